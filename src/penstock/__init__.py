@@ -1,0 +1,3 @@
+"""Penstock: a self-hosted server for long-running GPU inference jobs."""
+
+__version__ = "0.1.0"

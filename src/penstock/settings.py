@@ -1,0 +1,315 @@
+"""All settings: one tree of frozen structs, read once from a TOML file and the environment.
+
+Precedence, highest first: the environment (`PENSTOCK_<SECTION>_<FIELD>`, or one of the short names in
+`ALIASES`), the file, the defaults below. Nothing else in Penstock reads the environment.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from penstock.errors import ConfigurationError
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+NonNegative = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+KEY_MIN_LENGTH = 16
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every section: frozen, by keyword, unknown names refused."""
+
+
+class ApiSettings(Section, frozen=True):
+    """The HTTP server."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    keys: tuple[str, ...] = ()
+    """API keys, each `secret` or `name:secret`; a secret has at least 16 characters."""
+    rate_limit_per_minute: NonNegative = 600
+    """Submits per key in any 60 s, exact over all API processes; 0 is no limit."""
+    drain_s: Seconds = 5.0
+    """On SIGTERM: how long requests in flight may take to finish."""
+
+
+class RedisSettings(Section, frozen=True):
+    """The task store."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+    """`redis://`, `rediss://` or `unix:///path`; the password, if any, is part of it."""
+    namespace: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")] = "penstock"
+    timeout_s: Seconds = 2.0
+    """Longest wait for one answer."""
+
+
+class QueueSettings(Section, frozen=True):
+    """How waiting tasks are admitted, ordered and retried."""
+
+    max_depth: Positive = 100_000
+    """Tasks that may wait for one model; more are refused with `queue_full`."""
+    starvation_guard: NonNegative = 20
+    """A waiting lower priority is served after being passed over this many times; 0 turns it off."""
+    max_retries: NonNegative = 3
+    """Retries after a transient error."""
+    max_crashes: Positive = 3
+    """Worker deaths after which a task fails as `poison_input`."""
+    retry_base_s: Seconds = 1.0
+    """Backoff before retry n is random between 0 and base x 2^(n-1), at most `retry_cap_s`."""
+    retry_cap_s: Seconds = 60.0
+    lease_s: Seconds = 8.0
+    """A worker that has not renewed for this long has lost its tasks; it renews every quarter of it."""
+    result_ttl_s: Positive = 86_400
+    """A task and its result are deleted this long after it ended."""
+
+
+class ModelSettings(Section, frozen=True):
+    """Which models are served."""
+
+    modules: tuple[str, ...] = ()
+    """Python modules with runners of your own, imported by API and workers alike."""
+
+
+class WorkerSettings(Section, frozen=True):
+    """The processes that run models."""
+
+    gpu_ids: str = "auto"
+    """`auto` (every CUDA device, else the CPU), `cpu`, or device numbers such as `0,1`."""
+    slots: Positive = 4
+    """Tasks in flight in one worker process: one infers while others fetch, decode, encode and upload."""
+    reserved_slots: NonNegative = 1
+    """Further slots that only tasks of high priority may take."""
+    threads: NonNegative = 0
+    """ONNX Runtime threads of one CPU worker; 0 is one per core."""
+    task_timeout_s: Seconds = 600.0
+    """Longest attempt, unless the task asks for less."""
+    drain_s: Positive = 25
+    """On SIGTERM: how long running tasks may take to finish before they are handed back."""
+    max_batch: Positive = 8
+    """Most tiles in one run of a GPU; a CPU runs them one by one."""
+
+
+class StorageSettings(Section, frozen=True):
+    """Where inputs and results are kept."""
+
+    local: bool = True
+    """A directory of this machine (true) or an S3 bucket (false)."""
+    directory: str = "penstock-data/objects"
+    s3_endpoint: str = ""
+    """Empty is AWS; for MinIO and others, their URL."""
+    s3_bucket: str = "penstock"
+    s3_region: str = "us-east-1"
+    s3_access_key: str = ""
+    """Empty: the usual AWS chain (environment, profile, instance role)."""
+    s3_secret_key: str = ""
+    s3_public_endpoint: str = ""
+    """Host for the download links given to clients, where it differs from `s3_endpoint`."""
+    url_ttl_s: Annotated[int, Meta(ge=1, le=604_800)] = 900
+    """Life of a signed download link."""
+
+
+class LimitSettings(Section, frozen=True):
+    """What an input may be; checked before decoding."""
+
+    max_body_bytes: Positive = 32 * 1024 * 1024
+    max_input_bytes: Positive = 50 * 1024 * 1024
+    max_image_megapixels: Positive = 50
+    fetch_timeout_s: Seconds = 20.0
+    max_redirects: NonNegative = 3
+    allow_http: bool = True
+    """Fetch `http:` URLs too, not only `https:`."""
+    ports: tuple[Port, ...] = (80, 443)
+    allow_networks: tuple[str, ...] = ()
+    """Networks that may be fetched from although they are private, such as `10.20.0.0/16`."""
+
+
+class TelemetrySettings(Section, frozen=True):
+    """Logs and metrics."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "human"] = "auto"
+    """`auto` is human on a terminal, JSON elsewhere."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 9100
+    """Of `penstock worker` and `penstock up`, one port for all their processes; 0 takes a free one."""
+
+
+class UpSettings(Section, frozen=True):
+    """`penstock up`: everything on one machine."""
+
+    data_dir: str = "penstock-data"
+
+
+class Settings(Section, frozen=True):
+    """The whole tree."""
+
+    api: ApiSettings = ApiSettings()
+    redis: RedisSettings = RedisSettings()
+    queue: QueueSettings = QueueSettings()
+    models: ModelSettings = ModelSettings()
+    worker: WorkerSettings = WorkerSettings()
+    storage: StorageSettings = StorageSettings()
+    limits: LimitSettings = LimitSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    up: UpSettings = UpSettings()
+
+
+ALIASES: dict[str, tuple[str, str]] = {
+    "API_KEYS": ("api", "keys"),
+    "RATE_LIMIT_PER_MINUTE": ("api", "rate_limit_per_minute"),
+    "GPU_IDS": ("worker", "gpu_ids"),
+    "MAX_RETRIES": ("queue", "max_retries"),
+    "USE_LOCAL_STORAGE": ("storage", "local"),
+    "REDIS_URL": ("redis", "url"),
+}
+"""Short environment names; the long form of the same setting wins over them."""
+
+
+def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process.
+
+    Raises ConfigurationError, one line naming the setting and what it must be, when a value is wrong,
+    a name unknown, or the file missing or not TOML.
+    """
+    tree = _read_file(path) if path else {}
+    for (section, field), name in _environment_names(environ).items():
+        tree.setdefault(section, {})[field] = _from_environment(section, field, name, environ[name])
+    try:
+        settings = msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(_readable(error)) from error
+    _check(settings)
+    return settings
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment that makes `load` give these settings: how a supervisor hands them to its children."""
+    return {
+        env_name(section, field): _to_environment(value)
+        for section, values in msgspec.to_builtins(settings).items()
+        for field, value in values.items()
+    }
+
+
+def clean_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment without any setting: the ground on which `environment_of` is put for a child."""
+    return {name: v for name, v in environ.items() if not name.startswith("PENSTOCK_") and name not in ALIASES}
+
+
+def environment_with(overrides: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment with some settings put over it, by names such as `api_port`; None leaves one alone."""
+    given = {f"PENSTOCK_{name}".upper(): _to_environment(v) for name, v in overrides.items() if v is not None}
+    return {**environ, **given}
+
+
+def as_toml(settings: Settings) -> str:
+    """The settings as a configuration file; keys and passwords are masked."""
+    lines: list[str] = []
+    for section, values in msgspec.to_builtins(settings).items():
+        lines.append(f"[{section}]")
+        for field, value in values.items():
+            lines.append(f"{field} = {_to_toml('***' if (section, field) in SECRETS and value else value)}")
+        lines.append("")
+    return "\n".join(lines[:-1]) + "\n"
+
+
+SECRETS = {("api", "keys"), ("storage", "s3_access_key"), ("storage", "s3_secret_key"), ("redis", "url")}
+"""Never printed."""
+
+
+def _to_toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_to_toml(item) for item in value) + "]"
+    return msgspec.json.encode(value).decode()
+
+
+def env_name(section: str, field: str) -> str:
+    """`("api", "port")` -> `PENSTOCK_API_PORT`."""
+    return f"PENSTOCK_{section}_{field}".upper()
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"configuration file {path} does not exist") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"configuration file {path} is not TOML: {error}") from error
+
+
+def _fields() -> dict[tuple[str, str], Any]:
+    """(section, field) -> type, for every setting."""
+    return {
+        (section, field): hint
+        for section, cls in get_type_hints(Settings).items()
+        for field, hint in get_type_hints(cls, include_extras=True).items()
+        if field in cls.__struct_fields__
+    }
+
+
+def _environment_names(environ: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Which variable gives which setting, of those that are set."""
+    known = {env_name(*key): key for key in _fields()}
+    for name in environ:
+        if name.startswith("PENSTOCK_") and name not in known and name != "PENSTOCK_CONFIG":
+            raise ConfigurationError(f"environment variable {name} is no setting; see config.example.toml")
+    short = {key: name for name, key in ALIASES.items() if name in environ}
+    return short | {key: name for name, key in known.items() if name in environ}
+
+
+def _from_environment(section: str, field: str, name: str, text: str) -> Any:
+    hint = _fields()[(section, field)]
+    if str(hint).startswith("tuple"):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if hint is bool:
+        lowered = text.strip().lower()
+        if lowered not in _BOOLEANS:
+            raise ConfigurationError(f"{name} must be true or false, not {text!r}")
+        return _BOOLEANS[lowered]
+    return text
+
+
+_BOOLEANS = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
+
+
+def _to_environment(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _readable(error: msgspec.ValidationError) -> str:
+    """msgspec says "Expected `int` <= 65535 - at `$.api.port`"; a person reads "api.port: expected ..."."""
+    text, _, where = str(error).partition(" - at `$.")
+    place = where.rstrip("`")
+    return f"{place}: {text[0].lower()}{text[1:]}" if place else str(error)
+
+
+def _check(settings: Settings) -> None:
+    """What types cannot say."""
+    for key in settings.api.keys:
+        if len(key.rpartition(":")[2]) < KEY_MIN_LENGTH:
+            raise ConfigurationError(f"api.keys: a key needs at least {KEY_MIN_LENGTH} characters after its name")
+        if "change-me" in key:
+            raise ConfigurationError("api.keys: replace the example key by one of your own")
+    if settings.queue.retry_cap_s < settings.queue.retry_base_s:
+        raise ConfigurationError("queue.retry_cap_s: must not be below queue.retry_base_s")
+    gpu_ids = settings.worker.gpu_ids
+    if gpu_ids not in ("auto", "cpu") and not all(part.strip().isdigit() for part in gpu_ids.split(",")):
+        raise ConfigurationError("worker.gpu_ids: must be auto, cpu or device numbers such as 0,1")

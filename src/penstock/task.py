@@ -1,0 +1,254 @@
+"""READ FIRST. The task: its states, the one table of allowed moves, its parts, and when it is tried again.
+
+    submit ──▶ PENDING ──claim──▶ RUNNING ──complete──▶ SUCCESS
+                 │  ▲                │ ├────fail──────▶ FAILED
+                 │  └─retry·release──┘ └────cancel────▶ CANCELED
+                 ├──cancel──▶ CANCELED
+                 └──expire──▶ EXPIRED
+
+Pure: nothing here knows Redis, HTTP or a device. The Redis scripts know no state names; they are given the
+allowed moves of their verb from `TRANSITIONS`.
+"""
+
+import random
+import secrets
+import time
+from enum import StrEnum
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from penstock.errors import PenstockError
+
+RECORD_VERSION = 1
+"""Written into every record; a worker leaves records of a version it does not know alone."""
+
+
+class State(StrEnum):
+    """The six states; detail goes into `stage` and `error.code`."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+    EXPIRED = "EXPIRED"
+
+    @property
+    def is_final(self) -> bool:
+        """No verb leads out of a final state."""
+        return self not in (State.PENDING, State.RUNNING)
+
+
+class Verb(StrEnum):
+    """What can happen to a task."""
+
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    RETRY = "retry"
+    RELEASE = "release"
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+
+
+TRANSITIONS: dict[tuple[State, Verb], State] = {
+    (State.PENDING, Verb.CLAIM): State.RUNNING,
+    (State.PENDING, Verb.CANCEL): State.CANCELED,
+    (State.PENDING, Verb.EXPIRE): State.EXPIRED,
+    (State.RUNNING, Verb.COMPLETE): State.SUCCESS,
+    (State.RUNNING, Verb.FAIL): State.FAILED,
+    (State.RUNNING, Verb.RETRY): State.PENDING,
+    (State.RUNNING, Verb.RELEASE): State.PENDING,
+    (State.RUNNING, Verb.CANCEL): State.CANCELED,
+}
+"""Every allowed move; what is not here is refused."""
+
+
+class Priority(StrEnum):
+    """Strict classes, highest first; inside one, fair shares between API keys."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+PRIORITIES: tuple[Priority, ...] = tuple(Priority)
+
+Stage = Literal["queued", "retry", "fetch", "prepare", "infer", "postprocess", "upload", "done"]
+
+Format = Literal["png", "jpeg", "webp"]
+
+
+class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a result image is written."""
+
+    format: Format = "png"
+    quality: int = 90
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """Where the input is: a URL to fetch, or the storage key under which the API has put it."""
+
+    url: str | None = None
+    key: str | None = None
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What the client asked for: the body of the record, never changed after submit."""
+
+    model: str
+    source: Source
+    params: dict[str, Any]
+    output: OutputOptions
+    client_request_id: str | None = None
+    metadata: dict[str, str] = {}
+    traceparent: str | None = None
+
+
+class Submission(Struct, frozen=True, kw_only=True):
+    """A request with everything the store needs to queue it.
+
+    `cost` is in kilopixels (at least 1), the unit of fair shares; `fingerprint` is a digest of the client's
+    body, compared when `client_request_id` is seen again.
+    """
+
+    id: str
+    tenant: str
+    caller: str
+    priority: Priority
+    cost: int
+    request: Request
+    fingerprint: str
+    max_retries: int
+    timeout_s: float
+    start_within_s: float | None
+    result_ttl_s: int
+
+
+class Artifact(Struct, frozen=True, kw_only=True):
+    """A result file in the storage; `size` in bytes, `width` and `height` in pixels."""
+
+    s3_key: str
+    size: int
+    sha256: str
+    content_type: str
+    width: int | None = None
+    height: int | None = None
+
+
+class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run gave: a file, or plain JSON data, or both."""
+
+    artifact: Artifact | None = None
+    data: dict[str, Any] | None = None
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """Why an attempt or a task failed; the same words as the problem document of the API."""
+
+    code: str
+    message: str
+    retryable: bool
+
+    @classmethod
+    def of(cls, error: PenstockError) -> "Problem":
+        """The record form of an error."""
+        return cls(code=error.code, message=error.detail, retryable=error.retryable)
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One go at a task by one worker; times in ms since 1970 by the clock of Redis."""
+
+    n: int
+    worker: str
+    device: str
+    started: int
+    ended: int
+    outcome: str
+    error: Problem | None = None
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What the settling worker wrote: result or error, and where the time went (ms by stage)."""
+
+    result: Result | None = None
+    error: Problem | None = None
+    timing: dict[str, float] = {}
+    execution: dict[str, Any] = {}
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """Device work done of a task, in units that only grow within one attempt."""
+
+    done: int
+    total: int
+    unit: str = "tiles"
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """The record as read; moments in ms since 1970 by the clock of Redis."""
+
+    id: str
+    tenant: str
+    caller: str
+    state: State
+    stage: Stage
+    priority: Priority
+    request: Request
+    epoch: int
+    failures: int
+    crashes: int
+    created: int
+    started: int | None
+    finished: int | None
+    start_by: int | None
+    expires: int | None
+    worker: str | None
+    progress: Progress | None
+    position: int | None
+    outcome: Outcome
+    attempts: tuple[Attempt, ...]
+    version: int
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """The timed right to run one task: every write of its holder carries `id` and `epoch`."""
+
+    id: str
+    epoch: int
+    tenant: str
+    caller: str
+    priority: Priority
+    failures: int
+    max_retries: int
+    timeout_s: float
+    waited_ms: float
+    request: Request
+
+
+class RetryPolicy(Struct, frozen=True, kw_only=True):
+    """Exponential backoff with full jitter (Amazon Builders' Library, "Timeouts, retries, and backoff")."""
+
+    base_s: float
+    cap_s: float
+
+    def delay_ms(self, failures: int) -> int:
+        """Random wait before retry number `failures` (1 is the first), uniform in 0..min(cap, base·2^(n-1))."""
+        bound = min(self.cap_s, self.base_s * 2 ** min(failures - 1, 32))
+        return int(random.uniform(0, bound) * 1000)  # noqa: S311  jitter is no secret
+
+
+def verdict(error: PenstockError, lease: Lease) -> Verb:
+    """Whether a failed attempt is tried again: a transient error, while retries are left."""
+    return Verb.RETRY if error.retryable and lease.failures < lease.max_retries else Verb.FAIL
+
+
+def moves(verb: Verb) -> dict[str, str]:
+    """From-state -> to-state of one verb, the form the scripts take."""
+    return {source.value: target.value for (source, known), target in TRANSITIONS.items() if known is verb}
+
+
+def new_task_id() -> str:
+    """`tsk_` and 32 hex digits: 48 bits of milliseconds, 80 of randomness, so that ids sort by time."""
+    return f"tsk_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"

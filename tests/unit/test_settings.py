@@ -1,0 +1,116 @@
+"""Settings: one tree, from a file and the environment; a wrong value is one line that says what to change."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from penstock.errors import ConfigurationError
+from penstock.settings import ALIASES, Settings, as_toml, clean_environment, environment_of, load
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_example_file_is_exactly_the_defaults() -> None:
+    assert load(ROOT / "config.example.toml", {}) == Settings()
+
+
+def test_the_example_file_names_every_setting() -> None:
+    text = (ROOT / "config.example.toml").read_text()
+
+    for section, values in msgspec.to_builtins(Settings()).items():
+        assert f"[{section}]" in text
+        for field in values:
+            assert f"\n{field} = " in text, f"{section}.{field}"
+
+
+def test_every_setting_survives_the_way_through_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[api]\nport = 1234\nkeys = ["a:0123456789abcdef", "fedcba9876543210"]\n'
+        '[limits]\nallow_http = false\nports = [80, 8080]\n[storage]\nlocal = false\n[queue]\nretry_base_s = 0.5\n'
+    )
+    settings = load(file, {})
+
+    assert load(None, environment_of(settings)) == settings
+    assert settings.limits.ports == (80, 8080)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "section", "field", "expected"),
+    [
+        ("API_KEYS", "a:0123456789abcdef, fedcba9876543210", "api", "keys", ("a:0123456789abcdef", "fedcba9876543210")),
+        ("RATE_LIMIT_PER_MINUTE", "7", "api", "rate_limit_per_minute", 7),
+        ("GPU_IDS", "0,1", "worker", "gpu_ids", "0,1"),
+        ("MAX_RETRIES", "9", "queue", "max_retries", 9),
+        ("USE_LOCAL_STORAGE", "false", "storage", "local", False),
+        ("REDIS_URL", "redis://example:1/2", "redis", "url", "redis://example:1/2"),
+    ],
+)
+def test_the_short_names_work(name: str, value: str, section: str, field: str, expected: object) -> None:
+    settings = load(None, {name: value})
+
+    assert name in ALIASES
+    assert getattr(getattr(settings, section), field) == expected
+
+
+def test_the_environment_wins_over_the_file_and_the_long_name_over_the_short(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[queue]\nmax_retries = 1\nmax_crashes = 7\n")
+
+    settings = load(file, {"MAX_RETRIES": "2", "PENSTOCK_QUEUE_MAX_RETRIES": "5"})
+
+    assert settings.queue.max_retries == 5
+    assert settings.queue.max_crashes == 7
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"PENSTOCK_API_PORT": "70000"}, "api.port"),
+        ({"PENSTOCK_API_PORT": "many"}, "api.port"),
+        ({"PENSTOCK_API_PROT": "1"}, "PENSTOCK_API_PROT"),
+        ({"USE_LOCAL_STORAGE": "maybe"}, "USE_LOCAL_STORAGE"),
+        ({"API_KEYS": "short"}, "at least 16"),
+        ({"API_KEYS": "me:change-me-change-me"}, "example"),
+        ({"GPU_IDS": "first"}, "worker.gpu_ids"),
+        ({"PENSTOCK_QUEUE_RETRY_CAP_S": "0.1"}, "queue.retry_cap_s"),
+        ({"PENSTOCK_REDIS_NAMESPACE": "a{b}"}, "redis.namespace"),
+        ({"PENSTOCK_TELEMETRY_LOG_LEVEL": "LOUD"}, "telemetry.log_level"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_line_that_names_it(environ: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        load(None, environ)
+
+    assert says in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("[api]\nprot = 1\n", "prot"), ("[nonsense]\n", "nonsense"), ("not toml", "not TOML"), (None, "does not exist")],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, text: str | None, says: str) -> None:
+    file = tmp_path / "config.toml"
+    if text is not None:
+        file.write_text(text)
+
+    with pytest.raises(ConfigurationError, match=says):
+        load(file, {})
+
+
+def test_secrets_are_masked_when_settings_are_shown(tmp_path: Path) -> None:
+    canary = "canary-0123456789abcdef"
+    settings = load(
+        None,
+        {"API_KEYS": canary, "REDIS_URL": f"redis://:{canary}@h/0", "PENSTOCK_STORAGE_S3_SECRET_KEY": canary},
+    )
+
+    assert canary not in as_toml(settings)
+
+
+def test_children_inherit_no_setting_but_those_handed_to_them() -> None:
+    environ = {"PATH": "/bin", "API_KEYS": "x", "PENSTOCK_API_PORT": "1"}
+
+    assert clean_environment(environ) == {"PATH": "/bin"}

@@ -1,0 +1,80 @@
+"""The pure module: states, moves, retry policy."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.errors import ImageDecodeFailed, InputDownloadFailed
+from penstock.task import (
+    TRANSITIONS,
+    Lease,
+    OutputOptions,
+    Priority,
+    Request,
+    RetryPolicy,
+    Source,
+    State,
+    Verb,
+    moves,
+    new_task_id,
+    verdict,
+)
+
+
+def lease(failures: int = 0, max_retries: int = 3) -> Lease:
+    request = Request(model="m", source=Source(url="https://example.com/a.png"), params={}, output=OutputOptions())
+    return Lease(
+        id="tsk_0", epoch=1, tenant="default", caller="a", priority=Priority.NORMAL, failures=failures,
+        max_retries=max_retries, timeout_s=60, waited_ms=0, request=request,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("state", [s for s in State if s.is_final])
+def test_no_verb_leads_out_of_a_final_state(state: State) -> None:
+    assert not [verb for source, verb in TRANSITIONS if source is state]
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_state_but_the_first_can_be_reached(state: State) -> None:
+    assert state is State.PENDING or state in TRANSITIONS.values()
+
+
+def test_the_scripts_are_given_exactly_the_moves_of_the_table() -> None:
+    told = {(State(a), verb): State(b) for verb in Verb for a, b in moves(verb).items()}
+
+    assert told == TRANSITIONS
+
+
+def test_a_transient_error_is_tried_again_while_retries_are_left() -> None:
+    error = InputDownloadFailed("timed out")
+
+    assert [verdict(error, lease(failures=n, max_retries=2)) for n in range(3)] == [Verb.RETRY, Verb.RETRY, Verb.FAIL]
+
+
+def test_an_error_of_the_input_is_never_tried_again() -> None:
+    assert verdict(ImageDecodeFailed("damaged"), lease()) is Verb.FAIL
+
+
+@given(failures=st.integers(1, 1000), base_s=st.floats(0.001, 10), cap_s=st.floats(10, 600))
+def test_a_retry_waits_at_most_the_doubled_base_and_never_more_than_the_cap(
+    failures: int, base_s: float, cap_s: float
+) -> None:
+    delay_ms = RetryPolicy(base_s=base_s, cap_s=cap_s).delay_ms(failures)
+
+    assert 0 <= delay_ms <= 1000 * min(cap_s, base_s * 2 ** min(failures - 1, 32))
+
+
+def test_retries_are_spread_over_the_whole_range() -> None:
+    policy = RetryPolicy(base_s=8, cap_s=60)
+
+    delays = [policy.delay_ms(1) for _ in range(400)]
+
+    assert min(delays) < 1600
+    assert max(delays) > 6400
+
+
+def test_ids_are_unique_and_sort_by_time() -> None:
+    ids = [new_task_id() for _ in range(1000)]
+
+    assert len(set(ids)) == 1000
+    assert [i[:16] for i in ids] == sorted(i[:16] for i in ids)
