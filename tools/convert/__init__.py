@@ -1,0 +1,1 @@
+"""Rebuilds every shipped .onnx file, byte for byte, from weights published in package registries."""

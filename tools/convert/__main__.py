@@ -1,0 +1,61 @@
+"""`python -m tools.convert --check` proves the shipped models; `--write` makes them again."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from .recipes import RECIPES
+from .sources import SourceError
+
+MODELS = Path(__file__).parents[2] / "src" / "penstock" / "models"
+
+
+def main() -> int:
+    options = arguments()
+    manifest = {entry["file"]: entry for entry in tomllib.loads((MODELS / "manifest.toml").read_text())["model"]}
+    failures = 0
+    with tempfile.TemporaryDirectory(prefix="penstock-convert-") as scratch:
+        for file in options.files:
+            try:
+                data = RECIPES[file].build(options.cache or Path(scratch))
+            except SourceError as error:
+                print(f"{file}: {error}", file=sys.stderr)
+                failures += 1
+                continue
+            if options.write:
+                (MODELS / file).write_bytes(data)
+            failures += not agrees(file, data, manifest.get(file, {}))
+    return 1 if failures else 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.convert", description=__doc__)
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--check", action="store_true", help="compare with the digests in the manifest")
+    action.add_argument("--write", action="store_true", help="write the files, then compare")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the fetched packages there")
+    parser.add_argument("files", nargs="*", metavar="FILE", help=f"all unless named: {', '.join(RECIPES)}")
+    options = parser.parse_args()
+    options.files = options.files or list(RECIPES)
+    if unknown := set(options.files) - RECIPES.keys():
+        parser.error(f"no recipe makes {', '.join(sorted(unknown))}")
+    return options
+
+
+def agrees(file: str, data: bytes, entry: dict[str, object]) -> bool:
+    """Says so, in one line, and gives the lines that the manifest would need if it does not."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    if (entry.get("sha256"), entry.get("bytes")) == (sha256, len(data)):
+        print(f"{file}: as in the manifest, {len(data):,} bytes")
+        return True
+    print(f'{file}: DIFFERS from the manifest; built: sha256 = "{sha256}", bytes = {len(data)}', file=sys.stderr)
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

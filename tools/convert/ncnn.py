@@ -1,0 +1,222 @@
+"""ncnn's .param and .bin to ONNX, for the layer kinds that SRVGGNetCompact and SPAN are made of.
+
+A .param file is text: a magic number, the counts, then one layer a line as
+`kind name n_inputs n_outputs inputs... outputs... key=value...`.
+A .bin file is the layers' weights end to end, in the order of the lines.
+
+Anything not understood (a layer kind, a parameter, a weight encoding, a byte left over) is refused,
+because a graph that is nearly right is worse than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .graph import Graph, Storage
+
+PARAM_MAGIC = "7767517"
+FP16_TAG = 0x01306B47
+FP32_TAGS = (0, 0x0002C056)
+
+Floats = NDArray[np.floating]
+
+
+def super_resolution(files: Mapping[str, bytes], *, scale: int, storage: Storage, about: str) -> bytes:
+    """An .onnx file from `image` (N,3,H,W) to `upscaled` (N,3,scale*H,scale*W), both RGB in 0..1.
+
+    `files` holds a net's "param" and its "bin".
+    """
+    net = Net(Graph("superres", storage=storage), Blobs(files["bin"]), {"data": "image"})
+    for layer in read_param(files["param"].decode()):
+        if layer.kind not in LAYERS or not layer.params.keys() <= LAYERS[layer.kind].params:
+            raise ValueError(f"ncnn layer not understood: {layer}")
+        made = LAYERS[layer.kind].emit(net, layer)
+        net.values.update(dict.fromkeys(layer.outputs, made))
+    net.blobs.close()
+    # The nets overshoot by a few hundredths at hard edges; nobody wants those values.
+    black, white = (net.graph.constant(n, np.float32(v)) for n, v in (("black", 0), ("white", 1)))
+    net.graph.node("Clip", [net.values["output"], black, white], "upscaled")
+    return net.graph.seal(
+        {"image": ("batch", 3, "height", "width")},
+        {"upscaled": ("batch", 3, f"{scale}*height", f"{scale}*width")},
+        about=about,
+    )
+
+
+# -- reading ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One line of a .param file. ncnn numbers a layer's parameters instead of naming them."""
+
+    kind: str
+    name: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    params: dict[int, float]
+
+    def integer(self, key: int, default: int = 0) -> int:
+        return int(self.params.get(key, default))
+
+
+def read_param(text: str) -> list[Layer]:
+    magic, counts, *lines = text.strip().splitlines()
+    layers = [read_layer(line) for line in lines]
+    if magic != PARAM_MAGIC or int(counts.split()[0]) != len(layers):
+        raise ValueError("this is not an ncnn .param file, or it was cut short")
+    return layers
+
+
+def read_layer(line: str) -> Layer:
+    kind, name, n_inputs, n_outputs, *rest = line.split()
+    first_output = int(n_inputs)
+    first_param = first_output + int(n_outputs)
+    pairs = (word.split("=") for word in rest[first_param:])
+    return Layer(
+        kind=kind,
+        name=name,
+        inputs=rest[:first_output],
+        outputs=rest[first_output:first_param],
+        params={int(key): float(value) for key, value in pairs},
+    )
+
+
+class Blobs:
+    """A .bin file, read from front to back."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._offset = 0
+
+    def raw(self, count: int) -> Floats:
+        """Bare fp32 values: biases, slopes, constants."""
+        return self._take(count, "<f4")
+
+    def tagged(self, count: int) -> Floats:
+        """Kernel weights: four bytes say how they are stored, and they end on a multiple of four."""
+        tag = int(self._take(1, "<u4")[0])
+        if tag == FP16_TAG:
+            values = self._take(count, "<f2")
+            self._offset += -self._offset % 4
+            return values.astype(np.float32)
+        if tag in FP32_TAGS:
+            return self.raw(count)
+        raise ValueError(f"weights stored as {tag:#010x} are not understood (int8 or a table?)")
+
+    def close(self) -> None:
+        """Every byte must have been used: the one cheap proof that no layer was misread."""
+        if self._offset != len(self._data):
+            raise ValueError(f"read {self._offset} bytes of weights, the file has {len(self._data)}")
+
+    def _take(self, count: int, dtype: str) -> NDArray[Any]:
+        values = np.frombuffer(self._data, dtype, count, self._offset)
+        self._offset += values.nbytes
+        return values
+
+
+# -- one function a layer kind ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net halfway through its conversion."""
+
+    graph: Graph
+    blobs: Blobs
+    values: dict[str, str]  # ncnn's name of a value: ONNX's name of it
+
+    def inputs(self, layer: Layer) -> list[str]:
+        return [self.values[name] for name in layer.inputs]
+
+
+def same(net: Net, layer: Layer) -> str:
+    """Input and Split only name what is there; an ONNX value may be read by any number of nodes."""
+    return net.inputs(layer)[0] if layer.inputs else net.values[layer.outputs[0]]
+
+
+def memory_data(net: Net, layer: Layer) -> str:
+    width, height, channels = (layer.integer(key) for key in (0, 1, 2))
+    values = net.blobs.raw(channels * height * width)
+    return net.graph.weight(layer.outputs[0], values.reshape(1, channels, height, width))
+
+
+def convolution(net: Net, layer: Layer) -> str:
+    out_channels, size, pad, has_bias, count = (layer.integer(key) for key in (0, 1, 4, 5, 6))
+    kernel = net.blobs.tagged(count).reshape(out_channels, -1, size, size)
+    operands = [*net.inputs(layer), net.graph.weight(f"{layer.name}.weight", kernel)]
+    if has_bias:
+        operands.append(net.graph.weight(f"{layer.name}.bias", net.blobs.raw(out_channels)))
+    return net.graph.node("Conv", operands, layer.outputs[0], kernel_shape=[size] * 2, pads=[pad] * 4)
+
+
+def prelu(net: Net, layer: Layer) -> str:
+    slope = net.graph.weight(f"{layer.name}.slope", net.blobs.raw(layer.integer(0)).reshape(-1, 1, 1))
+    return net.graph.node("PRelu", [*net.inputs(layer), slope], layer.outputs[0])
+
+
+def sigmoid(net: Net, layer: Layer) -> str:
+    return net.graph.node("Sigmoid", net.inputs(layer), layer.outputs[0])
+
+
+def swish(net: Net, layer: Layer) -> str:
+    gate = net.graph.node("Sigmoid", net.inputs(layer), f"{layer.outputs[0]}.gate")
+    return net.graph.node("Mul", [*net.inputs(layer), gate], layer.outputs[0])
+
+
+def binary(net: Net, layer: Layer) -> str:
+    op = ("Add", "Sub", "Mul")[layer.integer(0)]
+    operands = net.inputs(layer)
+    if layer.integer(1):
+        operands.append(net.graph.constant(f"{layer.name}.scalar", np.float32(layer.params[2])))
+    return net.graph.node(op, operands, layer.outputs[0])
+
+
+def concat(net: Net, layer: Layer) -> str:
+    return net.graph.node("Concat", net.inputs(layer), layer.outputs[0], axis=1)  # ncnn has no batch axis
+
+
+def nearest(net: Net, layer: Layer) -> str:
+    if layer.integer(0) != 1:
+        raise ValueError(f"only nearest interpolation is understood: {layer}")
+    factors = np.array([1, 1, layer.params[1], layer.params[2]], np.float32)
+    return net.graph.node(
+        "Resize",
+        [*net.inputs(layer), "", net.graph.constant(f"{layer.name}.factors", factors)],
+        layer.outputs[0],
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+
+
+def pixel_shuffle(net: Net, layer: Layer) -> str:
+    block = layer.integer(0)
+    return net.graph.node("DepthToSpace", net.inputs(layer), layer.outputs[0], blocksize=block, mode="CRD")
+
+
+class Kind(NamedTuple):
+    """What a layer kind becomes, and the numbers of the parameters that this takes into account."""
+
+    emit: Callable[[Net, Layer], str]
+    params: Set[int] = frozenset()
+
+
+LAYERS = {
+    "Input": Kind(same),
+    "Split": Kind(same),
+    "MemoryData": Kind(memory_data, {0, 1, 2}),
+    "Convolution": Kind(convolution, {0, 1, 4, 5, 6}),
+    "PReLU": Kind(prelu, {0}),
+    "Sigmoid": Kind(sigmoid),
+    "Swish": Kind(swish),
+    "BinaryOp": Kind(binary, {0, 1, 2}),
+    "Concat": Kind(concat),
+    "Interp": Kind(nearest, {0, 1, 2}),
+    "PixelShuffle": Kind(pixel_shuffle, {0}),
+}

@@ -1,0 +1,111 @@
+"""idealo's NIMA weights (Keras 2.1.6, hdf5) to ONNX: MobileNet v1 and ten softmax rating bins."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .graph import Graph, Storage
+
+SIDE_PX = 224
+BINS = 10
+BLOCKS = 13  # depthwise + pointwise pairs
+STRIDED_BLOCKS = (2, 4, 6, 12)
+BATCH_NORM_EPSILON = 1e-3  # Keras's default, not stored in the file
+
+Weights = Callable[[str, str], NDArray[np.float32]]
+
+
+def scoring(files: Mapping[str, bytes], *, storage: Storage, about: str) -> bytes:
+    """An .onnx file from `image` (N,3,H,W), RGB in 0..1, to `score` (N) and `distribution` (N,10).
+
+    The distribution is over the ratings 1 to 10, and the score is its mean. `files` holds the "hdf5".
+    """
+    graph = Graph("image-scoring", storage=storage)
+    with h5py.File(io.BytesIO(files["hdf5"])) as file:
+
+        def weights(layer: str, kind: str) -> NDArray[np.float32]:
+            return np.asarray(file[layer][layer][f"{kind}:0"], np.float32)
+
+        features = mobilenet(graph, prepare(graph, "image"), weights)
+        distribute(graph, features, weights)
+    return graph.seal(
+        {"image": ("batch", 3, "height", "width")},
+        {"score": ("batch",), "distribution": ("batch", BINS)},
+        about=about,
+    )
+
+
+def prepare(graph: Graph, image: str) -> str:
+    """Nearest resize to 224x224 (the net was trained on such) and values in -1..1.
+
+    Integer arithmetic, source = floor((2i+1) * size / 448): ONNX's own Resize rounds in floats, and
+    runtimes disagree about its ties. An image that already has 224x224 px passes unchanged.
+    """
+    shape = graph.node("Shape", [image], "image.shape")
+    steps = graph.constant("resize.steps", 2 * np.arange(SIDE_PX, dtype=np.int64) + 1)
+    whole = graph.constant("resize.whole", np.int64(2 * SIDE_PX))
+    value = image
+    for axis, name in ((2, "rows"), (3, "columns")):
+        size = graph.node("Gather", [shape, graph.constant(f"{name}.axis", np.int64(axis))], f"{name}.size")
+        scaled = graph.node("Mul", [steps, size], f"{name}.scaled")
+        picked = graph.node("Div", [scaled, whole], f"{name}.picked")
+        value = graph.node("Gather", [value, picked], f"{name}.resized", axis=axis)
+    doubled = graph.node("Mul", [value, graph.constant("two", np.float32(2))], "image.doubled")
+    return graph.node("Sub", [doubled, graph.constant("one", np.float32(1))], "image.centred")
+
+
+def mobilenet(graph: Graph, value: str, weights: Weights) -> str:
+    value = convolve(graph, value, weights, name="conv1", stride=2)
+    for block in range(1, BLOCKS + 1):
+        stride = 2 if block in STRIDED_BLOCKS else 1
+        value = convolve(graph, value, weights, name=f"conv_dw_{block}", stride=stride)
+        value = convolve(graph, value, weights, name=f"conv_pw_{block}", stride=1)
+    pooled = graph.node("GlobalAveragePool", [value], "pooled")
+    return graph.node("Flatten", [pooled], "features")
+
+
+def convolve(graph: Graph, value: str, weights: Weights, *, name: str, stride: int) -> str:
+    """Convolution, batch normalisation folded into it, ReLU6."""
+    depthwise = name.startswith("conv_dw")
+    if depthwise:
+        kernel = weights(name, "depthwise_kernel").transpose(2, 3, 0, 1)  # (h,w,C,1) to (C,1,h,w)
+    else:
+        kernel = weights(name, "kernel").transpose(3, 2, 0, 1)  # (h,w,I,O) to (O,I,h,w)
+    gamma, beta, mean, variance = (
+        weights(f"{name}_bn", kind).astype(np.float64) for kind in ("gamma", "beta", "moving_mean", "moving_variance")
+    )
+    # In double precision, so that only one rounding happens and every machine makes the same bytes.
+    gain = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+    size = kernel.shape[2]
+    convolved = graph.node(
+        "Conv",
+        [
+            value,
+            graph.weight(f"{name}.weight", kernel * gain[:, None, None, None]),
+            graph.weight(f"{name}.bias", beta - mean * gain),
+        ],
+        f"{name}.convolved",
+        kernel_shape=[size] * 2,
+        strides=[stride] * 2,
+        # Symmetric even with stride 2, as Keras 2.1.6 did it. Later versions pad the far side only,
+        # and with that these weights give other scores.
+        pads=[size // 2] * 4,
+        group=len(kernel) if depthwise else 1,
+    )
+    zero, six = (graph.constant(f"relu6.{n}", np.float32(v)) for n, v in (("low", 0), ("high", 6)))
+    return graph.node("Clip", [convolved, zero, six], f"{name}.active")
+
+
+def distribute(graph: Graph, features: str, weights: Weights) -> None:
+    """The ten rating bins, and their mean."""
+    kernel = graph.weight("dense.weight", weights("dense_1", "kernel"))
+    bias = graph.weight("dense.bias", weights("dense_1", "bias"))
+    logits = graph.node("Gemm", [features, kernel, bias], "logits")
+    distribution = graph.node("Softmax", [logits], "distribution", axis=1)
+    ratings = graph.constant("ratings", np.arange(1, BINS + 1, dtype=np.float32))
+    graph.node("MatMul", [distribution, ratings], "score")

