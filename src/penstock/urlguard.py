@@ -1,0 +1,248 @@
+"""The one guard for every URL we are given: which spellings, names, ports and addresses may be fetched.
+
+Two questions, asked at two moments. `check_url` reads the text, before anything is resolved; `check_address`
+judges the address a connection is about to be made to, which is the only answer DNS cannot change afterwards.
+Pure: no network, no DNS.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NoReturn, Self
+from urllib.parse import quote, urljoin
+
+from penstock.errors import ConfigurationError, UrlBlocked
+from penstock.settings import LimitSettings
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_URL_CHARACTERS = 8192
+"""Signed links with session tokens reach about 2,000; servers rarely accept more than 8 KiB."""
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+BLOCKED_NAMES = frozenset({"localhost", "metadata.google.internal", "metadata.goog"})
+"""Never public, whatever they resolve to; subdomains of `localhost` too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What may be fetched; an address in `allow_networks` may be private, its literal on any port."""
+
+    schemes: frozenset[str]
+    ports: frozenset[int]
+    allow_networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def from_limits(cls, limits: LimitSettings) -> Self:
+        """Raises ConfigurationError when a member of `limits.allow_networks` is not a network."""
+        return cls(
+            schemes=frozenset({"http", "https"} if limits.allow_http else {"https"}),
+            ports=frozenset(limits.ports),
+            allow_networks=tuple(_network(text) for text in limits.allow_networks),
+        )
+
+
+def check_url(url: str, policy: Policy) -> str:
+    """The URL in the one form that is to be requested: ASCII, lower-case host, explicit path, no fragment.
+
+    Percent-encoding already there is kept byte for byte, for signed links. Raises UrlBlocked.
+    """
+    _check_characters(url)
+    parts = _URL.fullmatch(url) or _block("the URL must look like https://host/path")
+    scheme = parts["scheme"].lower()
+    if scheme not in policy.schemes:
+        _block(f"the scheme must be {' or '.join(sorted(policy.schemes))}")
+    host, port = _split_authority(parts["authority"], scheme)
+    shown_host = _checked_host(host, port, policy)
+    shown_port = "" if port == DEFAULT_PORTS[scheme] else f":{port}"
+    query = "?" + _ascii(parts["query"]) if parts["query"] else ""
+    return f"{scheme}://{shown_host}{shown_port}{_ascii(parts['path']) or '/'}{query}"
+
+
+def check_redirect(url: str, location: str, policy: Policy) -> str:
+    """Where the `Location` of a redirect from `url` (as `check_url` gave it) leads. Raises UrlBlocked.
+
+    The characters are checked before the two are joined, because `urljoin` silently drops some of them.
+    """
+    location = location.strip(" ")
+    _check_characters(location)
+    try:
+        joined = urljoin(url, location)
+    except ValueError:
+        _block("the source redirects to a malformed URL")
+    return check_url(joined, policy)
+
+
+def check_address(address: str, policy: Policy) -> None:
+    """Raises UrlBlocked unless the IP address is public, or inside `policy.allow_networks`.
+
+    The text of the error does not repeat the address: it may be what an attacker wants to learn.
+    """
+    try:
+        ip = _unwrapped(address)
+    except ValueError:
+        _block("the host leads to something that is not an IP address")
+    if _is_allowed(ip, policy) or _is_public(ip):
+        return
+    _block("the host leads to an address that is not public")
+
+
+# --- the text -----------------------------------------------------------------------------------------------
+
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(\?(?P<query>[^#]*))?(#.*)?"
+)
+_AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(:(?P<port>[0-9]{0,5}))?")
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+# Everything printable in ASCII may stay as it is, except what RFC 3986 never allows.
+_KEPT = "%!$&'()*+,/:;=?@[]~"
+
+
+def _check_characters(url: str) -> None:
+    """Parsers disagree about these; refused, so that there is nothing to disagree about."""
+    if len(url) > MAX_URL_CHARACTERS:
+        _block(f"the URL has more than {MAX_URL_CHARACTERS} characters")
+    if any(ord(c) <= 0x20 or 0x7F <= ord(c) <= 0xA0 or c.isspace() or 0xD800 <= ord(c) <= 0xDFFF for c in url):
+        _block("the URL contains white space or control characters")
+    if "\\" in url or "%00" in url:
+        _block("the URL contains a backslash or a NUL")
+
+
+def _split_authority(authority: str, scheme: str) -> tuple[str, int]:
+    if "@" in authority:
+        _block("the URL must not contain a user name or password")
+    if not authority.isascii():
+        # Circled digits and full stops of other scripts become ASCII in some parsers and not in others.
+        _block("an international host name must be in its xn-- form")
+    parts = _AUTHORITY.fullmatch(authority) or _block("the host or port of the URL is malformed")
+    port = int(parts["port"] or DEFAULT_PORTS[scheme])
+    if port > 65535:
+        _block("the port of the URL is out of range")
+    return parts["host"].lower(), port
+
+
+def _checked_host(host: str, port: int, policy: Policy) -> str:
+    """The host as it is to be requested, its port being allowed."""
+    if not host:
+        _block("the URL has no host")
+    ip = _literal(host)
+    if ip is None:
+        shown = _checked_name(host)
+    else:
+        check_address(str(ip), policy)
+        shown = f"[{ip}]" if ip.version == 6 else str(ip)
+    if port not in policy.ports and not (ip and _is_allowed(_unwrapped(str(ip)), policy)):
+        _block(f"port {port} is not allowed")
+    return shown
+
+
+def _literal(host: str) -> Address | None:
+    """The address that a host is, or None for a name; blocks every spelling but the canonical one.
+
+    Whatever ends in a number is an address to some resolver (`2130706433`, `0x7f.1`, `127.1`, `0177.0.0.1`),
+    so it has to be one to us: four decimal numbers, nothing else.
+    """
+    try:
+        if host.startswith("["):
+            return ipaddress.IPv6Address(_without_zone(host[1:-1]))
+        if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+            return ipaddress.IPv4Address(host)
+    except ValueError:
+        _block("an IP address must be in its usual spelling, such as 192.0.2.1 or [2001:db8::1]")
+    return None
+
+
+def _checked_name(host: str) -> str:
+    name = host.removesuffix(".")
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        _block("the host name of the URL is malformed")
+    if name in BLOCKED_NAMES or name.endswith(".localhost"):
+        _block(f"the host {name} is not public")
+    return name
+
+
+def _ascii(text: str) -> str:
+    return quote(text, safe=_KEPT)
+
+
+# --- the address --------------------------------------------------------------------------------------------
+
+
+def _networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+# `is_global` alone lets multicast, translation prefixes and some others through, and its answers differ
+# between patch releases of Python. This list is complete by itself (IANA special-purpose registries, 2026).
+_NOT_PUBLIC_4 = _networks(
+    [
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carrier NAT; some clouds keep their metadata here
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # Azure's host agent: a public number, reachable only from inside
+        "169.254.0.0/16",  # link-local, metadata of most clouds
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relay
+        "192.168.0.0/16",
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+    ]
+)
+
+# Of IPv6 only 2000::/3 is handed out. What lies outside (::1, ::127.0.0.1, 64:ff9b::, fc00::, fe80::, fec0::,
+# 5f00::, ff00::) is not public by that alone; these are the exceptions within.
+_UNICAST_6 = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC_6 = _networks(
+    [
+        "2001::/23",  # protocols: Teredo, ORCHID, benchmarks
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: carries an IPv4 address
+        "3fff::/20",  # documentation
+    ]
+)
+
+
+def _is_public(ip: Address) -> bool:
+    if not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
+        return False
+    if isinstance(ip, ipaddress.IPv4Address):
+        return not any(ip in network for network in _NOT_PUBLIC_4)
+    return ip in _UNICAST_6 and not any(ip in network for network in _NOT_PUBLIC_6)
+
+
+def _is_allowed(ip: Address, policy: Policy) -> bool:
+    return any(ip in network for network in policy.allow_networks)
+
+
+def _unwrapped(address: str) -> Address:
+    """The address; for `::ffff:a.b.c.d` the IPv4 one inside. Raises ValueError, also for a zone id."""
+    ip = ipaddress.ip_address(_without_zone(address))
+    return getattr(ip, "ipv4_mapped", None) or ip
+
+
+def _without_zone(address: str) -> str:
+    if "%" in address:
+        raise ValueError("zone id")
+    return address
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ConfigurationError(f"limits.allow_networks: {text!r} is no network such as 10.20.0.0/16") from error
+
+
+def _block(detail: str) -> NoReturn:
+    raise UrlBlocked(detail)

@@ -1,0 +1,208 @@
+"""The download of an input: guarded, bounded in bytes, hops and seconds.
+
+The guard acts three times on every hop: on the text of the URL, on all addresses its host resolves to, and on
+the one address a socket is made for. The last is the one that counts: whatever a resolver, a redirect or a
+library does, no connection can be made except through `_guarded_socket`.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from penstock import __version__
+from penstock.errors import (
+    InputDownloadFailed,
+    InputNotFound,
+    InputTooLarge,
+    PenstockError,
+    UnsupportedImageFormat,
+    UrlBlocked,
+)
+from penstock.settings import LimitSettings
+from penstock.urlguard import Policy, check_address, check_redirect, check_url
+
+HEADERS = {
+    "User-Agent": f"penstock/{__version__}",
+    # By name: to `image/*` some sources answer with a format of their own choice.
+    "Accept": "image/png, image/jpeg, image/webp, */*;q=0.1",
+    "Accept-Encoding": "identity",
+}
+
+CONNECT_TIMEOUT_S = 5.0
+"""A host that is there answers within a round trip; a dead one must not hold a slot any longer."""
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+TRY_AGAIN = frozenset({408, 429})
+"""The statuses of 4xx that are about the moment, not about the URL."""
+
+
+class Fetcher:
+    """Downloads inputs; one for a process, open while it is entered.
+
+    `resolver` replaces the name look-up (for tests, or a name server of one's own); the check of the address
+    that is connected to holds whatever it answers.
+    """
+
+    def __init__(self, limits: LimitSettings, *, resolver: AbstractResolver | None = None) -> None:
+        self._limits = limits
+        self._policy = Policy.from_limits(limits)
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(
+            resolver=self._resolver or _GuardedResolver(self._policy),
+            socket_factory=_guarded_socket(self._policy),
+            force_close=True,  # an input is fetched once; an idle connection would only tie up the source
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers=HEADERS,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,  # a proxy would make the connections, past the guard
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def fetch(self, url: str) -> bytes:
+        """The bytes behind the URL, at most `limits.max_input_bytes`, within `limits.fetch_timeout_s`.
+
+        Raises UrlBlocked, InputNotFound, InputTooLarge, UnsupportedImageFormat (for a Content-Encoding), and
+        InputDownloadFailed, the only one worth a retry. No text of these repeats what the source sent.
+        A cancelled fetch closes its connection.
+        """
+        try:
+            async with asyncio.timeout(self._limits.fetch_timeout_s):
+                return await self._follow(check_url(url, self._policy))
+        except TimeoutError as error:
+            limit = self._limits.fetch_timeout_s
+            raise InputDownloadFailed(f"the download took longer than {limit:g} s") from error
+
+    async def _follow(self, url: str) -> bytes:
+        for _ in range(self._limits.max_redirects + 1):
+            with _translated(host=URL(url, encoded=True).raw_host or ""):
+                answer = await self._ask(url)
+            if isinstance(answer, bytes):
+                return answer
+            url = check_redirect(url, answer, self._policy)
+        raise UrlBlocked(f"the source redirects more than {self._limits.max_redirects} times")
+
+    async def _ask(self, url: str) -> bytes | str:
+        """The body, or where a redirect leads."""
+        # encoded=True: the URL is requested as checked, not parsed into something else once more.
+        async with self._session.get(URL(url, encoded=True), allow_redirects=False) as response:
+            if response.status in REDIRECTS and "Location" in response.headers:
+                return response.headers["Location"]
+            _check_status(response.status)
+            _check_encoding(response)
+            return await self._read(response)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        limit = self._limits.max_input_bytes
+        too_large = InputTooLarge(f"the input has more than {limit} bytes")
+        if (response.content_length or 0) > limit:
+            raise too_large
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+        return bytes(body)
+
+
+def _check_status(status: int) -> None:
+    if 200 <= status < 300:
+        return
+    if 400 <= status < 500 and status not in TRY_AGAIN:
+        raise InputNotFound(f"the source answered {status}")
+    raise InputDownloadFailed(f"the source answered {status}")
+
+
+def _check_encoding(response: aiohttp.ClientResponse) -> None:
+    """We asked for none; unpacking one would let a small download become any number of bytes."""
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedImageFormat("the source sent a Content-Encoding; an input must be sent as it is")
+
+
+# --- the guard at connect time ------------------------------------------------------------------------------
+
+
+class _BlockedAddress(OSError):
+    """Raised where aiohttp expects an OSError: at the look-up and at the making of a socket."""
+
+
+class _GuardedResolver(aiohttp.ThreadedResolver):
+    """The look-up of the system; a name with one private address among its public ones is blocked whole."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self._policy = policy
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        results = await super().resolve(host, port, family)
+        for result in results:
+            _check_or_os_error(result["host"], self._policy)
+        return results
+
+
+def _guarded_socket(policy: Policy) -> Callable[[Any], socket.socket]:
+    """A socket factory for aiohttp, which calls it with the final address of every attempt to connect."""
+
+    def make(address_info: Any) -> socket.socket:
+        family, kind, protocol, _, address = address_info
+        _check_or_os_error(address[0], policy)
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def _check_or_os_error(address: str, policy: Policy) -> None:
+    try:
+        check_address(address, policy)
+    except UrlBlocked as error:
+        raise _BlockedAddress(error.detail) from error
+
+
+# --- errors -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _translated(host: str) -> Iterator[None]:
+    """Errors of aiohttp as ours, without their text: it may hold addresses, or bytes the source sent."""
+    try:
+        yield
+    except aiohttp.ClientError as error:
+        raise _ours(error, host) from error
+
+
+def _ours(error: aiohttp.ClientError, host: str) -> PenstockError:
+    match error:
+        case aiohttp.ClientConnectorError(os_error=_BlockedAddress()):
+            return UrlBlocked("the host leads to an address that is not public")
+        case aiohttp.ClientConnectorDNSError():
+            return InputDownloadFailed(f"the host {host} does not resolve")
+        case aiohttp.ClientSSLError():
+            return InputDownloadFailed(f"no TLS connection to {host}: its certificate or protocol is not accepted")
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+            return InputDownloadFailed(f"no connection to {host}")
+        case aiohttp.InvalidURL():
+            return UrlBlocked("the URL is malformed")
+        case _:
+            return InputDownloadFailed(f"the connection to {host} broke off, or its answer was not HTTP")
