@@ -1,0 +1,77 @@
+"""What has to be done again and again, by whoever runs: take back, expire, count, delete.
+
+Any number of processes may do it at the same time; each act is one script of the store, or may be repeated.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+from loguru import logger
+
+from penstock import telemetry
+from penstock.errors import StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
+from penstock.storage import Storage
+from penstock.store import TaskStore
+from penstock.task import State
+
+TENANT = "default"
+"""The only tenant so far."""
+
+SWEEP_PAUSE_S = 1.0
+"""How long a task may stay with a worker whose lease has ended; below `store.tasks.REAPER_PAUSE_S`."""
+MEASURE_PAUSE_S = 5.0
+PRUNE_PAUSE_S = 60.0
+
+
+async def sweep(store: TaskStore) -> None:
+    """Take tasks back from dead workers, and end those that were not started in time."""
+    for _, state in await store.reclaim():
+        telemetry.report("leases.reclaimed", status=state)
+    for _, model in await store.expire():
+        telemetry.report("tasks.finished", model=model, status=State.EXPIRED, code=StartDeadlineExceeded.code)
+
+
+async def prune(store: TaskStore, storage: Storage) -> int:
+    """Delete everything past its retention, objects before records, so that none is orphaned; how many records."""
+    total = 0
+    while due := await store.prunable():
+        await storage.delete(*(key for keys in due.values() for key in keys))
+        pruned = await store.prune(due)
+        telemetry.report("tasks.pruned", pruned)
+        total += pruned
+        if not pruned:  # another process was faster
+            break
+    return total
+
+
+async def measure(store: TaskStore, models: Sequence[str]) -> None:
+    """Set the gauges of the queues, the records and the workers."""
+    depths = await store.depths(models)
+    meters = telemetry.meters()
+    meters.replace("queue.depth", [(d.depth, {"model": d.model, "priority": d.priority}) for d in depths])
+    meters.replace("queue.oldest", [(d.oldest_s, {"model": d.model, "priority": d.priority}) for d in depths])
+    stored = await store.count(TENANT)
+    meters.replace("tasks.stored", [(n, {"status": state}) for state, n in stored.items()])
+    states = Counter(worker.state for worker in await store.workers())
+    meters.replace("workers", [(n, {"state": state}) for state, n in states.items()])
+
+
+async def run_maintenance(store: TaskStore, storage: Storage, models: Sequence[str]) -> None:
+    """All of it, for ever; a failure is logged, and the next round tries again."""
+    await asyncio.gather(
+        _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
+        _repeat(lambda: measure(store, models), MEASURE_PAUSE_S, "measure"),
+        _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
+    )
+
+
+async def _repeat(act: Callable[[], Awaitable[object]], pause_s: float, name: str) -> None:
+    while True:
+        try:
+            await act()
+        except (StoreUnavailable, StorageUnavailable) as error:
+            logger.bind(job=name, reason=error.detail).warning("maintenance postponed")
+        except Exception:  # noqa: BLE001  one bad round must not end all later ones
+            logger.bind(job=name).exception("maintenance failed")
+        await asyncio.sleep(pause_s)

@@ -1,0 +1,121 @@
+"""One bounded, impatient connection pool per process, and vendor errors turned into ours."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004  the vendor's name
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004
+)
+
+from penstock.errors import ConfigurationError, StoreUnavailable
+from penstock.settings import RedisSettings
+
+POOL_SIZE = 32
+"""Connections of one process; further callers wait for one instead of opening more."""
+
+Redis = redis.Redis
+
+_UNAVAILABLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError)
+_REFUSALS = (
+    "MISCONF",
+    "OOM",
+    "LOADING",
+    "READONLY",
+    "NOAUTH",
+    "WRONGPASS",
+    "NOPERM",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+)
+
+
+@asynccontextmanager
+async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
+    """A client whose every call ends within about `timeout_s` and two quick retries; closed on leaving.
+
+    Raises ConfigurationError when the URL is none, or Redis evicts keys under memory pressure: tasks would be
+    lost without a word.
+    """
+    try:
+        pool = redis.BlockingConnectionPool.from_url(
+            settings.url,
+            max_connections=POOL_SIZE,
+            timeout=settings.timeout_s,
+            socket_timeout=settings.timeout_s,
+            socket_connect_timeout=min(1.0, settings.timeout_s),
+            health_check_interval=15,
+            retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2),
+            retry_on_error=[ConnectionError, TimeoutError],
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"redis.url: {error}") from error
+    client: Redis = redis.Redis(connection_pool=pool)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+        await pool.aclose()
+
+
+async def check_server(client: Redis) -> list[str]:
+    """Warnings about the server's set-up, each with what to change.
+
+    Raises ConfigurationError for an evicting server, StoreUnavailable when it cannot be reached.
+    """
+    with translated():
+        try:
+            policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
+            aof = (await client.config_get("appendonly")).get("appendonly", "yes")
+        except ResponseError as error:
+            if "unknown command" in str(error) or "NOPERM" in str(error):
+                return ["Redis does not let CONFIG be read; make sure that maxmemory-policy is noeviction"]
+            raise
+    if policy != "noeviction":
+        raise ConfigurationError(f"Redis has maxmemory-policy {policy}; set it to noeviction, or tasks are lost")
+    if aof != "yes":
+        return ["Redis has no append-only file: tasks are lost when it restarts (set appendonly yes)"]
+    return []
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Vendor errors inside become StoreUnavailable; scripts that are wrong stay loud."""
+    try:
+        yield
+    except _UNAVAILABLE as error:
+        raise StoreUnavailable("the task store cannot be reached", retry_after_s=1) from error
+    except ResponseError as error:
+        if any(word in str(error) for word in _REFUSALS):
+            raise StoreUnavailable("the task store refuses writes", retry_after_s=5) from error
+        raise
+
+
+async def listen(client: Redis, channel: str) -> AsyncIterator[str]:
+    """Messages of a channel for ever, reconnecting by itself; an empty one after each (re)connect, since what was
+    published meanwhile is gone and the listener should look for itself."""
+    wait_s = 0.05
+    while True:
+        pubsub = client.pubsub(ignore_subscribe_messages=True)
+        try:
+            await pubsub.subscribe(channel)
+            wait_s = 0.05
+            yield ""
+            while True:
+                message = await pubsub.get_message(timeout=5.0)
+                if message is not None:
+                    yield message["data"].decode()
+        except RedisError:
+            await asyncio.sleep(wait_s)
+            wait_s = min(1.0, wait_s * 2)
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]

@@ -1,0 +1,66 @@
+"""The map of the database: every Redis key, its type, what it holds, and how long it lives.
+
+All keys start with one root, `{<namespace>}:`. The braces are a hash tag, so that a cluster keeps them on one
+node and the scripts may touch several of them. Scripts are given the root as KEYS[1] and append what follows.
+
+| after the root             | type   | holds                                                | lives until             |
+| -------------------------- | ------ | ---------------------------------------------------- | ----------------------- |
+| `task:<id>`                | hash   | the record: short fields only (a value over 64 bytes | pruned                  |
+| -------------------------- | ------ | ---------------------------------------------------- | ----------------------- |
+| `body:<id>`                | string | the request as JSON, written once                    | pruned                  |
+| `outcome:<id>`             | string | result or error and timing as JSON                   | pruned                  |
+| `attempts:<id>`            | list   | one JSON object for each ended attempt               | pruned                  |
+| `queue:<model>:<priority>` | zset   | waiting ids by virtual finish time (kilopixels)      | claimed, canceled       |
+| `clock:<priority>`         | hash   | `v` virtual time; `f:<caller>` last finish time;     | kept                    |
+| -------------------------- | ------ | ---------------------------------------------------- | ----------------------- |
+| `delayed`                  | zset   | ids waiting for a retry, by the ms when they are due | due                     |
+| `running`                  | zset   | running ids by the ms when their lease ends          | settled, reclaimed      |
+| `starting`                 | zset   | ids with a start limit, by that ms                   | claimed, expired        |
+| `finals`                   | zset   | ended ids by the ms when they are pruned             | pruned                  |
+| `state:<tenant>:<STATE>`   | zset   | all ids of a state by their created µs: the list     | pruned                  |
+| `idem:<digest>`            | string | `<id> <fingerprint>` of a client_request_id          | pruned with its task    |
+| `rate:<caller>`            | zset   | accepted submits of the last 60 s by their µs        | 60 s                    |
+| `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
+| `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
+| `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
+| `signals` (channel)        | –      | `queued <model>` and `cancel <id>`                   | –                       |
+"""
+
+import hashlib
+
+
+class Keys:
+    """The keys of one namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self.root = f"{{{namespace}}}:"
+        self.workers = f"{self.root}workers"
+        self.workers_seen = f"{self.root}workers:seen"
+        self.signals = f"{self.root}signals"
+        self.finals = f"{self.root}finals"
+        self.delayed = f"{self.root}delayed"
+
+    def queue(self, model: str, priority: str) -> str:
+        """Waiting ids of one model and priority."""
+        return f"{self.root}queue:{model}:{priority}"
+
+    def state(self, tenant: str, state: str) -> str:
+        """Ids of one tenant in one state."""
+        return f"{self.root}state:{tenant}:{state}"
+
+    def task(self, task_id: str) -> str:
+        """The record."""
+        return f"{self.root}task:{task_id}"
+
+    def body(self, task_id: str) -> str:
+        """The request."""
+        return f"{self.root}body:{task_id}"
+
+    def outcome(self, task_id: str) -> str:
+        """Result or error."""
+        return f"{self.root}outcome:{task_id}"
+
+
+def idempotency_digest(caller: str, client_request_id: str) -> str:
+    """Name of the idempotency key: scoped to the API key, and short whatever the client sent."""
+    return hashlib.sha256(f"{caller}\0{client_request_id}".encode()).hexdigest()[:40]

@@ -1,0 +1,18 @@
+-- Everything a client may see of a task, in one step.
+-- ARGV  1 id  2 tenant  3 all priorities, highest first
+-- Answers {fields, body, outcome or '', attempts, position or -1, prune ms or -1}, or {} when there is no such task.
+local id = ARGV[1]
+local fields = redis.call('HGETALL', task_key(id))
+if not fields[1] then return {} end
+local f = redis.call('HMGET', task_key(id), 'tenant', 'model', 'priority')
+if f[1] ~= ARGV[2] then return {} end
+local position = redis.call('ZRANK', queue_key(f[2], f[3]), id) or -1
+if position >= 0 then
+  for other in string.gmatch(ARGV[3], '%S+') do
+    if other == f[3] then break end
+    position = position + redis.call('ZCARD', queue_key(f[2], other))
+  end
+end
+return {fields, redis.call('GET', ROOT .. 'body:' .. id), redis.call('GET', ROOT .. 'outcome:' .. id) or '',
+  redis.call('LRANGE', ROOT .. 'attempts:' .. id, 0, -1), position,
+  tonumber(redis.call('ZSCORE', ROOT .. 'finals', id) or -1)}

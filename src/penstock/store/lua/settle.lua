@@ -1,0 +1,29 @@
+-- End an attempt. Only the holder of the lease may; the same call again (its answer was lost) is accepted again.
+-- ARGV  1 verb  2 its moves  3 id  4 epoch  5 problem (JSON) or ''  6 outcome (JSON) or ''
+--       7 wait ms before the next try: -1 there is none, 0 at once  8 failures to count
+-- Answers {'ok', state} or {'fenced', state or ''}
+local id, epoch, wait = ARGV[3], ARGV[4], tonumber(ARGV[7])
+local receipt = ARGV[1] .. ' ' .. epoch
+local f = redis.call('HMGET', task_key(id), 'state', 'receipt')
+if f[2] == receipt then return {'ok', f[1]} end
+local to = target(ARGV[2], f[1])
+if not to or not holds(id, epoch) then return {'fenced', f[1] or ''} end
+
+log_attempt(id, ARGV[1], ARGV[5])
+redis.call('HSET', task_key(id), 'receipt', receipt)
+redis.call('HINCRBY', task_key(id), 'failures', ARGV[8])
+if wait < 0 then
+  finish(id, to, ARGV[6])
+  return {'ok', to}
+end
+redis.call('ZREM', ROOT .. 'running', id)
+move(id, to)
+if wait == 0 then
+  redis.call('HSET', task_key(id), 'stage', 'queued')
+  requeue(id)
+else
+  redis.call('HSET', task_key(id), 'stage', 'retry')
+  redis.call('ZADD', ROOT .. 'delayed', now_ms() + wait, id)
+  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. redis.call('HGET', task_key(id), 'model'))
+end
+return {'ok', to}

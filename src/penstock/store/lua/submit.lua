@@ -1,0 +1,82 @@
+-- Accept a task: idempotency, rate, depth and enqueue in one step. A lost answer is healed by submitting again
+-- with the same client_request_id.
+-- ARGV  1 id  2 tenant  3 caller  4 model  5 priority  6 cost (kilopixels)  7 body (JSON)  8 fingerprint
+--       9 idempotency digest or ''  10 rate limit per 60 s, 0 none  11 max depth  12 max retries  13 timeout s
+--      14 start within ms or ''  15 ttl s  16 record version  17 first state  18 all priorities, highest first
+-- Answers  {'ok'|'replay', id, position, rate left, rate reset ms}   {'mismatch', id}
+--          {'rate', retry after ms}   {'full', depth}
+local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local cost, rate_limit = tonumber(ARGV[6]), tonumber(ARGV[10])
+local now = now_us()
+local rate_key = ROOT .. 'rate:' .. caller
+
+local function rate_state()
+  redis.call('ZREMRANGEBYSCORE', rate_key, '-inf', now - 60000000)
+  local used = redis.call('ZCARD', rate_key)
+  local oldest = redis.call('ZRANGE', rate_key, 0, 0, 'WITHSCORES')[2]
+  local reset_ms = oldest and math.ceil((tonumber(oldest) + 60000000 - now) / 1000) or 0
+  return rate_limit - used, reset_ms
+end
+
+local function position_of(key)
+  local ahead = redis.call('ZRANK', queue_key(model, priority), key)
+  if not ahead then return -1 end
+  for other in string.gmatch(ARGV[18], '%S+') do
+    if other == priority then break end
+    ahead = ahead + redis.call('ZCARD', queue_key(model, other))
+  end
+  return ahead
+end
+
+if ARGV[9] ~= '' then
+  local known = redis.call('GET', ROOT .. 'idem:' .. ARGV[9])
+  if known then
+    local first, fingerprint = string.match(known, '^(%S+) (%S+)$')
+    if fingerprint ~= ARGV[8] then return {'mismatch', first} end
+    local left, reset = rate_state()
+    return {'replay', first, position_of(first), left, reset}
+  end
+end
+
+local left, reset = 0, 0
+if rate_limit > 0 then
+  left, reset = rate_state()
+  if left <= 0 then return {'rate', reset} end
+end
+
+local depth = 0
+for other in string.gmatch(ARGV[18], '%S+') do
+  depth = depth + redis.call('ZCARD', queue_key(model, other))
+end
+if depth >= tonumber(ARGV[11]) then return {'full', depth} end
+
+-- Start-time fair queueing (Goyal, Vin, Cheng 1996) over callers: a task starts where the caller's last one
+-- finished, but not before the virtual time of what is being served now.
+local clock = ROOT .. 'clock:' .. priority
+local times = redis.call('HMGET', clock, 'v', 'f:' .. caller)
+local vft = math.max(tonumber(times[1] or 0), tonumber(times[2] or 0)) + cost
+redis.call('HSET', clock, 'f:' .. caller, vft)
+
+redis.call('HSET', task_key(id), 'version', ARGV[16], 'tenant', tenant, 'caller', caller, 'model', model,
+  'priority', priority, 'state', ARGV[17], 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
+  'cost', cost, 'vft', vft, 'created', now, 'max_retries', ARGV[12], 'timeout_s', ARGV[13], 'ttl_s', ARGV[15])
+redis.call('SET', ROOT .. 'body:' .. id, ARGV[7])
+redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. ARGV[17], now, id)
+redis.call('ZADD', queue_key(model, priority), vft, id)
+if ARGV[14] ~= '' then
+  local start_by = math.floor(now / 1000) + tonumber(ARGV[14])
+  redis.call('HSET', task_key(id), 'start_by', start_by)
+  redis.call('ZADD', ROOT .. 'starting', start_by, id)
+end
+if ARGV[9] ~= '' then
+  redis.call('SET', ROOT .. 'idem:' .. ARGV[9], id .. ' ' .. ARGV[8])
+  redis.call('HSET', task_key(id), 'idem', ARGV[9])
+end
+if rate_limit > 0 then
+  redis.call('ZADD', rate_key, now, id)
+  redis.call('PEXPIRE', rate_key, 60000)
+  left = left - 1
+  if reset == 0 then reset = 60000 end
+end
+redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
+return {'ok', id, position_of(id), left, reset}

@@ -1,0 +1,250 @@
+"""Logs and metrics: every instrument declared in one table, facts reported in the past tense.
+
+Metrics go through the OpenTelemetry SDK to its Prometheus exporter, one registry per process; the parent of
+several processes serves their sum on one port (`serve_children`). Labels are bounded sets: never an id or a URL.
+"""
+
+import logging
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+from urllib.request import urlopen
+
+import msgspec
+import prometheus_client
+from loguru import logger
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from penstock.settings import TelemetrySettings
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+TILES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+SCRAPE_TIMEOUT_S = 2.0
+
+
+class Instrument(NamedTuple):
+    """One metric. `name` is the OpenTelemetry name; Prometheus sees it with the unit and `_total` appended."""
+
+    name: str
+    kind: Literal["counter", "histogram", "gauge"]
+    unit: str
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def exported(self) -> str:
+        """The name in a scrape."""
+        unit = {"s": "_seconds", "1": ""}[self.unit]
+        return self.name.replace(".", "_") + unit + ("_total" if self.kind == "counter" else "")
+
+
+INSTRUMENTS: dict[str, Instrument] = {
+    i.name.removeprefix("penstock."): i
+    for i in (
+        Instrument("penstock.tasks.submitted", "counter", "1", ("model", "priority"), "Tasks accepted"),
+        Instrument("penstock.submits.refused", "counter", "1", ("code",), "Submits refused, by error code"),
+        Instrument("penstock.tasks.finished", "counter", "1", ("model", "status", "code"), "Tasks ended"),
+        Instrument("penstock.attempts", "counter", "1", ("model", "outcome"), "Attempts ended"),
+        Instrument("penstock.task.wait", "histogram", "s", ("model", "priority"), "Submit to first claim", SECONDS),
+        Instrument("penstock.task.duration", "histogram", "s", ("model",), "Claim to settled, one attempt", SECONDS),
+        Instrument(
+            "penstock.stage.duration",
+            "histogram",
+            "s",
+            ("model", "stage"),
+            "One stage of one attempt",
+            SECONDS,
+        ),
+        Instrument("penstock.batch.tiles", "histogram", "1", ("model", "device"), "Tiles in one device run", TILES),
+        Instrument("penstock.device.busy", "counter", "s", ("device",), "Time the device ran a batch"),
+        Instrument("penstock.preemptions", "counter", "1", ("device",), "Batches that passed over a started task"),
+        Instrument("penstock.tasks.in_flight", "gauge", "1", ("device",), "Tasks claimed and not settled"),
+        Instrument("penstock.model.load", "gauge", "s", ("model", "device"), "Time to load and warm up"),
+        Instrument("penstock.writes.fenced", "counter", "1", ("model",), "Writes of a lost lease, refused"),
+        Instrument("penstock.leases.reclaimed", "counter", "1", ("status",), "Tasks taken back from dead workers"),
+        Instrument("penstock.tasks.pruned", "counter", "1", (), "Tasks deleted after their retention"),
+        Instrument("penstock.queue.depth", "gauge", "1", ("model", "priority"), "Tasks waiting"),
+        Instrument("penstock.queue.oldest", "gauge", "s", ("model", "priority"), "Age of the oldest waiting task"),
+        Instrument("penstock.tasks.stored", "gauge", "1", ("status",), "Task records, by status"),
+        Instrument("penstock.workers", "gauge", "1", ("state",), "Workers heard of within their lease"),
+        Instrument(
+            "penstock.http.requests",
+            "histogram",
+            "s",
+            ("route", "method", "status"),
+            "HTTP requests",
+            SECONDS,
+        ),
+    )
+}
+"""Every metric of Penstock; the README's table is compared with it."""
+
+Labels = dict[str, str]
+
+
+class Meters:
+    """The instruments of this process. Gauges keep the last value given and are read at scrape time."""
+
+    def __init__(self) -> None:
+        reader = PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False)
+        meter = MeterProvider([reader]).get_meter("penstock")
+        self._record: dict[str, Callable[[float, Labels], None]] = {}
+        self._gauges: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+        for key, i in INSTRUMENTS.items():
+            if i.kind == "counter":
+                self._record[key] = meter.create_counter(i.name, i.unit, i.help).add
+            elif i.kind == "histogram":
+                histogram = meter.create_histogram(
+                    i.name, i.unit, i.help, explicit_bucket_boundaries_advisory=list(i.buckets)
+                )
+                self._record[key] = histogram.record
+            else:
+                self._gauges[key] = {}
+                meter.create_observable_gauge(i.name, [self._observer(key)], i.unit, i.help)
+
+    def report(self, key: str, value: float = 1, **labels: str) -> None:
+        """Add to a counter, record in a histogram, or set a gauge."""
+        if key in self._gauges:
+            self._gauges[key][tuple(sorted(labels.items()))] = value
+        else:
+            self._record[key](value, labels)
+
+    def replace(self, key: str, values: Iterable[tuple[float, Labels]]) -> None:
+        """Set a gauge whose label sets come and go: those not given are no longer shown."""
+        self._gauges[key] = {tuple(sorted(labels.items())): value for value, labels in values}
+
+    def _observer(self, key: str) -> Callable[[CallbackOptions], Iterator[Observation]]:
+        def observe(_: CallbackOptions) -> Iterator[Observation]:
+            for labels, value in tuple(self._gauges[key].items()):
+                yield Observation(value, dict(labels))
+
+        return observe
+
+
+_meters: Meters | None = None
+
+
+def report(key: str, value: float = 1, **labels: str) -> None:
+    """`Meters.report` of this process."""
+    meters().report(key, value, **labels)
+
+
+def meters() -> Meters:
+    """The instruments of this process, made at first use."""
+    global _meters
+    if _meters is None:
+        _meters = Meters()
+    return _meters
+
+
+def scrape() -> bytes:
+    """The metrics of this process in the Prometheus text format."""
+    return prometheus_client.generate_latest()
+
+
+def serve_metrics(host: str, port: int) -> int:
+    """Serve this process's metrics from a thread; the port taken (for port 0)."""
+    server, _ = prometheus_client.start_http_server(port, host)
+    return int(server.server_port)
+
+
+def serve_children(host: str, port: int, children: Callable[[], dict[str, str]]) -> int:
+    """Serve the metrics of several processes on one port, each series with the label `process`.
+
+    `children` gives process name -> its metrics URL at the time of each scrape; one that does not answer within
+    2 s is left out of that scrape.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Children(children))
+    server, _ = prometheus_client.start_http_server(port, host, registry)
+    return int(server.server_port)
+
+
+class _Children(Collector):
+    def __init__(self, children: Callable[[], dict[str, str]]) -> None:
+        self._children = children
+
+    def describe(self) -> list[Metric]:
+        return []  # nothing is known before a scrape; without this, registering would scrape
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for process, url in self._children().items():
+            for family in _fetch(url):
+                merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                merged.samples += [s._replace(labels=s.labels | {"process": process}) for s in family.samples]
+        return families.values()
+
+
+def _fetch(url: str) -> list[Metric]:
+    try:
+        with urlopen(url, timeout=SCRAPE_TIMEOUT_S) as answer:  # noqa: S310  our own children, on loopback
+            return list(text_string_to_metric_families(answer.read().decode()))
+    except OSError:
+        return []
+
+
+# --- logs -----------------------------------------------------------------------------------------------------
+
+HUMAN = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message} <dim>{extra}</dim>"
+
+
+def set_up_logs(settings: TelemetrySettings, *, process: str) -> None:
+    """Send all logs, those of libraries too, to stderr: one JSON object a line, or a human form on a terminal.
+
+    Local variables never appear in tracebacks: they hold keys.
+    """
+    human = settings.log_format == "human" or (settings.log_format == "auto" and sys.stderr.isatty())
+    logger.remove()
+    logger.configure(extra={"process": process})
+    options: dict[str, Any] = {"level": settings.log_level, "diagnose": False, "backtrace": False}
+    if human:
+        logger.add(sys.stderr, format=HUMAN, **options)
+    else:
+        logger.add(_write_json, format="{message}", **options)
+    logging.basicConfig(handlers=[_Intercept()], level=logging.WARNING, force=True)
+
+
+def _write_json(message: Any) -> None:
+    record = message.record
+    line = {"time": record["time"].isoformat(), "level": record["level"].name, "message": record["message"]}
+    line |= record["extra"]
+    if record["exception"]:
+        line["exception"] = str(message).partition("\n")[2].strip()
+    sys.stderr.write(msgspec.json.encode(line, enc_hook=str).decode() + "\n")
+
+
+class _Intercept(logging.Handler):
+    """Records of the standard library's logging, such as uvicorn's, as loguru's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = record.levelname if record.levelname in _LEVELS else "WARNING"
+        logger.bind(logger=record.name).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+# --- trace context (W3C Trace Context, version 00) --------------------------------------------------------------
+
+_TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$")
+
+
+def accept_traceparent(header: str | None) -> str:
+    """The caller's traceparent if it is one, else a new one."""
+    if header and _TRACEPARENT.match(header):
+        return header
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """The trace id in a traceparent."""
+    match = _TRACEPARENT.match(traceparent or "")
+    return match[1] if match else None
