@@ -1,0 +1,174 @@
+"""Images in and out: header checks before decoding, one plain pixel form inside, three formats.
+
+The only importer of Pillow. Inputs are untrusted: only PNG, JPEG and WebP are ever tried, size and frames are
+checked from the header, and whatever a decoder throws becomes a clear code.
+"""
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from penstock.errors import ImageDecodeFailed, ImageTooLarge, ImageTooSmall, UnsupportedImageFormat
+from penstock.task import Format, OutputOptions
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+CONTENT_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+WEBP_MAX_SIDE = 16383
+"""Longest side a WebP file can have (RFC 9649, 14 bits)."""
+
+Pixels = NDArray[np.uint8]
+
+# Our own limit is checked on every header before any pixel is decoded; Pillow's is a warning first.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class Header(Struct, frozen=True):
+    """What the first bytes say."""
+
+    format: str
+    width: int
+    height: int
+
+    @property
+    def megapixels(self) -> float:
+        """Width × height / 10⁶."""
+        return self.width * self.height / 1e6
+
+
+class Picture(Struct, frozen=True, eq=False):
+    """Decoded pixels, upright, in sRGB, 8 bit: `rgb` is (height, width, 3), `alpha` (height, width) or None.
+
+    `grey` says that the source had one channel; `rgb` then holds it three times.
+    """
+
+    rgb: Pixels
+    alpha: Pixels | None = None
+    grey: bool = False
+
+
+def probe(data: bytes, *, max_megapixels: float) -> Header:
+    """Check an image by its header alone.
+
+    Raises UnsupportedImageFormat, ImageTooLarge (pixels or frames), ImageTooSmall (an empty side),
+    ImageDecodeFailed.
+    """
+    with _open(data) as image:
+        return _checked(image, max_megapixels)
+
+
+def decode(data: bytes, *, max_megapixels: float) -> Picture:
+    """Decode an image: EXIF orientation applied, palettes and CMYK expanded, 16 bit reduced, an embedded colour
+    profile converted to sRGB. No metadata survives. Raises as `probe` does."""
+    with _open(data) as image:
+        _checked(image, max_megapixels)
+        try:
+            return _picture(ImageOps.exif_transpose(image))
+        except Exception as error:  # decoders of hostile bytes throw anything
+            raise ImageDecodeFailed("the image is damaged or truncated") from error
+
+
+def encode(picture: Picture, options: OutputOptions) -> bytes:
+    """Write an image. PNG is lossless at its fastest level; JPEG has no alpha, so that transparency becomes white.
+
+    Raises ImageTooLarge when a side is longer than the format can hold.
+    """
+    image = _to_pillow(picture)
+    if options.format == "webp" and max(image.size) > WEBP_MAX_SIDE:
+        raise ImageTooLarge(f"a WebP side holds {WEBP_MAX_SIDE} px at most; ask for png or jpeg")
+    if options.format == "jpeg" and image.mode in ("RGBA", "LA"):
+        opaque = Image.new(image.mode[:-1], image.size, "white")
+        opaque.paste(image, mask=image.getchannel("A"))
+        image = opaque
+    out = io.BytesIO()
+    image.save(out, **_save_options(options))
+    return out.getvalue()
+
+
+def resize(channel: Pixels, width: int, height: int) -> Pixels:
+    """One channel, resampled bicubically."""
+    return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def on_white(picture: Picture) -> Pixels:
+    """(height, width, 3): what a viewer sees on a white page."""
+    if picture.alpha is None:
+        return picture.rgb
+    alpha = picture.alpha[..., None].astype(np.uint16)
+    return ((picture.rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _save_options(options: OutputOptions) -> dict[str, Any]:
+    if options.format == "png":
+        return {"format": "PNG", "compress_level": 1}
+    if options.format == "jpeg":
+        return {"format": "JPEG", "quality": options.quality, "subsampling": 0}
+    return {"format": "WEBP", "quality": options.quality, "method": 2}
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise UnsupportedImageFormat("the input is not a PNG, JPEG or WebP image") from error
+    except Exception as error:  # decoders of hostile bytes throw anything
+        raise ImageDecodeFailed("the image header is damaged") from error
+
+
+def _checked(image: Image.Image, max_megapixels: float) -> Header:
+    header = Header(image.format or "", image.width, image.height)
+    if header.megapixels > max_megapixels:
+        raise ImageTooLarge(
+            f"{header.width}x{header.height} is {header.megapixels:.1f} MP, the limit is {max_megapixels:g} MP"
+        )
+    if min(image.size) < 1:
+        raise ImageTooSmall("the image has no pixels")
+    if getattr(image, "n_frames", 1) > 1:
+        raise ImageTooLarge("the image is animated; send one frame")
+    return header
+
+
+def _picture(image: Image.Image) -> Picture:
+    if image.mode.startswith(("I", "F")):
+        deep = np.asarray(image).astype(np.float64)
+        return _grey(np.clip(deep / 257 + 0.5, 0, 255).astype(np.uint8), None)
+    if image.mode == "P" or (image.mode in ("1", "L", "RGB") and "transparency" in image.info):
+        has_alpha = "transparency" in image.info
+        grey = image.mode in ("1", "L")
+        image = image.convert("LA" if grey and has_alpha else "RGBA" if has_alpha else "RGB")
+    alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA", "PA", "La", "RGBa") else None
+    if image.mode in ("1", "L", "LA", "La"):
+        return _grey(np.asarray(image.convert("L") if image.mode == "1" else image.getchannel(0)), alpha)
+    return Picture(np.asarray(_to_srgb(image)), alpha)
+
+
+def _grey(channel: Pixels, alpha: Pixels | None) -> Picture:
+    return Picture(np.repeat(channel[..., None], 3, axis=2), alpha, grey=True)
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    opaque = image.convert("RGB") if image.mode in ("RGBA", "RGBa", "PA", "YCbCr", "LAB", "HSV") else image
+    if profile and opaque.mode in ("RGB", "CMYK"):
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(opaque, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            return converted or opaque.convert("RGB")
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a profile that cannot be read is as good as none
+    return opaque.convert("RGB")
+
+
+def _to_pillow(picture: Picture) -> Image.Image:
+    image = Image.fromarray(picture.rgb)
+    if picture.grey:
+        image = image.convert("L")
+    if picture.alpha is not None:
+        image.putalpha(Image.fromarray(picture.alpha))
+    return image

@@ -1,0 +1,21 @@
+"""The models that are served: importing this package fills the registry. A further model is one file and one line."""
+
+from importlib import import_module
+
+from penstock.errors import ConfigurationError
+from penstock.runners import scoring, superres  # noqa: F401  they register themselves
+from penstock.runners.base import registry
+from penstock.settings import ModelSettings
+
+
+def load_runners(settings: ModelSettings) -> list[str]:
+    """Import the operator's own runner modules too; the names of all models.
+
+    Raises ConfigurationError for a module that cannot be imported.
+    """
+    for module in settings.modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise ConfigurationError(f"models.modules: cannot import {module}: {error}") from error
+    return sorted(registry())

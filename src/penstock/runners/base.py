@@ -1,0 +1,166 @@
+"""The runner contract: what a model must say to be served.
+
+    @model_runner("invert")
+    class Invert(BaseModelRunner[Params]):
+        def load_model(self, device): ...            device thread, once in a process
+        def prepare(self, source, params): ...       CPU pool: bytes -> Work
+        def infer(self, tiles, work): ...            device thread: (n, ...) -> n outputs
+        def postprocess(self, work, params, output)  CPU pool: Work with its outputs -> Product
+
+Work is a number of tiles of one shape. Tiles of all tasks in flight that have the same runner, lane and shape may
+meet in one `infer`; a runner that does not cut its input has one tile.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+from msgspec import Struct, field
+from numpy.typing import NDArray
+
+from penstock import imaging
+from penstock.errors import ConfigurationError
+from penstock.settings import LimitSettings
+from penstock.task import OutputOptions
+
+
+class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of a model's parameters, and itself the empty set of them."""
+
+
+ParamsT = TypeVar("ParamsT", bound=Params)
+RunnerT = TypeVar("RunnerT", bound="BaseModelRunner[Any]")
+
+Outputs = Sequence[Any] | NDArray[Any]
+"""What `infer` gives: one output for each tile of the batch."""
+
+
+class Device(Struct, frozen=True, kw_only=True):
+    """Where a worker runs its models, and what it may be shown: tiles of these (height, width), in batches of these
+    sizes. A GPU has few of both, each warmed up; a CPU pays nothing for a new shape."""
+
+    name: str
+    kind: Literal["cpu", "cuda"]
+    threads: int
+    shapes: tuple[tuple[int, int], ...]
+    batches: tuple[int, ...]
+
+
+class Work:
+    """Prepared input of one task. `lane` names what tiles must share to meet in a batch, besides their shape;
+    `context` is the runner's own."""
+
+    def __init__(self, tiles: Sequence[NDArray[Any]], *, lane: str = "", context: Any = None) -> None:
+        self._tiles = tiles
+        self.lane = lane
+        self.context = context
+        self.outputs: list[Any] = [None] * len(tiles)
+
+    @property
+    def count(self) -> int:
+        """How many tiles."""
+        return len(self.outputs)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of every tile, without the batch axis."""
+        return self._tiles[0].shape
+
+    def tile(self, index: int) -> NDArray[Any]:
+        """Input of one tile. Called on the CPU pool, once."""
+        return self._tiles[index]
+
+    def accept(self, index: int, output: Any) -> None:
+        """Take the output of one tile. Called on the CPU pool, once, in any order, from several threads."""
+        self.outputs[index] = output
+
+
+class Product(Struct, frozen=True, kw_only=True, eq=False):
+    """What a run gives: a file to store, JSON data to answer with, or both."""
+
+    file: bytes | None = None
+    content_type: str = "application/octet-stream"
+    extension: str = "bin"
+    width: int | None = None
+    height: int | None = None
+    data: dict[str, Any] | None = None
+
+
+class Card(Struct, frozen=True, kw_only=True):
+    """The model as the catalogue shows it."""
+
+    title: str
+    version: str = "1"
+    licence: str = ""
+    source: str = ""
+    produces: Literal["image", "data"] = "image"
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Interrupted(Exception):
+    """`infer` was stopped on request."""
+
+
+class DeviceBroken(Exception):
+    """The device or its context is lost: this process must not run anything on it any more."""
+
+
+class BaseModelRunner(ABC, Generic[ParamsT]):
+    """One model in one worker process; made once, `load_model` called once, then used for every task."""
+
+    name: ClassVar[str]
+    params: ClassVar[type[Params]] = Params
+    card: ClassVar[Card] = Card(title="")
+
+    def __init__(self, limits: LimitSettings) -> None:
+        self.limits = limits
+
+    def load_model(self, device: Device) -> None:
+        """Load and warm up. Runs on the device thread; no task is claimed before all models are loaded."""
+
+    @abstractmethod
+    def prepare(self, source: bytes, params: ParamsT) -> Work:
+        """Turn input bytes into work. Errors of the input are raised as classes of `penstock.errors`."""
+
+    @abstractmethod
+    def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
+        """Run a batch: `tiles` has a leading batch axis; one output for each, in order. `work` is one of the works
+        that the tiles came from; they all have its lane."""
+
+    @abstractmethod
+    def postprocess(self, work: Work, params: ParamsT, output: OutputOptions) -> Product:
+        """Make the result of a task from its finished work."""
+
+    def interrupt(self) -> None:
+        """Stop the `infer` that runs now, from another thread, if that is possible; it then raises Interrupted."""
+
+    def image(self, source: bytes) -> imaging.Picture:
+        """Decode an image within the operator's limits."""
+        return imaging.decode(source, max_megapixels=self.limits.max_image_megapixels)
+
+
+def as_tile(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(height, width, 3) of 0..255 -> (3, height, width) of 0..1."""
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
+
+
+_REGISTRY: dict[str, type[BaseModelRunner[Any]]] = {}
+
+
+def model_runner(name: str) -> Callable[[type[RunnerT]], type[RunnerT]]:
+    """Register a runner class under the name that clients use."""
+
+    def register(cls: type[RunnerT]) -> type[RunnerT]:
+        if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
+            raise ConfigurationError(f"two runners are named {name}")
+        cls.name = name
+        _REGISTRY[name] = cls
+        return cls
+
+    return register
+
+
+def registry() -> dict[str, type[BaseModelRunner[Any]]]:
+    """Every registered runner by name; `penstock.runners` must have been imported."""
+    return dict(_REGISTRY)

@@ -1,0 +1,110 @@
+"""Cutting an image into tiles of a fixed shape that overlap, and joining the results without a seam.
+
+A convolutional network sees `overlap` pixels around each pixel (its receptive radius). Where two tiles meet they
+overlap by at least twice that, and each gives the half that is farther than `overlap` from its own edge: what is
+kept never saw a tile border.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.errors import InvalidOutput
+from penstock.imaging import Pixels
+from penstock.runners.base import Work, as_tile
+
+
+class Span(NamedTuple):
+    """One tile along one axis: it reads from `start`, and gives `low`..`high` (all in input pixels)."""
+
+    start: int
+    low: int
+    high: int
+
+
+class Plan(NamedTuple):
+    """Tiles of `height` x `width` that cover an image: every row with every column."""
+
+    height: int
+    width: int
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
+
+    @property
+    def area(self) -> int:
+        """Pixels that the device computes."""
+        return len(self.rows) * len(self.columns) * self.height * self.width
+
+
+def plan(height: int, width: int, shapes: Sequence[tuple[int, int]], overlap: int) -> Plan:
+    """The tiling that computes the fewest pixels; of equal ones, that with the fewest tiles."""
+    usable = [(h, w) for h, w in shapes if _fits(height, h, overlap) and _fits(width, w, overlap)]
+    plans = [Plan(h, w, spans(height, h, overlap), spans(width, w, overlap)) for h, w in usable]
+    return min(plans, key=lambda p: (p.area, len(p.rows) * len(p.columns)))
+
+
+def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
+    """Tiles along one axis, evenly spread; a single one where the image is not longer than the tile."""
+    if length <= tile:
+        return (Span(0, 0, length),)
+    steps = -(-(length - tile) // (tile - 2 * overlap))
+    starts = [round(i * (length - tile) / steps) for i in range(steps + 1)]
+    cuts = [0, *((second + first + tile) // 2 for first, second in pairwise(starts)), length]
+    return tuple(Span(start, low, high) for start, low, high in zip(starts, cuts, cuts[1:], strict=False))
+
+
+def _fits(length: int, tile: int, overlap: int) -> bool:
+    return length <= tile or tile > 2 * overlap
+
+
+class TiledImage(Work):
+    """Work on an RGB image that grows by `scale`; joined results are in `canvas`, (height, width, 3) of 0..255.
+
+    Tiles are cut when they are asked for, so that at most those in a batch exist as floats.
+    """
+
+    def __init__(self, rgb: Pixels, layout: Plan, *, scale: int, lane: str, context: Any) -> None:
+        spots = [(row, column) for row in layout.rows for column in layout.columns]
+        super().__init__(spots, lane=lane, context=context)  # type: ignore[arg-type]
+        self._spots = spots
+        self._rgb = rgb
+        self._layout = layout
+        self._scale = scale
+        self.canvas: Pixels = np.empty((rgb.shape[0] * scale, rgb.shape[1] * scale, 3), np.uint8)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(3, height, width) of every tile."""
+        return (3, self._layout.height, self._layout.width)
+
+    def tile(self, index: int) -> NDArray[np.float32]:
+        """Pixels of one tile as 0..1; beyond the right and lower edge the image is mirrored."""
+        row, column = self._spots[index]
+        height, width = self._layout.height, self._layout.width
+        crop = self._rgb[row.start : row.start + height, column.start : column.start + width]
+        missing = (height - crop.shape[0], width - crop.shape[1])
+        if any(missing):
+            crop = np.pad(crop, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+        return as_tile(crop)
+
+    def accept(self, index: int, output: NDArray[np.float32]) -> None:
+        """Keep the middle of one output tile, (3, height, width) of 0..1.
+
+        Raises InvalidOutput for the wrong shape or values that are no numbers.
+        """
+        row, column = self._spots[index]
+        s = self._scale
+        if output.shape != (3, self._layout.height * s, self._layout.width * s):
+            raise InvalidOutput(f"the model gave {output.shape} for a tile of {self.shape}")
+        kept = output[
+            :,
+            (row.low - row.start) * s : (row.high - row.start) * s,
+            (column.low - column.start) * s : (column.high - column.start) * s,
+        ]
+        if not np.isfinite(kept).all():
+            raise InvalidOutput("the model gave values that are not numbers")
+        pixels = (np.clip(kept, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+        self.canvas[row.low * s : row.high * s, column.low * s : column.high * s] = pixels

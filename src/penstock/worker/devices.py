@@ -1,0 +1,91 @@
+"""Which devices this host has, found without loading CUDA: the parent of the workers must stay out of it."""
+
+import os
+import shutil
+import subprocess
+from importlib import metadata
+from itertools import product
+
+from msgspec import Struct
+
+from penstock.errors import ConfigurationError
+from penstock.runners.base import Device
+from penstock.settings import WorkerSettings
+
+CPU_SIDES = tuple(range(64, 385, 32))
+"""Tile sides of a CPU: fine steps, since a new shape costs it nothing and padding does; 384 keeps one run short."""
+
+GPU_SIDES = (128, 192, 256, 384, 512)
+"""Tile sides of a GPU, square: each is warmed up. 512 px of Real-ESRGAN x4plus need 9 GB, so no more."""
+
+
+class Placement(Struct, frozen=True, kw_only=True):
+    """One worker process: its device, and what its environment must say so that it sees only that one."""
+
+    device: Device
+    environment: dict[str, str]
+
+
+def placements(settings: WorkerSettings) -> list[Placement]:
+    """One placement for each worker process of this host.
+
+    Raises ConfigurationError when a GPU is asked for that is not there, or cannot be used by what is installed.
+    """
+    wanted = settings.gpu_ids
+    gpus = {} if wanted == "cpu" else _gpus()
+    if wanted not in ("auto", "cpu"):
+        numbers = [part.strip() for part in wanted.split(",")]
+        missing = [n for n in numbers if n not in gpus]
+        if missing:
+            raise ConfigurationError(
+                f"worker.gpu_ids: there is no GPU {missing[0]} here; found {sorted(gpus) or 'none'}"
+            )
+        if not _has_gpu_runtime():
+            raise ConfigurationError("worker.gpu_ids: asks for GPUs, but penstock[gpu] is not installed")
+        gpus = {n: gpus[n] for n in numbers}
+    if gpus and _has_gpu_runtime():
+        return [_on_gpu(number, uuid, settings) for number, uuid in gpus.items()]
+    return [Placement(device=cpu(settings.threads), environment={"CUDA_VISIBLE_DEVICES": ""})]
+
+
+def cpu(threads: int = 0) -> Device:
+    """The CPU as a device; `threads` 0 is one for each core this process may use."""
+    return Device(
+        name="cpu",
+        kind="cpu",
+        threads=threads or cores(),
+        shapes=tuple(product(CPU_SIDES, CPU_SIDES)),
+        batches=(1,),
+    )
+
+
+def cores() -> int:
+    """Cores this process may use, which in a container may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _on_gpu(number: str, uuid: str, settings: WorkerSettings) -> Placement:
+    batches = tuple(2**i for i in range(settings.max_batch.bit_length()) if 2**i <= settings.max_batch)
+    device = Device(
+        name=f"cuda:{number}", kind="cuda", threads=1, shapes=tuple((s, s) for s in GPU_SIDES), batches=batches
+    )
+    # By UUID: numbers are ordered differently by CUDA and by the driver's tools.
+    return Placement(device=device, environment={"CUDA_VISIBLE_DEVICES": uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+
+
+def _gpus() -> dict[str, str]:
+    """Number -> UUID, as the driver counts them."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return {}
+    query = [tool, "--query-gpu=index,uuid", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    rows = [line.split(",") for line in answer.splitlines() if "," in line]
+    return {number.strip(): uuid.strip() for number, uuid in rows}
+
+
+def _has_gpu_runtime() -> bool:
+    return any(d.metadata["Name"] == "onnxruntime-gpu" for d in metadata.distributions(name="onnxruntime-gpu"))

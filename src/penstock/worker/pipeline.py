@@ -1,0 +1,144 @@
+"""One attempt at one task: five stages, then the result. Only `infer` meets other tasks."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+
+from penstock import telemetry
+from penstock.errors import ExecutionTimeout, Internal, ModelNotFound
+from penstock.runners.base import Product
+from penstock.storage import Storage
+from penstock.task import Artifact, Lease, Outcome, Progress, Result, Source, Stage
+from penstock.worker.fetch import Fetcher
+from penstock.worker.scheduler import DeviceScheduler, Runner
+
+T = TypeVar("T")
+
+Watcher = Callable[[Stage, Progress | None], None]
+"""Hears where an attempt is; must not block."""
+
+
+class Pipeline:
+    """Runs attempts; one in a worker process, used by all its slots."""
+
+    def __init__(
+        self,
+        runners: dict[str, Runner],
+        device: DeviceScheduler,
+        *,
+        fetcher: Fetcher,
+        storage: Storage,
+        cpu_pool: Executor,
+    ) -> None:
+        self._runners = runners
+        self._device = device
+        self._fetcher = fetcher
+        self._storage = storage
+        self._cpu_pool = cpu_pool
+
+    async def run(self, lease: Lease, watch: Watcher) -> Outcome:
+        """The outcome of a success. Raises PenstockError for everything else, DeviceBroken when this process is done
+        for; when canceled, the device and the CPU pool are free of the task on return."""
+        try:
+            async with asyncio.timeout(lease.timeout_s):
+                return await self._stages(lease, watch)
+        except TimeoutError as error:
+            raise ExecutionTimeout(f"the attempt ran longer than {lease.timeout_s:g} s") from error
+
+    async def _stages(self, lease: Lease, watch: Watcher) -> Outcome:
+        request = lease.request
+        runner = self._runners.get(request.model)
+        if runner is None:
+            raise ModelNotFound(f"this worker does not serve {request.model}")
+        params = msgspec.convert(request.params, runner.params)
+        stage = _Stages(request.model, watch)
+
+        async with stage("fetch"):
+            source = await self._fetch(request.source)
+        async with stage("prepare"):
+            work = await self._on_cpu(runner.prepare, source, params)
+        async with stage("infer"):
+            device_s = await self._device.run(
+                runner, work, priority=lease.priority, on_progress=stage.tiles(work.count)
+            )
+        async with stage("postprocess"):
+            product = await self._on_cpu(runner.postprocess, work, params, request.output)
+        async with stage("upload"):
+            result = await self._upload(lease, product)
+
+        device = self._device.device
+        execution = {"device": device.name, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(device_s)}
+        return Outcome(result=result, timing=stage.timing(lease.waited_ms), execution=execution)
+
+    async def _fetch(self, source: Source) -> bytes:
+        if source.key is not None:
+            return await self._storage.get(source.key)
+        if source.url is None:
+            raise Internal("the record has no input")
+        return await self._fetcher.fetch(source.url)
+
+    async def _upload(self, lease: Lease, product: Product) -> Result:
+        """Results are immutable: the key holds the epoch, so that no later attempt can write over it."""
+        if product.file is None:
+            return Result(data=product.data)
+        key = f"results/{lease.tenant}/{lease.id}/{lease.epoch}.{product.extension}"
+        await self._storage.put(key, product.file, product.content_type)
+        digest = await self._on_cpu(hashlib.sha256, product.file)
+        artifact = Artifact(
+            s3_key=key,
+            size=len(product.file),
+            sha256=digest.hexdigest(),
+            content_type=product.content_type,
+            width=product.width,
+            height=product.height,
+        )
+        return Result(artifact=artifact, data=product.data)
+
+    async def _on_cpu(self, work: Callable[..., T], *args: Any) -> T:
+        """Run on the CPU pool. A thread cannot be stopped: a cancellation waits for it, so that no stage of an
+        attempt outlives it."""
+        future = asyncio.get_running_loop().run_in_executor(self._cpu_pool, work, *args)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            future.exception()
+            raise
+
+
+class _Stages:
+    """Times the stages, tells the watcher, and names none that was not reached."""
+
+    def __init__(self, model: str, watch: Watcher) -> None:
+        self._model = model
+        self._watch = watch
+        self._started = time.perf_counter()
+        self._timing: dict[str, float] = {}
+
+    @asynccontextmanager
+    async def __call__(self, name: Stage) -> AsyncIterator[None]:
+        self._watch(name, None)
+        started = time.perf_counter()
+        yield
+        took_s = time.perf_counter() - started
+        self._timing[f"{name}_ms"] = _ms(took_s)
+        telemetry.report("stage.duration", took_s, model=self._model, stage=name)
+
+    def tiles(self, total: int) -> Callable[[int], None]:
+        """A listener for the device's progress."""
+        return lambda done: self._watch("infer", Progress(done=done, total=total))
+
+    def timing(self, waited_ms: float) -> dict[str, float]:
+        """Milliseconds by stage, with the wait in the queue and the sum."""
+        total = waited_ms + _ms(time.perf_counter() - self._started)
+        return {"queue_ms": round(waited_ms, 3), **self._timing, "total_ms": round(total, 3)}
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

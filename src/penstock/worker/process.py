@@ -1,0 +1,107 @@
+"""One worker process from start to exit: what it opens, in which order, and what its exit status says."""
+
+import asyncio
+import json
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import uvloop
+from loguru import logger
+
+from penstock import telemetry
+from penstock.errors import StoreUnavailable
+from penstock.runners import load_runners
+from penstock.runners.base import Device, DeviceBroken, registry
+from penstock.settings import Settings
+from penstock.storage import open_storage
+from penstock.store import Redis, TaskStore, WorkerInfo, check_server, connect
+from penstock.task import RetryPolicy
+from penstock.worker.devices import cores
+from penstock.worker.fetch import Fetcher
+from penstock.worker.host import Host
+from penstock.worker.pipeline import Pipeline
+from penstock.worker.scheduler import DeviceScheduler, Runner
+
+EXIT_DEVICE_LOST = 75
+"""The device or its context is gone: start a new process (EX_TEMPFAIL of sysexits.h)."""
+
+
+def run(settings: Settings, device: Device, *, worker_id: str, ready_fd: int | None) -> int:
+    """Serve one device until SIGTERM; the exit status.
+
+    `ready_fd` is told the metrics URL as one JSON line when models are loaded and the worker is listed.
+    """
+    names = load_runners(settings.models)
+    try:
+        uvloop.run(_serve(settings, device, names, worker_id, ready_fd))
+    except DeviceBroken:
+        # The runtime's threads may hang on a lost device: leave without them.
+        os._exit(EXIT_DEVICE_LOST)
+    return 0
+
+
+async def _serve(settings: Settings, device: Device, names: list[str], worker_id: str, ready_fd: int | None) -> None:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(connect(settings.redis))
+        store = TaskStore(client, settings.redis.namespace, settings.queue)
+        storage = await stack.enter_async_context(open_storage(settings.storage))
+        fetcher = await stack.enter_async_context(Fetcher(settings.limits))
+        cpu_pool = stack.enter_context(ThreadPoolExecutor(cores(), thread_name_prefix="cpu"))
+        runners = {name: registry()[name](settings.limits) for name in names}
+        scheduler = await stack.enter_async_context(_started(DeviceScheduler(device, cpu_pool), runners.values()))
+        for warning in await _when_available(client):
+            logger.warning(warning)
+        host = Host(
+            info=WorkerInfo(
+                id=worker_id,
+                device=device.name,
+                host=socket.gethostname(),
+                models=tuple(names),
+                slots=settings.worker.slots,
+                running=0,
+                state="READY",
+                started=int(time.time() * 1000),
+            ),
+            store=store,
+            storage=storage,
+            pipeline=Pipeline(runners, scheduler, fetcher=fetcher, storage=storage, cpu_pool=cpu_pool),
+            retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
+            slots=settings.worker.slots,
+            reserved_slots=settings.worker.reserved_slots,
+            lease_s=settings.queue.lease_s,
+            drain_s=settings.worker.drain_s,
+        )
+        _say_ready(ready_fd)
+        logger.bind(device=device.name, models=names).info("worker ready")
+        await host.serve()
+        logger.info("worker stopped")
+
+
+@asynccontextmanager
+async def _started(scheduler: DeviceScheduler, runners: Iterable[Runner]) -> AsyncIterator[DeviceScheduler]:
+    try:
+        await scheduler.start(runners)
+        yield scheduler
+    finally:
+        await scheduler.close()
+
+
+async def _when_available(client: Redis) -> list[str]:
+    """The server's warnings, once it answers: a worker may start before its Redis."""
+    while True:
+        try:
+            return await check_server(client)
+        except StoreUnavailable as error:
+            logger.bind(error=error.detail).warning("waiting for the task store")
+            await asyncio.sleep(0.5)
+
+
+def _say_ready(ready_fd: int | None) -> None:
+    port = telemetry.serve_metrics("127.0.0.1", 0)
+    if ready_fd is not None:
+        with os.fdopen(ready_fd, "w") as pipe:
+            pipe.write(json.dumps({"metrics_url": f"http://127.0.0.1:{port}/metrics"}) + "\n")

@@ -1,0 +1,198 @@
+"""Every kind of image that people send, and those that they should not."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from penstock import imaging
+from penstock.errors import ImageDecodeFailed, ImageTooLarge, PenstockError, UnsupportedImageFormat
+from penstock.task import OutputOptions
+
+RAMP = np.linspace(0, 255, 64, dtype=np.uint8)[None, :].repeat(32, axis=0)
+COLOURS = np.dstack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)])
+
+
+def saved(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+def decoded(data: bytes) -> imaging.Picture:
+    return imaging.decode(data, max_megapixels=1)
+
+
+def test_a_colour_image_comes_out_as_it_went_in() -> None:
+    picture = decoded(saved(Image.fromarray(COLOURS)))
+
+    assert np.array_equal(picture.rgb, COLOURS)
+    assert picture.alpha is None
+    assert not picture.grey
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_a_grey_image_is_known_as_grey(mode: str) -> None:
+    picture = decoded(saved(Image.fromarray(RAMP).convert(mode)))
+
+    assert picture.grey
+    assert picture.rgb.shape == (32, 64, 3)
+
+
+def test_sixteen_bits_of_grey_are_scaled_not_clipped() -> None:
+    deep = np.linspace(0, 65535, 64, dtype=np.uint16)[None, :].repeat(32, axis=0)
+
+    picture = decoded(saved(Image.fromarray(deep)))
+
+    assert picture.grey
+    assert np.abs(picture.rgb[0, :, 0].astype(int) - RAMP[0]).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_is_kept_apart(mode: str) -> None:
+    image = Image.fromarray(COLOURS if mode == "RGBA" else RAMP)
+    image.putalpha(Image.fromarray(RAMP))
+
+    picture = decoded(saved(image))
+
+    assert picture.alpha is not None
+    assert np.array_equal(picture.alpha, RAMP)
+    assert picture.grey == (mode == "LA")
+
+
+def test_a_palette_with_a_transparent_colour_has_alpha() -> None:
+    image = Image.fromarray(COLOURS).quantize(8)
+
+    picture = decoded(saved(image, transparency=0))
+
+    assert picture.alpha is not None
+    assert set(np.unique(picture.alpha)) == {0, 255}
+
+
+def test_an_upright_image_is_made_of_a_turned_one() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated by 90 degrees
+
+    picture = decoded(saved(Image.fromarray(COLOURS), "JPEG", exif=exif))
+
+    assert picture.rgb.shape == (64, 32, 3)
+
+
+def test_cmyk_becomes_rgb() -> None:
+    picture = decoded(saved(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "JPEG"))
+
+    assert picture.rgb.min() >= 250
+
+
+def test_an_embedded_profile_is_applied() -> None:
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    same = decoded(saved(Image.fromarray(COLOURS), icc_profile=lab))
+    broken = decoded(saved(Image.fromarray(COLOURS), icc_profile=b"no profile"))
+
+    assert np.abs(same.rgb.astype(int) - COLOURS).max() <= 1
+    assert np.array_equal(broken.rgb, COLOURS)
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("grey", [False, True])
+def test_every_form_can_be_written_in_every_format(format: str, alpha: bool, grey: bool) -> None:
+    rgb = np.repeat(RAMP[..., None], 3, axis=2) if grey else COLOURS
+    picture = imaging.Picture(rgb, RAMP if alpha else None, grey)
+
+    data = imaging.encode(picture, OutputOptions(format=format, quality=95))
+
+    again = decoded(data)
+    assert again.rgb.shape == rgb.shape
+    assert (again.alpha is not None) == (alpha and format != "jpeg")
+    if format == "png":
+        assert again.grey == grey
+        assert np.array_equal(again.rgb, rgb)
+
+
+def test_transparency_becomes_white_where_the_format_has_none() -> None:
+    picture = imaging.Picture(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))
+
+    again = decoded(imaging.encode(picture, OutputOptions(format="jpeg")))
+
+    assert again.rgb.min() >= 250
+
+
+def test_no_metadata_survives() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    data = saved(Image.fromarray(COLOURS), "JPEG", exif=exif, comment=b"secret")
+
+    again = Image.open(io.BytesIO(imaging.encode(decoded(data), OutputOptions())))
+
+    assert not again.getexif()
+    assert not {"comment", "icc_profile", "xmp"} & set(again.info)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few KiB that claims, and unpacks to, width x height."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1024), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("act", [imaging.probe, imaging.decode])
+def test_a_bomb_is_refused_by_its_header(act: object) -> None:
+    with pytest.raises(ImageTooLarge, match="limit is 50 MP"):
+        act(bomb(14_000, 14_000), max_megapixels=50)
+
+
+def test_an_animation_is_refused() -> None:
+    frames = [Image.fromarray(COLOURS), Image.fromarray(COLOURS[:, ::-1])]
+    data = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+
+    with pytest.raises(ImageTooLarge, match="animated"):
+        decoded(data)
+
+
+@pytest.mark.parametrize("format", ["GIF", "TIFF", "BMP", "ICO", "PPM", "PDF"])
+def test_other_formats_are_refused(format: str) -> None:
+    with pytest.raises(UnsupportedImageFormat):
+        decoded(saved(Image.fromarray(COLOURS), format))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%!PS-Adobe-3.0 EPSF"])
+def test_what_is_no_image_is_refused(data: bytes) -> None:
+    with pytest.raises(UnsupportedImageFormat):
+        decoded(data)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_a_truncated_image_is_refused(format: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = saved(Image.fromarray(noise), format)
+
+    with pytest.raises(ImageDecodeFailed):
+        decoded(data[: len(data) // 2])
+
+
+def test_damaged_bytes_never_give_anything_but_a_code() -> None:
+    random = np.random.default_rng(7)
+    originals = [saved(Image.fromarray(COLOURS), format) for format in imaging.FORMATS]
+
+    for round_ in range(600):
+        data = bytearray(originals[round_ % 3])
+        for place in random.integers(0, len(data), 5):
+            data[place] = random.integers(0, 256)
+        try:
+            decoded(bytes(data))
+        except PenstockError as error:
+            assert error.status in (413, 415, 422)  # noqa: PT017
+
+
+def test_what_shows_through_is_white() -> None:
+    picture = imaging.Picture(np.zeros((1, 3, 3), np.uint8), np.array([[0, 128, 255]], np.uint8))
+
+    assert imaging.on_white(picture)[0, :, 0].tolist() == [255, 127, 0]

@@ -1,0 +1,86 @@
+"""Tiles cover an image once, keep their distance from their own edges, and join without a seam."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.errors import InvalidOutput
+from penstock.runners.tiling import Span, TiledImage, plan, spans
+from penstock.worker.devices import cpu
+
+SHAPES = cpu(1).shapes
+
+
+@given(length=st.integers(1, 5000), tile=st.sampled_from([96, 128, 256, 384, 512]), overlap=st.sampled_from([0, 16, 32]))
+def test_spans_cover_an_axis_once_and_keep_away_from_tile_edges(length: int, tile: int, overlap: int) -> None:
+    row = spans(length, tile, overlap)
+
+    assert (row[0].low, row[-1].high) == (0, length)
+    for span in row:
+        assert span.start <= span.low < span.high <= span.start + tile
+    for left, right in pairwise(row):
+        assert left.high == right.low
+        assert left.start + tile - left.high >= overlap
+        assert right.low - right.start >= overlap
+
+
+@given(height=st.integers(1, 3000), width=st.integers(1, 3000), overlap=st.sampled_from([16, 32]))
+@settings(max_examples=50)
+def test_no_other_shape_would_compute_fewer_pixels(height: int, width: int, overlap: int) -> None:
+    chosen = plan(height, width, SHAPES, overlap)
+
+    assert (chosen.height, chosen.width) in SHAPES
+    for h, w in SHAPES:
+        if (height <= h or h > 2 * overlap) and (width <= w or w > 2 * overlap):
+            assert chosen.area <= len(spans(height, h, overlap)) * len(spans(width, w, overlap)) * h * w
+
+
+def test_a_small_image_is_one_tile() -> None:
+    chosen = plan(100, 120, SHAPES, 32)
+
+    assert chosen.rows == (Span(0, 0, 100),)
+    assert chosen.columns == (Span(0, 0, 120),)
+
+
+def box_blur_x2(image: np.ndarray, radius: int) -> np.ndarray:
+    """A stand-in network: each output pixel depends on `radius` input pixels around it, then every pixel twice."""
+    padded = np.pad(image, ((0, 0), (radius, radius), (radius, radius)))
+    n = 2 * radius + 1
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (n, n), axis=(1, 2))
+    return windows.mean(axis=(3, 4)).repeat(2, axis=1).repeat(2, axis=2).astype(np.float32)
+
+
+@pytest.mark.parametrize(("height", "width"), [(200, 310), (97, 131), (64, 64), (128, 400)])
+def test_tiled_equals_untiled_where_no_padding_is_seen(height: int, width: int) -> None:
+    radius = 4
+    rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    whole = box_blur_x2(rgb.transpose(2, 0, 1).astype(np.float32) / 255, radius)
+    expected = (whole * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+    layout = plan(height, width, [(64, 64), (64, 96), (96, 96)], radius)
+
+    work = TiledImage(rgb, layout, scale=2, lane="", context=None)
+    for index in reversed(range(work.count)):
+        work.accept(index, box_blur_x2(work.tile(index), radius))
+
+    inner = slice(2 * radius, -2 * radius)
+    assert work.count > 1 or height <= 64
+    assert np.abs(work.canvas.astype(int) - expected)[inner, inner].max() <= 1
+
+
+@pytest.mark.parametrize("output", [np.full((3, 128, 128), np.nan, np.float32), np.zeros((3, 64, 64), np.float32)])
+def test_an_output_that_cannot_be_an_image_is_refused(output: np.ndarray) -> None:
+    work = TiledImage(np.zeros((64, 64, 3), np.uint8), plan(64, 64, [(64, 64)], 0), scale=2, lane="", context=None)
+
+    with pytest.raises(InvalidOutput):
+        work.accept(0, output)
+
+
+def test_values_beyond_the_range_are_clipped_not_wrapped() -> None:
+    work = TiledImage(np.zeros((4, 4, 3), np.uint8), plan(4, 4, [(4, 4)], 0), scale=1, lane="", context=None)
+
+    work.accept(0, np.stack([np.full((4, 4), v, np.float32) for v in (-0.5, 0.5, 1.5)]))
+
+    assert work.canvas[0, 0].tolist() == [0, 128, 255]
