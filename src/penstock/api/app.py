@@ -1,0 +1,77 @@
+"""The application: its routes, its lifetime, and nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+
+from penstock.api import docs, health, models, openapi, operations, problems, results, tasks
+from penstock.api.envelope import Envelope
+from penstock.api.guards import KeyRing, require_key
+from penstock.api.services import Services, open_services
+from penstock.maintenance import run_maintenance
+from penstock.runners import load_runners
+from penstock.settings import Settings
+
+V1 = (
+    tasks.submit,
+    tasks.read,
+    tasks.list_tasks,
+    tasks.cancel,
+    results.read_result,
+    models.list_models,
+    models.read_model,
+    operations.list_workers,
+    operations.stats,
+)
+OPEN = (health.discover, health.livez, health.readyz, health.metrics)
+"""Without a key."""
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The API as an ASGI application; nothing is opened before its lifespan starts.
+
+    Raises ConfigurationError when no API key is set or a runner module cannot be imported.
+    """
+    keys = KeyRing(settings.api.keys)
+    names = tuple(load_runners(settings.models))
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with open_services(settings, names) as services, _maintained(services):
+            app.state.services = services
+            yield
+
+    app = Litestar(
+        route_handlers=[*OPEN, Router("/v1", route_handlers=V1, guards=[require_key]), docs.router],
+        lifespan=[lifespan],
+        state=State({"keys": keys, "storage_probe": health.StorageProbe(), "draining": False}),
+        dependencies={"services": Provide(_services, sync_to_thread=False)},
+        exception_handlers=problems.HANDLERS,
+        openapi_config=openapi.config(),
+        request_max_body_size=settings.limits.max_body_bytes,
+        logging_config=None,
+        debug=False,
+    )
+    app.asgi_handler = Envelope(app.asgi_handler)
+    return app
+
+
+def _services(state: State) -> Services:
+    found: Services = state.services
+    return found
+
+
+@asynccontextmanager
+async def _maintained(services: Services) -> AsyncIterator[None]:
+    work = run_maintenance(services.store, services.storage, services.models)
+    loops = asyncio.create_task(work, name="maintenance")
+    try:
+        yield
+    finally:
+        loops.cancel()
+        with suppress(asyncio.CancelledError):
+            await loops

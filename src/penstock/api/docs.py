@@ -1,0 +1,84 @@
+"""/docs: Swagger UI from an installed package, so that it works without internet."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from litestar import Response, Router, get
+
+from penstock.errors import NotFound
+
+ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+    "swagger-ui-standalone-preset.js": "text/javascript; charset=utf-8",
+    "swagger-ui.css": "text/css; charset=utf-8",
+    "favicon-32x32.png": "image/png",
+}
+"""What is served of the package, and as what."""
+
+# Swagger UI writes style attributes and has its icons as data: URIs; scripts come from files of ours only.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>Penstock API</title>
+  <link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+  <link rel="icon" type="image/png" href="/docs/assets/favicon-32x32.png">
+</head>
+<body>
+  <div id="swagger-ui"></div>
+  <script src="/docs/assets/swagger-ui-bundle.js"></script>
+  <script src="/docs/assets/swagger-ui-standalone-preset.js"></script>
+  <script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+
+_START = """\
+SwaggerUIBundle({
+  url: "/schema/openapi.json",
+  dom_id: "#swagger-ui",
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIStandalonePreset],
+  layout: "StandaloneLayout",
+  validatorUrl: null,
+});
+"""
+
+
+@get("/", sync_to_thread=False)
+def page() -> Response[str]:
+    """The page."""
+    return Response(_PAGE, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
+
+
+@get("/start.js", sync_to_thread=False)
+def start() -> Response[str]:
+    """Its only script that is ours."""
+    return Response(_START, media_type="text/javascript; charset=utf-8")
+
+
+@get("/assets/{name:str}", sync_to_thread=True)
+def asset(name: str) -> Response[Any]:
+    """A file of the package."""
+    if name not in ASSETS:
+        raise NotFound("there is no such asset")
+    headers = {"Cache-Control": "public, max-age=86400"}
+    return Response((_directory() / name).read_bytes(), media_type=ASSETS[name], headers=headers)
+
+
+router = Router("/docs", route_handlers=[page, start, asset], include_in_schema=False)
+
+
+def _directory() -> Path:
+    """Found without importing the package, which would bring its web frameworks."""
+    spec = find_spec("swagger_ui")
+    if spec is None or not spec.submodule_search_locations:
+        raise NotFound("the package swagger-ui-py is not installed; the API itself is described at /schema")
+    return Path(spec.submodule_search_locations[0]) / "static"

@@ -1,0 +1,72 @@
+"""Around every request: its id and trace, one log line, one measurement, and the headers of every answer."""
+
+import re
+import secrets
+import time
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from loguru import logger
+
+from penstock import telemetry
+
+UNMATCHED = "unmatched"
+"""The route of a request for which there is none; never the path, which has no bounds."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_QUIET = {"/livez", "/readyz", "/metrics"}
+_ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
+_NOT_STORED = (b"cache-control", b"private, no-cache")
+
+
+class Envelope:
+    """ASGI, outside of Litestar, so that it sees the answers to unknown paths too.
+
+    Sets `request_id` and `traceparent` in the scope's state. Neither query strings nor keys are ever logged.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers.get(b"x-request-id"))
+        traceparent = telemetry.accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
+        scope["state"] |= {"request_id": request_id, "traceparent": traceparent}
+        status = 500
+        started = time.perf_counter()
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = _complete(message["headers"], request_id)
+            await send(message)
+
+        with logger.contextualize(request_id=request_id, trace_id=telemetry.trace_id(traceparent)):
+            try:
+                await self._app(scope, receive, send_with_headers)
+            finally:
+                _record(scope, status, time.perf_counter() - started)
+
+
+def _request_id(given: bytes | None) -> str:
+    return given.decode() if given and _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+
+def _complete(headers: object, request_id: str) -> list[tuple[bytes, bytes]]:
+    present = [(bytes(name), bytes(value)) for name, value in headers]  # type: ignore[attr-defined]
+    names = {name.lower() for name, _ in present}
+    extra = [] if _NOT_STORED[0] in names else [_NOT_STORED]
+    return [*present, *_ALWAYS, *extra, (b"x-request-id", request_id.encode())]
+
+
+def _record(scope: Scope, status: int, seconds: float) -> None:
+    route = scope.get("path_template") or UNMATCHED
+    method = scope.get("method", "")
+    telemetry.report("http.requests", seconds, route=route, method=method, status=str(status))
+    line = logger.bind(method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+    line.log("DEBUG" if route in _QUIET else "INFO", "request")

@@ -1,0 +1,71 @@
+"""Who may come in, and with what: API keys, the content type, checked before a body is read."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from msgspec import Struct
+
+from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
+from penstock.maintenance import TENANT
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+class Caller(Struct, frozen=True):
+    """Whose key it was: the name of the key, or the first 12 hex digits of its digest."""
+
+    id: str
+    tenant: str = TENANT
+
+
+class KeyRing:
+    """The known keys, held as digests only. Two secrets may have one name: so a key is changed without a gap."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        """Raises ConfigurationError when there is no key."""
+        self._callers: list[tuple[bytes, Caller]] = []
+        for key in keys:
+            name, _, secret = key.rpartition(":")
+            digest = hashlib.sha256(secret.encode())
+            self._callers.append((digest.digest(), Caller(name or digest.hexdigest()[:12])))
+        if not self._callers:
+            raise ConfigurationError("api.keys: set at least one key, for instance API_KEYS=me:$(openssl rand -hex 24)")
+
+    def find(self, secret: bytes) -> Caller | None:
+        """The caller with this secret. Takes as long for a wrong one as for any right one."""
+        given = hashlib.sha256(secret).digest()
+        found = None
+        for digest, caller in self._callers:
+            if hmac.compare_digest(digest, given):
+                found = caller
+        return found
+
+
+def require_key(connection: Connection, _: BaseRouteHandler) -> None:
+    """Every route below /v1: a known key, in `X-API-Key` or as bearer token. Sets `request.auth`."""
+    caller = connection.app.state.keys.find(_secret(connection))
+    if caller is None:
+        raise Unauthorized(
+            "send a known API key as X-API-Key, or as Authorization: Bearer",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    connection.scope["auth"] = caller
+
+
+def require_json(connection: Connection, _: BaseRouteHandler) -> None:
+    """Routes with a body: it is declared to be JSON."""
+    declared = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if declared != "application/json":
+        raise UnsupportedMediaType("send the body as Content-Type: application/json")
+
+
+def _secret(connection: Connection) -> bytes:
+    key = connection.headers.get("x-api-key")
+    if key is None:
+        scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
+        key = credentials.strip() if scheme.lower() == "bearer" else ""
+    return key.encode("latin-1")  # as it came over the wire

@@ -1,0 +1,109 @@
+"""Is it alive, is it ready, how is it doing: for orchestrators and Prometheus, without a key."""
+
+import asyncio
+import time
+
+from litestar import Request, Response, get
+from litestar.datastructures import State
+
+from penstock import __version__, telemetry
+from penstock.api.problems import documented
+from penstock.api.schemas import DiscoveryView, LiveView, ReadyView
+from penstock.api.services import Open
+from penstock.errors import NotReady, PenstockError, StorageUnavailable, StoreUnavailable
+from penstock.storage import Storage
+from penstock.store import TaskStore
+
+PROBE_AGE_S = 5.0
+"""A storage probe writes, reads and deletes an object: one answer is good for this long."""
+
+WORKER_READY = "READY"
+
+
+class StorageProbe:
+    """The last answer of `storage.probe`, made anew when it is too old; callers meanwhile wait for the same one."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._made = -PROBE_AGE_S
+        self._error: StorageUnavailable | None = None
+
+    async def check(self, storage: Storage) -> None:
+        """Raises StorageUnavailable."""
+        async with self._lock:
+            if time.monotonic() - self._made >= PROBE_AGE_S:
+                self._error = await _failure(storage)
+                self._made = time.monotonic()
+        if self._error is not None:
+            raise StorageUnavailable(self._error.detail)
+
+
+@get("/livez", operation_id="livez", summary="The process answers", sync_to_thread=False)
+def livez() -> LiveView:
+    """Touches nothing."""
+    return LiveView(status="ok")
+
+
+@get(
+    "/readyz",
+    operation_id="readyz",
+    summary="Redis and storage answer, a worker is ready, and the server is not stopping",
+    responses=documented(NotReady),
+)
+async def readyz(services: Open, request: Request[None, None, State]) -> ReadyView:
+    """503 names what is missing."""
+    state = request.app.state
+    missing = ["server: it is stopping"] if state.draining else []
+    ready = 0
+    try:
+        ready = await _ready_workers(services.store)
+        missing += [] if ready else ["workers: none is ready"]
+    except StoreUnavailable as error:
+        missing.append(f"redis: {error.detail}")
+    try:
+        await state.storage_probe.check(services.storage)
+    except StorageUnavailable as error:
+        missing.append(f"storage: {error.detail}")
+    if missing:
+        raise NotReady("; ".join(missing), retry_after_s=1)
+    return ReadyView(status="ready", redis="ok", storage="ok", workers=ready)
+
+
+@get("/metrics", operation_id="metrics", summary="Metrics of this process, for Prometheus")
+async def metrics() -> Response[bytes]:
+    """In the text format."""
+    text = await asyncio.to_thread(telemetry.scrape)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@get("/", operation_id="discover", summary="What this server is", sync_to_thread=False)
+def discover() -> DiscoveryView:
+    """Where everything is."""
+    return DiscoveryView(
+        name="penstock",
+        version=__version__,
+        docs="/docs",
+        openapi="/schema/openapi.json",
+        links={
+            "tasks": "/v1/tasks",
+            "models": "/v1/models",
+            "workers": "/v1/workers",
+            "stats": "/v1/stats",
+            "live": "/livez",
+            "ready": "/readyz",
+            "metrics": "/metrics",
+        },
+    )
+
+
+async def _ready_workers(store: TaskStore) -> int:
+    await store.ping()
+    return sum(worker.state == WORKER_READY for worker in await store.workers())
+
+
+async def _failure(storage: Storage) -> StorageUnavailable | None:
+    try:
+        await storage.probe()
+    except StorageUnavailable as error:
+        return error
+    return None

@@ -1,0 +1,47 @@
+"""/v1/models: the catalogue, from the registry."""
+
+from typing import Any
+
+import msgspec
+from litestar import get
+
+from penstock.api.problems import documented
+from penstock.api.schemas import ModelList, ModelView
+from penstock.errors import ModelNotFound
+from penstock.runners import registry
+from penstock.runners.base import BaseModelRunner
+
+
+@get("/models", operation_id="listModels", summary="The models that are served", sync_to_thread=False)
+def list_models() -> ModelList:
+    """All of them, by name."""
+    return ModelList(data=tuple(_view(runner) for _, runner in sorted(registry().items())))
+
+
+@get(
+    "/models/{name:str}",
+    operation_id="getModel",
+    summary="One model, with the JSON Schema of its params",
+    responses=documented(ModelNotFound),
+    sync_to_thread=False,
+)
+def read_model(name: str) -> ModelView:
+    """404 for one that is not served."""
+    runner = registry().get(name)
+    if runner is None:
+        raise ModelNotFound("no model of this name is served here; GET /v1/models lists them")
+    return _view(runner)
+
+
+def _view(runner: type[BaseModelRunner[Any]]) -> ModelView:
+    card = runner.card
+    return ModelView(
+        name=runner.name,
+        title=card.title,
+        version=card.version,
+        licence=card.licence,
+        source=card.source,
+        produces=card.produces,
+        notes=card.notes,
+        params=msgspec.json.schema(runner.params),
+    )

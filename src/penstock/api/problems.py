@@ -1,0 +1,132 @@
+"""Every error becomes one document: application/problem+json (RFC 9457) with a `code` from the closed list."""
+
+import re
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import ExceptionHandlersMap
+from loguru import logger
+from msgspec import UNSET, Struct, UnsetType
+
+from penstock.errors import (
+    Internal,
+    InvalidRequest,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    PenstockError,
+    UnsupportedMediaType,
+    codes,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One of several things wrong with one request."""
+
+    param: str
+    detail: str
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """Why a request failed. `code` is stable, `detail` is for people, `param` names the member at fault."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    param: str | None
+    retryable: bool
+    request_id: str
+    errors: tuple[Finding, ...] | UnsetType = UNSET
+
+
+def invalid(error: msgspec.ValidationError, *, inside: str = "") -> InvalidRequest:
+    """msgspec's "Expected `int` <= 100 - at `$.output.quality`", with `param` naming the place."""
+    text, _, where = str(error).partition(" - at ")
+    path = [inside, _PATH.sub("", where.strip("`")).removeprefix("."), *_MEMBER.findall(text)]
+    return InvalidRequest(text[:_SHOWN], param=".".join(part for part in path if part)[:_SHOWN] or None)
+
+
+_PATH = re.compile(r"^.*\$|\[\.\.\.\]|`")
+_MEMBER = re.compile(r"(?:unknown|missing required) field `(.+)`", re.DOTALL)
+_SHOWN = 200
+"""Characters of the client's own text that are given back."""
+
+
+def documented(*errors: type[PenstockError]) -> dict[int, ResponseSpec]:
+    """The OpenAPI responses of these errors, one for each status."""
+    by_status: dict[int, list[str]] = {}
+    for error in errors:
+        by_status.setdefault(error.status, []).append(error.code)
+    return {
+        status: ResponseSpec(Problem, media_type=MEDIA_TYPE, description=", ".join(names), generate_examples=False)
+        for status, names in by_status.items()
+    }
+
+
+def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, ...] = ()) -> Response[Problem]:
+    headers = dict(error.headers)
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    problem = Problem(
+        type=f"urn:penstock:error:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        param=error.param,
+        retryable=error.retryable,
+        request_id=request.scope["state"]["request_id"],
+        errors=findings or UNSET,
+    )
+    return Response(problem, status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _ours(request: AnyRequest, error: PenstockError) -> Response[Problem]:
+    return _answer(request, error)
+
+
+def _parameters(request: AnyRequest, error: ValidationException) -> Response[Problem]:
+    """Query and path parameters that Litestar refused."""
+    found = error.extra if isinstance(error.extra, list) else []
+    findings = tuple(Finding(param=str(f.get("key", "")), detail=str(f.get("message", ""))[:_SHOWN]) for f in found)
+    first = findings[0] if findings else Finding(param="", detail="a parameter is wrong")
+    return _answer(request, InvalidRequest(first.detail, param=first.param or None), findings[1:] and findings)
+
+
+_OF_STATUS: dict[int, type[PenstockError]] = {
+    cls.status: cls for cls in (MalformedRequest, NotFound, MethodNotAllowed, PayloadTooLarge, UnsupportedMediaType)
+}
+
+
+def _framework(request: AnyRequest, error: HTTPException) -> Response[Problem]:
+    """Litestar's own refusals; its text is not ours to repeat, it contains the URL."""
+    cls = _OF_STATUS.get(error.status_code)
+    if cls is None:
+        return _unexpected(request, error)
+    allowed = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+    return _answer(request, cls(headers=allowed))
+
+
+def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
+    logger.opt(exception=error).error("request failed")
+    return _answer(request, Internal("an internal error; the log has it under this request_id"))
+
+
+HANDLERS: ExceptionHandlersMap = {
+    PenstockError: _ours,
+    ValidationException: _parameters,
+    HTTPException: _framework,
+    Exception: _unexpected,
+}
+
+CODES = tuple(codes())

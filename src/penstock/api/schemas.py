@@ -1,0 +1,245 @@
+"""The wire: what clients send (unknown members refused) and what they see (every member always there)."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from penstock.task import Format, Priority, Stage, State
+
+# --- in -------------------------------------------------------------------------------------------------------
+
+ClientRequestId = Annotated[
+    str,
+    Meta(min_length=1, max_length=128, pattern=r"^[!-~]+(?!\n)$", description="1 to 128 visible ASCII characters"),
+]
+
+
+class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of everything a client sends."""
+
+
+class InputRequest(Ask, frozen=True):
+    """Where the image is."""
+
+    image_url: Annotated[str, Meta(min_length=1, description="http(s) URL, or data: URI in base64 (PNG, JPEG, WebP)")]
+
+
+class OutputRequest(Ask, frozen=True):
+    """How a result image is written; `quality` is of JPEG and WebP."""
+
+    format: Format = "png"
+    quality: Annotated[int, Meta(ge=1, le=100)] = 90
+
+
+class RetryRequest(Ask, frozen=True):
+    """How often a transient failure is tried; at most as often as the operator allows."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=10)]
+
+
+class TaskRequest(Ask, frozen=True):
+    """A task to run. The same `client_request_id` with the same body names the same task."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    input: InputRequest
+    params: dict[str, Any] = {}
+    output: OutputRequest = OutputRequest()
+    priority: Priority = Priority.NORMAL
+    client_request_id: ClientRequestId | None = None
+    metadata: Annotated[
+        dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+    ] = {}
+    start_within_s: (
+        Annotated[float, Meta(ge=1, le=604_800, description="not started by then: the task ends as EXPIRED")] | None
+    ) = None
+    timeout_s: (
+        Annotated[float, Meta(ge=1, le=86_400, description="of one attempt; at most worker.task_timeout_s")] | None
+    ) = None
+    result_ttl_s: (
+        Annotated[int, Meta(ge=60, le=604_800, description="task and result are deleted this long after its end")]
+        | None
+    ) = None
+    retry: RetryRequest | None = None
+
+
+# --- out ------------------------------------------------------------------------------------------------------
+
+Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""RFC 3339, UTC, to the millisecond."""
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """Base of everything a client sees."""
+
+
+class LinksView(View, frozen=True):
+    """Where to go on from here, relative to the server."""
+
+    self_: str = field(name="self")
+    cancel: str
+    result: str
+
+
+class ProgressView(View, frozen=True):
+    """Device work done; `ratio` is done / total."""
+
+    ratio: float
+    unit: str
+    done: int
+    total: int
+
+
+class ErrorView(View, frozen=True):
+    """Why an attempt or a task failed; `code` is one of the codes of the API's errors."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class AttemptView(View, frozen=True):
+    """One go at the task by one worker."""
+
+    n: int
+    worker: str
+    device: str
+    started_at: Moment
+    ended_at: Moment
+    outcome: str
+    error: ErrorView | None
+
+
+class ResultView(View, frozen=True):
+    """A file (`url` serves it), plain data, or both. A signed `url` is made anew by every read."""
+
+    s3_key: str | None
+    size: int | None
+    url: str
+    sha256: str | None
+    content_type: str
+    width: int | None
+    height: int | None
+    data: dict[str, Any] | None
+
+
+class SubmittedView(View, frozen=True):
+    """Answer to a submit."""
+
+    task_id: str
+    status: State
+    queue_position: int | None
+    links: LinksView
+
+
+class TaskView(View, frozen=True):
+    """A task."""
+
+    task_id: str
+    client_request_id: str | None
+    model: str
+    model_version: str | None
+    status: State
+    stage: Stage
+    priority: Priority
+    progress: ProgressView | None
+    queue_position: int | None
+    created_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+    expires_at: Moment | None
+    start_by: Moment | None
+    timing: dict[str, float]
+    execution: dict[str, Any]
+    attempts: tuple[AttemptView, ...]
+    result: ResultView | None
+    error: ErrorView | None
+    metadata: dict[str, str]
+    links: LinksView
+
+
+class TaskList(View, frozen=True):
+    """Tasks, newest first; `next_cursor` continues the list."""
+
+    data: tuple[TaskView, ...]
+    has_more: bool
+    next_cursor: str | None
+
+
+class ModelView(View, frozen=True):
+    """A model that is served; `params` is the JSON Schema of a task's `params`."""
+
+    name: str
+    title: str
+    version: str
+    licence: str
+    source: str
+    produces: Literal["image", "data"]
+    notes: dict[str, Any]
+    params: dict[str, Any]
+
+
+class ModelList(View, frozen=True):
+    """The models that are served."""
+
+    data: tuple[ModelView, ...]
+
+
+class WorkerView(View, frozen=True):
+    """A worker heard of within its lease."""
+
+    id: str
+    device: str
+    host: str
+    models: tuple[str, ...]
+    slots: int
+    running: int
+    state: str
+    started_at: Moment
+
+
+class WorkerList(View, frozen=True):
+    """The workers."""
+
+    data: tuple[WorkerView, ...]
+
+
+class QueueView(View, frozen=True):
+    """Waiting tasks of one model and priority."""
+
+    model: str
+    priority: Priority
+    depth: int
+    oldest_s: float
+
+
+class StatsView(View, frozen=True):
+    """Task records by status, queues, and workers by state."""
+
+    tasks: dict[str, int]
+    queues: tuple[QueueView, ...]
+    workers: dict[str, int]
+
+
+class ReadyView(View, frozen=True):
+    """What the server needs is there; `workers` counts those that are READY."""
+
+    status: Literal["ready"]
+    redis: Literal["ok"]
+    storage: Literal["ok"]
+    workers: int
+
+
+class LiveView(View, frozen=True):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class DiscoveryView(View, frozen=True):
+    """What this server is, and where its parts are."""
+
+    name: str
+    version: str
+    docs: str
+    openapi: str
+    links: dict[str, str]

@@ -1,0 +1,54 @@
+"""What the handlers work with, opened together and closed together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from litestar import Request
+from litestar.datastructures import State
+from litestar.params import Dependency
+from loguru import logger
+from msgspec import Struct
+
+from penstock.api.guards import Caller
+from penstock.errors import StoreUnavailable
+from penstock.settings import Settings
+from penstock.storage import Storage, open_storage
+from penstock.store import TaskStore, connect
+from penstock.store.connection import Redis, check_server
+from penstock.urlguard import Policy
+
+
+class Services(Struct, frozen=True, kw_only=True, eq=False):
+    """The parts; `models` are the names that are served."""
+
+    settings: Settings
+    models: tuple[str, ...]
+    policy: Policy
+    store: TaskStore
+    storage: Storage
+
+
+Open = Annotated[Services, Dependency(skip_validation=True)]
+"""The type of a handler's parameter `services`."""
+
+ApiRequest = Request[None, Caller, State]
+"""A request that has passed the key guard."""
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIterator[Services]:
+    """Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right."""
+    policy = Policy.from_limits(settings.limits)
+    async with connect(settings.redis) as client, open_storage(settings.storage) as storage:
+        for warning in await _warnings(client):
+            logger.warning("{}", warning)
+        store = TaskStore(client, settings.redis.namespace, settings.queue)
+        yield Services(settings=settings, models=models, policy=policy, store=store, storage=storage)
+
+
+async def _warnings(client: Redis) -> list[str]:
+    try:
+        return await check_server(client)
+    except StoreUnavailable as error:  # it may come later; until then /readyz says so
+        return [f"Redis does not answer yet: {error.detail}"]

@@ -1,0 +1,216 @@
+"""A submit: from the client's body to a queued task, with every check that can be made before a worker sees it."""
+
+import asyncio
+import binascii
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+from loguru import logger
+from msgspec import Struct
+
+from penstock import imaging
+from penstock.api.guards import Caller
+from penstock.api.problems import invalid
+from penstock.api.schemas import ClientRequestId, TaskRequest
+from penstock.api.services import Services
+from penstock.errors import (
+    InputTooLarge,
+    InvalidRequest,
+    MalformedRequest,
+    ModelNotFound,
+    PenstockError,
+    StorageUnavailable,
+    StoreUnavailable,
+    UnsupportedImageFormat,
+)
+from penstock.runners import registry
+from penstock.settings import LimitSettings
+from penstock.store import Submitted
+from penstock.task import OutputOptions, Request, Source, Submission, new_task_id
+from penstock.urlguard import check_url
+
+URL_COST = 1000
+"""Kilopixels that an image counts in fair shares while nobody has seen it: a usual photo."""
+
+CLIENT_REQUEST_ID = "client_request_id"
+IMAGE_URL = "input.image_url"
+INLINE_TYPES = ("", "image/png", "image/jpeg", "image/webp")
+
+_DATA_URI = re.compile(r"data:(?P<type>[^;,]*)(?P<base64>;base64)?,", re.IGNORECASE)
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_BARE = re.compile(r"[!#-~]+")
+
+
+class Examined(Struct, frozen=True, kw_only=True):
+    """What looking at a request has shown: the URL to fetch or the bytes themselves, and what fair shares count."""
+
+    fingerprint: str
+    cost: int
+    url: str | None = None
+    image: bytes | None = None
+    content_type: str = ""
+
+
+def read_request(body: bytes, idempotency_key: str | None) -> TaskRequest:
+    """The client's request, with `Idempotency-Key` as another place for its `client_request_id`.
+
+    Raises MalformedRequest, InvalidRequest, ModelNotFound.
+    """
+    try:
+        asked = msgspec.json.decode(body, type=TaskRequest)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
+    _check_params(asked)
+    return asked if idempotency_key is None else _with_key(asked, idempotency_key)
+
+
+async def examine(asked: TaskRequest, services: Services) -> Examined:
+    """Check the input as far as it is here, and weigh it; a thread does it where there are megabytes to look at.
+
+    Raises UrlBlocked, InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge, ImageTooSmall,
+    ImageDecodeFailed.
+    """
+    url = asked.input.image_url
+    with _blaming(IMAGE_URL):
+        if not _is_inline(url):
+            return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=check_url(url, services.policy))
+        return await asyncio.to_thread(_examine_inline, asked, services.settings.limits)
+
+
+async def hand_in(
+    asked: TaskRequest, examined: Examined, *, caller: Caller, traceparent: str, services: Services
+) -> Submitted:
+    """Queue the task, its inline image stored first and deleted again when nothing came of it.
+
+    Raises RateLimited, QueueFull, IdempotencyMismatch, StoreUnavailable, StorageUnavailable.
+    """
+    store, storage = services.store, services.storage
+    rate_limit = services.settings.api.rate_limit_per_minute
+    submission = _submission(asked, examined, caller=caller, traceparent=traceparent, services=services)
+    key = submission.request.source.key
+    if key is None or examined.image is None:
+        return await store.submit(submission, rate_limit=rate_limit)
+    await store.ping()  # while Redis is away, retried submits must not fill the storage
+    await storage.put(key, examined.image, examined.content_type)
+    try:
+        submitted = await store.submit(submission, rate_limit=rate_limit)
+    except StoreUnavailable:
+        raise  # perhaps only the answer is lost and the task is there: its input stays
+    except PenstockError:
+        await _discard(services, key)
+        raise
+    if submitted.id != submission.id:
+        await _discard(services, key)
+    return submitted
+
+
+def _check_params(asked: TaskRequest) -> None:
+    runner = registry().get(asked.model)
+    if runner is None:
+        raise ModelNotFound("no model of this name is served here; GET /v1/models lists them", param="model")
+    try:
+        msgspec.convert(asked.params, runner.params)
+    except msgspec.ValidationError as error:
+        raise invalid(error, inside="params") from error
+
+
+def _with_key(asked: TaskRequest, header: str) -> TaskRequest:
+    """The draft has a quoted string; a bare one is what most clients send."""
+    quoted = _QUOTED.fullmatch(header)
+    if not quoted and not _BARE.fullmatch(header):
+        raise MalformedRequest('Idempotency-Key must be one string, such as "order-991"', param="Idempotency-Key")
+    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else header
+    if asked.client_request_id not in (None, key):
+        raise InvalidRequest(
+            "Idempotency-Key and client_request_id are both given, and differ", param=CLIENT_REQUEST_ID
+        )
+    try:
+        checked = msgspec.convert(key, ClientRequestId)
+    except msgspec.ValidationError as error:
+        raise invalid(error, inside="Idempotency-Key") from error
+    return msgspec.structs.replace(asked, client_request_id=checked)
+
+
+def _is_inline(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
+def _examine_inline(asked: TaskRequest, limits: LimitSettings) -> Examined:
+    image = _inline_bytes(asked.input.image_url, limits.max_input_bytes)
+    header = imaging.probe(image, max_megapixels=limits.max_image_megapixels)
+    return Examined(
+        fingerprint=_fingerprint(asked),
+        cost=max(1, header.width * header.height // 1000),
+        image=image,
+        content_type=f"image/{header.format.lower()}",
+    )
+
+
+def _inline_bytes(uri: str, max_bytes: int) -> bytes:
+    head = _DATA_URI.match(uri)
+    if head is None or not head["base64"]:
+        raise InvalidRequest("a data: URI must look like data:image/png;base64,...")
+    if head["type"].lower() not in INLINE_TYPES:
+        raise UnsupportedImageFormat("a data: URI must be image/png, image/jpeg or image/webp")
+    if (len(uri) - head.end()) // 4 * 3 - 2 > max_bytes:
+        raise InputTooLarge(f"the image has more than {max_bytes} bytes")
+    try:
+        return binascii.a2b_base64(uri[head.end() :], strict_mode=True)
+    except ValueError as error:  # binascii.Error is one; characters outside of ASCII are another
+        raise InvalidRequest("the data: URI is not valid base64") from error
+
+
+def _fingerprint(asked: TaskRequest) -> str:
+    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
+
+
+def _submission(
+    asked: TaskRequest, examined: Examined, *, caller: Caller, traceparent: str, services: Services
+) -> Submission:
+    settings = services.settings
+    task_id = new_task_id()
+    key = None if examined.image is None else f"inputs/{caller.tenant}/{task_id}"
+    attempts = asked.retry.max_attempts if asked.retry else settings.queue.max_retries + 1
+    return Submission(
+        id=task_id,
+        tenant=caller.tenant,
+        caller=caller.id,
+        priority=asked.priority,
+        cost=examined.cost,
+        request=Request(
+            model=asked.model,
+            source=Source(url=examined.url, key=key),
+            params=asked.params,
+            output=OutputOptions(format=asked.output.format, quality=asked.output.quality),
+            client_request_id=asked.client_request_id,
+            metadata=asked.metadata,
+            traceparent=traceparent,
+        ),
+        fingerprint=examined.fingerprint,
+        max_retries=min(attempts - 1, settings.queue.max_retries),
+        timeout_s=min(asked.timeout_s or settings.worker.task_timeout_s, settings.worker.task_timeout_s),
+        start_within_s=asked.start_within_s,
+        result_ttl_s=asked.result_ttl_s or settings.queue.result_ttl_s,
+    )
+
+
+async def _discard(services: Services, key: str) -> None:
+    try:
+        await services.storage.delete(key)
+    except StorageUnavailable as error:  # the answer to the client matters more
+        logger.bind(key=key, reason=error.detail).warning("input left behind")
+
+
+@contextmanager
+def _blaming(param: str) -> Iterator[None]:
+    """Errors inside are about this member of the request."""
+    try:
+        yield
+    except PenstockError as error:
+        error.param = error.param or param
+        raise

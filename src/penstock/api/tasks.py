@@ -1,0 +1,220 @@
+"""/v1/tasks: submit, read, list, cancel."""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+from litestar import Response, get, post
+from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from penstock import telemetry
+from penstock.api.conditional import is_current
+from penstock.api.guards import require_json
+from penstock.api.problems import documented
+from penstock.api.schemas import SubmittedView, TaskList, TaskView
+from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.submission import examine, hand_in, read_request
+from penstock.api.views import links, task_view
+from penstock.errors import (
+    IdempotencyMismatch,
+    ImageDecodeFailed,
+    ImageTooLarge,
+    ImageTooSmall,
+    InputTooLarge,
+    InvalidRequest,
+    MalformedRequest,
+    ModelNotFound,
+    PayloadTooLarge,
+    PenstockError,
+    QueueFull,
+    RateLimited,
+    StorageUnavailable,
+    TaskAlreadyFinal,
+    TaskNotFound,
+    UnsupportedImageFormat,
+    UnsupportedMediaType,
+    UrlBlocked,
+)
+from penstock.store import Submitted
+from penstock.task import Priority, State, Task
+
+POLL_S = 1
+"""What clients are told to wait before they look again."""
+
+
+@post(
+    "/tasks",
+    operation_id="submitTask",
+    summary="Submit a task",
+    description="Queues a task. Repeating a submit with its `client_request_id` (or `Idempotency-Key`) is safe.",
+    guards=[require_json],
+    status_code=202,
+    responses={200: ResponseSpec(SubmittedView, description="Submitted before; this is the task", generate_examples=False)}
+    | documented(
+        MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
+        InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageTooSmall, ImageDecodeFailed,
+        QueueFull, RateLimited, StorageUnavailable,
+    ),
+)  # fmt: skip
+async def submit(
+    request: ApiRequest,
+    services: Open,
+    idempotency_key: Annotated[
+        str | None, Parameter(header="Idempotency-Key", description="The same as client_request_id in the body")
+    ] = None,
+) -> Response[SubmittedView]:
+    """202 for a new task, 200 for one that is there already."""
+    limit = services.settings.api.rate_limit_per_minute
+    with _refusals_counted(limit):
+        asked = read_request(await _body(request), idempotency_key)
+        examined = await examine(asked, services)
+        submitted = await hand_in(
+            asked, examined, caller=request.auth, traceparent=request.scope["state"]["traceparent"], services=services
+        )
+        status = await _status_of(submitted, request, services)
+    if not submitted.replayed:
+        telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
+    view = SubmittedView(
+        task_id=submitted.id, status=status, queue_position=submitted.position, links=links(submitted.id)
+    )
+    headers = {"Location": view.links.self_, "Retry-After": str(POLL_S)}
+    headers |= _rate_headers(limit, left=submitted.rate_left, reset_s=submitted.rate_reset_s)
+    if submitted.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(view, status_code=200 if submitted.replayed else 202, headers=headers)
+
+
+@get(
+    "/tasks/{task_id:str}",
+    operation_id="getTask",
+    summary="Read a task",
+    description="Answers 304 while nothing has changed since the `ETag` in `If-None-Match`.",
+    responses={304: ResponseSpec(None, description="Unchanged")} | documented(TaskNotFound),
+)
+async def read(
+    request: ApiRequest,
+    services: Open,
+    task_id: str,
+    if_none_match: Annotated[str | None, Parameter(header="If-None-Match")] = None,
+) -> Response[TaskView]:
+    """`Retry-After` while it is worth looking again."""
+    task = await services.store.get(task_id, request.auth.tenant)
+    headers = {"ETag": _etag(task)} | ({} if task.state.is_final else {"Retry-After": str(POLL_S)})
+    if is_current(headers["ETag"], if_none_match):
+        return Response[Any](None, status_code=304, headers=headers)
+    return Response(await _view(task, request, services), headers=headers)
+
+
+@get(
+    "/tasks",
+    operation_id="listTasks",
+    summary="List tasks, newest first",
+    description="With a filter by model or priority a page may be short, or empty, although `has_more` is true.",
+    responses=documented(InvalidRequest),
+)
+async def list_tasks(
+    request: ApiRequest,
+    services: Open,
+    status: list[State] | None = None,
+    model: str | None = None,
+    priority: Priority | None = None,
+    limit: Annotated[int, Parameter(ge=1, le=100)] = 50,
+    cursor: str | None = None,
+) -> TaskList:
+    """Pages stay stable while tasks are added: the cursor is a moment, not an offset."""
+    page = await services.store.page(
+        request.auth.tenant,
+        states=tuple(dict.fromkeys(status)) if status else tuple(State),
+        model=model,
+        priority=priority,
+        before=None if cursor is None else _moment_of(cursor),
+        limit=limit,
+    )
+    return TaskList(
+        data=tuple([await _view(task, request, services) for task in page.tasks]),
+        has_more=page.next_before is not None,
+        next_cursor=None if page.next_before is None else _cursor(page.next_before),
+    )
+
+
+@post(
+    "/tasks/{task_id:str}/cancel",
+    operation_id="cancelTask",
+    summary="Cancel a task",
+    description="Ends a waiting or running task in CANCELED, at once. Repeating it is fine.",
+    status_code=200,
+    responses=documented(TaskNotFound, TaskAlreadyFinal),
+)
+async def cancel(request: ApiRequest, services: Open, task_id: str) -> TaskView:
+    """409 for a task that has ended otherwise."""
+    await services.store.cancel(task_id, request.auth.tenant)
+    return await _view(await services.store.get(task_id, request.auth.tenant), request, services)
+
+
+async def _view(task: Task, request: ApiRequest, services: Services) -> TaskView:
+    return await task_view(task, services.storage, str(request.base_url))
+
+
+async def _body(request: ApiRequest) -> bytes:
+    try:
+        return await request.body()
+    except HTTPException as error:
+        if error.status_code == PayloadTooLarge.status:
+            raise PayloadTooLarge("the request body is over limits.max_body_bytes") from error
+        raise MalformedRequest("the request body broke off") from error
+
+
+async def _status_of(submitted: Submitted, request: ApiRequest, services: Services) -> State:
+    if not submitted.replayed:
+        return State.PENDING
+    return (await services.store.get(submitted.id, request.auth.tenant)).state
+
+
+@contextmanager
+def _refusals_counted(limit: int) -> Iterator[None]:
+    try:
+        yield
+    except PenstockError as error:
+        telemetry.report("submits.refused", code=error.code)
+        if isinstance(error, RateLimited):
+            error.headers |= _rate_headers(limit, left=0, reset_s=error.retry_after_s or 1)
+        raise
+
+
+def _rate_headers(limit: int, *, left: int, reset_s: int) -> dict[str, str]:
+    """draft-ietf-httpapi-ratelimit-headers-11: two structured fields."""
+    if not limit:
+        return {}
+    return {"RateLimit-Policy": f'"submit";q={limit};w=60', "RateLimit": f'"submit";r={left};t={reset_s}'}
+
+
+def _etag(task: Task) -> str:
+    """Changes with everything of a task that changes by itself."""
+    parts = [task.state, task.epoch, task.stage, task.progress.done if task.progress else 0]
+    if task.position is not None:
+        parts.append(task.position)
+    return '"' + ".".join(map(str, parts)) + '"'
+
+
+def _cursor(before_us: int) -> str:
+    return base64.urlsafe_b64encode(before_us.to_bytes(8)).rstrip(b"=").decode()
+
+
+def _moment_of(cursor: str) -> int:
+    try:
+        raw = binascii.a2b_base64(cursor.translate(_URL_SAFE) + "=", strict_mode=True)
+    except ValueError as error:
+        raise InvalidRequest("this is not a cursor of this server", param="cursor") from error
+    before = int.from_bytes(raw)
+    if len(raw) != 8 or before > _MAX_CURSOR:
+        raise InvalidRequest("this is not a cursor of this server", param="cursor")
+    return before
+
+
+_URL_SAFE = str.maketrans("-_", "+/")
+_MAX_CURSOR = 2**53
+"""Redis keeps scores as doubles: exact up to here, the year 2255 in µs."""

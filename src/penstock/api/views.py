@@ -1,0 +1,130 @@
+"""From the record to the wire."""
+
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from penstock.api.schemas import (
+    AttemptView,
+    ErrorView,
+    LinksView,
+    ProgressView,
+    ResultView,
+    TaskView,
+    WorkerView,
+)
+from penstock.runners import registry
+from penstock.storage import Storage
+from penstock.store import WorkerInfo
+from penstock.task import Artifact, Attempt, Problem, Progress, Result, Task
+
+
+async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
+    """Everything the store knows of a task."""
+    runner = registry().get(task.request.model)
+    result = task.outcome.result
+    return TaskView(
+        task_id=task.id,
+        client_request_id=task.request.client_request_id,
+        model=task.request.model,
+        model_version=runner.card.version if runner else None,
+        status=task.state,
+        stage=task.stage,
+        priority=task.priority,
+        progress=_progress(task.progress),
+        queue_position=task.position,
+        created_at=moment(task.created),
+        started_at=_moment(task.started),
+        finished_at=_moment(task.finished),
+        expires_at=_moment(task.expires),
+        start_by=_moment(task.start_by),
+        timing=task.outcome.timing,
+        execution=task.outcome.execution,
+        attempts=tuple(_attempt(attempt) for attempt in task.attempts),
+        result=await _result(task, result, storage, base_url) if result else None,
+        error=_error(task.outcome.error),
+        metadata=task.request.metadata,
+        links=links(task.id),
+    )
+
+
+def links(task_id: str) -> LinksView:
+    """Of one task."""
+    self_ = f"/v1/tasks/{task_id}"
+    return LinksView(self_=self_, cancel=f"{self_}/cancel", result=f"{self_}/result")
+
+
+def worker_view(worker: WorkerInfo) -> WorkerView:
+    """Of one worker."""
+    return WorkerView(
+        id=worker.id,
+        device=worker.device,
+        host=worker.host,
+        models=worker.models,
+        slots=worker.slots,
+        running=worker.running,
+        state=worker.state,
+        started_at=moment(worker.started),
+    )
+
+
+def filename(task: Task, artifact: Artifact) -> str:
+    """How a browser saves the result."""
+    return task.id + (PurePosixPath(artifact.s3_key).suffix or ".bin")
+
+
+def moment(ms: int) -> str:
+    """Milliseconds since 1970 as RFC 3339."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment(ms: int | None) -> str | None:
+    return None if ms is None else moment(ms)
+
+
+def _progress(progress: Progress | None) -> ProgressView | None:
+    if progress is None or not progress.total:
+        return None
+    ratio = round(progress.done / progress.total, 4)
+    return ProgressView(ratio=ratio, unit=progress.unit, done=progress.done, total=progress.total)
+
+
+def _error(problem: Problem | None) -> ErrorView | None:
+    return ErrorView(code=problem.code, message=problem.message, retryable=problem.retryable) if problem else None
+
+
+def _attempt(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        n=attempt.n,
+        worker=attempt.worker,
+        device=attempt.device,
+        started_at=moment(attempt.started),
+        ended_at=moment(attempt.ended),
+        outcome=attempt.outcome,
+        error=_error(attempt.error),
+    )
+
+
+async def _result(task: Task, result: Result, storage: Storage, base_url: str) -> ResultView:
+    own_url = base_url.rstrip("/") + links(task.id).result
+    file = result.artifact
+    if file is None:
+        return ResultView(
+            s3_key=None,
+            size=None,
+            url=own_url,
+            sha256=None,
+            content_type="application/json",
+            width=None,
+            height=None,
+            data=result.data,
+        )
+    return ResultView(
+        s3_key=file.s3_key,
+        size=file.size,
+        url=await storage.url(file.s3_key, file.content_type, filename(task, file)) or own_url,
+        sha256=file.sha256,
+        content_type=file.content_type,
+        width=file.width,
+        height=file.height,
+        data=result.data,
+    )

@@ -1,0 +1,169 @@
+"""The commands. Each reads the settings, imports what it runs, and turns a ConfigurationError into one line."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+import msgspec
+
+from penstock import __version__
+from penstock.errors import ConfigurationError
+from penstock.settings import Settings, environment_with, load
+from penstock.supervisor import EXIT_CONFIGURATION
+
+P = ParamSpec("P")
+
+
+def main() -> None:
+    """Entry point: exit status 78 for a wrong setting."""
+    try:
+        cli.main(prog_name="penstock", standalone_mode=True)
+    except ConfigurationError as error:
+        click.echo(f"penstock: {error}", err=True)
+        sys.exit(EXIT_CONFIGURATION)
+
+
+def _settings(**overrides: Any) -> Settings:
+    """The settings, with options of the command line over file and environment."""
+    path = click.get_current_context().find_root().params.get("config")
+    return load(path, environment_with(overrides))
+
+
+def _coroutine(command: Callable[P, Any]) -> Callable[P, None]:
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(command(*args, **kwargs))
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+@click.option("--config", type=click.Path(path_type=Path), envvar="PENSTOCK_CONFIG", help="TOML file with settings.")
+def cli(config: Path | None) -> None:
+    """Penstock: post a task, get an id at once, collect the result. GPU inference behind a queue."""
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on [127.0.0.1].")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one [8000].")
+@click.option("--data-dir", type=click.Path(), help="Where queue, objects and key are kept [penstock-data].")
+@click.option("--json", "as_json", is_flag=True, help="Print one line {url, metrics_url, api_key} when ready.")
+@_coroutine
+async def up(host: str | None, port: int | None, data_dir: str | None, as_json: bool) -> None:
+    """Run everything on this machine: Redis, the API, one worker for each device."""
+    from penstock.telemetry import set_up_logs
+    from penstock.up import everything
+
+    settings = _settings(api_host=host, api_port=port, up_data_dir=data_dir)
+    set_up_logs(settings.telemetry, process="up")
+    async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
+        click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address))
+        await supervisor.until_stopped()
+    sys.exit(supervisor.exit_status)
+
+
+@cli.command()
+@click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Directory for the results [.].")
+@_coroutine
+async def demo(photos: tuple[Path, ...], output: Path) -> None:
+    """Upscale a photo (the bundled one, or yours), score it before and after, and leave nothing running."""
+    from penstock.demo import run_demo
+
+    sys.exit(await run_demo(_settings(api_port=0, telemetry_metrics_port=0), photos, output))
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on [127.0.0.1].")
+@click.option("--port", type=int, help="Port to listen on [8000].")
+@click.option("--listen-fd", type=int, hidden=True)
+def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
+    """Run the HTTP API."""
+    from penstock.api.serve import serve
+    from penstock.telemetry import set_up_logs
+
+    settings = _settings(api_host=host, api_port=port)
+    set_up_logs(settings.telemetry, process="api")
+    serve(settings, listen_fd=listen_fd)
+
+
+@cli.command()
+@_coroutine
+async def worker() -> None:
+    """Run one worker process for each device of this host, and keep them running."""
+    from penstock.supervisor import Supervisor
+    from penstock.telemetry import set_up_logs
+    from penstock.up import serve_metrics, worker_children
+    from penstock.worker.devices import placements
+
+    settings = _settings()
+    set_up_logs(settings.telemetry, process="worker")
+    supervisor = Supervisor()
+    supervisor.stop_on_signals()
+    try:
+        for child in worker_children(settings, placements(settings.worker)):
+            supervisor.add(child)
+        serve_metrics(settings, supervisor)
+        await supervisor.until_stopped()
+    finally:
+        await supervisor.close()
+    sys.exit(supervisor.exit_status)
+
+
+@cli.command("worker-process", hidden=True)
+@click.option("--device", required=True)
+@click.option("--id", "worker_id", required=True)
+@click.option("--ready-fd", type=int)
+def worker_process(device: str, worker_id: str, ready_fd: int | None) -> None:
+    """One worker process; started by `up` and `worker`."""
+    from penstock.telemetry import set_up_logs
+    from penstock.up import device_of
+    from penstock.worker.process import run
+
+    settings = _settings()
+    on = device_of(device)
+    set_up_logs(settings.telemetry, process=f"worker-{on.name}")
+    sys.exit(run(settings, on, worker_id=worker_id, ready_fd=ready_fd))
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from penstock.api.app import openapi_document
+
+    click.echo(openapi_document())
+
+
+@cli.command()
+def config() -> None:
+    """Print the settings in force as TOML, secrets masked."""
+    from penstock.settings import as_toml
+
+    click.echo(as_toml(_settings()), nl=False)
+
+
+def _wants_own_redis(settings: Settings) -> bool:
+    """`up` brings its own Redis unless a URL was given."""
+    return settings.redis.url == type(settings.redis)().url
+
+
+def _greeting(address: Any) -> str:
+    curl = (
+        f"curl -s {address.url}/v1/tasks -H 'x-api-key: {address.api_key}' -H 'content-type: application/json' \\\n"
+        """       -d '{"model": "superres-x4", "input": {"image_url": "https://picsum.photos/320/240.jpg"}}'"""
+    )
+    rows = {
+        "API": address.url,
+        "docs": f"{address.url}/docs",
+        "metrics": address.metrics_url,
+        "API key": address.api_key,
+        "try": curl,
+        "stop": "Ctrl-C",
+    }
+    lines = [f"  {click.style(name.ljust(8), dim=True)} {value}" for name, value in rows.items()]
+    return "\n".join([click.style("Penstock is ready.", bold=True), *lines])

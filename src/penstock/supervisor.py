@@ -1,0 +1,196 @@
+"""The parent of processes: starts them, starts them again, stops them in order, serves their metrics on one port.
+
+It imports neither a model runtime nor the API, so that it stays small and outlives what its children do.
+"""
+
+import asyncio
+import ctypes
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import IO, Any
+
+from loguru import logger
+from msgspec import Struct
+
+EXIT_CONFIGURATION = 78
+"""A child that ends so will end so again (EX_CONFIG of sysexits.h)."""
+
+LONG_LIFE_S = 60.0
+"""A child that lived this long is restarted at once; sooner deaths wait ever longer."""
+
+MAX_EARLY_DEATHS = 5
+"""A child that has never been ready dies this often before its parent gives up."""
+
+
+class Launch(Struct, frozen=True, kw_only=True, eq=False):
+    """How to start one process: made anew for each start."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    identity: str = ""
+    pass_fds: tuple[int, ...] = ()
+
+
+class Child(Struct, frozen=True, kw_only=True, eq=False):
+    """A process to keep running. Children of a higher `rank` are stopped first.
+
+    `reports` says that it writes one JSON line to the file descriptor given as `--ready-fd`.
+    """
+
+    name: str
+    rank: int
+    launch: Callable[[], Launch]
+    grace_s: float
+    reports: bool = False
+    metrics_url: str = ""
+    after_death: Callable[[str], Awaitable[None]] | None = None
+
+
+class Supervisor:
+    """Keeps children running until it is told to stop."""
+
+    def __init__(self, *, log: IO[bytes] | None = None) -> None:
+        self._log = log
+        self._children: dict[str, Child] = {}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._metrics: dict[str, str] = {}
+        self._stopping: set[str] = set()
+        self._stop = asyncio.Event()
+        self.exit_status = 0
+
+    def add(self, child: Child) -> None:
+        """Start a child, now and whenever it dies."""
+        self._children[child.name] = child
+        if child.metrics_url:
+            self._metrics[child.name] = child.metrics_url
+        self._keepers[child.name] = asyncio.create_task(self._keep(child), name=child.name)
+
+    def metrics(self) -> dict[str, str]:
+        """Name -> metrics URL of the children that have one now."""
+        return dict(self._metrics)
+
+    def stop_on_signals(self) -> None:
+        """SIGINT and SIGTERM end `until_stopped`; a second one hurries the children."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signaled)
+
+    async def until_stopped(self) -> None:
+        """Wait for a signal, `request_stop`, or a child that cannot run."""
+        await self._stop.wait()
+
+    def request_stop(self, exit_status: int = 0) -> None:
+        """End `until_stopped`."""
+        self.exit_status = self.exit_status or exit_status
+        self._stop.set()
+
+    async def close(self) -> None:
+        """Stop all children, highest rank first, each with its grace."""
+        for rank in sorted({child.rank for child in self._children.values()}, reverse=True):
+            same = [child for child in self._children.values() if child.rank == rank]
+            await asyncio.gather(*(self._end(child) for child in same))
+
+    def _signaled(self) -> None:
+        if self._stop.is_set():
+            for process in self._processes.values():
+                _send(process, signal.SIGTERM)
+        self._stop.set()
+
+    async def _keep(self, child: Child) -> None:
+        early_deaths, was_ready = 0, False
+        while child.name not in self._stopping:
+            launch = child.launch()
+            started = time.monotonic()
+            process, report = await self._spawn(child, launch)
+            reader = asyncio.create_task(_read_report(report)) if report is not None else None
+            if reader and (said := await reader):
+                was_ready = True
+                self._metrics[child.name] = said["metrics_url"]
+            status = await process.wait()
+            if child.name in self._stopping:
+                return
+            if child.reports:
+                self._metrics.pop(child.name, None)
+            lived_s = time.monotonic() - started
+            logger.bind(child=child.name, status=status, lived_s=round(lived_s, 1)).error("process died")
+            if child.after_death:
+                await child.after_death(launch.identity)
+            early_deaths = 0 if lived_s > LONG_LIFE_S else early_deaths + 1
+            if status == EXIT_CONFIGURATION or (not was_ready and early_deaths >= MAX_EARLY_DEATHS):
+                self.request_stop(status if status > 0 else 1)
+                return
+            await asyncio.sleep(_backoff_s(early_deaths))
+
+    async def _spawn(self, child: Child, launch: Launch) -> tuple[asyncio.subprocess.Process, int | None]:
+        report, told = os.pipe() if child.reports else (None, None)
+        argv = launch.argv + (["--ready-fd", str(told)] if told is not None else [])
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                env=launch.environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=self._log or sys.stderr,
+                stderr=self._log or sys.stderr,
+                pass_fds=(*launch.pass_fds, *((told,) if told is not None else ())),
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the others in order
+                preexec_fn=_die_with_parent,
+            )
+        finally:
+            if told is not None:
+                os.close(told)
+        self._processes[child.name] = process
+        return process, report
+
+    async def _end(self, child: Child) -> None:
+        self._stopping.add(child.name)
+        process = self._processes.get(child.name)
+        if process is not None:
+            _send(process, signal.SIGTERM)
+            try:
+                async with asyncio.timeout(child.grace_s):
+                    await process.wait()
+            except TimeoutError:
+                logger.bind(child=child.name).warning("did not stop in time, killed")
+                _send(process, signal.SIGKILL)
+                await process.wait()
+        self._keepers[child.name].cancel()
+        await asyncio.gather(self._keepers[child.name], return_exceptions=True)
+
+
+def python(*arguments: str) -> list[str]:
+    """The command line of a further Penstock process with the interpreter of this one."""
+    return [sys.executable, "-m", "penstock", *arguments]
+
+
+async def _read_report(fd: int) -> dict[str, Any]:
+    """The child's one line, {} when it died before."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb"))
+    try:
+        line = await reader.readline()
+        return dict(json.loads(line)) if line else {}
+    finally:
+        transport.close()
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    if process.returncode is None:
+        process.send_signal(number)
+
+
+def _backoff_s(early_deaths: int) -> float:
+    """None for a first death after a long life, then up to 30 s, with jitter."""
+    return random.uniform(0.5, 1.0) * min(30.0, 0.2 * 2**early_deaths) if early_deaths else 0.0  # noqa: S311  jitter
+
+
+def _die_with_parent() -> None:
+    """In the child before exec: get SIGTERM when the parent dies, however it dies (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
