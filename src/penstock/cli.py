@@ -59,7 +59,8 @@ async def up(host: str | None, port: int | None, data_dir: str | None, as_json: 
     from penstock.telemetry import set_up_logs
     from penstock.up import everything
 
-    settings = _settings(api_host=host, api_port=port, up_data_dir=data_dir)
+    free_metrics_port = 0 if port == 0 else None  # a free port for one is a free port for both
+    settings = _settings(api_host=host, api_port=port, up_data_dir=data_dir, telemetry_metrics_port=free_metrics_port)
     set_up_logs(settings.telemetry, process="up")
     async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
         click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address))

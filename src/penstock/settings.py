@@ -64,7 +64,7 @@ class QueueSettings(Section, frozen=True):
     retry_base_s: Seconds = 1.0
     """Backoff before retry n is random between 0 and base x 2^(n-1), at most `retry_cap_s`."""
     retry_cap_s: Seconds = 60.0
-    lease_s: Seconds = 8.0
+    lease_s: Seconds = 6.0
     """A worker that has not renewed for this long has lost its tasks; it renews every quarter of it."""
     result_ttl_s: Positive = 86_400
     """A task and its result are deleted this long after it ended."""
@@ -137,7 +137,7 @@ class TelemetrySettings(Section, frozen=True):
     log_format: Literal["auto", "json", "human"] = "auto"
     """`auto` is human on a terminal, JSON elsewhere."""
     metrics_host: str = "127.0.0.1"
-    metrics_port: Port = 9100
+    metrics_port: Port = 9464
     """Of `penstock worker` and `penstock up`, one port for all their processes; 0 takes a free one."""
 
 

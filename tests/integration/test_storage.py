@@ -17,7 +17,9 @@ import pytest
 
 from penstock.errors import ConfigurationError, ResultExpired, StorageUnavailable
 from penstock.settings import StorageSettings
-from penstock.storage import CHUNK_BYTES, STALE_AFTER_S, LocalStorage, Storage, open_storage
+from penstock.storage import LocalStorage, Storage, open_storage
+from penstock.storage.contract import CHUNK_BYTES
+from penstock.storage.local import STALE_AFTER_S
 from tests.integration.s3_server import s3_client, s3_server
 
 __all__ = ["s3_server"]

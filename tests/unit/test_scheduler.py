@@ -85,7 +85,9 @@ async def scheduler(runner: Doubling) -> AsyncIterator[Callable[..., asyncio.Tas
         device = DeviceScheduler(GPU_LIKE, pool)
         await device.start([runner])
 
-        def run(item: Work, priority: Priority = Priority.NORMAL, heard: Any = lambda done: None) -> asyncio.Task[float]:
+        def run(
+            item: Work, priority: Priority = Priority.NORMAL, heard: Any = lambda done: None
+        ) -> asyncio.Task[float]:
             return asyncio.create_task(device.run(runner, item, priority=priority, on_progress=heard))
 
         try:

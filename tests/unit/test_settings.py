@@ -28,7 +28,7 @@ def test_every_setting_survives_the_way_through_the_environment(tmp_path: Path) 
     file = tmp_path / "config.toml"
     file.write_text(
         '[api]\nport = 1234\nkeys = ["a:0123456789abcdef", "fedcba9876543210"]\n'
-        '[limits]\nallow_http = false\nports = [80, 8080]\n[storage]\nlocal = false\n[queue]\nretry_base_s = 0.5\n'
+        "[limits]\nallow_http = false\nports = [80, 8080]\n[storage]\nlocal = false\n[queue]\nretry_base_s = 0.5\n"
     )
     settings = load(file, {})
 

@@ -14,7 +14,9 @@ from penstock.worker.devices import cpu
 SHAPES = cpu(1).shapes
 
 
-@given(length=st.integers(1, 5000), tile=st.sampled_from([96, 128, 256, 384, 512]), overlap=st.sampled_from([0, 16, 32]))
+@given(
+    length=st.integers(1, 5000), tile=st.sampled_from([96, 128, 256, 384, 512]), overlap=st.sampled_from([0, 16, 32])
+)
 def test_spans_cover_an_axis_once_and_keep_away_from_tile_edges(length: int, tile: int, overlap: int) -> None:
     row = spans(length, tile, overlap)
 

@@ -20,10 +20,10 @@ from penstock.errors import (
 from penstock.settings import QueueSettings
 from penstock.store.connection import Redis, listen, translated
 from penstock.store.keys import Keys, idempotency_digest
+from penstock.store.records import objects_of, task_of
 from penstock.task import (
     PRIORITIES,
     RECORD_VERSION,
-    Attempt,
     Lease,
     Outcome,
     Priority,
@@ -226,7 +226,7 @@ class TaskStore:
             rows = await self._client.mget(
                 [key for n in names for key in (self._keys.body(n), self._keys.outcome(n))] or [self._keys.root]
             )
-        return {name: _objects(rows[2 * i], rows[2 * i + 1]) for i, name in enumerate(names)}
+        return {name: objects_of(rows[2 * i], rows[2 * i + 1]) for i, name in enumerate(names)}
 
     async def prune(self, task_ids: Iterable[str]) -> int:
         """Delete records past their retention; how many."""
@@ -234,7 +234,7 @@ class TaskStore:
 
     async def get(self, task_id: str, tenant: str) -> Task:
         """The whole record. Raises TaskNotFound, also for a task of another tenant."""
-        found = _task(task_id, await self._run("read", task_id, tenant, _ALL_PRIORITIES))
+        found = task_of(task_id, await self._run("read", task_id, tenant, _ALL_PRIORITIES))
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")
         return found
@@ -255,7 +255,7 @@ class TaskStore:
         newest = await self._newest(tenant, states, before, window)
         picked: list[Task] = []
         for created, task_id in newest:
-            found = _task(task_id, await self._run("read", task_id, tenant, _ALL_PRIORITIES))
+            found = task_of(task_id, await self._run("read", task_id, tenant, _ALL_PRIORITIES))
             if found and model in (None, found.request.model) and priority in (None, found.priority):
                 picked.append(found)
             if len(picked) == limit:
@@ -360,47 +360,4 @@ def _refusal(kind: str, value: Any) -> Exception:
     return IdempotencyMismatch(
         f"this client_request_id belongs to task {value.decode()}, submitted with another body",
         param="client_request_id",
-    )
-
-
-def _objects(body: bytes | None, outcome: bytes | None) -> list[str]:
-    source = msgspec.json.decode(body, type=Request).source.key if body else None
-    result = msgspec.json.decode(outcome, type=Outcome).result if outcome else None
-    return [key for key in (source, result.artifact.s3_key if result and result.artifact else None) if key]
-
-
-def _task(task_id: str, answer: list[Any]) -> Task | None:
-    if not answer:
-        return None
-    flat, body, outcome, attempts, position, expires = answer
-    f = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
-
-    def number(name: str) -> int | None:
-        return int(float(f[name])) if name in f else None
-
-    progress = None
-    if "total" in f:
-        progress = Progress(done=int(f["done"]), total=int(f["total"]), unit=f["unit"])
-    return Task(
-        id=task_id,
-        tenant=f["tenant"],
-        caller=f["caller"],
-        state=State(f["state"]),
-        stage=msgspec.convert(f["stage"], Stage),
-        priority=Priority(f["priority"]),
-        request=msgspec.json.decode(body, type=Request),
-        epoch=int(f["epoch"]),
-        failures=int(f["failures"]),
-        crashes=int(f["crashes"]),
-        created=int(f["created"]) // 1000,
-        started=number("started"),
-        finished=number("finished"),
-        start_by=number("start_by"),
-        expires=expires if expires >= 0 else None,
-        worker=f.get("worker"),
-        progress=progress,
-        position=position if position >= 0 else None,
-        outcome=msgspec.json.decode(outcome, type=Outcome) if outcome else Outcome(),
-        attempts=tuple(msgspec.json.decode(entry, type=Attempt) for entry in attempts),
-        version=int(f["version"]),
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from penstock import telemetry
-from penstock.errors import ExecutionTimeout, Internal, ModelNotFound
+from penstock.errors import ExecutionTimeout, InputNotFound, Internal, ModelNotFound, ResultExpired
 from penstock.runners.base import Product
 from penstock.storage import Storage
 from penstock.task import Artifact, Lease, Outcome, Progress, Result, Source, Stage
@@ -78,7 +78,10 @@ class Pipeline:
 
     async def _fetch(self, source: Source) -> bytes:
         if source.key is not None:
-            return await self._storage.get(source.key)
+            try:
+                return await self._storage.get(source.key)
+            except ResultExpired as error:
+                raise InputNotFound("the input that was sent with the task is gone") from error
         if source.url is None:
             raise Internal("the record has no input")
         return await self._fetcher.fetch(source.url)

@@ -1,0 +1,22 @@
+"""Where results are kept: one protocol, a directory or an S3 bucket behind it.
+
+Objects are immutable: a key, `results/<tenant>/<task>/<epoch>.png`, is built from our own ids and belongs to
+one attempt, so nothing is ever overwritten with other bytes and a late worker cannot spoil a result.
+"""
+
+from contextlib import AbstractAsyncContextManager, nullcontext
+
+from penstock.settings import StorageSettings
+from penstock.storage.contract import Storage
+from penstock.storage.local import LocalStorage
+from penstock.storage.s3 import S3Storage
+
+__all__ = ["LocalStorage", "S3Storage", "Storage", "open_storage"]
+
+
+def open_storage(settings: StorageSettings) -> AbstractAsyncContextManager[Storage]:
+    """The configured backend, usable inside the `async with`. Entering it does not touch the network.
+
+    Raises ConfigurationError on entering, when a setting cannot be right.
+    """
+    return nullcontext(LocalStorage(settings.directory)) if settings.local else S3Storage(settings)

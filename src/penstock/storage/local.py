@@ -1,0 +1,174 @@
+"""Objects as files of this machine."""
+
+import asyncio
+import errno
+import os
+import secrets
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from penstock.errors import ResultExpired, StorageUnavailable
+from penstock.storage.contract import CHUNK_BYTES, checked_key, opened, round_trip
+
+STALE_AFTER_S = 3600.0
+"""An unfinished file this old belongs to a process that is gone; no write takes that long."""
+
+
+class LocalStorage:
+    """Objects as files below a directory, which several processes of one machine may share.
+
+    New directories are 0700, files 0600. All file work happens in threads, so a cancelled `put` may still
+    complete.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self._root = Path(directory).absolute()
+        self._unfinished = self._root / ".unfinished"
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        """See Storage. The content type is not kept: who serves a result knows it from the task."""
+        await asyncio.to_thread(self._write, key, data)
+
+    async def get(self, key: str) -> bytes:
+        """See Storage."""
+        return await asyncio.to_thread(self._read, key)
+
+    async def stream(self, key: str) -> AsyncGenerator[bytes, None]:
+        """See Storage."""
+        return await opened(self._chunks(key))
+
+    async def delete(self, *keys: str) -> None:
+        """See Storage."""
+        for key in keys:
+            await asyncio.to_thread(self._remove, key)
+
+    async def probe(self) -> None:
+        """See Storage. Also removes what killed processes have left unfinished."""
+        await round_trip(self)
+        await asyncio.to_thread(self._sweep)
+
+    async def url(self, key: str, content_type: str, filename: str) -> str | None:
+        """None, always."""
+        return None
+
+    async def _chunks(self, key: str) -> AsyncGenerator[bytes, None]:
+        with await asyncio.to_thread(self._open, key) as file:
+            yield b""
+            while chunk := await asyncio.to_thread(_read_some, file):
+                yield chunk
+
+    def _write(self, key: str, data: bytes) -> None:
+        """Written and synced under another name first: a reader sees all of an object or nothing of it."""
+        path, unfinished = self._path(key), self._unfinished / secrets.token_hex(16)
+        with _disk_errors():
+            try:
+                _make_directory(self._unfinished)
+                _write_synced(unfinished, data)
+                _move_synced(unfinished, path)
+            finally:
+                with suppress(OSError):
+                    unfinished.unlink(missing_ok=True)
+
+    def _read(self, key: str) -> bytes:
+        with self._open(key) as file, _disk_errors():
+            return file.read()
+
+    def _open(self, key: str) -> BinaryIO:
+        path = self._path(key)
+        with _disk_errors():
+            try:
+                return path.open("rb")
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+                raise ResultExpired from error
+
+    def _remove(self, key: str) -> None:
+        path = self._path(key)
+        with _disk_errors():
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+            self._remove_empty(path)
+
+    def _remove_empty(self, path: Path) -> None:
+        """A directory per task would otherwise stay for ever."""
+        for parent in path.parents:
+            if parent == self._root:
+                return
+            try:
+                parent.rmdir()
+            except OSError:  # not empty, or already gone: either way not ours to remove
+                return
+
+    def _sweep(self) -> None:
+        with _disk_errors():
+            for path in self._unfinished.iterdir():
+                with suppress(FileNotFoundError):  # another process sweeps too
+                    if time.time() - path.stat().st_mtime > STALE_AFTER_S:
+                        path.unlink()
+
+    def _path(self, key: str) -> Path:
+        path = self._root / checked_key(key)
+        if not path.resolve().is_relative_to(self._root.resolve()):  # a link that somebody has put there
+            raise ValueError(f"not a storage key: {key[:200]!r}")
+        return path
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _move_synced(source: Path, target: Path) -> None:
+    for _ in range(100):
+        try:
+            _make_directory(target.parent)
+            source.replace(target)
+        except FileNotFoundError:  # a `delete` beside us has removed the directory, empty until now
+            continue
+        return _sync(target.parent)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _make_directory(path: Path) -> None:
+    """The directory and its parents, so that they survive a power cut; fine where they exist."""
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    """A new name is durable only once its directory is."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_some(file: BinaryIO) -> bytes:
+    with _disk_errors():
+        return file.read(CHUNK_BYTES)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # strerror only: the full text has the path.
+        reason = os.strerror(error.errno) if error.errno else "unknown error"
+        raise StorageUnavailable(f"storage.directory: {reason}; {_disk_advice(error.errno)}") from error
+
+
+def _disk_advice(number: int | None) -> str:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "free space on its disk, or keep results shorter with queue.result_ttl_s"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "let the user that runs Penstock write there, or set another directory"
+    return "check the directory and its disk"

@@ -1,0 +1,87 @@
+"""Task stores on a real Redis, each in a namespace of its own, and submissions to fill them."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from penstock.settings import QueueSettings, RedisSettings
+from penstock.store import Claim, Redis, TaskStore, WorkerInfo, connect
+from penstock.task import Lease, OutputOptions, Priority, Request, Source, Submission, new_task_id
+
+MODEL = "superres-x4"
+
+
+@asynccontextmanager
+async def open_store(redis_url: str, *, namespace: str | None = None, **queue: Any) -> AsyncIterator[TaskStore]:
+    """A store with these queue settings; its keys are deleted at the end unless the namespace was given."""
+    name = namespace or f"test-{secrets.token_hex(6)}"
+    async with connect(RedisSettings(url=redis_url, namespace=name)) as client:
+        yield TaskStore(client, name, QueueSettings(**queue))
+        if namespace is None:
+            await drop(client, name)
+
+
+async def drop(client: Redis, namespace: str) -> None:
+    """Delete every key of a namespace."""
+    async for key in client.scan_iter(match=f"{{{namespace}}}:*", count=1000):
+        await client.delete(key)
+
+
+def submission(
+    *,
+    model: str = MODEL,
+    priority: Priority = Priority.NORMAL,
+    caller: str = "alice",
+    cost: int = 1000,
+    client_request_id: str | None = None,
+    fingerprint: str = "f",
+    max_retries: int = 3,
+    start_within_s: float | None = None,
+    result_ttl_s: int = 3600,
+) -> Submission:
+    """A submission; everything that a test does not care about has a value."""
+    request = Request(
+        model=model,
+        source=Source(url="https://example.com/photo.jpg"),
+        params={},
+        output=OutputOptions(),
+        client_request_id=client_request_id,
+    )
+    return Submission(
+        id=new_task_id(),
+        tenant="default",
+        caller=caller,
+        priority=priority,
+        cost=cost,
+        request=request,
+        fingerprint=fingerprint,
+        max_retries=max_retries,
+        timeout_s=60,
+        start_within_s=start_within_s,
+        result_ttl_s=result_ttl_s,
+    )
+
+
+async def submit(store: TaskStore, **options: Any) -> str:
+    """Submit without a rate limit; the id."""
+    return (await store.submit(submission(**options), rate_limit=0)).id
+
+
+async def claim(store: TaskStore, worker: str = "w1", **options: Any) -> Claim:
+    """Claim from the one model of these tests."""
+    return await store.claim(**{"worker": worker, "device": "cpu", "models": [MODEL]} | options)
+
+
+async def lease_of(store: TaskStore, worker: str = "w1", **options: Any) -> Lease:
+    """Claim, and expect to get something."""
+    lease = (await claim(store, worker, **options)).lease
+    assert lease is not None
+    return lease
+
+
+def worker_info(worker: str = "w1") -> WorkerInfo:
+    """What a worker says of itself."""
+    return WorkerInfo(
+        id=worker, device="cpu", host="here", models=(MODEL,), slots=4, running=1, state="READY", started=0
+    )

@@ -1,0 +1,451 @@
+"""The main job through real processes: both models over HTTP, pixels, order, death of workers, and stopping."""
+
+import base64
+import io
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from penstock.settings import Settings, StorageSettings, environment_of
+from tests import api_server
+from tests.processes import Process, System, up, wait_for
+
+ROOT = Path(__file__).parents[2]
+PHOTO = (ROOT / "src/penstock/samples/photo.jpg").read_bytes()
+
+
+def data_uri(image: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
+
+
+def submit(client: httpx.Client, model: str = "superres-x4", image: bytes = PHOTO, **body: Any) -> str:
+    answer = client.post("/v1/tasks", json={"model": model, "input": {"image_url": data_uri(image)}} | body)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["task_id"])
+
+
+def png(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def large_photo() -> bytes:
+    """A real photo big enough for a run of several tiles and some seconds."""
+    return png(np.asarray(Image.open(io.BytesIO(PHOTO)).resize((900, 600), Image.Resampling.BICUBIC)))
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """One worker with a single slot, so that the order of execution is the order of claims."""
+    data_dir = tmp_path_factory.mktemp("up")
+    with up(data_dir, PENSTOCK_WORKER_SLOTS="1", PENSTOCK_WORKER_RESERVED_SLOTS="0", GPU_IDS="cpu") as running:
+        yield running
+
+
+def test_a_photo_comes_back_four_times_as_large(system: System) -> None:
+    with system.client() as client:
+        task = wait_for(client, submit(client))
+        upscaled = client.get(task["links"]["result"], follow_redirects=True)
+
+    image = Image.open(io.BytesIO(upscaled.content))
+    small = np.asarray(image.resize((225, 150), Image.Resampling.BOX)).astype(float)
+    source = np.asarray(Image.open(io.BytesIO(PHOTO))).astype(float)
+    assert (image.format, image.size) == ("PNG", (900, 600))
+    assert np.abs(small - source).mean() < 6, "shrunk again it is the photo it was made from"
+    assert task["result"]["size"] == len(upscaled.content)
+    assert task["result"]["s3_key"] == f"results/default/{task['task_id']}/1.png"
+    assert (task["result"]["width"], task["result"]["height"]) == (900, 600)
+    assert {"queue_ms", "fetch_ms", "prepare_ms", "infer_ms", "postprocess_ms", "upload_ms", "total_ms"} == set(
+        task["timing"]
+    )
+    assert task["timing"]["infer_ms"] > 0
+    assert [a["outcome"] for a in task["attempts"]] == ["complete"]
+
+
+@pytest.mark.parametrize("variant", ["general", "clean"])
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+def test_every_variant_and_format_is_served(system: System, variant: str, format: str) -> None:
+    tiny = png(np.asarray(Image.open(io.BytesIO(PHOTO)))[:40, :60])
+    with system.client() as client:
+        task_id = submit(client, image=tiny, params={"variant": variant}, output={"format": format})
+        task = wait_for(client, task_id)
+        answer = client.get(task["links"]["result"])
+
+    assert answer.headers["content-type"] == f"image/{format}"
+    assert Image.open(io.BytesIO(answer.content)).size == (240, 160)
+
+
+def test_transparency_and_grey_survive(system: System) -> None:
+    grey = np.asarray(Image.open(io.BytesIO(PHOTO)).convert("L"))[:48, :48]
+    clear = np.dstack([grey, np.tile(np.linspace(0, 255, 48, dtype=np.uint8), (48, 1))])
+    with system.client() as client:
+        plain, with_alpha = submit(client, image=png(grey)), submit(client, image=png(clear))
+        images = [
+            Image.open(io.BytesIO(client.get(wait_for(client, i)["links"]["result"]).content))
+            for i in (plain, with_alpha)
+        ]
+
+    assert [image.mode for image in images] == ["L", "LA"]
+    alpha = np.asarray(images[1].getchannel("A")).astype(int)
+    assert alpha[:, 4].max() < 20
+    assert alpha[:, -4].min() > 235
+
+
+def test_a_score_is_between_one_and_ten_and_is_the_mean_of_its_distribution(system: System) -> None:
+    with system.client() as client:
+        task = wait_for(client, submit(client, "image-scoring-v1"))
+        answer = client.get(task["links"]["result"]).json()
+
+    data = task["result"]["data"]
+    assert answer == data
+    assert 1 <= data["score"] <= 10
+    assert sum(data["distribution"]) == pytest.approx(1, abs=1e-4)
+    assert data["score"] == pytest.approx(sum((k + 1) * p for k, p in enumerate(data["distribution"])), abs=1e-3)
+
+
+def test_higher_priorities_run_first(system: System) -> None:
+    with system.client() as client:
+        blocker = submit(client, image=large_photo(), priority="high")
+        wait_for(client, blocker, "RUNNING")
+        order = [("low", "superres-x4"), ("normal", "image-scoring-v1"), ("low", "image-scoring-v1")]
+        order += [("high", "superres-x4"), ("normal", "superres-x4"), ("high", "image-scoring-v1")]
+        tiny = png(np.zeros((32, 32, 3), np.uint8))
+        tasks = [(submit(client, model, tiny, priority=priority), priority) for priority, model in order]
+        done = [(wait_for(client, task_id)["attempts"][0]["started_at"], priority) for task_id, priority in tasks]
+        wait_for(client, blocker)
+
+    assert [priority for _, priority in sorted(done)] == ["high", "high", "normal", "normal", "low", "low"]
+
+
+def test_progress_is_shown_in_tiles_and_only_grows(system: System) -> None:
+    seen: list[tuple[int, int]] = []
+    with system.client() as client:
+        task_id = submit(client, image=large_photo(), params={"variant": "clean"})
+        while (view := client.get(f"/v1/tasks/{task_id}").json())["status"] in ("PENDING", "RUNNING"):
+            if view["progress"]:
+                seen.append((view["progress"]["done"], view["progress"]["total"]))
+            time.sleep(0.02)
+
+    assert view["status"] == "SUCCESS"
+    assert len({done for done, _ in seen}) >= 2
+    assert seen == sorted(seen)
+    assert all(0 < done <= total for done, total in seen)
+
+
+def test_a_running_task_is_canceled_at_once_and_frees_the_device(system: System) -> None:
+    with system.client() as client:
+        task_id = submit(client, image=large_photo())
+        wait_for(client, task_id, "RUNNING")
+        time.sleep(0.3)
+        canceled = client.post(f"/v1/tasks/{task_id}/cancel")
+        started = time.monotonic()
+        wait_for(client, submit(client, "image-scoring-v1"))
+        took_s = time.monotonic() - started
+        after = client.get(f"/v1/tasks/{task_id}").json()
+
+    assert canceled.json()["status"] == after["status"] == "CANCELED"
+    assert after["result"] is None
+    assert took_s < 2, "a whole run of that image takes longer"
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        (PHOTO[: len(PHOTO) // 2], "image_decode_failed"),
+        (PHOTO[:200] + bytes(300), "image_decode_failed"),
+    ],
+)
+def test_a_bad_image_fails_the_task_with_its_code_and_is_not_tried_again(
+    system: System, image: bytes, code: str
+) -> None:
+    with system.client() as client:
+        task = wait_for(client, submit(client, image=image), "FAILED")
+
+    assert (task["error"]["code"], task["error"]["retryable"]) == (code, False)
+    assert [a["outcome"] for a in task["attempts"]] == ["fail"]
+    assert task["result"] is None
+
+
+def test_a_killed_worker_process_is_replaced_and_its_task_finishes_once(system: System) -> None:
+    with system.client() as client:
+        task_id = submit(client, image=large_photo(), params={"variant": "clean"})
+        wait_for(client, task_id, "RUNNING")
+        time.sleep(0.3)
+        import os
+
+        os.kill(system.process.child("worker-process"), signal.SIGKILL)
+        killed = time.monotonic()
+        task = wait_for(client, task_id)
+        took_s = time.monotonic() - killed
+
+    assert [a["outcome"] for a in task["attempts"]] == ["lost", "complete"]
+    assert task["attempts"][0]["error"]["code"] == "worker_lost"
+    assert task["result"]["s3_key"].endswith("/2.png")
+    assert took_s < 10
+
+
+def test_the_metrics_of_all_processes_are_on_one_port(system: System) -> None:
+    samples = system.metrics()
+    documented = set(re.findall(r"`(penstock_\w+)`", (ROOT / "README.md").read_text()))
+    exported = {re.sub(r"_(bucket|sum|count)$", "", name) for name in samples if name.startswith("penstock_")}
+
+    assert exported <= documented, f"not in the README: {sorted(exported - documented)}"
+    finished = {
+        (labels["model"], labels["status"]): value for labels, value in samples["penstock_tasks_finished_total"]
+    }
+    assert finished["superres-x4", "SUCCESS"] >= 1
+    assert finished["image-scoring-v1", "SUCCESS"] >= 1
+    assert {labels["process"] for rows in samples.values() for labels, _ in rows} == {"api", "worker-cpu"}
+    busy_s = sum(value for _, value in samples["penstock_device_busy_seconds_total"])
+    stages = {labels["stage"] for labels, _ in samples["penstock_stage_duration_seconds_count"]}
+    assert busy_s > 0
+    assert stages == {"fetch", "prepare", "infer", "postprocess", "upload"}
+
+
+# --- several hosts on one Redis -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hosts(settings: Settings, tmp_path: Path) -> Iterator[list[Process]]:
+    """Two `penstock worker`, as on two hosts."""
+    environ = environment_of(settings) | {"GPU_IDS": "cpu", "PENSTOCK_TELEMETRY_METRICS_PORT": "0"}
+    for name in ("PENSTOCK_WORKER_GPU_IDS", "PENSTOCK_TELEMETRY_LOG_FORMAT"):
+        environ.pop(name)
+    environ |= {"PENSTOCK_WORKER_SLOTS": "1", "PENSTOCK_WORKER_RESERVED_SLOTS": "0"}
+    started = [Process(["worker"], environ, tmp_path / f"worker-{n}.log") for n in range(2)]
+    yield started
+    for process in started:
+        process.stop()
+
+
+def ready_workers(client: httpx.Client, count: int) -> list[dict[str, Any]]:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        workers: list[dict[str, Any]] = client.get("/v1/workers").json()["data"]
+        if len(workers) == count:
+            return workers
+        time.sleep(0.05)
+    raise AssertionError(f"not {count} workers: {workers}")
+
+
+@pytest.fixture
+def client_of_hosts(settings: Settings, api_key: str, hosts: list[Process]) -> Iterator[httpx.Client]:
+    with api_server.in_thread(settings) as url:
+        headers = {"x-api-key": api_key}
+        with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
+            ready_workers(client, 2)
+            yield client
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def test_a_dead_host_loses_its_task_to_another_within_ten_seconds(
+    client_of_hosts: httpx.Client, hosts: list[Process]
+) -> None:
+    client = client_of_hosts
+    photo = png(np.asarray(Image.open(io.BytesIO(PHOTO)).resize((450, 300))))
+    task_id = submit(client, image=photo)
+    wait_for(client, task_id, "RUNNING")
+    worker_id = client.get(f"/v1/tasks/{task_id}").json()["execution"]["worker"]
+    owner = next(
+        p for p in hosts if worker_id in " ".join(Path(f"/proc/{c}/cmdline").read_text() for c in p.children())
+    )
+
+    owner.kill_all()
+    killed = time.monotonic()
+    task = wait_for(client, task_id)
+
+    assert time.monotonic() - killed < 10
+    assert [a["outcome"] for a in task["attempts"]] == ["lost", "complete"]
+    assert task["attempts"][1]["worker"] != worker_id
+    assert client.get(task["links"]["result"]).status_code == 200
+
+
+def test_a_stopping_worker_finishes_what_it_has_and_takes_no_more(
+    client_of_hosts: httpx.Client, hosts: list[Process]
+) -> None:
+    client = client_of_hosts
+    ids = [submit(client, image=large_photo(), params={"variant": "clean"}) for _ in range(3)]
+    for task_id in ids[:2]:
+        wait_for(client, task_id, "RUNNING")
+
+    statuses = [process.stop(signal.SIGTERM) for process in hosts]
+
+    views = [client.get(f"/v1/tasks/{task_id}").json() for task_id in ids]
+    assert statuses == [0, 0]
+    assert sorted(view["status"] for view in views[:2]) == ["SUCCESS", "SUCCESS"]
+    assert all([a["outcome"] for a in view["attempts"]] == ["complete"] for view in views if view["attempts"])
+
+
+def test_a_worker_with_no_time_to_drain_hands_its_task_back_uncounted(
+    settings: Settings, api_key: str, tmp_path: Path
+) -> None:
+    environ = environment_of(settings) | {
+        "PENSTOCK_WORKER_GPU_IDS": "cpu",
+        "PENSTOCK_WORKER_DRAIN_S": "1",
+        "PENSTOCK_TELEMETRY_METRICS_PORT": "0",
+    }
+    worker = Process(["worker"], environ, tmp_path / "worker.log")
+    with (
+        api_server.in_thread(settings) as url,
+        httpx.Client(base_url=url, headers={"x-api-key": api_key}, timeout=30, trust_env=False) as client,
+    ):
+        ready_workers(client, 1)
+        task_id = submit(client, image=png(np.zeros((1500, 1500, 3), np.uint8)))
+        wait_for(client, task_id, "RUNNING")
+        time.sleep(0.5)
+        started = time.monotonic()
+        status = worker.stop()
+        took_s = time.monotonic() - started
+        view = client.get(f"/v1/tasks/{task_id}").json()
+
+    assert status == 0
+    assert took_s < 6
+    assert view["status"] == "PENDING"
+    assert [a["outcome"] for a in view["attempts"]] == ["release"]
+
+
+def test_results_go_to_s3_and_come_back_by_signed_links(
+    settings: Settings, api_key: str, tmp_path: Path, s3_server: StorageSettings
+) -> None:
+    from msgspec.structs import replace
+
+    storage = s3_server
+    settings = replace(settings, storage=storage)
+    environ = environment_of(settings) | {"PENSTOCK_WORKER_GPU_IDS": "cpu", "PENSTOCK_TELEMETRY_METRICS_PORT": "0"}
+    worker = Process(["worker"], environ, tmp_path / "worker.log")
+    try:
+        with (
+            api_server.in_thread(settings) as url,
+            httpx.Client(base_url=url, headers={"x-api-key": api_key}, timeout=30, trust_env=False) as client,
+        ):
+            ready_workers(client, 1)
+            task = wait_for(client, submit(client))
+            direct = httpx.get(task["result"]["url"], trust_env=False)
+            redirect = client.get(task["links"]["result"])
+    finally:
+        worker.stop()
+
+    assert storage.s3_endpoint in task["result"]["url"]
+    assert len(direct.content) == task["result"]["size"]
+    assert redirect.status_code == 302
+
+
+# --- a model of one's own -----------------------------------------------------------------------------------------
+
+
+def test_the_model_in_the_readme_works_as_it_stands_there(tmp_path: Path) -> None:
+    code = re.search(r"```python\n(# my_models\.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert code is not None
+    (tmp_path / "my_models.py").write_text(code[1])
+    name = re.search(r'@model_runner\("([^"]+)"\)', code[1])
+    assert name is not None
+
+    environ = {"PENSTOCK_MODELS_MODULES": "my_models", "PYTHONPATH": str(tmp_path), "GPU_IDS": "cpu"}
+    with up(tmp_path / "up", **environ) as system, system.client() as client:
+        catalogue = [m["name"] for m in client.get("/v1/models").json()["data"]]
+        task = wait_for(client, submit(client, name[1]))
+
+    assert name[1] in catalogue
+    assert task["result"]["data"] == {"sharpness": pytest.approx(task["result"]["data"]["sharpness"])}
+    assert len(code[1].strip().splitlines()) <= 30
+
+
+# --- starting and stopping ----------------------------------------------------------------------------------------
+
+
+def test_up_prints_one_json_line_and_leaves_nothing_running(tmp_path: Path) -> None:
+    with up(tmp_path / "data", GPU_IDS="cpu") as system:
+        children = system.process.children()
+        assert httpx.get(f"{system.url}/readyz", trust_env=False).status_code == 200
+        assert len(children) == 3
+        status = system.process.stop(signal.SIGINT)
+        rest = system.process.popen.stdout.read() if system.process.popen.stdout else b"?"
+
+    assert status == 0
+    assert rest == b""
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+
+
+def test_tasks_and_key_outlive_a_restart(tmp_path: Path) -> None:
+    with up(tmp_path / "data", GPU_IDS="cpu") as system, system.client() as client:
+        key = system.api_key
+        task = wait_for(client, submit(client, "image-scoring-v1"))
+    with up(tmp_path / "data", GPU_IDS="cpu") as system, system.client() as client:
+        again = client.get(f"/v1/tasks/{task['task_id']}").json()
+
+        assert system.api_key == key
+        assert again["result"]["data"] == task["result"]["data"]
+
+
+def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
+    with up(tmp_path / "data", GPU_IDS="cpu") as system:
+        children = system.process.children()
+        system.process.popen.kill()
+        until = time.monotonic() + 40
+        while [pid for pid in children if alive(pid)] and time.monotonic() < until:
+            time.sleep(0.1)
+
+        assert not [pid for pid in children if alive(pid)]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"PENSTOCK_API_PORT": "many"}, "api.port"),
+        ({"GPU_IDS": "7"}, "no GPU 7"),
+        ({"PENSTOCK_MODELS_MODULES": "there_is_no_such_module"}, "there_is_no_such_module"),
+        ({"REDIS_URL": "http://example.com"}, "redis.url"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path: Path, environ: dict[str, str], says: str) -> None:
+    process = Process(["up", "--data-dir", str(tmp_path / "data")], environ, tmp_path / "log")
+
+    status = process.popen.wait(30)
+
+    text = (tmp_path / "log").read_text()
+    assert status == 78, text
+    assert says in text
+    assert "Traceback" not in text
+
+
+def test_a_second_server_on_the_same_directory_or_port_says_so(tmp_path: Path) -> None:
+    with up(tmp_path / "data", GPU_IDS="cpu") as system:
+        port = system.url.rpartition(":")[2]
+        same_directory = Process(["up", "--port", "0", "--data-dir", str(tmp_path / "data")], {}, tmp_path / "a.log")
+        same_port = Process(["up", "--port", port, "--data-dir", str(tmp_path / "other")], {}, tmp_path / "b.log")
+
+        assert (same_directory.popen.wait(30), same_port.popen.wait(30)) == (78, 78)
+        assert "--data-dir" in (tmp_path / "a.log").read_text()
+        assert "--port" in (tmp_path / "b.log").read_text()
+
+
+def test_the_demo_writes_the_photo_and_prints_the_scores(tmp_path: Path) -> None:
+    process = Process(["demo", "-o", str(tmp_path / "out")], {"GPU_IDS": "cpu"}, tmp_path / "log")
+
+    status = process.popen.wait(120)
+
+    text = (tmp_path / "log").read_text()
+    assert status == 0, text
+    assert Image.open(tmp_path / "out" / "photo-x4.png").size == (900, 600)
+    assert re.search(r"\d\.\d\d +\d\.\d\d", text), "score before and after"
+    assert sys.executable not in text

@@ -1,0 +1,161 @@
+"""The grid: every state x every verb, on a real Redis, against the one table."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import product
+
+import pytest
+
+from penstock.errors import TaskAlreadyFinal
+from penstock.store import TaskStore
+from penstock.task import TRANSITIONS, Lease, Outcome, Problem, State, Verb
+from tests.integration.stores import claim, lease_of, open_store, submit
+
+OUTCOME = Outcome(error=Problem(code="internal", message="why", retryable=False))
+
+
+async def bring_to(store: TaskStore, state: State) -> tuple[str, Lease | None]:
+    """A task in this state, with the lease that its last worker held."""
+    task_id = await submit(store, start_within_s=0.03)
+    if state is State.PENDING:
+        return task_id, None
+    if state is State.EXPIRED:
+        await asyncio.sleep(0.04)
+        await store.expire()
+        return task_id, None
+    lease = await lease_of(store)
+    if state is State.SUCCESS:
+        await store.complete(lease, Outcome())
+    elif state is State.FAILED:
+        await store.fail(lease, OUTCOME)
+    elif state is State.CANCELED:
+        await store.cancel(task_id, "default")
+    return task_id, lease
+
+
+async def do_claim(store: TaskStore, task_id: str, lease: Lease) -> bool:
+    got = (await claim(store, "w2")).lease
+    return got is not None and got.id == task_id
+
+
+async def do_cancel(store: TaskStore, task_id: str, lease: Lease) -> bool:
+    try:
+        await store.cancel(task_id, "default")
+    except TaskAlreadyFinal:
+        return False
+    return True
+
+
+async def do_expire(store: TaskStore, task_id: str, lease: Lease) -> bool:
+    await asyncio.sleep(0.04)
+    return task_id in [expired for expired, _ in await store.expire()]
+
+
+DEEDS: dict[Verb, Callable[[TaskStore, str, Lease], Awaitable[bool]]] = {
+    Verb.CLAIM: do_claim,
+    Verb.COMPLETE: lambda store, _, lease: store.complete(lease, Outcome(timing={"late": 1})),
+    Verb.FAIL: lambda store, _, lease: store.fail(lease, OUTCOME),
+    Verb.RETRY: lambda store, _, lease: store.retry(
+        lease, Problem(code="x", message="", retryable=True), delay_ms=9999
+    ),
+    Verb.RELEASE: lambda store, _, lease: store.release(lease),
+    Verb.CANCEL: do_cancel,
+    Verb.EXPIRE: do_expire,
+}
+
+REPEATED = {(State.CANCELED, Verb.CANCEL), (State.SUCCESS, Verb.COMPLETE), (State.FAILED, Verb.FAIL)}
+"""The same call again, because its answer was lost: accepted, and nothing changes."""
+
+
+@pytest.mark.parametrize(("state", "verb"), product(State, Verb))
+async def test_a_verb_moves_a_state_as_the_table_says_or_not_at_all(redis_url: str, state: State, verb: Verb) -> None:
+    async with open_store(redis_url) as store:
+        task_id, lease = await bring_to(store, state)
+        if lease is None:  # nobody ever held it: try with a lease that somebody made up
+            other = await submit(store)
+            lease = (await claim(store, "w0", models=["nothing"])).lease or await forged(store, task_id, other)
+        before = await store.get(task_id, "default")
+
+        accepted = await DEEDS[verb](store, task_id, lease)
+
+        after = await store.get(task_id, "default")
+        expected = TRANSITIONS.get((state, verb))
+        assert accepted == (expected is not None or (state, verb) in REPEATED)
+        assert after.state == (expected or state)
+        if expected is None:
+            assert (after.outcome, after.attempts, after.finished) == (before.outcome, before.attempts, before.finished)
+        counts = await store.count("default")
+        assert counts[after.state] >= 1
+        assert (await store.page("default", states=[after.state])).tasks
+
+
+async def forged(store: TaskStore, task_id: str, other: str) -> Lease:
+    """A lease on a task that was never claimed."""
+    from msgspec.structs import replace
+
+    await store.cancel(other, "default")
+    request = (await store.get(task_id, "default")).request
+    template = Lease(
+        id=task_id, epoch=0, tenant="default", caller="alice", priority="normal", failures=0, max_retries=3,
+        timeout_s=1, waited_ms=0, request=request,
+    )  # fmt: skip
+    return replace(template, epoch=0)
+
+
+@pytest.mark.parametrize("verb", [Verb.COMPLETE, Verb.FAIL, Verb.RETRY, Verb.RELEASE])
+async def test_a_late_worker_cannot_settle_what_another_runs(redis_url: str, verb: Verb) -> None:
+    async with open_store(redis_url) as store:
+        task_id = await submit(store)
+        late = await lease_of(store, "late")
+        await store.reclaim("late")
+        current = await lease_of(store, "current")
+
+        assert not await DEEDS[verb](store, task_id, late)
+        assert (await store.get(task_id, "default")).worker == "current"
+        assert await store.complete(current, Outcome(timing={"a": 1}))
+        assert not await DEEDS[verb](store, task_id, late)
+        assert (await store.get(task_id, "default")).outcome.timing == {"a": 1}
+
+
+async def test_settling_twice_with_one_lease_is_accepted_and_counts_once(redis_url: str) -> None:
+    problem = Problem(code="input_download_failed", message="timed out", retryable=True)
+    async with open_store(redis_url) as store:
+        task_id = await submit(store)
+        lease = await lease_of(store)
+
+        assert await store.retry(lease, problem, delay_ms=1)
+        assert await store.retry(lease, problem, delay_ms=1)
+
+        task = await store.get(task_id, "default")
+        assert (task.failures, len(task.attempts)) == (1, 1)
+
+
+async def test_canceling_tells_the_worker_and_takes_its_lease(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        task_id = await submit(store)
+        lease = await lease_of(store)
+        signals = store.signals()
+        assert await anext(signals) == ("look", "")
+
+        await store.cancel(task_id, "default")
+
+        async with asyncio.timeout(2):
+            assert await anext(signals) == ("cancel", task_id)
+        await signals.aclose()
+        assert not await store.progress(lease, "infer")
+        assert not await store.complete(lease, Outcome())
+        task = await store.get(task_id, "default")
+        assert (task.state, task.outcome.result) == (State.CANCELED, None)
+
+
+async def test_another_tenant_sees_nothing(redis_url: str) -> None:
+    from penstock.errors import TaskNotFound
+
+    async with open_store(redis_url) as store:
+        task_id = await submit(store)
+
+        with pytest.raises(TaskNotFound):
+            await store.get(task_id, "other")
+        with pytest.raises(TaskNotFound):
+            await store.cancel(task_id, "other")
+        assert not (await store.page("other")).tasks

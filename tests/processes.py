@@ -1,0 +1,114 @@
+"""Penstock's own commands as real processes, for tests that start, kill and stop them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from penstock.settings import clean_environment
+
+START_TIMEOUT_S = 60.0
+
+
+class Process:
+    """One running command; its log is a file that is shown when something fails."""
+
+    def __init__(self, arguments: list[str], environ: dict[str, str], log: Path, stdout: Any = None) -> None:
+        self.log = log
+        with log.open("ab") as out:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "penstock", *arguments],
+                env=clean_environment() | environ,
+                stdout=stdout or out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    def children(self) -> list[int]:
+        """Process ids of its direct children."""
+        path = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    def child(self, word: str) -> int:
+        """The child whose command line has this word."""
+        for pid in self.children():
+            if word in Path(f"/proc/{pid}/cmdline").read_text():
+                return pid
+        raise AssertionError(f"no child {word} of {self.popen.args}")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 60) -> int:
+        """Signal it and wait; the exit status."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        return self.popen.wait(timeout_s)
+
+    def kill_all(self) -> None:
+        """SIGKILL it with all its children, as a power cut would."""
+        for pid in [*self.children(), self.popen.pid]:
+            os.kill(pid, signal.SIGKILL)
+        self.popen.wait(10)
+
+
+class System:
+    """A whole `penstock up`."""
+
+    def __init__(self, process: Process, address: dict[str, str]) -> None:
+        self.process = process
+        self.url = address["url"]
+        self.metrics_url = address["metrics_url"]
+        self.api_key = address["api_key"]
+
+    def client(self) -> httpx.Client:
+        """Sends the key with every request."""
+        headers = {"x-api-key": self.api_key}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+
+    def metrics(self) -> dict[str, list[tuple[dict[str, str], float]]]:
+        """Sample name -> its labels and values."""
+        samples: dict[str, list[tuple[dict[str, str], float]]] = {}
+        for family in text_string_to_metric_families(httpx.get(self.metrics_url, trust_env=False).text):
+            for sample in family.samples:
+                samples.setdefault(sample.name, []).append((sample.labels, sample.value))
+        return samples
+
+
+@contextmanager
+def up(data_dir: Path, **environ: str) -> Iterator[System]:
+    """`penstock up` on free ports; stopped at the end, and its log shown if the test failed."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    arguments = ["up", "--port", "0", "--data-dir", str(data_dir), "--json"]
+    process = Process(arguments, environ, data_dir / "up.log", subprocess.PIPE)
+    try:
+        assert process.popen.stdout is not None
+        line = process.popen.stdout.readline()
+        assert line, f"penstock up did not start:\n{process.log.read_text()}"
+        yield System(process, json.loads(line))
+    except BaseException:
+        print(process.log.read_text()[-8000:])
+        raise
+    finally:
+        process.stop()
+        if process.popen.stdout is not None:
+            process.popen.stdout.close()
+
+
+def wait_for(client: httpx.Client, task_id: str, *statuses: str, timeout_s: float = 60) -> dict[str, Any]:
+    """Poll until the task has one of these states, or any final one."""
+    wanted = set(statuses) or {"SUCCESS"}
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        view: dict[str, Any] = client.get(f"/v1/tasks/{task_id}").raise_for_status().json()
+        if view["status"] in wanted:
+            return view
+        assert view["status"] in ("PENDING", "RUNNING"), view
+        time.sleep(0.01)
+    raise AssertionError(f"not {wanted} after {timeout_s} s: {view}")

@@ -1,0 +1,29 @@
+"""What a process loads, because what it does not load costs it neither time nor memory."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("vendor", ["onnxruntime", "aioboto3", "botocore", "aiohttp", "arq"])
+def test_the_api_with_local_storage_loads_no(vendor: str) -> None:
+    program = f"""
+import asyncio, sys
+from penstock.api.app import create_app
+from penstock.api import serve
+from penstock.settings import ApiSettings, Settings, StorageSettings
+from penstock.storage import open_storage
+
+async def main():
+    settings = Settings(api=ApiSettings(keys=("a-key-only-for-the-tests",)))
+    create_app(settings).openapi_schema.to_schema()
+    async with open_storage(settings.storage):
+        assert {vendor!r} not in sys.modules
+
+asyncio.run(main())
+"""
+
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert finished.returncode == 0, finished.stderr
