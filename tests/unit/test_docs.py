@@ -41,7 +41,10 @@ def test_every_setting_that_the_readme_names_exists() -> None:
     assert all(f"`{alias}`" in README for alias in ALIASES)
 
 
-@pytest.mark.parametrize("path", sorted(p for p in ROOT.glob("**/*.md") if ".venv" not in p.parts), ids=lambda p: p.name)
+PAGES = sorted(p for p in ROOT.glob("**/*.md") if ".venv" not in p.parts)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
 def test_links_to_files_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if not re.match(r"[a-z]+:", target):

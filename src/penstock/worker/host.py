@@ -10,7 +10,7 @@ a second, needs 310 s to notice a killed worker, has no priorities, no fencing, 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from signal import Signals
 from typing import Any
@@ -90,6 +90,7 @@ class Host(arq.Worker):
         self._slots = slots
         self._lease_s = lease_s
         self._leases: dict[str, Lease] = {}
+        self._settling: set[str] = set()
         self._cron_tasks: set[asyncio.Task[Any]] = set()
         self._wake = asyncio.Event()
         self._news: dict[str, tuple[Stage, Progress | None]] = {}
@@ -152,6 +153,7 @@ class Host(arq.Worker):
         for book in (self.tasks, self.job_tasks, self._leases, self._news):
             book.pop(task_id, None)
         self.aborting_tasks.discard(task_id)
+        self._settling.discard(task_id)
         telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
         self._wake.set()
 
@@ -166,6 +168,7 @@ class Host(arq.Worker):
                 telemetry.report("attempts", model=model, outcome="stopped")
                 logger.info("attempt stopped")
                 return
+            self._settling.add(lease.id)  # from here on the settle script alone decides
             kept = await self._insist(lease, settlement.write)
             took_s = asyncio.get_running_loop().time() - started
             self._count(lease, settlement, kept, took_s)
@@ -217,12 +220,8 @@ class Host(arq.Worker):
         """Settle, however long Redis is away: while this process lives, finished work is not lost. False when the
         lease is."""
         writing = asyncio.create_task(_until_available(write), name=f"settle {lease.id}")
-        try:
+        with suppress(asyncio.CancelledError):  # the worker is stopping
             return await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            if lease.id in self.aborting_tasks:
-                writing.cancel()
-                return False
         try:
             async with asyncio.timeout(FINAL_WRITE_S):
                 return await writing
@@ -237,10 +236,11 @@ class Host(arq.Worker):
         if self.main_task:
             self.main_task.cancel()
 
-    def abort(self, task_id: str) -> None:
+    def abort(self, task_id: str, why: str) -> None:
         """Stop a running attempt that must not be settled any more."""
         task = self.job_tasks.get(task_id)
-        if task is not None and task_id not in self.aborting_tasks:
+        if task is not None and task_id not in self.aborting_tasks | self._settling:
+            logger.bind(task=task_id, why=why).warning("attempt is stopped")
             self.aborting_tasks.add(task_id)
             task.cancel()
 
@@ -251,8 +251,7 @@ class Host(arq.Worker):
             info = replace(self._info, running=len(self.tasks), state=state)
             try:
                 for task_id in await self._store.renew(info, tuple(self._leases.values())):
-                    logger.bind(task=task_id).warning("lease lost")
-                    self.abort(task_id)
+                    self.abort(task_id, "lease lost")
             except StoreUnavailable:
                 await asyncio.sleep(self._lease_s / 16)
                 continue
@@ -261,7 +260,7 @@ class Host(arq.Worker):
     async def _listen(self) -> None:
         async for kind, subject in self._store.signals():
             if kind == "cancel":
-                self.abort(subject)
+                self.abort(subject, "canceled")
             elif kind == "look" or subject in self._info.models:
                 self._wake.set()
 

@@ -1,0 +1,110 @@
+# Penstock's front door. `just` lists the recipes.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+python := if path_exists(".venv/bin/python") == "true" { ".venv/bin/python" } else { "python3" }
+compose := env("COMPOSE", "docker compose")
+
+# list the recipes
+default:
+    @just --list --unsorted
+
+# install Penstock with the CPU runtime and everything for development into .venv
+[group('develop')]
+setup:
+    test -d .venv || python3 -m venv .venv
+    .venv/bin/pip install -q -e '.[cpu,dev]'
+
+# lint, format check and types; under a minute
+[group('develop')]
+check:
+    {{ python }} -m ruff check --output-format concise .
+    {{ python }} -m ruff format --check -q .
+    {{ python }} -m mypy
+
+# put the code into the house format
+[group('develop')]
+fmt:
+    {{ python }} -m ruff check --fix -q .
+    {{ python }} -m ruff format -q .
+
+# run the tests; arguments go to pytest: just test tests/unit -x
+[group('develop')]
+test *args:
+    {{ python }} -m pytest -q {{ args }}
+
+# run everything on this machine in the foreground
+[group('run')]
+dev *args:
+    {{ python }} -m penstock up {{ args }}
+
+# upscale and score a photo, then stop: just demo my.jpg
+[group('run')]
+demo *args:
+    {{ python }} -m penstock demo -o out {{ args }}
+
+# start workers for the devices of this host against REDIS_URL
+[group('run')]
+worker *args:
+    {{ python }} -m penstock worker {{ args }}
+
+# start the containers: API, worker, Redis, MinIO, Prometheus, Grafana
+[group('deploy')]
+up *args:
+    {{ compose }} up -d --build {{ args }}
+
+# stop the containers; volumes stay
+[group('deploy')]
+down *args:
+    {{ compose }} down {{ args }}
+
+# follow the logs of the containers
+[group('deploy')]
+logs *args:
+    {{ compose }} logs -f --tail 100 {{ args }}
+
+# restart the API and the workers, which finish what they have first
+[group('deploy')]
+restart:
+    {{ compose }} restart api worker
+
+# what runs, and whether it is ready
+[group('deploy')]
+status url="http://127.0.0.1:8000":
+    -{{ compose }} ps
+    {{ python }} -c 'import sys, httpx; r = httpx.get(sys.argv[1] + "/readyz"); print(r.status_code, r.text)' {{ url }}
+
+# where the Grafana dashboard is
+[group('deploy')]
+dashboard:
+    @echo "http://127.0.0.1:3000/d/penstock (user admin, password GRAFANA_PASSWORD of your .env)"
+
+# measure start, pick-up latency and throughput, as ratios to a bare loop
+[group('measure')]
+bench *args:
+    {{ python }} -m tools.bench {{ args }}
+
+# kill and freeze processes under load (short form of the chaos ring)
+[group('measure')]
+chaos *args:
+    {{ python }} -m pytest -q tests/integration/test_system.py tests/integration/test_leases.py -k "dies or dead or killed or lease or stopping or drain" {{ args }}
+
+# write the OpenAPI document
+[group('measure')]
+openapi out="openapi.json":
+    {{ python }} -m penstock openapi > {{ out }}
+
+# rebuild the shipped models from their sources and compare them byte for byte
+[group('measure')]
+models:
+    {{ python }} -m tools.convert --check
+
+# build the container images where an engine runs, and check compose files
+[group('measure')]
+containers:
+    {{ python }} -m pytest -q -rs tests/containers
+
+# the tests that need a CUDA device
+[group('measure')]
+gpu:
+    {{ python }} -m pytest -q -rs -m gpu tests

@@ -1,0 +1,602 @@
+"""What is deployed names only what exists: settings, metrics, commands, error codes; and is as closed as it claims."""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from penstock.cli import cli
+from penstock.errors import ConfigurationError, codes
+from penstock.settings import ALIASES, Settings, load
+from penstock.supervisor import EXIT_CONFIGURATION
+from penstock.telemetry import INSTRUMENTS
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+
+KEY = "me:0123456789abcdef0123456789abcdef"
+SAMPLES = {
+    "API_KEYS": KEY,
+    "REDIS_PASSWORD": "0123456789abcdef",
+    "S3_SECRET_KEY": "fedcba9876543210",
+    "MINIO_ROOT_PASSWORD": "0f1e2d3c4b5a6978",
+    "GRAFANA_PASSWORD": "89abcdef01234567",
+}
+"""What somebody might put into `.env`: every required variable."""
+
+PENSTOCK_SERVICES = ("api", "worker")
+ONE_SHOT = ("create-bucket",)
+
+
+# --- compose --------------------------------------------------------------------------------------------------
+
+
+@cache
+def compose(name: str = "compose.yaml") -> dict[str, Any]:
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+def services() -> dict[str, dict[str, Any]]:
+    return compose()["services"]
+
+
+LASTING = sorted(set(services()) - set(ONE_SHOT))
+
+_VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?:(?P<operator>:[-?])(?P<argument>[^}]*))?\})")
+
+
+def resolved(text: str, environ: dict[str, str]) -> str:
+    """The text with its variables, as Compose reads them."""
+
+    def value(match: re.Match[str]) -> str:
+        if match["dollar"]:
+            return "$"
+        if given := environ.get(match["name"]):
+            return given
+        if match["operator"] == ":-":
+            return match["argument"]
+        raise LookupError(f"{match['name']} has no value: {match['argument']}")
+
+    return _VARIABLE.sub(value, text)
+
+
+def variables(text: str, operator: str | None = None) -> set[str]:
+    return {m["name"] for m in _VARIABLE.finditer(text) if m["name"] and operator in (None, m["operator"])}
+
+
+def environment_of(service: dict[str, Any]) -> dict[str, str]:
+    """The service's variables as the process gets them; YAML's own booleans and numbers are not allowed."""
+    given = service.get("environment", {})
+    assert all(isinstance(value, str) for value in given.values()), given
+    return {name: resolved(value, SAMPLES) for name, value in given.items()}
+
+
+def seconds(text: str) -> float:
+    return float(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
+
+
+def test_the_example_environment_names_exactly_what_compose_requires() -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    lines = (DEPLOY / ".env.example").read_text().splitlines()
+    named = {line.partition("=")[0] for line in lines if re.match(r"[A-Z]", line)}
+
+    assert named == variables(text, ":?") == set(SAMPLES)
+
+
+def test_the_example_environment_has_no_value_that_would_work() -> None:
+    for line in (DEPLOY / ".env.example").read_text().splitlines():
+        assert not line or line.startswith("#") or line.endswith("="), line
+
+    with pytest.raises(LookupError):
+        resolved(services()["api"]["environment"]["API_KEYS"], {"API_KEYS": ""})
+
+
+def test_every_variable_without_a_default_is_required_and_says_how_to_make_a_value() -> None:
+    for name in ("compose.yaml", "deploy/compose.gpu.yaml"):
+        for match in _VARIABLE.finditer((ROOT / name).read_text()):
+            if not match["dollar"] and match["operator"] != ":-":
+                assert match["operator"] == ":?", match[0]
+                assert f"set {match['name']}" in match["argument"], match[0]
+                assert "openssl rand -hex" in match["argument"], match[0]
+
+
+def test_no_secret_has_a_default() -> None:
+    text = (ROOT / "compose.yaml").read_text() + (DEPLOY / "compose.gpu.yaml").read_text()
+    secrets = re.compile(r"KEY|PASSWORD|SECRET|TOKEN")
+
+    assert not [name for name in variables(text, ":-") if secrets.search(name)]
+    for name, service in services().items():
+        for variable, value in service.get("environment", {}).items():
+            if secrets.search(variable) and variable != "PENSTOCK_STORAGE_S3_ACCESS_KEY":  # a user's name
+                assert variables(value, ":?"), f"{name}: {variable}"
+
+
+@pytest.mark.parametrize("name", PENSTOCK_SERVICES)
+def test_the_settings_of_a_service_are_settings(name: str) -> None:
+    settings = load(None, environment_of(services()[name]))
+
+    assert settings.redis.url == f"redis://:{SAMPLES['REDIS_PASSWORD']}@redis:6379/0"
+    assert not settings.storage.local
+    assert settings.storage.s3_secret_key == SAMPLES["S3_SECRET_KEY"]
+    assert settings.storage.s3_public_endpoint == "http://127.0.0.1:9000"
+
+
+@pytest.mark.parametrize("name", PENSTOCK_SERVICES)
+def test_every_variable_of_a_service_is_a_setting(name: str) -> None:
+    """`load` leaves names alone that are not Penstock's, so a typing error in a short name would go unnoticed."""
+    for variable in services()[name]["environment"]:
+        assert variable in ALIASES or variable.startswith("PENSTOCK_"), variable
+
+
+def test_a_service_listens_where_the_others_look_for_it() -> None:
+    api = load(None, environment_of(services()["api"]))
+    worker = load(None, environment_of(services()["worker"]))
+    jobs = {job["job_name"]: job for job in prometheus()["scrape_configs"]}
+
+    assert api.api.host == worker.telemetry.metrics_host == "0.0.0.0"
+    assert services()["api"]["ports"] == [f"127.0.0.1:8000:{api.api.port}"]
+    assert jobs["penstock-api"]["static_configs"][0]["targets"] == [f"api:{api.api.port}"]
+    assert jobs["penstock-worker"]["dns_sd_configs"][0] == {
+        "names": ["worker"],
+        "type": "A",
+        "port": worker.telemetry.metrics_port,
+        "refresh_interval": "15s",
+    }
+    assert f":{api.api.port}/livez" in str(services()["api"]["healthcheck"]["test"])
+    assert f":{worker.telemetry.metrics_port}/metrics" in str(services()["worker"]["healthcheck"]["test"])
+
+
+def test_an_example_key_is_refused() -> None:
+    with pytest.raises(ConfigurationError):
+        load(None, {"API_KEYS": "me:change-me-change-me"})
+
+
+def test_ports_are_published_on_loopback_only() -> None:
+    published = [port for service in services().values() for port in service.get("ports", [])]
+
+    assert published
+    assert [port for port in published if not re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port)] == []
+    assert not any("ports" in services()[name] for name in ("redis", "worker"))
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_lasting_service_has_a_health_check_without_a_shell(name: str) -> None:
+    check = services()[name]["healthcheck"]
+
+    assert check["test"][0] == "CMD"
+    assert seconds(check["timeout"]) <= seconds(check["interval"])
+    assert check["start_period"]
+
+
+@pytest.mark.parametrize("name", PENSTOCK_SERVICES)
+def test_the_health_check_in_compose_is_the_one_in_the_image(name: str) -> None:
+    (check,) = [i for i in stage(name) if i.word == "HEALTHCHECK"]
+
+    assert json.loads(check.rest.partition("CMD ")[2]) == services()[name]["healthcheck"]["test"][1:]
+
+
+def test_the_worker_is_healthy_by_a_metric_that_exists() -> None:
+    (metric,) = re.findall(r"b'(\w+)'", str(services()["worker"]["healthcheck"]["test"]))
+
+    assert metric in exported()
+
+
+@pytest.mark.parametrize("name", sorted(services()))
+def test_a_service_is_closed(name: str) -> None:
+    service = services()[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert any(re.match(r"/tmp:.*size=\d+m", mount) for mount in service["tmpfs"])
+    assert service["mem_limit"]
+    assert service["pids_limit"] > 0
+    assert service["restart"] == ("no" if name in ONE_SHOT else "unless-stopped")
+    assert not {"privileged", "cap_add", "network_mode", "pid", "ipc"} & set(service)
+    assert "docker.sock" not in str(service)
+
+
+def test_files_of_the_repository_are_mounted_read_only_and_exist() -> None:
+    for service in services().values():
+        for mount in service.get("volumes", []):
+            source, _, rest = mount.partition(":")
+            if source.startswith("."):
+                assert (ROOT / source).exists(), source
+                assert rest.endswith(":ro"), mount
+            else:
+                assert source in compose()["volumes"], source
+
+
+def test_redis_is_reached_from_inside_only_and_asks_for_a_password() -> None:
+    redis = services()["redis"]
+
+    assert redis["networks"] == ["store"]
+    assert compose()["networks"]["store"] == {"internal": True}
+    assert variables(redis["command"][redis["command"].index("--requirepass") + 1], ":?") == {"REDIS_PASSWORD"}
+
+
+def test_what_depends_on_a_service_waits_until_it_is_healthy_or_done() -> None:
+    for name, service in services().items():
+        for other, how in service.get("depends_on", {}).items():
+            wanted = "service_completed_successfully" if other in ONE_SHOT else "service_healthy"
+            assert how == {"condition": wanted}, f"{name} -> {other}"
+
+
+@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "deploy/compose.gpu.yaml"]])
+def test_no_image_floats(files: list[str]) -> None:
+    for file in files:
+        for name, service in compose(file)["services"].items():
+            assert re.fullmatch(r"[\w./-]+:[\w.-]+", service["image"]), f"{name}: {service['image']}"
+            assert not service["image"].endswith(":latest")
+
+
+def test_a_worker_gets_the_time_it_may_take_to_stop() -> None:
+    settings = load(None, environment_of(services()["worker"]))
+
+    assert seconds(services()["worker"]["stop_grace_period"]) >= settings.worker.drain_s + 10
+    assert float(unit()["TimeoutStopSec"][0]) >= settings.worker.drain_s + 10
+    assert seconds(services()["api"]["stop_grace_period"]) >= settings.api.drain_s + 5
+
+
+def test_the_gpu_file_changes_the_worker_and_nothing_else() -> None:
+    override = compose("deploy/compose.gpu.yaml")
+    worker = override["services"]["worker"]
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+
+    assert list(override) == ["services"]
+    assert list(override["services"]) == ["worker"]
+    assert worker["build"] == {"args": {"RUNTIME": "gpu"}}
+    assert device["driver"] == "nvidia"
+    assert {"gpu", "compute", "utility"} == set(device["capabilities"])  # utility: devices are found by nvidia-smi
+    assert load(None, environment_of(worker)).worker.gpu_ids == "auto"
+
+
+def test_commands_of_compose_are_commands() -> None:
+    for name in PENSTOCK_SERVICES:
+        assert "entrypoint" not in services()[name]
+        for word in services()[name].get("command", [])[:1]:
+            assert word in cli.commands
+
+
+def test_the_bucket_that_is_made_is_the_bucket_that_is_used() -> None:
+    storage = load(None, environment_of(services()["api"])).storage
+    script = (DEPLOY / "minio/create-bucket.sh").read_text()
+    policy = json.loads((DEPLOY / "minio/policy.json").read_text())
+
+    assert f"mc mb --ignore-existing store/{storage.s3_bucket}\n" in script
+    assert f'mc admin user add store {storage.s3_access_key} "$S3_SECRET_KEY"\n' in script
+    assert {resource for s in policy["Statement"] for resource in s["Resource"]} == {
+        f"arn:aws:s3:::{storage.s3_bucket}",
+        f"arn:aws:s3:::{storage.s3_bucket}/*",
+    }
+    assert not any("*" in action for s in policy["Statement"] for action in s["Action"])
+
+
+# --- Containerfile --------------------------------------------------------------------------------------------
+
+INSTRUCTIONS = {
+    *("FROM", "ARG", "ENV", "RUN", "COPY", "USER", "WORKDIR"),
+    *("EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD"),
+}
+"""Those used; ADD and VOLUME are not among them on purpose."""
+
+
+class Instruction:
+    def __init__(self, line: str) -> None:
+        self.word, _, self.rest = line.partition(" ")
+        self.rest = self.rest.strip()
+
+
+@cache
+def stages() -> dict[str, list[Instruction]]:
+    """Name -> instructions, the FROM first. Comments go, continued lines are joined."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Containerfile").read_text(), flags=re.MULTILINE)
+    lines = [line.strip() for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+    found: dict[str, list[Instruction]] = {}
+    for instruction in map(Instruction, lines):
+        if instruction.word == "FROM":
+            found[instruction.rest.partition(" AS ")[2]] = []
+        list(found.values())[-1].append(instruction)
+    return found
+
+
+def stage(name: str) -> list[Instruction]:
+    """All instructions in force in a stage, those of the stages it is built from first."""
+    own = stages()[name]
+    parent = own[0].rest.split()[0]
+    return (stage(parent) if parent in stages() else []) + own
+
+
+def image_environment(name: str) -> dict[str, str]:
+    pairs = " ".join(i.rest for i in stage(name) if i.word == "ENV")
+    return dict(pair.split("=", 1) for pair in pairs.split())
+
+
+def test_the_containerfile_has_known_instructions_only() -> None:
+    assert {i.word for instructions in stages().values() for i in instructions} <= INSTRUCTIONS
+
+
+def test_the_containerfile_needs_no_buildkit() -> None:
+    text = (ROOT / "Containerfile").read_text()
+
+    for word in ("--mount", "--link", "<<", "# syntax", "--chmod", "--parents"):
+        assert word not in text
+
+
+def test_every_stage_is_named_and_built_from_a_fixed_image_or_another_stage() -> None:
+    for name, instructions in stages().items():
+        parent = instructions[0].rest.split()[0]
+        assert name
+        assert parent in stages() or re.fullmatch(r"[\w./-]+:\d[\w.-]+", parent), parent
+
+
+def test_stages_and_files_that_are_copied_exist() -> None:
+    for instructions in stages().values():
+        for copy in (i for i in instructions if i.word == "COPY"):
+            *sources, _ = copy.rest.split()
+            if sources[0].startswith("--from="):
+                assert sources[0].removeprefix("--from=") in stages()
+            else:
+                assert [s for s in sources if not (ROOT / s).exists()] == []
+
+
+@pytest.mark.parametrize("name", PENSTOCK_SERVICES)
+def test_an_image_runs_as_nobody_in_particular(name: str) -> None:
+    words = [i.word for i in stages()[name]]
+    user = [i.rest for i in stages()[name] if i.word == "USER"][-1]
+
+    assert user == "10001:10001"
+    assert "RUN" not in words
+    assert words.index("USER") < words.index("ENTRYPOINT")
+
+
+@pytest.mark.parametrize("name", PENSTOCK_SERVICES)
+def test_an_image_starts_a_command_that_exists_and_stops_by_sigterm(name: str) -> None:
+    last = {i.word: i.rest for i in stage(name)}
+
+    assert json.loads(last["ENTRYPOINT"]) == ["penstock"]
+    assert json.loads(last["CMD"]) == [name]
+    assert name in cli.commands
+    assert last["STOPSIGNAL"] == "SIGTERM"
+
+
+@pytest.mark.parametrize("name", PENSTOCK_SERVICES)
+def test_the_environment_of_an_image_is_made_of_settings(name: str) -> None:
+    environment = image_environment(name)
+    settings = load(None, environment)
+
+    assert settings.api.host == settings.telemetry.metrics_host == "0.0.0.0"
+    assert environment["TMPDIR"] == environment["HOME"] == "/tmp"
+    assert environment["ORT_DISABLE_TELEMETRY"] == environment["PYTHONUNBUFFERED"] == "1"
+    assert not {name for name in environment if "KEY" in name or "SECRET" in name}
+
+
+def test_an_image_exposes_the_port_it_listens_on() -> None:
+    exposed = {name: [i.rest for i in stages()[name] if i.word == "EXPOSE"] for name in PENSTOCK_SERVICES}
+
+    assert exposed == {"api": [str(Settings().api.port)], "worker": [str(Settings().telemetry.metrics_port)]}
+
+
+def test_only_the_worker_image_has_a_model_runtime() -> None:
+    runs = {
+        name: " ".join(i.rest for i in stages()[f"{name}-install"] if i.word == "RUN") for name in ("api", "worker")
+    }
+
+    assert "[" not in runs["api"]
+    assert runs["worker"].count("[${RUNTIME}]") == 2
+    assert [i.rest for i in stages()["worker-install"] if i.word == "ARG"] == ["RUNTIME=cpu"]
+
+
+def test_the_name_of_the_package_is_never_looked_up_in_an_index() -> None:
+    for name in ("api-install", "worker-install"):
+        for run in (i.rest for i in stages()[name] if i.word == "RUN" and " install " in i.rest):
+            assert "--no-index --find-links /wheels" in run
+
+
+# --- the systemd unit -----------------------------------------------------------------------------------------
+
+
+@cache
+def unit() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in (DEPLOY / "penstock-worker.service").read_text().splitlines():
+        if line and line[0] not in "#[":
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def test_the_unit_starts_a_command_that_exists() -> None:
+    (start,) = unit()["ExecStart"]
+
+    assert start.split()[1:] == ["worker"]
+    assert "worker" in cli.commands
+
+
+def test_the_environment_of_the_unit_is_made_of_settings() -> None:
+    pairs = dict(pair.split("=", 1) for line in unit()["Environment"] for pair in line.split())
+
+    settings = load(None, pairs)
+
+    assert settings.telemetry.metrics_port == Settings().telemetry.metrics_port
+    assert pairs["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_the_unit_is_not_started_again_with_a_wrong_setting() -> None:
+    assert unit()["RestartPreventExitStatus"] == [str(EXIT_CONFIGURATION)]
+    assert unit()["KillMode"] == ["mixed"]
+    assert unit()["KillSignal"] == ["SIGTERM"]
+    assert unit()["NoNewPrivileges"] == ["yes"]
+
+
+# --- Redis ----------------------------------------------------------------------------------------------------
+
+
+def test_redis_keeps_what_it_is_given() -> None:
+    lines = (DEPLOY / "redis.conf").read_text().splitlines()
+    conf = dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
+
+    assert conf["appendonly"] == "yes"
+    assert conf["appendfsync"] == "everysec"
+    assert conf["maxmemory-policy"] == "noeviction"
+    assert conf["dir"] == "/data"
+    assert not {"requirepass", "masterauth"} & set(conf)
+    assert float(conf["maxmemory"].removesuffix("gb")) < float(services()["redis"]["mem_limit"].removesuffix("g"))
+
+
+# --- metrics: alerts and dashboard ----------------------------------------------------------------------------
+
+
+@cache
+def exported() -> dict[str, tuple[str, ...]]:
+    """Name in a scrape -> its labels."""
+    found: dict[str, tuple[str, ...]] = {}
+    for instrument in INSTRUMENTS.values():
+        if instrument.kind == "histogram":
+            found |= {f"{instrument.exported}{end}": instrument.labels for end in ("_sum", "_count")}
+            found[f"{instrument.exported}_bucket"] = (*instrument.labels, "le")
+        else:
+            found[instrument.exported] = instrument.labels
+    return found
+
+
+@cache
+def prometheus() -> dict[str, Any]:
+    return yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+
+
+@cache
+def alerts() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+@cache
+def dashboard() -> dict[str, Any]:
+    return json.loads((DEPLOY / "grafana/dashboards/penstock.json").read_text())
+
+
+def panels() -> list[dict[str, Any]]:
+    return dashboard()["panels"]
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """(where, PromQL) of everything that asks Prometheus."""
+    for rule in alerts():
+        yield rule["alert"], rule["expr"]
+    for panel in panels():
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+    for variable in dashboard()["templating"]["list"]:
+        if variable["type"] == "query":
+            yield variable["name"], variable["definition"]
+
+
+TARGET_LABELS = {"job", "instance", "process"}
+"""Given by Prometheus, and by the parent of the processes that it scrapes."""
+
+
+@pytest.mark.parametrize(("where", "expression"), sorted(set(expressions())))
+def test_metrics_exist_and_have_the_labels_that_are_asked_for(where: str, expression: str) -> None:
+    names = set(re.findall(r"\bpenstock_\w+", expression))
+    asked = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", expression))
+    for grouping in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", expression):
+        asked |= {label.strip() for label in grouping.split(",") if label.strip()}
+
+    assert names <= set(exported())
+    assert asked <= {label for name in names for label in exported()[name]} | TARGET_LABELS
+
+
+@pytest.mark.parametrize(("where", "expression"), sorted(set(expressions())))
+def test_counters_are_only_asked_for_their_growth(where: str, expression: str) -> None:
+    """A counter starts at zero in each process, so its value means nothing; `x unless x offset` is the exception."""
+    if where in {rule["alert"] for rule in alerts()}:
+        expression = re.sub(r"\S+ unless \S+ offset \w+", "", expression)
+
+    for name in re.findall(r"\bpenstock_\w+(?:_total|_sum|_count|_bucket)\b", expression):
+        assert len(re.findall(rf"\b{name}\b", expression)) == len(
+            re.findall(rf"\b(?:rate|increase)\({name}(?:{{[^}}]*}})?\[", expression)
+        ), name
+
+
+def test_statuses_and_codes_in_expressions_exist() -> None:
+    from penstock.task import State
+
+    for where, expression in expressions():
+        for value in re.findall(r'(?<=status=")\w+|(?<=status=~")[\w|]+', expression):
+            assert set(value.split("|")) <= set(State), where
+        for value in re.findall(r'code(?:!~|=~|=)"([^"]*)"', expression):
+            for pattern in value.split("|"):
+                assert [code for code in codes() if re.fullmatch(pattern, code)], f"{where}: {pattern}"
+
+
+def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
+    names = [rule["alert"] for rule in alerts()]
+
+    assert len(names) == len(set(names)) >= 6
+    for rule in alerts():
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        assert len(rule["annotations"]["summary"]) > 80, rule["alert"]
+
+
+def test_the_runbook_explains_every_alert() -> None:
+    text = (DEPLOY / "README.md").read_text()
+
+    assert [rule["alert"] for rule in alerts() if f"`{rule['alert']}`" not in text] == []
+
+
+def test_prometheus_loads_the_alerts_and_watches_both_services() -> None:
+    watched = {job["job_name"] for job in prometheus()["scrape_configs"]}
+    jobs = set(re.findall(r'job="([\w-]+)"', str(alerts())))
+
+    assert prometheus()["rule_files"] == ["alerts.yml"]
+    assert jobs == {"penstock-api", "penstock-worker"} <= watched
+
+
+def test_panels_have_ids_of_their_own_a_unit_and_a_description() -> None:
+    ids = [panel["id"] for panel in panels()]
+
+    assert len(ids) == len(set(ids)) >= 12
+    for panel in panels():
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert panel["description"], panel["title"]
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+def test_panels_lie_inside_the_grid_and_on_no_other() -> None:
+    def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
+        at = panel["gridPos"]
+        return {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+
+    for panel in panels():
+        assert all(0 <= x < 24 for x, _ in cells(panel)), panel["title"]
+    for one, other in combinations(panels(), 2):
+        assert not cells(one) & cells(other), f"{one['title']} / {other['title']}"
+
+
+def test_panels_ask_the_data_source_of_the_variable() -> None:
+    wanted = {"type": "prometheus", "uid": "${datasource}"}
+    variables = {variable["name"]: variable for variable in dashboard()["templating"]["list"]}
+
+    assert variables["datasource"]["type"] == "datasource"
+    for asker in [*panels(), *(target for panel in panels() for target in panel["targets"]), variables["model"]]:
+        assert asker["datasource"] == wanted
+
+
+def test_grafana_finds_its_data_source_and_its_dashboards() -> None:
+    (source,) = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/penstock.yml").read_text())["datasources"]
+    (provider,) = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/penstock.yml").read_text())["providers"]
+    mounts = dict(mount.split(":")[:2] for mount in services()["grafana"]["volumes"])
+    home = services()["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+
+    assert source["url"] == "http://prometheus:9090"
+    assert source["jsonData"]["timeInterval"] == prometheus()["global"]["scrape_interval"]
+    assert provider["options"]["path"] == mounts["./deploy/grafana/dashboards"]
+    assert home == f"{provider['options']['path']}/penstock.json"
+    assert mounts["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"

@@ -1,0 +1,119 @@
+"""Logs that machines and people can read, without secrets; metrics under their documented names."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+from loguru import logger
+from prometheus_client.parser import text_string_to_metric_families
+
+from penstock import telemetry
+from penstock.settings import TelemetrySettings
+from penstock.telemetry import INSTRUMENTS, accept_traceparent, trace_id
+
+CANARY = "canary-0123456789abcdef"
+
+
+@pytest.fixture
+def json_logs(capsys: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
+    telemetry.set_up_logs(TelemetrySettings(log_format="json", log_level="DEBUG"), process="test")
+    return capsys
+
+
+def lines(captured: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in captured.readouterr().err.splitlines()]
+
+
+def test_a_line_is_one_json_object_with_its_context(json_logs: pytest.CaptureFixture[str]) -> None:
+    with logger.contextualize(task="tsk_1", trace="0af7"):
+        logger.bind(seconds=0.5).info("attempt ended")
+
+    (line,) = lines(json_logs)
+    assert {k: line[k] for k in ("level", "message", "process", "task", "trace", "seconds")} == {
+        "level": "INFO",
+        "message": "attempt ended",
+        "process": "test",
+        "task": "tsk_1",
+        "trace": "0af7",
+        "seconds": 0.5,
+    }
+
+
+def test_what_users_send_cannot_break_a_line(json_logs: pytest.CaptureFixture[str]) -> None:
+    logger.bind(name='evil\n{"level": "FAKE"}\x1b[31m').warning("got {braces} and %s")
+
+    (line,) = lines(json_logs)
+    assert line["name"] == 'evil\n{"level": "FAKE"}\x1b[31m'
+
+
+def test_a_traceback_never_shows_local_variables(json_logs: pytest.CaptureFixture[str]) -> None:
+    def fail(key: str) -> None:
+        raise ValueError(f"a key of {len(key)} characters")
+
+    try:
+        fail(CANARY)
+    except ValueError:
+        logger.exception("failed")
+
+    (line,) = lines(json_logs)
+    assert "ValueError" in str(line["exception"])
+    assert CANARY not in json.dumps(line)
+
+
+def test_lines_of_libraries_are_json_too(json_logs: pytest.CaptureFixture[str]) -> None:
+    logging.getLogger("some.library").warning("odd: %s {x}", "value")
+
+    (line,) = lines(json_logs)
+    assert (line["message"], line["logger"]) == ("odd: value {x}", "some.library")
+
+
+def test_every_instrument_is_exported_under_its_documented_name() -> None:
+    program = (
+        "from penstock import telemetry as t\n"
+        "for key, i in t.INSTRUMENTS.items():\n"
+        "    t.report(key, 1, **{label: 'x' for label in i.labels})\n"
+        "print(t.scrape().decode())\n"
+    )
+    text = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    samples = {s.name: s.labels for f in text_string_to_metric_families(text) for s in f.samples}
+
+    for instrument in INSTRUMENTS.values():
+        name = instrument.exported + ("_count" if instrument.kind == "histogram" else "")
+        assert set(samples[name]) == set(instrument.labels)
+
+
+def test_the_metrics_of_children_are_merged_and_a_dead_one_is_left_out() -> None:
+    telemetry.report("tasks.submitted", model="merged", priority="low")
+    port = telemetry.serve_metrics("127.0.0.1", 0)
+    children = {"alive": f"http://127.0.0.1:{port}/metrics", "dead": "http://127.0.0.1:9/metrics"}
+    merged = telemetry.serve_children("127.0.0.1", 0, lambda: children)
+
+    import urllib.request
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{merged}/metrics") as answer:
+        text = answer.read().decode()
+
+    assert 'penstock_tasks_submitted_total{model="merged",priority="low",process="alive"} 1.0' in text
+    assert 'process="dead"' not in text
+
+
+@pytest.mark.parametrize("header", [None, "", "junk", "00-xyz-1-01", "01-" + "0" * 32 + "-" + "0" * 16 + "-01"])
+def test_a_trace_is_started_where_none_comes_in(header: str | None) -> None:
+    made = accept_traceparent(header)
+
+    assert made != header
+    assert len(trace_id(made) or "") == 32
+
+
+def test_a_callers_trace_is_kept() -> None:
+    header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    assert accept_traceparent(header) == header
+    assert trace_id(header) == "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def teardown_module() -> None:
+    logger.remove()
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
