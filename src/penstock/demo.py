@@ -136,11 +136,9 @@ def _show(progress: Progress, bar: TaskID, view: dict[str, Any]) -> None:
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table("photo", "size (px)", "score before", "score after", "seconds", "result", box=None, pad_edge=False)
+    table = Table("photo", "pixels", "score", "seconds", "result", box=None, pad_edge=False)
     for row in rows:
-        if row.error:
-            table.add_row(row.photo.name, row.size, "", "", f"{row.seconds:.1f}", f"[red]{row.error}[/red]")
-        else:
-            before, after = f"{row.before:.2f}", f"{row.after:.2f}"
-            table.add_row(row.photo.name, row.size, before, after, f"{row.seconds:.1f}", str(row.result))
+        score = f"{row.before:.2f} → {row.after:.2f}" if row.after is not None else ""
+        end = f"[red]{row.error}[/red]" if row.error else str(row.result)
+        table.add_row(row.photo.name, row.size, score, f"{row.seconds:.1f}", end)
     return table

@@ -75,6 +75,8 @@ class ModelSettings(Section, frozen=True):
 
     modules: tuple[str, ...] = ()
     """Python modules with runners of your own, imported by API and workers alike."""
+    serve: tuple[str, ...] = ()
+    """Names of the models to serve; empty is all. A worker may serve fewer than the API accepts."""
 
 
 class WorkerSettings(Section, frozen=True):

@@ -225,9 +225,9 @@ def test_the_worker_logs_the_task_under_the_callers_trace(system: System) -> Non
         wait_for(client, task_id)
     log = [json.loads(line) for line in system.process.log.read_text().splitlines() if line.startswith("{")]
 
-    worker_lines = [line for line in log if line.get("task") == task_id]
+    worker_lines = [line for line in log if line.get("task_id") == task_id]
     assert [line["message"] for line in worker_lines] == ["attempt started", "attempt ended"]
-    assert {line["trace"] for line in worker_lines} == {trace}
+    assert {line["trace_id"] for line in worker_lines} == {trace}
     assert system.api_key not in system.process.log.read_text()
 
 
@@ -502,5 +502,5 @@ def test_the_demo_writes_the_photo_and_prints_the_scores(tmp_path: Path) -> None
     assert status == 0, text
     with Image.open(tmp_path / "out" / "photo-x4.png") as image:
         assert image.size == (900, 600)
-    assert re.search(r"\d\.\d\d +\d\.\d\d", text), "score before and after"
+    assert re.search(r"\d\.\d\d → \d\.\d\d", text), "score before and after"
     assert sys.executable not in text

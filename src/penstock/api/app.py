@@ -14,7 +14,7 @@ from penstock.api.guards import KeyRing, require_key
 from penstock.api.services import Services, open_services
 from penstock.maintenance import run_maintenance
 from penstock.runners import load_runners
-from penstock.settings import Settings
+from penstock.settings import ApiSettings, Settings
 
 V1 = (
     tasks.submit,
@@ -36,7 +36,7 @@ def create_app(settings: Settings) -> Litestar:
 
     Raises ConfigurationError when no API key is set or a runner module cannot be imported.
     """
-    keys = KeyRing(settings.api.keys)
+    key_ring = KeyRing(settings.api.keys)
     names = tuple(load_runners(settings.models))
 
     @asynccontextmanager
@@ -48,7 +48,7 @@ def create_app(settings: Settings) -> Litestar:
     app = Litestar(
         route_handlers=[*OPEN, Router("/v1", route_handlers=V1, guards=[require_key]), docs.router],
         lifespan=[lifespan],
-        state=State({"keys": keys, "storage_probe": health.StorageProbe(), "draining": False}),
+        state=State({"key_ring": key_ring, "storage_probe": health.StorageProbe(), "draining": False}),
         dependencies={"services": Provide(_services, sync_to_thread=False)},
         exception_handlers=problems.HANDLERS,
         openapi_config=openapi.config(),
@@ -58,6 +58,12 @@ def create_app(settings: Settings) -> Litestar:
     )
     app.asgi_handler = Envelope(app.asgi_handler)
     return app
+
+
+def openapi_document() -> str:
+    """The description of the API, without anything that runs."""
+    described = create_app(Settings(api=ApiSettings(keys=("described-not-served",))))
+    return openapi.complete(described.openapi_schema.to_schema()).decode()
 
 
 def _services(state: State) -> Services:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Response, Router, get
+from litestar.params import FromPath
 
 from penstock.errors import NotFound
 
@@ -65,7 +66,7 @@ def start() -> Response[str]:
 
 
 @get("/assets/{name:str}", sync_to_thread=True)
-def asset(name: str) -> Response[Any]:
+def asset(name: FromPath[str]) -> Response[Any]:
     """A file of the package."""
     if name not in ASSETS:
         raise NotFound("there is no such asset")

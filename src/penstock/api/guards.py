@@ -47,7 +47,7 @@ class KeyRing:
 
 def require_key(connection: Connection, _: BaseRouteHandler) -> None:
     """Every route below /v1: a known key, in `X-API-Key` or as bearer token. Sets `request.auth`."""
-    caller = connection.app.state.keys.find(_secret(connection))
+    caller = connection.app.state.key_ring.find(_secret(connection))
     if caller is None:
         raise Unauthorized(
             "send a known API key as X-API-Key, or as Authorization: Bearer",

@@ -10,7 +10,7 @@ from penstock import __version__, telemetry
 from penstock.api.problems import documented
 from penstock.api.schemas import DiscoveryView, LiveView, ReadyView
 from penstock.api.services import Open
-from penstock.errors import NotReady, PenstockError, StorageUnavailable, StoreUnavailable
+from penstock.errors import NotReady, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
 from penstock.store import TaskStore
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import msgspec
 from litestar import get
+from litestar.params import FromPath
 
 from penstock.api.problems import documented
 from penstock.api.schemas import ModelList, ModelView
 from penstock.errors import ModelNotFound
-from penstock.runners import registry
-from penstock.runners.base import BaseModelRunner
+from penstock.runners.base import BaseModelRunner, registry
 
 
 @get("/models", operation_id="listModels", summary="The models that are served", sync_to_thread=False)
@@ -25,7 +25,7 @@ def list_models() -> ModelList:
     responses=documented(ModelNotFound),
     sync_to_thread=False,
 )
-def read_model(name: str) -> ModelView:
+def read_model(name: FromPath[str]) -> ModelView:
     """404 for one that is not served."""
     runner = registry().get(name)
     if runner is None:

@@ -16,11 +16,12 @@ from penstock import __version__
 from penstock.api import schemas
 from penstock.api.problems import MEDIA_TYPE, Problem
 from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
-from penstock.runners import registry
+from penstock.runners.base import registry
 
 _REF = "#/components/schemas/{name}"
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
-_COMMON: tuple[type[PenstockError], ...] = (Unauthorized, Internal, StoreUnavailable)
+_GUARDED: tuple[type[PenstockError], ...] = (Unauthorized, Internal, StoreUnavailable)
+_OPEN: tuple[type[PenstockError], ...] = (Internal,)
 _IMAGES = ("image/png", "image/jpeg", "image/webp")
 
 Document = dict[str, Any]
@@ -36,8 +37,7 @@ class Json(JsonRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
         """The document, made once."""
         if self._rendered is None:
-            plain = msgspec.json.decode(self.render_json(request, openapi_schema))
-            self._rendered = msgspec.json.encode(complete(plain))
+            self._rendered = complete(openapi_schema)
         return self._rendered
 
 
@@ -58,8 +58,9 @@ def config() -> OpenAPIConfig:
     )
 
 
-def complete(document: Document) -> Document:
-    """The document as it is served."""
+def complete(litestars: Document) -> bytes:
+    """The document as it is served; the one given stays as it is."""
+    document = msgspec.json.decode(msgspec.json.encode(litestars))
     document["components"]["schemas"] = _schemas()
     for path, item in document["paths"].items():
         for operation in item.values():
@@ -68,9 +69,13 @@ def complete(document: Document) -> Document:
         "required": True,
         "content": {"application/json": {"schema": {"$ref": _REF.format(name="TaskRequest")}}},
     }
-    result = document["paths"]["/v1/tasks/{task_id}/result"]["get"]["responses"]["200"]
-    result["content"] = {name: {} for name in _IMAGES} | {"application/json": {"schema": {"type": "object"}}}
-    return document
+    _set_content(document, "/v1/tasks/{task_id}/result", [*_IMAGES, "application/json"])
+    _set_content(document, "/metrics", ["text/plain"])
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+def _set_content(document: Document, path: str, media_types: list[str]) -> None:
+    document["paths"][path]["get"]["responses"]["200"]["content"] = {name: {} for name in media_types}
 
 
 def _schemas() -> Document:
@@ -99,11 +104,19 @@ def _complete_operation(operation: Document, *, guarded: bool) -> None:
         for status, response in operation["responses"].items()
         if status < "400" or MEDIA_TYPE in response.get("content", {})
     }
-    for error in _COMMON if guarded else _COMMON[1:]:
+    for error in _GUARDED if guarded else _OPEN:
         _add_problem(responses, error)
     operation["responses"] = dict(sorted(responses.items()))
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _of_parameter(parameter["schema"])
     if guarded:
         operation["security"] = _SECURITY
+
+
+def _of_parameter(schema: Document) -> Document:
+    """A parameter is there or not, never null; and bounds of integers are integers."""
+    present = [s for s in schema.get("oneOf", [schema]) if s != {"type": "null"}]
+    return {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in present[0].items()}
 
 
 def _add_problem(responses: Document, error: type[PenstockError]) -> None:

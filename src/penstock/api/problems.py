@@ -20,7 +20,6 @@ from penstock.errors import (
     PayloadTooLarge,
     PenstockError,
     UnsupportedMediaType,
-    codes,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -128,5 +127,3 @@ HANDLERS: ExceptionHandlersMap = {
     HTTPException: _framework,
     Exception: _unexpected,
 }
-
-CODES = tuple(codes())

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, HeaderParameter
 from litestar.response import Stream
 
 from penstock.api.conditional import is_current
@@ -29,8 +29,8 @@ from penstock.task import Artifact, Result, Task
 async def read_result(
     request: ApiRequest,
     services: Open,
-    task_id: str,
-    if_none_match: Annotated[str | None, Parameter(header="If-None-Match")] = None,
+    task_id: FromPath[str],
+    if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
 ) -> Response[Any]:
     """409 while there is none, or when there will be none; 410 when it is gone."""
     task = await services.store.get(task_id, request.auth.tenant)
@@ -52,7 +52,7 @@ async def _file(task: Task, file: Artifact, services: Services, if_none_match: s
     name = filename(task, file)
     link = await services.storage.url(file.s3_key, file.content_type, name)
     if link is not None:
-        return Response(None, status_code=302, headers={"Location": link})
+        return Response(b"", status_code=302, media_type="text/plain", headers={"Location": link})
     headers = {
         "ETag": f'"{file.sha256}"',
         "Content-Disposition": f'attachment; filename="{name}"',

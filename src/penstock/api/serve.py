@@ -1,4 +1,4 @@
-"""The server process: uvicorn with uvloop and httptools, and a stop that no client notices."""
+"""The server process: uvicorn with uvloop and httptools, bounds on what it listens to, a stop that nobody notices."""
 
 import asyncio
 import signal
@@ -8,6 +8,7 @@ from types import FrameType
 
 import uvicorn
 from litestar import Litestar
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.api.app import create_app
 from penstock.api.services import open_services
@@ -15,6 +16,10 @@ from penstock.runners import load_runners
 from penstock.settings import Settings
 
 BACKLOG = 1024
+MAX_HEAD_BYTES = 64 * 1024
+"""Request line and headers; most proxies allow 8 to 32 KiB."""
+HEAD_TIMEOUT_S = 10.0
+"""From the connection, or the first byte of a later request, to the end of its headers."""
 
 
 def serve(settings: Settings, *, listen_fd: int | None = None) -> None:
@@ -41,7 +46,7 @@ class Server(uvicorn.Server):
                 host=settings.api.host,
                 port=settings.api.port,
                 loop="uvloop",
-                http="httptools",
+                http=BoundedHttp,
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -72,6 +77,53 @@ class Server(uvicorn.Server):
             self.should_exit = True
             self.config.timeout_graceful_shutdown = max(1, round(self._drained_by - time.monotonic()))
         return await super().on_tick(counter)
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """Answers 400 and closes when the head of a request is too long; closes without a word when it takes too long.
+    Without these bounds, one client that never ends a header holds a connection and any amount of memory."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection is open: the client has to say something."""
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a head, of a body, or of both."""
+        if self._deadline is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._deadline is not None and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too long.")
+
+    def on_message_begin(self) -> None:
+        """A request begins, perhaps the next one of an open connection."""
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """Its head is here."""
+        self._head_is_here()
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
+            raise ValueError("the head of the request is too long")  # the parser stops, and uvicorn answers 400
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        if self._deadline is None:
+            self._head_bytes = 0
+            self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
+
+    def _head_is_here(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 async def _try(settings: Settings) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
 
 from litestar import Request
 from litestar.datastructures import State
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 from loguru import logger
 from msgspec import Struct
 
@@ -29,7 +29,7 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     storage: Storage
 
 
-Open = Annotated[Services, Dependency(skip_validation=True)]
+Open = NamedDependency[SkipValidation[Services]]
 """The type of a handler's parameter `services`."""
 
 ApiRequest = Request[None, Caller, State]

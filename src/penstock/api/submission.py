@@ -26,7 +26,7 @@ from penstock.errors import (
     StoreUnavailable,
     UnsupportedImageFormat,
 )
-from penstock.runners import registry
+from penstock.runners.base import registry
 from penstock.settings import LimitSettings
 from penstock.store import Submitted
 from penstock.task import OutputOptions, Request, Source, Submission, new_task_id
@@ -157,12 +157,13 @@ def _inline_bytes(uri: str, max_bytes: int) -> bytes:
         raise InvalidRequest("a data: URI must look like data:image/png;base64,...")
     if head["type"].lower() not in INLINE_TYPES:
         raise UnsupportedImageFormat("a data: URI must be image/png, image/jpeg or image/webp")
-    if (len(uri) - head.end()) // 4 * 3 - 2 > max_bytes:
-        raise InputTooLarge(f"the image has more than {max_bytes} bytes")
     try:
-        return binascii.a2b_base64(uri[head.end() :], strict_mode=True)
+        data = binascii.a2b_base64(uri[head.end() :], strict_mode=True)
     except ValueError as error:  # binascii.Error is one; characters outside of ASCII are another
         raise InvalidRequest("the data: URI is not valid base64") from error
+    if len(data) > max_bytes:
+        raise InputTooLarge(f"the image has {len(data)} bytes, the limit is {max_bytes}")
+    return data
 
 
 def _fingerprint(asked: TaskRequest) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from litestar import Response, get, post
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 
 from penstock import telemetry
 from penstock.api.conditional import is_current
@@ -53,7 +53,7 @@ POLL_S = 1
     description="Queues a task. Repeating a submit with its `client_request_id` (or `Idempotency-Key`) is safe.",
     guards=[require_json],
     status_code=202,
-    responses={200: ResponseSpec(SubmittedView, description="Submitted before; this is the task", generate_examples=False)}
+    responses={200: ResponseSpec(SubmittedView, description="Submitted before", generate_examples=False)}
     | documented(
         MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
         InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageTooSmall, ImageDecodeFailed,
@@ -64,7 +64,7 @@ async def submit(
     request: ApiRequest,
     services: Open,
     idempotency_key: Annotated[
-        str | None, Parameter(header="Idempotency-Key", description="The same as client_request_id in the body")
+        str | None, HeaderParameter(name="Idempotency-Key", description="The same as client_request_id in the body")
     ] = None,
 ) -> Response[SubmittedView]:
     """202 for a new task, 200 for one that is there already."""
@@ -98,8 +98,8 @@ async def submit(
 async def read(
     request: ApiRequest,
     services: Open,
-    task_id: str,
-    if_none_match: Annotated[str | None, Parameter(header="If-None-Match")] = None,
+    task_id: FromPath[str],
+    if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
 ) -> Response[TaskView]:
     """`Retry-After` while it is worth looking again."""
     task = await services.store.get(task_id, request.auth.tenant)
@@ -119,11 +119,11 @@ async def read(
 async def list_tasks(
     request: ApiRequest,
     services: Open,
-    status: list[State] | None = None,
-    model: str | None = None,
-    priority: Priority | None = None,
-    limit: Annotated[int, Parameter(ge=1, le=100)] = 50,
-    cursor: str | None = None,
+    status: FromQuery[list[State] | None] = None,
+    model: FromQuery[str | None] = None,
+    priority: FromQuery[Priority | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
+    cursor: FromQuery[str | None] = None,
 ) -> TaskList:
     """Pages stay stable while tasks are added: the cursor is a moment, not an offset."""
     page = await services.store.page(
@@ -149,7 +149,7 @@ async def list_tasks(
     status_code=200,
     responses=documented(TaskNotFound, TaskAlreadyFinal),
 )
-async def cancel(request: ApiRequest, services: Open, task_id: str) -> TaskView:
+async def cancel(request: ApiRequest, services: Open, task_id: FromPath[str]) -> TaskView:
     """409 for a task that has ended otherwise."""
     await services.store.cancel(task_id, request.auth.tenant)
     return await _view(await services.store.get(task_id, request.auth.tenant), request, services)

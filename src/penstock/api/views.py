@@ -12,7 +12,7 @@ from penstock.api.schemas import (
     TaskView,
     WorkerView,
 )
-from penstock.runners import registry
+from penstock.runners.base import registry
 from penstock.storage import Storage
 from penstock.store import WorkerInfo
 from penstock.task import Artifact, Attempt, Problem, Progress, Result, Task
@@ -38,7 +38,7 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
         expires_at=_moment(task.expires),
         start_by=_moment(task.start_by),
         timing=task.outcome.timing,
-        execution=task.outcome.execution,
+        execution=({"worker": task.worker} if task.worker else {}) | task.outcome.execution,
         attempts=tuple(_attempt(attempt) for attempt in task.attempts),
         result=await _result(task, result, storage, base_url) if result else None,
         error=_error(task.outcome.error),

