@@ -1,10 +1,10 @@
 """Every way Penstock says no: one class for each code, with its HTTP status and whether a retry helps.
 
 PenstockError
-├── at the API:  MalformedRequest InvalidRequest Unauthorized Forbidden NotFound TaskNotFound ModelNotFound
-│                MethodNotAllowed NotAcceptable TaskAlreadyFinal ResultNotReady ResultExpired PayloadTooLarge
+├── at the API:  MalformedRequest InvalidRequest Unauthorized NotFound TaskNotFound ModelNotFound
+│                MethodNotAllowed TaskAlreadyFinal ResultNotReady ResultExpired PayloadTooLarge
 │                UnsupportedMediaType IdempotencyMismatch QueueFull RateLimited NotReady StoreUnavailable
-├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge ImageTooSmall
+├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 ├── of a run:    ExecutionTimeout StartDeadlineExceeded DeviceOutOfMemory InvalidOutput StorageUnavailable
 │                WorkerLost PoisonInput Internal
@@ -64,12 +64,6 @@ class Unauthorized(PenstockError):
     """No API key, or one that is not known."""
 
     code, status, title = "unauthorized", 401, "API key missing or unknown"
-
-
-class Forbidden(PenstockError):
-    """The key is known but may not do this."""
-
-    code, status, title = "forbidden", 403, "Not allowed for this API key"
 
 
 class NotFound(PenstockError):
@@ -160,7 +154,7 @@ class StoreUnavailable(PenstockError):
 
 
 class UrlBlocked(PenstockError):
-    """The URL, or an address it leads to, is not one this server may fetch."""
+    """The URL, an address or a redirect it leads to is not one this server may fetch."""
 
     code, status, title = "input_url_blocked", 422, "URL not allowed"
 
@@ -189,12 +183,6 @@ class ImageTooLarge(PenstockError):
     code, status, title = "image_too_large", 422, "Image too large"
 
 
-class ImageTooSmall(PenstockError):
-    """The image has fewer pixels than the model needs."""
-
-    code, status, title = "image_too_small", 422, "Image too small"
-
-
 class ImageDecodeFailed(PenstockError):
     """The bytes claim to be an image and cannot be decoded."""
 
@@ -202,7 +190,7 @@ class ImageDecodeFailed(PenstockError):
 
 
 class UnsupportedImageFormat(PenstockError):
-    """The bytes are not a PNG, JPEG or WebP image."""
+    """The bytes are not a PNG, JPEG or WebP image, or were sent compressed."""
 
     code, status, title = "unsupported_image_format", 415, "Unsupported image format"
 

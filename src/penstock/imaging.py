@@ -13,7 +13,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from penstock.errors import ImageDecodeFailed, ImageTooLarge, ImageTooSmall, UnsupportedImageFormat
+from penstock.errors import ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
 from penstock.task import Format, OutputOptions
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -54,8 +54,7 @@ class Picture(Struct, frozen=True, eq=False):
 def probe(data: bytes, *, max_megapixels: float) -> Header:
     """Check an image by its header alone.
 
-    Raises UnsupportedImageFormat, ImageTooLarge (pixels or frames), ImageTooSmall (an empty side),
-    ImageDecodeFailed.
+    Raises UnsupportedImageFormat, ImageTooLarge (pixels or frames), ImageDecodeFailed.
     """
     with _open(data) as image:
         return _checked(image, max_megapixels)
@@ -127,8 +126,6 @@ def _checked(image: Image.Image, max_megapixels: float) -> Header:
         raise ImageTooLarge(
             f"{header.width}x{header.height} is {header.megapixels:.1f} MP, the limit is {max_megapixels:g} MP"
         )
-    if min(image.size) < 1:
-        raise ImageTooSmall("the image has no pixels")
     if getattr(image, "n_frames", 1) > 1:
         raise ImageTooLarge("the image is animated; send one frame")
     return header

@@ -10,13 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from loguru import logger
 
 from penstock import telemetry
-from penstock.errors import StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
+from penstock.errors import PoisonInput, StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import TaskStore
-from penstock.task import State
-
-TENANT = "default"
-"""The only tenant so far."""
+from penstock.store import Reclaimed, TaskStore
+from penstock.task import TENANT, State
 
 SWEEP_PAUSE_S = 1.0
 """How long a task may stay with a worker whose lease has ended; below `store.tasks.REAPER_PAUSE_S`."""
@@ -26,10 +23,18 @@ PRUNE_PAUSE_S = 60.0
 
 async def sweep(store: TaskStore) -> None:
     """Take tasks back from dead workers, and end those that were not started in time."""
-    for _, state in await store.reclaim():
-        telemetry.report("leases.reclaimed", status=state)
+    count_reclaimed(await store.reclaim())
     for _, model in await store.expire():
         telemetry.report("tasks.finished", model=model, status=State.EXPIRED, code=StartDeadlineExceeded.code)
+
+
+def count_reclaimed(taken: Sequence[Reclaimed]) -> None:
+    """Report tasks that were taken back, and those that have killed too many workers."""
+    for task in taken:
+        logger.bind(task_id=task.id, status=task.state).warning("task taken back from a dead worker")
+        telemetry.report("leases.reclaimed", status=task.state)
+        if task.state.is_final:
+            telemetry.report("tasks.finished", model=task.model, status=task.state, code=PoisonInput.code)
 
 
 async def prune(store: TaskStore, storage: Storage) -> int:

@@ -14,11 +14,14 @@ import random
 import secrets
 import time
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from penstock.errors import PenstockError
+
+TENANT = "default"
+"""The only tenant so far; every record and every API key belongs to one."""
 
 RECORD_VERSION = 1
 """Written into every record; a worker leaves records of a version it does not know alone."""
@@ -84,7 +87,7 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How a result image is written."""
 
     format: Format = "png"
-    quality: int = 90
+    quality: Annotated[int, Meta(ge=1, le=100)] = 90
 
 
 class Source(Struct, frozen=True, kw_only=True):

@@ -214,3 +214,17 @@ async def test_a_record_is_kept_in_the_compact_encoding(redis_url: str) -> None:
 
         assert encoding in (b"listpack", b"ziplist")
         await client.delete(*[k async for k in client.scan_iter(match="{compact}:*")])
+
+
+async def test_a_claim_whose_answer_was_lost_is_handed_back_uncounted(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        known, unknown, other = [await submit(store) for _ in range(3)]
+        for worker in ("w1", "w1", "w2"):
+            await lease_of(store, worker)
+
+        assert await store.disown("w1", [known]) == [unknown]
+
+        again = await lease_of(store, "w3")
+        assert (again.id, again.failures) == (unknown, 0)
+        assert (await store.get(unknown, "default")).crashes == 0
+        assert (await store.get(other, "default")).worker == "w2"

@@ -3,9 +3,9 @@
 import asyncio
 
 from penstock.settings import RedisSettings
-from penstock.store import connect
+from penstock.store import Reclaimed, connect
 from penstock.task import Artifact, Outcome, Result, State
-from tests.integration.stores import claim, lease_of, open_store, submit, worker_info
+from tests.integration.stores import MODEL, claim, lease_of, open_store, submit, worker_info
 
 
 async def test_a_lease_that_nobody_renews_is_taken_back(redis_url: str) -> None:
@@ -15,7 +15,7 @@ async def test_a_lease_that_nobody_renews_is_taken_back(redis_url: str) -> None:
         await store.reclaim()
         await asyncio.sleep(0.12)
 
-        assert await store.reclaim() == [(task_id, State.PENDING)]
+        assert await store.reclaim() == [Reclaimed(task_id, State.PENDING, MODEL)]
 
         task = await store.get(task_id, "default")
         assert (task.crashes, task.failures) == (1, 0)
@@ -54,7 +54,8 @@ async def test_the_tasks_of_a_worker_known_to_be_dead_are_free_at_once(redis_url
             await lease_of(store, worker)
         await store.renew(worker_info("dead"), [])
 
-        assert sorted(await store.reclaim("dead")) == sorted([(ids[0], State.PENDING), (ids[2], State.PENDING)])
+        expected = [Reclaimed(ids[n], State.PENDING, MODEL) for n in (0, 2)]
+        assert sorted(await store.reclaim("dead")) == sorted(expected)
 
         assert [w.id for w in await store.workers()] == []
         assert {(await lease_of(store)).id, (await lease_of(store)).id} == {ids[0], ids[2]}
@@ -67,7 +68,7 @@ async def test_a_task_that_kills_its_workers_ends_as_poison(redis_url: str) -> N
             await lease_of(store, f"w{n}")
             states = await store.reclaim(f"w{n}")
 
-        assert states == [(task_id, State.FAILED)]
+        assert states == [Reclaimed(task_id, State.FAILED, MODEL)]
         task = await store.get(task_id, "default")
         assert task.outcome.error is not None
         assert (task.outcome.error.code, task.outcome.error.retryable) == ("poison_input", False)
@@ -91,7 +92,7 @@ async def test_after_a_pause_of_the_reaper_every_lease_first_gets_a_full_period(
             assert await store.renew(worker_info(), [lease]) == set(), "the worker has come back in time"
 
             await asyncio.sleep(0.25)
-            assert [state for _, state in await store.reclaim()] == [State.PENDING], "a dead one does not"
+            assert [taken.state for taken in await store.reclaim()] == [State.PENDING], "a dead one does not"
             await client.delete(*[k async for k in client.scan_iter(match="{pause}:*")])
 
 

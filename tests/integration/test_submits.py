@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from penstock.errors import IdempotencyMismatch, QueueFull, RateLimited
-from tests.integration.stores import claim, open_store, submission, submit
+from penstock.task import State
+from tests.integration.stores import claim, lease_of, open_store, submission, submit
 
 
 async def test_fifty_equal_submits_at_once_make_one_task(redis_url: str) -> None:
@@ -86,3 +87,43 @@ async def test_pages_are_newest_first_and_stable_while_tasks_arrive(redis_url: s
         seen = [task.id for page in (first, second, third) for task in page.tasks]
         assert seen == ids[::-1]
         assert third.next_before is None
+
+
+async def test_a_submit_sent_twice_never_resets_a_task_that_runs(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        request = submission()
+        await store.submit(request, rate_limit=0)
+        lease = await lease_of(store)
+
+        answer = await store.submit(request, rate_limit=0)
+
+        assert (answer.id, answer.position) == (request.id, None)
+        task = await store.get(request.id, "default")
+        assert (task.state, task.epoch) == (State.RUNNING, lease.epoch)
+        assert (await claim(store)).lease is None
+
+
+@pytest.mark.parametrize(("total", "pages"), [(6, [3, 3]), (7, [3, 3, 1]), (3, [3]), (0, [0])])
+async def test_the_last_page_says_that_it_is_the_last(redis_url: str, total: int, pages: list[int]) -> None:
+    async with open_store(redis_url) as store:
+        for _ in range(total):
+            await submit(store)
+
+        sizes, before = [], None
+        while True:
+            page = await store.page("default", limit=3, before=before)
+            sizes.append(len(page.tasks))
+            before = page.next_before
+            if before is None:
+                break
+
+        assert sizes == pages
+
+
+async def test_a_filtered_list_finds_what_lies_deep(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        rare = await submit(store, model="rare")
+        for _ in range(250):
+            await submit(store)
+
+        assert [task.id for task in (await store.page("default", model="rare")).tasks] == [rare]

@@ -67,7 +67,7 @@ REPEATED = {(State.CANCELED, Verb.CANCEL), (State.SUCCESS, Verb.COMPLETE), (Stat
 """The same call again, because its answer was lost: accepted, and nothing changes."""
 
 
-@pytest.mark.parametrize(("state", "verb"), product(State, Verb))
+@pytest.mark.parametrize(("state", "verb"), list(product(State, Verb)))
 async def test_a_verb_moves_a_state_as_the_table_says_or_not_at_all(redis_url: str, state: State, verb: Verb) -> None:
     async with open_store(redis_url) as store:
         task_id, lease = await bring_to(store, state)

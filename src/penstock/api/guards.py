@@ -10,7 +10,7 @@ from litestar.handlers import BaseRouteHandler
 from msgspec import Struct
 
 from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
-from penstock.maintenance import TENANT
+from penstock.task import TENANT
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 

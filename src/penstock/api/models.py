@@ -8,14 +8,15 @@ from litestar.params import FromPath
 
 from penstock.api.problems import documented
 from penstock.api.schemas import ModelList, ModelView
+from penstock.api.services import Open
 from penstock.errors import ModelNotFound
 from penstock.runners.base import BaseModelRunner, registry
 
 
 @get("/models", operation_id="listModels", summary="The models that are served", sync_to_thread=False)
-def list_models() -> ModelList:
+def list_models(services: Open) -> ModelList:
     """All of them, by name."""
-    return ModelList(data=tuple(_view(runner) for _, runner in sorted(registry().items())))
+    return ModelList(data=tuple(_view(registry()[name]) for name in services.models))
 
 
 @get(
@@ -25,12 +26,11 @@ def list_models() -> ModelList:
     responses=documented(ModelNotFound),
     sync_to_thread=False,
 )
-def read_model(name: FromPath[str]) -> ModelView:
+def read_model(name: FromPath[str], services: Open) -> ModelView:
     """404 for one that is not served."""
-    runner = registry().get(name)
-    if runner is None:
+    if name not in services.models:
         raise ModelNotFound("no model of this name is served here; GET /v1/models lists them")
-    return _view(runner)
+    return _view(registry()[name])
 
 
 def _view(runner: type[BaseModelRunner[Any]]) -> ModelView:

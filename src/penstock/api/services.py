@@ -18,6 +18,9 @@ from penstock.store import TaskStore, connect
 from penstock.store.connection import Redis, check_server
 from penstock.urlguard import Policy
 
+PATIENCE_S = 0.8
+"""Longest wait for Redis while a client waits for us: within a second it hears 503 instead."""
+
 
 class Services(Struct, frozen=True, kw_only=True, eq=False):
     """The parts; `models` are the names that are served."""
@@ -43,7 +46,7 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
     async with connect(settings.redis) as client, open_storage(settings.storage) as storage:
         for warning in await _warnings(client):
             logger.warning("{}", warning)
-        store = TaskStore(client, settings.redis.namespace, settings.queue)
+        store = TaskStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S)
         yield Services(settings=settings, models=models, policy=policy, store=store, storage=storage)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import binascii
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -54,7 +54,7 @@ class Examined(Struct, frozen=True, kw_only=True):
     content_type: str = ""
 
 
-def read_request(body: bytes, idempotency_key: str | None) -> TaskRequest:
+def read_request(body: bytes, idempotency_key: str | None, models: Collection[str]) -> TaskRequest:
     """The client's request, with `Idempotency-Key` as another place for its `client_request_id`.
 
     Raises MalformedRequest, InvalidRequest, ModelNotFound.
@@ -65,14 +65,14 @@ def read_request(body: bytes, idempotency_key: str | None) -> TaskRequest:
         raise invalid(error) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
-    _check_params(asked)
+    _check_params(asked, models)
     return asked if idempotency_key is None else _with_key(asked, idempotency_key)
 
 
 async def examine(asked: TaskRequest, services: Services) -> Examined:
     """Check the input as far as it is here, and weigh it; a thread does it where there are megabytes to look at.
 
-    Raises UrlBlocked, InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge, ImageTooSmall,
+    Raises UrlBlocked, InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge,
     ImageDecodeFailed.
     """
     url = asked.input.image_url
@@ -109,9 +109,9 @@ async def hand_in(
     return submitted
 
 
-def _check_params(asked: TaskRequest) -> None:
+def _check_params(asked: TaskRequest, models: Collection[str]) -> None:
     runner = registry().get(asked.model)
-    if runner is None:
+    if runner is None or asked.model not in models:
         raise ModelNotFound("no model of this name is served here; GET /v1/models lists them", param="model")
     try:
         msgspec.convert(asked.params, runner.params)

@@ -23,7 +23,6 @@ from penstock.errors import (
     IdempotencyMismatch,
     ImageDecodeFailed,
     ImageTooLarge,
-    ImageTooSmall,
     InputTooLarge,
     InvalidRequest,
     MalformedRequest,
@@ -56,7 +55,7 @@ POLL_S = 1
     responses={200: ResponseSpec(SubmittedView, description="Submitted before", generate_examples=False)}
     | documented(
         MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
-        InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageTooSmall, ImageDecodeFailed,
+        InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageDecodeFailed,
         QueueFull, RateLimited, StorageUnavailable,
     ),
 )  # fmt: skip
@@ -70,7 +69,7 @@ async def submit(
     """202 for a new task, 200 for one that is there already."""
     limit = services.settings.api.rate_limit_per_minute
     with _refusals_counted(limit):
-        asked = read_request(await _body(request), idempotency_key)
+        asked = read_request(await _body(request), idempotency_key, services.models)
         examined = await examine(asked, services)
         submitted = await hand_in(
             asked, examined, caller=request.auth, traceparent=request.scope["state"]["traceparent"], services=services
@@ -151,8 +150,11 @@ async def list_tasks(
 )
 async def cancel(request: ApiRequest, services: Open, task_id: FromPath[str]) -> TaskView:
     """409 for a task that has ended otherwise."""
-    await services.store.cancel(task_id, request.auth.tenant)
-    return await _view(await services.store.get(task_id, request.auth.tenant), request, services)
+    acted = await services.store.cancel(task_id, request.auth.tenant)
+    task = await services.store.get(task_id, request.auth.tenant)
+    if acted:
+        telemetry.report("tasks.finished", model=task.request.model, status=task.state, code="")
+    return await _view(task, request, services)
 
 
 async def _view(task: Task, request: ApiRequest, services: Services) -> TaskView:

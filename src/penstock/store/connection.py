@@ -1,12 +1,13 @@
 """One bounded, impatient connection pool per process, and vendor errors turned into ours."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.backoff import NoBackoff
 from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,  # noqa: A004  the vendor's name
@@ -14,8 +15,8 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisError,
     ResponseError,
-    TimeoutError,  # noqa: A004
 )
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import RedisSettings
@@ -25,7 +26,16 @@ POOL_SIZE = 32
 
 Redis = redis.Redis
 
-_UNAVAILABLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError)
+T = TypeVar("T")
+
+_UNAVAILABLE = (
+    ConnectionError,
+    RedisTimeoutError,
+    TimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,
+    OutOfMemoryError,
+)
 _REFUSALS = (
     "MISCONF",
     "OOM",
@@ -41,10 +51,9 @@ _REFUSALS = (
 
 @asynccontextmanager
 async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
-    """A client whose every call ends within about `timeout_s` and two quick retries; closed on leaving.
+    """A client with a bounded pool; closed on leaving. It never sends anything twice: `ask` decides that.
 
-    Raises ConfigurationError when the URL is none, or Redis evicts keys under memory pressure: tasks would be
-    lost without a word.
+    Raises ConfigurationError when the URL is none.
     """
     try:
         pool = redis.BlockingConnectionPool.from_url(
@@ -52,10 +61,9 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
             max_connections=POOL_SIZE,
             timeout=settings.timeout_s,
             socket_timeout=settings.timeout_s,
-            socket_connect_timeout=min(1.0, settings.timeout_s),
+            socket_connect_timeout=settings.timeout_s,
             health_check_interval=15,
-            retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2),
-            retry_on_error=[ConnectionError, TimeoutError],
+            retry=Retry(NoBackoff(), 0),
         )
     except ValueError as error:
         raise ConfigurationError(f"redis.url: {error}") from error
@@ -65,6 +73,22 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
     finally:
         await client.aclose()
         await pool.aclose()
+
+
+async def ask(call: Callable[[], Awaitable[T]], *, patience_s: float, again: bool = True) -> T:
+    """The answer of Redis within `patience_s`, else StoreUnavailable, and then it may have been done or not.
+
+    A broken connection is tried a second time, since the server may have closed an idle one or been restarted;
+    `again=False` is for what must not happen twice.
+    """
+    with translated():
+        async with asyncio.timeout(patience_s):
+            try:
+                return await call()
+            except ConnectionError:
+                if not again:
+                    raise
+                return await call()
 
 
 async def check_server(client: Redis) -> list[str]:

@@ -1,7 +1,6 @@
 """TaskStore: one method for each verb, each one script and one round trip."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from importlib import resources
 from typing import Any
 
 import msgspec
@@ -18,9 +17,10 @@ from penstock.errors import (
     WorkerLost,
 )
 from penstock.settings import QueueSettings
-from penstock.store.connection import Redis, listen, translated
+from penstock.store.connection import Redis, ask, listen
 from penstock.store.keys import Keys, idempotency_digest
 from penstock.store.records import objects_of, task_of
+from penstock.store.scripts import Scripts
 from penstock.task import (
     PRIORITIES,
     RECORD_VERSION,
@@ -40,6 +40,12 @@ from penstock.task import (
 
 REAPER_PAUSE_S = 3.0
 """The reaper runs every second; after a longer gap leases are first given one full period."""
+
+PATIENCE_S = 2.0
+"""Longest wait for one answer of Redis, where nobody waits for us."""
+
+READ_TOGETHER = 100
+"""Records read in one round trip."""
 
 _LOST = WorkerLost("the worker that ran this attempt died or went silent")
 _POISON = PoisonInput("the worker died each time it ran this task; it is not tried again")
@@ -61,6 +67,14 @@ class Claim(Struct, frozen=True):
 
     lease: Lease | None
     next_due_s: float | None = None
+
+
+class Reclaimed(Struct, frozen=True, order=True):
+    """A task taken back from a dead worker: waiting again, or failed as poison."""
+
+    id: str
+    state: State
+    model: str
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -99,18 +113,15 @@ class TaskStore:
     the others by nature. A repeated claim leaves a lease behind that nobody renews; it ends by itself.
     """
 
-    def __init__(self, client: Redis, namespace: str, settings: QueueSettings) -> None:
+    def __init__(
+        self, client: Redis, namespace: str, settings: QueueSettings, *, patience_s: float = PATIENCE_S
+    ) -> None:
         self._client = client
         self._keys = Keys(namespace)
         self._settings = settings
+        self._patience_s = patience_s
         self._lease_ms = int(settings.lease_s * 1000)
-        lua = resources.files("penstock.store") / "lua"
-        prelude = (lua / "prelude.lua").read_text()
-        self._scripts = {
-            file.name.removesuffix(".lua"): client.register_script(prelude + file.read_text())
-            for file in lua.iterdir()
-            if file.name.endswith(".lua") and file.name != "prelude.lua"
-        }
+        self._scripts = Scripts(client)
 
     async def submit(self, submission: Submission, *, rate_limit: int) -> Submitted:
         """Queue a task, or answer the one that the same caller submitted under the same client_request_id.
@@ -136,11 +147,14 @@ class TaskStore:
     async def claim(
         self, *, worker: str, device: str, models: Iterable[str], priorities: Sequence[Priority] = PRIORITIES
     ) -> Claim:
-        """Take the next task of these models and priorities."""
+        """Take the next task of these models and priorities.
+
+        After StoreUnavailable the worker may have been given one without knowing: `disown` hands it back.
+        """
         answer = await self._run(
             "claim",
             _text(moves(Verb.CLAIM)), _text(moves(Verb.EXPIRE)), worker, device, self._lease_ms,
-            self._settings.starvation_guard, " ".join(models), " ".join(priorities), _outcome_of(_LATE),
+            self._settings.starvation_guard, " ".join(models), " ".join(priorities), _outcome_of(_LATE), again=False,
         )  # fmt: skip
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None)
@@ -191,8 +205,12 @@ class TaskStore:
         """Hand back untried, at the head of its class; counts nothing. False when the lease is lost."""
         return await self._settle(Verb.RELEASE, lease, wait_ms=0)
 
-    async def cancel(self, task_id: str, tenant: str) -> None:
-        """End in CANCELED, waiting or running, at once; repeating it is fine.
+    async def disown(self, worker: str, known: Iterable[str]) -> list[str]:
+        """Hand back what this worker was given without knowing, after a claim whose answer was lost."""
+        return [t.decode() for t in await self._run("disown", _text(moves(Verb.RELEASE)), worker, *known)]
+
+    async def cancel(self, task_id: str, tenant: str) -> bool:
+        """End in CANCELED, waiting or running, at once; False when it was canceled before.
 
         Raises TaskNotFound, TaskAlreadyFinal.
         """
@@ -201,15 +219,17 @@ class TaskStore:
             raise TaskNotFound(f"there is no task {task_id}")
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
+        return bool(answer[0] == b"ok")
 
-    async def reclaim(self, dead_worker: str = "") -> list[tuple[str, State]]:
+    async def reclaim(self, dead_worker: str = "") -> list[Reclaimed]:
         """Take back tasks whose lease has ended, or all of one worker known to be dead."""
         answer = await self._run(
             "reclaim",
             _text(moves(Verb.RELEASE)), _text(moves(Verb.FAIL)), self._lease_ms, int(REAPER_PAUSE_S * 1000),
             self._settings.max_crashes, dead_worker, msgspec.json.encode(Problem.of(_LOST)), _outcome_of(_POISON),
         )  # fmt: skip
-        return [(t.decode(), State(state.decode())) for t, state in zip(answer[::2], answer[1::2], strict=True)]
+        rows = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
+        return [Reclaimed(t.decode(), State(state.decode()), m.decode()) for t, state, m in rows]
 
     async def expire(self) -> list[tuple[str, str]]:
         """End the tasks that were not started in time; (id, model) of each."""
@@ -218,14 +238,12 @@ class TaskStore:
 
     async def prunable(self, limit: int = 100) -> dict[str, list[str]]:
         """Tasks past their retention -> the storage keys to delete before `prune`."""
-        with translated():
-            seconds, micros = await self._client.time()
-            now_ms = seconds * 1000 + micros // 1000
-            ids = await self._client.zrangebyscore(self._keys.finals, 0, now_ms, start=0, num=limit)
-            names = [task_id.decode() for task_id in ids]
-            rows = await self._client.mget(
-                [key for n in names for key in (self._keys.body(n), self._keys.outcome(n))] or [self._keys.root]
-            )
+        ((seconds, micros),) = await self._pipelined([("TIME",)])
+        now_ms = seconds * 1000 + micros // 1000
+        (ids,) = await self._pipelined([("ZRANGEBYSCORE", self._keys.finals, 0, now_ms, "LIMIT", 0, limit)])
+        names = [task_id.decode() for task_id in ids]
+        keys = [key for name in names for key in (self._keys.body(name), self._keys.outcome(name))]
+        rows = await self._pipelined([("GET", key) for key in keys])
         return {name: objects_of(rows[2 * i], rows[2 * i + 1]) for i, name in enumerate(names)}
 
     async def prune(self, task_ids: Iterable[str]) -> int:
@@ -252,52 +270,48 @@ class TaskStore:
         """Tasks newest first, created before the given µs. A filter by model or priority looks at the next 1,000
         tasks at most, so a page may be short, or empty, and still have a `next_before`."""
         window = limit if model is None and priority is None else 1000
-        newest = await self._newest(tenant, states, before, window)
+        newest = await self._newest(tenant, states, before, window + 1)
         picked: list[Task] = []
-        for created, task_id in newest:
-            found = task_of(task_id, await self._run("read", task_id, tenant, _ALL_PRIORITIES))
-            if found and model in (None, found.request.model) and priority in (None, found.priority):
-                picked.append(found)
-            if len(picked) == limit:
-                return Page(tuple(picked), created)
-        return Page(tuple(picked), newest[-1][0] if len(newest) == window else None)
+        for start in range(0, min(window, len(newest)), READ_TOGETHER):
+            part = newest[:window][start : start + READ_TOGETHER]
+            for place, task in enumerate(await self._read([task_id for _, task_id in part], tenant), start + 1):
+                if task and model in (None, task.request.model) and priority in (None, task.priority):
+                    picked.append(task)
+                if len(picked) == limit or place == window:
+                    return Page(tuple(picked), newest[place - 1][0] if place < len(newest) else None)
+        return Page(tuple(picked), None)
 
     async def depths(self, models: Iterable[str]) -> list[QueueDepth]:
         """Depth and oldest age of every queue; the age looks at the 64 tasks nearest the head."""
         queues = [(name, priority) for name in models for priority in PRIORITIES]
-        with translated():
-            async with self._client.pipeline(transaction=False) as pipe:
-                for queue in queues:
-                    pipe.zcard(self._keys.queue(*queue))
-                    pipe.zrange(self._keys.queue(*queue), 0, 63)
-                pipe.time()
-                *rows, (seconds, micros) = await pipe.execute()
-            depths = []
-            for (name, priority), depth, head in zip(queues, rows[::2], rows[1::2], strict=True):
-                created = [await self._client.hget(self._keys.task(t.decode()), "created") for t in head]  # type: ignore[misc]
-                oldest = min((int(c) for c in created if c), default=seconds * 1_000_000 + micros)
-                age_s = max(0.0, seconds + micros / 1e6 - oldest / 1e6)
-                depths.append(QueueDepth(model=name, priority=priority, depth=depth, oldest_s=age_s))
-        return depths
+        commands = [
+            command
+            for queue in queues
+            for command in (("ZCARD", self._keys.queue(*queue)), ("ZRANGE", self._keys.queue(*queue), 0, 63))
+        ]
+        *rows, (seconds, micros) = await self._pipelined([*commands, ("TIME",)])
+        heads = [[task_id.decode() for task_id in head] for head in rows[1::2]]
+        created = iter(await self._pipelined([("HGET", self._keys.task(t), "created") for head in heads for t in head]))
+        now = seconds * 1_000_000 + micros
+        ages = [max((now - int(c) for _ in head if (c := next(created))), default=0) / 1e6 for head in heads]
+        return [
+            QueueDepth(model=name, priority=priority, depth=depth, oldest_s=max(0.0, age))
+            for (name, priority), depth, age in zip(queues, rows[::2], ages, strict=True)
+        ]
 
     async def workers(self) -> list[WorkerInfo]:
         """The workers heard of within their lease."""
-        with translated():
-            rows = await self._client.hgetall(self._keys.workers)  # type: ignore[misc]
+        (rows,) = await self._pipelined([("HGETALL", self._keys.workers)])
         return [msgspec.json.decode(row, type=WorkerInfo) for row in rows.values()]
 
     async def count(self, tenant: str) -> dict[State, int]:
         """How many tasks are in each state."""
-        with translated():
-            async with self._client.pipeline(transaction=False) as pipe:
-                for state in State:
-                    pipe.zcard(self._keys.state(tenant, state))
-                return dict(zip(State, await pipe.execute(), strict=True))
+        counts = await self._pipelined([("ZCARD", self._keys.state(tenant, state)) for state in State])
+        return dict(zip(State, counts, strict=True))
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless Redis answers."""
-        with translated():
-            await self._client.ping()
+        await self._pipelined([("PING",)])
 
     async def signals(self) -> AsyncIterator[tuple[str, str]]:
         """(`queued`, model) and (`cancel`, task id) as they happen; (`look`, "") when some may have been missed."""
@@ -309,12 +323,13 @@ class TaskStore:
         self, tenant: str, states: Sequence[State], before: int | None, limit: int
     ) -> list[tuple[int, str]]:
         top = "+inf" if before is None else f"({before}"
-        with translated():
-            async with self._client.pipeline(transaction=False) as pipe:
-                for state in states:
-                    pipe.zrevrangebyscore(self._keys.state(tenant, state), top, "-inf", 0, limit, withscores=True)
-                rows = await pipe.execute()
-        merged = sorted(((int(score), t.decode()) for row in rows for t, score in row), reverse=True)
+        commands = [
+            ("ZREVRANGEBYSCORE", self._keys.state(tenant, state), top, "-inf", "WITHSCORES", "LIMIT", 0, limit)
+            for state in states
+        ]
+        rows = await self._pipelined(commands)
+        pairs = (pair for row in rows for pair in zip(row[::2], row[1::2], strict=True))
+        merged = sorted(((int(score), task_id.decode()) for task_id, score in pairs), reverse=True)
         return merged[:limit]
 
     async def _settle(
@@ -336,9 +351,33 @@ class TaskStore:
         )  # fmt: skip
         return bool(answer[0] == b"ok")
 
-    async def _run(self, script: str, *args: str | bytes | float) -> Any:
-        with translated():
+    async def _read(self, task_ids: Sequence[str], tenant: str) -> list[Task | None]:
+        async def read() -> list[Any]:
+            await self._scripts.load()
+            read_one = self._scripts["read"]
+            async with self._client.pipeline(transaction=False) as pipe:
+                for task_id in task_ids:
+                    await read_one(keys=[self._keys.root], args=[task_id, tenant, _ALL_PRIORITIES], client=pipe)
+                return list(await pipe.execute())
+
+        answers = await ask(read, patience_s=self._patience_s)
+        return [task_of(task_id, answer) for task_id, answer in zip(task_ids, answers, strict=True)]
+
+    async def _pipelined(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+        async def execute() -> list[Any]:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                return list(await pipe.execute())
+
+        return await ask(execute, patience_s=self._patience_s) if commands else []
+
+    async def _run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
+        async def run() -> Any:
+            await self._scripts.load()
             return await self._scripts[script](keys=[self._keys.root], args=args)
+
+        return await ask(run, patience_s=self._patience_s, again=again)
 
 
 _ALL_PRIORITIES = " ".join(PRIORITIES)

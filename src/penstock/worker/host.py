@@ -118,8 +118,10 @@ class Host(arq.Worker):
             while True:
                 self._wake.clear()  # before looking, so that no signal falls between
                 try:
-                    due_s = await self._claim_free_slots()
+                    if failures:  # the answer to a claim may have been lost
+                        await self._store.disown(self._info.id, tuple(self._leases))
                     failures = 0
+                    due_s = await self._claim_free_slots()
                 except StoreUnavailable as error:
                     failures += 1
                     due_s = _jitter_s(failures)

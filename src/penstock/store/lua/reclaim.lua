@@ -3,7 +3,7 @@
 -- full period, since a silent Redis must not look like the death of all workers.
 -- ARGV  1 moves of release  2 moves of fail  3 lease ms  4 longest pause ms  5 max crashes  6 dead worker or ''
 --       7 problem 'worker lost' (JSON)  8 outcome 'poison' (JSON)
--- Answers {id, state, ...}
+-- Answers {id, state, model, ...}
 local now, lease = now_ms(), tonumber(ARGV[3])
 local running = ROOT .. 'running'
 local found = {}
@@ -47,5 +47,6 @@ for _, id in ipairs(found) do
   end
   answer[#answer + 1] = id
   answer[#answer + 1] = to
+  answer[#answer + 1] = redis.call('HGET', task_key(id), 'model')
 end
 return answer

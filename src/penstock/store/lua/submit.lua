@@ -28,6 +28,11 @@ local function position_of(key)
   return ahead
 end
 
+if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
+  local left, reset = rate_state()
+  return {'ok', id, position_of(id), left, reset}
+end
+
 if ARGV[9] ~= '' then
   local known = redis.call('GET', ROOT .. 'idem:' .. ARGV[9])
   if known then
