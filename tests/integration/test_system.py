@@ -7,11 +7,13 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
@@ -52,8 +54,44 @@ def large_photo() -> bytes:
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One worker with a single slot, so that the order of execution is the order of claims."""
     data_dir = tmp_path_factory.mktemp("up")
-    with up(data_dir, PENSTOCK_WORKER_SLOTS="1", PENSTOCK_WORKER_RESERVED_SLOTS="0", GPU_IDS="cpu") as running:
+    environ = {
+        "GPU_IDS": "cpu",
+        "MAX_RETRIES": "1",
+        "PENSTOCK_QUEUE_RETRY_BASE_S": "0.1",
+        "PENSTOCK_WORKER_SLOTS": "1",
+        "PENSTOCK_WORKER_RESERVED_SLOTS": "0",
+        "PENSTOCK_LIMITS_ALLOW_NETWORKS": "127.0.0.0/8",
+    }
+    with up(data_dir, **environ) as running:
         yield running
+
+
+class Website(BaseHTTPRequestHandler):
+    """Has the photo at /photo.jpg, is broken at /broken, and has nothing else."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        status = {"/photo.jpg": 200, "/broken": 503}.get(self.path, 404)
+        body = PHOTO if status == 200 else b"no"
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Not on the terminal."""
+
+
+@pytest.fixture(scope="module")
+def website() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Website) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def test_a_photo_comes_back_four_times_as_large(system: System) -> None:
@@ -178,6 +216,59 @@ def test_a_bad_image_fails_the_task_with_its_code_and_is_not_tried_again(
     assert (task["error"]["code"], task["error"]["retryable"]) == (code, False)
     assert [a["outcome"] for a in task["attempts"]] == ["fail"]
     assert task["result"] is None
+
+
+def from_url(client: httpx.Client, url: str, **body: Any) -> str:
+    answer = client.post("/v1/tasks", json={"model": "image-scoring-v1", "input": {"image_url": url}} | body)
+    return str(answer.raise_for_status().json()["task_id"])
+
+
+def test_an_image_is_fetched_from_its_url(system: System, website: str) -> None:
+    with system.client() as client:
+        by_url = wait_for(client, from_url(client, f"{website}/photo.jpg"))
+        inline = wait_for(client, submit(client, "image-scoring-v1"))
+
+    assert by_url["result"]["data"] == inline["result"]["data"]
+
+
+def test_a_dead_link_fails_the_task_at_once(system: System, website: str) -> None:
+    with system.client() as client:
+        task = wait_for(client, from_url(client, f"{website}/nothing"), "FAILED")
+
+    assert task["error"]["code"] == "input_not_found"
+    assert len(task["attempts"]) == 1
+
+
+def test_a_broken_source_is_tried_again_and_then_fails_the_task(system: System, website: str) -> None:
+    Website.asked.clear()
+    with system.client() as client:
+        task = wait_for(client, from_url(client, f"{website}/broken"), "FAILED")
+
+    assert (task["error"]["code"], task["error"]["retryable"]) == ("input_download_failed", True)
+    assert [a["outcome"] for a in task["attempts"]] == ["retry", "fail"]
+    assert Website.asked == ["/broken", "/broken"]
+
+
+def test_an_attempt_that_takes_too_long_is_stopped(system: System) -> None:
+    with system.client() as client:
+        task = wait_for(client, submit(client, image=large_photo(), timeout_s=1), "FAILED")
+        started = time.monotonic()
+        wait_for(client, submit(client, "image-scoring-v1"))
+        took_s = time.monotonic() - started
+
+    assert task["error"]["code"] == "execution_timeout"
+    assert took_s < 2, "the device is free again"
+
+
+def test_a_task_that_nobody_starts_in_time_expires(system: System) -> None:
+    with system.client() as client:
+        blocker = submit(client, image=large_photo(), priority="high")
+        wait_for(client, blocker, "RUNNING")
+        task = wait_for(client, submit(client, "image-scoring-v1", start_within_s=1), "EXPIRED")
+        client.post(f"/v1/tasks/{blocker}/cancel")
+
+    assert task["error"]["code"] == "start_deadline_exceeded"
+    assert task["attempts"] == []
 
 
 def test_a_killed_worker_process_is_replaced_and_its_task_finishes_once(system: System) -> None:

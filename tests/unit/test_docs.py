@@ -56,3 +56,10 @@ def test_codes_have_one_class_each() -> None:
 
     assert len({cls.code for cls in classes}) == len(classes)
     assert all(400 <= cls.status < 600 for cls in classes)
+
+
+def test_every_error_code_is_asserted_by_some_test() -> None:
+    tests = "\n".join(p.read_text() for p in (ROOT / "tests").rglob("test_*.py") if p.name != "test_docs.py")
+
+    untested = [code for code, cls in codes().items() if code not in tests and cls.__name__ not in tests]
+    assert untested == []
