@@ -104,6 +104,11 @@ models:
 containers:
     {{ python }} -m pytest -q -rs tests/containers
 
+# open the docs page in a real browser, where there is one
+[group('measure')]
+browser:
+    {{ python }} -m pytest -q -rs tests/browser
+
 # the tests that need a CUDA device
 [group('measure')]
 gpu:

@@ -74,7 +74,7 @@ async def test_the_documentation_needs_nothing_from_elsewhere(stranger: httpx.As
     links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     policy = dict(part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; "))
     assert page.headers["Content-Type"].startswith("text/html")
-    assert len(links) == 5
+    assert len(links) == 4
     assert policy["script-src"] == "'self'"
     assert "<script>" not in page.text
     for link in links:

@@ -11,7 +11,6 @@ from penstock.errors import NotFound
 
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
-    "swagger-ui-standalone-preset.js": "text/javascript; charset=utf-8",
     "swagger-ui.css": "text/css; charset=utf-8",
     "favicon-32x32.png": "image/png",
 }
@@ -33,10 +32,9 @@ _PAGE = """\
   <link rel="stylesheet" href="/docs/assets/swagger-ui.css">
   <link rel="icon" type="image/png" href="/docs/assets/favicon-32x32.png">
 </head>
-<body>
+<body style="margin: 0">
   <div id="swagger-ui"></div>
   <script src="/docs/assets/swagger-ui-bundle.js"></script>
-  <script src="/docs/assets/swagger-ui-standalone-preset.js"></script>
   <script src="/docs/start.js"></script>
 </body>
 </html>
@@ -46,9 +44,11 @@ _START = """\
 SwaggerUIBundle({
   url: "/schema/openapi.json",
   dom_id: "#swagger-ui",
-  presets: [SwaggerUIBundle.presets.apis, SwaggerUIStandalonePreset],
-  layout: "StandaloneLayout",
+  presets: [SwaggerUIBundle.presets.apis],
+  layout: "BaseLayout",
   validatorUrl: null,
+  tryItOutEnabled: true,
+  persistAuthorization: true,
 });
 """
 

@@ -38,7 +38,7 @@ class StorageProbe:
             raise StorageUnavailable(self._error.detail)
 
 
-@get("/livez", operation_id="livez", summary="The process answers", sync_to_thread=False)
+@get("/livez", operation_id="livez", tags=["health"], summary="The process answers", sync_to_thread=False)
 def livez() -> LiveView:
     """Touches nothing."""
     return LiveView(status="ok")
@@ -47,6 +47,7 @@ def livez() -> LiveView:
 @get(
     "/readyz",
     operation_id="readyz",
+    tags=["health"],
     summary="Redis and storage answer, a worker is ready, and the server is not stopping",
     responses=documented(NotReady),
 )
@@ -69,14 +70,14 @@ async def readyz(services: Open, request: Request[None, None, State]) -> ReadyVi
     return ReadyView(status="ready", redis="ok", storage="ok", workers=ready)
 
 
-@get("/metrics", operation_id="metrics", summary="Metrics of this process, for Prometheus")
+@get("/metrics", operation_id="metrics", tags=["health"], summary="Metrics of this process, for Prometheus")
 async def metrics() -> Response[bytes]:
     """In the text format."""
     text = await asyncio.to_thread(telemetry.scrape)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@get("/", operation_id="discover", summary="What this server is", sync_to_thread=False)
+@get("/", operation_id="discover", tags=["health"], summary="What this server is", sync_to_thread=False)
 def discover() -> DiscoveryView:
     """Where everything is."""
     return DiscoveryView(

@@ -13,7 +13,7 @@ from penstock.errors import ModelNotFound
 from penstock.runners.base import BaseModelRunner, registry
 
 
-@get("/models", operation_id="listModels", summary="The models that are served", sync_to_thread=False)
+@get("/models", operation_id="listModels", tags=["models"], summary="The models that are served", sync_to_thread=False)
 def list_models(services: Open) -> ModelList:
     """All of them, by name."""
     return ModelList(data=tuple(_view(registry()[name]) for name in services.models))
@@ -22,6 +22,7 @@ def list_models(services: Open) -> ModelList:
 @get(
     "/models/{name:str}",
     operation_id="getModel",
+    tags=["models"],
     summary="One model, with the JSON Schema of its params",
     responses=documented(ModelNotFound),
     sync_to_thread=False,

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from penstock import __version__
 from penstock.api import schemas
@@ -48,6 +48,12 @@ def config() -> OpenAPIConfig:
         version=__version__,
         description="Post a task, get an id, collect the result. Errors are application/problem+json.",
         path="/schema",
+        tags=[
+            Tag("tasks", "Submit, watch, cancel, collect."),
+            Tag("models", "What is served, and with which parameters."),
+            Tag("operation", "Who works, and how much waits."),
+            Tag("health", "For orchestrators and Prometheus; no key."),
+        ],
         render_plugins=[Json()],
         components=Components(
             security_schemes={

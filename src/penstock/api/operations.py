@@ -10,14 +10,19 @@ from penstock.api.views import worker_view
 from penstock.task import Priority
 
 
-@get("/workers", operation_id="listWorkers", summary="The workers heard of within their lease")
+@get("/workers", operation_id="listWorkers", tags=["operation"], summary="The workers heard of within their lease")
 async def list_workers(services: Open) -> WorkerList:
     """By id."""
     workers = await services.store.workers()
     return WorkerList(data=tuple(worker_view(w) for w in sorted(workers, key=lambda w: w.id)))
 
 
-@get("/stats", operation_id="getStats", summary="Tasks by status, queues by model and priority, workers by state")
+@get(
+    "/stats",
+    operation_id="getStats",
+    tags=["operation"],
+    summary="Tasks by status, queues by model and priority, workers by state",
+)
 async def stats(request: ApiRequest, services: Open) -> StatsView:
     """Of this moment."""
     counts = await services.store.count(request.auth.tenant)

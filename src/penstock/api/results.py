@@ -18,6 +18,7 @@ from penstock.task import Artifact, Result, Task
 @get(
     "/tasks/{task_id:str}/result",
     operation_id="getTaskResult",
+    tags=["tasks"],
     summary="Download a result",
     description="The file, or a redirect to where it is stored; JSON for a model that gives data only.",
     responses={

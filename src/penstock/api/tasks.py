@@ -47,7 +47,7 @@ POLL_S = 1
 
 @post(
     "/tasks",
-    operation_id="submitTask",
+    operation_id="submitTask", tags=["tasks"],
     summary="Submit a task",
     description="Queues a task. Repeating a submit with its `client_request_id` (or `Idempotency-Key`) is safe.",
     guards=[require_json],
@@ -90,6 +90,7 @@ async def submit(
 @get(
     "/tasks/{task_id:str}",
     operation_id="getTask",
+    tags=["tasks"],
     summary="Read a task",
     description="Answers 304 while nothing has changed since the `ETag` in `If-None-Match`.",
     responses={304: ResponseSpec(None, description="Unchanged")} | documented(TaskNotFound),
@@ -111,6 +112,7 @@ async def read(
 @get(
     "/tasks",
     operation_id="listTasks",
+    tags=["tasks"],
     summary="List tasks, newest first",
     description="With a filter by model or priority a page may be short, or empty, although `has_more` is true.",
     responses=documented(InvalidRequest),
@@ -143,6 +145,7 @@ async def list_tasks(
 @post(
     "/tasks/{task_id:str}/cancel",
     operation_id="cancelTask",
+    tags=["tasks"],
     summary="Cancel a task",
     description="Ends a waiting or running task in CANCELED, at once. Repeating it is fine.",
     status_code=200,
