@@ -308,6 +308,17 @@ def test_the_metrics_of_all_processes_are_on_one_port(system: System) -> None:
     assert stages == {"fetch", "prepare", "infer", "postprocess", "upload"}
 
 
+def test_a_model_is_loaded_once_for_all_tasks_of_a_process(system: System) -> None:
+    with system.client() as client:
+        for _ in range(3):
+            wait_for(client, submit(client, "image-scoring-v1"))
+    log = [json.loads(line) for line in system.process.log.read_text().splitlines() if line.startswith("{")]
+
+    loaded = [line["model"] for line in log if line["message"] == "model loaded"]
+    started = [line for line in log if line["message"] == "worker ready"]
+    assert sorted(loaded) == sorted(["image-scoring-v1", "superres-x4"] * len(started))
+
+
 def test_the_worker_logs_the_task_under_the_callers_trace(system: System) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     with system.client() as client:

@@ -1,0 +1,144 @@
+"""ONNX Runtime as we use it: verified files, the device that was asked for, no telemetry, runs that can be stopped."""
+
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from PIL import Image
+
+from penstock.errors import ConfigurationError
+from penstock.runners import load_runners
+from penstock.runners.base import Device, Interrupted, registry
+from penstock.runners.onnx import Session, manifest
+from penstock.runners.superres import SuperResolution, SuperresParams
+from penstock.runners.tiling import TiledImage, plan
+from penstock.settings import LimitSettings, ModelSettings
+from penstock.worker.devices import cpu
+
+PHOTO = Path(__file__).parents[2] / "src/penstock/samples/photo.jpg"
+GENERAL = manifest()["superres-x4", "general"]
+
+
+def run_python(program: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | environ, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_damaged_model_file_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="damaged"):
+        Session(replace(GENERAL, sha256="0" * 64), cpu())
+
+
+def test_a_gpu_that_is_not_there_is_refused_and_nothing_falls_back_to_the_cpu() -> None:
+    gpu = Device(name="cuda:0", kind="cuda", threads=1, shapes=((128, 128),), batches=(1,))
+
+    with pytest.raises(ConfigurationError, match="cuda:0"):
+        Session(GENERAL, gpu)
+
+
+def test_two_runtimes_side_by_side_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "onnxruntime_gpu-1.31.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.31.0\n")
+
+    answer = run_python("from penstock.runners.onnx import runtime_version as v; v()", PYTHONPATH=str(tmp_path))
+
+    assert "ConfigurationError" in answer.stderr
+    assert "not both" in answer.stderr
+
+
+def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
+    program = (
+        "from penstock.runners.onnx import Session, manifest\n"
+        "from penstock.worker.devices import cpu\n"
+        "import numpy as np\n"
+        "Session(manifest()['image-scoring-v1', 'nima'], cpu()).run(np.zeros((1, 3, 224, 224), np.float32))\n"
+    )
+
+    answer = run_python(program, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"))
+
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr == answer.stdout == ""
+    assert not list(tmp_path.rglob("*onnxruntime*"))
+
+
+def test_a_run_can_be_stopped_from_another_thread_and_the_session_lives_on() -> None:
+    session = Session(GENERAL, cpu())
+    ends: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            session.run(np.zeros((1, 3, 384, 384), np.float32))
+        except Interrupted as end:
+            ends.append(end)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(0.2)
+    session.interrupt()
+    thread.join(10)
+
+    assert len(ends) == 1
+    assert session.run(np.zeros((1, 3, 64, 64), np.float32))[0].shape == (1, 3, 256, 256)
+
+
+@pytest.fixture(scope="module")
+def runner() -> SuperResolution:
+    load_runners(ModelSettings())
+    runner = registry()["superres-x4"](LimitSettings())
+    runner.load_model(cpu())
+    assert isinstance(runner, SuperResolution)
+    return runner
+
+
+@pytest.mark.parametrize("variant", ["general", "clean"])
+@pytest.mark.parametrize("shape", [(96, 128), (128, 96), (160, 160)])
+def test_tiles_join_without_a_seam(runner: SuperResolution, variant: str, shape: tuple[int, int]) -> None:
+    """Against the same photo in one tile, for every pixel: no more than one step of 255."""
+    rgb = np.asarray(Image.open(PHOTO).convert("RGB"))[:150, :224]
+    whole = TiledImage(rgb, plan(150, 224, [(160, 224)], 32), scale=4, lane=variant, context=None)
+    overlap = manifest()["superres-x4", variant].overlap_px
+    tiled = TiledImage(rgb, plan(150, 224, [shape], overlap), scale=4, lane=variant, context=None)
+
+    for work in (whole, tiled):
+        for index in range(work.count):
+            work.accept(index, runner.infer(work.tile(index)[None], work)[0])
+
+    # Below the image the tiles mirror it at different depths: compare where no mirrored pixel is in reach.
+    reach = slice(0, (150 - 36) * 4)
+    assert tiled.count > whole.count == 1
+    assert np.abs(tiled.canvas[reach].astype(int) - whole.canvas[reach]).max() <= 1
+
+
+def test_a_batch_gives_what_its_tiles_give_alone(runner: SuperResolution) -> None:
+    rgb = np.asarray(Image.open(PHOTO).convert("RGB"))[:128, :192]
+    work = TiledImage(rgb, plan(128, 192, [(96, 96)], 32), scale=4, lane="general", context=None)
+    tiles = np.stack([work.tile(i) for i in range(work.count)])
+
+    together = runner.infer(tiles, work)
+
+    for index in range(work.count):
+        assert np.abs(together[index] - runner.infer(tiles[index : index + 1], work)[0]).max() < 1e-5
+
+
+def test_prepare_and_postprocess_are_the_inverse_of_each_other_in_shape(runner: SuperResolution) -> None:
+    from penstock.task import OutputOptions
+
+    out = io.BytesIO()
+    Image.new("RGBA", (70, 33), (200, 10, 10, 128)).save(out, "PNG")
+    params = SuperresParams()
+
+    work = runner.prepare(out.getvalue(), params)
+    for index in range(work.count):
+        work.accept(index, runner.infer(work.tile(index)[None], work)[0])
+    product = runner.postprocess(work, params, OutputOptions(format="png"))
+
+    assert (product.width, product.height, product.content_type) == (280, 132, "image/png")
