@@ -94,6 +94,10 @@ class WorkerSettings(Section, frozen=True):
     """Longest attempt, unless the task asks for less."""
     drain_s: Positive = 25
     """On SIGTERM: how long running tasks may take to finish before they are handed back."""
+    spool_directory: str = ""
+    """Where finished results wait while the storage is away; empty is the system's directory for temporary files."""
+    spool_max_bytes: NonNegative = 1024 * 1024 * 1024
+    """Room of one worker process for them; beyond it a result is computed again later."""
     max_batch: Positive = 8
     """Most tiles in one run of a GPU; a CPU runs them one by one."""
 

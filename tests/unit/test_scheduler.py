@@ -291,3 +291,39 @@ async def test_a_task_that_cannot_be_cut_does_not_stop_the_device() -> None:
         await run(good)
 
     assert results(good) == [2]
+
+
+async def test_a_run_that_does_not_stop_makes_the_device_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.worker.scheduler.STUCK_S", 0.2)
+
+    class Deaf(Doubling):
+        def interrupt(self) -> None:
+            """Goes on."""
+
+    runner = Deaf()
+    with ThreadPoolExecutor(2) as pool:
+        device = DeviceScheduler(GPU_LIKE, pool)
+        await device.start([runner])
+        runner.gate.clear()
+        stuck = asyncio.create_task(
+            device.run(runner, work(1), priority=Priority.NORMAL, on_progress=lambda done: None)
+        )
+        await until(runner.entered.is_set)
+        other = asyncio.create_task(
+            device.run(runner, work(2, lane="other"), priority=Priority.NORMAL, on_progress=lambda done: None)
+        )
+        await asyncio.sleep(0.02)
+        stuck.cancel()
+        ends = await asyncio.gather(stuck, other, return_exceptions=True)
+        late = await asyncio.gather(
+            device.run(runner, work(3), priority=Priority.HIGH, on_progress=lambda done: None), return_exceptions=True
+        )
+        started = time.monotonic()
+        await device.close()
+        closed_s = time.monotonic() - started
+        runner.gate.set()
+
+    assert isinstance(ends[0], asyncio.CancelledError)
+    assert [(type(end), end.guilty) for end in (ends[1], late[0])] == [(DeviceBroken, False)] * 2
+    assert device.broken is not None
+    assert closed_s < 1, "the thread that hangs is left behind"

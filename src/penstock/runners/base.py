@@ -103,7 +103,14 @@ class Interrupted(Exception):
 
 
 class DeviceBroken(Exception):
-    """The device or its context is lost: this process must not run anything on it any more."""
+    """The device or its context is lost: this process must not run anything on it any more.
+
+    `guilty` says that the task was on the device when it broke; others were only there.
+    """
+
+    def __init__(self, detail: str, *, guilty: bool = True) -> None:
+        super().__init__(detail)
+        self.guilty = guilty
 
 
 class BaseModelRunner(ABC, Generic[ParamsT]):

@@ -1,15 +1,8 @@
 """The task store: Redis is spoken here and nowhere else."""
 
+from penstock.store.answers import Claim, Page, QueueDepth, Reclaimed, Submitted, WorkerInfo
 from penstock.store.connection import Redis, check_server, connect
-from penstock.store.tasks import (
-    Claim,
-    Page,
-    QueueDepth,
-    Reclaimed,
-    Submitted,
-    TaskStore,
-    WorkerInfo,
-)
+from penstock.store.tasks import TaskStore
 
 __all__ = [
     "Claim",

@@ -8,9 +8,8 @@ a second, needs 310 s to notice a killed worker, has no priorities, no fencing, 
 """
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from datetime import datetime
 from signal import Signals
 from typing import Any
@@ -18,47 +17,31 @@ from typing import Any
 import arq
 from arq.cron import cron
 from loguru import logger
-from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock import telemetry
-from penstock.errors import Internal, PenstockError, StoreUnavailable
+from penstock.errors import PenstockError, StoreUnavailable
 from penstock.maintenance import prune, sweep
 from penstock.runners.base import DeviceBroken
 from penstock.storage import Storage
 from penstock.store import TaskStore, WorkerInfo
 from penstock.task import (
     PRIORITIES,
-    TRANSITIONS,
     Lease,
-    Outcome,
     Priority,
-    Problem,
     Progress,
     RetryPolicy,
     Stage,
-    State,
-    Verb,
-    verdict,
 )
+from penstock.worker.attempt import Attempts, jitter_s
 from penstock.worker.pipeline import Pipeline
+from penstock.worker.spool import Spool
 
 LOOK_EVERY_S = 1.0
 """An idle worker looks at the queue this often even if no signal came: a published message can be lost."""
 
 PROGRESS_EVERY_S = 0.2
 """Stage and progress of the running tasks are written this often, and only where they changed."""
-
-FINAL_WRITE_S = 5.0
-"""How long a stopping worker still tries to settle a finished attempt."""
-
-
-class Settlement(Struct, frozen=True, eq=False):
-    """How an attempt ended, and the write that says so."""
-
-    verb: Verb
-    write: Callable[[], Awaitable[bool]]
-    code: str = ""
 
 
 class Host(arq.Worker):
@@ -71,6 +54,7 @@ class Host(arq.Worker):
         store: TaskStore,
         storage: Storage,
         pipeline: Pipeline,
+        spool: Spool,
         retry: RetryPolicy,
         slots: int,
         reserved_slots: int,
@@ -86,11 +70,11 @@ class Host(arq.Worker):
         self._info = info
         self._store = store
         self._pipeline = pipeline
-        self._retry = retry
+        self._spool = spool
+        self._attempts = Attempts(store, pipeline, retry)
         self._slots = slots
         self._lease_s = lease_s
         self._leases: dict[str, Lease] = {}
-        self._settling: set[str] = set()
         self._cron_tasks: set[asyncio.Task[Any]] = set()
         self._wake = asyncio.Event()
         self._news: dict[str, tuple[Stage, Progress | None]] = {}
@@ -124,15 +108,15 @@ class Host(arq.Worker):
                     due_s = await self._claim_free_slots()
                 except StoreUnavailable as error:
                     failures += 1
-                    due_s = _jitter_s(failures)
+                    due_s = jitter_s(failures)
                     logger.bind(error=error.detail).warning("task store unavailable")
                 await self.heart_beat()
                 await self._sleep(due_s)
 
     async def _claim_free_slots(self) -> float:
         """Claim until there is no slot or no task; seconds until the next look."""
-        while self.allow_pick_jobs and len(self.tasks) < self.max_jobs:
-            priorities = PRIORITIES if len(self.tasks) < self._slots else (Priority.HIGH,)
+        while self.allow_pick_jobs and self._slots_taken < self.max_jobs:
+            priorities = PRIORITIES if self._slots_taken < self._slots else (Priority.HIGH,)
             claim = await self._store.claim(
                 worker=self._info.id, device=self._info.device, models=self._info.models, priorities=priorities
             )
@@ -141,10 +125,18 @@ class Host(arq.Worker):
             self._start(claim.lease)
         return LOOK_EVERY_S
 
+    @property
+    def _slots_taken(self) -> int:
+        """What waits for the storage holds no slot: the device goes on."""
+        return len(self.tasks) - self._spool.waiting
+
     def _start(self, lease: Lease) -> None:
+        def watch(stage: Stage, progress: Progress | None) -> None:
+            self._news[lease.id] = (stage, progress)
+
         self._leases[lease.id] = lease
         self.job_tasks[lease.id] = self.tasks[lease.id] = task = asyncio.create_task(
-            self.run_lease(lease), name=lease.id
+            self._attempts.run(lease, watch, lambda: lease.id in self.aborting_tasks), name=lease.id
         )
         task.add_done_callback(lambda _: self._ended(lease.id))
         telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
@@ -155,84 +147,14 @@ class Host(arq.Worker):
         for book in (self.tasks, self.job_tasks, self._leases, self._news):
             book.pop(task_id, None)
         self.aborting_tasks.discard(task_id)
-        self._settling.discard(task_id)
+        if self._pipeline.broken:
+            self._give_up(self._pipeline.broken)
         telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
         self._wake.set()
 
-    async def run_lease(self, lease: Lease) -> None:
-        """Run one attempt and settle it. Never raises: what goes wrong is in the record and the log."""
-        model, started = lease.request.model, asyncio.get_running_loop().time()
-        trace = telemetry.trace_id(lease.request.traceparent)
-        with logger.contextualize(task_id=lease.id, attempt=lease.epoch, model=model, trace_id=trace):
-            logger.info("attempt started")
-            settlement = await self._attempt(lease)
-            if settlement is None:
-                telemetry.report("attempts", model=model, outcome="stopped")
-                logger.info("attempt stopped")
-                return
-            self._settling.add(lease.id)  # from here on the settle script alone decides
-            kept = await self._insist(lease, settlement.write)
-            took_s = asyncio.get_running_loop().time() - started
-            self._count(lease, settlement, kept, took_s)
-            logger.bind(seconds=round(took_s, 3), outcome=settlement.verb if kept else "lease lost").info(
-                "attempt ended"
-            )
-
-    async def _attempt(self, lease: Lease) -> Settlement | None:
-        """Run the pipeline; None when nothing may be written any more: the task was canceled, the lease is
-        another's, or the device is gone."""
-        try:
-            outcome = await self._pipeline.run(lease, lambda *news: self._news.__setitem__(lease.id, news))
-        except asyncio.CancelledError:
-            if lease.id in self.aborting_tasks:
-                return None
-            return Settlement(Verb.RELEASE, lambda: self._store.release(lease))
-        except DeviceBroken as error:
-            self._give_up(error)
-            return None
-        except PenstockError as error:
-            return self._judge(lease, error)
-        except Exception as error:  # noqa: BLE001  around an attempt: a bug fails the task, not the worker
-            logger.opt(exception=error).error("attempt failed unexpectedly")
-            return self._judge(lease, Internal("an unexpected error; the worker's log has it under the task id"))
-        return Settlement(Verb.COMPLETE, lambda: self._store.complete(lease, outcome))
-
-    def _judge(self, lease: Lease, error: PenstockError) -> Settlement:
-        """A transient error is tried again after a while, any other ends the task."""
-        problem = Problem.of(error)
-        logger.bind(code=problem.code, detail=problem.message).warning("attempt failed")
-        if error.__cause__ is not None:
-            logger.opt(exception=error.__cause__).debug("cause")
-        if verdict(error, lease) is Verb.RETRY:
-            delay_ms = self._retry.delay_ms(lease.failures + 1)
-            return Settlement(Verb.RETRY, lambda: self._store.retry(lease, problem, delay_ms=delay_ms), problem.code)
-        return Settlement(Verb.FAIL, lambda: self._store.fail(lease, Outcome(error=problem)), problem.code)
-
-    def _count(self, lease: Lease, settlement: Settlement, kept: bool, took_s: float) -> None:
-        model = lease.request.model
-        telemetry.report("attempts", model=model, outcome=settlement.verb if kept else "fenced")
-        telemetry.report("task.duration", took_s, model=model)
-        if not kept:
-            telemetry.report("writes.fenced", model=model)
-        elif settlement.verb in (Verb.COMPLETE, Verb.FAIL):
-            status = TRANSITIONS[State.RUNNING, settlement.verb]
-            telemetry.report("tasks.finished", model=model, status=status, code=settlement.code)
-
-    async def _insist(self, lease: Lease, write: Callable[[], Awaitable[bool]]) -> bool:
-        """Settle, however long Redis is away: while this process lives, finished work is not lost. False when the
-        lease is."""
-        writing = asyncio.create_task(_until_available(write), name=f"settle {lease.id}")
-        with suppress(asyncio.CancelledError):  # the worker is stopping
-            return await asyncio.shield(writing)
-        try:
-            async with asyncio.timeout(FINAL_WRITE_S):
-                return await writing
-        except TimeoutError:
-            logger.warning("stopping without having settled; the lease will be reclaimed")
-            return False
-
     def _give_up(self, error: DeviceBroken) -> None:
-        logger.bind(error=str(error)).critical("device lost, process ends")
+        if self.broken is None:
+            logger.bind(error=str(error)).critical("device lost, process ends")
         self.broken = error
         self.allow_pick_jobs = False
         if self.main_task:
@@ -241,7 +163,7 @@ class Host(arq.Worker):
     def abort(self, task_id: str, why: str) -> None:
         """Stop a running attempt that must not be settled any more."""
         task = self.job_tasks.get(task_id)
-        if task is not None and task_id not in self.aborting_tasks | self._settling:
+        if task is not None and task_id not in self.aborting_tasks | self._attempts.settling:
             logger.bind(task_id=task_id, why=why).warning("attempt is stopped")
             self.aborting_tasks.add(task_id)
             task.cancel()
@@ -325,21 +247,6 @@ class Host(arq.Worker):
             await self._store.sign_off(self._info.id)
         except StoreUnavailable:
             logger.warning("could not sign off; the worker leaves the list when its lease ends")
-
-
-async def _until_available(write: Callable[[], Awaitable[bool]]) -> bool:
-    attempt = 0
-    while True:
-        try:
-            return await write()
-        except StoreUnavailable:
-            attempt += 1
-            await asyncio.sleep(_jitter_s(attempt))
-
-
-def _jitter_s(attempt: int) -> float:
-    """Full jitter up to 2 s, so that a Redis that comes back is not met by all at once."""
-    return random.uniform(0.02, min(2.0, 0.1 * 2 ** min(attempt, 8)))  # noqa: S311  jitter is no secret
 
 
 async def _sweep(ctx: dict[str, Any]) -> None:

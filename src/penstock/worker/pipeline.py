@@ -6,17 +6,19 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import msgspec
 
 from penstock import telemetry
 from penstock.errors import ExecutionTimeout, InputNotFound, Internal, ModelNotFound, ResultExpired
-from penstock.runners.base import Product
+from penstock.runners.base import DeviceBroken, Product
 from penstock.storage import Storage
 from penstock.task import Artifact, Lease, Outcome, Progress, Result, Source, Stage
 from penstock.worker.fetch import Fetcher
 from penstock.worker.scheduler import DeviceScheduler, Runner
+from penstock.worker.spool import Spool
 
 T = TypeVar("T")
 
@@ -34,24 +36,48 @@ class Pipeline:
         *,
         fetcher: Fetcher,
         storage: Storage,
+        spool: Spool,
         cpu_pool: Executor,
     ) -> None:
         self._runners = runners
         self._device = device
         self._fetcher = fetcher
         self._storage = storage
+        self._spool = spool
         self._cpu_pool = cpu_pool
 
     async def run(self, lease: Lease, watch: Watcher) -> Outcome:
         """The outcome of a success. Raises PenstockError for everything else, DeviceBroken when this process is done
-        for; when canceled, the device and the CPU pool are free of the task on return."""
-        try:
-            async with asyncio.timeout(lease.timeout_s):
-                return await self._stages(lease, watch)
-        except TimeoutError as error:
-            raise ExecutionTimeout(f"the attempt ran longer than {lease.timeout_s:g} s") from error
+        for; when canceled, the device and the CPU pool are free of the task on return.
 
-    async def _stages(self, lease: Lease, watch: Watcher) -> Outcome:
+        `timeout_s` bounds the work, not the wait for a storage that is away.
+        """
+        limit = asyncio.timeout(lease.timeout_s)
+        try:
+            async with limit:
+                return await self._stages(lease, watch, limit)
+        except (TimeoutError, DeviceBroken) as error:
+            if limit.expired():
+                raise ExecutionTimeout(f"the attempt ran longer than {lease.timeout_s:g} s") from error
+            raise
+
+    @property
+    def broken(self) -> DeviceBroken | None:
+        """Why this process must end, if it must."""
+        return self._device.broken
+
+    async def discard(self, outcome: Outcome) -> None:
+        """Delete the file of a result that nobody may see."""
+        if outcome.result and outcome.result.artifact:
+            await self._storage.delete(outcome.result.artifact.s3_key)
+
+    async def discard_earlier(self, lease: Lease, outcome: Outcome) -> None:
+        """Delete what attempts before this one may have stored and never settled."""
+        if outcome.result and outcome.result.artifact and lease.epoch > 1:
+            suffix = PurePosixPath(outcome.result.artifact.s3_key).suffix
+            await self._storage.delete(*(result_key(lease, epoch) + suffix for epoch in range(1, lease.epoch)))
+
+    async def _stages(self, lease: Lease, watch: Watcher, limit: asyncio.Timeout) -> Outcome:
         request = lease.request
         runner = self._runners.get(request.model)
         if runner is None:
@@ -69,6 +95,7 @@ class Pipeline:
             )
         async with stage("postprocess"):
             product = await self._on_cpu(runner.postprocess, work, params, request.output)
+        limit.reschedule(None)
         async with stage("upload"):
             result = await self._upload(lease, product)
 
@@ -90,8 +117,8 @@ class Pipeline:
         """Results are immutable: the key holds the epoch, so that no later attempt can write over it."""
         if product.file is None:
             return Result(data=product.data)
-        key = f"results/{lease.tenant}/{lease.id}/{lease.epoch}.{product.extension}"
-        await self._storage.put(key, product.file, product.content_type)
+        key = f"{result_key(lease, lease.epoch)}.{product.extension}"
+        await self._spool.put(key, product.file, product.content_type)
         digest = await self._on_cpu(hashlib.sha256, product.file)
         artifact = Artifact(
             s3_key=key,
@@ -113,6 +140,11 @@ class Pipeline:
             await asyncio.wait([future])
             future.exception()
             raise
+
+
+def result_key(lease: Lease, epoch: int) -> str:
+    """Where an attempt stores its file, without the suffix."""
+    return f"results/{lease.tenant}/{lease.id}/{epoch}"
 
 
 class _Stages:

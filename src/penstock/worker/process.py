@@ -25,6 +25,7 @@ from penstock.worker.fetch import Fetcher
 from penstock.worker.host import Host
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.scheduler import DeviceScheduler, Runner
+from penstock.worker.spool import Spool
 
 EXIT_DEVICE_LOST = 75
 """The device or its context is gone: start a new process (EX_TEMPFAIL of sysexits.h)."""
@@ -55,6 +56,8 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         scheduler = await stack.enter_async_context(_started(DeviceScheduler(device, cpu_pool), runners.values()))
         for warning in await _when_available(client):
             logger.warning(warning)
+        spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
+        pipeline = Pipeline(runners, scheduler, fetcher=fetcher, storage=storage, spool=spool, cpu_pool=cpu_pool)
         host = Host(
             info=WorkerInfo(
                 id=worker_id,
@@ -68,7 +71,8 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             ),
             store=store,
             storage=storage,
-            pipeline=Pipeline(runners, scheduler, fetcher=fetcher, storage=storage, cpu_pool=cpu_pool),
+            pipeline=pipeline,
+            spool=spool,
             retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
             slots=settings.worker.slots,
             reserved_slots=settings.worker.reserved_slots,

@@ -25,6 +25,10 @@ from penstock.task import PRIORITIES, Priority
 OUTPUT_BATCHES = 3
 """Batches of outputs that may wait to be taken in before the device pauses: the bound on their memory."""
 
+STUCK_S = 5.0
+"""A run that goes on this long after it was told to stop will not stop: the device is taken for lost. The longest
+single node of the built-in models takes under a second on a CPU."""
+
 Runner = BaseModelRunner[Any]
 Lane = tuple[str, str, tuple[int, ...]]
 
@@ -75,6 +79,7 @@ class DeviceScheduler:
         self._last_lead: _Job | None = None
         self._idle = asyncio.Event()
         self._driver: asyncio.Task[None] | None = None
+        self.broken: DeviceBroken | None = None
 
     async def start(self, runners: Iterable[Runner]) -> None:
         """Load and warm up every model on the device thread, then take work."""
@@ -88,11 +93,11 @@ class DeviceScheduler:
         self._driver = asyncio.create_task(self._drive(), name="device driver")
 
     async def close(self) -> None:
-        """Stop; what is still running is interrupted and waited for."""
+        """Stop. A thread that hangs on a broken device is left behind."""
         if self._driver:
             self._driver.cancel()
             await asyncio.gather(self._driver, return_exceptions=True)
-        self._thread.shutdown(wait=True)
+        self._thread.shutdown(wait=self.broken is None, cancel_futures=True)
 
     async def run(self, runner: Runner, work: Work, *, priority: Priority, on_progress: Callable[[int], None]) -> float:
         """Run every tile of `work` and give its outputs to it; the seconds of device time it took.
@@ -100,6 +105,8 @@ class DeviceScheduler:
         `on_progress` hears how many tiles are done. When canceled, the device is free of this work on return.
         Raises what the runner raised, DeviceOutOfMemory, InvalidOutput, DeviceBroken.
         """
+        if self.broken:
+            raise DeviceBroken(str(self.broken), guilty=False)
         job = _Job(runner, work, (PRIORITIES.index(priority), next(self._arrivals)), on_progress)
         self._jobs.append(job)
         self._jobs.sort(key=lambda j: j.rank)
@@ -114,11 +121,22 @@ class DeviceScheduler:
     async def _leave(self, job: _Job) -> None:
         """Wait until no batch on the device holds this job any more; stop one that holds nothing else."""
         job.waiting.clear()
-        while self._running and job in self._running.jobs:
-            if len(self._running.jobs) == 1:
+        while self._running and job in self._running.jobs and not self.broken:
+            alone = len(self._running.jobs) == 1
+            if alone:
                 job.runner.interrupt()
             self._idle.clear()
-            await asyncio.shield(self._idle.wait())
+            try:
+                async with asyncio.timeout(STUCK_S if alone else None):
+                    await self._idle.wait()
+            except TimeoutError:
+                self._break(DeviceBroken("a run does not stop"), {job})
+
+    def _break(self, error: DeviceBroken, guilty: set[_Job]) -> None:
+        """Nothing runs here any more: every task in flight hears of it."""
+        self.broken = error
+        for job in tuple(self._jobs):
+            job.fail(error if job in guilty else DeviceBroken(str(error), guilty=False))
 
     async def _drive(self) -> None:
         loop = asyncio.get_running_loop()
@@ -223,8 +241,7 @@ class DeviceScheduler:
     def _recover(self, batch: _Batch, error: BaseException) -> None:
         """Decide what a failed batch means for each task in it."""
         if isinstance(error, DeviceBroken):
-            for job in tuple(self._jobs):
-                job.fail(error)
+            self._break(error, batch.jobs)
         elif isinstance(error, Interrupted):
             self._put_back(batch)
         elif isinstance(error, DeviceOutOfMemory) and len(batch.items) > 1:

@@ -1,0 +1,151 @@
+"""Reading the queue: tasks, pages, depths, workers. Nothing here changes anything."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from penstock.errors import TaskNotFound
+from penstock.settings import QueueSettings
+from penstock.store.answers import Page, QueueDepth, WorkerInfo
+from penstock.store.connection import Redis, ask
+from penstock.store.keys import Keys
+from penstock.store.records import objects_of, task_of
+from penstock.store.scripts import Scripts
+from penstock.task import PRIORITIES, Priority, State, Task
+
+PATIENCE_S = 2.0
+"""Longest wait for one answer of Redis, where nobody waits for us."""
+
+READ_TOGETHER = 100
+"""Records read in one round trip."""
+
+ALL_PRIORITIES = " ".join(PRIORITIES)
+
+
+class Queries:
+    """The reading half of TaskStore. Every method raises StoreUnavailable when Redis cannot be reached."""
+
+    def __init__(
+        self, client: Redis, namespace: str, settings: QueueSettings, *, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._client = client
+        self._keys = Keys(namespace)
+        self._settings = settings
+        self._patience_s = patience_s
+        self._lease_ms = int(settings.lease_s * 1000)
+        self._scripts = Scripts(client)
+
+    async def get(self, task_id: str, tenant: str) -> Task:
+        """The whole record. Raises TaskNotFound, also for a task of another tenant."""
+        found = task_of(task_id, await self._run("read", task_id, tenant, ALL_PRIORITIES))
+        if found is None:
+            raise TaskNotFound(f"there is no task {task_id}")
+        return found
+
+    async def page(
+        self,
+        tenant: str,
+        *,
+        states: Sequence[State] = tuple(State),
+        model: str | None = None,
+        priority: Priority | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """Tasks newest first, created before the given µs. A filter by model or priority looks at the next 1,000
+        tasks at most, so a page may be short, or empty, and still have a `next_before`."""
+        window = limit if model is None and priority is None else 1000
+        newest = await self._newest(tenant, states, before, window + 1)
+        picked: list[Task] = []
+        for start in range(0, min(window, len(newest)), READ_TOGETHER):
+            part = newest[:window][start : start + READ_TOGETHER]
+            for place, task in enumerate(await self._read([task_id for _, task_id in part], tenant), start + 1):
+                if task and model in (None, task.request.model) and priority in (None, task.priority):
+                    picked.append(task)
+                if len(picked) == limit or place == window:
+                    return Page(tuple(picked), newest[place - 1][0] if place < len(newest) else None)
+        return Page(tuple(picked), None)
+
+    async def depths(self, models: Iterable[str]) -> list[QueueDepth]:
+        """Depth and oldest age of every queue; the age looks at the 64 tasks nearest the head."""
+        queues = [(name, priority) for name in models for priority in PRIORITIES]
+        commands = [
+            command
+            for queue in queues
+            for command in (("ZCARD", self._keys.queue(*queue)), ("ZRANGE", self._keys.queue(*queue), 0, 63))
+        ]
+        *rows, (seconds, micros) = await self._pipelined([*commands, ("TIME",)])
+        heads = [[task_id.decode() for task_id in head] for head in rows[1::2]]
+        created = iter(await self._pipelined([("HGET", self._keys.task(t), "created") for head in heads for t in head]))
+        now = seconds * 1_000_000 + micros
+        ages = [max((now - int(c) for _ in head if (c := next(created))), default=0) / 1e6 for head in heads]
+        return [
+            QueueDepth(model=name, priority=priority, depth=depth, oldest_s=max(0.0, age))
+            for (name, priority), depth, age in zip(queues, rows[::2], ages, strict=True)
+        ]
+
+    async def workers(self) -> list[WorkerInfo]:
+        """The workers heard of within their lease."""
+        (rows,) = await self._pipelined([("HGETALL", self._keys.workers)])
+        return [msgspec.json.decode(row, type=WorkerInfo) for row in rows.values()]
+
+    async def count(self, tenant: str) -> dict[State, int]:
+        """How many tasks are in each state."""
+        counts = await self._pipelined([("ZCARD", self._keys.state(tenant, state)) for state in State])
+        return dict(zip(State, counts, strict=True))
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable unless Redis answers."""
+        await self._pipelined([("PING",)])
+
+    async def prunable(self, limit: int = 100) -> dict[str, list[str]]:
+        """Tasks past their retention -> the storage keys to delete before `prune`."""
+        ((seconds, micros),) = await self._pipelined([("TIME",)])
+        now_ms = seconds * 1000 + micros // 1000
+        (ids,) = await self._pipelined([("ZRANGEBYSCORE", self._keys.finals, 0, now_ms, "LIMIT", 0, limit)])
+        names = [task_id.decode() for task_id in ids]
+        keys = [key for name in names for key in (self._keys.body(name), self._keys.outcome(name))]
+        rows = await self._pipelined([("GET", key) for key in keys])
+        return {name: objects_of(rows[2 * i], rows[2 * i + 1]) for i, name in enumerate(names)}
+
+    async def _newest(
+        self, tenant: str, states: Sequence[State], before: int | None, limit: int
+    ) -> list[tuple[int, str]]:
+        top = "+inf" if before is None else f"({before}"
+        commands = [
+            ("ZREVRANGEBYSCORE", self._keys.state(tenant, state), top, "-inf", "WITHSCORES", "LIMIT", 0, limit)
+            for state in states
+        ]
+        rows = await self._pipelined(commands)
+        pairs = (pair for row in rows for pair in zip(row[::2], row[1::2], strict=True))
+        merged = sorted(((int(score), task_id.decode()) for task_id, score in pairs), reverse=True)
+        return merged[:limit]
+
+    async def _read(self, task_ids: Sequence[str], tenant: str) -> list[Task | None]:
+        async def read() -> list[Any]:
+            await self._scripts.load()
+            read_one = self._scripts["read"]
+            async with self._client.pipeline(transaction=False) as pipe:
+                for task_id in task_ids:
+                    await read_one(keys=[self._keys.root], args=[task_id, tenant, ALL_PRIORITIES], client=pipe)
+                return list(await pipe.execute())
+
+        answers = await ask(read, patience_s=self._patience_s)
+        return [task_of(task_id, answer) for task_id, answer in zip(task_ids, answers, strict=True)]
+
+    async def _pipelined(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+        async def execute() -> list[Any]:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                return list(await pipe.execute())
+
+        return await ask(execute, patience_s=self._patience_s) if commands else []
+
+    async def _run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
+        async def run() -> Any:
+            await self._scripts.load()
+            return await self._scripts[script](keys=[self._keys.root], args=args)
+
+        return await ask(run, patience_s=self._patience_s, again=again)

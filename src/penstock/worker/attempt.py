@@ -1,0 +1,137 @@
+"""One attempt from start to settled: what ended it decides the verb, and the verb is written whatever Redis does."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from loguru import logger
+from msgspec import Struct
+
+from penstock import telemetry
+from penstock.errors import Internal, PenstockError, StoreUnavailable
+from penstock.runners.base import DeviceBroken
+from penstock.store import TaskStore
+from penstock.task import TRANSITIONS, Lease, Outcome, Problem, RetryPolicy, State, Verb, verdict
+from penstock.worker.pipeline import Pipeline, Watcher
+
+FINAL_WRITE_S = 5.0
+"""How long a stopping worker still tries to settle a finished attempt."""
+
+
+class Settlement(Struct, frozen=True, eq=False):
+    """How an attempt ended, and the write that says so."""
+
+    verb: Verb
+    write: Callable[[], Awaitable[bool]]
+    code: str = ""
+    outcome: Outcome | None = None
+
+
+class Attempts:
+    """Runs leases; `settling` are the ids whose end is decided: from there on the settle script alone judges."""
+
+    def __init__(self, store: TaskStore, pipeline: Pipeline, retry: RetryPolicy) -> None:
+        self._store = store
+        self._pipeline = pipeline
+        self._retry = retry
+        self.settling: set[str] = set()
+
+    async def run(self, lease: Lease, watch: Watcher, is_aborted: Callable[[], bool]) -> None:
+        """Run one attempt and settle it. Never raises: what goes wrong is in the record and the log.
+
+        When canceled, `is_aborted` tells whether nothing may be written any more, or the task is to be handed back.
+        """
+        model, started = lease.request.model, asyncio.get_running_loop().time()
+        trace = telemetry.trace_id(lease.request.traceparent)
+        with logger.contextualize(task_id=lease.id, attempt=lease.epoch, model=model, trace_id=trace):
+            logger.info("attempt started")
+            settlement = await self._end_of(lease, watch, is_aborted)
+            if settlement is None:
+                telemetry.report("attempts", model=model, outcome="stopped")
+                logger.info("attempt stopped")
+                return
+            self.settling.add(lease.id)
+            try:
+                kept = await self._insist(lease, settlement.write)
+            finally:
+                self.settling.discard(lease.id)
+            took_s = asyncio.get_running_loop().time() - started
+            _count(lease, settlement, kept, took_s)
+            outcome = settlement.verb if kept else "lease lost"
+            logger.bind(seconds=round(took_s, 3), outcome=outcome).info("attempt ended")
+            await self._clear_up(lease, settlement.outcome, kept)
+
+    async def _end_of(self, lease: Lease, watch: Watcher, is_aborted: Callable[[], bool]) -> Settlement | None:
+        """Run the pipeline; None when nothing may be written: the task was canceled, the lease is another's, or the
+        task broke the device."""
+        try:
+            outcome = await self._pipeline.run(lease, watch)
+        except asyncio.CancelledError:
+            return None if is_aborted() else Settlement(Verb.RELEASE, lambda: self._store.release(lease))
+        except DeviceBroken as error:
+            # The guilty task is left to be reclaimed, with a crash counted; the others lose nothing.
+            return None if error.guilty else Settlement(Verb.RELEASE, lambda: self._store.release(lease))
+        except PenstockError as error:
+            return self._judge(lease, error)
+        except Exception as error:  # noqa: BLE001  around an attempt: a bug fails the task, not the worker
+            logger.opt(exception=error).error("attempt failed unexpectedly")
+            return self._judge(lease, Internal("an unexpected error; the worker's log has it under the task id"))
+        return Settlement(Verb.COMPLETE, lambda: self._store.complete(lease, outcome), outcome=outcome)
+
+    def _judge(self, lease: Lease, error: PenstockError) -> Settlement:
+        """A transient error is tried again after a while, any other ends the task."""
+        problem = Problem.of(error)
+        logger.bind(code=problem.code, detail=problem.message).warning("attempt failed")
+        if error.__cause__ is not None:
+            logger.opt(exception=error.__cause__).debug("cause")
+        if verdict(error, lease) is Verb.RETRY:
+            delay_ms = self._retry.delay_ms(lease.failures + 1)
+            return Settlement(Verb.RETRY, lambda: self._store.retry(lease, problem, delay_ms=delay_ms), problem.code)
+        return Settlement(Verb.FAIL, lambda: self._store.fail(lease, Outcome(error=problem)), problem.code)
+
+    async def _clear_up(self, lease: Lease, outcome: Outcome | None, kept: bool) -> None:
+        """Delete files that no record points to: a refused attempt its own, the accepted one those before it."""
+        if outcome is None:
+            return
+        with suppress(PenstockError):  # what stays is deleted with the task
+            await (self._pipeline.discard_earlier(lease, outcome) if kept else self._pipeline.discard(outcome))
+
+    async def _insist(self, lease: Lease, write: Callable[[], Awaitable[bool]]) -> bool:
+        """Settle, however long Redis is away: while this process lives, finished work is not lost. False when the
+        lease is."""
+        writing = asyncio.create_task(_until_available(write), name=f"settle {lease.id}")
+        with suppress(asyncio.CancelledError):  # the worker is stopping
+            return await asyncio.shield(writing)
+        try:
+            async with asyncio.timeout(FINAL_WRITE_S):
+                return await writing
+        except TimeoutError:
+            logger.warning("stopping without having settled; the lease will be reclaimed")
+            return False
+
+
+def _count(lease: Lease, settlement: Settlement, kept: bool, took_s: float) -> None:
+    model = lease.request.model
+    telemetry.report("attempts", model=model, outcome=settlement.verb if kept else "fenced")
+    telemetry.report("task.duration", took_s, model=model)
+    if not kept:
+        telemetry.report("writes.fenced", model=model)
+    elif settlement.verb in (Verb.COMPLETE, Verb.FAIL):
+        status = TRANSITIONS[State.RUNNING, settlement.verb]
+        telemetry.report("tasks.finished", model=model, status=status, code=settlement.code)
+
+
+async def _until_available(write: Callable[[], Awaitable[bool]]) -> bool:
+    attempt = 0
+    while True:
+        try:
+            return await write()
+        except StoreUnavailable:
+            attempt += 1
+            await asyncio.sleep(jitter_s(attempt))
+
+
+def jitter_s(attempt: int) -> float:
+    """Full jitter up to 2 s, so that a Redis that comes back is not met by all at once."""
+    return random.uniform(0.02, min(2.0, 0.1 * 2 ** min(attempt, 8)))  # noqa: S311  jitter is no secret

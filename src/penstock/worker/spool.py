@@ -1,0 +1,72 @@
+"""Finished results that wait on local disk while the storage is away, so that nothing is run twice for it."""
+
+import asyncio
+import random
+import tempfile
+from typing import IO
+
+from loguru import logger
+
+from penstock.errors import StorageUnavailable
+from penstock.storage import Storage
+
+LONGEST_WAIT_S = 5.0
+"""Between two tries of one waiting result."""
+
+
+class Spool:
+    """Puts results into a storage, however long that is away, while there is room for those that wait.
+
+    Waiting results are files without a name: whatever happens to the process, nothing is left on the disk.
+    """
+
+    def __init__(self, storage: Storage, *, directory: str, max_bytes: int) -> None:
+        self._storage = storage
+        self._directory = directory or None
+        self._free_bytes = max_bytes
+        self.waiting = 0
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Store an object. Raises StorageUnavailable only when the storage is away and the spool is full."""
+        try:
+            await self._storage.put(key, data, content_type)
+        except StorageUnavailable as error:
+            size = len(data)
+            if size > self._free_bytes:
+                raise
+            file = await self._written(data, error)
+            del data  # only the disk holds it while it waits
+            await self._wait_and_put(key, file, size, content_type)
+
+    async def _written(self, data: bytes, reason: StorageUnavailable) -> IO[bytes]:
+        def write() -> IO[bytes]:
+            file = tempfile.TemporaryFile(dir=self._directory, prefix="penstock-spool-")  # noqa: SIM115  closed later
+            file.write(data)
+            file.flush()
+            return file
+
+        try:
+            return await asyncio.to_thread(write)
+        except OSError:
+            raise reason from None
+
+    async def _wait_and_put(self, key: str, file: IO[bytes], size: int, content_type: str) -> None:
+        self.waiting += 1
+        self._free_bytes -= size
+        logger.bind(key=key, bytes=size).warning("storage away, result waits on the spool")
+        try:
+            for attempt in range(1, 2**31):
+                await asyncio.sleep(random.uniform(0.1, min(LONGEST_WAIT_S, 0.2 * 2 ** min(attempt, 8))))  # noqa: S311
+                try:
+                    return await self._storage.put(key, await asyncio.to_thread(_read, file), content_type)
+                except StorageUnavailable:
+                    continue
+        finally:
+            self.waiting -= 1
+            self._free_bytes += size
+            file.close()
+
+
+def _read(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
