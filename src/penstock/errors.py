@@ -6,8 +6,8 @@ PenstockError
 │                UnsupportedMediaType IdempotencyMismatch QueueFull RateLimited NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
-├── of a run:    ExecutionTimeout StartDeadlineExceeded DeviceOutOfMemory InvalidOutput StorageUnavailable
-│                WorkerLost PoisonInput Internal
+├── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
+│                StorageUnavailable WorkerLost PoisonInput Internal
 └── of the set-up (never on the wire): ConfigurationError
 """
 
@@ -103,9 +103,9 @@ class ResultNotReady(PenstockError):
 
 
 class ResultExpired(PenstockError):
-    """The task had a result, and its bytes are gone."""
+    """The task or its result was deleted after its retention."""
 
-    code, status, title = "result_expired", 410, "Result no longer stored"
+    code, status, title = "result_expired", 410, "No longer stored"
 
 
 class PayloadTooLarge(PenstockError):
@@ -208,6 +208,12 @@ class StartDeadlineExceeded(PenstockError):
     """The task was not started within `start_within_s`."""
 
     code, status, title = "start_deadline_exceeded", 504, "Not started in time"
+
+
+class DeadlineExceeded(PenstockError):
+    """The task had not ended by its deadline (`Cancel-After`)."""
+
+    code, status, title = "deadline_exceeded", 504, "Deadline exceeded"
 
 
 class DeviceOutOfMemory(PenstockError):

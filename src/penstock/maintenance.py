@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from loguru import logger
 
 from penstock import telemetry
-from penstock.errors import PoisonInput, StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
+from penstock.errors import DeadlineExceeded, PoisonInput, StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
 from penstock.store import Reclaimed, TaskStore
 from penstock.task import TENANT, State
@@ -22,8 +22,10 @@ PRUNE_PAUSE_S = 60.0
 
 
 async def sweep(store: TaskStore) -> None:
-    """Take tasks back from dead workers, and end those that were not started in time."""
+    """Take tasks back from dead workers, and end those that are late."""
     count_reclaimed(await store.reclaim())
+    for _, model, state in await store.overrun():
+        telemetry.report("tasks.finished", model=model, status=state, code=DeadlineExceeded.code)
     for _, model in await store.expire():
         telemetry.report("tasks.finished", model=model, status=State.EXPIRED, code=StartDeadlineExceeded.code)
 

@@ -1,10 +1,11 @@
 """READ FIRST. The task: its states, the one table of allowed moves, its parts, and when it is tried again.
 
     submit ──▶ PENDING ──claim──▶ RUNNING ──complete──▶ SUCCESS
-                 │  ▲                │ ├────fail──────▶ FAILED
-                 │  └─retry·release──┘ └────cancel────▶ CANCELED
-                 ├──cancel──▶ CANCELED
-                 └──expire──▶ EXPIRED
+                 │  ▲                │ ├──fail·overrun──▶ FAILED
+                 │  └─retry·release──┘ └────cancel─────▶ CANCELED
+                 ├──cancel──────────▶ CANCELED
+                 └──expire·overrun──▶ EXPIRED
+    FAILED, CANCELED, EXPIRED ──resubmit──▶ PENDING
 
 Pure: nothing here knows Redis, HTTP or a device. The Redis scripts know no state names; they are given the
 allowed moves of their verb from `TRANSITIONS`.
@@ -39,7 +40,7 @@ class State(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """No verb leads out of a final state."""
+        """Nothing happens to the task any more by itself; only `resubmit` leads out, and never out of SUCCESS."""
         return self not in (State.PENDING, State.RUNNING)
 
 
@@ -53,6 +54,8 @@ class Verb(StrEnum):
     RELEASE = "release"
     CANCEL = "cancel"
     EXPIRE = "expire"
+    OVERRUN = "overrun"
+    RESUBMIT = "resubmit"
 
 
 TRANSITIONS: dict[tuple[State, Verb], State] = {
@@ -64,6 +67,11 @@ TRANSITIONS: dict[tuple[State, Verb], State] = {
     (State.RUNNING, Verb.RETRY): State.PENDING,
     (State.RUNNING, Verb.RELEASE): State.PENDING,
     (State.RUNNING, Verb.CANCEL): State.CANCELED,
+    (State.PENDING, Verb.OVERRUN): State.EXPIRED,
+    (State.RUNNING, Verb.OVERRUN): State.FAILED,
+    (State.FAILED, Verb.RESUBMIT): State.PENDING,
+    (State.CANCELED, Verb.RESUBMIT): State.PENDING,
+    (State.EXPIRED, Verb.RESUBMIT): State.PENDING,
 }
 """Every allowed move; what is not here is refused."""
 
@@ -126,6 +134,7 @@ class Submission(Struct, frozen=True, kw_only=True):
     max_retries: int
     timeout_s: float
     start_within_s: float | None
+    finish_within_s: float | None
     result_ttl_s: int
 
 
@@ -206,6 +215,7 @@ class Task(Struct, frozen=True, kw_only=True):
     started: int | None
     finished: int | None
     start_by: int | None
+    deadline: int | None
     expires: int | None
     worker: str | None
     progress: Progress | None

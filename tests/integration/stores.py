@@ -38,6 +38,7 @@ def submission(
     fingerprint: str = "f",
     max_retries: int = 3,
     start_within_s: float | None = None,
+    finish_within_s: float | None = None,
     result_ttl_s: int = 3600,
 ) -> Submission:
     """A submission; everything that a test does not care about has a value."""
@@ -59,6 +60,7 @@ def submission(
         max_retries=max_retries,
         timeout_s=60,
         start_within_s=start_within_s,
+        finish_within_s=finish_within_s,
         result_ttl_s=result_ttl_s,
     )
 

@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import RedisSettings
 from penstock.store import Reclaimed, connect
 from penstock.task import Artifact, Outcome, Result, State
@@ -130,5 +133,18 @@ async def test_a_task_past_its_retention_goes_with_everything_it_had(redis_url: 
 
         async with connect(RedisSettings(url=redis_url)) as client:
             left = {k.decode() async for k in client.scan_iter(match="{retention}:*")}
-            assert {key for key in left if task_id in key or "idem" in key} == set()
+            assert {key for key in left if (task_id in key and "gone" not in key) or "idem" in key} == set()
             await client.delete(*left)
+
+
+async def test_a_pruned_task_is_known_to_have_existed(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        task_id = await submit(store, result_ttl_s=1)
+        await store.cancel(task_id, "default")
+        await asyncio.sleep(1.05)
+        assert await store.prune(await store.prunable()) == 1
+
+        with pytest.raises(ResultExpired):
+            await store.get(task_id, "default")
+        with pytest.raises(TaskNotFound):
+            await store.get(task_id, "other")

@@ -11,16 +11,19 @@ from penstock.store import TaskStore
 from penstock.task import TRANSITIONS, Lease, Outcome, Problem, State, Verb
 from tests.integration.stores import claim, lease_of, open_store, submit
 
+START_WITHIN_S, FINISH_WITHIN_S = 0.3, 0.4
+"""Long enough to be claimed on a busy machine, short enough to be waited for."""
+
 OUTCOME = Outcome(error=Problem(code="internal", message="why", retryable=False))
 
 
 async def bring_to(store: TaskStore, state: State) -> tuple[str, Lease | None]:
     """A task in this state, with the lease that its last worker held."""
-    task_id = await submit(store, start_within_s=0.03)
+    task_id = await submit(store, start_within_s=START_WITHIN_S, finish_within_s=FINISH_WITHIN_S)
     if state is State.PENDING:
         return task_id, None
     if state is State.EXPIRED:
-        await asyncio.sleep(0.04)
+        await asyncio.sleep(START_WITHIN_S)
         await store.expire()
         return task_id, None
     lease = await lease_of(store)
@@ -47,8 +50,20 @@ async def do_cancel(store: TaskStore, task_id: str, lease: Lease) -> bool:
 
 
 async def do_expire(store: TaskStore, task_id: str, lease: Lease) -> bool:
-    await asyncio.sleep(0.04)
+    await asyncio.sleep(START_WITHIN_S)
     return task_id in [expired for expired, _ in await store.expire()]
+
+
+async def do_overrun(store: TaskStore, task_id: str, lease: Lease) -> bool:
+    await asyncio.sleep(FINISH_WITHIN_S)
+    return task_id in [late for late, _, _ in await store.overrun()]
+
+
+async def do_resubmit(store: TaskStore, task_id: str, lease: Lease) -> bool:
+    try:
+        return await store.resubmit(task_id, "default")
+    except TaskAlreadyFinal:
+        return False
 
 
 DEEDS: dict[Verb, Callable[[TaskStore, str, Lease], Awaitable[bool]]] = {
@@ -61,6 +76,8 @@ DEEDS: dict[Verb, Callable[[TaskStore, str, Lease], Awaitable[bool]]] = {
     Verb.RELEASE: lambda store, _, lease: store.release(lease),
     Verb.CANCEL: do_cancel,
     Verb.EXPIRE: do_expire,
+    Verb.OVERRUN: do_overrun,
+    Verb.RESUBMIT: do_resubmit,
 }
 
 REPEATED = {(State.CANCELED, Verb.CANCEL), (State.SUCCESS, Verb.COMPLETE), (State.FAILED, Verb.FAIL)}
@@ -159,3 +176,47 @@ async def test_another_tenant_sees_nothing(redis_url: str) -> None:
         with pytest.raises(TaskNotFound):
             await store.cancel(task_id, "other")
         assert not (await store.page("other")).tasks
+
+
+async def test_a_task_that_runs_past_its_deadline_fails_and_its_worker_is_told(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        running = await submit(store, finish_within_s=FINISH_WITHIN_S)
+        lease = await lease_of(store)
+        waiting = await submit(store, finish_within_s=FINISH_WITHIN_S)
+        signals = store.signals()
+        await anext(signals)
+        await asyncio.sleep(FINISH_WITHIN_S)
+
+        ended = {task_id: state for task_id, _, state in await store.overrun()}
+
+        assert ended == {running: State.FAILED, waiting: State.EXPIRED}
+        async with asyncio.timeout(2):
+            assert await anext(signals) == ("cancel", running)
+        await signals.aclose()
+        assert not await store.complete(lease, Outcome())
+        for task_id in (running, waiting):
+            task = await store.get(task_id, "default")
+            assert task.outcome.error is not None
+            assert task.outcome.error.code == "deadline_exceeded"
+
+
+async def test_a_task_run_again_keeps_its_id_and_its_attempts(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        task_id = await submit(
+            store, start_within_s=START_WITHIN_S, finish_within_s=FINISH_WITHIN_S, client_request_id="once"
+        )
+        await store.fail(await lease_of(store), OUTCOME)
+        await asyncio.sleep(FINISH_WITHIN_S)
+
+        assert await store.resubmit(task_id, "default")
+        assert not await store.resubmit(task_id, "default")
+
+        await store.expire()
+        await store.overrun()
+        assert await store.prunable() == {}
+        lease = await lease_of(store)
+        assert (lease.id, lease.epoch, lease.failures) == (task_id, 2, 0)
+        assert await store.complete(lease, Outcome(timing={"a": 1}))
+        task = await store.get(task_id, "default")
+        assert [a.outcome for a in task.attempts] == ["fail", "complete"]
+        assert (task.state, task.outcome.error) == (State.SUCCESS, None)

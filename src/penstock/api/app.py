@@ -8,7 +8,7 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 
-from penstock.api import docs, health, models, openapi, operations, problems, results, tasks
+from penstock.api import docs, health, models, openapi, operations, problems, results, retries, tasks
 from penstock.api.envelope import Envelope
 from penstock.api.guards import KeyRing, require_key
 from penstock.api.services import Services, open_services
@@ -21,6 +21,8 @@ V1 = (
     tasks.read,
     tasks.list_tasks,
     tasks.cancel,
+    retries.retry,
+    retries.retry_matching,
     results.read_result,
     models.list_models,
     models.read_model,

@@ -52,6 +52,9 @@ class TaskRequest(Ask, frozen=True):
     start_within_s: (
         Annotated[float, Meta(ge=1, le=604_800, description="not started by then: the task ends as EXPIRED")] | None
     ) = None
+    finish_within_s: (
+        Annotated[float, Meta(ge=5, le=604_800, description="from submit to end; the twin of Cancel-After")] | None
+    ) = None
     timeout_s: (
         Annotated[float, Meta(ge=1, le=86_400, description="of one attempt; at most worker.task_timeout_s")] | None
     ) = None
@@ -148,6 +151,7 @@ class TaskView(View, frozen=True):
     finished_at: Moment | None
     expires_at: Moment | None
     start_by: Moment | None
+    deadline: Moment | None
     timing: dict[str, float]
     execution: dict[str, Any]
     attempts: tuple[AttemptView, ...]
@@ -155,6 +159,13 @@ class TaskView(View, frozen=True):
     error: ErrorView | None
     metadata: dict[str, str]
     links: LinksView
+
+
+class RetriedView(View, frozen=True):
+    """How many tasks were queued again; `has_more` says that there are others: ask again."""
+
+    retried: int
+    has_more: bool
 
 
 class TaskList(View, frozen=True):

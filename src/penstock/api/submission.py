@@ -41,6 +41,8 @@ INLINE_TYPES = ("", "image/png", "image/jpeg", "image/webp")
 
 _DATA_URI = re.compile(r"data:(?P<type>[^;,]*)(?P<base64>;base64)?,", re.IGNORECASE)
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s?)?", re.IGNORECASE)
+CANCEL_AFTER_MIN_S, CANCEL_AFTER_MAX_S = 5, 604_800
 _BARE = re.compile(r"[!#-~]+")
 
 
@@ -54,8 +56,11 @@ class Examined(Struct, frozen=True, kw_only=True):
     content_type: str = ""
 
 
-def read_request(body: bytes, idempotency_key: str | None, models: Collection[str]) -> TaskRequest:
-    """The client's request, with `Idempotency-Key` as another place for its `client_request_id`.
+def read_request(
+    body: bytes, *, idempotency_key: str | None, cancel_after: str | None, models: Collection[str]
+) -> TaskRequest:
+    """The client's request, with two headers as another place for members of the body: `Idempotency-Key` for
+    `client_request_id`, `Cancel-After` for `finish_within_s`.
 
     Raises MalformedRequest, InvalidRequest, ModelNotFound.
     """
@@ -66,7 +71,9 @@ def read_request(body: bytes, idempotency_key: str | None, models: Collection[st
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
     _check_params(asked, models)
-    return asked if idempotency_key is None else _with_key(asked, idempotency_key)
+    if idempotency_key is not None:
+        asked = _with_key(asked, idempotency_key)
+    return asked if cancel_after is None else _with_deadline(asked, cancel_after)
 
 
 async def examine(asked: TaskRequest, services: Services) -> Examined:
@@ -136,6 +143,20 @@ def _with_key(asked: TaskRequest, header: str) -> TaskRequest:
     return msgspec.structs.replace(asked, client_request_id=checked)
 
 
+def _with_deadline(asked: TaskRequest, header: str) -> TaskRequest:
+    """Replicate's form: `30`, `90s`, `5m`, `1h30m45s`."""
+    found = _DURATION.fullmatch(header.strip())
+    if not found or not any(found.groups()):
+        raise MalformedRequest("Cancel-After must be a time such as 90, 90s, 5m or 1h30m", param="Cancel-After")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    total_s = hours * 3600 + minutes * 60 + seconds
+    if not CANCEL_AFTER_MIN_S <= total_s <= CANCEL_AFTER_MAX_S:
+        raise InvalidRequest("Cancel-After must be between 5 s and 7 days", param="Cancel-After")
+    if asked.finish_within_s not in (None, total_s):
+        raise InvalidRequest("Cancel-After and finish_within_s are both given, and differ", param="finish_within_s")
+    return msgspec.structs.replace(asked, finish_within_s=float(total_s))
+
+
 def _is_inline(url: str) -> bool:
     return url[:5].lower() == "data:"
 
@@ -196,6 +217,7 @@ def _submission(
         max_retries=min(attempts - 1, settings.queue.max_retries),
         timeout_s=min(asked.timeout_s or settings.worker.task_timeout_s, settings.worker.task_timeout_s),
         start_within_s=asked.start_within_s,
+        finish_within_s=asked.finish_within_s,
         result_ttl_s=asked.result_ttl_s or settings.queue.result_ttl_s,
     )
 

@@ -31,6 +31,7 @@ from penstock.errors import (
     PenstockError,
     QueueFull,
     RateLimited,
+    ResultExpired,
     StorageUnavailable,
     TaskAlreadyFinal,
     TaskNotFound,
@@ -65,11 +66,19 @@ async def submit(
     idempotency_key: Annotated[
         str | None, HeaderParameter(name="Idempotency-Key", description="The same as client_request_id in the body")
     ] = None,
+    cancel_after: Annotated[
+        str | None, HeaderParameter(name="Cancel-After", description="The same as finish_within_s: 90, 90s, 5m, 1h30m")
+    ] = None,
 ) -> Response[SubmittedView]:
     """202 for a new task, 200 for one that is there already."""
     limit = services.settings.api.rate_limit_per_minute
     with _refusals_counted(limit):
-        asked = read_request(await _body(request), idempotency_key, services.models)
+        asked = read_request(
+            await _body(request),
+            idempotency_key=idempotency_key,
+            cancel_after=cancel_after,
+            models=services.models,
+        )
         examined = await examine(asked, services)
         submitted = await hand_in(
             asked, examined, caller=request.auth, traceparent=request.scope["state"]["traceparent"], services=services
@@ -93,7 +102,7 @@ async def submit(
     tags=["tasks"],
     summary="Read a task",
     description="Answers 304 while nothing has changed since the `ETag` in `If-None-Match`.",
-    responses={304: ResponseSpec(None, description="Unchanged")} | documented(TaskNotFound),
+    responses={304: ResponseSpec(None, description="Unchanged")} | documented(TaskNotFound, ResultExpired),
 )
 async def read(
     request: ApiRequest,

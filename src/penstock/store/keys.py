@@ -16,6 +16,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `delayed`                  | zset   | ids waiting for a retry, by the ms when they are due | due                     |
 | `running`                  | zset   | running ids by the ms when their lease ends          | settled, reclaimed      |
 | `starting`                 | zset   | ids with a start limit, by that ms                   | claimed, expired        |
+| `deadlines`                | zset   | ids with a deadline, by that ms                      | ended                   |
+| `gone:<id>`                | string | tenant of a pruned task                              | 7 days                  |
 | `finals`                   | zset   | ended ids by the ms when they are pruned             | pruned                  |
 | `state:<tenant>:<STATE>`   | zset   | all ids of a state by their created µs: the list     | pruned                  |
 | `idem:<digest>`            | string | `<id> <fingerprint>` of a client_request_id          | pruned with its task    |

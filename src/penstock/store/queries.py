@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 
-from penstock.errors import TaskNotFound
+from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import QueueSettings
 from penstock.store.answers import Page, QueueDepth, WorkerInfo
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
-from penstock.store.records import objects_of, task_of
+from penstock.store.records import GONE, objects_of, task_of
 from penstock.store.scripts import Scripts
 from penstock.task import PRIORITIES, Priority, State, Task
 
@@ -37,8 +37,12 @@ class Queries:
         self._scripts = Scripts(client)
 
     async def get(self, task_id: str, tenant: str) -> Task:
-        """The whole record. Raises TaskNotFound, also for a task of another tenant."""
-        found = task_of(task_id, await self._run("read", task_id, tenant, ALL_PRIORITIES))
+        """The whole record. Raises TaskNotFound, also for a task of another tenant, and ResultExpired for one that
+        was pruned within a week."""
+        answer = await self._run("read", task_id, tenant, ALL_PRIORITIES)
+        if answer == GONE:
+            raise ResultExpired("the task was deleted after its retention")
+        found = task_of(task_id, answer)
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")
         return found

@@ -6,6 +6,9 @@ import msgspec
 
 from penstock.task import Attempt, Outcome, Priority, Progress, Request, Stage, State, Task
 
+GONE = [b"gone"]
+"""The answer of read.lua for a task that was pruned."""
+
 
 def objects_of(body: bytes | None, outcome: bytes | None) -> list[str]:
     """The storage keys that belong to a record: its input and its result."""
@@ -16,7 +19,7 @@ def objects_of(body: bytes | None, outcome: bytes | None) -> list[str]:
 
 def task_of(task_id: str, answer: list[Any]) -> Task | None:
     """The answer of read.lua as a task; None when there is none."""
-    if not answer:
+    if not answer or answer == GONE:
         return None
     flat, body, outcome, attempts, position, expires = answer
     f = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
@@ -42,6 +45,7 @@ def task_of(task_id: str, answer: list[Any]) -> Task | None:
         started=number("started"),
         finished=number("finished"),
         start_by=number("start_by"),
+        deadline=number("deadline"),
         expires=expires if expires >= 0 else None,
         worker=f.get("worker"),
         progress=progress,

@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 
 from penstock.errors import (
+    DeadlineExceeded,
     IdempotencyMismatch,
+    PenstockError,
     PoisonInput,
     QueueFull,
     RateLimited,
@@ -38,9 +40,13 @@ from penstock.task import (
 REAPER_PAUSE_S = 3.0
 """The reaper runs every second; after a longer gap leases are first given one full period."""
 
+GONE_KNOWN_MS = 7 * 86_400_000
+"""A pruned task answers 410 for a week, then 404."""
+
 _LOST = WorkerLost("the worker that ran this attempt died or went silent")
 _POISON = PoisonInput("the worker died each time it ran this task; it is not tried again")
 _LATE = StartDeadlineExceeded("no worker was free to start this task in time")
+_OVERRUN = DeadlineExceeded("the task had not ended by its deadline")
 
 
 class TaskStore(Queries):
@@ -63,7 +69,7 @@ class TaskStore(Queries):
             s.fingerprint, idempotency_digest(s.caller, client_request_id) if client_request_id else "",
             rate_limit, self._settings.max_depth, s.max_retries, s.timeout_s,
             "" if s.start_within_s is None else int(s.start_within_s * 1000), s.result_ttl_s, RECORD_VERSION,
-            State.PENDING, ALL_PRIORITIES,
+            State.PENDING, ALL_PRIORITIES, "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
         )  # fmt: skip
         kind = answer[0].decode()
         if kind in ("ok", "replay"):
@@ -163,9 +169,27 @@ class TaskStore(Queries):
         answer = await self._run("expire", _text(moves(Verb.EXPIRE)), _outcome_of(_LATE))
         return [(t.decode(), m.decode()) for t, m in zip(answer[::2], answer[1::2], strict=True)]
 
+    async def overrun(self) -> list[tuple[str, str, State]]:
+        """End the tasks that have not ended by their deadline; (id, model, new state) of each."""
+        answer = await self._run("overrun", _text(moves(Verb.OVERRUN)), _outcome_of(_OVERRUN))
+        rows = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
+        return [(t.decode(), m.decode(), State(state.decode())) for t, m, state in rows]
+
+    async def resubmit(self, task_id: str, tenant: str) -> bool:
+        """Queue an ended task again, under its id, with its attempts kept; False when it waits or runs already.
+
+        Raises TaskNotFound, and TaskAlreadyFinal for one that has succeeded.
+        """
+        answer = await self._run("resubmit", _text(moves(Verb.RESUBMIT)), task_id, tenant)
+        if answer[0] == b"absent":
+            raise TaskNotFound(f"there is no task {task_id}")
+        if answer[0] == b"refused":
+            raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
+        return bool(answer[0] == b"ok")
+
     async def prune(self, task_ids: Iterable[str]) -> int:
         """Delete records past their retention; how many."""
-        return int(await self._run("prune", *task_ids))
+        return int(await self._run("prune", GONE_KNOWN_MS, *task_ids))
 
     async def signals(self) -> AsyncIterator[tuple[str, str]]:
         """(`queued`, model) and (`cancel`, task id) as they happen; (`look`, "") when some may have been missed."""
@@ -197,7 +221,7 @@ def _text(table: dict[str, str]) -> str:
     return " ".join(f"{source}>{target}" for source, target in table.items())
 
 
-def _outcome_of(error: WorkerLost | PoisonInput | StartDeadlineExceeded) -> bytes:
+def _outcome_of(error: PenstockError) -> bytes:
     return msgspec.json.encode(Outcome(error=Problem.of(error)))
 
 

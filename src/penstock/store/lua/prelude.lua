@@ -39,6 +39,7 @@ local function finish(id, to, outcome)
   move(id, to)
   redis.call('ZREM', ROOT .. 'running', id)
   redis.call('ZREM', ROOT .. 'starting', id)
+  redis.call('ZREM', ROOT .. 'deadlines', id)
   redis.call('HSET', task_key(id), 'finished', now, 'stage', 'done')
   redis.call('ZADD', ROOT .. 'finals', now + ttl_s * 1000, id)
   if outcome ~= '' then

@@ -1,9 +1,10 @@
 -- Delete records whose time is over. The caller has deleted their objects first, so that none is orphaned.
--- ARGV  ids
+-- ARGV  1 ms for which a deleted task is still known to have existed  2.. ids
 -- Answers how many were deleted.
 local count = 0
 local now = now_ms()
-for _, id in ipairs(ARGV) do
+for i = 2, #ARGV do
+  local id = ARGV[i]
   local due = redis.call('ZSCORE', ROOT .. 'finals', id)
   if due and tonumber(due) <= now then
     local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'idem')
@@ -11,6 +12,7 @@ for _, id in ipairs(ARGV) do
     redis.call('ZREM', ROOT .. 'state:' .. f[1] .. ':' .. f[2], id)
     if f[3] then redis.call('DEL', ROOT .. 'idem:' .. f[3]) end
     redis.call('DEL', task_key(id), ROOT .. 'body:' .. id, ROOT .. 'outcome:' .. id, ROOT .. 'attempts:' .. id)
+    redis.call('SET', ROOT .. 'gone:' .. id, f[1], 'PX', ARGV[1])
     count = count + 1
   end
 end

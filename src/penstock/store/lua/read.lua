@@ -1,9 +1,12 @@
 -- Everything a client may see of a task, in one step.
 -- ARGV  1 id  2 tenant  3 all priorities, highest first
--- Answers {fields, body, outcome or '', attempts, position or -1, prune ms or -1}, or {} when there is no such task.
+-- Answers {fields, body, outcome or '', attempts, position or -1, prune ms or -1}, {} when there is no such task,
+-- {'gone'} when there was one.
 local id = ARGV[1]
 local fields = redis.call('HGETALL', task_key(id))
-if not fields[1] then return {} end
+if not fields[1] then
+  return redis.call('GET', ROOT .. 'gone:' .. id) == ARGV[2] and {'gone'} or {}
+end
 local f = redis.call('HMGET', task_key(id), 'tenant', 'model', 'priority')
 if f[1] ~= ARGV[2] then return {} end
 local position = redis.call('ZRANK', queue_key(f[2], f[3]), id) or -1

@@ -3,6 +3,7 @@
 -- ARGV  1 id  2 tenant  3 caller  4 model  5 priority  6 cost (kilopixels)  7 body (JSON)  8 fingerprint
 --       9 idempotency digest or ''  10 rate limit per 60 s, 0 none  11 max depth  12 max retries  13 timeout s
 --      14 start within ms or ''  15 ttl s  16 record version  17 first state  18 all priorities, highest first
+--      19 finish within ms or ''
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms}   {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -72,6 +73,11 @@ if ARGV[14] ~= '' then
   local start_by = math.floor(now / 1000) + tonumber(ARGV[14])
   redis.call('HSET', task_key(id), 'start_by', start_by)
   redis.call('ZADD', ROOT .. 'starting', start_by, id)
+end
+if ARGV[19] ~= '' then
+  local deadline = math.floor(now / 1000) + tonumber(ARGV[19])
+  redis.call('HSET', task_key(id), 'deadline', deadline)
+  redis.call('ZADD', ROOT .. 'deadlines', deadline, id)
 end
 if ARGV[9] ~= '' then
   redis.call('SET', ROOT .. 'idem:' .. ARGV[9], id .. ' ' .. ARGV[8])

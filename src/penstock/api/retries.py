@@ -1,0 +1,65 @@
+"""Running again what failed, was canceled or expired: one task, or all that match."""
+
+from typing import Annotated
+
+from litestar import Response, post
+from litestar.params import FromPath, FromQuery, QueryParameter
+from loguru import logger
+
+from penstock.api.problems import documented
+from penstock.api.schemas import RetriedView, TaskView
+from penstock.api.services import ApiRequest, Open
+from penstock.api.views import task_view
+from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
+from penstock.task import TRANSITIONS, Priority, State, Verb
+
+RETRYABLE = tuple(source for source, verb in TRANSITIONS if verb is Verb.RESUBMIT)
+
+
+@post(
+    "/tasks/{task_id:str}/retry",
+    operation_id="retryTask",
+    tags=["tasks"],
+    summary="Run a task again",
+    description="Same id, attempts kept, retries counted anew. A task that waits or runs is left alone.",
+    status_code=202,
+    responses=documented(TaskNotFound, TaskAlreadyFinal, ResultExpired),
+)
+async def retry(request: ApiRequest, services: Open, task_id: FromPath[str]) -> Response[TaskView]:
+    """409 for a task that has succeeded."""
+    tenant = request.auth.tenant
+    await services.store.resubmit(task_id, tenant)
+    view = await task_view(await services.store.get(task_id, tenant), services.storage, str(request.base_url))
+    return Response(view, status_code=202, headers={"Retry-After": "1"})
+
+
+@post(
+    "/tasks/retry",
+    operation_id="retryTasks",
+    tags=["tasks"],
+    summary="Run all matching tasks again",
+    description="The newest `limit` tasks of one status, FAILED, CANCELED or EXPIRED. Repeat while `has_more`.",
+    status_code=200,
+    responses=documented(InvalidRequest),
+)
+async def retry_matching(
+    request: ApiRequest,
+    services: Open,
+    status: FromQuery[State],
+    model: FromQuery[str | None] = None,
+    priority: FromQuery[Priority | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000,
+) -> RetriedView:
+    """A task that somebody else changes meanwhile is passed over."""
+    if status not in RETRYABLE:
+        raise InvalidRequest(f"status must be one of {', '.join(RETRYABLE)}", param="status")
+    tenant = request.auth.tenant
+    page = await services.store.page(tenant, states=(status,), model=model, priority=priority, limit=limit)
+    retried = 0
+    for task in page.tasks:
+        try:
+            retried += await services.store.resubmit(task.id, tenant)
+        except (TaskAlreadyFinal, TaskNotFound):
+            continue
+    logger.bind(status=status, model=model, retried=retried).info("tasks retried by filter")
+    return RetriedView(retried=retried, has_more=page.next_before is not None)

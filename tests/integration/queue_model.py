@@ -1,0 +1,263 @@
+"""The queue in plain Python: what the scripts should do, with a dict for Redis and a clock that only we move."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from penstock.errors import IdempotencyMismatch, QueueFull, RateLimited, TaskAlreadyFinal, TaskNotFound
+from penstock.task import PRIORITIES, TRANSITIONS, Lease, Priority, State, Submission, Verb
+
+REAPER_PAUSE_MS = 3_000
+RATE_WINDOW_MS = 60_000
+
+
+@dataclass
+class Expected:
+    """What Redis should hold of one task. It is in one place at a time, with one score."""
+
+    submission: Submission
+    vft: int
+    start_by: int | None
+    deadline: int | None
+    place: str = "queue"  # queue | delayed | running | finals
+    score: int = 0
+    state: State = State.PENDING
+    stage: str = "queued"
+    epoch: int = 0
+    failures: int = 0
+    crashes: int = 0
+    worker: str | None = None
+    progress: tuple[int, int] | None = None
+    receipt: str | None = None
+    ending: str | None = None
+    attempts: list[tuple[int, str, str]] = field(default_factory=list)
+
+    @property
+    def starting(self) -> bool:
+        """Whether it has a start limit that still counts."""
+        return self.start_by is not None and self.epoch == 0 and self.state is State.PENDING
+
+    @property
+    def timed(self) -> bool:
+        """Whether it has a deadline that still counts."""
+        return self.deadline is not None and not self.state.is_final
+
+
+class QueueModel:
+    """The verbs of TaskStore, without Redis: each answers what the real one should answer."""
+
+    def __init__(self, *, lease_ms: int, guard: int, max_depth: int, max_crashes: int) -> None:
+        self._lease_ms, self._guard, self._max_depth, self._max_crashes = lease_ms, guard, max_depth, max_crashes
+        self.now = 0
+        self.tasks: dict[str, Expected] = {}
+        self.seen: dict[str, int] = {}
+        self._reaped: int | None = None
+        self._virtual: Counter[Priority] = Counter()
+        self._finish: Counter[tuple[Priority, str]] = Counter()
+        self._skipped: Counter[Priority] = Counter()
+        self._accepted: defaultdict[str, list[int]] = defaultdict(list)
+
+    def submit(self, s: Submission, *, rate_limit: int) -> tuple[str, bool, int | None] | type[Exception]:
+        """(id, replayed, position)."""
+        if s.id in self.tasks:
+            return s.id, False, self.position(s.id)
+        if twin := next((t for t in self.tasks.values() if _key(t.submission) == _key(s) is not None), None):
+            same = twin.submission.fingerprint == s.fingerprint
+            return (twin.submission.id, True, self.position(twin.submission.id)) if same else IdempotencyMismatch
+        if rate_limit and self.recent(s.caller) >= rate_limit:
+            return RateLimited
+        if sum(t.submission.request.model == s.request.model for t in self._at("queue")) >= self._max_depth:
+            return QueueFull
+        vft = max(self._virtual[s.priority], self._finish[s.priority, s.caller]) + s.cost
+        self._finish[s.priority, s.caller] = vft
+        self.tasks[s.id] = Expected(s, vft, self._in(s.start_within_s), self._in(s.finish_within_s), score=vft)
+        if rate_limit:
+            self._accepted[s.caller].append(self.now)
+        return s.id, False, self.position(s.id)
+
+    def claim(self, worker: str, models: Sequence[str], priorities: Sequence[Priority]) -> tuple[str, int] | None:
+        """(id, epoch)."""
+        for task in self._at("delayed"):
+            if task.score <= self.now:
+                self._requeue(task)
+        while task := self._choose(models, priorities):
+            if task.starting and task.start_by <= self.now:
+                self._finish_as(task, Verb.EXPIRE, "start_deadline_exceeded")
+                continue
+            of = task.submission
+            self._virtual[of.priority] = max(self._virtual[of.priority], task.score - of.cost)
+            self._move(task, Verb.CLAIM, "running", self.now + self._lease_ms, stage="fetch")
+            task.epoch, task.worker, task.progress = task.epoch + 1, worker, None
+            return of.id, task.epoch
+        return None
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether a lease still counts."""
+        task = self.tasks.get(lease.id)
+        return task is not None and (task.place, task.epoch) == ("running", lease.epoch)
+
+    def renew(self, worker: str, leases: Iterable[Lease]) -> set[str]:
+        """The ids of the lost ones."""
+        self.seen[worker] = self.now + self._lease_ms
+        for lease in (kept for kept in leases if self.holds(kept)):
+            self.tasks[lease.id].score = self.now + self._lease_ms
+        return {lease.id for lease in leases if not self.holds(lease)}
+
+    def progress(self, lease: Lease, stage: str, done: int, total: int) -> bool:
+        """Whether it was written."""
+        if self.holds(lease):
+            self.tasks[lease.id].stage = stage
+            self.tasks[lease.id].progress = (done, total) if total else self.tasks[lease.id].progress
+        return self.holds(lease)
+
+    def settle(self, verb: Verb, lease: Lease, *, delay_ms: int, ending: str) -> bool:
+        """Whether it was accepted, now or before."""
+        task = self.tasks.get(lease.id)
+        receipt = f"{verb} {lease.epoch}"
+        if task is None or task.receipt == receipt or not self.holds(lease):
+            return task is not None and task.receipt == receipt
+        task.receipt = receipt
+        task.failures += verb in (Verb.FAIL, Verb.RETRY)
+        self._log(task, verb)
+        if verb is Verb.RELEASE:
+            self._requeue(task, verb)
+        elif verb is Verb.RETRY:
+            self._move(task, verb, "delayed", self.now + delay_ms, stage="retry")
+        else:
+            self._finish_as(task, verb, ending)
+        return True
+
+    def cancel(self, task_id: str) -> bool | type[Exception]:
+        """Whether it was canceled by this call."""
+        task = self.tasks.get(task_id)
+        if task is None or task.state.is_final:
+            refusal = TaskNotFound if task is None else TaskAlreadyFinal
+            return False if task is not None and task.state is State.CANCELED else refusal
+        if task.place == "running":
+            self._log(task, "cancel")
+        self._finish_as(task, Verb.CANCEL, None)
+        return True
+
+    def disown(self, worker: str, known: Iterable[str]) -> set[str]:
+        """The ids handed back."""
+        unknown = [t for t in self._at("running") if t.worker == worker and t.submission.id not in known]
+        for task in unknown:
+            self._log(task, "release")
+            self._requeue(task, Verb.RELEASE)
+        return {task.submission.id for task in unknown}
+
+    def reclaim(self, dead_worker: str = "") -> dict[str, State]:
+        """What was taken back, and the state it has now."""
+        last = self.now if self._reaped is None else self._reaped
+        if dead_worker:
+            taken = [t for t in self._at("running") if t.worker == dead_worker]
+            self.seen.pop(dead_worker, None)
+        elif not 0 <= self.now - last <= REAPER_PAUSE_MS:
+            taken, self._reaped = [], self.now
+            for task in self._at("running"):
+                task.score = self.now + self._lease_ms
+        else:
+            taken, self._reaped = [t for t in self._at("running") if t.score <= self.now], self.now
+            self.seen = {worker: until for worker, until in self.seen.items() if until > self.now}
+        for task in taken:
+            self._log(task, "lost")
+            task.crashes += 1
+            if task.crashes >= self._max_crashes:
+                self._finish_as(task, Verb.FAIL, "poison_input")
+            else:
+                self._requeue(task, Verb.RELEASE)
+        return {task.submission.id: task.state for task in taken}
+
+    def expire(self) -> set[str]:
+        """The ids ended."""
+        late = [t for t in self.tasks.values() if t.starting and t.start_by <= self.now]
+        for task in late:
+            self._finish_as(task, Verb.EXPIRE, "start_deadline_exceeded")
+        return {task.submission.id for task in late}
+
+    def overrun(self) -> dict[str, State]:
+        """What was ended, and its state."""
+        late = [t for t in self.tasks.values() if t.timed and t.deadline <= self.now]
+        for task in late:
+            if task.place == "running":
+                self._log(task, "overrun")
+            self._finish_as(task, Verb.OVERRUN, "deadline_exceeded")
+        return {task.submission.id: task.state for task in late}
+
+    def resubmit(self, task_id: str) -> bool | type[Exception]:
+        """Whether it was queued again by this call."""
+        task = self.tasks.get(task_id)
+        if task is None or task.state is State.SUCCESS:
+            return TaskNotFound if task is None else TaskAlreadyFinal
+        if not task.state.is_final:
+            return False
+        task.failures = task.crashes = 0
+        task.start_by = task.deadline = task.receipt = task.progress = task.ending = None
+        self._requeue(task, Verb.RESUBMIT)
+        return True
+
+    def prune(self) -> set[str]:
+        """The ids forgotten."""
+        over = {t.submission.id for t in self._at("finals") if t.score <= self.now}
+        self.tasks = {task_id: task for task_id, task in self.tasks.items() if task_id not in over}
+        return over
+
+    def position(self, task_id: str) -> int | None:
+        """How many are served before it."""
+        task = self.tasks[task_id]
+        if task.place != "queue":
+            return None
+        same = [t for t in self._at("queue") if t.submission.request.model == task.submission.request.model]
+        return sum(_rank(t) < _rank(task) for t in same)
+
+    def recent(self, caller: str) -> int:
+        """Submits that count against the rate."""
+        return sum(moment > self.now - RATE_WINDOW_MS for moment in self._accepted[caller])
+
+    def _in(self, seconds: float | None) -> int | None:
+        return None if seconds is None else self.now + int(seconds * 1000)
+
+    def _at(self, place: str) -> list[Expected]:
+        return [task for task in self.tasks.values() if task.place == place]
+
+    def _choose(self, models: Sequence[str], priorities: Sequence[Priority]) -> Expected | None:
+        waiting = [t for t in self._at("queue") if t.submission.request.model in models]
+        chosen = None
+        for priority in priorities:
+            same = [t for t in waiting if t.submission.priority == priority]
+            if same and chosen is None:
+                chosen = min(same, key=lambda t: _turn(t, models))
+            elif same and self._guard:
+                self._skipped[priority] += 1
+                if self._skipped[priority] > self._guard:
+                    self._skipped[priority] = 0
+                    return min(same, key=lambda t: _turn(t, models))
+        return chosen
+
+    def _move(self, task: Expected, verb: Verb, place: str, score: int, *, stage: str) -> None:
+        task.state = TRANSITIONS[task.state, verb]
+        task.place, task.score, task.stage = place, score, stage
+
+    def _requeue(self, task: Expected, verb: Verb | None = None) -> None:
+        """At the head of its class: it has waited its turn before."""
+        task.state = TRANSITIONS[task.state, verb] if verb else task.state
+        task.place, task.score, task.stage = "queue", min(self._virtual[task.submission.priority], task.vft), "queued"
+
+    def _finish_as(self, task: Expected, verb: Verb, ending: str | None) -> None:
+        self._move(task, verb, "finals", self.now + task.submission.result_ttl_s * 1000, stage="done")
+        task.ending = ending
+
+    def _log(self, task: Expected, outcome: str) -> None:
+        task.attempts.append((task.epoch, str(task.worker), outcome))
+
+
+def _key(s: Submission) -> tuple[str, str] | None:
+    return (s.caller, s.request.client_request_id) if s.request.client_request_id else None
+
+
+def _rank(task: Expected) -> tuple[int, int, str]:
+    return PRIORITIES.index(task.submission.priority), task.score, task.submission.id
+
+
+def _turn(task: Expected, models: Sequence[str]) -> tuple[int, int, str]:
+    return task.score, models.index(task.submission.request.model), task.submission.id
