@@ -1,10 +1,11 @@
 """The worker process: an arq Worker whose queue is the task store. The only importer of arq.
 
-arq 0.28.0 is pinned, and its underscored and public parts used here were read in that version.
-arq's half: signals and draining (`job_completion_wait`, then cancel), start and stop hooks, the slots (`max_jobs`,
-`tasks`, `job_tasks`), the function registry, the timetable of cron jobs.
-Ours: `main` (wake at once instead of polling), claim, running a lease, settle, renewing leases. Stock arq polls twice
-a second, needs 310 s to notice a killed worker, has no priorities, no fencing, and dies when Redis blinks.
+arq 0.28.0 is pinned, and the parts used here, underscored ones too, were read in that version.
+arq's half: the main task and its signals, draining (`job_completion_wait`, then cancel), the books of running jobs
+(`tasks`, `job_tasks`, `aborting_tasks`, `max_jobs`), the timetable of cron jobs.
+Ours: `main` (woken at once instead of polling), claim, running a lease, settle, renewing leases. Stock arq polls twice
+a second, needs 310 s to notice a killed worker, has no priorities, no fencing, and dies when Redis blinks; its
+`run_job` alone would cost three more round trips a task and keys outside of our hash tag.
 """
 
 import asyncio
