@@ -271,20 +271,24 @@ def test_a_task_that_nobody_starts_in_time_expires(system: System) -> None:
     assert task["attempts"] == []
 
 
+def claimed_again_s(task: dict[str, Any]) -> float:
+    """From the first claim to the second, by the clock of Redis."""
+    first, second = (datetime.fromisoformat(a["started_at"]) for a in task["attempts"])
+    return (second - first).total_seconds()
+
+
 def test_a_killed_worker_process_is_replaced_and_its_task_finishes_once(system: System) -> None:
     with system.client() as client:
         task_id = submit(client, image=large_photo(), params={"variant": "clean"})
         wait_for(client, task_id, "RUNNING")
         time.sleep(0.3)
         os.kill(system.process.child("worker-process"), signal.SIGKILL)
-        killed = time.monotonic()
         task = wait_for(client, task_id)
-        took_s = time.monotonic() - killed
 
     assert [a["outcome"] for a in task["attempts"]] == ["lost", "complete"]
     assert task["attempts"][0]["error"]["code"] == "worker_lost"
     assert task["result"]["s3_key"].endswith("/2.png")
-    assert took_s < 10
+    assert claimed_again_s(task) < 10
 
 
 def test_the_metrics_of_all_processes_are_on_one_port(system: System) -> None:
@@ -387,8 +391,7 @@ def test_a_dead_host_loses_its_task_to_another_within_ten_seconds(
     owner.kill_all()
     task = wait_for(client, task_id)
 
-    first, second = (datetime.fromisoformat(a["started_at"]) for a in task["attempts"])
-    assert (second - first).total_seconds() < 10
+    assert claimed_again_s(task) < 10
     assert [a["outcome"] for a in task["attempts"]] == ["lost", "complete"]
     assert task["attempts"][1]["worker"] != worker_id
     assert client.get(task["links"]["result"]).status_code == 200
