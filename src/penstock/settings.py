@@ -18,6 +18,7 @@ from penstock.errors import ConfigurationError
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
 NonNegative = Annotated[int, Meta(ge=0)]
+NotBelowZero = Annotated[float, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 KEY_MIN_LENGTH = 16
@@ -36,8 +37,11 @@ class ApiSettings(Section, frozen=True):
     """API keys, each `secret` or `name:secret`; a secret has at least 16 characters."""
     rate_limit_per_minute: NonNegative = 600
     """Submits per key in any 60 s, exact over all API processes; 0 is no limit."""
+    linger_s: NotBelowZero = 2.0
+    """On SIGTERM: how long new requests are still answered, while /readyz already says 503: longer than the pause
+    between two looks of the load balancer."""
     drain_s: Seconds = 5.0
-    """On SIGTERM: how long requests in flight may take to finish."""
+    """After that: how long requests in flight may take to finish."""
 
 
 class RedisSettings(Section, frozen=True):

@@ -20,8 +20,9 @@ from msgspec import Struct
 EXIT_CONFIGURATION = 78
 """A child that ends so will end so again (EX_CONFIG of sysexits.h)."""
 
-LONG_LIFE_S = 60.0
-"""A child that lived this long is restarted at once; sooner deaths wait ever longer."""
+STEADY_S = 2.0
+"""A child that was ready for this long is restarted at once; sooner deaths wait ever longer, since whatever killed it
+would kill it again."""
 
 MAX_EARLY_DEATHS = 5
 """A child that has never been ready dies this often before its parent gives up."""
@@ -110,18 +111,18 @@ class Supervisor:
             process, report = await self._spawn(child, launch)
             reader = asyncio.create_task(_read_report(report)) if report is not None else None
             if reader and (said := await reader):
-                was_ready = True
+                was_ready, started = True, time.monotonic()
                 self._metrics[child.name] = said["metrics_url"]
             status = await process.wait()
             if child.name in self._stopping:
                 return
             if child.reports:
                 self._metrics.pop(child.name, None)
-            lived_s = time.monotonic() - started
-            logger.bind(child=child.name, status=status, lived_s=round(lived_s, 1)).error("process died")
+            steady_s = time.monotonic() - started
+            logger.bind(child=child.name, status=status, steady_s=round(steady_s, 1)).error("process died")
             if child.after_death:
                 await child.after_death(launch.identity)
-            early_deaths = 0 if lived_s > LONG_LIFE_S else early_deaths + 1
+            early_deaths = 0 if steady_s > STEADY_S else early_deaths + 1
             if status == EXIT_CONFIGURATION or (not was_ready and early_deaths >= MAX_EARLY_DEATHS):
                 self.request_stop(status if status > 0 else 1)
                 return

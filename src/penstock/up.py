@@ -21,7 +21,7 @@ from penstock import telemetry
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.redis_server import redis_child
 from penstock.runners.base import Device
-from penstock.settings import Settings, clean_environment, environment_of
+from penstock.settings import Settings, clean_environment, env_name, environment_of
 from penstock.store import TaskStore, connect
 from penstock.supervisor import Child, Launch, Supervisor, python
 from penstock.worker.devices import Placement, placements
@@ -119,11 +119,16 @@ def device_of(text: str) -> Device:
 def _api_child(settings: Settings, fd: int, url: str) -> Child:
     launch = Launch(
         argv=python("api", "--listen-fd", str(fd)),
-        environment=clean_environment() | environment_of(settings),
+        # Nobody balances load to this one: it need not linger.
+        environment=clean_environment() | environment_of(settings) | {env_name("api", "linger_s"): "0"},
         pass_fds=(fd,),
     )
     return Child(
-        name="api", rank=2, launch=lambda: launch, grace_s=settings.api.drain_s + 5, metrics_url=f"{url}/metrics"
+        name="api",
+        rank=2,
+        launch=lambda: launch,
+        grace_s=settings.api.linger_s + settings.api.drain_s + 5,
+        metrics_url=f"{url}/metrics",
     )
 
 

@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from collections.abc import Callable
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
@@ -29,8 +30,9 @@ class Envelope:
     Sets `request_id` and `traceparent` in the scope's state. Neither query strings nor keys are ever logged.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, is_draining: Callable[[], bool]) -> None:
         self._app = app
+        self._is_draining = is_draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -54,7 +56,7 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _complete(message["headers"], request_id, closing=body_left)
+                message["headers"] = _complete(message["headers"], request_id, closing=body_left or self._is_draining())
             await send(message)
 
         with logger.contextualize(request_id=request_id, trace_id=telemetry.trace_id(traceparent)):

@@ -33,13 +33,15 @@ def serve(settings: Settings, *, listen_fd: int | None = None) -> None:
 
 
 class Server(uvicorn.Server):
-    """Told to stop, it says so at /readyz at once, and goes on accepting until no request is in flight, for
-    `api.drain_s` at most: a proxy that still sends requests here sees no error."""
+    """Told to stop, it says so at /readyz at once and asks every client to close its connection, but goes on
+    accepting for `api.linger_s` and until no request is in flight, for `api.drain_s` at most: a proxy that looks at
+    /readyz in that time sees no error."""
 
     def __init__(self, settings: Settings) -> None:
         self.app: Litestar = create_app(settings)
+        self._linger_s = settings.api.linger_s
         self._drain_s = settings.api.drain_s
-        self._drained_by = 0.0
+        self._lingers_until = 0.0
         super().__init__(
             uvicorn.Config(
                 self.app,
@@ -68,14 +70,17 @@ class Server(uvicorn.Server):
 
     def drain(self) -> None:
         """Stop, politely."""
-        self._drained_by = time.monotonic() + self._drain_s
+        self._lingers_until = time.monotonic() + self._linger_s
         self.app.state.draining = True
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: whether to stop now."""
-        if self.app.state.draining and not (self.server_state.tasks and time.monotonic() < self._drained_by):
-            self.should_exit = True
-            self.config.timeout_graceful_shutdown = max(1, round(self._drained_by - time.monotonic()))
+        now = time.monotonic()
+        if self.app.state.draining and now >= self._lingers_until:
+            drained_by = self._lingers_until + self._drain_s
+            if not self.server_state.tasks or now >= drained_by:
+                self.should_exit = True
+                self.config.timeout_graceful_shutdown = max(1, round(drained_by - now))
         return await super().on_tick(counter)
 
 
