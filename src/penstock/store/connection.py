@@ -85,8 +85,8 @@ async def ask(call: Callable[[], Awaitable[T]], *, patience_s: float, again: boo
         async with asyncio.timeout(patience_s):
             try:
                 return await call()
-            except ConnectionError:
-                if not again:
+            except (ConnectionError, RuntimeError) as error:
+                if not again or not _is_broken(error):
                     raise
                 return await call()
 
@@ -118,10 +118,20 @@ def translated() -> Iterator[None]:
         yield
     except _UNAVAILABLE as error:
         raise StoreUnavailable("the task store cannot be reached", retry_after_s=1) from error
+    except RuntimeError as error:
+        if not _is_broken(error):
+            raise
+        raise StoreUnavailable("the task store cannot be reached", retry_after_s=1) from error
     except ResponseError as error:
         if any(word in str(error) for word in _REFUSALS):
             raise StoreUnavailable("the task store refuses writes", retry_after_s=5) from error
         raise
+
+
+def _is_broken(error: Exception) -> bool:
+    """Whether a connection is gone. uvloop says so by a RuntimeError when the server has closed it just before a
+    write, which neither it nor redis-py turns into a ConnectionError."""
+    return isinstance(error, ConnectionError) or "handler is closed" in str(error)
 
 
 async def listen(client: Redis, channel: str) -> AsyncIterator[str]:
@@ -138,7 +148,9 @@ async def listen(client: Redis, channel: str) -> AsyncIterator[str]:
                 message = await pubsub.get_message(timeout=5.0)
                 if message is not None:
                     yield message["data"].decode()
-        except RedisError:
+        except (RedisError, OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _is_broken(error):
+                raise
             await asyncio.sleep(wait_s)
             wait_s = min(1.0, wait_s * 2)
         finally:
