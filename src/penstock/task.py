@@ -234,6 +234,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     caller: str
     priority: Priority
     failures: int
+    crashes: int
     max_retries: int
     timeout_s: float
     waited_ms: float
@@ -250,6 +251,12 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         """Random wait before retry number `failures` (1 is the first), uniform in 0..min(cap, base·2^(n-1))."""
         bound = min(self.cap_s, self.base_s * 2 ** min(failures - 1, 32))
         return int(random.uniform(0, bound) * 1000)  # noqa: S311  jitter is no secret
+
+
+def is_suspect(lease: Lease) -> bool:
+    """Whether the task was there when a worker died. It is run alone then: if it is the culprit it takes no other
+    with it, and an innocent one meets no second death."""
+    return lease.crashes > 0
 
 
 def verdict(error: PenstockError, lease: Lease) -> Verb:

@@ -91,7 +91,7 @@ class TaskStore(Queries):
         )  # fmt: skip
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None)
-        task_id, epoch, tenant, caller, priority, failures, max_retries, timeout_s, waited, body = answer
+        task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, body = answer
         return Claim(
             Lease(
                 id=task_id.decode(),
@@ -100,6 +100,7 @@ class TaskStore(Queries):
                 caller=caller.decode(),
                 priority=Priority(priority.decode()),
                 failures=int(failures),
+                crashes=int(crashes),
                 max_retries=int(max_retries),
                 timeout_s=float(timeout_s),
                 waited_ms=waited / 1000,

@@ -31,27 +31,32 @@ class Settlement(Struct, frozen=True, eq=False):
 class Attempts:
     """Runs leases; `settling` are the ids whose end is decided: from there on the settle script alone judges."""
 
-    def __init__(self, store: TaskStore, pipeline: Pipeline, retry: RetryPolicy) -> None:
+    def __init__(
+        self, store: TaskStore, pipeline: Pipeline, retry: RetryPolicy, *, on_settling: Callable[[], None]
+    ) -> None:
         self._store = store
         self._pipeline = pipeline
         self._retry = retry
+        self._on_settling = on_settling
         self.settling: set[str] = set()
 
-    async def run(self, lease: Lease, watch: Watcher, is_aborted: Callable[[], bool]) -> None:
-        """Run one attempt and settle it. Never raises: what goes wrong is in the record and the log.
-
-        When canceled, `is_aborted` tells whether nothing may be written any more, or the task is to be handed back.
+    async def run(
+        self, lease: Lease, watch: Watcher, *, until_free: Callable[[], Awaitable[None]], is_aborted: Callable[[], bool]
+    ) -> None:
+        """Run one attempt, after `until_free`, and settle it. Never raises: what goes wrong is in the record and the
+        log. When canceled, `is_aborted` tells whether nothing may be written any more, or the task is handed back.
         """
         model, started = lease.request.model, asyncio.get_running_loop().time()
         trace = telemetry.trace_id(lease.request.traceparent)
         with logger.contextualize(task_id=lease.id, attempt=lease.epoch, model=model, trace_id=trace):
             logger.info("attempt started")
-            settlement = await self._end_of(lease, watch, is_aborted)
+            settlement = await self._end_of(lease, watch, until_free, is_aborted)
             if settlement is None:
                 telemetry.report("attempts", model=model, outcome="stopped")
                 logger.info("attempt stopped")
                 return
             self.settling.add(lease.id)
+            self._on_settling()
             try:
                 kept = await self._insist(lease, settlement.write)
             finally:
@@ -62,10 +67,13 @@ class Attempts:
             logger.bind(seconds=round(took_s, 3), outcome=outcome).info("attempt ended")
             await self._clear_up(lease, settlement.outcome, kept)
 
-    async def _end_of(self, lease: Lease, watch: Watcher, is_aborted: Callable[[], bool]) -> Settlement | None:
+    async def _end_of(
+        self, lease: Lease, watch: Watcher, until_free: Callable[[], Awaitable[None]], is_aborted: Callable[[], bool]
+    ) -> Settlement | None:
         """Run the pipeline; None when nothing may be written: the task was canceled, the lease is another's, or the
         task broke the device."""
         try:
+            await until_free()
             outcome = await self._pipeline.run(lease, watch)
         except asyncio.CancelledError:
             return None if is_aborted() else Settlement(Verb.RELEASE, lambda: self._store.release(lease))

@@ -33,6 +33,7 @@ from penstock.task import (
     Progress,
     RetryPolicy,
     Stage,
+    is_suspect,
 )
 from penstock.worker.attempt import Attempts, jitter_s
 from penstock.worker.pipeline import Pipeline
@@ -72,11 +73,13 @@ class Host(arq.Worker):
         self._store = store
         self._pipeline = pipeline
         self._spool = spool
-        self._attempts = Attempts(store, pipeline, retry)
+        self._attempts = Attempts(store, pipeline, retry, on_settling=self._slot_is_free)
         self._slots = slots
         self._lease_s = lease_s
         self._leases: dict[str, Lease] = {}
         self._cron_tasks: set[asyncio.Task[Any]] = set()
+        self._suspect = ""
+        self._freed = asyncio.Event()
         self._wake = asyncio.Event()
         self._news: dict[str, tuple[Stage, Progress | None]] = {}
         self.broken: DeviceBroken | None = None
@@ -116,7 +119,7 @@ class Host(arq.Worker):
 
     async def _claim_free_slots(self) -> float:
         """Claim until there is no slot or no task; seconds until the next look."""
-        while self.allow_pick_jobs and self._slots_taken < self.max_jobs:
+        while self.allow_pick_jobs and self._slots_taken < self.max_jobs and not self._suspect:
             priorities = PRIORITIES if self._slots_taken < self._slots else (Priority.HIGH,)
             claim = await self._store.claim(
                 worker=self._info.id, device=self._info.device, models=self._info.models, priorities=priorities
@@ -128,21 +131,32 @@ class Host(arq.Worker):
 
     @property
     def _slots_taken(self) -> int:
-        """What waits for the storage holds no slot: the device goes on."""
-        return len(self.tasks) - self._spool.waiting
+        """What waits for the storage or for Redis holds no slot: the device goes on."""
+        return len(self.tasks) - self._spool.waiting - len(self._attempts.settling)
 
     def _start(self, lease: Lease) -> None:
         def watch(stage: Stage, progress: Progress | None) -> None:
             self._news[lease.id] = (stage, progress)
 
-        self._leases[lease.id] = lease
-        self.job_tasks[lease.id] = self.tasks[lease.id] = task = asyncio.create_task(
-            self._attempts.run(lease, watch, lambda: lease.id in self.aborting_tasks), name=lease.id
+        async def until_free() -> None:
+            while is_suspect(lease) and self._slots_taken > 1:
+                self._freed.clear()
+                await self._freed.wait()
+
+        attempt = self._attempts.run(
+            lease, watch, until_free=until_free, is_aborted=lambda: lease.id in self.aborting_tasks
         )
+        self._suspect = lease.id if is_suspect(lease) else ""
+        self._leases[lease.id] = lease
+        self.job_tasks[lease.id] = self.tasks[lease.id] = task = asyncio.create_task(attempt, name=lease.id)
         task.add_done_callback(lambda _: self._ended(lease.id))
         telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
         if lease.epoch == 1:
             telemetry.report("task.wait", lease.waited_ms / 1000, model=lease.request.model, priority=lease.priority)
+
+    def _slot_is_free(self) -> None:
+        self._freed.set()
+        self._wake.set()
 
     def _ended(self, task_id: str) -> None:
         for book in (self.tasks, self.job_tasks, self._leases, self._news):
@@ -151,7 +165,9 @@ class Host(arq.Worker):
         if self._pipeline.broken:
             self._give_up(self._pipeline.broken)
         telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
-        self._wake.set()
+        if self._suspect == task_id:
+            self._suspect = ""
+        self._slot_is_free()
 
     def _give_up(self, error: DeviceBroken) -> None:
         if self.broken is None:

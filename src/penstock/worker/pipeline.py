@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from penstock import telemetry
-from penstock.errors import ExecutionTimeout, InputNotFound, Internal, ModelNotFound, ResultExpired
+from penstock.errors import ExecutionTimeout, InputNotFound, Internal, ModelNotFound, ResultExpired, StorageUnavailable
 from penstock.runners.base import DeviceBroken, Product
 from penstock.storage import Storage
 from penstock.task import Artifact, Lease, Outcome, Progress, Result, Source, Stage
 from penstock.worker.fetch import Fetcher
 from penstock.worker.scheduler import DeviceScheduler, Runner
-from penstock.worker.spool import Spool
+from penstock.worker.spool import Spool, patiently
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class Pipeline:
         stage = _Stages(request.model, watch)
 
         async with stage("fetch"):
-            source = await self._fetch(request.source)
+            source = await self._fetch(request.source, lease.timeout_s, limit)
         async with stage("prepare"):
             work = await self._on_cpu(runner.prepare, source, params)
         async with stage("infer"):
@@ -103,15 +103,25 @@ class Pipeline:
         execution = {"device": device.name, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(device_s)}
         return Outcome(result=result, timing=stage.timing(lease.waited_ms), execution=execution)
 
-    async def _fetch(self, source: Source) -> bytes:
+    async def _fetch(self, source: Source, timeout_s: float, limit: asyncio.Timeout) -> bytes:
         if source.key is not None:
-            try:
-                return await self._storage.get(source.key)
-            except ResultExpired as error:
-                raise InputNotFound("the input that was sent with the task is gone") from error
+            return await self._stored_input(source.key, timeout_s, limit)
         if source.url is None:
             raise Internal("the record has no input")
         return await self._fetcher.fetch(source.url)
+
+    async def _stored_input(self, key: str, timeout_s: float, limit: asyncio.Timeout) -> bytes:
+        """Our own storage being away is no fault of the task: it waits, and its time starts anew."""
+        try:
+            try:
+                return await self._storage.get(key)
+            except StorageUnavailable:
+                limit.reschedule(None)
+                data = await patiently(lambda: self._storage.get(key))
+                limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
+                return data
+        except ResultExpired as error:
+            raise InputNotFound("the input that was sent with the task is gone") from error
 
     async def _upload(self, lease: Lease, product: Product) -> Result:
         """Results are immutable: the key holds the epoch, so that no later attempt can write over it."""

@@ -3,12 +3,15 @@
 import asyncio
 import random
 import tempfile
-from typing import IO
+from collections.abc import Awaitable, Callable
+from typing import IO, TypeVar
 
 from loguru import logger
 
 from penstock.errors import StorageUnavailable
 from penstock.storage import Storage
+
+T = TypeVar("T")
 
 LONGEST_WAIT_S = 5.0
 """Between two tries of one waiting result."""
@@ -51,20 +54,30 @@ class Spool:
             raise reason from None
 
     async def _wait_and_put(self, key: str, file: IO[bytes], size: int, content_type: str) -> None:
+        async def put_again() -> None:
+            await self._storage.put(key, await asyncio.to_thread(_read, file), content_type)
+
         self.waiting += 1
         self._free_bytes -= size
         logger.bind(key=key, bytes=size).warning("storage away, result waits on the spool")
         try:
-            for attempt in range(1, 2**31):
-                await asyncio.sleep(random.uniform(0.1, min(LONGEST_WAIT_S, 0.2 * 2 ** min(attempt, 8))))  # noqa: S311
-                try:
-                    return await self._storage.put(key, await asyncio.to_thread(_read, file), content_type)
-                except StorageUnavailable:
-                    continue
+            await patiently(put_again)
         finally:
             self.waiting -= 1
             self._free_bytes += size
             file.close()
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """The answer of a storage that is away, when it is back; with jitter, so that not all come at once."""
+    attempt = 0
+    while True:
+        attempt += 1
+        await asyncio.sleep(random.uniform(0.1, min(LONGEST_WAIT_S, 0.2 * 2 ** min(attempt, 8))))  # noqa: S311
+        try:
+            return await call()
+        except StorageUnavailable:
+            continue
 
 
 def _read(file: IO[bytes]) -> bytes:

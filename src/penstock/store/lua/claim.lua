@@ -2,7 +2,7 @@
 -- virtual finish time over all models the worker runs. Running tasks are in no queue, so none is ever scanned past.
 -- ARGV  1 moves of claim  2 moves of expire  3 worker  4 device  5 lease ms  6 guard  7 models  8 priorities
 --       9 outcome of an expired task (JSON)
--- Answers  {id, epoch, tenant, caller, priority, failures, max retries, timeout s, waited µs, body}
+-- Answers  {id, epoch, tenant, caller, priority, failures, crashes, max retries, timeout s, waited µs, body}
 --          {'', ms until a delayed task is due, or -1}
 local now = now_ms()
 
@@ -49,14 +49,14 @@ for _ = 1, 100 do
   local key, id, score = chosen[1], chosen[2], chosen[3]
   redis.call('ZREM', key, id)
   local f = redis.call('HMGET', task_key(id), 'state', 'start_by', 'started', 'tenant', 'caller', 'failures',
-    'max_retries', 'timeout_s', 'created', 'cost')
+    'crashes', 'max_retries', 'timeout_s', 'created', 'cost')
   local to = target(ARGV[1], f[1])
   if to and f[2] and not f[3] and tonumber(f[2]) <= now then
     finish(id, target(ARGV[2], f[1]), ARGV[9])
   elseif to then
     local clock = ROOT .. 'clock:' .. priority
     local v = tonumber(redis.call('HGET', clock, 'v') or 0)
-    redis.call('HSET', clock, 'v', math.max(v, score - tonumber(f[10])))
+    redis.call('HSET', clock, 'v', math.max(v, score - tonumber(f[11])))
     local epoch = redis.call('HINCRBY', task_key(id), 'epoch', 1)
     move(id, to)
     redis.call('HSET', task_key(id), 'worker', ARGV[3], 'device', ARGV[4], 'stage', 'fetch', 'claimed', now,
@@ -64,7 +64,7 @@ for _ = 1, 100 do
     redis.call('HDEL', task_key(id), 'done', 'total', 'unit')
     redis.call('ZREM', ROOT .. 'starting', id)
     redis.call('ZADD', ROOT .. 'running', now + tonumber(ARGV[5]), id)
-    return {id, epoch, f[4], f[5], priority, f[6], f[7], f[8], now_us() - tonumber(f[9]),
+    return {id, epoch, f[4], f[5], priority, f[6], f[7], f[8], f[9], now_us() - tonumber(f[10]),
       redis.call('GET', ROOT .. 'body:' .. id)}
   end
 end
