@@ -9,9 +9,11 @@ a second, needs 310 s to notice a killed worker, has no priorities, no fencing, 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import partial
 from signal import Signals
 from typing import Any
 
@@ -25,7 +27,7 @@ from penstock.errors import PenstockError, StoreUnavailable
 from penstock.maintenance import prune, sweep
 from penstock.runners.base import DeviceBroken
 from penstock.storage import Storage
-from penstock.store import TaskStore, WorkerInfo
+from penstock.store import Claim, TaskStore, WorkerInfo
 from penstock.task import (
     PRIORITIES,
     Lease,
@@ -41,6 +43,10 @@ from penstock.worker.spool import Spool
 
 LOOK_EVERY_S = 1.0
 """An idle worker looks at the queue this often even if no signal came: a published message can be lost."""
+
+SLOW_CLAIM_S = 0.02
+"""When a claim takes this long, the next are sent for all free slots at once: one after the other they would leave the
+device waiting for the network."""
 
 PROGRESS_EVERY_S = 0.2
 """Stage and progress of the running tasks are written this often, and only where they changed."""
@@ -78,7 +84,8 @@ class Host(arq.Worker):
         self._lease_s = lease_s
         self._leases: dict[str, Lease] = {}
         self._cron_tasks: set[asyncio.Task[Any]] = set()
-        self._suspect = ""
+        self._claim_s = 0.0
+        self._suspects: list[str] = []
         self._freed = asyncio.Event()
         self._wake = asyncio.Event()
         self._news: dict[str, tuple[Stage, Progress | None]] = {}
@@ -119,15 +126,35 @@ class Host(arq.Worker):
 
     async def _claim_free_slots(self) -> float:
         """Claim until there is no slot or no task; seconds until the next look."""
-        while self.allow_pick_jobs and self._slots_taken < self.max_jobs and not self._suspect:
-            priorities = PRIORITIES if self._slots_taken < self._slots else (Priority.HIGH,)
-            claim = await self._store.claim(
-                worker=self._info.id, device=self._info.device, models=self._info.models, priorities=priorities
-            )
-            if claim.lease is None:
-                return LOOK_EVERY_S if claim.next_due_s is None else min(LOOK_EVERY_S, claim.next_due_s)
-            self._start(claim.lease)
+        while self.allow_pick_jobs and self._slots_taken < self.max_jobs and not self._suspects:
+            free = self._slots - self._slots_taken
+            priorities = PRIORITIES if free > 0 else (Priority.HIGH,)
+            at_once = max(1, free) if self._claim_s > SLOW_CLAIM_S else 1
+            for claim in await self._claim(priorities, at_once):
+                if claim.lease is None:
+                    return LOOK_EVERY_S if claim.next_due_s is None else min(LOOK_EVERY_S, claim.next_due_s)
         return LOOK_EVERY_S
+
+    async def _claim(self, priorities: Sequence[Priority], count: int) -> list[Claim]:
+        """Claim and start; raises StoreUnavailable after what was given has been started."""
+        started = time.monotonic()
+        ask = partial(
+            self._store.claim,
+            worker=self._info.id,
+            device=self._info.device,
+            models=self._info.models,
+            priorities=priorities,
+        )
+        answers = await asyncio.gather(*(ask() for _ in range(count)), return_exceptions=True)
+        self._claim_s = time.monotonic() - started
+        claims = [answer for answer in answers if isinstance(answer, Claim)]
+        for claim in claims:
+            if claim.lease is not None:
+                self._start(claim.lease)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return claims
 
     @property
     def _slots_taken(self) -> int:
@@ -139,20 +166,25 @@ class Host(arq.Worker):
             self._news[lease.id] = (stage, progress)
 
         async def until_free() -> None:
-            while is_suspect(lease) and self._slots_taken > 1:
+            while is_suspect(lease) and not self._may_run_alone(lease):
                 self._freed.clear()
                 await self._freed.wait()
 
         attempt = self._attempts.run(
             lease, watch, until_free=until_free, is_aborted=lambda: lease.id in self.aborting_tasks
         )
-        self._suspect = lease.id if is_suspect(lease) else ""
+        if is_suspect(lease):
+            self._suspects.append(lease.id)
         self._leases[lease.id] = lease
         self.job_tasks[lease.id] = self.tasks[lease.id] = task = asyncio.create_task(attempt, name=lease.id)
         task.add_done_callback(lambda _: self._ended(lease.id))
         telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
         if lease.epoch == 1:
             telemetry.report("task.wait", lease.waited_ms / 1000, model=lease.request.model, priority=lease.priority)
+
+    def _may_run_alone(self, suspect: Lease) -> bool:
+        """Suspects run one after the other, and only when nothing else does."""
+        return self._suspects[0] == suspect.id and self._slots_taken <= len(self._suspects)
 
     def _slot_is_free(self) -> None:
         self._freed.set()
@@ -165,8 +197,8 @@ class Host(arq.Worker):
         if self._pipeline.broken:
             self._give_up(self._pipeline.broken)
         telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
-        if self._suspect == task_id:
-            self._suspect = ""
+        if task_id in self._suspects:
+            self._suspects.remove(task_id)
         self._slot_is_free()
 
     def _give_up(self, error: DeviceBroken) -> None:

@@ -1,0 +1,97 @@
+"""The model of the chaos ring: it sleeps, it misbehaves on request, and its result says whose it is.
+
+Loaded by Penstock itself through `PENSTOCK_MODELS_MODULES=tests.chaos.models`.
+"""
+
+import ctypes
+import hashlib
+import os
+import threading
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.errors import ConfigurationError, InvalidOutput
+from penstock.runners.base import (
+    BaseModelRunner,
+    Card,
+    Device,
+    Interrupted,
+    Outputs,
+    Params,
+    Product,
+    Work,
+    model_runner,
+)
+from penstock.task import OutputOptions
+
+MODEL = "chaos-v1"
+
+Deed = Literal["ok", "abort", "exit", "hang", "nan", "seize"]
+"""`seize` sleeps without letting go of the interpreter."""
+
+RESULT_BYTES = 4096
+
+
+class ChaosParams(Params, frozen=True):
+    """`ms` of sleep, then the deed; `nonce` names the task whose result this is."""
+
+    ms: int = 50
+    deed: Deed = "ok"
+    nonce: str = ""
+
+
+def result_of(nonce: str) -> bytes:
+    """The one right result of the task with this nonce."""
+    digest = hashlib.sha256(nonce.encode()).digest()
+    return (nonce.encode() + b"\n" + digest * (RESULT_BYTES // len(digest)))[:RESULT_BYTES]
+
+
+@model_runner(MODEL)
+class Chaos(BaseModelRunner[ChaosParams]):
+    """Sleeps on the device thread."""
+
+    params = ChaosParams
+    card = Card(title="Sleeps and misbehaves")
+
+    def load_model(self, device: Device) -> None:
+        self._stop = threading.Event()
+
+    def prepare(self, source: bytes, params: ChaosParams) -> Work:
+        return Work([np.zeros((1, 8, 8), np.float32)], context=params)
+
+    def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
+        params: ChaosParams = work.context
+        if params.deed == "seize":
+            ctypes.PyDLL(None).usleep(params.ms * 1000)
+        else:
+            self._sleep(params)
+        if params.deed == "abort":
+            os.abort()
+        if params.deed == "exit":
+            os._exit(70)
+        return np.full((len(tiles), 1), np.nan if params.deed == "nan" else 1.0)
+
+    def postprocess(self, work: Work, params: ChaosParams, output: OutputOptions) -> Product:
+        if not np.isfinite(work.outputs[0]).all():
+            raise InvalidOutput("the model gave values that are not numbers")
+        return Product(file=result_of(params.nonce))
+
+    def interrupt(self) -> None:
+        self._stop.set()
+
+    def _sleep(self, params: ChaosParams) -> None:
+        """Cleared only by the run that it stops: an interrupt between two runs is not lost, a run put back is fine."""
+        hangs = params.deed == "hang"
+        if self._stop.wait(None if hangs else params.ms / 1000):
+            self._stop.clear()
+            raise Interrupted
+
+
+@model_runner("chaos-damaged")
+class Damaged(Chaos):
+    """A model whose file is not the one in the manifest."""
+
+    def load_model(self, device: Device) -> None:
+        raise ConfigurationError("chaos.bin is damaged: it does not have the digest of the manifest; reinstall")

@@ -1,0 +1,180 @@
+"""What goes wrong, by whom and when: every deed is in the history, every choice comes from the seed."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+from tests.chaos.parts import Api, Host, is_frozen
+from tests.chaos.proxy import PASS, Proxy, Toxic
+from tests.chaos.world import World
+
+Deed = Callable[[], Awaitable[object]]
+
+
+class Skipped(Exception):
+    """This machine cannot do that; the text says why."""
+
+
+class Nemesis:
+    """Does harm to one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rng = world.rng
+        self.deeds = 0
+
+    @asynccontextmanager
+    async def again(self, deed: Deed, every_s: float) -> AsyncIterator[None]:
+        """The deed again and again while the block runs, with 20 % of jitter; none is left half done."""
+        over = asyncio.Event()
+
+        async def go_on() -> None:
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), every_s * self._rng.uniform(0.8, 1.2))
+                    return
+                await deed()
+                self.deeds += 1
+
+        task = asyncio.create_task(go_on(), name="nemesis")
+        try:
+            yield
+        finally:
+            over.set()
+            await task
+
+    async def kill_child(self) -> None:
+        """SIGKILL the worker process of a random supervisor, which lives; nothing when it has none just now."""
+        host = self._rng.choice(self._world.hosts)
+        if child := host.child():
+            pid, worker = child
+            self._fault(f"kill child of {host.name}", worker)
+            os.kill(pid, signal.SIGKILL)
+
+    async def kill_host(self) -> None:
+        """SIGKILL a random supervisor with its child, and start another in its place."""
+        host = self._rng.choice(self._world.hosts)
+        child = host.child()
+        self._fault(f"kill {host.name}", child[1] if child else "")
+        await asyncio.to_thread(host.kill)
+        host.start()
+
+    async def freeze_child(self, seconds: float) -> None:
+        """SIGSTOP a random worker process that is not frozen yet, SIGCONT it later."""
+        living = [(host, child) for host in self._world.hosts if (child := host.child()) and not is_frozen(child[0])]
+        if len(living) < 2:
+            return  # one has to work
+        host, (pid, worker) = self._rng.choice(living)
+        self._fault(f"freeze child of {host.name} for {seconds:.2f} s", worker)
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+        self._heal(f"resume child of {host.name}")
+
+    async def stop_host(self, host: Host, timeout_s: float = 60) -> tuple[int | None, float]:
+        """SIGTERM a supervisor; its exit status and the seconds that it took."""
+        self._fault(f"SIGTERM {host.name}")
+        host.signal(signal.SIGTERM)
+        try:
+            took_s = await self._world.until(lambda: not host.alive, f"{host.name} stops", timeout_s)
+        except TimeoutError:
+            return None, timeout_s
+        return host.status, took_s
+
+    async def restart_redis(self, gap_s: float) -> None:
+        """SIGKILL Redis, start it again after the gap."""
+        redis = self._world.redis
+        self._fault("kill redis")
+        await asyncio.to_thread(redis.kill)
+        await asyncio.sleep(gap_s)
+        redis.start()
+        await self._world.until(redis.answers, "Redis answers")
+        self._heal("redis is back")
+
+    async def freeze_redis(self, seconds: float) -> None:
+        """SIGSTOP, later SIGCONT."""
+        self._fault(f"freeze redis for {seconds:g} s")
+        self._world.redis.signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        self._world.redis.signal(signal.SIGCONT)
+        self._heal("redis goes on")
+
+    async def kill_api(self, api: Api, gap_s: float = 0.0) -> None:
+        """SIGKILL a server and start it again; returns when it answers."""
+        self._fault(f"kill {api.name}")
+        await asyncio.to_thread(api.kill)
+        await asyncio.sleep(gap_s)
+        api.start()
+        await self._world.until_ready(workers=0)
+        self._heal(f"{api.name} is back")
+
+    async def flush_scripts(self) -> None:
+        """Redis forgets every script."""
+        self._fault("script flush")
+        with self._world.redis.client() as client:
+            client.script_flush()
+
+    def limit_memory(self, limit: int) -> None:
+        """`maxmemory` in bytes; 0 is no limit."""
+        with self._world.redis.client() as client:
+            client.config_set("maxmemory", limit)
+        (self._fault if limit else self._heal)(f"maxmemory {limit}")
+
+    @asynccontextmanager
+    async def network(self, links: Iterable[Proxy], toxic: Toxic, worker: str = "") -> AsyncIterator[None]:
+        """These links are bad while the block runs."""
+        links = tuple(links)
+        self._fault(f"network {toxic}", worker)
+        for link in links:
+            link.set(toxic)
+        try:
+            yield
+        finally:
+            for link in links:
+                link.set(PASS)
+            self._heal("network is well")
+
+    @asynccontextmanager
+    async def full_disk(self, directory: Path) -> AsyncIterator[None]:
+        """A file system without a free byte while the block runs."""
+        self._fault("disk full")
+        ballast = directory / "ballast"
+        _fill(ballast)
+        try:
+            yield
+        finally:
+            ballast.unlink()
+            self._heal("disk has room")
+
+    def _fault(self, note: str, worker: str = "") -> None:
+        self._world.history.write("fault", note=note, worker=worker)
+
+    def _heal(self, note: str) -> None:
+        self._world.history.write("heal", note=note)
+
+
+@contextmanager
+def small_disk(path: Path, megabytes: int):  # type: ignore[no-untyped-def]
+    """A tmpfs of that size. Raises Skipped where mounting is not allowed."""
+    path.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "chaos", str(path)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise Skipped(f"no right to mount a tmpfs: {made.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=False)
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        for size in (65536, 4096, 512, 1):
+            with suppress(OSError):
+                while file.write(b"\0" * size) == size:
+                    pass

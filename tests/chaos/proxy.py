@@ -1,0 +1,175 @@
+"""A TCP proxy between two processes, which can be told at run time to be a bad network."""
+
+import asyncio
+import random
+import socket
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+CHUNK = 64 * 1024
+
+
+class Toxic(Struct, frozen=True, kw_only=True):
+    """What is wrong with the network; the default is nothing. Sizes in bytes, times in seconds."""
+
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+    drop: bool = False
+    """Swallow everything, both ways, without a word."""
+    drop_replies: float = 0.0
+    """Share of replies that are swallowed, with all that follows on the same connection."""
+    reset_after_requests: int = 0
+    """Reset a connection after this many requests (0: never)."""
+    reset_new: float = 0.0
+    """Share of new connections that are reset at once."""
+    bytes_per_s: float = 0.0
+    """Speed of each direction of each connection (0: as fast as it goes)."""
+    refuse: bool = False
+    """Reset every new connection, as a host without that service does."""
+
+
+PASS = Toxic()
+DROP = Toxic(drop=True)
+DROP_REPLIES = Toxic(drop_replies=1.0)
+REFUSE = Toxic(refuse=True)
+
+
+class Proxy:
+    """Listens on a free port of loopback and passes everything on to `upstream`: `host:port` or a socket's path."""
+
+    def __init__(self, upstream: str, rng: random.Random) -> None:
+        self._upstream = upstream
+        self._rng = rng
+        self._toxic = PASS
+        self._pipes: set[_Pipe] = set()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+        self.cut = 0
+        """Connections that were reset for having made too many requests."""
+
+    async def start(self) -> None:
+        """Listens from here on."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=CHUNK)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def url(self, original: str) -> str:
+        """The URL that leads through this proxy to where the original leads."""
+        parts = urlsplit(original)
+        return parts._replace(netloc=f"127.0.0.1:{self.port}").geturl()
+
+    @property
+    def connections(self) -> int:
+        """Open now."""
+        return len(self._pipes)
+
+    def set(self, toxic: Toxic) -> None:
+        """From now on. A connection that lost bytes cannot be healed: it is reset when the network is."""
+        self._toxic = toxic
+        if toxic.refuse:
+            self.reset_all()
+        for pipe in [p for p in self._pipes if p.lossy and not toxic.drop]:
+            pipe.reset()
+
+    def reset_all(self) -> None:
+        """Cut every open connection with a TCP reset."""
+        for pipe in tuple(self._pipes):
+            pipe.reset()
+
+    async def close(self) -> None:
+        """Nothing is open afterwards."""
+        if self._server:
+            self._server.close()
+        self.reset_all()
+        await asyncio.sleep(0)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._toxic.refuse or self._rng.random() < self._toxic.reset_new:
+            _reset(writer)
+            return
+        try:
+            if self._upstream.startswith("/"):
+                upstream = await asyncio.open_unix_connection(self._upstream, limit=CHUNK)
+            else:
+                host, _, port = self._upstream.rpartition(":")
+                upstream = await asyncio.open_connection(host, int(port), limit=CHUNK)
+        except OSError:
+            _reset(writer)
+            return
+        pipe = _Pipe((reader, writer), upstream)
+        self._pipes.add(pipe)
+        try:
+            await asyncio.gather(self._requests(pipe), self._replies(pipe))
+        except (OSError, RuntimeError, asyncio.CancelledError):
+            pass  # uvloop says RuntimeError where a transport was closed meanwhile
+        finally:
+            pipe.reset()
+            self._pipes.discard(pipe)
+
+    async def _requests(self, pipe: "_Pipe") -> None:
+        count = 0
+        async for data in _chunks(pipe.client[0]):
+            count += 1
+            if 0 < self._toxic.reset_after_requests < count:
+                pipe.reset()
+                self.cut += 1
+            pipe.lossy = pipe.lossy or self._toxic.drop
+            await self._send(pipe, pipe.server[1], data)
+        pipe.reset()
+
+    async def _replies(self, pipe: "_Pipe") -> None:
+        async for data in _chunks(pipe.server[0]):
+            lost = self._toxic.drop or self._rng.random() < self._toxic.drop_replies
+            pipe.lossy = pipe.lossy or lost
+            pipe.deaf = pipe.deaf or lost
+            if not pipe.deaf:
+                await self._send(pipe, pipe.client[1], data)
+        pipe.reset()
+
+    async def _send(self, pipe: "_Pipe", writer: asyncio.StreamWriter, data: bytes) -> None:
+        toxic = self._toxic
+        if toxic.delay_s or toxic.jitter_s:
+            await asyncio.sleep(max(0.0, toxic.delay_s + self._rng.uniform(-1, 1) * toxic.jitter_s))
+        if pipe.lossy and self._toxic.drop:
+            return
+        if toxic.bytes_per_s:
+            for at in range(0, len(data), step := max(1, int(toxic.bytes_per_s / 10))):
+                writer.write(data[at : at + step])
+                await asyncio.sleep(0.1)
+        else:
+            writer.write(data)
+        await writer.drain()
+
+
+class _Pipe:
+    """One connection through the proxy. `lossy`: some bytes were swallowed; `deaf`: replies are."""
+
+    def __init__(
+        self,
+        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        self.client = client
+        self.server = server
+        self.lossy = False
+        self.deaf = False
+
+    def reset(self) -> None:
+        for _, writer in (self.client, self.server):
+            _reset(writer)
+
+
+async def _chunks(reader: asyncio.StreamReader):  # type: ignore[no-untyped-def]
+    while data := await reader.read(CHUNK):
+        yield data
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close with RST: no linger."""
+    if writer.transport.is_closing():
+        return
+    sock = writer.get_extra_info("socket")
+    with suppress(OSError, AttributeError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    writer.transport.abort()

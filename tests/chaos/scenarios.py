@@ -1,0 +1,351 @@
+"""The table of scenarios: what is done to Penstock, with how many tasks, and what must hold."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from tests.chaos import api_faults as api
+from tests.chaos import redis_faults as redis
+from tests.chaos import storage_faults as storage
+from tests.chaos import worker_faults as worker
+from tests.chaos.report import SOUND, Bar, Report
+from tests.chaos.world import Setup, World
+
+
+@contextmanager
+def as_it_is(setup: Setup, directory: Path) -> Iterator[Setup]:
+    """Nothing to prepare."""
+    yield setup
+
+
+class Scenario(Struct, frozen=True, kw_only=True):
+    """One row. `place` prepares the machine and completes the setup; `tasks` are trials where the title says so."""
+
+    id: str
+    title: str
+    run: Callable[[World, int, int], Awaitable[Report]]
+    bars: tuple[Bar, ...]
+    tasks: int = 1000
+    short_tasks: int = 200
+    setup: Setup = Setup()
+    place: Callable[[Setup, Path], AbstractContextManager[Setup]] = as_it_is
+
+
+ALL_DONE = (*SOUND, Bar("done", "==", "tasks"))
+"""Sound, and every task succeeded."""
+
+NO_TAKEOVER = (Bar("attempts_lost", "==", 0), Bar("workers_died", "==", 0))
+"""Every worker lived, and none was taken for dead."""
+
+SHORT_LEASE = {"QUEUE_LEASE_S": "1.5"}
+MANY_CRASHES = {"QUEUE_MAX_CRASHES": "10"}
+"""Where faults are so dense that one healthy task may meet three of them."""
+
+SCENARIOS: dict[str, Scenario] = {
+    s.id: s
+    for s in (
+        Scenario(
+            id="W1",
+            title="SIGKILL a random worker process every 2 s",
+            run=worker.kill_children,
+            bars=(
+                *ALL_DONE,
+                Bar("interrupted", ">=", 1),
+                Bar("reclaim_p50_s", "<=", 1.0),
+                Bar("reclaim_max_s", "<=", 3.0),
+            ),
+        ),
+        Scenario(
+            id="W2",
+            title="SIGKILL a supervisor and its worker process every 5 s",
+            run=worker.kill_hosts,
+            bars=(*ALL_DONE, Bar("interrupted", ">=", 1), Bar("reclaim_max_s", "<=", 10.0)),
+        ),
+        Scenario(
+            id="W3",
+            title="freeze a worker for 1.5 leases, then let it go on (tasks: freezes)",
+            run=worker.zombies,
+            bars=(
+                *ALL_DONE,
+                Bar("freezes", "==", "trials"),
+                Bar("zombies", ">=", "trials"),
+                Bar("zombies_accepted", "==", 0),
+            ),
+            tasks=200,
+            short_tasks=5,
+            setup=Setup(env=SHORT_LEASE | MANY_CRASHES),
+        ),
+        Scenario(
+            id="W4",
+            title="the model holds the interpreter for two leases",
+            run=worker.blocked_interpreter,
+            bars=(*ALL_DONE, Bar("attempts_lost", "==", 0)),
+            tasks=40,
+            short_tasks=40,
+        ),
+        Scenario(
+            id="W5",
+            title="inference hangs for ever",
+            run=worker.hang,
+            bars=(
+                *SOUND,
+                Bar("timeouts", "==", "hanging"),
+                Bar("failed", "==", "hanging"),
+                Bar("timeout_late_max_s", "<=", 2.0),
+            ),
+        ),
+        Scenario(
+            id="W7",
+            title="one task kills its process, each time",
+            run=worker.poison,
+            bars=(
+                *SOUND,
+                Bar("poison_deaths", "==", 3),
+                Bar("poisoned", "==", 1),
+                Bar("innocent_done", "==", "innocent"),
+            ),
+        ),
+        Scenario(
+            id="W7b",
+            title="one task kills its process, and there is one worker only",
+            run=worker.poison,
+            bars=(
+                *SOUND,
+                Bar("poison_deaths", "==", 3),
+                Bar("poisoned", "==", 1),
+                Bar("innocent_done", "==", "innocent"),
+            ),
+            tasks=200,
+            short_tasks=60,
+            setup=Setup(workers=1),
+        ),
+        Scenario(
+            id="W12",
+            title="SIGTERM of every worker in turn, under load",
+            run=worker.rolling_stop,
+            bars=(
+                *ALL_DONE,
+                Bar("attempts_lost", "==", 0),
+                Bar("attempts_retried", "==", 0),
+                Bar("exits_bad", "==", 0),
+                Bar("exit_max_s", "<=", 30.0),
+            ),
+        ),
+        Scenario(
+            id="W13",
+            title="SIGTERM, SIGTERM, SIGKILL at random moments (tasks: trials)",
+            run=worker.hasty_stop,
+            bars=(*ALL_DONE, Bar("interrupted", ">=", 1)),
+            tasks=200,
+            short_tasks=10,
+            setup=Setup(env=SHORT_LEASE | MANY_CRASHES),
+        ),
+        Scenario(
+            id="W14",
+            title="damaged model files",
+            run=worker.damaged_model,
+            bars=(*ALL_DONE, Bar("refused", "==", 2), Bar("claimed_by_damaged", "==", 0)),
+            tasks=100,
+            short_tasks=20,
+            setup=Setup(workers=0),
+        ),
+        Scenario(
+            id="W15",
+            title="the model gives NaN",
+            run=worker.wrong_output,
+            bars=(
+                *SOUND,
+                Bar("invalid_outputs", "==", "wrong"),
+                Bar("failed", "==", "wrong"),
+                Bar("objects_of_failed", "==", 0),
+            ),
+        ),
+        Scenario(
+            id="W16",
+            title="cancel running tasks at random moments",
+            run=worker.cancel_races,
+            bars=(*SOUND, Bar("canceled", ">=", 1), Bar("ended_as_either", "==", "tasks"), Bar("freed_s", "<=", 2.0)),
+        ),
+        Scenario(
+            id="A1",
+            title="SIGKILL the API during idempotent submits",
+            run=api.kill_api,
+            bars=(*ALL_DONE, Bar("exist", "==", "tasks"), Bar("faults", ">=", 1)),
+            tasks=10_000,
+            short_tasks=300,
+        ),
+        Scenario(
+            id="A2",
+            title="SIGTERM of each of two APIs under load",
+            run=api.rolling_api,
+            bars=(*ALL_DONE, Bar("failed_requests", "==", 0), Bar("exits_bad", "==", 0), Bar("exit_max_s", "<=", 30.0)),
+            setup=Setup(apis=2),
+        ),
+        Scenario(
+            id="A8",
+            title="clients hang up in the middle of things",
+            run=api.hang_ups,
+            bars=(*ALL_DONE, Bar("files_grown", "<=", 33), Bar("redis_connections", "<=", 33)),
+            short_tasks=100,
+        ),
+        Scenario(
+            id="A9",
+            title="all workers are down for a while",
+            run=api.no_workers,
+            bars=(*SOUND, Bar("expired", "==", "impatient"), Bar("done", "==", "patient")),
+        ),
+        Scenario(
+            id="R1",
+            title="SIGKILL Redis again and again",
+            run=redis.restarts,
+            bars=(
+                *ALL_DONE,
+                Bar("faults", ">=", 1),
+                Bar("workers_died", "==", 0),
+                Bar("refusal_max_s", "<=", 1.0),
+                Bar("recovery_max_s", "<=", 5.0),
+            ),
+        ),
+        Scenario(
+            id="R2",
+            title="Redis is frozen for longer than a lease",
+            run=redis.frozen,
+            bars=(*ALL_DONE, *NO_TAKEOVER, Bar("request_max_s", "<=", 2.0), Bar("recovery_max_s", "<=", 5.0)),
+        ),
+        Scenario(
+            id="R3",
+            title="one reply of Redis in a hundred is lost",
+            run=redis.replies_lost,
+            bars=(*ALL_DONE, Bar("workers_died", "==", 0)),
+            setup=Setup(env={"REDIS_TIMEOUT_S": "0.5"}),
+        ),
+        Scenario(
+            id="R3b",
+            title="workers hear nothing from Redis for a while, but are heard",
+            run=redis.deaf_workers,
+            bars=(*ALL_DONE, Bar("workers_died", "==", 0)),
+        ),
+        Scenario(
+            id="R4",
+            title="one worker is cut off from Redis for three leases",
+            run=redis.partition,
+            bars=(
+                *ALL_DONE,
+                Bar("interrupted", ">=", 1),
+                Bar("reclaim_max_s", "<=", 10.0),
+                Bar("workers_died", "==", 0),
+            ),
+        ),
+        Scenario(
+            id="R5",
+            title="200 ± 100 ms to Redis and back",
+            run=redis.delay,
+            bars=(*ALL_DONE, Bar("attempts_lost", "==", 0), Bar("throughput_loss", "<=", 0.3)),
+        ),
+        Scenario(
+            id="R6",
+            title="every connection to Redis is reset after 100 commands",
+            run=redis.resets,
+            bars=(
+                *ALL_DONE,
+                Bar("workers_died", "==", 0),
+                Bar("connections_cut", ">=", 1),
+                Bar("error_share", "<=", 0.001),
+            ),
+        ),
+        Scenario(
+            id="R7",
+            title="Redis has no memory left",
+            run=redis.memory_full,
+            bars=(
+                *SOUND,
+                Bar("canceled", "==", 1),
+                Bar("submits_taken_while_full", "==", 0),
+                Bar("cancel_status", "==", 200),
+                Bar("ends_while_full", ">=", 4),
+            ),
+            tasks=300,
+        ),
+        Scenario(
+            id="R8",
+            title="the disk of Redis is full",
+            run=redis.disk_full,
+            bars=(*ALL_DONE, Bar("submits_taken_while_full", "==", 0), Bar("redis_alive", "==", 1)),
+            tasks=300,
+            place=redis.on_small_disk,
+        ),
+        Scenario(
+            id="R12",
+            title="Redis forgets the scripts every 0.3 s",
+            run=redis.scripts_flushed,
+            bars=(*ALL_DONE, *NO_TAKEOVER, Bar("unanswered", "==", 0), Bar("refused_5xx", "==", 0)),
+        ),
+        Scenario(
+            id="R14",
+            title="the clock of Redis jumps an hour ahead, an hour back, and home",
+            run=redis.redis_clock_jumps,
+            bars=(*ALL_DONE, *NO_TAKEOVER, Bar("clock_moved_s", ">=", 3600)),
+            place=redis.fake_redis_clock,
+        ),
+        Scenario(
+            id="R15",
+            title="the clocks of servers and workers are an hour ahead",
+            run=redis.host_clocks_wrong,
+            bars=(*ALL_DONE, *NO_TAKEOVER),
+            place=redis.fake_host_clocks,
+        ),
+        Scenario(
+            id="S1",
+            title="S3 is away, then back",
+            run=storage.s3_away,
+            bars=(*ALL_DONE, Bar("inferences", "==", "tasks"), Bar("all_done_after_s", "<=", 30.0)),
+            tasks=400,
+            short_tasks=100,
+            setup=Setup(s3=True),
+        ),
+        Scenario(
+            id="S2",
+            title="S3 gives 1 KiB/s and breaks off three calls in ten",
+            run=storage.s3_slow,
+            bars=(*ALL_DONE, Bar("throughput_loss", "<=", 0.1)),
+            tasks=200,
+            short_tasks=60,
+            setup=Setup(s3=True),
+        ),
+        Scenario(
+            id="S3",
+            title="SIGKILL between upload and settle (tasks: trials)",
+            run=storage.killed_before_settle,
+            bars=(*ALL_DONE, Bar("stored_unsettled", ">=", 1), Bar("orphans", "==", 0)),
+            tasks=100,
+            short_tasks=5,
+            setup=Setup(env=MANY_CRASHES),
+        ),
+        Scenario(
+            id="S4",
+            title="the disk for results is full",
+            run=storage.disk_full,
+            bars=(*SOUND, Bar("workers_died", "==", 0), Bar("files_broken", "==", 0), Bar("failed_otherwise", "==", 0)),
+            place=storage.on_small_disk,
+        ),
+        Scenario(
+            id="S5",
+            title="result files are deleted behind its back",
+            run=storage.result_deleted,
+            bars=(*ALL_DONE, Bar("gone", "==", "tasks")),
+            tasks=200,
+            short_tasks=50,
+        ),
+        Scenario(
+            id="T4",
+            title="Redis is away, and everybody comes back at once",
+            run=redis.everybody_retries,
+            bars=(*ALL_DONE, Bar("workers_died", "==", 0), Bar("connections_ratio", "<=", 2.0)),
+        ),
+    )
+}
+
+SHORT = ("W1", "W3", "R1", "R3", "A1", "W7", "W16")
+"""For every change: under four minutes."""

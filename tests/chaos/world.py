@@ -1,0 +1,211 @@
+"""A world of real processes: Redis, APIs, workers, perhaps S3, and a bad network between them."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+from msgspec import Struct
+
+from penstock.settings import StorageSettings
+from tests.chaos.client import API_KEY, Client
+from tests.chaos.history import History, worker_facts
+from tests.chaos.models import MODEL
+from tests.chaos.parts import READY_WITHIN_S, ROOT, Api, Host, RedisServer
+from tests.chaos.proxy import Proxy
+
+T = TypeVar("T")
+
+
+class Setup(Struct, frozen=True, kw_only=True):
+    """What a world is made of; `env` are settings of Penstock by the names after `PENSTOCK_`."""
+
+    workers: int = 4
+    apis: int = 1
+    s3: bool = False
+    env: dict[str, str] = {}
+    environ: dict[str, str] = {}
+    """Of servers and workers, besides the settings."""
+    redis_environ: dict[str, str] = {}
+    redis_data: Path | None = None
+    objects: Path | None = None
+
+
+class World:
+    """All of it; everything is dead when it is left."""
+
+    def __init__(self, setup: Setup, *, seed: int, directory: Path) -> None:
+        self.setup = setup
+        self.rng = random.Random(seed)
+        self.directory = directory
+        self.history = History(directory / "history.jsonl")
+        self.redis = RedisServer(directory, data=setup.redis_data, environ=setup.redis_environ)
+        self.links: dict[str, Proxy] = {}
+        self.apis: list[Api] = []
+        self.hosts: list[Host] = []
+        self.s3: StorageSettings | None = None
+        self.s3_link: Proxy | None = None
+        self.resting: set[str] = set()
+        """URLs that clients leave alone."""
+        self._collected: dict[str, int] = {}
+        self._stack = AsyncExitStack()
+        self._servers = ExitStack()
+
+    async def __aenter__(self) -> "World":
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for part in (*self.hosts, *self.apis, self.redis):
+            part.kill()
+        self._servers.close()
+        await self._stack.aclose()
+        for link in (*self.links.values(), *([self.s3_link] if self.s3_link else [])):
+            await link.close()
+        self.history.close()
+
+    async def client(self) -> Client:
+        """Of the servers that are not resting; closed with the world."""
+        return await self._stack.enter_async_context(Client(self.servers, self.history))
+
+    def servers(self) -> list[str]:
+        """URLs that clients may ask now."""
+        return [api.url for api in self.apis if api.url not in self.resting]
+
+    @property
+    def objects(self) -> Path:
+        """Where results are, without S3."""
+        return self.setup.objects or self.directory / "objects"
+
+    @property
+    def lease_s(self) -> float:
+        """Of every task."""
+        return float(self.setup.env.get("QUEUE_LEASE_S", "6"))
+
+    async def add_host(self, **environ: str) -> Host:
+        """One more worker, with a way to Redis of its own."""
+        name = f"worker-{len(self.hosts)}"
+        host = Host(name, await self._environ(name) | environ, self.directory)
+        self.hosts.append(host)
+        host.start()
+        return host
+
+    async def add_api(self) -> Api:
+        """One more server."""
+        name = f"api-{len(self.apis)}"
+        api = Api(name, await self._environ(name), self.directory)
+        self.apis.append(api)
+        api.start()
+        return api
+
+    async def until_ready(self, workers: int | None = None) -> None:
+        """Every server that should answer does, and this many workers are ready."""
+        wanted = len(self.hosts) if workers is None else workers
+        async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+            for api in self.apis:
+                await self.until(partial(self._counts_ready, client, api, wanted), f"{api.name} ready")
+
+    async def until(self, condition: Callable[[], object], what: str, timeout_s: float = READY_WITHIN_S) -> float:
+        """Seconds until the condition held, which may be a coroutine. Raises TimeoutError."""
+        started = time.monotonic()
+        while True:
+            found = condition()
+            if await found if asyncio.iscoroutine(found) else found:
+                return time.monotonic() - started
+            if time.monotonic() - started > timeout_s:
+                raise TimeoutError(f"not in {timeout_s:g} s: {what}")
+            await asyncio.sleep(0.02)
+
+    async def until_found(self, look: Callable[[], T | None], what: str) -> T:
+        """The first thing found. Raises TimeoutError."""
+        while True:
+            await self.until(look, what)
+            if (found := look()) is not None:
+                return found
+
+    def collect(self) -> None:
+        """What the workers' logs say goes into the history, each line once."""
+        for host in self.hosts:
+            text = host.log.read_bytes()
+            new = text[self._collected.get(host.name, 0) : text.rfind(b"\n") + 1]
+            self._collected[host.name] = self._collected.get(host.name, 0) + len(new)
+            self.history.add(worker_facts(new, host.name))
+
+    def tracebacks(self) -> int:
+        """Errors with a traceback in the logs of servers and workers."""
+        logs = [part.log.read_bytes() for part in (*self.apis, *self.hosts)]
+        return sum(line.count(b'"exception":') for log in logs for line in log.splitlines())
+
+    def metric(self, name: str) -> float:
+        """The sum over the worker processes that still live."""
+        return sum(host.metric(name) for host in self.hosts)
+
+    async def _start(self) -> None:
+        if self.setup.s3:
+            await self._start_s3()
+        self.redis.start()
+        await self.until(self.redis.answers, "Redis answers")
+        for _ in range(self.setup.apis):
+            await self.add_api()
+        for _ in range(self.setup.workers):
+            await self.add_host()
+        await self.until_ready()
+
+    async def _start_s3(self) -> None:
+        from tests.integration import s3_server
+
+        directory = self.directory / "s3"
+        directory.mkdir()
+        self.s3 = await asyncio.to_thread(self._servers.enter_context, s3_server.running(directory))
+        self.s3_link = Proxy(urlsplit(self.s3.s3_endpoint).netloc, self.rng)
+        await self.s3_link.start()
+
+    async def _environ(self, name: str) -> dict[str, str]:
+        link = self.links[name] = Proxy(f"127.0.0.1:{self.redis.port}", self.rng)
+        await link.start()
+        settings = {
+            "API_KEYS": f"chaos:{API_KEY}",
+            "API_RATE_LIMIT_PER_MINUTE": "0",
+            "REDIS_URL": link.url(self.redis.url),
+            "MODELS_MODULES": "tests.chaos.models",
+            "MODELS_SERVE": MODEL,
+            "WORKER_GPU_IDS": "cpu",
+            "WORKER_THREADS": "1",
+            "WORKER_RESERVED_SLOTS": "0",
+            "STORAGE_DIRECTORY": str(self.objects),
+            "TELEMETRY_LOG_FORMAT": "json",
+        }
+        settings |= self._s3_settings() | self.setup.env
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        return {f"PENSTOCK_{k}": v for k, v in settings.items()} | self.setup.environ | {"PYTHONPATH": path}
+
+    def _s3_settings(self) -> dict[str, str]:
+        if self.s3 is None or self.s3_link is None:
+            return {}
+        return {
+            "STORAGE_LOCAL": "false",
+            "STORAGE_S3_ENDPOINT": self.s3_link.url(self.s3.s3_endpoint),
+            "STORAGE_S3_BUCKET": self.s3.s3_bucket,
+            "STORAGE_S3_ACCESS_KEY": self.s3.s3_access_key,
+            "STORAGE_S3_SECRET_KEY": self.s3.s3_secret_key,
+        }
+
+    async def _counts_ready(self, client: httpx.AsyncClient, api: Api, wanted: int) -> bool:
+        if not api.alive:
+            raise RuntimeError(f"{api.name} died:\n{api.log.read_text()[-2000:]}")
+        try:
+            answer = await client.get(f"{api.url}/readyz")
+        except httpx.HTTPError:
+            return False
+        return not wanted or (answer.status_code == 200 and answer.json()["workers"] >= wanted)
