@@ -22,6 +22,8 @@ GUARDED = [
     ("GET", "/v1/tasks"),
     ("GET", "/v1/tasks/tsk_0"),
     ("POST", "/v1/tasks/tsk_0/cancel"),
+    ("POST", "/v1/tasks/tsk_0/retry"),
+    ("POST", "/v1/tasks/retry"),
     ("GET", "/v1/tasks/tsk_0/result"),
     ("GET", "/v1/models"),
     ("GET", f"/v1/models/{MODEL}"),
