@@ -51,7 +51,7 @@ def api_key() -> str:
 def settings(redis_url: str, namespace: str, tmp_path: Path) -> Settings:
     """Everything real, nothing shared with another test."""
     return Settings(
-        api=ApiSettings(keys=(f"tester:{API_KEY}",), rate_limit_per_minute=100_000),
+        api=ApiSettings(keys=(f"tester:{API_KEY}",), rate_limit_per_minute=100_000, linger_s=0),
         redis=RedisSettings(url=redis_url, namespace=namespace),
         storage=StorageSettings(directory=str(tmp_path / "objects")),
     )

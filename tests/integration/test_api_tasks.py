@@ -14,7 +14,7 @@ from penstock.task import Outcome, Problem, Progress, Result
 from tests import api_server
 from tests.integration.drive import MODEL, body, claim, complete, fail, image
 
-TIMES = ("created_at", "started_at", "finished_at", "expires_at", "start_by")
+TIMES = ("created_at", "started_at", "finished_at", "expires_at", "start_by", "deadline")
 
 
 async def submitted(client: httpx.AsyncClient, **changes: Any) -> str:
