@@ -139,7 +139,7 @@ class RateLimited(PenstockError):
 
 
 class NotReady(PenstockError):
-    """No worker is ready, or the server is stopping."""
+    """Redis or the storage does not answer, or the server is stopping."""
 
     code, status, retryable, title = "not_ready", 503, True, "Not ready"
 

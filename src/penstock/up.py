@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import json
 import os
 import secrets
 import socket
@@ -151,8 +152,8 @@ async def _until_ready(supervisor: Supervisor, url: str) -> None:
 def _is_ready(url: str) -> bool:
     try:
         with urlopen(f"{url}/readyz", timeout=2) as answer:  # noqa: S310  our own child
-            return bool(answer.status == 200)
-    except (URLError, OSError):
+            return bool(json.loads(answer.read())["workers"])
+    except (URLError, OSError, ValueError):
         return False
 
 

@@ -104,10 +104,18 @@ async def no_workers(world: World, seed: int, tasks: int) -> Report:
     running = asyncio.create_task(load.run(), name="load")
     await load.until_submitted()
     await asyncio.sleep(down_s)
+    ready = await (await world.client()).ask("GET", "/readyz")
     for host in world.hosts:
         host.start()
     await running
-    return await conclude(world, load, impatient=impatient, patient=tasks - impatient, down_s=down_s)
+    return await conclude(
+        world,
+        load,
+        impatient=impatient,
+        patient=tasks - impatient,
+        down_s=down_s,
+        ready_without_workers=(ready.status, ready.body["workers"]) == (200, 0),
+    )
 
 
 @asynccontextmanager

@@ -15,6 +15,8 @@
 I7 is about webhooks, which Penstock does not have; I9 judges answers only, since there is one tenant.
 """
 
+import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -30,6 +32,9 @@ from tests.chaos.client import FOREIGN
 from tests.chaos.history import Event
 from tests.chaos.models import result_of
 
+LEVEL_S = 3.0
+"""The usual throughput is that of these seconds before a fault."""
+RECOVERED = 0.9
 RATE_SLACK = 1.01
 CLOCK_SLACK_S = 0.002
 """Times in records are whole milliseconds."""
@@ -258,12 +263,29 @@ def reclaim_times(story: Story) -> Iterator[float]:
 
 
 def recovery_times(story: Story) -> Iterator[float]:
-    """From the end of each fault to the next task that completes."""
+    """From the end of each fault to the first second with 90 % of the completions that a second had before the fault.
+
+    A fault without work before it, or with too little left after it to tell, has none.
+    """
     completed = sorted(e.at for e in story.of("attempt.ended") if e.outcome == "complete")
-    for heal in story.of("heal"):
-        following = next((at for at in completed if at > heal.at), None)
-        if following is not None:
-            yield following - heal.at
+    fault = None
+    for event in story.of("fault", "heal"):
+        if event.kind == "fault":
+            fault = event
+            continue
+        if fault is None:
+            continue
+        before = bisect_left(completed, fault.at) - bisect_left(completed, fault.at - LEVEL_S)
+        wanted = math.ceil(RECOVERED * before / LEVEL_S)
+        after = completed[bisect_left(completed, event.at) :]
+        seconds = (
+            max(event.at, last - 1.0)
+            for first, last in zip(after, after[wanted - 1 :], strict=False)
+            if last - first <= 1
+        )
+        if wanted and (start := next(seconds, None)) is not None:
+            yield start - event.at
+        fault = None
 
 
 def moment(text: str) -> float:

@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import os
 import threading
+import time
 from typing import Any, Literal
 
 import numpy as np
@@ -28,8 +29,12 @@ from penstock.task import OutputOptions
 
 MODEL = "chaos-v1"
 
-Deed = Literal["ok", "abort", "exit", "hang", "nan", "seize"]
-"""`seize` sleeps without letting go of the interpreter."""
+Deed = Literal["ok", "abort", "exit", "hang", "nan", "seize", "eat"]
+"""`seize` sleeps without letting go of the interpreter; `eat` takes more memory than its worker may have."""
+
+EATEN_BYTES = 512 << 20
+BITE_BYTES = 8 << 20
+BITE_PAUSE_S = 0.02
 
 RESULT_BYTES = 4096
 
@@ -67,6 +72,8 @@ class Chaos(BaseModelRunner[ChaosParams]):
             ctypes.PyDLL(None).usleep(params.ms * 1000)
         else:
             self._sleep(params)
+        if params.deed == "eat":
+            _eat()
         if params.deed == "abort":
             os.abort()
         if params.deed == "exit":
@@ -87,6 +94,13 @@ class Chaos(BaseModelRunner[ChaosParams]):
         if self._stop.wait(None if hangs else params.ms / 1000):
             self._stop.clear()
             raise Interrupted
+
+
+def _eat() -> None:
+    bites = []
+    for _ in range(EATEN_BYTES // BITE_BYTES):
+        bites.append(np.ones(BITE_BYTES, np.uint8))
+        time.sleep(BITE_PAUSE_S)
 
 
 @model_runner("chaos-damaged")

@@ -12,6 +12,12 @@ from tests.chaos.parts import Api, Host, is_frozen
 from tests.chaos.proxy import PASS, Proxy, Toxic
 from tests.chaos.world import World
 
+CGROUPS = (
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.oom_control"),
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.events"),
+)
+"""Version 1, then 2: where groups are made, the file of the limit, and the file that counts kills."""
+
 Deed = Callable[[], Awaitable[object]]
 
 
@@ -156,6 +162,47 @@ class Nemesis:
 
     def _heal(self, note: str) -> None:
         self._world.history.write("heal", note=note)
+
+
+class MemoryLimit:
+    """A control group for one process and its children to come. Raises Skipped where none may be made."""
+
+    def __init__(self, name: str, limit_bytes: int) -> None:
+        for root, limit, events in CGROUPS:
+            if (root / "cgroup.procs").exists() and (events == "memory.oom_control" or _controls_memory(root)):
+                self._limit, self._events, self._path = limit, events, root / name
+                break
+        else:
+            raise Skipped("no memory controller of control groups")
+        try:
+            self._path.mkdir()
+            (self._path / limit).write_text(str(limit_bytes))
+        except OSError as error:
+            raise Skipped(f"no right to make a control group: {error.strerror}") from error
+
+    def hold(self, pids: Iterable[int]) -> None:
+        """These processes, and what they start from now on."""
+        for pid in pids:
+            (self._path / "cgroup.procs").write_text(str(pid))
+
+    @property
+    def kills(self) -> int:
+        """How many processes the kernel has killed for their memory."""
+        words = (self._path / self._events).read_text().split()
+        return int(words[words.index("oom_kill") + 1])
+
+    def lift(self) -> None:
+        """No limit any more."""
+        (self._path / self._limit).write_text("max" if self._limit == "memory.max" else "-1")
+
+    def remove(self) -> None:
+        """When nothing is left in it."""
+        with suppress(OSError):
+            self._path.rmdir()
+
+
+def _controls_memory(root: Path) -> bool:
+    return "memory" in (root / "cgroup.subtree_control").read_text().split()
 
 
 @contextmanager

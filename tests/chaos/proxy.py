@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import socket
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -9,6 +10,10 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 CHUNK = 64 * 1024
+REFUSAL_S = 1.0
+"""How long a client may go on sending what was refused already."""
+
+_HTTP_REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) ")
 
 
 class Toxic(Struct, frozen=True, kw_only=True):
@@ -24,6 +29,8 @@ class Toxic(Struct, frozen=True, kw_only=True):
     """Reset a connection after this many requests (0: never)."""
     reset_new: float = 0.0
     """Share of new connections that are reset at once."""
+    refuse_http: float = 0.0
+    """Share of HTTP requests that are answered 500 or 503 by the proxy itself, which then closes the connection."""
     bytes_per_s: float = 0.0
     """Speed of each direction of each connection (0: as fast as it goes)."""
     refuse: bool = False
@@ -115,7 +122,21 @@ class Proxy:
                 pipe.reset()
                 self.cut += 1
             pipe.lossy = pipe.lossy or self._toxic.drop
+            if _HTTP_REQUEST.match(data) and self._rng.random() < self._toxic.refuse_http:
+                await self._refuse(pipe)
+                return
             await self._send(pipe, pipe.server[1], data)
+        pipe.reset()
+
+    async def _refuse(self, pipe: "_Pipe") -> None:
+        """Answer in the place of the server, hear the request to its end, hang up."""
+        pipe.deaf = True
+        status = self._rng.choice((b"500 Internal Server Error", b"503 Service Unavailable"))
+        pipe.client[1].write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REFUSAL_S):
+                async for _ in _chunks(pipe.client[0]):
+                    pass
         pipe.reset()
 
     async def _replies(self, pipe: "_Pipe") -> None:

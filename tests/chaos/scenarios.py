@@ -97,6 +97,17 @@ SCENARIOS: dict[str, Scenario] = {
             ),
         ),
         Scenario(
+            id="W6",
+            title="one task needs more memory than its worker may have",
+            run=worker.out_of_memory,
+            bars=(
+                *ALL_DONE,
+                Bar("kills", "==", 1),
+                Bar("eater_crashes", "==", 1),
+                Bar("back_s", "<=", 10.0),
+            ),
+        ),
+        Scenario(
             id="W7",
             title="one task kills its process, each time",
             run=worker.poison,
@@ -194,7 +205,12 @@ SCENARIOS: dict[str, Scenario] = {
             id="A9",
             title="all workers are down for a while",
             run=api.no_workers,
-            bars=(*SOUND, Bar("expired", "==", "impatient"), Bar("done", "==", "patient")),
+            bars=(
+                *SOUND,
+                Bar("expired", "==", "impatient"),
+                Bar("done", "==", "patient"),
+                Bar("ready_without_workers", "==", 1),
+            ),
         ),
         Scenario(
             id="R1",
@@ -307,7 +323,7 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario(
             id="S2",
-            title="S3 gives 1 KiB/s and breaks off three calls in ten",
+            title="S3 gives 1 KiB/s and answers 500, 503 or a reset to three calls in ten",
             run=storage.s3_slow,
             bars=(*ALL_DONE, Bar("throughput_loss", "<=", 0.1)),
             tasks=200,
@@ -316,11 +332,11 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario(
             id="S3",
-            title="SIGKILL between upload and settle (tasks: trials)",
+            title="SIGKILL between upload and settle (tasks: results caught there)",
             run=storage.killed_before_settle,
-            bars=(*ALL_DONE, Bar("stored_unsettled", ">=", 1), Bar("orphans", "==", 0)),
-            tasks=100,
-            short_tasks=5,
+            bars=(*ALL_DONE, Bar("stored_unsettled", ">=", "trials"), Bar("orphans", "==", 0)),
+            tasks=500,
+            short_tasks=10,
             setup=Setup(env=MANY_CRASHES),
         ),
         Scenario(

@@ -23,9 +23,11 @@ AWAY_S = {True: 20.0, False: 300.0}
 TASKS_PER_TRIAL = 100
 """More than are needed: the load ends with the last trial."""
 BACKLOG = 40
+CUT_OFF_S = 0.5
+"""Four slots of 60 to 120 ms are through by then."""
 UPLOAD_BESIDE_MS = (1800, 2200)
 """A result of 4 KiB takes 4 s at 1 KiB/s: long enough for the device, with four slots, to go on beside it."""
-SLOW = Toxic(bytes_per_s=1024, reset_new=0.3)
+SLOW = Toxic(bytes_per_s=1024, reset_new=0.1, refuse_http=0.2)
 
 
 async def s3_away(world: World, seed: int, tasks: int) -> Report:
@@ -45,7 +47,7 @@ async def s3_away(world: World, seed: int, tasks: int) -> Report:
 
 
 async def s3_slow(world: World, seed: int, tasks: int) -> Report:
-    """S2: half of the tasks with a good S3, half with a slow one that breaks off three calls in ten."""
+    """S2: half of the tasks with a good S3, half with a slow one that fails three calls in ten."""
     nemesis = Nemesis(world)
     assert world.s3_link is not None
     good = Load(world, orders(seed, tasks // 2, UPLOAD_BESIDE_MS, prefix="good-"))
@@ -59,24 +61,25 @@ async def s3_slow(world: World, seed: int, tasks: int) -> Report:
 
 
 async def killed_before_settle(world: World, seed: int, tasks: int) -> Report:
-    """S3: `tasks` trials. A worker is cut off from Redis, so that what it stores cannot be settled; then it dies."""
+    """S3: until `tasks` results were caught. A worker is cut off from Redis, so that what it stores cannot be settled;
+    then it dies."""
     nemesis = Nemesis(world)
-    load = Load(world, orders(seed, tasks * TASKS_PER_TRIAL, (20, 80)), backlog=BACKLOG)
+    load = Load(world, orders(seed, tasks * TASKS_PER_TRIAL, (60, 120)), backlog=BACKLOG)
     running = asyncio.create_task(load.run(), name="load")
-    trials = stored = 0
-    while trials < tasks and not running.done():
+    kills = stored = 0
+    while stored < tasks and not running.done():
         host = world.rng.choice(world.hosts)
         child = await world.until_found(host.child, "a child")
         async with nemesis.network([world.links[host.name]], DROP, worker=child[1]):
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(CUT_OFF_S)
             stored += _stored_by(world, child[1])
             with suppress(ProcessLookupError):
                 os.kill(child[0], signal.SIGKILL)
-        trials += 1
-        await asyncio.sleep(world.rng.uniform(0.3, 0.6))
+        kills += 1
+        await asyncio.sleep(world.rng.uniform(0.1, 0.3))
     load.enough()
     await running
-    done = await conclude(world, load, trials=trials, stored_unsettled=stored)
+    done = await conclude(world, load, trials=tasks, kills=kills, stored_unsettled=stored)
     files = sum(path.is_file() for path in (world.objects / "results").rglob("*"))
     return Report(figures=done.figures | {"orphans": files - done.figures["done"]}, violations=done.violations)
 

@@ -181,6 +181,17 @@ def test_the_time_to_a_new_claim_is_counted_from_the_fault_of_the_worker() -> No
     assert figures["reclaim_max_s"] == pytest.approx(1.75, abs=0.01)
 
 
+def test_recovery_ends_when_a_second_has_nine_tenths_of_the_usual_completions() -> None:
+    before = [Event(kind="attempt.ended", outcome="complete", at=97 + n / 10) for n in range(30)]
+    slow = [Event(kind="attempt.ended", outcome="complete", at=110 + n / 4) for n in range(8)]
+    usual = [Event(kind="attempt.ended", outcome="complete", at=112 + n / 10) for n in range(30)]
+    fault, heal = Event(kind="fault", at=100.0), Event(kind="heal", at=110.0)
+
+    figures = judge([*before, fault, heal, *slow, *usual], RULES).figures
+
+    assert figures["recovery_max_s"] == pytest.approx(1.8, abs=0.1)
+
+
 def test_a_bar_is_missed_when_its_figure_is_outside_or_not_there() -> None:
     good = report(GOOD, RULES, tasks=1)
 

@@ -5,8 +5,10 @@ import os
 import shutil
 import signal
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import httpx
 from msgspec.structs import replace
 
 from penstock.supervisor import EXIT_CONFIGURATION
@@ -14,7 +16,7 @@ from tests.chaos.checker import moment
 from tests.chaos.client import Client, Order
 from tests.chaos.load import Load
 from tests.chaos.models import MODEL
-from tests.chaos.nemesis import Nemesis
+from tests.chaos.nemesis import MemoryLimit, Nemesis
 from tests.chaos.parts import ROOT, Host
 from tests.chaos.report import Report
 from tests.chaos.trial import codes, conclude, orders, records, with_deeds
@@ -28,6 +30,8 @@ TASKS_PER_TRIAL = 100
 BACKLOG = 40
 """Enough that every worker is busy."""
 HANG_TIMEOUT_S = 2.0
+MEMORY_BYTES = 300 << 20
+"""A worker of this ring needs about 120 MiB with its supervisor."""
 STOP_TIMEOUT_S = 40.0
 """`worker.drain_s` of 25 s, and what a supervisor allows on top."""
 DEED_SHARE = 0.05
@@ -87,6 +91,34 @@ async def hang(world: World, seed: int, tasks: int) -> Report:
     ]
     timeouts = codes(world).get("execution_timeout", 0)
     return await conclude(world, load, hanging=hanging, timeouts=timeouts, timeout_late_max_s=max(late, default=99))
+
+
+async def out_of_memory(world: World, seed: int, tasks: int) -> Report:
+    """W6: workers with 300 MiB each; one task wants more. The kernel kills its worker, then the limit is lifted."""
+    limits = [MemoryLimit(f"chaos-{os.getpid()}-{host.name}", MEMORY_BYTES) for host in world.hosts]
+    for host, limit in zip(world.hosts, limits, strict=True):
+        limit.hold([host.pid, *host.children()])
+    load = Load(world, with_deeds(orders(seed, tasks), seed, 1, "eat"))
+    running = asyncio.create_task(load.run(), name="load")
+    await world.until(lambda: any(limit.kills for limit in limits), "the kernel kills")
+    world.history.write("fault", note="killed for its memory")
+    for limit in limits:
+        limit.lift()
+    back_s = await world.until(lambda: all(host.child() for host in world.hosts), "a child for each")
+    back_s += await world.until(partial(_all_ready, world), "each ready")
+    await running
+    await load.read_all()
+    eater = next(record for record in records(world) if record["client_request_id"].startswith("eat"))
+    figures = {
+        "kills": sum(limit.kills for limit in limits),
+        "eater_crashes": sum(attempt["outcome"] == "lost" for attempt in eater["attempts"]),
+        "back_s": back_s,
+    }
+    done = await conclude(world, load, **figures)
+    for host, limit in zip(world.hosts, limits, strict=True):
+        host.kill()
+        limit.remove()
+    return done
 
 
 async def poison(world: World, seed: int, tasks: int) -> Report:
@@ -209,6 +241,12 @@ async def cancel_races(world: World, seed: int, tasks: int) -> Report:
     done = await conclude(world, load, after, freed_s=freed_s)
     ended = done.figures["done"] + done.figures["canceled"]
     return Report(figures=done.figures | {"ended_as_either": ended}, violations=done.violations)
+
+
+async def _all_ready(world: World) -> bool:
+    async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+        answer = await client.get(f"{world.apis[0].url}/readyz")
+    return bool(answer.json().get("workers", 0) >= len(world.hosts))
 
 
 def _frozen(world: World) -> int:

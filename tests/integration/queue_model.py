@@ -108,6 +108,7 @@ class QueueModel:
                 continue
             of = task.submission
             self._virtual[of.priority] = max(self._virtual[of.priority], task.score - of.cost)
+            self._skipped[of.priority] = 0
             self._move(task, Verb.CLAIM, "running", self.now + self._lease_ms, stage="fetch")
             task.epoch, task.worker, task.progress = task.epoch + 1, worker, None
             return of.id, task.epoch
@@ -257,7 +258,6 @@ class QueueModel:
             elif same and self._guard:
                 self._skipped[priority] += 1
                 if self._skipped[priority] > self._guard:
-                    self._skipped[priority] = 0
                     return min(same, key=lambda t: _turn(t, models))
         return chosen
 

@@ -33,9 +33,7 @@ local function choose()
     if candidate and not chosen then
       chosen, class = candidate, priority
     elseif candidate and guard > 0 then
-      local clock = ROOT .. 'clock:' .. priority
-      if redis.call('HINCRBY', clock, 'skipped', 1) > guard then
-        redis.call('HSET', clock, 'skipped', 0)
+      if redis.call('HINCRBY', ROOT .. 'clock:' .. priority, 'skipped', 1) > guard then
         return candidate, priority
       end
     end
@@ -56,7 +54,7 @@ for _ = 1, 100 do
   elseif to then
     local clock = ROOT .. 'clock:' .. priority
     local v = tonumber(redis.call('HGET', clock, 'v') or 0)
-    redis.call('HSET', clock, 'v', math.max(v, score - tonumber(f[11])))
+    redis.call('HSET', clock, 'v', math.max(v, score - tonumber(f[11])), 'skipped', 0)
     local epoch = redis.call('HINCRBY', task_key(id), 'epoch', 1)
     move(id, to)
     redis.call('HSET', task_key(id), 'worker', ARGV[3], 'device', ARGV[4], 'stage', 'fetch', 'claimed', now,

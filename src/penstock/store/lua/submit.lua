@@ -19,12 +19,14 @@ local function rate_state()
   return rate_limit - used, reset_ms
 end
 
-local function position_of(key)
-  local ahead = redis.call('ZRANK', queue_key(model, priority), key)
+-- Of any task: a replayed one may have been submitted with another priority than this call says.
+local function position_of(task)
+  local f = redis.call('HMGET', task_key(task), 'model', 'priority')
+  local ahead = f[1] and redis.call('ZRANK', queue_key(f[1], f[2]), task)
   if not ahead then return -1 end
   for other in string.gmatch(ARGV[18], '%S+') do
-    if other == priority then break end
-    ahead = ahead + redis.call('ZCARD', queue_key(model, other))
+    if other == f[2] then break end
+    ahead = ahead + redis.call('ZCARD', queue_key(f[1], other))
   end
   return ahead
 end
