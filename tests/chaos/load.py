@@ -64,10 +64,9 @@ class Load:
         """Enough orders have ended. Raises TimeoutError."""
         await self._world.until(lambda: self.progress > progress, f"{progress:.0%} of the tasks have ended", timeout_s)
 
-    async def until_submitted(self, progress: float = 0.0, timeout_s: float = 120.0) -> None:
-        """Every order is acknowledged, and some have ended. Raises TimeoutError."""
+    async def until_submitted(self, timeout_s: float = 120.0) -> None:
+        """Every order is acknowledged. Raises TimeoutError."""
         await self._world.until(lambda: len(self.tasks) == self.size, "all are acknowledged", timeout_s)
-        await self.until(progress)
 
     async def run(self) -> None:
         """Until every task has ended, or none has for `drain_s`."""

@@ -122,7 +122,8 @@ async def memory_full(world: World, seed: int, tasks: int) -> Report:
     nemesis, client = Nemesis(world), await world.client()
     load = Load(world, orders(seed, tasks, LONG_MS))
     running = asyncio.create_task(load.run(), name="load")
-    await load.until_submitted(0.1)
+    await load.until_submitted()
+    await load.until(0.1)
     with world.redis.client() as redis:
         nemesis.limit_memory(max(1, int(redis.info("memory")["used_memory"] * 0.5)))
     done_before = len(load.ended)

@@ -35,7 +35,8 @@ async def s3_away(world: World, seed: int, tasks: int) -> Report:
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks, (300, 600)), drain_s=600)
     assert world.s3_link is not None
     running = asyncio.create_task(load.run(), name="load")
-    await load.until_submitted(0.1)
+    await load.until_submitted()
+    await load.until(0.1)
     async with nemesis.network([world.s3_link], REFUSE):
         await asyncio.sleep(AWAY_S[tasks <= 300])
     back = asyncio.get_running_loop().time()
@@ -104,7 +105,8 @@ async def disk_full(world: World, seed: int, tasks: int) -> Report:
     """S4."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks, (50, 200)))
     running = asyncio.create_task(load.run(), name="load")
-    await load.until_submitted(0.2)
+    await load.until_submitted()
+    await load.until(0.2)
     async with nemesis.full_disk(world.objects.parent):
         await asyncio.sleep(2)
     await running
