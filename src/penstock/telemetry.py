@@ -54,6 +54,14 @@ INSTRUMENTS: dict[str, Instrument] = {
         Instrument("penstock.tasks.finished", "counter", "1", ("model", "status", "code"), "Tasks ended"),
         Instrument("penstock.attempts", "counter", "1", ("model", "outcome"), "Attempts ended"),
         Instrument("penstock.task.wait", "histogram", "s", ("model", "priority"), "Submit to first claim", SECONDS),
+        Instrument(
+            "penstock.task.to_device",
+            "histogram",
+            "s",
+            ("model", "priority"),
+            "Submit to first batch on the device",
+            SECONDS,
+        ),
         Instrument("penstock.task.duration", "histogram", "s", ("model",), "Claim to settled, one attempt", SECONDS),
         Instrument(
             "penstock.stage.duration",

@@ -85,7 +85,7 @@ class Chaos(BaseModelRunner[ChaosParams]):
             raise InvalidOutput("the model gave values that are not numbers")
         return Product(file=result_of(params.nonce))
 
-    def interrupt(self) -> None:
+    def interrupt(self, work: Work) -> None:
         self._stop.set()
 
     def _sleep(self, params: ChaosParams) -> None:

@@ -18,7 +18,7 @@ from penstock.runners import load_runners
 from penstock.runners.base import Device, Interrupted, registry
 from penstock.runners.onnx import Session, manifest
 from penstock.runners.superres import SuperResolution, SuperresParams
-from penstock.runners.tiling import TiledImage, plan
+from penstock.runners.tiling import Ladder, TiledImage
 from penstock.settings import LimitSettings, ModelSettings
 from penstock.worker.devices import cpu
 
@@ -104,9 +104,9 @@ def runner() -> SuperResolution:
 def test_tiles_join_without_a_seam(runner: SuperResolution, variant: str, shape: tuple[int, int]) -> None:
     """Against the same photo in one tile, for every pixel: no more than one step of 255."""
     rgb = np.asarray(Image.open(PHOTO).convert("RGB"))[:150, :224]
-    whole = TiledImage(rgb, plan(150, 224, [(160, 224)], 32), scale=4, lane=variant, context=None)
+    whole = TiledImage(rgb, Ladder(((160, 224),), 32), scale=4, lane=variant, context=None)
     overlap = manifest()["superres-x4", variant].overlap_px
-    tiled = TiledImage(rgb, plan(150, 224, [shape], overlap), scale=4, lane=variant, context=None)
+    tiled = TiledImage(rgb, Ladder((shape,), overlap), scale=4, lane=variant, context=None)
 
     for work in (whole, tiled):
         for index in range(work.count):
@@ -120,7 +120,7 @@ def test_tiles_join_without_a_seam(runner: SuperResolution, variant: str, shape:
 
 def test_a_batch_gives_what_its_tiles_give_alone(runner: SuperResolution) -> None:
     rgb = np.asarray(Image.open(PHOTO).convert("RGB"))[:128, :192]
-    work = TiledImage(rgb, plan(128, 192, [(96, 96)], 32), scale=4, lane="general", context=None)
+    work = TiledImage(rgb, Ladder(((96, 96),), 32), scale=4, lane="general", context=None)
     tiles = np.stack([work.tile(i) for i in range(work.count)])
 
     together = runner.infer(tiles, work)

@@ -39,7 +39,7 @@ VENDORS: dict[str, set[str]] = {
     "litestar": {"api"},
     "uvicorn": {"api/serve.py"},
     "uvloop": {"api/serve.py", "worker/process.py"},
-    "numpy": {"imaging.py", "runners", "worker/scheduler.py"},
+    "numpy": {"imaging.py", "runners", "worker/batches.py", "worker/scheduler.py"},
     "PIL": {"imaging.py"},
     "onnxruntime": {"runners/onnx.py"},
     "opentelemetry": {"telemetry.py"},

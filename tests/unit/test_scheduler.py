@@ -25,7 +25,7 @@ from penstock.runners.base import (
 )
 from penstock.settings import LimitSettings
 from penstock.task import OutputOptions, Priority
-from penstock.worker.scheduler import DeviceScheduler
+from penstock.worker.scheduler import DeviceScheduler, Run
 
 GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, shapes=((4, 4),), batches=(1, 2, 4))
 
@@ -64,7 +64,7 @@ class Doubling(BaseModelRunner[Params]):
         self.rule(tiles)
         return tiles * 2
 
-    def interrupt(self) -> None:
+    def interrupt(self, work: Work) -> None:
         self.stopped.set()
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
@@ -80,14 +80,14 @@ def results(done: Work) -> list[float]:
 
 
 @asynccontextmanager
-async def scheduler(runner: Doubling) -> AsyncIterator[Callable[..., asyncio.Task[float]]]:
+async def scheduler(runner: Doubling) -> AsyncIterator[Callable[..., asyncio.Task[Run]]]:
     with ThreadPoolExecutor(2) as pool:
         device = DeviceScheduler(GPU_LIKE, pool)
         await device.start([runner])
 
         def run(
-            item: Work, priority: Priority = Priority.NORMAL, heard: Any = lambda done: None
-        ) -> asyncio.Task[float]:
+            item: Work, priority: Priority = Priority.NORMAL, heard: Any = lambda done, total: None
+        ) -> asyncio.Task[Run]:
             return asyncio.create_task(device.run(runner, item, priority=priority, on_progress=heard))
 
         try:
@@ -154,11 +154,11 @@ async def test_a_high_task_goes_before_the_waiting_tiles_of_a_low_one() -> None:
 
 
 async def test_progress_counts_every_tile_once() -> None:
-    heard: list[int] = []
+    heard: list[tuple[int, int]] = []
     async with scheduler(Doubling()) as run:
-        await run(work(*range(1, 11)), heard=heard.append)
+        await run(work(*range(1, 11)), heard=lambda done, total: heard.append((done, total)))
 
-    assert heard == list(range(1, 11))
+    assert heard == [(done, 10) for done in range(1, 11)]
 
 
 async def test_the_device_is_used_by_one_thread_that_also_loaded_the_model() -> None:
@@ -220,7 +220,7 @@ async def test_one_bad_task_in_a_batch_fails_alone() -> None:
         tasks = [run(item) for item in [*good[:2], work(13), good[2]]]
         ends = await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert [type(end) for end in ends] == [float, float, Internal, float]
+    assert [type(end) for end in ends] == [Run, Run, Internal, Run]
     assert [results(item) for item in good] == [[2], [4], [6]]
 
 
@@ -297,7 +297,7 @@ async def test_a_run_that_does_not_stop_makes_the_device_lost(monkeypatch: pytes
     monkeypatch.setattr("penstock.worker.scheduler.STUCK_S", 0.2)
 
     class Deaf(Doubling):
-        def interrupt(self) -> None:
+        def interrupt(self, work: Work) -> None:
             """Goes on."""
 
     runner = Deaf()
@@ -306,17 +306,18 @@ async def test_a_run_that_does_not_stop_makes_the_device_lost(monkeypatch: pytes
         await device.start([runner])
         runner.gate.clear()
         stuck = asyncio.create_task(
-            device.run(runner, work(1), priority=Priority.NORMAL, on_progress=lambda done: None)
+            device.run(runner, work(1), priority=Priority.NORMAL, on_progress=lambda done, total: None)
         )
         await until(runner.entered.is_set)
         other = asyncio.create_task(
-            device.run(runner, work(2, lane="other"), priority=Priority.NORMAL, on_progress=lambda done: None)
+            device.run(runner, work(2, lane="other"), priority=Priority.NORMAL, on_progress=lambda done, total: None)
         )
         await asyncio.sleep(0.02)
         stuck.cancel()
         ends = await asyncio.gather(stuck, other, return_exceptions=True)
         late = await asyncio.gather(
-            device.run(runner, work(3), priority=Priority.HIGH, on_progress=lambda done: None), return_exceptions=True
+            device.run(runner, work(3), priority=Priority.HIGH, on_progress=lambda done, total: None),
+            return_exceptions=True,
         )
         started = time.monotonic()
         await device.close()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import InvalidOutput
-from penstock.runners.tiling import Span, TiledImage, plan, spans
+from penstock.runners.tiling import Ladder, Span, TiledImage, spans
 from penstock.worker.devices import cpu
 
 SHAPES = cpu(1).shapes
@@ -32,7 +32,7 @@ def test_spans_cover_an_axis_once_and_keep_away_from_tile_edges(length: int, til
 @given(height=st.integers(1, 3000), width=st.integers(1, 3000), overlap=st.sampled_from([16, 32]))
 @settings(max_examples=50)
 def test_no_other_shape_would_compute_fewer_pixels(height: int, width: int, overlap: int) -> None:
-    chosen = plan(height, width, SHAPES, overlap)
+    chosen = Ladder(SHAPES, overlap).plan(height, width)
 
     assert (chosen.height, chosen.width) in SHAPES
     for h, w in SHAPES:
@@ -41,7 +41,7 @@ def test_no_other_shape_would_compute_fewer_pixels(height: int, width: int, over
 
 
 def test_a_small_image_is_one_tile() -> None:
-    chosen = plan(100, 120, SHAPES, 32)
+    chosen = Ladder(SHAPES, 32).plan(100, 120)
 
     assert chosen.rows == (Span(0, 0, 100),)
     assert chosen.columns == (Span(0, 0, 120),)
@@ -61,9 +61,9 @@ def test_tiled_equals_untiled_where_no_padding_is_seen(height: int, width: int) 
     rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
     whole = box_blur_x2(rgb.transpose(2, 0, 1).astype(np.float32) / 255, radius)
     expected = (whole * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
-    layout = plan(height, width, [(64, 64), (64, 96), (96, 96)], radius)
+    ladder = Ladder(((64, 64), (64, 96), (96, 96)), radius)
 
-    work = TiledImage(rgb, layout, scale=2, lane="", context=None)
+    work = TiledImage(rgb, ladder, scale=2, lane="", context=None)
     for index in reversed(range(work.count)):
         work.accept(index, box_blur_x2(work.tile(index), radius))
 
@@ -74,14 +74,14 @@ def test_tiled_equals_untiled_where_no_padding_is_seen(height: int, width: int) 
 
 @pytest.mark.parametrize("output", [np.full((3, 128, 128), np.nan, np.float32), np.zeros((3, 64, 64), np.float32)])
 def test_an_output_that_cannot_be_an_image_is_refused(output: np.ndarray) -> None:
-    work = TiledImage(np.zeros((64, 64, 3), np.uint8), plan(64, 64, [(64, 64)], 0), scale=2, lane="", context=None)
+    work = TiledImage(np.zeros((64, 64, 3), np.uint8), Ladder(((64, 64),), 0), scale=2, lane="", context=None)
 
     with pytest.raises(InvalidOutput):
         work.accept(0, output)
 
 
 def test_values_beyond_the_range_are_clipped_not_wrapped() -> None:
-    work = TiledImage(np.zeros((4, 4, 3), np.uint8), plan(4, 4, [(4, 4)], 0), scale=1, lane="", context=None)
+    work = TiledImage(np.zeros((4, 4, 3), np.uint8), Ladder(((4, 4),), 0), scale=1, lane="", context=None)
 
     work.accept(0, np.stack([np.full((4, 4), v, np.float32) for v in (-0.5, 0.5, 1.5)]))
 

@@ -4,7 +4,7 @@
     class Invert(BaseModelRunner[Params]):
         def load_model(self, device): ...            device thread, once in a process
         def prepare(self, source, params): ...       CPU pool: bytes -> Work
-        def infer(self, tiles, work): ...            device thread: (n, ...) -> n outputs
+        def infer(self, tiles, work): ...            a device thread: (n, ...) -> n outputs
         def postprocess(self, work, params, output)  CPU pool: Work with its outputs -> Product
 
 Work is a number of tiles of one shape. Tiles of all tasks in flight that have the same runner, lane and shape may
@@ -12,7 +12,7 @@ meet in one `infer`; a runner that does not cut its input has one tile.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
@@ -38,11 +38,17 @@ Outputs = Sequence[Any] | NDArray[Any]
 
 class Device(Struct, frozen=True, kw_only=True):
     """Where a worker runs its models, and what it may be shown: tiles of these (height, width), in batches of these
-    sizes. A GPU has few of both, each warmed up; a CPU pays nothing for a new shape."""
+    sizes, ascending. A GPU has few of both, each warmed up; a CPU pays nothing for a new shape.
+
+    `streams` is how many batches run at a time; `threads` is how many one run may use when it is the only one;
+    `ram_bytes` of the host are for the tasks in flight.
+    """
 
     name: str
     kind: Literal["cpu", "cuda"]
     threads: int
+    streams: int = 1
+    ram_bytes: int = 2**31
     shapes: tuple[tuple[int, int], ...]
     batches: tuple[int, ...]
 
@@ -74,6 +80,11 @@ class Work:
     def accept(self, index: int, output: Any) -> None:
         """Take the output of one tile. Called on the CPU pool, once, in any order, from several threads."""
         self.outputs[index] = output
+
+    def recut(self, below: int) -> "Work | None":
+        """The same work in tiles of fewer elements than `below`, for a device that could not hold these; None when
+        it cannot be cut any finer. What tiles of this work still give is then of no use."""
+        return None
 
 
 class Product(Struct, frozen=True, kw_only=True, eq=False):
@@ -119,12 +130,27 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     name: ClassVar[str]
     params: ClassVar[type[Params]] = Params
     card: ClassVar[Card] = Card(title="")
+    concurrent: ClassVar[bool] = False
+    """Whether `infer` may be called from several threads at a time. Only a CPU asks for it."""
+    window_s: ClassVar[float] = 0.0
+    """How long the first tile waits for others when the device is free and a larger batch would pay: 0 runs at once
+    what is there."""
 
     def __init__(self, limits: LimitSettings) -> None:
         self.limits = limits
 
     def load_model(self, device: Device) -> None:
         """Load and warm up. Runs on the device thread; no task is claimed before all models are loaded."""
+
+    def rehearsal(self) -> Iterable[Work]:
+        """Works of one tile for every lane and shape that the device should have seen before the first task. Their
+        tiles go through `infer` at every batch size, after `load_model`."""
+        return ()
+
+    def footprint(self, source: bytes, params: ParamsT) -> int:
+        """Bytes that a task with this input will take from `prepare` to the end of `postprocess`: tasks that do not
+        fit beside those in flight wait. Raises as `prepare` does."""
+        return len(source)
 
     @abstractmethod
     def prepare(self, source: bytes, params: ParamsT) -> Work:
@@ -139,8 +165,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     def postprocess(self, work: Work, params: ParamsT, output: OutputOptions) -> Product:
         """Make the result of a task from its finished work."""
 
-    def interrupt(self) -> None:
-        """Stop the `infer` that runs now, from another thread, if that is possible; it then raises Interrupted."""
+    def interrupt(self, work: Work) -> None:
+        """Stop every `infer` that was called with this work and runs now, from another thread, if that is possible;
+        it then raises Interrupted."""
 
     def image(self, source: bytes) -> imaging.Picture:
         """Decode an image within the operator's limits."""

@@ -44,7 +44,7 @@ def manifest() -> dict[tuple[str, str], ModelFile]:
 
 
 class Session:
-    """One model file on one device. `run` belongs to the device thread; `interrupt` may come from any."""
+    """One model file on one device. `run` belongs to the device threads; `interrupt` may come from any."""
 
     def __init__(self, file: ModelFile, device: Device) -> None:
         """Raises ConfigurationError when the file is not the one in the manifest, or the device asked for is not
@@ -72,29 +72,29 @@ class Session:
         self._input = self._session.get_inputs()[0].name
         self._ort = ort
         self._lock = Lock()
-        self._current: Any = None
+        self._running: dict[Any, object] = {}
 
-    def run(self, tiles: NDArray[np.float32]) -> list[NDArray[Any]]:
-        """All outputs for one batch.
+    def run(self, tiles: NDArray[np.float32], *, owner: object = None) -> list[NDArray[Any]]:
+        """All outputs for one batch; `owner` names the run to `interrupt`.
 
         Raises Interrupted, DeviceOutOfMemory, DeviceBroken.
         """
         options = self._ort.RunOptions()  # a terminated one stays so: a new one for each run
         with self._lock:
-            self._current = options
+            self._running[options] = owner
         try:
             return list(self._session.run(self._outputs, {self._input: tiles}, options))
         except Exception as error:  # the runtime's own classes are private
             raise _translated(error, stopped=options.terminate) from error
         finally:
             with self._lock:
-                self._current = None
+                del self._running[options]
 
-    def interrupt(self) -> None:
-        """Make the present `run` raise Interrupted at its next node."""
+    def interrupt(self, owner: object = None) -> None:
+        """Make the present runs of this owner raise Interrupted at their next node."""
         with self._lock:
-            if self._current is not None:
-                self._current.terminate = True
+            for options in [o for o, its_owner in self._running.items() if its_owner is owner]:
+                options.terminate = True
 
 
 @cache

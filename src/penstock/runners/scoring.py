@@ -1,6 +1,6 @@
 """image-scoring-v1: how much people would like a photo, 1 to 10."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,19 @@ class ImageScoring(BaseModelRunner[Params]):
         notes={"score": {"minimum": 1, "maximum": 10}, "resize": "nearest, 224 x 224, aspect ratio not kept"},
     )
 
+    concurrent = True
+
     def load_model(self, device: Device) -> None:
-        """Load, and run once."""
+        """Load."""
         self._session = Session(manifest()[(self.name, "nima")], device)
-        self._session.run(np.zeros((1, 3, SIDE, SIDE), np.float32))
+
+    def rehearsal(self) -> Iterator[Work]:
+        """The one shape there is."""
+        yield Work([np.zeros((3, SIDE, SIDE), np.float32)])
+
+    def footprint(self, source: bytes, params: Params) -> int:
+        """The pixels, in Pillow and as an array."""
+        return int(imaging.probe(source, max_megapixels=self.limits.max_image_megapixels).megapixels * 1e6) * 8
 
     def prepare(self, source: bytes, params: Params) -> Work:
         """One tile of 224 x 224: the whole image, transparency on white."""
@@ -40,7 +49,7 @@ class ImageScoring(BaseModelRunner[Params]):
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Sequence[Any]:
         """(n, 3, 224, 224) of 0..1 -> n pairs of score and distribution."""
-        score, distribution = self._session.run(tiles)
+        score, distribution = self._session.run(tiles, owner=work)
         return list(zip(score, distribution, strict=True))
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
@@ -52,9 +61,9 @@ class ImageScoring(BaseModelRunner[Params]):
             data={"score": round(float(score), 4), "distribution": [round(float(p), 6) for p in distribution]}
         )
 
-    def interrupt(self) -> None:
-        """Stop the run at its next node."""
-        self._session.interrupt()
+    def interrupt(self, work: Work) -> None:
+        """Stop its runs at their next node."""
+        self._session.interrupt(work)
 
 
 def nearest(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

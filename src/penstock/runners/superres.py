@@ -1,5 +1,6 @@
 """superres-x4: a photo, four times as wide and as high."""
 
+from collections.abc import Iterator
 from itertools import product
 from typing import Any, Literal
 
@@ -11,8 +12,11 @@ from penstock import imaging
 from penstock.errors import ImageTooLarge
 from penstock.runners.base import BaseModelRunner, Card, Device, Outputs, Params, Product, Work, model_runner
 from penstock.runners.onnx import Session, manifest
-from penstock.runners.tiling import TiledImage, plan
+from penstock.runners.tiling import Ladder, TiledImage
 from penstock.task import OutputOptions
+
+READ_BYTES, WRITTEN_BYTES = 8, 9
+"""For each pixel: 3 as an array and 4 in Pillow, plus the file, at most 1 or (PNG of noise) 2."""
 
 Variant = Literal["general", "clean"]
 
@@ -46,29 +50,39 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
     )
 
+    concurrent = True
+
     def load_model(self, device: Device) -> None:
-        """Load both variants; a GPU is shown every shape once, for a CPU a new shape costs nothing."""
+        """Load both variants."""
         files = {v: manifest()[(self.name, v)] for v in ("general", "clean")}
+        self._device = device
         self._files = files
         self._sessions = {variant: Session(file, device) for variant, file in files.items()}
-        self._shapes = device.shapes
-        warm = product(device.batches, device.shapes) if device.kind == "cuda" else [(1, device.shapes[0])]
-        for batch, (height, width) in warm:
-            for session in self._sessions.values():
-                session.run(np.zeros((batch, 3, height, width), np.float32))
+        self._ladders = {variant: Ladder(device.shapes, file.overlap_px) for variant, file in files.items()}
+
+    def rehearsal(self) -> Iterator[Work]:
+        """A GPU is shown every shape; for a CPU a new one costs nothing."""
+        shapes = self._device.shapes if self._device.kind == "cuda" else self._device.shapes[:1]
+        for variant, (height, width) in product(self._sessions, shapes):
+            yield Work([np.zeros((3, height, width), np.float32)], lane=variant)
+
+    def footprint(self, source: bytes, params: SuperresParams) -> int:
+        """Pixels before and after, and what Pillow holds of each while it reads or writes them."""
+        header = imaging.probe(source, max_megapixels=self.limits.max_image_megapixels)
+        scale = self._files[params.variant].scale
+        return int(header.megapixels * 1e6) * (READ_BYTES + scale**2 * WRITTEN_BYTES)
 
     def prepare(self, source: bytes, params: SuperresParams) -> Work:
         """Decode and lay out the tiles."""
         picture = self.image(source)
-        height, width = picture.rgb.shape[:2]
         file = self._files[params.variant]
-        layout = plan(height, width, self._shapes, file.overlap_px)
         sides = _Sides(picture.alpha, picture.grey)
-        return TiledImage(picture.rgb, layout, scale=file.scale, lane=params.variant, context=sides)
+        ladder = self._ladders[params.variant]
+        return TiledImage(picture.rgb, ladder, scale=file.scale, lane=params.variant, context=sides)
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
         """(n, 3, h, w) of 0..1 -> (n, 3, 4h, 4w)."""
-        return self._sessions[work.lane].run(tiles)[0]
+        return self._sessions[work.lane].run(tiles, owner=work)[0]
 
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the joined tiles."""
@@ -86,7 +100,6 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             height=height,
         )
 
-    def interrupt(self) -> None:
-        """Stop the run at its next node."""
-        for session in self._sessions.values():
-            session.interrupt()
+    def interrupt(self, work: Work) -> None:
+        """Stop its runs at their next node."""
+        self._sessions[work.lane].interrupt(work)

@@ -5,7 +5,6 @@ overlap by at least twice that, and each gives the half that is farther than `ov
 kept never saw a tile border.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -39,13 +38,6 @@ class Plan(NamedTuple):
         return len(self.rows) * len(self.columns) * self.height * self.width
 
 
-def plan(height: int, width: int, shapes: Sequence[tuple[int, int]], overlap: int) -> Plan:
-    """The tiling that computes the fewest pixels; of equal ones, that with the fewest tiles."""
-    usable = [(h, w) for h, w in shapes if _fits(height, h, overlap) and _fits(width, w, overlap)]
-    plans = [Plan(h, w, spans(height, h, overlap), spans(width, w, overlap)) for h, w in usable]
-    return min(plans, key=lambda p: (p.area, len(p.rows) * len(p.columns)))
-
-
 def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
     """Tiles along one axis, evenly spread; a single one where the image is not longer than the tile."""
     if length <= tile:
@@ -56,8 +48,25 @@ def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
     return tuple(Span(start, low, high) for start, low, high in zip(starts, cuts, cuts[1:], strict=False))
 
 
-def _fits(length: int, tile: int, overlap: int) -> bool:
-    return length <= tile or tile > 2 * overlap
+class Ladder(NamedTuple):
+    """Tile shapes, (height, width), that a device may be shown, and the overlap that the network needs."""
+
+    shapes: tuple[tuple[int, int], ...]
+    overlap: int
+
+    def plan(self, height: int, width: int) -> Plan:
+        """The tiling that computes the fewest pixels; of equal ones, that with the fewest tiles."""
+        usable = [(h, w) for h, w in self.shapes if self._fits(height, h) and self._fits(width, w)]
+        plans = [Plan(h, w, spans(height, h, self.overlap), spans(width, w, self.overlap)) for h, w in usable]
+        return min(plans, key=lambda p: (p.area, len(p.rows) * len(p.columns)))
+
+    def below(self, area: int) -> "Ladder | None":
+        """Its rungs of fewer pixels; None when none of them is wider than what overlaps."""
+        lower = tuple((h, w) for h, w in self.shapes if h * w < area)
+        return Ladder(lower, self.overlap) if any(min(shape) > 2 * self.overlap for shape in lower) else None
+
+    def _fits(self, length: int, tile: int) -> bool:
+        return length <= tile or tile > 2 * self.overlap
 
 
 class TiledImage(Work):
@@ -66,14 +75,28 @@ class TiledImage(Work):
     Tiles are cut when they are asked for, so that at most those in a batch exist as floats.
     """
 
-    def __init__(self, rgb: Pixels, layout: Plan, *, scale: int, lane: str, context: Any) -> None:
+    def __init__(
+        self, rgb: Pixels, ladder: Ladder, *, scale: int, lane: str, context: Any, canvas: Pixels | None = None
+    ) -> None:
+        layout = ladder.plan(*rgb.shape[:2])
         spots = [(row, column) for row in layout.rows for column in layout.columns]
         super().__init__(spots, lane=lane, context=context)  # type: ignore[arg-type]
         self._spots = spots
         self._rgb = rgb
+        self._ladder = ladder
         self._layout = layout
         self._scale = scale
-        self.canvas: Pixels = np.empty((rgb.shape[0] * scale, rgb.shape[1] * scale, 3), np.uint8)
+        shape = (rgb.shape[0] * scale, rgb.shape[1] * scale, 3)
+        self.canvas: Pixels = np.empty(shape, np.uint8) if canvas is None else canvas
+
+    def recut(self, below: int) -> "TiledImage | None":
+        """On the next rung of the ladder; `canvas` stays the same."""
+        ladder = self._ladder.below(below // 3)
+        if ladder is None:
+            return None
+        return TiledImage(
+            self._rgb, ladder, scale=self._scale, lane=self.lane, context=self.context, canvas=self.canvas
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Objects in an S3 bucket. The only importer of aioboto3 and its botocore."""
 
+import logging
 import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -19,6 +20,10 @@ _CUSTOM_ENDPOINT = {
 
 _KEY_ADVICE = "check storage.s3_access_key and storage.s3_secret_key"
 _BUCKET_ADVICE = "check storage.s3_bucket, storage.s3_endpoint and storage.s3_region"
+_ABANDONED = "coro=<ClientRequest.write_bytes()"
+"""aiohttp leaves the task that writes a request behind when the connection breaks first; whoever waited for the answer
+has heard of it, and the log would have a traceback for each try."""
+
 _ADVICE = {
     "SignatureDoesNotMatch": _KEY_ADVICE,
     "InvalidAccessKeyId": _KEY_ADVICE,
@@ -31,6 +36,9 @@ _ADVICE = {
     "AuthorizationHeaderMalformed": _BUCKET_ADVICE,
     "RequestTimeTooSkewed": "set the clock of this machine",
 }
+
+
+logging.getLogger("asyncio").addFilter(lambda record: _ABANDONED not in record.getMessage())
 
 
 class S3Storage:

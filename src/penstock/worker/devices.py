@@ -3,10 +3,13 @@
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from itertools import product
+from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.errors import ConfigurationError
 from penstock.runners.base import Device
@@ -17,6 +20,13 @@ CPU_SIDES = tuple(range(64, 385, 32))
 
 GPU_SIDES = (128, 192, 256, 384, 512)
 """Tile sides of a GPU, square: each is warmed up. 512 px of Real-ESRGAN x4plus need 9 GB, so no more."""
+
+
+TASKS_SHARE = 0.6
+"""Of the memory; the rest is for models, Redis, the API and the page cache."""
+
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Of version 2 and 1, as seen from inside a container."""
 
 
 class Placement(Struct, frozen=True, kw_only=True):
@@ -44,8 +54,11 @@ def placements(settings: WorkerSettings) -> list[Placement]:
             raise ConfigurationError("worker.gpu_ids: asks for GPUs, but penstock[gpu] is not installed")
         gpus = {n: gpus[n] for n in numbers}
     if gpus and _has_gpu_runtime():
-        return [_on_gpu(number, uuid, settings) for number, uuid in gpus.items()]
-    return [Placement(device=cpu(settings.threads), environment={"CUDA_VISIBLE_DEVICES": ""})]
+        found = [_on_gpu(number, uuid, settings) for number, uuid in gpus.items()]
+    else:
+        found = [Placement(device=cpu(settings.threads), environment={"CUDA_VISIBLE_DEVICES": ""})]
+    share = settings.memory_bytes or int(memory() * TASKS_SHARE / len(found))
+    return [replace(place, device=replace(place.device, ram_bytes=share)) for place in found]
 
 
 def cpu(threads: int = 0) -> Device:
@@ -54,6 +67,7 @@ def cpu(threads: int = 0) -> Device:
         name="cpu",
         kind="cpu",
         threads=threads or cores(),
+        streams=threads or cores(),
         shapes=tuple(product(CPU_SIDES, CPU_SIDES)),
         batches=(1,),
     )
@@ -62,6 +76,15 @@ def cpu(threads: int = 0) -> Device:
 def cores() -> int:
     """Cores this process may use, which in a container may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Bytes of memory this process may use, which in a container may be fewer than the machine has."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in CGROUP_LIMITS:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            limits.append(int(Path(path).read_text()))
+    return min(limits)
 
 
 def _on_gpu(number: str, uuid: str, settings: WorkerSettings) -> Placement:

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -13,11 +12,14 @@ import msgspec
 
 from penstock import telemetry
 from penstock.errors import ExecutionTimeout, InputNotFound, Internal, ModelNotFound, ResultExpired, StorageUnavailable
-from penstock.runners.base import DeviceBroken, Product
+from penstock.runners.base import DeviceBroken, Params, Product
 from penstock.storage import Storage
 from penstock.task import Artifact, Lease, Outcome, Progress, Result, Source, Stage
+from penstock.worker.batches import Runner
+from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
-from penstock.worker.scheduler import DeviceScheduler, Runner
+from penstock.worker.memory import MemoryBudget
+from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.spool import Spool, patiently
 
 T = TypeVar("T")
@@ -37,14 +39,16 @@ class Pipeline:
         fetcher: Fetcher,
         storage: Storage,
         spool: Spool,
-        cpu_pool: Executor,
+        codecs: Codecs,
+        memory: MemoryBudget,
     ) -> None:
         self._runners = runners
         self._device = device
         self._fetcher = fetcher
         self._storage = storage
         self._spool = spool
-        self._cpu_pool = cpu_pool
+        self._codecs = codecs
+        self._memory = memory
 
     async def run(self, lease: Lease, watch: Watcher) -> Outcome:
         """The outcome of a success. Raises PenstockError for everything else, DeviceBroken when this process is done
@@ -83,25 +87,37 @@ class Pipeline:
         if runner is None:
             raise ModelNotFound(f"this worker does not serve {request.model}")
         params = msgspec.convert(request.params, runner.params)
-        stage = _Stages(request.model, watch)
+        stage = _Stages(lease, watch)
 
         async with stage("fetch"):
             source = await self._fetch(request.source, lease.timeout_s, limit)
-        async with stage("prepare"):
-            work = await self._on_cpu(runner.prepare, source, params)
-        async with stage("infer"):
-            device_s = await self._device.run(
-                runner, work, priority=lease.priority, on_progress=stage.tiles(work.count)
-            )
-        async with stage("postprocess"):
-            product = await self._on_cpu(runner.postprocess, work, params, request.output)
+        size = await self._on_cpu(lease, runner.footprint, source, params)
+        async with self._memory.hold(size, lease.priority):
+            product, execution = await self._make(lease, runner, source, params, stage)
+        del source
         limit.reschedule(None)
         async with stage("upload"):
             result = await self._upload(lease, product)
+        return Outcome(result=result, timing=stage.timing(), execution=execution)
 
-        device = self._device.device
-        execution = {"device": device.name, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(device_s)}
-        return Outcome(result=result, timing=stage.timing(lease.waited_ms), execution=execution)
+    async def _make(
+        self, lease: Lease, runner: Runner, source: bytes, params: Params, stage: "_Stages"
+    ) -> tuple[Product, dict[str, Any]]:
+        """The three stages that hold pixels; what they took on the device."""
+        async with stage("prepare"):
+            work = await self._on_cpu(lease, runner.prepare, source, params)
+        async with stage("infer"):
+            done = await self._device.run(runner, work, priority=lease.priority, on_progress=stage.tiles)
+            work = done.work
+        stage.reached_device(done.waited_s)
+        async with stage("postprocess"):
+            product = await self._on_cpu(lease, runner.postprocess, work, params, lease.request.output)
+        return product, {
+            "device": self._device.device.name,
+            "tiles": work.count,
+            "tile": list(work.shape),
+            "device_ms": _ms(done.device_s),
+        }
 
     async def _fetch(self, source: Source, timeout_s: float, limit: asyncio.Timeout) -> bytes:
         if source.key is not None:
@@ -128,8 +144,8 @@ class Pipeline:
         if product.file is None:
             return Result(data=product.data)
         key = f"{result_key(lease, lease.epoch)}.{product.extension}"
+        digest = await self._on_cpu(lease, hashlib.sha256, product.file)
         await self._spool.put(key, product.file, product.content_type)
-        digest = await self._on_cpu(hashlib.sha256, product.file)
         artifact = Artifact(
             s3_key=key,
             size=len(product.file),
@@ -140,10 +156,10 @@ class Pipeline:
         )
         return Result(artifact=artifact, data=product.data)
 
-    async def _on_cpu(self, work: Callable[..., T], *args: Any) -> T:
-        """Run on the CPU pool. A thread cannot be stopped: a cancellation waits for it, so that no stage of an
+    async def _on_cpu(self, lease: Lease, work: Callable[..., T], *args: Any) -> T:
+        """Run on a codec thread. A thread cannot be stopped: a cancellation waits for it, so that no stage of an
         attempt outlives it."""
-        future = asyncio.get_running_loop().run_in_executor(self._cpu_pool, work, *args)
+        future = asyncio.get_running_loop().run_in_executor(self._codecs.of_priority(lease.priority), work, *args)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -160,8 +176,9 @@ def result_key(lease: Lease, epoch: int) -> str:
 class _Stages:
     """Times the stages, tells the watcher, and names none that was not reached."""
 
-    def __init__(self, model: str, watch: Watcher) -> None:
-        self._model = model
+    def __init__(self, lease: Lease, watch: Watcher) -> None:
+        self._lease = lease
+        self._model = lease.request.model
         self._watch = watch
         self._started = time.perf_counter()
         self._timing: dict[str, float] = {}
@@ -175,12 +192,21 @@ class _Stages:
         self._timing[f"{name}_ms"] = _ms(took_s)
         telemetry.report("stage.duration", took_s, model=self._model, stage=name)
 
-    def tiles(self, total: int) -> Callable[[int], None]:
+    def tiles(self, done: int, total: int) -> None:
         """A listener for the device's progress."""
-        return lambda done: self._watch("infer", Progress(done=done, total=total))
+        self._watch("infer", Progress(done=done, total=total))
 
-    def timing(self, waited_ms: float) -> dict[str, float]:
-        """Milliseconds by stage, with the wait in the queue and the sum."""
+    def reached_device(self, waited_s: float) -> None:
+        """After `infer`: its first batch began so long after it did."""
+        infer_began_s = time.perf_counter() - self._started - self._timing["infer_ms"] / 1000
+        to_device_s = self._lease.waited_ms / 1000 + infer_began_s + waited_s
+        self._timing["to_device_ms"] = _ms(to_device_s)
+        telemetry.report("task.to_device", to_device_s, model=self._model, priority=self._lease.priority)
+
+    def timing(self) -> dict[str, float]:
+        """Milliseconds by stage, with the wait in the queue, the time from the submit to the first batch on the device,
+        and the sum."""
+        waited_ms = self._lease.waited_ms
         total = waited_ms + _ms(time.perf_counter() - self._started)
         return {"queue_ms": round(waited_ms, 3), **self._timing, "total_ms": round(total, 3)}
 

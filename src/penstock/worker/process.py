@@ -20,11 +20,13 @@ from penstock.settings import Settings
 from penstock.storage import open_storage
 from penstock.store import Redis, TaskStore, WorkerInfo, check_server, connect
 from penstock.task import RetryPolicy
-from penstock.worker.devices import cores
+from penstock.worker.batches import Runner
+from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
 from penstock.worker.host import Host
+from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
-from penstock.worker.scheduler import DeviceScheduler, Runner
+from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.spool import Spool
 
 EXIT_DEVICE_LOST = 75
@@ -51,13 +53,23 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         store = TaskStore(client, settings.redis.namespace, settings.queue)
         storage = await stack.enter_async_context(open_storage(settings.storage))
         fetcher = await stack.enter_async_context(Fetcher(settings.limits))
-        cpu_pool = stack.enter_context(ThreadPoolExecutor(cores(), thread_name_prefix="cpu"))
+        codecs = Codecs.of(device)
+        stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
+        tiles = stack.enter_context(ThreadPoolExecutor(device.streams + 1, thread_name_prefix="tiles"))
         runners = {name: registry()[name](settings.limits) for name in names}
-        scheduler = await stack.enter_async_context(_started(DeviceScheduler(device, cpu_pool), runners.values()))
+        scheduler = await stack.enter_async_context(_started(DeviceScheduler(device, tiles), runners.values()))
         for warning in await _when_available(client):
             logger.warning(warning)
         spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
-        pipeline = Pipeline(runners, scheduler, fetcher=fetcher, storage=storage, spool=spool, cpu_pool=cpu_pool)
+        pipeline = Pipeline(
+            runners,
+            scheduler,
+            fetcher=fetcher,
+            storage=storage,
+            spool=spool,
+            codecs=codecs,
+            memory=MemoryBudget(device.ram_bytes),
+        )
         host = Host(
             info=WorkerInfo(
                 id=worker_id,

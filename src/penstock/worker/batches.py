@@ -1,0 +1,215 @@
+"""What runs together on a device: jobs in their order, the tiles of one run, and how large a run pays."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterator
+from itertools import count
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from penstock import telemetry
+from penstock.runners.base import BaseModelRunner, Work
+from penstock.task import PRIORITIES, Priority
+
+Runner = BaseModelRunner[Any]
+
+Listener = Callable[[int, int], None]
+"""Hears how many tiles are done, and of how many."""
+
+
+class Lane(NamedTuple):
+    """What tiles must share to meet in one run."""
+
+    model: str
+    work: str
+    shape: tuple[int, ...]
+
+
+def lane_of(runner: Runner, work: Work) -> Lane:
+    """Where the tiles of this work belong."""
+    return Lane(runner.name, work.lane, work.shape)
+
+
+class Job:
+    """One task's work on the device. `alone` after it was in a batch that failed: it then runs by itself."""
+
+    def __init__(self, runner: Runner, work: Work, priority: Priority, on_progress: Listener) -> None:
+        self.runner = runner
+        self.rank = (PRIORITIES.index(priority), next(_arrivals))
+        self.on_progress = on_progress
+        self.device_s = 0.0
+        self.alone = False
+        self.arrived = time.monotonic()
+        self.reached_device: float | None = None
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.take(work)
+
+    def take(self, work: Work) -> None:
+        """Begin with this work, or again with another cut of it."""
+        self.work = work
+        self.waiting = list(reversed(range(work.count)))
+        self.accepted = 0
+
+    @property
+    def lane(self) -> Lane:
+        """Of its tiles."""
+        return lane_of(self.runner, self.work)
+
+    def accept(self) -> None:
+        """One more tile is done."""
+        self.accepted += 1
+        self.on_progress(self.accepted, self.work.count)
+        if self.accepted == self.work.count and not self.finished.done():
+            self.finished.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """It ends with an error, unless it has ended before."""
+        if not self.finished.done():
+            self.finished.set_exception(error)
+
+
+_arrivals = count()
+
+
+class Item(NamedTuple):
+    """One tile of a run. The job may have been cut anew since: then `work` is not its work any more."""
+
+    job: Job
+    work: Work
+    tile: int
+
+    @property
+    def lane(self) -> Lane:
+        """Of this tile."""
+        return lane_of(self.job.runner, self.work)
+
+    @property
+    def counts(self) -> bool:
+        """Whether somebody still waits for it."""
+        return self.work is self.job.work and not self.job.finished.done()
+
+
+class Batch(Struct, eq=False):
+    """One run."""
+
+    items: list[Item]
+    tiles: NDArray[Any]
+
+    @property
+    def jobs(self) -> set[Job]:
+        """Whose tiles these are."""
+        return {item.job for item in self.items}
+
+    @property
+    def lead(self) -> Item:
+        """The first of them."""
+        return self.items[0]
+
+
+class Costs:
+    """Seconds of a run by lane and batch size, as measured: at warm-up, then in service.
+
+    A size that was never measured is hoped to take no longer than the next smaller one that was, so that it is tried.
+    """
+
+    KEPT = 0.8
+    """Share of the former mean that a new measurement leaves."""
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        self._sizes = sizes
+        self._seconds: dict[tuple[Lane, int], float] = {}
+        self._most: dict[Lane, int] = {}
+
+    def note(self, lane: Lane, size: int, seconds: float) -> None:
+        """A run of this size took so long."""
+        before = self._seconds.get((lane, size))
+        self._seconds[lane, size] = seconds if before is None else self.KEPT * before + (1 - self.KEPT) * seconds
+
+    def forbid(self, lane: Lane, size: int) -> int:
+        """The device cannot hold a run of this size; the largest that is left, 0 for none."""
+        left = max((s for s in self._sizes if s < size), default=0)
+        self._most[lane] = left
+        return left
+
+    def most(self, lane: Lane) -> int:
+        """The largest run that the device can hold, as far as is known."""
+        return self._most.get(lane, self._sizes[-1])
+
+    def best(self, lane: Lane, waiting: int) -> int:
+        """The size with the least time for each tile, of `waiting` ones; of equal ones the largest."""
+        usable = [s for s in self._sizes if s <= self.most(lane)]
+        enough = next((s for s in usable if s >= waiting), usable[-1])
+        return min((s for s in usable if s <= enough), key=lambda s: (self._hoped(lane, s) / min(s, waiting), -s))
+
+    def _hoped(self, lane: Lane, size: int) -> float:
+        smaller = (self._seconds[lane, s] for s in reversed(self._sizes) if s <= size and (lane, s) in self._seconds)
+        return next(smaller, 1.0)
+
+
+class Backlog:
+    """Jobs in flight, highest priority first, then in order of arrival."""
+
+    def __init__(self, sizes: tuple[int, ...], device: str) -> None:
+        self.costs = Costs(sizes)
+        self._device = device
+        self._jobs: list[Job] = []
+        self._last_lead: Job | None = None
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(tuple(self._jobs))
+
+    def __contains__(self, job: Job) -> bool:
+        return job in self._jobs
+
+    def add(self, job: Job) -> None:
+        """In its place."""
+        self._jobs.append(job)
+        self._jobs.sort(key=lambda j: j.rank)
+
+    def remove(self, job: Job) -> None:
+        """None of its waiting tiles will be chosen."""
+        self._jobs.remove(job)
+        job.waiting.clear()
+
+    def choose(self, busy: Collection[str]) -> list[Item]:
+        """Tiles for one run: those of the first job in rank, filled up from later ones of its lane. Models in `busy`
+        are left alone."""
+        lead = next((job for job in self._jobs if job.waiting and job.runner.name not in busy), None)
+        if lead is None:
+            return []
+        mates = [lead] if lead.alone else [j for j in self._jobs if j.lane == lead.lane and not j.alone]
+        waiting = sum(len(job.waiting) for job in mates)
+        if self._may_wait(lead) and waiting < self.costs.best(lead.lane, self.costs.most(lead.lane)):
+            return []
+        self._count_preemption(lead)
+        return _first(mates, self.costs.best(lead.lane, waiting))
+
+    def patience_s(self) -> float | None:
+        """Until the first window for company closes; None when none is open."""
+        left = [job.arrived + job.runner.window_s - time.monotonic() for job in self._jobs if job.waiting]
+        return min((seconds for seconds in left if seconds > 0), default=None)
+
+    def put_back(self, batch: Batch) -> None:
+        """Its tiles run later."""
+        for job, work, index in batch.items:
+            if job in self._jobs and work is job.work and not job.finished.done():
+                job.waiting.append(index)
+
+    def _may_wait(self, lead: Job) -> bool:
+        return time.monotonic() < lead.arrived + lead.runner.window_s
+
+    def _count_preemption(self, lead: Job) -> None:
+        passed_over = self._last_lead
+        if passed_over and passed_over is not lead and passed_over.waiting and lead.rank < passed_over.rank:
+            telemetry.report("preemptions", device=self._device)
+        self._last_lead = lead
+
+
+def _first(jobs: list[Job], size: int) -> list[Item]:
+    chosen: list[Item] = []
+    for job in jobs:
+        while job.waiting and len(chosen) < size:
+            chosen.append(Item(job, job.work, job.waiting.pop()))
+    return chosen

@@ -1,0 +1,246 @@
+"""Which batch size pays, who is chosen, and who waits for company."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from penstock.errors import DeviceOutOfMemory
+from penstock.runners.base import BaseModelRunner, Device, Interrupted, Outputs, Params, Product, Work
+from penstock.runners.tiling import Ladder, TiledImage
+from penstock.settings import LimitSettings
+from penstock.task import OutputOptions, Priority
+from penstock.worker.batches import Costs, Lane
+from penstock.worker.scheduler import DeviceScheduler, Run
+
+LANE = Lane("model", "", (3, 64, 64))
+GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, shapes=((64, 64), (48, 48), (32, 32)), batches=(1, 2, 4))
+CPU_LIKE = Device(name="test", kind="cpu", threads=2, streams=2, shapes=((64, 64),), batches=(1,))
+
+
+class Nearest(BaseModelRunner[Params]):
+    """Doubles an image; `rule` may refuse tiles, `meeting` makes two runs wait for one another."""
+
+    name = "nearest"
+    concurrent = True
+
+    def __init__(self) -> None:
+        super().__init__(LimitSettings())
+        self.shapes: list[tuple[int, ...]] = []
+        self.rule: Any = lambda tiles: None
+        self.together = 0
+        self.most_together = 0
+        self.stop: dict[int, threading.Event] = {}
+
+    def load_model(self, device: Device) -> None:
+        self.device = device
+
+    def rehearsal(self) -> list[Work]:
+        return [Work([np.zeros((3, *shape), np.float32)]) for shape in self.device.shapes]
+
+    def prepare(self, source: bytes, params: Params) -> Work:
+        raise NotImplementedError
+
+    def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
+        raise NotImplementedError
+
+    def infer(self, tiles: np.ndarray, work: Work) -> Outputs:
+        self.shapes.append(tiles.shape)
+        self.together += 1
+        self.most_together = max(self.most_together, self.together)
+        try:
+            self.rule(tiles)
+            if self.stop.setdefault(id(work), threading.Event()).wait(0.02 if work.count > 1 else 0):
+                raise Interrupted
+            return tiles.repeat(2, axis=2).repeat(2, axis=3)
+        finally:
+            self.together -= 1
+
+    def interrupt(self, work: Work) -> None:
+        self.stop.setdefault(id(work), threading.Event()).set()
+
+
+class Alone(Nearest):
+    name = "alone"
+    concurrent = False
+
+
+def photo(side: int) -> np.ndarray:
+    return np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def image_work(side: int, device: Device, *, overlap: int = 4) -> TiledImage:
+    return TiledImage(photo(side), Ladder(device.shapes, overlap), scale=2, lane="", context=None)
+
+
+class Started:
+    """A scheduler that has started with one runner."""
+
+    def __init__(self, runner: Nearest, device: Device) -> None:
+        self.runner, self.pool = runner, ThreadPoolExecutor(3)
+        self.device = DeviceScheduler(device, self.pool)
+
+    async def __aenter__(self) -> "Started":
+        await self.device.start([self.runner])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.device.close()
+        self.pool.shutdown()
+
+    def run(self, work: Work, priority: Priority = Priority.NORMAL) -> asyncio.Task[Run]:
+        return asyncio.create_task(
+            self.device.run(self.runner, work, priority=priority, on_progress=lambda done, total: None)
+        )
+
+
+# --- costs ----------------------------------------------------------------------------------------------------
+
+
+def test_without_measurements_everything_that_waits_goes_together() -> None:
+    costs = Costs((1, 2, 4))
+
+    assert [costs.best(LANE, waiting) for waiting in (1, 2, 3, 4, 9)] == [1, 2, 4, 4, 4]
+
+
+def test_a_larger_batch_is_taken_only_where_it_saves_time_for_each_tile() -> None:
+    costs = Costs((1, 2, 4))
+    for size, seconds in ((1, 1.0), (2, 1.2), (4, 4.4)):
+        costs.note(LANE, size, seconds)
+
+    assert costs.best(LANE, 4) == 2
+    assert costs.best(LANE, 1) == 1
+
+
+def test_padding_counts_as_the_time_that_it_takes() -> None:
+    costs = Costs((1, 4))
+    costs.note(LANE, 1, 1.0)
+    costs.note(LANE, 4, 2.5)
+
+    assert costs.best(LANE, 4) == 4, "2.5 s for four against 4 s"
+    assert costs.best(LANE, 2) == 1, "2.5 s for two against 2 s"
+
+
+def test_costs_follow_what_is_measured_in_service() -> None:
+    costs = Costs((1, 2))
+    costs.note(LANE, 1, 1.0)
+    costs.note(LANE, 2, 1.5)
+    before = costs.best(LANE, 2)
+    for _ in range(20):
+        costs.note(LANE, 2, 3.0)
+
+    assert (before, costs.best(LANE, 2)) == (2, 1)
+
+
+async def test_every_shape_and_batch_is_rehearsed_and_measured_before_the_first_task() -> None:
+    runner = Nearest()
+    async with Started(runner, GPU_LIKE):
+        seen = {(shape[0], shape[2]) for shape in runner.shapes}
+
+    assert seen == {(batch, side) for batch in GPU_LIKE.batches for side, _ in GPU_LIKE.shapes}
+
+
+# --- out of memory --------------------------------------------------------------------------------------------
+
+
+async def test_tiles_that_the_device_cannot_hold_are_cut_smaller_and_the_limit_is_remembered() -> None:
+    runner = Nearest()
+    async with Started(runner, GPU_LIKE) as started:
+        runner.rule = lambda tiles: _refuse_above(tiles, 48)
+        first, second = image_work(150, GPU_LIKE), image_work(150, GPU_LIKE)
+        done = await started.run(first)
+        refused_before = sum(shape[2] == 64 for shape in runner.shapes)
+        await started.run(second)
+
+    assert done.work.shape[1] < 64
+    for work in (first, second):
+        assert (work.canvas == photo(150).repeat(2, axis=0).repeat(2, axis=1)).all()
+    assert sum(shape[2] == 64 for shape in runner.shapes) == refused_before, "the limit is remembered"
+
+
+async def test_a_device_that_cannot_hold_the_smallest_tile_fails_the_task() -> None:
+    runner = Nearest()
+    async with Started(runner, GPU_LIKE) as started:
+        runner.rule = lambda tiles: _refuse_above(tiles, 0)
+        with pytest.raises(DeviceOutOfMemory):
+            await started.run(image_work(150, GPU_LIKE))
+
+
+async def test_what_does_not_fit_at_rehearsal_is_never_tried_in_service() -> None:
+    runner = Nearest()
+    runner.rule = lambda tiles: _refuse_above(tiles, 48)
+    async with Started(runner, GPU_LIKE) as started:
+        runner.shapes.clear()
+        await started.run(image_work(150, GPU_LIKE))
+
+    assert max(shape[2] for shape in runner.shapes) <= 48
+
+
+def _refuse_above(tiles: np.ndarray, side: int) -> None:
+    if tiles.shape[2] > side:
+        raise DeviceOutOfMemory("too large")
+
+
+# --- streams --------------------------------------------------------------------------------------------------
+
+
+async def test_a_device_with_two_streams_runs_two_batches_at_a_time() -> None:
+    runner = Nearest()
+    async with Started(runner, CPU_LIKE) as started:
+        work = image_work(300, CPU_LIKE)
+        await started.run(work)
+
+    assert runner.most_together == 2
+    assert (work.canvas == photo(300).repeat(2, axis=0).repeat(2, axis=1)).all()
+
+
+async def test_a_model_that_is_not_made_for_it_runs_one_batch_at_a_time() -> None:
+    runner = Alone()
+    async with Started(runner, CPU_LIKE) as started:
+        await asyncio.gather(*(started.run(image_work(200, CPU_LIKE)) for _ in range(3)))
+
+    assert runner.most_together == 1
+
+
+async def test_canceling_one_task_stops_its_runs_on_every_stream_and_no_other() -> None:
+    runner = Nearest()
+    async with Started(runner, CPU_LIKE) as started:
+        doomed, other = image_work(400, CPU_LIKE), image_work(200, CPU_LIKE)
+        running = started.run(doomed)
+        while runner.most_together < 2:
+            await asyncio.sleep(0.002)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        after = len(runner.shapes)
+        await started.run(other)
+
+    assert running.cancelled()
+    assert len(runner.shapes) == after + other.count
+    assert (other.canvas == photo(200).repeat(2, axis=0).repeat(2, axis=1)).all()
+
+
+# --- company --------------------------------------------------------------------------------------------------
+
+
+async def test_a_model_with_a_window_waits_for_company_and_no_longer() -> None:
+    runner = Nearest()
+    runner.window_s = 0.3  # type: ignore[misc]
+    async with Started(runner, GPU_LIKE) as started:
+        runner.shapes.clear()
+        for size, seconds in ((1, 1.0), (2, 1.0), (4, 1.0)):
+            for _ in range(50):
+                started.device._backlog.costs.note(Lane("nearest", "", (3, 64, 64)), size, seconds)
+        first = started.run(Work([np.ones((3, 64, 64), np.float32)]))
+        await asyncio.sleep(0.05)
+        second = started.run(Work([np.ones((3, 64, 64), np.float32)]))
+        began = time.monotonic()
+        done = await asyncio.gather(first, second)
+        waited_s = time.monotonic() - began
+
+    assert [shape[0] for shape in runner.shapes] == [2]
+    assert all(run.waited_s > 0.1 for run in done)
+    assert waited_s < 5

@@ -1,0 +1,108 @@
+"""Bytes are granted by priority, and nobody who could ever fit waits for ever."""
+
+import asyncio
+
+from penstock.task import Priority
+from penstock.worker.memory import MemoryBudget
+
+
+class Holder:
+    """Asks for bytes and keeps them until told."""
+
+    def __init__(self, budget: MemoryBudget, size: int, priority: Priority = Priority.NORMAL) -> None:
+        self.has = False
+        self.done = asyncio.Event()
+        self.task = asyncio.create_task(self._hold(budget, size, priority))
+
+    async def _hold(self, budget: MemoryBudget, size: int, priority: Priority) -> None:
+        async with budget.hold(size, priority):
+            self.has = True
+            await self.done.wait()
+        self.has = False
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def end(*holders: Holder) -> None:
+    for holder in holders:
+        holder.done.set()
+    await asyncio.gather(*(holder.task for holder in holders))
+
+
+async def test_a_task_that_does_not_fit_waits_until_another_has_ended() -> None:
+    budget = MemoryBudget(100)
+    first, second = Holder(budget, 50), Holder(budget, 50)
+    await settle()
+    before = (first.has, second.has)
+    await end(first)
+    await settle()
+
+    assert before == (True, False)
+    assert second.has
+    await end(second)
+    assert budget.held == 0
+
+
+async def test_a_quarter_is_kept_for_tasks_of_high_priority() -> None:
+    budget = MemoryBudget(100)
+    usual, more, high = Holder(budget, 70), Holder(budget, 20), Holder(budget, 25, Priority.HIGH)
+    await settle()
+
+    assert (usual.has, more.has, high.has) == (True, False, True)
+    await end(usual, more, high)
+
+
+async def test_high_priority_goes_before_those_that_asked_earlier() -> None:
+    budget = MemoryBudget(100)
+    running = Holder(budget, 75)
+    await settle()
+    low, high = Holder(budget, 60, Priority.LOW), Holder(budget, 60, Priority.HIGH)
+    await end(running)
+    await settle()
+
+    assert (low.has, high.has) == (False, True)
+    await end(high, low)
+
+
+async def test_a_small_task_does_not_pass_a_large_one_that_waits() -> None:
+    budget = MemoryBudget(100)
+    running = Holder(budget, 60)
+    await settle()
+    large, small = Holder(budget, 70), Holder(budget, 5)
+    await settle()
+
+    assert (large.has, small.has) == (False, False), "or the large one would starve"
+    await end(running)
+    await settle()
+    assert (large.has, small.has) == (True, True)
+    await end(large, small)
+
+
+async def test_a_task_larger_than_everything_runs_alone() -> None:
+    budget = MemoryBudget(100)
+    huge, next_one = Holder(budget, 1000), Holder(budget, 1)
+    await settle()
+
+    assert (huge.has, next_one.has) == (True, False)
+    await end(huge)
+    await settle()
+    assert next_one.has
+    await end(next_one)
+
+
+async def test_a_canceled_wait_gives_nothing_away_and_wakes_the_next() -> None:
+    budget = MemoryBudget(100)
+    running = Holder(budget, 75)
+    await settle()
+    large, small = Holder(budget, 90), Holder(budget, 0)
+    await settle()
+    large.task.cancel()
+    await asyncio.gather(large.task, return_exceptions=True)
+    await settle()
+
+    assert small.has
+    await end(running, small)
+    assert budget.held == 0
