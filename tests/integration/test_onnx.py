@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,17 @@ def test_tiles_join_without_a_seam(runner: SuperResolution, variant: str, shape:
     reach = slice(0, (150 - 36) * 4)
     assert tiled.count > whole.count == 1
     assert np.abs(tiled.canvas[reach].astype(int) - whole.canvas[reach]).max() <= 1
+
+
+def test_runs_that_meet_give_what_a_run_alone_gives() -> None:
+    session = Session(manifest()["superres-x4", "clean"], replace(cpu(2), streams=2))
+    tiles = [np.random.default_rng(n).random((1, 3, 64, 64), np.float32) for n in range(6)]
+
+    alone = [session.run(tile)[0] for tile in tiles]
+    with ThreadPoolExecutor(2) as pool:
+        meeting = [outputs[0] for outputs in pool.map(session.run, tiles)]
+
+    assert all(np.abs(a - m).max() < 1e-5 for a, m in zip(alone, meeting, strict=True))
 
 
 def test_a_batch_gives_what_its_tiles_give_alone(runner: SuperResolution) -> None:
