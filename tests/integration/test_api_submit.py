@@ -10,6 +10,7 @@ import pytest
 
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings, StorageSettings
 from penstock.store import TaskStore
+from penstock.task import OutputOptions
 from tests import api_server, redis_server
 from tests.integration.drive import MODEL, URL, body, claim, data_uri, image, stored_objects
 
@@ -47,7 +48,7 @@ async def test_everything_asked_for_reaches_the_worker(client: httpx.AsyncClient
     traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     asked = body(
         params={"variant": "clean"},
-        output={"format": "webp", "quality": 70},
+        output={"format": "webp", "quality": 70, "lossless": True},
         priority="high",
         client_request_id="order-991",
         metadata={"album": "42"},
@@ -64,7 +65,7 @@ async def test_everything_asked_for_reaches_the_worker(client: httpx.AsyncClient
     assert lease.caller == "tester"
     request = lease.request
     assert (request.model, request.source.url, request.params) == (MODEL, URL, {"variant": "clean"})
-    assert (request.output.format, request.output.quality) == ("webp", 70)
+    assert request.output == OutputOptions(format="webp", quality=70, lossless=True)
     assert (request.client_request_id, request.metadata) == ("order-991", {"album": "42"})
     assert request.traceparent == traceparent
 
@@ -117,6 +118,12 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
     "too many attempts": (body(retry={"max_attempts": 11}), 422, "invalid_request", "retry.max_attempts"),
     "an unknown priority": (body(priority="urgent"), 422, "invalid_request", "priority"),
     "an unknown format": (body(output={"format": "gif"}), 422, "invalid_request", "output.format"),
+    "a lossless JPEG": (
+        body(output={"format": "jpeg", "lossless": True}),
+        422,
+        "invalid_request",
+        "output.lossless",
+    ),
     "quality out of range": (body(output={"quality": 0}), 422, "invalid_request", "output.quality"),
     "too much metadata": (body(metadata={str(n): "" for n in range(17)}), 422, "invalid_request", "metadata"),
     "long metadata": (body(metadata={"a": "x" * 513}), 422, "invalid_request", "metadata"),

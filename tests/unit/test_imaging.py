@@ -113,6 +113,16 @@ def test_every_form_can_be_written_in_every_format(format: str, alpha: bool, gre
         assert np.array_equal(again.rgb, rgb)
 
 
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_lossless_webp_keeps_every_pixel_also_the_transparent_ones(alpha: bool) -> None:
+    picture = imaging.Picture(COLOURS, RAMP if alpha else None)
+
+    again = decoded(imaging.encode(picture, OutputOptions(format="webp", lossless=True)))
+
+    assert np.array_equal(again.rgb, COLOURS)
+    assert not alpha or (again.alpha == RAMP).all()
+
+
 def test_transparency_becomes_white_where_the_format_has_none() -> None:
     picture = imaging.Picture(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))
 

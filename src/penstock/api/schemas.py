@@ -25,10 +25,12 @@ class InputRequest(Ask, frozen=True):
 
 
 class OutputRequest(Ask, frozen=True):
-    """How a result image is written; `quality` is of JPEG and WebP."""
+    """How a result image is written; `quality` is of JPEG and WebP. PNG is always lossless, `lossless` makes WebP so:
+    about as small, and up to three times as fast to write."""
 
     format: Format = "png"
     quality: Annotated[int, Meta(ge=1, le=100)] = 90
+    lossless: bool = False
 
 
 class RetryRequest(Ask, frozen=True):

@@ -124,6 +124,8 @@ def _check_params(asked: TaskRequest, models: Collection[str]) -> None:
         msgspec.convert(asked.params, runner.params)
     except msgspec.ValidationError as error:
         raise invalid(error, inside="params") from error
+    if asked.output.lossless and asked.output.format == "jpeg":
+        raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
 
 
 def _with_key(asked: TaskRequest, header: str) -> TaskRequest:
@@ -208,7 +210,7 @@ def _submission(
             model=asked.model,
             source=Source(url=examined.url, key=key),
             params=asked.params,
-            output=OutputOptions(format=asked.output.format, quality=asked.output.quality),
+            output=msgspec.convert(asked.output, OutputOptions, from_attributes=True),
             client_request_id=asked.client_request_id,
             metadata=asked.metadata,
             traceparent=traceparent,
