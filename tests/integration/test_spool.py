@@ -7,7 +7,7 @@ import pytest
 
 from penstock.errors import StorageUnavailable
 from penstock.storage import LocalStorage
-from penstock.worker.spool import Spool
+from penstock.worker.spool import Parcel, Spool
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def waiting(spool: Spool, count: int) -> None:
 async def test_a_result_waits_and_is_stored_when_the_storage_is_back(place: Path, tmp_path: Path) -> None:
     storage = LocalStorage(place)
     spool = Spool(storage, directory=str(tmp_path), max_bytes=1000)
-    put = asyncio.create_task(spool.put("results/a", b"x" * 600, "image/png"))
+    put = asyncio.create_task(spool.put(Parcel("results/a", "image/png", b"x" * 600)))
     await waiting(spool, 1)
     come_back(place)
 
@@ -47,15 +47,15 @@ async def test_a_result_waits_and_is_stored_when_the_storage_is_back(place: Path
 async def test_what_does_not_fit_is_refused_and_room_comes_back(place: Path, tmp_path: Path) -> None:
     storage = LocalStorage(place)
     spool = Spool(storage, directory=str(tmp_path), max_bytes=1000)
-    put = asyncio.create_task(spool.put("results/a", b"x" * 600, "image/png"))
+    put = asyncio.create_task(spool.put(Parcel("results/a", "image/png", b"x" * 600)))
     await waiting(spool, 1)
 
     with pytest.raises(StorageUnavailable):
-        await spool.put("results/b", b"x" * 600, "image/png")
+        await spool.put(Parcel("results/b", "image/png", b"x" * 600))
     put.cancel()
     await asyncio.gather(put, return_exceptions=True)
 
-    again = asyncio.create_task(spool.put("results/b", b"x" * 900, "image/png"))
+    again = asyncio.create_task(spool.put(Parcel("results/b", "image/png", b"x" * 900)))
     await waiting(spool, 1)
     come_back(place)
     async with asyncio.timeout(10):
@@ -66,4 +66,4 @@ async def test_a_spool_that_cannot_be_written_gives_the_error_of_the_storage(pla
     spool = Spool(LocalStorage(place), directory=str(tmp_path / "nowhere"), max_bytes=1000)
 
     with pytest.raises(StorageUnavailable, match=r"storage\.directory"):
-        await spool.put("results/a", b"x", "image/png")
+        await spool.put(Parcel("results/a", "image/png", b"x"))

@@ -83,6 +83,7 @@ class Host(arq.Worker):
         self._slots = slots
         self._lease_s = lease_s
         self._leases: dict[str, Lease] = {}
+        self._uploading: set[str] = set()
         self._cron_tasks: set[asyncio.Task[Any]] = set()
         self._claim_s = 0.0
         self._suspects: list[str] = []
@@ -158,12 +159,17 @@ class Host(arq.Worker):
 
     @property
     def _slots_taken(self) -> int:
-        """What waits for the storage or for Redis holds no slot: the device goes on."""
-        return len(self.tasks) - self._spool.waiting - len(self._attempts.settling)
+        """What only waits for the storage or for Redis holds no slot: the device goes on."""
+        settling = self._attempts.settling
+        uploading = min(len(self._uploading - settling), self._spool.waiting + self._spool.uploads)
+        return len(self.tasks) - len(settling) - uploading
 
     def _start(self, lease: Lease) -> None:
         def watch(stage: Stage, progress: Progress | None) -> None:
             self._news[lease.id] = (stage, progress)
+            if stage == "upload":
+                self._uploading.add(lease.id)
+                self._slot_is_free()
 
         async def until_free() -> None:
             while is_suspect(lease) and not self._may_run_alone(lease):
@@ -194,6 +200,7 @@ class Host(arq.Worker):
         for book in (self.tasks, self.job_tasks, self._leases, self._news):
             book.pop(task_id, None)
         self.aborting_tasks.discard(task_id)
+        self._uploading.discard(task_id)
         if self._pipeline.broken:
             self._give_up(self._pipeline.broken)
         telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)

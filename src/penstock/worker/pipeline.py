@@ -12,15 +12,15 @@ import msgspec
 
 from penstock import telemetry
 from penstock.errors import ExecutionTimeout, InputNotFound, Internal, ModelNotFound, ResultExpired, StorageUnavailable
-from penstock.runners.base import DeviceBroken, Params, Product
+from penstock.runners.base import DeviceBroken, Params, Work
 from penstock.storage import Storage
-from penstock.task import Artifact, Lease, Outcome, Progress, Result, Source, Stage
+from penstock.task import Artifact, Lease, Outcome, OutputOptions, Progress, Result, Source, Stage
 from penstock.worker.batches import Runner
 from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.scheduler import DeviceScheduler
-from penstock.worker.spool import Spool, patiently
+from penstock.worker.spool import Parcel, Spool, patiently
 
 T = TypeVar("T")
 
@@ -93,16 +93,17 @@ class Pipeline:
             source = await self._fetch(request.source, lease.timeout_s, limit)
         size = await self._on_cpu(lease, runner.footprint, source, params)
         async with self._memory.hold(size, lease.priority):
-            product, execution = await self._make(lease, runner, source, params, stage)
+            result, parcel, execution = await self._make(lease, runner, source, params, stage)
         del source
         limit.reschedule(None)
         async with stage("upload"):
-            result = await self._upload(lease, product)
+            if parcel is not None:
+                await self._spool.put(parcel)
         return Outcome(result=result, timing=stage.timing(), execution=execution)
 
     async def _make(
         self, lease: Lease, runner: Runner, source: bytes, params: Params, stage: "_Stages"
-    ) -> tuple[Product, dict[str, Any]]:
+    ) -> tuple[Result, Parcel | None, dict[str, Any]]:
         """The three stages that hold pixels; what they took on the device."""
         async with stage("prepare"):
             work = await self._on_cpu(lease, runner.prepare, source, params)
@@ -111,13 +112,10 @@ class Pipeline:
             work = done.work
         stage.reached_device(done.waited_s)
         async with stage("postprocess"):
-            product = await self._on_cpu(lease, runner.postprocess, work, params, lease.request.output)
-        return product, {
-            "device": self._device.device.name,
-            "tiles": work.count,
-            "tile": list(work.shape),
-            "device_ms": _ms(done.device_s),
-        }
+            result, parcel = await self._on_cpu(lease, self._pack, lease, runner, work, params, lease.request.output)
+        device = self._device.device.name
+        execution = {"device": device, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(done.device_s)}
+        return result, parcel, execution
 
     async def _fetch(self, source: Source, timeout_s: float, limit: asyncio.Timeout) -> bytes:
         if source.key is not None:
@@ -139,22 +137,24 @@ class Pipeline:
         except ResultExpired as error:
             raise InputNotFound("the input that was sent with the task is gone") from error
 
-    async def _upload(self, lease: Lease, product: Product) -> Result:
-        """Results are immutable: the key holds the epoch, so that no later attempt can write over it."""
+    def _pack(
+        self, lease: Lease, runner: Runner, work: Work, params: Params, output: OutputOptions
+    ) -> tuple[Result, Parcel | None]:
+        """On a codec thread: the result as it will be published, and the file to store for it. Results are immutable:
+        the key holds the epoch, so that no later attempt can write over it."""
+        product = runner.postprocess(work, params, output)
         if product.file is None:
-            return Result(data=product.data)
+            return Result(data=product.data), None
         key = f"{result_key(lease, lease.epoch)}.{product.extension}"
-        digest = await self._on_cpu(lease, hashlib.sha256, product.file)
-        await self._spool.put(key, product.file, product.content_type)
         artifact = Artifact(
             s3_key=key,
             size=len(product.file),
-            sha256=digest.hexdigest(),
+            sha256=hashlib.sha256(product.file).hexdigest(),
             content_type=product.content_type,
             width=product.width,
             height=product.height,
         )
-        return Result(artifact=artifact, data=product.data)
+        return Result(artifact=artifact, data=product.data), Parcel(key, product.content_type, product.file)
 
     async def _on_cpu(self, lease: Lease, work: Callable[..., T], *args: Any) -> T:
         """Run on a codec thread. A thread cannot be stopped: a cancellation waits for it, so that no stage of an

@@ -7,14 +7,27 @@ from collections.abc import Awaitable, Callable
 from typing import IO, TypeVar
 
 from loguru import logger
+from msgspec import Struct
 
 from penstock.errors import StorageUnavailable
 from penstock.storage import Storage
 
 T = TypeVar("T")
 
+UPLOADS = 32
+UPLOAD_BYTES = 256 * 1024 * 1024
+"""As many results, together of this size, may be on their way to the storage beside the tasks that hold slots."""
+
 LONGEST_WAIT_S = 5.0
 """Between two tries of one waiting result."""
+
+
+class Parcel(Struct):
+    """An object to store. The spool takes `data` out of it when it is on disk."""
+
+    key: str
+    content_type: str
+    data: bytes
 
 
 class Spool:
@@ -27,19 +40,32 @@ class Spool:
         self._storage = storage
         self._directory = directory or None
         self._free_bytes = max_bytes
+        self._upload_bytes = 0
         self.waiting = 0
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    @property
+    def uploads(self) -> int:
+        """How many results may be on their way without holding a slot; none when they take too much memory."""
+        return UPLOADS if self._upload_bytes <= UPLOAD_BYTES else 0
+
+    async def put(self, parcel: Parcel) -> None:
         """Store an object. Raises StorageUnavailable only when the storage is away and the spool is full."""
         try:
-            await self._storage.put(key, data, content_type)
+            await self._upload(parcel, parcel.data)
         except StorageUnavailable as error:
-            size = len(data)
+            size = len(parcel.data)
             if size > self._free_bytes:
                 raise
-            file = await self._written(data, error)
-            del data  # only the disk holds it while it waits
-            await self._wait_and_put(key, file, size, content_type)
+            file = await self._written(parcel.data, error)
+            parcel.data = b""  # only the disk holds it while it waits
+            await self._wait_and_put(parcel, file, size)
+
+    async def _upload(self, parcel: Parcel, data: bytes) -> None:
+        self._upload_bytes += len(data)
+        try:
+            await self._storage.put(parcel.key, data, parcel.content_type)
+        finally:
+            self._upload_bytes -= len(data)
 
     async def _written(self, data: bytes, reason: StorageUnavailable) -> IO[bytes]:
         def write() -> IO[bytes]:
@@ -53,13 +79,13 @@ class Spool:
         except OSError:
             raise reason from None
 
-    async def _wait_and_put(self, key: str, file: IO[bytes], size: int, content_type: str) -> None:
+    async def _wait_and_put(self, parcel: Parcel, file: IO[bytes], size: int) -> None:
         async def put_again() -> None:
-            await self._storage.put(key, await asyncio.to_thread(_read, file), content_type)
+            await self._upload(parcel, await asyncio.to_thread(_read, file))
 
         self.waiting += 1
         self._free_bytes -= size
-        logger.bind(key=key, bytes=size).warning("storage away, result waits on the spool")
+        logger.bind(key=parcel.key, bytes=size).warning("storage away, result waits on the spool")
         try:
             await patiently(put_again)
         finally:
