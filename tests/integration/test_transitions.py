@@ -119,6 +119,31 @@ async def forged(store: TaskStore, task_id: str, other: str) -> Lease:
     return replace(template, epoch=0)
 
 
+ENDS = [(state, verb) for (state, verb), target in TRANSITIONS.items() if target.is_final]
+
+
+@pytest.mark.parametrize(("state", "verb"), ENDS)
+async def test_every_end_is_told_once_and_wakes_no_worker(redis_url: str, state: State, verb: Verb) -> None:
+    async with open_store(redis_url) as store:
+        task_id, lease = await bring_to(store, state)
+        lease = lease or await forged(store, task_id, await submit(store))
+        ends, signals = store.ends(), store.signals()
+        assert (await anext(ends), await anext(signals)) == ("", ("look", ""))
+
+        await DEEDS[verb](store, task_id, lease)
+        following = await submit(store)
+        await store.cancel(following, "default")
+
+        async with asyncio.timeout(2):
+            assert [await anext(ends), await anext(ends)] == [task_id, following]
+            told = [await anext(signals)]
+            if told == [("cancel", task_id)]:  # the one who ran it
+                told = [await anext(signals)]
+        assert told == [("queued", "superres-x4")]
+        await ends.aclose()
+        await signals.aclose()
+
+
 @pytest.mark.parametrize("verb", [Verb.COMPLETE, Verb.FAIL, Verb.RETRY, Verb.RELEASE])
 async def test_a_late_worker_cannot_settle_what_another_runs(redis_url: str, verb: Verb) -> None:
     async with open_store(redis_url) as store:

@@ -25,7 +25,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
-| `signals` (channel)        | –      | `queued <model>` and `cancel <id>`                   | –                       |
+| `signals` (channel)        | –      | `queued <model>` and `cancel <id>`: for workers      | –                       |
+| `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
 """
 
 import hashlib
@@ -39,6 +40,7 @@ class Keys:
         self.workers = f"{self.root}workers"
         self.workers_seen = f"{self.root}workers:seen"
         self.signals = f"{self.root}signals"
+        self.ended = f"{self.root}ended"
         self.finals = f"{self.root}finals"
         self.delayed = f"{self.root}delayed"
 

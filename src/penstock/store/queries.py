@@ -99,6 +99,11 @@ class Queries:
         counts = await self._pipelined([("ZCARD", self._keys.state(tenant, state)) for state in State])
         return dict(zip(State, counts, strict=True))
 
+    async def ended(self, task_ids: Sequence[str]) -> list[str]:
+        """Those of these tasks that are in a final state."""
+        scores = await self._pipelined([("ZSCORE", self._keys.finals, task_id) for task_id in task_ids])
+        return [task_id for task_id, score in zip(task_ids, scores, strict=True) if score is not None]
+
     async def ping(self) -> None:
         """Raises StoreUnavailable unless Redis answers."""
         await self._pipelined([("PING",)])

@@ -198,6 +198,10 @@ class TaskStore(Queries):
             kind, _, subject = message.partition(" ")
             yield kind or "look", subject
 
+    def ends(self) -> AsyncIterator[str]:
+        """The id of each task as it ends; "" when some may have been missed."""
+        return listen(self._client, self._keys.ended)
+
     async def _settle(
         self,
         verb: Verb,

@@ -32,7 +32,8 @@ local function move(id, to)
   redis.call('HSET', task_key(id), 'state', to)
 end
 
--- Enter a final state: nothing of the task waits or runs any more, and its deletion is scheduled.
+-- Enter a final state: nothing of the task waits or runs any more, its deletion is scheduled, and who waits for its
+-- end hears of it: on a channel of its own, so that no worker wakes up for it.
 local function finish(id, to, outcome)
   local now = now_ms()
   local ttl_s = tonumber(redis.call('HGET', task_key(id), 'ttl_s'))
@@ -45,6 +46,7 @@ local function finish(id, to, outcome)
   if outcome ~= '' then
     redis.call('SET', ROOT .. 'outcome:' .. id, outcome)
   end
+  redis.call('PUBLISH', ROOT .. 'ended', id)
 end
 
 -- Put a task that has waited its turn before at the head of its class: at the present virtual time, not behind
