@@ -83,12 +83,13 @@ INSTRUMENTS: dict[str, Instrument] = {
         Instrument("penstock.queue.oldest", "gauge", "s", ("model", "priority"), "Age of the oldest waiting task"),
         Instrument("penstock.tasks.stored", "gauge", "1", ("status",), "Task records, by status"),
         Instrument("penstock.workers", "gauge", "1", ("state",), "Workers heard of within their lease"),
+        Instrument("penstock.waits", "gauge", "1", (), "Requests that wait for the end of a task"),
         Instrument(
             "penstock.http.requests",
             "histogram",
             "s",
             ("route", "method", "status"),
-            "HTTP requests",
+            "HTTP requests, without the time they were asked to wait",
             SECONDS,
         ),
     )

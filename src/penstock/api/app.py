@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
+from loguru import logger
 
 from penstock.api import docs, health, models, openapi, operations, problems, results, retries, tasks
 from penstock.api.envelope import Envelope
@@ -43,7 +44,7 @@ def create_app(settings: Settings) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_services(settings, names) as services, _maintained(services):
+        async with open_services(settings, names) as services, _running(services):
             app.state.services = services
             yield
 
@@ -74,12 +75,24 @@ def _services(state: State) -> Services:
 
 
 @asynccontextmanager
-async def _maintained(services: Services) -> AsyncIterator[None]:
+async def _running(services: Services) -> AsyncIterator[None]:
+    """What goes on beside the requests."""
     work = run_maintenance(services.store, services.storage, services.models)
-    loops = asyncio.create_task(work, name="maintenance")
+    loops = [
+        asyncio.create_task(work, name="maintenance"),
+        asyncio.create_task(services.waiting.run(), name="waiting"),
+    ]
+    for loop in loops:
+        loop.add_done_callback(_say_why)
     try:
         yield
     finally:
-        loops.cancel()
-        with suppress(asyncio.CancelledError):
-            await loops
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+
+def _say_why(ended: asyncio.Task[None]) -> None:
+    """These loops end with the server only."""
+    if not ended.cancelled():
+        logger.opt(exception=ended.exception()).critical(f"{ended.get_name()} died")

@@ -86,6 +86,7 @@ def _complete(headers: object, request_id: str, *, closing: bool) -> list[tuple[
 def _record(scope: Scope, status: int, seconds: float) -> None:
     route = scope.get("path_template") or UNMATCHED
     method = str(scope.get("method", ""))
-    telemetry.report("http.requests", seconds, route=route, method=method, status=str(status))
+    worked_s = seconds - scope["state"].get("waited_s", 0.0)
+    telemetry.report("http.requests", worked_s, route=route, method=method, status=str(status))
     line = logger.bind(method=method, route=route, status=status, ms=round(seconds * 1000, 1))
     line.log("DEBUG" if route in _QUIET else "INFO", "request")

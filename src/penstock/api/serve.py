@@ -33,9 +33,9 @@ def serve(settings: Settings, *, listen_fd: int | None = None) -> None:
 
 
 class Server(uvicorn.Server):
-    """Told to stop, it says so at /readyz at once and asks every client to close its connection, but goes on
-    accepting for `api.linger_s` and until no request is in flight, for `api.drain_s` at most: a proxy that looks at
-    /readyz in that time sees no error."""
+    """Told to stop, it says so at /readyz at once, answers those who wait for a task's end, and asks every client to
+    close its connection, but goes on accepting for `api.linger_s` and until no request is in flight, for `api.drain_s`
+    at most: a proxy that looks at /readyz in that time sees no error."""
 
     def __init__(self, settings: Settings) -> None:
         self.app: Litestar = create_app(settings)
@@ -76,6 +76,8 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: whether to stop now."""
         now = time.monotonic()
+        if self.app.state.draining:
+            self.app.state.services.waiting.end_all()
         if self.app.state.draining and now >= self._lingers_until:
             drained_by = self._lingers_until + self._drain_s
             if not self.server_state.tasks or now >= drained_by:

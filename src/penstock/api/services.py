@@ -11,6 +11,7 @@ from loguru import logger
 from msgspec import Struct
 
 from penstock.api.guards import Caller
+from penstock.api.waiting import Waiting
 from penstock.errors import StoreUnavailable
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
@@ -30,6 +31,7 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     policy: Policy
     store: TaskStore
     storage: Storage
+    waiting: Waiting
 
 
 Open = NamedDependency[SkipValidation[Services]]
@@ -47,7 +49,9 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
         for warning in await _warnings(client):
             logger.warning("{}", warning)
         store = TaskStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S)
-        yield Services(settings=settings, models=models, policy=policy, store=store, storage=storage)
+        yield Services(
+            settings=settings, models=models, policy=policy, store=store, storage=storage, waiting=Waiting(store)
+        )
 
 
 async def _warnings(client: Redis) -> list[str]:

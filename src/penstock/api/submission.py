@@ -29,7 +29,7 @@ from penstock.errors import (
 from penstock.runners.base import registry
 from penstock.settings import LimitSettings
 from penstock.store import Submitted
-from penstock.task import OutputOptions, Request, Source, Submission, new_task_id
+from penstock.task import OutputOptions, Request, Source, Submission
 from penstock.urlguard import check_url
 
 URL_COST = 1000
@@ -90,15 +90,15 @@ async def examine(asked: TaskRequest, services: Services) -> Examined:
 
 
 async def hand_in(
-    asked: TaskRequest, examined: Examined, *, caller: Caller, traceparent: str, services: Services
+    task_id: str, asked: TaskRequest, examined: Examined, *, caller: Caller, traceparent: str, services: Services
 ) -> Submitted:
-    """Queue the task, its inline image stored first and deleted again when nothing came of it.
+    """Queue the task under this new id, its inline image stored first and deleted again when nothing came of it.
 
     Raises RateLimited, QueueFull, IdempotencyMismatch, StoreUnavailable, StorageUnavailable.
     """
     store, storage = services.store, services.storage
     rate_limit = services.settings.api.rate_limit_per_minute
-    submission = _submission(asked, examined, caller=caller, traceparent=traceparent, services=services)
+    submission = _submission(task_id, asked, examined, caller=caller, traceparent=traceparent, services=services)
     key = submission.request.source.key
     if key is None or examined.image is None:
         return await store.submit(submission, rate_limit=rate_limit)
@@ -194,10 +194,9 @@ def _fingerprint(asked: TaskRequest) -> str:
 
 
 def _submission(
-    asked: TaskRequest, examined: Examined, *, caller: Caller, traceparent: str, services: Services
+    task_id: str, asked: TaskRequest, examined: Examined, *, caller: Caller, traceparent: str, services: Services
 ) -> Submission:
     settings = services.settings
-    task_id = new_task_id()
     key = None if examined.image is None else f"inputs/{caller.tenant}/{task_id}"
     attempts = asked.retry.max_attempts if asked.retry else settings.queue.max_retries + 1
     return Submission(

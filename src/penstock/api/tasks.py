@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 from litestar import Response, get, post
@@ -14,11 +14,13 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from penstock import telemetry
 from penstock.api.conditional import is_current
 from penstock.api.guards import require_json
+from penstock.api.prefer import MAX_WAIT_S, wait_of
 from penstock.api.problems import documented
 from penstock.api.schemas import SubmittedView, TaskList, TaskView
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.submission import examine, hand_in, read_request
 from penstock.api.views import links, task_view
+from penstock.api.waiting import End
 from penstock.errors import (
     IdempotencyMismatch,
     ImageDecodeFailed,
@@ -33,6 +35,7 @@ from penstock.errors import (
     RateLimited,
     ResultExpired,
     StorageUnavailable,
+    StoreUnavailable,
     TaskAlreadyFinal,
     TaskNotFound,
     UnsupportedImageFormat,
@@ -40,20 +43,24 @@ from penstock.errors import (
     UrlBlocked,
 )
 from penstock.store import Submitted
-from penstock.task import Priority, State, Task
+from penstock.task import Priority, State, Task, new_task_id
 
 POLL_S = 1
 """What clients are told to wait before they look again."""
+
+WHOLE = "With `Prefer: wait`, the task, which has ended; without, a task that was submitted before, as it is now"
 
 
 @post(
     "/tasks",
     operation_id="submitTask", tags=["tasks"],
     summary="Submit a task",
-    description="Queues a task. Repeating a submit with its `client_request_id` (or `Idempotency-Key`) is safe.",
+    description="Queues a task. Repeating a submit with its `client_request_id` (or `Idempotency-Key`) is safe. With "
+    "`Prefer: wait=n` the answer is the whole task (200) if it has ended within n seconds, and as usual (202) if not; "
+    "hanging up cancels nothing.",
     guards=[require_json],
     status_code=202,
-    responses={200: ResponseSpec(SubmittedView, description="Submitted before", generate_examples=False)}
+    responses={200: ResponseSpec(TaskView, description=WHOLE, generate_examples=False)}
     | documented(
         MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
         InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageDecodeFailed,
@@ -69,31 +76,35 @@ async def submit(
     cancel_after: Annotated[
         str | None, HeaderParameter(name="Cancel-After", description="The same as finish_within_s: 90, 90s, 5m, 1h30m")
     ] = None,
+    prefer: Annotated[
+        str | None, HeaderParameter(name="Prefer", description="wait=n: seconds to wait for the end, 300 at most")
+    ] = None,
 ) -> Response[SubmittedView]:
-    """202 for a new task, 200 for one that is there already."""
+    """202 for a new task, 200 for one that is there already; with a wait, 200 for one that has ended and 202 else."""
     limit = services.settings.api.rate_limit_per_minute
-    with _refusals_counted(limit):
-        asked = read_request(
-            await _body(request),
-            idempotency_key=idempotency_key,
-            cancel_after=cancel_after,
-            models=services.models,
-        )
-        examined = await examine(asked, services)
-        submitted = await hand_in(
-            asked, examined, caller=request.auth, traceparent=request.scope["state"]["traceparent"], services=services
-        )
-        status = await _status_of(submitted, request, services)
-    if not submitted.replayed:
-        telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
-    view = SubmittedView(
-        task_id=submitted.id, status=status, queue_position=submitted.position, links=links(submitted.id)
-    )
-    headers = {"Location": view.links.self_, "Retry-After": str(POLL_S)}
-    headers |= _rate_headers(limit, left=submitted.rate_left, reset_s=submitted.rate_reset_s)
-    if submitted.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return Response(view, status_code=200 if submitted.replayed else 202, headers=headers)
+    wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
+    task_id = new_task_id()
+    with services.waiting.expect(task_id) as end:
+        with _refusals_counted(limit):
+            asked = read_request(
+                await _body(request),
+                idempotency_key=idempotency_key,
+                cancel_after=cancel_after,
+                models=services.models,
+            )
+            examined = await examine(asked, services)
+            submitted = await hand_in(
+                task_id, asked, examined,
+                caller=request.auth, traceparent=request.scope["state"]["traceparent"], services=services,
+            )  # fmt: skip
+        if not submitted.replayed:
+            telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
+        task = await _awaited(submitted, end, wait_s, request, services)
+    headers = _submit_headers(submitted, wait_s, limit)
+    if task is not None and (wait_s is None or task.state.is_final):
+        whole = await _view(task, request, services)
+        return Response[Any](whole, status_code=200, headers=headers | _cache_headers(task))
+    return Response(_submitted_view(submitted, task), headers=headers | {"Retry-After": str(POLL_S)})
 
 
 @get(
@@ -101,18 +112,21 @@ async def submit(
     operation_id="getTask",
     tags=["tasks"],
     summary="Read a task",
-    description="Answers 304 while nothing has changed since the `ETag` in `If-None-Match`.",
-    responses={304: ResponseSpec(None, description="Unchanged")} | documented(TaskNotFound, ResultExpired),
+    description="Answers 304 while nothing has changed since the `ETag` in `If-None-Match`. With `wait=n` it answers "
+    "as soon as the task has ended, or after n seconds.",
+    responses={304: ResponseSpec(None, description="Unchanged")}
+    | documented(TaskNotFound, ResultExpired, InvalidRequest),
 )
 async def read(
     request: ApiRequest,
     services: Open,
     task_id: FromPath[str],
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
+    wait: Annotated[int, QueryParameter(ge=0, le=MAX_WAIT_S)] = 0,
 ) -> Response[TaskView]:
     """`Retry-After` while it is worth looking again."""
-    task = await services.store.get(task_id, request.auth.tenant)
-    headers = {"ETag": _etag(task)} | ({} if task.state.is_final else {"Retry-After": str(POLL_S)})
+    task = await services.waiting.end_of(task_id, seconds=wait, request=request)
+    headers = _cache_headers(task)
     if is_current(headers["ETag"], if_none_match):
         return Response[Any](None, status_code=304, headers=headers)
     return Response(await _view(task, request, services), headers=headers)
@@ -182,10 +196,34 @@ async def _body(request: ApiRequest) -> bytes:
         raise MalformedRequest("the request body broke off") from error
 
 
-async def _status_of(submitted: Submitted, request: ApiRequest, services: Services) -> State:
-    if not submitted.replayed:
-        return State.PENDING
-    return (await services.store.get(submitted.id, request.auth.tenant)).state
+async def _awaited(
+    submitted: Submitted, end: End, wait_s: int | None, request: ApiRequest, services: Services
+) -> Task | None:
+    """The task after the wait. None for a new one for which nobody waits, or which cannot be read just now: it is
+    queued all the same."""
+    if submitted.replayed:
+        return await services.waiting.end_of(submitted.id, seconds=wait_s or 0, request=request)
+    if wait_s:
+        await services.waiting.wait(end, wait_s, request)
+        with suppress(StoreUnavailable):
+            return await services.store.get(submitted.id, request.auth.tenant)
+    return None
+
+
+def _submit_headers(submitted: Submitted, wait_s: int | None, limit: int) -> dict[str, str]:
+    headers = {"Location": links(submitted.id).self_, "Vary": "Prefer"}
+    headers |= _rate_headers(limit, left=submitted.rate_left, reset_s=submitted.rate_reset_s)
+    headers |= {"Idempotent-Replayed": "true"} if submitted.replayed else {}
+    return headers | ({} if wait_s is None else {"Preference-Applied": f"wait={wait_s}"})
+
+
+def _submitted_view(submitted: Submitted, task: Task | None) -> SubmittedView:
+    return SubmittedView(
+        task_id=submitted.id,
+        status=task.state if task else State.PENDING,
+        queue_position=task.position if task else submitted.position,
+        links=links(submitted.id),
+    )
 
 
 @contextmanager
@@ -204,6 +242,11 @@ def _rate_headers(limit: int, *, left: int, reset_s: int) -> dict[str, str]:
     if not limit:
         return {}
     return {"RateLimit-Policy": f'"submit";q={limit};w=60', "RateLimit": f'"submit";r={left};t={reset_s}'}
+
+
+def _cache_headers(task: Task) -> dict[str, str]:
+    """What is known of this copy, and when to look for another."""
+    return {"ETag": _etag(task)} | ({} if task.state.is_final else {"Retry-After": str(POLL_S)})
 
 
 def _etag(task: Task) -> str:
