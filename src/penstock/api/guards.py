@@ -45,7 +45,7 @@ class KeyRing:
         return found
 
 
-def require_key(connection: Connection, _: BaseRouteHandler) -> None:
+async def require_key(connection: Connection, _: BaseRouteHandler) -> None:
     """Every route below /v1: a known key, in `X-API-Key` or as bearer token. Sets `request.auth`."""
     caller = connection.app.state.key_ring.find(_secret(connection))
     if caller is None:
@@ -56,7 +56,7 @@ def require_key(connection: Connection, _: BaseRouteHandler) -> None:
     connection.scope["auth"] = caller
 
 
-def require_json(connection: Connection, _: BaseRouteHandler) -> None:
+async def require_json(connection: Connection, _: BaseRouteHandler) -> None:
     """Routes with a body: it is declared to be JSON."""
     declared = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared != "application/json":
