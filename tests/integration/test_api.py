@@ -14,7 +14,7 @@ from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings, Settings, StorageSettings
 from penstock.store import TaskStore
 from tests import api_server
-from tests.integration.drive import MODEL, WORKER, body, data_uri, image
+from tests.integration.drive import MODEL, WORKER, body, data_uri, image, stored_objects
 from tests.redis_server import RedisProcess
 
 GUARDED = [
@@ -194,6 +194,19 @@ async def test_without_redis_submits_are_refused_quickly_until_it_is_back(
     assert (ready.status_code, live.status_code) == (503, 200)
     assert "redis" in ready.json()["detail"]
     assert stats["tasks"]["PENDING"] == 2
+
+
+async def test_submits_without_redis_do_not_fill_the_storage(
+    settings: Settings, own_redis: RedisProcess, api_key: str
+) -> None:
+    alone = msgspec.structs.replace(settings, redis=RedisSettings(url=own_redis.url, namespace="test"))
+    with api_server.in_thread(alone) as url:
+        async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client:
+            own_redis.kill()
+            answers = [await client.post("/v1/tasks", json=body(image_url=data_uri(image()))) for _ in range(5)]
+
+    assert {answer.status_code for answer in answers} == {503}
+    assert len(stored_objects(settings)) <= 1, "only the first did not know yet"
 
 
 # --- health and operations ------------------------------------------------------------------------------------

@@ -36,6 +36,10 @@ URL_COST = 1000
 """Kilopixels that an image counts in fair shares while nobody has seen it: a usual photo."""
 
 CLIENT_REQUEST_ID = "client_request_id"
+LOOKED_AT_HERE = 8 * 1024
+"""Characters of a data: URI that the event loop looks at itself: a thread would take longer. A hostile header of this
+size inflates to some megabytes at most, a few milliseconds of work."""
+
 IMAGE_URL = "input.image_url"
 INLINE_TYPES = ("", "image/png", "image/jpeg", "image/webp")
 
@@ -77,7 +81,7 @@ def read_request(
 
 
 async def examine(asked: TaskRequest, services: Services) -> Examined:
-    """Check the input as far as it is here, and weigh it; a thread does it where there are megabytes to look at.
+    """Check the input as far as it is here, and weigh it; a thread does it where there is much to look at.
 
     Raises UrlBlocked, InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge,
     ImageDecodeFailed.
@@ -86,6 +90,8 @@ async def examine(asked: TaskRequest, services: Services) -> Examined:
     with _blaming(IMAGE_URL):
         if not _is_inline(url):
             return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=check_url(url, services.policy))
+        if len(url) <= LOOKED_AT_HERE:
+            return _examine_inline(asked, services.settings.limits)
         return await asyncio.to_thread(_examine_inline, asked, services.settings.limits)
 
 
@@ -102,7 +108,7 @@ async def hand_in(
     key = submission.request.source.key
     if key is None or examined.image is None:
         return await store.submit(submission, rate_limit=rate_limit)
-    await store.ping()  # while Redis is away, retried submits must not fill the storage
+    await store.expect_answers()  # while Redis is away, retried submits must not fill the storage
     await storage.put(key, examined.image, examined.content_type)
     try:
         submitted = await store.submit(submission, rate_limit=rate_limit)

@@ -1,11 +1,11 @@
 """Reading the queue: tasks, pages, depths, workers. Nothing here changes anything."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
-from penstock.errors import ResultExpired, TaskNotFound
+from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFound
 from penstock.settings import QueueSettings
 from penstock.store.answers import Page, QueueDepth, WorkerInfo
 from penstock.store.connection import Redis, ask
@@ -13,6 +13,8 @@ from penstock.store.keys import Keys
 from penstock.store.records import GONE, objects_of, task_of
 from penstock.store.scripts import Scripts
 from penstock.task import PRIORITIES, Priority, State, Task
+
+T = TypeVar("T")
 
 PATIENCE_S = 2.0
 """Longest wait for one answer of Redis, where nobody waits for us."""
@@ -35,6 +37,7 @@ class Queries:
         self._patience_s = patience_s
         self._lease_ms = int(settings.lease_s * 1000)
         self._scripts = Scripts(client)
+        self._is_answered = True
 
     async def get(self, task_id: str, tenant: str) -> Task:
         """The whole record. Raises TaskNotFound, also for a task of another tenant, and ResultExpired for one that
@@ -108,6 +111,11 @@ class Queries:
         """Raises StoreUnavailable unless Redis answers."""
         await self._pipelined([("PING",)])
 
+    async def expect_answers(self) -> None:
+        """As `ping`, but asks only after a call that was not answered."""
+        if not self._is_answered:
+            await self.ping()
+
     async def prunable(self, limit: int = 100) -> dict[str, list[str]]:
         """Tasks past their retention -> the storage keys to delete before `prune`."""
         ((seconds, micros),) = await self._pipelined([("TIME",)])
@@ -140,7 +148,7 @@ class Queries:
                     await read_one(keys=[self._keys.root], args=[task_id, tenant, ALL_PRIORITIES], client=pipe)
                 return list(await pipe.execute())
 
-        answers = await ask(read, patience_s=self._patience_s)
+        answers = await self._ask(read)
         return [task_of(task_id, answer) for task_id, answer in zip(task_ids, answers, strict=True)]
 
     async def _pipelined(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
@@ -150,11 +158,20 @@ class Queries:
                     pipe.execute_command(*command)
                 return list(await pipe.execute())
 
-        return await ask(execute, patience_s=self._patience_s) if commands else []
+        return await self._ask(execute) if commands else []
 
     async def _run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
         async def run() -> Any:
             await self._scripts.load()
             return await self._scripts[script](keys=[self._keys.root], args=args)
 
-        return await ask(run, patience_s=self._patience_s, again=again)
+        return await self._ask(run, again=again)
+
+    async def _ask(self, call: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
+        try:
+            answer = await ask(call, patience_s=self._patience_s, again=again)
+        except StoreUnavailable:
+            self._is_answered = False
+            raise
+        self._is_answered = True
+        return answer
