@@ -89,6 +89,7 @@ class Host(arq.Worker):
         self._suspects: list[str] = []
         self._freed = asyncio.Event()
         self._wake = asyncio.Event()
+        self._is_dry = False
         self._news: dict[str, tuple[Stage, Progress | None]] = {}
         self.broken: DeviceBroken | None = None
 
@@ -127,12 +128,14 @@ class Host(arq.Worker):
 
     async def _claim_free_slots(self) -> float:
         """Claim until there is no slot or no task; seconds until the next look."""
+        self._is_dry = False
         while self.allow_pick_jobs and self._slots_taken < self.max_jobs and not self._suspects:
             free = self._slots - self._slots_taken
             priorities = PRIORITIES if free > 0 else (Priority.HIGH,)
             at_once = max(1, free) if self._claim_s > SLOW_CLAIM_S else 1
             for claim in await self._claim(priorities, at_once):
                 if claim.lease is None:
+                    self._is_dry = free > 0 and not self._wake.is_set()
                     return LOOK_EVERY_S if claim.next_due_s is None else min(LOOK_EVERY_S, claim.next_due_s)
         return LOOK_EVERY_S
 
@@ -193,8 +196,10 @@ class Host(arq.Worker):
         return self._suspects[0] == suspect.id and self._slots_taken <= len(self._suspects)
 
     def _slot_is_free(self) -> None:
+        """Time for a claim, unless nothing was waiting at the last one: what comes since then is signaled."""
         self._freed.set()
-        self._wake.set()
+        if not self._is_dry:
+            self._wake.set()
 
     def _ended(self, task_id: str) -> None:
         for book in (self.tasks, self.job_tasks, self._leases, self._news):
@@ -242,6 +247,7 @@ class Host(arq.Worker):
             if kind == "cancel":
                 self.abort(subject, "canceled")
             elif kind == "look" or subject in self._info.models:
+                self._is_dry = False
                 self._wake.set()
 
     async def _write_progress(self) -> None:
