@@ -1,0 +1,32 @@
+"""noop-v1: does nothing, so that what is measured is the server itself.
+
+Not served by default: `PENSTOCK_MODELS_MODULES=penstock.runners.noop`, as `penstock bench --model noop-v1` does.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.runners.base import BaseModelRunner, Card, Params, Product, Work, model_runner
+from penstock.task import OutputOptions
+
+
+@model_runner("noop-v1")
+class Noop(BaseModelRunner[Params]):
+    """Takes any input without looking at it; the answer is always `{"ok": true}`."""
+
+    card = Card(title="No operation", licence="MIT", source="Penstock", produces="data")
+
+    def prepare(self, source: bytes, params: Params) -> Work:
+        """One tile of one number."""
+        return Work([np.zeros(1, np.float32)])
+
+    def infer(self, tiles: NDArray[Any], work: Work) -> Sequence[Any]:
+        """What came in."""
+        return list(tiles)
+
+    def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
+        """The constant."""
+        return Product(data={"ok": True})
