@@ -17,6 +17,8 @@ from penstock.supervisor import EXIT_CONFIGURATION
 
 P = ParamSpec("P")
 
+PATH = click.Path(path_type=Path)
+
 
 def main() -> None:
     """Entry point: exit status 78 for a wrong setting."""
@@ -77,6 +79,41 @@ async def demo(photos: tuple[Path, ...], output: Path) -> None:
     from penstock.demo import run_demo
 
     sys.exit(await run_demo(_settings(api_port=0, telemetry_metrics_port=0), photos, output))
+
+
+@cli.command()
+@click.option("--model", default="superres-x4", show_default=True, help="noop-v1 measures the server itself.")
+@click.option("--images", multiple=True, type=PATH, help="Image or directory, repeatable [six of 256 to 1024 px].")
+@click.option("--clients", type=click.IntRange(1), help="Closed loop: each waits for its task [8].")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Open loop: tasks per second; inf is a burst.")
+@click.option("--tasks", type=click.IntRange(1), help="End after so many [12].")
+@click.option("--duration", type=click.FloatRange(0, min_open=True), help="End after so many seconds.")
+@click.option("--priority-mix", default="normal=1", show_default=True, help="Shares, such as high=1,normal=3.")
+@click.option("--bare/--no-bare", default=None, help="Measure the bare loop too [yes, except for noop-v1].")
+@click.option("--url", help="A running server [one is started, and stopped after the run].")
+@click.option("--api-key", help="Its key [the first of API_KEYS].")
+@click.option("--metrics-url", help="The metrics of its workers [URL/metrics, which has those of the API alone].")
+@click.option("--json", type=PATH, help="Write all figures to this file.")
+@click.option("--plot", type=PATH, help="Draw stages and device over time to this .svg or .png.")
+@_coroutine
+async def bench(**options: Any) -> None:
+    """Put load on a server and print its throughput, latencies and costs beside a loop that has no server."""
+    from penstock.bench.plan import plan_of
+    from penstock.bench.run import run_bench
+
+    sys.exit(await run_bench(_settings(api_port=0, telemetry_metrics_port=0), plan_of(**options)))
+
+
+@cli.command("bare-loop", hidden=True)
+@click.option("--model", required=True)
+@click.option("--device", required=True)
+@click.argument("directory", type=PATH)
+def bare_loop(model: str, device: str, directory: Path) -> None:
+    """The loop without a server; started by `bench`."""
+    from penstock.bench.bare import serve_bare_loop
+    from penstock.up import device_of
+
+    serve_bare_loop(_settings(), model, device_of(device), directory)
 
 
 @cli.command()

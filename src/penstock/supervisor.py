@@ -140,7 +140,7 @@ class Supervisor:
                 stderr=self._log or sys.stderr,
                 pass_fds=(*launch.pass_fds, *((told,) if told is not None else ())),
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the others in order
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         finally:
             if told is not None:
@@ -191,7 +191,7 @@ def _backoff_s(early_deaths: int) -> float:
     return random.uniform(0.5, 1.0) * min(30.0, 0.2 * 2**early_deaths) if early_deaths else 0.0  # noqa: S311  jitter
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child before exec: get SIGTERM when the parent dies, however it dies (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -1,0 +1,88 @@
+"""What a run sends: the images that were named, or a built-in mix."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from msgspec import Struct
+
+from penstock import imaging
+from penstock.bench.plan import NOOP
+from penstock.errors import ConfigurationError, PenstockError
+from penstock.task import OutputOptions
+
+SIZES = ((256, 192), (384, 256), (512, 384), (640, 480), (768, 512), (1024, 768))
+"""Width and height of the built-in mix: 0.05 to 0.79 megapixels, 0.31 on average."""
+
+ENLARGED = 2
+"""The bundled photo has 225 x 150 px. Enlarged more it would be smooth, and cheaper to encode than photos are."""
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
+
+
+class Image(Struct, frozen=True, kw_only=True):
+    """One input."""
+
+    name: str
+    data: bytes
+    width: int
+    height: int
+
+    @property
+    def megapixels(self) -> float:
+        """Width × height / 10⁶."""
+        return self.width * self.height / 1e6
+
+    @property
+    def uri(self) -> str:
+        """The whole image as a data: URI."""
+        return f"data:;base64,{base64.b64encode(self.data).decode()}"
+
+
+def image_set(paths: Sequence[Path], model: str) -> list[Image]:
+    """The files, and those in the directories, by name; with no path the built-in mix, or for a model that looks at
+    nothing the bundled photo alone.
+
+    Raises ConfigurationError when there is no image, or one that cannot be read.
+    """
+    if not paths:
+        return [_image("photo.jpg", _bundled())] if model == NOOP else list(built_in())
+    files = [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
+    try:
+        return [_image(str(file), file.read_bytes()) for file in files]
+    except OSError as error:
+        raise ConfigurationError(f"--images: cannot read {error.filename}: {error.strerror}") from error
+
+
+def built_in() -> Iterator[Image]:
+    """JPEGs of `SIZES`, the same in every run: the bundled photo enlarged twice, each from another corner of it, and
+    mirrored at its edges as often as it takes to fill the size."""
+    photo = imaging.decode(_bundled(), max_megapixels=1)
+    height, width = (side * ENLARGED for side in photo.rgb.shape[:2])
+    large = np.dstack([imaging.resize(photo.rgb[..., channel], width, height) for channel in range(3)])
+    for number, (columns, rows) in enumerate(SIZES):
+        top, left = 30 * number, 45 * number
+        mirrored = np.pad(large[top:, left:], ((0, rows), (0, columns), (0, 0)), mode="symmetric")[:rows, :columns]
+        picture = imaging.Picture(np.ascontiguousarray(mirrored))
+        yield _image(f"{columns}x{rows}.jpg", imaging.encode(picture, OutputOptions(format="jpeg")))
+
+
+def _bundled() -> bytes:
+    return (resources.files("penstock.samples") / "photo.jpg").read_bytes()
+
+
+def _inside(directory: Path) -> list[Path]:
+    found = sorted(path for path in directory.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise ConfigurationError(f"--images: no PNG, JPEG or WebP in {directory}")
+    return found
+
+
+def _image(name: str, data: bytes) -> Image:
+    try:
+        header = imaging.probe(data, max_megapixels=float("inf"))
+    except PenstockError as error:
+        raise ConfigurationError(f"--images: {name}: {error.detail}") from error
+    return Image(name=name, data=data, width=header.width, height=header.height)

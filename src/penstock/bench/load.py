@@ -1,0 +1,164 @@
+"""The load: tasks sent as the plan says, each followed to its end by polling, as a client would."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from itertools import count, islice
+from typing import Any
+
+import httpx
+import msgspec
+
+from penstock.bench.figures import Sample
+from penstock.bench.images import Image
+from penstock.bench.plan import Plan, arrivals, priorities
+
+CONNECTIONS = 32
+
+POLL_MIN_S = 0.005
+POLL_MAX_S = 0.25
+POLL_SHARE = 0.05
+"""A task is asked for again after this share of the time that it has taken so far: `seen` is right to 5 %."""
+
+POLLS_PER_S = 500
+"""Most polls of all clients together; beyond it they would be the load."""
+
+
+class Load:
+    """One load on one server. `on_sample` hears of every task that has ended."""
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        plan: Plan,
+        images: Sequence[Image],
+        *,
+        on_sample: Callable[[Sample], None] = lambda _: None,
+    ) -> None:
+        self._http = http
+        self._plan = plan
+        self._images = images
+        self._uris = [image.uri for image in images]
+        self._on_sample = on_sample
+        self._room = asyncio.Semaphore(connections(plan))
+        self._in_flight = 0
+        self._clock = asyncio.get_running_loop().time
+        self._zero = self._clock()
+
+    async def warm_up(self) -> str:
+        """One task that is not counted; its error, or nothing."""
+        return (await self._follow(Sample(number=-1, image=0, priority="normal", due_s=0.0))).error
+
+    async def run(self) -> list[Sample]:
+        """All samples, in the order of their submits."""
+        self._zero = self._clock()
+        samples = await (self._closed() if self._plan.rate is None else self._open(self._plan.rate))
+        return sorted(samples, key=lambda sample: sample.number)
+
+    async def _closed(self) -> list[Sample]:
+        """Each client sends its next task when it has seen the end of the one before."""
+        samples: list[Sample] = []
+        order = self._order()
+
+        async def client() -> None:
+            for sample in order:
+                sample.due_s = self._now()
+                if self._plan.duration_s is not None and sample.due_s >= self._plan.duration_s:
+                    return
+                samples.append(await self._follow(sample))
+                self._on_sample(sample)
+
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(self._plan.clients or 1):
+                clients.create_task(client())
+        return samples
+
+    async def _open(self, rate: float) -> list[Sample]:
+        """Tasks come when they come, however many are on their way."""
+        samples: list[Sample] = []
+
+        async def one(sample: Sample) -> None:
+            self._on_sample(await self._follow(sample))
+
+        async with asyncio.TaskGroup() as tasks:
+            for sample, due_s in zip(self._order(), arrivals(rate), strict=False):
+                if self._plan.duration_s is not None and due_s >= self._plan.duration_s:
+                    break
+                await asyncio.sleep(max(0.0, due_s - self._now()))
+                sample.due_s = due_s
+                samples.append(sample)
+                tasks.create_task(one(sample))
+        return samples
+
+    def _order(self) -> Iterator[Sample]:
+        """The tasks of the plan: images in turn, priorities by their shares."""
+        numbers = count() if self._plan.tasks is None else range(self._plan.tasks)
+        for number, priority in zip(numbers, priorities(self._plan.mix), strict=False):
+            yield Sample(number=number, image=number % len(self._images), priority=priority, due_s=0.0)
+
+    def _now(self) -> float:
+        return self._clock() - self._zero
+
+    async def _follow(self, sample: Sample) -> Sample:
+        """Submit a task and look at it until it has ended."""
+        self._in_flight += 1
+        try:
+            answer = await self._submit(sample)
+            if answer.is_error:
+                sample.error = _refusal(answer)
+            else:
+                sample.accepted_s = self._now()
+                _read(sample, await self._end_of(answer.headers["location"], self._now()))
+        except httpx.HTTPError as error:
+            sample.error = f"no answer: {type(error).__name__}"
+        finally:
+            self._in_flight -= 1
+            sample.seen_s = self._now()
+        return sample
+
+    async def _submit(self, sample: Sample) -> httpx.Response:
+        body = {
+            "model": self._plan.model,
+            "priority": sample.priority,
+            "input": {"image_url": self._uris[sample.image]},
+        }
+        async with self._room:
+            if self._plan.rate == float("inf"):
+                sample.due_s = self._now()  # a burst has no timetable
+            headers = {"content-type": "application/json"}
+            return await self._http.post("/v1/tasks", content=msgspec.json.encode(body), headers=headers)
+
+    async def _end_of(self, path: str, since_s: float) -> dict[str, Any]:
+        while True:
+            share = min(POLL_MAX_S, POLL_SHARE * (self._now() - since_s))
+            await asyncio.sleep(max(POLL_MIN_S, share, self._in_flight / POLLS_PER_S))
+            view: dict[str, Any] = (await self._http.get(path)).raise_for_status().json()
+            if view["status"] not in ("PENDING", "RUNNING"):
+                return view
+
+
+def connections(plan: Plan) -> int:
+    """How many the clients of a plan share."""
+    return max(CONNECTIONS, plan.clients or 0)
+
+
+def halves(plan: Plan, images: int) -> tuple[list[int], list[int]]:
+    """The images of a plan with a number of tasks, in their order, for the bare loop before and after the load."""
+    order = [number % images for number in islice(count(), plan.tasks)]
+    return order[: (len(order) + 1) // 2], order[(len(order) + 1) // 2 :]
+
+
+def _read(sample: Sample, view: dict[str, Any]) -> None:
+    result, attempts = view["result"] or {}, view["attempts"]
+    if view["status"] != "SUCCESS":
+        sample.error = f"{view['status']} {(view['error'] or {}).get('code', '')}".strip()
+    sample.created = datetime.fromisoformat(view["created_at"]).timestamp()
+    sample.started = datetime.fromisoformat(attempts[-1]["started_at"]).timestamp() if attempts else None
+    sample.timing = view["timing"]
+    sample.device_ms = view["execution"].get("device_ms", 0.0)
+    sample.output_megapixels = (result.get("width") or 0) * (result.get("height") or 0) / 1e6
+
+
+def _refusal(answer: httpx.Response) -> str:
+    problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
+    return f"refused {problem.get('code', answer.status_code)}"

@@ -1,0 +1,201 @@
+"""The server under load: one that runs somewhere, or a `penstock up` of this run's own, and what it says of itself."""
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from penstock import telemetry
+from penstock.bench import processes
+from penstock.bench.plan import NOOP, Plan
+from penstock.errors import ConfigurationError
+from penstock.settings import RedisSettings, Settings, StorageSettings, clean_environment, environment_of
+from penstock.supervisor import die_with_parent, python
+from penstock.up import Address
+
+MODULES = {NOOP: "penstock.runners.noop"}
+"""Models that are there but not served by default; a run of one serves nothing else."""
+
+STOP_WITHIN_S = 60.0
+
+PSS_EVERY_S = 0.5
+"""The kernel walks all pages of a process to tell; more often the looking would be a part of the load."""
+
+BUSY = "penstock_device_busy_seconds_total"
+CPU = "process_cpu_seconds_total"
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """Where it is; `pid` and `start_s` (to ready) of one that we started."""
+
+    url: str
+    api_key: str
+    metrics_url: str
+    pid: int | None = None
+    start_s: float | None = None
+
+
+class Expense(Struct, frozen=True, kw_only=True):
+    """What has been used up so far; None where that cannot be known."""
+
+    busy_s: float | None
+    cpu_s: float | None
+
+
+def settings_of(plan: Plan, settings: Settings) -> Settings:
+    """As the operator has set them, but on a Redis and a directory of its own, with no limit on submits."""
+    settings = replace(
+        settings,
+        api=replace(settings.api, rate_limit_per_minute=0),
+        redis=RedisSettings(),
+        storage=StorageSettings() if settings.storage.local else settings.storage,
+    )
+    if plan.model not in MODULES:
+        return settings
+    modules = (*settings.models.modules, MODULES[plan.model])
+    return replace(settings, models=replace(settings.models, modules=modules, serve=(plan.model,)))
+
+
+@asynccontextmanager
+async def reached(plan: Plan, settings: Settings, home: Path) -> AsyncIterator[Server]:
+    """The server of the plan, ready and serving its model; one of our own is stopped on leaving.
+
+    Raises ConfigurationError when it cannot be reached or started, refuses the key, or does not serve the model.
+    """
+    if plan.url is None:
+        async with _own(settings, home) as server:
+            await _check(server, plan)
+            yield server
+    else:
+        key = plan.api_key or next((key.rpartition(":")[2] for key in settings.api.keys), "")
+        url = plan.url.rstrip("/")
+        server = Server(url=url, api_key=key, metrics_url=plan.metrics_url or f"{url}/metrics")
+        await _check(server, plan)
+        yield server
+
+
+@asynccontextmanager
+async def _own(settings: Settings, home: Path) -> AsyncIterator[Server]:
+    settings = replace(settings, up=replace(settings.up, data_dir=str(home / "data")))
+    log = home / "log"
+    started = time.perf_counter()
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            *python("up", "--port", "0", "--json"),
+            env=clean_environment() | environment_of(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=out,
+            start_new_session=True,  # Ctrl-C reaches us alone, who stop it
+            preexec_fn=die_with_parent,
+        )
+    try:
+        assert process.stdout is not None  # noqa: S101  asked for above
+        line = await process.stdout.readline()
+        if not line:
+            raise ConfigurationError(f"bench: the server did not start: {last_line(log)}")
+        address = msgspec.json.decode(line, type=Address)
+        yield Server(
+            url=address.url,
+            api_key=address.api_key,
+            metrics_url=address.metrics_url,
+            pid=process.pid,
+            start_s=time.perf_counter() - started,
+        )
+    finally:
+        await _stop(process)
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+    try:
+        async with asyncio.timeout(STOP_WITHIN_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def last_line(log: Path) -> str:
+    """What a process said before it ended."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("penstock: ") if lines else "it said nothing"
+
+
+def client_of(server: Server, connections: int) -> httpx.AsyncClient:
+    """Sends the key with every request; never goes through a proxy."""
+    return httpx.AsyncClient(
+        base_url=server.url,
+        headers={"x-api-key": server.api_key},
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        timeout=httpx.Timeout(60.0, pool=None),
+        trust_env=False,
+    )
+
+
+async def _check(server: Server, plan: Plan) -> None:
+    try:
+        async with client_of(server, 1) as http:
+            answer = await http.get(f"/v1/models/{plan.model}")
+            served = [model["name"] for model in (await http.get("/v1/models")).json().get("data", [])]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise ConfigurationError(
+            f"bench: no Penstock answers at {server.url} ({error or type(error).__name__}); "
+            "start one there, or leave --url out"
+        ) from error
+    if answer.status_code == 401:
+        raise ConfigurationError(f"bench: {server.url} refuses the key; give --api-key")
+    if answer.status_code != 200:
+        raise ConfigurationError(f"bench: {server.url} does not serve {plan.model}; it serves {', '.join(served)}")
+
+
+async def devices_of(http: httpx.AsyncClient) -> int:
+    """How many workers are there, each with one device; at least one, since one that drains is not listed long."""
+    return max(1, len((await http.get("/v1/workers")).raise_for_status().json()["data"]))
+
+
+async def expense_of(server: Server) -> Expense:
+    """Device time, and CPU time of all processes: of the tree, where it is ours, else by their metrics."""
+    families = await asyncio.to_thread(telemetry.fetch, server.metrics_url)
+    values: dict[str, list[float]] = {BUSY: [], CPU: []}
+    for family in families:
+        for sample in family.samples:
+            values.get(sample.name, []).append(sample.value)
+    by_metrics = {name: sum(found) if found else None for name, found in values.items()}
+    return Expense(busy_s=by_metrics[BUSY], cpu_s=processes.cpu_s(server.pid) if server.pid else by_metrics[CPU])
+
+
+class Watch:
+    """The highest memory of a server's processes while it is entered; None where they are not ours."""
+
+    def __init__(self, server: Server) -> None:
+        self._pid = server.pid
+        self.peak_bytes: int | None = None
+
+    async def __aenter__(self) -> "Watch":
+        self._looking = asyncio.create_task(self._look(), name="memory watch")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._looking.cancel()
+        await asyncio.gather(self._looking, return_exceptions=True)
+
+    async def _look(self) -> None:
+        while self._pid is not None:
+            now = await asyncio.to_thread(processes.pss_bytes, self._pid)
+            self.peak_bytes = max(now, self.peak_bytes or 0)
+            await asyncio.sleep(PSS_EVERY_S)
+
+
+def load_average() -> float:
+    """Of the last minute."""
+    return round(os.getloadavg()[0], 2)
