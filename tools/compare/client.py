@@ -1,0 +1,124 @@
+"""The one client of all servers: the same requests, the same pauses; its own CPU time is not counted."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from tools.compare.servers import Server
+
+BODY = {
+    "model": "noop-v1",
+    "input": {
+        "image_url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNo"
+        "AAAAggCBd81ytgAAAABJRU5ErkJggg=="
+    },
+}
+"""A grey image of one pixel."""
+
+PAUSE_S = 0.005
+"""Between two looks at a task."""
+
+WAIT = {"prefer": "wait=30"}
+
+
+@dataclass
+class Run:
+    """What one load has shown."""
+
+    submits_per_s: float
+    tasks_per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_ms_per_task: float
+
+
+class Client:
+    """One session on one server."""
+
+    def __init__(self, server: Server, session: aiohttp.ClientSession) -> None:
+        self._server = server
+        self._session = session
+
+    async def first_result(self) -> None:
+        """Try until the first task has succeeded."""
+        while True:
+            try:
+                await self.task({})
+                return
+            except (aiohttp.ClientError, OSError):
+                await asyncio.sleep(0.02)
+
+    async def task(self, prefer: dict[str, str]) -> float:
+        """One task to its end; the seconds it took."""
+        started = time.perf_counter()
+        view = await self._post(prefer)
+        while view["status"] != "SUCCESS":
+            await asyncio.sleep(PAUSE_S)
+            view = await self._get(view["task_id"])
+        return time.perf_counter() - started
+
+    async def waits(self) -> bool:
+        """Whether the server knows `Prefer: wait`."""
+        async with self._session.post(f"{self._server.url}/v1/tasks", json=BODY, headers=WAIT) as answer:
+            return "preference-applied" in answer.headers
+
+    async def closed(self, tasks: int, clients: int, prefer: dict[str, str]) -> Run:
+        """Each client sends its next task when it has seen the end of the one before."""
+        numbers, took_s = iter(range(tasks)), list[float]()
+
+        async def one(order: Iterator[int]) -> None:
+            for _ in order:
+                took_s.append(await self.task(prefer))
+
+        started, cpu_s = time.perf_counter(), self._server.cpu_s()
+        await asyncio.gather(*(one(numbers) for _ in range(clients)))
+        wall_s = time.perf_counter() - started
+        return self._run(tasks, tasks / wall_s, wall_s, took_s, cpu_s)
+
+    async def burst(self, tasks: int, clients: int) -> Run:
+        """All submits first, as fast as they are accepted; then until the last task has succeeded."""
+        numbers, ids, took_s = iter(range(tasks)), list[str](), list[float]()
+
+        async def one(order: Iterator[int]) -> None:
+            for _ in order:
+                sent = time.perf_counter()
+                ids.append((await self._post({}))["task_id"])
+                took_s.append(time.perf_counter() - sent)
+
+        started, cpu_s = time.perf_counter(), self._server.cpu_s()
+        await asyncio.gather(*(one(numbers) for _ in range(clients)))
+        submitted_s = time.perf_counter() - started
+        for task_id in ids:
+            while (await self._get(task_id))["status"] != "SUCCESS":
+                await asyncio.sleep(0.02)
+        return self._run(tasks, tasks / submitted_s, time.perf_counter() - started, took_s, cpu_s)
+
+    def _run(self, tasks: int, submits_per_s: float, wall_s: float, took_s: list[float], cpu_s: float) -> Run:
+        ordered = sorted(took_s)
+        return Run(
+            submits_per_s=submits_per_s,
+            tasks_per_s=tasks / wall_s,
+            p50_ms=ordered[len(ordered) // 2] * 1000,
+            p99_ms=ordered[int(len(ordered) * 0.99)] * 1000,
+            cpu_ms_per_task=(self._server.cpu_s() - cpu_s) / tasks * 1000,
+        )
+
+    async def _post(self, prefer: dict[str, str]) -> dict[str, Any]:
+        async with self._session.post(f"{self._server.url}/v1/tasks", json=BODY, headers=prefer) as answer:
+            return await _view(answer)
+
+    async def _get(self, task_id: str) -> dict[str, Any]:
+        async with self._session.get(f"{self._server.url}/v1/tasks/{task_id}") as answer:
+            return await _view(answer)
+
+
+async def _view(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+    answer.raise_for_status()
+    view: dict[str, Any] = await answer.json()
+    if view["status"] not in ("PENDING", "STARTED", "RUNNING", "SUCCESS"):
+        raise SystemExit(f"compare: a task ended as {view['status']}")
+    return view
