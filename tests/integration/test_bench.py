@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import socket
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from penstock.bench.figures import STAGES, Report
+from penstock.bench.processes import tree
 from tests.processes import Process, up
 
 FAILING = """
@@ -95,6 +98,13 @@ def test_an_open_loop_sends_without_waiting(tmp_path: Path, rate: str) -> None:
     assert report["mode"].startswith("open loop")
 
 
+def test_a_client_that_would_rather_wait_sees_every_end(tmp_path: Path) -> None:
+    report, _ = noop(tmp_path, "--tasks", "5", "--wait")
+
+    assert (report["tasks"], report["failed"]) == (5, 0)
+    assert report["mode"] == "closed loop, 8 clients, Prefer: wait"
+
+
 def test_a_duration_ends_the_run(tmp_path: Path) -> None:
     report, _ = noop(tmp_path, "--duration", "1", "--clients", "1")
 
@@ -139,16 +149,37 @@ def test_a_running_server_is_measured_as_far_as_it_can_be_seen(tmp_path: Path) -
         place = ("--url", system.url, "--api-key", system.api_key)
         alone, _ = noop(tmp_path, *place, "--tasks", "3")
         with_metrics, _ = noop(tmp_path, *place, "--tasks", "3", "--metrics-url", system.metrics_url)
+        wrong_metrics = bench(tmp_path / "image", *place, "--no-bare", "--tasks", "1", "--metrics-url", "nowhere")
         wrong_key = bench(tmp_path / "image", "--url", system.url, "--api-key", "a-key-that-nobody-knows")
         wrong_model = bench(tmp_path / "image", *place, "--model", "nothing-v9")
 
     assert (alone["peak_pss_bytes"], alone["start_to_ready_s"], alone["device_busy"]) == (None, None, None)
     assert 0 <= with_metrics["device_busy"] < 1
     assert with_metrics["cpu_s_per_task"] > 0
-    assert wrong_key[0] == 78
+    assert wrong_metrics[0] == wrong_key[0] == 78
+    assert "--metrics-url: nowhere" in wrong_metrics[1]
+    assert "Traceback" not in wrong_metrics[1]
     assert "--api-key" in wrong_key[1]
     assert wrong_model[0] == 78
     assert "it serves image-scoring-v1, noop-v1, superres-x4" in wrong_model[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_broken_off_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    options = ["bench", "--model", "noop-v1", "--duration", "60", "--bare"]
+    process = Process(options, {"GPU_IDS": "cpu", "TMPDIR": str(tmp_path)}, tmp_path / "log")
+    until = time.monotonic() + 60
+    while "before the load" not in process.log.read_text() and time.monotonic() < until:
+        time.sleep(0.02)
+    pids = [pid for child in process.children() for pid in tree(child)]
+
+    status = process.stop(number)
+
+    assert len(pids) == 5, "up with its three, and the bare loop"
+    assert status == 1
+    assert "Traceback" not in process.log.read_text()
+    assert not list(tmp_path.glob("penstock-bench-*"))
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 def test_an_address_where_nobody_answers_is_one_clear_line(tmp_path: Path) -> None:

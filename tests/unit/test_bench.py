@@ -31,6 +31,7 @@ OPTIONS: dict[str, Any] = {
     "clients": None,
     "rate": None,
     "priority_mix": "normal=1",
+    "wait": False,
     "bare": None,
     "json": None,
     "plot": None,
@@ -90,6 +91,7 @@ def test_a_model_that_does_nothing_has_no_bare_loop_unless_it_is_asked_for() -> 
     ("options", "says"),
     [
         ({"clients": 2, "rate": 1.0}, "--clients"),
+        ({"wait": True, "rate": 1.0}, "--wait"),
         ({"tasks": 2, "duration": 1.0}, "--tasks or --duration"),
         ({"rate": float("inf"), "duration": 1.0}, "--tasks"),
         ({"plot": Path("run.jpg")}, ".png or .svg"),

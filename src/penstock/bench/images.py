@@ -57,16 +57,20 @@ def image_set(paths: Sequence[Path], model: str) -> list[Image]:
 
 
 def built_in() -> Iterator[Image]:
-    """JPEGs of `SIZES`, the same in every run: the bundled photo enlarged twice, each from another corner of it, and
-    mirrored at its edges as often as it takes to fill the size."""
+    """JPEGs of `SIZES`, the same in every run."""
+    for number, (columns, rows) in enumerate(SIZES):
+        jpeg = imaging.encode(mirrored(columns, rows, corner=number), OutputOptions(format="jpeg"))
+        yield _image(f"{columns}x{rows}.jpg", jpeg)
+
+
+def mirrored(columns: int, rows: int, *, corner: int = 0) -> imaging.Picture:
+    """A picture as rich as a photo: the bundled one enlarged twice, from one of six corners of it, and mirrored at its
+    edges as often as it takes to fill the size."""
     photo = imaging.decode(_bundled(), max_megapixels=1)
     height, width = (side * ENLARGED for side in photo.rgb.shape[:2])
     large = np.dstack([imaging.resize(photo.rgb[..., channel], width, height) for channel in range(3)])
-    for number, (columns, rows) in enumerate(SIZES):
-        top, left = 30 * number, 45 * number
-        mirrored = np.pad(large[top:, left:], ((0, rows), (0, columns), (0, 0)), mode="symmetric")[:rows, :columns]
-        picture = imaging.Picture(np.ascontiguousarray(mirrored))
-        yield _image(f"{columns}x{rows}.jpg", imaging.encode(picture, OutputOptions(format="jpeg")))
+    cut = large[30 * corner :, 45 * corner :]
+    return imaging.Picture(np.pad(cut, ((0, rows), (0, columns), (0, 0)), mode="symmetric")[:rows, :columns].copy())
 
 
 def _bundled() -> bytes:

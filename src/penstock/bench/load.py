@@ -23,6 +23,8 @@ POLL_SHARE = 0.05
 POLLS_PER_S = 500
 """Most polls of all clients together; beyond it they would be the load."""
 
+PREFER = {"prefer": "wait=30"}
+
 
 class Load:
     """One load on one server. `on_sample` hears of every task that has ended."""
@@ -108,7 +110,7 @@ class Load:
                 sample.error = _refusal(answer)
             else:
                 sample.accepted_s = self._now()
-                _read(sample, await self._end_of(answer.headers["location"], self._now()))
+                _read(sample, await self._end_of(answer, sample.accepted_s))
         except httpx.HTTPError as error:
             sample.error = f"no answer: {type(error).__name__}"
         finally:
@@ -125,16 +127,17 @@ class Load:
         async with self._room:
             if self._plan.rate == float("inf"):
                 sample.due_s = self._now()  # a burst has no timetable
-            headers = {"content-type": "application/json"}
+            headers = {"content-type": "application/json"} | (PREFER if self._plan.wait else {})
             return await self._http.post("/v1/tasks", content=msgspec.json.encode(body), headers=headers)
 
-    async def _end_of(self, path: str, since_s: float) -> dict[str, Any]:
-        while True:
+    async def _end_of(self, answer: httpx.Response, since_s: float) -> dict[str, Any]:
+        """Whether or not the submit has waited for it, and whatever a server thinks of `Prefer`."""
+        path, view = answer.headers["location"], dict[str, Any](answer.json())
+        while view["status"] in ("PENDING", "RUNNING"):
             share = min(POLL_MAX_S, POLL_SHARE * (self._now() - since_s))
             await asyncio.sleep(max(POLL_MIN_S, share, self._in_flight / POLLS_PER_S))
-            view: dict[str, Any] = (await self._http.get(path)).raise_for_status().json()
-            if view["status"] not in ("PENDING", "RUNNING"):
-                return view
+            view = (await self._http.get(path)).raise_for_status().json()
+        return view
 
 
 def connections(plan: Plan) -> int:

@@ -24,7 +24,8 @@ PICTURES = (".png", ".svg")
 
 class Plan(Struct, frozen=True, kw_only=True):
     """One run. Open loop with `rate` (tasks per second, whatever the server does; infinite is a burst), else closed
-    with `clients`, each of which waits for its task before it sends the next. Ends after `tasks` or `duration_s`."""
+    with `clients`, each of which sees the end of its task before it sends the next. Ends after `tasks` or
+    `duration_s`. Tasks are polled, or with `wait` the submit itself is asked to wait for the end."""
 
     model: str
     url: str | None = None
@@ -36,6 +37,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     clients: int | None = None
     rate: float | None = None
     mix: dict[Priority, int]
+    wait: bool = False
     bare: bool = True
     json: Path | None = None
     plot: Path | None = None
@@ -44,7 +46,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     def mode(self) -> str:
         """In words."""
         if self.rate is None:
-            return f"closed loop, {self.clients} client{'s' if self.clients != 1 else ''}"
+            waiting = ", Prefer: wait" if self.wait else ""
+            return f"closed loop, {self.clients} client{'s' if self.clients != 1 else ''}{waiting}"
         return "open loop, all at once" if self.rate == float("inf") else f"open loop, {self.rate:g} tasks/s"
 
 
@@ -56,6 +59,7 @@ def plan_of(
     clients: int | None,
     rate: float | None,
     priority_mix: str,
+    wait: bool,
     bare: bool | None,
     json: Path | None,
     plot: Path | None,
@@ -71,6 +75,8 @@ def plan_of(
         raise ConfigurationError("bench: give --tasks or --duration, not both")
     if rate == float("inf") and duration is not None:
         raise ConfigurationError("bench: --rate inf sends everything at once; give --tasks instead of --duration")
+    if wait and rate is not None:
+        raise ConfigurationError("bench: --wait holds a connection for every task; it goes with --clients, not --rate")
     if plot is not None and plot.suffix not in PICTURES:
         raise ConfigurationError(f"--plot: {plot} must end in {' or '.join(PICTURES)}")
     for option, path in (("--json", json), ("--plot", plot)):
@@ -83,6 +89,7 @@ def plan_of(
         clients=DEFAULT_CLIENTS if clients is None and rate is None else clients,
         rate=rate,
         mix=parse_mix(priority_mix),
+        wait=wait,
         bare=model != NOOP if bare is None else bare,
         json=json,
         plot=plot,

@@ -1,6 +1,7 @@
 """One run from start to report: half of the bare loop, the load, the other half."""
 
 import platform
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -40,6 +41,7 @@ async def run_bench(settings: Settings, plan: Plan) -> int:
 
     Raises ConfigurationError for whatever keeps the run from being one.
     """
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # stops the server and clears up, as Ctrl-C does
     console = Console()
     if plan.plot:
         plot.check_library()

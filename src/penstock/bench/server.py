@@ -164,8 +164,14 @@ async def devices_of(http: httpx.AsyncClient) -> int:
 
 
 async def expense_of(server: Server) -> Expense:
-    """Device time, and CPU time of all processes: of the tree, where it is ours, else by their metrics."""
-    families = await asyncio.to_thread(telemetry.fetch, server.metrics_url)
+    """Device time, and CPU time of all processes: of the tree, where it is ours, else by their metrics.
+
+    Raises ConfigurationError when something else is served where the metrics should be.
+    """
+    try:
+        families = await asyncio.to_thread(telemetry.fetch, server.metrics_url)
+    except ValueError as error:
+        raise ConfigurationError(f"--metrics-url: {server.metrics_url} serves no metrics; leave it out") from error
     values: dict[str, list[float]] = {BUSY: [], CPU: []}
     for family in families:
         for sample in family.samples:

@@ -1,0 +1,231 @@
+"""What the queue costs: claim time by its length and by the number of running tasks, and the memory of a task.
+
+    python -m tools.queue_cost [--sizes 1000,100000,1000000] [--running 1,100,10000] [--claims 1000] [--json FILE]
+
+A Redis (or Valkey) of its own with the persistence of `penstock up`, the real scripts through TaskStore, 100 callers,
+records as the API writes them for an image that was sent with the task. A claim is timed by its caller, one after the
+other on a unix socket with uvloop as in a worker, and by Redis itself (`INFO commandstats`: the time in the script).
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from penstock.bench.figures import spread
+from penstock.redis_server import find_server
+from penstock.settings import QueueSettings, RedisSettings
+from penstock.store import Redis, TaskStore, connect
+from penstock.supervisor import die_with_parent
+from penstock.task import PRIORITIES, TENANT, Lease, OutputOptions, Request, Source, Submission, new_task_id
+
+MODEL = "superres-x4"
+CALLERS = 100
+CONNECTIONS = 16
+LEASE_S = 3600.0
+"""Nothing is reclaimed while we measure."""
+
+
+@dataclass
+class Row:
+    """Claims at one moment; times in milliseconds."""
+
+    queued: int
+    running: int
+    p50: float
+    p99: float
+    in_redis: float
+
+
+def main() -> None:
+    """Measure, print two tables."""
+    options = arguments()
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="queue-cost-") as home:
+        lengths, bytes_per_task, submits_per_s = uvloop.run(by_length(Path(home), options.sizes, options.claims))
+        running = uvloop.run(by_running(Path(home), options.running, options.claims))
+    console = Console(width=100)
+    console.print(f"{os.cpu_count()} cores, load average before {load:.2f}, {options.claims} claims a row")
+    console.print(table("Claim by the length of the queue", lengths))
+    console.print(table("Claim by the number of running tasks", running))
+    console.print(f"Redis memory of a queued task: {bytes_per_task:.0f} bytes, beside its input")
+    console.print(f"submits: {submits_per_s:.0f} /s from {CONNECTIONS} connections of one process")
+    if options.json:
+        rows = {"lengths": [asdict(row) for row in lengths], "running": [asdict(row) for row in running]}
+        figures = rows | {"bytes_per_task": bytes_per_task, "submits_per_s": submits_per_s, "load_before": load}
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=numbers, default=[1_000, 100_000, 1_000_000], help="lengths, rising")
+    parser.add_argument("--running", type=numbers, default=[1, 100, 1_000, 10_000], help="running tasks, rising")
+    parser.add_argument("--claims", type=int, default=1000, help="claims of each row [1000]")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    return parser.parse_args()
+
+
+def numbers(text: str) -> list[int]:
+    """`1,20` -> [1, 20]."""
+    return sorted(int(part) for part in text.split(","))
+
+
+async def by_length(home: Path, sizes: Sequence[int], claims: int) -> tuple[list[Row], float, float]:
+    """Claims at each length; what is claimed is put back by a submit. Bytes of one queued task at the longest, and
+    submits per second on the way there."""
+    rows, submitted, took_s = [], 0, 0.0
+    async with redis_at(home / "by-length") as client:
+        store = TaskStore(client, "cost", QueueSettings(max_depth=2 * sizes[-1] + claims, lease_s=LEASE_S))
+        await submit(store, 1)
+        before = await used_memory(client)
+        for size in sizes:
+            missing = size - await depth(store)
+            started = time.perf_counter()
+            await submit(store, missing)
+            submitted, took_s = submitted + missing, took_s + time.perf_counter() - started
+            memory = await used_memory(client)
+            rows.append(await claimed(store, client, queued=size, running=0, claims=claims))
+    return rows, (memory - before) / (sizes[-1] - 1), submitted / took_s
+
+
+async def by_running(home: Path, counts: Sequence[int], claims: int) -> list[Row]:
+    """Claims with this many tasks running, from a queue that never empties."""
+    rows, running = [], 0
+    async with redis_at(home / "by-running") as client:
+        store = TaskStore(client, "cost", QueueSettings(max_depth=10**9, lease_s=LEASE_S))
+        await submit(store, counts[-1] + claims * 2)
+        for wanted in counts:
+            for _ in range(wanted - running):
+                await claim(store)
+            running = wanted
+            rows.append(await claimed(store, client, queued=await depth(store), running=wanted, claims=claims))
+    return rows
+
+
+async def claimed(store: TaskStore, client: Redis, *, queued: int, running: int, claims: int) -> Row:
+    """Time claims; each is released again, so that queue and running tasks stay as long as they were."""
+    times = []
+    for _ in range(min(20, claims)):
+        await store.release(await claim(store))
+    await client.config_resetstat()
+    in_redis_us = 0.0
+    for _ in range(claims):
+        before_us = await script_us(client)
+        started = time.perf_counter()
+        lease = await claim(store)
+        times.append((time.perf_counter() - started) * 1000)
+        in_redis_us += await script_us(client) - before_us
+        await store.release(lease)
+    found = spread(times)
+    return Row(queued=queued, running=running, p50=found.p50, p99=found.p99, in_redis=in_redis_us / claims / 1000)
+
+
+async def claim(store: TaskStore) -> Lease:
+    """One task of any priority."""
+    found = await store.claim(worker="w", device="cpu", models=[MODEL], priorities=PRIORITIES)
+    assert found.lease is not None
+    return found.lease
+
+
+async def script_us(client: Redis) -> float:
+    """Microseconds that scripts have taken so far, by the clock of Redis."""
+    stats = await client.info("commandstats")
+    return float(stats.get("cmdstat_evalsha", {}).get("usec", 0))
+
+
+async def submit(store: TaskStore, tasks: int) -> None:
+    """From several connections."""
+    order = count()
+
+    async def one(progress: Progress, bar: object) -> None:
+        while (number := next(order)) < tasks:
+            await store.submit(submission(number), rate_limit=0)
+            if number % 1000 == 0:
+                progress.update(bar, completed=number)  # type: ignore[arg-type]
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(f"{tasks} submits", total=tasks)
+        await asyncio.gather(*(one(progress, bar) for _ in range(CONNECTIONS)))
+
+
+def submission(number: int) -> Submission:
+    """As the API makes it for a photo that was sent with the task."""
+    task_id = new_task_id()
+    request = Request(
+        model=MODEL,
+        source=Source(key=f"inputs/{TENANT}/{task_id}"),
+        params={},
+        output=OutputOptions(),
+        traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    )
+    return Submission(
+        id=task_id,
+        tenant=TENANT,
+        caller=f"caller-{number % CALLERS}",
+        priority=PRIORITIES[number % len(PRIORITIES)],
+        cost=100 + number % 2000,
+        request=request,
+        fingerprint="0" * 64,
+        max_retries=3,
+        timeout_s=600.0,
+        start_within_s=None,
+        finish_within_s=None,
+        result_ttl_s=86_400,
+    )
+
+
+async def depth(store: TaskStore) -> int:
+    """Tasks that wait."""
+    return sum(queue.depth for queue in await store.depths([MODEL]))
+
+
+async def used_memory(client: Redis) -> int:
+    """Of Redis, in bytes."""
+    return int((await client.info("memory"))["used_memory"])
+
+
+@asynccontextmanager
+async def redis_at(home: Path) -> AsyncIterator[Redis]:
+    """A server of our own, stopped at the end."""
+    home.mkdir()
+    socket = home / "redis.sock"
+    options = ["--port", "0", "--unixsocket", str(socket), "--dir", str(home), "--save", "", "--appendonly", "yes"]
+    process = subprocess.Popen(
+        [str(find_server()), *options], stdout=subprocess.DEVNULL, preexec_fn=die_with_parent, start_new_session=True
+    )
+    try:
+        while not socket.exists():
+            await asyncio.sleep(0.02)
+        async with connect(RedisSettings(url=f"unix://{socket}", timeout_s=30.0)) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def table(title: str, rows: Sequence[Row]) -> Table:
+    """One row for each moment."""
+    found = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("queued", "running", "claim p50", "claim p99", "in Redis, mean"):
+        found.add_column(name, justify="right")
+    for row in rows:
+        times = (f"{value:.3f} ms" for value in (row.p50, row.p99, row.in_redis))
+        found.add_row(f"{row.queued:,}", f"{row.running:,}", *times)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,306 @@
+"""The arithmetic of a task: bytes and milliseconds of each stage, for three sizes of image, on this machine's CPU.
+
+    python -m tools.stages [--json FILE]
+
+Each stage is run alone, with the code that the server runs, nothing else in the process. Tiles of one image are alike:
+cutting, inference and joining are measured on at most TILES of them and multiplied by their number. A result of
+superres-x4 is 16 times as large as its input: what would be 768 megapixels is encoded and written at 32, and scaled by
+the pixels. Whatever was multiplied or scaled is marked with `~`.
+"""
+
+import argparse
+import asyncio
+import base64
+import binascii
+import hashlib
+import io
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvloop
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from penstock import imaging
+from penstock.bench.images import mirrored
+from penstock.runners import load_runners
+from penstock.runners.base import BaseModelRunner, Device, registry
+from penstock.settings import LimitSettings, ModelSettings, QueueSettings
+from penstock.storage.local import LocalStorage
+from penstock.store import TaskStore
+from penstock.task import PRIORITIES, TENANT, Outcome, OutputOptions, Result, Submission
+from penstock.worker.devices import cpu
+from tools.queue_cost import MODEL, redis_at, submission
+
+SIZES = {"512 × 512": (512, 512), "2 MP": (1632, 1224), "48 MP": (8000, 6000)}
+TILES = 4
+REPEATS = 3
+ROUND_TRIPS = 500
+LARGEST_ENCODED = 33_000_000
+"""Pixels: the result of the 2 MP image. Three times this, as raw bytes, is held twice while it is encoded."""
+
+
+@dataclass
+class Cell:
+    """One stage of one image, `scaled` when it was multiplied; or a note instead."""
+
+    ms: float = 0.0
+    bytes: int | None = None
+    scaled: bool = False
+    note: str = ""
+
+
+Column = dict[str, Cell]
+
+
+def main() -> None:
+    """Measure, print three tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    load_runners(ModelSettings())
+    device = cpu()
+    superres, scoring = loaded("superres-x4", device), loaded("image-scoring-v1", device)
+    result = upscaled(superres)
+    columns: dict[str, dict[str, Column]] = {"superres-x4": {}, "image-scoring-v1": {}}
+    with tempfile.TemporaryDirectory(prefix="stages-") as home:
+        storage = LocalStorage(Path(home) / "objects")
+        for name, (width, height) in SIZES.items():
+            source = imaging.encode(mirrored(width, height), OutputOptions(format="jpeg"))
+            arrival = arrived(source, storage)
+            columns["superres-x4"][name] = arrival | enlarged(superres, source, result, storage)
+            columns["image-scoring-v1"][name] = arrival | scored(scoring, source)
+        trips = uvloop.run(round_trips(Path(home)))
+    console = Console(width=110)
+    console.print(f"{os.cpu_count()} cores, {device.threads} inference threads, load average before {load:.2f}")
+    for model, found in columns.items():
+        console.print(table(model, found))
+    console.print(trip_table(trips))
+    if options.json:
+        cells = {m: {n: {s: asdict(c) for s, c in column.items()} for n, column in found.items()}
+                 for m, found in columns.items()}  # fmt: skip
+        options.json.write_text(json.dumps({"stages": cells, "trips_ms": trips, "load_before": load}, indent=1) + "\n")
+
+
+def loaded(name: str, device: Device) -> BaseModelRunner[Any]:
+    """A runner as a worker has it."""
+    runner = registry()[name](LimitSettings())
+    runner.load_model(device)
+    return runner
+
+
+def upscaled(runner: BaseModelRunner[Any]) -> imaging.Pixels:
+    """A real result, 2048 × 2048: what encoding costs depends on what the model draws."""
+    work: Any = runner.prepare(imaging.encode(mirrored(512, 512), OutputOptions(format="jpeg")), runner.params())
+    for index in range(work.count):
+        work.accept(index, runner.infer(work.tile(index)[None], work)[0])
+    canvas: imaging.Pixels = work.canvas
+    return canvas
+
+
+def arrived(source: bytes, storage: LocalStorage) -> Column:
+    """From the body of the request to the worker."""
+    uri = base64.b64encode(source)
+    return {
+        "API: data URI decoded": Cell(timed(lambda: binascii.a2b_base64(uri, strict_mode=True)), len(uri)),
+        "API: input stored, synced": Cell(timed_in(lambda: storage.put("input", source, "")), len(source)),
+        "fetch: input read": Cell(timed_in(lambda: storage.get("input")), len(source)),
+    }
+
+
+def enlarged(runner: BaseModelRunner[Any], source: bytes, result: imaging.Pixels, storage: LocalStorage) -> Column:
+    """superres-x4, stage by stage."""
+    params = runner.params()
+    work: Any = runner.prepare(source, params)
+    several = range(min(TILES, work.count))
+    tiles = [work.tile(index)[None] for index in several]
+    outputs = [runner.infer(tile, work)[0] for tile in tiles]
+    picture = runner.image(source)
+    canvas = work.canvas
+    column = {
+        "prepare: decoded to RGB": Cell(timed(lambda: runner.image(source)), picture.rgb.nbytes),
+        "  tiles": Cell(note=f"{work.count} of {work.shape[2]} × {work.shape[1]} px"),
+        "infer: cut into tiles": each(work.count, several, work.tile, tiles[0].nbytes),
+        "infer: device": each(work.count, several, lambda i: runner.infer(tiles[i], work), outputs[0].nbytes),
+        "infer: joined": each(work.count, several, lambda i: work.accept(i, outputs[i]), canvas.nbytes, total=True),
+    }
+    pixels = canvas.shape[0] * canvas.shape[1]
+    encoded = filled(result, pixels, canvas.shape)
+    scale = pixels / (encoded.shape[0] * encoded.shape[1])
+    for name, options in ENCODERS.items():
+        if options["format"] != "WEBP" or max(canvas.shape) <= imaging.WEBP_MAX_SIDE:
+            column |= written(name, encoded, options, scale, storage)
+    return column
+
+
+def written(name: str, pixels: imaging.Pixels, options: dict[str, Any], scale: float, storage: LocalStorage) -> Column:
+    """Encoding, and for the default format what follows it."""
+    started = time.perf_counter()
+    data = saved(pixels, options)
+    ms = (time.perf_counter() - started) * 1000
+
+    def cell(ms: float) -> Cell:
+        return Cell(ms * scale, int(len(data) * scale), scale > 1)
+
+    column = {f"postprocess: {name}": cell(ms)}
+    if options["format"] == "PNG":
+        column["upload: PNG hashed"] = cell(timed(lambda: hashlib.sha256(data)))
+        column["upload: PNG stored, synced"] = cell(timed_in(lambda: storage.put("result", data, "")))
+    return column
+
+
+ENCODERS: dict[str, dict[str, Any]] = {
+    "PNG level 1": {"format": "PNG", "compress_level": 1},
+    "WebP lossless, method 0": {"format": "WEBP", "lossless": True, "quality": 0, "method": 0},
+    "WebP quality 90": {"format": "WEBP", "quality": 90, "method": 2},
+    "JPEG quality 90": {"format": "JPEG", "quality": 90, "subsampling": 0},
+}
+"""The first and the last two are what the server writes."""
+
+
+def scored(runner: BaseModelRunner[Any], source: bytes) -> Column:
+    """image-scoring-v1, stage by stage."""
+    params = runner.params()
+    work = runner.prepare(source, params)
+    tile = work.tile(0)[None]
+    work.accept(0, runner.infer(tile, work)[0])
+    return {
+        "prepare: decoded, resized to 224 px": Cell(timed(lambda: runner.prepare(source, params)), tile.nbytes),
+        "infer: device": Cell(timed(lambda: runner.infer(tile, work), repeats=20)),
+        "postprocess: JSON": Cell(timed(lambda: runner.postprocess(work, params, OutputOptions()), repeats=20)),
+    }
+
+
+def each(count: int, several: Iterable[int], work: Callable[[int], object], size: int, *, total: bool = False) -> Cell:
+    """`count` times the median of `several`; `size` is of one, or already of all."""
+    times = [timed(partial(work, index), repeats=1) for index in several]
+    return Cell(statistics.median(times) * count, size if total else size * count, count > len(times))
+
+
+def filled(result: imaging.Pixels, pixels: int, shape: tuple[int, ...]) -> imaging.Pixels:
+    """The result mirrored to this shape, or to as much of it as we encode."""
+    share = min(1.0, LARGEST_ENCODED / pixels) ** 0.5
+    rows, columns = int(shape[0] * share), int(shape[1] * share)
+    missing = (max(0, rows - result.shape[0]), max(0, columns - result.shape[1]))
+    return np.pad(result, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")[:rows, :columns]
+
+
+def saved(pixels: imaging.Pixels, options: dict[str, Any]) -> bytes:
+    """As imaging.encode does it, with options of our own."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, **options)
+    return out.getvalue()
+
+
+async def round_trips(home: Path) -> dict[str, list[float]]:
+    """Milliseconds (p50, p99) of every call that a task makes, by its caller, on a unix socket."""
+    times: dict[str, list[float]] = {}
+
+    async def ask(name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        started = time.perf_counter()
+        answer = await call()
+        times.setdefault(name, []).append((time.perf_counter() - started) * 1000)
+        return answer
+
+    async def task(store: TaskStore, asked: Submission) -> None:
+        await ask("API: ping before the input is stored", store.ping)
+        await ask("API: submit", lambda: store.submit(asked, rate_limit=600_000))
+        claim = partial(store.claim, worker="w", device="cpu", models=[MODEL], priorities=PRIORITIES)
+        lease = (await ask("worker: claim", claim)).lease
+        await ask("worker: progress, 5 times a second at most", lambda: store.progress(lease, "infer"))
+        await ask("worker: complete", lambda: store.complete(lease, outcome))
+        await ask("API: read", lambda: store.get(asked.id, TENANT))
+
+    outcome = Outcome(result=Result(data={"ok": True}), timing={"queue_ms": 1.0, "total_ms": 2.0})
+    async with redis_at(home / "redis") as client:
+        store = TaskStore(client, "stages", QueueSettings())
+        for number in range(ROUND_TRIPS):
+            await task(store, submission(number))
+    return {name: [statistics.median(found), sorted(found)[int(len(found) * 0.99)]] for name, found in times.items()}
+
+
+def timed(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Median milliseconds."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - started) * 1000)
+    return statistics.median(times)
+
+
+def timed_in(work: Callable[[], Awaitable[object]]) -> float:
+    """Of a coroutine, without the start of its loop."""
+
+    async def several() -> float:
+        times = []
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            await work()
+            times.append((time.perf_counter() - started) * 1000)
+        return statistics.median(times)
+
+    return asyncio.run(several())
+
+
+def table(model: str, columns: dict[str, Column]) -> Table:
+    """A row for each stage, bytes and milliseconds for each size."""
+    found = Table(title=f"\n{model}", title_justify="left", box=None, pad_edge=False)
+    found.add_column("", no_wrap=True, style="dim")
+    for name in columns:
+        found.add_column(name, justify="right")
+        found.add_column("", justify="right")
+    for stage in dict.fromkeys(stage for column in columns.values() for stage in column):
+        cells = [column.get(stage) for column in columns.values()]
+        found.add_row(stage, *(text for cell in cells for text in texts(cell)))
+    return found
+
+
+def texts(cell: Cell | None) -> tuple[str, str]:
+    """Size and time."""
+    if cell is None:
+        return "", "–"
+    if cell.note:
+        return "", cell.note
+    mark = "~" if cell.scaled else ""
+    return "" if cell.bytes is None else size_of(cell.bytes), mark + (
+        f"{cell.ms / 1000:.1f} s"
+        if cell.ms >= 10_000
+        else f"{cell.ms:.0f} ms"
+        if cell.ms >= 100
+        else f"{cell.ms:.2f} ms"
+    )
+
+
+def size_of(count: int) -> str:
+    """In powers of ten."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def trip_table(trips: dict[str, list[float]]) -> Table:
+    """Redis by itself."""
+    found = Table(title="\nRedis round trips of a task", title_justify="left", box=None, pad_edge=False)
+    found.add_column("", no_wrap=True, style="dim")
+    for name in ("p50", "p99"):
+        found.add_column(name, justify="right")
+    for name, values in trips.items():
+        found.add_row(name, *(f"{value:.3f} ms" for value in values))
+    return found
+
+
+if __name__ == "__main__":
+    main()
