@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from penstock.bench.figures import Report
 from penstock.errors import codes
 from penstock.settings import ALIASES, Settings, env_name
 from penstock.telemetry import INSTRUMENTS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PERFORMANCE = (ROOT / "docs" / "performance.md").read_text()
 
 
-def rows(heading: str) -> list[list[str]]:
+def rows(heading: str, page: str = README) -> list[list[str]]:
     """Cells of the table under a heading."""
-    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -24,6 +26,12 @@ def test_the_table_of_metrics_is_the_table_in_the_code() -> None:
     listed = [(name.strip("`"), tuple(re.findall(r"`(\w+)`", labels)), text) for name, labels, text in rows("Metrics")]
 
     assert listed == [(i.exported, i.labels, i.help) for i in INSTRUMENTS.values()]
+
+
+def test_the_table_of_figures_is_what_bench_writes() -> None:
+    listed = [name.strip("`") for name, _ in rows("The JSON file", PERFORMANCE)]
+
+    assert listed == list(Report.__struct_fields__)
 
 
 def test_the_table_of_errors_is_the_closed_list() -> None:
