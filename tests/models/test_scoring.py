@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from penstock import runners
 from tools.convert import recipes
 from tools.convert.graph import Storage
 
@@ -24,7 +25,7 @@ SIDE_PX = 224
 
 @pytest.fixture(scope="session")
 def score(shipped: Callable[[str], Run]) -> Callable[[Image.Image], float]:
-    return lambda image: float(shipped(NIMA)(batch(image))[0][0])
+    return lambda image: float(shipped(NIMA)(batch(nearest(image)))[0][0])
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +47,7 @@ def test_the_graph_computes_what_plain_numpy_computes_from_the_keras_weights(
     run = load(recipe.convert(original(NIMA), storage=Storage.FP32, about=""))
 
     for name, (expected_score, expected_distribution) in references.items():
-        score, distribution = run(batch(photos[name]))
+        score, distribution = run(batch(nearest(photos[name])))
         assert abs(score[0] - expected_score) <= 1e-4, name
         assert np.abs(distribution[0] - expected_distribution).max() <= 1e-5, name
 
@@ -63,28 +64,26 @@ def test_halving_the_stored_weights_moves_a_score_by_less_than_a_hundredth(
 
 def test_a_score_is_the_mean_of_its_distribution(shipped: Callable[[str], Run], photos: Photos) -> None:
     for photo in photos.values():
-        score, distribution = shipped(NIMA)(batch(photo))
+        score, distribution = shipped(NIMA)(batch(nearest(photo)))
         assert distribution.shape == (1, 10)
         assert distribution.sum() == pytest.approx(1, abs=1e-5)
         assert score[0] == pytest.approx(float(distribution[0] @ np.arange(1, 11)), abs=1e-4)
 
 
-def test_an_image_scores_the_same_when_it_was_made_224_px_before(
-    score: Callable[[Image.Image], float], photos: Photos
-) -> None:
+@pytest.mark.parametrize("side_px", [(300, 200), (224, 224), (97, 641)])
+def test_the_runner_resizes_as_the_network_was_trained(photos: Photos, side_px: tuple[int, int]) -> None:
     for photo in photos.values():
-        assert score(photo) == score(nearest(photo))
+        image = photo.resize(side_px)
+        np.testing.assert_array_equal(runners.scoring.nearest(np.asarray(image), SIDE_PX), np.asarray(nearest(image)))
 
 
 def test_an_image_scores_the_same_alone_and_in_a_batch(
     shipped: Callable[[str], Run], score: Callable[[Image.Image], float], photos: Photos
 ) -> None:
-    small = [nearest(photo) for photo in photos.values()]
+    scores, distributions = shipped(NIMA)(np.concatenate([batch(nearest(photo)) for photo in photos.values()]))
 
-    scores, distributions = shipped(NIMA)(np.concatenate([batch(image) for image in small]))
-
-    assert distributions.shape == (len(small), 10)
-    assert scores == pytest.approx([score(image) for image in small], abs=1e-5)
+    assert distributions.shape == (len(photos), 10)
+    assert scores == pytest.approx([score(photo) for photo in photos.values()], abs=1e-5)
 
 
 @pytest.mark.parametrize("distortion", ["blurred", "noisy", "squeezed"])

@@ -28,6 +28,13 @@ def test_a_shipped_file_passes_the_full_onnx_check(entry: dict[str, Any], models
     assert (model.ir_version, model.opset_import[0].version) == (8, 17)
 
 
+def test_a_shipped_file_leaves_nothing_to_the_cpu_that_a_gpu_could_not_run(entry: dict[str, Any], models: Path) -> None:
+    """The CUDA provider hands whatever follows a shape to the CPU, and it cannot capture control flow."""
+    kinds = {node.op_type for node in onnx.load(models / entry["file"]).graph.node}
+
+    assert not kinds & {"Shape", "Size", "NonZero", "If", "Loop", "Scan", "SequenceAt"}
+
+
 def test_a_shipped_file_names_its_owner_and_licence(entry: dict[str, Any], models: Path) -> None:
     model = onnx.load(models / entry["file"])
 

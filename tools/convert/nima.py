@@ -21,9 +21,11 @@ Weights = Callable[[str, str], NDArray[np.float32]]
 
 
 def scoring(files: Mapping[str, bytes], *, storage: Storage, about: str) -> bytes:
-    """An .onnx file from `image` (N,3,H,W), RGB in 0..1, to `score` (N) and `distribution` (N,10).
+    """An .onnx file from `image` (N,3,224,224), RGB in 0..1, to `score` (N) and `distribution` (N,10).
 
     The distribution is over the ratings 1 to 10, and the score is its mean. `files` holds the "hdf5".
+    The image comes resized: a graph that asks for its own shape computes it on the CPU, and a session that may use
+    nothing but a GPU then refuses the whole file.
     """
     graph = Graph("image-scoring", storage=storage)
     with h5py.File(io.BytesIO(files["hdf5"])) as file:
@@ -31,31 +33,18 @@ def scoring(files: Mapping[str, bytes], *, storage: Storage, about: str) -> byte
         def weights(layer: str, kind: str) -> NDArray[np.float32]:
             return np.asarray(file[layer][layer][f"{kind}:0"], np.float32)
 
-        features = mobilenet(graph, prepare(graph, "image"), weights)
+        features = mobilenet(graph, centre(graph, "image"), weights)
         distribute(graph, features, weights)
     return graph.seal(
-        {"image": ("batch", 3, "height", "width")},
+        {"image": ("batch", 3, SIDE_PX, SIDE_PX)},
         {"score": ("batch",), "distribution": ("batch", BINS)},
         about=about,
     )
 
 
-def prepare(graph: Graph, image: str) -> str:
-    """Nearest resize to 224x224 (the net was trained on such) and values in -1..1.
-
-    Integer arithmetic, source = floor((2i+1) * size / 448): ONNX's own Resize rounds in floats, and
-    runtimes disagree about its ties. An image that already has 224x224 px passes unchanged.
-    """
-    shape = graph.node("Shape", [image], "image.shape")
-    steps = graph.constant("resize.steps", 2 * np.arange(SIDE_PX, dtype=np.int64) + 1)
-    whole = graph.constant("resize.whole", np.int64(2 * SIDE_PX))
-    value = image
-    for axis, name in ((2, "rows"), (3, "columns")):
-        size = graph.node("Gather", [shape, graph.constant(f"{name}.axis", np.int64(axis))], f"{name}.size")
-        scaled = graph.node("Mul", [steps, size], f"{name}.scaled")
-        picked = graph.node("Div", [scaled, whole], f"{name}.picked")
-        value = graph.node("Gather", [value, picked], f"{name}.resized", axis=axis)
-    doubled = graph.node("Mul", [value, graph.constant("two", np.float32(2))], "image.doubled")
+def centre(graph: Graph, image: str) -> str:
+    """0..1 to -1..1, as the net was trained."""
+    doubled = graph.node("Mul", [image, graph.constant("two", np.float32(2))], "image.doubled")
     return graph.node("Sub", [doubled, graph.constant("one", np.float32(1))], "image.centred")
 
 
