@@ -26,8 +26,10 @@ Run = Callable[[Array], list[Array]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for `entry` runs once for each model in the manifest; `enlarging`: that enlarges."""
-    entries = {"entry": MANIFEST, "enlarging": [entry for entry in MANIFEST if entry["scale"] > 1]}
+    """A test that asks for `entry` runs once for each file in the manifest; `enlarging`: for each in fp32 that
+    enlarges; `halved`: for each in fp16."""
+    exact, halved = ([e for e in MANIFEST if e.get("precision", "fp32") == p] for p in ("fp32", "fp16"))
+    entries = {"entry": MANIFEST, "enlarging": [entry for entry in exact if entry["scale"] > 1], "halved": halved}
     for name in entries.keys() & set(metafunc.fixturenames):
         metafunc.parametrize(name, entries[name], ids=lambda entry: entry["file"])
 

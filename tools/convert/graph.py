@@ -22,11 +22,12 @@ Attribute = int | float | str | Sequence[int]
 
 
 class Storage(Enum):
-    """How weights lie in the file. The arithmetic is fp32 in every case."""
+    """How weights lie in the file. The arithmetic is fp32, but with HALF."""
 
     FP32 = "fp32"
     FP16_EXACT = "fp16 where no bit is lost, else fp32"
     FP16 = "fp16, but small weights in fp32"
+    HALF = "fp16, and so is the arithmetic between the fp32 input and the fp32 outputs"
 
 
 class Graph:
@@ -50,21 +51,43 @@ class Graph:
             self._initializers[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
+    def input(self, name: str) -> str:
+        """The graph's fp32 input `name`, in the type of the arithmetic."""
+        return self.node("Cast", [name], f"{name}.fp16", to=TensorProto.FLOAT16) if self._halves else name
+
+    def output(self, op: str, inputs: Sequence[str], name: str, **attributes: Attribute) -> str:
+        """The node whose value is the graph's fp32 output `name`."""
+        if not self._halves:
+            return self.node(op, inputs, name, **attributes)
+        return self.node("Cast", [self.node(op, inputs, f"{name}.fp16", **attributes)], name, to=TensorProto.FLOAT)
+
+    def number(self, name: str, value: float) -> str:
+        """A scalar in the type of the arithmetic."""
+        return self.constant(name, np.float16(value) if self._halves else np.float32(value))
+
     def weight(self, name: str, array: NDArray[np.floating]) -> str:
-        """An fp32 value, stored as the graph's `storage` says and cast where it was halved.
+        """A value in the type of the arithmetic; in an fp32 graph stored as `storage` says, and cast where halved.
 
         Runtimes fold that Cast when they load the file, so it costs nothing afterwards.
         """
         single = array.astype(np.float32)
         with np.errstate(over="ignore"):
             half = single.astype(np.float16)
+        if self._halves:
+            if not np.isfinite(half).all():
+                raise ValueError(f"{name} has values beyond the range of fp16")
+            return self.constant(name, half)
         if not self._may_halve(single, half):
             return self.constant(name, single)
         return self.node("Cast", [self.constant(f"{name}.fp16", half)], name, to=TensorProto.FLOAT)
 
+    @property
+    def _halves(self) -> bool:
+        return self._storage is Storage.HALF
+
     def _may_halve(self, single: NDArray[np.float32], half: NDArray[np.float16]) -> bool:
         match self._storage:
-            case Storage.FP32:
+            case Storage.FP32 | Storage.HALF:
                 return False
             case Storage.FP16_EXACT:
                 return np.array_equal(half, single)

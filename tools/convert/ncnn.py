@@ -31,7 +31,8 @@ def super_resolution(files: Mapping[str, bytes], *, scale: int, storage: Storage
 
     `files` holds a net's "param" and its "bin".
     """
-    net = Net(Graph("superres", storage=storage), Blobs(files["bin"]), {"data": "image"})
+    graph = Graph("superres", storage=storage)
+    net = Net(graph, Blobs(files["bin"]), {"data": graph.input("image")})
     for layer in read_param(files["param"].decode()):
         if layer.kind not in LAYERS or not layer.params.keys() <= LAYERS[layer.kind].params:
             raise ValueError(f"ncnn layer not understood: {layer}")
@@ -39,9 +40,8 @@ def super_resolution(files: Mapping[str, bytes], *, scale: int, storage: Storage
         net.values.update(dict.fromkeys(layer.outputs, made))
     net.blobs.close()
     # The nets overshoot by a few hundredths at hard edges; nobody wants those values.
-    black, white = (net.graph.constant(n, np.float32(v)) for n, v in (("black", 0), ("white", 1)))
-    net.graph.node("Clip", [net.values["output"], black, white], "upscaled")
-    return net.graph.seal(
+    graph.output("Clip", [net.values["output"], graph.number("black", 0), graph.number("white", 1)], "upscaled")
+    return graph.seal(
         {"image": ("batch", 3, "height", "width")},
         {"upscaled": ("batch", 3, f"{scale}*height", f"{scale}*width")},
         about=about,
@@ -173,7 +173,7 @@ def binary(net: Net, layer: Layer) -> str:
     op = ("Add", "Sub", "Mul")[layer.integer(0)]
     operands = net.inputs(layer)
     if layer.integer(1):
-        operands.append(net.graph.constant(f"{layer.name}.scalar", np.float32(layer.params[2])))
+        operands.append(net.graph.number(f"{layer.name}.scalar", layer.params[2]))
     return net.graph.node(op, operands, layer.outputs[0])
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import metadata, resources
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -23,11 +23,17 @@ _BROKEN = ("CUDA failure", "CUDNN failure", "CUBLAS failure", "CUDA error", "ill
 
 
 class ModelFile(Struct, frozen=True, kw_only=True):
-    """One row of the manifest: what ships, where it came from, and what it must hash to."""
+    """One row of the manifest: what ships, where it came from, and what it must hash to.
+
+    Every file takes `image`, (batch, 3, height, width) of 0..1 in fp32, and gives fp32. One whose arithmetic is in
+    fp16 may differ from its fp32 twin by `tolerance` in any output value.
+    """
 
     name: str
     variant: str
     version: str
+    precision: Literal["fp32", "fp16"] = "fp32"
+    tolerance: float = 0.0
     file: str
     sha256: str
     bytes: int
@@ -37,12 +43,21 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     overlap_px: int = 0
 
 
-@cache
 def manifest() -> dict[tuple[str, str], ModelFile]:
-    """(model, variant) -> its file."""
+    """(model, variant) -> its file in fp32."""
+    return {(row.name, row.variant): row for row in _rows() if row.precision == "fp32"}
+
+
+def half(file: ModelFile) -> ModelFile | None:
+    """The same network in fp16 arithmetic, where there is one."""
+    twins = [r for r in _rows() if (r.name, r.variant, r.precision) == (file.name, file.variant, "fp16")]
+    return twins[0] if twins else None
+
+
+@cache
+def _rows() -> list[ModelFile]:
     text = (resources.files("penstock.models") / "manifest.toml").read_text()
-    rows = msgspec.convert(tomllib.loads(text)["model"], list[ModelFile])
-    return {(row.name, row.variant): row for row in rows}
+    return msgspec.convert(tomllib.loads(text)["model"], list[ModelFile])
 
 
 class Session:
