@@ -107,6 +107,16 @@ class WorkerSettings(Section, frozen=True):
     the machine's (or the container's), shared by the workers of this host."""
     max_batch: Positive = 8
     """Most tiles in one run of a GPU; a CPU runs them one by one."""
+    precision: Literal["auto", "fp32"] = "auto"
+    """On a GPU: `auto` is fp16 for models that have such a file and pass the check against fp32 at start."""
+    gpu_memory_bytes: NonNegative = 0
+    """What one model may take of a GPU; 0 is all but 1.5 GiB."""
+    cuda_graphs: bool = False
+    """Replay small batches as CUDA graphs: experimental, see docs/gpu.md."""
+    tensorrt: bool = False
+    """Run models by TensorRT 10, which must be installed: experimental, see docs/gpu.md."""
+    engine_cache_dir: str = ""
+    """Where TensorRT keeps its engines, which take minutes to build; for nobody else to write to."""
 
 
 class StorageSettings(Section, frozen=True):
@@ -326,3 +336,7 @@ def _check(settings: Settings) -> None:
     gpu_ids = settings.worker.gpu_ids
     if gpu_ids not in ("auto", "cpu") and not all(part.strip().isdigit() for part in gpu_ids.split(",")):
         raise ConfigurationError("worker.gpu_ids: must be auto, cpu or device numbers such as 0,1")
+    if settings.worker.tensorrt and not settings.worker.engine_cache_dir:
+        raise ConfigurationError("worker.engine_cache_dir: must name a directory when worker.tensorrt is on")
+    if settings.worker.tensorrt and settings.worker.cuda_graphs:
+        raise ConfigurationError("worker.cuda_graphs: cannot be on together with worker.tensorrt")

@@ -77,6 +77,16 @@ def test_the_environment_wins_over_the_file_and_the_long_name_over_the_short(tmp
         ({"PENSTOCK_QUEUE_RETRY_CAP_S": "0.1"}, "queue.retry_cap_s"),
         ({"PENSTOCK_REDIS_NAMESPACE": "a{b}"}, "redis.namespace"),
         ({"PENSTOCK_TELEMETRY_LOG_LEVEL": "LOUD"}, "telemetry.log_level"),
+        ({"PENSTOCK_WORKER_PRECISION": "fp8"}, "worker.precision"),
+        ({"PENSTOCK_WORKER_TENSORRT": "true"}, "worker.engine_cache_dir"),
+        (
+            {
+                "PENSTOCK_WORKER_TENSORRT": "true",
+                "PENSTOCK_WORKER_ENGINE_CACHE_DIR": "/cache",
+                "PENSTOCK_WORKER_CUDA_GRAPHS": "true",
+            },
+            "worker.cuda_graphs",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line_that_names_it(environ: dict[str, str], says: str) -> None:

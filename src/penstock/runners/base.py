@@ -42,6 +42,7 @@ class Device(Struct, frozen=True, kw_only=True):
 
     `streams` is how many batches run at a time; `threads` is how many one run may use when it is the only one;
     `ram_bytes` of the host are for the tasks in flight.
+    The last ones are of interest to a GPU; `runners.providers` turns them into options of the runtime.
     """
 
     name: str
@@ -51,6 +52,15 @@ class Device(Struct, frozen=True, kw_only=True):
     ram_bytes: int = 2**31
     shapes: tuple[tuple[int, int], ...]
     batches: tuple[int, ...]
+    precision: Literal["auto", "fp32"] = "fp32"
+    """`auto` is fp16 for the models that have such a file and pass the check against fp32 at load."""
+    bound: bool = False
+    """Results are written into memory of ours, page-locked for a GPU; for a device with one stream."""
+    cuda_graphs: bool = False
+    tensorrt: bool = False
+    engine_cache_dir: str = ""
+    memory_limit_bytes: int = 0
+    """What the arena of one model may grow to; 0 is no limit."""
 
 
 class Work:

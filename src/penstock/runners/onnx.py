@@ -3,10 +3,11 @@
 import hashlib
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata, resources
+from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
@@ -15,11 +16,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from penstock.errors import ConfigurationError, DeviceOutOfMemory
-from penstock.runners.base import Device, DeviceBroken, Interrupted
-
-_OUT_OF_MEMORY = ("out of memory", "Failed to allocate memory", "CUDA_ERROR_OUT_OF_MEMORY", "BFCArena")
-_BROKEN = ("CUDA failure", "CUDNN failure", "CUBLAS failure", "CUDA error", "illegal memory access")
+from penstock.errors import ConfigurationError
+from penstock.runners import faults
+from penstock.runners.base import Device, Interrupted
+from penstock.runners.binding import Binding, Ways
+from penstock.runners.providers import engine_directory, setup
 
 
 class ModelFile(Struct, frozen=True, kw_only=True):
@@ -67,17 +68,22 @@ class Session:
     device, runs that meet use their share each.
     """
 
-    def __init__(self, file: ModelFile, device: Device) -> None:
-        """Raises ConfigurationError when the file is not the one in the manifest, or the device asked for is not
-        the one that the runtime would use."""
+    def __init__(self, file: ModelFile, device: Device, shapes: Sequence[tuple[int, int]] = ()) -> None:
+        """`shapes` are the tiles that this model is shown, where they are not those of the device.
+
+        Raises ConfigurationError when the file is not the one in the manifest, or the provider asked for is not the
+        one that the runtime would use; DeviceBroken when another start may help.
+        """
+        self.file = file
+        self._device = device
+        self._ort = _runtime()
+        known = shapes or device.shapes
         data = _verified(file)
-        self._alone = _session(data, file, device, threads=device.threads)
+        self._alone = Ways(self._ort, _session(data, file, device, known, threads=device.threads), device, known)
         self._meeting = self._alone
         if device.streams > 1:
-            self._meeting = _session(data, file, device, threads=max(1, device.threads // device.streams))
-        self._outputs = [o.name for o in self._alone.get_outputs()]
-        self._input = self._alone.get_inputs()[0].name
-        self._ort = _runtime()
+            share = max(1, device.threads // device.streams)
+            self._meeting = Ways(self._ort, _session(data, file, device, known, threads=share), device, known)
         self._lock = Lock()
         self._running: dict[Any, object] = {}
 
@@ -86,24 +92,37 @@ class Session:
 
         Raises Interrupted, DeviceOutOfMemory, DeviceBroken.
         """
-        options = self._ort.RunOptions()  # a terminated one stays so: a new one for each run
-        with self._lock:
-            self._running[options] = owner
         try:
             with _counted() as others:
-                session = self._meeting if others else self._alone
-                return list(session.run(self._outputs, {self._input: tiles}, options))
+                ways = self._meeting if others else self._alone
+                way = ways.known(tiles.shape) or ways.learn(tiles.shape, self._through(ways.plain, tiles, owner))
+                return self._through(way, tiles, owner)
+        except Interrupted:
+            raise
         except Exception as error:  # the runtime's own classes are private
-            raise _translated(error, stopped=options.terminate) from error
-        finally:
-            with self._lock:
-                del self._running[options]
+            raise faults.of_run(error) from error
 
     def interrupt(self, owner: object = None) -> None:
-        """Make the present runs of this owner raise Interrupted at their next node."""
+        """Make the present runs of this owner raise Interrupted at their next node; a CUDA graph is run to its end."""
         with self._lock:
             for options in [o for o, its_owner in self._running.items() if its_owner is owner]:
                 options.terminate = True
+
+    def _through(self, way: Binding, tiles: NDArray[np.float32], owner: object) -> list[NDArray[Any]]:
+        options = self._ort.RunOptions()  # a terminated one stays so: a new one for each run
+        if self._device.cuda_graphs:
+            options.add_run_config_entry("gpu_graph_id", str(way.graph))
+        with self._lock:
+            self._running[options] = owner
+        try:
+            return way.run(tiles, options)
+        except Exception as error:
+            if options.terminate:
+                raise Interrupted from error
+            raise
+        finally:
+            with self._lock:
+                del self._running[options]
 
 
 _runs = 0
@@ -123,27 +142,30 @@ def _counted() -> Iterator[int]:
             _runs -= 1
 
 
-def _session(data: bytes, file: ModelFile, device: Device, *, threads: int) -> Any:
+def _session(data: bytes, file: ModelFile, device: Device, shapes: Sequence[tuple[int, int]], *, threads: int) -> Any:
+    """The runtime's session, on no other provider than the one asked for."""
     ort = _runtime()
+    engines = engine_directory(device, file.sha256, runtime_version())
+    wanted = setup(device, fp16=file.precision == "fp16", shapes=shapes, engines=engines)
+    if device.tensorrt:
+        Path(engines).mkdir(mode=0o700, parents=True, exist_ok=True)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning threads burn the cores that decode and encode (measured: 3 x the CPU time, no faster).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A plan of memory for each input shape would be kept for ever.
     options.enable_mem_pattern = False
-    if device.kind == "cuda":
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    else:
-        # One arena for all sessions: each of its own would keep its largest run (measured: 430 MiB instead of 700).
-        options.add_session_config_entry("session.use_env_allocators", "1")
+    for name, value in wanted.entries.items():
+        options.add_session_config_entry(name, value)
     try:
-        session = ort.InferenceSession(data, options, providers=[_provider(device)], enable_fallback=0)
+        session = ort.InferenceSession(data, options, providers=list(wanted.providers), enable_fallback=0)
     except Exception as error:  # the runtime's own classes are private
-        raise ConfigurationError(f"{file.file} cannot run on {device.name}: {error}") from error
-    used = session.get_providers()[0]
-    if used != _provider(device)[0]:
-        raise ConfigurationError(f"{device.name} was asked for, but ONNX Runtime would use {used}")
+        raise faults.of_load(error, f"{file.file} cannot run on {device.name}") from error
+    first = wanted.providers[0][0]
+    busy = {part.ep_name for part in session.get_provider_graph_assignment_info()}
+    if session.get_providers()[0] != first or first not in busy:
+        raise ConfigurationError(
+            f"{device.name} was asked for by {first}, but ONNX Runtime would run {file.file} on {sorted(busy)}"
+        )
     return session
 
 
@@ -184,26 +206,3 @@ def _verified(file: ModelFile) -> bytes:
     if len(data) != file.bytes or hashlib.sha256(data).hexdigest() != file.sha256:
         raise ConfigurationError(f"{file.file} is damaged: it does not have the digest of the manifest; reinstall")
     return data
-
-
-def _provider(device: Device) -> tuple[str, dict[str, str]]:
-    if device.kind == "cpu":
-        return "CPUExecutionProvider", {}
-    # The process sees one device only (CUDA_VISIBLE_DEVICES), so that it is always number 0. The heuristic search
-    # costs 2 ms a new shape, the exhaustive one 600; power-of-two arenas waste up to half the memory.
-    return "CUDAExecutionProvider", {
-        "device_id": "0",
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "arena_extend_strategy": "kSameAsRequested",
-    }
-
-
-def _translated(error: Exception, *, stopped: bool) -> Exception:
-    text = str(error)
-    if stopped:
-        return Interrupted()
-    if any(word in text for word in _OUT_OF_MEMORY):
-        return DeviceOutOfMemory("the device could not hold this batch")
-    if any(word in text for word in _BROKEN):
-        return DeviceBroken(text)
-    return error

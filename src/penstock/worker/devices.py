@@ -28,6 +28,16 @@ TASKS_SHARE = 0.6
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Of version 2 and 1, as seen from inside a container."""
 
+GPU_RESERVE_BYTES = 1536 * 1024 * 1024
+"""Of a GPU's memory that no arena may take: the context, and the workspaces of cuDNN."""
+
+
+class Gpu(Struct, frozen=True):
+    """A GPU as the driver lists it. Its memory is 0 where the driver does not say."""
+
+    uuid: str
+    memory_bytes: int
+
 
 class Placement(Struct, frozen=True, kw_only=True):
     """One worker process: its device, and what its environment must say so that it sees only that one."""
@@ -54,7 +64,7 @@ def placements(settings: WorkerSettings) -> list[Placement]:
             raise ConfigurationError("worker.gpu_ids: asks for GPUs, but penstock[gpu] is not installed")
         gpus = {n: gpus[n] for n in numbers}
     if gpus and _has_gpu_runtime():
-        found = [_on_gpu(number, uuid, settings) for number, uuid in gpus.items()]
+        found = [_on_gpu(number, gpu, settings) for number, gpu in gpus.items()]
     else:
         found = [Placement(device=cpu(settings.threads), environment={"CUDA_VISIBLE_DEVICES": ""})]
     share = settings.memory_bytes or int(memory() * TASKS_SHARE / len(found))
@@ -87,27 +97,37 @@ def memory() -> int:
     return min(limits)
 
 
-def _on_gpu(number: str, uuid: str, settings: WorkerSettings) -> Placement:
-    batches = tuple(2**i for i in range(settings.max_batch.bit_length()) if 2**i <= settings.max_batch)
+def _on_gpu(number: str, gpu: Gpu, settings: WorkerSettings) -> Placement:
     device = Device(
-        name=f"cuda:{number}", kind="cuda", threads=1, shapes=tuple((s, s) for s in GPU_SIDES), batches=batches
+        name=f"cuda:{number}",
+        kind="cuda",
+        threads=1,
+        shapes=tuple((s, s) for s in GPU_SIDES),
+        batches=tuple(2**i for i in range(settings.max_batch.bit_length()) if 2**i <= settings.max_batch),
+        precision=settings.precision,
+        bound=True,
+        cuda_graphs=settings.cuda_graphs,
+        tensorrt=settings.tensorrt,
+        engine_cache_dir=settings.engine_cache_dir,
+        memory_limit_bytes=settings.gpu_memory_bytes or max(0, gpu.memory_bytes - GPU_RESERVE_BYTES),
     )
     # By UUID: numbers are ordered differently by CUDA and by the driver's tools.
-    return Placement(device=device, environment={"CUDA_VISIBLE_DEVICES": uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+    return Placement(device=device, environment={"CUDA_VISIBLE_DEVICES": gpu.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
 
 
-def _gpus() -> dict[str, str]:
-    """Number -> UUID, as the driver counts them."""
+def _gpus() -> dict[str, Gpu]:
+    """By number, as the driver counts them."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return {}
-    query = [tool, "--query-gpu=index,uuid", "--format=csv,noheader"]
+    query = [tool, "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return {}
-    rows = [line.split(",") for line in answer.splitlines() if "," in line]
-    return {number.strip(): uuid.strip() for number, uuid in rows}
+    rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.count(",") == 2]
+    # The memory is in MiB, or words such as "[N/A]".
+    return {number: Gpu(uuid, int(memory) * 1024**2 if memory.isdigit() else 0) for number, uuid, memory in rows}
 
 
 def _has_gpu_runtime() -> bool:

@@ -100,7 +100,11 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
 @asynccontextmanager
 async def _started(scheduler: DeviceScheduler, runners: Iterable[Runner]) -> AsyncIterator[DeviceScheduler]:
     try:
-        await scheduler.start(runners)
+        try:
+            await scheduler.start(runners)
+        except DeviceBroken as error:
+            logger.bind(error=str(error)).critical("device lost while models were loaded, process ends")
+            raise
         yield scheduler
     finally:
         await scheduler.close()
