@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from penstock import imaging
 from penstock.errors import InvalidOutput
 from penstock.runners.base import BaseModelRunner, Card, Device, Params, Product, Work, as_tile, model_runner
-from penstock.runners.onnx import Session, manifest
+from penstock.runners.onnx import manifest
+from penstock.runners.precision import open_session
 from penstock.task import OutputOptions
 
 SIDE = 224
@@ -33,7 +34,7 @@ class ImageScoring(BaseModelRunner[Params]):
 
     def load_model(self, device: Device) -> None:
         """Load."""
-        self._session = Session(manifest()[(self.name, "nima")], device)
+        self._session = open_session(manifest()[(self.name, "nima")], device, [(SIDE, SIDE)])
 
     def rehearsal(self) -> Iterator[Work]:
         """The one shape there is."""

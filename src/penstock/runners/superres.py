@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from penstock import imaging
 from penstock.errors import ImageTooLarge
 from penstock.runners.base import BaseModelRunner, Card, Device, Outputs, Params, Product, Work, model_runner
-from penstock.runners.onnx import Session, manifest
+from penstock.runners.onnx import manifest
+from penstock.runners.precision import open_session
 from penstock.runners.tiling import Ladder, TiledImage
 from penstock.task import OutputOptions
 
@@ -57,7 +58,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         files = {v: manifest()[(self.name, v)] for v in ("general", "clean")}
         self._device = device
         self._files = files
-        self._sessions = {variant: Session(file, device) for variant, file in files.items()}
+        self._sessions = {variant: open_session(file, device) for variant, file in files.items()}
         self._ladders = {variant: Ladder(device.shapes, file.overlap_px) for variant, file in files.items()}
 
     def rehearsal(self) -> Iterator[Work]:
