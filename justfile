@@ -112,7 +112,7 @@ containers:
 browser:
     {{ python }} -m pytest -q -rs tests/browser
 
-# the tests that need a CUDA device
+# the tests that need a CUDA device, and a table of its times
 [group('measure')]
 gpu:
-    {{ python }} -m pytest -q -rs -m gpu tests
+    {{ python }} -m pytest -q -rs -s -m gpu tests

@@ -1,0 +1,62 @@
+"""Milliseconds of a batch on this GPU, for every shape, batch size, precision and way: a table for docs/gpu.md.
+
+It asserts nothing about speed; `just gpu` prints it.
+"""
+
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from penstock.errors import DeviceOutOfMemory
+from penstock.runners.base import Device
+from penstock.runners.onnx import ModelFile, Session, half, manifest, runtime_version
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
+
+RUNS = 10
+WAYS = {
+    "plain": {"bound": False},
+    "bound": {},
+    "graphs": {"cuda_graphs": True},
+}
+
+
+def files() -> Iterator[tuple[ModelFile, tuple[tuple[int, int], ...]]]:
+    for file in manifest().values():
+        twin = half(file)
+        shapes = ((224, 224),) if file.name == "image-scoring-v1" else ()
+        yield from ((f, shapes) for f in (file, twin) if f is not None)
+
+
+@pytest.mark.parametrize(("file", "shapes"), list(files()), ids=lambda value: getattr(value, "file", ""))
+def test_how_long_a_batch_takes(gpu: Device, file: ModelFile, shapes: tuple[tuple[int, int], ...]) -> None:
+    name = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    print(f"\n{name.split(' (')[0]}, ONNX Runtime {runtime_version()}, {file.file}: median of {RUNS}, in ms")
+    print(f"{'tile':>9} {'batch':>5} " + " ".join(f"{way:>8}" for way in WAYS) + "  Mpx/s bound")
+    for height, width in shapes or gpu.shapes:
+        for batch in gpu.batches:
+            # A session for each way and size: a graph's buffers, or an arena grown by others, would be in the figure.
+            taken = {way: median_ms(Session(file, replace(gpu, **more), shapes), batch, height, width)
+                     for way, more in WAYS.items()}  # fmt: skip
+            pixels = batch * height * width / 1e3 / taken["bound"]
+            print(f"{height:>4}x{width:<4} {batch:>5} " + " ".join(f"{ms:8.2f}" for ms in taken.values()), end="")
+            print(f" {pixels:8.2f}")
+            assert any(np.isfinite(ms) for ms in taken.values())
+
+
+def median_ms(session: Session, batch: int, height: int, width: int) -> float:
+    tiles = np.random.default_rng(0).random((batch, 3, height, width), np.float32)
+    times = []
+    try:
+        for _ in range(RUNS + 3):
+            started = time.perf_counter()
+            session.run(tiles)
+            times.append(time.perf_counter() - started)
+    except DeviceOutOfMemory:
+        return float("nan")
+    return statistics.median(times[3:]) * 1000
