@@ -33,8 +33,9 @@ from rich.table import Table
 
 from penstock import imaging
 from penstock.bench.images import mirrored
+from penstock.device import Device
 from penstock.runners import load_runners
-from penstock.runners.base import BaseModelRunner, Device, registry
+from penstock.runners.base import BaseModelRunner, registry
 from penstock.settings import LimitSettings, ModelSettings, QueueSettings
 from penstock.storage.local import LocalStorage
 from penstock.store import TaskStore

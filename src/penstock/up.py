@@ -19,11 +19,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock import telemetry
+from penstock.device import Device
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.redis_server import redis_child
-from penstock.runners.base import Device
 from penstock.settings import Settings, clean_environment, env_name, environment_of
-from penstock.store import TaskStore, connect
 from penstock.supervisor import Child, Launch, Supervisor, python
 from penstock.worker.devices import Placement, placements
 
@@ -74,6 +73,8 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
     """One supervised worker process for each placement; the tasks of one that dies are released at once."""
 
     async def release(worker_id: str) -> None:
+        from penstock.store import TaskStore, connect  # 8 MB that a parent needs after a death only
+
         try:
             async with connect(settings.redis) as client:
                 await TaskStore(client, settings.redis.namespace, settings.queue).reclaim(worker_id)

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from penstock.device import Device
 from penstock.errors import ConfigurationError
-from penstock.runners.base import Device
 from penstock.settings import WorkerSettings
 from penstock.worker.devices import placements
 

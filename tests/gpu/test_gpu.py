@@ -13,8 +13,9 @@ import pytest
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from penstock.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
-from penstock.runners.base import Device, Interrupted
+from penstock.runners.base import Interrupted
 from penstock.runners.binding import DeviceBound, HostBound
 from penstock.runners.hostmemory import CudaLock, _Block
 from penstock.runners.onnx import Session, half, manifest
@@ -168,7 +169,7 @@ def test_a_cuda_graph_of_several_outputs_gives_all_of_them(gpu: Device) -> None:
 
 
 def test_tensorrt_gives_what_cuda_gives_and_keeps_its_engine(gpu: Device, tmp_path: Path) -> None:
-    by_tensorrt = replace(gpu, tensorrt=True, engine_cache_dir=str(tmp_path), shapes=((128, 128),), batches=(1, 2))
+    by_tensorrt = replace(gpu, tensorrt=True, engine_cache_dir=str(tmp_path), sides=(128,), batches=(1, 2))
     try:
         session = Session(CLEAN, by_tensorrt)
     except ConfigurationError as reason:

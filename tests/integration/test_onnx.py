@@ -14,9 +14,10 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
+from penstock.device import Device
 from penstock.errors import ConfigurationError
 from penstock.runners import load_runners
-from penstock.runners.base import Device, Interrupted, registry
+from penstock.runners.base import Interrupted, registry
 from penstock.runners.onnx import Session, manifest
 from penstock.runners.superres import SuperResolution, SuperresParams
 from penstock.runners.tiling import Ladder, TiledImage
@@ -39,7 +40,7 @@ def test_a_damaged_model_file_is_refused() -> None:
 
 
 def test_a_gpu_that_is_not_there_is_refused_and_nothing_falls_back_to_the_cpu() -> None:
-    gpu = Device(name="cuda:0", kind="cuda", threads=1, shapes=((128, 128),), batches=(1,))
+    gpu = Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1,))
 
     with pytest.raises(ConfigurationError, match="cuda:0"):
         Session(GENERAL, gpu)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from penstock.device import Device
 from penstock.errors import DeviceOutOfMemory
-from penstock.runners.base import BaseModelRunner, Device, Interrupted, Outputs, Params, Product, Work
+from penstock.runners.base import BaseModelRunner, Interrupted, Outputs, Params, Product, Work
 from penstock.runners.tiling import Ladder, TiledImage
 from penstock.settings import LimitSettings
 from penstock.task import OutputOptions, Priority
@@ -18,8 +19,8 @@ from penstock.worker.batches import Costs, Lane
 from penstock.worker.scheduler import DeviceScheduler, Run
 
 LANE = Lane("model", "", (3, 64, 64))
-GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, shapes=((64, 64), (48, 48), (32, 32)), batches=(1, 2, 4))
-CPU_LIKE = Device(name="test", kind="cpu", threads=2, streams=2, shapes=((64, 64),), batches=(1,))
+GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(32, 48, 64), batches=(1, 2, 4))
+CPU_LIKE = Device(name="test", kind="cpu", threads=2, streams=2, sides=(64,), batches=(1,))
 
 
 class Nearest(BaseModelRunner[Params]):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock.device import Device
 from penstock.errors import ConfigurationError
-from penstock.runners.base import Device
 from penstock.settings import WorkerSettings
 from penstock.worker.devices import GPU_RESERVE_BYTES, placements
 

@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "penstock"
 
 LAYERS = [
     {"errors"},
-    {"settings"},
+    {"settings", "device"},
     {"task", "urlguard"},
     {"telemetry", "imaging", "storage", "store"},
     {"runners", "maintenance"},

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from penstock.runners.base import Device
+from penstock.device import Device
 from penstock.runners.providers import engine_directory, setup
 
 BASE = {
@@ -52,9 +52,12 @@ TABLE = {
 """Without TensorRT together with graphs, which the settings refuse."""
 
 
+SHAPES = ((96, 128), (192, 192), (256, 512))
+
+
 def device(**more: object) -> Device:
     fields = {"name": "cuda:1", "kind": "cuda", "threads": 1, "batches": (1, 2, 8), "bound": True}
-    return Device(shapes=((96, 128), (192, 192), (256, 512)), **(fields | more))  # type: ignore[arg-type]
+    return Device(sides=(96, 512), **(fields | more))  # type: ignore[arg-type]
 
 
 def test_the_table_has_every_combination() -> None:
@@ -68,7 +71,7 @@ def test_a_gpu_gets_the_options_of_the_table(row: tuple[bool, bool, int, bool]) 
     by_tensorrt, graphs, limit, fp16 = row
     on = device(tensorrt=by_tensorrt, cuda_graphs=graphs, memory_limit_bytes=limit)
 
-    made = setup(on, fp16=fp16, shapes=on.shapes, engines="/cache")
+    made = setup(on, fp16=fp16, shapes=SHAPES, engines="/cache")
 
     assert list(made.providers) == TABLE[row]
     assert made.entries["session.disable_cpu_ep_fallback"] == "1"
@@ -79,7 +82,7 @@ def test_a_cpu_gets_no_option_of_a_gpu_whatever_is_set(row: tuple[bool, bool, in
     by_tensorrt, graphs, limit, fp16 = row
     on = device(kind="cpu", tensorrt=by_tensorrt, cuda_graphs=graphs, memory_limit_bytes=limit)
 
-    made = setup(on, fp16=fp16, shapes=on.shapes, engines="/cache")
+    made = setup(on, fp16=fp16, shapes=SHAPES, engines="/cache")
 
     assert made.providers == (("CPUExecutionProvider", {}),)
     assert "session.disable_cpu_ep_fallback" not in made.entries

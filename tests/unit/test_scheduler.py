@@ -27,7 +27,7 @@ from penstock.settings import LimitSettings
 from penstock.task import OutputOptions, Priority
 from penstock.worker.scheduler import DeviceScheduler, Run
 
-GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, shapes=((4, 4),), batches=(1, 2, 4))
+GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(4,), batches=(1, 2, 4))
 
 
 class Doubling(BaseModelRunner[Params]):

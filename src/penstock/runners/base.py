@@ -20,6 +20,7 @@ from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from penstock import imaging
+from penstock.device import Device
 from penstock.errors import ConfigurationError
 from penstock.settings import LimitSettings
 from penstock.task import OutputOptions
@@ -34,33 +35,6 @@ RunnerT = TypeVar("RunnerT", bound="BaseModelRunner[Any]")
 
 Outputs = Sequence[Any] | NDArray[Any]
 """What `infer` gives: one output for each tile of the batch."""
-
-
-class Device(Struct, frozen=True, kw_only=True):
-    """Where a worker runs its models, and what it may be shown: tiles of these (height, width), in batches of these
-    sizes, ascending. A GPU has few of both, each warmed up; a CPU pays nothing for a new shape.
-
-    `streams` is how many batches run at a time; `threads` is how many one run may use when it is the only one;
-    `ram_bytes` of the host are for the tasks in flight.
-    The last ones are of interest to a GPU; `runners.providers` turns them into options of the runtime.
-    """
-
-    name: str
-    kind: Literal["cpu", "cuda"]
-    threads: int
-    streams: int = 1
-    ram_bytes: int = 2**31
-    shapes: tuple[tuple[int, int], ...]
-    batches: tuple[int, ...]
-    precision: Literal["auto", "fp32"] = "fp32"
-    """`auto` is fp16 for the models that have such a file and pass the check against fp32 at load."""
-    bound: bool = False
-    """Results are written into memory of ours, page-locked for a GPU; for a device with one stream."""
-    cuda_graphs: bool = False
-    tensorrt: bool = False
-    engine_cache_dir: str = ""
-    memory_limit_bytes: int = 0
-    """What the arena of one model may grow to; 0 is no limit."""
 
 
 class Work:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.runners.base import Device
+from penstock.device import Device
 from penstock.runners.hostmemory import SMALL_BYTES, Blocks, CudaLock, NoLock
 from penstock.runners.providers import INPUT
 

@@ -16,9 +16,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from penstock.device import Device
 from penstock.errors import ConfigurationError
 from penstock.runners import faults
-from penstock.runners.base import Device, Interrupted
+from penstock.runners.base import Interrupted
 from penstock.runners.binding import Binding, Ways
 from penstock.runners.providers import engine_directory, setup
 

@@ -9,8 +9,8 @@ from loguru import logger
 from numpy.typing import NDArray
 
 from penstock import imaging
+from penstock.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
-from penstock.runners.base import Device
 from penstock.runners.onnx import ModelFile, Session, half
 
 Shapes = Sequence[tuple[int, int]]

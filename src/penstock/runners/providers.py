@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from penstock.runners.base import Device
+from penstock.device import Device
 
 INPUT = "image"
 """What every file of the manifest takes: (batch, 3, height, width)."""

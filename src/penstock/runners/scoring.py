@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock import imaging
+from penstock.device import Device
 from penstock.errors import InvalidOutput
-from penstock.runners.base import BaseModelRunner, Card, Device, Params, Product, Work, as_tile, model_runner
+from penstock.runners.base import BaseModelRunner, Card, Params, Product, Work, as_tile, model_runner
 from penstock.runners.onnx import manifest
 from penstock.runners.precision import open_session
 from penstock.task import OutputOptions

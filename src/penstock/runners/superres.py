@@ -9,8 +9,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from penstock import imaging
+from penstock.device import Device
 from penstock.errors import ImageTooLarge
-from penstock.runners.base import BaseModelRunner, Card, Device, Outputs, Params, Product, Work, model_runner
+from penstock.runners.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.runners.onnx import manifest
 from penstock.runners.precision import open_session
 from penstock.runners.tiling import Ladder, TiledImage

@@ -3,7 +3,7 @@
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import NamedTuple, Self
 
-from penstock.runners.base import Device
+from penstock.device import Device
 from penstock.task import Priority
 from penstock.worker.devices import cores
 

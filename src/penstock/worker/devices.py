@@ -5,14 +5,13 @@ import shutil
 import subprocess
 from contextlib import suppress
 from importlib import metadata
-from itertools import product
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.device import Device
 from penstock.errors import ConfigurationError
-from penstock.runners.base import Device
 from penstock.settings import WorkerSettings
 
 CPU_SIDES = tuple(range(64, 385, 32))
@@ -78,7 +77,8 @@ def cpu(threads: int = 0) -> Device:
         kind="cpu",
         threads=threads or cores(),
         streams=threads or cores(),
-        shapes=tuple(product(CPU_SIDES, CPU_SIDES)),
+        sides=CPU_SIDES,
+        square=False,
         batches=(1,),
     )
 
@@ -102,7 +102,7 @@ def _on_gpu(number: str, gpu: Gpu, settings: WorkerSettings) -> Placement:
         name=f"cuda:{number}",
         kind="cuda",
         threads=1,
-        shapes=tuple((s, s) for s in GPU_SIDES),
+        sides=GPU_SIDES,
         batches=tuple(2**i for i in range(settings.max_batch.bit_length()) if 2**i <= settings.max_batch),
         precision=settings.precision,
         bound=True,

@@ -13,9 +13,10 @@ import uvloop
 from loguru import logger
 
 from penstock import telemetry
+from penstock.device import Device
 from penstock.errors import StoreUnavailable
 from penstock.runners import load_runners
-from penstock.runners.base import Device, DeviceBroken, registry
+from penstock.runners.base import DeviceBroken, registry
 from penstock.settings import Settings
 from penstock.storage import open_storage
 from penstock.store import Redis, TaskStore, WorkerInfo, check_server, connect

@@ -20,8 +20,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from penstock import telemetry
+from penstock.device import Device
 from penstock.errors import DeviceOutOfMemory, Internal, InvalidOutput, PenstockError
-from penstock.runners.base import Device, DeviceBroken, Interrupted, Outputs, Work
+from penstock.runners.base import DeviceBroken, Interrupted, Outputs, Work
 from penstock.task import Priority
 from penstock.worker.batches import Backlog, Batch, Item, Job, Lane, Listener, Runner, lane_of
 
