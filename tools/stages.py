@@ -13,7 +13,6 @@ import asyncio
 import base64
 import binascii
 import hashlib
-import io
 import json
 import os
 import statistics
@@ -27,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import uvloop
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -139,35 +137,34 @@ def enlarged(runner: BaseModelRunner[Any], source: bytes, result: imaging.Pixels
     pixels = canvas.shape[0] * canvas.shape[1]
     encoded = filled(result, pixels, canvas.shape)
     scale = pixels / (encoded.shape[0] * encoded.shape[1])
-    for name, options in ENCODERS.items():
-        if options["format"] != "WEBP" or max(canvas.shape) <= imaging.WEBP_MAX_SIDE:
+    for name, options in FORMATS.items():
+        if options.format != "webp" or max(canvas.shape) <= imaging.WEBP_MAX_SIDE:
             column |= written(name, encoded, options, scale, storage)
     return column
 
 
-def written(name: str, pixels: imaging.Pixels, options: dict[str, Any], scale: float, storage: LocalStorage) -> Column:
+def written(name: str, pixels: imaging.Pixels, options: OutputOptions, scale: float, storage: LocalStorage) -> Column:
     """Encoding, and for the default format what follows it."""
     started = time.perf_counter()
-    data = saved(pixels, options)
+    data = imaging.encode(imaging.Picture(pixels), options)
     ms = (time.perf_counter() - started) * 1000
 
     def cell(ms: float) -> Cell:
         return Cell(ms * scale, int(len(data) * scale), scale > 1)
 
     column = {f"postprocess: {name}": cell(ms)}
-    if options["format"] == "PNG":
+    if options.format == "png":
         column["upload: PNG hashed"] = cell(timed(lambda: hashlib.sha256(data)))
         column["upload: PNG stored, synced"] = cell(timed_in(lambda: storage.put("result", data, "")))
     return column
 
 
-ENCODERS: dict[str, dict[str, Any]] = {
-    "PNG level 1": {"format": "PNG", "compress_level": 1},
-    "WebP lossless, method 0": {"format": "WEBP", "lossless": True, "quality": 0, "method": 0},
-    "WebP quality 90": {"format": "WEBP", "quality": 90, "method": 2},
-    "JPEG quality 90": {"format": "JPEG", "quality": 90, "subsampling": 0},
+FORMATS = {
+    "PNG": OutputOptions(),
+    "WebP, lossless": OutputOptions(format="webp", lossless=True),
+    "WebP, quality 90": OutputOptions(format="webp"),
+    "JPEG, quality 90": OutputOptions(format="jpeg"),
 }
-"""The first and the last two are what the server writes."""
 
 
 def scored(runner: BaseModelRunner[Any], source: bytes) -> Column:
@@ -195,13 +192,6 @@ def filled(result: imaging.Pixels, pixels: int, shape: tuple[int, ...]) -> imagi
     rows, columns = int(shape[0] * share), int(shape[1] * share)
     missing = (max(0, rows - result.shape[0]), max(0, columns - result.shape[1]))
     return np.pad(result, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")[:rows, :columns]
-
-
-def saved(pixels: imaging.Pixels, options: dict[str, Any]) -> bytes:
-    """As imaging.encode does it, with options of our own."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, **options)
-    return out.getvalue()
 
 
 async def round_trips(home: Path) -> dict[str, list[float]]:

@@ -16,7 +16,7 @@ from penstock.bench.figures import Sample, percentile, spread
 from penstock.bench.images import SIZES, built_in, image_set
 from penstock.bench.load import halves
 from penstock.bench.plan import NOOP, Plan, arrivals, parse_mix, plan_of, priorities
-from penstock.bench.plot import bars, check_library, device_spans, laid_out, merged
+from penstock.bench.plot import bars, check_library, in_use, laid_out, merged
 from penstock.bench.server import settings_of
 from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings, Settings
@@ -183,7 +183,7 @@ def test_a_spread_sorts_and_counts() -> None:
 
 
 def test_latencies_are_given_by_priority_and_together() -> None:
-    timing = {"queue_ms": 2.0, "total_ms": 10.0}
+    timing = {"queue_ms": 2.0, "to_device_ms": 3.0, "total_ms": 10.0}
     seen = [("high", 1.0), ("normal", 2.0), ("normal", 4.0)]
     samples = [
         sample(priority=name, due_s=1.0, accepted_s=1.25, seen_s=1.0 + took_s, timing=timing) for name, took_s in seen
@@ -197,7 +197,8 @@ def test_latencies_are_given_by_priority_and_together() -> None:
         "all": (3, 4000.0),
     }
     assert by_name["all"].submit.p50 == 250.0
-    assert (by_name["all"].queue.p50, by_name["all"].run.p50) == (2.0, 8.0)
+    together = by_name["all"]
+    assert (together.queue.p50, together.to_device.p50, together.run.p50) == (2.0, 3.0, 8.0)
 
 
 def test_a_run_without_any_success_has_figures_too() -> None:
@@ -253,46 +254,44 @@ def test_a_process_that_is_gone_costs_nothing() -> None:
 # --- the picture --------------------------------------------------------------------------------------------------
 
 
-def drawn(number: int, started: float, infer_ms: float, device_ms: float) -> Sample:
-    stages = {"fetch_ms": 100.0, "prepare_ms": 0.0, "infer_ms": infer_ms, "postprocess_ms": 200.0, "upload_ms": 50.0}
-    return sample(number, created=1000.0, started=1000.0 + started, timing=stages, device_ms=device_ms)
+def drawn(number: int, started: float, infer_ms: float, *, waited_ms: float = 0.0, device_ms: float = 0.0) -> Sample:
+    """Claimed after 20 ms, held up for 30 ms between fetch and prepare."""
+    timing = {"fetch_ms": 100.0, "prepare_ms": 0.0, "infer_ms": infer_ms, "postprocess_ms": 200.0, "upload_ms": 50.0}
+    timing |= {"queue_ms": 20.0, "to_device_ms": 150.0 + waited_ms, "total_ms": 400.0 + infer_ms}
+    return sample(number, created=1000.0, started=1000.0 + started, timing=timing, device_ms=device_ms)
 
 
 def test_the_stages_of_a_task_follow_one_another() -> None:
-    rows = bars([drawn(0, 0.5, 1000.0, 900.0), sample(1, error="FAILED internal")])
+    rows = bars([drawn(0, 0.5, 1000.0, waited_ms=250.0), sample(1, error="FAILED internal")])
 
     spans = {stage: [(round(bar.start, 6), round(bar.end, 6)) for bar in row] for stage, row in rows.items()}
     assert spans == {
         "fetch": [(0.5, 0.6)],
-        "prepare": [(0.6, 0.6)],
-        "infer": [(0.6, 1.6)],
-        "postprocess": [(1.6, 1.8)],
-        "upload": [(1.8, 1.85)],
+        "prepare": [(0.63, 0.63)],
+        "infer": [(0.63, 1.63)],
+        "postprocess": [(1.63, 1.83)],
+        "upload": [(1.83, 1.88)],
     }
+    assert [round(bar.reached, 6) for bar in rows["infer"]] == [0.88]
+    assert all(bar.reached == bar.start for stage, row in rows.items() if stage != "infer" for bar in row)
 
 
 def test_bars_that_overlap_lie_in_lanes_of_their_own() -> None:
-    rows = bars([drawn(0, 0.0, 1000.0, 0.0), drawn(1, 0.5, 1000.0, 0.0), drawn(2, 1.0, 1000.0, 0.0)])
+    rows = bars([drawn(0, 0.0, 1000.0), drawn(1, 0.5, 1000.0), drawn(2, 1.0, 1000.0)])
 
     assert [[bar.sample.number for bar in lane] for lane in laid_out(rows["infer"])] == [[0, 2], [1]]
     assert laid_out([]) == [[]]
 
 
-def test_the_device_works_on_one_task_after_the_other() -> None:
-    """Both came at once; the second had to wait for the first."""
-    found = device_spans(bars([drawn(0, 0.0, 1000.0, 900.0), drawn(1, 0.0, 2000.0, 1000.0)])["infer"])
+def test_the_device_is_in_use_by_the_tasks_that_have_reached_it() -> None:
+    """On a device of two streams: one task has both for a second, then two have one each."""
+    first = drawn(0, 0.0, 1000.0, device_ms=2000.0)
+    second, third = (drawn(n, 0.0, 2000.0, waited_ms=1000.0, device_ms=1000.0) for n in (1, 2))
 
-    assert {number: [(round(a, 6), round(b, 6)) for a, b in spans] for number, spans in found.items()} == {
-        0: [(0.2, 1.1)],
-        1: [(1.1, 2.1)],
-    }
+    levels = in_use(bars([first, second, third])["infer"], 2.0)
 
-
-def test_a_task_of_higher_priority_divides_the_one_it_came_upon() -> None:
-    found = device_spans(bars([drawn(0, 0.0, 3000.0, 2000.0), drawn(1, 1.0, 1000.0, 1000.0)])["infer"])
-
-    assert [(round(a, 6), round(b, 6)) for a, b in sorted(found[0])] == [(0.1, 1.1), (2.1, 3.1)]
-    assert [(round(a, 6), round(b, 6)) for a, b in found[1]] == [(1.1, 2.1)]
+    assert [(round(second, 6), round(level, 6)) for second, level in levels] == [(0.0, 0.0), (0.13, 1.0), (1.13, 1.0),
+                                                                                 (2.13, 0.0)]  # fmt: skip
 
 
 def test_a_picture_without_its_library_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,11 +41,12 @@ class Spread(Struct, frozen=True, kw_only=True):
 
 class Latency(Struct, frozen=True, kw_only=True):
     """Of the tasks of one priority: `submit` is the answer to the POST, `seen` from due to seen finished, `queue`
-    from accepted to claimed, and `run` from there to settled."""
+    from accepted to claimed, `to_device` from accepted to the first batch, and `run` from claimed to settled."""
 
     submit: Spread
     seen: Spread
     queue: Spread
+    to_device: Spread
     run: Spread
 
 
@@ -121,6 +122,7 @@ def _latency(samples: Sequence[Sample]) -> Latency:
         submit=spread(1000 * ((s.accepted_s or s.due_s) - s.due_s) for s in samples),
         seen=spread(1000 * (s.seen_s - s.due_s) for s in samples),
         queue=spread(s.timing["queue_ms"] for s in samples),
+        to_device=spread(s.timing["to_device_ms"] for s in samples),
         run=spread(s.timing["total_ms"] - s.timing["queue_ms"] for s in samples),
     )
 

@@ -1,4 +1,4 @@
-"""The run as a picture: a row for each stage with a bar for each task, and below them the device, busy and idle."""
+"""The run as a picture: a row for each stage with a bar for each task, and below them the device, in use and idle."""
 
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ COLOURS = {"high": ("#d55e00", "#f0a06a"), "normal": ("#0072b2", "#6ab0da"), "lo
 
 WAITING, BUSY, IDLE = "#dfe3e8", "#2b8a5a", "#f2c4c4"
 
-LANE_INCHES, GAP_LANES = 0.17, 0.8
+LANE_INCHES, GAP_LANES, DEVICE_LANES = 0.17, 0.8, 2.5
 
 THINNEST = 1 / 1500
 """Of the width: what is shorter is drawn this wide, or it would not be seen."""
@@ -25,11 +25,13 @@ Span = tuple[float, float]
 
 
 class Bar(Struct, frozen=True):
-    """One stage of one task; seconds since the first task was created."""
+    """One stage of one task; seconds since the first task was created. In `infer` it waits for the device until
+    `reached`."""
 
     sample: Sample
     start: float
     end: float
+    reached: float
 
 
 def check_library() -> None:
@@ -43,71 +45,56 @@ def draw(report: Report, path: Path) -> None:
     from matplotlib.figure import Figure
 
     rows = bars(report.samples)
-    ran = device_spans(rows["infer"])
     lanes = {stage: laid_out(rows[stage]) for stage in STAGES}
-    height = sum(len(lanes[stage]) for stage in STAGES) + GAP_LANES * (len(STAGES) + 1) + 2
+    height = sum(len(lanes[stage]) for stage in STAGES) + GAP_LANES * (len(STAGES) + 1) + DEVICE_LANES
     figure = Figure(figsize=(13, LANE_INCHES * height + 1.9), layout="constrained")
     axes = figure.add_subplot()
     span = max((bar.end for bar in rows["upload"]), default=1.0)
     top, ticks = 0.0, []
     for stage in STAGES:
         ticks.append((top + len(lanes[stage]) / 2, stage))
-        _stage(axes, lanes[stage], top, span, ran if stage == "infer" else {})
+        _stage(axes, lanes[stage], top, span)
         _margin(axes, span, ticks[-1][0], _of_stage(rows[stage], span))
         top += len(lanes[stage]) + GAP_LANES
         axes.axhline(top - GAP_LANES / 2, color="#e6e6e6", linewidth=0.8, zorder=0)
-    ticks.append((top + 1, "device"))
-    busy = merged(piece for pieces in ran.values() for piece in pieces)
-    axes.broken_barh([(0, span)], (top, 2), facecolors=IDLE)
-    axes.broken_barh([(start, end - start) for start, end in busy], (top, 2), facecolors=BUSY)
-    share = report.device_busy
-    _margin(axes, span, top + 1, "" if share is None else f"busy {share:.1%}\nof the time")
-    _frame(axes, report, span, top + 2, ticks)
+    ticks.append((top + DEVICE_LANES / 2, "device"))
+    _device(axes, rows["infer"], report, top, span)
+    _frame(axes, report, span, top + DEVICE_LANES, ticks)
     figure.savefig(path, dpi=150)
 
 
 def bars(samples: Sequence[Sample]) -> dict[str, list[Bar]]:
-    """Every stage's bars, of the tasks that succeeded: the stages of an attempt follow one another without a gap."""
+    """Every stage's bars, of the tasks that succeeded. The stages of an attempt follow one another; a task that has to
+    wait for memory does so after `fetch`."""
     done = [s for s in samples if s.started is not None and "upload_ms" in s.timing]
     zero = min((s.created for s in done), default=0.0)
     rows: dict[str, list[Bar]] = {stage: [] for stage in STAGES}
     for sample in done:
-        clock = (sample.started or 0.0) - zero
+        clock, timing = (sample.started or 0.0) - zero, sample.timing
+        known_ms = timing["queue_ms"] + sum(timing[f"{stage}_ms"] for stage in STAGES)
+        reached = clock + (timing.get("to_device_ms", 0.0) - timing["queue_ms"]) / 1000
         for stage in STAGES:
-            end = clock + sample.timing[f"{stage}_ms"] / 1000
-            rows[stage].append(Bar(sample, clock, end))
-            clock = end
+            end = clock + timing[f"{stage}_ms"] / 1000
+            on_device = min(end, max(clock, reached)) if stage == "infer" else clock
+            rows[stage].append(Bar(sample, clock, end, on_device))
+            clock = end if stage != "fetch" else end + max(0.0, timing["total_ms"] - known_ms) / 1000
     return rows
 
 
-def device_spans(infer: Sequence[Bar]) -> dict[int, list[Span]]:
-    """When the device worked on each task, by its number.
-
-    A task knows the sum of its device time and that it lies within `infer`. The device does one thing at a time, and
-    of two tasks it finishes the one that came first, unless the later one has priority: so the last that came is put
-    as late as it can be, and those before it into what is left. The sum is exact, the place a good guess.
-    """
-    found: dict[int, list[Span]] = {}
-    taken: list[Span] = []
-    for bar in sorted(infer, key=lambda b: (b.start, b.end), reverse=True):
-        pieces = _latest(bar.start, bar.end, bar.sample.device_ms / 1000, taken)
-        found[bar.sample.number] = pieces
-        taken = merged([*taken, *pieces])
+def in_use(infer: Sequence[Bar], capacity: float) -> list[tuple[float, float]]:
+    """(second, share of the device from then on). A task knows the sum of its device time, which is spread here from
+    its first batch to its last; `capacity` is how many seconds of it fit into one."""
+    steps: dict[float, float] = {0.0: 0.0}
+    for bar in infer:
+        if bar.end > bar.reached:
+            rate = bar.sample.device_ms / 1000 / (bar.end - bar.reached) / capacity
+            steps[bar.reached] = steps.get(bar.reached, 0.0) + rate
+            steps[bar.end] = steps.get(bar.end, 0.0) - rate
+    level, found = 0.0, []
+    for second in sorted(steps):
+        level += steps[second]
+        found.append((second, min(1.0, max(0.0, level))))
     return found
-
-
-def _latest(start: float, end: float, length: float, taken: Sequence[Span]) -> list[Span]:
-    """The latest free pieces between `start` and `end` that have this length together, or all that are free."""
-    pieces: list[Span] = []
-    for low, high in [*reversed(taken), (start, start)]:
-        begin = max(start, min(end, high), end - length)
-        if begin < end:
-            pieces.append((begin, end))
-            length -= end - begin
-        end = min(end, low)
-        if length <= 0 or end <= start:
-            break
-    return pieces
 
 
 def laid_out(row: Sequence[Bar]) -> list[list[Bar]]:
@@ -133,16 +120,27 @@ def merged(spans: Iterable[Span]) -> list[Span]:
     return found
 
 
-def _stage(axes: Any, lanes: list[list[Bar]], top: float, span: float, ran: dict[int, list[Span]]) -> None:
-    """One stage; where `ran` knows when the device worked on a task, the rest of its bar is waiting."""
+def _stage(axes: Any, lanes: list[list[Bar]], top: float, span: float) -> None:
     for number, lane in enumerate(lanes):
         where = (top + number + 0.06, 0.88)
-        waits = [(bar.start, bar.end - bar.start) for bar in lane if bar.sample.number in ran]
-        axes.broken_barh(waits, where, facecolors=WAITING)
-        pieces = [(bar, piece) for bar in lane for piece in ran.get(bar.sample.number, [(bar.start, bar.end)])]
-        colours = [COLOURS[bar.sample.priority][bar.sample.number % 2] for bar, _ in pieces]
-        shown = [(start, max(end - start, span * THINNEST)) for _, (start, end) in pieces]
+        axes.broken_barh([(bar.start, bar.reached - bar.start) for bar in lane], where, facecolors=WAITING)
+        colours = [COLOURS[bar.sample.priority][bar.sample.number % 2] for bar in lane]
+        shown = [(bar.reached, max(bar.end - bar.reached, span * THINNEST)) for bar in lane]
         axes.broken_barh(shown, where, facecolors=colours)
+
+
+def _device(axes: Any, infer: Sequence[Bar], report: Report, top: float, span: float) -> None:
+    """How much of the device was in use; its own counter says how much there was to use."""
+    bottom, busy_s = top + DEVICE_LANES, (report.device_busy or 0.0) * report.wall_s
+    capacity = sum(bar.sample.device_ms for bar in infer) / 1000 / busy_s if busy_s else report.devices
+    levels = [*in_use(infer, capacity or 1.0), (span, 0.0)]
+    axes.broken_barh([(0, span)], (top, DEVICE_LANES), facecolors=IDLE)
+    axes.fill_between(
+        [second for second, _ in levels], [bottom - DEVICE_LANES * level for _, level in levels], bottom,
+        step="post", facecolor=BUSY, linewidth=0,
+    )  # fmt: skip
+    busy = "" if report.device_busy is None else f"in use {report.device_busy:.1%}\nof the time"
+    _margin(axes, span, top + DEVICE_LANES / 2, busy)
 
 
 def _of_stage(row: Sequence[Bar], span: float) -> str:
@@ -181,7 +179,7 @@ def _frame(axes: Any, report: Report, span: float, bottom: float, ticks: list[tu
     legend = [Patch(facecolor=COLOURS[name][0], label=f"task, priority {name} (two shades in turn)") for name in seen]
     legend += [
         Patch(facecolor=WAITING, label="waits for the device"),
-        Patch(facecolor=BUSY, label="device runs a batch"),
+        Patch(facecolor=BUSY, label="device in use"),
         Patch(facecolor=IDLE, label="device idle"),
     ]
     axes.legend(handles=legend, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(legend), frameon=False, fontsize=9,

@@ -69,6 +69,7 @@ def _latency(report: Report) -> Iterator[Row]:
         yield "  submit", f"{_spread(latency.submit)}  [dim]POST answered[/dim]"
         yield "  seen", f"{_spread(latency.seen)}  [dim]submit to seen finished[/dim]"
         yield "  queue", f"{_spread(latency.queue)}  [dim]accepted to claimed[/dim]"
+        yield "  to device", f"{_spread(latency.to_device)}  [dim]accepted to first batch[/dim]"
         yield "  run", f"{_spread(latency.run)}  [dim]claimed to done[/dim]"
 
 

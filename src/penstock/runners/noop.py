@@ -18,6 +18,7 @@ class Noop(BaseModelRunner[Params]):
     """Takes any input without looking at it; the answer is always `{"ok": true}`."""
 
     card = Card(title="No operation", licence="MIT", source="Penstock", produces="data")
+    concurrent = True
 
     def prepare(self, source: bytes, params: Params) -> Work:
         """One tile of one number."""
