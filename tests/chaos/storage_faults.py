@@ -14,6 +14,7 @@ from penstock.store.keys import Keys
 from tests.chaos.load import Load
 from tests.chaos.models import result_of
 from tests.chaos.nemesis import Nemesis, small_disk
+from tests.chaos.parts import Host
 from tests.chaos.proxy import DROP, REFUSE, Toxic
 from tests.chaos.report import Report
 from tests.chaos.trial import codes, conclude, orders, throughput
@@ -63,25 +64,27 @@ async def s3_slow(world: World, seed: int, tasks: int) -> Report:
 
 
 async def killed_before_settle(world: World, seed: int, tasks: int) -> Report:
-    """S3: until `tasks` results were caught. A worker is cut off from Redis, so that what it stores cannot be settled;
-    then it dies."""
+    """S3: until `tasks` results were caught. Each worker in turn is cut off from Redis, so that what it stores cannot
+    be settled; then it dies. One worker is left alone."""
     nemesis = Nemesis(world)
     load = Load(world, orders(seed, tasks * TASKS_PER_TRIAL, (60, 120)), backlog=BACKLOG)
     running = asyncio.create_task(load.run(), name="load")
-    kills = stored = 0
-    while stored < tasks and not running.done():
-        host = world.rng.choice(world.hosts)
-        child = await world.until_found(host.child, "a child")
-        async with nemesis.network([world.links[host.name]], DROP, worker=child[1]):
-            await asyncio.sleep(CUT_OFF_S)
-            stored += _stored_by(world, child[1])
-            with suppress(ProcessLookupError):
-                os.kill(child[0], signal.SIGKILL)
-        kills += 1
-        await asyncio.sleep(world.rng.uniform(0.1, 0.3))
+    caught: list[int] = []
+
+    async def again(host: Host) -> None:
+        while sum(caught) < tasks and not running.done():
+            child = await world.until_found(host.child, "a child")
+            await asyncio.sleep(world.rng.uniform(0.5, 1.5))  # to start and to be busy
+            async with nemesis.network([world.links[host.name]], DROP, worker=child[1]):
+                await asyncio.sleep(CUT_OFF_S)
+                caught.append(_stored_by(world, child[1]))
+                with suppress(ProcessLookupError):
+                    os.kill(child[0], signal.SIGKILL)
+
+    await asyncio.gather(*(again(host) for host in world.hosts[1:]))
     load.enough()
     await running
-    done = await conclude(world, load, trials=tasks, kills=kills, stored_unsettled=stored)
+    done = await conclude(world, load, trials=tasks, kills=len(caught), stored_unsettled=sum(caught))
     files = sum(path.is_file() for path in (world.objects / "results").rglob("*"))
     return Report(figures=done.figures | {"orphans": files - done.figures["done"]}, violations=done.violations)
 
