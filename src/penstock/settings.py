@@ -88,7 +88,7 @@ class WorkerSettings(Section, frozen=True):
 
     gpu_ids: str = "auto"
     """`auto` (every CUDA device, else the CPU), `cpu`, or device numbers such as `0,1`."""
-    slots: Positive = 4
+    slots: Positive = 8
     """Tasks in flight in one worker process: one infers while others fetch, decode, encode and upload."""
     reserved_slots: NonNegative = 1
     """Further slots that only tasks of high priority may take."""

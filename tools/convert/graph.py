@@ -53,17 +53,17 @@ class Graph:
 
     def input(self, name: str) -> str:
         """The graph's fp32 input `name`, in the type of the arithmetic."""
-        return self.node("Cast", [name], f"{name}.fp16", to=TensorProto.FLOAT16) if self._halves else name
+        return self.node("Cast", [name], f"{name}.fp16", to=TensorProto.FLOAT16) if self.halves else name
 
     def output(self, op: str, inputs: Sequence[str], name: str, **attributes: Attribute) -> str:
         """The node whose value is the graph's fp32 output `name`."""
-        if not self._halves:
+        if not self.halves:
             return self.node(op, inputs, name, **attributes)
         return self.node("Cast", [self.node(op, inputs, f"{name}.fp16", **attributes)], name, to=TensorProto.FLOAT)
 
     def number(self, name: str, value: float) -> str:
         """A scalar in the type of the arithmetic."""
-        return self.constant(name, np.float16(value) if self._halves else np.float32(value))
+        return self.constant(name, np.float16(value) if self.halves else np.float32(value))
 
     def weight(self, name: str, array: NDArray[np.floating]) -> str:
         """A value in the type of the arithmetic; in an fp32 graph stored as `storage` says, and cast where halved.
@@ -73,7 +73,7 @@ class Graph:
         single = array.astype(np.float32)
         with np.errstate(over="ignore"):
             half = single.astype(np.float16)
-        if self._halves:
+        if self.halves:
             if not np.isfinite(half).all():
                 raise ValueError(f"{name} has values beyond the range of fp16")
             return self.constant(name, half)
@@ -82,7 +82,8 @@ class Graph:
         return self.node("Cast", [self.constant(f"{name}.fp16", half)], name, to=TensorProto.FLOAT)
 
     @property
-    def _halves(self) -> bool:
+    def halves(self) -> bool:
+        """Whether the arithmetic is fp16, as for a GPU."""
         return self._storage is Storage.HALF
 
     def _may_halve(self, single: NDArray[np.float32], half: NDArray[np.float16]) -> bool:

@@ -156,8 +156,21 @@ def convolution(net: Net, layer: Layer) -> str:
 
 
 def prelu(net: Net, layer: Layer) -> str:
-    slope = net.graph.weight(f"{layer.name}.slope", net.blobs.raw(layer.integer(0)).reshape(-1, 1, 1))
-    return net.graph.node("PRelu", [*net.inputs(layer), slope], layer.outputs[0])
+    """For a GPU as it is. For a CPU as a·x + (1 − a)·relu(x) out of depthwise convolutions: ONNX Runtime computes those
+    in the blocked layout of its other convolutions, and leaves that layout for PRelu, which alone took a third of the
+    time (general x4, 128², one thread: 247 ms of CPU instead of 325)."""
+    slopes = net.blobs.raw(layer.integer(0))
+    graph, (x,), y = net.graph, net.inputs(layer), layer.outputs[0]
+    if graph.halves:
+        return graph.node("PRelu", [x, graph.weight(f"{layer.name}.slope", slopes.reshape(-1, 1, 1))], y)
+
+    def scaled(value: str, factors: NDArray[np.float32], name: str) -> str:
+        weight = graph.weight(f"{layer.name}.{name}", factors.reshape(-1, 1, 1, 1))
+        return graph.node("Conv", [value, weight], f"{y}.{name}", group=len(factors), kernel_shape=[1, 1])
+
+    return graph.node(
+        "Add", [scaled(x, slopes, "slope"), scaled(graph.node("Relu", [x], f"{y}.relu"), 1 - slopes, "rest")], y
+    )
 
 
 def sigmoid(net: Net, layer: Layer) -> str:
