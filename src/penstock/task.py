@@ -100,10 +100,11 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """Where the input is: a URL to fetch, or the storage key under which the API has put it."""
+    """Where the input is: a URL to fetch, the storage key under which the API has put it, or, if it is small, here."""
 
     url: str | None = None
     key: str | None = None
+    data: bytes | None = None
 
 
 class Request(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from penstock.api.submission import KEPT_IN_RECORD_BYTES
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore, WorkerInfo
@@ -30,6 +31,14 @@ def image(width: int = 8, height: int = 6, format: str = "PNG", **options: Any) 
     """Some image."""
     out = io.BytesIO()
     Image.new("RGB", (width, height), "teal").save(out, format, **options)
+    return out.getvalue()
+
+
+def photo(format: str = "PNG") -> bytes:
+    """An image that no record takes in."""
+    out = io.BytesIO()
+    Image.effect_noise((160, 120), 100).save(out, format)
+    assert len(out.getvalue()) > KEPT_IN_RECORD_BYTES
     return out.getvalue()
 
 

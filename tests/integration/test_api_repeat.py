@@ -12,13 +12,13 @@ import pytest
 from penstock.settings import Settings
 from penstock.store import TaskStore
 from tests import api_server
-from tests.integration.drive import body, claim, complete, data_uri, image, stored_objects
+from tests.integration.drive import body, claim, complete, data_uri, image, photo, stored_objects
 
 # --- repeated -------------------------------------------------------------------------------------------------
 
 
 async def test_fifty_submits_at_once_with_one_id_make_one_task(client: httpx.AsyncClient, settings: Settings) -> None:
-    asked = body(client_request_id="order-1", image_url=data_uri(image()))
+    asked = body(client_request_id="order-1", image_url=data_uri(photo()))
 
     answers = await asyncio.gather(*(client.post("/v1/tasks", json=asked) for _ in range(50)))
 

@@ -12,7 +12,7 @@ from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSe
 from penstock.store import TaskStore
 from penstock.task import OutputOptions
 from tests import api_server, redis_server
-from tests.integration.drive import MODEL, URL, body, claim, data_uri, image, stored_objects
+from tests.integration.drive import MODEL, URL, body, claim, data_uri, image, photo, stored_objects
 
 SMALL = LimitSettings(max_body_bytes=200_000, max_input_bytes=50_000, max_image_megapixels=1)
 
@@ -84,7 +84,7 @@ async def test_an_attempt_is_never_longer_and_never_tried_more_often_than_the_op
 async def test_an_inline_image_is_stored_for_the_worker(
     client: httpx.AsyncClient, store: TaskStore, settings: Settings, format: str
 ) -> None:
-    data = image(format=format)
+    data = photo(format)
 
     answer = await client.post("/v1/tasks", json=body(image_url=data_uri(data, f"image/{format.lower()}")))
 
@@ -93,6 +93,16 @@ async def test_an_inline_image_is_stored_for_the_worker(
     assert source.url is None
     assert stored_objects(settings) == [source.key]
     assert (Path(settings.storage.directory) / source.key).read_bytes() == data
+
+
+async def test_a_small_inline_image_travels_with_the_task(
+    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+) -> None:
+    await client.post("/v1/tasks", json=body(image_url=data_uri(image())))
+
+    source = (await claim(store)).request.source
+    assert (source.data, source.key, source.url) == (image(), None, None)
+    assert stored_objects(settings) == []
 
 
 async def test_an_inline_image_needs_no_media_type(client: httpx.AsyncClient) -> None:
@@ -224,8 +234,8 @@ async def test_a_refused_image_is_not_kept(settings: Settings, api_key: str) -> 
 
     with api_server.in_thread(full) as url:
         async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}) as client:
-            first = await client.post("/v1/tasks", json=body(image_url=data_uri(image())))
-            second = await client.post("/v1/tasks", json=body(image_url=data_uri(image())))
+            first = await client.post("/v1/tasks", json=body(image_url=data_uri(photo())))
+            second = await client.post("/v1/tasks", json=body(image_url=data_uri(photo())))
 
     assert (second.status_code, second.json()["code"], second.json()["retryable"]) == (429, "queue_full", True)
     assert int(second.headers["Retry-After"]) > 0

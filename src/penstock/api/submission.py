@@ -36,6 +36,10 @@ URL_COST = 1000
 """Kilopixels that an image counts in fair shares while nobody has seen it: a usual photo."""
 
 CLIENT_REQUEST_ID = "client_request_id"
+KEPT_IN_RECORD_BYTES = 4 * 1024
+"""An inline image of this size travels in the record of its task: the storage would take longer than the rest of a
+submit (two syncs of a disk, or a request to S3, and as much again for the worker)."""
+
 LOOKED_AT_HERE = 8 * 1024
 """Characters of a data: URI that the event loop looks at itself: a thread would take longer. A hostile header of this
 size inflates to some megabytes at most, a few milliseconds of work."""
@@ -203,7 +207,8 @@ def _submission(
     task_id: str, asked: TaskRequest, examined: Examined, *, caller: Caller, traceparent: str, services: Services
 ) -> Submission:
     settings = services.settings
-    key = None if examined.image is None else f"inputs/{caller.tenant}/{task_id}"
+    kept, stored = _places(examined.image)
+    key = None if stored is None else f"inputs/{caller.tenant}/{task_id}"
     attempts = asked.retry.max_attempts if asked.retry else settings.queue.max_retries + 1
     return Submission(
         id=task_id,
@@ -213,7 +218,7 @@ def _submission(
         cost=examined.cost,
         request=Request(
             model=asked.model,
-            source=Source(url=examined.url, key=key),
+            source=Source(url=examined.url, key=key, data=kept),
             params=asked.params,
             output=msgspec.convert(asked.output, OutputOptions, from_attributes=True),
             client_request_id=asked.client_request_id,
@@ -227,6 +232,11 @@ def _submission(
         finish_within_s=asked.finish_within_s,
         result_ttl_s=asked.result_ttl_s or settings.queue.result_ttl_s,
     )
+
+
+def _places(image: bytes | None) -> tuple[bytes | None, bytes | None]:
+    """An inline image as what the record keeps and what the storage does; one of them is None."""
+    return (image, None) if image is not None and len(image) <= KEPT_IN_RECORD_BYTES else (None, image)
 
 
 async def _discard(services: Services, key: str) -> None:

@@ -118,6 +118,8 @@ class Pipeline:
         return result, parcel, execution
 
     async def _fetch(self, source: Source, timeout_s: float, limit: asyncio.Timeout) -> bytes:
+        if source.data is not None:
+            return source.data
         if source.key is not None:
             return await self._stored_input(source.key, timeout_s, limit)
         if source.url is None:
