@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import random
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -23,14 +24,14 @@ PAUSE_S = 0.1
 """Between two tries of the same request."""
 
 
-def tiny_png() -> str:
-    """The input of every task."""
+def noise_png() -> str:
+    """The input of every task: too large to travel in the record, so that storages are used for it."""
     out = io.BytesIO()
-    Image.new("RGB", (16, 16), "teal").save(out, "PNG")
+    Image.frombytes("RGB", (48, 48), random.Random(0).randbytes(48 * 48 * 3)).save(out, "PNG")
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-INPUT = tiny_png()
+INPUT = noise_png()
 
 
 class Order(Struct, frozen=True, kw_only=True):
