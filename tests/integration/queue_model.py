@@ -1,35 +1,14 @@
-"""What the queue should do: a model of it in plain Python, and what must be true of everything that Redis holds."""
+"""What the queue should do: a model of it in plain Python."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import msgspec
 
 from penstock.errors import IdempotencyMismatch, QueueFull, RateLimited, TaskAlreadyFinal, TaskNotFound
-from penstock.store import Redis
-from penstock.store.keys import idempotency_digest
-from penstock.task import PRIORITIES, TRANSITIONS, Lease, Outcome, Priority, State, Submission, Verb
+from penstock.task import PRIORITIES, TRANSITIONS, Lease, Priority, State, Submission, Verb
 
 REAPER_PAUSE_MS = 3_000
 RATE_WINDOW_MS = 60_000
-SAME_MOMENT_MS = 900
-"""The clock of the tests stands still, but a call takes its time."""
-
-SNAPSHOT = """
--- Everything in the namespace at one moment: {key, content, key, content ...}.
-local read = {string = {'GET'}, hash = {'HGETALL'}, list = {'LRANGE', 0, -1}, zset = {'ZRANGE', 0, -1, 'WITHSCORES'}}
-local answer = {}
-for _, key in ipairs(redis.call('KEYS', KEYS[1] .. '*')) do
-  local kind = redis.call('TYPE', key).ok
-  answer[#answer + 1] = string.sub(key, #KEYS[1] + 1)
-  answer[#answer + 1] = kind
-  answer[#answer + 1] = redis.call(read[kind][1], key, unpack(read[kind], 2))
-end
-return answer
-"""
 
 
 @dataclass
@@ -288,141 +267,3 @@ def _rank(task: Expected) -> tuple[int, int, str]:
 
 def _turn(task: Expected, models: Sequence[str]) -> tuple[int, int, str]:
     return task.score, models.index(task.submission.request.model), task.submission.id
-
-
-class Snapshot:
-    """All keys of a namespace, without its root."""
-
-    def __init__(self, flat: Sequence[Any]) -> None:
-        rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-        self.keys = {key.decode(): _decoded(kind.decode(), value) for key, kind, value in rows}
-        self.records: dict[str, dict[str, str]] = self.under("task:")
-
-    def under(self, prefix: str) -> dict[str, Any]:
-        """What comes after this prefix -> the content."""
-        return {key.removeprefix(prefix): value for key, value in self.keys.items() if key.startswith(prefix)}
-
-    def attempts(self, task_id: str) -> list[dict[str, Any]]:
-        """The ended attempts of a task."""
-        return [json.loads(entry) for entry in self.keys.get(f"attempts:{task_id}", [])]
-
-
-def _decoded(kind: str, value: Any) -> Any:
-    if kind == "string":
-        return value.decode()
-    texts = [part.decode() for part in value]
-    if kind == "list":
-        return texts
-    values = map(float, texts[1::2]) if kind == "zset" else texts[1::2]
-    return dict(zip(texts[::2], values, strict=True))
-
-
-async def take_snapshot(client: Redis, namespace: str) -> Snapshot:
-    """At one moment."""
-    return Snapshot(await client.eval(SNAPSHOT, 1, f"{{{namespace}}}:"))
-
-
-def check_places(snapshot: Snapshot) -> None:
-    """Every task is exactly where its state says, and nothing is anywhere without its task."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    for place in [key for key in snapshot.keys if key.startswith("queue:") or key in ("delayed", "running", "finals")]:
-        for task_id in snapshot.keys[place]:
-            found[task_id].add(place)
-    index: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    for task_id, record in snapshot.records.items():
-        state = State(record["state"])
-        waits = "delayed" if record["stage"] == "retry" else f"queue:{record['model']}:{record['priority']}"
-        assert found.pop(task_id, set()) == {
-            "finals" if state.is_final else "running" if state is State.RUNNING else waits
-        }
-        index[f"state:{record['tenant']}:{state}"][task_id] = int(record["created"])
-        attempts = Counter(entry["outcome"] for entry in snapshot.attempts(task_id))
-        assert attempts.total() == int(record["epoch"]) - (state is State.RUNNING), "each claim ends once"
-        assert attempts["lost"] >= int(record["crashes"])
-        assert attempts["fail"] + attempts["retry"] >= int(record["failures"])
-        assert attempts["complete"] == (state is State.SUCCESS)
-    assert found == {}, "in a place, but there is no such task"
-    assert {key: value for key, value in snapshot.keys.items() if key.startswith("state:")} == index
-    live = {t: record.keys() for t, record in snapshot.records.items() if not State(record["state"]).is_final}
-    limited = {t for t, fields in live.items() if fields & {"start_by", "started"} == {"start_by"}}
-    assert snapshot.keys.get("starting", {}).keys() == limited
-    assert snapshot.keys.get("deadlines", {}).keys() == {t for t, fields in live.items() if "deadline" in fields}
-    assert snapshot.under("body:").keys() == snapshot.records.keys()
-    of_tasks = {key.partition(":")[2] for key in snapshot.keys if "tsk_" in key and not key.startswith("gone:")}
-    assert of_tasks == snapshot.records.keys(), "a pruned task leaves nothing but the mark that it is gone"
-    named = {record["idem"]: task_id for task_id, record in snapshot.records.items() if "idem" in record}
-    assert {digest: value.split()[0] for digest, value in snapshot.under("idem:").items()} == named
-    assert snapshot.keys.get("workers", {}).keys() == snapshot.keys.get("workers:seen", {}).keys()
-
-
-def check_history(before: Snapshot, after: Snapshot) -> None:
-    """What holds over any stretch of time: epochs grow, attempts stay, success is for ever."""
-    for task_id, old in before.records.items():
-        new = after.records.get(task_id)
-        if new is not None:
-            ended = before.attempts(task_id)
-            assert after.attempts(task_id)[: len(ended)] == ended
-            assert int(new["epoch"]) >= int(old["epoch"])
-            if old["state"] == State.SUCCESS:
-                assert unmoved(after, task_id) == unmoved(before, task_id)
-
-
-def check_step(before: Snapshot, after: Snapshot) -> None:
-    """What holds over one call: a task makes at most one allowed move, and one that has ended else does not change."""
-    allowed = {(source, target) for (source, _), target in TRANSITIONS.items()}
-    for task_id, old in before.records.items():
-        source, new = State(old["state"]), after.records.get(task_id)
-        if new is None:
-            assert source.is_final, "only what is final is ever deleted"
-            continue
-        claimed = (source, new["state"]) == (State.PENDING, State.RUNNING)
-        assert new["state"] == source or (source, State(new["state"])) in allowed
-        assert int(new["epoch"]) == int(old["epoch"]) + claimed
-        if source.is_final and new["state"] == source:
-            assert unmoved(after, task_id) == unmoved(before, task_id)
-
-
-def unmoved(snapshot: Snapshot, task_id: str) -> tuple[dict[str, str], str | None]:
-    """All of a task that the clock of the test does not touch."""
-    record = snapshot.records[task_id]
-    fields = {name: value for name, value in record.items() if name not in ("start_by", "deadline")}
-    return fields, snapshot.keys.get(f"outcome:{task_id}")
-
-
-def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> None:
-    """Records, places, order and moments are those of the model."""
-    tasks = model.tasks
-    assert {t: seen_of(snapshot, t) for t in snapshot.records} == {t: seen_of_model(e) for t, e in tasks.items()}
-    for task_id, task in tasks.items():
-        digest = snapshot.records[task_id].get("idem")
-        name = task.submission.request.client_request_id
-        assert digest == (idempotency_digest(task.submission.caller, name) if name else None)
-        if task.place == "queue":
-            queue = f"queue:{task.submission.request.model}:{task.submission.priority}"
-            assert snapshot.keys[queue][task_id] == task.score
-    moments = {place: {t: e.score for t, e in tasks.items() if e.place == place} for place in ("delayed", "running")}
-    moments["finals"] = {t: e.score for t, e in tasks.items() if e.state.is_final}
-    moments["starting"] = {t: e.start_by for t, e in tasks.items() if e.starting}
-    moments["deadlines"] = {t: e.deadline for t, e in tasks.items() if e.timed}
-    moments["workers:seen"] = model.seen
-    for place, expected in moments.items():
-        found = {member: score - ahead_ms for member, score in snapshot.keys.get(place, {}).items()}
-        assert found.keys() == expected.keys(), place
-        assert all(abs(found[member] - expected[member]) < SAME_MOMENT_MS for member in found), (place, found, expected)
-
-
-def seen_of(snapshot: Snapshot, task_id: str) -> tuple[Any, ...]:
-    """What the model knows too of a record."""
-    f = snapshot.records[task_id]
-    outcome = msgspec.json.decode(snapshot.keys.get(f"outcome:{task_id}", "{}"), type=Outcome)
-    ending = outcome.error.code if outcome.error else outcome.result and outcome.result.data["by"]
-    progress = (int(f["done"]), int(f["total"])) if "total" in f else None
-    attempts = [(entry["n"], entry["worker"], entry["outcome"]) for entry in snapshot.attempts(task_id)]
-    counts = (int(f["epoch"]), int(f["failures"]), int(f["crashes"]), int(f["vft"]))
-    return f["state"], f["stage"], counts, f.get("worker"), progress, f.get("receipt"), ending, attempts
-
-
-def seen_of_model(e: Expected) -> tuple[Any, ...]:
-    """The same, from the model."""
-    counts = (e.epoch, e.failures, e.crashes, e.vft)
-    return e.state, e.stage, counts, e.worker, e.progress, e.receipt, e.ending, e.attempts

@@ -51,9 +51,9 @@ from penstock.task import (
     Submission,
     Verb,
 )
-from tests.integration.queue_model import (
+from tests.integration.queue_model import QueueModel
+from tests.integration.queue_snapshot import (
     SAME_MOMENT_MS,
-    QueueModel,
     Snapshot,
     check_agreement,
     check_history,
