@@ -91,7 +91,7 @@ Stage = Literal["queued", "retry", "fetch", "prepare", "infer", "postprocess", "
 Format = Literal["png", "jpeg", "webp"]
 
 
-class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How a result image is written."""
 
     format: Format = "png"
@@ -99,7 +99,7 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     lossless: bool = False
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the input is: a URL to fetch, the storage key under which the API has put it, or, if it is small, here."""
 
     url: str | None = None
@@ -107,8 +107,9 @@ class Source(Struct, frozen=True, kw_only=True):
     data: bytes | None = None
 
 
-class Request(Struct, frozen=True, kw_only=True):
-    """What the client asked for: the body of the record, never changed after submit."""
+class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the client asked for: the body of the record, never changed after submit. What is not said is not written:
+    a waiting task is to take no more than 1 KB of Redis beside its input."""
 
     model: str
     source: Source
