@@ -185,6 +185,7 @@ def submission(number: int) -> Submission:
         start_within_s=None,
         finish_within_s=None,
         result_ttl_s=86_400,
+        reuse_digest=f"{number:022d}",
     )
 
 

@@ -3,6 +3,7 @@
     submit ──▶ PENDING ──claim──▶ RUNNING ──complete──▶ SUCCESS
                  │  ▲                │ ├──fail·overrun──▶ FAILED
                  │  └─retry·release──┘ └────cancel─────▶ CANCELED
+                 ├──reuse───────────▶ SUCCESS
                  ├──cancel──────────▶ CANCELED
                  └──expire·overrun──▶ EXPIRED
     FAILED, CANCELED, EXPIRED ──resubmit──▶ PENDING
@@ -48,6 +49,7 @@ class Verb(StrEnum):
     """What can happen to a task."""
 
     CLAIM = "claim"
+    REUSE = "reuse"
     COMPLETE = "complete"
     FAIL = "fail"
     RETRY = "retry"
@@ -60,6 +62,7 @@ class Verb(StrEnum):
 
 TRANSITIONS: dict[tuple[State, Verb], State] = {
     (State.PENDING, Verb.CLAIM): State.RUNNING,
+    (State.PENDING, Verb.REUSE): State.SUCCESS,
     (State.PENDING, Verb.CANCEL): State.CANCELED,
     (State.PENDING, Verb.EXPIRE): State.EXPIRED,
     (State.RUNNING, Verb.COMPLETE): State.SUCCESS,
@@ -87,6 +90,9 @@ class Priority(StrEnum):
 PRIORITIES: tuple[Priority, ...] = tuple(Priority)
 
 Stage = Literal["queued", "retry", "fetch", "prepare", "infer", "postprocess", "upload", "done"]
+
+Reuse = Literal["miss", "coalesced", "hit"]
+"""Whose run gave a task its result: its own, that of an equal task which it waited for, or of one that had ended."""
 
 Format = Literal["png", "jpeg", "webp"]
 
@@ -124,7 +130,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     """A request with everything the store needs to queue it.
 
     `cost` is in kilopixels (at least 1), the unit of fair shares; `fingerprint` is a digest of the client's
-    body, compared when `client_request_id` is seen again.
+    body, compared when `client_request_id` is seen again. `reuse_digest` is what equal tasks share, None for one that
+    takes no part; a task that `must_run` takes no other's result, but others may take its.
     """
 
     id: str
@@ -139,6 +146,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     start_within_s: float | None
     finish_within_s: float | None
     result_ttl_s: int
+    reuse_digest: str | None = None
+    must_run: bool = False
 
 
 class Artifact(Struct, frozen=True, kw_only=True):
@@ -225,6 +234,7 @@ class Task(Struct, frozen=True, kw_only=True):
     position: int | None
     outcome: Outcome
     attempts: tuple[Attempt, ...]
+    reuse: Reuse
     version: int
 
 

@@ -50,6 +50,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     i.name.removeprefix("penstock."): i
     for i in (
         Instrument("penstock.tasks.submitted", "counter", "1", ("model", "priority"), "Tasks accepted"),
+        Instrument("penstock.tasks.reused", "counter", "1", ("model", "how"), "Tasks ended by a run of an equal one"),
         Instrument("penstock.submits.refused", "counter", "1", ("code",), "Submits refused, by error code"),
         Instrument("penstock.tasks.finished", "counter", "1", ("model", "status", "code"), "Tasks ended"),
         Instrument("penstock.attempts", "counter", "1", ("model", "outcome"), "Attempts ended"),

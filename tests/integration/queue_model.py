@@ -19,7 +19,7 @@ class Expected:
     vft: int
     start_by: int | None
     deadline: int | None
-    place: str = "queue"  # queue | delayed | running | finals
+    place: str = "queue"  # queue | following | delayed | running | finals
     score: int = 0
     state: State = State.PENDING
     stage: str = "queued"
@@ -30,12 +30,16 @@ class Expected:
     progress: tuple[int, int] | None = None
     receipt: str | None = None
     ending: str | None = None
+    reuse: str = "miss"
+    origin: str | None = None
+    leader_started: bool = False
     attempts: list[tuple[int, str, str]] = field(default_factory=list)
 
     @property
     def starting(self) -> bool:
         """Whether it has a start limit that still counts."""
-        return self.start_by is not None and self.epoch == 0 and self.state is State.PENDING
+        waits = self.state is State.PENDING and self.epoch == 0 and not self.leader_started
+        return self.start_by is not None and waits
 
     @property
     def timed(self) -> bool:
@@ -52,14 +56,17 @@ class QueueModel:
         self.now = 0
         self.tasks: dict[str, Expected] = {}
         self.seen: dict[str, int] = {}
+        self.leaders: dict[str, str] = {}
         self._reaped: int | None = None
         self._virtual: Counter[Priority] = Counter()
         self._finish: Counter[tuple[Priority, str]] = Counter()
         self._skipped: Counter[Priority] = Counter()
         self._accepted: defaultdict[str, list[int]] = defaultdict(list)
 
-    def submit(self, s: Submission, *, rate_limit: int) -> tuple[str, bool, int | None] | type[Exception]:
-        """(id, replayed, position)."""
+    def submit(
+        self, s: Submission, *, rate_limit: int, has_input: bool = True
+    ) -> tuple[str, bool, int | None, str] | type[Exception] | None:
+        """(id, replayed, position, reuse); None when it would be queued and has no input."""
         if s.id in self.tasks:
             return self._known(s, s.id, replayed=False)
         if twin := next((t for t in self.tasks.values() if _key(t.submission) == _key(s) is not None), None):
@@ -67,14 +74,21 @@ class QueueModel:
             return self._known(s, twin.submission.id, replayed=True) if same else IdempotencyMismatch
         if rate_limit and self.recent(s.caller) >= rate_limit:
             return RateLimited
-        if sum(t.submission.request.model == s.request.model for t in self._at("queue")) >= self._max_depth:
+        role = self._role(s)
+        waiting = [t for place in ("queue", "following") for t in self._at(place)]
+        if role != "hit" and sum(t.submission.request.model == s.request.model for t in waiting) >= self._max_depth:
             return QueueFull
+        if role != "hit" and not has_input:
+            return None
         vft = max(self._virtual[s.priority], self._finish[s.priority, s.caller]) + s.cost
-        self._finish[s.priority, s.caller] = vft
-        self.tasks[s.id] = Expected(s, vft, self._in(s.start_within_s), self._in(s.finish_within_s), score=vft)
+        if role != "hit":
+            self._finish[s.priority, s.caller] = vft
+        task = Expected(s, vft, self._in(s.start_within_s), self._in(s.finish_within_s), score=vft)
+        self._begin(task, role)
+        self.tasks[s.id] = task
         if rate_limit:
             self._accepted[s.caller].append(self.now)
-        return s.id, False, self.position(s.id)
+        return self._answer_to(task, replayed=False)
 
     def claim(self, worker: str, models: Sequence[str], priorities: Sequence[Priority]) -> tuple[str, int] | None:
         """(id, epoch)."""
@@ -121,12 +135,17 @@ class QueueModel:
         task.receipt = receipt
         task.failures += verb in (Verb.FAIL, Verb.RETRY)
         self._log(task, verb)
+        if verb is Verb.COMPLETE:
+            self._answer_equals(task, ending)
         if verb is Verb.RELEASE:
             self._requeue(task, verb)
         elif verb is Verb.RETRY:
+            self._part(task)
             self._move(task, verb, "delayed", self.now + delay_ms, stage="retry")
         else:
             self._finish_as(task, verb, ending)
+        if verb is Verb.COMPLETE and task.submission.reuse_digest:
+            self.leaders[task.submission.reuse_digest] = lease.id
         return True
 
     def cancel(self, task_id: str) -> bool | type[Exception]:
@@ -172,7 +191,11 @@ class QueueModel:
 
     def expire(self) -> set[str]:
         """The ids ended."""
-        late = [t for t in self.tasks.values() if t.starting and t.start_by <= self.now]
+        due = [t for t in self.tasks.values() if t.starting and t.start_by <= self.now]
+        for task in due:
+            leader = self.tasks[self.leaders[task.submission.reuse_digest]] if task.place == "following" else task
+            task.leader_started = leader.state is State.RUNNING
+        late = [task for task in due if task.starting]
         for task in late:
             self._finish_as(task, Verb.EXPIRE, "start_deadline_exceeded")
         return {task.submission.id for task in late}
@@ -202,7 +225,15 @@ class QueueModel:
         """The ids forgotten."""
         over = {t.submission.id for t in self._at("finals") if t.score <= self.now}
         self.tasks = {task_id: task for task_id, task in self.tasks.items() if task_id not in over}
+        self.leaders = {digest: leader for digest, leader in self.leaders.items() if leader not in over}
         return over
+
+    def results_to_delete(self) -> set[str]:
+        """Of whose runs the results are past the retention of every task that shows them."""
+        shown = [
+            (task.origin or task.submission.id, task) for task in self.tasks.values() if task.state is State.SUCCESS
+        ]
+        return {origin for origin, _ in shown} - {origin for origin, task in shown if task.score > self.now}
 
     def position(self, task_id: str) -> int | None:
         """How many are served before it."""
@@ -217,9 +248,69 @@ class QueueModel:
         self._accepted[caller] = [moment for moment in self._accepted[caller] if moment > self.now - RATE_WINDOW_MS]
         return len(self._accepted[caller])
 
-    def _known(self, s: Submission, task_id: str, *, replayed: bool) -> tuple[str, bool, int | None]:
+    def _known(self, s: Submission, task_id: str, *, replayed: bool) -> tuple[str, bool, int | None, str]:
         self.recent(s.caller)
-        return task_id, replayed, self.position(task_id)
+        return self._answer_to(self.tasks[task_id], replayed=replayed)
+
+    def _answer_to(self, task: Expected, *, replayed: bool) -> tuple[str, bool, int | None, str]:
+        task_id = task.submission.id
+        return task_id, replayed, self.position(task_id), task.reuse
+
+    # Equal tasks
+
+    def _role(self, s: Submission) -> str:
+        if s.reuse_digest is None or s.must_run:
+            return "alone"
+        leader = self.tasks.get(self.leaders.get(s.reuse_digest, ""))
+        if leader is not None and leader.state is State.SUCCESS and leader.score > self.now:
+            return "hit"
+        if leader is None or leader.state is State.SUCCESS:
+            return "lead"
+        ranks = PRIORITIES.index(leader.submission.priority), PRIORITIES.index(s.priority)
+        return "follow" if ranks[0] <= ranks[1] else "lead"
+
+    def _begin(self, task: Expected, role: str) -> None:
+        digest = task.submission.reuse_digest
+        if role == "hit":
+            leader = self.tasks[self.leaders[digest]]
+            self._answer_from(leader, task, "hit", leader.ending)
+        elif role == "follow":
+            self._follow(task)
+        elif role == "lead":
+            self._step_down(digest)
+            self.leaders[digest] = task.submission.id
+
+    def _followers(self, digest: str) -> list[Expected]:
+        return [task for task in self._at("following") if task.submission.reuse_digest == digest]
+
+    def _follow(self, task: Expected) -> None:
+        task.place, task.reuse = "following", "coalesced"
+
+    def _step_down(self, digest: str) -> None:
+        leader = self.tasks.get(self.leaders.get(digest, ""))
+        if leader is not None and leader.place == "queue":
+            self._follow(leader)
+
+    def _answer_equals(self, task: Expected, ending: str) -> None:
+        if digest := task.submission.reuse_digest:
+            self._step_down(digest)
+            for follower in self._followers(digest):
+                self._answer_from(task, follower, "coalesced", ending)
+
+    def _answer_from(self, origin: Expected, task: Expected, how: str, ending: str | None) -> None:
+        self._finish_as(task, Verb.REUSE, ending)
+        task.reuse, task.origin = how, origin.submission.id
+
+    def _part(self, task: Expected) -> None:
+        digest = task.submission.reuse_digest
+        if task.place == "following":
+            task.reuse = "miss"
+        elif digest is not None and self.leaders.get(digest) == task.submission.id:
+            del self.leaders[digest]
+            for follower in self._followers(digest):
+                follower.place, follower.score, follower.reuse = "queue", follower.vft, "miss"
+
+    # Places
 
     def _in(self, seconds: float | None) -> int | None:
         return None if seconds is None else self.now + int(seconds * 1000)
@@ -246,10 +337,12 @@ class QueueModel:
 
     def _requeue(self, task: Expected, verb: Verb | None = None) -> None:
         """At the head of its class: it has waited its turn before."""
+        self._part(task)
         task.state = TRANSITIONS[task.state, verb] if verb else task.state
         task.place, task.score, task.stage = "queue", min(self._virtual[task.submission.priority], task.vft), "queued"
 
     def _finish_as(self, task: Expected, verb: Verb, ending: str | None) -> None:
+        self._part(task)
         self._move(task, verb, "finals", self.now + task.submission.result_ttl_s * 1000, stage="done")
         task.ending = ending
 

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.store import Redis
 from penstock.store.keys import idempotency_digest
-from penstock.task import TRANSITIONS, Outcome, State
+from penstock.task import PRIORITIES, TRANSITIONS, Outcome, Priority, State
 from tests.integration.queue_model import Expected, QueueModel
 
 SAME_MOMENT_MS = 900
@@ -63,7 +63,11 @@ async def take_snapshot(client: Redis, namespace: str) -> Snapshot:
 
 def check_places(snapshot: Snapshot) -> None:
     """Every task is exactly where its state says, and nothing is anywhere without its task."""
+    check_reuse(snapshot)
     found: defaultdict[str, set[str]] = defaultdict(set)
+    for place, members in snapshot.under("following:").items():
+        for member in members:
+            found[member.partition(" ")[2]].add(f"following:{place}")
     for place in [key for key in snapshot.keys if key.startswith("queue:") or key in ("delayed", "running", "finals")]:
         for task_id in snapshot.keys[place]:
             found[task_id].add(place)
@@ -71,6 +75,8 @@ def check_places(snapshot: Snapshot) -> None:
     for task_id, record in snapshot.records.items():
         state = State(record["state"])
         waits = "delayed" if record["stage"] == "retry" else f"queue:{record['model']}:{record['priority']}"
+        if record.get("reused") == "coalesced":
+            waits = f"following:{record['model']}"
         assert found.pop(task_id, set()) == {
             "finals" if state.is_final else "running" if state is State.RUNNING else waits
         }
@@ -79,7 +85,7 @@ def check_places(snapshot: Snapshot) -> None:
         assert attempts.total() == int(record["epoch"]) - (state is State.RUNNING), "each claim ends once"
         assert attempts["lost"] >= int(record["crashes"])
         assert attempts["fail"] + attempts["retry"] >= int(record["failures"])
-        assert attempts["complete"] == (state is State.SUCCESS)
+        assert attempts["complete"] == (state is State.SUCCESS and "origin" not in record)
     assert found == {}, "in a place, but there is no such task"
     assert {key: value for key, value in snapshot.keys.items() if key.startswith("state:")} == index
     live = {t: record.keys() for t, record in snapshot.records.items() if not State(record["state"]).is_final}
@@ -92,6 +98,32 @@ def check_places(snapshot: Snapshot) -> None:
     named = {record["idem"]: task_id for task_id, record in snapshot.records.items() if "idem" in record}
     assert {digest: value.split()[0] for digest, value in snapshot.under("idem:").items()} == named
     assert snapshot.keys.get("workers", {}).keys() == snapshot.keys.get("workers:seen", {}).keys()
+
+
+def check_reuse(snapshot: Snapshot) -> None:
+    """Who waits for an equal task waits for one that will end; and it is known how many records show a result."""
+    records, leaders = snapshot.records, snapshot.keys.get("reuse", {})
+    for digest, leader in leaders.items():
+        assert records[leader]["reuse"] == digest
+        assert records[leader]["state"] in (State.PENDING, State.RUNNING, State.SUCCESS)
+        assert records[leader]["stage"] != "retry"
+        assert "reused" not in records[leader]
+    for members in snapshot.under("following:").values():
+        for digest, _, follower in (member.partition(" ") for member in members):
+            leader = records[leaders[digest]]
+            assert records[follower]["reuse"] == digest
+            assert records[follower]["caller"] == leader["caller"]
+            assert not State(leader["state"]).is_final
+            ranks = [PRIORITIES.index(Priority(f["priority"])) for f in (leader, records[follower])]
+            assert ranks[0] <= ranks[1], "the leader is served no later"
+    shown_by = Counter(f.get("origin", task_id) for task_id, f in records.items() if f["state"] == State.SUCCESS)
+    others = {origin: str(count - 1) for origin, count in shown_by.items() if count > 1}
+    assert snapshot.keys.get("shared", {}) == others
+    for task_id, record in records.items():
+        if "origin" in record:
+            assert (record["state"], record["epoch"]) == (State.SUCCESS, "0")
+            outcome = snapshot.keys[f"outcome:{task_id}"]
+            assert snapshot.keys.get(f"outcome:{record['origin']}", outcome) == outcome
 
 
 def check_history(before: Snapshot, after: Snapshot) -> None:
@@ -139,6 +171,9 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
         if task.place == "queue":
             queue = f"queue:{task.submission.request.model}:{task.submission.priority}"
             assert snapshot.keys[queue][task_id] == task.score
+    assert snapshot.keys.get("reuse", {}) == model.leaders
+    following = {member.partition(" ")[2] for members in snapshot.under("following:").values() for member in members}
+    assert following == {t for t, e in tasks.items() if e.place == "following"}
     moments = {place: {t: e.score for t, e in tasks.items() if e.place == place} for place in ("delayed", "running")}
     moments["finals"] = {t: e.score for t, e in tasks.items() if e.state.is_final}
     moments["starting"] = {t: e.start_by for t, e in tasks.items() if e.starting}
@@ -158,10 +193,12 @@ def seen_of(snapshot: Snapshot, task_id: str) -> tuple[Any, ...]:
     progress = (int(f["done"]), int(f["total"])) if "total" in f else None
     attempts = [(entry["n"], entry["worker"], entry["outcome"]) for entry in snapshot.attempts(task_id)]
     counts = (int(f["epoch"]), int(f["failures"]), int(f["crashes"]), int(f["vft"]))
-    return f["state"], f["stage"], counts, f.get("worker"), progress, f.get("receipt"), ending, attempts
+    reuse = f.get("reused", "miss"), f.get("origin")
+    return f["state"], f["stage"], counts, f.get("worker"), progress, f.get("receipt"), ending, reuse, attempts
 
 
 def seen_of_model(e: Expected) -> tuple[Any, ...]:
     """The same, from the model."""
     counts = (e.epoch, e.failures, e.crashes, e.vft)
-    return e.state, e.stage, counts, e.worker, e.progress, e.receipt, e.ending, e.attempts
+    reuse = e.reuse, e.origin
+    return e.state, e.stage, counts, e.worker, e.progress, e.receipt, e.ending, reuse, e.attempts

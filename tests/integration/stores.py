@@ -40,6 +40,8 @@ def submission(
     start_within_s: float | None = None,
     finish_within_s: float | None = None,
     result_ttl_s: int = 3600,
+    reuse_digest: str | None = None,
+    must_run: bool = False,
 ) -> Submission:
     """A submission; everything that a test does not care about has a value."""
     request = Request(
@@ -62,6 +64,8 @@ def submission(
         start_within_s=start_within_s,
         finish_within_s=finish_within_s,
         result_ttl_s=result_ttl_s,
+        reuse_digest=reuse_digest,
+        must_run=must_run,
     )
 
 

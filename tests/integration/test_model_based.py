@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import msgspec
@@ -42,6 +43,7 @@ from penstock.store import Redis, TaskStore, connect
 from penstock.task import (
     PRIORITIES,
     TENANT,
+    Artifact,
     Lease,
     Outcome,
     Problem,
@@ -82,7 +84,7 @@ that the few ms a step really takes never decide anything."""
 LEASE_S = 5.25
 RESULT_TTL_S = 20
 RETRIES_AFTER_MS = (1_050, 7_350)
-LIMITS_S = (None, 1.05, 7.35)
+LIMITS_S = (None, None, None, 1.05, 7.35)
 
 CALLERS = ("alice", "bob")
 WORKERS = ("w1", "w2")
@@ -128,6 +130,7 @@ SUBMITS = st.fixed_dictionaries(
         "client_request_id": st.sampled_from((None, "one", "two")),
         "start_within_s": st.sampled_from(LIMITS_S),
         "finish_within_s": st.sampled_from(LIMITS_S),
+        "image": st.sampled_from((None, "cat", "cat")),
     }
 )
 CLAIMS = st.fixed_dictionaries(
@@ -137,7 +140,20 @@ CLAIMS = st.fixed_dictionaries(
         "priorities": st.sampled_from((PRIORITIES, PRIORITIES, PRIORITIES[:1])),
     }
 )
-ENDINGS = st.tuples(st.sampled_from(SETTLING), st.sampled_from(RETRIES_AFTER_MS))
+EQUAL_ONES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "priority": st.sampled_from(PRIORITIES),
+            "start_within_s": st.sampled_from(LIMITS_S),
+            "finish_within_s": st.sampled_from(LIMITS_S),
+            "result_ttl_s": st.sampled_from((RESULT_TTL_S, 3 * RESULT_TTL_S)),
+            "must_run": st.sampled_from((False, False, False, False, False, True)),
+        }
+    ),
+    min_size=1,
+    max_size=3,
+)
+ENDINGS = st.tuples(st.sampled_from((Verb.COMPLETE, *SETTLING)), st.sampled_from(RETRIES_AFTER_MS))
 ASKING = st.sampled_from(("cancel", "resubmit", "look"))
 PROGRESS = st.sampled_from((("prepare", 0, 0), ("infer", 1, 4), ("infer", 4, 4)))
 
@@ -226,20 +242,42 @@ class QueueMachine(RuleBasedStateMachine):
         self.submit_one(submission, rate_limit)
         return submission
 
+    @precondition(lambda self: self.live() < 8)
+    @rule(target=submissions, submission=submissions, many=EQUAL_ONES)
+    def submit_equal_ones(self, submission: Submission, many: list[dict[str, Any]]) -> Any:
+        """As the API does it: the store is first asked whether the input is needed."""
+        request = msgspec.structs.replace(submission.request, client_request_id=None)
+        equal = [msgspec.structs.replace(submission, id=self.new_id(), request=request, **one) for one in many]
+        for one in equal:
+            if self.is_to_be_queued(one, rate_limit=0):
+                self.submit_one(one, rate_limit=0)
+        return multiple(*equal)
+
     def new_id(self) -> str:
         """Counted up, so that an example runs the same way when it is run again."""
         self.submitted += 1
         return f"tsk_{self.submitted:032x}"
+
+    def is_to_be_queued(self, submission: Submission, rate_limit: int) -> bool:
+        expected = self.model.submit(submission, rate_limit=rate_limit, has_input=False)
+
+        answer = self.do(self.store.submit_without_input(submission, rate_limit=rate_limit))
+
+        self.compare(answer, expected, submission, rate_limit)
+        return answer is None
 
     def submit_one(self, submission: Submission, rate_limit: int) -> None:
         expected = self.model.submit(submission, rate_limit=rate_limit)
 
         answer = self.do(self.store.submit(submission, rate_limit=rate_limit))
 
-        if isinstance(answer, type):
+        self.compare(answer, expected, submission, rate_limit)
+
+    def compare(self, answer: Any, expected: Any, submission: Submission, rate_limit: int) -> None:
+        if answer is None or isinstance(answer, type):
             assert answer is expected
         else:
-            assert (answer.id, answer.replayed, answer.position) == expected
+            assert (answer.id, answer.replayed, answer.position, answer.reuse) == expected
             assert not rate_limit or answer.rate_left == rate_limit - self.model.recent(submission.caller)
 
     @rule(submission=submissions, verb=ASKING)
@@ -271,7 +309,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert task is (ResultExpired if task_id in self.pruned else TaskNotFound)
         else:
             assert expected is not None
-            assert (task.state, task.stage) == (expected.state, expected.stage)
+            assert (task.state, task.stage, task.reuse) == (expected.state, expected.stage, expected.reuse)
             assert task.position == self.model.position(task_id)
 
     # Workers
@@ -339,7 +377,7 @@ class QueueMachine(RuleBasedStateMachine):
     def settle_one(self, lease: Lease, verb: Verb, delay_ms: int) -> None:
         expected = self.model.settle(verb, lease, delay_ms=delay_ms, ending=ending_of(verb, lease))
 
-        assert self.do(settling(self.store, verb, lease, delay_ms=delay_ms)) == expected
+        assert bool(self.do(settling(self.store, verb, lease, delay_ms=delay_ms))) == expected
 
     @precondition(lambda self: self.any_is("running"))
     @rule(worker=st.sampled_from(WORKERS))
@@ -348,6 +386,28 @@ class QueueMachine(RuleBasedStateMachine):
         expected = self.model.disown(worker, known)
 
         assert set(self.do(self.store.disown(worker, known))) == expected
+
+    @precondition(lambda self: self.live() < 8)
+    @rule(
+        target=leases,
+        submission=submissions,
+        many=EQUAL_ONES,
+        worker=st.sampled_from(WORKERS),
+        endings=st.lists(ENDINGS, min_size=1, max_size=3),
+    )
+    def run_equal_ones(
+        self, submission: Submission, many: list[dict[str, Any]], worker: str, endings: list[tuple[Verb, int]]
+    ) -> Any:
+        """Some start while others come, so that each may find the others waiting, running or ended."""
+        leases = []
+        for one, ending in zip_longest(many, endings):
+            if one:
+                self.submit_equal_ones(submission, [one])
+            if ending and (lease := self.claim_one({"worker": worker, "models": MODELS, "priorities": PRIORITIES})):
+                leases.append((lease, *ending))
+        for lease, verb, delay_ms in leases:
+            self.settle_one(lease, verb, delay_ms)
+        return multiple(*(lease for lease, _, _ in leases))
 
     # Maintenance
 
@@ -377,10 +437,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     def prune(self) -> None:
         offered = self.do(self.store.prunable())
-        everything = list(self.model.tasks)
+        everything, deleted = list(self.model.tasks), self.model.results_to_delete()
         expected = self.model.prune()
 
         assert offered.keys() == expected
+        assert {result for results in offered.values() for result in results} == deleted
         assert self.do(self.store.prune(everything)) == len(expected)
         self.pruned |= expected
 
@@ -404,8 +465,15 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 def as_submission(options: dict[str, Any]) -> Submission:
-    """With a retention that the clock can pass, and a fingerprint that differs where the body does."""
-    return submission(result_ttl_s=RESULT_TTL_S, fingerprint=f"{options['model']}-{options['priority']}", **options)
+    """With a retention that the clock can pass, a fingerprint that differs where the body does, and a digest that is
+    the same where the result is."""
+    image, model, caller = options["image"], options["model"], options["caller"]
+    return submission(
+        result_ttl_s=RESULT_TTL_S,
+        fingerprint=f"{model}-{options['priority']}-{image}",
+        reuse_digest=image and f"{caller}-{model}-{image}",
+        **{name: option for name, option in options.items() if name != "image"},
+    )
 
 
 def ending_of(verb: Verb, lease: Lease) -> str:
@@ -413,11 +481,12 @@ def ending_of(verb: Verb, lease: Lease) -> str:
     return f"{verb} {lease.epoch}"
 
 
-def settling(store: TaskStore, verb: Verb, lease: Lease, *, delay_ms: int) -> Awaitable[bool]:
+def settling(store: TaskStore, verb: Verb, lease: Lease, *, delay_ms: int) -> Awaitable[int]:
     """The call of a verb that ends an attempt."""
     mark = ending_of(verb, lease)
     if verb is Verb.COMPLETE:
-        return store.complete(lease, Outcome(result=Result(data={"by": mark})))
+        file = Artifact(s3_key=lease.id, size=1, sha256="", content_type="image/png")
+        return store.complete(lease, Outcome(result=Result(artifact=file, data={"by": mark})))
     if verb is Verb.FAIL:
         return store.fail(lease, Outcome(error=Problem(code=mark, message="it cannot be done", retryable=False)))
     if verb is Verb.RETRY:
@@ -433,6 +502,8 @@ class Told:
         self.leases: list[Lease] = []
         self.accepted: defaultdict[tuple[str, int], set[Verb]] = defaultdict(set)
         self.answers: Counter[tuple[str, bool]] = Counter()
+        self.answered = 0
+        self.reused: Counter[str] = Counter()
 
     def check(self, snapshot: Snapshot) -> None:
         """Nothing acknowledged is lost, nothing happened twice, and the records say what was answered."""
@@ -453,7 +524,7 @@ class Told:
         assert {key: logged.get(key) for key in accepted} == accepted
         assert {key for key, outcome in logged.items() if outcome in ("complete", "fail", "retry")} <= accepted.keys()
         for task_id, record in snapshot.records.items():
-            if record["state"] == State.SUCCESS:
+            if record["state"] == State.SUCCESS and "origin" not in record:
                 outcome = json.loads(snapshot.keys[f"outcome:{task_id}"])
                 assert outcome["result"]["data"] == {"by": f"complete {record['epoch']}"}
 
@@ -485,9 +556,13 @@ class Client:
             start_within_s=self.chance.choice((None, None, 0.05)),
             finish_within_s=self.chance.choice((None, None, 0.2)),
             result_ttl_s=3600 if key else 1,
+            # In turns, so that equal tasks are there at the same time.
+            reuse_digest=self.chance.choice((None, f"digest-{self.told.reused.total() // 12}")),
+            must_run=self.chance.random() < 0.2,
         )
         answer = await self.store.submit(handed_in, rate_limit=0)
         self.told.tasks[key].add((answer.id, handed_in.fingerprint))
+        self.told.reused[answer.reuse] += 1
         return answer.id
 
     async def claim(self) -> bool:
@@ -499,9 +574,10 @@ class Client:
     async def settle(self) -> bool:
         lease, verb = self.a_lease(), self.chance.choice(SETTLING)
         accepted = await settling(self.store, verb, lease, delay_ms=self.chance.randint(1, 50))
+        self.told.answered += max(0, accepted - 1)
         if accepted:
             self.told.accepted[lease.id, lease.epoch].add(verb)
-        return accepted
+        return bool(accepted)
 
     async def renew(self) -> bool:
         return not await self.store.renew(worker_info(self.name), [self.a_lease(), self.a_lease()])
@@ -574,3 +650,5 @@ async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, na
     for verb in ("settle", "renew", "report", "cancel", "resubmit"):
         assert all(told.answers[verb, answer] for answer in (True, False)), "else there was no contest"
     assert told.answers["reclaim", True]
+    assert told.answered
+    assert all(told.reused[how] for how in ("miss", "coalesced", "hit"))

@@ -8,7 +8,7 @@ import pytest
 
 from penstock.errors import TaskAlreadyFinal
 from penstock.store import TaskStore
-from penstock.task import TRANSITIONS, Lease, Outcome, Problem, State, Verb
+from penstock.task import TRANSITIONS, Lease, Outcome, Priority, Problem, State, Verb
 from tests.integration.stores import claim, lease_of, open_store, submit
 
 START_WITHIN_S, FINISH_WITHIN_S = 0.3, 0.4
@@ -19,7 +19,9 @@ OUTCOME = Outcome(error=Problem(code="internal", message="why", retryable=False)
 
 async def bring_to(store: TaskStore, state: State) -> tuple[str, Lease | None]:
     """A task in this state, with the lease that its last worker held."""
-    task_id = await submit(store, start_within_s=START_WITHIN_S, finish_within_s=FINISH_WITHIN_S)
+    task_id = await submit(
+        store, start_within_s=START_WITHIN_S, finish_within_s=FINISH_WITHIN_S, reuse_digest="the same"
+    )
     if state is State.PENDING:
         return task_id, None
     if state is State.EXPIRED:
@@ -66,9 +68,21 @@ async def do_resubmit(store: TaskStore, task_id: str, lease: Lease) -> bool:
         return False
 
 
+async def do_complete(store: TaskStore, task_id: str, lease: Lease) -> bool:
+    return await store.complete(lease, Outcome(timing={"late": 1})) == 1
+
+
+async def do_reuse(store: TaskStore, task_id: str, lease: Lease) -> bool:
+    """An equal task comes, and is run first."""
+    await submit(store, priority=Priority.HIGH, reuse_digest="the same")
+    equal = (await claim(store, "w2", priorities=[Priority.HIGH])).lease
+    return equal is not None and await store.complete(equal, Outcome(timing={"equal": 1})) == 2
+
+
 DEEDS: dict[Verb, Callable[[TaskStore, str, Lease], Awaitable[bool]]] = {
     Verb.CLAIM: do_claim,
-    Verb.COMPLETE: lambda store, _, lease: store.complete(lease, Outcome(timing={"late": 1})),
+    Verb.REUSE: do_reuse,
+    Verb.COMPLETE: do_complete,
     Verb.FAIL: lambda store, _, lease: store.fail(lease, OUTCOME),
     Verb.RETRY: lambda store, _, lease: store.retry(
         lease, Problem(code="x", message="", retryable=True), delay_ms=9999
@@ -119,7 +133,8 @@ async def forged(store: TaskStore, task_id: str, other: str) -> Lease:
     return replace(template, epoch=0)
 
 
-ENDS = [(state, verb) for (state, verb), target in TRANSITIONS.items() if target.is_final]
+ENDS = [(state, verb) for (state, verb), to in TRANSITIONS.items() if to.is_final and verb is not Verb.REUSE]
+"""Reuse is the end of two, of which one has run: see the tests of it."""
 
 
 @pytest.mark.parametrize(("state", "verb"), ENDS)

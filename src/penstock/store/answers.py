@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from penstock.task import Lease, State, Task
+from penstock.task import Lease, Reuse, State, Task
 
 
 class Submitted(Struct, frozen=True):
@@ -13,6 +13,17 @@ class Submitted(Struct, frozen=True):
     position: int | None
     rate_left: int
     rate_reset_s: int
+    reuse: Reuse
+
+    @property
+    def state(self) -> State:
+        """Of a new task, as the submit has left it."""
+        return State.SUCCESS if self.is_hit else State.PENDING
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether this submit made a task that has ended already."""
+        return self.reuse == "hit" and not self.replayed
 
 
 class Claim(Struct, frozen=True):

@@ -5,14 +5,20 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 
 | after the root             | type   | holds                                                | lives until             |
 | -------------------------- | ------ | ---------------------------------------------------- | ----------------------- |
-| `task:<id>`                | hash   | the record: short fields only (a value over 64 bytes | pruned                  |
-| -------------------------- | ------ | ---------------------------------------------------- | ----------------------- |
+| `task:<id>`                | hash   | the record: short fields only, since one value over  | pruned                  |
+|                            |        | 64 bytes would cost it the compact encoding          |                         |
 | `body:<id>`                | string | the request as JSON, written once                    | pruned                  |
 | `outcome:<id>`             | string | result or error and timing as JSON                   | pruned                  |
 | `attempts:<id>`            | list   | one JSON object for each ended attempt               | pruned                  |
 | `queue:<model>:<priority>` | zset   | waiting ids by virtual finish time (kilopixels)      | claimed, canceled       |
+| `following:<model>`        | zset   | `<digest> <id>` of those in no queue, who wait for   | answered, canceled,     |
+|                            |        | the result of `reuse` of that digest; no score       | queued after all        |
+| `reuse`                    | hash   | digest -> the task that equal ones wait for, or that | ended without, pruned   |
+|                            |        | has their result: the leader                         |                         |
+| `shared`                   | hash   | id of a task that ran -> how many others show its    | the others are pruned   |
+|                            |        | result (none: only itself)                           |                         |
 | `clock:<priority>`         | hash   | `v` virtual time; `f:<caller>` last finish time;     | kept                    |
-| -------------------------- | ------ | ---------------------------------------------------- | ----------------------- |
+|                            |        | `skipped` claims that passed the class over          |                         |
 | `delayed`                  | zset   | ids waiting for a retry, by the ms when they are due | due                     |
 | `running`                  | zset   | running ids by the ms when their lease ends          | settled, reclaimed      |
 | `starting`                 | zset   | ids with a start limit, by that ms                   | claimed, expired        |
@@ -43,6 +49,7 @@ class Keys:
         self.ended = f"{self.root}ended"
         self.finals = f"{self.root}finals"
         self.delayed = f"{self.root}delayed"
+        self.shared = f"{self.root}shared"
 
     def queue(self, model: str, priority: str) -> str:
         """Waiting ids of one model and priority."""

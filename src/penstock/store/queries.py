@@ -1,5 +1,6 @@
 """Reading the queue: tasks, pages, depths, workers. Nothing here changes anything."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -117,14 +118,26 @@ class Queries:
             await self.ping()
 
     async def prunable(self, limit: int = 100) -> dict[str, list[str]]:
-        """Tasks past their retention -> the storage keys to delete before `prune`."""
+        """Tasks past their retention -> the storage keys to delete before `prune`: not those of a result that tasks
+        within theirs show too."""
         ((seconds, micros),) = await self._pipelined([("TIME",)])
         now_ms = seconds * 1000 + micros // 1000
         (ids,) = await self._pipelined([("ZRANGEBYSCORE", self._keys.finals, 0, now_ms, "LIMIT", 0, limit)])
         names = [task_id.decode() for task_id in ids]
-        keys = [key for name in names for key in (self._keys.body(name), self._keys.outcome(name))]
-        rows = await self._pipelined([("GET", key) for key in keys])
-        return {name: objects_of(rows[2 * i], rows[2 * i + 1]) for i, name in enumerate(names)}
+        bodies = await self._pipelined([("GET", self._keys.body(name)) for name in names])
+        outcomes = await self._pipelined([("GET", self._keys.outcome(name)) for name in names])
+        are_last = await self._are_last(names)
+        rows = zip(names, bodies, outcomes, are_last, strict=True)
+        return {name: objects_of(body, outcome, is_last=is_last) for name, body, outcome, is_last in rows}
+
+    async def _are_last(self, due: Sequence[str]) -> list[bool]:
+        """Whether no other record than these shows the result of each. It stays so: nobody takes a result from a record
+        that is due."""
+        found = await self._pipelined([("HGET", self._keys.task(name), "origin") for name in due])
+        origins = [origin.decode() if origin else name for name, origin in zip(due, found, strict=True)]
+        others = await self._pipelined([("HGET", self._keys.shared, origin) for origin in origins])
+        shown = Counter(origins)
+        return [shown[origin] > int(more or 0) for origin, more in zip(origins, others, strict=True)]
 
     async def _newest(
         self, tenant: str, states: Sequence[State], before: int | None, limit: int

@@ -4,16 +4,17 @@ from typing import Any
 
 import msgspec
 
-from penstock.task import Attempt, Outcome, Priority, Progress, Request, Stage, State, Task
+from penstock.task import Attempt, Outcome, Priority, Progress, Request, Reuse, Stage, State, Task
 
 GONE = [b"gone"]
 """The answer of read.lua for a task that was pruned."""
 
 
-def objects_of(body: bytes | None, outcome: bytes | None) -> list[str]:
-    """The storage keys that belong to a record: its input and its result."""
+def objects_of(body: bytes | None, outcome: bytes | None, *, is_last: bool) -> list[str]:
+    """The storage keys that nobody needs without this record: its input, and its result if it is the last to show
+    it."""
     source = msgspec.json.decode(body, type=Request).source.key if body else None
-    result = msgspec.json.decode(outcome, type=Outcome).result if outcome else None
+    result = msgspec.json.decode(outcome, type=Outcome).result if outcome and is_last else None
     return [key for key in (source, result.artifact.s3_key if result and result.artifact else None) if key]
 
 
@@ -50,7 +51,18 @@ def task_of(task_id: str, answer: list[Any]) -> Task | None:
         worker=f.get("worker"),
         progress=progress,
         position=position if position >= 0 else None,
-        outcome=msgspec.json.decode(outcome, type=Outcome) if outcome else Outcome(),
+        outcome=_outcome_of(f, outcome),
         attempts=tuple(msgspec.json.decode(entry, type=Attempt) for entry in attempts),
+        reuse=msgspec.convert(f.get("reused", "miss"), Reuse),
         version=int(f["version"]),
     )
+
+
+def _outcome_of(f: dict[str, str], outcome: bytes) -> Outcome:
+    """As written by the settling worker. A task that was answered by another's run has spent no time but its wait."""
+    written = msgspec.json.decode(outcome, type=Outcome) if outcome else Outcome()
+    if "origin" not in f:
+        return written
+    waited_ms = float(int(f["finished"]) - int(f["created"]) // 1000)
+    timing = {"queue_ms": waited_ms, "total_ms": waited_ms}
+    return Outcome(result=written.result, timing=timing, execution={"reused_from": f["origin"]})

@@ -20,10 +20,10 @@ FINAL_WRITE_S = 5.0
 
 
 class Settlement(Struct, frozen=True, eq=False):
-    """How an attempt ended, and the write that says so."""
+    """How an attempt ended, and the write that says so; it gives how many tasks ended like this one, 0 when refused."""
 
     verb: Verb
-    write: Callable[[], Awaitable[bool]]
+    write: Callable[[], Awaitable[int]]
     code: str = ""
     outcome: Outcome | None = None
 
@@ -98,16 +98,16 @@ class Attempts:
             return Settlement(Verb.RETRY, lambda: self._store.retry(lease, problem, delay_ms=delay_ms), problem.code)
         return Settlement(Verb.FAIL, lambda: self._store.fail(lease, Outcome(error=problem)), problem.code)
 
-    async def _clear_up(self, lease: Lease, outcome: Outcome | None, kept: bool) -> None:
+    async def _clear_up(self, lease: Lease, outcome: Outcome | None, kept: int) -> None:
         """Delete files that no record points to: a refused attempt its own, the accepted one those before it."""
         if outcome is None:
             return
         with suppress(PenstockError):  # what stays is deleted with the task
             await (self._pipeline.discard_earlier(lease, outcome) if kept else self._pipeline.discard(outcome))
 
-    async def _insist(self, lease: Lease, write: Callable[[], Awaitable[bool]]) -> bool:
-        """Settle, however long Redis is away: while this process lives, finished work is not lost. False when the
-        lease is."""
+    async def _insist(self, lease: Lease, write: Callable[[], Awaitable[int]]) -> int:
+        """Settle, however long Redis is away: while this process lives, finished work is not lost. 0 when the lease
+        is."""
         writing = asyncio.create_task(_until_available(write), name=f"settle {lease.id}")
         with suppress(asyncio.CancelledError):  # the worker is stopping
             return await asyncio.shield(writing)
@@ -116,10 +116,10 @@ class Attempts:
                 return await writing
         except TimeoutError:
             logger.warning("stopping without having settled; the lease will be reclaimed")
-            return False
+            return 0
 
 
-def _count(lease: Lease, settlement: Settlement, kept: bool, took_s: float) -> None:
+def _count(lease: Lease, settlement: Settlement, kept: int, took_s: float) -> None:
     model = lease.request.model
     telemetry.report("attempts", model=model, outcome=settlement.verb if kept else "fenced")
     telemetry.report("task.duration", took_s, model=model)
@@ -127,10 +127,12 @@ def _count(lease: Lease, settlement: Settlement, kept: bool, took_s: float) -> N
         telemetry.report("writes.fenced", model=model)
     elif settlement.verb in (Verb.COMPLETE, Verb.FAIL):
         status = TRANSITIONS[State.RUNNING, settlement.verb]
-        telemetry.report("tasks.finished", model=model, status=status, code=settlement.code)
+        telemetry.report("tasks.finished", kept, model=model, status=status, code=settlement.code)
+        if kept > 1:
+            telemetry.report("tasks.reused", kept - 1, model=model, how="coalesced")
 
 
-async def _until_available(write: Callable[[], Awaitable[bool]]) -> bool:
+async def _until_available(write: Callable[[], Awaitable[int]]) -> int:
     attempt = 0
     while True:
         try:

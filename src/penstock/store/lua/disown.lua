@@ -9,6 +9,7 @@ for _, id in ipairs(redis.call('ZRANGE', ROOT .. 'running', 0, -1)) do
   if f[1] == ARGV[2] and not known[id] then
     log_attempt(id, 'release', '')
     redis.call('ZREM', ROOT .. 'running', id)
+    part(id)
     move(id, target(ARGV[1], f[2]))
     redis.call('HSET', task_key(id), 'stage', 'queued')
     requeue(id)

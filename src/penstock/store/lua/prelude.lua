@@ -32,9 +32,61 @@ local function move(id, to)
   redis.call('HSET', task_key(id), 'state', to)
 end
 
+-- Who waits for the result of an equal task is in no queue but here: `<digest> <id>`, so that equal ones lie together.
+local function following_key(model)
+  return ROOT .. 'following:' .. model
+end
+
+-- The bounds of one digest in it; the blank is the character before '!'.
+local function equal_to(digest)
+  return '[' .. digest .. ' ', '(' .. digest .. '!'
+end
+
+local function followers(model, digest)
+  local found = redis.call('ZRANGEBYLEX', following_key(model), equal_to(digest))
+  for i, member in ipairs(found) do found[i] = string.sub(member, #digest + 2) end
+  return found
+end
+
+local function follow(model, digest, id)
+  redis.call('ZADD', following_key(model), 0, digest .. ' ' .. id)
+  redis.call('HSET', task_key(id), 'reused', 'coalesced')
+end
+
+-- Answers whether it had followed another.
+local function unfollow(model, digest, id)
+  if redis.call('ZREM', following_key(model), digest .. ' ' .. id) == 0 then return false end
+  redis.call('HDEL', task_key(id), 'reused')
+  return true
+end
+
+-- Whoever leads this digest follows too, unless it has started.
+local function step_down(digest)
+  local leader = redis.call('HGET', ROOT .. 'reuse', digest)
+  if not leader then return end
+  local f = redis.call('HMGET', task_key(leader), 'model', 'priority')
+  if redis.call('ZREM', queue_key(f[1], f[2]), leader) == 1 then follow(f[1], digest, leader) end
+end
+
+-- The task follows nobody and leads nobody any more. Those who followed it take the places in their queues that they
+-- would have had alone: not the head, since nobody knows whether their turn had come.
+local function part(id)
+  local f = redis.call('HMGET', task_key(id), 'reuse', 'model')
+  local digest, model = f[1], f[2]
+  if not digest or unfollow(model, digest, id) or redis.call('HGET', ROOT .. 'reuse', digest) ~= id then return end
+  redis.call('HDEL', ROOT .. 'reuse', digest)
+  for _, follower in ipairs(followers(model, digest)) do
+    unfollow(model, digest, follower)
+    local own = redis.call('HMGET', task_key(follower), 'priority', 'vft')
+    redis.call('ZADD', queue_key(model, own[1]), own[2], follower)
+    redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
+  end
+end
+
 -- Enter a final state: nothing of the task waits or runs any more, its deletion is scheduled, and who waits for its
 -- end hears of it: on a channel of its own, so that no worker wakes up for it.
 local function finish(id, to, outcome)
+  part(id)
   local now = now_ms()
   local ttl_s = tonumber(redis.call('HGET', task_key(id), 'ttl_s'))
   move(id, to)
@@ -47,6 +99,13 @@ local function finish(id, to, outcome)
     redis.call('SET', ROOT .. 'outcome:' .. id, outcome)
   end
   redis.call('PUBLISH', ROOT .. 'ended', id)
+end
+
+-- End a task with the result of an equal one, `origin`, whose file is kept for this one too from now on.
+local function answer_from(origin, id, to, how, outcome)
+  finish(id, to, outcome)
+  redis.call('HSET', task_key(id), 'reused', how, 'origin', origin)
+  redis.call('HINCRBY', ROOT .. 'shared', origin, 1)
 end
 
 -- Put a task that has waited its turn before at the head of its class: at the present virtual time, not behind

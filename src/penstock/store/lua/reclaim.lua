@@ -41,6 +41,7 @@ for _, id in ipairs(found) do
     finish(id, to, ARGV[8])
   else
     redis.call('ZREM', running, id)
+    part(id)
     move(id, to)
     redis.call('HSET', task_key(id), 'stage', 'queued')
     requeue(id)

@@ -1,11 +1,12 @@
--- Accept a task: idempotency, rate, depth and enqueue in one step. A lost answer is healed by submitting again
+-- Accept a task: idempotency, rate, reuse, depth and enqueue in one step. A lost answer is healed by submitting again
 -- with the same client_request_id.
 -- ARGV  1 id  2 tenant  3 caller  4 model  5 priority  6 cost (kilopixels)  7 body (JSON)  8 fingerprint
 --       9 idempotency digest or ''  10 rate limit per 60 s, 0 none  11 max depth  12 max retries  13 timeout s
 --      14 start within ms or ''  15 ttl s  16 record version  17 first state  18 all priorities, highest first
---      19 finish within ms or ''
--- Answers  {'ok'|'replay', id, position, rate left, rate reset ms}   {'mismatch', id}
---          {'rate', retry after ms}   {'full', depth}
+--      19 finish within ms or ''  20 reuse digest or ''  21 'run' when no other's result will do  22 most followers
+--      23 moves of reuse  24 'input' when there is all it needs to run
+-- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|''}   {'mismatch', id}
+--          {'rate', retry after ms}   {'full', depth}   {'input'} when that is missing, and nothing else
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local cost, rate_limit = tonumber(ARGV[6]), tonumber(ARGV[10])
 local now = now_us()
@@ -31,9 +32,12 @@ local function position_of(task)
   return ahead
 end
 
+local function accepted(kind, task, left, reset)
+  return {kind, task, position_of(task), left, reset, redis.call('HGET', task_key(task), 'reused') or ''}
+end
+
 if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
-  local left, reset = rate_state()
-  return {'ok', id, position_of(id), left, reset}
+  return accepted('ok', id, rate_state())
 end
 
 if ARGV[9] ~= '' then
@@ -41,8 +45,7 @@ if ARGV[9] ~= '' then
   if known then
     local first, fingerprint = string.match(known, '^(%S+) (%S+)$')
     if fingerprint ~= ARGV[8] then return {'mismatch', first} end
-    local left, reset = rate_state()
-    return {'replay', first, position_of(first), left, reset}
+    return accepted('replay', first, rate_state())
   end
 end
 
@@ -52,25 +55,47 @@ if rate_limit > 0 then
   if left <= 0 then return {'rate', reset} end
 end
 
-local depth = 0
-for other in string.gmatch(ARGV[18], '%S+') do
-  depth = depth + redis.call('ZCARD', queue_key(model, other))
+local digest = ARGV[20]
+local source = digest ~= '' and redis.call('HGET', ROOT .. 'reuse', digest)
+
+-- How the task gets its result. One that must run leads nobody, so that every leader may become a follower.
+local function role()
+  if digest == '' or ARGV[21] == 'run' then return 'alone' end
+  if not source then return 'lead' end
+  local due = redis.call('ZSCORE', ROOT .. 'finals', source)
+  if due then return tonumber(due) * 1000 > now and 'hit' or 'lead' end
+  local of_source = redis.call('HGET', task_key(source), 'priority')
+  for other in string.gmatch(ARGV[18], '%S+') do
+    if other == of_source then -- at least as high as its own: it waits no longer than it would alone
+      local count = redis.call('ZLEXCOUNT', following_key(model), equal_to(digest))
+      return count < tonumber(ARGV[22]) and 'follow' or 'alone'
+    end
+    if other == priority then return 'lead' end
+  end
 end
-if depth >= tonumber(ARGV[11]) then return {'full', depth} end
+
+local as = role()
+if as ~= 'hit' then
+  local depth = redis.call('ZCARD', following_key(model))
+  for other in string.gmatch(ARGV[18], '%S+') do
+    depth = depth + redis.call('ZCARD', queue_key(model, other))
+  end
+  if depth >= tonumber(ARGV[11]) then return {'full', depth} end
+  if ARGV[24] ~= 'input' then return {'input'} end
+end
 
 -- Start-time fair queueing (Goyal, Vin, Cheng 1996) over callers: a task starts where the caller's last one
 -- finished, but not before the virtual time of what is being served now.
 local clock = ROOT .. 'clock:' .. priority
 local times = redis.call('HMGET', clock, 'v', 'f:' .. caller)
 local vft = math.max(tonumber(times[1] or 0), tonumber(times[2] or 0)) + cost
-redis.call('HSET', clock, 'f:' .. caller, vft)
+if as ~= 'hit' then redis.call('HSET', clock, 'f:' .. caller, vft) end
 
 redis.call('HSET', task_key(id), 'version', ARGV[16], 'tenant', tenant, 'caller', caller, 'model', model,
   'priority', priority, 'state', ARGV[17], 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
   'cost', cost, 'vft', vft, 'created', now, 'max_retries', ARGV[12], 'timeout_s', ARGV[13], 'ttl_s', ARGV[15])
 redis.call('SET', ROOT .. 'body:' .. id, ARGV[7])
 redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. ARGV[17], now, id)
-redis.call('ZADD', queue_key(model, priority), vft, id)
 if ARGV[14] ~= '' then
   local start_by = math.floor(now / 1000) + tonumber(ARGV[14])
   redis.call('HSET', task_key(id), 'start_by', start_by)
@@ -91,5 +116,20 @@ if rate_limit > 0 then
   left = left - 1
   if reset == 0 then reset = 60000 end
 end
+
+if as == 'hit' then
+  answer_from(source, id, target(ARGV[23], ARGV[17]), as, redis.call('GET', ROOT .. 'outcome:' .. source) or '')
+  return accepted('ok', id, left, reset)
+end
+if digest ~= '' then redis.call('HSET', task_key(id), 'reuse', digest) end
+if as == 'follow' then
+  follow(model, digest, id)
+  return accepted('ok', id, left, reset)
+end
+if as == 'lead' then
+  step_down(digest)
+  redis.call('HSET', ROOT .. 'reuse', digest, id)
+end
+redis.call('ZADD', queue_key(model, priority), vft, id)
 redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
-return {'ok', id, position_of(id), left, reset}
+return accepted('ok', id, left, reset)
