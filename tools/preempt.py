@@ -84,7 +84,7 @@ def _photo(side: int) -> str:
 
 
 def _submit(client: httpx.Client, uri: str, priority: str) -> str:
-    body = {"model": "superres-x4", "priority": priority, "input": {"image_url": uri}}
+    body = {"model": "superres-x4", "priority": priority, "input": {"image_url": uri}, "reuse": False}
     return str(client.post("/v1/tasks", json=body).raise_for_status().json()["task_id"])
 
 

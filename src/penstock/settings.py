@@ -72,6 +72,8 @@ class QueueSettings(Section, frozen=True):
     """A worker that has not renewed for this long has lost its tasks; it renews every quarter of it."""
     result_ttl_s: Positive = 86_400
     """A task and its result are deleted this long after it ended."""
+    reuse: bool = True
+    """Tasks of one API key with the same model, params and input bytes (not: a URL) share one run and its result."""
 
 
 class ModelSettings(Section, frozen=True):

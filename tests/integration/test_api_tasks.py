@@ -42,6 +42,7 @@ async def test_a_waiting_task_is_shown_whole(client: httpx.AsyncClient) -> None:
         "priority": "normal",
         "progress": None,
         "queue_position": 0,
+        "reuse": "miss",
         "timing": {},
         "execution": {},
         "attempts": [],

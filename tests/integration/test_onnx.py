@@ -18,7 +18,7 @@ from penstock.device import Device
 from penstock.errors import ConfigurationError
 from penstock.runners import load_runners
 from penstock.runners.base import Interrupted, registry
-from penstock.runners.onnx import Session, manifest
+from penstock.runners.onnx import Session, digest_of, files_of, manifest
 from penstock.runners.superres import SuperResolution, SuperresParams
 from penstock.runners.tiling import Ladder, TiledImage
 from penstock.settings import LimitSettings, ModelSettings
@@ -37,6 +37,24 @@ def run_python(program: str, **environ: str) -> "subprocess.CompletedProcess[str
 def test_a_damaged_model_file_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="damaged"):
         Session(replace(GENERAL, sha256="0" * 64), cpu())
+
+
+@pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"version": "2"}], ids=str)
+@pytest.mark.parametrize("index", range(len(files_of("superres-x4"))))
+def test_the_digest_of_a_model_changes_with_each_of_its_files(index: int, change: dict[str, str]) -> None:
+    files = files_of("superres-x4")
+    assert digest_of(files) in SuperResolution.digest()
+
+    changed = [replace(file, **change) if n == index else file for n, file in enumerate(files)]
+
+    assert digest_of(changed) != digest_of(files)
+
+
+def test_the_digest_of_a_model_changes_with_its_version() -> None:
+    class Newer(SuperResolution):
+        card = replace(SuperResolution.card, version="2")
+
+    assert Newer.digest() != SuperResolution.digest()
 
 
 def test_a_gpu_that_is_not_there_is_refused_and_nothing_falls_back_to_the_cpu() -> None:

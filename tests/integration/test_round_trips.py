@@ -62,7 +62,7 @@ async def test_a_task_costs_four_round_trips_and_a_look_for_the_next_one(
         "PENSTOCK_MODELS_MODULES": "tests.chaos.models",
         "PENSTOCK_MODELS_SERVE": "chaos-v1",
     }
-    task = {"model": "chaos-v1", "input": {"image_url": data_uri(image())}, "params": {"ms": 0}}
+    task = {"model": "chaos-v1", "input": {"image_url": data_uri(image())}, "params": {"ms": 0}, "reuse": False}
     with up(tmp_path / "up", **environ) as system:
         headers = {"X-API-Key": system.api_key, "Prefer": "wait=30"}
         async with httpx.AsyncClient(base_url=system.url, headers=headers, timeout=30) as client:

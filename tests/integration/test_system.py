@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,7 +35,9 @@ def data_uri(image: bytes) -> str:
 
 
 def submit(client: httpx.Client, model: str = "superres-x4", image: bytes = PHOTO, **body: Any) -> str:
-    answer = client.post("/v1/tasks", json={"model": model, "input": {"image_url": data_uri(image)}} | body)
+    """A run of its own, though the same photo is sent again and again."""
+    usual = {"model": model, "input": {"image_url": data_uri(image)}, "reuse": False}
+    answer = client.post("/v1/tasks", json=usual | body)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["task_id"])
 
@@ -154,6 +157,28 @@ def test_a_score_is_between_one_and_ten_and_is_the_mean_of_its_distribution(syst
     assert 1 <= data["score"] <= 10
     assert sum(data["distribution"]) == pytest.approx(1, abs=1e-4)
     assert data["score"] == pytest.approx(sum((k + 1) * p for k, p in enumerate(data["distribution"])), abs=1e-3)
+
+
+def test_equal_photos_at_once_are_one_run_with_as_many_results(system: System) -> None:
+    photo = png(np.asarray(Image.open(io.BytesIO(PHOTO)))[:90, :60])
+    with system.client() as client, ThreadPoolExecutor(10) as pool:
+        ids = list(pool.map(lambda _: submit(client, image=photo, reuse=True), range(30)))
+        tasks = [wait_for(client, task_id) for task_id in ids]
+        results = {client.get(task["links"]["result"]).content for task in tasks}
+        later = client.get(f"/v1/tasks/{submit(client, image=photo, reuse=True)}").json()
+    reused = {
+        labels["how"]: count
+        for labels, count in system.metrics()["penstock_tasks_reused_total"]
+        if labels["model"] == "superres-x4"
+    }
+
+    ways = [task["reuse"] for task in tasks]
+    assert ways.count("miss") == 1
+    assert sum(len(task["attempts"]) for task in tasks) == 1
+    assert len(results) == 1
+    assert Image.open(io.BytesIO(results.pop())).size == (240, 360)
+    assert (later["status"], later["reuse"]) == ("SUCCESS", "hit")
+    assert reused == {"coalesced": ways.count("coalesced"), "hit": ways.count("hit") + 1}
 
 
 def test_higher_priorities_run_first(system: System) -> None:

@@ -24,6 +24,9 @@ PAUSE_S = 0.005
 
 WAIT = {"prefer": "wait=30"}
 
+RUN = {"cache-control": "no-cache"}
+"""Penstock would answer all equal tasks from the result of one."""
+
 
 @dataclass
 class Run:
@@ -108,7 +111,7 @@ class Client:
         )
 
     async def _post(self, prefer: dict[str, str]) -> dict[str, Any]:
-        async with self._session.post(f"{self._server.url}/v1/tasks", json=BODY, headers=prefer) as answer:
+        async with self._session.post(f"{self._server.url}/v1/tasks", json=BODY, headers=RUN | prefer) as answer:
             return await _view(answer)
 
     async def _get(self, task_id: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from penstock.task import Format, Priority, Stage, State
+from penstock.task import Format, Priority, Reuse, Stage, State
 
 # --- in -------------------------------------------------------------------------------------------------------
 
@@ -65,6 +65,9 @@ class TaskRequest(Ask, frozen=True):
         | None
     ) = None
     retry: RetryRequest | None = None
+    reuse: Annotated[
+        bool, Meta(description="false: run it even if an equal task has a result; so does Cache-Control: no-cache")
+    ] = True
 
 
 # --- out ------------------------------------------------------------------------------------------------------
@@ -136,6 +139,15 @@ class SubmittedView(View, frozen=True):
     links: LinksView
 
 
+ReuseView = Annotated[
+    Reuse,
+    Meta(
+        description="Whose run gives the result. miss: its own; coalesced: that of an equal task which it waits for; "
+        "hit: that of one which had ended"
+    ),
+]
+
+
 class TaskView(View, frozen=True):
     """A task."""
 
@@ -154,6 +166,7 @@ class TaskView(View, frozen=True):
     expires_at: Moment | None
     start_by: Moment | None
     deadline: Moment | None
+    reuse: ReuseView
     timing: dict[str, float]
     execution: dict[str, Any]
     attempts: tuple[AttemptView, ...]

@@ -14,6 +14,7 @@ from msgspec import Struct
 from penstock import imaging
 from penstock.api.guards import Caller
 from penstock.api.problems import invalid
+from penstock.api.reuse import reuse_digest
 from penstock.api.schemas import ClientRequestId, TaskRequest
 from penstock.api.services import Services
 from penstock.errors import (
@@ -27,7 +28,7 @@ from penstock.errors import (
     UnsupportedImageFormat,
 )
 from penstock.runners.base import registry
-from penstock.settings import LimitSettings
+from penstock.settings import Settings
 from penstock.store import Submitted
 from penstock.task import OutputOptions, Request, Source, Submission
 from penstock.urlguard import check_url
@@ -51,6 +52,7 @@ _DATA_URI = re.compile(r"data:(?P<type>[^;,]*)(?P<base64>;base64)?,", re.IGNOREC
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s?)?", re.IGNORECASE)
 CANCEL_AFTER_MIN_S, CANCEL_AFTER_MAX_S = 5, 604_800
+_NO_CACHE = "no-cache"
 _BARE = re.compile(r"[!#-~]+")
 
 
@@ -62,13 +64,19 @@ class Examined(Struct, frozen=True, kw_only=True):
     url: str | None = None
     image: bytes | None = None
     content_type: str = ""
+    reuse_digest: str | None = None
 
 
 def read_request(
-    body: bytes, *, idempotency_key: str | None, cancel_after: str | None, models: Collection[str]
+    body: bytes,
+    *,
+    idempotency_key: str | None,
+    cancel_after: str | None,
+    cache_control: str | None,
+    models: Collection[str],
 ) -> TaskRequest:
-    """The client's request, with two headers as another place for members of the body: `Idempotency-Key` for
-    `client_request_id`, `Cancel-After` for `finish_within_s`.
+    """The client's request, with three headers as another place for members of the body: `Idempotency-Key` for
+    `client_request_id`, `Cancel-After` for `finish_within_s`, `Cache-Control: no-cache` for `reuse: false`.
 
     Raises MalformedRequest, InvalidRequest, ModelNotFound.
     """
@@ -81,10 +89,12 @@ def read_request(
     _check_params(asked, models)
     if idempotency_key is not None:
         asked = _with_key(asked, idempotency_key)
+    if _NO_CACHE in (directive.strip().lower() for directive in (cache_control or "").split(",")):
+        asked = msgspec.structs.replace(asked, reuse=False)
     return asked if cancel_after is None else _with_deadline(asked, cancel_after)
 
 
-async def examine(asked: TaskRequest, services: Services) -> Examined:
+async def examine(asked: TaskRequest, services: Services, caller: Caller) -> Examined:
     """Check the input as far as it is here, and weigh it; a thread does it where there is much to look at.
 
     Raises UrlBlocked, InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge,
@@ -95,14 +105,15 @@ async def examine(asked: TaskRequest, services: Services) -> Examined:
         if not _is_inline(url):
             return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=check_url(url, services.policy))
         if len(url) <= LOOKED_AT_HERE:
-            return _examine_inline(asked, services.settings.limits)
-        return await asyncio.to_thread(_examine_inline, asked, services.settings.limits)
+            return _examine_inline(asked, services.settings, caller)
+        return await asyncio.to_thread(_examine_inline, asked, services.settings, caller)
 
 
 async def hand_in(
     task_id: str, asked: TaskRequest, examined: Examined, *, caller: Caller, traceparent: str, services: Services
 ) -> Submitted:
-    """Queue the task under this new id, its inline image stored first and deleted again when nothing came of it.
+    """Queue the task under this new id, or answer it at once. An inline image that is not kept in the record is stored
+    first, if the task may have to run, and deleted again when nothing came of it.
 
     Raises RateLimited, QueueFull, IdempotencyMismatch, StoreUnavailable, StorageUnavailable.
     """
@@ -112,6 +123,10 @@ async def hand_in(
     key = submission.request.source.key
     if key is None or examined.image is None:
         return await store.submit(submission, rate_limit=rate_limit)
+    if submission.reuse_digest is not None and not submission.must_run:
+        answered = await store.submit_without_input(submission, rate_limit=rate_limit)
+        if answered is not None:
+            return answered
     await store.expect_answers()  # while Redis is away, retried submits must not fill the storage
     await storage.put(key, examined.image, examined.content_type)
     try:
@@ -121,7 +136,7 @@ async def hand_in(
     except PenstockError:
         await _discard(services, key)
         raise
-    if submitted.id != submission.id:
+    if submitted.id != submission.id or submitted.is_hit:
         await _discard(services, key)
     return submitted
 
@@ -173,14 +188,15 @@ def _is_inline(url: str) -> bool:
     return url[:5].lower() == "data:"
 
 
-def _examine_inline(asked: TaskRequest, limits: LimitSettings) -> Examined:
-    image = _inline_bytes(asked.input.image_url, limits.max_input_bytes)
-    header = imaging.probe(image, max_megapixels=limits.max_image_megapixels)
+def _examine_inline(asked: TaskRequest, settings: Settings, caller: Caller) -> Examined:
+    image = _inline_bytes(asked.input.image_url, settings.limits.max_input_bytes)
+    header = imaging.probe(image, max_megapixels=settings.limits.max_image_megapixels)
     return Examined(
         fingerprint=_fingerprint(asked),
         cost=max(1, header.width * header.height // 1000),
         image=image,
         content_type=f"image/{header.format.lower()}",
+        reuse_digest=reuse_digest(asked, image, caller) if settings.queue.reuse else None,
     )
 
 
@@ -200,7 +216,9 @@ def _inline_bytes(uri: str, max_bytes: int) -> bytes:
 
 
 def _fingerprint(asked: TaskRequest) -> str:
-    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
+    """Of all but `reuse`, which says nothing about the task, and comes as a header that proxies may add."""
+    same = msgspec.structs.replace(asked, reuse=True)
+    return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).hexdigest()
 
 
 def _submission(
@@ -231,6 +249,8 @@ def _submission(
         start_within_s=asked.start_within_s,
         finish_within_s=asked.finish_within_s,
         result_ttl_s=asked.result_ttl_s or settings.queue.result_ttl_s,
+        reuse_digest=examined.reuse_digest,
+        must_run=not asked.reuse,
     )
 
 

@@ -55,9 +55,9 @@ WHOLE = "With `Prefer: wait`, the task, which has ended; without, a task that wa
     "/tasks",
     operation_id="submitTask", tags=["tasks"],
     summary="Submit a task",
-    description="Queues a task. Repeating a submit with its `client_request_id` (or `Idempotency-Key`) is safe. With "
-    "`Prefer: wait=n` the answer is the whole task (200) if it has ended within n seconds, and as usual (202) if not; "
-    "hanging up cancels nothing.",
+    description="Queues a task. Repeating a submit with its `client_request_id` (or `Idempotency-Key`) is safe. A task "
+    "equal to another of the same key takes its result, now or when it is there. With `Prefer: wait=n` the answer is "
+    "the whole task (200) if it has ended within n seconds, and as usual (202) if not; hanging up cancels nothing.",
     guards=[require_json],
     status_code=202,
     responses={200: ResponseSpec(TaskView, description=WHOLE, generate_examples=False)}
@@ -76,6 +76,9 @@ async def submit(
     cancel_after: Annotated[
         str | None, HeaderParameter(name="Cancel-After", description="The same as finish_within_s: 90, 90s, 5m, 1h30m")
     ] = None,
+    cache_control: Annotated[
+        str | None, HeaderParameter(name="Cache-Control", description="`no-cache` is the same as reuse: false")
+    ] = None,
     prefer: Annotated[
         str | None, HeaderParameter(name="Prefer", description="wait=n: seconds to wait for the end, 300 at most")
     ] = None,
@@ -90,15 +93,19 @@ async def submit(
                 await _body(request),
                 idempotency_key=idempotency_key,
                 cancel_after=cancel_after,
+                cache_control=cache_control,
                 models=services.models,
             )
-            examined = await examine(asked, services)
+            examined = await examine(asked, services, request.auth)
             submitted = await hand_in(
                 task_id, asked, examined,
                 caller=request.auth, traceparent=request.scope["state"]["traceparent"], services=services,
             )  # fmt: skip
         if not submitted.replayed:
             telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
+        if submitted.is_hit:
+            telemetry.report("tasks.reused", model=asked.model, how="hit")
+            telemetry.report("tasks.finished", model=asked.model, status=State.SUCCESS, code="")
         task = await _awaited(submitted, end, wait_s, request, services)
     headers = _submit_headers(submitted, wait_s, limit)
     if task is not None and (wait_s is None or task.state.is_final):
@@ -204,7 +211,8 @@ async def _awaited(
     if submitted.replayed:
         return await services.waiting.end_of(submitted.id, seconds=wait_s or 0, request=request)
     if wait_s:
-        await services.waiting.wait(end, wait_s, request)
+        if not submitted.is_hit:
+            await services.waiting.wait(end, wait_s, request)
         with suppress(StoreUnavailable):
             return await services.store.get(submitted.id, request.auth.tenant)
     return None
@@ -220,8 +228,8 @@ def _submit_headers(submitted: Submitted, wait_s: int | None, limit: int) -> dic
 def _submitted_view(submitted: Submitted, task: Task | None) -> SubmittedView:
     return SubmittedView(
         task_id=submitted.id,
-        status=task.state if task else State.PENDING,
-        queue_position=task.position if task else submitted.position,
+        status=(task or submitted).state,
+        queue_position=(task or submitted).position,
         links=links(submitted.id),
     )
 

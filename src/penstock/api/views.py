@@ -38,6 +38,7 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
         expires_at=_moment(task.expires),
         start_by=_moment(task.start_by),
         deadline=_moment(task.deadline),
+        reuse=task.reuse,
         timing=task.outcome.timing,
         execution=({"worker": task.worker} if task.worker else {}) | task.outcome.execution,
         attempts=tuple(_attempt(attempt) for attempt in task.attempts),

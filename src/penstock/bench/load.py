@@ -123,6 +123,7 @@ class Load:
             "model": self._plan.model,
             "priority": sample.priority,
             "input": {"image_url": self._uris[sample.image]},
+            "reuse": False,
         }
         async with self._room:
             if self._plan.rate == float("inf"):

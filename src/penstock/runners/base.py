@@ -123,6 +123,12 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     def __init__(self, limits: LimitSettings) -> None:
         self.limits = limits
 
+    @classmethod
+    def digest(cls) -> str:
+        """Changes whenever the model gives other results for the same input: those of before are no longer reused. Here
+        it is the version on the card."""
+        return cls.card.version
+
     def load_model(self, device: Device) -> None:
         """Load and warm up. Runs on the device thread; no task is claimed before all models are loaded."""
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata, resources
@@ -60,6 +60,17 @@ def half(file: ModelFile) -> ModelFile | None:
 def _rows() -> list[ModelFile]:
     text = (resources.files("penstock.models") / "manifest.toml").read_text()
     return msgspec.convert(tomllib.loads(text)["model"], list[ModelFile])
+
+
+def files_of(model: str) -> list[ModelFile]:
+    """All files that a model may run, in any arithmetic."""
+    return [row for row in _rows() if row.name == model]
+
+
+def digest_of(files: Iterable[ModelFile]) -> str:
+    """Changes with the version and with the contents of each of these files."""
+    parts = sorted((file.file, file.version, file.sha256) for file in files)
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 class Session:

@@ -10,7 +10,7 @@ from penstock import imaging
 from penstock.device import Device
 from penstock.errors import InvalidOutput
 from penstock.runners.base import BaseModelRunner, Card, Params, Product, Work, as_tile, model_runner
-from penstock.runners.onnx import manifest
+from penstock.runners.onnx import digest_of, files_of, manifest
 from penstock.runners.precision import open_session
 from penstock.task import OutputOptions
 
@@ -32,6 +32,11 @@ class ImageScoring(BaseModelRunner[Params]):
     )
 
     concurrent = True
+
+    @classmethod
+    def digest(cls) -> str:
+        """Version of the code and of its files."""
+        return f"{cls.card.version} {digest_of(files_of(cls.name))}"
 
     def load_model(self, device: Device) -> None:
         """Load."""

@@ -12,7 +12,7 @@ from penstock import imaging
 from penstock.device import Device
 from penstock.errors import ImageTooLarge
 from penstock.runners.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
-from penstock.runners.onnx import manifest
+from penstock.runners.onnx import digest_of, files_of, manifest
 from penstock.runners.precision import open_session
 from penstock.runners.tiling import Ladder, TiledImage
 from penstock.task import OutputOptions
@@ -53,6 +53,11 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     )
 
     concurrent = True
+
+    @classmethod
+    def digest(cls) -> str:
+        """Version of the code and of its files."""
+        return f"{cls.card.version} {digest_of(files_of(cls.name))}"
 
     def load_model(self, device: Device) -> None:
         """Load both variants."""
