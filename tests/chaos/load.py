@@ -28,6 +28,7 @@ class Load:
         backlog: int = 0,
         on_running: Act | None = None,
         drain_s: float = DRAIN_S,
+        submitters: int = SUBMITTERS,
     ) -> None:
         """`rate` in submits a second, 0 is as fast as it goes; `backlog` is how many may be open at a time, 0 any
         number; `on_running` is done once to each task seen running."""
@@ -38,6 +39,7 @@ class Load:
         self._backlog = backlog
         self._on_running = on_running
         self._drain_s = drain_s
+        self._submitters = submitters
         self._etags: dict[str, str] = {}
         self._open: asyncio.Queue[str] = asyncio.Queue()
         self._acts: dict[str, asyncio.Task[object]] = {}
@@ -75,7 +77,7 @@ class Load:
         watchers = [asyncio.create_task(self._watch(client), name="watch") for _ in range(WATCHERS)]
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(SUBMITTERS):
+                for _ in range(self._submitters):
                     group.create_task(self._submit(client))
             await self._drained()
             self.took_s = time.monotonic() - started
@@ -124,7 +126,7 @@ class Load:
             order = self._orders[len(self._sent)]
             self._sent.append(order)
             if self._rate:
-                await asyncio.sleep(SUBMITTERS / self._rate * self._world.rng.uniform(0.5, 1.5))
+                await asyncio.sleep(self._submitters / self._rate * self._world.rng.uniform(0.5, 1.5))
             task = await client.submit(order)
             if task is not None:
                 self.tasks[order.key] = task

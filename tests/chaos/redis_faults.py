@@ -25,6 +25,8 @@ REPLIES_LOST = 0.01
 DEAF_S = {True: 12.0, False: 30.0}
 DELAY = Toxic(delay_s=0.1, jitter_s=0.05)
 """Each way: 200 ± 100 ms for a round trip."""
+MANY = 32
+"""Each submit takes two round trips, 0.4 s."""
 FLUSH_EVERY_S = 0.3
 LIBRARIES = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
@@ -90,11 +92,11 @@ async def partition(world: World, seed: int, tasks: int) -> Report:
 
 
 async def delay(world: World, seed: int, tasks: int) -> Report:
-    """R5: half of the tasks on a good network, half on a slow one."""
+    """R5: half of the tasks on a good network, half on a slow one; so many submit that workers are never short."""
     nemesis = Nemesis(world)
-    good = Load(world, orders(seed, tasks // 2, prefix="good-"))
+    good = Load(world, orders(seed, tasks // 2, prefix="good-"), submitters=MANY)
     await good.run()
-    bad = Load(world, orders(seed, tasks - tasks // 2, prefix="bad-"))
+    bad = Load(world, orders(seed, tasks - tasks // 2, prefix="bad-"), submitters=MANY)
     async with nemesis.network(world.links.values(), DELAY):
         await bad.run()
     done = await conclude(world, good, bad)
