@@ -24,14 +24,18 @@ PAUSE_S = 0.1
 """Between two tries of the same request."""
 
 
-def noise_png() -> str:
-    """The input of every task: too large to travel in the record, so that storages are used for it."""
+def noise_png(side: int) -> str:
+    """That many pixels wide and high; its size is three bytes for each."""
     out = io.BytesIO()
-    Image.frombytes("RGB", (48, 48), random.Random(0).randbytes(48 * 48 * 3)).save(out, "PNG")
+    Image.frombytes("RGB", (side, side), random.Random(0).randbytes(side * side * 3)).save(out, "PNG")
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-INPUT = noise_png()
+INPUT = noise_png(48)
+"""The usual input of a task: too large to travel in its record, so that the storage is used for it."""
+
+SMALL_INPUT = noise_png(16)
+"""Travels in the record."""
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -43,13 +47,14 @@ class Order(Struct, frozen=True, kw_only=True):
     priority: str = "normal"
     timeout_s: float | None = None
     start_within_s: float | None = None
+    image: str = INPUT
 
     def body(self) -> dict[str, Any]:
         """Of the request."""
         optional = {"timeout_s": self.timeout_s, "start_within_s": self.start_within_s}
         return {
             "model": MODEL,
-            "input": {"image_url": INPUT},
+            "input": {"image_url": self.image},
             "params": {"ms": self.ms, "deed": self.deed, "nonce": self.key},
             "priority": self.priority,
             "client_request_id": self.key,

@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from penstock.store.keys import Keys
+from tests.chaos.client import SMALL_INPUT, Order
 from tests.chaos.load import Load
 from tests.chaos.models import result_of
 from tests.chaos.nemesis import Nemesis, small_disk
@@ -50,17 +51,22 @@ async def s3_away(world: World, seed: int, tasks: int) -> Report:
 
 
 async def s3_slow(world: World, seed: int, tasks: int) -> Report:
-    """S2: half of the tasks with a good S3, half with a slow one that fails three calls in ten."""
+    """S2: half of the tasks with a good S3, half with a slow one that fails three calls in ten. Only results are slow."""
     nemesis = Nemesis(world)
     assert world.s3_link is not None
-    good = Load(world, orders(seed, tasks // 2, UPLOAD_BESIDE_MS, prefix="good-"))
+    good = Load(world, _with_small_inputs(orders(seed, tasks // 2, UPLOAD_BESIDE_MS, prefix="good-")))
     await good.run()
-    bad = Load(world, orders(seed, tasks - tasks // 2, UPLOAD_BESIDE_MS, prefix="bad-"), drain_s=600)
+    late = orders(seed, tasks - tasks // 2, UPLOAD_BESIDE_MS, prefix="bad-")
+    bad = Load(world, _with_small_inputs(late), drain_s=600)
     async with nemesis.network([world.s3_link], SLOW):
         await bad.run()
     done = await conclude(world, good, bad)
     loss = 1 - throughput(world, bad) / throughput(world, good)
     return Report(figures=done.figures | {"throughput_loss": loss}, violations=done.violations)
+
+
+def _with_small_inputs(usual: list[Order]) -> list[Order]:
+    return [replace(order, image=SMALL_INPUT) for order in usual]
 
 
 async def killed_before_settle(world: World, seed: int, tasks: int) -> Report:
