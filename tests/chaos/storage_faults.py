@@ -51,7 +51,7 @@ async def s3_away(world: World, seed: int, tasks: int) -> Report:
 
 
 async def s3_slow(world: World, seed: int, tasks: int) -> Report:
-    """S2: half of the tasks with a good S3, half with a slow one that fails three calls in ten. Only results are slow."""
+    """S2: half of the tasks with a good S3, half with one that is slow and fails three calls in ten."""
     nemesis = Nemesis(world)
     assert world.s3_link is not None
     good = Load(world, _with_small_inputs(orders(seed, tasks // 2, UPLOAD_BESIDE_MS, prefix="good-")))

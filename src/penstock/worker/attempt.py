@@ -61,6 +61,9 @@ class Attempts:
                 kept = await self._insist(lease, settlement.write)
             finally:
                 self.settling.discard(lease.id)
+            if kept is None:
+                telemetry.report("attempts", model=model, outcome="unknown")
+                return
             took_s = asyncio.get_running_loop().time() - started
             _count(lease, settlement, kept, took_s)
             outcome = settlement.verb if kept else "lease lost"
@@ -105,9 +108,10 @@ class Attempts:
         with suppress(PenstockError):  # what stays is deleted with the task
             await (self._pipeline.discard_earlier(lease, outcome) if kept else self._pipeline.discard(outcome))
 
-    async def _insist(self, lease: Lease, write: Callable[[], Awaitable[int]]) -> int:
+    async def _insist(self, lease: Lease, write: Callable[[], Awaitable[int]]) -> int | None:
         """Settle, however long Redis is away: while this process lives, finished work is not lost. 0 when the lease
-        is."""
+        is; None when nobody answered a worker that has to stop: the write may have been done, so that the file of its
+        result has to stay."""
         writing = asyncio.create_task(_until_available(write), name=f"settle {lease.id}")
         with suppress(asyncio.CancelledError):  # the worker is stopping
             return await asyncio.shield(writing)
@@ -115,8 +119,8 @@ class Attempts:
             async with asyncio.timeout(FINAL_WRITE_S):
                 return await writing
         except TimeoutError:
-            logger.warning("stopping without having settled; the lease will be reclaimed")
-            return 0
+            logger.warning("stopping without an answer; if the task is not settled, its lease will be reclaimed")
+            return None
 
 
 def _count(lease: Lease, settlement: Settlement, kept: int, took_s: float) -> None:

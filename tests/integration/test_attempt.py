@@ -1,0 +1,120 @@
+"""One attempt around a real pipeline: what becomes of its file when nobody answers the settling of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from penstock.runners.base import registry
+from penstock.settings import LimitSettings, QueueSettings, Settings
+from penstock.storage import LocalStorage
+from penstock.store import TaskStore, connect
+from penstock.task import Lease, Outcome, RetryPolicy, Source, State
+from penstock.worker.attempt import Attempts
+from penstock.worker.codecs import Codecs
+from penstock.worker.devices import cpu
+from penstock.worker.fetch import Fetcher
+from penstock.worker.memory import MemoryBudget
+from penstock.worker.pipeline import Pipeline
+from penstock.worker.scheduler import DeviceScheduler
+from penstock.worker.spool import Spool
+from tests.chaos.models import MODEL, result_of
+from tests.integration.drive import image
+from tests.integration.stores import submission
+
+
+class Unheard(TaskStore):
+    """Settles, and the answer never comes."""
+
+    async def complete(self, lease: Lease, outcome: Outcome) -> int:
+        await super().complete(lease, outcome)
+        await asyncio.Event().wait()
+        raise AssertionError("nobody answers")
+
+
+class Refused(TaskStore):
+    """Settles too late: the lease is another's by then."""
+
+    async def complete(self, lease: Lease, outcome: Outcome) -> int:
+        return await super().complete(replace(lease, epoch=lease.epoch + 1), outcome)
+
+
+@asynccontextmanager
+async def attempts(store: TaskStore, storage: LocalStorage) -> AsyncIterator[Attempts]:
+    device = cpu(1)
+    async with AsyncExitStack() as stack:
+        codecs = Codecs.of(device)
+        stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
+        tiles = stack.enter_context(ThreadPoolExecutor(2))
+        scheduler = DeviceScheduler(device, tiles)
+        runner = registry()[MODEL](LimitSettings())
+        await scheduler.start([runner])
+        stack.push_async_callback(scheduler.close)
+        pipeline = Pipeline(
+            {MODEL: runner},
+            scheduler,
+            fetcher=await stack.enter_async_context(Fetcher(LimitSettings())),
+            storage=storage,
+            spool=Spool(storage, directory="", max_bytes=0),
+            codecs=codecs,
+            memory=MemoryBudget(10**9),
+        )
+        yield Attempts(store, pipeline, RetryPolicy(base_s=1, cap_s=1), on_settling=lambda: None)
+
+
+async def lease_in(store: TaskStore) -> Lease:
+    asked = submission(model=MODEL)
+    request = replace(asked.request, source=Source(data=image()), params={"ms": 1, "nonce": "n"})
+    await store.submit(replace(asked, request=request), rate_limit=0)
+    lease = (await store.claim(worker="w1", device="cpu", models=[MODEL])).lease
+    assert lease is not None
+    return lease
+
+
+def run(to: Attempts, lease: Lease) -> asyncio.Task[None]:
+    async def at_once() -> None:
+        """Nothing else runs here."""
+
+    return asyncio.create_task(
+        to.run(lease, lambda stage, progress: None, until_free=at_once, is_aborted=lambda: False)
+    )
+
+
+async def test_a_file_stays_when_its_worker_has_to_stop_without_an_answer(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task is settled, but the worker cannot know."""
+    monkeypatch.setattr("penstock.worker.attempt.FINAL_WRITE_S", 0.1)
+    storage = LocalStorage(tmp_path)
+    async with connect(settings.redis) as client:
+        store = Unheard(client, namespace, QueueSettings())
+        async with attempts(store, storage) as running:
+            lease = await lease_in(store)
+            attempt = run(running, lease)
+            while (await store.get(lease.id, lease.tenant)).state is not State.SUCCESS:
+                await asyncio.sleep(0.01)
+            attempt.cancel()
+            await attempt
+        task = await store.get(lease.id, lease.tenant)
+
+    [path] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert task.state is State.SUCCESS
+    assert path.read_bytes() == result_of("n")
+
+
+async def test_a_file_goes_when_its_settling_is_refused(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    async with connect(settings.redis) as client:
+        store = Refused(client, namespace, QueueSettings())
+        async with attempts(store, LocalStorage(tmp_path)) as running:
+            lease = await lease_in(store)
+            await run(running, lease)
+        task = await store.get(lease.id, lease.tenant)
+
+    assert task.state is State.RUNNING, "its lease will be reclaimed"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
