@@ -56,7 +56,7 @@ def test_the_figures_of_a_closed_loop_are_plausible(tmp_path: Path) -> None:
     assert (report["model"], report["mode"]) == ("noop-v1", "closed loop, 2 clients")
     assert (report["tasks"], report["failed"], report["errors"]) == (20, 0, {})
     assert report["tasks_per_s"] == pytest.approx(20 / report["wall_s"], rel=0.01)
-    assert report["input_megapixels_per_s"] == pytest.approx(report["tasks_per_s"] * 0.03375, rel=0.01)
+    assert report["input_megapixels_per_s"] == pytest.approx(report["tasks_per_s"] * 64 * 48 / 1e6, rel=0.02)
     assert report["output_megapixels_per_s"] == 0
     assert {name: latency["seen"]["n"] for name, latency in report["latency_ms"].items()} == {
         "high": 5,

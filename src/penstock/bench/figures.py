@@ -94,6 +94,7 @@ class Report(Struct, frozen=True, kw_only=True):
     cpu_s_per_task: float | None
     peak_pss_bytes: int | None
     start_to_ready_s: float | None
+    client_cpu: float
     bare: Bare | None
     samples: list[Sample]
 

@@ -1,7 +1,7 @@
 """What a run sends: the images that were named, or a built-in mix."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from penstock.task import OutputOptions
 
 SIZES = ((256, 192), (384, 256), (512, 384), (640, 480), (768, 512), (1024, 768))
 """Width and height of the built-in mix: 0.05 to 0.79 megapixels, 0.31 on average."""
+
+SMALL = (64, 48)
 
 ENLARGED = 2
 """The bundled photo has 225 x 150 px. Enlarged more it would be smooth, and cheaper to encode than photos are."""
@@ -43,24 +45,17 @@ class Image(Struct, frozen=True, kw_only=True):
 
 def image_set(paths: Sequence[Path], model: str) -> list[Image]:
     """The files, and those in the directories, by name; with no path the built-in mix, or for a model that looks at
-    nothing the bundled photo alone.
+    nothing one image that is small enough to stay in the record of its task.
 
     Raises ConfigurationError when there is no image, or one that cannot be read.
     """
     if not paths:
-        return [_image("photo.jpg", _bundled())] if model == NOOP else list(built_in())
+        return [_jpeg(*SMALL)] if model == NOOP else [_jpeg(*size, corner=n) for n, size in enumerate(SIZES)]
     files = [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
     try:
         return [_image(str(file), file.read_bytes()) for file in files]
     except OSError as error:
         raise ConfigurationError(f"--images: cannot read {error.filename}: {error.strerror}") from error
-
-
-def built_in() -> Iterator[Image]:
-    """JPEGs of `SIZES`, the same in every run."""
-    for number, (columns, rows) in enumerate(SIZES):
-        jpeg = imaging.encode(mirrored(columns, rows, corner=number), OutputOptions(format="jpeg"))
-        yield _image(f"{columns}x{rows}.jpg", jpeg)
 
 
 def mirrored(columns: int, rows: int, *, corner: int = 0) -> imaging.Picture:
@@ -71,6 +66,11 @@ def mirrored(columns: int, rows: int, *, corner: int = 0) -> imaging.Picture:
     large = np.dstack([imaging.resize(photo.rgb[..., channel], width, height) for channel in range(3)])
     cut = large[30 * corner :, 45 * corner :]
     return imaging.Picture(np.pad(cut, ((0, rows), (0, columns), (0, 0)), mode="symmetric")[:rows, :columns].copy())
+
+
+def _jpeg(columns: int, rows: int, *, corner: int = 0) -> Image:
+    data = imaging.encode(mirrored(columns, rows, corner=corner), OutputOptions(format="jpeg"))
+    return _image(f"{columns}x{rows}.jpg", data)
 
 
 def _bundled() -> bytes:

@@ -15,6 +15,9 @@ from penstock.bench.plan import Plan, arrivals, priorities
 
 CONNECTIONS = 32
 
+AT_ONCE = 8
+"""Submits of a burst on their way: more of them only wait for one another, in the client and in the server."""
+
 POLL_MIN_S = 0.005
 POLL_MAX_S = 0.25
 POLL_SHARE = 0.05
@@ -42,19 +45,23 @@ class Load:
         self._images = images
         self._uris = [image.uri for image in images]
         self._on_sample = on_sample
+        # Requests wait here and not in httpx, whose pool looks through all that wait at every turn.
         self._room = asyncio.Semaphore(connections(plan))
         self._in_flight = 0
         self._clock = asyncio.get_running_loop().time
         self._zero = self._clock()
 
-    async def warm_up(self) -> str:
-        """One task that is not counted; its error, or nothing."""
-        return (await self._follow(Sample(number=-1, image=0, priority="normal", due_s=0.0))).error
+    async def warm_up(self) -> None:
+        """One task that is not counted."""
+        await self._follow(Sample(number=-1, image=0, priority="normal", due_s=0.0))
 
     async def run(self) -> list[Sample]:
         """All samples, in the order of their submits."""
-        self._zero = self._clock()
-        samples = await (self._closed() if self._plan.rate is None else self._open(self._plan.rate))
+        self._zero, rate = self._clock(), self._plan.rate
+        if rate is None:
+            samples = await self._closed()
+        else:
+            samples = await (self._burst() if rate == float("inf") else self._open(rate))
         return sorted(samples, key=lambda sample: sample.number)
 
     async def _closed(self) -> list[Sample]:
@@ -67,8 +74,8 @@ class Load:
                 sample.due_s = self._now()
                 if self._plan.duration_s is not None and sample.due_s >= self._plan.duration_s:
                     return
-                samples.append(await self._follow(sample))
-                self._on_sample(sample)
+                samples.append(sample)
+                await self._counted(sample)
 
         async with asyncio.TaskGroup() as clients:
             for _ in range(self._plan.clients or 1):
@@ -78,10 +85,6 @@ class Load:
     async def _open(self, rate: float) -> list[Sample]:
         """Tasks come when they come, however many are on their way."""
         samples: list[Sample] = []
-
-        async def one(sample: Sample) -> None:
-            self._on_sample(await self._follow(sample))
-
         async with asyncio.TaskGroup() as tasks:
             for sample, due_s in zip(self._order(), arrivals(rate), strict=False):
                 if self._plan.duration_s is not None and due_s >= self._plan.duration_s:
@@ -89,7 +92,22 @@ class Load:
                 await asyncio.sleep(max(0.0, due_s - self._now()))
                 sample.due_s = due_s
                 samples.append(sample)
-                tasks.create_task(one(sample))
+                tasks.create_task(self._counted(sample))
+        return samples
+
+    async def _burst(self) -> list[Sample]:
+        """Everything at once. Nobody looks for an end before all is sent: that would slow down the rest."""
+        samples, room = list(self._order()), asyncio.Semaphore(AT_ONCE)
+
+        async def send(sample: Sample) -> httpx.Response | None:
+            async with room:
+                sample.due_s = self._now()
+                return await self._send(sample)
+
+        answers = await asyncio.gather(*(send(sample) for sample in samples))
+        async with asyncio.TaskGroup() as tasks:
+            for sample, answer in zip(samples, answers, strict=True):
+                tasks.create_task(self._counted(sample, answer))
         return samples
 
     def _order(self) -> Iterator[Sample]:
@@ -101,35 +119,44 @@ class Load:
     def _now(self) -> float:
         return self._clock() - self._zero
 
-    async def _follow(self, sample: Sample) -> Sample:
-        """Submit a task and look at it until it has ended."""
+    async def _counted(self, sample: Sample, answer: httpx.Response | None = None) -> None:
+        await self._follow(sample, answer)
+        self._on_sample(sample)
+
+    async def _follow(self, sample: Sample, answer: httpx.Response | None = None) -> None:
+        """Send a task, unless this is the answer, and look at it until it has ended."""
         self._in_flight += 1
         try:
-            answer = await self._submit(sample)
-            if answer.is_error:
-                sample.error = _refusal(answer)
-            else:
-                sample.accepted_s = self._now()
-                _read(sample, await self._end_of(answer, sample.accepted_s))
+            if answer is None and not sample.error:
+                async with self._room:
+                    answer = await self._send(sample)
+            if answer is not None:
+                _read(sample, await self._end_of(answer, self._now()))
         except httpx.HTTPError as error:
             sample.error = f"no answer: {type(error).__name__}"
         finally:
             self._in_flight -= 1
             sample.seen_s = self._now()
-        return sample
 
-    async def _submit(self, sample: Sample) -> httpx.Response:
+    async def _send(self, sample: Sample) -> httpx.Response | None:
+        """The answer to a submit; None when it was not accepted, and then the sample says why."""
         body = {
             "model": self._plan.model,
             "priority": sample.priority,
             "input": {"image_url": self._uris[sample.image]},
             "reuse": False,
         }
-        async with self._room:
-            if self._plan.rate == float("inf"):
-                sample.due_s = self._now()  # a burst has no timetable
-            headers = {"content-type": "application/json"} | (PREFER if self._plan.wait else {})
-            return await self._http.post("/v1/tasks", content=msgspec.json.encode(body), headers=headers)
+        headers = {"content-type": "application/json"} | (PREFER if self._plan.wait else {})
+        try:
+            answer = await self._http.post("/v1/tasks", content=msgspec.json.encode(body), headers=headers)
+        except httpx.HTTPError as error:
+            sample.error = f"no answer: {type(error).__name__}"
+            return None
+        if answer.is_error:
+            sample.error = _refusal(answer)
+            return None
+        sample.accepted_s = self._now()
+        return answer
 
     async def _end_of(self, answer: httpx.Response, since_s: float) -> dict[str, Any]:
         """Whether or not the submit has waited for it, and whatever a server thinks of `Prefer`."""
@@ -137,7 +164,8 @@ class Load:
         while view["status"] in ("PENDING", "RUNNING"):
             share = min(POLL_MAX_S, POLL_SHARE * (self._now() - since_s))
             await asyncio.sleep(max(POLL_MIN_S, share, self._in_flight / POLLS_PER_S))
-            view = (await self._http.get(path)).raise_for_status().json()
+            async with self._room:
+                view = (await self._http.get(path)).raise_for_status().json()
         return view
 
 

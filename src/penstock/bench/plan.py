@@ -124,4 +124,4 @@ def arrivals(rate: float) -> Iterator[float]:
     clock, dice = 0.0, random.Random(1)  # noqa: S311  a load, no secret
     while True:
         yield clock
-        clock += dice.expovariate(rate) if rate != float("inf") else 0.0
+        clock += dice.expovariate(rate)

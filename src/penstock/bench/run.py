@@ -67,7 +67,9 @@ async def _measure(settings: Settings, plan: Plan, images: list[Image], home: Pa
         devices = await devices_of(http)
         before_s = await _half(loop, plan, images, 0, console)
         done_before = _runs(loop)
+        client_s = time.process_time()
         samples, spent, peak_bytes = await _under_load(http, server, plan, images, console)
+        client_s = time.process_time() - client_s
         after_s = await _half(loop, plan, images, 1, console)
     good = [sample for sample in samples if not sample.error]
     wall_s = figures.wall_s(samples)
@@ -92,6 +94,7 @@ async def _measure(settings: Settings, plan: Plan, images: list[Image], home: Pa
         cpu_s_per_task=None if spent.cpu_s is None else round(spent.cpu_s / len(samples), 6),
         peak_pss_bytes=peak_bytes,
         start_to_ready_s=None if server.start_s is None else round(server.start_s, 3),
+        client_cpu=round(client_s / wall_s, 4) if wall_s else 0.0,
         bare=None if loop is None else _bare_of(loop, good, wall_s, devices, images, (done_before, before_s, after_s)),
         samples=samples,
     )

@@ -8,6 +8,10 @@ from penstock.bench.figures import Bare, Report, Spread
 
 Row = tuple[str, str]
 
+BUSY_CLIENT = 0.7
+CLIENT_WARNING = ": the client may be what limits this run"
+"""It has one thread, and runs on the machine of the server when that is its own."""
+
 PERCENTILES = ("p50", "p90", "p99", "max")
 
 
@@ -67,9 +71,9 @@ def _latency(report: Report) -> Iterator[Row]:
         latency = report.latency_ms[name]
         yield f"{name}, n = {latency.seen.n}", f"[dim]{' '.join(name.rjust(9) for name in PERCENTILES)}[/dim]"
         yield "  submit", f"{_spread(latency.submit)}  [dim]POST answered[/dim]"
-        yield "  seen", f"{_spread(latency.seen)}  [dim]submit to seen finished[/dim]"
+        yield "  seen", f"{_spread(latency.seen)}  [dim]seen finished[/dim]"
         yield "  queue", f"{_spread(latency.queue)}  [dim]accepted to claimed[/dim]"
-        yield "  to device", f"{_spread(latency.to_device)}  [dim]accepted to first batch[/dim]"
+        yield "  to device", f"{_spread(latency.to_device)}  [dim]to first batch[/dim]"
         yield "  run", f"{_spread(latency.run)}  [dim]claimed to done[/dim]"
 
 
@@ -93,6 +97,7 @@ def _expense(report: Report) -> Iterator[Row]:
         yield "memory, peak", f"{report.peak_pss_bytes / 1e6:.0f} MB PSS, all processes of the server"
     if report.start_to_ready_s is not None:
         yield "start to ready", f"{report.start_to_ready_s:.2f} s"
+    yield "client", f"{report.client_cpu:.1%} of a core{CLIENT_WARNING if report.client_cpu > BUSY_CLIENT else ''}"
 
 
 def _ms(value: float) -> str:
