@@ -4,20 +4,24 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import httpx
 import msgspec
 import pytest
 import redis
 
+from penstock.api import serve
 from penstock.api.serve import HEAD_TIMEOUT_S
 from penstock.settings import RedisSettings, Settings, environment_of
+from penstock.storage import Storage
 from penstock.store import TaskStore
 from tests.api_server import ServerProcess
-from tests.integration.drive import WORKER, body
+from tests.integration.drive import WORKER, body, complete
 from tests.redis_server import RedisProcess
 
 
@@ -139,3 +143,28 @@ async def test_a_connection_that_says_nothing_is_closed(server: str) -> None:
     writer.close()
 
     assert HEAD_TIMEOUT_S - 1 < time.monotonic() - started < HEAD_TIMEOUT_S + 3
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(
+    client: httpx.AsyncClient,
+    store: TaskStore,
+    storage: Storage,
+    server: str,
+    api_key: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serve, "STALL_TIMEOUT_S", 0.5)
+    path = (await client.post("/v1/tasks", json=body())).headers["Location"]
+    await complete(store, storage, bytes(64_000_000))
+    host, port = httpx.URL(server).host, httpx.URL(server).port
+
+    with socket.create_connection((host, port or 0)) as connection:
+        connection.sendall(f"GET {path}/result HTTP/1.1\r\nHost: x\r\nX-API-Key: {api_key}\r\n\r\n".encode())
+        await asyncio.sleep(2)
+        connection.settimeout(10)
+        taken = 0
+        with suppress(ConnectionResetError):
+            while data := connection.recv(1_000_000):
+                taken += len(data)
+
+    assert taken < 64_000_000

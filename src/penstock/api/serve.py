@@ -20,6 +20,8 @@ MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers; most proxies allow 8 to 32 KiB."""
 HEAD_TIMEOUT_S = 10.0
 """From the connection, or the first byte of a later request, to the end of its headers."""
+STALL_TIMEOUT_S = 60.0
+"""A client that takes less than about 48 KiB of an answer in this time is cut off."""
 
 
 def serve(settings: Settings, *, listen_fd: int | None = None) -> None:
@@ -88,18 +90,21 @@ class Server(uvicorn.Server):
 
 class BoundedHttp(HttpToolsProtocol):
     """Answers 400 and closes when the head of a request is too long; closes without a word when it takes too long.
-    Without these bounds, one client that never ends a header holds a connection and any amount of memory."""
+    Without these bounds, one client that never ends a header holds a connection and any amount of memory. A client that
+    does not take its answer is cut off: what waits for it would be held for as long as it likes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection is open: the client has to say something."""
         super().connection_made(transport)
         self._head_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._head_is_here()
+        self._is_taken()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -121,6 +126,22 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
             raise ValueError("the head of the request is too long")  # the parser stops, and uvicorn answers 400
         super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        """What was sent has filled every buffer on the way to the client."""
+        super().pause_writing()
+        self._is_taken()
+        self._stalled = self.loop.call_later(STALL_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client goes on taking it."""
+        self._is_taken()
+        super().resume_writing()
+
+    def _is_taken(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _await_head(self) -> None:
         if self._deadline is None:
