@@ -36,7 +36,7 @@ async def test_a_submit_answers_where_to_look(client: httpx.AsyncClient) -> None
         "task_id": task_id,
         "status": "PENDING",
         "queue_position": 0,
-        "links": {"self": self_, "cancel": f"{self_}/cancel", "result": f"{self_}/result"},
+        "links": {"self": self_, "cancel": f"{self_}/cancel", "events": f"{self_}/events", "result": f"{self_}/result"},
     }
     assert answer.headers["Location"] == self_
     assert answer.headers["Retry-After"] == "1"

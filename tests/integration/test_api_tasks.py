@@ -49,7 +49,7 @@ async def test_a_waiting_task_is_shown_whole(client: httpx.AsyncClient) -> None:
         "result": None,
         "error": None,
         "metadata": {"album": "42"},
-        "links": {"self": path, "cancel": f"{path}/cancel", "result": f"{path}/result"},
+        "links": {"self": path, "cancel": f"{path}/cancel", "events": f"{path}/events", "result": f"{path}/result"},
     }
     assert [name for name, value in times.items() if value] == ["created_at", "start_by"]
     assert times["created_at"].endswith("Z")

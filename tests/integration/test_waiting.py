@@ -148,7 +148,7 @@ async def test_a_task_that_does_not_end_in_time_is_answered_as_usual(
     assert (answer.headers["Preference-Applied"], answer.headers["Retry-After"]) == ("wait=1", "1")
 
 
-LINKS = {"self": "", "cancel": "/cancel", "result": "/result"}
+LINKS = {"self": "", "cancel": "/cancel", "events": "/events", "result": "/result"}
 
 
 @pytest.mark.parametrize(

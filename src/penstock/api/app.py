@@ -9,7 +9,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from loguru import logger
 
-from penstock.api import docs, health, models, openapi, operations, problems, results, retries, tasks
+from penstock.api import docs, events, health, models, openapi, operations, problems, results, retries, tasks
 from penstock.api.envelope import Envelope
 from penstock.api.guards import KeyRing, require_key
 from penstock.api.services import Services, open_services
@@ -22,6 +22,7 @@ V1 = (
     tasks.read,
     tasks.list_tasks,
     tasks.cancel,
+    events.watch,
     retries.retry,
     retries.retry_matching,
     results.read_result,
@@ -81,6 +82,7 @@ async def _running(services: Services) -> AsyncIterator[None]:
     loops = [
         asyncio.create_task(work, name="maintenance"),
         asyncio.create_task(services.waiting.run(), name="waiting"),
+        asyncio.create_task(services.watching.run(), name="watching"),
     ]
     for loop in loops:
         loop.add_done_callback(_say_why)

@@ -76,6 +76,7 @@ def complete(litestars: Document) -> bytes:
         "content": {"application/json": {"schema": {"$ref": _REF.format(name="TaskRequest")}}},
     }
     _set_content(document, "/v1/tasks/{task_id}/result", [*_IMAGES, "application/json"])
+    _set_content(document, "/v1/tasks/{task_id}/events", ["text/event-stream"])
     _set_content(document, "/metrics", ["text/plain"])
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
 

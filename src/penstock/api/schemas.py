@@ -85,6 +85,7 @@ class LinksView(View, frozen=True):
 
     self_: str = field(name="self")
     cancel: str
+    events: str
     result: str
 
 

@@ -80,6 +80,7 @@ class Server(uvicorn.Server):
         now = time.monotonic()
         if self.app.state.draining:
             self.app.state.services.waiting.end_all()
+            self.app.state.services.watching.end_all()
         if self.app.state.draining and now >= self._lingers_until:
             drained_by = self._lingers_until + self._drain_s
             if not self.server_state.tasks or now >= drained_by:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from penstock.api.guards import Caller
 from penstock.api.waiting import Waiting
+from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
@@ -32,6 +33,7 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     store: TaskStore
     storage: Storage
     waiting: Waiting
+    watching: Watching
 
 
 Open = NamedDependency[SkipValidation[Services]]
@@ -50,7 +52,13 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
             logger.warning("{}", warning)
         store = TaskStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S)
         yield Services(
-            settings=settings, models=models, policy=policy, store=store, storage=storage, waiting=Waiting(store)
+            settings=settings,
+            models=models,
+            policy=policy,
+            store=store,
+            storage=storage,
+            waiting=Waiting(store),
+            watching=Watching(store),
         )
 
 

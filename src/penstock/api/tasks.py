@@ -19,7 +19,7 @@ from penstock.api.problems import documented
 from penstock.api.schemas import SubmittedView, TaskList, TaskView
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.submission import examine, hand_in, read_request
-from penstock.api.views import links, task_view
+from penstock.api.views import links, task_view, version_of
 from penstock.api.waiting import End
 from penstock.errors import (
     IdempotencyMismatch,
@@ -254,15 +254,7 @@ def _rate_headers(limit: int, *, left: int, reset_s: int) -> dict[str, str]:
 
 def _cache_headers(task: Task) -> dict[str, str]:
     """What is known of this copy, and when to look for another."""
-    return {"ETag": _etag(task)} | ({} if task.state.is_final else {"Retry-After": str(POLL_S)})
-
-
-def _etag(task: Task) -> str:
-    """Changes with everything of a task that changes by itself."""
-    parts = [task.state, task.epoch, task.stage, task.progress.done if task.progress else 0]
-    if task.position is not None:
-        parts.append(task.position)
-    return '"' + ".".join(map(str, parts)) + '"'
+    return {"ETag": f'"{version_of(task)}"'} | ({} if task.state.is_final else {"Retry-After": str(POLL_S)})
 
 
 def _cursor(before_us: int) -> str:

@@ -30,7 +30,7 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
         status=task.state,
         stage=task.stage,
         priority=task.priority,
-        progress=_progress(task.progress),
+        progress=progress_view(task.progress),
         queue_position=task.position,
         created_at=moment(task.created),
         started_at=_moment(task.started),
@@ -52,7 +52,13 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
 def links(task_id: str) -> LinksView:
     """Of one task."""
     self_ = f"/v1/tasks/{task_id}"
-    return LinksView(self_=self_, cancel=f"{self_}/cancel", result=f"{self_}/result")
+    return LinksView(self_=self_, cancel=f"{self_}/cancel", events=f"{self_}/events", result=f"{self_}/result")
+
+
+def version_of(task: Task) -> str:
+    """Changes with everything of a task that changes by itself; up to the last dot, with all but its progress."""
+    done = task.progress.done if task.progress else 0
+    return f"{task.state}.{task.epoch}.{task.stage}.{done if task.position is None else f'p{task.position}'}"
 
 
 def worker_view(worker: WorkerInfo) -> WorkerView:
@@ -83,7 +89,8 @@ def _moment(ms: int | None) -> str | None:
     return None if ms is None else moment(ms)
 
 
-def _progress(progress: Progress | None) -> ProgressView | None:
+def progress_view(progress: Progress | None) -> ProgressView | None:
+    """None before it is known how much there is to do."""
     if progress is None or not progress.total:
         return None
     ratio = round(progress.done / progress.total, 4)

@@ -33,6 +33,7 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
 | `signals` (channel)        | –      | `queued <model>` and `cancel <id>`: for workers      | –                       |
 | `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
+| `changed:<id>` (channel)   | –      | nothing, when the task has changed: for who watches  | –                       |
 """
 
 import hashlib
@@ -47,6 +48,7 @@ class Keys:
         self.workers_seen = f"{self.root}workers:seen"
         self.signals = f"{self.root}signals"
         self.ended = f"{self.root}ended"
+        self.changed = f"{self.root}changed:"
         self.finals = f"{self.root}finals"
         self.delayed = f"{self.root}delayed"
         self.shared = f"{self.root}shared"

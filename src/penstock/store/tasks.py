@@ -18,6 +18,7 @@ from penstock.errors import (
     WorkerLost,
 )
 from penstock.store.answers import Claim, Reclaimed, Submitted, WorkerInfo
+from penstock.store.changes import Changes
 from penstock.store.connection import listen
 from penstock.store.keys import idempotency_digest
 from penstock.store.queries import ALL_PRIORITIES, Queries
@@ -230,6 +231,10 @@ class TaskStore(Queries):
     def ends(self) -> AsyncIterator[str]:
         """The id of each task as it ends; "" when some may have been missed."""
         return listen(self._client, self._keys.ended)
+
+    def changes(self) -> Changes:
+        """Tells of single tasks as they change."""
+        return Changes(self._client, self._keys.changed)
 
     async def _settle(
         self,

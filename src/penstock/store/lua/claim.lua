@@ -9,6 +9,7 @@ local now = now_ms()
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'delayed', '-inf', now, 'LIMIT', 0, 100)) do
   redis.call('ZREM', ROOT .. 'delayed', id)
   redis.call('HSET', task_key(id), 'stage', 'queued')
+  tell(id)
   requeue(id)
 end
 

@@ -24,12 +24,18 @@ local function queue_key(model, priority)
   return ROOT .. 'queue:' .. model .. ':' .. priority
 end
 
+-- Who watches this task hears of it, on a channel that is only there while somebody does.
+local function tell(id)
+  redis.call('PUBLISH', ROOT .. 'changed:' .. id, '')
+end
+
 -- State and index change together, always.
 local function move(id, to)
   local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'created')
   redis.call('ZREM', ROOT .. 'state:' .. f[1] .. ':' .. f[2], id)
   redis.call('ZADD', ROOT .. 'state:' .. f[1] .. ':' .. to, f[3], id)
   redis.call('HSET', task_key(id), 'state', to)
+  tell(id)
 end
 
 -- Who waits for the result of an equal task is in no queue but here: `<digest> <id>`, so that equal ones lie together.

@@ -6,4 +6,5 @@ redis.call('HSET', task_key(ARGV[1]), 'stage', ARGV[3])
 if tonumber(ARGV[5]) > 0 then
   redis.call('HSET', task_key(ARGV[1]), 'done', ARGV[4], 'total', ARGV[5], 'unit', ARGV[6])
 end
+tell(ARGV[1])
 return 1

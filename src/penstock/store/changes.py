@@ -1,0 +1,72 @@
+"""Hearing of single tasks as they change."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from penstock.errors import StoreUnavailable
+from penstock.store.connection import Redis, translated
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import PubSub
+
+MAX_PAUSE_S = 1.0
+"""Longest wait before a broken connection is made anew."""
+
+
+class Changes:
+    """Each task has a channel of its own, so that Redis tells nobody of those that nobody watches. One connection
+    listens to all that are followed here; there is none before the first is."""
+
+    def __init__(self, client: Redis, prefix: str) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._wanted: frozenset[str] = frozenset()
+        self._differs = asyncio.Event()
+
+    def follow(self, task_ids: Iterable[str]) -> None:
+        """Hear of these from now on, and of no others."""
+        self._wanted = frozenset(self._prefix + task_id for task_id in task_ids)
+        self._differs.set()
+
+    async def run(self, tell: Callable[[str], None]) -> None:
+        """Tell the id of a followed task whenever it has changed, for ever; also once when the channel is open or open
+        again, since what was published before is gone."""
+        pause_s = 0.0
+        while True:
+            await asyncio.sleep(pause_s)
+            await self._differs.wait()
+            pubsub = self._client.pubsub()
+            try:
+                with translated():
+                    await pubsub.connect()  # type: ignore[no-untyped-call]
+                pause_s = 0.05
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._keep_up(pubsub))
+                    group.create_task(self._read(pubsub, tell))
+            except* StoreUnavailable:
+                pause_s = min(MAX_PAUSE_S, pause_s * 2)
+                self._differs.set()
+            finally:
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _keep_up(self, pubsub: "PubSub") -> None:
+        """What this connection listens to is what is wanted."""
+        heard: frozenset[str] = frozenset()
+        while True:
+            await self._differs.wait()
+            self._differs.clear()
+            wanted = self._wanted
+            with translated():
+                if new := wanted - heard:
+                    await pubsub.subscribe(*new)
+                if old := heard - wanted:
+                    await pubsub.unsubscribe(*old)
+            heard = wanted
+
+    async def _read(self, pubsub: "PubSub", tell: Callable[[str], None]) -> None:
+        while True:
+            with translated():
+                message = await pubsub.get_message(timeout=5.0)
+            if message is not None and message["type"] in ("message", "subscribe"):
+                tell(message["channel"].decode().removeprefix(self._prefix))
