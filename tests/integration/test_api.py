@@ -26,6 +26,7 @@ GUARDED = [
     ("POST", "/v1/tasks/retry"),
     ("GET", "/v1/tasks/tsk_0/result"),
     ("GET", "/v1/tasks/tsk_0/events"),
+    ("GET", "/v1/tasks/tsk_0/explain"),
     ("GET", "/v1/models"),
     ("GET", f"/v1/models/{MODEL}"),
     ("GET", "/v1/workers"),

@@ -36,6 +36,7 @@ async def test_a_submit_answers_where_to_look(client: httpx.AsyncClient) -> None
         "task_id": task_id,
         "status": "PENDING",
         "queue_position": 0,
+        "eta_s": None,
         "links": {"self": self_, "cancel": f"{self_}/cancel", "events": f"{self_}/events", "result": f"{self_}/result"},
     }
     assert answer.headers["Location"] == self_

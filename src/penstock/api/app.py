@@ -9,7 +9,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from loguru import logger
 
-from penstock.api import docs, events, health, models, openapi, operations, problems, results, retries, tasks
+from penstock.api import docs, events, explain, health, models, openapi, operations, problems, results, retries, tasks
 from penstock.api.envelope import Envelope
 from penstock.api.guards import KeyRing, require_key
 from penstock.api.services import Services, open_services
@@ -23,6 +23,7 @@ V1 = (
     tasks.list_tasks,
     tasks.cancel,
     events.watch,
+    explain.explain,
     retries.retry,
     retries.retry_matching,
     results.read_result,

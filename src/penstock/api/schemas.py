@@ -131,12 +131,23 @@ class ResultView(View, frozen=True):
     data: dict[str, Any] | None
 
 
+Eta = Annotated[
+    float | None,
+    Meta(
+        description="Seconds until it should be done: the device time of the tasks that wait ahead of it (the mean of "
+        "the model's last tasks) shared by the workers that are READY, and its own, by its size. Other models' tasks, "
+        "download and upload are not in it. null while no task of the model has been measured or no worker serves it"
+    ),
+]
+
+
 class SubmittedView(View, frozen=True):
     """Answer to a submit."""
 
     task_id: str
     status: State
     queue_position: int | None
+    eta_s: Eta
     links: LinksView
 
 
@@ -175,6 +186,22 @@ class TaskView(View, frozen=True):
     error: ErrorView | None
     metadata: dict[str, str]
     links: LinksView
+
+
+class AheadView(View, frozen=True):
+    """Tasks of the same model that wait and are served before; `device_s` is null while none has been measured."""
+
+    tasks: int
+    device_s: float | None
+
+
+class BlockerView(View, frozen=True):
+    """What is in the way of a task: until when, or which other task, if that is known."""
+
+    code: Literal["follows_equal_task", "retry_delay", "no_worker", "workers_busy", "storage_unavailable"]
+    detail: str
+    until: Moment | None = None
+    task_id: str | None = None
 
 
 class RetriedView(View, frozen=True):
@@ -222,6 +249,19 @@ class WorkerView(View, frozen=True):
     running: int
     state: str
     started_at: Moment
+
+
+class ExplainView(View, frozen=True):
+    """Why a task is not done yet; `workers` are those that are READY and serve its model."""
+
+    task_id: str
+    status: State
+    stage: Stage
+    queue_position: int | None
+    ahead: AheadView
+    workers: tuple[WorkerView, ...]
+    blockers: tuple[BlockerView, ...]
+    eta_s: Eta
 
 
 class WorkerList(View, frozen=True):

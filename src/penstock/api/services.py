@@ -10,6 +10,7 @@ from litestar.params import SkipValidation
 from loguru import logger
 from msgspec import Struct
 
+from penstock.api.estimates import Estimates
 from penstock.api.guards import Caller
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
@@ -34,6 +35,7 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     storage: Storage
     waiting: Waiting
     watching: Watching
+    estimates: Estimates
 
 
 Open = NamedDependency[SkipValidation[Services]]
@@ -59,6 +61,7 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
             storage=storage,
             waiting=Waiting(store),
             watching=Watching(store),
+            estimates=Estimates(store),
         )
 
 

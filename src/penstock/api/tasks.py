@@ -111,7 +111,9 @@ async def submit(
     if task is not None and (wait_s is None or task.state.is_final):
         whole = await _view(task, request, services)
         return Response[Any](whole, status_code=200, headers=headers | _cache_headers(task))
-    return Response(_submitted_view(submitted, task), headers=headers | {"Retry-After": str(POLL_S)})
+    shown = task or submitted
+    eta_s = await services.estimates.eta_s(asked.model, ahead=shown.position, cost=examined.cost)
+    return Response(_submitted_view(submitted, task, eta_s), headers=headers | {"Retry-After": str(POLL_S)})
 
 
 @get(
@@ -225,11 +227,12 @@ def _submit_headers(submitted: Submitted, wait_s: int | None, limit: int) -> dic
     return headers | ({} if wait_s is None else {"Preference-Applied": f"wait={wait_s}"})
 
 
-def _submitted_view(submitted: Submitted, task: Task | None) -> SubmittedView:
+def _submitted_view(submitted: Submitted, task: Task | None, eta_s: float | None) -> SubmittedView:
     return SubmittedView(
         task_id=submitted.id,
         status=(task or submitted).state,
         queue_position=(task or submitted).position,
+        eta_s=eta_s,
         links=links(submitted.id),
     )
 

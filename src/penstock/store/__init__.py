@@ -1,11 +1,13 @@
 """The task store: Redis is spoken here and nowhere else."""
 
-from penstock.store.answers import Claim, Page, QueueDepth, Reclaimed, Submitted, WorkerInfo
+from penstock.store.answers import Claim, Explanation, Pace, Page, QueueDepth, Reclaimed, Submitted, WorkerInfo
 from penstock.store.connection import Redis, check_server, connect
 from penstock.store.tasks import TaskStore
 
 __all__ = [
     "Claim",
+    "Explanation",
+    "Pace",
     "Page",
     "QueueDepth",
     "Reclaimed",

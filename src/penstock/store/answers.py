@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from penstock.task import Lease, Reuse, State, Task
+from penstock.task import Lease, Reuse, Stage, State, Task
 
 
 class Submitted(Struct, frozen=True):
@@ -52,6 +52,35 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     running: int
     state: str
     started: int
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """Of a model: moving averages of the device time and the cost (kilopixels) of its finished tasks."""
+
+    device_s: float
+    cost: float
+
+    def of(self, cost: int) -> float:
+        """Seconds on the device for a task of this size."""
+        return self.device_s * cost / self.cost
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """What is known of how long a task still takes. `left` is the part of its device work that is not done; `position`
+    and `left` are those of `leader`, an equal task whose result it waits for, if it has one; `due` is the moment (ms)
+    of its retry, which is `due_in_s` from now."""
+
+    state: State
+    stage: Stage
+    model: str
+    cost: int
+    position: int | None
+    left: float
+    due: int | None
+    due_in_s: float | None
+    leader: str | None
+    pace: Pace | None
+    workers: tuple[WorkerInfo, ...]
 
 
 class QueueDepth(Struct, frozen=True, kw_only=True):

@@ -28,6 +28,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `state:<tenant>:<STATE>`   | zset   | all ids of a state by their created µs: the list     | pruned                  |
 | `idem:<digest>`            | string | `<id> <fingerprint>` of a client_request_id          | pruned with its task    |
 | `rate:<caller>`            | zset   | accepted submits of the last 60 s by their µs        | 60 s                    |
+| `pace`                     | hash   | `ms:<model>`, `cost:<model>`: moving averages of the | kept                    |
+|                            |        | device ms and the kilopixels of a finished task      |                         |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
@@ -52,6 +54,7 @@ class Keys:
         self.finals = f"{self.root}finals"
         self.delayed = f"{self.root}delayed"
         self.shared = f"{self.root}shared"
+        self.pace = f"{self.root}pace"
 
     def queue(self, model: str, priority: str) -> str:
         """Waiting ids of one model and priority."""

@@ -8,10 +8,10 @@ import msgspec
 
 from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFound
 from penstock.settings import QueueSettings
-from penstock.store.answers import Page, QueueDepth, WorkerInfo
+from penstock.store.answers import Explanation, Pace, Page, QueueDepth, WorkerInfo
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
-from penstock.store.records import GONE, objects_of, task_of
+from penstock.store.records import GONE, explanation_of, objects_of, pace_of, task_of
 from penstock.store.scripts import Scripts
 from penstock.task import PRIORITIES, Priority, State, Task
 
@@ -50,6 +50,22 @@ class Queries:
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")
         return found
+
+    async def explain(self, task_id: str, tenant: str) -> Explanation:
+        """What is known of how long it still takes. Raises as `get` does."""
+        answer = await self._run("explain", task_id, tenant, ALL_PRIORITIES)
+        if answer == GONE:
+            raise ResultExpired("the task was deleted after its retention")
+        found = explanation_of(answer)
+        if found is None:
+            raise TaskNotFound(f"there is no task {task_id}")
+        return found
+
+    async def paces(self) -> dict[str, Pace]:
+        """Of every model of which a task has ended."""
+        (row,) = await self._pipelined([("HGETALL", self._keys.pace)])
+        models = [name.decode().removeprefix("ms:") for name in row if name.startswith(b"ms:")]
+        return {model: pace_of(row[f"ms:{model}".encode()], row[f"cost:{model}".encode()]) for model in models}
 
     async def page(
         self,

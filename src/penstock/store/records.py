@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.store.answers import Explanation, Pace, WorkerInfo
 from penstock.task import Attempt, Outcome, Priority, Progress, Request, Reuse, Stage, State, Task
 
 GONE = [b"gone"]
@@ -56,6 +57,31 @@ def task_of(task_id: str, answer: list[Any]) -> Task | None:
         reuse=msgspec.convert(f.get("reused", "miss"), Reuse),
         version=int(f["version"]),
     )
+
+
+def explanation_of(answer: list[Any]) -> Explanation | None:
+    """The answer of explain.lua; None when there is no such task."""
+    if not answer or answer == GONE:
+        return None
+    state, stage, model, cost, done, total, position, due, leader, ms, mean_cost, workers, now = answer
+    return Explanation(
+        state=State(state.decode()),
+        stage=msgspec.convert(stage.decode(), Stage),
+        model=model.decode(),
+        cost=int(cost),
+        position=position if position >= 0 else None,
+        left=1 - int(done) / int(total) if int(total) else 1.0,
+        due=due if due >= 0 else None,
+        due_in_s=max(0, due - now) / 1000 if due >= 0 else None,
+        leader=leader.decode() or None,
+        pace=pace_of(ms, mean_cost) if ms else None,
+        workers=tuple(msgspec.json.decode(worker, type=WorkerInfo) for worker in workers),
+    )
+
+
+def pace_of(device_ms: bytes, cost: bytes) -> Pace:
+    """As settle.lua has written it."""
+    return Pace(device_s=float(device_ms) / 1000, cost=float(cost))
 
 
 def _outcome_of(f: dict[str, str], outcome: bytes) -> Outcome:

@@ -252,6 +252,7 @@ class TaskStore(Queries):
             verb, _text(moves(verb)), lease.id, lease.epoch,
             msgspec.json.encode(problem) if problem else "", msgspec.json.encode(outcome) if outcome else "",
             wait_ms, failures, _text(moves(Verb.REUSE)) if verb is Verb.COMPLETE else "",
+            outcome.execution.get("device_ms", "") if outcome else "",
         )  # fmt: skip
         return int(answer[2]) if answer[0] == b"ok" else 0
 

@@ -1,0 +1,64 @@
+"""/v1/tasks/{id}/explain: why a task is not done yet."""
+
+from collections.abc import Iterator
+
+from litestar import get
+from litestar.datastructures import State as AppState
+from litestar.params import FromPath
+
+from penstock.api.estimates import able, eta_s
+from penstock.api.problems import documented
+from penstock.api.schemas import AheadView, BlockerView, ExplainView
+from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.views import moment, worker_view
+from penstock.errors import ResultExpired, StorageUnavailable, TaskNotFound
+from penstock.store import Explanation, WorkerInfo
+
+
+@get(
+    "/tasks/{task_id:str}/explain",
+    operation_id="explainTask",
+    tags=["tasks"],
+    summary="Why a task is not done yet",
+    description="What is ahead of it, who could run it, what is in its way, and when it should be done. Times are "
+    "estimated from the device time of the model's last tasks (a moving average over about ten).",
+    responses=documented(TaskNotFound, ResultExpired),
+)
+async def explain(request: ApiRequest, services: Open, state: AppState, task_id: FromPath[str]) -> ExplainView:
+    """Of this moment."""
+    known = await services.store.explain(task_id, request.auth.tenant)
+    workers = able(known.workers, known.model)
+    blockers = [] if known.state.is_final else [*_blockers(known, workers), *await _storage_away(services, state)]
+    ahead = known.position or 0
+    eta = eta_s(known.pace, ahead=ahead, cost=known.cost, workers=len(workers), left=known.left)
+    if eta is not None and known.due_in_s is not None:
+        eta = round(eta + known.due_in_s, 3)
+    return ExplainView(
+        task_id=task_id,
+        status=known.state,
+        stage=known.stage,
+        queue_position=known.position,
+        ahead=AheadView(tasks=ahead, device_s=round(ahead * known.pace.device_s, 3) if known.pace else None),
+        workers=tuple(worker_view(worker) for worker in workers),
+        blockers=tuple(blockers),
+        eta_s=None if known.state.is_final else eta,
+    )
+
+
+def _blockers(known: Explanation, workers: list[WorkerInfo]) -> Iterator[BlockerView]:
+    if known.leader:
+        yield BlockerView(code="follows_equal_task", detail="it gets the result of an equal task", task_id=known.leader)
+    if known.due is not None:
+        yield BlockerView(code="retry_delay", detail="its last attempt failed; it waits", until=moment(known.due))
+    if not workers:
+        yield BlockerView(code="no_worker", detail=f"no worker that is READY serves {known.model}")
+    elif known.position is not None and all(worker.running >= worker.slots for worker in workers):
+        yield BlockerView(code="workers_busy", detail="every worker that could take it has all it can hold")
+
+
+async def _storage_away(services: Services, state: AppState) -> list[BlockerView]:
+    try:
+        await state.storage_probe.check(services.storage)
+    except StorageUnavailable as error:
+        return [BlockerView(code="storage_unavailable", detail=error.detail)]
+    return []

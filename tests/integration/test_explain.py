@@ -1,0 +1,187 @@
+"""Why a task is not done yet, and when it should be."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from penstock.store import TaskStore
+from penstock.task import Outcome, Problem, Progress, Result
+from tests.integration.drive import WORKER, body, claim, data_uri, image, photo
+from tests.integration.stores import submission
+
+MS = 500.0
+"""On the device, of every task here that ends; its image counts 19 kilopixels (`photo`)."""
+
+HURT = Problem(code="storage_unavailable", message="away", retryable=True)
+
+
+async def submitted(client: httpx.AsyncClient, **changes: Any) -> str:
+    """Path of a new task."""
+    changes = {"image_url": data_uri(photo())} | changes
+    return str((await client.post("/v1/tasks", json=body(**changes))).headers["Location"])
+
+
+async def finish(store: TaskStore, device_ms: float = MS) -> None:
+    """Claim the next task and end it, as a worker does."""
+    outcome = Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": device_ms})
+    assert await store.complete(await claim(store), outcome)
+
+
+async def explained(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
+    """What is said of it."""
+    answer = await client.get(f"{path}/explain")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def codes(explanation: dict[str, Any]) -> list[str]:
+    return [blocker["code"] for blocker in explanation["blockers"]]
+
+
+async def test_a_task_that_nobody_serves_says_so(client: httpx.AsyncClient, store: TaskStore) -> None:
+    path = await submitted(client)
+    other = msgspec.structs.replace(WORKER, id="w1", models=("image-scoring-v1",))
+    draining = msgspec.structs.replace(WORKER, id="w2", state="DRAINING")
+    for worker in (other, draining):
+        await store.renew(worker, [])
+
+    found = await explained(client, path)
+
+    assert (found["status"], found["stage"], found["queue_position"]) == ("PENDING", "queued", 0)
+    assert (found["ahead"], found["workers"], found["eta_s"]) == ({"tasks": 0, "device_s": None}, [], None)
+    assert codes(found) == ["no_worker"]
+
+
+async def test_the_time_ahead_is_that_of_the_tasks_before_it_shared_by_the_workers(
+    client: httpx.AsyncClient, store: TaskStore
+) -> None:
+    await submitted(client)
+    await finish(store)
+    for name in ("w0", "w1"):
+        await store.renew(msgspec.structs.replace(WORKER, id=name), [])
+    for priority in ("high", "normal", "low"):
+        await submitted(client, priority=priority, reuse=False)
+    path = await submitted(client, reuse=False)
+
+    found = await explained(client, path)
+
+    assert (found["queue_position"], found["ahead"]) == (2, {"tasks": 2, "device_s": 1.0})
+    assert found["eta_s"] == pytest.approx(2 * 0.5 / 2 + 0.5)
+    assert [worker["id"] for worker in found["workers"]] == ["w0", "w1"]
+    assert codes(found) == []
+
+
+async def test_a_larger_image_takes_longer_in_proportion(client: httpx.AsyncClient, store: TaskStore) -> None:
+    await submitted(client, image_url=data_uri(image(100, 100)))
+    await finish(store)
+    await store.renew(WORKER, [])
+    path = await submitted(client, image_url=data_uri(image(300, 200)))
+
+    assert (await explained(client, path))["eta_s"] == pytest.approx(6 * 0.5)
+
+
+async def test_the_pace_follows_the_last_tasks(client: httpx.AsyncClient, store: TaskStore) -> None:
+    for device_ms in (100.0, 200.0):
+        await submitted(client, reuse=False)
+        await finish(store, device_ms)
+
+    pace = (await store.paces())["superres-x4"]
+
+    assert (pace.device_s, pace.cost) == (pytest.approx(0.11), 19)
+
+
+async def test_a_running_task_has_what_is_left_of_it(client: httpx.AsyncClient, store: TaskStore) -> None:
+    await submitted(client)
+    await finish(store)
+    await store.renew(WORKER, [])
+    path = await submitted(client, reuse=False)
+    await store.progress(await claim(store), "infer", Progress(done=3, total=4))
+
+    found = await explained(client, path)
+
+    assert (found["status"], found["stage"], found["queue_position"]) == ("RUNNING", "infer", None)
+    assert (found["eta_s"], codes(found)) == (pytest.approx(0.125), [])
+
+
+async def test_a_task_behind_full_workers_says_so(client: httpx.AsyncClient, store: TaskStore) -> None:
+    path = await submitted(client)
+    await store.renew(msgspec.structs.replace(WORKER, running=WORKER.slots), [])
+
+    assert codes(await explained(client, path)) == ["workers_busy"]
+
+
+async def test_a_task_that_waits_for_a_retry_says_until_when(client: httpx.AsyncClient, store: TaskStore) -> None:
+    await submitted(client)
+    await finish(store)
+    await store.renew(WORKER, [])
+    path = await submitted(client, reuse=False)
+    await store.retry(await claim(store), HURT, delay_ms=60_000)
+
+    found = await explained(client, path)
+
+    (blocker,) = found["blockers"]
+    assert (found["stage"], blocker["code"]) == ("retry", "retry_delay")
+    assert blocker["until"] > (await client.get(path)).json()["created_at"]
+    assert 50 < found["eta_s"] < 61
+
+
+async def test_a_task_that_follows_an_equal_one_takes_as_long_as_that(
+    client: httpx.AsyncClient, store: TaskStore
+) -> None:
+    await submitted(client)
+    await finish(store)
+    await store.renew(WORKER, [])
+    await submitted(client, reuse=False)
+    same = {"image_url": data_uri(image(190, 100))}
+    leader = await submitted(client, **same)
+    follower = await submitted(client, **same)
+
+    found = await explained(client, follower)
+
+    (blocker,) = found["blockers"]
+    assert (blocker["code"], blocker["task_id"]) == ("follows_equal_task", leader.rpartition("/")[2])
+    assert found["eta_s"] == (await explained(client, leader))["eta_s"] == pytest.approx(1.0)
+
+
+async def test_an_ended_task_waits_for_nothing(client: httpx.AsyncClient, store: TaskStore) -> None:
+    path = await submitted(client)
+    await finish(store)
+
+    found = await explained(client, path)
+
+    assert (found["status"], found["blockers"], found["eta_s"]) == ("SUCCESS", [], None)
+
+
+async def test_a_storage_that_is_away_is_in_the_way(
+    client: httpx.AsyncClient, store: TaskStore, tmp_path: Path
+) -> None:
+    path = await submitted(client, image_url="https://images.example.com/photo.png")
+    await store.renew(WORKER, [])
+    (tmp_path / "objects").write_text("a file in the place of the directory")
+
+    assert codes(await explained(client, path)) == ["storage_unavailable"]
+
+
+async def test_there_is_nothing_to_say_of_a_task_that_is_not_there(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/tasks/tsk_0/explain")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found")
+
+
+async def test_a_submit_says_when_it_should_be_done(client: httpx.AsyncClient, store: TaskStore) -> None:
+    """What is known of paces is looked up at most every five seconds, so it is there before the first submit."""
+    outcome = Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": MS})
+    await store.submit(submission(cost=10), rate_limit=0)
+    await store.complete(await claim(store), outcome)
+    await store.renew(WORKER, [])
+
+    first = await client.post("/v1/tasks", json=body(image_url=data_uri(image(100, 100))))
+    second = await client.post("/v1/tasks", json=body(image_url=data_uri(image(100, 200))))
+
+    assert first.json()["eta_s"] == pytest.approx(0.5)
+    assert second.json()["eta_s"] == pytest.approx(1.5)
+    explanation = await explained(client, second.headers["Location"])
+    assert second.json()["eta_s"] == explanation["eta_s"]
