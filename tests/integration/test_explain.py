@@ -7,9 +7,11 @@ import httpx
 import msgspec
 import pytest
 
+from penstock.settings import Settings
 from penstock.store import TaskStore
-from penstock.task import Outcome, Problem, Progress, Result
-from tests.integration.drive import WORKER, body, claim, data_uri, image, photo
+from penstock.task import Outcome, Priority, Problem, Progress, Result
+from tests import api_server
+from tests.integration.drive import MODEL, WORKER, body, claim, data_uri, image, photo, stored_objects
 from tests.integration.stores import submission
 
 MS = 500.0
@@ -185,3 +187,58 @@ async def test_a_submit_says_when_it_should_be_done(client: httpx.AsyncClient, s
     assert second.json()["eta_s"] == pytest.approx(1.5)
     explanation = await explained(client, second.headers["Location"])
     assert second.json()["eta_s"] == explanation["eta_s"]
+
+
+# --- a quote --------------------------------------------------------------------------------------------------
+
+
+async def quoted(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
+    """Answer to a submit that is none."""
+    return await client.post("/v1/tasks?dry_run=true", json=body(**changes))
+
+
+async def test_a_quote_counts_what_is_ahead_and_queues_nothing(
+    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+) -> None:
+    for priority in (Priority.HIGH, Priority.NORMAL, Priority.LOW):
+        await store.submit(submission(cost=10, priority=priority), rate_limit=0)
+    await store.complete(await claim(store), Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": MS}))
+    await store.renew(WORKER, [])
+
+    answer = await quoted(client, image_url=data_uri(image(200, 100)))
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "model": MODEL,
+        "priority": "normal",
+        "queue_position": 1,
+        "ahead": {"tasks": 1, "device_s": 0.5},
+        "run_device_s": 1.0,
+        "eta_s": 1.5,
+        "input": {"width": 200, "height": 100},
+        "output": {"width": 800, "height": 400},
+    }
+    assert len((await client.get("/v1/tasks")).json()["data"]) == 3
+    assert stored_objects(settings) == []
+
+
+async def test_a_quote_of_what_nobody_has_seen_has_no_sizes_and_one_of_a_score_no_output(
+    client: httpx.AsyncClient,
+) -> None:
+    unseen = (await quoted(client)).json()
+    score = (await quoted(client, model="image-scoring-v1", image_url=data_uri(image(20, 10)))).json()
+
+    assert (unseen["input"], unseen["output"], unseen["eta_s"], unseen["run_device_s"]) == (None, None, None, None)
+    assert (score["input"], score["output"]) == ({"width": 20, "height": 10}, None)
+
+
+async def test_a_quote_is_refused_as_the_submit_would_be(settings: Settings, store: TaskStore, api_key: str) -> None:
+    small = msgspec.structs.replace(settings, queue=msgspec.structs.replace(settings.queue, max_depth=1))
+    with api_server.in_thread(small) as url:
+        async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client:
+            invalid = await quoted(client, image_url=data_uri(b"no image"))
+            await submitted(client)
+            full = await quoted(client)
+
+    assert (invalid.status_code, invalid.json()["param"]) == (415, "input.image_url")
+    assert (full.status_code, full.json()["code"], full.headers["Retry-After"]) == (429, "queue_full", "5")

@@ -36,17 +36,17 @@ class Estimates:
         self._paces: dict[str, Pace] = {}
         self._workers: list[WorkerInfo] = []
 
-    async def pace(self, model: str) -> Pace | None:
-        """Of tasks of this model; None when none has ended yet, or Redis does not answer."""
+    async def of(self, model: str) -> tuple[Pace | None, int]:
+        """The pace of tasks of this model, None when none has ended yet, and how many workers would take one."""
         await self._look()
-        return self._paces.get(model)
+        return self._paces.get(model), len(able(self._workers, model))
 
     async def eta_s(self, model: str, *, ahead: int | None, cost: int) -> float | None:
         """Of a task that waits behind so many others; None for one that does not wait."""
         if ahead is None:
             return None
-        await self._look()
-        return eta_s(self._paces.get(model), ahead=ahead, cost=cost, workers=len(able(self._workers, model)))
+        pace, workers = await self.of(model)
+        return eta_s(pace, ahead=ahead, cost=cost, workers=workers)
 
     async def _look(self) -> None:
         async with self._lock:

@@ -75,6 +75,10 @@ def complete(litestars: Document) -> bytes:
         "required": True,
         "content": {"application/json": {"schema": {"$ref": _REF.format(name="TaskRequest")}}},
     }
+    answers = [{"$ref": _REF.format(name=name)} for name in ("TaskView", "QuoteView")]
+    document["paths"]["/v1/tasks"]["post"]["responses"]["200"]["content"]["application/json"]["schema"] = {
+        "oneOf": answers
+    }
     _set_content(document, "/v1/tasks/{task_id}/result", [*_IMAGES, "application/json"])
     _set_content(document, "/v1/tasks/{task_id}/events", ["text/event-stream"])
     _set_content(document, "/metrics", ["text/plain"])

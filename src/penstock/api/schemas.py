@@ -195,6 +195,27 @@ class AheadView(View, frozen=True):
     device_s: float | None
 
 
+class SizeView(View, frozen=True):
+    """Of an image, in pixels."""
+
+    width: int
+    height: int
+
+
+class QuoteView(View, frozen=True):
+    """What a submit would lead to. `run_device_s` is the device time of the task itself; an image behind a URL is not
+    fetched for a quote: `input` and `output` are null, and its size is taken to be one megapixel."""
+
+    model: str
+    priority: Priority
+    queue_position: int
+    ahead: AheadView
+    run_device_s: float | None
+    eta_s: Eta
+    input: SizeView | None
+    output: SizeView | None
+
+
 class BlockerView(View, frozen=True):
     """What is in the way of a task: until when, or which other task, if that is known."""
 

@@ -57,12 +57,14 @@ _BARE = re.compile(r"[!#-~]+")
 
 
 class Examined(Struct, frozen=True, kw_only=True):
-    """What looking at a request has shown: the URL to fetch or the bytes themselves, and what fair shares count."""
+    """What looking at a request has shown: the URL to fetch or the bytes themselves, and what fair shares count;
+    `size` is width and height, None while nobody has seen the image."""
 
     fingerprint: str
     cost: int
     url: str | None = None
     image: bytes | None = None
+    size: tuple[int, int] | None = None
     content_type: str = ""
     reuse_digest: str | None = None
 
@@ -195,6 +197,7 @@ def _examine_inline(asked: TaskRequest, settings: Settings, caller: Caller) -> E
         fingerprint=_fingerprint(asked),
         cost=max(1, header.width * header.height // 1000),
         image=image,
+        size=(header.width, header.height),
         content_type=f"image/{header.format.lower()}",
         reuse_digest=reuse_digest(asked, image, caller) if settings.queue.reuse else None,
     )

@@ -16,6 +16,7 @@ from penstock.api.conditional import is_current
 from penstock.api.guards import require_json
 from penstock.api.prefer import MAX_WAIT_S, wait_of
 from penstock.api.problems import documented
+from penstock.api.quotes import quote
 from penstock.api.schemas import SubmittedView, TaskList, TaskView
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.submission import examine, hand_in, read_request
@@ -48,7 +49,10 @@ from penstock.task import Priority, State, Task, new_task_id
 POLL_S = 1
 """What clients are told to wait before they look again."""
 
-WHOLE = "With `Prefer: wait`, the task, which has ended; without, a task that was submitted before, as it is now"
+WHOLE = (
+    "With `Prefer: wait`, the task, which has ended; without, a task that was submitted before, as it is now; "
+    "with `dry_run`, a quote"
+)
 
 
 @post(
@@ -57,7 +61,8 @@ WHOLE = "With `Prefer: wait`, the task, which has ended; without, a task that wa
     summary="Submit a task",
     description="Queues a task. Repeating a submit with its `client_request_id` (or `Idempotency-Key`) is safe. A task "
     "equal to another of the same key takes its result, now or when it is there. With `Prefer: wait=n` the answer is "
-    "the whole task (200) if it has ended within n seconds, and as usual (202) if not; hanging up cancels nothing.",
+    "the whole task (200) if it has ended within n seconds, and as usual (202) if not; hanging up cancels nothing. "
+    "With `dry_run=true` nothing is queued: the request is checked, and answered with a quote (200).",
     guards=[require_json],
     status_code=202,
     responses={200: ResponseSpec(TaskView, description=WHOLE, generate_examples=False)}
@@ -82,6 +87,7 @@ async def submit(
     prefer: Annotated[
         str | None, HeaderParameter(name="Prefer", description="wait=n: seconds to wait for the end, 300 at most")
     ] = None,
+    dry_run: Annotated[bool, QueryParameter(description="check it and estimate how long it would take")] = False,
 ) -> Response[SubmittedView]:
     """202 for a new task, 200 for one that is there already; with a wait, 200 for one that has ended and 202 else."""
     limit = services.settings.api.rate_limit_per_minute
@@ -97,6 +103,8 @@ async def submit(
                 models=services.models,
             )
             examined = await examine(asked, services, request.auth)
+            if dry_run:
+                return Response[Any](await quote(asked, examined, services), status_code=200)
             submitted = await hand_in(
                 task_id, asked, examined,
                 caller=request.auth, traceparent=request.scope["state"]["traceparent"], services=services,

@@ -129,6 +129,10 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         it is the version on the card."""
         return cls.card.version
 
+    @classmethod
+    def output_size(cls, width: int, height: int, params: ParamsT) -> tuple[int, int] | None:
+        """Width and height of the result for an image of this size; None where there is no image, or nobody knows."""
+
     def load_model(self, device: Device) -> None:
         """Load and warm up. Runs on the device thread; no task is claimed before all models are loaded."""
 

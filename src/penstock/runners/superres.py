@@ -59,6 +59,12 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """Version of the code and of its files."""
         return f"{cls.card.version} {digest_of(files_of(cls.name))}"
 
+    @classmethod
+    def output_size(cls, width: int, height: int, params: SuperresParams) -> tuple[int, int]:
+        """Of the model file that the variant uses."""
+        scale = manifest()[(cls.name, params.variant)].scale
+        return width * scale, height * scale
+
     def load_model(self, device: Device) -> None:
         """Load both variants."""
         files = {v: manifest()[(self.name, v)] for v in ("general", "clean")}

@@ -1,0 +1,41 @@
+"""What a submit would lead to, without one: `POST /v1/tasks?dry_run=true`."""
+
+import msgspec
+
+from penstock.api.estimates import eta_s
+from penstock.api.schemas import AheadView, QuoteView, SizeView, TaskRequest
+from penstock.api.services import Services
+from penstock.api.submission import Examined
+from penstock.errors import QueueFull
+from penstock.runners.base import registry
+from penstock.task import PRIORITIES
+
+
+async def quote(asked: TaskRequest, examined: Examined, services: Services) -> QuoteView:
+    """Of a request that has passed all checks. Nothing is stored or counted, and no equal task is looked for.
+
+    Raises QueueFull as a submit would.
+    """
+    depths = {queue.priority: queue.depth for queue in await services.store.depths([asked.model])}
+    if sum(depths.values()) >= services.settings.queue.max_depth:
+        raise QueueFull("as many tasks are waiting for this model as are let in", retry_after_s=5)
+    ahead = sum(depths[priority] for priority in PRIORITIES[: PRIORITIES.index(asked.priority) + 1])
+    pace, workers = await services.estimates.of(asked.model)
+    return QuoteView(
+        model=asked.model,
+        priority=asked.priority,
+        queue_position=ahead,
+        ahead=AheadView(tasks=ahead, device_s=round(ahead * pace.device_s, 3) if pace else None),
+        run_device_s=round(pace.of(examined.cost), 3) if pace else None,
+        eta_s=eta_s(pace, ahead=ahead, cost=examined.cost, workers=workers),
+        input=None if examined.size is None else SizeView(width=examined.size[0], height=examined.size[1]),
+        output=_output(asked, examined),
+    )
+
+
+def _output(asked: TaskRequest, examined: Examined) -> SizeView | None:
+    if examined.size is None:
+        return None
+    runner = registry()[asked.model]
+    size = runner.output_size(*examined.size, msgspec.convert(asked.params, runner.params))
+    return None if size is None else SizeView(width=size[0], height=size[1])
