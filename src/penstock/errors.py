@@ -3,7 +3,8 @@
 PenstockError
 ├── at the API:  MalformedRequest InvalidRequest Unauthorized NotFound TaskNotFound ModelNotFound
 │                MethodNotAllowed TaskAlreadyFinal ResultNotReady ResultExpired PayloadTooLarge
-│                UnsupportedMediaType IdempotencyMismatch QueueFull RateLimited NotReady StoreUnavailable
+│                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch
+│                QueueFull RateLimited NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 ├── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -118,6 +119,12 @@ class UnsupportedMediaType(PenstockError):
     """The request body is not application/json."""
 
     code, status, title = "unsupported_media_type", 415, "Unsupported media type"
+
+
+class RangeNotSatisfiable(PenstockError):
+    """The part of a result that was asked for begins behind its end."""
+
+    code, status, title = "range_not_satisfiable", 416, "Range not satisfiable"
 
 
 class IdempotencyMismatch(PenstockError):

@@ -1,6 +1,7 @@
 """/v1/tasks/...: read, list, cancel, and the result."""
 
 import hashlib
+import random
 from typing import Any
 
 import httpx
@@ -247,6 +248,74 @@ async def test_a_result_is_downloaded_as_a_file(client: httpx.AsyncClient, store
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Content-Security-Policy"] == "sandbox"
     assert (await client.get(f"{path}/result", headers={"If-None-Match": tag})).status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("range_", "start", "stop"),
+    [
+        ("bytes=0-99", 0, 100),
+        ("bytes=700000-", 700_000, 800_000),
+        ("bytes=-5", 799_995, 800_000),
+        ("bytes=-900000", 0, 800_000),
+        ("Bytes=799999-900000", 799_999, 800_000),
+    ],
+)
+async def test_a_part_of_a_result_is_downloaded(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage, range_: str, start: int, stop: int
+) -> None:
+    path = await submitted(client)
+    data = random.Random(1).randbytes(800_000)
+    await complete(store, storage, data)
+    whole = await client.get(f"{path}/result")
+
+    part = await client.get(f"{path}/result", headers={"Range": range_, "If-Range": whole.headers["ETag"]})
+
+    assert (whole.headers["Accept-Ranges"], part.status_code) == ("bytes", 206)
+    assert part.content == data[start:stop]
+    assert part.headers["Content-Range"] == f"bytes {start}-{stop - 1}/800000"
+    assert part.headers["Content-Length"] == str(stop - start)
+    same = ("ETag", "Content-Type", "Content-Disposition", "Content-Security-Policy")
+    assert [part.headers[name] for name in same] == [whole.headers[name] for name in same]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Range": "bytes=0-4", "If-Range": '"of another version"'},
+        {"Range": "bytes=0-4", "If-Range": "Sun, 22 Nov 2026 10:00:00 GMT"},
+        {"Range": "bytes=0-4,8-9"},
+        {"Range": "bytes=4-0"},
+        {"Range": "bytes=-"},
+        {"Range": "bytes=" + "9" * 4000 + "-"},
+        {"Range": "lines=0-4"},
+    ],
+    ids=lambda headers: " ".join(headers.values())[:30],
+)
+async def test_the_whole_result_is_the_answer_to(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage, headers: dict[str, str]
+) -> None:
+    path = await submitted(client)
+    await complete(store, storage, b"bytes of a result")
+
+    answer = await client.get(f"{path}/result", headers=headers)
+
+    assert (answer.status_code, answer.content) == (200, b"bytes of a result")
+    assert "Content-Range" not in answer.headers
+
+
+@pytest.mark.parametrize("range_", ["bytes=17-", "bytes=1000-2000", "bytes=-0"])
+async def test_a_part_behind_the_end_is_refused(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage, range_: str
+) -> None:
+    path = await submitted(client)
+    file = await complete(store, storage, b"bytes of a result")
+
+    answer = await client.get(f"{path}/result", headers={"Range": range_})
+    known = await client.get(f"{path}/result", headers={"Range": range_, "If-None-Match": f'"{file.sha256}"'})
+
+    assert (answer.status_code, answer.json()["code"]) == (416, "range_not_satisfiable")
+    assert answer.headers["Content-Range"] == "bytes */17"
+    assert known.status_code == 304
 
 
 async def test_a_result_that_is_data_is_json(client: httpx.AsyncClient, store: TaskStore, server: str) -> None:

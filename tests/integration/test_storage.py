@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -85,6 +86,18 @@ async def test_a_stream_comes_in_pieces_and_may_be_left_early(storage: Storage) 
 
     assert 0 < len(first) <= CHUNK_BYTES
     assert IMAGE.startswith(first)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 1), (1, 400_000), (300_000, None), (999_999, None), (999_999, 1_000_000), (0, 1_000_000)]
+)
+async def test_a_part_is_streamed(storage: Storage, start: int, stop: int | None) -> None:
+    data = random.Random(1).randbytes(1_000_000)
+    await storage.put(KEY, data, "image/png")
+
+    pieces = [chunk async for chunk in await storage.stream(KEY, start, stop)]
+
+    assert b"".join(pieces) == data[start:stop]
 
 
 async def test_a_stream_that_is_never_read_can_be_closed(storage: Storage) -> None:

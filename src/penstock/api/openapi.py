@@ -80,13 +80,14 @@ def complete(litestars: Document) -> bytes:
         "oneOf": answers
     }
     _set_content(document, "/v1/tasks/{task_id}/result", [*_IMAGES, "application/json"])
+    _set_content(document, "/v1/tasks/{task_id}/result", [*_IMAGES], status="206")
     _set_content(document, "/v1/tasks/{task_id}/events", ["text/event-stream"])
     _set_content(document, "/metrics", ["text/plain"])
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
 
-def _set_content(document: Document, path: str, media_types: list[str]) -> None:
-    document["paths"][path]["get"]["responses"]["200"]["content"] = {name: {} for name in media_types}
+def _set_content(document: Document, path: str, media_types: list[str], status: str = "200") -> None:
+    document["paths"][path]["get"]["responses"][status]["content"] = {name: {} for name in media_types}
 
 
 def _schemas() -> Document:

@@ -9,9 +9,10 @@ from litestar.response import Stream
 
 from penstock.api.conditional import is_current
 from penstock.api.problems import documented
+from penstock.api.ranges import range_of
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.views import filename
-from penstock.errors import ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
+from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
 from penstock.task import Artifact, Result, Task
 
 
@@ -22,23 +23,35 @@ from penstock.task import Artifact, Result, Task
     summary="Download a result",
     description="The file, or a redirect to where it is stored; JSON for a model that gives data only.",
     responses={
+        206: ResponseSpec(bytes, description="The bytes asked for with `Range`", generate_examples=False),
         302: ResponseSpec(None, description="`Location` is a signed link"),
         304: ResponseSpec(None, description="Unchanged"),
     }
-    | documented(TaskNotFound, ResultNotReady, ResultExpired, StorageUnavailable),
+    | documented(TaskNotFound, ResultNotReady, ResultExpired, RangeNotSatisfiable, StorageUnavailable),
 )
 async def read_result(
     request: ApiRequest,
     services: Open,
     task_id: FromPath[str],
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
+    range_: Annotated[str | None, HeaderParameter(name="Range", description="one range, of a file")] = None,
+    if_range: Annotated[str | None, HeaderParameter(name="If-Range", description="the ETag of the first part")] = None,
 ) -> Response[Any]:
     """409 while there is none, or when there will be none; 410 when it is gone."""
     task = await services.store.get(task_id, request.auth.tenant)
     result = _result_of(task)
     if result.artifact is None:
         return Response(result.data, media_type="application/json")
-    return await _file(task, result.artifact, services, if_none_match)
+    link = await services.storage.url(
+        result.artifact.s3_key, result.artifact.content_type, filename(task, result.artifact)
+    )
+    if link is not None:
+        return Response(b"", status_code=302, media_type="text/plain", headers={"Location": link})
+    headers = _headers(task, result.artifact)
+    if is_current(headers["ETag"], if_none_match):
+        return Response(None, status_code=304, headers=headers)
+    part = range_of(range_, if_range, etag=headers["ETag"], size=result.artifact.size)
+    return await _file(result.artifact, part, headers, services)
 
 
 def _result_of(task: Task) -> Result:
@@ -49,18 +62,23 @@ def _result_of(task: Task) -> Result:
     raise ResultNotReady("the task has not ended yet", retry_after_s=1)
 
 
-async def _file(task: Task, file: Artifact, services: Services, if_none_match: str | None) -> Response[Any]:
-    name = filename(task, file)
-    link = await services.storage.url(file.s3_key, file.content_type, name)
-    if link is not None:
-        return Response(b"", status_code=302, media_type="text/plain", headers={"Location": link})
-    headers = {
+def _headers(task: Task, file: Artifact) -> dict[str, str]:
+    return {
         "ETag": f'"{file.sha256}"',
-        "Content-Disposition": f'attachment; filename="{name}"',
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f'attachment; filename="{filename(task, file)}"',
         "Content-Security-Policy": "sandbox",  # whatever a browser takes it for, it is no page of ours
     }
-    if is_current(headers["ETag"], if_none_match):
-        return Response(None, status_code=304, headers=headers)
-    chunks = await services.storage.stream(file.s3_key)
-    headers["Content-Length"] = str(file.size)
-    return Stream(chunks, media_type=file.content_type, headers=headers)
+
+
+async def _file(
+    file: Artifact, part: tuple[int, int] | None, headers: dict[str, str], services: Services
+) -> Response[Any]:
+    """The whole, or a part of it."""
+    if part is None:
+        headers["Content-Length"] = str(file.size)
+        return Stream(await services.storage.stream(file.s3_key), media_type=file.content_type, headers=headers)
+    start, stop = part
+    headers |= {"Content-Length": str(stop - start), "Content-Range": f"bytes {start}-{stop - 1}/{file.size}"}
+    chunks = await services.storage.stream(file.s3_key, start, stop)
+    return Stream(chunks, status_code=206, media_type=file.content_type, headers=headers)

@@ -22,8 +22,9 @@ class Storage(Protocol):
     async def get(self, key: str) -> bytes:
         """The object. Raises ResultExpired when it is not there."""
 
-    async def stream(self, key: str) -> AsyncGenerator[bytes, None]:
-        """The object in pieces, already opened; `aclose` it when not read to its end.
+    async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """The object, or its bytes from `start` to before `stop`, in pieces, already opened; `aclose` it when not
+        read to its end. A part lies inside of the object and is not empty.
 
         Raises ResultExpired at once when it is not there; StorageUnavailable also between pieces.
         """

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import secrets
+import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
@@ -36,9 +37,9 @@ class LocalStorage:
         """See Storage."""
         return await asyncio.to_thread(self._read, key)
 
-    async def stream(self, key: str) -> AsyncGenerator[bytes, None]:
+    async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """See Storage."""
-        return await opened(self._chunks(key))
+        return await opened(self._chunks(key, start, stop))
 
     async def delete(self, *keys: str) -> None:
         """See Storage."""
@@ -54,10 +55,13 @@ class LocalStorage:
         """None, always."""
         return None
 
-    async def _chunks(self, key: str) -> AsyncGenerator[bytes, None]:
+    async def _chunks(self, key: str, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+        left = sys.maxsize if stop is None else stop - start
         with await asyncio.to_thread(self._open, key) as file:
+            file.seek(start)
             yield b""
-            while chunk := await asyncio.to_thread(_read_some, file):
+            while chunk := await asyncio.to_thread(_read_some, file, min(left, CHUNK_BYTES)):
+                left -= len(chunk)
                 yield chunk
 
     def _write(self, key: str, data: bytes) -> None:
@@ -151,9 +155,9 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _read_some(file: BinaryIO) -> bytes:
+def _read_some(file: BinaryIO, size: int) -> bytes:
     with _disk_errors():
-        return file.read(CHUNK_BYTES)
+        return file.read(size)
 
 
 @contextmanager

@@ -85,9 +85,10 @@ class S3Storage:
                 data: bytes = await body.read()
         return data
 
-    async def stream(self, key: str) -> AsyncGenerator[bytes, None]:
+    async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """See Storage."""
-        return await opened(self._chunks(key))
+        part = {} if (start, stop) == (0, None) else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+        return await opened(self._chunks(key, part))
 
     async def delete(self, *keys: str) -> None:
         """See Storage. One request each: the batch request needs a checksum that not every server knows."""
@@ -113,17 +114,17 @@ class S3Storage:
             )
         return link
 
-    async def _chunks(self, key: str) -> AsyncGenerator[bytes, None]:
+    async def _chunks(self, key: str, part: dict[str, str]) -> AsyncGenerator[bytes, None]:
         with _s3_errors():
-            body = await self._open(key)
+            body = await self._open(key, **part)
         async with body:
             yield b""
             while chunk := await _read_piece(body):
                 yield chunk
 
-    async def _open(self, key: str) -> Any:
+    async def _open(self, key: str, **part: str) -> Any:
         """The body. Read from it, not from what its `async with` gives: that one does not check the length."""
-        answer = await self._client.get_object(Bucket=self._bucket, Key=checked_key(key))
+        answer = await self._client.get_object(Bucket=self._bucket, Key=checked_key(key), **part)
         return answer["Body"]
 
 
