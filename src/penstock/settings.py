@@ -1,7 +1,8 @@
 """All settings: one tree of frozen structs, read once from a TOML file and the environment.
 
 Precedence, highest first: the environment (`PENSTOCK_<SECTION>_<FIELD>`, or one of the short names in
-`ALIASES`), the file, the defaults below. Nothing else in Penstock reads the environment.
+`ALIASES`), the file, the defaults below. Nothing else in Penstock reads the environment. A client has two variables of
+its own, which are no settings of a server.
 """
 
 import os
@@ -197,6 +198,25 @@ ALIASES: dict[str, tuple[str, str]] = {
 """Short environment names; the long form of the same setting wins over them."""
 
 
+CLIENT_URL, CLIENT_KEY = "PENSTOCK_URL", "PENSTOCK_API_KEY"
+"""Where a client finds its server; a server reads neither."""
+
+NO_SETTINGS = frozenset({"PENSTOCK_CONFIG", CLIENT_URL, CLIENT_KEY})
+"""Names that look like settings and are none; every other unknown one is refused."""
+
+
+class ClientEnvironment(Struct, frozen=True, kw_only=True):
+    """What the environment says to a client; None for what it does not say."""
+
+    url: str | None
+    api_key: str | None
+
+
+def client_environment(environ: Mapping[str, str] = os.environ) -> ClientEnvironment:
+    """The server and the key that a client uses when it is given none. An empty variable says nothing."""
+    return ClientEnvironment(url=environ.get(CLIENT_URL) or None, api_key=environ.get(CLIENT_KEY) or None)
+
+
 def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process.
 
@@ -283,7 +303,7 @@ def _environment_names(environ: Mapping[str, str]) -> dict[tuple[str, str], str]
     """Which variable gives which setting, of those that are set."""
     known = {env_name(*key): key for key in _fields()}
     for name in environ:
-        if name.startswith("PENSTOCK_") and name not in known and name != "PENSTOCK_CONFIG":
+        if name.startswith("PENSTOCK_") and name not in known and name not in NO_SETTINGS:
             raise ConfigurationError(f"environment variable {name} is no setting; see config.example.toml")
     short = {key: name for name, key in ALIASES.items() if name in environ}
     return short | {key: name for name, key in known.items() if name in environ}

@@ -27,3 +27,14 @@ asyncio.run(main())
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize("vendor", ["httpx", "click", "rich", "litestar", "msgspec", "asyncio"])
+def test_the_package_itself_loads_no(vendor: str) -> None:
+    program = (
+        f"import sys, penstock; assert {vendor!r} not in sys.modules; penstock.Client; assert 'httpx' in sys.modules"
+    )
+
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert finished.returncode == 0, finished.stderr

@@ -6,7 +6,16 @@ import msgspec
 import pytest
 
 from penstock.errors import ConfigurationError
-from penstock.settings import ALIASES, Settings, as_toml, clean_environment, environment_of, load
+from penstock.settings import (
+    ALIASES,
+    ClientEnvironment,
+    Settings,
+    as_toml,
+    clean_environment,
+    client_environment,
+    environment_of,
+    load,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,3 +133,10 @@ def test_children_inherit_no_setting_but_those_handed_to_them() -> None:
     environ = {"PATH": "/bin", "API_KEYS": "x", "PENSTOCK_API_PORT": "1"}
 
     assert clean_environment(environ) == {"PATH": "/bin"}
+
+
+def test_the_two_variables_of_a_client_are_no_settings() -> None:
+    environ = {"PENSTOCK_URL": "http://example:1", "PENSTOCK_API_KEY": ""}
+
+    assert load(None, environ) == Settings()
+    assert client_environment(environ) == ClientEnvironment(url="http://example:1", api_key=None)

@@ -1,0 +1,25 @@
+"""The Python client: `Client` for scripts, `AsyncClient` for asyncio, over the same HTTP API that everybody uses."""
+
+from penstock.client.asynchronous import AsyncClient, Mapped
+from penstock.client.blocking import Client
+from penstock.client.problems import PenstockApiError, failure_of
+from penstock.client.requests import Options, Output, Shared, Source
+from penstock.client.views import Model, Result, Stats, Submitted, Task, Worker
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Mapped",
+    "Model",
+    "Options",
+    "Output",
+    "PenstockApiError",
+    "Result",
+    "Shared",
+    "Source",
+    "Stats",
+    "Submitted",
+    "Task",
+    "Worker",
+    "failure_of",
+]

@@ -1,0 +1,45 @@
+"""Which server, and with which key: what is given, else the environment, else the `penstock up` of this directory."""
+
+import os
+from pathlib import Path
+
+import httpx
+
+from penstock.errors import ConfigurationError
+from penstock.settings import CLIENT_KEY, ApiSettings, UpSettings, client_environment
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def address_of(url: str | None, api_key: str | None) -> tuple[str, str]:
+    """(url, api_key). The key that `penstock up` has made in this directory is sent to this machine alone.
+
+    Raises ConfigurationError when there is no key, or the URL is none.
+    """
+    environment = client_environment()
+    url = (url or environment.url or f"http://127.0.0.1:{ApiSettings().port}").rstrip("/")
+    if not is_url(url):
+        raise ConfigurationError(f"{url} is no URL of a server; it looks like http://127.0.0.1:8000")
+    key = api_key or environment.api_key or (_own_key() if is_loopback(url) else None)
+    if not key:
+        raise ConfigurationError(f"no API key for {url}; give one, or set {CLIENT_KEY}")
+    return url, key
+
+
+def is_url(url: str) -> bool:
+    """Of HTTP, with a host."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parsed.scheme in ("http", "https") and bool(parsed.host)
+
+
+def is_loopback(url: str) -> bool:
+    """On this machine."""
+    return httpx.URL(url).host in LOOPBACK
+
+
+def _own_key() -> str | None:
+    path = Path(UpSettings().data_dir) / "api-key"
+    return path.read_text().strip() if os.access(path, os.R_OK) else None

@@ -1,0 +1,199 @@
+"""The client for asyncio. Every method raises PenstockApiError when the server refuses, or cannot be reached for as
+long as the patience lasts; what is cancelled here goes on at the server."""
+
+import asyncio
+import io
+import math
+import secrets
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO, Self, Unpack
+from urllib.parse import quote
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from penstock.client.problems import PenstockApiError, failure_of
+from penstock.client.requests import Options, Shared, Source, body_of
+from penstock.client.transport import NOT_MODIFIED, Transport, decoded
+from penstock.client.views import Model, ModelList, Page, Stats, Submitted, Task, Worker, WorkerList
+
+WAIT_S = 30
+"""Of one request that waits for an end; many proxies cut off what is silent for a minute."""
+
+LOOK_EVERY_S = 0.25
+"""How often `watch` looks at a task; while nothing changes, the answer is an empty 304."""
+
+PAGE = 100
+
+
+class Mapped(Struct, frozen=True, kw_only=True):
+    """One of many: its source, and a task that has succeeded, or why there is none (then `task` is set if one ran)."""
+
+    source: Source
+    task: Task | None = None
+    error: PenstockApiError | OSError | None = None
+
+
+class AsyncClient:
+    """One server, spoken to with one key. Without arguments: PENSTOCK_URL and PENSTOCK_API_KEY, else the
+    `penstock up` of this directory. `patience_s` is how long a request is repeated while the server is away, full or
+    limits the rate; a submit is safe to repeat, since each has a `client_request_id`.
+    """
+
+    def __init__(
+        self, url: str | None = None, api_key: str | None = None, *, patience_s: float = 120.0, connections: int = 64
+    ) -> None:
+        """Raises ConfigurationError when there is no key, or the URL is none."""
+        self._transport = Transport(url, api_key, patience_s=patience_s, connections=connections)
+        self.url = self._transport.url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+    async def submit(self, source: Source, model: str, **options: Unpack[Options]) -> Submitted:
+        """Queue a task. Raises OSError when a path cannot be read."""
+        body = await asyncio.to_thread(body_of, source, model, options)
+        answer = await self._transport.send("POST", "/v1/tasks", body=body)
+        return replace(decoded(answer, Submitted), replayed="Idempotent-Replayed" in answer.headers)
+
+    async def get(self, task_id: str, *, wait_s: int = 0) -> Task:
+        """The task as it is, or as it is when it has ended, after `wait_s` (300 at most) at the latest."""
+        query = {"wait": wait_s or None}
+        return await self._transport.ask("GET", _path(task_id), Task, query=query, wait_s=wait_s)
+
+    async def wait(self, task_id: str, *, timeout_s: float = math.inf) -> Task:
+        """The task when it has ended, however it has. Raises TimeoutError when it has not by then."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + timeout_s
+        while True:
+            left = max(0.0, until - clock())
+            task = await self.get(task_id, wait_s=math.ceil(min(WAIT_S, left)))
+            if task.is_final:
+                return task
+            if clock() >= until:
+                raise TimeoutError(f"{task_id} has not ended within {timeout_s:g} s")
+
+    async def watch(self, task_id: str, *, every_s: float = LOOK_EVERY_S) -> AsyncGenerator[Task, None]:
+        """The task as it is, and again whenever it has changed; the last one has ended."""
+        headers: dict[str, str] = {}
+        while True:
+            answer = await self._transport.send("GET", _path(task_id), headers=headers)
+            if answer.status_code != NOT_MODIFIED:
+                task = decoded(answer, Task)
+                yield task
+                if task.is_final:
+                    return
+                headers = {"If-None-Match": answer.headers.get("ETag", "")}
+            await asyncio.sleep(every_s)
+
+    async def run(self, source: Source, model: str, **options: Unpack[Options]) -> Task:
+        """Submit, and wait for the end. Raises PenstockApiError too when the task ends without a result."""
+        task = await self.wait((await self.submit(source, model, **options)).task_id)
+        if error := failure_of(task):
+            raise error
+        return task
+
+    async def map(
+        self, sources: Iterable[Source], model: str, *, concurrency: int = 16, **options: Unpack[Shared]
+    ) -> AsyncGenerator[Mapped, None]:
+        """`run` for each source, that many at a time, in the order in which they end. Errors are values here; sources
+        are taken as room becomes free, so that they may be endless."""
+        left = iter(sources)
+        running: set[asyncio.Task[Mapped]] = set()
+        try:
+            while True:
+                for source in islice(left, concurrency - len(running)):
+                    running.add(asyncio.create_task(self._mapped(source, model, options)))
+                if not running:
+                    return
+                ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    yield task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def list(
+        self, *, status: Sequence[str] = (), model: str | None = None, priority: str | None = None
+    ) -> AsyncGenerator[Task, None]:
+        """All tasks that match, newest first, page by page."""
+        query = {"status": list(status) or None, "model": model, "priority": priority, "limit": PAGE}
+        cursor: str | None = None
+        while True:
+            page = await self._transport.ask("GET", "/v1/tasks", Page, query={**query, "cursor": cursor})
+            for task in page.data:
+                yield task
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def result(self, task_id: str) -> bytes:
+        """The bytes of the result; of a model that gives data, its JSON."""
+        sink = io.BytesIO()
+        await self._receive(task_id, sink)
+        return sink.getvalue()
+
+    async def download(self, task_id: str, path: str | Path) -> Path:
+        """The same as a file, which appears under its name when it is whole and its digest is right; one that is there
+        already is replaced. Raises OSError when it cannot be written."""
+        target = Path(path)
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        file = await asyncio.to_thread(part.open, "wb")
+        try:
+            try:
+                await self._receive(task_id, file)
+            finally:
+                await asyncio.to_thread(file.close)
+            await asyncio.to_thread(part.replace, target)
+        finally:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+        return target
+
+    async def cancel(self, task_id: str) -> Task:
+        """Cancel a task that waits or runs; repeating it is fine."""
+        return await self._transport.ask("POST", f"{_path(task_id)}/cancel", Task)
+
+    async def retry(self, task_id: str) -> Task:
+        """Run a task again that failed, was canceled or expired; one that waits or runs is left alone."""
+        return await self._transport.ask("POST", f"{_path(task_id)}/retry", Task)
+
+    async def models(self) -> Sequence[Model]:
+        """The models that are served."""
+        return (await self._transport.ask("GET", "/v1/models", ModelList)).data
+
+    async def model(self, name: str) -> Model:
+        """One model that is served."""
+        return await self._transport.ask("GET", f"/v1/models/{quote(name, safe='')}", Model)
+
+    async def workers(self) -> Sequence[Worker]:
+        """The workers heard of within their lease."""
+        return (await self._transport.ask("GET", "/v1/workers", WorkerList)).data
+
+    async def stats(self) -> Stats:
+        """Tasks by status, queues by model and priority, workers by state."""
+        return await self._transport.ask("GET", "/v1/stats", Stats)
+
+    async def _receive(self, task_id: str, sink: IO[bytes]) -> None:
+        result = (await self.get(task_id)).result
+        await self._transport.receive(f"{_path(task_id)}/result", sink, sha256=result.sha256 if result else None)
+
+    async def _mapped(self, source: Source, model: str, options: Shared) -> Mapped:
+        try:
+            task = await self.wait((await self.submit(source, model, **options)).task_id)
+        except (PenstockApiError, OSError) as error:
+            return Mapped(source=source, error=error)
+        return Mapped(source=source, task=task, error=failure_of(task))
+
+
+def _path(task_id: str) -> str:
+    return f"/v1/tasks/{quote(task_id, safe='')}"

@@ -1,0 +1,134 @@
+"""The client for everybody else: `AsyncClient` on an event loop in a thread of its own, so that it works in scripts,
+in threads and in notebooks alike, and so that there is one client and not two."""
+
+import asyncio
+import math
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar, Unpack
+
+from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, Mapped
+from penstock.client.requests import Options, Shared, Source
+from penstock.client.views import Model, Stats, Submitted, Task, Worker
+
+T = TypeVar("T")
+
+
+class Client:
+    """One server, spoken to with one key, as `AsyncClient` says. It may be shared by threads; an interrupted call is
+    given up here and goes on at the server."""
+
+    def __init__(
+        self, url: str | None = None, api_key: str | None = None, *, patience_s: float = 120.0, connections: int = 64
+    ) -> None:
+        """Raises ConfigurationError when there is no key, or the URL is none."""
+        self._client = AsyncClient(url, api_key, patience_s=patience_s, connections=connections)
+        self.url = self._client.url
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="penstock-client", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; repeating it is fine."""
+        if self._loop.is_closed():
+            return
+        self._wait_for(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def submit(self, source: Source, model: str, **options: Unpack[Options]) -> Submitted:
+        """Queue a task. Raises OSError when a path cannot be read."""
+        return self._wait_for(self._client.submit(source, model, **options))
+
+    def get(self, task_id: str, *, wait_s: int = 0) -> Task:
+        """The task as it is, or as it is when it has ended, after `wait_s` (300 at most) at the latest."""
+        return self._wait_for(self._client.get(task_id, wait_s=wait_s))
+
+    def wait(self, task_id: str, *, timeout_s: float = math.inf) -> Task:
+        """The task when it has ended, however it has. Raises TimeoutError when it has not by then."""
+        return self._wait_for(self._client.wait(task_id, timeout_s=timeout_s))
+
+    def watch(self, task_id: str, *, every_s: float = LOOK_EVERY_S) -> Iterator[Task]:
+        """The task as it is, and again whenever it has changed; the last one has ended."""
+        return self._each(self._client.watch(task_id, every_s=every_s))
+
+    def run(self, source: Source, model: str, **options: Unpack[Options]) -> Task:
+        """Submit, and wait for the end. Raises PenstockApiError too when the task ends without a result."""
+        return self._wait_for(self._client.run(source, model, **options))
+
+    def map(
+        self, sources: Iterable[Source], model: str, *, concurrency: int = 16, **options: Unpack[Shared]
+    ) -> Iterator[Mapped]:
+        """`run` for each source, that many at a time, in the order in which they end. Errors are values here; sources
+        are taken as room becomes free, so that they may be endless."""
+        return self._each(self._client.map(sources, model, concurrency=concurrency, **options))
+
+    def list(
+        self, *, status: Sequence[str] = (), model: str | None = None, priority: str | None = None
+    ) -> Iterator[Task]:
+        """All tasks that match, newest first, page by page."""
+        return self._each(self._client.list(status=status, model=model, priority=priority))
+
+    def result(self, task_id: str) -> bytes:
+        """The bytes of the result; of a model that gives data, its JSON."""
+        return self._wait_for(self._client.result(task_id))
+
+    def download(self, task_id: str, path: str | Path) -> Path:
+        """The same as a file, which appears under its name when it is whole and its digest is right; one that is there
+        already is replaced. Raises OSError when it cannot be written."""
+        return self._wait_for(self._client.download(task_id, path))
+
+    def cancel(self, task_id: str) -> Task:
+        """Cancel a task that waits or runs; repeating it is fine."""
+        return self._wait_for(self._client.cancel(task_id))
+
+    def retry(self, task_id: str) -> Task:
+        """Run a task again that failed, was canceled or expired; one that waits or runs is left alone."""
+        return self._wait_for(self._client.retry(task_id))
+
+    def models(self) -> Sequence[Model]:
+        """The models that are served."""
+        return self._wait_for(self._client.models())
+
+    def model(self, name: str) -> Model:
+        """One model that is served."""
+        return self._wait_for(self._client.model(name))
+
+    def workers(self) -> Sequence[Worker]:
+        """The workers heard of within their lease."""
+        return self._wait_for(self._client.workers())
+
+    def stats(self) -> Stats:
+        """Tasks by status, queues by model and priority, workers by state."""
+        return self._wait_for(self._client.stats())
+
+    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _each(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        try:
+            while True:
+                try:
+                    yield self._wait_for(_next(items))
+                except StopAsyncIteration:
+                    return
+        finally:
+            if not self._loop.is_closed():
+                self._wait_for(items.aclose())
+
+
+async def _next(items: AsyncGenerator[T, None]) -> T:
+    return await anext(items)

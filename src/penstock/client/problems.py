@@ -1,0 +1,96 @@
+"""The one exception of the client, and how answers and broken connections become it."""
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from penstock.client.views import Task
+
+UNREACHABLE = "unreachable"
+DAMAGED = "damaged_download"
+"""Codes of the client's own, beside those of the server."""
+
+PASSING = frozenset({429, 502, 503, 504})
+"""Statuses after which it is worth trying again, where a proxy answered and there is no problem document."""
+
+
+class PenstockApiError(Exception):
+    """Penstock said no, could not be reached, or a task ended without a result.
+
+    `code` is stable: one of the README's list, `unreachable`, `damaged_download`, `canceled`, `expired`, or
+    `http_<status>` where something else answered. `status` is that of HTTP, 0 where there was none. `param` names the
+    member of the request at fault; `request_id` is what the server's log has it under. `retryable` says whether the
+    same request may succeed later, and `retry_after_s` when, if the server said so.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str,
+        status: int = 0,
+        param: str | None = None,
+        request_id: str | None = None,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {detail}" + (f" ({param})" if param else ""))
+        self.detail = detail
+        self.code = code
+        self.status = status
+        self.param = param
+        self.request_id = request_id
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+
+
+class _Problem(Struct, frozen=True, kw_only=True):
+    """The members of a problem document (RFC 9457) that Penstock always gives."""
+
+    detail: str
+    code: str
+    retryable: bool
+    param: str | None = None
+    request_id: str | None = None
+
+
+def refusal(answer: httpx.Response) -> PenstockApiError:
+    """What an answer of 4xx or 5xx says; its body has been read."""
+    retry_after_s = _seconds(answer.headers.get("Retry-After"))
+    try:
+        problem = msgspec.json.decode(answer.content, type=_Problem)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return PenstockApiError(
+            f"{answer.url.host} answered {answer.status_code}, and not as Penstock does",
+            code=f"http_{answer.status_code}",
+            status=answer.status_code,
+            retryable=answer.status_code in PASSING,
+            retry_after_s=retry_after_s,
+        )
+    return PenstockApiError(
+        problem.detail,
+        code=problem.code,
+        status=answer.status_code,
+        param=problem.param,
+        request_id=problem.request_id,
+        retryable=problem.retryable,
+        retry_after_s=retry_after_s,
+    )
+
+
+def unreachable(url: str, error: httpx.TransportError) -> PenstockApiError:
+    """A connection that could not be made, broke, or gave no answer in time."""
+    return PenstockApiError(f"{url}: {error or type(error).__name__}", code=UNREACHABLE, retryable=True)
+
+
+def failure_of(task: Task) -> PenstockApiError | None:
+    """Why a task has no result: None for one that has, or has not ended."""
+    if task.succeeded or not task.is_final:
+        return None
+    if task.error is None:
+        return PenstockApiError(f"the task has ended as {task.status}", code=task.status.lower())
+    return PenstockApiError(task.error.message, code=task.error.code, retryable=task.error.retryable)
+
+
+def _seconds(header: str | None) -> float | None:
+    return float(header) if header and header.isascii() and header.isdigit() else None

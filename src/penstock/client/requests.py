@@ -1,0 +1,62 @@
+"""What a submit says: the source as a URL, the options as the API's body."""
+
+import base64
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import msgspec
+
+Source = str | bytes | Path
+"""Bytes of an image, a path, or a string: an `http:`, `https:` or `data:` URL is sent as it is, else it is a path."""
+
+SCHEMES = ("http://", "https://", "data:")
+
+
+class Output(TypedDict, total=False):
+    """How a result image is written; `quality` (1 to 100) is of JPEG and WebP, `lossless` of WebP."""
+
+    format: Literal["png", "jpeg", "webp"]
+    quality: int
+    lossless: bool
+
+
+class Shared(TypedDict, total=False):
+    """What may be said of any number of tasks; what is left out is as the server has it."""
+
+    params: Mapping[str, Any]
+    output: Output
+    priority: Literal["high", "normal", "low"]
+    metadata: Mapping[str, str]
+    start_within_s: float
+    finish_within_s: float
+    timeout_s: float
+    result_ttl_s: int
+    max_attempts: int
+    reuse: bool
+
+
+class Options(Shared, total=False):
+    """What may be said of one task."""
+
+    client_request_id: str
+
+
+def body_of(source: Source, model: str, options: Options) -> bytes:
+    """The body of a submit, with a `client_request_id` in any case, which makes it safe to repeat.
+
+    Raises OSError when a path cannot be read.
+    """
+    said: dict[str, Any] = {"client_request_id": f"py-{uuid.uuid4().hex}", **options}
+    attempts = said.pop("max_attempts", None)
+    if attempts is not None:
+        said["retry"] = {"max_attempts": attempts}
+    return msgspec.json.encode({"model": model, "input": {"image_url": _url_of(source)}} | said)
+
+
+def _url_of(source: Source) -> str:
+    if isinstance(source, str) and source.lower().startswith(SCHEMES):
+        return source
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    return f"data:;base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,129 @@
+"""Requests to one server, repeated while that may help, and its answers as structs."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import IO, Any, TypeVar
+
+import httpx
+import msgspec
+
+from penstock.client.address import address_of, is_loopback
+from penstock.client.problems import DAMAGED, PenstockApiError, refusal, unreachable
+from penstock.client.retries import Tries
+
+ANSWER_S = 30.0
+"""Longest silence of a server on top of what it was asked to wait."""
+
+CHUNK_BYTES = 1024 * 1024
+
+NOT_MODIFIED, FOUND = 304, 302
+
+T = TypeVar("T")
+
+
+class Transport:
+    """Connections to one server; `patience_s` is how long one request is tried."""
+
+    def __init__(self, url: str | None, api_key: str | None, *, patience_s: float, connections: int) -> None:
+        self.url, key = address_of(url, api_key)
+        self._patience_s = patience_s
+        trust_env = not is_loopback(self.url)  # a proxy leads away from this machine
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            headers={"x-api-key": key},
+            limits=httpx.Limits(max_connections=connections),
+            timeout=httpx.Timeout(ANSWER_S, pool=None),
+            trust_env=trust_env,
+        )
+        self._keyless = httpx.AsyncClient(timeout=ANSWER_S, trust_env=trust_env)
+        """For signed links: the key is for nobody but the server."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+        await self._keyless.aclose()
+
+    async def ask(self, method: str, path: str, answer: type[T], **request: Any) -> T:
+        """The answer to a request that may be repeated."""
+        return decoded(await self.send(method, path, **request), answer)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> httpx.Response:
+        """The answer to a request that may be repeated. Raises PenstockApiError for what is refused."""
+        said = {name: value for name, value in (query or {}).items() if value is not None}
+        head = {"content-type": "application/json", **(headers or {})} if body is not None else headers
+        timeout = httpx.Timeout(ANSWER_S + wait_s, pool=None)
+        tries = Tries(self._patience_s)
+        while True:
+            try:
+                answer = await self._http.request(
+                    method, path, params=said, content=body, headers=head, timeout=timeout
+                )
+                if answer.is_success or answer.status_code == NOT_MODIFIED:
+                    return answer
+                error = refusal(answer)
+            except httpx.TransportError as broken:
+                error = unreachable(self.url, broken)
+            await asyncio.sleep(tries.pause_after(error))
+
+    async def receive(self, path: str, sink: IO[bytes], *, sha256: str | None) -> None:
+        """Write a result to the sink, from its beginning, as often as it takes to get it whole and right."""
+        tries = Tries(self._patience_s)
+        while True:
+            try:
+                return await self._copy(path, sink, sha256)
+            except httpx.TransportError as broken:
+                error = unreachable(self.url, broken)
+            except PenstockApiError as refused:
+                error = refused
+            await asyncio.sleep(tries.pause_after(error))
+
+    async def _copy(self, path: str, sink: IO[bytes], sha256: str | None) -> None:
+        digest = hashlib.sha256()
+        sink.seek(0)
+        sink.truncate()
+        async with self._opened(path) as answer:
+            async for chunk in answer.aiter_bytes(CHUNK_BYTES):
+                digest.update(chunk)
+                await asyncio.to_thread(sink.write, chunk)
+        if sha256 not in (None, digest.hexdigest()):
+            raise PenstockApiError("other bytes came than the server has stored", code=DAMAGED, retryable=True)
+
+    @asynccontextmanager
+    async def _opened(self, path: str) -> AsyncIterator[httpx.Response]:
+        async with self._http.stream("GET", path) as answer:
+            if answer.status_code != FOUND:
+                yield await _accepted(answer)
+                return
+            link = answer.headers["location"]
+        async with self._keyless.stream("GET", link) as answer:
+            yield await _accepted(answer)
+
+
+async def _accepted(answer: httpx.Response) -> httpx.Response:
+    if not answer.is_success:
+        await answer.aread()
+        raise refusal(answer)
+    return answer
+
+
+def decoded(answer: httpx.Response, kind: type[T]) -> T:
+    """The body as a struct. Raises PenstockApiError when something else than Penstock has answered."""
+    try:
+        return msgspec.json.decode(answer.content, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise PenstockApiError(
+            f"{answer.url.host} answered, and not as Penstock does ({error})",
+            code=f"http_{answer.status_code}",
+            status=answer.status_code,
+        ) from error

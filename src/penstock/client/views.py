@@ -1,0 +1,162 @@
+"""What a server answers. Members that this version does not know are ignored, so that a newer server can be read."""
+
+from typing import Any
+
+from msgspec import Struct
+
+LIVE = ("PENDING", "RUNNING")
+"""The states that a task leaves by itself; any other, also one that is not known here, is an end."""
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """Base of all."""
+
+
+class Progress(View, frozen=True):
+    """Device work done; `ratio` is done / total."""
+
+    ratio: float
+    unit: str
+    done: int
+    total: int
+
+
+class Failure(View, frozen=True):
+    """Why an attempt or a task failed; `code` is one of the closed list in the README."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class Attempt(View, frozen=True):
+    """One go at a task by one worker. Moments are RFC 3339, UTC."""
+
+    n: int
+    worker: str
+    device: str
+    started_at: str
+    ended_at: str
+    outcome: str
+    error: Failure | None = None
+
+
+class Result(View, frozen=True):
+    """A file (`size` in bytes, `sha256` in hex, `width` and `height` in pixels), JSON `data`, or both."""
+
+    url: str
+    content_type: str
+    s3_key: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    data: dict[str, Any] | None = None
+
+
+class Submitted(View, frozen=True):
+    """Answer to a submit; `replayed` says that an earlier submit with this `client_request_id` had made the task."""
+
+    task_id: str
+    status: str
+    queue_position: int | None = None
+    replayed: bool = False
+
+
+class Task(View, frozen=True):
+    """A task as it was when it was read. `timing` is in ms by stage; moments are RFC 3339, UTC."""
+
+    task_id: str
+    model: str
+    status: str
+    stage: str
+    priority: str
+    created_at: str
+    client_request_id: str | None = None
+    model_version: str | None = None
+    progress: Progress | None = None
+    queue_position: int | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    expires_at: str | None = None
+    start_by: str | None = None
+    deadline: str | None = None
+    reuse: str = "miss"
+    timing: dict[str, float] = {}
+    execution: dict[str, Any] = {}
+    attempts: tuple[Attempt, ...] = ()
+    result: Result | None = None
+    error: Failure | None = None
+    metadata: dict[str, str] = {}
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing happens to it any more by itself."""
+        return self.status not in LIVE
+
+    @property
+    def succeeded(self) -> bool:
+        """It has a result."""
+        return self.status == "SUCCESS"
+
+
+class Page(View, frozen=True):
+    """Part of a list of tasks."""
+
+    data: tuple[Task, ...]
+    next_cursor: str | None = None
+
+
+class Model(View, frozen=True):
+    """A model that is served; `params` is the JSON Schema of a task's `params`."""
+
+    name: str
+    title: str
+    version: str
+    produces: str
+    licence: str = ""
+    source: str = ""
+    notes: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+
+
+class ModelList(View, frozen=True):
+    """The models that are served."""
+
+    data: tuple[Model, ...]
+
+
+class Worker(View, frozen=True):
+    """A worker heard of within its lease."""
+
+    id: str
+    device: str
+    host: str
+    models: tuple[str, ...]
+    slots: int
+    running: int
+    state: str
+    started_at: str
+
+
+class WorkerList(View, frozen=True):
+    """The workers."""
+
+    data: tuple[Worker, ...]
+
+
+class Queue(View, frozen=True):
+    """Waiting tasks of one model and priority."""
+
+    model: str
+    priority: str
+    depth: int
+    oldest_s: float
+
+
+class Stats(View, frozen=True):
+    """Task records by status, queues, and workers by state."""
+
+    tasks: dict[str, int]
+    queues: tuple[Queue, ...]
+    workers: dict[str, int]

@@ -1,0 +1,157 @@
+"""The client, as far as it needs no server: where it finds one, what it sends, what it makes of answers."""
+
+import base64
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from penstock import AsyncClient, Client, PenstockApiError
+from penstock.client.address import address_of
+from penstock.client.problems import failure_of, refusal
+from penstock.client.requests import Options, Source, body_of
+from penstock.client.retries import BASE_S, CAP_S, Tries
+from penstock.client.views import Failure, Task
+from penstock.errors import ConfigurationError
+
+KEY = "a-key-only-for-the-tests"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory, and an environment that says nothing."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("PENSTOCK_URL", "PENSTOCK_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def with_own_key(here: Path) -> None:
+    (here / "penstock-data").mkdir()
+    (here / "penstock-data" / "api-key").write_text("pen_of_this_directory\n")
+
+
+def test_what_is_given_wins_over_the_environment(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_URL", "https://gpu.example.com/")
+    monkeypatch.setenv("PENSTOCK_API_KEY", "from-the-environment")
+    with_own_key(here)
+
+    assert address_of(None, None) == ("https://gpu.example.com", "from-the-environment")
+    assert address_of("http://other:1", KEY) == ("http://other:1", KEY)
+
+
+def test_without_a_word_it_is_the_server_of_this_directory(here: Path) -> None:
+    with_own_key(here)
+
+    assert address_of(None, None) == ("http://127.0.0.1:8000", "pen_of_this_directory")
+
+
+def test_the_key_of_this_directory_is_sent_to_no_other_machine(here: Path) -> None:
+    with_own_key(here)
+
+    with pytest.raises(ConfigurationError, match="PENSTOCK_API_KEY"):
+        address_of("https://gpu.example.com", None)
+
+
+@pytest.mark.parametrize("url", ["gpu.example.com", "ftp://x", "http://", "http://x:port", "file:///etc/passwd"])
+def test_what_is_no_url_is_refused(here: Path, url: str) -> None:
+    with pytest.raises(ConfigurationError, match="no URL"):
+        Client(url, KEY)
+
+
+@pytest.mark.parametrize("source", ["https://x.example/a.png", "HTTP://x/a.png", "data:image/png;base64,AAAA"])
+def test_a_url_is_sent_as_it_is(source: str) -> None:
+    assert msgspec.json.decode(body_of(source, "m", {}))["input"] == {"image_url": source}
+
+
+def test_a_path_and_bytes_are_sent_inline(tmp_path: Path) -> None:
+    file = tmp_path / "data:not a URL.png"
+    data = b"\x89PNG..."
+    file.write_bytes(data)
+    uri = f"data:;base64,{base64.b64encode(data).decode()}"
+    sources: list[Source] = [file, str(file), data]
+
+    assert [msgspec.json.decode(body_of(s, "m", {}))["input"]["image_url"] for s in sources] == [uri] * 3
+
+
+def test_every_submit_can_be_repeated() -> None:
+    bodies = [
+        msgspec.json.decode(body_of(b"", "m", options)) for options in ({}, {}, Options(client_request_id="mine"))
+    ]
+    ids = [body["client_request_id"] for body in bodies]
+
+    assert ids[0] != ids[1]
+    assert ids[2] == "mine"
+
+
+def test_attempts_are_where_the_api_has_them() -> None:
+    body = msgspec.json.decode(body_of(b"", "m", {"max_attempts": 2, "priority": "high"}))
+
+    assert (body["retry"], body["priority"]) == ({"max_attempts": 2}, "high")
+    assert "max_attempts" not in body
+
+
+def an_answer(status: int, body: bytes, **headers: str) -> httpx.Response:
+    return httpx.Response(status, content=body, headers=headers, request=httpx.Request("GET", "http://gpu.example/x"))
+
+
+def test_a_problem_document_keeps_all_its_members() -> None:
+    body = (
+        b'{"type": "urn:x", "title": "Queue full", "status": 429, "detail": "100 wait", "code": "queue_full",'
+        b' "param": "model", "retryable": true, "request_id": "r1", "later": 1}'
+    )
+    error = refusal(an_answer(429, body, **{"Retry-After": "7"}))
+
+    assert (error.code, error.status, error.detail, error.param) == ("queue_full", 429, "100 wait", "model")
+    assert (error.request_id, error.retryable, error.retry_after_s) == ("r1", True, 7.0)
+    assert str(error) == "queue_full: 100 wait (model)"
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(502, True), (503, True), (504, True), (404, False), (500, False)])
+@pytest.mark.parametrize("body", [b"<html>", b'{"error": 1}', b"\xff", b""])
+def test_what_a_proxy_answers_is_an_error_too(status: int, retryable: bool, body: bytes) -> None:
+    error = refusal(an_answer(status, body))
+
+    assert (error.code, error.status, error.retryable) == (f"http_{status}", status, retryable)
+
+
+def test_pauses_grow_are_random_and_begin_after_what_the_server_asks() -> None:
+    error = PenstockApiError("", code="store_unavailable", retryable=True)
+    asked = PenstockApiError("", code="store_unavailable", retryable=True, retry_after_s=3.0)
+    pauses = [[tries.pause_after(error) for _ in range(12)] for tries in (Tries(1000.0), Tries(1000.0))]
+
+    assert pauses[0] != pauses[1]
+    for n, pause in enumerate(pauses[0]):
+        assert 0 <= pause <= min(CAP_S, BASE_S * 2**n)
+    assert Tries(1000.0).pause_after(asked) >= 3.0
+
+
+def test_nothing_is_tried_again_that_cannot_help_or_comes_too_late() -> None:
+    for_ever = PenstockApiError("", code="invalid_request")
+    too_late = PenstockApiError("", code="rate_limited", retryable=True, retry_after_s=60.0)
+
+    for error, patience_s in ((for_ever, 1000.0), (too_late, 10.0)):
+        with pytest.raises(PenstockApiError) as raised:
+            Tries(patience_s).pause_after(error)
+        assert raised.value is error
+
+
+@pytest.mark.parametrize("status", ["FAILED", "CANCELED", "EXPIRED", "A_STATE_OF_TOMORROW"])
+def test_whatever_is_not_waiting_or_running_has_ended(status: str) -> None:
+    failure = Failure(code="worker_lost", message="gone", retryable=True) if status == "FAILED" else None
+    task = Task(
+        task_id="t", model="m", status=status, stage="done", priority="normal", created_at="2026-01-01", error=failure
+    )
+    error = failure_of(task)
+
+    assert task.is_final
+    assert error is not None
+    assert error.code == ("worker_lost" if failure else status.lower())
+    assert error.retryable is (failure is not None)
+
+
+def test_the_two_clients_can_do_the_same() -> None:
+    verbs = [{name for name in vars(client) if not name.startswith("_")} for client in (AsyncClient, Client)]
+
+    assert verbs[0] == verbs[1]
