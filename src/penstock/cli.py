@@ -1,21 +1,18 @@
 """The commands. Each reads the settings, imports what it runs, and turns a ConfigurationError into one line."""
 
-import asyncio
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import click
 import msgspec
 
 from penstock import __version__
+from penstock.commands import client
+from penstock.commands.context import coroutine, settings_of_call
 from penstock.errors import ConfigurationError
-from penstock.settings import Settings, environment_with, load
+from penstock.settings import Settings
 from penstock.supervisor import EXIT_CONFIGURATION
-
-P = ParamSpec("P")
 
 PATH = click.Path(path_type=Path)
 
@@ -27,20 +24,6 @@ def main() -> None:
     except ConfigurationError as error:
         click.echo(f"penstock: {error}", err=True)
         sys.exit(EXIT_CONFIGURATION)
-
-
-def _settings(**overrides: Any) -> Settings:
-    """The settings, with options of the command line over file and environment."""
-    path = click.get_current_context().find_root().params.get("config")
-    return load(path, environment_with(overrides))
-
-
-def _coroutine(command: Callable[P, Any]) -> Callable[P, None]:
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(command(*args, **kwargs))
-
-    return run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -55,14 +38,16 @@ def cli(config: Path | None) -> None:
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one [8000].")
 @click.option("--data-dir", type=click.Path(), help="Where queue, objects and key are kept [penstock-data].")
 @click.option("--json", "as_json", is_flag=True, help="Print one line {url, metrics_url, api_key} when ready.")
-@_coroutine
+@coroutine
 async def up(host: str | None, port: int | None, data_dir: str | None, as_json: bool) -> None:
     """Run everything on this machine: Redis, the API, one worker for each device."""
     from penstock.telemetry import set_up_logs
     from penstock.up import everything
 
     free_metrics_port = 0 if port == 0 else None  # a free port for one is a free port for both
-    settings = _settings(api_host=host, api_port=port, up_data_dir=data_dir, telemetry_metrics_port=free_metrics_port)
+    settings = settings_of_call(
+        api_host=host, api_port=port, up_data_dir=data_dir, telemetry_metrics_port=free_metrics_port
+    )
     set_up_logs(settings.telemetry, process="up")
     async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
         click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address))
@@ -73,12 +58,12 @@ async def up(host: str | None, port: int | None, data_dir: str | None, as_json: 
 @cli.command()
 @click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Directory for the results [.].")
-@_coroutine
+@coroutine
 async def demo(photos: tuple[Path, ...], output: Path) -> None:
     """Upscale a photo (the bundled one, or yours), score it before and after, and leave nothing running."""
     from penstock.demo import run_demo
 
-    sys.exit(await run_demo(_settings(api_port=0, telemetry_metrics_port=0), photos, output))
+    sys.exit(await run_demo(settings_of_call(api_port=0, telemetry_metrics_port=0), photos, output))
 
 
 @cli.command()
@@ -96,13 +81,13 @@ async def demo(photos: tuple[Path, ...], output: Path) -> None:
 @click.option("--metrics-url", help="The metrics of its workers [URL/metrics, which has those of the API alone].")
 @click.option("--json", type=PATH, help="Write all figures to this file.")
 @click.option("--plot", type=PATH, help="Draw stages and device over time to this .svg or .png.")
-@_coroutine
+@coroutine
 async def bench(**options: Any) -> None:
     """Put load on a server and print its throughput, latencies and costs beside a loop that has no server."""
     from penstock.bench.plan import plan_of
     from penstock.bench.run import run_bench
 
-    sys.exit(await run_bench(_settings(api_port=0, telemetry_metrics_port=0), plan_of(**options)))
+    sys.exit(await run_bench(settings_of_call(api_port=0, telemetry_metrics_port=0), plan_of(**options)))
 
 
 @cli.command("bare-loop", hidden=True)
@@ -114,7 +99,7 @@ def bare_loop(model: str, device: str, directory: Path) -> None:
     from penstock.bench.bare import serve_bare_loop
     from penstock.up import device_of
 
-    serve_bare_loop(_settings(), model, device_of(device), directory)
+    serve_bare_loop(settings_of_call(), model, device_of(device), directory)
 
 
 @cli.command()
@@ -126,13 +111,13 @@ def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
     from penstock.api.serve import serve
     from penstock.telemetry import set_up_logs
 
-    settings = _settings(api_host=host, api_port=port)
+    settings = settings_of_call(api_host=host, api_port=port)
     set_up_logs(settings.telemetry, process="api")
     serve(settings, listen_fd=listen_fd)
 
 
 @cli.command()
-@_coroutine
+@coroutine
 async def worker() -> None:
     """Run one worker process for each device of this host, and keep them running."""
     from penstock.supervisor import Supervisor
@@ -140,7 +125,7 @@ async def worker() -> None:
     from penstock.up import serve_metrics, worker_children
     from penstock.worker.devices import placements
 
-    settings = _settings()
+    settings = settings_of_call()
     set_up_logs(settings.telemetry, process="worker")
     supervisor = Supervisor()
     supervisor.stop_on_signals()
@@ -164,7 +149,7 @@ def worker_process(device: str, worker_id: str, ready_fd: int | None) -> None:
     from penstock.up import device_of
     from penstock.worker.process import run
 
-    settings = _settings()
+    settings = settings_of_call()
     on = device_of(device)
     set_up_logs(settings.telemetry, process=f"worker-{on.name}")
     sys.exit(run(settings, on, worker_id=worker_id, ready_fd=ready_fd))
@@ -183,7 +168,11 @@ def config() -> None:
     """Print the settings in force as TOML, secrets masked."""
     from penstock.settings import as_toml
 
-    click.echo(as_toml(_settings()), nl=False)
+    click.echo(as_toml(settings_of_call()), nl=False)
+
+
+for command in client.COMMANDS:
+    cli.add_command(command)
 
 
 def _wants_own_redis(settings: Settings) -> bool:

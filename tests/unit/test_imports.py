@@ -38,3 +38,18 @@ def test_the_package_itself_loads_no(vendor: str) -> None:
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize("vendor", ["httpx", "rich", "litestar", "redis", "numpy", "onnxruntime"])
+def test_the_help_loads_no(vendor: str) -> None:
+    program = f"""
+import sys
+from penstock.cli import cli
+cli.main(["--help"], standalone_mode=False)
+assert {vendor!r} not in sys.modules
+"""
+
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert finished.returncode == 0, finished.stderr
+    assert "submit" in finished.stdout

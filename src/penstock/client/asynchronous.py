@@ -6,7 +6,7 @@ import io
 import math
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from itertools import islice
+from contextlib import aclosing
 from pathlib import Path
 from typing import IO, Self, Unpack
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from urllib.parse import quote
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.client.bounded import as_they_end
 from penstock.client.problems import PenstockApiError, failure_of
 from penstock.client.requests import Options, Shared, Source, body_of
 from penstock.client.transport import NOT_MODIFIED, Transport, decoded
@@ -107,21 +108,13 @@ class AsyncClient:
     ) -> AsyncGenerator[Mapped, None]:
         """`run` for each source, that many at a time, in the order in which they end. Errors are values here; sources
         are taken as room becomes free, so that they may be endless."""
-        left = iter(sources)
-        running: set[asyncio.Task[Mapped]] = set()
-        try:
-            while True:
-                for source in islice(left, concurrency - len(running)):
-                    running.add(asyncio.create_task(self._mapped(source, model, options)))
-                if not running:
-                    return
-                ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in ended:
-                    yield task.result()
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+
+        async def one(source: Source) -> Mapped:
+            return await self._mapped(source, model, options)
+
+        async with aclosing(as_they_end(one, sources, limit=concurrency)) as ended:
+            async for mapped in ended:
+                yield mapped
 
     async def list(
         self, *, status: Sequence[str] = (), model: str | None = None, priority: str | None = None

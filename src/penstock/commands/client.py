@@ -1,0 +1,201 @@
+"""The commands that talk to a server. `--url` and `--api-key`, else the environment, else the `penstock up` of this
+directory."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from penstock.commands.context import coroutine
+
+if TYPE_CHECKING:
+    from penstock.client import AsyncClient
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATIENCE_S = 3.0
+"""A person who looks is told soon that nobody answers."""
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+STATUSES = click.Choice(["PENDING", "RUNNING", "SUCCESS", "FAILED", "CANCELED", "EXPIRED"], case_sensitive=False)
+PRIORITIES = click.Choice(["high", "normal", "low"])
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+
+
+def at_a_server(command: F) -> F:
+    """With the options that say where it is."""
+    key = click.option(
+        "--api-key", envvar="PENSTOCK_API_KEY", help="Its key [PENSTOCK_API_KEY, penstock-data/api-key]."
+    )
+    url = click.option("--url", envvar="PENSTOCK_URL", help="The server [PENSTOCK_URL, http://127.0.0.1:8000].")
+    return url(key(command))
+
+
+@asynccontextmanager
+async def reached(url: str | None, api_key: str | None, patience_s: float = PATIENCE_S) -> AsyncIterator["AsyncClient"]:
+    """The client; what the server refuses is one line and exit status 1."""
+    from penstock.client import AsyncClient, PenstockApiError
+
+    try:
+        async with AsyncClient(url, api_key, patience_s=patience_s) as client:
+            yield client
+    except PenstockApiError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """`k=v` as members of `params`: a value that is JSON is what it says, every other is a string."""
+    params: dict[str, Any] = {}
+    for pair in pairs:
+        name, found, text = pair.partition("=")
+        if not found or not name:
+            raise click.BadParameter(f"{pair!r} is not of the form name=value", param_hint="--param")
+        try:
+            params[name] = json.loads(text)
+        except ValueError:
+            params[name] = text
+    return params
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True
+)
+@click.option("--model", default="superres-x4", show_default=True)
+@click.option("--param", "pairs", multiple=True, metavar="K=V", help="Of the model, such as variant=clean; repeatable.")
+@click.option("--format", "format_", type=click.Choice(["png", "jpeg", "webp"]), help="Of result images [png].")
+@click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG and WebP [90].")
+@click.option("--lossless", is_flag=True, help="Of WebP.")
+@click.option("--priority", type=PRIORITIES, default="normal", show_default=True)
+@click.option("--concurrency", type=click.IntRange(1, 1000), default=16, show_default=True, help="Tasks at a time.")
+@click.option("--overwrite", is_flag=True, help="Fetch results again that are there already.")
+@AS_JSON
+@at_a_server
+def submit(
+    url: str | None, api_key: str | None, pairs: tuple[str, ...], format_: str | None, quality: int | None,
+    lossless: bool, **wish: Any,
+) -> None:  # fmt: skip
+    """Run files and folders through a model, and fetch the results.
+
+    What is there already is skipped. After Ctrl-C the tasks go on at the server, and the same command takes them up
+    again. Exit status 1 when a file failed.
+    """
+    from penstock.commands.submitting import PATIENCE_S, Wish
+    from penstock.commands.submitting import submit as run
+
+    written = {"format": format_, "quality": quality, "lossless": lossless or None}
+    said = {name: value for name, value in written.items() if value is not None}
+
+    async def submitting() -> int:
+        async with reached(url, api_key, PATIENCE_S) as client:
+            return await run(client, Wish(params=params_of(pairs), written=said, **wish))  # type: ignore[arg-type]
+
+    try:
+        sys.exit(asyncio.run(submitting()))
+    except KeyboardInterrupt:
+        click.echo("stopped; the tasks go on at the server, and the same command takes them up again", err=True)
+        sys.exit(INTERRUPTED)
+
+
+@click.command()
+@click.argument("task_id")
+@AS_JSON
+@at_a_server
+@coroutine
+async def watch(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
+    """Follow a task to its end; exit status 1 when it has no result."""
+    from penstock.commands.looking import watch as run
+
+    async with reached(url, api_key, patience_s=60.0) as client:
+        sys.exit(await run(client, task_id, as_json=as_json))
+
+
+@click.command()
+@click.option("--status", multiple=True, type=STATUSES, help="Repeatable [all].")
+@click.option("--model", help="Of this model only.")
+@click.option("--priority", type=PRIORITIES, help="Of this priority only.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest so many.")
+@AS_JSON
+@at_a_server
+@coroutine
+async def ls(url: str | None, api_key: str | None, **filters: Any) -> None:
+    """List tasks, newest first."""
+    from penstock.commands.looking import ls as run
+
+    async with reached(url, api_key) as client:
+        await run(client, **filters)
+
+
+@click.command()
+@click.argument("task_id")
+@AS_JSON
+@at_a_server
+@coroutine
+async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
+    """Show all that is known of a task."""
+    from penstock.commands.looking import show as run
+
+    async with reached(url, api_key) as client:
+        run(await client.get(task_id), as_json=as_json)
+
+
+@click.command()
+@click.argument("task_ids", nargs=-1, required=True)
+@AS_JSON
+@at_a_server
+@coroutine
+async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
+    """Cancel tasks, waiting or running; exit status 1 when one could not be."""
+    from penstock.commands.looking import each
+
+    async with reached(url, api_key) as client:
+        sys.exit(await each(client.cancel, task_ids, as_json=as_json))
+
+
+@click.command()
+@click.argument("task_ids", nargs=-1, required=True)
+@AS_JSON
+@at_a_server
+@coroutine
+async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
+    """Run tasks again that failed, were canceled or expired; exit status 1 when one could not be."""
+    from penstock.commands.looking import each
+
+    async with reached(url, api_key) as client:
+        sys.exit(await each(client.retry, task_ids, as_json=as_json))
+
+
+@click.command()
+@AS_JSON
+@at_a_server
+@coroutine
+async def models(url: str | None, api_key: str | None, as_json: bool) -> None:
+    """List the models that are served, with their params."""
+    from penstock.commands.looking import models as run
+
+    async with reached(url, api_key) as client:
+        run(await client.models(), as_json=as_json)
+
+
+@click.command()
+@AS_JSON
+@at_a_server
+@coroutine
+async def workers(url: str | None, api_key: str | None, as_json: bool) -> None:
+    """List the workers."""
+    from penstock.commands.looking import workers as run
+
+    async with reached(url, api_key) as client:
+        run(await client.workers(), as_json=as_json)
+
+
+COMMANDS = (submit, watch, ls, show, cancel, retry, models, workers)

@@ -1,0 +1,88 @@
+"""Which files a submit is about: where each result goes, and the name by which a task is found again."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from penstock.errors import ConfigurationError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+"""Of the files that a folder is searched for; a file that is named itself may be called anything."""
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One file and where its result goes."""
+
+    source: Path
+    target: Path
+
+    @property
+    def is_done(self) -> bool:
+        """The result is there; only whole ones ever are."""
+        return self.target.exists()
+
+
+def jobs_of(paths: Sequence[Path], output: Path, suffix: str) -> list[Job]:
+    """A job for each file, in order. What lies below a folder keeps its place below `output`; the results themselves,
+    and what begins with a dot, are passed over. Two files that differ in their suffix only keep it in their result's
+    name.
+
+    Raises ConfigurationError when results would lie among their sources, or two would have one name.
+    """
+    places = dict(_places(paths, output))
+    stems = Counter(place.with_suffix("") for place in places.values())
+
+    def target(place: Path) -> Path:
+        name = place.stem if stems[place.with_suffix("")] == 1 else place.name
+        return output / place.with_name(f"{name}.{suffix}")
+
+    jobs = [Job(source=source, target=target(place)) for source, place in places.items()]
+    _check(jobs)
+    return jobs
+
+
+def request_id(source: Path, said: Mapping[str, Any]) -> str:
+    """The `client_request_id` of this file with these members of the request: the same whenever they are the same, so
+    that a second submit finds the task of the first. Raises OSError when the file cannot be read."""
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    return "submit-" + hashlib.sha256(digest + msgspec.json.encode(said, order="deterministic")).hexdigest()[:48]
+
+
+def _places(paths: Iterable[Path], output: Path) -> Iterable[tuple[Path, Path]]:
+    """(file, where it lies below what was named)."""
+    for path in paths:
+        if not path.is_dir():
+            yield path, Path(path.name)
+            continue
+        results = _below(path, output)
+        for file in sorted(path.rglob("*")):
+            place = file.relative_to(path)
+            hidden = any(part.startswith(".") for part in place.parts)
+            is_result = results is not None and place.is_relative_to(results)
+            if file.suffix.lower() in SUFFIXES and not hidden and not is_result and file.is_file():
+                yield file, place
+
+
+def _below(path: Path, output: Path) -> Path | None:
+    """Where the results lie inside of a folder of sources, if they do."""
+    folder, results = path.resolve(), output.resolve()
+    if folder == results:
+        raise ConfigurationError(f"-o: the results would lie among their sources in {path}; give another directory")
+    return results.relative_to(folder) if results.is_relative_to(folder) else None
+
+
+def _check(jobs: Iterable[Job]) -> None:
+    sources: dict[Path, Path] = {}
+    for job in jobs:
+        if job.target.resolve() == job.source.resolve():
+            raise ConfigurationError(f"-o: the result of {job.source} would take its place; give another directory")
+        if job.target in sources:
+            first = sources[job.target]
+            raise ConfigurationError(f"{first} and {job.source} would both be {job.target}; name a folder above both")
+        sources[job.target] = job.source

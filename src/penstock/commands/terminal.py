@@ -1,0 +1,49 @@
+"""How commands show what servers and file systems say: as text, whatever it holds."""
+
+import unicodedata
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from penstock.client.views import Failure
+
+COLOURS = {
+    "SUCCESS": "green",
+    "RUNNING": "cyan",
+    "PENDING": "yellow",
+    "FAILED": "red",
+    "CANCELED": "magenta",
+    "EXPIRED": "magenta",
+    "READY": "green",
+    "DRAINING": "yellow",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Of this terminal, or of the file that the output goes to."""
+    return Console(stderr=stderr, highlight=False)
+
+
+def plain(text: object, style: str = "") -> Text:
+    """Somebody else's words: no markup, and no control character that a terminal would obey."""
+    return Text("".join(" " if unicodedata.category(c) in ("Cc", "Cf") else c for c in str(text)), style=style)
+
+
+def state(word: str) -> Text:
+    """A status in its colour."""
+    return plain(word, COLOURS.get(word, ""))
+
+
+def table(*columns: str) -> Table:
+    """One without lines, as terminals like them."""
+    return Table(*columns, box=None, pad_edge=False, header_style="dim")
+
+
+def failures_of(failed: Iterable[tuple[str, Failure, str | None]]) -> Table:
+    """What went wrong, by file."""
+    rows = table("file", "error", "why", "task")
+    for source, why, task_id in failed:
+        rows.add_row(plain(source), plain(why.code, "red"), plain(why.message), plain(task_id or ""))
+    return rows

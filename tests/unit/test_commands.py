@@ -1,0 +1,118 @@
+"""Commands, as far as they need no server: which files are meant, what a person is shown."""
+
+from pathlib import Path
+
+import click
+import pytest
+from rich.console import Console
+
+from penstock.client.views import Failure
+from penstock.commands.client import params_of
+from penstock.commands.folder import jobs_of, request_id
+from penstock.commands.terminal import failures_of, plain
+from penstock.errors import ConfigurationError
+
+
+def files(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+
+
+def targets(root: Path, paths: list[Path], output: Path, suffix: str = "png") -> dict[str, str]:
+    return {
+        job.source.relative_to(root).as_posix(): job.target.relative_to(root).as_posix()
+        for job in jobs_of(paths, output, suffix)
+    }
+
+
+def test_a_folder_is_walked_and_keeps_its_shape(tmp_path: Path) -> None:
+    files(tmp_path, "in/b.jpg", "in/a.PNG", "in/trip/c.webp", "in/notes.txt", "in/.thumbs/d.png", "in/.e.png")
+
+    assert targets(tmp_path, [tmp_path / "in"], tmp_path / "out") == {
+        "in/a.PNG": "out/a.png",
+        "in/b.jpg": "out/b.png",
+        "in/trip/c.webp": "out/trip/c.png",
+    }
+
+
+def test_a_file_that_is_named_may_be_called_anything(tmp_path: Path) -> None:
+    files(tmp_path, "photo", "scan.tiff")
+
+    paths = [tmp_path / "photo", tmp_path / "scan.tiff"]
+    assert list(targets(tmp_path, paths, tmp_path / "out", "json").values()) == ["out/photo.json", "out/scan.json"]
+
+
+def test_files_that_differ_in_their_suffix_keep_it(tmp_path: Path) -> None:
+    files(tmp_path, "in/a.jpg", "in/a.png", "in/b.png")
+
+    assert list(targets(tmp_path, [tmp_path / "in"], tmp_path / "out").values()) == [
+        "out/a.jpg.png",
+        "out/a.png.png",
+        "out/b.png",
+    ]
+
+
+def test_results_inside_of_the_folder_are_no_sources(tmp_path: Path) -> None:
+    files(tmp_path, "a.jpg", "out/a.png", "output.png")
+
+    assert targets(tmp_path, [tmp_path], tmp_path / "out") == {"a.jpg": "out/a.png", "output.png": "out/output.png"}
+
+
+def test_results_may_lie_above_the_folder(tmp_path: Path) -> None:
+    files(tmp_path, "in/a.jpg")
+
+    assert targets(tmp_path, [tmp_path / "in"], tmp_path) == {"in/a.jpg": "a.png"}
+
+
+@pytest.mark.parametrize(
+    ("paths", "output", "says"),
+    [(["in"], "in", "among"), (["in/a.png"], "in", "take its place"), (["in", "more"], "out", "would both be")],
+)
+def test_no_result_takes_the_place_of_another_file(tmp_path: Path, paths: list[str], output: str, says: str) -> None:
+    files(tmp_path, "in/a.png", "more/a.png")
+
+    with pytest.raises(ConfigurationError, match=says):
+        jobs_of([tmp_path / path for path in paths], tmp_path / output, "png")
+
+
+def test_the_name_of_a_task_is_its_bytes_and_what_is_said(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png")
+    (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
+    clean = {"model": "m", "params": {"variant": "clean"}}
+
+    name = request_id(tmp_path / "a.png", clean)
+    assert name == request_id(tmp_path / "copy.png", dict(reversed(clean.items())))
+    assert len({name, request_id(tmp_path / "b.png", clean), request_id(tmp_path / "a.png", {"model": "m"})}) == 3
+    assert len(name) <= 128 - len("-99999")
+
+
+def test_params_are_json_where_they_can_be() -> None:
+    assert params_of(("variant=clean", "scale=2", "deep=true", "where=a=b", 'list=["x"]')) == {
+        "variant": "clean",
+        "scale": 2,
+        "deep": True,
+        "where": "a=b",
+        "list": ["x"],
+    }
+
+
+@pytest.mark.parametrize("pair", ["variant", "=clean", ""])
+def test_params_without_a_name_or_a_value_are_refused(pair: str) -> None:
+    with pytest.raises(click.BadParameter, match="name=value"):
+        params_of((pair,))
+
+
+def test_nothing_that_others_wrote_is_obeyed_by_a_terminal() -> None:
+    console = Console(record=True, width=200, color_system=None, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    why = Failure(code="internal", message="[bold]x[/bold]\x1b]0;owned\x07\u202e\n", retryable=False)
+
+    console.print(failures_of([("[red]\x1b[2Jphoto.jpg", why, None)]))
+    console.print(plain("\x9b31m"))
+    console.file.close()
+
+    text = console.export_text()
+    assert "[bold]x[/bold]" in text
+    assert "[red]" in text
+    assert not set("\x1b\x07\x9b\u202e") & set(text)
