@@ -4,7 +4,6 @@ import asyncio
 import fcntl
 import json
 import os
-import secrets
 import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +21,7 @@ from penstock import telemetry
 from penstock.device import Device
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.redis_server import redis_child
-from penstock.settings import Settings, clean_environment, env_name, environment_of
+from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
 from penstock.supervisor import Child, Launch, Supervisor, python
 from penstock.worker.devices import Placement, placements
 
@@ -202,7 +201,7 @@ def _with_key(settings: Settings, data_dir: Path) -> tuple[Settings, str]:
     path = data_dir / "api-key"
     if not path.exists():
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-            file.write(f"pen_{secrets.token_urlsafe(24)}")
+            file.write(new_key())
     key = path.read_text().strip()
     return replace(settings, api=replace(settings.api, keys=(f"default:{key}",))), key
 

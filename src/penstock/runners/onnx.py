@@ -67,6 +67,17 @@ def files_of(model: str) -> list[ModelFile]:
     return [row for row in _rows() if row.name == model]
 
 
+def damaged() -> list[str]:
+    """What is wrong with the shipped files: a line for each that is not the one in the manifest."""
+    found = []
+    for row in _rows():
+        try:
+            _verified(row)
+        except ConfigurationError as error:
+            found.append(str(error))
+    return found
+
+
 def digest_of(files: Iterable[ModelFile]) -> str:
     """Changes with the version and with the contents of each of these files."""
     parts = sorted((file.file, file.version, file.sha256) for file in files)
@@ -91,7 +102,9 @@ class Session:
         self._ort = _runtime()
         known = shapes or device.shapes
         data = _verified(file)
-        self._alone = Ways(self._ort, _session(data, file, device, known, threads=device.threads), device, known)
+        session = _session(data, file, device, known, threads=device.threads)
+        self.provider = str(session.get_providers()[0])
+        self._alone = Ways(self._ort, session, device, known)
         self._meeting = self._alone
         if device.streams > 1:
             share = max(1, device.threads // device.streams)
@@ -214,7 +227,10 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _verified(file: ModelFile) -> bytes:
-    data = (resources.files("penstock.models") / file.file).read_bytes()
+    try:
+        data = (resources.files("penstock.models") / file.file).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{file.file} cannot be read ({error.strerror}); reinstall") from error
     if len(data) != file.bytes or hashlib.sha256(data).hexdigest() != file.sha256:
         raise ConfigurationError(f"{file.file} is damaged: it does not have the digest of the manifest; reinstall")
     return data

@@ -2,6 +2,7 @@
 
 from penstock.store.answers import Claim, Explanation, Pace, Page, QueueDepth, Reclaimed, Submitted, WorkerInfo
 from penstock.store.connection import Redis, check_server, connect
+from penstock.store.inspection import ServerInfo, look_at
 from penstock.store.tasks import TaskStore
 
 __all__ = [
@@ -12,9 +13,11 @@ __all__ = [
     "QueueDepth",
     "Reclaimed",
     "Redis",
+    "ServerInfo",
     "Submitted",
     "TaskStore",
     "WorkerInfo",
     "check_server",
     "connect",
+    "look_at",
 ]

@@ -1,0 +1,217 @@
+"""`penstock doctor`: what this machine and these settings lack to run Penstock, and what to do about it."""
+
+import asyncio
+import platform
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import click
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+from rich.table import Table
+
+from penstock import __version__
+from penstock.commands.terminal import console, plain
+from penstock.errors import ConfigurationError, StorageUnavailable, StoreUnavailable
+from penstock.redis_server import find_server
+from penstock.runners import load_runners
+from penstock.runners.onnx import damaged
+from penstock.runners.trial import Trial
+from penstock.settings import RedisSettings, Settings, StorageSettings, clean_environment, environment_of
+from penstock.storage import open_storage
+from penstock.store import Redis, check_server, connect, look_at
+from penstock.supervisor import python
+from penstock.worker.devices import Placement, placements
+
+OLDEST_REDIS = 7
+"""An older one refuses a script in its midst when memory is full, not before it has begun."""
+
+CLOCKS_APART_S = 2.0
+"""Moments of tasks are by the clock of Redis, logs and signed links by ours; S3 itself bears 15 minutes."""
+
+DEVICE_WITHIN_S = 120.0
+
+State = Literal["ok", "warn", "fail"]
+COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """What one check has found; `advice` says what to do about it. The line of `--json`."""
+
+    check: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+async def doctor(settings_of: Callable[[], Settings], *, as_json: bool) -> int:
+    """Run all checks and print what they find; the exit status is 1 when one has failed."""
+    out, states = console(), set()
+    async for finding in examine(settings_of):
+        states.add(finding.state)
+        if as_json:
+            click.echo(msgspec.json.encode(finding))
+        else:
+            out.print(_row(finding))
+    return 1 if "fail" in states else 0
+
+
+async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[Finding]:
+    """All checks, one after the other. Without right settings there is nothing more to look at than the machine."""
+    yield _python()
+    try:
+        settings = settings_of()
+        load_runners(settings.models)
+    except ConfigurationError as error:
+        yield _fail("settings", str(error), "change it; config.example.toml has every setting")
+        return
+    yield _ok("settings", "every name is known and every value in range")
+    yield _models()
+    async for finding in _redis(settings):
+        yield finding
+    yield await _storage(settings)
+    for finding in await asyncio.to_thread(lambda: list(_devices(settings))):
+        yield finding
+
+
+def _python() -> Finding:
+    found = f"Python {platform.python_version()}, Penstock {__version__}, {platform.system()} {platform.machine()}"
+    if sys.platform == "linux":
+        return _ok("python", found)
+    return _warn("python", found, "Penstock is tested on Linux only")
+
+
+def _models() -> Finding:
+    broken = damaged()
+    if broken:
+        return _fail("models", "; ".join(broken), "reinstall Penstock")
+    return _ok("models", "all shipped files have the digests of the manifest")
+
+
+async def _redis(settings: Settings) -> AsyncIterator[Finding]:
+    own = RedisSettings().url == settings.redis.url
+    for redis in _servers(settings, own):
+        async with connect(redis) as client:
+            try:
+                server = await look_at(client)
+                name = f"{server.product.capitalize()} {server.version} at {_shown(redis.url)}"
+                yield await _set_up(client, name, server.major)
+                yield _clock(server.ahead_s)
+            except StoreUnavailable as error:
+                why = error.detail
+            else:
+                return
+    if not own:
+        yield _fail("redis", f"{_shown(settings.redis.url)}: {why}", "start it, or set REDIS_URL to one that runs")
+        return
+    try:
+        yield _ok("redis", f"none runs yet; `penstock up` starts {find_server()}")
+    except ConfigurationError as error:
+        yield _fail("redis", str(error), "without REDIS_URL, `penstock up` needs a server program")
+
+
+def _servers(settings: Settings, own: bool) -> Iterator[RedisSettings]:
+    """That of a running `penstock up` of this directory, unless the settings name another."""
+    socket = Path(settings.up.data_dir).absolute() / "redis" / "redis.sock"
+    if own and socket.exists():
+        yield replace(settings.redis, url=f"unix://{socket}")
+    yield settings.redis
+
+
+async def _set_up(client: Redis, name: str, major: int) -> Finding:
+    try:
+        warnings = await check_server(client)
+    except ConfigurationError as error:
+        return _fail("redis", f"{name}: {error}", "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf")
+    if warnings:
+        return _warn("redis", name, "; ".join(warnings))
+    if major < OLDEST_REDIS:
+        return _warn("redis", name, f"use {OLDEST_REDIS} or later: an older one may stop a script in its midst")
+    return _ok("redis", f"{name}, with an append-only file, evicts nothing")
+
+
+def _clock(ahead_s: float) -> Finding:
+    where = "ahead of" if ahead_s > 0 else "behind"
+    found = f"the clock of Redis is {abs(ahead_s):.3f} s {where} ours"
+    if abs(ahead_s) > CLOCKS_APART_S:
+        return _warn("clock", found, "run a time service (chrony, systemd-timesyncd) on both hosts")
+    return _ok("clock", found)
+
+
+async def _storage(settings: Settings) -> Finding:
+    local, where = settings.storage.local, _place_of(settings.storage)
+    try:
+        async with open_storage(settings.storage) as opened:
+            await opened.probe()
+    except (StorageUnavailable, ConfigurationError) as error:
+        advice = "let us write there, or set PENSTOCK_STORAGE_DIRECTORY" if local else "see [storage] in the settings"
+        return _fail("storage", f"{where}: {error}", advice)
+    return _ok("storage", f"{where} takes, gives and deletes an object")
+
+
+def _place_of(storage: StorageSettings) -> str:
+    return str(Path(storage.directory).absolute()) if storage.local else f"bucket {storage.s3_bucket}"
+
+
+def _devices(settings: Settings) -> Iterator[Finding]:
+    try:
+        places = placements(settings.worker)
+    except ConfigurationError as error:
+        yield _fail("device", str(error), "set GPU_IDS to auto, cpu, or numbers that are there")
+        return
+    for place in places:
+        yield _device(place, settings)
+
+
+def _device(place: Placement, settings: Settings) -> Finding:
+    """In a process of its own, as a worker is: what it sees is said by its environment."""
+    environment = clean_environment() | environment_of(settings) | place.environment
+    argv = python("try-device", "--device", msgspec.json.encode(place.device).decode())
+    try:
+        tried = subprocess.run(argv, env=environment, capture_output=True, timeout=DEVICE_WITHIN_S, check=False)
+    except subprocess.TimeoutExpired:
+        found = f"{place.device.name}: a small model does not run within {DEVICE_WITHIN_S:g} s"
+        return _fail("device", found, "see whether the driver answers: nvidia-smi")
+    if tried.returncode:
+        said = tried.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {tried.returncode}"]
+        why = said[-1].removeprefix("penstock: ")
+        return _fail("device", f"{place.device.name}: {why}", "see docs/gpu.md, or set GPU_IDS=cpu")
+    trial = msgspec.json.decode(tried.stdout, type=Trial)
+    found = (
+        f"{trial.device} by {trial.provider} of ONNX Runtime {trial.runtime}: "
+        f"a small model loads in {trial.load_s:.1f} s and runs in {trial.run_s * 1000:.0f} ms"
+    )
+    return _ok("device", found)
+
+
+def _shown(url: str) -> str:
+    """Without its password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _ok(check: str, found: str) -> Finding:
+    return Finding(check=check, state="ok", found=found)
+
+
+def _warn(check: str, found: str, advice: str) -> Finding:
+    return Finding(check=check, state="warn", found=found, advice=advice)
+
+
+def _fail(check: str, found: str, advice: str) -> Finding:
+    return Finding(check=check, state="fail", found=found, advice=advice)
+
+
+def _row(finding: Finding) -> Table:
+    row = Table.grid(padding=(0, 1))
+    row.add_column(width=4)
+    row.add_column(width=8)
+    row.add_column()
+    row.add_row(plain(finding.state, COLOURS[finding.state]), plain(finding.check), plain(finding.found))
+    if finding.advice:
+        row.add_row("", "", plain(f"→ {finding.advice}", "yellow"))
+    return row
