@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from penstock import Client
 from penstock.settings import clean_environment
 from tests.processes import System, up, wait_for
 
@@ -173,6 +175,17 @@ def test_a_submit_outlives_a_server_that_is_killed(system: System, tmp_path: Pat
     assert process.returncode == 0, said
     assert {line["status"] for line in [first, *lines_of(rest)]} == {"done"}
     assert len(tasks_of(system)) == before + len(names)
+
+
+def test_a_wait_outlives_a_server_that_is_killed(system: System, tmp_path: Path) -> None:
+    folder = photos(tmp_path / "in", "a.png", width=300)
+    with Client(system.url, system.api_key) as client, ThreadPoolExecutor(1) as pool:
+        submitted = client.submit(folder / "a.png", "superres-x4", reuse=False)
+        waiting = pool.submit(client.wait, submitted.task_id, timeout_s=100)
+        time.sleep(0.3)
+        os.kill(system.process.child("api"), signal.SIGKILL)
+
+        assert waiting.result().succeeded
 
 
 def test_watch_ls_show_cancel_and_retry(system: System, tmp_path: Path) -> None:

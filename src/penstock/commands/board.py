@@ -23,7 +23,7 @@ class Board:
     def __init__(self, console: Console, *, total: int, skipped: int, output: Path) -> None:
         self._progress = Progress(
             TextColumn("{task.description}", table_column=Column(width=NAME_WIDTH, no_wrap=True)),
-            BarColumn(bar_width=28),
+            BarColumn(bar_width=28, complete_style="cyan", finished_style="green"),
             TextColumn("{task.fields[note]}", table_column=Column(width=14, no_wrap=True)),
             _Clock(),
             console=console,
@@ -52,7 +52,7 @@ class Board:
         if source not in self._rows:
             name = plain(source.name)
             name.truncate(NAME_WIDTH, overflow="ellipsis")
-            self._rows[source] = self._progress.add_task(name.markup, total=None, note="", is_all=False)
+            self._rows[source] = self._progress.add_task(name.markup, total=1, note="", is_all=False)
         done = task.progress
         if done is None or not done.total:
             self._progress.update(self._rows[source], note=task.stage)

@@ -96,8 +96,13 @@ def submit(
     said = {name: value for name, value in written.items() if value is not None}
 
     async def submitting() -> int:
+        asked = Wish(params=params_of(pairs), written=said, **wish)  # type: ignore[arg-type]
+        async with reached(
+            url, api_key
+        ) as client:  # a wrong address is told of soon, a later failure is borne for long
+            model = await client.model(asked.model)
         async with reached(url, api_key, PATIENCE_S) as client:
-            return await run(client, Wish(params=params_of(pairs), written=said, **wish))  # type: ignore[arg-type]
+            return await run(client, asked, produces=model.produces)
 
     try:
         sys.exit(asyncio.run(submitting()))
@@ -112,7 +117,7 @@ def submit(
 @at_a_server
 @coroutine
 async def watch(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
-    """Follow a task to its end; exit status 1 when it has no result."""
+    """Follow a task to its end. Exit status 1 when it has no result."""
     from penstock.commands.looking import watch as run
 
     async with reached(url, api_key, patience_s=60.0) as client:
@@ -154,7 +159,7 @@ async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool
 @at_a_server
 @coroutine
 async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
-    """Cancel tasks, waiting or running; exit status 1 when one could not be."""
+    """Cancel tasks, waiting or running. Exit status 1 when one could not be."""
     from penstock.commands.looking import each
 
     async with reached(url, api_key) as client:
@@ -167,7 +172,7 @@ async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...]
 @at_a_server
 @coroutine
 async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
-    """Run tasks again that failed, were canceled or expired; exit status 1 when one could not be."""
+    """Run tasks again that have no result. Exit status 1 when one could not be."""
     from penstock.commands.looking import each
 
     async with reached(url, api_key) as client:

@@ -11,7 +11,7 @@ from penstock.settings import new_key
 
 @click.group()
 def keys() -> None:
-    """API keys."""
+    """Make API keys."""
 
 
 @keys.command()
@@ -30,9 +30,9 @@ def new(name: str) -> None:
 @AS_JSON
 @coroutine
 async def doctor(as_json: bool) -> None:
-    """Check what Penstock needs: Python, settings, models, Redis, clock, storage, devices.
+    """Check what Penstock needs, and say what to do.
 
-    Exit status 1 when something is missing.
+    Python, settings, models, Redis, its clock, storage, devices. Exit status 1 when something is missing.
     """
     from penstock.commands.doctor import doctor as run
 

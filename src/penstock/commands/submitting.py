@@ -57,10 +57,10 @@ class Watcher(Protocol):
         """Nothing more happens to this file."""
 
 
-async def submit(client: AsyncClient, wish: Wish) -> int:
-    """Submit all files that have no result yet, and fetch the results; the exit status."""
-    produced = (await client.model(wish.model)).produces
-    suffix = wish.written.get("format", "png") if produced == "image" else "json"
+async def submit(client: AsyncClient, wish: Wish, *, produces: str) -> int:
+    """Submit all files that have no result yet, and fetch the results; the exit status. `produces` is what the model
+    gives: an image, or data."""
+    suffix = wish.written.get("format", "png") if produces == "image" else "json"
     jobs = await asyncio.to_thread(jobs_of, wish.paths, wish.output, suffix)
     if not jobs:
         raise ConfigurationError("no PNG, JPEG or WebP files there")

@@ -8,17 +8,13 @@ from penstock.store.connection import Redis, translated
 
 
 class ServerInfo(Struct, frozen=True, kw_only=True):
-    """`version` is that of Redis that it speaks like, `ahead_s` how far its clock is ahead of ours."""
+    """`version` is its own, `major` that of the Redis which it speaks like, 0 when it does not say; `ahead_s` is how
+    far its clock is ahead of ours."""
 
     product: str
     version: str
+    major: int
     ahead_s: float
-
-    @property
-    def major(self) -> int:
-        """7 of 7.2.4; 0 when the server does not say."""
-        number = self.version.partition(".")[0]
-        return int(number) if number.isdigit() else 0
 
 
 async def look_at(client: Redis) -> ServerInfo:
@@ -28,8 +24,11 @@ async def look_at(client: Redis) -> ServerInfo:
         asked = time.time()
         seconds, microseconds = await client.time()
         answered = time.time()
+    product, spoken = str(info.get("server_name", "redis")), str(info.get("redis_version", "0"))
+    number = spoken.partition(".")[0]
     return ServerInfo(
-        product=str(info.get("server_name", "redis")),
-        version=str(info.get("redis_version", "0")),
+        product=product,
+        version=str(info.get(f"{product}_version", spoken)),
+        major=int(number) if number.isdigit() else 0,
         ahead_s=seconds + microseconds / 1e6 - (asked + answered) / 2,
     )
