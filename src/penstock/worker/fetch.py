@@ -1,22 +1,20 @@
 """The download of an input: guarded, bounded in bytes, hops and seconds.
 
-The guard acts three times on every hop: on the text of the URL, on all addresses its host resolves to, and on
-the one address a socket is made for. The last is the one that counts: whatever a resolver, a redirect or a
-library does, no connection can be made except through `_guarded_socket`.
+The guard acts three times on every hop: on the text of the URL, here, and on the addresses, in `egress`.
 """
 
 import asyncio
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from penstock import __version__
+from penstock.egress import BlockedAddress, guarded_session
 from penstock.errors import (
     InputDownloadFailed,
     InputNotFound,
@@ -26,7 +24,7 @@ from penstock.errors import (
     UrlBlocked,
 )
 from penstock.settings import LimitSettings
-from penstock.urlguard import Policy, check_address, check_redirect, check_url
+from penstock.urlguard import Policy, check_redirect, check_url
 
 HEADERS = {
     "User-Agent": f"penstock/{__version__}",
@@ -34,9 +32,6 @@ HEADERS = {
     "Accept": "image/png, image/jpeg, image/webp, */*;q=0.1",
     "Accept-Encoding": "identity",
 }
-
-CONNECT_TIMEOUT_S = 5.0
-"""A host that is there answers within a round trip; a dead one must not hold a slot any longer."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -47,8 +42,7 @@ TRY_AGAIN = frozenset({408, 429})
 class Fetcher:
     """Downloads inputs; one for a process, open while it is entered.
 
-    `resolver` replaces the name look-up (for tests, or a name server of one's own); the check of the address
-    that is connected to holds whatever it answers.
+    `resolver` is that of `guarded_session`.
     """
 
     def __init__(self, limits: LimitSettings, *, resolver: AbstractResolver | None = None) -> None:
@@ -58,19 +52,7 @@ class Fetcher:
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
-            resolver=self._resolver or _GuardedResolver(self._policy),
-            socket_factory=_guarded_socket(self._policy),
-            force_close=True,  # an input is fetched once; an idle connection would only tie up the source
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers=HEADERS,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,  # a proxy would make the connections, past the guard
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-        )
+        self._session = guarded_session(self._policy, HEADERS, resolver=self._resolver)
         return self
 
     async def __aexit__(
@@ -139,47 +121,6 @@ def _check_encoding(response: aiohttp.ClientResponse) -> None:
         raise UnsupportedImageFormat("the source sent a Content-Encoding; an input must be sent as it is")
 
 
-# --- the guard at connect time ------------------------------------------------------------------------------
-
-
-class _BlockedAddress(OSError):
-    """Raised where aiohttp expects an OSError: at the look-up and at the making of a socket."""
-
-
-class _GuardedResolver(aiohttp.ThreadedResolver):
-    """The look-up of the system; a name with one private address among its public ones is blocked whole."""
-
-    def __init__(self, policy: Policy) -> None:
-        super().__init__()
-        self._policy = policy
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        results = await super().resolve(host, port, family)
-        for result in results:
-            _check_or_os_error(result["host"], self._policy)
-        return results
-
-
-def _guarded_socket(policy: Policy) -> Callable[[Any], socket.socket]:
-    """A socket factory for aiohttp, which calls it with the final address of every attempt to connect."""
-
-    def make(address_info: Any) -> socket.socket:
-        family, kind, protocol, _, address = address_info
-        _check_or_os_error(address[0], policy)
-        return socket.socket(family, kind, protocol)
-
-    return make
-
-
-def _check_or_os_error(address: str, policy: Policy) -> None:
-    try:
-        check_address(address, policy)
-    except UrlBlocked as error:
-        raise _BlockedAddress(error.detail) from error
-
-
 # --- errors -------------------------------------------------------------------------------------------------
 
 
@@ -194,7 +135,7 @@ def _translated(host: str) -> Iterator[None]:
 
 def _ours(error: aiohttp.ClientError, host: str) -> PenstockError:
     match error:
-        case aiohttp.ClientConnectorError(os_error=_BlockedAddress()):
+        case aiohttp.ClientConnectorError(os_error=BlockedAddress()):
             return UrlBlocked("the host leads to an address that is not public")
         case aiohttp.ClientConnectorDNSError():
             return InputDownloadFailed(f"the host {host} does not resolve")

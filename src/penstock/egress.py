@@ -1,0 +1,84 @@
+"""Connections to places that a client named: none can be made past the guard.
+
+The guard reads the text of a URL before (`urlguard.check_url`). Here it acts twice more: on all addresses that a host
+resolves to, and on the one address a socket is made for. The last is the one that counts: whatever a resolver, a
+redirect or a library does, no connection can be made except through `_guarded_socket`.
+"""
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from penstock.errors import UrlBlocked
+from penstock.urlguard import Policy, check_address
+
+CONNECT_TIMEOUT_S = 5.0
+"""A host that is there answers within a round trip; a dead one must not hold a slot any longer."""
+
+
+def guarded_session(
+    policy: Policy, headers: Mapping[str, str], *, resolver: AbstractResolver | None = None, limit: int = 100
+) -> aiohttp.ClientSession:
+    """A session that connects only where the policy allows, `limit` times at once, keeps no cookies and no
+    connections, ignores the proxies of the environment and unpacks nothing. It has no time limit but that of
+    connecting; redirects are for the caller to refuse or to check.
+
+    `resolver` replaces the name look-up (for tests, or a name server of one's own); the check of the address
+    that is connected to holds whatever it answers.
+    """
+    connector = aiohttp.TCPConnector(
+        resolver=resolver or _GuardedResolver(policy),
+        socket_factory=_guarded_socket(policy),
+        force_close=True,  # each place is visited once; an idle connection would only tie it up
+        limit=limit,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        headers=headers,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,  # a proxy would make the connections, past the guard
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+    )
+
+
+class BlockedAddress(OSError):
+    """Raised where aiohttp expects an OSError: at the look-up and at the making of a socket. It arrives as the
+    `os_error` of an `aiohttp.ClientConnectorError`."""
+
+
+class _GuardedResolver(aiohttp.ThreadedResolver):
+    """The look-up of the system; a name with one private address among its public ones is blocked whole."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self._policy = policy
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        results = await super().resolve(host, port, family)
+        for result in results:
+            _check_or_os_error(result["host"], self._policy)
+        return results
+
+
+def _guarded_socket(policy: Policy) -> Callable[[Any], socket.socket]:
+    """A socket factory for aiohttp, which calls it with the final address of every attempt to connect."""
+
+    def make(address_info: Any) -> socket.socket:
+        family, kind, protocol, _, address = address_info
+        _check_or_os_error(address[0], policy)
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def _check_or_os_error(address: str, policy: Policy) -> None:
+    try:
+        check_address(address, policy)
+    except UrlBlocked as error:
+        raise BlockedAddress(error.detail) from error
