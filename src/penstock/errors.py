@@ -3,7 +3,7 @@
 PenstockError
 ├── at the API:  MalformedRequest InvalidRequest Unauthorized NotFound TaskNotFound ModelNotFound
 │                MethodNotAllowed TaskAlreadyFinal ResultNotReady ResultExpired PayloadTooLarge
-│                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch
+│                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhookNotFound
 │                QueueFull RateLimited NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
@@ -131,6 +131,12 @@ class IdempotencyMismatch(PenstockError):
     """The `client_request_id` was used before, with another body."""
 
     code, status, title = "idempotency_mismatch", 422, "client_request_id already used"
+
+
+class WebhookNotFound(PenstockError):
+    """The task has no webhook, or nothing has happened yet that it is told."""
+
+    code, status, title = "webhook_not_found", 404, "Nothing to deliver"
 
 
 class QueueFull(PenstockError):

@@ -113,6 +113,26 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: bytes | None = None
 
 
+EventType = Literal["succeeded", "failed", "canceled", "expired", "progress"]
+
+EVENTS: dict[str, EventType] = {
+    State.SUCCESS: "succeeded",
+    State.FAILED: "failed",
+    State.CANCELED: "canceled",
+    State.EXPIRED: "expired",
+    "PROGRESS": "progress",
+}
+"""What a webhook can be told, by the word that the store has for it: of an end, the state."""
+
+
+class Webhook(Struct, frozen=True, kw_only=True):
+    """Whom to tell of which events; `base_url` is where the client reached the API, for the links it is sent."""
+
+    url: str
+    events: tuple[EventType, ...]
+    base_url: str
+
+
 class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the client asked for: the body of the record, never changed after submit. What is not said is not written:
     a waiting task is to take no more than 1 KB of Redis beside its input."""
@@ -124,6 +144,7 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     client_request_id: str | None = None
     metadata: dict[str, str] = {}
     traceparent: str | None = None
+    webhook: Webhook | None = None
 
 
 class Submission(Struct, frozen=True, kw_only=True):
@@ -210,6 +231,34 @@ class Progress(Struct, frozen=True, kw_only=True):
     unit: str = "tiles"
 
 
+class Delivery(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One try to deliver an event: when (ms since 1970), how long it took, and what came of it."""
+
+    at: int
+    ms: int
+    outcome: str
+    code: int | None = None
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """What a webhook is told: a row of the outbox. `seq` counts the events of the task, `tries` the deliveries since
+    it was posted, or asked for again; `due` is the ms of the next one, or of the end of its lease."""
+
+    seq: int
+    what: str
+    at: int
+    epoch: int
+    tries: int
+    status: Literal["waiting", "leased", "delivered", "failed"]
+    due: int | None = None
+    log: tuple[Delivery, ...] = ()
+
+    @property
+    def type(self) -> EventType:
+        """The name that clients know."""
+        return EVENTS[self.what]
+
+
 class Task(Struct, frozen=True, kw_only=True):
     """The record as read; moments in ms since 1970 by the clock of Redis."""
 
@@ -236,6 +285,7 @@ class Task(Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...]
     reuse: Reuse
     version: int
+    events: tuple[Event, ...] = ()
 
 
 class Lease(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from penstock.errors import IdempotencyMismatch, QueueFull, RateLimited, TaskAlreadyFinal, TaskNotFound
-from penstock.task import PRIORITIES, TRANSITIONS, Lease, Priority, State, Submission, Verb
+from penstock.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Submission, Verb
 
 REAPER_PAUSE_MS = 3_000
 RATE_WINDOW_MS = 60_000
@@ -34,6 +34,7 @@ class Expected:
     origin: str | None = None
     leader_started: bool = False
     attempts: list[tuple[int, str, str]] = field(default_factory=list)
+    told: list[State] = field(default_factory=list)
 
     @property
     def starting(self) -> bool:
@@ -345,6 +346,9 @@ class QueueModel:
         self._part(task)
         self._move(task, verb, "finals", self.now + task.submission.result_ttl_s * 1000, stage="done")
         task.ending = ending
+        webhook = task.submission.request.webhook
+        if webhook is not None and EVENTS[task.state] in webhook.events:
+            task.told.append(task.state)
 
     def _log(self, task: Expected, outcome: str) -> None:
         task.attempts.append((task.epoch, str(task.worker), outcome))

@@ -64,6 +64,7 @@ async def take_snapshot(client: Redis, namespace: str) -> Snapshot:
 def check_places(snapshot: Snapshot) -> None:
     """Every task is exactly where its state says, and nothing is anywhere without its task."""
     check_reuse(snapshot)
+    check_outbox(snapshot)
     found: defaultdict[str, set[str]] = defaultdict(set)
     for place, members in snapshot.under("following:").items():
         for member in members:
@@ -124,6 +125,22 @@ def check_reuse(snapshot: Snapshot) -> None:
             assert (record["state"], record["epoch"]) == (State.SUCCESS, "0")
             outcome = snapshot.keys[f"outcome:{task_id}"]
             assert snapshot.keys.get(f"outcome:{record['origin']}", outcome) == outcome
+
+
+def check_outbox(snapshot: Snapshot) -> None:
+    """What is owed is an event of a task that is there, and every event that nobody has delivered is owed."""
+    rows = {
+        f"{task_id} {name}": json.loads(row)
+        for task_id, events in snapshot.under("events:").items()
+        for name, row in events.items()
+        if name.isdigit()
+    }
+    owed = {member: due for zset in snapshot.under("outbox:").values() for member, due in zset.items()}
+    assert owed == {member: row["due"] for member, row in rows.items() if "due" in row}
+    assert all(("due" in row) == (row["status"] in ("waiting", "leased")) for row in rows.values())
+    earliest = {endpoint: min(zset.values()) for endpoint, zset in snapshot.under("outbox:").items()}
+    assert snapshot.keys.get("outbox", {}).keys() == earliest.keys()
+    assert all(len(record.get("hook", "")) <= 64 for record in snapshot.records.values()), "or it costs 0.5 KB more"
 
 
 def check_history(before: Snapshot, after: Snapshot) -> None:
@@ -194,11 +211,16 @@ def seen_of(snapshot: Snapshot, task_id: str) -> tuple[Any, ...]:
     attempts = [(entry["n"], entry["worker"], entry["outcome"]) for entry in snapshot.attempts(task_id)]
     counts = (int(f["epoch"]), int(f["failures"]), int(f["crashes"]), int(f["vft"]))
     reuse = f.get("reused", "miss"), f.get("origin")
-    return f["state"], f["stage"], counts, f.get("worker"), progress, f.get("receipt"), ending, reuse, attempts
+    events = {
+        int(name): json.loads(row) for name, row in snapshot.keys.get(f"events:{task_id}", {}).items() if name.isdigit()
+    }
+    told = [events[seq]["what"] for seq in sorted(events)]
+    assert sorted(events) == list(range(1, len(events) + 1)), "no end is left out"
+    return f["state"], f["stage"], counts, f.get("worker"), progress, f.get("receipt"), ending, reuse, attempts, told
 
 
 def seen_of_model(e: Expected) -> tuple[Any, ...]:
     """The same, from the model."""
     counts = (e.epoch, e.failures, e.crashes, e.vft)
     reuse = e.reuse, e.origin
-    return e.state, e.stage, counts, e.worker, e.progress, e.receipt, e.ending, reuse, e.attempts
+    return e.state, e.stage, counts, e.worker, e.progress, e.receipt, e.ending, reuse, e.attempts, e.told

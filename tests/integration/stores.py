@@ -7,9 +7,10 @@ from typing import Any
 
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Claim, Redis, TaskStore, WorkerInfo, connect
-from penstock.task import Lease, OutputOptions, Priority, Request, Source, Submission, new_task_id
+from penstock.task import EventType, Lease, OutputOptions, Priority, Request, Source, Submission, Webhook, new_task_id
 
 MODEL = "superres-x4"
+HOOK = "https://hooks.example.com/told"
 
 
 @asynccontextmanager
@@ -42,6 +43,7 @@ def submission(
     result_ttl_s: int = 3600,
     reuse_digest: str | None = None,
     must_run: bool = False,
+    tell: tuple[EventType, ...] = (),
 ) -> Submission:
     """A submission; everything that a test does not care about has a value."""
     request = Request(
@@ -50,6 +52,7 @@ def submission(
         params={},
         output=OutputOptions(),
         client_request_id=client_request_id,
+        webhook=Webhook(url=HOOK, events=tell, base_url="http://here/") if tell else None,
     )
     return Submission(
         id=new_task_id(),

@@ -131,6 +131,7 @@ SUBMITS = st.fixed_dictionaries(
         "start_within_s": st.sampled_from(LIMITS_S),
         "finish_within_s": st.sampled_from(LIMITS_S),
         "image": st.sampled_from((None, "cat", "cat")),
+        "tell": st.sampled_from(((), ("succeeded", "failed", "canceled", "expired"), ("failed", "expired"))),
     }
 )
 CLAIMS = st.fixed_dictionaries(

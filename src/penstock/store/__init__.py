@@ -3,11 +3,15 @@
 from penstock.store.answers import Claim, Explanation, Pace, Page, QueueDepth, Reclaimed, Submitted, WorkerInfo
 from penstock.store.connection import Redis, check_server, connect
 from penstock.store.inspection import ServerInfo, look_at
+from penstock.store.outbox import Due, LeasedEvent, Outbox
 from penstock.store.tasks import TaskStore
 
 __all__ = [
     "Claim",
+    "Due",
     "Explanation",
+    "LeasedEvent",
+    "Outbox",
     "Pace",
     "Page",
     "QueueDepth",

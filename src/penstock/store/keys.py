@@ -30,15 +30,26 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `rate:<caller>`            | zset   | accepted submits of the last 60 s by their µs        | 60 s                    |
 | `pace`                     | hash   | `ms:<model>`, `cost:<model>`: moving averages of the | kept                    |
 |                            |        | device ms and the kilopixels of a finished task      |                         |
+| `events:<id>`              | hash   | seq -> an event its webhook is told, as JSON; `n`    | pruned                  |
+|                            |        | the last seq; `progress` the seq of the last word of |                         |
+|                            |        | progress; `progressed` the ms when it was due        |                         |
+| `outbox`                   | zset   | endpoints that are owed events, by the ms of the     | all delivered or failed |
+|                            |        | next delivery                                        |                         |
+| `outbox:<endpoint>`        | zset   | `<id> <seq>` by the ms when the event is due, or its | delivered, failed,      |
+|                            |        | lease ends                                           | pruned                  |
+| `resting`                  | hash   | endpoint -> the ms until which nothing is sent to it | nothing owed to it      |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
 | `signals` (channel)        | –      | `queued <model>` and `cancel <id>`: for workers      | –                       |
 | `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
 | `changed:<id>` (channel)   | –      | nothing, when the task has changed: for who watches  | –                       |
+| `posted` (channel)         | –      | nothing, whenever an event is owed: for dispatchers  | –                       |
 """
 
 import hashlib
+from base64 import urlsafe_b64encode
+from urllib.parse import urlsplit
 
 
 class Keys:
@@ -51,6 +62,7 @@ class Keys:
         self.signals = f"{self.root}signals"
         self.ended = f"{self.root}ended"
         self.changed = f"{self.root}changed:"
+        self.posted = f"{self.root}posted"
         self.finals = f"{self.root}finals"
         self.delayed = f"{self.root}delayed"
         self.shared = f"{self.root}shared"
@@ -80,3 +92,10 @@ class Keys:
 def idempotency_digest(caller: str, client_request_id: str) -> str:
     """Name of the idempotency key: scoped to the API key, and short whatever the client sent."""
     return hashlib.sha256(f"{caller}\0{client_request_id}".encode()).hexdigest()[:40]
+
+
+def endpoint_digest(url: str) -> str:
+    """16 characters for the scheme, host and port of a URL: whoever answers for one path answers for all."""
+    parts = urlsplit(url)
+    digest = hashlib.sha256(f"{parts.scheme}://{parts.netloc}".encode()).digest()
+    return urlsafe_b64encode(digest[:12]).decode()

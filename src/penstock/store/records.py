@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from penstock.store.answers import Explanation, Pace, WorkerInfo
-from penstock.task import Attempt, Outcome, Priority, Progress, Request, Reuse, Stage, State, Task
+from penstock.task import Attempt, Event, Outcome, Priority, Progress, Request, Reuse, Stage, State, Task
 
 GONE = [b"gone"]
 """The answer of read.lua for a task that was pruned."""
@@ -23,7 +23,7 @@ def task_of(task_id: str, answer: list[Any]) -> Task | None:
     """The answer of read.lua as a task; None when there is none."""
     if not answer or answer == GONE:
         return None
-    flat, body, outcome, attempts, position, expires = answer
+    flat, body, outcome, attempts, position, expires, events = answer
     f = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
     def number(name: str) -> int | None:
@@ -56,6 +56,7 @@ def task_of(task_id: str, answer: list[Any]) -> Task | None:
         attempts=tuple(msgspec.json.decode(entry, type=Attempt) for entry in attempts),
         reuse=msgspec.convert(f.get("reused", "miss"), Reuse),
         version=int(f["version"]),
+        events=_events_of(events),
     )
 
 
@@ -92,3 +93,11 @@ def _outcome_of(f: dict[str, str], outcome: bytes) -> Outcome:
     waited_ms = float(int(f["finished"]) - int(f["created"]) // 1000)
     timing = {"queue_ms": waited_ms, "total_ms": waited_ms}
     return Outcome(result=written.result, timing=timing, execution={"reused_from": f["origin"]})
+
+
+def _events_of(flat: list[bytes]) -> tuple[Event, ...]:
+    """In the order in which they happened."""
+    rows = (
+        msgspec.json.decode(row, type=Event) for name, row in zip(flat[::2], flat[1::2], strict=True) if name.isdigit()
+    )
+    return tuple(sorted(rows, key=lambda event: event.seq))

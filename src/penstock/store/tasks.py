@@ -20,9 +20,10 @@ from penstock.errors import (
 from penstock.store.answers import Claim, Reclaimed, Submitted, WorkerInfo
 from penstock.store.changes import Changes
 from penstock.store.connection import listen
-from penstock.store.keys import idempotency_digest
+from penstock.store.keys import endpoint_digest, idempotency_digest
 from penstock.store.queries import ALL_PRIORITIES, Queries
 from penstock.task import (
+    EVENTS,
     PRIORITIES,
     RECORD_VERSION,
     Lease,
@@ -36,6 +37,7 @@ from penstock.task import (
     State,
     Submission,
     Verb,
+    Webhook,
     moves,
 )
 
@@ -90,7 +92,7 @@ class TaskStore(Queries):
             "" if s.start_within_s is None else int(s.start_within_s * 1000), s.result_ttl_s, RECORD_VERSION,
             State.PENDING, ALL_PRIORITIES, "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
             s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, _text(moves(Verb.REUSE)),
-            "input" if has_input else "",
+            "input" if has_input else "", hook_of(s.request.webhook),
         )  # fmt: skip
         kind = answer[0].decode()
         if kind == "input":
@@ -259,6 +261,15 @@ class TaskStore(Queries):
 
 def _text(table: dict[str, str]) -> str:
     return " ".join(f"{source}>{target}" for source, target in table.items())
+
+
+def hook_of(webhook: Webhook | None) -> str:
+    """The field of the record by which scripts know whom to tell, and of what; at most 64 bytes."""
+    if webhook is None:
+        return ""
+    return " ".join(
+        [endpoint_digest(webhook.url), *(word for word, event in EVENTS.items() if event in webhook.events)]
+    )
 
 
 def _outcome_of(error: PenstockError) -> bytes:

@@ -89,6 +89,97 @@ local function part(id)
   end
 end
 
+-- Webhooks. `hook` of a record is `<endpoint> <what its client wants to hear of> ...`. The script in which such a thing
+-- happens writes it into the outbox as an event, so that none is lost; who delivers events leases them.
+local PROGRESS, PROGRESS_PAUSE_MS = 'PROGRESS', 500
+
+local function events_key(id)
+  return ROOT .. 'events:' .. id
+end
+
+local function outbox_key(endpoint)
+  return ROOT .. 'outbox:' .. endpoint
+end
+
+-- Where to tell of this, or of anything; false when nobody wants to hear.
+local function endpoint_of(id, what)
+  local hook = redis.call('HGET', task_key(id), 'hook')
+  return hook and (not what or string.find(hook, ' ' .. what, 1, true)) and string.match(hook, '^%S+')
+end
+
+local function event_of(id, seq)
+  local event = seq and redis.call('HGET', events_key(id), seq)
+  return event and cjson.decode(event)
+end
+
+-- `outbox` has every endpoint that is owed something, by the ms of its next delivery.
+local function keep_due(endpoint)
+  local first = redis.call('ZRANGE', outbox_key(endpoint), 0, 0, 'WITHSCORES')[2]
+  if first then
+    local rests_until = tonumber(redis.call('HGET', ROOT .. 'resting', endpoint) or 0)
+    redis.call('ZADD', ROOT .. 'outbox', math.max(tonumber(first), rests_until), endpoint)
+  else
+    redis.call('ZREM', ROOT .. 'outbox', endpoint)
+    redis.call('HDEL', ROOT .. 'resting', endpoint)
+  end
+end
+
+-- Write the event down, owed at `due` (ms), or no more when that is nil.
+local function put_event(id, event, endpoint, due)
+  event.due = due
+  redis.call('HSET', events_key(id), event.seq, cjson.encode(event))
+  local member = id .. ' ' .. event.seq
+  if due then
+    redis.call('ZADD', outbox_key(endpoint), due, member)
+  else
+    redis.call('ZREM', outbox_key(endpoint), member)
+  end
+  keep_due(endpoint)
+end
+
+local function drop_event(id, event, endpoint)
+  redis.call('HDEL', events_key(id), event.seq)
+  redis.call('ZREM', outbox_key(endpoint), id .. ' ' .. event.seq)
+  keep_due(endpoint)
+end
+
+-- Owe the event, anew and with all its tries, and say so to who delivers.
+local function owe(id, event, endpoint, due)
+  event.tries = 0
+  event.status = 'waiting'
+  put_event(id, event, endpoint, due)
+  redis.call('PUBLISH', ROOT .. 'posted', '')
+end
+
+local function post(id, what, endpoint, due)
+  local seq = redis.call('HINCRBY', events_key(id), 'n', 1)
+  owe(id, {seq = seq, what = what, at = now_ms(), epoch = 0}, endpoint, due)
+  return seq
+end
+
+-- At most one word of progress is on its way: what it says is read when it is sent.
+local function post_progress(id)
+  local endpoint = endpoint_of(id, PROGRESS)
+  if not endpoint then return end
+  local f = redis.call('HMGET', events_key(id), 'progress', 'progressed')
+  if event_of(id, f[1]) then return end
+  local due = math.max(now_ms(), tonumber(f[2] or 0) + PROGRESS_PAUSE_MS)
+  redis.call('HSET', events_key(id), 'progress', post(id, PROGRESS, endpoint, due), 'progressed', due)
+end
+
+-- The end is not overtaken by progress: what was not sent is dropped, and what is being sent is waited for.
+local function post_end(id, state)
+  local due, endpoint = now_ms(), endpoint_of(id)
+  if not endpoint then return end
+  local progress = event_of(id, redis.call('HGET', events_key(id), 'progress'))
+  if progress and progress.status == 'leased' then
+    due = math.max(due, progress.due)
+  elseif progress then
+    drop_event(id, progress, endpoint)
+  end
+  if endpoint_of(id, state) then post(id, state, endpoint, due) end
+end
+
 -- Enter a final state: nothing of the task waits or runs any more, its deletion is scheduled, and who waits for its
 -- end hears of it: on a channel of its own, so that no worker wakes up for it.
 local function finish(id, to, outcome)
@@ -105,6 +196,7 @@ local function finish(id, to, outcome)
     redis.call('SET', ROOT .. 'outcome:' .. id, outcome)
   end
   redis.call('PUBLISH', ROOT .. 'ended', id)
+  post_end(id, to)
 end
 
 -- End a task with the result of an equal one, `origin`, whose file is kept for this one too from now on.

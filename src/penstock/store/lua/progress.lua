@@ -7,4 +7,5 @@ if tonumber(ARGV[5]) > 0 then
   redis.call('HSET', task_key(ARGV[1]), 'done', ARGV[4], 'total', ARGV[5], 'unit', ARGV[6])
 end
 tell(ARGV[1])
+post_progress(ARGV[1])
 return 1

@@ -1,13 +1,13 @@
 -- Everything a client may see of a task, in one step.
 -- ARGV  1 id  2 tenant  3 all priorities, highest first
--- Answers {fields, body, outcome or '', attempts, position or -1, prune ms or -1}, {} when there is no such task,
+-- Answers {fields, body, outcome or '', attempts, position or -1, prune ms or -1, events}, {} when there is no such task,
 -- {'gone'} when there was one.
 local id = ARGV[1]
 local fields = redis.call('HGETALL', task_key(id))
 if not fields[1] then
   return redis.call('GET', ROOT .. 'gone:' .. id) == ARGV[2] and {'gone'} or {}
 end
-local f = redis.call('HMGET', task_key(id), 'tenant', 'model', 'priority')
+local f = redis.call('HMGET', task_key(id), 'tenant', 'model', 'priority', 'hook')
 if f[1] ~= ARGV[2] then return {} end
 local position = redis.call('ZRANK', queue_key(f[2], f[3]), id) or -1
 if position >= 0 then
@@ -18,4 +18,5 @@ if position >= 0 then
 end
 return {fields, redis.call('GET', ROOT .. 'body:' .. id), redis.call('GET', ROOT .. 'outcome:' .. id) or '',
   redis.call('LRANGE', ROOT .. 'attempts:' .. id, 0, -1), position,
-  tonumber(redis.call('ZSCORE', ROOT .. 'finals', id) or -1)}
+  tonumber(redis.call('ZSCORE', ROOT .. 'finals', id) or -1),
+  f[4] and redis.call('HGETALL', events_key(id)) or {}}

@@ -4,7 +4,7 @@
 --       9 idempotency digest or ''  10 rate limit per 60 s, 0 none  11 max depth  12 max retries  13 timeout s
 --      14 start within ms or ''  15 ttl s  16 record version  17 first state  18 all priorities, highest first
 --      19 finish within ms or ''  20 reuse digest or ''  21 'run' when no other's result will do  22 most followers
---      23 moves of reuse  24 'input' when there is all it needs to run
+--      23 moves of reuse  24 'input' when there is all it needs to run  25 hook (see the prelude) or ''
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|''}   {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}   {'input'} when that is missing, and nothing else
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -110,6 +110,7 @@ if ARGV[9] ~= '' then
   redis.call('SET', ROOT .. 'idem:' .. ARGV[9], id .. ' ' .. ARGV[8])
   redis.call('HSET', task_key(id), 'idem', ARGV[9])
 end
+if ARGV[25] ~= '' then redis.call('HSET', task_key(id), 'hook', ARGV[25]) end
 if rate_limit > 0 then
   redis.call('ZADD', rate_key, now, id)
   redis.call('PEXPIRE', rate_key, 60000)

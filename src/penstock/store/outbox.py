@@ -1,0 +1,85 @@
+"""The outbox: events that webhooks are owed, written by the scripts in which they happen, leased by who delivers."""
+
+from collections.abc import AsyncIterator, Mapping
+
+import msgspec
+from msgspec import Struct
+
+from penstock.errors import TaskNotFound, WebhookNotFound
+from penstock.store.connection import listen
+from penstock.store.queries import Queries
+from penstock.task import Delivery, Event
+
+REMEMBERED = 20
+"""Deliveries of one event that its log keeps: all of the schedule, and as many redeliveries."""
+
+
+class LeasedEvent(Struct, frozen=True, kw_only=True):
+    """An event with the timed right to deliver it, and the endpoint that it goes to."""
+
+    task_id: str
+    tenant: str
+    endpoint: str
+    event: Event
+
+
+class Due(Struct, frozen=True):
+    """Events to deliver now, and how long until the next is due (None: no other is owed)."""
+
+    events: tuple[LeasedEvent, ...]
+    next_due_s: float | None
+
+
+class Outbox(Queries):
+    """Every method raises StoreUnavailable when Redis cannot be reached or refuses writes."""
+
+    async def lease(self, *, lease_s: float, most: int, most_each: int, under_way: Mapping[str, int]) -> Due:
+        """Take up to `most` events that are due, `most_each` of one endpoint less those `under_way` to it.
+
+        After StoreUnavailable some may have been taken without our knowing; their leases end by themselves.
+        """
+        busy = [part for endpoint, count in under_way.items() for part in (endpoint, count)]
+        answer = await self._run("deliver", int(lease_s * 1000), most, most_each, *busy, again=False)
+        fields = iter(answer[1:])
+        rows = zip(fields, fields, fields, fields, strict=True)
+        return Due(
+            tuple(
+                LeasedEvent(
+                    task_id=task_id.decode(),
+                    tenant=tenant.decode(),
+                    endpoint=endpoint.decode(),
+                    event=msgspec.json.decode(event, type=Event),
+                )
+                for task_id, tenant, endpoint, event in rows
+            ),
+            answer[0] / 1000 if answer[0] >= 0 else None,
+        )
+
+    async def settle(
+        self, leased: LeasedEvent, delivery: Delivery, *, status: str, wait_s: float | None, rest_s: float
+    ) -> bool:
+        """Write down what came of it: `status`, the next try after `wait_s` (None: there is none), and for how long
+        nothing is sent to this endpoint. False when the lease is lost."""
+        event = leased.event
+        return bool(
+            await self._run(
+                "delivered",
+                leased.task_id, event.seq, event.epoch, msgspec.json.encode(delivery), status,
+                -1 if wait_s is None else int(wait_s * 1000), int(rest_s * 1000), REMEMBERED,
+            )
+        )  # fmt: skip
+
+    async def redeliver(self, task_id: str, tenant: str) -> None:
+        """Owe the last event of a task again, now, under its old id.
+
+        Raises TaskNotFound, and WebhookNotFound when no webhook was asked for or nothing was to be told yet.
+        """
+        answer = await self._run("redeliver", task_id, tenant)
+        if answer == b"absent":
+            raise TaskNotFound(f"there is no task {task_id}")
+        if answer == b"none":
+            raise WebhookNotFound("the task has no webhook, or nothing has happened yet that it is told")
+
+    def posts(self) -> AsyncIterator[str]:
+        """Something whenever an event has become owed; also when that may have been missed."""
+        return listen(self._client, self._keys.posted)
