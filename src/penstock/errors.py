@@ -3,8 +3,8 @@
 PenstockError
 ├── at the API:  MalformedRequest InvalidRequest Unauthorized NotFound TaskNotFound ModelNotFound
 │                MethodNotAllowed TaskAlreadyFinal ResultNotReady ResultExpired PayloadTooLarge
-│                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhookNotFound
-│                QueueFull RateLimited NotReady StoreUnavailable
+│                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhooksDisabled
+│                WebhookNotFound QueueFull RateLimited NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 ├── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -131,6 +131,12 @@ class IdempotencyMismatch(PenstockError):
     """The `client_request_id` was used before, with another body."""
 
     code, status, title = "idempotency_mismatch", 422, "client_request_id already used"
+
+
+class WebhooksDisabled(PenstockError):
+    """A webhook was asked for, and the operator has set no `webhooks.secrets` to sign with."""
+
+    code, status, title = "webhooks_disabled", 422, "No webhooks here"
 
 
 class WebhookNotFound(PenstockError):

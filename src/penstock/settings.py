@@ -5,6 +5,7 @@ Precedence, highest first: the environment (`PENSTOCK_<SECTION>_<FIELD>`, or one
 its own, which are no settings of a server.
 """
 
+import binascii
 import os
 import secrets
 import tomllib
@@ -164,6 +165,20 @@ class LimitSettings(Section, frozen=True):
     """Networks that may be fetched from although they are private, such as `10.20.0.0/16`."""
 
 
+class WebhookSettings(Section, frozen=True):
+    """Telling clients by HTTP what happens to their tasks."""
+
+    secrets: tuple[str, ...] = ()
+    """`whsec_` and the base64 of 24 to 64 random bytes; with several, messages are signed by each, so that one can be
+    replaced without a gap. Without any, tasks with a webhook are refused."""
+    allow_http: bool = False
+    """Send to `http:` URLs too, not only `https:`. Ports and private networks are those of the limits."""
+    timeout_s: Seconds = 15.0
+    """Longest wait for an answer."""
+    retries_s: tuple[NotBelowZero, ...] = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    """Waits before each repetition: 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h (Standard Webhooks 1.0)."""
+
+
 class TelemetrySettings(Section, frozen=True):
     """Logs and metrics."""
 
@@ -191,6 +206,7 @@ class Settings(Section, frozen=True):
     worker: WorkerSettings = WorkerSettings()
     storage: StorageSettings = StorageSettings()
     limits: LimitSettings = LimitSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     up: UpSettings = UpSettings()
 
@@ -273,7 +289,13 @@ def as_toml(settings: Settings) -> str:
     return "\n".join(lines[:-1]) + "\n"
 
 
-SECRETS = {("api", "keys"), ("storage", "s3_access_key"), ("storage", "s3_secret_key"), ("redis", "url")}
+SECRETS = {
+    ("api", "keys"),
+    ("storage", "s3_access_key"),
+    ("storage", "s3_secret_key"),
+    ("redis", "url"),
+    ("webhooks", "secrets"),
+}
 """Never printed."""
 
 
@@ -361,6 +383,8 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(f"api.keys: a key needs at least {KEY_MIN_LENGTH} characters after its name")
         if "change-me" in key:
             raise ConfigurationError("api.keys: replace the example key by one of your own")
+    if not all(_is_signing_secret(secret) for secret in settings.webhooks.secrets):
+        raise ConfigurationError("webhooks.secrets: each must be whsec_ and the base64 of 24 to 64 random bytes")
     if settings.queue.retry_cap_s < settings.queue.retry_base_s:
         raise ConfigurationError("queue.retry_cap_s: must not be below queue.retry_base_s")
     gpu_ids = settings.worker.gpu_ids
@@ -370,3 +394,11 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError("worker.engine_cache_dir: must name a directory when worker.tensorrt is on")
     if settings.worker.tensorrt and settings.worker.cuda_graphs:
         raise ConfigurationError("worker.cuda_graphs: cannot be on together with worker.tensorrt")
+
+
+def _is_signing_secret(text: str) -> bool:
+    prefix, _, encoded = text.partition("_")
+    try:
+        return prefix == "whsec" and 24 <= len(binascii.a2b_base64(encoded, strict_mode=True)) <= 64
+    except ValueError:
+        return False

@@ -84,6 +84,8 @@ INSTRUMENTS: dict[str, Instrument] = {
         Instrument("penstock.queue.oldest", "gauge", "s", ("model", "priority"), "Age of the oldest waiting task"),
         Instrument("penstock.tasks.stored", "gauge", "1", ("status",), "Task records, by status"),
         Instrument("penstock.workers", "gauge", "1", ("state",), "Workers heard of within their lease"),
+        Instrument("penstock.webhooks.attempts", "counter", "1", ("event", "outcome"), "Deliveries tried"),
+        Instrument("penstock.webhooks.lag", "histogram", "s", ("event",), "Event to its delivery", SECONDS),
         Instrument("penstock.waits", "gauge", "1", (), "Requests that wait for the end of a task"),
         Instrument(
             "penstock.http.requests",

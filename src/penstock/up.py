@@ -1,12 +1,14 @@
 """Everything on one machine: Redis, the API and one worker for each device, as children of this process."""
 
 import asyncio
+import base64
 import fcntl
 import json
 import os
+import secrets
 import socket
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
@@ -50,6 +52,7 @@ async def everything(
         supervisor = Supervisor(log=log)
         supervisor.stop_on_signals()
         settings, key = _with_key(settings, data_dir)
+        settings = _with_webhook_secret(settings, data_dir)
         settings = _with_directory(settings, data_dir)
         if own_redis:
             child, url = redis_child(data_dir)
@@ -198,12 +201,25 @@ def _with_key(settings: Settings, data_dir: Path) -> tuple[Settings, str]:
     """The first key of the settings, else one made at the first start and kept in the data directory."""
     if settings.api.keys:
         return settings, settings.api.keys[0].rpartition(":")[2]
-    path = data_dir / "api-key"
+    key = _kept(data_dir / "api-key", new_key)
+    return replace(settings, api=replace(settings.api, keys=(f"default:{key}",))), key
+
+
+def _with_webhook_secret(settings: Settings, data_dir: Path) -> Settings:
+    """The same for what webhooks are signed with."""
+    if settings.webhooks.secrets:
+        return settings
+    path = data_dir / "webhook-secret"
+    secret = _kept(path, lambda: f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}")
+    return replace(settings, webhooks=replace(settings.webhooks, secrets=(secret,)))
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """A secret that is made once and stays."""
     if not path.exists():
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-            file.write(new_key())
-    key = path.read_text().strip()
-    return replace(settings, api=replace(settings.api, keys=(f"default:{key}",))), key
+            file.write(make())
+    return path.read_text().strip()
 
 
 def _with_directory(settings: Settings, data_dir: Path) -> Settings:

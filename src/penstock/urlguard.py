@@ -36,10 +36,12 @@ class Policy:
     allow_networks: tuple[Network, ...] = ()
 
     @classmethod
-    def from_limits(cls, limits: LimitSettings) -> Self:
-        """Raises ConfigurationError when a member of `limits.allow_networks` is not a network."""
+    def from_limits(cls, limits: LimitSettings, *, allow_http: bool | None = None) -> Self:
+        """`allow_http` is that of the limits unless given. Raises ConfigurationError when a member of
+        `limits.allow_networks` is not a network."""
+        allow_http = limits.allow_http if allow_http is None else allow_http
         return cls(
-            schemes=frozenset({"http", "https"} if limits.allow_http else {"https"}),
+            schemes=frozenset({"http", "https"} if allow_http else {"https"}),
             ports=frozenset(limits.ports),
             allow_networks=tuple(_network(text) for text in limits.allow_networks),
         )

@@ -24,6 +24,7 @@ GUARDED = [
     ("POST", "/v1/tasks/tsk_0/cancel"),
     ("POST", "/v1/tasks/tsk_0/retry"),
     ("POST", "/v1/tasks/retry"),
+    ("POST", "/v1/tasks/tsk_0/webhook/redeliver"),
     ("GET", "/v1/tasks/tsk_0/result"),
     ("GET", "/v1/tasks/tsk_0/events"),
     ("GET", "/v1/tasks/tsk_0/explain"),

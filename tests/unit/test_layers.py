@@ -13,7 +13,7 @@ LAYERS = [
     {"settings", "device"},
     {"task", "urlguard"},
     {"telemetry", "imaging", "storage", "store", "client", "egress"},
-    {"runners", "maintenance"},
+    {"runners", "maintenance", "webhooks"},
     {"api", "worker"},
     {"supervisor"},
     {"redis_server"},
@@ -32,8 +32,8 @@ VENDORS: dict[str, set[str]] = {
     "aioboto3": {"storage"},
     "aiobotocore": {"storage"},
     "botocore": {"storage"},
-    "aiohttp": {"egress.py", "worker/fetch.py"},
-    "yarl": {"worker/fetch.py"},
+    "aiohttp": {"egress.py", "worker/fetch.py", "webhooks"},
+    "yarl": {"worker/fetch.py", "webhooks"},
     "arq": {"worker/host.py"},
     "click": {"cli.py", "commands"},
     "httpx": {"demo.py", "bench", "client"},
@@ -48,6 +48,7 @@ VENDORS: dict[str, set[str]] = {
     "opentelemetry": {"telemetry.py"},
     "prometheus_client": {"telemetry.py"},
     "redis": {"store"},
+    "standardwebhooks": {"webhooks/signature.py"},
 }
 """Vendor -> the files and packages that may import it."""
 

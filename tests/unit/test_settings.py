@@ -84,6 +84,10 @@ def test_the_environment_wins_over_the_file_and_the_long_name_over_the_short(tmp
         ({"API_KEYS": "me:change-me-change-me"}, "example"),
         ({"GPU_IDS": "first"}, "worker.gpu_ids"),
         ({"PENSTOCK_QUEUE_RETRY_CAP_S": "0.1"}, "queue.retry_cap_s"),
+        ({"PENSTOCK_WEBHOOKS_SECRETS": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}, "webhooks.secrets"),
+        ({"PENSTOCK_WEBHOOKS_SECRETS": "whsec_c2hvcnQ="}, "webhooks.secrets"),
+        ({"PENSTOCK_WEBHOOKS_SECRETS": "whsec_no base64, nor this"}, "webhooks.secrets"),
+        ({"PENSTOCK_WEBHOOKS_RETRIES_S": "5,-1"}, "webhooks.retries_s"),
         ({"PENSTOCK_REDIS_NAMESPACE": "a{b}"}, "redis.namespace"),
         ({"PENSTOCK_TELEMETRY_LOG_LEVEL": "LOUD"}, "telemetry.log_level"),
         ({"PENSTOCK_WORKER_PRECISION": "fp8"}, "worker.precision"),
@@ -123,10 +127,16 @@ def test_secrets_are_masked_when_settings_are_shown(tmp_path: Path) -> None:
     canary = "canary-0123456789abcdef"
     settings = load(
         None,
-        {"API_KEYS": canary, "REDIS_URL": f"redis://:{canary}@h/0", "PENSTOCK_STORAGE_S3_SECRET_KEY": canary},
+        {
+            "API_KEYS": canary,
+            "REDIS_URL": f"redis://:{canary}@h/0",
+            "PENSTOCK_STORAGE_S3_SECRET_KEY": canary,
+            "PENSTOCK_WEBHOOKS_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        },
     )
 
     assert canary not in as_toml(settings)
+    assert "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" not in as_toml(settings)
 
 
 def test_children_inherit_no_setting_but_those_handed_to_them() -> None:

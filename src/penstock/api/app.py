@@ -9,7 +9,20 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from loguru import logger
 
-from penstock.api import docs, events, explain, health, models, openapi, operations, problems, results, retries, tasks
+from penstock.api import (
+    docs,
+    events,
+    explain,
+    health,
+    models,
+    openapi,
+    operations,
+    problems,
+    results,
+    retries,
+    tasks,
+    webhooks,
+)
 from penstock.api.envelope import Envelope
 from penstock.api.guards import KeyRing, require_key
 from penstock.api.services import Services, open_services
@@ -26,6 +39,7 @@ V1 = (
     explain.explain,
     retries.retry,
     retries.retry_matching,
+    webhooks.redeliver,
     results.read_result,
     models.list_models,
     models.read_model,
@@ -85,6 +99,8 @@ async def _running(services: Services) -> AsyncIterator[None]:
         asyncio.create_task(services.waiting.run(), name="waiting"),
         asyncio.create_task(services.watching.run(), name="watching"),
     ]
+    if services.settings.webhooks.secrets:
+        loops.append(asyncio.create_task(_dispatch_webhooks(services), name="webhooks"))
     for loop in loops:
         loop.add_done_callback(_say_why)
     try:
@@ -95,7 +111,15 @@ async def _running(services: Services) -> AsyncIterator[None]:
         await asyncio.gather(*loops, return_exceptions=True)
 
 
+async def _dispatch_webhooks(services: Services) -> None:
+    from penstock.webhooks.dispatcher import Dispatcher  # aiohttp: 10 MB that only a server with webhooks needs
+
+    settings = services.settings
+    body = webhooks.body_of(services.storage)
+    await Dispatcher(services.outbox, body, settings.webhooks, settings.limits).run()
+
+
 def _say_why(ended: asyncio.Task[None]) -> None:
     """These loops end with the server only."""
-    if not ended.cancelled():
+    if not ended.cancelled() and ended.exception():
         logger.opt(exception=ended.exception()).critical(f"{ended.get_name()} died")

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from penstock.task import Format, Priority, Reuse, Stage, State
+from penstock.task import EventType, Format, Priority, Reuse, Stage, State
 
 # --- in -------------------------------------------------------------------------------------------------------
 
@@ -39,6 +39,18 @@ class RetryRequest(Ask, frozen=True):
     max_attempts: Annotated[int, Meta(ge=1, le=10)]
 
 
+class WebhookRequest(Ask, frozen=True):
+    """Whom to tell what happens to the task, by Standard Webhooks 1.0."""
+
+    url: Annotated[str, Meta(min_length=1, description="https URL that takes a signed POST")]
+    events: Annotated[tuple[EventType, ...], Meta(min_length=1, description="default: every end")] = (
+        "succeeded",
+        "failed",
+        "canceled",
+        "expired",
+    )
+
+
 class TaskRequest(Ask, frozen=True):
     """A task to run. The same `client_request_id` with the same body names the same task."""
 
@@ -65,6 +77,7 @@ class TaskRequest(Ask, frozen=True):
         | None
     ) = None
     retry: RetryRequest | None = None
+    webhook: WebhookRequest | None = None
     reuse: Annotated[
         bool, Meta(description="false: run it even if an equal task has a result; so does Cache-Control: no-cache")
     ] = True
@@ -160,6 +173,33 @@ ReuseView = Annotated[
 ]
 
 
+class DeliveryView(View, frozen=True):
+    """One try to deliver an event."""
+
+    at: Moment
+    ms: int
+    outcome: str
+    code: int | None
+
+
+class EventView(View, frozen=True):
+    """An event that the webhook is told; `deliveries` are the latest 20 tries."""
+
+    type: str
+    sequence: int
+    status: Literal["waiting", "delivered", "failed"]
+    deliveries: tuple[DeliveryView, ...]
+    next_delivery_at: Moment | None
+
+
+class WebhookView(View, frozen=True):
+    """The webhook of a task, and how the deliveries to it went."""
+
+    url: str
+    events: tuple[EventType, ...]
+    log: tuple[EventView, ...]
+
+
 class TaskView(View, frozen=True):
     """A task."""
 
@@ -185,6 +225,7 @@ class TaskView(View, frozen=True):
     result: ResultView | None
     error: ErrorView | None
     metadata: dict[str, str]
+    webhook: WebhookView | None
     links: LinksView
 
 

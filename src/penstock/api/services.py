@@ -17,7 +17,7 @@ from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
-from penstock.store import TaskStore, connect
+from penstock.store import Outbox, TaskStore, connect
 from penstock.store.connection import Redis, check_server
 from penstock.urlguard import Policy
 
@@ -31,7 +31,9 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     settings: Settings
     models: tuple[str, ...]
     policy: Policy
+    webhook_policy: Policy
     store: TaskStore
+    outbox: Outbox
     storage: Storage
     waiting: Waiting
     watching: Watching
@@ -57,7 +59,9 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
             settings=settings,
             models=models,
             policy=policy,
+            webhook_policy=Policy.from_limits(settings.limits, allow_http=settings.webhooks.allow_http),
             store=store,
+            outbox=Outbox(client, settings.redis.namespace, settings.queue),
             storage=storage,
             waiting=Waiting(store),
             watching=Watching(store),

@@ -17,6 +17,7 @@ from penstock.api.problems import invalid
 from penstock.api.reuse import reuse_digest
 from penstock.api.schemas import ClientRequestId, TaskRequest
 from penstock.api.services import Services
+from penstock.api.webhooks import accepted
 from penstock.errors import (
     InputTooLarge,
     InvalidRequest,
@@ -112,16 +113,26 @@ async def examine(asked: TaskRequest, services: Services, caller: Caller) -> Exa
 
 
 async def hand_in(
-    task_id: str, asked: TaskRequest, examined: Examined, *, caller: Caller, traceparent: str, services: Services
+    task_id: str,
+    asked: TaskRequest,
+    examined: Examined,
+    *,
+    caller: Caller,
+    traceparent: str,
+    base_url: str,
+    services: Services,
 ) -> Submitted:
     """Queue the task under this new id, or answer it at once. An inline image that is not kept in the record is stored
     first, if the task may have to run, and deleted again when nothing came of it.
 
-    Raises RateLimited, QueueFull, IdempotencyMismatch, StoreUnavailable, StorageUnavailable.
+    Raises WebhooksDisabled, UrlBlocked for its webhook, RateLimited, QueueFull, IdempotencyMismatch, StoreUnavailable,
+    StorageUnavailable.
     """
     store, storage = services.store, services.storage
     rate_limit = services.settings.api.rate_limit_per_minute
-    submission = _submission(task_id, asked, examined, caller=caller, traceparent=traceparent, services=services)
+    submission = _submission(
+        task_id, asked, examined, caller=caller, traceparent=traceparent, base_url=base_url, services=services
+    )
     key = submission.request.source.key
     if key is None or examined.image is None:
         return await store.submit(submission, rate_limit=rate_limit)
@@ -225,7 +236,14 @@ def _fingerprint(asked: TaskRequest) -> str:
 
 
 def _submission(
-    task_id: str, asked: TaskRequest, examined: Examined, *, caller: Caller, traceparent: str, services: Services
+    task_id: str,
+    asked: TaskRequest,
+    examined: Examined,
+    *,
+    caller: Caller,
+    traceparent: str,
+    base_url: str,
+    services: Services,
 ) -> Submission:
     settings = services.settings
     kept, stored = _places(examined.image)
@@ -245,6 +263,7 @@ def _submission(
             client_request_id=asked.client_request_id,
             metadata=asked.metadata,
             traceparent=traceparent,
+            webhook=accepted(asked.webhook, services, base_url),
         ),
         fingerprint=examined.fingerprint,
         max_retries=min(attempts - 1, settings.queue.max_retries),

@@ -42,6 +42,7 @@ from penstock.errors import (
     UnsupportedImageFormat,
     UnsupportedMediaType,
     UrlBlocked,
+    WebhooksDisabled,
 )
 from penstock.store import Submitted
 from penstock.task import Priority, State, Task, new_task_id
@@ -69,7 +70,7 @@ WHOLE = (
     | documented(
         MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
         InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageDecodeFailed,
-        QueueFull, RateLimited, StorageUnavailable,
+        WebhooksDisabled, QueueFull, RateLimited, StorageUnavailable,
     ),
 )  # fmt: skip
 async def submit(
@@ -107,7 +108,8 @@ async def submit(
                 return Response[Any](await quote(asked, examined, services), status_code=200)
             submitted = await hand_in(
                 task_id, asked, examined,
-                caller=request.auth, traceparent=request.scope["state"]["traceparent"], services=services,
+                caller=request.auth, traceparent=request.scope["state"]["traceparent"],
+                base_url=str(request.base_url), services=services,
             )  # fmt: skip
         if not submitted.replayed:
             telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)

@@ -5,17 +5,20 @@ from pathlib import PurePosixPath
 
 from penstock.api.schemas import (
     AttemptView,
+    DeliveryView,
     ErrorView,
+    EventView,
     LinksView,
     ProgressView,
     ResultView,
     TaskView,
+    WebhookView,
     WorkerView,
 )
 from penstock.runners.base import registry
 from penstock.storage import Storage
 from penstock.store import WorkerInfo
-from penstock.task import Artifact, Attempt, Problem, Progress, Result, Task
+from penstock.task import Artifact, Attempt, Event, Problem, Progress, Result, Task, Webhook
 
 
 async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
@@ -45,6 +48,7 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
         result=await _result(task, result, storage, base_url) if result else None,
         error=_error(task.outcome.error),
         metadata=task.request.metadata,
+        webhook=_webhook(task.request.webhook, task.events) if task.request.webhook else None,
         links=links(task.id),
     )
 
@@ -58,7 +62,10 @@ def links(task_id: str) -> LinksView:
 def version_of(task: Task) -> str:
     """Changes with everything of a task that changes by itself; up to the last dot, with all but its progress."""
     done = task.progress.done if task.progress else 0
-    return f"{task.state}.{task.epoch}.{task.stage}.{done if task.position is None else f'p{task.position}'}"
+    told = [f"{sum(e.epoch for e in task.events)}-{sum(e.tries for e in task.events)}"] if task.events else []
+    return ".".join(
+        map(str, [task.state, task.epoch, task.stage, *told, done if task.position is None else f"p{task.position}"])
+    )
 
 
 def worker_view(worker: WorkerInfo) -> WorkerView:
@@ -110,6 +117,24 @@ def _attempt(attempt: Attempt) -> AttemptView:
         ended_at=moment(attempt.ended),
         outcome=attempt.outcome,
         error=_error(attempt.error),
+    )
+
+
+def _webhook(webhook: Webhook, events: tuple[Event, ...]) -> WebhookView:
+    ends = tuple(_event(event) for event in events if event.type != "progress")
+    return WebhookView(url=webhook.url, events=webhook.events, log=ends)
+
+
+def _event(event: Event) -> EventView:
+    return EventView(
+        type=f"task.{event.type}",
+        sequence=event.seq,
+        status="waiting" if event.status == "leased" else event.status,
+        deliveries=tuple(
+            DeliveryView(at=moment(entry.at), ms=entry.ms, outcome=entry.outcome, code=entry.code)
+            for entry in event.log
+        ),
+        next_delivery_at=_moment(event.due) if event.status == "waiting" else None,
     )
 
 

@@ -1,0 +1,72 @@
+"""Webhooks at the API: who may ask for one, what it is sent, and sending it again."""
+
+import msgspec
+from litestar import Response, post
+from litestar.params import FromPath
+
+from penstock.api.problems import documented
+from penstock.api.schemas import TaskView, WebhookRequest
+from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.views import links, moment, task_view
+from penstock.errors import TaskNotFound, UrlBlocked, WebhookNotFound, WebhooksDisabled
+from penstock.storage import Storage
+from penstock.task import Event, Task, Webhook
+from penstock.urlguard import check_url
+from penstock.webhooks import Body
+
+MAX_BODY_BYTES = 20_000
+"""Standard Webhooks: payloads below 20 kB."""
+
+
+@post(
+    "/tasks/{task_id:str}/webhook/redeliver",
+    operation_id="redeliverWebhook",
+    tags=["tasks"],
+    summary="Tell the webhook again",
+    description="The last event of the task is delivered again, with all its tries and its old `webhook-id`.",
+    status_code=202,
+    responses=documented(TaskNotFound, WebhookNotFound),
+)
+async def redeliver(request: ApiRequest, services: Open, task_id: FromPath[str]) -> Response[TaskView]:
+    """404 also when nothing has happened yet that it is told."""
+    await services.outbox.redeliver(task_id, request.auth.tenant)
+    task = await services.store.get(task_id, request.auth.tenant)
+    return Response(await task_view(task, services.storage, str(request.base_url)), status_code=202)
+
+
+def accepted(asked: WebhookRequest | None, services: Services, base_url: str) -> Webhook | None:
+    """The webhook of a new task, its URL checked as far as its text goes. Raises WebhooksDisabled, UrlBlocked."""
+    if asked is None:
+        return None
+    if not services.settings.webhooks.secrets:
+        raise WebhooksDisabled("this server has no webhooks.secrets to sign with", param="webhook")
+    try:
+        url = check_url(asked.url, services.webhook_policy)
+    except UrlBlocked as error:
+        error.param = "webhook.url"
+        raise
+    return Webhook(url=url, events=asked.events, base_url=base_url)
+
+
+def body_of(storage: Storage) -> Body:
+    """What an event says: the task as a client reads it, or, if that is too long or not true of the event any more,
+    what is needed to read it."""
+
+    async def body(task: Task, event: Event, webhook: Webhook) -> str:
+        about = {"type": f"task.{event.type}", "timestamp": moment(event.at)}
+        if event.type == "progress" or event.what == task.state:
+            view = msgspec.to_builtins(await task_view(task, storage, webhook.base_url))
+            del view["webhook"]
+            whole = msgspec.json.encode(about | {"data": view | {"sequence": event.seq}})
+            if len(whole) < MAX_BODY_BYTES:
+                return whole.decode()
+        thin = {
+            "task_id": task.id,
+            "client_request_id": task.request.client_request_id,
+            "status": task.state if event.type == "progress" else event.what,
+            "links": msgspec.to_builtins(links(task.id)),
+            "sequence": event.seq,
+        }
+        return msgspec.json.encode(about | {"data": thin}).decode()
+
+    return body

@@ -1,0 +1,177 @@
+"""Who delivers: leases events from the outbox, posts them, and writes down what came of it.
+
+Any number of dispatchers may run. One that dies leaves leases that end; its events are then delivered again, under the
+same id.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+
+from aiohttp.abc import AbstractResolver
+from loguru import logger
+
+from penstock import telemetry
+from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFound
+from penstock.settings import LimitSettings, WebhookSettings
+from penstock.store import LeasedEvent, Outbox
+from penstock.task import Delivery, Event
+from penstock.urlguard import Policy
+from penstock.webhooks import Body
+from penstock.webhooks.sender import Answer, Sender
+from penstock.webhooks.signature import Signer
+
+AT_ONCE = 256
+"""Deliveries under way in one process: each holds a socket and little else."""
+AT_ONCE_EACH = 4
+"""To one endpoint, so that one that hangs holds up nobody else."""
+LEASE_MARGIN_S = 4.0
+"""A lease outlasts the longest delivery by the two calls to Redis around it."""
+LOOK_S = 10.0
+"""Longest sleep: what another dispatcher has left behind is found by then."""
+BUSY_REST_S = 60.0
+"""Longest rest of an endpoint that is overloaded or does not answer and names no time itself."""
+LINGER_S = 2.0
+"""On a stop: how long deliveries under way may take to end."""
+JITTER = 0.1
+
+TIRED = ("busy", "timeout", "unreachable")
+"""Verdicts after which the endpoint, not only the event, is left alone for a while."""
+
+
+class Dispatcher:
+    """One for a process; there has to be a secret to sign with. `resolver` is that of `guarded_session`."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        body: Body,
+        settings: WebhookSettings,
+        limits: LimitSettings,
+        *,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        self._outbox = outbox
+        self._body = body
+        self._settings = settings
+        self._signer = Signer(settings.secrets)
+        policy = Policy.from_limits(limits, allow_http=settings.allow_http)
+        self._sender = Sender(policy, timeout_s=settings.timeout_s, limit=AT_ONCE, resolver=resolver)
+        self._under_way: dict[asyncio.Task[None], str] = {}
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """For ever."""
+        listening = asyncio.create_task(self._listen(), name="webhooks-listening")
+        try:
+            async with self._sender:
+                try:
+                    await self._dispatch()
+                finally:
+                    await self._end_what_is_under_way()
+        finally:
+            listening.cancel()
+
+    async def _listen(self) -> None:
+        async for _ in self._outbox.posts():
+            self._wake.set()
+
+    async def _dispatch(self) -> None:
+        me = asyncio.current_task()
+        while True:
+            self._wake.clear()
+            sleep_s = await self._deliver_what_is_due()
+            if me is not None and me.cancelling():
+                return  # before Python 3.12, `asyncio.wait_for` in the Redis client may swallow a cancel
+            try:
+                async with asyncio.timeout(sleep_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _deliver_what_is_due(self) -> float:
+        """How long there is nothing else to do."""
+        room = AT_ONCE - len(self._under_way)
+        if not room:
+            return LOOK_S
+        try:
+            due = await self._outbox.lease(
+                lease_s=self._settings.timeout_s + LEASE_MARGIN_S,
+                most=room,
+                most_each=AT_ONCE_EACH,
+                under_way=Counter(self._under_way.values()),
+            )
+        except StoreUnavailable as error:
+            logger.bind(job="webhooks", reason=error.detail).warning("deliveries postponed")
+            return 1.0
+        for leased in due.events:
+            delivery = asyncio.create_task(self._deliver(leased), name=f"webhook-{leased.task_id}")
+            self._under_way[delivery] = leased.endpoint
+            delivery.add_done_callback(self._ended)
+        return LOOK_S if due.next_due_s is None else min(LOOK_S, due.next_due_s)
+
+    def _ended(self, delivery: asyncio.Task[None]) -> None:
+        del self._under_way[delivery]
+        if not delivery.cancelled() and (error := delivery.exception()):
+            logger.opt(exception=error).error("a delivery failed by a fault of ours")
+        self._wake.set()
+
+    async def _end_what_is_under_way(self) -> None:
+        if self._under_way:
+            await asyncio.wait(list(self._under_way), timeout=LINGER_S)
+        for delivery in list(self._under_way):
+            delivery.cancel()
+
+    async def _deliver(self, leased: LeasedEvent) -> None:
+        event = leased.event
+        try:
+            task = await self._outbox.get(leased.task_id, leased.tenant)
+            webhook = task.request.webhook
+            assert webhook is not None  # noqa: S101  it has an event
+            body = await self._body(task, event, webhook)
+            headers = self._signer.headers(message_id(task.id, event), body)
+            headers |= {"traceparent": task.request.traceparent} if task.request.traceparent else {}
+            started, at = time.monotonic(), time.time()
+            answer = await self._sender.post(webhook.url, headers, body)
+            delivery = Delivery(
+                at=int(at * 1000),
+                ms=int((time.monotonic() - started) * 1000),
+                outcome=answer.verdict,
+                code=answer.code,
+            )
+            telemetry.report("webhooks.attempts", event=event.type, outcome=answer.verdict)
+            if answer.verdict == "delivered":
+                telemetry.report("webhooks.lag", max(0.0, at - event.at / 1000), event=event.type)
+            await self._settle(leased, delivery, answer)
+        except (TaskNotFound, ResultExpired):
+            return  # pruned just now, and the event with it
+        except StoreUnavailable as error:
+            logger.bind(task_id=leased.task_id, reason=error.detail).warning(
+                "delivery not written down; it is repeated"
+            )
+
+    async def _settle(self, leased: LeasedEvent, delivery: Delivery, answer: Answer) -> None:
+        status, wait_s = self._next(leased.event, answer)
+        rest_s = answer.retry_after_s
+        if not rest_s and answer.verdict in TIRED:
+            rest_s = min(BUSY_REST_S, wait_s or 0.0)
+        if status == "failed":
+            log = logger.bind(task_id=leased.task_id, event=leased.event.type, outcome=answer.verdict)
+            log.warning("an event is not delivered, and not tried again")
+        await self._outbox.settle(leased, delivery, status=status, wait_s=wait_s, rest_s=rest_s)
+
+    def _next(self, event: Event, answer: Answer) -> tuple[str, float | None]:
+        """The status of the event, and how long until it is tried again."""
+        if answer.verdict == "delivered":
+            return "delivered", None
+        if answer.verdict == "gone" or event.tries >= len(self._settings.retries_s):
+            return "failed", None
+        wait_s = self._settings.retries_s[event.tries]
+        jitter_s = random.uniform(0, JITTER * wait_s)  # noqa: S311  jitter is no secret
+        return "waiting", max(wait_s + jitter_s, answer.retry_after_s)
+
+
+def message_id(task_id: str, event: Event) -> str:
+    """The same for every delivery of one event: by it a receiver knows a repeated one."""
+    return f"msg_{task_id}_{event.type}_{event.seq}"
