@@ -2,7 +2,7 @@
 
 PenstockError
 ├── at the API:  MalformedRequest InvalidRequest Unauthorized NotFound TaskNotFound ModelNotFound
-│                MethodNotAllowed TaskAlreadyFinal ResultNotReady ResultExpired PayloadTooLarge
+│                MethodNotAllowed TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired PayloadTooLarge
 │                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhooksDisabled
 │                WebhookNotFound QueueFull RateLimited NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
@@ -95,6 +95,12 @@ class TaskAlreadyFinal(PenstockError):
     """The task has ended in another state than the one asked for."""
 
     code, status, title = "task_already_final", 409, "Task already final"
+
+
+class TaskNotFinal(PenstockError):
+    """The task waits or runs, and can only be deleted when it has ended; cancel it first."""
+
+    code, status, title = "task_not_final", 409, "Task not final"
 
 
 class ResultNotReady(PenstockError):

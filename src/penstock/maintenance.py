@@ -5,7 +5,7 @@ Any number of processes may do it at the same time; each act is one script of th
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from loguru import logger
 
@@ -43,13 +43,26 @@ async def prune(store: TaskStore, storage: Storage) -> int:
     """Delete everything past its retention, objects before records, so that none is orphaned; how many records."""
     total = 0
     while due := await store.prunable():
-        await storage.delete(*(key for keys in due.values() for key in keys))
-        pruned = await store.prune(due)
-        telemetry.report("tasks.pruned", pruned)
+        pruned = await _prune(store, storage, due)
         total += pruned
         if not pruned:  # another process was faster
             break
     return total
+
+
+async def remove(store: TaskStore, storage: Storage, retired: Collection[str]) -> None:
+    """Delete these tasks, which are past their retention since just now: they are among the first to be pruned."""
+    left = set(retired)
+    while left and (due := await store.prunable(limit=len(left) + 10)):
+        await _prune(store, storage, due)
+        left -= due.keys()
+
+
+async def _prune(store: TaskStore, storage: Storage, due: Mapping[str, Sequence[str]]) -> int:
+    await storage.delete(*(key for keys in due.values() for key in keys))
+    pruned = await store.prune(due)
+    telemetry.report("tasks.pruned", pruned)
+    return pruned
 
 
 async def measure(store: TaskStore, models: Sequence[str]) -> None:

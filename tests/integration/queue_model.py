@@ -4,10 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from penstock.errors import IdempotencyMismatch, QueueFull, RateLimited, TaskAlreadyFinal, TaskNotFound
+from penstock.errors import IdempotencyMismatch, QueueFull, RateLimited, TaskAlreadyFinal, TaskNotFinal, TaskNotFound
 from penstock.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Submission, Verb
 
 REAPER_PAUSE_MS = 3_000
+RETIRED_BEFORE_MS = 500
 RATE_WINDOW_MS = 60_000
 
 
@@ -220,6 +221,14 @@ class QueueModel:
         task.failures = task.crashes = 0
         task.start_by = task.deadline = task.receipt = task.progress = task.ending = None
         self._requeue(task, Verb.RESUBMIT)
+        return True
+
+    def retire(self, task_id: str) -> bool | type[Exception]:
+        """Whether its retention is over now."""
+        task = self.tasks.get(task_id)
+        if task is None or not task.state.is_final:
+            return TaskNotFound if task is None else TaskNotFinal
+        task.score = min(task.score, self.now - RETIRED_BEFORE_MS)
         return True
 
     def prune(self) -> set[str]:

@@ -155,7 +155,7 @@ EQUAL_ONES = st.lists(
     max_size=3,
 )
 ENDINGS = st.tuples(st.sampled_from((Verb.COMPLETE, *SETTLING)), st.sampled_from(RETRIES_AFTER_MS))
-ASKING = st.sampled_from(("cancel", "resubmit", "look"))
+ASKING = st.sampled_from(("cancel", "resubmit", "retire", "look"))
 PROGRESS = st.sampled_from((("prepare", 0, 0), ("infer", 1, 4), ("infer", 4, 4)))
 
 T = TypeVar("T")
@@ -300,6 +300,12 @@ class QueueMachine(RuleBasedStateMachine):
 
         assert self.do(self.store.resubmit(task_id, TENANT)) == expected
         assert self.do(self.store.resubmit(task_id, "another")) is TaskNotFound
+
+    def retire(self, task_id: str) -> None:
+        expected = False if task_id in self.pruned else self.model.retire(task_id)
+
+        assert self.do(self.store.retire(task_id, TENANT)) == expected
+        assert self.do(self.store.retire(task_id, "another")) is TaskNotFound
 
     def look(self, task_id: str) -> None:
         task = self.do(self.store.get(task_id, TENANT))

@@ -273,6 +273,20 @@ class RetriedView(View, frozen=True):
     has_more: bool
 
 
+class CanceledView(View, frozen=True):
+    """How many tasks were canceled; `has_more` says that there are others: ask again."""
+
+    canceled: int
+    has_more: bool
+
+
+class DeletedView(View, frozen=True):
+    """How many tasks were deleted; `has_more` says that there are others: ask again."""
+
+    deleted: int
+    has_more: bool
+
+
 class TaskList(View, frozen=True):
     """Tasks, newest first; `next_cursor` continues the list."""
 

@@ -134,11 +134,11 @@ class Queries:
             await self.ping()
 
     async def prunable(self, limit: int = 100) -> dict[str, list[str]]:
-        """Tasks past their retention -> the storage keys to delete before `prune`: not those of a result that tasks
-        within theirs show too."""
+        """Tasks past their retention, the latest first -> the storage keys to delete before `prune`: not those of a
+        result that tasks within theirs show too."""
         ((seconds, micros),) = await self._pipelined([("TIME",)])
         now_ms = seconds * 1000 + micros // 1000
-        (ids,) = await self._pipelined([("ZRANGEBYSCORE", self._keys.finals, 0, now_ms, "LIMIT", 0, limit)])
+        (ids,) = await self._pipelined([("ZREVRANGEBYSCORE", self._keys.finals, now_ms, 0, "LIMIT", 0, limit)])
         names = [task_id.decode() for task_id in ids]
         bodies = await self._pipelined([("GET", self._keys.body(name)) for name in names])
         outcomes = await self._pipelined([("GET", self._keys.outcome(name)) for name in names])

@@ -14,6 +14,7 @@ from penstock.errors import (
     RateLimited,
     StartDeadlineExceeded,
     TaskAlreadyFinal,
+    TaskNotFinal,
     TaskNotFound,
     WorkerLost,
 )
@@ -47,6 +48,9 @@ REAPER_PAUSE_S = 3.0
 MAX_FOLLOWERS = 200
 """Tasks that may wait for the result of one; the next ones run. All end in one script, which holds Redis meanwhile:
 about 30 µs for each."""
+
+RETIRED_BEFORE_MS = 500
+"""How long ago the retention of a task that is deleted has ended."""
 
 GONE_KNOWN_MS = 7 * 86_400_000
 """A pruned task answers 410 for a week, then 404."""
@@ -218,6 +222,18 @@ class TaskStore(Queries):
             raise TaskNotFound(f"there is no task {task_id}")
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
+        return bool(answer[0] == b"ok")
+
+    async def retire(self, task_id: str, tenant: str) -> bool:
+        """Let the retention of an ended task end now, so that it is `prunable`; False when it was pruned already.
+
+        Raises TaskNotFound, and TaskNotFinal for one that waits or runs.
+        """
+        answer = await self._run("retire", task_id, tenant, RETIRED_BEFORE_MS)
+        if answer[0] == b"absent":
+            raise TaskNotFound(f"there is no task {task_id}")
+        if answer[0] == b"live":
+            raise TaskNotFinal(f"the task is {answer[1].decode()}; cancel it before you delete it")
         return bool(answer[0] == b"ok")
 
     async def prune(self, task_ids: Iterable[str]) -> int:

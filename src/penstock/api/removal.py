@@ -1,0 +1,105 @@
+"""Ending and deleting before the time: one task, or all that match."""
+
+from typing import Annotated
+
+from litestar import delete, post
+from litestar.params import FromPath, FromQuery, QueryParameter
+from loguru import logger
+
+from penstock import telemetry
+from penstock.api.problems import documented
+from penstock.api.schemas import CanceledView, DeletedView
+from penstock.api.services import ApiRequest, Open
+from penstock.errors import InvalidRequest, StorageUnavailable, TaskAlreadyFinal, TaskNotFinal, TaskNotFound
+from penstock.maintenance import remove
+from penstock.task import Priority, State
+
+LIVE = tuple(state for state in State if not state.is_final)
+FINAL = tuple(state for state in State if state.is_final)
+
+
+@delete(
+    "/tasks/{task_id:str}",
+    operation_id="deleteTask",
+    tags=["tasks"],
+    summary="Delete a task",
+    description="The record, its input and its result; a result file that other tasks show too is kept for them. A "
+    "task that waits or runs has to be canceled first. Repeating it is fine.",
+    status_code=204,
+    responses=documented(TaskNotFound, TaskNotFinal, StorageUnavailable),
+)
+async def delete_task(request: ApiRequest, services: Open, task_id: FromPath[str]) -> None:
+    """The task reads as 410 afterwards, for a week. With the storage away it is 503, and done when it is back."""
+    if await services.store.retire(task_id, request.auth.tenant):
+        await remove(services.store, services.storage, [task_id])
+
+
+@post(
+    "/tasks/delete",
+    operation_id="deleteTasks",
+    tags=["tasks"],
+    summary="Delete all matching tasks",
+    description="The newest `limit` tasks of one status in which a task has ended. Repeat while `has_more`.",
+    status_code=200,
+    responses=documented(InvalidRequest, StorageUnavailable),
+)
+async def delete_matching(
+    request: ApiRequest,
+    services: Open,
+    status: FromQuery[State],
+    model: FromQuery[str | None] = None,
+    priority: FromQuery[Priority | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+) -> DeletedView:
+    """A task that somebody else changes meanwhile is passed over."""
+    _check(status, FINAL)
+    tenant = request.auth.tenant
+    page = await services.store.page(tenant, states=(status,), model=model, priority=priority, limit=limit)
+    retired = []
+    for task in page.tasks:
+        try:
+            if await services.store.retire(task.id, tenant):
+                retired.append(task.id)
+        except (TaskNotFinal, TaskNotFound):
+            continue
+    await remove(services.store, services.storage, retired)
+    logger.bind(status=status, model=model, deleted=len(retired)).info("tasks deleted by filter")
+    return DeletedView(deleted=len(retired), has_more=page.next_before is not None)
+
+
+@post(
+    "/tasks/cancel",
+    operation_id="cancelTasks",
+    tags=["tasks"],
+    summary="Cancel all matching tasks",
+    description="The newest `limit` tasks of one status, PENDING or RUNNING. Repeat while `has_more`.",
+    status_code=200,
+    responses=documented(InvalidRequest),
+)
+async def cancel_matching(
+    request: ApiRequest,
+    services: Open,
+    status: FromQuery[State],
+    model: FromQuery[str | None] = None,
+    priority: FromQuery[Priority | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000,
+) -> CanceledView:
+    """A task that somebody else changes meanwhile is passed over; one that was PENDING may be RUNNING by its turn."""
+    _check(status, LIVE)
+    tenant = request.auth.tenant
+    page = await services.store.page(tenant, states=(status,), model=model, priority=priority, limit=limit)
+    canceled = 0
+    for task in page.tasks:
+        try:
+            if await services.store.cancel(task.id, tenant):
+                telemetry.report("tasks.finished", model=task.request.model, status=State.CANCELED, code="")
+                canceled += 1
+        except (TaskAlreadyFinal, TaskNotFound):
+            continue
+    logger.bind(status=status, model=model, canceled=canceled).info("tasks canceled by filter")
+    return CanceledView(canceled=canceled, has_more=page.next_before is not None)
+
+
+def _check(status: State, allowed: tuple[State, ...]) -> None:
+    if status not in allowed:
+        raise InvalidRequest(f"status must be one of {', '.join(allowed)}", param="status")
