@@ -1,5 +1,6 @@
 """/v1/tasks/...: read, list, cancel, and the result."""
 
+import asyncio
 import hashlib
 import random
 from typing import Any
@@ -174,6 +175,49 @@ async def test_a_list_can_be_filtered(client: httpx.AsyncClient, store: TaskStor
     assert await listed(model="image-scoring-v1") == [scoring]
 
 
+async def test_a_list_can_be_filtered_by_metadata(client: httpx.AsyncClient) -> None:
+    one = await submitted(client, metadata={"album": "42", "page": "1"})
+    two = await submitted(client, metadata={"album": "42", "page": "2"})
+    await submitted(client, metadata={"album": "43"})
+
+    async def listed(**query: Any) -> list[str]:
+        return [task["links"]["self"] for task in (await client.get("/v1/tasks", params=query)).json()["data"]]
+
+    assert await listed(**{"metadata.album": "42"}) == [two, one]
+    assert await listed(**{"metadata.album": "42", "metadata.page": "1"}) == [one]
+    assert await listed(**{"metadata.another": "42"}) == []
+
+
+async def test_a_list_can_be_of_a_time(client: httpx.AsyncClient) -> None:
+    paths = []
+    for _ in range(3):
+        paths.append(await submitted(client))
+        await asyncio.sleep(0.01)
+    first, middle, last = [(await client.get(path)).json()["created_at"] for path in paths]
+
+    async def listed(**query: Any) -> list[str]:
+        return [task["links"]["self"] for task in (await client.get("/v1/tasks", params=query)).json()["data"]]
+
+    assert await listed(created_after=middle) == [paths[2], paths[1]], "moments shown are cut to the millisecond"
+    assert await listed(created_before=middle) == [paths[0]]
+    assert await listed(created_after=middle, created_before=last) == [paths[1]]
+    assert await listed(created_before=first.replace("Z", "+00:00")) == []
+    page = (await client.get("/v1/tasks", params={"created_before": last, "limit": 1})).json()
+    assert await listed(created_before=last, cursor=page["next_cursor"]) == [paths[0]]
+
+
+async def test_a_cursor_that_was_changed_is_refused(client: httpx.AsyncClient) -> None:
+    for _ in range(2):
+        await submitted(client)
+    cursor = (await client.get("/v1/tasks", params={"limit": 1})).json()["next_cursor"]
+    assert (await client.get("/v1/tasks", params={"cursor": cursor})).status_code == 200
+
+    for place, letter in enumerate(cursor[:-1]):  # of the last one, not every bit counts
+        changed = cursor[:place] + ("A" if letter != "A" else "B") + cursor[place + 1 :]
+        answer = await client.get("/v1/tasks", params={"cursor": changed})
+        assert (answer.status_code, answer.json()["param"]) == (422, "cursor")
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -182,6 +226,8 @@ async def test_a_list_can_be_filtered(client: httpx.AsyncClient, store: TaskStor
         {"limit": "x"},
         {"status": "GONE"},
         {"priority": "urgent"},
+        {"created_after": "yesterday"},
+        {"created_before": "2026-11-22T10:00:00"},
         {"cursor": "x"},
         {"cursor": "AAAA"},
         {"cursor": "__________8"},

@@ -14,6 +14,7 @@ from penstock.api import (
     events,
     explain,
     health,
+    listing,
     models,
     openapi,
     operations,
@@ -24,6 +25,7 @@ from penstock.api import (
     tasks,
     webhooks,
 )
+from penstock.api.cursors import Cursors
 from penstock.api.envelope import Envelope
 from penstock.api.guards import KeyRing, require_key
 from penstock.api.services import Services, open_services
@@ -34,7 +36,7 @@ from penstock.settings import ApiSettings, Settings
 V1 = (
     tasks.submit,
     tasks.read,
-    tasks.list_tasks,
+    listing.list_tasks,
     tasks.cancel,
     events.watch,
     explain.explain,
@@ -71,7 +73,14 @@ def create_app(settings: Settings) -> Litestar:
     app = Litestar(
         route_handlers=[*OPEN, Router("/v1", route_handlers=V1, guards=[require_key]), docs.router],
         lifespan=[lifespan],
-        state=State({"key_ring": key_ring, "storage_probe": health.StorageProbe(), "draining": False}),
+        state=State(
+            {
+                "key_ring": key_ring,
+                "cursors": Cursors(key_ring.digest()),
+                "storage_probe": health.StorageProbe(),
+                "draining": False,
+            }
+        ),
         dependencies={"services": Provide(_services, sync_to_thread=False)},
         exception_handlers=problems.HANDLERS,
         openapi_config=openapi.config(),

@@ -35,6 +35,10 @@ class KeyRing:
         if not self._callers:
             raise ConfigurationError("api.keys: set at least one key, for instance API_KEYS=me:$(openssl rand -hex 24)")
 
+    def digest(self) -> bytes:
+        """Of all keys, in whatever order: a secret that all servers with the same keys share."""
+        return hashlib.sha256(b"".join(sorted(digest for digest, _ in self._callers))).digest()
+
     def find(self, secret: bytes) -> Caller | None:
         """The caller with this secret. Takes as long for a wrong one as for any right one."""
         given = hashlib.sha256(secret).digest()

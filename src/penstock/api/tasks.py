@@ -1,7 +1,5 @@
-"""/v1/tasks: submit, read, list, cancel."""
+"""/v1/tasks: submit, read, cancel."""
 
-import base64
-import binascii
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any
@@ -9,7 +7,7 @@ from typing import Annotated, Any
 from litestar import Response, get, post
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
+from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from penstock import telemetry
 from penstock.api.conditional import is_current
@@ -17,7 +15,7 @@ from penstock.api.guards import require_json
 from penstock.api.prefer import MAX_WAIT_S, wait_of
 from penstock.api.problems import documented
 from penstock.api.quotes import quote
-from penstock.api.schemas import SubmittedView, TaskList, TaskView
+from penstock.api.schemas import SubmittedView, TaskView
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.submission import examine, hand_in, read_request
 from penstock.api.views import links, task_view, version_of
@@ -45,7 +43,7 @@ from penstock.errors import (
     WebhooksDisabled,
 )
 from penstock.store import Submitted
-from penstock.task import Priority, State, Task, new_task_id
+from penstock.task import State, Task, new_task_id
 
 POLL_S = 1
 """What clients are told to wait before they look again."""
@@ -151,39 +149,6 @@ async def read(
     return Response(await _view(task, request, services), headers=headers)
 
 
-@get(
-    "/tasks",
-    operation_id="listTasks",
-    tags=["tasks"],
-    summary="List tasks, newest first",
-    description="With a filter by model or priority a page may be short, or empty, although `has_more` is true.",
-    responses=documented(InvalidRequest),
-)
-async def list_tasks(
-    request: ApiRequest,
-    services: Open,
-    status: FromQuery[list[State] | None] = None,
-    model: FromQuery[str | None] = None,
-    priority: FromQuery[Priority | None] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
-    cursor: FromQuery[str | None] = None,
-) -> TaskList:
-    """Pages stay stable while tasks are added: the cursor is a moment, not an offset."""
-    page = await services.store.page(
-        request.auth.tenant,
-        states=tuple(dict.fromkeys(status)) if status else tuple(State),
-        model=model,
-        priority=priority,
-        before=None if cursor is None else _moment_of(cursor),
-        limit=limit,
-    )
-    return TaskList(
-        data=tuple([await _view(task, request, services) for task in page.tasks]),
-        has_more=page.next_before is not None,
-        next_cursor=None if page.next_before is None else _cursor(page.next_before),
-    )
-
-
 @post(
     "/tasks/{task_id:str}/cancel",
     operation_id="cancelTask",
@@ -268,23 +233,3 @@ def _rate_headers(limit: int, *, left: int, reset_s: int) -> dict[str, str]:
 def _cache_headers(task: Task) -> dict[str, str]:
     """What is known of this copy, and when to look for another."""
     return {"ETag": f'"{version_of(task)}"'} | ({} if task.state.is_final else {"Retry-After": str(POLL_S)})
-
-
-def _cursor(before_us: int) -> str:
-    return base64.urlsafe_b64encode(before_us.to_bytes(8)).rstrip(b"=").decode()
-
-
-def _moment_of(cursor: str) -> int:
-    try:
-        raw = binascii.a2b_base64(cursor.translate(_URL_SAFE) + "=", strict_mode=True)
-    except ValueError as error:
-        raise InvalidRequest("this is not a cursor of this server", param="cursor") from error
-    before = int.from_bytes(raw)
-    if len(raw) != 8 or before > _MAX_CURSOR:
-        raise InvalidRequest("this is not a cursor of this server", param="cursor")
-    return before
-
-
-_URL_SAFE = str.maketrans("-_", "+/")
-_MAX_CURSOR = 2**53
-"""Redis keeps scores as doubles: exact up to here, the year 2255 in µs."""

@@ -1,7 +1,7 @@
 """Reading the queue: tasks, pages, depths, workers. Nothing here changes anything."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -74,18 +74,22 @@ class Queries:
         states: Sequence[State] = tuple(State),
         model: str | None = None,
         priority: Priority | None = None,
+        metadata: Mapping[str, str] | None = None,
+        after: int | None = None,
         before: int | None = None,
         limit: int = 50,
     ) -> Page:
-        """Tasks newest first, created before the given µs. A filter by model or priority looks at the next 1,000
-        tasks at most, so a page may be short, or empty, and still have a `next_before`."""
-        window = limit if model is None and priority is None else 1000
-        newest = await self._newest(tenant, states, before, window + 1)
+        """Tasks newest first, created between the given µs. A filter by model, priority or metadata looks at the next
+        1,000 tasks at most, so a page may be short, or empty, and still have a `next_before`."""
+        wanted = (metadata or {}).items()
+        window = limit if model is None and priority is None and not wanted else 1000
+        newest = await self._newest(tenant, states, after, before, window + 1)
         picked: list[Task] = []
         for start in range(0, min(window, len(newest)), READ_TOGETHER):
             part = newest[:window][start : start + READ_TOGETHER]
             for place, task in enumerate(await self._read([task_id for _, task_id in part], tenant), start + 1):
-                if task and model in (None, task.request.model) and priority in (None, task.priority):
+                fits = task and model in (None, task.request.model) and priority in (None, task.priority)
+                if task and fits and wanted <= task.request.metadata.items():
                     picked.append(task)
                 if len(picked) == limit or place == window:
                     return Page(tuple(picked), newest[place - 1][0] if place < len(newest) else None)
@@ -156,11 +160,12 @@ class Queries:
         return [shown[origin] > int(more or 0) for origin, more in zip(origins, others, strict=True)]
 
     async def _newest(
-        self, tenant: str, states: Sequence[State], before: int | None, limit: int
+        self, tenant: str, states: Sequence[State], after: int | None, before: int | None, limit: int
     ) -> list[tuple[int, str]]:
         top = "+inf" if before is None else f"({before}"
+        bottom = "-inf" if after is None else f"({after}"
         commands = [
-            ("ZREVRANGEBYSCORE", self._keys.state(tenant, state), top, "-inf", "WITHSCORES", "LIMIT", 0, limit)
+            ("ZREVRANGEBYSCORE", self._keys.state(tenant, state), top, bottom, "WITHSCORES", "LIMIT", 0, limit)
             for state in states
         ]
         rows = await self._pipelined(commands)

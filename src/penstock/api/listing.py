@@ -1,0 +1,67 @@
+"""/v1/tasks: the list and its filters."""
+
+from datetime import datetime
+from typing import Annotated
+
+from litestar import get
+from litestar.datastructures import State as AppState
+from litestar.params import FromQuery, QueryParameter
+
+from penstock.api.problems import documented
+from penstock.api.schemas import TaskList
+from penstock.api.services import ApiRequest, Open
+from penstock.api.views import task_view
+from penstock.errors import InvalidRequest
+from penstock.task import Priority, State
+
+METADATA = "metadata."
+
+
+@get(
+    "/tasks",
+    operation_id="listTasks",
+    tags=["tasks"],
+    summary="List tasks, newest first",
+    description="`created_after` and `created_before` are moments such as 2026-11-22T10:00:00Z; "
+    "`metadata.<key>=<value>` keeps the tasks with that entry. With a filter by model, priority or metadata a page may "
+    "be short, or empty, although `has_more` is true.",
+    responses=documented(InvalidRequest),
+)
+async def list_tasks(
+    request: ApiRequest,
+    services: Open,
+    state: AppState,
+    status: FromQuery[list[State] | None] = None,
+    model: FromQuery[str | None] = None,
+    priority: FromQuery[Priority | None] = None,
+    created_after: FromQuery[datetime | None] = None,
+    created_before: FromQuery[datetime | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
+    cursor: FromQuery[str | None] = None,
+) -> TaskList:
+    """Pages stay stable while tasks are added: the cursor is a moment, not an offset."""
+    bounds = [None if cursor is None else state.cursors.read(cursor), _micros(created_before, "created_before")]
+    page = await services.store.page(
+        request.auth.tenant,
+        states=tuple(dict.fromkeys(status)) if status else tuple(State),
+        model=model,
+        priority=priority,
+        metadata={k.removeprefix(METADATA): v for k, v in request.query_params.items() if k.startswith(METADATA)},
+        after=_micros(created_after, "created_after"),
+        before=min((bound for bound in bounds if bound is not None), default=None),
+        limit=limit,
+    )
+    base_url = str(request.base_url)
+    return TaskList(
+        data=tuple([await task_view(task, services.storage, base_url) for task in page.tasks]),
+        has_more=page.next_before is not None,
+        next_cursor=None if page.next_before is None else state.cursors.write(page.next_before),
+    )
+
+
+def _micros(moment: datetime | None, param: str) -> int | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise InvalidRequest("a moment needs its zone, such as 2026-11-22T10:00:00Z", param=param)
+    return round(moment.timestamp() * 1_000_000)
