@@ -351,16 +351,7 @@ def _from_environment(section: str, field: str, name: str, text: str) -> Any:
     return text
 
 
-_BOOLEANS = {
-    "true": True,
-    "1": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
+_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 
 
 def _to_environment(value: Any) -> str:

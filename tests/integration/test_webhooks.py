@@ -271,7 +271,12 @@ async def test_a_task_that_says_too_much_is_told_in_short(
         "task_id": big,
         "client_request_id": None,
         "status": "FAILED",
-        "links": {"self": f"/v1/tasks/{big}", "cancel": f"/v1/tasks/{big}/cancel", "result": f"/v1/tasks/{big}/result"},
+        "links": {
+            "self": f"/v1/tasks/{big}",
+            "cancel": f"/v1/tasks/{big}/cancel",
+            "events": f"/v1/tasks/{big}/events",
+            "result": f"/v1/tasks/{big}/result",
+        },
         "sequence": 1,
     }
     assert all(len(body.encode()) < 20_000 for _, _, body in receiver.got)
