@@ -164,10 +164,17 @@ def test_a_running_server_is_measured_as_far_as_it_can_be_seen(tmp_path: Path) -
     assert "it serves image-scoring-v1, noop-v1, superres-x4" in wrong_model[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_broken_off_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "in_background"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)]
+)
+def test_a_run_that_is_broken_off_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals, in_background: bool
+) -> None:
+    """The background jobs of a script ignore SIGINT."""
     options = ["bench", "--model", "noop-v1", "--duration", "60", "--bare"]
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_background else signal.getsignal(signal.SIGINT)
     process = Process(options, {"GPU_IDS": "cpu", "TMPDIR": str(tmp_path)}, tmp_path / "log")
+    signal.signal(signal.SIGINT, ours)
     until = time.monotonic() + 60
     pids: list[int] = []
     while len(pids) < 5 and time.monotonic() < until:

@@ -1,5 +1,6 @@
 """One run from start to report: half of the bare loop, the load, the other half."""
 
+import asyncio
 import platform
 import signal
 import tempfile
@@ -37,11 +38,21 @@ from penstock.worker.devices import cores
 
 
 async def run_bench(settings: Settings, plan: Plan) -> int:
-    """Run the plan, print its table, write its files; 1 if any task failed, else 0.
+    """Run the plan, print its table, write its files; 1 if any task failed or a signal has broken it off, else 0.
 
     Raises ConfigurationError for whatever keeps the run from being one.
     """
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # stops the server and clears up, as Ctrl-C does
+    running = asyncio.create_task(_run(settings, plan), name="bench")
+    # Not asyncio's own handling alone: a script's background jobs ignore SIGINT, and SIGTERM would end us uncleared.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        await asyncio.gather(running, return_exceptions=True)
+        return 1
+
+
+async def _run(settings: Settings, plan: Plan) -> int:
     console = Console()
     if plan.plot:
         plot.check_library()
