@@ -56,7 +56,7 @@ class Cell:
     ms: float = 0.0
     bytes: int | None = None
     scaled: bool = False
-    note: str = ""
+    note: tuple[str, str] = ("", "")
 
 
 Column = dict[str, Cell]
@@ -129,7 +129,7 @@ def enlarged(runner: BaseModelRunner[Any], source: bytes, result: imaging.Pixels
     canvas = work.canvas
     column = {
         "prepare: decoded to RGB": Cell(timed(lambda: runner.image(source)), picture.rgb.nbytes),
-        "  tiles": Cell(note=f"{work.count} of {work.shape[2]} × {work.shape[1]} px"),
+        "  tiles": Cell(note=(f"{work.count} of", f"{work.shape[2]} × {work.shape[1]}")),
         "infer: cut into tiles": each(work.count, several, work.tile, tiles[0].nbytes),
         "infer: device": each(work.count, several, lambda i: runner.infer(tiles[i], work), outputs[0].nbytes),
         "infer: joined": each(work.count, several, lambda i: work.accept(i, outputs[i]), canvas.nbytes, total=True),
@@ -262,8 +262,8 @@ def texts(cell: Cell | None) -> tuple[str, str]:
     """Size and time."""
     if cell is None:
         return "", "–"
-    if cell.note:
-        return "", cell.note
+    if any(cell.note):
+        return cell.note
     mark = "~" if cell.scaled else ""
     return "" if cell.bytes is None else size_of(cell.bytes), mark + (
         f"{cell.ms / 1000:.1f} s"

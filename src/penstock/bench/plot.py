@@ -1,5 +1,6 @@
 """The run as a picture: a row for each stage with a bar for each task, and below them the device, in use and idle."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,9 +27,10 @@ Span = tuple[float, float]
 
 class Bar(Struct, frozen=True):
     """One stage of one task; seconds since the first task was created. In `infer` it waits for the device until
-    `reached`."""
+    `reached`. `turn` counts the tasks of its priority."""
 
     sample: Sample
+    turn: int
     start: float
     end: float
     reached: float
@@ -69,14 +71,16 @@ def bars(samples: Sequence[Sample]) -> dict[str, list[Bar]]:
     done = [s for s in samples if s.started is not None and "upload_ms" in s.timing]
     zero = min((s.created for s in done), default=0.0)
     rows: dict[str, list[Bar]] = {stage: [] for stage in STAGES}
+    turns: Counter[str] = Counter()
     for sample in done:
+        turns[sample.priority] += 1
         clock, timing = (sample.started or 0.0) - zero, sample.timing
         known_ms = timing["queue_ms"] + sum(timing[f"{stage}_ms"] for stage in STAGES)
         reached = clock + (timing.get("to_device_ms", 0.0) - timing["queue_ms"]) / 1000
         for stage in STAGES:
             end = clock + timing[f"{stage}_ms"] / 1000
             on_device = min(end, max(clock, reached)) if stage == "infer" else clock
-            rows[stage].append(Bar(sample, clock, end, on_device))
+            rows[stage].append(Bar(sample, turns[sample.priority], clock, end, on_device))
             clock = end if stage != "fetch" else end + max(0.0, timing["total_ms"] - known_ms) / 1000
     return rows
 
@@ -124,7 +128,7 @@ def _stage(axes: Any, lanes: list[list[Bar]], top: float, span: float) -> None:
     for number, lane in enumerate(lanes):
         where = (top + number + 0.06, 0.88)
         axes.broken_barh([(bar.start, bar.reached - bar.start) for bar in lane], where, facecolors=WAITING)
-        colours = [COLOURS[bar.sample.priority][bar.sample.number % 2] for bar in lane]
+        colours = [COLOURS[bar.sample.priority][bar.turn % 2] for bar in lane]
         shown = [(bar.reached, max(bar.end - bar.reached, span * THINNEST)) for bar in lane]
         axes.broken_barh(shown, where, facecolors=colours)
 
