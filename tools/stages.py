@@ -265,13 +265,14 @@ def texts(cell: Cell | None) -> tuple[str, str]:
     if any(cell.note):
         return cell.note
     mark = "~" if cell.scaled else ""
-    return "" if cell.bytes is None else size_of(cell.bytes), mark + (
-        f"{cell.ms / 1000:.1f} s"
-        if cell.ms >= 10_000
-        else f"{cell.ms:.0f} ms"
-        if cell.ms >= 100
-        else f"{cell.ms:.2f} ms"
-    )
+    return "" if cell.bytes is None else size_of(cell.bytes), mark + time_of(cell.ms)
+
+
+def time_of(ms: float) -> str:
+    """Three figures."""
+    if ms >= 1000:
+        return f"{ms / 1000:.1f} s" if ms < 100_000 else f"{ms / 1000:.0f} s"
+    return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.1f} ms" if ms >= 10 else f"{ms:.2f} ms"
 
 
 def size_of(count: int) -> str:
