@@ -1,12 +1,15 @@
 """Around every request: its id and trace, one log line, one measurement, and the headers of every answer."""
 
+import asyncio
 import re
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
+from litestar.types.asgi_types import HTTPResponseBodyEvent
 from loguru import logger
 
 from penstock import telemetry
@@ -17,6 +20,10 @@ UNMATCHED = "unmatched"
 READ_ANYWAY_BYTES = 1024 * 1024
 """The server reads the rest of a body that was answered early, to keep the connection; a longer one is not worth it,
 and one in chunks may never end."""
+
+READ_ON_S = 1.0
+"""How long it goes on reading a longer one before it closes: closed with bytes unread, a connection is reset, and the
+client never sees why it was refused."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _QUIET = {"/livez", "/readyz", "/metrics"}
@@ -57,6 +64,11 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = _complete(message["headers"], request_id, closing=body_left or self._is_draining())
+            elif message["type"] == "http.response.body" and body_left and not message["more_body"]:
+                message["more_body"] = True
+                await send(message)
+                await _read_on(receive)
+                message = HTTPResponseBodyEvent(type="http.response.body", body=b"", more_body=False)
             await send(message)
 
         with logger.contextualize(request_id=request_id, trace_id=telemetry.trace_id(traceparent)):
@@ -64,6 +76,18 @@ class Envelope:
                 await self._app(scope, receive_body, send_with_headers)
             finally:
                 _record(scope, status, time.perf_counter() - started)
+
+
+async def _read_on(receive: Receive) -> None:
+    """The rest of a body that nobody wants, within bounds."""
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READ_ON_S):
+            while size < READ_ANYWAY_BYTES:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return
+                size += len(message["body"])
 
 
 def _request_id(given: bytes | None) -> str:
