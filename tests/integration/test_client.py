@@ -82,12 +82,17 @@ async def test_a_refusal_has_the_members_of_the_problem(penstock: AsyncClient) -
     assert (error.retryable, bool(error.request_id)) == (False, True)
 
 
-@pytest.mark.parametrize("task_id", ["tsk_nobody", "../models", "a/b?c#d", ""])
+@pytest.mark.parametrize("task_id", ["tsk_nobody", "../models", "a/b?c#d"])
 async def test_whatever_is_taken_for_an_id_stays_one(penstock: AsyncClient, task_id: str) -> None:
     with pytest.raises(PenstockApiError) as refused:
         await penstock.cancel(task_id)
 
     assert refused.value.status in (404, 405)
+
+
+async def test_an_empty_id_never_stands_for_all_tasks(penstock: AsyncClient) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        await penstock.cancel("")
 
 
 async def test_run_waits_for_the_end_and_the_result_becomes_a_file(

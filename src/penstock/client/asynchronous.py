@@ -189,4 +189,6 @@ class AsyncClient:
 
 
 def _path(task_id: str) -> str:
+    if not task_id:
+        raise ValueError("the id of a task is empty")  # the path of all tasks would be left
     return f"/v1/tasks/{quote(task_id, safe='')}"
