@@ -16,7 +16,7 @@ from penstock.bench.plan import Plan, arrivals, priorities
 CONNECTIONS = 32
 
 AT_ONCE = 8
-"""Submits of a burst on their way: more of them only wait for one another, in the client and in the server."""
+"""Requests of a burst on their way: more of them only wait for one another, in the client and in the server."""
 
 POLL_MIN_S = 0.005
 POLL_MAX_S = 0.25
@@ -96,7 +96,8 @@ class Load:
         return samples
 
     async def _burst(self) -> list[Sample]:
-        """Everything at once. Nobody looks for an end before all is sent: that would slow down the rest."""
+        """Everything at once. Nobody looks for an end before all is sent, and then a few look for those in front: more
+        looks would slow down the rest."""
         samples, room = list(self._order()), asyncio.Semaphore(AT_ONCE)
 
         async def send(sample: Sample) -> httpx.Response | None:
@@ -104,10 +105,12 @@ class Load:
                 sample.due_s = self._now()
                 return await self._send(sample)
 
-        answers = await asyncio.gather(*(send(sample) for sample in samples))
-        async with asyncio.TaskGroup() as tasks:
-            for sample, answer in zip(samples, answers, strict=True):
-                tasks.create_task(self._counted(sample, answer))
+        async def watch(sample: Sample, answer: httpx.Response | None) -> None:
+            async with room:
+                await self._counted(sample, answer)
+
+        answers = await asyncio.gather(*map(send, samples))
+        await asyncio.gather(*map(watch, samples, answers))
         return samples
 
     def _order(self) -> Iterator[Sample]:
