@@ -1,6 +1,7 @@
 """Bytes are granted by priority, and nobody who could ever fit waits for ever."""
 
 import asyncio
+from contextlib import ExitStack
 
 from penstock.task import Priority
 from penstock.worker.memory import MemoryBudget
@@ -15,7 +16,9 @@ class Holder:
         self.task = asyncio.create_task(self._hold(budget, size, priority))
 
     async def _hold(self, budget: MemoryBudget, size: int, priority: Priority) -> None:
-        async with budget.hold(size, priority):
+        with budget.room(priority) as room:
+            if not budget.take(room, size):
+                await budget.wait(room)
             self.has = True
             await self.done.wait()
         self.has = False
@@ -105,4 +108,15 @@ async def test_a_canceled_wait_gives_nothing_away_and_wakes_the_next() -> None:
 
     assert small.has
     await end(running, small)
+    assert budget.held == 0
+
+
+async def test_threads_that_ask_at_the_same_time_are_never_given_more_than_there_is() -> None:
+    budget = MemoryBudget(1000)
+    with ExitStack() as stack:
+        rooms = [stack.enter_context(budget.room(Priority.HIGH)) for _ in range(400)]
+        given = await asyncio.gather(*(asyncio.to_thread(budget.take, room, 7) for room in rooms))
+
+        assert sum(given) == 1000 // 7
+        assert budget.held == 1000 // 7 * 7
     assert budget.held == 0

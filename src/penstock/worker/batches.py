@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
+import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
@@ -91,11 +92,19 @@ class Item(NamedTuple):
         return self.work is self.job.work and not self.job.finished.done()
 
 
+_NONE = np.empty(0)
+
+
 class Batch(Struct, eq=False):
-    """One run."""
+    """One run; its tiles are there when it has been cut."""
 
     items: list[Item]
-    tiles: NDArray[Any]
+    tiles: NDArray[Any] = _NONE
+
+    @property
+    def counts(self) -> bool:
+        """Whether somebody still waits for any of it."""
+        return any(item.counts for item in self.items)
 
     @property
     def jobs(self) -> set[Job]:

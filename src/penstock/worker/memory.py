@@ -2,14 +2,26 @@
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
+from threading import Lock
 
 from penstock.task import PRIORITIES, Priority
 
 RESERVED = 0.25
 """Share of all that only tasks of high priority may take, so that one is never behind a full house of others."""
+
+
+class Room:
+    """What one task holds of a budget."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.size = 0
+        self.is_granted = False
+        self.is_waiting = False
+        self.granted = asyncio.Event()
 
 
 class MemoryBudget:
@@ -19,7 +31,8 @@ class MemoryBudget:
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
         self._held = 0
-        self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
+        self._lock = Lock()
+        self._waiting: list[tuple[int, int, Room]] = []
         self._order = count()
 
     @property
@@ -27,35 +40,45 @@ class MemoryBudget:
         """Bytes that are granted now."""
         return self._held
 
-    @asynccontextmanager
-    async def hold(self, size: int, priority: Priority) -> AsyncIterator[None]:
-        """Granted on entry, given back on exit."""
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (PRIORITIES.index(priority), next(self._order), size, granted))
+    @contextmanager
+    def room(self, priority: Priority) -> Iterator[Room]:
+        """For one task, empty; what it was granted is given back on exit."""
+        room = Room(PRIORITIES.index(priority))
+        try:
+            yield room
+        finally:
+            with self._lock:
+                self._held -= room.size if room.is_granted else 0
+            self._grant()
+
+    def take(self, room: Room, size: int) -> bool:
+        """Fill it with so many bytes at once; False when somebody waits for bytes, or there are not as many: then
+        `wait`. May be called by any thread."""
+        room.size = size
+        return not self._waiting and self._fill(room)
+
+    async def wait(self, room: Room) -> None:
+        """Until there are the bytes that `take` has refused."""
+        room.is_waiting = True
+        heapq.heappush(self._waiting, (room.rank, next(self._order), room))
         self._grant()
         try:
-            await granted
-        except asyncio.CancelledError:
-            if granted.done() and not granted.cancelled():  # granted in the same moment
-                self._give_back(size)
-            self._grant()
-            raise
-        try:
-            yield
+            await room.granted.wait()
         finally:
-            self._give_back(size)
+            room.is_waiting = False
 
     def _grant(self) -> None:
         while self._waiting:
-            rank, _, size, granted = self._waiting[0]
-            if not granted.done():
-                room = self._total if rank == 0 else int(self._total * (1 - RESERVED))
-                if self._held and self._held + size > room:
+            *_, room = self._waiting[0]
+            if room.is_waiting:
+                if not self._fill(room):
                     return
-                self._held += size
-                granted.set_result(None)
+                room.granted.set()
             heapq.heappop(self._waiting)
 
-    def _give_back(self, size: int) -> None:
-        self._held -= size
-        self._grant()
+    def _fill(self, room: Room) -> bool:
+        bound = self._total if room.rank == 0 else int(self._total * (1 - RESERVED))
+        with self._lock:
+            room.is_granted = not self._held or self._held + room.size <= bound
+            self._held += room.size if room.is_granted else 0
+        return room.is_granted

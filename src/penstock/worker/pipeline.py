@@ -18,7 +18,7 @@ from penstock.task import Artifact, Lease, Outcome, OutputOptions, Progress, Res
 from penstock.worker.batches import Runner
 from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
-from penstock.worker.memory import MemoryBudget
+from penstock.worker.memory import MemoryBudget, Room
 from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.spool import Parcel, Spool, patiently
 
@@ -91,9 +91,8 @@ class Pipeline:
 
         async with stage("fetch"):
             source = await self._fetch(request.source, lease.timeout_s, limit)
-        size = await self._on_cpu(lease, runner.footprint, source, params)
-        async with self._memory.hold(size, lease.priority):
-            result, parcel, execution = await self._make(lease, runner, source, params, stage)
+        with self._memory.room(lease.priority) as room:
+            result, parcel, execution = await self._make(lease, runner, source, params, stage, room)
         del source
         limit.reschedule(None)
         async with stage("upload"):
@@ -102,11 +101,15 @@ class Pipeline:
         return Outcome(result=result, timing=stage.timing(), execution=execution)
 
     async def _make(
-        self, lease: Lease, runner: Runner, source: bytes, params: Params, stage: "_Stages"
+        self, lease: Lease, runner: Runner, source: bytes, params: Params, stage: "_Stages", room: Room
     ) -> tuple[Result, Parcel | None, dict[str, Any]]:
         """The three stages that hold pixels; what they took on the device."""
         async with stage("prepare"):
-            work = await self._on_cpu(lease, runner.prepare, source, params)
+            work = await self._on_cpu(lease, self._prepare_if_room, runner, source, params, room)
+        if work is None:
+            await self._memory.wait(room)
+            async with stage("prepare"):
+                work = await self._on_cpu(lease, runner.prepare, source, params)
         async with stage("infer"):
             done = await self._device.run(runner, work, priority=lease.priority, on_progress=stage.tiles)
             work = done.work
@@ -116,6 +119,11 @@ class Pipeline:
         device = self._device.device.name
         execution = {"device": device, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(done.device_s)}
         return result, parcel, execution
+
+    def _prepare_if_room(self, runner: Runner, source: bytes, params: Params, room: Room) -> Work | None:
+        """On a codec thread. There usually is room, so that predicting its size is no step of its own."""
+        enough = self._memory.take(room, runner.footprint(source, params))
+        return runner.prepare(source, params) if enough else None
 
     async def _fetch(self, source: Source, timeout_s: float, limit: asyncio.Timeout) -> bytes:
         if source.data is not None:

@@ -1,9 +1,11 @@
 """The device scheduler: tiles of all tasks in flight, highest priority first, in batches.
 
 A CUDA device is used by one thread, which also loads the models: its memory grows without bound when runs come from
-several. A CPU runs one batch for each core at a time: many runs of one thread compute more than one run of many
-threads. While a batch runs on a device of one stream, the tiles of the next are cut. A task of higher priority takes
-the batch after the one that is being cut, and what it passed over keeps its finished tiles.
+several. While a batch runs, other threads cut the tiles of the next and take in the outputs of the last.
+A CPU runs one batch for each core at a time: many runs of one thread compute more than one run of many threads. Each
+thread cuts, runs and takes in its own batch, since no core has anything better to do.
+A task of higher priority takes the batch after the one that is being cut, and what it passed over keeps its finished
+tiles.
 """
 
 import asyncio
@@ -27,11 +29,15 @@ from penstock.task import Priority
 from penstock.worker.batches import Backlog, Batch, Item, Job, Lane, Listener, Runner, lane_of
 
 OUTPUT_BATCHES = 2
-"""Batches of outputs for each stream that may wait to be taken in before it pauses: the bound on their memory."""
+"""Batches of outputs that may wait to be taken in before the device pauses: the bound on their memory."""
 
 STUCK_S = 5.0
 """A run that goes on this long after it was told to stop will not stop: the device is taken for lost. The longest
 single node of the built-in models takes under a second on a CPU."""
+
+
+Taken = list[Exception | None]
+"""For each item of a batch, what its task said to its output: None is fine."""
 
 
 class Run(Struct, frozen=True, eq=False):
@@ -56,7 +62,7 @@ class DeviceScheduler:
         self._backlog = Backlog(device.batches, device.name)
         self._ready = asyncio.Event()
         self._ceilings: dict[tuple[str, str], int] = {}
-        self._intake = asyncio.Semaphore(OUTPUT_BATCHES * device.streams)
+        self._intake = asyncio.Semaphore(OUTPUT_BATCHES)
         self._intakes: set[asyncio.Task[None]] = set()
         self._running: set[Batch] = set()
         self._busy: set[str] = set()
@@ -74,9 +80,8 @@ class DeviceScheduler:
             took_s = time.perf_counter() - started
             telemetry.report("model.load", took_s, model=runner.name, device=self.device.name)
             logger.bind(model=runner.name, device=self.device.name, seconds=round(took_s, 3)).info("model loaded")
-        self._drivers = [
-            asyncio.create_task(self._drive(), name=f"device driver {n}") for n in range(self.device.streams)
-        ]
+        drive = self._drive_ahead if self.device.streams == 1 else self._drive_in_place
+        self._drivers = [asyncio.create_task(drive(), name=f"device driver {n}") for n in range(self.device.streams)]
 
     async def close(self) -> None:
         """Stop. A thread that hangs on a broken device is left behind."""
@@ -125,36 +130,48 @@ class DeviceScheduler:
         for job in self._backlog:
             job.fail(error if job in guilty else DeviceBroken(str(error), guilty=False))
 
-    async def _drive(self) -> None:
-        """One stream: batch after batch."""
+    async def _drive_ahead(self) -> None:
+        """The stream of a device that has only one: batch after batch, the next one cut while this one runs."""
         loop = asyncio.get_running_loop()
-        ahead = self.device.streams == 1  # several streams have other batches to run while one is cut
         following: Batch | None = None
         while True:
-            batch = following or await self._next_batch()
+            batch = following or await self._cut(await self._next())
             following = None
-            if not any(item.counts for item in batch.items):
-                self._release(batch.lead.job.runner)
-                continue  # canceled while it was cut
+            if batch is None or not batch.counts:
+                self._release(batch)
+                continue
             await self._intake.acquire()
             self._running.add(batch)
             running = loop.run_in_executor(self._threads, self._infer, batch)
-            if ahead:
-                following = await self._cut(self._choose())
-            outputs = await asyncio.gather(running, return_exceptions=True)
-            self._running.discard(batch)
-            self._ended.set()
-            self._release(batch.lead.job.runner)
-            intake = asyncio.create_task(self._take_in(batch, outputs[0]), name="take in")
+            following = await self._cut(self._choose())
+            outputs, *_ = await asyncio.gather(running, return_exceptions=True)
+            self._release(batch)
+            intake = asyncio.create_task(self._take_in(batch, outputs), name="take in")
             self._intakes.add(intake)
             intake.add_done_callback(self._intakes.discard)
 
-    async def _next_batch(self) -> Batch:
+    async def _drive_in_place(self) -> None:
+        """One of the streams of a device that is the CPU itself."""
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = Batch(await self._next())
+            self._running.add(batch)
+            running = loop.run_in_executor(self._threads, self._run_in_place, batch)
+            taken, *_ = await asyncio.gather(running, return_exceptions=True)
+            self._release(batch)
+            self._conclude(batch, taken)
+
+    def _run_in_place(self, batch: Batch) -> Taken:
+        batch.tiles = self._stack(batch.items)
+        return _taken(batch, self._infer(batch)) if batch.counts else []
+
+    async def _next(self) -> list[Item]:
+        """The items of the next batch, as soon as there are any."""
         while True:
             self._ready.clear()
-            batch = await self._cut(self._choose())
-            if batch:
-                return batch
+            items = self._choose()
+            if items:
+                return items
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._backlog.patience_s()):
                     await self._ready.wait()
@@ -165,23 +182,29 @@ class DeviceScheduler:
             self._busy.add(items[0].job.runner.name)
         return items
 
-    def _release(self, runner: Runner) -> None:
-        """A model that runs one batch at a time is free again."""
-        if runner.name in self._busy:
-            self._busy.discard(runner.name)
+    def _release(self, batch: Batch | None) -> None:
+        """It is on the device no more, and a model that runs one batch at a time is free again."""
+        if batch is None:
+            return
+        self._running.discard(batch)
+        self._ended.set()
+        name = batch.lead.job.runner.name
+        if name in self._busy:
+            self._busy.discard(name)
             self._ready.set()
 
     async def _cut(self, items: list[Item]) -> Batch | None:
         if not items:
             return None
+        batch = Batch(items)
         loop = asyncio.get_running_loop()
         try:
-            tiles = await loop.run_in_executor(self._pool, self._stack, items)
+            batch.tiles = await loop.run_in_executor(self._pool, self._stack, items)
         except Exception as error:  # noqa: BLE001  a runner's own code: its task fails, the device goes on
-            self._release(items[0].job.runner)
-            self._recover(Batch(items, np.empty(0)), error)
+            self._release(batch)
+            self._recover(batch, error)
             return None
-        return Batch(items, tiles)
+        return batch
 
     def _stack(self, items: list[Item]) -> NDArray[Any]:
         """One array; padded to a batch size that the device knows."""
@@ -224,21 +247,26 @@ class DeviceScheduler:
                     break
 
     async def _take_in(self, batch: Batch, outputs: Outputs | BaseException) -> None:
+        """Beside the device, which runs the next batch."""
         try:
             if isinstance(outputs, BaseException):
-                self._recover(batch, outputs)
+                self._conclude(batch, outputs)
                 return
             loop = asyncio.get_running_loop()
-            for item, output in zip(batch.items, outputs, strict=False):
-                try:
-                    await loop.run_in_executor(self._pool, item.work.accept, item.tile, output)
-                except Exception as error:  # noqa: BLE001  its task fails, the others of the batch go on
-                    item.job.fail(error if isinstance(error, PenstockError) else _unexpected(error))
-                    continue
-                if item.work is item.job.work:
-                    item.job.accept()
+            self._conclude(batch, await loop.run_in_executor(self._pool, _taken, batch, outputs))
         finally:
             self._intake.release()
+
+    def _conclude(self, batch: Batch, taken: Taken | BaseException) -> None:
+        """What the end of a batch means for each task in it."""
+        if isinstance(taken, BaseException):
+            self._recover(batch, taken)
+            return
+        for item, error in zip(batch.items, taken, strict=False):
+            if error is not None:  # its task fails, the others of the batch go on
+                item.job.fail(error if isinstance(error, PenstockError) else _unexpected(error))
+            elif item.work is item.job.work:
+                item.job.accept()
 
     def _recover(self, batch: Batch, error: BaseException) -> None:
         """Decide what a failed batch means for each task in it."""
@@ -284,6 +312,19 @@ class DeviceScheduler:
     def _put_back(self, batch: Batch) -> None:
         self._backlog.put_back(batch)
         self._ready.set()
+
+
+def _taken(batch: Batch, outputs: Outputs) -> Taken:
+    """Give every task its outputs."""
+    return [_refused(item, output) for item, output in zip(batch.items, outputs, strict=False)]
+
+
+def _refused(item: Item, output: Any) -> Exception | None:
+    try:
+        item.work.accept(item.tile, output)
+    except Exception as error:  # noqa: BLE001  a runner's own code
+        return error
+    return None
 
 
 def _unexpected(error: BaseException) -> Internal:
