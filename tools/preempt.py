@@ -22,7 +22,7 @@ import httpx
 from PIL import Image
 
 PHOTO = Path(__file__).parents[1] / "src/penstock/samples/photo.jpg"
-LOW_TASKS = 5
+LOW_TASKS = 9
 """One more than a worker has slots."""
 LOW_RUNS = 6
 RAMP_S = 240.0

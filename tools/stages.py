@@ -104,8 +104,8 @@ def upscaled(runner: BaseModelRunner[Any]) -> imaging.Pixels:
     work: Any = runner.prepare(imaging.encode(mirrored(512, 512), OutputOptions(format="jpeg")), runner.params())
     for index in range(work.count):
         work.accept(index, runner.infer(work.tile(index)[None], work)[0])
-    canvas: imaging.Pixels = work.canvas
-    return canvas
+    pixels: imaging.Pixels = work.canvas.pixels
+    return pixels
 
 
 def arrived(source: bytes, storage: LocalStorage) -> Column:
@@ -126,19 +126,20 @@ def enlarged(runner: BaseModelRunner[Any], source: bytes, result: imaging.Pixels
     tiles = [work.tile(index)[None] for index in several]
     outputs = [runner.infer(tile, work)[0] for tile in tiles]
     picture = runner.image(source)
-    canvas = work.canvas
+    width, height = work.canvas.size
     column = {
         "prepare: decoded to RGB": Cell(timed(lambda: runner.image(source)), picture.rgb.nbytes),
         "  tiles": Cell(note=(f"{work.count} of", f"{work.shape[2]} × {work.shape[1]}")),
         "infer: cut into tiles": each(work.count, several, work.tile, tiles[0].nbytes),
         "infer: device": each(work.count, several, lambda i: runner.infer(tiles[i], work), outputs[0].nbytes),
-        "infer: joined": each(work.count, several, lambda i: work.accept(i, outputs[i]), canvas.nbytes, total=True),
+        "infer: joined": each(
+            work.count, several, lambda i: work.accept(i, outputs[i]), 4 * width * height, total=True
+        ),
     }
-    pixels = canvas.shape[0] * canvas.shape[1]
-    encoded = filled(result, pixels, canvas.shape)
-    scale = pixels / (encoded.shape[0] * encoded.shape[1])
+    encoded = filled(result, width * height, (height, width, 3))
+    scale = width * height / (encoded.shape[0] * encoded.shape[1])
     for name, options in FORMATS.items():
-        if options.format != "webp" or max(canvas.shape) <= imaging.WEBP_MAX_SIDE:
+        if options.format != "webp" or max(width, height) <= imaging.MAX_SIDES["webp"]:
             column |= written(name, encoded, options, scale, storage)
     return column
 
