@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import count, islice
-from typing import Any
+from typing import Any, NamedTuple
 
-import httpx
+import aiohttp
 import msgspec
 
 from penstock.bench.figures import Sample
@@ -29,12 +29,19 @@ POLLS_PER_S = 500
 PREFER = {"prefer": "wait=30"}
 
 
+class Accepted(NamedTuple):
+    """The answer to a submit: where the task is, and the task as it was then."""
+
+    path: str
+    view: dict[str, Any]
+
+
 class Load:
     """One load on one server. `on_sample` hears of every task that has ended."""
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        http: aiohttp.ClientSession,
         plan: Plan,
         images: Sequence[Image],
         *,
@@ -45,7 +52,7 @@ class Load:
         self._images = images
         self._uris = [image.uri for image in images]
         self._on_sample = on_sample
-        # Requests wait here and not in httpx, whose pool looks through all that wait at every turn.
+        # Requests wait here: what a connector makes wait would count as being sent.
         self._room = asyncio.Semaphore(connections(plan))
         self._in_flight = 0
         self._clock = asyncio.get_running_loop().time
@@ -100,12 +107,12 @@ class Load:
         looks would slow down the rest."""
         samples, room = list(self._order()), asyncio.Semaphore(AT_ONCE)
 
-        async def send(sample: Sample) -> httpx.Response | None:
+        async def send(sample: Sample) -> Accepted | None:
             async with room:
                 sample.due_s = self._now()
                 return await self._send(sample)
 
-        async def watch(sample: Sample, answer: httpx.Response | None) -> None:
+        async def watch(sample: Sample, answer: Accepted | None) -> None:
             async with room:
                 await self._counted(sample, answer)
 
@@ -122,11 +129,11 @@ class Load:
     def _now(self) -> float:
         return self._clock() - self._zero
 
-    async def _counted(self, sample: Sample, answer: httpx.Response | None = None) -> None:
+    async def _counted(self, sample: Sample, answer: Accepted | None = None) -> None:
         await self._follow(sample, answer)
         self._on_sample(sample)
 
-    async def _follow(self, sample: Sample, answer: httpx.Response | None = None) -> None:
+    async def _follow(self, sample: Sample, answer: Accepted | None = None) -> None:
         """Send a task, unless this is the answer, and look at it until it has ended."""
         self._in_flight += 1
         try:
@@ -135,13 +142,13 @@ class Load:
                     answer = await self._send(sample)
             if answer is not None:
                 _read(sample, await self._end_of(answer, self._now()))
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             sample.error = f"no answer: {type(error).__name__}"
         finally:
             self._in_flight -= 1
             sample.seen_s = self._now()
 
-    async def _send(self, sample: Sample) -> httpx.Response | None:
+    async def _send(self, sample: Sample) -> Accepted | None:
         """The answer to a submit; None when it was not accepted, and then the sample says why."""
         body = {
             "model": self._plan.model,
@@ -151,24 +158,25 @@ class Load:
         }
         headers = {"content-type": "application/json"} | (PREFER if self._plan.wait else {})
         try:
-            answer = await self._http.post("/v1/tasks", content=msgspec.json.encode(body), headers=headers)
-        except httpx.HTTPError as error:
+            async with self._http.post("/v1/tasks", data=msgspec.json.encode(body), headers=headers) as answer:
+                told = await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
             sample.error = f"no answer: {type(error).__name__}"
             return None
-        if answer.is_error:
-            sample.error = _refusal(answer)
+        if answer.status >= 400:
+            sample.error = _refusal(answer, told)
             return None
         sample.accepted_s = self._now()
-        return answer
+        return Accepted(answer.headers["location"], msgspec.json.decode(told))
 
-    async def _end_of(self, answer: httpx.Response, since_s: float) -> dict[str, Any]:
+    async def _end_of(self, accepted: Accepted, since_s: float) -> dict[str, Any]:
         """Whether or not the submit has waited for it, and whatever a server thinks of `Prefer`."""
-        path, view = answer.headers["location"], dict[str, Any](answer.json())
+        path, view = accepted
         while view["status"] in ("PENDING", "RUNNING"):
             share = min(POLL_MAX_S, POLL_SHARE * (self._now() - since_s))
             await asyncio.sleep(max(POLL_MIN_S, share, self._in_flight / POLLS_PER_S))
-            async with self._room:
-                view = (await self._http.get(path)).raise_for_status().json()
+            async with self._room, self._http.get(path, raise_for_status=True) as answer:
+                view = msgspec.json.decode(await answer.read())
         return view
 
 
@@ -194,6 +202,6 @@ def _read(sample: Sample, view: dict[str, Any]) -> None:
     sample.output_megapixels = (result.get("width") or 0) * (result.get("height") or 0) / 1e6
 
 
-def _refusal(answer: httpx.Response) -> str:
-    problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
-    return f"refused {problem.get('code', answer.status_code)}"
+def _refusal(answer: aiohttp.ClientResponse, body: bytes) -> str:
+    problem = msgspec.json.decode(body) if "json" in answer.content_type else {}
+    return f"refused {problem.get('code', answer.status)}"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
+import aiohttp
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -136,7 +136,7 @@ async def _half(loop: BareLoop | None, plan: Plan, images: Sequence[Image], half
 
 
 async def _under_load(
-    http: httpx.AsyncClient, server: Server, plan: Plan, images: Sequence[Image], console: Console
+    http: aiohttp.ClientSession, server: Server, plan: Plan, images: Sequence[Image], console: Console
 ) -> tuple[list[Sample], Expense, int | None]:
     """The samples, what the server has spent on them, and its highest memory meanwhile."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
+import aiohttp
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
@@ -131,36 +131,46 @@ def last_line(log: Path) -> str:
     return lines[-1].removeprefix("penstock: ") if lines else "it said nothing"
 
 
-def client_of(server: Server, connections: int) -> httpx.AsyncClient:
-    """Sends the key with every request; never goes through a proxy."""
-    return httpx.AsyncClient(
-        base_url=server.url,
-        headers={"x-api-key": server.api_key},
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        timeout=httpx.Timeout(60.0, pool=None),
-        trust_env=False,
-    )
+def client_of(server: Server, connections: int) -> aiohttp.ClientSession:
+    """Sends the key with every request; never goes through a proxy. aiohttp takes a quarter of the CPU time that httpx
+    does, and on one machine the client's is taken from the server.
+
+    Raises ConfigurationError when the address of the server is none.
+    """
+    try:
+        return aiohttp.ClientSession(
+            server.url,
+            headers={"x-api-key": server.api_key},
+            connector=aiohttp.TCPConnector(limit=connections),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=60.0, sock_read=60.0),
+            trust_env=False,
+        )
+    except (aiohttp.InvalidURL, ValueError) as error:
+        raise ConfigurationError(f"bench: {server.url} is no address of a server ({error})") from error
 
 
 async def _check(server: Server, plan: Plan) -> None:
     try:
         async with client_of(server, 1) as http:
-            answer = await http.get(f"/v1/models/{plan.model}")
-            served = [model["name"] for model in (await http.get("/v1/models")).json().get("data", [])]
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            async with http.get(f"/v1/models/{plan.model}") as answer:
+                status = answer.status
+            async with http.get("/v1/models") as answer:
+                served = [model["name"] for model in (await answer.json()).get("data", [])]
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise ConfigurationError(
             f"bench: no Penstock answers at {server.url} ({error or type(error).__name__}); "
             "start one there, or leave --url out"
         ) from error
-    if answer.status_code == 401:
+    if status == 401:
         raise ConfigurationError(f"bench: {server.url} refuses the key; give --api-key")
-    if answer.status_code != 200:
+    if status != 200:
         raise ConfigurationError(f"bench: {server.url} does not serve {plan.model}; it serves {', '.join(served)}")
 
 
-async def devices_of(http: httpx.AsyncClient) -> int:
+async def devices_of(http: aiohttp.ClientSession) -> int:
     """How many workers are there, each with one device; at least one, since one that drains is not listed long."""
-    return max(1, len((await http.get("/v1/workers")).raise_for_status().json()["data"]))
+    async with http.get("/v1/workers", raise_for_status=True) as answer:
+        return max(1, len((await answer.json())["data"]))
 
 
 async def expense_of(server: Server) -> Expense:
