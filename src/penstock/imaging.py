@@ -18,8 +18,8 @@ from penstock.task import Format, OutputOptions
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 CONTENT_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-WEBP_MAX_SIDE = 16383
-"""Longest side a WebP file can have (RFC 9649, 14 bits)."""
+MAX_SIDES: dict[Format, int] = {"webp": 16_383, "jpeg": 65_500}
+"""Longest side a file can have: 14 bits in WebP (RFC 9649); in JPEG what libjpeg writes (JPEG_MAX_DIMENSION)."""
 
 Z_RLE = 3
 """The deflate strategy of that name in zlib.h."""
@@ -54,6 +54,35 @@ class Picture(Struct, frozen=True, eq=False):
     grey: bool = False
 
 
+class Canvas:
+    """An RGB image that is written in pieces, in the very form that the encoders read: 4 bytes a pixel, and never a
+    second copy of it all. Threads may write different parts of it at a time."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._image = Image.new("RGB", (width, height), None)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self._image.size
+
+    @property
+    def pixels(self) -> Pixels:
+        """A copy of all, (height, width, 3)."""
+        return np.asarray(self._image)
+
+    def put(self, left: int, top: int, planes: Pixels) -> None:
+        """Write a part, (3, height, width)."""
+        self._image.paste(Image.merge("RGB", [Image.fromarray(plane) for plane in planes]), (left, top))
+
+    def encode(self, options: OutputOptions, *, alpha: Pixels | None = None, grey: bool = False) -> bytes:
+        """As `encode` does; `alpha` may be smaller, and is then resampled bicubically. The canvas is spent."""
+        image = self._image.convert("L") if grey else self._image
+        if alpha is not None:
+            image.putalpha(Image.fromarray(resize(alpha, *self.size)))
+        return _written(image, options)
+
+
 def probe(data: bytes, *, max_megapixels: float) -> Header:
     """Check an image by its header alone.
 
@@ -79,21 +108,22 @@ def encode(picture: Picture, options: OutputOptions) -> bytes:
 
     Raises ImageTooLarge when a side is longer than the format can hold.
     """
-    image = _to_pillow(picture)
-    if options.format == "webp" and max(image.size) > WEBP_MAX_SIDE:
-        raise ImageTooLarge(f"a WebP side holds {WEBP_MAX_SIDE} px at most; ask for png or jpeg")
-    if options.format == "jpeg" and image.mode in ("RGBA", "LA"):
-        opaque = Image.new(image.mode[:-1], image.size, "white")
-        opaque.paste(image, mask=image.getchannel("A"))
-        image = opaque
-    out = io.BytesIO()
-    image.save(out, **_save_options(options))
-    return out.getvalue()
+    return _written(_to_pillow(picture), options)
 
 
 def resize(channel: Pixels, width: int, height: int) -> Pixels:
     """One channel, resampled bicubically."""
     return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def check_holds(options: OutputOptions, width: int, height: int) -> None:
+    """Raises ImageTooLarge when the format cannot hold an image of this size."""
+    longest = MAX_SIDES.get(options.format)
+    if longest is not None and max(width, height) > longest:
+        raise ImageTooLarge(
+            f"the result has {width}x{height} px, a side of {options.format} at most {longest}; ask for png",
+            param="output.format",
+        )
 
 
 def on_white(picture: Picture) -> Pixels:
@@ -102,6 +132,17 @@ def on_white(picture: Picture) -> Pixels:
         return picture.rgb
     alpha = picture.alpha[..., None].astype(np.uint16)
     return ((picture.rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _written(image: Image.Image, options: OutputOptions) -> bytes:
+    check_holds(options, *image.size)
+    if options.format == "jpeg" and image.mode in ("RGBA", "LA"):
+        opaque = Image.new(image.mode[:-1], image.size, "white")
+        opaque.paste(image, mask=image.getchannel("A"))
+        image = opaque
+    out = io.BytesIO()
+    image.save(out, **_save_options(options))
+    return out.getvalue()
 
 
 def _save_options(options: OutputOptions) -> dict[str, Any]:

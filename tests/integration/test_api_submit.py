@@ -158,6 +158,12 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
     "bytes of no image": (body(image_url=data_uri(b"hello")), 415, "unsupported_image_format", "input.image_url"),
     "a damaged header": (body(image_url=data_uri(image()[:20])), 422, "image_decode_failed", "input.image_url"),
     "too many pixels": (body(image_url=data_uri(image(1001, 1000))), 422, "image_too_large", "input.image_url"),
+    "a result too long for its format": (
+        body(image_url=data_uri(image(4096, 2)), output={"format": "webp"}),
+        422,
+        "image_too_large",
+        "output.format",
+    ),
     "too many bytes": (body(image_url=data_uri(bytes(50_001))), 413, "input_too_large", "input.image_url"),
 }
 

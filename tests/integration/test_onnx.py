@@ -135,7 +135,7 @@ def test_tiles_join_without_a_seam(runner: SuperResolution, variant: str, shape:
     # Below the image the tiles mirror it at different depths: compare where no mirrored pixel is in reach.
     reach = slice(0, (150 - 36) * 4)
     assert tiled.count > whole.count == 1
-    assert np.abs(tiled.canvas[reach].astype(int) - whole.canvas[reach]).max() <= 1
+    assert np.abs(tiled.canvas.pixels[reach].astype(int) - whole.canvas.pixels[reach]).max() <= 1
 
 
 @pytest.mark.parametrize("variant", ["general", "clean"])
@@ -155,7 +155,7 @@ def test_no_side_of_any_ladder_shows_a_seam(runner: SuperResolution, variant: st
                 work.accept(index, runner.infer(work.tile(index)[None], work)[0])
 
         assert tiled.count > whole.count == 1
-        assert np.abs(tiled.canvas.astype(int) - whole.canvas).max() <= 1
+        assert np.abs(tiled.canvas.pixels.astype(int) - whole.canvas.pixels).max() <= 1
 
 
 def test_runs_that_meet_give_what_a_run_alone_gives() -> None:

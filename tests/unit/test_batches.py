@@ -159,7 +159,7 @@ async def test_tiles_that_the_device_cannot_hold_are_cut_smaller_and_the_limit_i
 
     assert done.work.shape[1] < 64
     for work in (first, second):
-        assert (work.canvas == photo(150).repeat(2, axis=0).repeat(2, axis=1)).all()
+        assert (work.canvas.pixels == photo(150).repeat(2, axis=0).repeat(2, axis=1)).all()
     assert sum(shape[2] == 64 for shape in runner.shapes) == refused_before, "the limit is remembered"
 
 
@@ -196,7 +196,7 @@ async def test_a_device_with_two_streams_runs_two_batches_at_a_time() -> None:
         await started.run(work)
 
     assert runner.most_together == 2
-    assert (work.canvas == photo(300).repeat(2, axis=0).repeat(2, axis=1)).all()
+    assert (work.canvas.pixels == photo(300).repeat(2, axis=0).repeat(2, axis=1)).all()
 
 
 async def test_a_model_that_is_not_made_for_it_runs_one_batch_at_a_time() -> None:
@@ -221,7 +221,7 @@ async def test_canceling_one_task_stops_its_runs_on_every_stream_and_no_other() 
 
     assert running.cancelled()
     assert len(runner.shapes) == after + other.count
-    assert (other.canvas == photo(200).repeat(2, axis=0).repeat(2, axis=1)).all()
+    assert (other.canvas.pixels == photo(200).repeat(2, axis=0).repeat(2, axis=1)).all()
 
 
 # --- company --------------------------------------------------------------------------------------------------

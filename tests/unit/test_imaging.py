@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from penstock import imaging
 from penstock.errors import ImageDecodeFailed, ImageTooLarge, PenstockError, UnsupportedImageFormat
-from penstock.task import OutputOptions
+from penstock.task import Format, OutputOptions
 
 RAMP = np.linspace(0, 255, 64, dtype=np.uint8)[None, :].repeat(32, axis=0)
 COLOURS = np.dstack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)])
@@ -206,3 +206,24 @@ def test_what_shows_through_is_white() -> None:
     picture = imaging.Picture(np.zeros((1, 3, 3), np.uint8), np.array([[0, 128, 255]], np.uint8))
 
     assert imaging.on_white(picture)[0, :, 0].tolist() == [255, 127, 0]
+
+
+def test_a_canvas_is_written_in_pieces_and_encoded_as_the_whole_would_be() -> None:
+    rgb = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    alpha = np.random.default_rng(4).integers(0, 256, (40, 60), dtype=np.uint8)
+    canvas = imaging.Canvas(60, 40)
+    for top, left in ((0, 0), (0, 25), (13, 0), (13, 25)):
+        canvas.put(left, top, rgb[top : top + 27, left : left + 35].transpose(2, 0, 1))
+
+    assert canvas.size == (60, 40)
+    assert (canvas.pixels == rgb).all()
+    assert canvas.encode(OutputOptions(), alpha=alpha) == imaging.encode(imaging.Picture(rgb, alpha), OutputOptions())
+
+
+@pytest.mark.parametrize(("form", "side"), [("webp", 16_384), ("jpeg", 65_501)])
+def test_a_side_that_a_format_cannot_hold_is_refused_before_it_is_drawn(form: Format, side: int) -> None:
+    imaging.check_holds(OutputOptions(format=form), side - 1, 1)
+    imaging.check_holds(OutputOptions(format="png"), side, 1)
+
+    with pytest.raises(ImageTooLarge, match=f"{side}x1"):
+        imaging.check_holds(OutputOptions(format=form), side, 1)

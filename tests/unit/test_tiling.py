@@ -69,7 +69,7 @@ def test_tiled_equals_untiled_where_no_padding_is_seen(height: int, width: int) 
 
     inner = slice(2 * radius, -2 * radius)
     assert work.count > 1 or height <= 64
-    assert np.abs(work.canvas.astype(int) - expected)[inner, inner].max() <= 1
+    assert np.abs(work.canvas.pixels.astype(int) - expected)[inner, inner].max() <= 1
 
 
 @pytest.mark.parametrize("output", [np.full((3, 128, 128), np.nan, np.float32), np.zeros((3, 64, 64), np.float32)])
@@ -85,4 +85,4 @@ def test_values_beyond_the_range_are_clipped_not_wrapped() -> None:
 
     work.accept(0, np.stack([np.full((4, 4), v, np.float32) for v in (-0.5, 0.5, 1.5)]))
 
-    assert work.canvas[0, 0].tolist() == [0, 128, 255]
+    assert work.canvas.pixels[0, 0].tolist() == [0, 128, 255]

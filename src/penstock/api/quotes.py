@@ -1,13 +1,10 @@
 """What a submit would lead to, without one: `POST /v1/tasks?dry_run=true`."""
 
-import msgspec
-
 from penstock.api.estimates import eta_s
 from penstock.api.schemas import AheadView, QuoteView, SizeView, TaskRequest
 from penstock.api.services import Services
-from penstock.api.submission import Examined
+from penstock.api.submission import Examined, output_size
 from penstock.errors import QueueFull
-from penstock.runners.base import registry
 from penstock.task import PRIORITIES
 
 
@@ -34,8 +31,5 @@ async def quote(asked: TaskRequest, examined: Examined, services: Services) -> Q
 
 
 def _output(asked: TaskRequest, examined: Examined) -> SizeView | None:
-    if examined.size is None:
-        return None
-    runner = registry()[asked.model]
-    size = runner.output_size(*examined.size, msgspec.convert(asked.params, runner.params))
+    size = None if examined.size is None else output_size(asked, *examined.size)
     return None if size is None else SizeView(width=size[0], height=size[1])

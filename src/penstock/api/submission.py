@@ -204,6 +204,8 @@ def _is_inline(url: str) -> bool:
 def _examine_inline(asked: TaskRequest, settings: Settings, caller: Caller) -> Examined:
     image = _inline_bytes(asked.input.image_url, settings.limits.max_input_bytes)
     header = imaging.probe(image, max_megapixels=settings.limits.max_image_megapixels)
+    if made := output_size(asked, header.width, header.height):
+        imaging.check_holds(msgspec.convert(asked.output, OutputOptions, from_attributes=True), *made)
     return Examined(
         fingerprint=_fingerprint(asked),
         cost=max(1, header.width * header.height // 1000),
@@ -212,6 +214,12 @@ def _examine_inline(asked: TaskRequest, settings: Settings, caller: Caller) -> E
         content_type=f"image/{header.format.lower()}",
         reuse_digest=reuse_digest(asked, image, caller) if settings.queue.reuse else None,
     )
+
+
+def output_size(asked: TaskRequest, width: int, height: int) -> tuple[int, int] | None:
+    """Of the result for an image of this size; None where there is no image, or nobody knows."""
+    runner = registry()[asked.model]
+    return runner.output_size(width, height, msgspec.convert(asked.params, runner.params))
 
 
 def _inline_bytes(uri: str, max_bytes: int) -> bytes:

@@ -48,6 +48,12 @@ class Work:
         self.outputs: list[Any] = [None] * len(tiles)
 
     @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the result image; None where there will be none. A format that cannot hold it is refused
+        before anything runs."""
+        return None
+
+    @property
     def count(self) -> int:
         """How many tiles."""
         return len(self.outputs)

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from penstock import imaging
 from penstock.device import Device
-from penstock.errors import ImageTooLarge
 from penstock.runners.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.runners.onnx import digest_of, files_of, manifest
 from penstock.runners.precision import open_session
 from penstock.runners.tiling import Ladder, TiledImage
 from penstock.task import OutputOptions
 
-READ_BYTES, WRITTEN_BYTES = 8, 9
-"""For each pixel: 3 as an array and 4 in Pillow, plus the file, at most 1 or (PNG of noise) 2."""
+READ_BYTES, WRITTEN_BYTES = 8, 6
+"""For each pixel: read, 3 as an array and 4 in Pillow; written, 4 in Pillow; and the file, at most 1 or (PNG of noise)
+2. The channels of an image that is transparent or grey as well take 1 or 2 more for a moment."""
 
 Variant = Literal["general", "clean"]
 
@@ -100,13 +100,9 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the joined tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
-        canvas, sides = work.canvas, work.context
-        height, width = canvas.shape[:2]
-        if output.format == "webp" and max(height, width) > imaging.WEBP_MAX_SIDE:
-            raise ImageTooLarge(f"a WebP side holds {imaging.WEBP_MAX_SIDE} px at most; ask for png or jpeg")
-        alpha = None if sides.alpha is None else imaging.resize(sides.alpha, width, height)
+        width, height = work.canvas.size
         return Product(
-            file=imaging.encode(imaging.Picture(canvas, alpha, sides.grey), output),
+            file=work.canvas.encode(output, alpha=work.context.alpha, grey=work.context.grey),
             content_type=imaging.CONTENT_TYPES[output.format],
             extension=output.format,
             width=width,

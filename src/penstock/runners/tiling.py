@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.errors import InvalidOutput
-from penstock.imaging import Pixels
+from penstock.imaging import Canvas, Pixels
 from penstock.runners.base import Work, as_tile
 
 
@@ -70,13 +70,13 @@ class Ladder(NamedTuple):
 
 
 class TiledImage(Work):
-    """Work on an RGB image that grows by `scale`; joined results are in `canvas`, (height, width, 3) of 0..255.
+    """Work on an RGB image that grows by `scale`; joined results are in `canvas`.
 
     Tiles are cut when they are asked for, so that at most those in a batch exist as floats.
     """
 
     def __init__(
-        self, rgb: Pixels, ladder: Ladder, *, scale: int, lane: str, context: Any, canvas: Pixels | None = None
+        self, rgb: Pixels, ladder: Ladder, *, scale: int, lane: str, context: Any, canvas: Canvas | None = None
     ) -> None:
         layout = ladder.plan(*rgb.shape[:2])
         spots = [(row, column) for row in layout.rows for column in layout.columns]
@@ -86,8 +86,7 @@ class TiledImage(Work):
         self._ladder = ladder
         self._layout = layout
         self._scale = scale
-        shape = (rgb.shape[0] * scale, rgb.shape[1] * scale, 3)
-        self.canvas: Pixels = np.empty(shape, np.uint8) if canvas is None else canvas
+        self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
 
     def recut(self, below: int) -> "TiledImage | None":
         """On the next rung of the ladder; `canvas` stays the same."""
@@ -97,6 +96,11 @@ class TiledImage(Work):
         return TiledImage(
             self._rgb, ladder, scale=self._scale, lane=self.lane, context=self.context, canvas=self.canvas
         )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the canvas."""
+        return self.canvas.size
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -127,7 +131,9 @@ class TiledImage(Work):
             (row.low - row.start) * s : (row.high - row.start) * s,
             (column.low - column.start) * s : (column.high - column.start) * s,
         ]
-        if not np.isfinite(kept).all():
+        if not np.isfinite(np.add.reduce(kept, axis=None)):  # one that is no number makes the sum none
             raise InvalidOutput("the model gave values that are not numbers")
-        pixels = (np.clip(kept, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
-        self.canvas[row.low * s : row.high * s, column.low * s : column.high * s] = pixels
+        levels = np.clip(kept, 0, 1)
+        levels *= 255
+        levels += 0.5
+        self.canvas.put(column.low * s, row.low * s, levels.astype(np.uint8))

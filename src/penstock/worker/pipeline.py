@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from penstock import telemetry
+from penstock import imaging, telemetry
 from penstock.errors import ExecutionTimeout, InputNotFound, Internal, ModelNotFound, ResultExpired, StorageUnavailable
 from penstock.runners.base import DeviceBroken, Params, Work
 from penstock.storage import Storage
@@ -110,6 +110,8 @@ class Pipeline:
             await self._memory.wait(room)
             async with stage("prepare"):
                 work = await self._on_cpu(lease, runner.prepare, source, params)
+        if work.size is not None:
+            imaging.check_holds(lease.request.output, *work.size)
         async with stage("infer"):
             done = await self._device.run(runner, work, priority=lease.priority, on_progress=stage.tiles)
             work = done.work
