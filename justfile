@@ -94,7 +94,7 @@ chaos *args:
 
 # write the OpenAPI document
 [group('measure')]
-openapi out="openapi.json":
+openapi out="docs/openapi.json":
     {{ python }} -m penstock openapi > {{ out }}
 
 # rebuild the shipped models from their sources and compare them byte for byte

@@ -1,14 +1,22 @@
 """What the API says of itself: the OpenAPI document, and the page that shows it."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
+import msgspec
 import pytest
 
+from penstock.api import schemas
 from penstock.api.app import openapi_document
+from penstock.errors import codes
 from tests.integration.drive import MODEL
+
+COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
 @pytest.fixture
@@ -33,6 +41,24 @@ def references(node: Any) -> list[str]:
     ]
 
 
+def answers(document: dict[str, Any], media_type: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Operation, status and content of every answer in this media type."""
+    return [
+        (operation["operationId"], status, response["content"][media_type])
+        for _, operation in operations(document)
+        for status, response in operation["responses"].items()
+        if media_type in response.get("content", {})
+    ]
+
+
+def test_the_committed_document_is_the_one_that_is_served() -> None:
+    command = [sys.executable, "-m", "penstock", "openapi"]
+
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert printed == COMMITTED.read_text(), "the API has changed: run `just openapi` and commit docs/openapi.json"
+
+
 async def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -> None:
     names = [operation["operationId"] for _, operation in operations(document)]
 
@@ -41,31 +67,63 @@ async def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -
 
 
 async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
-    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    known = {f"#/components/{kind}/{name}" for kind in ("schemas", "examples") for name in document["components"][kind]}
 
     assert set(references(document)) <= known
 
 
-async def test_every_operation_lists_its_problems(document: dict[str, Any]) -> None:
+async def test_every_operation_lists_its_problems_with_an_example_of_each(document: dict[str, Any]) -> None:
     for path, operation in operations(document):
         problems = {status: r for status, r in operation["responses"].items() if status >= "400"}
         assert problems, path
-        for response in problems.values():
-            assert response["content"] == {
-                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-            }
+        for status, response in problems.items():
+            content = response["content"]["application/problem+json"]
+            assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+            assert response["content"].keys() == {"application/problem+json"}
+            assert response["description"].split(", ") == list(content["examples"])
+            assert {str(codes()[code].status) for code in content["examples"]} == {status}
         assert ("401" in problems) == path.startswith("/v1")
         assert ("security" in operation) == path.startswith("/v1")
 
 
-async def test_request_bodies_are_closed_and_name_the_params_of_every_model(document: dict[str, Any]) -> None:
+async def test_every_answer_has_an_example_that_is_one(document: dict[str, Any]) -> None:
+    found = answers(document, "application/json")
+
+    assert len(found) >= 15
+    for operation, status, content in found:
+        name = content["schema"].get("$ref", "").rpartition("/")[2]
+        assert "example" in content, f"{operation} {status}: add {name} to api/examples.py"
+        if name:
+            msgspec.convert(content["example"], getattr(schemas, name))
+
+
+async def test_an_example_of_a_submit_is_taken(document: dict[str, Any], client: httpx.AsyncClient) -> None:
+    content = document["paths"]["/v1/tasks"]["post"]["requestBody"]["content"]["application/json"]
+
+    for name, example in content["examples"].items():
+        answer = await client.post("/v1/tasks", json=example["value"])
+        assert (answer.status_code, example["value"]["model"]) == (202, name)
+
+
+async def test_request_bodies_are_closed(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
 
-    for name in ("TaskRequest", "InputRequest", "OutputRequest", "RetryRequest", "SuperresParams"):
+    for name in ("SuperresX4Request", "InputRequest", "OutputRequest", "RetryRequest", "SuperresParams"):
         assert schemas[name]["additionalProperties"] is False, name
-    params = schemas["TaskRequest"]["properties"]["params"]["anyOf"]
-    assert {choice["title"] for choice in params} >= {MODEL, "image-scoring-v1"}
     assert document["components"]["securitySchemes"].keys() == {"apiKey", "bearer"}
+
+
+async def test_the_model_of_a_submit_decides_what_its_params_are(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    chosen = schemas["TaskRequest"]["discriminator"]
+
+    assert chosen["propertyName"] == "model"
+    assert chosen["mapping"].keys() >= {MODEL, "image-scoring-v1"}
+    assert [choice["$ref"] for choice in schemas["TaskRequest"]["oneOf"]] == list(chosen["mapping"].values())
+    for model, reference in chosen["mapping"].items():
+        assert schemas[reference.rpartition("/")[2]]["properties"]["model"]["const"] == model
+    assert schemas["SuperresX4Request"]["properties"]["params"]["$ref"].endswith("/SuperresParams")
+    assert schemas["ImageScoringV1Request"]["properties"]["params"]["$ref"].endswith("/Params")
 
 
 async def test_the_documentation_needs_nothing_from_elsewhere(stranger: httpx.AsyncClient, server: str) -> None:

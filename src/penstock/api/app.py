@@ -83,7 +83,7 @@ def create_app(settings: Settings) -> Litestar:
         ),
         dependencies={"services": Provide(_services, sync_to_thread=False)},
         exception_handlers=problems.HANDLERS,
-        openapi_config=openapi.config(),
+        openapi_config=openapi.config(names),
         request_max_body_size=settings.limits.max_body_bytes,
         logging_config=None,
         debug=False,
@@ -94,8 +94,9 @@ def create_app(settings: Settings) -> Litestar:
 
 def openapi_document() -> str:
     """The description of the API, without anything that runs."""
-    described = create_app(Settings(api=ApiSettings(keys=("described-not-served",))))
-    return openapi.complete(described.openapi_schema.to_schema()).decode()
+    settings = Settings(api=ApiSettings(keys=("described-not-served",)))
+    described = create_app(settings)
+    return openapi.complete(described.openapi_schema.to_schema(), load_runners(settings.models)).decode()
 
 
 def _services(state: State) -> Services:

@@ -1,9 +1,11 @@
 """/schema/openapi.json: Litestar's document with its schemas replaced by msgspec's own, which say what is enforced.
 
 Litestar leaves out `additionalProperties: false`, shows integer bounds as floats, lists an automatic 400 of another
-shape, and knows nothing of a body that is decoded by hand.
+shape, and knows nothing of a body that is decoded by hand. Examples come from `examples`.
 """
 
+import re
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from penstock import __version__
-from penstock.api import schemas
+from penstock.api import examples, schemas
 from penstock.api.problems import MEDIA_TYPE, Problem
 from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
 from penstock.runners.base import registry
@@ -22,6 +24,7 @@ _REF = "#/components/schemas/{name}"
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
 _GUARDED: tuple[type[PenstockError], ...] = (Unauthorized, Internal, StoreUnavailable)
 _OPEN: tuple[type[PenstockError], ...] = (Internal,)
+_OF_SUBMIT = ("TaskView", "QuoteView")
 _IMAGES = ("image/png", "image/jpeg", "image/webp")
 
 Document = dict[str, Any]
@@ -30,19 +33,20 @@ Document = dict[str, Any]
 class Json(JsonRenderPlugin):
     """Serves the completed document."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Collection[str]) -> None:
         super().__init__()
+        self._models = models
         self._rendered: bytes | None = None
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
         """The document, made once."""
         if self._rendered is None:
-            self._rendered = complete(openapi_schema)
+            self._rendered = complete(openapi_schema, self._models)
         return self._rendered
 
 
-def config() -> OpenAPIConfig:
-    """For Litestar."""
+def config(models: Collection[str]) -> OpenAPIConfig:
+    """For Litestar; `models` are the names that are served."""
     return OpenAPIConfig(
         title="Penstock",
         version=__version__,
@@ -54,7 +58,7 @@ def config() -> OpenAPIConfig:
             Tag("operation", "Who works, and how much waits."),
             Tag("health", "For orchestrators and Prometheus; no key."),
         ],
-        render_plugins=[Json()],
+        render_plugins=[Json(models)],
         components=Components(
             security_schemes={
                 "apiKey": SecurityScheme(type="apiKey", name="x-api-key", security_scheme_in="header"),
@@ -64,50 +68,79 @@ def config() -> OpenAPIConfig:
     )
 
 
-def complete(litestars: Document) -> bytes:
-    """The document as it is served; the one given stays as it is."""
+def complete(litestars: Document, models: Collection[str]) -> bytes:
+    """The document as it is served, for these models; the one given stays as it is."""
     document = msgspec.json.decode(msgspec.json.encode(litestars))
-    document["components"]["schemas"] = _schemas()
+    document["components"]["schemas"] = _schemas(models)
+    document["components"]["examples"] = {
+        code: {"summary": problem["title"], "value": problem} for code, problem in examples.of_problems().items()
+    }
     for path, item in document["paths"].items():
         for operation in item.values():
             _complete_operation(operation, guarded=path.startswith("/v1/"))
+    submits = {model: {"value": examples.of_submit(model)} for model in models}
     document["paths"]["/v1/tasks"]["post"]["requestBody"] = {
         "required": True,
-        "content": {"application/json": {"schema": {"$ref": _REF.format(name="TaskRequest")}}},
+        "content": {"application/json": {"schema": _schema("TaskRequest"), "examples": submits}},
     }
-    answers = [{"$ref": _REF.format(name=name)} for name in ("TaskView", "QuoteView")]
-    document["paths"]["/v1/tasks"]["post"]["responses"]["200"]["content"]["application/json"]["schema"] = {
-        "oneOf": answers
-    }
-    _set_content(document, "/v1/tasks/{task_id}/result", [*_IMAGES, "application/json"])
-    _set_content(document, "/v1/tasks/{task_id}/result", [*_IMAGES], status="206")
-    _set_content(document, "/v1/tasks/{task_id}/events", ["text/event-stream"])
-    _set_content(document, "/metrics", ["text/plain"])
+    document["paths"]["/v1/tasks"]["post"]["responses"]["200"]["content"] = {"application/json": _one_of(*_OF_SUBMIT)}
+    images = {name: {"schema": {"type": "string", "format": "binary"}} for name in _IMAGES}
+    score = {"application/json": {"schema": {"type": "object"}, "example": examples.SCORE}}
+    _set_content(document, "/v1/tasks/{task_id}/result", images | score)
+    _set_content(document, "/v1/tasks/{task_id}/result", images, status="206")
+    events = {"schema": {"type": "string"}, "example": examples.EVENTS}
+    _set_content(document, "/v1/tasks/{task_id}/events", {"text/event-stream": events})
+    _set_content(document, "/metrics", {"text/plain": {"schema": {"type": "string"}, "example": examples.METRICS}})
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
 
-def _set_content(document: Document, path: str, media_types: list[str], status: str = "200") -> None:
-    document["paths"][path]["get"]["responses"][status]["content"] = {name: {} for name in media_types}
+def _set_content(document: Document, path: str, content: Document, status: str = "200") -> None:
+    document["paths"][path]["get"]["responses"][status]["content"] = content
 
 
-def _schemas() -> Document:
-    """Every struct of the wire, and the params of every model."""
+def _schema(name: str) -> Document:
+    return {"$ref": _REF.format(name=name)}
+
+
+def _one_of(*names: str) -> Document:
+    return {
+        "schema": {"oneOf": [_schema(name) for name in names]},
+        "examples": {name: {"value": _ANSWERS[name]} for name in names},
+    }
+
+
+def _schemas(models: Collection[str]) -> Document:
+    """Every struct of the wire, and a request for every model, told apart by `model`."""
     types = [t for t in vars(schemas).values() if isinstance(t, type) and issubclass(t, schemas.Ask | schemas.View)]
     runners = registry()
-    _, components = msgspec.json.schema_components(
-        [*types, Problem, *(runner.params for runner in runners.values())], ref_template=_REF
+    params, components = msgspec.json.schema_components(
+        [*(runners[model].params for model in models), *types, Problem], ref_template=_REF
     )
     for base in ("Ask", "View"):
         components.pop(base, None)
-    components["TaskRequest"]["properties"]["params"] = {
-        "description": "Depends on the model.",
-        "anyOf": [
-            {"title": name, "allOf": [{"$ref": _REF.format(name=runner.params.__name__)}]}
-            for name, runner in sorted(runners.items())
-        ],
-        "default": {},
+    general = components["TaskRequest"]
+    names = {model: _request_name(model) for model in models}
+    for (model, name), of_model in zip(names.items(), params, strict=False):
+        components[name] = general | {
+            "title": name,
+            "properties": general["properties"]
+            | {"model": {"type": "string", "const": model}, "params": of_model | {"default": {}}},
+        }
+    components["TaskRequest"] = {
+        "title": "TaskRequest",
+        "description": general["description"],
+        "oneOf": [_schema(name) for name in names.values()],
+        "discriminator": {
+            "propertyName": "model",
+            "mapping": {model: _REF.format(name=name) for model, name in names.items()},
+        },
     }
     return components
+
+
+def _request_name(model: str) -> str:
+    """superres-x4: SuperresX4Request."""
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", model)) + "Request"
 
 
 def _complete_operation(operation: Document, *, guarded: bool) -> None:
@@ -119,10 +152,28 @@ def _complete_operation(operation: Document, *, guarded: bool) -> None:
     for error in _GUARDED if guarded else _OPEN:
         _add_problem(responses, error)
     operation["responses"] = dict(sorted(responses.items()))
+    for response in operation["responses"].values():
+        _add_examples(response)
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _of_parameter(parameter["schema"])
+        if parameter["name"] in examples.PARAMETERS:
+            parameter["example"] = examples.PARAMETERS[parameter["name"]]
     if guarded:
         operation["security"] = _SECURITY
+
+
+def _add_examples(response: Document) -> None:
+    """An answer's is that of its schema, a refusal's those of the codes in its description."""
+    for media_type, content in response.get("content", {}).items():
+        name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        if media_type == MEDIA_TYPE:
+            found = response["description"].split(", ")
+            content["examples"] = {code: {"$ref": f"#/components/examples/{code}"} for code in found}
+        elif name in _ANSWERS:
+            content["example"] = _ANSWERS[name]
+
+
+_ANSWERS = examples.of_answers()
 
 
 def _of_parameter(schema: Document) -> Document:

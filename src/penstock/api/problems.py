@@ -72,12 +72,17 @@ def documented(*errors: type[PenstockError]) -> dict[int, ResponseSpec]:
     }
 
 
+def type_of(code: str) -> str:
+    """The `type` of problems with this code."""
+    return f"urn:penstock:error:{code}"
+
+
 def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, ...] = ()) -> Response[Problem]:
     headers = dict(error.headers)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     problem = Problem(
-        type=f"urn:penstock:error:{error.code}",
+        type=type_of(error.code),
         title=error.title,
         status=error.status,
         detail=error.detail,

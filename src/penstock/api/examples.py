@@ -1,0 +1,241 @@
+"""One example of every answer, and of every refusal, for the OpenAPI document."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from penstock import __version__
+from penstock.api.problems import Problem, type_of
+from penstock.api.schemas import (
+    AheadView,
+    AttemptView,
+    BlockerView,
+    CanceledView,
+    DeletedView,
+    DeliveryView,
+    DiscoveryView,
+    EventView,
+    ExplainView,
+    InputRequest,
+    LiveView,
+    ModelList,
+    ModelView,
+    ProgressView,
+    QueueView,
+    QuoteView,
+    ReadyView,
+    ResultView,
+    RetriedView,
+    SizeView,
+    StatsView,
+    SubmittedView,
+    TaskList,
+    TaskRequest,
+    TaskView,
+    View,
+    WebhookView,
+    WorkerList,
+    WorkerView,
+)
+from penstock.api.views import links
+from penstock.errors import codes
+from penstock.runners.base import registry
+from penstock.task import Priority, State
+
+TASK_ID = "tsk_019a9f3c5d108f3b2c71d04e6a95b8c2"
+IMAGE_URL = "https://images.example.com/photo.jpg"
+
+METRICS = """\
+# HELP penstock_tasks_stored Task records, by status
+# TYPE penstock_tasks_stored gauge
+penstock_tasks_stored{status="PENDING"} 3.0
+"""
+EVENTS = """\
+retry: 2000
+
+id: RUNNING.1.infer.6
+event: progress
+data: {"ratio":0.25,"unit":"tiles","done":6,"total":24}
+
+"""
+SCORE = {"score": 5.6132, "distribution": [0.004, 0.011, 0.036, 0.112, 0.3, 0.306, 0.151, 0.055, 0.018, 0.007]}
+
+_TASK = TaskView(
+    task_id=TASK_ID,
+    client_request_id="order-991",
+    model="superres-x4",
+    model_version="1",
+    status=State.SUCCESS,
+    stage="done",
+    priority=Priority.HIGH,
+    progress=ProgressView(ratio=1.0, unit="tiles", done=24, total=24),
+    queue_position=None,
+    created_at="2026-11-22T09:00:00.000Z",
+    started_at="2026-11-22T09:00:00.004Z",
+    finished_at="2026-11-22T09:00:02.104Z",
+    expires_at="2026-11-23T09:00:02.104Z",
+    start_by=None,
+    deadline="2026-11-22T09:05:00.000Z",
+    reuse="miss",
+    timing={"queue_ms": 4.0, "prepare_ms": 21.5, "infer_ms": 1804.2, "upload_ms": 9.1, "total_ms": 2104.0},
+    execution={"worker": "gpu1-cuda0-4f2a", "device": "cuda:0", "tiles": 24},
+    attempts=(
+        AttemptView(
+            n=1,
+            worker="gpu1-cuda0-4f2a",
+            device="cuda:0",
+            started_at="2026-11-22T09:00:00.004Z",
+            ended_at="2026-11-22T09:00:02.104Z",
+            outcome="SUCCESS",
+            error=None,
+        ),
+    ),
+    result=ResultView(
+        s3_key=f"results/default/{TASK_ID}/1.png",
+        size=4_718_592,
+        url=f"http://127.0.0.1:8000/v1/tasks/{TASK_ID}/result",
+        sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        content_type="image/png",
+        width=2048,
+        height=1536,
+        data=None,
+    ),
+    error=None,
+    metadata={"album": "42"},
+    webhook=WebhookView(
+        url="https://shop.example.com/told",
+        events=("succeeded", "failed"),
+        log=(
+            EventView(
+                type="task.succeeded",
+                sequence=1,
+                status="delivered",
+                deliveries=(DeliveryView(at="2026-11-22T09:00:02.131Z", ms=84, outcome="delivered", code=204),),
+                next_delivery_at=None,
+            ),
+        ),
+    ),
+    links=links(TASK_ID),
+)
+
+_MODEL = ModelView(
+    name="superres-x4",
+    title="Super-resolution, 4×",
+    version="1",
+    licence="BSD-3-Clause (general), Apache-2.0 (clean)",
+    source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
+    produces="image",
+    notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
+    params={"type": "object", "properties": {"variant": {"enum": ["clean", "general"], "default": "general"}}},
+)
+
+_WORKER = WorkerView(
+    id="gpu1-cuda0-4f2a",
+    device="cuda:0",
+    host="gpu1",
+    models=("image-scoring-v1", "superres-x4"),
+    slots=8,
+    running=3,
+    state="READY",
+    started_at="2026-11-22T08:00:00.000Z",
+)
+
+_ANSWERS: tuple[View, ...] = (
+    _TASK,
+    TaskList(data=(_TASK,), has_more=True, next_cursor="AAY0y6bQpAA"),
+    SubmittedView(task_id=TASK_ID, status=State.PENDING, queue_position=1, eta_s=4.3, links=links(TASK_ID)),
+    QuoteView(
+        model="superres-x4",
+        priority=Priority.NORMAL,
+        queue_position=3,
+        ahead=AheadView(tasks=3, device_s=6.42),
+        run_device_s=1.804,
+        eta_s=8.224,
+        input=SizeView(width=512, height=384),
+        output=SizeView(width=2048, height=1536),
+    ),
+    ExplainView(
+        task_id=TASK_ID,
+        status=State.PENDING,
+        stage="queued",
+        queue_position=3,
+        ahead=AheadView(tasks=3, device_s=6.42),
+        workers=(_WORKER,),
+        blockers=(
+            BlockerView(
+                code="retry_delay", detail="its last attempt failed; it waits", until="2026-11-22T09:00:09.000Z"
+            ),
+        ),
+        eta_s=8.224,
+    ),
+    CanceledView(canceled=12, has_more=False),
+    DeletedView(deleted=100, has_more=True),
+    RetriedView(retried=12, has_more=False),
+    _MODEL,
+    ModelList(data=(_MODEL,)),
+    WorkerList(data=(_WORKER,)),
+    StatsView(
+        tasks={"PENDING": 3, "RUNNING": 3, "SUCCESS": 812, "FAILED": 1, "CANCELED": 0, "EXPIRED": 0},
+        queues=(QueueView(model="superres-x4", priority=Priority.NORMAL, depth=3, oldest_s=0.412),),
+        workers={"READY": 1},
+    ),
+    ReadyView(status="ready", redis="ok", storage="ok", workers=1),
+    LiveView(status="ok"),
+    DiscoveryView(
+        name="penstock",
+        version=__version__,
+        docs="/docs",
+        openapi="/schema/openapi.json",
+        links={"tasks": "/v1/tasks", "models": "/v1/models"},
+    ),
+)
+
+PARAMETERS = {
+    "task_id": TASK_ID,
+    "name": "superres-x4",
+    "model": "superres-x4",
+    "priority": "high",
+    "limit": 50,
+    "wait": 30,
+    "Idempotency-Key": "order-991",
+    "Cancel-After": "5m",
+    "Cache-Control": "no-cache",
+    "Prefer": "wait=30",
+}
+"""Of parameters, by name; one that means something else in two places has none."""
+
+
+def of_answers() -> Mapping[str, Any]:
+    """By the name of the schema."""
+    return {type(view).__name__: msgspec.to_builtins(view) for view in _ANSWERS}
+
+
+def of_problems() -> Mapping[str, Any]:
+    """By code: each refusal as it would be answered, with the title in place of an occurrence's own detail."""
+    return {
+        code: msgspec.to_builtins(
+            Problem(
+                type=type_of(code),
+                title=error.title,
+                status=error.status,
+                detail=error.title,
+                code=code,
+                param=None,
+                retryable=error.retryable,
+                request_id="req_7f3c1a9e5b2d4f6081a3c5e7",
+            )
+        )
+        for code, error in sorted(codes().items())
+    }
+
+
+def of_submit(model: str) -> dict[str, Any]:
+    """The shortest task for this model, with its params as they are when left out, if they may be."""
+    asked = TaskRequest(model=model, input=InputRequest(image_url=IMAGE_URL))
+    example: dict[str, Any] = {"model": asked.model, "input": msgspec.to_builtins(asked.input)}
+    try:
+        defaults = msgspec.convert({}, registry()[model].params)
+    except msgspec.ValidationError:
+        return example
+    return example | {"params": msgspec.to_builtins(defaults)}
