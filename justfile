@@ -97,6 +97,11 @@ chaos *args:
 openapi out="docs/openapi.json":
     {{ python }} -m penstock openapi > {{ out }}
 
+# generate clients in Python and TypeScript, check their types and let them do the main job; needs npm's registry
+[group('measure')]
+clients:
+    {{ python }} -m pytest -q -m clients tests/clients
+
 # rebuild the shipped models from their sources and compare them byte for byte
 [group('measure')]
 models:
