@@ -105,6 +105,12 @@ async def test_an_example_of_a_submit_is_taken(document: dict[str, Any], client:
         assert (answer.status_code, example["value"]["model"]) == (202, name)
 
 
+async def test_options_name_every_method_of_a_path(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    for path, item in document["paths"].items():
+        answer = await client.options(path.replace("{", "").replace("}", ""))
+        assert answer.headers["Allow"].split(", ") == sorted([*map(str.upper, item), "OPTIONS"]), path
+
+
 async def test_request_bodies_are_closed(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
 

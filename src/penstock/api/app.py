@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from litestar import Litestar, Router
-from litestar.datastructures import State
+from litestar.datastructures import MutableScopeHeaders, State
 from litestar.di import Provide
+from litestar.enums import ScopeType
+from litestar.routes import HTTPRoute
+from litestar.types import Message, Scope
 from loguru import logger
 
 from penstock.api import (
@@ -83,6 +86,7 @@ def create_app(settings: Settings) -> Litestar:
         ),
         dependencies={"services": Provide(_services, sync_to_thread=False)},
         exception_handlers=problems.HANDLERS,
+        before_send=[_name_all_methods],
         openapi_config=openapi.config(names),
         request_max_body_size=settings.limits.max_body_bytes,
         logging_config=None,
@@ -90,6 +94,15 @@ def create_app(settings: Settings) -> Litestar:
     )
     app.asgi_handler = Envelope(app.asgi_handler, lambda: bool(app.state.draining))
     return app
+
+
+async def _name_all_methods(message: Message, scope: Scope) -> None:
+    """Litestar answers OPTIONS with the first method that was registered for a path, and leaves out the others."""
+    if scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS" and message["type"] == "http.response.start":
+        path = scope.get("path_template")
+        for route in scope["litestar_app"].routes:
+            if isinstance(route, HTTPRoute) and route.path_format == path:
+                MutableScopeHeaders.from_message(message)["Allow"] = ", ".join(sorted(route.methods))
 
 
 def openapi_document() -> str:
