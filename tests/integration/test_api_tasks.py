@@ -229,6 +229,8 @@ async def test_a_cursor_that_was_changed_is_refused(client: httpx.AsyncClient) -
         {"created_after": "yesterday"},
         {"created_before": "2026-11-22T10:00:00"},
         {"cursor": "x"},
+        {"priority": "null"},
+        {"priority": "NULL"},
         {"cursor": "AAAA"},
         {"cursor": "__________8"},
         {"cursor": "ä" * 11},

@@ -9,8 +9,11 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from msgspec import Struct
 
-from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
+from penstock.errors import ConfigurationError, InvalidRequest, Unauthorized, UnsupportedMediaType
 from penstock.task import TENANT
+
+METADATA = "metadata."
+"""In front of a key of metadata, as the name of a parameter."""
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -65,6 +68,14 @@ async def require_json(connection: Connection, _: BaseRouteHandler) -> None:
     declared = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared != "application/json":
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
+
+
+async def refuse_null(connection: Connection, _: BaseRouteHandler) -> None:
+    """Routes with an optional parameter that is no string: the word null would count as leaving it out. It can be the
+    value of a member of a task's metadata."""
+    for name, value in connection.query_params.multi_items():
+        if value.lower() == "null" and not name.startswith(METADATA):
+            raise InvalidRequest("leave the parameter out, or give it a value", param=name)
 
 
 def _secret(connection: Connection) -> bytes:

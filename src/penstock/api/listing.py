@@ -7,14 +7,13 @@ from litestar import get
 from litestar.datastructures import State as AppState
 from litestar.params import FromQuery, QueryParameter
 
+from penstock.api.guards import METADATA, refuse_null
 from penstock.api.problems import documented
 from penstock.api.schemas import TaskList
 from penstock.api.services import ApiRequest, Open
 from penstock.api.views import task_view
 from penstock.errors import InvalidRequest
 from penstock.task import Priority, State
-
-METADATA = "metadata."
 
 
 @get(
@@ -25,6 +24,7 @@ METADATA = "metadata."
     description="`created_after` and `created_before` are moments such as 2026-11-22T10:00:00Z; "
     "`metadata.<key>=<value>` keeps the tasks with that entry. With a filter by model, priority or metadata a page may "
     "be short, or empty, although `has_more` is true.",
+    guards=[refuse_null],
     responses=documented(InvalidRequest),
 )
 async def list_tasks(

@@ -7,6 +7,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
 from penstock import telemetry
+from penstock.api.guards import refuse_null
 from penstock.api.problems import documented
 from penstock.api.schemas import CanceledView, DeletedView
 from penstock.api.services import ApiRequest, Open
@@ -40,6 +41,7 @@ async def delete_task(request: ApiRequest, services: Open, task_id: FromPath[str
     tags=["tasks"],
     summary="Delete all matching tasks",
     description="The newest `limit` tasks of one status in which a task has ended. Repeat while `has_more`.",
+    guards=[refuse_null],
     status_code=200,
     responses=documented(InvalidRequest, StorageUnavailable),
 )
@@ -73,6 +75,7 @@ async def delete_matching(
     tags=["tasks"],
     summary="Cancel all matching tasks",
     description="The newest `limit` tasks of one status, PENDING or RUNNING. Repeat while `has_more`.",
+    guards=[refuse_null],
     status_code=200,
     responses=documented(InvalidRequest),
 )

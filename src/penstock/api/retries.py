@@ -6,6 +6,7 @@ from litestar import Response, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
+from penstock.api.guards import refuse_null
 from penstock.api.problems import documented
 from penstock.api.schemas import RetriedView, TaskView
 from penstock.api.services import ApiRequest, Open
@@ -40,6 +41,7 @@ async def retry(request: ApiRequest, services: Open, task_id: FromPath[str]) -> 
     summary="Run all matching tasks again",
     description="The newest `limit` tasks of one status, FAILED, CANCELED or EXPIRED. Repeat while `has_more`.",
     status_code=200,
+    guards=[refuse_null],
     responses=documented(InvalidRequest),
 )
 async def retry_matching(
