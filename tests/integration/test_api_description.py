@@ -13,8 +13,9 @@ import pytest
 
 from penstock.api import schemas
 from penstock.api.app import openapi_document
+from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN
 from penstock.errors import codes
-from tests.integration.drive import MODEL
+from tests.integration.drive import MODEL, body
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
@@ -103,6 +104,24 @@ async def test_an_example_of_a_submit_is_taken(document: dict[str, Any], client:
     for name, example in content["examples"].items():
         answer = await client.post("/v1/tasks", json=example["value"])
         assert (answer.status_code, example["value"]["model"]) == (202, name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "taken", "refused"),
+    [
+        (KEY_PATTERN, ["order-991", '"order-991"', '"a\\\\b"', "~"], ["", '""', "a b", '"a', "ä", "a" * 129]),
+        (DURATION_PATTERN, ["90", "90s", "5m", "1h30m", "1h30m15s", "2h"], ["", "s", "5m1h", "-5", "5 m", "1.5h"]),
+    ],
+)
+async def test_the_patterns_of_headers_are_what_is_understood(
+    client: httpx.AsyncClient, document: dict[str, Any], pattern: str, taken: list[str], refused: list[str]
+) -> None:
+    parameters = document["paths"]["/v1/tasks"]["post"]["parameters"]
+    (header,) = (p["name"] for p in parameters if p["schema"].get("pattern") == pattern)
+
+    for value, good in [(v, True) for v in taken] + [(v, False) for v in refused]:
+        answer = await client.post("/v1/tasks", json=body(), headers={header: value.encode()})
+        assert (re.search(pattern, value) is not None, answer.status_code < 300) == (good, good), value
 
 
 async def test_options_name_every_method_of_a_path(client: httpx.AsyncClient, document: dict[str, Any]) -> None:

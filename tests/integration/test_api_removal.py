@@ -1,14 +1,16 @@
 """Deleting tasks, and canceling and deleting by filter."""
 
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import msgspec
 import pytest
 
+from penstock.api.removal import Ended, Live
 from penstock.settings import Settings, StorageSettings
 from penstock.storage import Storage
 from penstock.store import TaskStore
+from penstock.task import State
 from tests import api_server
 from tests.integration.drive import MODEL, body, claim, complete, data_uri, fail, photo, stored_objects
 
@@ -174,6 +176,11 @@ async def test_a_status_that_the_act_does_not_fit_is_refused(client: httpx.Async
     answer = await client.post(f"/v1/tasks/{path}?status={status}")
 
     assert (answer.status_code, answer.json()["code"], answer.json()["param"]) == (422, "invalid_request", "status")
+
+
+def test_what_can_be_canceled_and_deleted_is_described_by_state() -> None:
+    assert set(get_args(Live)) == {state for state in State if not state.is_final}
+    assert set(get_args(Ended)) == {state for state in State if state.is_final}
 
 
 async def test_another_key_of_the_same_tenant_may_delete(settings: Settings, store: TaskStore) -> None:

@@ -1,12 +1,14 @@
 """Running again what has ended, deadlines, and what is left of a deleted task."""
 
 import asyncio
+from typing import get_args
 
 import httpx
 import pytest
 
+from penstock.api.retries import Retryable
 from penstock.store import TaskStore
-from penstock.task import Outcome, Problem
+from penstock.task import TRANSITIONS, Outcome, Problem, Verb
 from tests.integration.stores import MODEL
 
 BODY = {"model": MODEL, "input": {"image_url": "https://example.com/photo.jpg"}}
@@ -62,6 +64,16 @@ async def test_all_failed_tasks_are_run_again_by_one_request(client: httpx.Async
     assert rest == {"retried": 2, "has_more": False}
     statuses = [(await client.get(f"/v1/tasks/{i}")).json()["status"] for i in [*failed, canceled]]
     assert statuses == ["PENDING"] * 5 + ["CANCELED"]
+
+
+def test_what_is_described_as_retryable_is_what_the_table_allows() -> None:
+    assert set(get_args(Retryable)) == {source for source, verb in TRANSITIONS if verb is Verb.RESUBMIT}
+
+
+async def test_a_filter_that_is_null_is_not_a_missing_one(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/tasks/retry", params={"status": "FAILED", "priority": "null"})
+
+    assert (answer.status_code, answer.json()["param"]) == (422, "priority")
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "RUNNING", "PENDING", "NONE"])

@@ -186,6 +186,7 @@ async def test_a_list_can_be_filtered_by_metadata(client: httpx.AsyncClient) -> 
     assert await listed(**{"metadata.album": "42"}) == [two, one]
     assert await listed(**{"metadata.album": "42", "metadata.page": "1"}) == [one]
     assert await listed(**{"metadata.another": "42"}) == []
+    assert await listed(**{"metadata.album": "null"}) == []
 
 
 async def test_a_list_can_be_of_a_time(client: httpx.AsyncClient) -> None:

@@ -37,7 +37,7 @@ async def list_tasks(
     created_after: FromQuery[datetime | None] = None,
     created_before: FromQuery[datetime | None] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
-    cursor: FromQuery[str | None] = None,
+    cursor: Annotated[str | None, QueryParameter(format="cursor", description="`next_cursor` of a page")] = None,
 ) -> TaskList:
     """Pages stay stable while tasks are added: the cursor is a moment, not an offset."""
     bounds = [None if cursor is None else state.cursors.read(cursor), _micros(created_before, "created_before")]

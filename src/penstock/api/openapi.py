@@ -178,8 +178,9 @@ _ANSWERS = examples.of_answers()
 
 def _of_parameter(schema: Document) -> Document:
     """A parameter is there or not, never null; and bounds of integers are integers."""
-    present = [s for s in schema.get("oneOf", [schema]) if s != {"type": "null"}]
-    return {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in present[0].items()}
+    around = {name: v for name, v in schema.items() if name not in ("oneOf", "description")}
+    present = [s for s in schema.get("oneOf", [{}]) if s != {"type": "null"}]
+    return {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in (present[0] | around).items()}
 
 
 def _add_problem(responses: Document, error: type[PenstockError]) -> None:

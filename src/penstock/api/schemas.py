@@ -21,7 +21,14 @@ class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class InputRequest(Ask, frozen=True):
     """Where the image is."""
 
-    image_url: Annotated[str, Meta(min_length=1, description="http(s) URL, or data: URI in base64 (PNG, JPEG, WebP)")]
+    image_url: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="http(s) URL, or data: URI in base64 (PNG, JPEG, WebP)",
+            extra_json_schema={"format": "uri"},
+        ),
+    ]
 
 
 class OutputRequest(Ask, frozen=True):

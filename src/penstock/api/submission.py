@@ -53,6 +53,10 @@ _DATA_URI = re.compile(r"data:(?P<type>[^;,]*)(?P<base64>;base64)?,", re.IGNOREC
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s?)?", re.IGNORECASE)
 CANCEL_AFTER_MIN_S, CANCEL_AFTER_MAX_S = 5, 604_800
+KEY_PATTERN = r'^("([!#-\[\]-~]|\\["\\]){1,128}"|[!#-~]{1,128})$'
+DURATION_PATTERN = r"^(([0-9]{1,4}h)?([0-9]{1,6}m)?[0-9]{1,7}s?|([0-9]{1,4}h)?[0-9]{1,6}m|[0-9]{1,4}h)$"
+"""What is documented of the headers `Idempotency-Key` and `Cancel-After`; a little less than what is understood."""
+
 _NO_CACHE = "no-cache"
 _BARE = re.compile(r"[!#-~]+")
 

@@ -17,7 +17,7 @@ from penstock.api.problems import documented
 from penstock.api.quotes import quote
 from penstock.api.schemas import SubmittedView, TaskView
 from penstock.api.services import ApiRequest, Open, Services
-from penstock.api.submission import examine, hand_in, read_request
+from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN, examine, hand_in, read_request
 from penstock.api.views import links, task_view, version_of
 from penstock.api.waiting import End
 from penstock.errors import (
@@ -75,10 +75,20 @@ async def submit(
     request: ApiRequest,
     services: Open,
     idempotency_key: Annotated[
-        str | None, HeaderParameter(name="Idempotency-Key", description="The same as client_request_id in the body")
+        str | None,
+        HeaderParameter(
+            name="Idempotency-Key",
+            description="The same as client_request_id in the body",
+            schema_extra={"pattern": KEY_PATTERN},
+        ),
     ] = None,
     cancel_after: Annotated[
-        str | None, HeaderParameter(name="Cancel-After", description="The same as finish_within_s: 90, 90s, 5m, 1h30m")
+        str | None,
+        HeaderParameter(
+            name="Cancel-After",
+            description="The same as finish_within_s: 90, 90s, 5m, 1h30m",
+            schema_extra={"pattern": DURATION_PATTERN},
+        ),
     ] = None,
     cache_control: Annotated[
         str | None, HeaderParameter(name="Cache-Control", description="`no-cache` is the same as reuse: false")
