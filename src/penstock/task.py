@@ -125,12 +125,18 @@ EVENTS: dict[str, EventType] = {
 """What a webhook can be told, by the word that the store has for it: of an end, the state."""
 
 
-class Webhook(Struct, frozen=True, kw_only=True):
-    """Whom to tell of which events; `base_url` is where the client reached the API, for the links it is sent."""
+Dialect = Literal["penstock", "replicate"]
+"""Whose words a client speaks."""
+
+
+class Webhook(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whom to tell of which events, in which words; `base_url` is where the client reached the API, for the links it
+    is sent."""
 
     url: str
     events: tuple[EventType, ...]
     base_url: str
+    dialect: Dialect = "penstock"
 
 
 class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -35,6 +35,11 @@ GUARDED = [
     ("GET", f"/v1/models/{MODEL}"),
     ("GET", "/v1/workers"),
     ("GET", "/v1/stats"),
+    ("POST", "/replicate/v1/predictions"),
+    ("POST", "/replicate/v1/models/penstock/superres-x4/predictions"),
+    ("GET", "/replicate/v1/predictions"),
+    ("GET", "/replicate/v1/predictions/tsk_0"),
+    ("POST", "/replicate/v1/predictions/tsk_0/cancel"),
 ]
 
 
@@ -52,8 +57,8 @@ async def test_a_key_is_needed_for(stranger: httpx.AsyncClient, method: str, pat
 async def test_every_route_below_v1_is_among_those_tested_for_a_key(stranger: httpx.AsyncClient) -> None:
     paths = (await stranger.get("/schema/openapi.json")).json()["paths"]
 
-    described = {(method.upper(), path) for path, item in paths.items() for method in item if path.startswith("/v1")}
-    filled = {(m, p.replace("{task_id}", "tsk_0").replace("{name}", MODEL)) for m, p in described}
+    described = {(method.upper(), path) for path, item in paths.items() for method in item if "/v1/" in path}
+    filled = {(m, p.format(task_id="tsk_0", prediction_id="tsk_0", owner="penstock", name=MODEL)) for m, p in described}
     assert filled == set(GUARDED)
 
 
@@ -76,7 +81,7 @@ async def test_a_key_is_not_taken_from(stranger: httpx.AsyncClient, headers: dic
     assert answer.status_code == 401
 
 
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Token"])
 async def test_a_key_may_be_a_bearer_token(stranger: httpx.AsyncClient, api_key: str, scheme: str) -> None:
     answer = await stranger.get("/v1/models", headers={"Authorization": f"{scheme} {api_key}"})
 

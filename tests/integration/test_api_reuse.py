@@ -114,8 +114,8 @@ async def test_an_input_is_deleted_when_the_result_comes_while_it_is_stored(
 
     async with open_services(settings, (asked.model,)) as services:
         services = msgspec.structs.replace(services, storage=slow)
-        examined = await examine(asked, services, caller)
-        answer = await hand_in("tsk_1", asked, examined, caller=caller, traceparent="", base_url="", services=services)
+        examined = await examine(asked, services, caller, base_url="http://127.0.0.1")
+        answer = await hand_in("tsk_1", asked, examined, caller=caller, traceparent="", services=services)
 
     assert answer.is_hit
     assert [key for key in stored_objects(settings) if key.startswith("inputs/")] == [

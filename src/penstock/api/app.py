@@ -21,8 +21,10 @@ from penstock.api import (
     models,
     openapi,
     operations,
+    predictions,
     problems,
     removal,
+    replicate,
     results,
     retries,
     tasks,
@@ -74,7 +76,12 @@ def create_app(settings: Settings) -> Litestar:
             yield
 
     app = Litestar(
-        route_handlers=[*OPEN, Router("/v1", route_handlers=V1, guards=[require_key]), docs.router],
+        route_handlers=[
+            *OPEN,
+            Router("/v1", route_handlers=V1, guards=[require_key]),
+            Router(predictions.PREFIX, route_handlers=replicate.ROUTES, guards=[require_key]),
+            docs.router,
+        ],
         lifespan=[lifespan],
         state=State(
             {

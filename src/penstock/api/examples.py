@@ -6,9 +6,12 @@ from typing import Any
 import msgspec
 
 from penstock import __version__
+from penstock.api.predictions import PredictionPage, PredictionUrls, PredictionView
 from penstock.api.problems import Problem, type_of
+from penstock.api.replicate import ModelPredictionRequest, PredictionRequest
 from penstock.api.schemas import (
     AheadView,
+    Ask,
     AttemptView,
     BlockerView,
     CanceledView,
@@ -44,6 +47,7 @@ from penstock.runners.base import registry
 from penstock.task import Priority, State
 
 TASK_ID = "tsk_019a9f3c5d108f3b2c71d04e6a95b8c2"
+_CURSOR = "AAZg4T8OwsCOAYKyqQoMTg"
 IMAGE_URL = "https://images.example.com/photo.jpg"
 
 METRICS = """\
@@ -141,9 +145,33 @@ _WORKER = WorkerView(
     started_at="2026-11-22T08:00:00.000Z",
 )
 
+_PREDICTIONS = "http://127.0.0.1:8000/replicate/v1/predictions"
+_PREDICTION = PredictionView(
+    id=TASK_ID,
+    model="superres-x4",
+    version="1",
+    status="succeeded",
+    input={"image": IMAGE_URL, "variant": "general"},
+    output=f"http://127.0.0.1:8000/v1/tasks/{TASK_ID}/result",
+    error=None,
+    logs="",
+    metrics={"predict_time": 2.1},
+    created_at="2026-11-22T09:00:00.000Z",
+    started_at="2026-11-22T09:00:00.004Z",
+    completed_at="2026-11-22T09:00:02.104Z",
+    urls=PredictionUrls(get=f"{_PREDICTIONS}/{TASK_ID}", cancel=f"{_PREDICTIONS}/{TASK_ID}/cancel"),
+)
+_GIVEN = {"image": IMAGE_URL, "variant": "general", "output_format": "webp"}
+_TOLD = {"webhook": "https://shop.example.com/told", "webhook_events_filter": ["completed"]}
+REPLICATED: dict[type[Ask], dict[str, Any]] = {
+    PredictionRequest: {"version": "penstock/superres-x4", "input": _GIVEN, **_TOLD},
+    ModelPredictionRequest: {"input": _GIVEN},
+}
+"""Requests in Replicate's words."""
+
 _ANSWERS: tuple[View, ...] = (
     _TASK,
-    TaskList(data=(_TASK,), has_more=True, next_cursor="AAY0y6bQpAA"),
+    TaskList(data=(_TASK,), has_more=True, next_cursor=_CURSOR),
     SubmittedView(task_id=TASK_ID, status=State.PENDING, queue_position=1, eta_s=4.3, links=links(TASK_ID)),
     QuoteView(
         model="superres-x4",
@@ -169,6 +197,8 @@ _ANSWERS: tuple[View, ...] = (
         ),
         eta_s=8.224,
     ),
+    _PREDICTION,
+    PredictionPage(next=f"{_PREDICTIONS}?cursor={_CURSOR}", previous=None, results=(_PREDICTION,)),
     CanceledView(canceled=12, has_more=False),
     DeletedView(deleted=100, has_more=True),
     RetriedView(retried=12, has_more=False),
@@ -193,15 +223,21 @@ _ANSWERS: tuple[View, ...] = (
 
 PARAMETERS = {
     "task_id": TASK_ID,
+    "prediction_id": TASK_ID,
+    "owner": "penstock",
     "name": "superres-x4",
     "model": "superres-x4",
     "priority": "high",
+    "created_after": "2026-11-22T00:00:00Z",
+    "created_before": "2026-11-23T00:00:00Z",
     "limit": 50,
     "wait": 30,
     "Idempotency-Key": "order-991",
     "Cancel-After": "5m",
     "Cache-Control": "no-cache",
     "Prefer": "wait=30",
+    "Range": "bytes=1048576-",
+    "Last-Event-ID": "RUNNING.1.infer.6",
 }
 """Of parameters, by name; one that means something else in two places has none."""
 

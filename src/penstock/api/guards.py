@@ -15,6 +15,9 @@ from penstock.task import TENANT
 METADATA = "metadata."
 """In front of a key of metadata, as the name of a parameter."""
 
+SCHEMES = ("bearer", "token")
+"""Of `Authorization`; the second is what older clients of Replicate send."""
+
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
@@ -82,5 +85,5 @@ def _secret(connection: Connection) -> bytes:
     key = connection.headers.get("x-api-key")
     if key is None:
         scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
-        key = credentials.strip() if scheme.lower() == "bearer" else ""
+        key = credentials.strip() if scheme.lower() in SCHEMES else ""
     return key.encode("latin-1")  # as it came over the wire

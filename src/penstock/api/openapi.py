@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from penstock import __version__
-from penstock.api import examples, schemas
+from penstock.api import examples, replicate, schemas
 from penstock.api.problems import MEDIA_TYPE, Problem
 from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
 from penstock.runners.base import registry
@@ -56,6 +56,7 @@ def config(models: Collection[str]) -> OpenAPIConfig:
             Tag("tasks", "Submit, watch, cancel, collect."),
             Tag("models", "What is served, and with which parameters."),
             Tag("operation", "Who works, and how much waits."),
+            Tag("replicate", "The same tasks in the words of Replicate's API, for its clients."),
             Tag("health", "For orchestrators and Prometheus; no key."),
         ],
         render_plugins=[Json(models)],
@@ -77,12 +78,11 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     }
     for path, item in document["paths"].items():
         for operation in item.values():
-            _complete_operation(operation, guarded=path.startswith("/v1/"))
+            _complete_operation(operation, guarded="/v1/" in path)
     submits = {model: {"value": examples.of_submit(model)} for model in models}
-    document["paths"]["/v1/tasks"]["post"]["requestBody"] = {
-        "required": True,
-        "content": {"application/json": {"schema": _schema("TaskRequest"), "examples": submits}},
-    }
+    _set_body(document, "/v1/tasks", "TaskRequest", {"examples": submits})
+    for path, request in replicate.BODIES.items():
+        _set_body(document, path, request.__name__, {"example": examples.REPLICATED[request]})
     document["paths"]["/v1/tasks"]["post"]["responses"]["200"]["content"] = {"application/json": _one_of(*_OF_SUBMIT)}
     images = {name: {"schema": {"type": "string", "format": "binary"}} for name in _IMAGES}
     score = {"application/json": {"schema": {"type": "object"}, "example": examples.SCORE}}
@@ -92,6 +92,11 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     _set_content(document, "/v1/tasks/{task_id}/events", {"text/event-stream": events})
     _set_content(document, "/metrics", {"text/plain": {"schema": {"type": "string"}, "example": examples.METRICS}})
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+def _set_body(document: Document, path: str, name: str, example: Document) -> None:
+    content = {"application/json": {"schema": _schema(name)} | example}
+    document["paths"][path]["post"]["requestBody"] = {"required": True, "content": content}
 
 
 def _set_content(document: Document, path: str, content: Document, status: str = "200") -> None:
@@ -111,12 +116,13 @@ def _one_of(*names: str) -> Document:
 
 def _schemas(models: Collection[str]) -> Document:
     """Every struct of the wire, and a request for every model, told apart by `model`."""
-    types = [t for t in vars(schemas).values() if isinstance(t, type) and issubclass(t, schemas.Ask | schemas.View)]
+    defined = [*vars(schemas).values(), *vars(replicate).values()]
+    types = [t for t in defined if isinstance(t, type) and issubclass(t, schemas.Ask | schemas.View)]
     runners = registry()
     params, components = msgspec.json.schema_components(
         [*(runners[model].params for model in models), *types, Problem], ref_template=_REF
     )
-    for base in ("Ask", "View"):
+    for base in ("Ask", "View", "PredictionAsk"):
         components.pop(base, None)
     general = components["TaskRequest"]
     names = {model: _request_name(model) for model in models}

@@ -31,7 +31,7 @@ from penstock.errors import (
 from penstock.runners.base import registry
 from penstock.settings import Settings
 from penstock.store import Submitted
-from penstock.task import OutputOptions, Request, Source, Submission
+from penstock.task import Dialect, OutputOptions, Request, Source, Submission, Webhook
 from penstock.urlguard import check_url
 
 URL_COST = 1000
@@ -72,6 +72,7 @@ class Examined(Struct, frozen=True, kw_only=True):
     size: tuple[int, int] | None = None
     content_type: str = ""
     reuse_digest: str | None = None
+    webhook: Webhook | None = None
 
 
 def read_request(
@@ -101,19 +102,27 @@ def read_request(
     return asked if cancel_after is None else _with_deadline(asked, cancel_after)
 
 
-async def examine(asked: TaskRequest, services: Services, caller: Caller) -> Examined:
-    """Check the input as far as it is here, and weigh it; a thread does it where there is much to look at.
+async def examine(
+    asked: TaskRequest, services: Services, caller: Caller, *, base_url: str, dialect: Dialect = "penstock"
+) -> Examined:
+    """Check the webhook, and the input as far as it is here, and weigh it.
 
-    Raises UrlBlocked, InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge,
+    Raises WebhooksDisabled, UrlBlocked, InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge,
     ImageDecodeFailed.
     """
-    url = asked.input.image_url
+    webhook = accepted(asked.webhook, services, base_url, dialect)
     with _blaming(IMAGE_URL):
-        if not _is_inline(url):
-            return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=check_url(url, services.policy))
-        if len(url) <= LOOKED_AT_HERE:
-            return _examine_inline(asked, services.settings, caller)
-        return await asyncio.to_thread(_examine_inline, asked, services.settings, caller)
+        return msgspec.structs.replace(await _examine_input(asked, services, caller), webhook=webhook)
+
+
+async def _examine_input(asked: TaskRequest, services: Services, caller: Caller) -> Examined:
+    """In a thread where there is much to look at."""
+    url = asked.input.image_url
+    if not _is_inline(url):
+        return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=check_url(url, services.policy))
+    if len(url) <= LOOKED_AT_HERE:
+        return _examine_inline(asked, services.settings, caller)
+    return await asyncio.to_thread(_examine_inline, asked, services.settings, caller)
 
 
 async def hand_in(
@@ -123,20 +132,16 @@ async def hand_in(
     *,
     caller: Caller,
     traceparent: str,
-    base_url: str,
     services: Services,
 ) -> Submitted:
     """Queue the task under this new id, or answer it at once. An inline image that is not kept in the record is stored
     first, if the task may have to run, and deleted again when nothing came of it.
 
-    Raises WebhooksDisabled, UrlBlocked for its webhook, RateLimited, QueueFull, IdempotencyMismatch, StoreUnavailable,
-    StorageUnavailable.
+    Raises RateLimited, QueueFull, IdempotencyMismatch, StoreUnavailable, StorageUnavailable.
     """
     store, storage = services.store, services.storage
     rate_limit = services.settings.api.rate_limit_per_minute
-    submission = _submission(
-        task_id, asked, examined, caller=caller, traceparent=traceparent, base_url=base_url, services=services
-    )
+    submission = _submission(task_id, asked, examined, caller=caller, traceparent=traceparent, services=services)
     key = submission.request.source.key
     if key is None or examined.image is None:
         return await store.submit(submission, rate_limit=rate_limit)
@@ -254,7 +259,6 @@ def _submission(
     *,
     caller: Caller,
     traceparent: str,
-    base_url: str,
     services: Services,
 ) -> Submission:
     settings = services.settings
@@ -275,7 +279,7 @@ def _submission(
             client_request_id=asked.client_request_id,
             metadata=asked.metadata,
             traceparent=traceparent,
-            webhook=accepted(asked.webhook, services, base_url),
+            webhook=examined.webhook,
         ),
         fingerprint=examined.fingerprint,
         max_retries=min(attempts - 1, settings.queue.max_retries),

@@ -15,9 +15,9 @@ from penstock.api.guards import require_json
 from penstock.api.prefer import MAX_WAIT_S, wait_of
 from penstock.api.problems import documented
 from penstock.api.quotes import quote
-from penstock.api.schemas import SubmittedView, TaskView
+from penstock.api.schemas import SubmittedView, TaskRequest, TaskView
 from penstock.api.services import ApiRequest, Open, Services
-from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN, examine, hand_in, read_request
+from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN, Examined, examine, hand_in, read_request
 from penstock.api.views import links, task_view, version_of
 from penstock.api.waiting import End
 from penstock.errors import (
@@ -48,6 +48,13 @@ from penstock.task import State, Task, new_task_id
 POLL_S = 1
 """What clients are told to wait before they look again."""
 
+SUBMIT_ERRORS = (
+    MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
+    InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageDecodeFailed,
+    WebhooksDisabled, QueueFull, RateLimited, StorageUnavailable,
+)  # fmt: skip
+"""How a submit can be refused."""
+
 WHOLE = (
     "With `Prefer: wait`, the task, which has ended; without, a task that was submitted before, as it is now; "
     "with `dry_run`, a quote"
@@ -65,11 +72,7 @@ WHOLE = (
     guards=[require_json],
     status_code=202,
     responses={200: ResponseSpec(TaskView, description=WHOLE, generate_examples=False)}
-    | documented(
-        MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
-        InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageDecodeFailed,
-        WebhooksDisabled, QueueFull, RateLimited, StorageUnavailable,
-    ),
+    | documented(*SUBMIT_ERRORS),
 )  # fmt: skip
 async def submit(
     request: ApiRequest,
@@ -101,30 +104,18 @@ async def submit(
     """202 for a new task, 200 for one that is there already; with a wait, 200 for one that has ended and 202 else."""
     limit = services.settings.api.rate_limit_per_minute
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
-    task_id = new_task_id()
-    with services.waiting.expect(task_id) as end:
-        with _refusals_counted(limit):
-            asked = read_request(
-                await _body(request),
-                idempotency_key=idempotency_key,
-                cancel_after=cancel_after,
-                cache_control=cache_control,
-                models=services.models,
-            )
-            examined = await examine(asked, services, request.auth)
-            if dry_run:
-                return Response[Any](await quote(asked, examined, services), status_code=200)
-            submitted = await hand_in(
-                task_id, asked, examined,
-                caller=request.auth, traceparent=request.scope["state"]["traceparent"],
-                base_url=str(request.base_url), services=services,
-            )  # fmt: skip
-        if not submitted.replayed:
-            telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
-        if submitted.is_hit:
-            telemetry.report("tasks.reused", model=asked.model, how="hit")
-            telemetry.report("tasks.finished", model=asked.model, status=State.SUCCESS, code="")
-        task = await _awaited(submitted, end, wait_s, request, services)
+    with refusals_counted(limit):
+        asked = read_request(
+            await body_of(request),
+            idempotency_key=idempotency_key,
+            cancel_after=cancel_after,
+            cache_control=cache_control,
+            models=services.models,
+        )
+        examined = await examine(asked, services, request.auth, base_url=str(request.base_url))
+        if dry_run:
+            return Response[Any](await quote(asked, examined, services), status_code=200)
+    submitted, task = await take(asked, examined, wait_s, request, services)
     headers = _submit_headers(submitted, wait_s, limit)
     if task is not None and (wait_s is None or task.state.is_final):
         whole = await _view(task, request, services)
@@ -132,6 +123,26 @@ async def submit(
     shown = task or submitted
     eta_s = await services.estimates.eta_s(asked.model, ahead=shown.position, cost=examined.cost)
     return Response(_submitted_view(submitted, task, eta_s), headers=headers | {"Retry-After": str(POLL_S)})
+
+
+async def take(
+    asked: TaskRequest, examined: Examined, wait_s: int | None, request: ApiRequest, services: Services
+) -> tuple[Submitted, Task | None]:
+    """Queue what was asked for, and wait for its end as long as the client would. The task is None for a new one for
+    which nobody waits, or which cannot be read just now: it is queued all the same. Raises as a submit may."""
+    task_id = new_task_id()
+    with services.waiting.expect(task_id) as end:
+        with refusals_counted(services.settings.api.rate_limit_per_minute):
+            submitted = await hand_in(
+                task_id, asked, examined,
+                caller=request.auth, traceparent=request.scope["state"]["traceparent"], services=services,
+            )  # fmt: skip
+        if not submitted.replayed:
+            telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
+        if submitted.is_hit:
+            telemetry.report("tasks.reused", model=asked.model, how="hit")
+            telemetry.report("tasks.finished", model=asked.model, status=State.SUCCESS, code="")
+        return submitted, await _awaited(submitted, end, wait_s, request, services)
 
 
 @get(
@@ -170,18 +181,24 @@ async def read(
 )
 async def cancel(request: ApiRequest, services: Open, task_id: FromPath[str]) -> TaskView:
     """409 for a task that has ended otherwise."""
+    return await _view(await end_early(task_id, request, services), request, services)
+
+
+async def end_early(task_id: str, request: ApiRequest, services: Services) -> Task:
+    """Cancel the task; as it is then. Raises TaskNotFound, TaskAlreadyFinal."""
     acted = await services.store.cancel(task_id, request.auth.tenant)
     task = await services.store.get(task_id, request.auth.tenant)
     if acted:
         telemetry.report("tasks.finished", model=task.request.model, status=task.state, code="")
-    return await _view(task, request, services)
+    return task
 
 
 async def _view(task: Task, request: ApiRequest, services: Services) -> TaskView:
     return await task_view(task, services.storage, str(request.base_url))
 
 
-async def _body(request: ApiRequest) -> bytes:
+async def body_of(request: ApiRequest) -> bytes:
+    """Raises PayloadTooLarge, MalformedRequest."""
     try:
         return await request.body()
     except HTTPException as error:
@@ -193,8 +210,6 @@ async def _body(request: ApiRequest) -> bytes:
 async def _awaited(
     submitted: Submitted, end: End, wait_s: int | None, request: ApiRequest, services: Services
 ) -> Task | None:
-    """The task after the wait. None for a new one for which nobody waits, or which cannot be read just now: it is
-    queued all the same."""
     if submitted.replayed:
         return await services.waiting.end_of(submitted.id, seconds=wait_s or 0, request=request)
     if wait_s:
@@ -223,7 +238,8 @@ def _submitted_view(submitted: Submitted, task: Task | None, eta_s: float | None
 
 
 @contextmanager
-def _refusals_counted(limit: int) -> Iterator[None]:
+def refusals_counted(limit: int) -> Iterator[None]:
+    """Refused submits show in the metrics, and say how many the client has left."""
     try:
         yield
     except PenstockError as error:

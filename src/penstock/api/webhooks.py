@@ -4,13 +4,14 @@ import msgspec
 from litestar import Response, post
 from litestar.params import FromPath
 
+from penstock.api.predictions import STATUS, prediction_view
 from penstock.api.problems import documented
 from penstock.api.schemas import TaskView, WebhookRequest
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.views import links, moment, task_view
 from penstock.errors import TaskNotFound, UrlBlocked, WebhookNotFound, WebhooksDisabled
 from penstock.storage import Storage
-from penstock.task import Event, Task, Webhook
+from penstock.task import Dialect, Event, State, Task, Webhook
 from penstock.urlguard import check_url
 from penstock.webhooks import Body
 
@@ -34,7 +35,7 @@ async def redeliver(request: ApiRequest, services: Open, task_id: FromPath[str])
     return Response(await task_view(task, services.storage, str(request.base_url)), status_code=202)
 
 
-def accepted(asked: WebhookRequest | None, services: Services, base_url: str) -> Webhook | None:
+def accepted(asked: WebhookRequest | None, services: Services, base_url: str, dialect: Dialect) -> Webhook | None:
     """The webhook of a new task, its URL checked as far as its text goes. Raises WebhooksDisabled, UrlBlocked."""
     if asked is None:
         return None
@@ -45,7 +46,7 @@ def accepted(asked: WebhookRequest | None, services: Services, base_url: str) ->
     except UrlBlocked as error:
         error.param = "webhook.url"
         raise
-    return Webhook(url=url, events=asked.events, base_url=base_url)
+    return Webhook(url=url, events=asked.events, base_url=base_url, dialect=dialect)
 
 
 def body_of(storage: Storage) -> Body:
@@ -53,6 +54,8 @@ def body_of(storage: Storage) -> Body:
     what is needed to read it."""
 
     async def body(task: Task, event: Event, webhook: Webhook) -> str:
+        if webhook.dialect == "replicate":
+            return _prediction(task, event, webhook).decode()
         about = {"type": f"task.{event.type}", "timestamp": moment(event.at)}
         if event.type == "progress" or event.what == task.state:
             view = msgspec.to_builtins(await task_view(task, storage, webhook.base_url))
@@ -70,3 +73,12 @@ def body_of(storage: Storage) -> Body:
         return msgspec.json.encode(about | {"data": thin}).decode()
 
     return body
+
+
+def _prediction(task: Task, event: Event, webhook: Webhook) -> bytes:
+    """The prediction alone, which is as short as its params; if it has been run again since, with the end it had."""
+    view = prediction_view(task, webhook.base_url)
+    if event.type != "progress" and event.what != task.state:
+        ended = {"status": STATUS[State(event.what)], "completed_at": moment(event.at)}
+        view = msgspec.structs.replace(view, output=None, error=None, metrics={}, **ended)
+    return msgspec.json.encode(view)

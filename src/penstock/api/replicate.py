@@ -1,0 +1,239 @@
+"""/replicate/v1: the same tasks in Replicate's words, so that its clients work with another base URL.
+
+Words alone: every request becomes one of ours, and is checked, queued, read and canceled as those are.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import get, post
+from litestar.datastructures import State as AppState
+from litestar.params import FromPath, HeaderParameter, QueryParameter
+from msgspec import Meta
+
+from penstock.api.guards import require_json
+from penstock.api.predictions import (
+    PREFIX,
+    STATUS,
+    PredictionPage,
+    PredictionView,
+    prediction_view,
+    predictions_url,
+)
+from penstock.api.prefer import wait_of
+from penstock.api.problems import documented, invalid
+from penstock.api.schemas import Ask
+from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.submission import DURATION_PATTERN, examine, read_request
+from penstock.api.tasks import SUBMIT_ERRORS, body_of, end_early, refusals_counted, take
+from penstock.errors import InvalidRequest, MalformedRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
+from penstock.task import EventType, State
+
+PAGE = 100
+"""Predictions of one page, as there."""
+
+IMAGE = ("image", "image_url")
+OUTPUT = {"output_format": "format", "output_quality": "quality"}
+FORMAT = {"jpg": "jpeg"}
+
+ENDS: tuple[EventType, ...] = ("succeeded", "failed", "canceled", "expired")
+TOLD: dict[str, tuple[EventType, ...]] = {
+    "start": ("progress",),
+    "output": ("succeeded",),
+    "logs": (),
+    "completed": ENDS,
+}
+"""Events of ours by Replicate's word for them: nothing here writes logs, and the only output comes with the end."""
+
+HookEvent = Literal["start", "output", "logs", "completed"]
+
+
+class PredictionAsk(Ask, frozen=True, kw_only=True):
+    """What all predictions share. `input` has the image (http(s) URL or data: URI), `output_format` and
+    `output_quality`; all else in it are params of the model. The webhook is sent the prediction, signed, when it
+    starts, gets on and has ended, or only at the events of the filter. No model streams: `stream` changes nothing."""
+
+    input: dict[str, Any]
+    webhook: Annotated[str, Meta(min_length=1, extra_json_schema={"format": "uri"})] | None = None
+    webhook_events_filter: tuple[HookEvent, ...] | None = None
+    stream: bool | None = None
+
+
+class PredictionRequest(PredictionAsk, frozen=True, kw_only=True):
+    """A prediction to run. `version` is the name of a model, alone or as owner/name or owner/name:version, where owner
+    and version are not looked at."""
+
+    version: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class ModelPredictionRequest(PredictionAsk, frozen=True):
+    """The same for the model that the path names."""
+
+
+Prefer = Annotated[
+    str | None, HeaderParameter(name="Prefer", description="wait or wait=n: seconds to wait for the end, 300 at most")
+]
+CancelAfter = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Cancel-After", description="90, 90s, 5m or 1h30m", schema_extra={"pattern": DURATION_PATTERN}
+    ),
+]
+
+
+@post(
+    "/predictions",
+    operation_id="createPrediction",
+    tags=["replicate"],
+    summary="Create a prediction",
+    guards=[require_json],
+    status_code=201,
+    responses=documented(*SUBMIT_ERRORS),
+)
+async def create(
+    request: ApiRequest, services: Open, prefer: Prefer = None, cancel_after: CancelAfter = None
+) -> PredictionView:
+    """`starting` until it has ended: the official client takes any other word for the end."""
+    asked = await _read(request, PredictionRequest)
+    name = asked.version.partition(":")[0].rpartition("/")[2]
+    return await _create(name, asked, prefer, cancel_after, request, services)
+
+
+@post(
+    "/models/{owner:str}/{name:str}/predictions",
+    operation_id="createModelPrediction",
+    tags=["replicate"],
+    summary="Create a prediction with the model of the path",
+    guards=[require_json],
+    status_code=201,
+    responses=documented(*SUBMIT_ERRORS),
+)
+async def create_of_model(
+    request: ApiRequest,
+    services: Open,
+    owner: FromPath[str],  # noqa: ARG001  any will do
+    name: FromPath[str],
+    prefer: Prefer = None,
+    cancel_after: CancelAfter = None,
+) -> PredictionView:
+    """Any owner."""
+    asked = await _read(request, ModelPredictionRequest)
+    return await _create(name, asked, prefer, cancel_after, request, services)
+
+
+@get(
+    "/predictions/{prediction_id:str}",
+    operation_id="getPrediction",
+    tags=["replicate"],
+    summary="Read a prediction",
+    responses=documented(TaskNotFound, ResultExpired),
+)
+async def read(request: ApiRequest, services: Open, prediction_id: FromPath[str]) -> PredictionView:
+    """As it is now."""
+    return prediction_view(await services.store.get(prediction_id, request.auth.tenant), str(request.base_url))
+
+
+@get(
+    "/predictions",
+    operation_id="listPredictions",
+    tags=["replicate"],
+    summary="List predictions, newest first",
+    responses=documented(InvalidRequest),
+)
+async def list_predictions(
+    request: ApiRequest,
+    services: Open,
+    state: AppState,
+    cursor: Annotated[str | None, QueryParameter(format="cursor", description="`next` of a page has it")] = None,
+) -> PredictionPage:
+    """Tasks that came in other words are among them."""
+    before = None if cursor is None else state.cursors.read(cursor)
+    page = await services.store.page(request.auth.tenant, states=tuple(State), before=before, limit=PAGE)
+    after = page.next_before
+    base_url = str(request.base_url)
+    return PredictionPage(
+        next=None if after is None else f"{predictions_url(base_url)}?cursor={state.cursors.write(after)}",
+        previous=None,
+        results=tuple(prediction_view(task, base_url) for task in page.tasks),
+    )
+
+
+@post(
+    "/predictions/{prediction_id:str}/cancel",
+    operation_id="cancelPrediction",
+    tags=["replicate"],
+    summary="Cancel a prediction",
+    status_code=200,
+    responses=documented(TaskNotFound, ResultExpired),
+)
+async def cancel(request: ApiRequest, services: Open, prediction_id: FromPath[str]) -> PredictionView:
+    """One that has ended stays as it is."""
+    try:
+        task = await end_early(prediction_id, request, services)
+    except TaskAlreadyFinal:
+        task = await services.store.get(prediction_id, request.auth.tenant)
+    return prediction_view(task, str(request.base_url))
+
+
+BODIES: dict[str, type[PredictionAsk]] = {
+    f"{PREFIX}/predictions": PredictionRequest,
+    f"{PREFIX}/models/{{owner}}/{{name}}/predictions": ModelPredictionRequest,
+}
+"""What is sent to the paths whose handlers decode it themselves."""
+
+ROUTES = (create, create_of_model, read, list_predictions, cancel)
+
+
+async def _read(request: ApiRequest, of: type[Any]) -> Any:
+    body = await body_of(request)
+    try:
+        return msgspec.json.decode(body, type=of)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
+
+
+async def _create(
+    model: str,
+    given: PredictionAsk,
+    prefer: str | None,
+    cancel_after: str | None,
+    request: ApiRequest,
+    services: Services,
+) -> PredictionView:
+    with refusals_counted(services.settings.api.rate_limit_per_minute):
+        asked = read_request(
+            msgspec.json.encode(_ours(model, given)),
+            idempotency_key=None,
+            cancel_after=cancel_after,
+            cache_control=None,
+            models=services.models,
+        )
+        base_url = str(request.base_url)
+        examined = await examine(asked, services, request.auth, base_url=base_url, dialect="replicate")
+    wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
+    submitted, task = await take(asked, examined, wait_s, request, services)
+    task = task or await services.store.get(submitted.id, request.auth.tenant)
+    view = prediction_view(task, base_url)
+    return view if task.state.is_final else msgspec.structs.replace(view, status=STATUS[State.PENDING])
+
+
+def _ours(model: str, asked: PredictionAsk) -> dict[str, Any]:
+    """The body of a submit; what is wrong with a value is found there."""
+    given = asked.input
+    places = [name for name in IMAGE if name in given]
+    if len(places) != 1:
+        raise InvalidRequest("give the image as `image`, an http(s) URL or a data: URI", param="input.image")
+    output = {ours: given[theirs] for theirs, ours in OUTPUT.items() if theirs in given}
+    if isinstance(output.get("format"), str):
+        output["format"] = FORMAT.get(output["format"], output["format"])
+    params = {name: value for name, value in given.items() if name not in (*IMAGE, *OUTPUT)}
+    body = {"model": model, "input": {"image_url": given[places[0]]}, "params": params, "output": output}
+    return body | {"webhook": _webhook(asked)}
+
+
+def _webhook(asked: PredictionAsk) -> dict[str, Any] | None:
+    words = TOLD if asked.webhook_events_filter is None else asked.webhook_events_filter
+    events = list(dict.fromkeys(event for word in words for event in TOLD[word]))
+    return {"url": asked.webhook, "events": events} if asked.webhook is not None and events else None
