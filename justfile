@@ -97,6 +97,11 @@ chaos *args:
 openapi out="docs/openapi.json":
     {{ python }} -m penstock openapi > {{ out }}
 
+# send thousands of made-up requests and compare every answer with the OpenAPI document: just contract --cases 1000
+[group('measure')]
+contract *args:
+    {{ python }} -m tests.contract {{ args }}
+
 # generate clients in Python and TypeScript, check their types and let them do the main job; needs npm's registry
 [group('measure')]
 clients:
