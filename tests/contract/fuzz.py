@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from penstock.api.prefer import MAX_WAIT_S
 from tests.processes import System, up
 
 HERE = Path(__file__).parent
 PATIENCE_S = 900
+WAIT_S = str(MAX_WAIT_S + 10)
+"""A request may ask for the longest wait of a task."""
 
 
 @contextmanager
@@ -30,7 +33,7 @@ def fuzz(system: System, *, max_examples: int, seed: int) -> int:
         command = [
             *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
             *("--config-file", HERE / "schemathesis.toml", "run", f"{system.url}/schema/openapi.json"),
-            *("--checks", "all", "--request-timeout", "60"),
+            *("--checks", "all", "--request-timeout", WAIT_S, "--max-response-time", WAIT_S),
             *("--max-examples", str(max_examples), "--seed", str(seed)),
             *("--report", "json", "--report-json-path", report),
         ]
