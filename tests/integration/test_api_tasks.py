@@ -229,6 +229,7 @@ async def test_a_cursor_that_was_changed_is_refused(client: httpx.AsyncClient) -
         {"priority": "urgent"},
         {"created_after": "yesterday"},
         {"created_before": "2026-11-22T10:00:00"},
+        {"created_before": "0.5"},
         {"cursor": "x"},
         {"priority": "null"},
         {"priority": "NULL"},

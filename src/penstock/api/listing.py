@@ -3,9 +3,11 @@
 from datetime import datetime
 from typing import Annotated
 
+import msgspec
 from litestar import get
 from litestar.datastructures import State as AppState
 from litestar.params import FromQuery, QueryParameter
+from msgspec import Meta
 
 from penstock.api.guards import METADATA, refuse_null
 from penstock.api.problems import documented
@@ -14,6 +16,9 @@ from penstock.api.services import ApiRequest, Open
 from penstock.api.views import task_view
 from penstock.errors import InvalidRequest
 from penstock.task import Priority, State
+
+Moment = Annotated[str | None, QueryParameter(format="date-time", description="RFC 3339, with its zone")]
+"""Not a datetime, for which Litestar would also take a number."""
 
 
 @get(
@@ -34,8 +39,8 @@ async def list_tasks(
     status: FromQuery[list[State] | None] = None,
     model: FromQuery[str | None] = None,
     priority: FromQuery[Priority | None] = None,
-    created_after: FromQuery[datetime | None] = None,
-    created_before: FromQuery[datetime | None] = None,
+    created_after: Moment = None,
+    created_before: Moment = None,
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, QueryParameter(format="cursor", description="`next_cursor` of a page")] = None,
 ) -> TaskList:
@@ -59,9 +64,11 @@ async def list_tasks(
     )
 
 
-def _micros(moment: datetime | None, param: str) -> int | None:
+def _micros(moment: str | None, param: str) -> int | None:
     if moment is None:
         return None
-    if moment.tzinfo is None:
-        raise InvalidRequest("a moment needs its zone, such as 2026-11-22T10:00:00Z", param=param)
-    return round(moment.timestamp() * 1_000_000)
+    try:
+        found: datetime = msgspec.convert(moment, Annotated[datetime, Meta(tz=True)])
+    except msgspec.ValidationError as error:
+        raise InvalidRequest("a moment is given with its zone, such as 2026-11-22T10:00:00Z", param=param) from error
+    return round(found.timestamp() * 1_000_000)

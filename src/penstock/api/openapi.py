@@ -88,7 +88,7 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     score = {"application/json": {"schema": {"type": "object"}, "example": examples.SCORE}}
     _set_content(document, "/v1/tasks/{task_id}/result", images | score)
     _set_content(document, "/v1/tasks/{task_id}/result", images, status="206")
-    events = {"schema": {"type": "string"}, "example": examples.EVENTS}
+    events = {"schema": {"anyOf": [{"type": "string"}, _schema("TaskEvent")]}, "example": examples.EVENTS}
     _set_content(document, "/v1/tasks/{task_id}/events", {"text/event-stream": events})
     _set_content(document, "/metrics", {"text/plain": {"schema": {"type": "string"}, "example": examples.METRICS}})
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
@@ -132,6 +132,7 @@ def _schemas(models: Collection[str]) -> Document:
             "properties": general["properties"]
             | {"model": {"type": "string", "const": model}, "params": of_model | {"default": {}}},
         }
+    components["TaskEvent"] = _EVENT
     components["TaskRequest"] = {
         "title": "TaskRequest",
         "description": general["description"],
@@ -142,6 +143,23 @@ def _schemas(models: Collection[str]) -> Document:
         },
     }
     return components
+
+
+_EVENT = {
+    "title": "TaskEvent",
+    "description": "One event of the stream, for tools that read it event by event; for others it is a string.",
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"enum": ["status", "progress", "completed"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"oneOf": [_schema("TaskView"), _schema("ProgressView")]},
+        },
+    },
+    "required": ["id", "event", "data"],
+}
 
 
 def _request_name(model: str) -> str:
