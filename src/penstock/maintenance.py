@@ -12,7 +12,7 @@ from loguru import logger
 from penstock import telemetry
 from penstock.errors import DeadlineExceeded, PoisonInput, StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import Reclaimed, TaskStore
+from penstock.store import BatchStore, Reclaimed, TaskStore
 from penstock.task import TENANT, State
 
 SWEEP_PAUSE_S = 1.0
@@ -50,6 +50,18 @@ async def prune(store: TaskStore, storage: Storage) -> int:
     return total
 
 
+async def prune_batches(batches: BatchStore, storage: Storage) -> int:
+    """Delete batches past their retention, lines before records; how many."""
+    total = 0
+    while due := await batches.due():
+        await storage.delete(*(key for keys in due.values() for key in keys))
+        pruned = await batches.prune(due)
+        total += pruned
+        if not pruned:
+            break
+    return total
+
+
 async def remove(store: TaskStore, storage: Storage, retired: Collection[str]) -> None:
     """Delete these tasks, which are past their retention since just now: they are among the first to be pruned."""
     left = set(retired)
@@ -65,24 +77,28 @@ async def _prune(store: TaskStore, storage: Storage, due: Mapping[str, Sequence[
     return pruned
 
 
-async def measure(store: TaskStore, models: Sequence[str]) -> None:
-    """Set the gauges of the queues, the records and the workers."""
+async def measure(store: TaskStore, batches: BatchStore, models: Sequence[str]) -> None:
+    """Set the gauges of the queues, the records, the batches and the workers."""
     depths = await store.depths(models)
     meters = telemetry.meters()
     meters.replace("queue.depth", [(d.depth, {"model": d.model, "priority": d.priority}) for d in depths])
     meters.replace("queue.oldest", [(d.oldest_s, {"model": d.model, "priority": d.priority}) for d in depths])
     stored = await store.count(TENANT)
     meters.replace("tasks.stored", [(n, {"status": state}) for state, n in stored.items()])
+    feeding, backlog = await batches.waiting_lines()
+    meters.report("batches.feeding", feeding)
+    meters.report("batches.backlog", backlog)
     states = Counter(worker.state for worker in await store.workers())
     meters.replace("workers", [(n, {"state": state}) for state, n in states.items()])
 
 
-async def run_maintenance(store: TaskStore, storage: Storage, models: Sequence[str]) -> None:
+async def run_maintenance(store: TaskStore, batches: BatchStore, storage: Storage, models: Sequence[str]) -> None:
     """All of it, for ever; a failure is logged, and the next round tries again."""
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
-        _repeat(lambda: measure(store, models), MEASURE_PAUSE_S, "measure"),
+        _repeat(lambda: measure(store, batches, models), MEASURE_PAUSE_S, "measure"),
         _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
+        _repeat(lambda: prune_batches(batches, storage), PRUNE_PAUSE_S, "prune batches"),
     )
 
 

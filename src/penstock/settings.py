@@ -82,6 +82,10 @@ class QueueSettings(Section, frozen=True):
     """A worker that has not renewed for this long has lost its tasks; it renews every quarter of it."""
     result_ttl_s: Positive = 86_400
     """A task and its result are deleted this long after it ended."""
+    batch_window: Positive = 500
+    """Tasks of one batch that wait or run at a time; its other lines come later."""
+    max_batches: Positive = 20
+    """Unfinished batches of one API key; more are refused with `queue_full`."""
     reuse: bool = True
     """Tasks of one API key with the same model, params and input bytes (not: a URL) share one run and its result."""
 
@@ -154,6 +158,7 @@ class LimitSettings(Section, frozen=True):
     """What an input may be; checked before decoding."""
 
     max_body_bytes: Positive = 32 * 1024 * 1024
+    max_batch_bytes: Positive = 200 * 1024 * 1024
     max_input_bytes: Positive = 50 * 1024 * 1024
     max_image_megapixels: Positive = 50
     fetch_timeout_s: Seconds = 20.0

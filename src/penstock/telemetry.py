@@ -86,6 +86,12 @@ INSTRUMENTS: dict[str, Instrument] = {
         Instrument("penstock.workers", "gauge", "1", ("state",), "Workers heard of within their lease"),
         Instrument("penstock.webhooks.attempts", "counter", "1", ("event", "outcome"), "Deliveries tried"),
         Instrument("penstock.webhooks.lag", "histogram", "s", ("event",), "Event to its delivery", SECONDS),
+        Instrument("penstock.batches.started", "counter", "1", (), "Batches accepted"),
+        Instrument(
+            "penstock.batches.lines", "counter", "1", ("outcome",), "Lines of batches that were queued or ended"
+        ),
+        Instrument("penstock.batches.feeding", "gauge", "1", (), "Batches with lines that are no tasks yet"),
+        Instrument("penstock.batches.backlog", "gauge", "1", (), "Lines of batches that are no tasks yet"),
         Instrument("penstock.waits", "gauge", "1", (), "Requests that wait for the end of a task"),
         Instrument(
             "penstock.http.requests",

@@ -1,5 +1,6 @@
 """What the API says of itself: the OpenAPI document, and the page that shows it."""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api import replicate, schemas
+from penstock.api import batch_views, replicate, schemas
 from penstock.api.app import openapi_document
 from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN
 from penstock.errors import codes
@@ -64,7 +65,7 @@ async def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -
     names = [operation["operationId"] for _, operation in operations(document)]
 
     assert document["openapi"].startswith("3.1")
-    assert len(set(names)) == len(names) == 26
+    assert len(set(names)) == len(names) == 33
 
 
 async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
@@ -96,7 +97,8 @@ async def test_every_answer_has_an_example_that_is_one(document: dict[str, Any])
         shown = content.get("examples") or {name: {"value": content["example"]} for name in names or [""]}
         assert list(shown) == (names or [""]), f"{operation} {status}: add {names} to api/examples.py"
         for name in names:
-            msgspec.convert(shown[name]["value"], vars(schemas).get(name) or vars(replicate)[name])
+            known = vars(schemas) | vars(replicate) | vars(batch_views)
+            msgspec.convert(shown[name]["value"], known[name])
 
 
 async def test_an_example_of_a_submit_is_taken(document: dict[str, Any], client: httpx.AsyncClient) -> None:
@@ -105,6 +107,16 @@ async def test_an_example_of_a_submit_is_taken(document: dict[str, Any], client:
     for name, example in content["examples"].items():
         answer = await client.post("/v1/tasks", json=example["value"])
         assert (answer.status_code, example["value"]["model"]) == (202, name)
+
+
+async def test_an_example_of_a_batch_is_taken(document: dict[str, Any], client: httpx.AsyncClient) -> None:
+    content = document["paths"]["/v1/batches"]["post"]["requestBody"]["content"]
+
+    for media_type, of_type in content.items():
+        example = of_type["example"]
+        sent = example if isinstance(example, str) else json.dumps(example)
+        answer = await client.post("/v1/batches", content=sent, headers={"content-type": media_type})
+        assert answer.status_code == 202, media_type
 
 
 @pytest.mark.parametrize(

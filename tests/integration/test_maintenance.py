@@ -10,7 +10,7 @@ from penstock import telemetry
 from penstock.maintenance import measure, prune, run_maintenance, sweep
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import TaskStore, connect
+from penstock.store import BatchStore, TaskStore, connect
 from penstock.task import OutputOptions, Priority, Request, Source, State, Submission, new_task_id
 from tests.integration.drive import MODEL, WORKER, claim, complete, stored_objects
 from tests.redis_server import RedisProcess
@@ -82,11 +82,11 @@ async def test_what_is_past_its_retention_is_deleted_with_its_objects(
     assert [task.id for task in (await store.page("default")).tasks] == [kept]
 
 
-async def test_the_gauges_show_queues_records_and_workers(store: TaskStore) -> None:
+async def test_the_gauges_show_queues_records_and_workers(store: TaskStore, batches: BatchStore) -> None:
     await submit(store)
     await store.renew(WORKER, [])
 
-    await measure(store, [MODEL])
+    await measure(store, batches, [MODEL])
 
     shown = telemetry.scrape().decode()
     assert f'penstock_queue_depth{{model="{MODEL}",priority="normal"}} 1.0' in shown
@@ -101,7 +101,8 @@ async def test_maintenance_goes_on_after_redis_was_away(
         store = TaskStore(client, "test", settings.queue)
         task_id = await submit(store, start_within_s=0.1)
         own_redis.kill()
-        loops = asyncio.create_task(run_maintenance(store, storage, [MODEL]))
+        batches = BatchStore(client, "test", settings.queue)
+        loops = asyncio.create_task(run_maintenance(store, batches, storage, [MODEL]))
         await asyncio.sleep(0.5)
 
         own_redis.start()

@@ -30,7 +30,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from penstock.batch import FeedLease, Plan, Started
 from penstock.errors import (
+    BatchNotFound,
     IdempotencyMismatch,
     PenstockError,
     QueueFull,
@@ -39,7 +41,7 @@ from penstock.errors import (
     TaskNotFound,
 )
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Redis, TaskStore, connect
+from penstock.store import BatchStore, NotItsTurn, Redis, TaskStore, connect
 from penstock.task import (
     PRIORITIES,
     TENANT,
@@ -51,6 +53,7 @@ from penstock.task import (
     Result,
     State,
     Submission,
+    Turn,
     Verb,
 )
 from tests.integration.queue_model import QueueModel
@@ -63,7 +66,7 @@ from tests.integration.queue_snapshot import (
     check_step,
     take_snapshot,
 )
-from tests.integration.stores import MODEL, drop, lease_of, open_store, submission, submit, worker_info
+from tests.integration.stores import MODEL, drop, hook, lease_of, open_store, submission, submit, worker_info
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 QUICK = settings(
@@ -167,6 +170,7 @@ class QueueMachine(RuleBasedStateMachine):
     submissions: Bundle[Submission] = Bundle("submissions")
     held: Bundle[Lease] = Bundle("held")
     leases: Bundle[Lease] = Bundle("leases")
+    batch_ids: Bundle[str] = Bundle("batch_ids")
 
     def __init__(self, redis_url: str, *, guard: int) -> None:
         super().__init__()
@@ -179,6 +183,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.client = self.loop.run_until_complete(self.closing.enter_async_context(connected))
         queue = QueueSettings(lease_s=LEASE_S, starvation_guard=guard, **limits)
         self.store = TaskStore(self.client, self.namespace, queue)
+        self.batches = BatchStore(self.client, self.namespace, queue)
         self.clock_ahead: str = ""
         self.known: dict[str, list[Lease]] = {worker: [] for worker in WORKERS}
         self.pruned: set[str] = set()
@@ -202,7 +207,7 @@ class QueueMachine(RuleBasedStateMachine):
         answer: T | type[PenstockError]
         try:
             answer = await call
-        except PenstockError as refusal:
+        except (PenstockError, NotItsTurn) as refusal:
             answer = type(refusal)
         snapshot = await take_snapshot(self.client, self.namespace)
         check_places(snapshot)
@@ -318,6 +323,68 @@ class QueueMachine(RuleBasedStateMachine):
             assert expected is not None
             assert (task.state, task.stage, task.reuse) == (expected.state, expected.stage, expected.reuse)
             assert task.position == self.model.position(task_id)
+
+    # Batches
+
+    @precondition(lambda self: len(self.model.batches) < 3)
+    @rule(target=batch_ids, lines=st.integers(1, 3))
+    def start_batch(self, lines: int) -> str:
+        batch_id = f"bat_{len(self.model.batches):032x}"
+        self.loop.run_until_complete(
+            self.batches.open(batch_id, TENANT, "alice", rate_limit=0, most=9, client_request_id=None)
+        )
+        self.model.start_batch(batch_id, lines)
+        plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
+        start = self.batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
+        assert self.do(start) == Started(id=batch_id, replayed=False)
+        return batch_id
+
+    @precondition(lambda self: self.live() < 8)
+    @rule(
+        target=submissions,
+        batch_id=batch_ids,
+        many=st.lists(SUBMITS, min_size=1, max_size=3),
+        is_late=st.sampled_from((False, False, False, True)),
+    )
+    def feed(self, batch_id: str, many: list[dict[str, Any]], is_late: bool) -> Any:
+        """A window of two; a late feeder has lost its lease to another, or its last answer."""
+        late_epoch = self.model.batches[batch_id].epoch
+        expected = self.model.lease_batches()
+        leases, _ = self.do(self.batches.lease(lease_s=0, most=9))
+        assert {lease.id: lease.epoch for lease in leases} == expected
+        fed = []
+        for options in many:
+            place = self.model.batches[batch_id].fed - (is_late and len(fed) > 0)
+            epoch = late_epoch if is_late else self.model.batches[batch_id].epoch
+            turn = Turn(batch=batch_id, epoch=epoch, place=place, window=2, lease_ms=0)
+            line = as_submission(options | {"client_request_id": None})
+            if place < self.model.batches[batch_id].total:
+                fed.append(msgspec.structs.replace(line, id=self.new_id(), turn=turn))
+                self.submit_one(fed[-1], rate_limit=0)
+        return multiple(*fed)
+
+    @rule(batch_id=batch_ids, state=st.sampled_from((State.FAILED, State.CANCELED)), is_late=st.booleans())
+    def skip(self, batch_id: str, state: State, is_late: bool) -> None:
+        batch = self.model.batches[batch_id]
+        lease = FeedLease(id=batch_id, tenant=TENANT, epoch=batch.epoch - is_late)
+        place, count = batch.fed, min(2, batch.total - batch.fed)
+        if count:
+            expected = self.model.skip_lines(batch_id, lease.epoch, place, count, state)
+            assert self.do(self.batches.skip(lease, place, count, state, "internal")) == expected
+
+    @rule(batch_id=batch_ids)
+    def cancel_batch(self, batch_id: str) -> None:
+        expected = self.model.cancel_batch(batch_id)
+
+        assert self.do(self.batches.cancel(batch_id, TENANT)) == expected
+        assert self.do(self.batches.cancel(batch_id, "another")) is BatchNotFound
+
+    @rule(batch_id=batch_ids)
+    def look_at_batch(self, batch_id: str) -> None:
+        batch, expected = self.do(self.batches.batch(batch_id, TENANT)), self.model.batches[batch_id]
+
+        assert (batch.state, batch.fed, batch.unfinished) == (expected.state, expected.fed, len(expected.open))
+        assert self.do(self.batches.open_places(batch_id, 9)) == sorted(expected.open)
 
     # Workers
 

@@ -12,6 +12,7 @@ LAYERS = [
     {"errors"},
     {"settings", "device"},
     {"task", "urlguard"},
+    {"batch"},
     {"telemetry", "imaging", "storage", "store", "client", "egress"},
     {"runners", "maintenance", "webhooks"},
     {"api", "worker"},

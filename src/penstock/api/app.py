@@ -13,6 +13,7 @@ from litestar.types import Message, Scope
 from loguru import logger
 
 from penstock.api import (
+    batches,
     docs,
     events,
     explain,
@@ -32,6 +33,7 @@ from penstock.api import (
 )
 from penstock.api.cursors import Cursors
 from penstock.api.envelope import Envelope
+from penstock.api.feeder import Feeder
 from penstock.api.guards import KeyRing, require_key
 from penstock.api.services import Services, open_services
 from penstock.maintenance import run_maintenance
@@ -51,6 +53,13 @@ V1 = (
     retries.retry,
     retries.retry_matching,
     webhooks.redeliver,
+    batches.submit_batch,
+    batches.read_batch,
+    batches.list_batches,
+    batches.cancel_batch,
+    batches.delete_batch,
+    batches.read_results,
+    batches.redeliver_batch,
     results.read_result,
     models.list_models,
     models.read_model,
@@ -127,11 +136,12 @@ def _services(state: State) -> Services:
 @asynccontextmanager
 async def _running(services: Services) -> AsyncIterator[None]:
     """What goes on beside the requests."""
-    work = run_maintenance(services.store, services.storage, services.models)
+    work = run_maintenance(services.store, services.batches, services.storage, services.models)
     loops = [
         asyncio.create_task(work, name="maintenance"),
         asyncio.create_task(services.waiting.run(), name="waiting"),
         asyncio.create_task(services.watching.run(), name="watching"),
+        asyncio.create_task(Feeder(services).run(), name="feeder"),
     ]
     if services.settings.webhooks.secrets:
         loops.append(asyncio.create_task(_dispatch_webhooks(services), name="webhooks"))

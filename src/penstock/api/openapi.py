@@ -15,7 +15,8 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from penstock import __version__
-from penstock.api import examples, replicate, schemas
+from penstock.api import batch_views, examples, replicate, schemas
+from penstock.api.batch_views import JSONL
 from penstock.api.problems import MEDIA_TYPE, Problem
 from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
 from penstock.runners.base import registry
@@ -54,6 +55,7 @@ def config(models: Collection[str]) -> OpenAPIConfig:
         path="/schema",
         tags=[
             Tag("tasks", "Submit, watch, cancel, collect."),
+            Tag("batches", "Many tasks from one request."),
             Tag("models", "What is served, and with which parameters."),
             Tag("operation", "Who works, and how much waits."),
             Tag("replicate", "The same tasks in the words of Replicate's API, for its clients."),
@@ -83,6 +85,11 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     _set_body(document, "/v1/tasks", "TaskRequest", {"examples": submits})
     for path, request in replicate.BODIES.items():
         _set_body(document, path, request.__name__, {"example": examples.REPLICATED[request]})
+    lines = {name: {"schema": {"type": "string"}, "example": examples.LINES} for name in JSONL}
+    _set_body(document, "/v1/batches", "BatchRequest", {"example": examples.BATCH})
+    document["paths"]["/v1/batches"]["post"]["requestBody"]["content"] |= lines
+    ended = {JSONL[0]: {"schema": {"type": "string"}, "example": examples.ENDED}}
+    _set_content(document, "/v1/batches/{batch_id}/results", ended)
     document["paths"]["/v1/tasks"]["post"]["responses"]["200"]["content"] = {"application/json": _one_of(*_OF_SUBMIT)}
     images = {name: {"schema": {"type": "string", "format": "binary"}} for name in _IMAGES}
     score = {"application/json": {"schema": {"type": "object"}, "example": examples.SCORE}}
@@ -116,7 +123,7 @@ def _one_of(*names: str) -> Document:
 
 def _schemas(models: Collection[str]) -> Document:
     """Every struct of the wire, and a request for every model, told apart by `model`."""
-    defined = [*vars(schemas).values(), *vars(replicate).values()]
+    defined = [found for module in (schemas, batch_views, replicate) for found in vars(module).values()]
     types = [t for t in defined if isinstance(t, type) and issubclass(t, schemas.Ask | schemas.View)]
     runners = registry()
     params, components = msgspec.json.schema_components(

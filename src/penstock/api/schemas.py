@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from penstock.task import EventType, Format, Priority, Reuse, Stage, State
+from penstock.task import Format, Priority, Reuse, Stage, State, TaskEventType
 
 # --- in -------------------------------------------------------------------------------------------------------
 
@@ -50,7 +50,7 @@ class WebhookRequest(Ask, frozen=True):
     """Whom to tell what happens to the task, by Standard Webhooks 1.0."""
 
     url: Annotated[str, Meta(min_length=1, description="https URL that takes a signed POST")]
-    events: Annotated[tuple[EventType, ...], Meta(min_length=1, description="default: every end")] = (
+    events: Annotated[tuple[TaskEventType, ...], Meta(min_length=1, description="default: every end")] = (
         "succeeded",
         "failed",
         "canceled",
@@ -200,10 +200,10 @@ class EventView(View, frozen=True):
 
 
 class WebhookView(View, frozen=True):
-    """The webhook of a task, and how the deliveries to it went."""
+    """The webhook of a task or a batch, and how the deliveries to it went."""
 
     url: str
-    events: tuple[EventType, ...]
+    events: tuple[str, ...]
     log: tuple[EventView, ...]
 
 
@@ -212,6 +212,8 @@ class TaskView(View, frozen=True):
 
     task_id: str
     client_request_id: str | None
+    batch_id: str | None
+    custom_id: str | None
     model: str
     model_version: str | None
     status: State

@@ -11,7 +11,7 @@ import msgspec
 from loguru import logger
 from msgspec import Struct
 
-from penstock import imaging
+from penstock import imaging, telemetry
 from penstock.api.guards import Caller
 from penstock.api.problems import invalid
 from penstock.api.reuse import reuse_digest
@@ -31,7 +31,7 @@ from penstock.errors import (
 from penstock.runners.base import registry
 from penstock.settings import Settings
 from penstock.store import Submitted
-from penstock.task import Dialect, OutputOptions, Request, Source, Submission, Webhook
+from penstock.task import Dialect, Line, OutputOptions, Request, Source, State, Submission, Turn, Webhook
 from penstock.urlguard import check_url
 
 URL_COST = 1000
@@ -94,9 +94,10 @@ def read_request(
         raise invalid(error) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
-    _check_params(asked, models)
+    check_params(asked, models)
     if idempotency_key is not None:
-        asked = _with_key(asked, idempotency_key)
+        key = request_id_of(idempotency_key, asked.client_request_id)
+        asked = msgspec.structs.replace(asked, client_request_id=key)
     if _NO_CACHE in (directive.strip().lower() for directive in (cache_control or "").split(",")):
         asked = msgspec.structs.replace(asked, reuse=False)
     return asked if cancel_after is None else _with_deadline(asked, cancel_after)
@@ -133,15 +134,20 @@ async def hand_in(
     caller: Caller,
     traceparent: str,
     services: Services,
+    line: Line | None = None,
+    turn: Turn | None = None,
 ) -> Submitted:
     """Queue the task under this new id, or answer it at once. An inline image that is not kept in the record is stored
-    first, if the task may have to run, and deleted again when nothing came of it.
+    first, if the task may have to run, and deleted again when nothing came of it. A task that is the `line` of a batch
+    is queued in its `turn`, and does not count against the rate; its input stays until it comes again.
 
-    Raises RateLimited, QueueFull, IdempotencyMismatch, StoreUnavailable, StorageUnavailable.
+    Raises RateLimited, QueueFull, IdempotencyMismatch, StoreUnavailable, StorageUnavailable; NotItsTurn for a line.
     """
     store, storage = services.store, services.storage
-    rate_limit = services.settings.api.rate_limit_per_minute
-    submission = _submission(task_id, asked, examined, caller=caller, traceparent=traceparent, services=services)
+    rate_limit = 0 if turn else services.settings.api.rate_limit_per_minute
+    submission = _submission(
+        task_id, asked, examined, caller=caller, traceparent=traceparent, services=services, line=line, turn=turn
+    )
     key = submission.request.source.key
     if key is None or examined.image is None:
         return await store.submit(submission, rate_limit=rate_limit)
@@ -156,14 +162,16 @@ async def hand_in(
     except StoreUnavailable:
         raise  # perhaps only the answer is lost and the task is there: its input stays
     except PenstockError:
-        await _discard(services, key)
+        if turn is None:  # another, who has taken the turn over, may have stored the same one again by now
+            await _discard(services, key)
         raise
     if submitted.id != submission.id or submitted.is_hit:
         await _discard(services, key)
     return submitted
 
 
-def _check_params(asked: TaskRequest, models: Collection[str]) -> None:
+def check_params(asked: TaskRequest, models: Collection[str]) -> None:
+    """Of the model that is asked for. Raises InvalidRequest, ModelNotFound."""
     runner = registry().get(asked.model)
     if runner is None or asked.model not in models:
         raise ModelNotFound("no model of this name is served here; GET /v1/models lists them", param="model")
@@ -175,21 +183,24 @@ def _check_params(asked: TaskRequest, models: Collection[str]) -> None:
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
 
 
-def _with_key(asked: TaskRequest, header: str) -> TaskRequest:
-    """The draft has a quoted string; a bare one is what most clients send."""
+def request_id_of(header: str, said: str | None) -> str:
+    """The `client_request_id` that `Idempotency-Key` gives, beside what the body says. The draft has a quoted string; a
+    bare one is what most clients send.
+
+    Raises MalformedRequest, InvalidRequest.
+    """
     quoted = _QUOTED.fullmatch(header)
     if not quoted and not _BARE.fullmatch(header):
         raise MalformedRequest('Idempotency-Key must be one string, such as "order-991"', param="Idempotency-Key")
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else header
-    if asked.client_request_id not in (None, key):
+    if said not in (None, key):
         raise InvalidRequest(
             "Idempotency-Key and client_request_id are both given, and differ", param=CLIENT_REQUEST_ID
         )
     try:
-        checked = msgspec.convert(key, ClientRequestId)
+        return msgspec.convert(key, ClientRequestId)
     except msgspec.ValidationError as error:
         raise invalid(error, inside="Idempotency-Key") from error
-    return msgspec.structs.replace(asked, client_request_id=checked)
 
 
 def _with_deadline(asked: TaskRequest, header: str) -> TaskRequest:
@@ -260,10 +271,12 @@ def _submission(
     caller: Caller,
     traceparent: str,
     services: Services,
+    line: Line | None,
+    turn: Turn | None,
 ) -> Submission:
     settings = services.settings
     kept, stored = _places(examined.image)
-    key = None if stored is None else f"inputs/{caller.tenant}/{task_id}"
+    key = None if stored is None else input_key(caller.tenant, task_id)
     attempts = asked.retry.max_attempts if asked.retry else settings.queue.max_retries + 1
     return Submission(
         id=task_id,
@@ -280,6 +293,7 @@ def _submission(
             metadata=asked.metadata,
             traceparent=traceparent,
             webhook=examined.webhook,
+            line=line,
         ),
         fingerprint=examined.fingerprint,
         max_retries=min(attempts - 1, settings.queue.max_retries),
@@ -289,7 +303,22 @@ def _submission(
         result_ttl_s=asked.result_ttl_s or settings.queue.result_ttl_s,
         reuse_digest=examined.reuse_digest,
         must_run=not asked.reuse,
+        turn=turn,
     )
+
+
+def input_key(tenant: str, task_id: str) -> str:
+    """Under which the storage has an inline image."""
+    return f"inputs/{tenant}/{task_id}"
+
+
+def report_accepted(submitted: Submitted, asked: TaskRequest) -> None:
+    """Count a new task, and its end if it has ended already."""
+    if not submitted.replayed:
+        telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
+    if submitted.is_hit:
+        telemetry.report("tasks.reused", model=asked.model, how="hit")
+        telemetry.report("tasks.finished", model=asked.model, status=State.SUCCESS, code="")
 
 
 def _places(image: bytes | None) -> tuple[bytes | None, bytes | None]:

@@ -17,14 +17,7 @@ for i = 2, #ARGV do
     if redis.call('HEXISTS', shared, origin) == 1 and redis.call('HINCRBY', shared, origin, -1) == 0 then
       redis.call('HDEL', shared, origin)
     end
-    local endpoint = endpoint_of(id)
-    if endpoint then
-      for seq = 1, tonumber(redis.call('HGET', events_key(id), 'n') or 0) do
-        redis.call('ZREM', outbox_key(endpoint), id .. ' ' .. seq)
-      end
-      keep_due(endpoint)
-      redis.call('DEL', events_key(id))
-    end
+    forget_events(id)
     redis.call('DEL', task_key(id), ROOT .. 'body:' .. id, ROOT .. 'outcome:' .. id, ROOT .. 'attempts:' .. id)
     redis.call('SET', ROOT .. 'gone:' .. id, f[1], 'PX', ARGV[1])
     count = count + 1

@@ -5,20 +5,15 @@
 --      14 start within ms or ''  15 ttl s  16 record version  17 first state  18 all priorities, highest first
 --      19 finish within ms or ''  20 reuse digest or ''  21 'run' when no other's result will do  22 most followers
 --      23 moves of reuse  24 'input' when there is all it needs to run  25 hook (see the prelude) or ''
+--      26 batch or ''  27 epoch of who feeds it  28 place of the line  29 most unfinished tasks of it  30 lease ms
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|''}   {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}   {'input'} when that is missing, and nothing else
+--          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local cost, rate_limit = tonumber(ARGV[6]), tonumber(ARGV[10])
 local now = now_us()
 local rate_key = ROOT .. 'rate:' .. caller
-
-local function rate_state()
-  redis.call('ZREMRANGEBYSCORE', rate_key, '-inf', now - 60000000)
-  local used = redis.call('ZCARD', rate_key)
-  local oldest = redis.call('ZRANGE', rate_key, 0, 0, 'WITHSCORES')[2]
-  local reset_ms = oldest and math.ceil((tonumber(oldest) + 60000000 - now) / 1000) or 0
-  return rate_limit - used, reset_ms
-end
+local batch, place = ARGV[26], ARGV[28]
 
 -- Of any task: a replayed one may have been submitted with another priority than this call says.
 local function position_of(task)
@@ -37,7 +32,14 @@ local function accepted(kind, task, left, reset)
 end
 
 if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
-  return accepted('ok', id, rate_state())
+  return accepted('ok', id, rate_state(rate_key, rate_limit, now))
+end
+
+-- A line is handed in once, in its turn, by who feeds its batch now.
+if batch ~= '' then
+  local b = redis.call('HMGET', batch_key(batch), 'epoch', 'fed')
+  if b[1] ~= ARGV[27] or b[2] ~= place then return {'turn'} end
+  if redis.call('SCARD', open_key(batch)) >= tonumber(ARGV[29]) then return {'window'} end
 end
 
 if ARGV[9] ~= '' then
@@ -45,13 +47,13 @@ if ARGV[9] ~= '' then
   if known then
     local first, fingerprint = string.match(known, '^(%S+) (%S+)$')
     if fingerprint ~= ARGV[8] then return {'mismatch', first} end
-    return accepted('replay', first, rate_state())
+    return accepted('replay', first, rate_state(rate_key, rate_limit, now))
   end
 end
 
 local left, reset = 0, 0
 if rate_limit > 0 then
-  left, reset = rate_state()
+  left, reset = rate_state(rate_key, rate_limit, now)
   if left <= 0 then return {'rate', reset} end
 end
 
@@ -112,10 +114,14 @@ if ARGV[9] ~= '' then
 end
 if ARGV[25] ~= '' then redis.call('HSET', task_key(id), 'hook', ARGV[25]) end
 if rate_limit > 0 then
-  redis.call('ZADD', rate_key, now, id)
-  redis.call('PEXPIRE', rate_key, 60000)
-  left = left - 1
-  if reset == 0 then reset = 60000 end
+  left, reset = count_in(rate_key, now, id, left, reset)
+end
+if batch ~= '' then
+  redis.call('HSET', task_key(id), 'batch', place .. ' ' .. batch)
+  redis.call('HINCRBY', batch_key(batch), 'fed', 1)
+  redis.call('HINCRBY', batch_key(batch), ARGV[17], 1)
+  redis.call('SADD', open_key(batch), place)
+  redis.call('ZADD', ROOT .. 'feeding', math.floor(now / 1000) + tonumber(ARGV[30]), batch)
 end
 
 if as == 'hit' then
