@@ -49,7 +49,10 @@ class RetryRequest(Ask, frozen=True):
 class WebhookRequest(Ask, frozen=True):
     """Whom to tell what happens to the task, by Standard Webhooks 1.0."""
 
-    url: Annotated[str, Meta(min_length=1, description="https URL that takes a signed POST")]
+    url: Annotated[
+        str,
+        Meta(min_length=1, description="https URL that takes a signed POST", extra_json_schema={"format": "uri"}),
+    ]
     events: Annotated[tuple[TaskEventType, ...], Meta(min_length=1, description="default: every end")] = (
         "succeeded",
         "failed",
