@@ -30,7 +30,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from penstock.batch import FeedLease, Plan, Started
+from penstock.batch import FeedLease, Plan, Started, new_batch_id, task_id_of
 from penstock.errors import (
     BatchNotFound,
     IdempotencyMismatch,
@@ -606,17 +606,17 @@ class Told:
 class Client:
     """Caller, worker and maintenance in one, doing one thing after another by chance."""
 
-    def __init__(self, store: TaskStore, name: str, told: Told, chance: random.Random) -> None:
-        self.store, self.name, self.told, self.chance = store, name, told, chance
+    def __init__(self, store: TaskStore, batches: BatchStore, name: str, told: Told, chance: random.Random) -> None:
+        self.store, self.batches, self.name, self.told, self.chance = store, batches, name, told, chance
         self.verbs = {
             self.submit: 6, self.claim: 12, self.settle: 8, self.renew: 2, self.report: 2, self.cancel: 2,
-            self.resubmit: 2, self.reclaim: 1, self.disown: 1, self.maintain: 1,
+            self.resubmit: 2, self.reclaim: 1, self.disown: 1, self.maintain: 1, self.feed: 3,
         }  # fmt: skip
 
     async def work(self, until: float) -> None:
         while time.monotonic() < until:
             (verb,) = self.chance.choices(list(self.verbs), list(self.verbs.values()))
-            with suppress(QueueFull, IdempotencyMismatch, TaskNotFound, TaskAlreadyFinal):
+            with suppress(QueueFull, IdempotencyMismatch, TaskNotFound, TaskAlreadyFinal, NotItsTurn):
                 answer = await verb()
                 self.told.answers[verb.__name__, bool(answer)] += 1
 
@@ -675,9 +675,33 @@ class Client:
         late = [*await self.store.expire(), *await self.store.overrun()]
         return await self.store.prune(await self.store.prunable()) > 0 or bool(late)
 
+    async def feed(self) -> bool:
+        """A few lines of a batch, with a lease that others take away."""
+        leases, _ = await self.batches.lease(lease_s=0.01, most=1)
+        for lease in leases:
+            batch = await self.batches.batch(lease.id, TENANT)
+            if self.chance.random() < 0.1:
+                return await self.batches.skip(lease, batch.fed, min(3, batch.total - batch.fed), State.FAILED)
+            for place in range(batch.fed, min(batch.total, batch.fed + 3)):
+                turn = Turn(batch=batch.id, epoch=lease.epoch, place=place, window=20, lease_ms=10)
+                line = submission(result_ttl_s=1, fingerprint="a")
+                line = msgspec.structs.replace(line, id=task_id_of(batch.id, place), turn=turn)
+                answer = await self.store.submit(line, rate_limit=0)
+                self.told.tasks[None].add((answer.id, "a"))
+        return bool(leases)
+
     def a_lease(self) -> Lease:
         """A recent one, of any client."""
         return self.chance.choice(self.told.leases[-12:])
+
+
+async def a_batch(batches: BatchStore, *, lines: int) -> str:
+    """Its id; the lines are made up as they are fed."""
+    batch_id = new_batch_id()
+    await batches.open(batch_id, TENANT, "alice", rate_limit=0, most=9, client_request_id=None)
+    plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="")
+    await batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
+    return batch_id
 
 
 async def watch(client: Redis, namespace: str, until: float) -> Snapshot:
@@ -708,13 +732,17 @@ async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, na
             await opened.enter_async_context(open_store(redis_url, namespace=namespace, **queue)) for _ in range(4)
         ]
         client = await opened.enter_async_context(connect(RedisSettings(url=redis_url)))
+        batches = BatchStore(client, namespace, QueueSettings())
+        for _ in range(3):
+            await a_batch(batches, lines=100_000)
 
         told.tasks[None].add((await submit(stores[0]), "a"))
         told.leases.append(await lease_of(stores[0]))
         until = time.monotonic() + INTERLEAVED_S
         async with asyncio.TaskGroup() as running:
             for n, store in enumerate(stores):
-                running.create_task(Client(store, f"w{n}", told, random.Random(f"{seed} {n}")).work(until))
+                client_n = Client(store, batches, f"w{n}", told, random.Random(f"{seed} {n}"))
+                running.create_task(client_n.work(until))
             watching = running.create_task(watch(client, namespace, until))
         last = await take_snapshot(client, namespace)
 
@@ -724,5 +752,6 @@ async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, na
     for verb in ("settle", "renew", "report", "cancel", "resubmit"):
         assert all(told.answers[verb, answer] for answer in (True, False)), "else there was no contest"
     assert told.answers["reclaim", True]
+    assert told.answers["feed", True]
     assert told.answered
     assert all(told.reused[how] for how in ("miss", "coalesced", "hit"))
