@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from penstock import telemetry
+from penstock import exposition
 from penstock.maintenance import measure, prune, run_maintenance, sweep
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
@@ -88,7 +88,7 @@ async def test_the_gauges_show_queues_records_and_workers(store: TaskStore, batc
 
     await measure(store, batches, [MODEL])
 
-    shown = telemetry.scrape().decode()
+    shown = exposition.scrape().decode()
     assert f'penstock_queue_depth{{model="{MODEL}",priority="normal"}} 1.0' in shown
     assert 'penstock_tasks_stored{status="PENDING"} 1.0' in shown
     assert 'penstock_workers{state="READY"} 1.0' in shown

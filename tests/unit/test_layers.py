@@ -13,7 +13,7 @@ LAYERS = [
     {"settings", "device"},
     {"task", "urlguard"},
     {"batch"},
-    {"telemetry", "imaging", "storage", "store", "client", "egress"},
+    {"telemetry", "logs", "exposition", "imaging", "storage", "store", "client", "egress"},
     {"runners", "maintenance", "webhooks"},
     {"api", "worker"},
     {"supervisor"},
@@ -47,7 +47,7 @@ VENDORS: dict[str, set[str]] = {
     "PIL": {"imaging.py"},
     "onnxruntime": {"runners/onnx.py"},
     "opentelemetry": {"telemetry.py"},
-    "prometheus_client": {"telemetry.py"},
+    "prometheus_client": {"exposition.py"},
     "redis": {"store"},
     "standardwebhooks": {"webhooks/signature.py"},
 }
