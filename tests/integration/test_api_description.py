@@ -12,12 +12,13 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api import batch_views, replicate, schemas
+from penstock.api import batch_views, replicate, schemas, uploads
 from penstock.api.app import openapi_document
 from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN
 from penstock.errors import codes
 from tests.integration.drive import MODEL, body
 
+WIRE = vars(schemas) | vars(batch_views) | vars(replicate) | vars(uploads)
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
@@ -65,13 +66,27 @@ async def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -
     names = [operation["operationId"] for _, operation in operations(document)]
 
     assert document["openapi"].startswith("3.1")
-    assert len(set(names)) == len(names) == 33
+    assert len(set(names)) == len(names) == 34
 
 
 async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
-    known = {f"#/components/{kind}/{name}" for kind in ("schemas", "examples") for name in document["components"][kind]}
+    known = {
+        f"#/components/{kind}/{name}"
+        for kind in ("schemas", "examples", "links")
+        for name in document["components"][kind]
+    }
 
     assert set(references(document)) <= known
+
+
+async def test_every_answer_about_a_task_leads_to_all_that_can_be_done_with_it(document: dict[str, Any]) -> None:
+    about_a_task = {operation["operationId"] for path, operation in operations(document) if "{task_id}" in path}
+    submit = document["paths"]["/v1/tasks"]["post"]["responses"]["202"]
+
+    assert submit["links"].keys() == about_a_task
+    assert document["paths"]["/v1/tasks/{task_id}"]["get"]["responses"]["200"]["links"] == submit["links"]
+    for name, link in document["components"]["links"].items():
+        assert link["operationId"] == name
 
 
 async def test_every_operation_lists_its_problems_with_an_example_of_each(document: dict[str, Any]) -> None:
@@ -97,8 +112,7 @@ async def test_every_answer_has_an_example_that_is_one(document: dict[str, Any])
         shown = content.get("examples") or {name: {"value": content["example"]} for name in names or [""]}
         assert list(shown) == (names or [""]), f"{operation} {status}: add {names} to api/examples.py"
         for name in names:
-            known = vars(schemas) | vars(replicate) | vars(batch_views)
-            msgspec.convert(shown[name]["value"], known[name])
+            msgspec.convert(shown[name]["value"], WIRE[name])
 
 
 async def test_an_example_of_a_submit_is_taken(document: dict[str, Any], client: httpx.AsyncClient) -> None:

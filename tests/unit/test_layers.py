@@ -41,6 +41,7 @@ VENDORS: dict[str, set[str]] = {
     "matplotlib": {"bench/plot.py"},
     "rich": {"demo.py", "bench", "commands"},
     "litestar": {"api"},
+    "multipart": {"api/uploads.py"},
     "uvicorn": {"api/serve.py"},
     "uvloop": {"api/serve.py", "worker/process.py"},
     "numpy": {"imaging.py", "runners", "worker/batches.py", "worker/scheduler.py", "bench"},

@@ -29,6 +29,7 @@ from penstock.api import (
     results,
     retries,
     tasks,
+    uploads,
     webhooks,
 )
 from penstock.api.cursors import Cursors
@@ -66,6 +67,7 @@ V1 = (
     operations.list_workers,
     operations.stats,
 )
+REPLICATE = (*replicate.ROUTES, uploads.create_file)
 OPEN = (health.discover, health.livez, health.readyz, health.metrics)
 """Without a key."""
 
@@ -88,7 +90,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=[
             *OPEN,
             Router("/v1", route_handlers=V1, guards=[require_key]),
-            Router(predictions.PREFIX, route_handlers=replicate.ROUTES, guards=[require_key]),
+            Router(predictions.PREFIX, route_handlers=REPLICATE, guards=[require_key]),
             docs.router,
         ],
         lifespan=[lifespan],

@@ -42,6 +42,7 @@ from penstock.api.schemas import (
     WorkerList,
     WorkerView,
 )
+from penstock.api.uploads import FileUrls, FileView
 from penstock.api.views import links
 from penstock.batch import BatchState
 from penstock.errors import codes
@@ -50,6 +51,7 @@ from penstock.task import Priority, State
 
 TASK_ID = "tsk_019a9f3c5d108f3b2c71d04e6a95b8c2"
 BATCH_ID = "bat_019a9f3c5d107be25d81c3f0927ad6e4"
+_DIGEST = "5d6a1f0e9c3b7a2488d1e0f4b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5"
 _CURSOR = "AAZg4T8OwsCOAYKyqQoMTg"
 IMAGE_URL = "https://images.example.com/photo.jpg"
 
@@ -256,6 +258,18 @@ _ANSWERS: tuple[View, ...] = (
     ),
     _PREDICTION,
     PredictionPage(next=f"{_PREDICTIONS}?cursor={_CURSOR}", previous=None, results=(_PREDICTION,)),
+    FileView(
+        id="file_5d6a1f0e9c3b7a2488d1e0f4",
+        name="photo.jpg",
+        content_type="image/jpeg",
+        size=4,
+        etag=_DIGEST,
+        checksums={"sha256": _DIGEST},
+        metadata={},
+        created_at="2026-11-22T09:00:00.000Z",
+        expires_at=None,
+        urls=FileUrls(get="data:;base64,/9j/2Q=="),
+    ),
     CanceledView(canceled=12, has_more=False),
     DeletedView(deleted=100, has_more=True),
     RetriedView(retried=12, has_more=False),
