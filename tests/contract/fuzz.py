@@ -49,6 +49,7 @@ def fuzz(system: System, *, max_examples: int, seed: int) -> Run:
         ]
         environ = os.environ | {
             "SCHEMATHESIS_HOOKS": "tests.contract.values",
+            "CONTRACT_URL": system.url,
             "CONTRACT_API_KEY": system.api_key,
             "PYTHONPATH": str(HERE.parents[1]),
         }
