@@ -31,6 +31,13 @@ GUARDED = [
     ("DELETE", "/v1/tasks/tsk_0"),
     ("POST", "/v1/tasks/cancel"),
     ("POST", "/v1/tasks/delete"),
+    ("POST", "/v1/batches"),
+    ("GET", "/v1/batches"),
+    ("GET", "/v1/batches/bat_0"),
+    ("DELETE", "/v1/batches/bat_0"),
+    ("POST", "/v1/batches/bat_0/cancel"),
+    ("GET", "/v1/batches/bat_0/results"),
+    ("POST", "/v1/batches/bat_0/webhook/redeliver"),
     ("GET", "/v1/models"),
     ("GET", f"/v1/models/{MODEL}"),
     ("GET", "/v1/workers"),
@@ -40,7 +47,9 @@ GUARDED = [
     ("GET", "/replicate/v1/predictions"),
     ("GET", "/replicate/v1/predictions/tsk_0"),
     ("POST", "/replicate/v1/predictions/tsk_0/cancel"),
+    ("POST", "/replicate/v1/files"),
 ]
+PLACES = {"task_id": "tsk_0", "prediction_id": "tsk_0", "batch_id": "bat_0", "owner": "penstock", "name": MODEL}
 
 
 # --- keys -----------------------------------------------------------------------------------------------------
@@ -58,7 +67,7 @@ async def test_every_route_below_v1_is_among_those_tested_for_a_key(stranger: ht
     paths = (await stranger.get("/schema/openapi.json")).json()["paths"]
 
     described = {(method.upper(), path) for path, item in paths.items() for method in item if "/v1/" in path}
-    filled = {(m, p.format(task_id="tsk_0", prediction_id="tsk_0", owner="penstock", name=MODEL)) for m, p in described}
+    filled = {(method, path.format(**PLACES)) for method, path in described}
     assert filled == set(GUARDED)
 
 

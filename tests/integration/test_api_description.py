@@ -12,13 +12,13 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api import batch_views, replicate, schemas, uploads
+from penstock.api import batch_views, replicate, replicate_files, schemas
 from penstock.api.app import openapi_document
 from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN
 from penstock.errors import codes
 from tests.integration.drive import MODEL, body
 
-WIRE = vars(schemas) | vars(batch_views) | vars(replicate) | vars(uploads)
+WIRE = vars(schemas) | vars(batch_views) | vars(replicate) | vars(replicate_files)
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 

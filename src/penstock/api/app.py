@@ -26,10 +26,10 @@ from penstock.api import (
     problems,
     removal,
     replicate,
+    replicate_files,
     results,
     retries,
     tasks,
-    uploads,
     webhooks,
 )
 from penstock.api.cursors import Cursors
@@ -67,7 +67,7 @@ V1 = (
     operations.list_workers,
     operations.stats,
 )
-REPLICATE = (*replicate.ROUTES, uploads.create_file)
+REPLICATE = (*replicate.ROUTES, replicate_files.create_file)
 OPEN = (health.discover, health.livez, health.readyz, health.metrics)
 """Without a key."""
 

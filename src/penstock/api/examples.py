@@ -10,6 +10,7 @@ from penstock.api.batch_views import BatchList, BatchView, CountsView, LineResul
 from penstock.api.predictions import PredictionPage, PredictionUrls, PredictionView
 from penstock.api.problems import Problem, type_of
 from penstock.api.replicate import ModelPredictionRequest, PredictionRequest
+from penstock.api.replicate_files import FileUrls, FileView
 from penstock.api.schemas import (
     AheadView,
     Ask,
@@ -42,7 +43,6 @@ from penstock.api.schemas import (
     WorkerList,
     WorkerView,
 )
-from penstock.api.uploads import FileUrls, FileView
 from penstock.api.views import links
 from penstock.batch import BatchState
 from penstock.errors import codes

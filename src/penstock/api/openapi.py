@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from penstock import __version__
-from penstock.api import batch_views, examples, predictions, replicate, schemas, uploads
+from penstock.api import batch_views, examples, predictions, replicate, replicate_files, schemas
 from penstock.api.batch_views import JSONL
 from penstock.api.problems import MEDIA_TYPE, Problem
 from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
@@ -32,8 +32,8 @@ _IDS = {"task_id": ("task_id", ("SubmittedView", "TaskView")), "prediction_id": 
 """What names a task in a path: the member that says it, and the answers that have it."""
 _FILE = {
     "type": "object",
-    "properties": {uploads.CONTENT: {"type": "string", "format": "binary"}},
-    "required": [uploads.CONTENT],
+    "properties": {replicate_files.CONTENT: {"type": "string", "format": "binary"}},
+    "required": [replicate_files.CONTENT],
 }
 
 Document = dict[str, Any]
@@ -101,7 +101,7 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     _set_content(document, "/v1/batches/{batch_id}/results", ended)
     document["paths"][f"{predictions.PREFIX}/files"]["post"]["requestBody"] = {
         "required": True,
-        "content": {uploads.MEDIA_TYPE: {"schema": _FILE}},
+        "content": {replicate_files.MEDIA_TYPE: {"schema": _FILE}},
     }
     document["paths"]["/v1/tasks"]["post"]["responses"]["200"]["content"] = {"application/json": _one_of(*_OF_SUBMIT)}
     images = {name: {"schema": {"type": "string", "format": "binary"}} for name in _IMAGES}
@@ -158,7 +158,7 @@ def _one_of(*names: str) -> Document:
 
 def _schemas(models: Collection[str]) -> Document:
     """Every struct of the wire, and a request for every model, told apart by `model`."""
-    modules = (schemas, batch_views, replicate, uploads)
+    modules = (schemas, batch_views, replicate, replicate_files)
     defined = [found for module in modules for found in vars(module).values()]
     types = [t for t in defined if isinstance(t, type) and issubclass(t, schemas.Ask | schemas.View)]
     runners = registry()

@@ -11,10 +11,10 @@ from typing import Any
 from litestar import post
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from penstock.api.bodies import body_of
 from penstock.api.problems import documented
 from penstock.api.schemas import Moment, View
 from penstock.api.services import ApiRequest
-from penstock.api.tasks import body_of
 from penstock.errors import InvalidRequest, MalformedRequest, PayloadTooLarge, UnsupportedMediaType
 
 MEDIA_TYPE = "multipart/form-data"
