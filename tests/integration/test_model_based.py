@@ -344,18 +344,18 @@ class QueueMachine(RuleBasedStateMachine):
         target=submissions,
         batch_id=batch_ids,
         many=st.lists(SUBMITS, min_size=1, max_size=3),
-        is_late=st.sampled_from((False, False, False, True)),
+        wrong=st.sampled_from(("", "", "", "epoch", "place")),
     )
-    def feed(self, batch_id: str, many: list[dict[str, Any]], is_late: bool) -> Any:
-        """A window of two; a late feeder has lost its lease to another, or its last answer."""
+    def feed(self, batch_id: str, many: list[dict[str, Any]], wrong: str) -> Any:
+        """A window of two; a feeder may have lost its lease to another, or be at the wrong line."""
         late_epoch = self.model.batches[batch_id].epoch
         expected = self.model.lease_batches()
         leases, _ = self.do(self.batches.lease(lease_s=0, most=9))
         assert {lease.id: lease.epoch for lease in leases} == expected
         fed = []
         for options in many:
-            place = self.model.batches[batch_id].fed - (is_late and len(fed) > 0)
-            epoch = late_epoch if is_late else self.model.batches[batch_id].epoch
+            place = self.model.batches[batch_id].fed - (wrong == "place")
+            epoch = late_epoch if wrong == "epoch" else self.model.batches[batch_id].epoch
             turn = Turn(batch=batch_id, epoch=epoch, place=place, window=2, lease_ms=0)
             line = as_submission(options | {"client_request_id": None})
             if place < self.model.batches[batch_id].total:
