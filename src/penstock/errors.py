@@ -4,8 +4,8 @@ PenstockError
 ├── at the API:  MalformedRequest InvalidRequest Unauthorized NotFound TaskNotFound ModelNotFound
 │                MethodNotAllowed TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired PayloadTooLarge
 │                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhooksDisabled
-│                WebhookNotFound BatchNotFound BatchAlreadyFinal BatchNotFinal QueueFull RateLimited NotReady
-│                StoreUnavailable
+│                WebhookNotFound BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound QueueFull RateLimited
+│                NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 ├── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -168,6 +168,12 @@ class BatchNotFinal(PenstockError):
     """The batch has lines that have not ended, and can only be deleted when all have; cancel it first."""
 
     code, status, title = "batch_not_final", 409, "Batch not final"
+
+
+class WorkerNotFound(PenstockError):
+    """No worker of that id has been heard of within its lease."""
+
+    code, status, title = "worker_not_found", 404, "Worker not found"
 
 
 class QueueFull(PenstockError):

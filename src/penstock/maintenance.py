@@ -79,10 +79,12 @@ async def _prune(store: TaskStore, storage: Storage, due: Mapping[str, Sequence[
 
 async def measure(store: TaskStore, batches: BatchStore, models: Sequence[str]) -> None:
     """Set the gauges of the queues, the records, the batches and the workers."""
-    depths = await store.depths(models)
     meters = telemetry.meters()
-    meters.replace("queue.depth", [(d.depth, {"model": d.model, "priority": d.priority}) for d in depths])
-    meters.replace("queue.oldest", [(d.oldest_s, {"model": d.model, "priority": d.priority}) for d in depths])
+    queues = [(queue, {"model": queue.model, "priority": queue.priority}) for queue in await store.depths(models)]
+    meters.replace("queue.depth", [(queue.depth, labels) for queue, labels in queues])
+    meters.replace("queue.oldest", [(queue.oldest_s, labels) for queue, labels in queues])
+    meters.replace("queue.device", [(q.device_s, labels) for q, labels in queues if q.device_s is not None])
+    meters.replace("queue.paused", [(float(queue.pause is not None), labels) for queue, labels in queues])
     stored = await store.count(TENANT)
     meters.replace("tasks.stored", [(n, {"status": state}) for state, n in stored.items()])
     feeding, backlog = await batches.waiting_lines()

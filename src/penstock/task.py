@@ -176,13 +176,24 @@ class Turn(Struct, frozen=True, kw_only=True):
     lease_ms: int
 
 
+class Forecast(Struct, frozen=True, kw_only=True):
+    """How long a task should take: so many ms for each one ahead of it, and so many itself."""
+
+    ahead_ms: float
+    own_ms: float
+
+    def s(self, ahead: int) -> float:
+        """Seconds, behind so many."""
+        return round((ahead * self.ahead_ms + self.own_ms) / 1000, 3)
+
+
 class Submission(Struct, frozen=True, kw_only=True):
     """A request with everything the store needs to queue it.
 
     `cost` is in kilopixels (at least 1), the unit of fair shares; `fingerprint` is a digest of the client's
     body, compared when `client_request_id` is seen again. `reuse_digest` is what equal tasks share, None for one that
     takes no part; a task that `must_run` takes no other's result, but others may take its. The line of a batch is
-    accepted in its `turn` only.
+    accepted in its `turn` only. `forecast` is what its client is promised, None where nobody knows.
     """
 
     id: str
@@ -200,6 +211,7 @@ class Submission(Struct, frozen=True, kw_only=True):
     reuse_digest: str | None = None
     must_run: bool = False
     turn: Turn | None = None
+    forecast: Forecast | None = None
 
 
 class Artifact(Struct, frozen=True, kw_only=True):
@@ -320,7 +332,8 @@ class Task(Struct, frozen=True, kw_only=True):
 
 
 class Lease(Struct, frozen=True, kw_only=True):
-    """The timed right to run one task: every write of its holder carries `id` and `epoch`."""
+    """The timed right to run one task: every write of its holder carries `id` and `epoch`. `promised_ms` is the time
+    from submit to end that its client was promised."""
 
     id: str
     epoch: int
@@ -333,6 +346,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     timeout_s: float
     waited_ms: float
     request: Request
+    promised_ms: int | None = None
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):

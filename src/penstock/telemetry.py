@@ -14,6 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 TILES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
@@ -53,6 +54,14 @@ INSTRUMENTS: dict[str, Instrument] = {
         ),
         Instrument("penstock.task.duration", "histogram", "s", ("model",), "Claim to settled, one attempt", SECONDS),
         Instrument(
+            "penstock.eta.error.ratio",
+            "histogram",
+            "1",
+            ("model",),
+            "How far the time promised at submit was from the true one, as a part of that",
+            RATIOS,
+        ),
+        Instrument(
             "penstock.stage.duration",
             "histogram",
             "s",
@@ -70,6 +79,10 @@ INSTRUMENTS: dict[str, Instrument] = {
         Instrument("penstock.tasks.pruned", "counter", "1", (), "Tasks deleted after their retention"),
         Instrument("penstock.queue.depth", "gauge", "1", ("model", "priority"), "Tasks waiting"),
         Instrument("penstock.queue.oldest", "gauge", "s", ("model", "priority"), "Age of the oldest waiting task"),
+        Instrument(
+            "penstock.queue.device", "gauge", "s", ("model", "priority"), "Device time that what waits should take"
+        ),
+        Instrument("penstock.queue.paused", "gauge", "1", ("model", "priority"), "1 when nothing of it may start"),
         Instrument("penstock.tasks.stored", "gauge", "1", ("status",), "Task records, by status"),
         Instrument("penstock.workers", "gauge", "1", ("state",), "Workers heard of within their lease"),
         Instrument("penstock.webhooks.attempts", "counter", "1", ("event", "outcome"), "Deliveries tried"),

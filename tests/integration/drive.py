@@ -11,13 +11,21 @@ from PIL import Image
 from penstock.api.submission import KEPT_IN_RECORD_BYTES
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import TaskStore, WorkerInfo
+from penstock.store import TaskStore, WorkerInfo, WorkerMemory
 from penstock.task import Artifact, Lease, Outcome, Problem, Result
 
 MODEL = "superres-x4"
 URL = "https://images.example.com/photo.png"
 WORKER = WorkerInfo(
-    id="w0", device="cpu", host="here", models=(MODEL,), slots=4, running=1, state="READY", started=1_800_000_000_000
+    id="w0",
+    device="cpu",
+    host="here",
+    models=(MODEL,),
+    slots=4,
+    running=1,
+    state="READY",
+    started=1_800_000_000_000,
+    memory=WorkerMemory(process=400, tasks=30, tasks_limit=1000, device_limit=0),
 )
 
 

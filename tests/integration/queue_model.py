@@ -13,6 +13,7 @@ from penstock.errors import (
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
+    WorkerNotFound,
 )
 from penstock.store import NotItsTurn
 from penstock.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Submission, Turn, Verb
@@ -90,6 +91,8 @@ class QueueModel:
         self.seen: dict[str, int] = {}
         self.leaders: dict[str, str] = {}
         self.batches: dict[str, ExpectedBatch] = {}
+        self.paused: set[tuple[str, Priority]] = set()
+        self.drained: set[str] = set()
         self._reaped: int | None = None
         self._virtual: Counter[Priority] = Counter()
         self._finish: Counter[tuple[Priority, str]] = Counter()
@@ -130,6 +133,8 @@ class QueueModel:
 
     def claim(self, worker: str, models: Sequence[str], priorities: Sequence[Priority]) -> tuple[str, int] | None:
         """(id, epoch)."""
+        if worker in self.drained:
+            return None
         for task in self._at("delayed"):
             if task.score <= self.now:
                 self._requeue(task)
@@ -211,6 +216,7 @@ class QueueModel:
         if dead_worker:
             taken = [t for t in self._at("running") if t.worker == dead_worker]
             self.seen.pop(dead_worker, None)
+            self.drained.discard(dead_worker)
         elif not 0 <= self.now - last <= REAPER_PAUSE_MS:
             taken, self._reaped = [], self.now
             for task in self._at("running"):
@@ -278,6 +284,28 @@ class QueueModel:
         self.leaders = {digest: leader for digest, leader in self.leaders.items() if leader not in over}
         return over
 
+    def pause(self, model: str, priorities: Iterable[Priority], *, is_on: bool) -> int:
+        """How many queues have changed."""
+        queues = {(model, priority) for priority in priorities}
+        changed = queues - self.paused if is_on else queues & self.paused
+        self.paused ^= changed
+        return len(changed)
+
+    def purge(self, model: str, priorities: Iterable[Priority]) -> int:
+        """How many were canceled."""
+        of_model = [t for t in self.tasks.values() if t.submission.request.model == model]
+        waiting = [t for t in of_model if t.state is State.PENDING and t.submission.priority in priorities]
+        for task in reversed(waiting):
+            self._finish_as(task, Verb.CANCEL, None)
+        return len(waiting)
+
+    def drain(self, worker: str, *, is_on: bool) -> type[Exception] | None:
+        """Only a worker that is known can be drained, or resumed."""
+        if worker not in self.seen and worker not in self.drained:
+            return WorkerNotFound
+        (self.drained.add if is_on else self.drained.discard)(worker)
+        return None
+
     def results_to_delete(self) -> set[str]:
         """Of whose runs the results are past the retention of every task that shows them."""
         shown = [
@@ -291,7 +319,9 @@ class QueueModel:
         if task.place != "queue":
             return None
         same = [t for t in self._at("queue") if t.submission.request.model == task.submission.request.model]
-        return sum(_rank(t) < _rank(task) for t in same)
+        own = task.submission.priority
+        served = [t for t in same if t.submission.priority is own or not self._is_paused(t.submission)]
+        return sum(_rank(t) < _rank(task) for t in served)
 
     def recent(self, caller: str) -> int:
         """Submits that count against the rate; the others are forgotten, whatever the clock does later."""
@@ -350,6 +380,8 @@ class QueueModel:
             return "hit"
         if leader is None or leader.state is State.SUCCESS:
             return "lead"
+        if self._is_paused(leader.submission) != self._is_paused(s):
+            return "alone"
         ranks = PRIORITIES.index(leader.submission.priority), PRIORITIES.index(s.priority)
         return "follow" if ranks[0] <= ranks[1] else "lead"
 
@@ -403,7 +435,8 @@ class QueueModel:
         return [task for task in self.tasks.values() if task.place == place]
 
     def _choose(self, models: Sequence[str], priorities: Sequence[Priority]) -> Expected | None:
-        waiting = [t for t in self._at("queue") if t.submission.request.model in models]
+        of_models = [t for t in self._at("queue") if t.submission.request.model in models]
+        waiting = [t for t in of_models if not self._is_paused(t.submission)]
         chosen = None
         for priority in priorities:
             same = [t for t in waiting if t.submission.priority == priority]
@@ -414,6 +447,9 @@ class QueueModel:
                 if self._skipped[priority] > self._guard:
                     return min(same, key=lambda t: _turn(t, models))
         return chosen
+
+    def _is_paused(self, of: Submission) -> bool:
+        return (of.request.model, of.priority) in self.paused
 
     def _move(self, task: Expected, verb: Verb, place: str, score: int, *, stage: str) -> None:
         task.state = TRANSITIONS[task.state, verb]

@@ -226,6 +226,8 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
             queue = f"queue:{task.submission.request.model}:{task.submission.priority}"
             assert snapshot.keys[queue][task_id] == task.score
     assert snapshot.keys.get("reuse", {}) == model.leaders
+    assert snapshot.keys.get("paused", {}).keys() == {f"{name}:{priority}" for name, priority in model.paused}
+    assert snapshot.keys.get("drained", {}).keys() == model.drained
     following = {member.partition(" ")[2] for members in snapshot.under("following:").values() for member in members}
     assert following == {t for t, e in tasks.items() if e.place == "following"}
     assert {batch: batch_seen(snapshot, batch) for batch in snapshot.under("batch:")} == {

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Claim, Redis, TaskStore, WorkerInfo, connect
+from penstock.store import Claim, Operator, Redis, TaskStore, WorkerInfo, connect
 from penstock.task import EventType, Lease, OutputOptions, Priority, Request, Source, Submission, Webhook, new_task_id
 
 MODEL = "superres-x4"
@@ -21,6 +21,13 @@ async def open_store(redis_url: str, *, namespace: str | None = None, **queue: A
         yield TaskStore(client, name, QueueSettings(**queue))
         if namespace is None:
             await drop(client, name)
+
+
+@asynccontextmanager
+async def open_operator(redis_url: str, store: TaskStore) -> AsyncIterator[Operator]:
+    """Of the same queues as a store."""
+    async with connect(RedisSettings(url=redis_url)) as client:
+        yield Operator(client, store.namespace, QueueSettings())
 
 
 async def drop(client: Redis, namespace: str) -> None:

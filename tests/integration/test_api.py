@@ -41,7 +41,20 @@ GUARDED = [
     ("GET", "/v1/models"),
     ("GET", f"/v1/models/{MODEL}"),
     ("GET", "/v1/workers"),
+    ("POST", "/v1/workers/w0/drain"),
+    ("POST", "/v1/workers/w0/resume"),
+    ("GET", "/v1/queues"),
+    ("POST", f"/v1/queues/{MODEL}/pause"),
+    ("POST", f"/v1/queues/{MODEL}/resume"),
+    ("POST", f"/v1/queues/{MODEL}/purge"),
     ("GET", "/v1/stats"),
+    ("GET", "/v1/batches"),
+    ("POST", "/v1/batches"),
+    ("GET", "/v1/batches/bat_0"),
+    ("DELETE", "/v1/batches/bat_0"),
+    ("POST", "/v1/batches/bat_0/cancel"),
+    ("GET", "/v1/batches/bat_0/results"),
+    ("POST", "/v1/batches/bat_0/webhook/redeliver"),
     ("POST", "/replicate/v1/predictions"),
     ("POST", "/replicate/v1/models/penstock/superres-x4/predictions"),
     ("GET", "/replicate/v1/predictions"),
@@ -49,7 +62,15 @@ GUARDED = [
     ("POST", "/replicate/v1/predictions/tsk_0/cancel"),
     ("POST", "/replicate/v1/files"),
 ]
-PLACES = {"task_id": "tsk_0", "prediction_id": "tsk_0", "batch_id": "bat_0", "owner": "penstock", "name": MODEL}
+PLACES = {
+    "task_id": "tsk_0",
+    "prediction_id": "tsk_0",
+    "batch_id": "bat_0",
+    "worker_id": "w0",
+    "owner": "penstock",
+    "name": MODEL,
+    "model": MODEL,
+}
 
 
 # --- keys -----------------------------------------------------------------------------------------------------
@@ -216,6 +237,25 @@ async def test_without_redis_submits_are_refused_quickly_until_it_is_back(
     assert stats["tasks"]["PENDING"] == 2
 
 
+async def test_a_server_has_started_once_redis_has_answered(
+    settings: Settings, own_redis: RedisProcess, api_key: str
+) -> None:
+    alone = msgspec.structs.replace(settings, redis=RedisSettings(url=own_redis.url, namespace="test"))
+    own_redis.kill()
+    with api_server.in_thread(alone) as url:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            before = await client.get("/startupz")
+            own_redis.start()
+            started = await client.get("/startupz")
+            own_redis.kill()
+            after = [await client.get(path) for path in ("/startupz", "/readyz")]
+
+    assert (before.status_code, before.json()["code"]) == (503, "not_ready")
+    assert before.json()["detail"].startswith("redis: ")
+    assert (started.status_code, started.json()) == (200, {"status": "started"})
+    assert [answer.status_code for answer in after] == [200, 503]
+
+
 async def test_submits_without_redis_do_not_fill_the_storage(
     settings: Settings, own_redis: RedisProcess, api_key: str
 ) -> None:
@@ -279,7 +319,17 @@ async def test_workers_are_listed(client: httpx.AsyncClient, store: TaskStore) -
         "running": 1,
         "state": "READY",
         "started_at": "2027-01-15T08:00:00.000Z",
+        "memory": {"process": 400, "tasks": 30, "tasks_limit": 1000, "device_limit": None},
+        "tasks": [],
     }
+
+
+async def test_a_worker_of_an_earlier_version_says_nothing_of_its_memory(
+    client: httpx.AsyncClient, store: TaskStore
+) -> None:
+    await store.renew(msgspec.structs.replace(WORKER, memory=None), [])
+
+    assert (await client.get("/v1/workers")).json()["data"][0]["memory"] is None
 
 
 async def test_statistics_count_tasks_queues_and_workers(client: httpx.AsyncClient, store: TaskStore) -> None:
@@ -301,6 +351,17 @@ async def test_models_are_described_with_the_schema_of_their_params(client: http
     assert {MODEL, "image-scoring-v1"} <= models.keys()
     assert (await client.get(f"/v1/models/{MODEL}")).json() == models[MODEL]
     assert models[MODEL]["produces"] == "image"
+    (version,) = models[MODEL]["versions"]
+    assert (version["version"], models[MODEL]["version"]) == ("1", "1")
+    assert re.search(r"[0-9a-f]{64}", version["digest"])
+    assert models[MODEL]["limits"] == {
+        "input_formats": ["image/png", "image/jpeg", "image/webp"],
+        "input_bytes": 50 * 1024 * 1024,
+        "input_megapixels": 50,
+        "timeout_s": 600.0,
+    }
+    assert models[MODEL]["score_range"] is None
+    assert models["image-scoring-v1"]["score_range"] == {"minimum": 1, "maximum": 10}
     (struct,) = models[MODEL]["params"]["$defs"].values()
     assert (struct["properties"]["variant"]["default"], struct["additionalProperties"]) == ("general", False)
 

@@ -12,13 +12,13 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api import batch_views, replicate, replicate_files, schemas
+from penstock.api import batch_views, overview, replicate, replicate_files, schemas
 from penstock.api.app import openapi_document
 from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN
 from penstock.errors import codes
 from tests.integration.drive import MODEL, body
 
-WIRE = vars(schemas) | vars(batch_views) | vars(replicate) | vars(replicate_files)
+WIRE = vars(schemas) | vars(overview) | vars(batch_views) | vars(replicate) | vars(replicate_files)
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
@@ -66,7 +66,7 @@ async def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -
     names = [operation["operationId"] for _, operation in operations(document)]
 
     assert document["openapi"].startswith("3.1")
-    assert len(set(names)) == len(names) == 34
+    assert len(set(names)) == len(names) == 41
 
 
 async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

@@ -41,13 +41,14 @@ from penstock.errors import (
     TaskNotFound,
 )
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import BatchStore, NotItsTurn, Redis, TaskStore, connect
+from penstock.store import BatchStore, NotItsTurn, Operator, Redis, TaskStore, connect
 from penstock.task import (
     PRIORITIES,
     TENANT,
     Artifact,
     Lease,
     Outcome,
+    Priority,
     Problem,
     Progress,
     Result,
@@ -157,6 +158,7 @@ EQUAL_ONES = st.lists(
     min_size=1,
     max_size=3,
 )
+CLASSES = st.lists(st.sampled_from(PRIORITIES), min_size=1, unique=True)
 ENDINGS = st.tuples(st.sampled_from((Verb.COMPLETE, *SETTLING)), st.sampled_from(RETRIES_AFTER_MS))
 ASKING = st.sampled_from(("cancel", "resubmit", "retire", "look"))
 PROGRESS = st.sampled_from((("prepare", 0, 0), ("infer", 1, 4), ("infer", 4, 4)))
@@ -184,6 +186,7 @@ class QueueMachine(RuleBasedStateMachine):
         queue = QueueSettings(lease_s=LEASE_S, starvation_guard=guard, **limits)
         self.store = TaskStore(self.client, self.namespace, queue)
         self.batches = BatchStore(self.client, self.namespace, queue)
+        self.operator = Operator(self.client, self.namespace, queue)
         self.clock_ahead: str = ""
         self.known: dict[str, list[Lease]] = {worker: [] for worker in WORKERS}
         self.pruned: set[str] = set()
@@ -416,7 +419,8 @@ class QueueMachine(RuleBasedStateMachine):
         if lease is None:
             due = min((t.score for t in self.model.tasks.values() if t.place == "delayed"), default=None)
             wait_s = None if due is None else pytest.approx((due - self.model.now) / 1000, abs=SAME_MOMENT_MS / 1000)
-            assert answer.next_due_s == wait_s
+            assert answer.is_drained == (options["worker"] in self.model.drained)
+            assert answer.next_due_s == (None if answer.is_drained else wait_s)
         else:
             task = self.model.tasks[lease.id]
             of = task.submission
@@ -482,6 +486,31 @@ class QueueMachine(RuleBasedStateMachine):
         for lease, verb, delay_ms in leases:
             self.settle_one(lease, verb, delay_ms)
         return multiple(*(lease for lease, _, _ in leases))
+
+    # Operators
+
+    @rule(model=st.sampled_from(MODELS), priorities=CLASSES, is_on=st.booleans())
+    def pause(self, model: str, priorities: list[Priority], is_on: bool) -> None:
+        expected = self.model.pause(model, priorities, is_on=is_on)
+
+        operator = self.operator
+        call = operator.pause(model, priorities, by="alice") if is_on else operator.resume(model, priorities)
+        assert self.do(call) == expected
+
+    @rule(model=st.sampled_from(MODELS), priorities=CLASSES)
+    def purge(self, model: str, priorities: list[Priority]) -> None:
+        expected = self.model.purge(model, priorities)
+
+        purged = self.do(self.operator.purge(TENANT, model, priorities, limit=100))
+
+        assert (purged.canceled, purged.has_more) == (expected, False)
+        assert self.do(self.operator.purge("another", model, priorities, limit=100)).canceled == 0
+
+    @rule(worker=st.sampled_from(WORKERS), is_on=st.booleans())
+    def drain(self, worker: str, is_on: bool) -> None:
+        expected = self.model.drain(worker, is_on=is_on)
+
+        assert self.do(self.operator.drain(worker) if is_on else self.operator.resume_worker(worker)) is expected
 
     # Maintenance
 
@@ -606,11 +635,15 @@ class Told:
 class Client:
     """Caller, worker and maintenance in one, doing one thing after another by chance."""
 
-    def __init__(self, store: TaskStore, batches: BatchStore, name: str, told: Told, chance: random.Random) -> None:
-        self.store, self.batches, self.name, self.told, self.chance = store, batches, name, told, chance
+    def __init__(
+        self, store: TaskStore, batches: BatchStore, operator: Operator, name: str, told: Told, chance: random.Random
+    ) -> None:
+        self.store, self.batches, self.operator, self.name = store, batches, operator, name
+        self.told, self.chance = told, chance
         self.verbs = {
             self.submit: 6, self.claim: 12, self.settle: 8, self.renew: 2, self.report: 2, self.cancel: 2,
-            self.resubmit: 2, self.reclaim: 1, self.disown: 1, self.maintain: 1, self.feed: 3,
+            self.resubmit: 2, self.reclaim: 1, self.disown: 1, self.maintain: 1, self.feed: 3, self.pause: 1,
+            self.purge: 0.2,
         }  # fmt: skip
 
     async def work(self, until: float) -> None:
@@ -670,6 +703,16 @@ class Client:
 
     async def disown(self) -> bool:
         return bool(await self.store.disown(self.name, [lease.id for lease in self.told.leases[-3:]]))
+
+    async def pause(self) -> int:
+        """For a moment."""
+        some = self.chance.sample(PRIORITIES, 2)
+        await self.operator.pause(MODEL, some, by=self.name)
+        await asyncio.sleep(0.005)
+        return await self.operator.resume(MODEL, some)
+
+    async def purge(self) -> int:
+        return (await self.operator.purge(TENANT, MODEL, self.chance.sample(PRIORITIES, 1), limit=10)).canceled
 
     async def maintain(self) -> bool:
         late = [*await self.store.expire(), *await self.store.overrun()]
@@ -739,9 +782,10 @@ async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, na
         told.tasks[None].add((await submit(stores[0]), "a"))
         told.leases.append(await lease_of(stores[0]))
         until = time.monotonic() + INTERLEAVED_S
+        operator = Operator(client, namespace, QueueSettings())
         async with asyncio.TaskGroup() as running:
             for n, store in enumerate(stores):
-                client_n = Client(store, batches, f"w{n}", told, random.Random(f"{seed} {n}"))
+                client_n = Client(store, batches, operator, f"w{n}", told, random.Random(f"{seed} {n}"))
                 running.create_task(client_n.work(until))
             watching = running.create_task(watch(client, namespace, until))
         last = await take_snapshot(client, namespace)

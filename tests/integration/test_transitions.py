@@ -8,8 +8,8 @@ import pytest
 
 from penstock.errors import TaskAlreadyFinal
 from penstock.store import TaskStore
-from penstock.task import TRANSITIONS, Lease, Outcome, Priority, Problem, State, Verb
-from tests.integration.stores import claim, lease_of, open_store, submit
+from penstock.task import PRIORITIES, TRANSITIONS, Lease, Outcome, Priority, Problem, State, Verb
+from tests.integration.stores import MODEL, claim, lease_of, open_operator, open_store, submit
 
 START_WITHIN_S, FINISH_WITHIN_S = 0.3, 0.4
 """Long enough to be claimed on a busy machine, short enough to be waited for."""
@@ -118,6 +118,35 @@ async def test_a_verb_moves_a_state_as_the_table_says_or_not_at_all(redis_url: s
         counts = await store.count("default")
         assert counts[after.state] >= 1
         assert (await store.page("default", states=[after.state])).tasks
+
+
+@pytest.mark.parametrize("state", list(State))
+async def test_a_purge_ends_what_waits_and_leaves_all_else_as_it_is(redis_url: str, state: State) -> None:
+    async with open_store(redis_url) as store, open_operator(redis_url, store) as operator:
+        task_id, _ = await bring_to(store, state)
+        before = await store.get(task_id, "default")
+
+        counts = [(await operator.purge("default", MODEL, PRIORITIES, limit=10)).canceled for _ in range(2)]
+
+        after = await store.get(task_id, "default")
+        waits = state is State.PENDING
+        assert (after.state, counts) == (State.CANCELED if waits else state, [int(waits), 0])
+        assert waits or after == before
+
+
+@pytest.mark.parametrize("state", list(State))
+async def test_a_pause_moves_nothing_and_keeps_what_waits_from_starting(redis_url: str, state: State) -> None:
+    async with open_store(redis_url) as store, open_operator(redis_url, store) as operator:
+        task_id, _ = await bring_to(store, state)
+        before = await store.get(task_id, "default")
+
+        await operator.pause(MODEL, PRIORITIES, by="alice")
+
+        assert await store.get(task_id, "default") == before
+        assert (await claim(store, "w2")).lease is None
+        await operator.resume(MODEL, PRIORITIES)
+        started = (await claim(store, "w2")).lease
+        assert (started is not None) == (state is State.PENDING)
 
 
 async def forged(store: TaskStore, task_id: str, other: str) -> Lease:

@@ -65,10 +65,16 @@ V1 = (
     models.list_models,
     models.read_model,
     operations.list_workers,
+    operations.drain,
+    operations.resume_worker,
+    operations.list_queues,
+    operations.pause,
+    operations.resume,
+    operations.purge,
     operations.stats,
 )
 REPLICATE = (*replicate.ROUTES, replicate_files.create_file)
-OPEN = (health.discover, health.livez, health.readyz, health.metrics)
+OPEN = (health.discover, health.livez, health.readyz, health.startupz, health.metrics)
 """Without a key."""
 
 
@@ -100,6 +106,7 @@ def create_app(settings: Settings) -> Litestar:
                 "cursors": Cursors(key_ring.digest()),
                 "storage_probe": health.StorageProbe(),
                 "draining": False,
+                "started": False,
             }
         ),
         dependencies={"services": Provide(_services, sync_to_thread=False)},

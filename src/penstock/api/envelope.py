@@ -26,7 +26,7 @@ READ_ON_S = 1.0
 client never sees why it was refused."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_QUIET = {"/livez", "/readyz", "/metrics"}
+_QUIET = {"/livez", "/readyz", "/startupz", "/metrics"}
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
 _NOT_STORED = (b"cache-control", b"private, no-cache")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from penstock.errors import StoreUnavailable
 from penstock.store import Pace, TaskStore, WorkerInfo
+from penstock.task import Forecast
 
 KNOWN_FOR_S = 5.0
 """How long one look at workers and paces is good for: a submit costs no further round trip."""
@@ -18,12 +19,12 @@ def able(workers: Iterable[WorkerInfo], model: str) -> list[WorkerInfo]:
     return sorted((w for w in workers if model in w.models and w.state == READY), key=lambda w: w.id)
 
 
-def eta_s(pace: Pace | None, *, ahead: int, cost: int, workers: int, left: float = 1.0) -> float | None:
-    """Seconds of device work until a task is done, shared by so many workers: `ahead` mean tasks and what is `left` of
-    its own, by its size. None while nothing has been measured, or nobody would run it."""
+def forecast(pace: Pace | None, *, cost: int, workers: int, left: float = 1.0) -> Forecast | None:
+    """Device work until a task is done, shared by so many workers: mean tasks ahead of it, and what is `left` of its
+    own, by its size. None while nothing has been measured, or nobody would run it."""
     if pace is None or not workers:
         return None
-    return round(ahead * pace.device_s / workers + left * pace.of(cost), 3)
+    return Forecast(ahead_ms=1000 * pace.device_s / workers, own_ms=1000 * left * pace.of(cost))
 
 
 class Estimates:
@@ -41,12 +42,10 @@ class Estimates:
         await self._look()
         return self._paces.get(model), len(able(self._workers, model))
 
-    async def eta_s(self, model: str, *, ahead: int | None, cost: int) -> float | None:
-        """Of a task that waits behind so many others; None for one that does not wait."""
-        if ahead is None:
-            return None
+    async def forecast(self, model: str, *, cost: int) -> Forecast | None:
+        """Of a task of this model and size."""
         pace, workers = await self.of(model)
-        return eta_s(pace, ahead=ahead, cost=cost, workers=workers)
+        return forecast(pace, cost=cost, workers=workers)
 
     async def _look(self) -> None:
         async with self._lock:

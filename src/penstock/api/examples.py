@@ -7,6 +7,28 @@ import msgspec
 
 from penstock import __version__
 from penstock.api.batch_views import BatchList, BatchView, CountsView, LineResultView, LineView, batch_links
+from penstock.api.overview import (
+    BlockerView,
+    DiscoveryView,
+    ExplainView,
+    LimitsView,
+    LiveView,
+    MemoryView,
+    ModelList,
+    ModelView,
+    PauseView,
+    PurgedView,
+    QueueList,
+    QueueView,
+    ReadyView,
+    RunningView,
+    StartedView,
+    StatsView,
+    VersionView,
+    WorkerList,
+    WorkerStatusView,
+    WorkerView,
+)
 from penstock.api.predictions import PredictionPage, PredictionUrls, PredictionView
 from penstock.api.problems import Problem, type_of
 from penstock.api.replicate import ModelPredictionRequest, PredictionRequest
@@ -15,33 +37,22 @@ from penstock.api.schemas import (
     AheadView,
     Ask,
     AttemptView,
-    BlockerView,
     CanceledView,
     DeletedView,
     DeliveryView,
-    DiscoveryView,
     EventView,
-    ExplainView,
     InputRequest,
-    LiveView,
-    ModelList,
-    ModelView,
     ProgressView,
-    QueueView,
     QuoteView,
-    ReadyView,
     ResultView,
     RetriedView,
     SizeView,
-    StatsView,
     SubmittedView,
     TaskList,
     TaskRequest,
     TaskView,
     View,
     WebhookView,
-    WorkerList,
-    WorkerView,
 )
 from penstock.api.views import links
 from penstock.batch import BatchState
@@ -134,9 +145,17 @@ _MODEL = ModelView(
     name="superres-x4",
     title="Super-resolution, 4×",
     version="1",
+    versions=(VersionView(version="1", digest="1 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"),),
     licence="BSD-3-Clause (general), Apache-2.0 (clean)",
     source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
     produces="image",
+    score_range=None,
+    limits=LimitsView(
+        input_formats=("image/png", "image/jpeg", "image/webp"),
+        input_bytes=52_428_800,
+        input_megapixels=50,
+        timeout_s=600.0,
+    ),
     notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
     params={"type": "object", "properties": {"variant": {"enum": ["clean", "general"], "default": "general"}}},
 )
@@ -150,6 +169,29 @@ _WORKER = WorkerView(
     running=3,
     state="READY",
     started_at="2026-11-22T08:00:00.000Z",
+    memory=MemoryView(
+        process=2_214_592_512, tasks=301_989_888, tasks_limit=20_615_843_020, device_limit=23_806_869_504
+    ),
+)
+_STATUS = WorkerStatusView(
+    **msgspec.structs.asdict(_WORKER),
+    tasks=(
+        RunningView(
+            task_id=TASK_ID,
+            model="superres-x4",
+            priority=Priority.HIGH,
+            stage="infer",
+            claimed_at="2026-11-22T09:00:00.004Z",
+        ),
+    ),
+)
+_QUEUE = QueueView(
+    model="superres-x4",
+    priority=Priority.NORMAL,
+    depth=3,
+    oldest_s=0.412,
+    device_s=5.412,
+    paused=PauseView(since="2026-11-22T08:59:59.000Z", by="alice"),
 )
 
 _PREDICTIONS = "http://127.0.0.1:8000/replicate/v1/predictions"
@@ -275,13 +317,17 @@ _ANSWERS: tuple[View, ...] = (
     RetriedView(retried=12, has_more=False),
     _MODEL,
     ModelList(data=(_MODEL,)),
-    WorkerList(data=(_WORKER,)),
+    _STATUS,
+    WorkerList(data=(_STATUS,)),
+    QueueList(data=(_QUEUE,)),
+    PurgedView(canceled=12, has_more=False),
     StatsView(
         tasks={"PENDING": 3, "RUNNING": 3, "SUCCESS": 812, "FAILED": 1, "CANCELED": 0, "EXPIRED": 0},
-        queues=(QueueView(model="superres-x4", priority=Priority.NORMAL, depth=3, oldest_s=0.412),),
+        queues=(_QUEUE,),
         workers={"READY": 1},
     ),
     ReadyView(status="ready", redis="ok", storage="ok", workers=1),
+    StartedView(status="started"),
     LiveView(status="ok"),
     DiscoveryView(
         name="penstock",
@@ -297,6 +343,7 @@ PARAMETERS = {
     "batch_id": BATCH_ID,
     "options": '{"defaults": {"model": "image-scoring-v1"}}',
     "prediction_id": TASK_ID,
+    "worker_id": "gpu1-cuda0-4f2a",
     "owner": "penstock",
     "name": "superres-x4",
     "model": "superres-x4",

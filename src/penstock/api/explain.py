@@ -6,9 +6,10 @@ from litestar import get
 from litestar.datastructures import State as AppState
 from litestar.params import FromPath
 
-from penstock.api.estimates import able, eta_s
+from penstock.api.estimates import able, forecast
+from penstock.api.overview import BlockerView, ExplainView
 from penstock.api.problems import documented
-from penstock.api.schemas import AheadView, BlockerView, ExplainView
+from penstock.api.schemas import AheadView
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.views import moment, worker_view
 from penstock.errors import ResultExpired, StorageUnavailable, TaskNotFound
@@ -30,9 +31,10 @@ async def explain(request: ApiRequest, services: Open, state: AppState, task_id:
     workers = able(known.workers, known.model)
     blockers = [] if known.state.is_final else [*_blockers(known, workers), *await _storage_away(services, state)]
     ahead = known.position or 0
-    eta = eta_s(known.pace, ahead=ahead, cost=known.cost, workers=len(workers), left=known.left)
-    if eta is not None and known.due_in_s is not None:
-        eta = round(eta + known.due_in_s, 3)
+    expected = forecast(known.pace, cost=known.cost, workers=len(workers), left=known.left)
+    if known.pause is not None or known.state.is_final:
+        expected = None
+    eta = None if expected is None else round(expected.s(ahead) + (known.due_in_s or 0.0), 3)
     return ExplainView(
         task_id=task_id,
         status=known.state,
@@ -41,7 +43,7 @@ async def explain(request: ApiRequest, services: Open, state: AppState, task_id:
         ahead=AheadView(tasks=ahead, device_s=round(ahead * known.pace.device_s, 3) if known.pace else None),
         workers=tuple(worker_view(worker) for worker in workers),
         blockers=tuple(blockers),
-        eta_s=None if known.state.is_final else eta,
+        eta_s=eta,
     )
 
 
@@ -50,6 +52,10 @@ def _blockers(known: Explanation, workers: list[WorkerInfo]) -> Iterator[Blocker
         yield BlockerView(code="follows_equal_task", detail="it gets the result of an equal task", task_id=known.leader)
     if known.due is not None:
         yield BlockerView(code="retry_delay", detail="its last attempt failed; it waits", until=moment(known.due))
+    if known.pause is not None:
+        queue = f"the queue of {known.model} at priority {known.priority}"
+        detail = f"{queue} is paused since {moment(known.pause.at)}, by {known.pause.by}"
+        yield BlockerView(code="queue_paused", detail=detail)
     if not workers:
         yield BlockerView(code="no_worker", detail=f"no worker that is READY serves {known.model}")
     elif known.position is not None and all(worker.running >= worker.slots for worker in workers):

@@ -7,9 +7,9 @@ from litestar import Request, Response, get
 from litestar.datastructures import State
 
 from penstock import __version__, exposition
+from penstock.api.overview import DiscoveryView, LiveView, ReadyView, StartedView
 from penstock.api.problems import documented
-from penstock.api.schemas import DiscoveryView, LiveView, ReadyView
-from penstock.api.services import Open
+from penstock.api.services import Open, Services
 from penstock.errors import NotReady, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
 from penstock.store import TaskStore
@@ -55,19 +55,31 @@ async def readyz(services: Open, request: Request[None, None, State]) -> ReadyVi
     """503 names what is missing. `workers` may be 0: tasks are taken all the same, and wait. A server that left the
     balancer then could not take the task that makes a scaler start a worker."""
     state = request.app.state
-    missing = ["server: it is stopping"] if state.draining else []
-    ready = 0
-    try:
-        ready = await _ready_workers(services.store)
-    except StoreUnavailable as error:
-        missing.append(f"redis: {error.detail}")
-    try:
-        await state.storage_probe.check(services.storage)
-    except StorageUnavailable as error:
-        missing.append(f"storage: {error.detail}")
+    ready, missing = await _look(services, state)
+    if state.draining:
+        missing.insert(0, "server: it is stopping")
     if missing:
         raise NotReady("; ".join(missing), retry_after_s=1)
+    state.started = True
     return ReadyView(status="ready", redis="ok", storage="ok", workers=ready)
+
+
+@get(
+    "/startupz",
+    operation_id="startupz",
+    tags=["health"],
+    summary="Redis and storage have answered since the server was started",
+    responses=documented(NotReady),
+)
+async def startupz(services: Open, request: Request[None, None, State]) -> StartedView:
+    """503 names what has not. Once it has answered 200 it does so for good: what is lost later, /readyz says."""
+    state = request.app.state
+    if not state.started:
+        _, missing = await _look(services, state)
+        if missing:
+            raise NotReady("; ".join(missing), retry_after_s=1)
+        state.started = True
+    return StartedView(status="started")
 
 
 @get("/metrics", operation_id="metrics", tags=["health"], summary="Metrics of this process, for Prometheus")
@@ -89,12 +101,28 @@ def discover() -> DiscoveryView:
             "tasks": "/v1/tasks",
             "models": "/v1/models",
             "workers": "/v1/workers",
+            "queues": "/v1/queues",
             "stats": "/v1/stats",
             "live": "/livez",
             "ready": "/readyz",
+            "started": "/startupz",
             "metrics": "/metrics",
         },
     )
+
+
+async def _look(services: Services, state: State) -> tuple[int, list[str]]:
+    """How many workers are READY, and what does not answer."""
+    ready, missing = 0, []
+    try:
+        ready = await _ready_workers(services.store)
+    except StoreUnavailable as error:
+        missing.append(f"redis: {error.detail}")
+    try:
+        await state.storage_probe.check(services.storage)
+    except StorageUnavailable as error:
+        missing.append(f"storage: {error.detail}")
+    return ready, missing
 
 
 async def _ready_workers(store: TaskStore) -> int:

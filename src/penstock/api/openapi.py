@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from penstock import __version__
-from penstock.api import batch_views, examples, predictions, replicate, replicate_files, schemas
+from penstock.api import batch_views, examples, overview, predictions, replicate, replicate_files, schemas
 from penstock.api.batch_views import JSONL
 from penstock.api.problems import MEDIA_TYPE, Problem
 from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
@@ -65,7 +65,7 @@ def config(models: Collection[str]) -> OpenAPIConfig:
             Tag("tasks", "Submit, watch, cancel, collect."),
             Tag("batches", "Many tasks from one request."),
             Tag("models", "What is served, and with which parameters."),
-            Tag("operation", "Who works, and how much waits."),
+            Tag("operation", "Who works, how much waits; pause, purge, drain."),
             Tag("replicate", "The same tasks in the words of Replicate's API, for its clients."),
             Tag("health", "For orchestrators and Prometheus; no key."),
         ],
@@ -158,7 +158,7 @@ def _one_of(*names: str) -> Document:
 
 def _schemas(models: Collection[str]) -> Document:
     """Every struct of the wire, and a request for every model, told apart by `model`."""
-    modules = (schemas, batch_views, replicate, replicate_files)
+    modules = (schemas, overview, batch_views, replicate, replicate_files)
     defined = [found for module in modules for found in vars(module).values()]
     types = [t for t in defined if isinstance(t, type) and issubclass(t, schemas.Ask | schemas.View)]
     runners = registry()

@@ -1,6 +1,6 @@
 """What a submit would lead to, without one: `POST /v1/tasks?dry_run=true`."""
 
-from penstock.api.estimates import eta_s
+from penstock.api.estimates import forecast
 from penstock.api.schemas import AheadView, QuoteView, SizeView, TaskRequest
 from penstock.api.services import Services
 from penstock.api.submission import Examined, output_size
@@ -13,18 +13,20 @@ async def quote(asked: TaskRequest, examined: Examined, services: Services) -> Q
 
     Raises QueueFull as a submit would.
     """
-    depths = {queue.priority: queue.depth for queue in await services.store.depths([asked.model])}
-    if sum(depths.values()) >= services.settings.queue.max_depth:
+    queues = {queue.priority: queue for queue in await services.store.depths([asked.model])}
+    if sum(queue.depth for queue in queues.values()) >= services.settings.queue.max_depth:
         raise QueueFull("as many tasks are waiting for this model as are let in", retry_after_s=5)
-    ahead = sum(depths[priority] for priority in PRIORITIES[: PRIORITIES.index(asked.priority) + 1])
+    own, higher = queues[asked.priority], PRIORITIES[: PRIORITIES.index(asked.priority)]
+    ahead = own.depth + sum(queues[priority].depth for priority in higher if queues[priority].pause is None)
     pace, workers = await services.estimates.of(asked.model)
+    expected = None if own.pause else forecast(pace, cost=examined.cost, workers=workers)
     return QuoteView(
         model=asked.model,
         priority=asked.priority,
         queue_position=ahead,
         ahead=AheadView(tasks=ahead, device_s=round(ahead * pace.device_s, 3) if pace else None),
         run_device_s=round(pace.of(examined.cost), 3) if pace else None,
-        eta_s=eta_s(pace, ahead=ahead, cost=examined.cost, workers=workers),
+        eta_s=None if expected is None else expected.s(ahead),
         input=None if examined.size is None else SizeView(width=examined.size[0], height=examined.size[1]),
         output=_output(asked, examined),
     )

@@ -18,7 +18,7 @@ from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
-from penstock.store import BatchStore, Outbox, TaskStore, connect
+from penstock.store import BatchStore, Operator, Outbox, TaskStore, connect
 from penstock.store.connection import Redis, check_server
 from penstock.urlguard import Policy
 
@@ -36,6 +36,7 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     store: TaskStore
     batches: BatchStore
     outbox: Outbox
+    operator: Operator
     storage: Storage
     waiting: Waiting
     watching: Watching
@@ -67,6 +68,7 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
             store=store,
             batches=BatchStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
             outbox=Outbox(client, settings.redis.namespace, settings.queue),
+            operator=Operator(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
             storage=storage,
             waiting=Waiting(store),
             watching=Watching(store),

@@ -31,7 +31,7 @@ from penstock.errors import (
 from penstock.runners.base import registry
 from penstock.settings import Settings
 from penstock.store import Submitted
-from penstock.task import Dialect, Line, OutputOptions, Request, Source, State, Submission, Turn, Webhook
+from penstock.task import Dialect, Forecast, Line, OutputOptions, Request, Source, State, Submission, Turn, Webhook
 from penstock.urlguard import check_url
 
 URL_COST = 1000
@@ -146,7 +146,15 @@ async def hand_in(
     store, storage = services.store, services.storage
     rate_limit = 0 if turn else services.settings.api.rate_limit_per_minute
     submission = _submission(
-        task_id, asked, examined, caller=caller, traceparent=traceparent, services=services, line=line, turn=turn
+        task_id,
+        asked,
+        examined,
+        caller=caller,
+        traceparent=traceparent,
+        services=services,
+        line=line,
+        turn=turn,
+        forecast=await services.estimates.forecast(asked.model, cost=examined.cost),
     )
     key = submission.request.source.key
     if key is None or examined.image is None:
@@ -273,6 +281,7 @@ def _submission(
     services: Services,
     line: Line | None,
     turn: Turn | None,
+    forecast: Forecast | None,
 ) -> Submission:
     settings = services.settings
     kept, stored = _places(examined.image)
@@ -304,6 +313,7 @@ def _submission(
         reuse_digest=examined.reuse_digest,
         must_run=not asked.reuse,
         turn=turn,
+        forecast=forecast,
     )
 
 

@@ -130,7 +130,8 @@ async def submit(
         whole = await _view(task, request, services)
         return Response[Any](whole, status_code=200, headers=headers | _cache_headers(task))
     shown = task or submitted
-    eta_s = await services.estimates.eta_s(asked.model, ahead=shown.position, cost=examined.cost)
+    expected = None if submitted.is_paused else await services.estimates.forecast(asked.model, cost=examined.cost)
+    eta_s = None if expected is None or shown.position is None else expected.s(shown.position)
     return Response(_submitted_view(submitted, task, eta_s), headers=headers | {"Retry-After": str(POLL_S)})
 
 

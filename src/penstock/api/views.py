@@ -1,8 +1,11 @@
 """From the record to the wire."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from typing import Any
 
+from penstock.api.overview import MemoryView, PauseView, QueueView, RunningView, WorkerStatusView, WorkerView
 from penstock.api.schemas import (
     AttemptView,
     DeliveryView,
@@ -13,11 +16,10 @@ from penstock.api.schemas import (
     ResultView,
     TaskView,
     WebhookView,
-    WorkerView,
 )
 from penstock.runners.base import registry
 from penstock.storage import Storage
-from penstock.store import WorkerInfo
+from penstock.store import QueueDepth, Running, WorkerInfo
 from penstock.task import Artifact, Attempt, Event, Problem, Progress, Result, Task, Webhook
 
 
@@ -72,15 +74,56 @@ def version_of(task: Task) -> str:
 
 def worker_view(worker: WorkerInfo) -> WorkerView:
     """Of one worker."""
-    return WorkerView(
-        id=worker.id,
-        device=worker.device,
-        host=worker.host,
-        models=worker.models,
-        slots=worker.slots,
-        running=worker.running,
-        state=worker.state,
-        started_at=moment(worker.started),
+    return WorkerView(**_of_worker(worker))
+
+
+def worker_status(worker: WorkerInfo, running: Iterable[Running]) -> WorkerStatusView:
+    """With those of these tasks that it runs."""
+    own = (task for task in running if task.worker == worker.id)
+    tasks = tuple(
+        RunningView(
+            task_id=task.task_id,
+            model=task.model,
+            priority=task.priority,
+            stage=task.stage,
+            claimed_at=moment(task.claimed),
+        )
+        for task in own
+    )
+    return WorkerStatusView(**_of_worker(worker), tasks=tasks)
+
+
+def _of_worker(worker: WorkerInfo) -> dict[str, Any]:
+    memory = worker.memory
+    return {
+        "id": worker.id,
+        "device": worker.device,
+        "host": worker.host,
+        "models": worker.models,
+        "slots": worker.slots,
+        "running": worker.running,
+        "state": worker.state,
+        "started_at": moment(worker.started),
+        "memory": memory
+        and MemoryView(
+            process=memory.process,
+            tasks=memory.tasks,
+            tasks_limit=memory.tasks_limit,
+            device_limit=memory.device_limit or None,
+        ),
+    }
+
+
+def queue_view(queue: QueueDepth) -> QueueView:
+    """Of one queue."""
+    pause = queue.pause
+    return QueueView(
+        model=queue.model,
+        priority=queue.priority,
+        depth=queue.depth,
+        oldest_s=round(queue.oldest_s, 3),
+        device_s=None if queue.device_s is None else round(queue.device_s, 3),
+        paused=None if pause is None else PauseView(since=moment(pause.at), by=pause.by),
     )
 
 

@@ -89,13 +89,14 @@ class Product(Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Card(Struct, frozen=True, kw_only=True):
-    """The model as the catalogue shows it."""
+    """The model as the catalogue shows it; `score_range` are the bounds of `score` in the data of one that gives it."""
 
     title: str
     version: str = "1"
     licence: str = ""
     source: str = ""
     produces: Literal["image", "data"] = "image"
+    score_range: tuple[float, float] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 

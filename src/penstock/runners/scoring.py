@@ -28,7 +28,8 @@ class ImageScoring(BaseModelRunner[Params]):
         licence="Apache-2.0",
         source="NIMA MobileNet aesthetic (idealo image-quality-assessment)",
         produces="data",
-        notes={"score": {"minimum": 1, "maximum": 10}, "resize": "nearest, 224 x 224, aspect ratio not kept"},
+        score_range=(1, 10),
+        notes={"resize": "nearest, 224 x 224, aspect ratio not kept"},
     )
 
     concurrent = True

@@ -6,14 +6,19 @@ from penstock.store.answers import (
     NotItsTurn,
     Pace,
     Page,
+    Pause,
+    Purged,
     QueueDepth,
     Reclaimed,
+    Running,
     Submitted,
     WorkerInfo,
+    WorkerMemory,
 )
 from penstock.store.batches import BatchStore
 from penstock.store.connection import Redis, check_server, connect
 from penstock.store.inspection import ServerInfo, look_at
+from penstock.store.operator import Operator
 from penstock.store.outbox import Due, LeasedEvent, Outbox
 from penstock.store.tasks import TaskStore
 
@@ -24,16 +29,21 @@ __all__ = [
     "Explanation",
     "LeasedEvent",
     "NotItsTurn",
+    "Operator",
     "Outbox",
     "Pace",
     "Page",
+    "Pause",
+    "Purged",
     "QueueDepth",
     "Reclaimed",
     "Redis",
+    "Running",
     "ServerInfo",
     "Submitted",
     "TaskStore",
     "WorkerInfo",
+    "WorkerMemory",
     "check_server",
     "connect",
     "look_at",

@@ -2,11 +2,12 @@
 
 from msgspec import Struct
 
-from penstock.task import Lease, Reuse, Stage, State, Task
+from penstock.task import Lease, Priority, Reuse, Stage, State, Task
 
 
 class Submitted(Struct, frozen=True):
-    """Answer to a submit. `rate_left` and `rate_reset_s` describe the caller's submit limit."""
+    """Answer to a submit. `rate_left` and `rate_reset_s` describe the caller's submit limit; `is_paused` says it of the
+    queue of its model and priority."""
 
     id: str
     replayed: bool
@@ -14,6 +15,7 @@ class Submitted(Struct, frozen=True):
     rate_left: int
     rate_reset_s: int
     reuse: Reuse
+    is_paused: bool
 
     @property
     def state(self) -> State:
@@ -32,10 +34,12 @@ class NotItsTurn(Exception):
 
 
 class Claim(Struct, frozen=True):
-    """A lease, or none and how long until a delayed task is due (None: nothing is delayed)."""
+    """A lease, or none and how long until a delayed task is due (None: nothing is delayed), or none since the worker is
+    drained."""
 
     lease: Lease | None
     next_due_s: float | None = None
+    is_drained: bool = False
 
 
 class Reclaimed(Struct, frozen=True, order=True):
@@ -44,6 +48,16 @@ class Reclaimed(Struct, frozen=True, order=True):
     id: str
     state: State
     model: str
+
+
+class WorkerMemory(Struct, frozen=True, kw_only=True):
+    """Bytes: what the process takes of the host, what the images of its tasks in flight take and may take, and what one
+    model may take of the device (0: no limit, or it is the host's)."""
+
+    process: int
+    tasks: int
+    tasks_limit: int
+    device_limit: int
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -57,6 +71,32 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     running: int
     state: str
     started: int
+    memory: WorkerMemory | None = None
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """A task that runs, as the list of workers shows it; `claimed` is a moment in ms."""
+
+    task_id: str
+    worker: str
+    model: str
+    priority: Priority
+    stage: Stage
+    claimed: int
+
+
+class Pause(Struct, frozen=True, kw_only=True):
+    """Since when (ms) a queue is paused, and by the key of which name."""
+
+    at: int
+    by: str
+
+
+class Purged(Struct, frozen=True):
+    """How many tasks were canceled, and whether there may be others."""
+
+    canceled: int
+    has_more: bool
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -73,7 +113,7 @@ class Pace(Struct, frozen=True, kw_only=True):
 class Explanation(Struct, frozen=True, kw_only=True):
     """What is known of how long a task still takes. `left` is the part of its device work that is not done; `position`
     and `left` are those of `leader`, an equal task whose result it waits for, if it has one; `due` is the moment (ms)
-    of its retry, which is `due_in_s` from now."""
+    of its retry, which is `due_in_s` from now; `priority` is the class whose `pause`, if there is one, holds it up."""
 
     state: State
     stage: Stage
@@ -84,17 +124,22 @@ class Explanation(Struct, frozen=True, kw_only=True):
     due: int | None
     due_in_s: float | None
     leader: str | None
+    priority: Priority
+    pause: Pause | None
     pace: Pace | None
     workers: tuple[WorkerInfo, ...]
 
 
 class QueueDepth(Struct, frozen=True, kw_only=True):
-    """Waiting tasks of one model and priority, and the age of the oldest near its head."""
+    """Waiting tasks of one model and priority, the age of the oldest near its head, and the device time that they
+    should take: None while no task of the model has been measured."""
 
     model: str
-    priority: str
+    priority: Priority
     depth: int
     oldest_s: float
+    device_s: float | None
+    pause: Pause | None
 
 
 class Page(Struct, frozen=True):

@@ -55,10 +55,14 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | no more than `refill` of their tasks are unfinished  |                         |
 | `closed`                   | zset   | ids of ended batches by the ms when they are pruned, | pruned                  |
 |                            |        | and of those that are being received                 |                         |
+| `paused`                   | hash   | `<model>:<priority>` -> since when and by whom, as   | resumed                 |
+|                            |        | JSON                                                 |                         |
+| `drained`                  | zset   | workers that are to claim nothing, by the ms since   | resumed, worker gone    |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
-| `signals` (channel)        | –      | `queued <model>` and `cancel <id>`: for workers      | –                       |
+| `signals` (channel)        | –      | `queued <model>`, `cancel <id>`, `drain <worker>`    | –                       |
+|                            |        | and `resume <worker>`: for workers                   |                         |
 | `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
 | `changed:<id>` (channel)   | –      | nothing, when the task has changed: for who watches  | –                       |
 | `posted` (channel)         | –      | nothing, whenever an event is owed: for dispatchers  | –                       |
@@ -79,6 +83,9 @@ class Keys:
         self.root = f"{{{namespace}}}:"
         self.workers = f"{self.root}workers"
         self.workers_seen = f"{self.root}workers:seen"
+        self.paused = f"{self.root}paused"
+        self.drained = f"{self.root}drained"
+        self.running = f"{self.root}running"
         self.signals = f"{self.root}signals"
         self.ended = f"{self.root}ended"
         self.changed = f"{self.root}changed:"

@@ -4,14 +4,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import msgspec
-
 from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFound
 from penstock.settings import QueueSettings
-from penstock.store.answers import Explanation, Pace, Page, QueueDepth, WorkerInfo
+from penstock.store.answers import Explanation, Pace, Page, QueueDepth, Running, WorkerInfo
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
-from penstock.store.records import GONE, explanation_of, objects_of, pace_of, task_of
+from penstock.store.records import (
+    GONE,
+    explanation_of,
+    objects_of,
+    pace_of,
+    pause_of,
+    running_of,
+    task_of,
+    workers_of,
+)
 from penstock.store.scripts import Scripts
 from penstock.task import PRIORITIES, Priority, State, Task
 
@@ -33,6 +40,7 @@ class Queries:
         self, client: Redis, namespace: str, settings: QueueSettings, *, patience_s: float = PATIENCE_S
     ) -> None:
         self._client = client
+        self.namespace = namespace
         self._keys = Keys(namespace)
         self._settings = settings
         self._patience_s = patience_s
@@ -64,8 +72,7 @@ class Queries:
     async def paces(self) -> dict[str, Pace]:
         """Of every model of which a task has ended."""
         (row,) = await self._pipelined([("HGETALL", self._keys.pace)])
-        models = [name.decode().removeprefix("ms:") for name in row if name.startswith(b"ms:")]
-        return {model: pace_of(row[f"ms:{model}".encode()], row[f"cost:{model}".encode()]) for model in models}
+        return _paces_of(row)
 
     async def page(
         self,
@@ -97,27 +104,45 @@ class Queries:
         return Page(tuple(picked), None)
 
     async def depths(self, models: Iterable[str]) -> list[QueueDepth]:
-        """Depth and oldest age of every queue; the age looks at the 64 tasks nearest the head."""
+        """Of every queue; the age looks at the 64 tasks nearest the head."""
         queues = [(name, priority) for name in models for priority in PRIORITIES]
         commands = [
             command
             for queue in queues
             for command in (("ZCARD", self._keys.queue(*queue)), ("ZRANGE", self._keys.queue(*queue), 0, 63))
         ]
-        *rows, (seconds, micros) = await self._pipelined([*commands, ("TIME",)])
+        around = [("HGETALL", self._keys.pace), ("HGETALL", self._keys.paused), ("TIME",)]
+        *rows, pace, paused, (seconds, micros) = await self._pipelined([*commands, *around])
+        paces = _paces_of(pace)
         heads = [[task_id.decode() for task_id in head] for head in rows[1::2]]
         created = iter(await self._pipelined([("HGET", self._keys.task(t), "created") for head in heads for t in head]))
         now = seconds * 1_000_000 + micros
         ages = [max((now - int(c) for _ in head if (c := next(created))), default=0) / 1e6 for head in heads]
         return [
-            QueueDepth(model=name, priority=priority, depth=depth, oldest_s=max(0.0, age))
+            QueueDepth(
+                model=name,
+                priority=priority,
+                depth=depth,
+                oldest_s=max(0.0, age),
+                device_s=paces[name].device_s * depth if name in paces else None,
+                pause=pause_of(paused.get(f"{name}:{priority}".encode())),
+            )
             for (name, priority), depth, age in zip(queues, rows[::2], ages, strict=True)
         ]
 
     async def workers(self) -> list[WorkerInfo]:
         """The workers heard of within their lease."""
-        (rows,) = await self._pipelined([("HGETALL", self._keys.workers)])
-        return [msgspec.json.decode(row, type=WorkerInfo) for row in rows.values()]
+        rows, drained = await self._pipelined([("HGETALL", self._keys.workers), ("ZRANGE", self._keys.drained, 0, -1)])
+        return workers_of(rows.values(), drained)
+
+    async def running(self, tenant: str) -> list[Running]:
+        """What runs of this tenant's, the longest lease first."""
+        (ids,) = await self._pipelined([("ZREVRANGE", self._keys.running, 0, -1)])
+        names = [task_id.decode() for task_id in ids]
+        fields = ("tenant", "worker", "state", "model", "priority", "stage", "claimed")
+        rows = await self._pipelined([("HMGET", self._keys.task(name), *fields) for name in names])
+        of_tenant = [(name, row[1:]) for name, row in zip(names, rows, strict=True) if row[0] == tenant.encode()]
+        return [found for name, row in of_tenant if (found := running_of(name, row))]
 
     async def count(self, tenant: str) -> dict[State, int]:
         """How many tasks are in each state."""
@@ -218,3 +243,8 @@ class Queries:
 
 def _is_of(task: Task, batch: str | None) -> bool:
     return batch is None or (task.request.line is not None and task.request.line.batch == batch)
+
+
+def _paces_of(row: Mapping[bytes, bytes]) -> dict[str, Pace]:
+    models = [name.decode().removeprefix("ms:") for name in row if name.startswith(b"ms:")]
+    return {model: pace_of(row[f"ms:{model}".encode()], row[f"cost:{model}".encode()]) for model in models}

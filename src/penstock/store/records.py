@@ -1,11 +1,12 @@
 """From what Redis holds to what the rest of Penstock knows: the record, decoded."""
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
 
 from penstock.batch import Batch, BatchState, End, Plan
-from penstock.store.answers import Explanation, Pace, WorkerInfo
+from penstock.store.answers import Explanation, Pace, Pause, Running, WorkerInfo
 from penstock.task import Attempt, Event, Outcome, Priority, Progress, Request, Reuse, Stage, State, Task
 
 GONE = [b"gone"]
@@ -65,7 +66,8 @@ def explanation_of(answer: list[Any]) -> Explanation | None:
     """The answer of explain.lua; None when there is no such task."""
     if not answer or answer == GONE:
         return None
-    state, stage, model, cost, done, total, position, due, leader, ms, mean_cost, workers, now = answer
+    state, stage, model, cost, done, total, position, due, leader, ms, mean_cost, workers, now, *of_queue = answer
+    drained, priority, pause = of_queue
     return Explanation(
         state=State(state.decode()),
         stage=msgspec.convert(stage.decode(), Stage),
@@ -76,8 +78,10 @@ def explanation_of(answer: list[Any]) -> Explanation | None:
         due=due if due >= 0 else None,
         due_in_s=max(0, due - now) / 1000 if due >= 0 else None,
         leader=leader.decode() or None,
+        priority=Priority(priority.decode()),
+        pause=pause_of(pause or None),
         pace=pace_of(ms, mean_cost) if ms else None,
-        workers=tuple(msgspec.json.decode(worker, type=WorkerInfo) for worker in workers),
+        workers=tuple(workers_of(workers, drained)),
     )
 
 
@@ -113,6 +117,32 @@ def end_of(row: bytes) -> End:
         code=code[0] if code else None,
         run=not state.startswith("-"),
     )
+
+
+def workers_of(rows: Iterable[bytes], drained: Collection[bytes]) -> list[WorkerInfo]:
+    """As they describe themselves; but a drained one is DRAINING, whatever it says."""
+    workers = (msgspec.json.decode(row, type=WorkerInfo) for row in rows)
+    return [msgspec.structs.replace(w, state="DRAINING") if w.id.encode() in drained else w for w in workers]
+
+
+def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
+    """From worker, state, model, priority, stage and claimed of a record; None for a task that has ended just now."""
+    worker, state, model, priority, stage, claimed = (field.decode() if field else "" for field in fields)
+    if state != State.RUNNING:
+        return None
+    return Running(
+        task_id=task_id,
+        worker=worker,
+        model=model,
+        priority=Priority(priority),
+        stage=msgspec.convert(stage, Stage),
+        claimed=int(claimed),
+    )
+
+
+def pause_of(row: bytes | None) -> Pause | None:
+    """As pause.lua has written it."""
+    return msgspec.json.decode(row, type=Pause) if row else None
 
 
 def pace_of(device_ms: bytes, cost: bytes) -> Pace:

@@ -98,6 +98,7 @@ class TaskStore(Queries):
             State.PENDING, ALL_PRIORITIES, "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
             s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, _text(moves(Verb.REUSE)),
             "input" if has_input else "", hook_of(s.request.webhook), *_turn_of(s.turn),
+            s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
         )  # fmt: skip
         kind = answer[0].decode()
         if kind in ("turn", "window"):
@@ -113,6 +114,7 @@ class TaskStore(Queries):
             rate_left=answer[3],
             rate_reset_s=-(-answer[4] // 1000),
             reuse=msgspec.convert(answer[5].decode() or "miss", Reuse),
+            is_paused=bool(answer[6]),
         )
 
     async def claim(
@@ -128,8 +130,9 @@ class TaskStore(Queries):
             self._settings.starvation_guard, " ".join(models), " ".join(priorities), _outcome_of(_LATE), again=False,
         )  # fmt: skip
         if not answer[0]:
-            return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None)
-        task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, body = answer
+            return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
+        task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, *rest = answer
+        body, promised = rest
         return Claim(
             Lease(
                 id=task_id.decode(),
@@ -143,6 +146,7 @@ class TaskStore(Queries):
                 timeout_s=float(timeout_s),
                 waited_ms=waited / 1000,
                 request=msgspec.json.decode(body, type=Request),
+                promised_ms=int(promised) if promised else None,
             )
         )
 
@@ -244,7 +248,8 @@ class TaskStore(Queries):
         return int(await self._run("prune", GONE_KNOWN_MS, *task_ids))
 
     async def signals(self) -> AsyncIterator[tuple[str, str]]:
-        """(`queued`, model) and (`cancel`, task id) as they happen; (`look`, "") when some may have been missed."""
+        """(`queued`, model), (`cancel`, task id), (`drain`, worker) and (`resume`, worker) as they happen; (`look`, "")
+        when some may have been missed."""
         async for message in listen(self._client, self._keys.signals):
             kind, _, subject = message.partition(" ")
             yield kind or "look", subject

@@ -132,6 +132,9 @@ def _count(lease: Lease, settlement: Settlement, kept: int, took_s: float) -> No
     elif settlement.verb in (Verb.COMPLETE, Verb.FAIL):
         status = TRANSITIONS[State.RUNNING, settlement.verb]
         telemetry.report("tasks.finished", kept, model=model, status=status, code=settlement.code)
+        if settlement.verb is Verb.COMPLETE and lease.promised_ms is not None:
+            true_s = lease.waited_ms / 1000 + took_s
+            telemetry.report("eta.error.ratio", abs(lease.promised_ms / 1000 - true_s) / true_s, model=model)
         if kept > 1:
             telemetry.report("tasks.reused", kept - 1, model=model, how="coalesced")
 

@@ -27,7 +27,7 @@ from penstock.errors import PenstockError, StoreUnavailable
 from penstock.maintenance import prune, sweep
 from penstock.runners.base import DeviceBroken
 from penstock.storage import Storage
-from penstock.store import Claim, TaskStore, WorkerInfo
+from penstock.store import Claim, TaskStore, WorkerInfo, WorkerMemory
 from penstock.task import (
     PRIORITIES,
     Lease,
@@ -59,6 +59,7 @@ class Host(arq.Worker):
         self,
         *,
         info: WorkerInfo,
+        memory: Callable[[], WorkerMemory],
         store: TaskStore,
         storage: Storage,
         pipeline: Pipeline,
@@ -76,6 +77,7 @@ class Host(arq.Worker):
             ctx={"store": store, "storage": storage},
         )
         self._info = info
+        self._memory = memory
         self._store = store
         self._pipeline = pipeline
         self._spool = spool
@@ -90,6 +92,7 @@ class Host(arq.Worker):
         self._freed = asyncio.Event()
         self._wake = asyncio.Event()
         self._is_dry = False
+        self._is_drained = False
         self._news: dict[str, tuple[Stage, Progress | None]] = {}
         self.broken: DeviceBroken | None = None
 
@@ -133,7 +136,9 @@ class Host(arq.Worker):
             free = self._slots - self._slots_taken
             priorities = PRIORITIES if free > 0 else (Priority.HIGH,)
             at_once = max(1, free) if self._claim_s > SLOW_CLAIM_S else 1
-            for claim in await self._claim(priorities, at_once):
+            claims = await self._claim(priorities, at_once)
+            self._heed(is_drained=claims[-1].is_drained)
+            for claim in claims:
                 if claim.lease is None:
                     self._is_dry = free > 0 and not self._wake.is_set()
                     return LOOK_EVERY_S if claim.next_due_s is None else min(LOOK_EVERY_S, claim.next_due_s)
@@ -159,6 +164,11 @@ class Host(arq.Worker):
             if isinstance(answer, BaseException):
                 raise answer
         return claims
+
+    def _heed(self, *, is_drained: bool) -> None:
+        if is_drained != self._is_drained:
+            logger.info("drained: nothing more is claimed" if is_drained else "resumed: tasks are claimed again")
+        self._is_drained = is_drained
 
     @property
     def _slots_taken(self) -> int:
@@ -233,7 +243,7 @@ class Host(arq.Worker):
         """Keep the leases; four chances before they end."""
         while True:
             state = "READY" if self.allow_pick_jobs else "DRAINING"
-            info = replace(self._info, running=len(self.tasks), state=state)
+            info = replace(self._info, running=len(self.tasks), state=state, memory=self._memory())
             try:
                 for task_id in await self._store.renew(info, tuple(self._leases.values())):
                     self.abort(task_id, "lease lost")
@@ -246,9 +256,16 @@ class Host(arq.Worker):
         async for kind, subject in self._store.signals():
             if kind == "cancel":
                 self.abort(subject, "canceled")
-            elif kind == "look" or subject in self._info.models:
-                self._is_dry = False
-                self._wake.set()
+            elif kind in ("drain", "resume"):
+                if subject == self._info.id:
+                    self._heed(is_drained=kind == "drain")
+                    self._look()
+            elif kind == "look" or (subject in self._info.models and not self._is_drained):
+                self._look()
+
+    def _look(self) -> None:
+        self._is_dry = False
+        self._wake.set()
 
     async def _write_progress(self) -> None:
         while True:

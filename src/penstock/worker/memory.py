@@ -2,15 +2,25 @@
 
 import asyncio
 import heapq
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from threading import Lock
 
 from penstock.task import PRIORITIES, Priority
 
 RESERVED = 0.25
 """Share of all that only tasks of high priority may take, so that one is never behind a full house of others."""
+
+
+def resident() -> int:
+    """Bytes of the host's memory that this process takes; 0 where the system does not say (it is Linux that does)."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 class Room:
@@ -34,6 +44,11 @@ class MemoryBudget:
         self._lock = Lock()
         self._waiting: list[tuple[int, int, Room]] = []
         self._order = count()
+
+    @property
+    def total(self) -> int:
+        """Bytes that may be granted."""
+        return self._total
 
     @property
     def held(self) -> int:

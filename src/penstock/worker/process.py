@@ -19,13 +19,13 @@ from penstock.runners import load_runners
 from penstock.runners.base import DeviceBroken, registry
 from penstock.settings import Settings
 from penstock.storage import open_storage
-from penstock.store import Redis, TaskStore, WorkerInfo, check_server, connect
+from penstock.store import Redis, TaskStore, WorkerInfo, WorkerMemory, check_server, connect
 from penstock.task import RetryPolicy
 from penstock.worker.batches import Runner
 from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
 from penstock.worker.host import Host
-from penstock.worker.memory import MemoryBudget
+from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.spool import Spool
@@ -62,6 +62,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         for warning in await _when_available(client):
             logger.warning(warning)
         spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
+        memory = MemoryBudget(device.ram_bytes)
         pipeline = Pipeline(
             runners,
             scheduler,
@@ -69,7 +70,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             storage=storage,
             spool=spool,
             codecs=codecs,
-            memory=MemoryBudget(device.ram_bytes),
+            memory=memory,
         )
         host = Host(
             info=WorkerInfo(
@@ -81,6 +82,12 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
                 running=0,
                 state="READY",
                 started=int(time.time() * 1000),
+            ),
+            memory=lambda: WorkerMemory(
+                process=resident(),
+                tasks=memory.held,
+                tasks_limit=memory.total,
+                device_limit=device.memory_limit_bytes,
             ),
             store=store,
             storage=storage,

@@ -13,7 +13,6 @@ if redis.call('ZSCORE', ROOT .. 'running', id) then
   log_attempt(id, 'cancel', '')
   redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id)
 end
-redis.call('ZREM', queue_key(f[3], f[4]), id)
-redis.call('ZREM', ROOT .. 'delayed', id)
+withdraw(id, f[3], f[4])
 finish(id, to, '')
 return {'ok', to}

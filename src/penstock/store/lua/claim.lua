@@ -1,9 +1,11 @@
--- Take the next task: highest priority first, a passed-over class after `guard` claims, inside a class the lowest
+-- Take the next task, unless the worker is drained: highest priority first, a passed-over class after `guard` claims, inside a class the lowest
 -- virtual finish time over all models the worker runs. Running tasks are in no queue, so none is ever scanned past.
 -- ARGV  1 moves of claim  2 moves of expire  3 worker  4 device  5 lease ms  6 guard  7 models  8 priorities
 --       9 outcome of an expired task (JSON)
--- Answers  {id, epoch, tenant, caller, priority, failures, crashes, max retries, timeout s, waited µs, body}
---          {'', ms until a delayed task is due, or -1}
+-- Answers  {id, epoch, tenant, caller, priority, failures, crashes, max retries, timeout s, waited µs, body,
+--           ms in which a client was promised its end, or ''}
+--          {'', ms until a delayed task is due, or -1}   {'', -1, 'drained'}
+if redis.call('ZSCORE', ROOT .. 'drained', ARGV[3]) then return {'', -1, 'drained'} end
 local now = now_ms()
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'delayed', '-inf', now, 'LIMIT', 0, 100)) do
@@ -13,12 +15,15 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'delayed', '-inf', now, 
   requeue(id)
 end
 
+local paused = {}
+for _, queue in ipairs(redis.call('HKEYS', ROOT .. 'paused')) do paused[ROOT .. 'queue:' .. queue] = true end
+
 -- {queue key, id, score} of the task that this class would serve, or nil.
 local function head(priority)
   local best
   for model in string.gmatch(ARGV[7], '%S+') do
     local key = queue_key(model, priority)
-    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    local first = paused[key] and {} or redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
     if first[1] and (not best or tonumber(first[2]) < best[3]) then
       best = {key, first[1], tonumber(first[2])}
     end
@@ -48,7 +53,7 @@ for _ = 1, 100 do
   local key, id, score = chosen[1], chosen[2], chosen[3]
   redis.call('ZREM', key, id)
   local f = redis.call('HMGET', task_key(id), 'state', 'start_by', 'started', 'tenant', 'caller', 'failures',
-    'crashes', 'max_retries', 'timeout_s', 'created', 'cost')
+    'crashes', 'max_retries', 'timeout_s', 'created', 'cost', 'eta')
   local to = target(ARGV[1], f[1])
   if to and f[2] and not f[3] and tonumber(f[2]) <= now then
     finish(id, target(ARGV[2], f[1]), ARGV[9])
@@ -64,7 +69,7 @@ for _ = 1, 100 do
     redis.call('ZREM', ROOT .. 'starting', id)
     redis.call('ZADD', ROOT .. 'running', now + tonumber(ARGV[5]), id)
     return {id, epoch, f[4], f[5], priority, f[6], f[7], f[8], f[9], now_us() - tonumber(f[10]),
-      redis.call('GET', ROOT .. 'body:' .. id)}
+      redis.call('GET', ROOT .. 'body:' .. id), f[12] or ''}
   end
 end
 

@@ -15,8 +15,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'starting', '-inf', now_
   if started then
     redis.call('HSET', task_key(id), 'started', started)
   elseif to then
-    redis.call('ZREM', queue_key(f[2], f[3]), id)
-    redis.call('ZREM', ROOT .. 'delayed', id)
+    withdraw(id, f[2], f[3])
     finish(id, to, ARGV[2])
     answer[#answer + 1] = id
     answer[#answer + 1] = f[2]

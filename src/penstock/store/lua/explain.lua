@@ -1,8 +1,9 @@
 -- What there is to say of how long a task still takes, in one step.
 -- ARGV  1 id  2 tenant  3 all priorities, highest first
 -- Answers {state, stage, model, cost, done, total, position or -1, ms when a retry is due or -1, id of the task it
--- follows or '', mean device ms of a task of this model or '', its mean cost or '', {workers}, now in ms}, {} when there is no
--- such task, {'gone'} when there was one. Position, done and total are those of the task it follows.
+-- follows or '', mean device ms of a task of this model or '', its mean cost or '', {workers}, now in ms, {drained
+-- workers}, the priority of its queue, the pause of that or ''}, {} when there is no such task, {'gone'} when there was
+-- one. Position, done, total, priority and pause are those of the task it follows.
 local id = ARGV[1]
 local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'stage', 'model', 'cost', 'reuse')
 if not f[1] then return redis.call('GET', ROOT .. 'gone:' .. id) == ARGV[2] and {'gone'} or {} end
@@ -14,15 +15,10 @@ local leader = follows and redis.call('HGET', ROOT .. 'reuse', digest) or ''
 local runs = follows and leader or id
 local r = redis.call('HMGET', task_key(runs), 'priority', 'done', 'total')
 
-local position = redis.call('ZRANK', queue_key(model, r[1]), runs) or -1
-if position >= 0 then
-  for other in string.gmatch(ARGV[3], '%S+') do
-    if other == r[1] then break end
-    position = position + redis.call('ZCARD', queue_key(model, other))
-  end
-end
+local position = position_of(runs, model, r[1], ARGV[3])
+local pause = not redis.call('ZSCORE', ROOT .. 'running', runs) and pause_of(model, r[1]) or ''
 
 local due = math.floor(tonumber(redis.call('ZSCORE', ROOT .. 'delayed', id) or -1))
 local pace = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. model, 'cost:' .. model)
 return {f[2], f[3], model, f[5], r[2] or '0', r[3] or '0', position, due, leader, pace[1] or '', pace[2] or '',
-  redis.call('HVALS', ROOT .. 'workers'), now_ms()}
+  redis.call('HVALS', ROOT .. 'workers'), now_ms(), redis.call('ZRANGE', ROOT .. 'drained', 0, -1), r[1], pause}

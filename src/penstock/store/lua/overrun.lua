@@ -11,8 +11,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'deadlines', '-inf', now
       log_attempt(id, 'overrun', '')
       redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id)
     end
-    redis.call('ZREM', queue_key(f[2], f[3]), id)
-    redis.call('ZREM', ROOT .. 'delayed', id)
+    withdraw(id, f[2], f[3])
     finish(id, to, ARGV[2])
     answer[#answer + 1] = id
     answer[#answer + 1] = f[2]

@@ -41,6 +41,22 @@ local function queue_key(model, priority)
   return ROOT .. 'queue:' .. model .. ':' .. priority
 end
 
+-- Since when and by whom a queue is paused, as JSON, or nothing.
+local function pause_of(model, priority)
+  return redis.call('HGET', ROOT .. 'paused', model .. ':' .. priority)
+end
+
+-- How many tasks of its model are served before it, or -1 when it is in no queue. Nothing of a paused class is served.
+local function position_of(id, model, priority, priorities)
+  local ahead = redis.call('ZRANK', queue_key(model, priority), id)
+  if not ahead then return -1 end
+  for higher in string.gmatch(priorities, '%S+') do
+    if higher == priority then break end
+    if not pause_of(model, higher) then ahead = ahead + redis.call('ZCARD', queue_key(model, higher)) end
+  end
+  return ahead
+end
+
 -- Who watches this task hears of it, on a channel that is only there while somebody does.
 local function tell(id)
   redis.call('PUBLISH', ROOT .. 'changed:' .. id, '')
@@ -301,6 +317,12 @@ local function finish(id, to, outcome)
   post_end(id, to)
   local batch, place = batch_of(f[2])
   if batch then end_line(batch, place, to, outcome) end
+end
+
+-- Take a waiting task out of where it waits.
+local function withdraw(id, model, priority)
+  redis.call('ZREM', queue_key(model, priority), id)
+  redis.call('ZREM', ROOT .. 'delayed', id)
 end
 
 -- End a task with the result of an equal one, `origin`, whose file is kept for this one too from now on.

@@ -9,14 +9,7 @@ if not fields[1] then
 end
 local f = redis.call('HMGET', task_key(id), 'tenant', 'model', 'priority', 'hook')
 if f[1] ~= ARGV[2] then return {} end
-local position = redis.call('ZRANK', queue_key(f[2], f[3]), id) or -1
-if position >= 0 then
-  for other in string.gmatch(ARGV[3], '%S+') do
-    if other == f[3] then break end
-    position = position + redis.call('ZCARD', queue_key(f[2], other))
-  end
-end
 return {fields, redis.call('GET', ROOT .. 'body:' .. id), redis.call('GET', ROOT .. 'outcome:' .. id) or '',
-  redis.call('LRANGE', ROOT .. 'attempts:' .. id, 0, -1), position,
+  redis.call('LRANGE', ROOT .. 'attempts:' .. id, 0, -1), position_of(id, f[2], f[3], ARGV[3]),
   tonumber(redis.call('ZSCORE', ROOT .. 'finals', id) or -1),
   f[4] and redis.call('HGETALL', events_key(id)) or {}}

@@ -14,6 +14,7 @@ if ARGV[6] ~= '' then
   end
   redis.call('HDEL', ROOT .. 'workers', ARGV[6])
   redis.call('ZREM', ROOT .. 'workers:seen', ARGV[6])
+  redis.call('ZREM', ROOT .. 'drained', ARGV[6])
 else
   local last = tonumber(redis.call('GET', ROOT .. 'reaper') or now)
   redis.call('SET', ROOT .. 'reaper', now)

@@ -5,6 +5,7 @@ local now = now_ms()
 if ARGV[2] == '' then
   redis.call('HDEL', ROOT .. 'workers', ARGV[1])
   redis.call('ZREM', ROOT .. 'workers:seen', ARGV[1])
+  redis.call('ZREM', ROOT .. 'drained', ARGV[1])
 else
   redis.call('HSET', ROOT .. 'workers', ARGV[1], ARGV[2])
   redis.call('ZADD', ROOT .. 'workers:seen', now + tonumber(ARGV[3]), ARGV[1])

@@ -12,7 +12,7 @@ end
 move(id, to)
 redis.call('ZREM', ROOT .. 'finals', id)
 redis.call('DEL', ROOT .. 'outcome:' .. id)
-redis.call('HDEL', task_key(id), 'finished', 'start_by', 'deadline', 'receipt', 'done', 'total', 'unit')
+redis.call('HDEL', task_key(id), 'finished', 'start_by', 'deadline', 'receipt', 'done', 'total', 'unit', 'eta')
 redis.call('HSET', task_key(id), 'stage', 'queued', 'failures', 0, 'crashes', 0)
 requeue(id)
 local batch, place = batch_of(f[3])

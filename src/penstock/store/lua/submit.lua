@@ -6,7 +6,9 @@
 --      19 finish within ms or ''  20 reuse digest or ''  21 'run' when no other's result will do  22 most followers
 --      23 moves of reuse  24 'input' when there is all it needs to run  25 hook (see the prelude) or ''
 --      26 batch or ''  27 epoch of who feeds it  28 place of the line  29 most unfinished tasks of it  30 lease ms
--- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|''}   {'mismatch', id}
+--      31 ms that each task ahead will take, or '' when nobody knows  32 ms that this one will
+-- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
+--          {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}   {'input'} when that is missing, and nothing else
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -16,19 +18,14 @@ local rate_key = ROOT .. 'rate:' .. caller
 local batch, place = ARGV[26], ARGV[28]
 
 -- Of any task: a replayed one may have been submitted with another priority than this call says.
-local function position_of(task)
-  local f = redis.call('HMGET', task_key(task), 'model', 'priority')
-  local ahead = f[1] and redis.call('ZRANK', queue_key(f[1], f[2]), task)
-  if not ahead then return -1 end
-  for other in string.gmatch(ARGV[18], '%S+') do
-    if other == f[2] then break end
-    ahead = ahead + redis.call('ZCARD', queue_key(f[1], other))
-  end
-  return ahead
-end
-
 local function accepted(kind, task, left, reset)
-  return {kind, task, position_of(task), left, reset, redis.call('HGET', task_key(task), 'reused') or ''}
+  local f = redis.call('HMGET', task_key(task), 'model', 'priority', 'reused')
+  local position, paused = -1, 0
+  if f[1] then
+    position = position_of(task, f[1], f[2], ARGV[18])
+    paused = pause_of(f[1], f[2]) and 1 or 0
+  end
+  return {kind, task, position, left, reset, f[3] or '', paused}
 end
 
 if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
@@ -67,6 +64,7 @@ local function role()
   local due = redis.call('ZSCORE', ROOT .. 'finals', source)
   if due then return tonumber(due) * 1000 > now and 'hit' or 'lead' end
   local of_source = redis.call('HGET', task_key(source), 'priority')
+  if not pause_of(model, of_source) ~= not pause_of(model, priority) then return 'alone' end
   for other in string.gmatch(ARGV[18], '%S+') do
     if other == of_source then -- at least as high as its own: it waits no longer than it would alone
       local count = redis.call('ZLEXCOUNT', following_key(model), equal_to(digest))
@@ -139,4 +137,8 @@ if as == 'lead' then
 end
 redis.call('ZADD', queue_key(model, priority), vft, id)
 redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
-return accepted('ok', id, left, reset)
+local answer = accepted('ok', id, left, reset)
+if ARGV[31] ~= '' and answer[7] == 0 then
+  redis.call('HSET', task_key(id), 'eta', math.floor(answer[3] * ARGV[31] + ARGV[32]))
+end
+return answer

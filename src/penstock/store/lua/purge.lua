@@ -1,0 +1,19 @@
+-- Cancel the tasks of a model that wait, newest first: in a queue, for a retry, or for the result of an equal one.
+-- ARGV  1 the move from waiting to canceled  2 tenant  3 model  4 priorities  5 created before (µs) or '+inf'
+--       6 most to look at
+-- Answers {how many were canceled, µs before which to go on or ''}
+local waiting = string.match(ARGV[1], '^%u+')
+local index = ROOT .. 'state:' .. ARGV[2] .. ':' .. waiting
+local found = redis.call('ZREVRANGEBYSCORE', index, '(' .. ARGV[5], '-inf', 'WITHSCORES', 'LIMIT', 0, ARGV[6])
+local wanted, canceled = {}, 0
+for priority in string.gmatch(ARGV[4], '%S+') do wanted[priority] = true end
+for i = 1, #found, 2 do
+  local id = found[i]
+  local f = redis.call('HMGET', task_key(id), 'model', 'priority')
+  if f[1] == ARGV[3] and wanted[f[2]] then
+    withdraw(id, f[1], f[2])
+    finish(id, target(ARGV[1], waiting), '')
+    canceled = canceled + 1
+  end
+end
+return {canceled, #found == 2 * ARGV[6] and found[#found] or ''}
