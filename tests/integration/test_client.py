@@ -226,6 +226,23 @@ async def test_models_workers_and_stats(penstock: AsyncClient, store: TaskStore)
     assert (await penstock.stats()).tasks["PENDING"] == 1
 
 
+async def test_queues_and_workers_are_acted_on(penstock: AsyncClient, store: TaskStore) -> None:
+    await store.renew(WORKER, [])
+    submitted = [await penstock.submit(f"{URL}?{n}", MODEL) for n in range(3)]
+
+    (_, normal, _) = await penstock.pause_queue(MODEL, priority="normal")
+    paused = [queue.paused is not None for queue in await penstock.queues() if queue.model == MODEL]
+    resumed = [queue.paused for queue in await penstock.resume_queue(MODEL)]
+    canceled = await penstock.purge_queue(MODEL)
+    states = [(await penstock.drain_worker(WORKER.id)).state, (await penstock.resume_worker(WORKER.id)).state]
+
+    assert (normal.depth, paused, resumed) == (3, [False, True, False], [None] * 3)
+    assert (canceled, (await penstock.get(submitted[0].task_id)).status) == (3, "CANCELED")
+    assert states == ["DRAINING", "READY"]
+    with pytest.raises(PenstockApiError, match="worker_not_found"):
+        await penstock.drain_worker("nobody")
+
+
 async def test_a_submit_outlives_a_redis_that_is_away_and_makes_one_task(
     settings: Settings, api_key: str, own_redis: RedisProcess
 ) -> None:

@@ -243,9 +243,43 @@ def test_models_and_workers(system: System) -> None:
     assert (worker["device"], worker["slots"]) == ("cpu", 2)
 
 
+def test_queues_are_paused_purged_and_resumed(system: System) -> None:
+    paused = penstock(system, "queues", "pause", "superres-x4", "--priority", "low")
+    with system.client() as client:
+        body = {"model": "superres-x4", "priority": "low", "input": {"image_url": "https://example.com/x.png"}}
+        task_id = client.post("/v1/tasks", json=body).json()["task_id"]
+    listed = [q for q in lines_of(penstock(system, "queues", "--json")) if q["model"] == "superres-x4"]
+    unsure = penstock(system, "queues", "purge", "superres-x4", status=1)
+    purged = penstock(system, "queues", "purge", "superres-x4", "--priority", "low", "--yes")
+    resumed = penstock(system, "queues", "resume", "superres-x4")
+
+    assert "paused by default since" in paused
+    assert [(q["depth"], q["paused"] is not None) for q in listed] == [(0, False), (0, False), (1, True)]
+    assert "Cancel all waiting tasks of superres-x4?" in unsure
+    assert "1 canceled" in purged
+    assert "paused" not in resumed
+    assert "CANCELED" in penstock(system, "show", task_id)
+
+
+def test_workers_are_drained_and_resumed(system: System) -> None:
+    (worker,) = lines_of(penstock(system, "workers", "--json"))
+    drained = penstock(system, "workers", "drain", worker["id"])
+    listed = penstock(system, "workers")
+    resumed = lines_of(penstock(system, "workers", "resume", worker["id"], "nobody", "--json", status=1))
+
+    assert "DRAINING" in drained
+    assert "DRAINING" in listed
+    assert "MiB" in listed
+    assert [(answer["id"], answer.get("state"), answer.get("error")) for answer in resumed] == [
+        (worker["id"], "READY", None),
+        ("nobody", None, "worker_not_found"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
+        (("queues", "pause", "nothing"), 1, "model_not_found"),
         (("ls", "--url", "http://127.0.0.1:9"), 1, "unreachable"),
         (("ls", "--api-key", "wrong-wrong-wrong"), 1, "unauthorized"),
         (("ls", "--url", "example.com"), 78, "no URL"),

@@ -19,7 +19,21 @@ from penstock.client.bounded import as_they_end
 from penstock.client.problems import PenstockApiError, failure_of
 from penstock.client.requests import Options, Shared, Source, batch_of, body_of, new_request_id
 from penstock.client.transport import NOT_MODIFIED, Transport, decoded
-from penstock.client.views import Batch, Line, Model, ModelList, Page, Stats, Submitted, Task, Worker, WorkerList
+from penstock.client.views import (
+    Batch,
+    Line,
+    Model,
+    ModelList,
+    Page,
+    Purged,
+    Queue,
+    QueueList,
+    Stats,
+    Submitted,
+    Task,
+    Worker,
+    WorkerList,
+)
 
 WAIT_S = 30
 """Of one request that waits for an end; many proxies cut off what is silent for a minute."""
@@ -208,15 +222,51 @@ class AsyncClient:
 
     async def model(self, name: str) -> Model:
         """One model that is served."""
-        return await self._transport.ask("GET", f"/v1/models/{quote(name, safe='')}", Model)
+        return await self._transport.ask("GET", f"/v1/models/{_segment(name)}", Model)
 
     async def workers(self) -> Sequence[Worker]:
         """The workers heard of within their lease."""
         return (await self._transport.ask("GET", "/v1/workers", WorkerList)).data
 
+    async def drain_worker(self, worker_id: str) -> Worker:
+        """Let a worker claim nothing more; what it runs goes on. Repeating it is fine."""
+        return await self._act_on_worker(worker_id, "drain")
+
+    async def resume_worker(self, worker_id: str) -> Worker:
+        """Let a drained worker claim again; repeating it is fine."""
+        return await self._act_on_worker(worker_id, "resume")
+
+    async def queues(self) -> Sequence[Queue]:
+        """Of all models, highest priority first."""
+        return (await self._transport.ask("GET", "/v1/queues", QueueList)).data
+
+    async def pause_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
+        """Let nothing of a model start, of one priority or of all; its queues as they are now."""
+        return await self._act_on_queue(model, "pause", priority)
+
+    async def resume_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
+        """Let it go on; its queues as they are now."""
+        return await self._act_on_queue(model, "resume", priority)
+
+    async def purge_queue(self, model: str, *, priority: str | None = None) -> int:
+        """Cancel what waits for a model, of one priority or of all, and nothing that runs; how many."""
+        canceled, has_more = 0, True
+        while has_more:
+            path = f"/v1/queues/{_segment(model)}/purge"
+            purged = await self._transport.ask("POST", path, Purged, query={"priority": priority})
+            canceled, has_more = canceled + purged.canceled, purged.has_more
+        return canceled
+
     async def stats(self) -> Stats:
         """Tasks by status, queues by model and priority, workers by state."""
         return await self._transport.ask("GET", "/v1/stats", Stats)
+
+    async def _act_on_worker(self, worker_id: str, act: str) -> Worker:
+        return await self._transport.ask("POST", f"/v1/workers/{_segment(worker_id)}/{act}", Worker)
+
+    async def _act_on_queue(self, model: str, act: str, priority: str | None) -> Sequence[Queue]:
+        path = f"/v1/queues/{_segment(model)}/{act}"
+        return (await self._transport.ask("POST", path, QueueList, query={"priority": priority})).data
 
     async def _receive(self, task_id: str, sink: IO[bytes]) -> None:
         result = (await self.get(task_id)).result
@@ -239,4 +289,8 @@ def _batch_path(batch_id: str) -> str:
 def _path(task_id: str) -> str:
     if not task_id:
         raise ValueError("the id of a task is empty")  # the path of all tasks would be left
-    return f"/v1/tasks/{quote(task_id, safe='')}"
+    return f"/v1/tasks/{_segment(task_id)}"
+
+
+def _segment(name: str) -> str:
+    return quote(name, safe="")

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, Mapped
 from penstock.client.requests import Options, Shared, Source
-from penstock.client.views import Batch, Line, Model, Stats, Submitted, Task, Worker
+from penstock.client.views import Batch, Line, Model, Queue, Stats, Submitted, Task, Worker
 
 T = TypeVar("T")
 
@@ -134,6 +134,30 @@ class Client:
     def workers(self) -> Sequence[Worker]:
         """The workers heard of within their lease."""
         return self._wait_for(self._client.workers())
+
+    def drain_worker(self, worker_id: str) -> Worker:
+        """Let a worker claim nothing more; what it runs goes on. Repeating it is fine."""
+        return self._wait_for(self._client.drain_worker(worker_id))
+
+    def resume_worker(self, worker_id: str) -> Worker:
+        """Let a drained worker claim again; repeating it is fine."""
+        return self._wait_for(self._client.resume_worker(worker_id))
+
+    def queues(self) -> Sequence[Queue]:
+        """Of all models, highest priority first."""
+        return self._wait_for(self._client.queues())
+
+    def pause_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
+        """Let nothing of a model start, of one priority or of all; its queues as they are now."""
+        return self._wait_for(self._client.pause_queue(model, priority=priority))
+
+    def resume_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
+        """Let it go on; its queues as they are now."""
+        return self._wait_for(self._client.resume_queue(model, priority=priority))
+
+    def purge_queue(self, model: str, *, priority: str | None = None) -> int:
+        """Cancel what waits for a model, of one priority or of all, and nothing that runs; how many."""
+        return self._wait_for(self._client.purge_queue(model, priority=priority))
 
     def stats(self) -> Stats:
         """Tasks by status, queues by model and priority, workers by state."""

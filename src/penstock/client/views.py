@@ -165,6 +165,20 @@ class Line(View, frozen=True):
     error: Failure | None = None
 
 
+class Version(View, frozen=True):
+    """A version that is served; `digest` changes whenever it gives other results for the same input."""
+
+    version: str
+    digest: str
+
+
+class ScoreRange(View, frozen=True):
+    """Bounds of the `score` that a model gives."""
+
+    minimum: float
+    maximum: float
+
+
 class Model(View, frozen=True):
     """A model that is served; `params` is the JSON Schema of a task's `params`."""
 
@@ -172,6 +186,9 @@ class Model(View, frozen=True):
     title: str
     version: str
     produces: str
+    versions: tuple[Version, ...] = ()
+    score_range: ScoreRange | None = None
+    limits: dict[str, Any] = {}
     licence: str = ""
     source: str = ""
     notes: dict[str, Any] = {}
@@ -182,6 +199,26 @@ class ModelList(View, frozen=True):
     """The models that are served."""
 
     data: tuple[Model, ...]
+
+
+class Memory(View, frozen=True):
+    """Bytes: of the process, of the images of its tasks in flight and what they may take, and of one model on the
+    device at most."""
+
+    process: int
+    tasks: int
+    tasks_limit: int
+    device_limit: int | None = None
+
+
+class Running(View, frozen=True):
+    """A task that a worker runs."""
+
+    task_id: str
+    model: str
+    priority: str
+    stage: str
+    claimed_at: str
 
 
 class Worker(View, frozen=True):
@@ -195,6 +232,8 @@ class Worker(View, frozen=True):
     running: int
     state: str
     started_at: str
+    memory: Memory | None = None
+    tasks: tuple[Running, ...] = ()
 
 
 class WorkerList(View, frozen=True):
@@ -203,13 +242,35 @@ class WorkerList(View, frozen=True):
     data: tuple[Worker, ...]
 
 
+class Pause(View, frozen=True):
+    """Since when a queue is paused, and by the key of which name."""
+
+    since: str
+    by: str
+
+
 class Queue(View, frozen=True):
-    """Waiting tasks of one model and priority."""
+    """Waiting tasks of one model and priority, and the device time that they should take."""
 
     model: str
     priority: str
     depth: int
     oldest_s: float
+    device_s: float | None = None
+    paused: Pause | None = None
+
+
+class QueueList(View, frozen=True):
+    """The queues."""
+
+    data: tuple[Queue, ...]
+
+
+class Purged(View, frozen=True):
+    """How many waiting tasks were canceled, and whether there may be others."""
+
+    canceled: int
+    has_more: bool
 
 
 class Stats(View, frozen=True):

@@ -160,10 +160,10 @@ async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool
 @coroutine
 async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
     """Cancel tasks, waiting or running. Exit status 1 when one could not be."""
-    from penstock.commands.looking import each
+    from penstock.commands.looking import each_task
 
     async with reached(url, api_key) as client:
-        sys.exit(await each(client.cancel, task_ids, as_json=as_json))
+        sys.exit(await each_task(client.cancel, task_ids, as_json=as_json))
 
 
 @click.command()
@@ -173,10 +173,10 @@ async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...]
 @coroutine
 async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
     """Run tasks again that have no result. Exit status 1 when one could not be."""
-    from penstock.commands.looking import each
+    from penstock.commands.looking import each_task
 
     async with reached(url, api_key) as client:
-        sys.exit(await each(client.retry, task_ids, as_json=as_json))
+        sys.exit(await each_task(client.retry, task_ids, as_json=as_json))
 
 
 @click.command()
@@ -191,16 +191,4 @@ async def models(url: str | None, api_key: str | None, as_json: bool) -> None:
         run(await client.models(), as_json=as_json)
 
 
-@click.command()
-@AS_JSON
-@at_a_server
-@coroutine
-async def workers(url: str | None, api_key: str | None, as_json: bool) -> None:
-    """List the workers."""
-    from penstock.commands.looking import workers as run
-
-    async with reached(url, api_key) as client:
-        run(await client.workers(), as_json=as_json)
-
-
-COMMANDS = (submit, watch, ls, show, cancel, retry, models, workers)
+COMMANDS = (submit, watch, ls, show, cancel, retry, models)

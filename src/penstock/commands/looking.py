@@ -3,15 +3,17 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
 from rich.table import Table
 
-from penstock.client import AsyncClient, Model, PenstockApiError, Task, Worker
+from penstock.client import AsyncClient, Model, PenstockApiError, Queue, Task, Worker
 from penstock.commands.board import Board
 from penstock.commands.terminal import console, plain, state, table
+
+T = TypeVar("T")
 
 
 async def watch(client: AsyncClient, task_id: str, *, as_json: bool) -> int:
@@ -70,19 +72,30 @@ def show(task: Task, *, as_json: bool) -> None:
     console().print(rows)
 
 
-async def each(act: Callable[[str], Awaitable[Task]], task_ids: Iterable[str], *, as_json: bool) -> int:
+async def each_task(act: Callable[[str], Awaitable[Task]], task_ids: Iterable[str], *, as_json: bool) -> int:
     """Do it to each task, whatever becomes of the others; the exit status."""
+    return await _each(act, task_ids, "task_id", lambda task: task.status, as_json=as_json)
+
+
+async def each_worker(act: Callable[[str], Awaitable[Worker]], worker_ids: Iterable[str], *, as_json: bool) -> int:
+    """The same with workers."""
+    return await _each(act, worker_ids, "id", lambda worker: f"{worker.state}, runs {worker.running}", as_json=as_json)
+
+
+async def _each(
+    act: Callable[[str], Awaitable[T]], ids: Iterable[str], key: str, line: Callable[[T], str], *, as_json: bool
+) -> int:
     failed = 0
-    for task_id in task_ids:
+    for one in ids:
         try:
-            task = await act(task_id)
+            answer = await act(one)
         except PenstockApiError as error:
             failed = 1
-            _say({"task_id": task_id, "error": error.code, "detail": error.detail}) if as_json else click.echo(
-                f"{task_id}  {error}", err=True
+            _say({key: one, "error": error.code, "detail": error.detail}) if as_json else click.echo(
+                f"{one}  {error}", err=True
             )
         else:
-            _say(task) if as_json else click.echo(f"{task.task_id}  {task.status}")
+            _say(answer) if as_json else click.echo(f"{one}  {line(answer)}")
     return failed
 
 
@@ -100,23 +113,45 @@ def models(served: Iterable[Model], *, as_json: bool) -> None:
 
 
 def workers(known: Iterable[Worker], *, as_json: bool) -> None:
-    """Who works."""
-    rows = table("worker", "state", "device", "running", "models", "since")
+    """Who works, and on what."""
+    rows = table("worker", "state", "device", "memory", "running", "models", "since")
     for worker in known:
         if as_json:
             _say(worker)
-        running = f"{worker.running}/{worker.slots}"
-        names = ", ".join(worker.models)
         rows.add_row(
             plain(worker.id),
             state(worker.state),
             plain(worker.device),
-            running,
-            plain(names),
+            f"{worker.memory.process / 2**20:,.0f} MiB" if worker.memory else "",
+            f"{worker.running}/{worker.slots}",
+            plain(", ".join(worker.models)),
             _short(worker.started_at),
         )
+        for task in worker.tasks:
+            rows.add_row(
+                plain(f"  {task.task_id}", "dim"), plain(task.stage, "dim"), *[""] * 3, plain(task.model, "dim")
+            )
     if not as_json:
         console().print(rows if rows.row_count else "[dim]no workers[/dim]")
+
+
+def queues(known: Iterable[Queue], *, as_json: bool) -> None:
+    """How much waits, and what is paused."""
+    rows = table("model", "priority", "waiting", "oldest", "on the device", "state")
+    for queue in known:
+        if as_json:
+            _say(queue)
+        pause = queue.paused
+        rows.add_row(
+            plain(queue.model),
+            plain(queue.priority),
+            str(queue.depth),
+            f"{queue.oldest_s:.1f} s" if queue.depth else "",
+            f"{queue.device_s:.1f} s" if queue.depth and queue.device_s is not None else "",
+            plain(f"paused by {pause.by} since {_short(pause.since)}", "yellow") if pause else "",
+        )
+    if not as_json:
+        console().print(rows)
 
 
 def _add(rows: Table, task: Task) -> None:
