@@ -5,8 +5,11 @@ resolves to, and on the one address a socket is made for. The last is the one th
 redirect or a library does, no connection can be made except through `_guarded_socket`.
 """
 
+import asyncio
 import socket
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -18,13 +21,18 @@ from penstock.urlguard import Policy, check_address
 CONNECT_TIMEOUT_S = 5.0
 """A host that is there answers within a round trip; a dead one must not hold a slot any longer."""
 
+LOOKUPS_AT_ONCE = 32
+"""Of one session; a name server that does not answer holds a thread for some seconds."""
+
+NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
 
 def guarded_session(
     policy: Policy, headers: Mapping[str, str], *, resolver: AbstractResolver | None = None, limit: int = 100
 ) -> aiohttp.ClientSession:
-    """A session that connects only where the policy allows, `limit` times at once, keeps no cookies and no
-    connections, ignores the proxies of the environment and unpacks nothing. It has no time limit but that of
-    connecting; redirects are for the caller to refuse or to check.
+    """A session that connects only where the policy allows, `limit` times at once (0: as often as it is asked), keeps
+    no cookies and no connections, ignores the proxies of the environment and unpacks nothing. It has no time limit but
+    that of connecting; redirects are for the caller to refuse or to check.
 
     `resolver` replaces the name look-up (for tests, or a name server of one's own); the check of the address
     that is connected to holds whatever it answers.
@@ -50,20 +58,34 @@ class BlockedAddress(OSError):
     `os_error` of an `aiohttp.ClientConnectorError`."""
 
 
-class _GuardedResolver(aiohttp.ThreadedResolver):
-    """The look-up of the system; a name with one private address among its public ones is blocked whole."""
+class _GuardedResolver(AbstractResolver):
+    """The look-up of the system, in threads of its own: those of the loop are few, and shared by all that look up. A
+    name with one private address among its public ones is blocked whole."""
 
     def __init__(self, policy: Policy) -> None:
-        super().__init__()
         self._policy = policy
+        self._threads = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        results = await super().resolve(host, port, family)
+        look_up = partial(
+            socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        results = [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=int(address[1]), family=of, proto=protocol, flags=NUMERIC
+            )
+            for of, _, protocol, _, address in found
+            if len(address) < 4 or not address[3]  # scoped to a link: no place for us
+        ]
         for result in results:
             _check_or_os_error(result["host"], self._policy)
         return results
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _guarded_socket(policy: Policy) -> Callable[[Any], socket.socket]:

@@ -51,6 +51,7 @@ def submission(
     reuse_digest: str | None = None,
     must_run: bool = False,
     tell: tuple[EventType, ...] = (),
+    tell_where: str = HOOK,
 ) -> Submission:
     """A submission; everything that a test does not care about has a value."""
     request = Request(
@@ -59,7 +60,7 @@ def submission(
         params={},
         output=OutputOptions(),
         client_request_id=client_request_id,
-        webhook=hook(*tell) if tell else None,
+        webhook=hook(*tell, url=tell_where) if tell else None,
     )
     return Submission(
         id=new_task_id(),
@@ -79,9 +80,9 @@ def submission(
     )
 
 
-def hook(*events: EventType) -> Webhook:
+def hook(*events: EventType, url: str = HOOK) -> Webhook:
     """A webhook that is told these."""
-    return Webhook(url=HOOK, events=events, base_url="http://here/")
+    return Webhook(url=url, events=events, base_url="http://here/")
 
 
 async def submit(store: TaskStore, **options: Any) -> str:

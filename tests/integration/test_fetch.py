@@ -417,7 +417,7 @@ async def test_a_name_server_that_changes_its_mind_cannot_lead_inside() -> None:
 async def test_a_name_with_one_private_address_is_blocked_whole(
     addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def look_up(host: str, port: int, **options: Any) -> list[Any]:
+    def look_up(host: str, port: int, **options: Any) -> list[Any]:
         return [
             (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, port, 0, 0))
             if ":" in address
@@ -425,9 +425,8 @@ async def test_a_name_with_one_private_address_is_blocked_whole(
             for address in addresses
         ]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
-
     async with listening(silence) as listener:
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
         async with Fetcher(LimitSettings(ports=(listener.port,))) as fetcher:
             with pytest.raises(UrlBlocked, match="leads to an address that is not public"):
                 await fetcher.fetch(f"http://two-faced.example.com:{listener.port}/")

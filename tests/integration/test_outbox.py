@@ -10,6 +10,7 @@ from penstock.errors import TaskNotFound, WebhookNotFound
 from penstock.settings import Settings
 from penstock.store import Due, LeasedEvent, Outbox, TaskStore, connect
 from penstock.store.keys import endpoint_digest
+from penstock.store.outbox import Room
 from penstock.store.tasks import hook_of
 from penstock.task import Delivery, Event, Outcome, Progress, State, TaskEventType, Webhook
 from tests.integration.stores import lease_of, submit
@@ -26,7 +27,8 @@ async def outbox(settings: Settings) -> AsyncIterator[Outbox]:
 
 
 async def due(outbox: Outbox, *, lease_s: float = 30, most: int = 10, most_each: int = 10, **under_way: int) -> Due:
-    return await outbox.lease(lease_s=lease_s, most=most, most_each=most_each, under_way=under_way)
+    room = Room(most, most_each)
+    return await outbox.lease(lease_s=lease_s, prompt=room, others=room, under_way=under_way)
 
 
 async def owed(outbox: Outbox, lease_s: float = 30) -> LeasedEvent:
@@ -67,9 +69,13 @@ async def test_a_leased_event_is_nobody_elses_until_the_lease_ends(store: TaskSt
     assert nothing.events == ()
     assert 0 < (nothing.next_due_s or 0) <= 0.2
     assert (second.subject, second.event.seq, second.event.epoch) == (first.subject, 1, 2)
-    assert not await outbox.settle(first, REFUSED, status="delivered", wait_s=None, rest_s=0), "its lease is lost"
-    assert await outbox.settle(second, REFUSED, status="failed", wait_s=None, rest_s=0)
-    assert not await outbox.settle(second, REFUSED, status="failed", wait_s=None, rest_s=0), "it was written down"
+    assert not await outbox.settle(first, REFUSED, status="delivered", wait_s=None, rest_s=0, is_prompt=False), (
+        "its lease is lost"
+    )
+    assert await outbox.settle(second, REFUSED, status="failed", wait_s=None, rest_s=0, is_prompt=False)
+    assert not await outbox.settle(second, REFUSED, status="failed", wait_s=None, rest_s=0, is_prompt=False), (
+        "it was written down"
+    )
     event = await event_of(store, second.subject)
     assert (event.status, event.due, event.tries, event.log) == ("failed", None, 1, (REFUSED,))
 
@@ -91,7 +97,7 @@ async def test_an_endpoint_gets_no_more_at_once_than_it_may(store: TaskStore, ou
 async def test_an_endpoint_that_rests_is_sent_nothing(store: TaskStore, outbox: Outbox) -> None:
     await canceled(store)
     leased = await owed(outbox)
-    await outbox.settle(leased, REFUSED, status="waiting", wait_s=0.0, rest_s=0.3)
+    await outbox.settle(leased, REFUSED, status="waiting", wait_s=0.0, rest_s=0.3, is_prompt=False)
     await canceled(store)
 
     resting = await due(outbox)
@@ -107,7 +113,7 @@ async def test_the_last_event_can_be_owed_again(store: TaskStore, outbox: Outbox
     leased = await owed(outbox)
     await outbox.redeliver(task_id, TENANT)
     assert (await due(outbox)).events == (), "it is being delivered already"
-    await outbox.settle(leased, REFUSED, status="failed", wait_s=None, rest_s=0)
+    await outbox.settle(leased, REFUSED, status="failed", wait_s=None, rest_s=0, is_prompt=False)
 
     await outbox.redeliver(task_id, TENANT)
 
@@ -136,7 +142,7 @@ async def test_an_end_waits_for_the_word_of_progress_that_is_being_said(store: T
     await store.complete(lease, Outcome())
 
     meanwhile = await due(outbox)
-    await outbox.settle(progress, REFUSED, status="failed", wait_s=None, rest_s=0)
+    await outbox.settle(progress, REFUSED, status="failed", wait_s=None, rest_s=0, is_prompt=False)
     end = await owed(outbox)
 
     assert (progress.event.type, meanwhile.events) == ("progress", ())
@@ -177,3 +183,30 @@ def test_what_a_record_says_of_its_webhook_fits_into_its_compact_encoding() -> N
 
     assert len(hook) <= 64
     assert hook.split()[1:] == [*(state for state in State if state.is_final), "PROGRESS"]
+
+
+async def test_who_answers_promptly_has_room_when_all_others_have_none(store: TaskStore, outbox: Outbox) -> None:
+    await canceled(store)
+    first = await owed(outbox)
+    await outbox.settle(first, REFUSED, status="delivered", wait_s=None, rest_s=0, is_prompt=True)
+    for _ in range(2):
+        await canceled(store)
+    none, one = Room(0, 9), Room(1, 9)
+
+    (prompt,) = (await outbox.lease(lease_s=30, prompt=one, others=none, under_way={})).events
+    await outbox.doubt(prompt.endpoint)
+    doubted = await outbox.lease(lease_s=30, prompt=one, others=none, under_way={})
+    (other,) = (await outbox.lease(lease_s=30, prompt=none, others=one, under_way={})).events
+
+    assert (first.is_prompt, prompt.is_prompt, other.is_prompt) == (False, True, False)
+    assert doubted.events == ()
+    assert other.subject != prompt.subject
+
+
+async def test_the_next_delivery_is_the_first_of_both_kinds(store: TaskStore, outbox: Outbox) -> None:
+    await canceled(store)
+    await outbox.settle(await owed(outbox), REFUSED, status="waiting", wait_s=50.0, rest_s=0, is_prompt=True)
+    await canceled(store, tell_where="https://elsewhere.example.com/")
+    await outbox.settle(await owed(outbox), REFUSED, status="waiting", wait_s=20.0, rest_s=0, is_prompt=False)
+
+    assert 19 < ((await due(outbox)).next_due_s or 0) <= 20

@@ -31,7 +31,8 @@ from penstock.store import Outbox, TaskStore, connect
 from penstock.task import Event, Outcome, Progress, Result, Task, Webhook
 from penstock.up import _with_webhook_secret
 from penstock.urlguard import Policy
-from penstock.webhooks.dispatcher import AT_ONCE_EACH, Dispatcher
+from penstock.webhooks.dispatcher import Dispatcher
+from penstock.webhooks.lanes import OTHERS_AT_ONCE, PROMPT_AT_ONCE, PROMPT_EACH
 from penstock.webhooks.sender import MAX_RETRY_AFTER_S, Sender
 from tests import api_server
 from tests.integration import drive
@@ -113,11 +114,11 @@ async def hang(request: web.BaseRequest) -> web.Response:
 
 
 @asynccontextmanager
-async def receiving(answering: Answering) -> AsyncIterator[Receiver]:
+async def receiving(answering: Answering, host: str = "127.0.0.1") -> AsyncIterator[Receiver]:
     receiver = Receiver(answering)
     runner = web.ServerRunner(web.Server(receiver.answer), shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, 0, backlog=1024)
     await site.start()
     receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/told?token=a%2Fb"
     try:
@@ -254,7 +255,7 @@ async def test_equal_tasks_that_share_a_run_are_each_told(
     await receiver.has(11)
 
     assert Counter(receiver.ids) == Counter(f"msg_{task_id}_succeeded_1" for task_id in ids)
-    assert receiver.most_at_once <= AT_ONCE_EACH
+    assert receiver.most_at_once <= PROMPT_EACH
 
 
 async def test_a_task_that_says_too_much_is_told_in_short(
@@ -363,7 +364,7 @@ async def test_a_receiver_gets_a_day_at_most(settings: Settings, retry_after: st
     policy = Policy.from_limits(settings.limits, allow_http=True)
     async with (
         receiving(saying(429, **{"Retry-After": retry_after})) as receiver,
-        Sender(policy, timeout_s=2, limit=1) as sender,
+        Sender(policy, timeout_s=2) as sender,
     ):
         assert (await sender.post(receiver.url, {}, "{}")).retry_after_s == MAX_RETRY_AFTER_S
 
@@ -373,26 +374,113 @@ async def test_a_time_that_is_none_is_none(settings: Settings, retry_after: str)
     policy = Policy.from_limits(settings.limits, allow_http=True)
     async with (
         receiving(saying(429, **{"Retry-After": retry_after})) as receiver,
-        Sender(policy, timeout_s=2, limit=1) as sender,
+        Sender(policy, timeout_s=2) as sender,
     ):
         assert (await sender.post(receiver.url, {}, "{}")).retry_after_s == 0
 
 
-async def test_a_receiver_that_hangs_holds_up_nobody_else(
+async def test_a_receiver_that_hangs_is_sent_one_message_at_a_time_and_holds_up_nobody_else(
     client: httpx.AsyncClient, store: TaskStore, receiver: Receiver
 ) -> None:
     async with receiving(hang) as hanging:
-        for _ in range(3 * AT_ONCE_EACH):
+        for _ in range(3):
             await submitted(client, hanging)
             await drive.fail(store)
-        await hanging.has(AT_ONCE_EACH)
+        await hanging.has(1)
         told = await submitted(client, receiver)
         await drive.fail(store)
         await receiver.has(1)
 
-        assert len(hanging.got) == AT_ONCE_EACH, "it was told while the other was still being waited for"
+        assert len(hanging.got) == 1, "it was told while the other was still being waited for"
         assert receiver.ids == [f"msg_{told}_failed_1"]
-        assert hanging.most_at_once == AT_ONCE_EACH
+        assert hanging.most_at_once == 1
+
+
+async def test_a_receiver_that_answers_is_sent_more_at_a_time_until_it_hangs(
+    settings: Settings, store: TaskStore
+) -> None:
+    is_hanging = asyncio.Event()
+
+    async def for_a_while(request: web.BaseRequest) -> web.Response:
+        return await (hang(request) if is_hanging.is_set() else saying(204)(request))
+
+    patient = replace(settings, webhooks=replace(settings.webhooks, timeout_s=3.0))
+    async with receiving(for_a_while) as receiver:
+        with api_server.in_thread(patient):
+            for count in (1, 10):
+                for _ in range(count):
+                    await submitted_past_the_api(store, receiver.url)
+                    await drive.fail(store)
+                await receiver.has(count)
+            is_hanging.set()
+            for _ in range(3 * PROMPT_EACH):
+                await submitted_past_the_api(store, receiver.url)
+                await drive.fail(store)
+            await receiver.has(11 + PROMPT_EACH + 1)  # those have timed out, and it is tried again
+            await asyncio.sleep(0.5)
+
+            assert len(receiver.got) == 11 + PROMPT_EACH + 1, "with one at a time"
+
+
+def everywhere(url: str, count: int) -> list[str]:
+    """As many endpoints: the addresses of the loopback network all lead to a receiver on 0.0.0.0."""
+    port = url.rpartition(":")[2]
+    return [f"http://127.{1 + n // 65_000}.{n // 250 % 250}.{1 + n % 250}:{port}" for n in range(count)]
+
+
+@pytest.mark.slow
+async def test_however_many_receivers_hang_one_that_answers_is_not_held_up(
+    settings: Settings, store: TaskStore, receiver: Receiver
+) -> None:
+    """More than there are sockets for, and every one due before the one that answers."""
+    allowed = replace(settings, limits=replace(settings.limits, allow_networks=("127.0.0.0/8",)))
+    patient = replace(allowed, webhooks=replace(settings.webhooks, timeout_s=15.0))
+    async with receiving(hang, "0.0.0.0") as hanging:
+        with api_server.in_thread(patient):
+            await submitted_past_the_api(store, receiver.url)
+            await drive.fail(store)
+            await receiver.has(1)
+            for url in everywhere(hanging.url, OTHERS_AT_ONCE + 50):
+                await submitted_past_the_api(store, url)
+                await drive.fail(store)
+            await hanging.has(OTHERS_AT_ONCE)
+            told = [await submitted_past_the_api(store, receiver.url) for _ in range(20)]
+            for _ in told:
+                await drive.fail(store)
+            await receiver.has(1 + len(told))
+
+        assert len(hanging.got) == OTHERS_AT_ONCE, "no room for the others yet"
+        assert hanging.most_at_once == OTHERS_AT_ONCE
+
+
+@pytest.mark.slow
+async def test_receivers_that_begin_to_hang_make_room_as_soon_as_they_are_not_prompt(
+    settings: Settings, store: TaskStore, receiver: Receiver
+) -> None:
+    is_hanging = asyncio.Event()
+
+    async def for_a_while(request: web.BaseRequest) -> web.Response:
+        return await (hang(request) if is_hanging.is_set() else saying(204)(request))
+
+    patient = replace(settings, webhooks=replace(settings.webhooks, timeout_s=15.0))
+    count = PROMPT_AT_ONCE // PROMPT_EACH
+    async with receiving(for_a_while, "0.0.0.0") as turning:
+        with api_server.in_thread(patient):
+            for url in (receiver.url, *everywhere(turning.url, count)):
+                await submitted_past_the_api(store, url)
+                await drive.fail(store)
+            await receiver.has(1)
+            await turning.has(count)
+            is_hanging.set()
+            for url in everywhere(turning.url, count) * PROMPT_EACH:
+                await submitted_past_the_api(store, url)
+                await drive.fail(store)
+            await turning.has(count + PROMPT_AT_ONCE)
+            await submitted_past_the_api(store, receiver.url)
+            await drive.fail(store)
+            await receiver.has(2)
+
+        assert turning.most_at_once == PROMPT_AT_ONCE, "they hang still"
 
 
 async def test_a_receiver_that_is_not_there_is_unreachable(client: httpx.AsyncClient, store: TaskStore) -> None:
@@ -461,7 +549,7 @@ async def test_nothing_is_lost_when_the_one_who_delivers_is_killed(settings: Set
                     await asyncio.sleep(0.02)
 
     assert set(receiver.ids) == {f"msg_{task_id}_failed_1" for task_id in ids}
-    assert len(receiver.ids) - 300 <= kills * AT_ONCE_EACH, "only what was under way at a kill is sent twice"
+    assert len(receiver.ids) - 300 <= kills * PROMPT_EACH, "only what was under way at a kill is sent twice"
 
 
 async def test_two_who_deliver_tell_each_event_once(settings: Settings, store: TaskStore, receiver: Receiver) -> None:

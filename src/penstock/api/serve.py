@@ -1,6 +1,7 @@
 """The server process: uvicorn with uvloop and httptools, bounds on what it listens to, a stop that nobody notices."""
 
 import asyncio
+import resource
 import signal
 import socket
 import time
@@ -16,6 +17,7 @@ from penstock.runners import load_runners
 from penstock.settings import Settings
 
 BACKLOG = 1024
+FILES = 65_536
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers; most proxies allow 8 to 32 KiB."""
 HEAD_TIMEOUT_S = 10.0
@@ -29,9 +31,17 @@ def serve(settings: Settings, *, listen_fd: int | None = None) -> None:
 
     Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right.
     """
+    _allow_files()
     server = Server(settings)
     asyncio.run(_try(settings))
     server.run(None if listen_fd is None else [socket.socket(fileno=listen_fd)])
+
+
+def _allow_files() -> None:
+    """As many open files as this process may ask for: many systems start it with 1,024, fewer than the clients and
+    webhooks of a busy server."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most if 0 <= most < FILES else FILES, most))
 
 
 class Server(uvicorn.Server):

@@ -35,7 +35,10 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | the last seq; `progress` the seq of the last word of |                         |
 |                            |        | progress; `progressed` the ms when it was due        |                         |
 | `outbox`                   | zset   | endpoints that are owed events, by the ms of the     | all delivered or failed |
-|                            |        | next delivery                                        |                         |
+|                            |        | next delivery, but for those of                      |                         |
+| `outbox-prompt`            | zset   | the same of endpoints that answer promptly           | all delivered or failed |
+| `prompt`                   | zset   | endpoints that answered promptly, by that ms         | a day, or until one     |
+|                            |        |                                                      | does not                |
 | `outbox:<endpoint>`        | zset   | `<id> <seq>` by the ms when the event is due, or its | delivered, failed,      |
 |                            |        | lease ends                                           | pruned                  |
 | `resting`                  | hash   | endpoint -> the ms until which nothing is sent to it | nothing owed to it      |

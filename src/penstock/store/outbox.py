@@ -15,13 +15,26 @@ REMEMBERED = 20
 """Deliveries of one event that its log keeps: all of the schedule, and as many redeliveries."""
 
 
+PROMPT_FOR_MS = 86_400_000
+"""An endpoint that has not been heard of for a day is as good as a new one."""
+
+
 class LeasedEvent(Struct, frozen=True, kw_only=True):
-    """An event of a task or a batch with the timed right to deliver it, and the endpoint that it goes to."""
+    """An event of a task or a batch with the timed right to deliver it, and the endpoint that it goes to; `is_prompt`
+    says that it has answered so last time."""
 
     subject: str
     tenant: str
     endpoint: str
+    is_prompt: bool
     event: Event
+
+
+class Room(Struct, frozen=True):
+    """How many events may be taken in all, and how many that go to one endpoint, less those under way."""
+
+    most: int
+    most_each: int
 
 
 class Due(Struct, frozen=True):
@@ -34,41 +47,55 @@ class Due(Struct, frozen=True):
 class Outbox(BatchQueries):
     """Every method raises StoreUnavailable when Redis cannot be reached or refuses writes."""
 
-    async def lease(self, *, lease_s: float, most: int, most_each: int, under_way: Mapping[str, int]) -> Due:
-        """Take up to `most` events that are due, `most_each` of one endpoint less those `under_way` to it.
+    async def lease(self, *, lease_s: float, prompt: Room, others: Room, under_way: Mapping[str, int]) -> Due:
+        """Take events that are due, as many as there is room for endpoints that are prompt, and for all others.
 
         After StoreUnavailable some may have been taken without our knowing; their leases end by themselves.
         """
         busy = [part for endpoint, count in under_way.items() for part in (endpoint, count)]
-        answer = await self._run("deliver", int(lease_s * 1000), most, most_each, *busy, again=False)
+        rooms = (prompt.most, prompt.most_each, others.most, others.most_each)
+        answer = await self._run("deliver", int(lease_s * 1000), *rooms, *busy, again=False)
         fields = iter(answer[1:])
-        rows = zip(fields, fields, fields, fields, strict=True)
+        rows = zip(fields, fields, fields, fields, fields, strict=True)
         return Due(
             tuple(
                 LeasedEvent(
                     subject=subject.decode(),
                     tenant=tenant.decode(),
                     endpoint=endpoint.decode(),
+                    is_prompt=bool(is_prompt),
                     event=msgspec.json.decode(event, type=Event),
                 )
-                for subject, tenant, endpoint, event in rows
+                for subject, tenant, endpoint, is_prompt, event in rows
             ),
             answer[0] / 1000 if answer[0] >= 0 else None,
         )
 
     async def settle(
-        self, leased: LeasedEvent, delivery: Delivery, *, status: str, wait_s: float | None, rest_s: float
+        self,
+        leased: LeasedEvent,
+        delivery: Delivery,
+        *,
+        status: str,
+        wait_s: float | None,
+        rest_s: float,
+        is_prompt: bool,
     ) -> bool:
-        """Write down what came of it: `status`, the next try after `wait_s` (None: there is none), and for how long
-        nothing is sent to this endpoint. False when the lease is lost."""
+        """Write down what came of it: `status`, the next try after `wait_s` (None: there is none), for how long nothing
+        is sent to this endpoint, and whether it has answered promptly. False when the lease is lost."""
         event = leased.event
         return bool(
             await self._run(
                 "delivered",
                 leased.subject, event.seq, event.epoch, msgspec.json.encode(delivery), status,
                 -1 if wait_s is None else int(wait_s * 1000), int(rest_s * 1000), REMEMBERED,
+                "prompt" if is_prompt else "", PROMPT_FOR_MS,
             )
         )  # fmt: skip
+
+    async def doubt(self, endpoint: str) -> None:
+        """It lets a delivery wait: it is not prompt any more."""
+        await self._run("doubt", endpoint)
 
     async def redeliver(self, subject: str, tenant: str) -> None:
         """Owe the last event of a task or a batch again, now, under its old id.

@@ -7,7 +7,8 @@ same id.
 import asyncio
 import random
 import time
-from collections import Counter
+from contextlib import suppress
+from functools import partial
 
 from aiohttp.abc import AbstractResolver
 from loguru import logger
@@ -20,13 +21,10 @@ from penstock.store import LeasedEvent, Outbox
 from penstock.task import Delivery, Event, Task
 from penstock.urlguard import Policy
 from penstock.webhooks import Body
+from penstock.webhooks.lanes import PROMPT_S, Lanes
 from penstock.webhooks.sender import Answer, Sender
 from penstock.webhooks.signature import Signer
 
-AT_ONCE = 256
-"""Deliveries under way in one process: each holds a socket and little else."""
-AT_ONCE_EACH = 4
-"""To one endpoint, so that one that hangs holds up nobody else."""
 LEASE_MARGIN_S = 4.0
 """A lease outlasts the longest delivery by the two calls to Redis around it."""
 LOOK_S = 10.0
@@ -58,15 +56,18 @@ class Dispatcher:
         self._settings = settings
         self._signer = Signer(settings.secrets)
         policy = Policy.from_limits(limits, allow_http=settings.allow_http)
-        self._sender = Sender(policy, timeout_s=settings.timeout_s, limit=AT_ONCE, resolver=resolver)
-        self._under_way: dict[asyncio.Task[None], str] = {}
+        self._lanes = Lanes()
+        self._senders = {
+            is_prompt: Sender(policy, timeout_s=settings.timeout_s, resolver=resolver) for is_prompt in (True, False)
+        }
+        self._doubting: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """For ever."""
         listening = asyncio.create_task(self._listen(), name="webhooks-listening")
         try:
-            async with self._sender:
+            async with self._senders[True], self._senders[False]:
                 try:
                     await self._dispatch()
                 finally:
@@ -93,35 +94,49 @@ class Dispatcher:
 
     async def _deliver_what_is_due(self) -> float:
         """How long there is nothing else to do."""
-        room = AT_ONCE - len(self._under_way)
-        if not room:
+        lanes = self._lanes
+        if lanes.prompt.most <= 0 and lanes.others.most <= 0:
             return LOOK_S
         try:
             due = await self._outbox.lease(
                 lease_s=self._settings.timeout_s + LEASE_MARGIN_S,
-                most=room,
-                most_each=AT_ONCE_EACH,
-                under_way=Counter(self._under_way.values()),
+                prompt=lanes.prompt,
+                others=lanes.others,
+                under_way=lanes.under_way,
             )
         except StoreUnavailable as error:
             logger.bind(job="webhooks", reason=error.detail).warning("deliveries postponed")
             return 1.0
         for leased in due.events:
             delivery = asyncio.create_task(self._deliver(leased), name=f"webhook-{leased.subject}")
-            self._under_way[delivery] = leased.endpoint
-            delivery.add_done_callback(self._ended)
+            lanes.enter(delivery, leased)
+            late = asyncio.get_running_loop().call_later(PROMPT_S, self._is_late, delivery, leased.endpoint)
+            delivery.add_done_callback(partial(self._ended, late))
         return LOOK_S if due.next_due_s is None else min(LOOK_S, due.next_due_s)
 
-    def _ended(self, delivery: asyncio.Task[None]) -> None:
-        del self._under_way[delivery]
+    def _is_late(self, delivery: asyncio.Task[None], endpoint: str) -> None:
+        """It goes on, but not at the expense of those who are prompt; nor does what else is owed to its endpoint."""
+        if self._lanes.is_late(delivery):
+            doubting = asyncio.create_task(self._doubt(endpoint), name="webhook-doubt")
+            self._doubting.add(doubting)
+            doubting.add_done_callback(self._doubting.discard)
+            self._wake.set()
+
+    async def _doubt(self, endpoint: str) -> None:
+        with suppress(StoreUnavailable):  # then the end of the delivery says it
+            await self._outbox.doubt(endpoint)
+
+    def _ended(self, late: asyncio.TimerHandle, delivery: asyncio.Task[None]) -> None:
+        late.cancel()
+        self._lanes.leave(delivery)
         if not delivery.cancelled() and (error := delivery.exception()):
             logger.opt(exception=error).error("a delivery failed by a fault of ours")
         self._wake.set()
 
     async def _end_what_is_under_way(self) -> None:
-        if self._under_way:
-            await asyncio.wait(list(self._under_way), timeout=LINGER_S)
-        for delivery in list(self._under_way):
+        if self._lanes.deliveries:
+            await asyncio.wait(self._lanes.deliveries, timeout=LINGER_S)
+        for delivery in self._lanes.deliveries:
             delivery.cancel()
 
     async def _deliver(self, leased: LeasedEvent) -> None:
@@ -134,7 +149,7 @@ class Dispatcher:
             headers = self._signer.headers(message_id(subject.id, event), body)
             headers |= {"traceparent": asked.traceparent} if asked.traceparent else {}
             started, at = time.monotonic(), time.time()
-            answer = await self._sender.post(asked.webhook.url, headers, body)
+            answer = await self._senders[leased.is_prompt].post(asked.webhook.url, headers, body)
             delivery = Delivery(
                 at=int(at * 1000),
                 ms=int((time.monotonic() - started) * 1000),
@@ -164,7 +179,8 @@ class Dispatcher:
         if status == "failed":
             log = logger.bind(subject=leased.subject, event=leased.event.type, outcome=answer.verdict)
             log.warning("an event is not delivered, and not tried again")
-        await self._outbox.settle(leased, delivery, status=status, wait_s=wait_s, rest_s=rest_s)
+        is_prompt = answer.code is not None and delivery.ms <= PROMPT_S * 1000
+        await self._outbox.settle(leased, delivery, status=status, wait_s=wait_s, rest_s=rest_s, is_prompt=is_prompt)
 
     def _next(self, event: Event, answer: Answer) -> tuple[str, float | None]:
         """The status of the event, and how long until it is tried again."""

@@ -41,20 +41,20 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Sender:
-    """Posts messages; open while it is entered. `limit` bounds its connections.
+    """Posts messages; open while it is entered. It looks up names in threads of its own, so that name servers which do
+    not answer hold up nobody else. The caller bounds its connections.
 
     `resolver` is that of `guarded_session`.
     """
 
-    def __init__(self, policy: Policy, *, timeout_s: float, limit: int, resolver: AbstractResolver | None = None):
+    def __init__(self, policy: Policy, *, timeout_s: float, resolver: AbstractResolver | None = None):
         self._policy = policy
         self._timeout_s = timeout_s
-        self._limit = limit
         self._resolver = resolver
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
-        self._session = guarded_session(self._policy, HEADERS, resolver=self._resolver, limit=self._limit)
+        self._session = guarded_session(self._policy, HEADERS, resolver=self._resolver, limit=0)
         return self
 
     async def __aexit__(

@@ -1,34 +1,46 @@
--- Lease events that are due, the longest waiting endpoint first.
--- ARGV  1 lease ms  2 most events  3 most of one endpoint  4.. endpoint, how many of its are under way, ...
--- Answers {ms until the next is due or -1, id, tenant, endpoint, event (JSON), id, ...}
-local now, left = now_ms(), tonumber(ARGV[2])
+-- Lease events that are due, the longest waiting endpoint first: from one lane those of endpoints that answer promptly,
+-- from the other those of all others.
+-- ARGV  1 lease ms  2 most events for prompt endpoints  3 most of one of them  4 most for others  5 most of one of them
+--       6.. endpoint, how many of its are under way, ...
+-- Answers {ms until the next is due or -1, id, tenant, endpoint, 1 when that is prompt, event (JSON), id, ...}
+local now = now_ms()
 local under_way = {}
-for i = 4, #ARGV, 2 do under_way[ARGV[i]] = tonumber(ARGV[i + 1]) end
+for i = 6, #ARGV, 2 do under_way[ARGV[i]] = tonumber(ARGV[i + 1]) end
 local answer = {-1}
 
-local function lease(id, event, endpoint)
+-- Answers whether there is something to deliver.
+local function lease(id, event, endpoint, prompt)
   if event.what == PROGRESS and redis.call('ZSCORE', ROOT .. 'finals', id) then
-    return drop_event(id, event, endpoint)
+    drop_event(id, event, endpoint)
+    return false
   end
   event.epoch = event.epoch + 1
   event.status = 'leased'
   put_event(id, event, endpoint, now + tonumber(ARGV[1]))
-  for _, part in ipairs({id, redis.call('HGET', record_key(id), 'tenant'), endpoint, cjson.encode(event)}) do
-    answer[#answer + 1] = part
-  end
-  left = left - 1
+  local tenant = redis.call('HGET', record_key(id), 'tenant')
+  for _, part in ipairs({id, tenant, endpoint, prompt, cjson.encode(event)}) do answer[#answer + 1] = part end
+  return true
 end
 
-for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'outbox', '-inf', now, 'LIMIT', 0, 1000)) do
-  local room = math.min(left, tonumber(ARGV[3]) - (under_way[endpoint] or 0))
-  if room > 0 then
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', outbox_key(endpoint), '-inf', now, 'LIMIT', 0, room)) do
-      local id, seq = string.match(member, '^(%S+) (%d+)$')
-      lease(id, event_of(id, seq), endpoint)
+local function lease_from(lane, prompt, left, most_each)
+  if left <= 0 then return end
+  for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', lane, '-inf', now, 'LIMIT', 0, 1000)) do
+    local room = math.min(left, most_each - (under_way[endpoint] or 0))
+    if room > 0 then
+      for _, member in ipairs(redis.call('ZRANGEBYSCORE', outbox_key(endpoint), '-inf', now, 'LIMIT', 0, room)) do
+        local id, seq = string.match(member, '^(%S+) (%d+)$')
+        if lease(id, event_of(id, seq), endpoint, prompt) then left = left - 1 end
+      end
     end
   end
 end
 
-local due = redis.call('ZRANGEBYSCORE', ROOT .. 'outbox', '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-if due then answer[1] = tonumber(due) - now end
+local prompt_lane, other_lane = ROOT .. 'outbox-prompt', ROOT .. 'outbox'
+lease_from(prompt_lane, 1, tonumber(ARGV[2]), tonumber(ARGV[3]))
+lease_from(other_lane, 0, tonumber(ARGV[4]), tonumber(ARGV[5]))
+
+for _, lane in ipairs({prompt_lane, other_lane}) do
+  local due = redis.call('ZRANGEBYSCORE', lane, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  if due and (answer[1] < 0 or tonumber(due) - now < answer[1]) then answer[1] = tonumber(due) - now end
+end
 return answer

@@ -172,14 +172,22 @@ local function event_of(id, seq)
   return event and cjson.decode(event)
 end
 
--- `outbox` has every endpoint that is owed something, by the ms of its next delivery.
+-- `outbox` has every endpoint that is owed something, by the ms of its next delivery; but those that answer promptly are
+-- in `outbox-prompt`, so that however many others wait, nobody looks past them.
+local function is_prompt(endpoint)
+  return redis.call('ZSCORE', ROOT .. 'prompt', endpoint) and true
+end
+
 local function keep_due(endpoint)
+  local lane, other = ROOT .. 'outbox', ROOT .. 'outbox-prompt'
+  if is_prompt(endpoint) then lane, other = other, lane end
+  redis.call('ZREM', other, endpoint)
   local first = redis.call('ZRANGE', outbox_key(endpoint), 0, 0, 'WITHSCORES')[2]
   if first then
     local rests_until = tonumber(redis.call('HGET', ROOT .. 'resting', endpoint) or 0)
-    redis.call('ZADD', ROOT .. 'outbox', math.max(tonumber(first), rests_until), endpoint)
+    redis.call('ZADD', lane, math.max(tonumber(first), rests_until), endpoint)
   else
-    redis.call('ZREM', ROOT .. 'outbox', endpoint)
+    redis.call('ZREM', lane, endpoint)
     redis.call('HDEL', ROOT .. 'resting', endpoint)
   end
 end
