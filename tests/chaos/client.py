@@ -48,10 +48,12 @@ class Order(Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     start_within_s: float | None = None
     image: str = INPUT
+    webhook: str = ""
 
     def body(self) -> dict[str, Any]:
         """Of the request."""
-        optional = {"timeout_s": self.timeout_s, "start_within_s": self.start_within_s}
+        optional: dict[str, Any] = {"timeout_s": self.timeout_s, "start_within_s": self.start_within_s}
+        optional["webhook"] = {"url": self.webhook} if self.webhook else None
         return {
             "model": MODEL,
             "input": {"image_url": self.image},

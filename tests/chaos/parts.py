@@ -1,5 +1,6 @@
 """The processes of a world, each with the handles that a nemesis needs: pid, kill, freeze, start again."""
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -113,6 +114,13 @@ class Api(Part):
         self.url = f"http://127.0.0.1:{self.port}"
         argv = [sys.executable, "-m", "penstock", "api", "--port", str(self.port)]
         super().__init__(name, argv, clean_environment() | environ, directory / f"{name}.log")
+
+    async def restart_with(self, **environ: str) -> None:
+        """Stopped politely and started with other settings."""
+        self._environ = self._environ | environ
+        self.signal(signal.SIGTERM)
+        await asyncio.to_thread(self.wait, READY_WITHIN_S)
+        self.start()
 
 
 class Host(Part):

@@ -9,6 +9,7 @@ from msgspec import Struct
 from tests.chaos import api_faults as api
 from tests.chaos import redis_faults as redis
 from tests.chaos import storage_faults as storage
+from tests.chaos import webhook_faults as webhook
 from tests.chaos import worker_faults as worker
 from tests.chaos.report import SOUND, Bar, Report
 from tests.chaos.world import Setup, World
@@ -38,6 +39,9 @@ ALL_DONE = (*SOUND, Bar("done", "==", "tasks"))
 
 NO_TAKEOVER = (Bar("attempts_lost", "==", 0), Bar("workers_died", "==", 0))
 """Every worker lived, and none was taken for dead."""
+
+TOLD = (*ALL_DONE, Bar("unverified", "==", 0))
+"""Every task succeeded, and whoever was told could verify it."""
 
 SHORT_LEASE = {"QUEUE_LEASE_S": "1.5"}
 MANY_CRASHES = {"QUEUE_MAX_CRASHES": "10"}
@@ -353,6 +357,73 @@ SCENARIOS: dict[str, Scenario] = {
             bars=(*ALL_DONE, Bar("gone", "==", "tasks")),
             tasks=200,
             short_tasks=50,
+        ),
+        Scenario(
+            id="H1",
+            title="the receiver of webhooks is away for a day (43 s, and the schedule with it)",
+            run=webhook.away_for_a_day,
+            bars=(*TOLD, Bar("told", "==", "tasks"), Bar("refused", ">=", 1), Bar("stale", "==", 0)),
+            setup=webhook.of_day(webhook.SCALE),
+        ),
+        Scenario(
+            id="H2",
+            title="SIGKILL who delivers every 2 s; one message in ten is not answered",
+            run=webhook.killed_dispatcher,
+            bars=(
+                *TOLD,
+                Bar("told", "==", "tasks"),
+                Bar("kills", ">=", 1),
+                Bar("repeated", "<=", "repeated_allowed"),
+            ),
+            setup=Setup(workers=2, env=webhook.HOOKS | {"WEBHOOKS_RETRIES_S": "0.5,1,2,4,8"}),
+        ),
+        Scenario(
+            id="H3",
+            title="500 receivers hang, one does not",
+            run=webhook.hanging_receivers,
+            bars=(
+                *TOLD,
+                Bar("told", "==", "healthy"),
+                Bar("hanging", "==", "hanging_wanted"),
+                Bar("lag_p95_s", "<=", 2.0),
+            ),
+            setup=Setup(workers=2, env=webhook.HOOKS),
+        ),
+        Scenario(
+            id="H4",
+            title="receivers answer 410, 301, 429 and 503",
+            run=webhook.answers_that_are_none,
+            bars=(
+                *TOLD,
+                Bar("told", "==", "to_busy"),
+                Bar("gone_asked", "==", "gone_events"),
+                Bar("followed", "==", 0),
+                Bar("busy_answers", ">=", 1),
+                Bar("pause_min_s", ">=", webhook.RETRY_AFTER_S),
+            ),
+            setup=Setup(workers=2, env=webhook.HOOKS | {"WEBHOOKS_RETRIES_S": "0.5,0.5"}),
+        ),
+        Scenario(
+            id="H5",
+            title="nobody who delivers is there while the tasks end",
+            run=webhook.nobody_tells,
+            bars=(*TOLD, Bar("told", "==", "tasks"), Bar("told_early", "==", 0)),
+            setup=Setup(workers=2, env=webhook.HOOKS),
+        ),
+        Scenario(
+            id="H6",
+            title="the secret is replaced under load",
+            run=webhook.new_secret,
+            bars=(
+                *TOLD,
+                Bar("told", "==", "tasks"),
+                Bar("before_third", ">=", 1),
+                Bar("after_second", ">=", 1),
+                Bar("refused_by_old", "==", 0),
+                Bar("refused_by_new", "==", 0),
+            ),
+            short_tasks=400,
+            setup=Setup(workers=2, apis=2, env=webhook.HOOKS | {"API_LINGER_S": "0"}),
         ),
         Scenario(
             id="T4",

@@ -58,7 +58,9 @@ def _blockers(known: Explanation, workers: list[WorkerInfo]) -> Iterator[Blocker
         yield BlockerView(code="queue_paused", detail=detail)
     if not workers:
         yield BlockerView(code="no_worker", detail=f"no worker that is READY serves {known.model}")
-    elif known.position is not None and all(worker.running >= worker.slots for worker in workers):
+    elif (
+        known.pause is None and known.position is not None and all(worker.running >= worker.slots for worker in workers)
+    ):
         yield BlockerView(code="workers_busy", detail="every worker that could take it has all it can hold")
 
 
