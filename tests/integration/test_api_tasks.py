@@ -52,6 +52,8 @@ async def test_a_waiting_task_is_shown_whole(client: httpx.AsyncClient) -> None:
         "error": None,
         "metadata": {"album": "42"},
         "webhook": None,
+        "batch_id": None,
+        "custom_id": None,
         "links": {"self": path, "cancel": f"{path}/cancel", "events": f"{path}/events", "result": f"{path}/result"},
     }
     assert [name for name, value in times.items() if value] == ["created_at", "start_by"]
