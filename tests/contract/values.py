@@ -34,6 +34,12 @@ schemathesis.openapi.format(
 )
 
 
+@schemathesis.serializer("application/jsonl", "application/x-ndjson")
+def lines(context: schemathesis.SerializationContext, value: Any) -> bytes:
+    """A file of lines is described as a string."""
+    return value if isinstance(value, bytes) else str(value).encode(errors="replace")
+
+
 IDS = ("task_id", "prediction_id")
 AT_HAND = 5
 _there: dict[str, None] = {}
@@ -79,8 +85,10 @@ def after_call(context: schemathesis.HookContext, case: schemathesis.Case, respo
     for name in IDS:
         if response.status_code in (204, 404, 410):
             _there.pop(str(case.path_parameters.get(name)), None)
-    if response.status_code in (200, 201, 202) and "json" in response.headers.get("content-type", [""])[0]:
+    if response.status_code in (200, 201, 202) and response.headers.get("content-type") == ["application/json"]:
         said = response.json()
+        if isinstance(said, dict) and "deleted" in said:
+            _there.clear()
         for task in said.get("data", [said]) if isinstance(said, dict) else []:
             found = task.get("task_id") or task.get("id") if isinstance(task, dict) else None
             if isinstance(found, str) and found.startswith("tsk_"):

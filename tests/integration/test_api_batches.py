@@ -209,6 +209,13 @@ async def test_what_is_no_batch_is_refused(
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
+async def test_a_default_is_checked_even_if_no_line_needs_it(client: httpx.AsyncClient) -> None:
+    answer = await send(client, jsonl(line(1)), defaults={"model": MODEL, "input": {"image_url": "0"}})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "input_url_blocked")
+    assert answer.json()["param"] == "defaults.input.image_url"
+
+
 async def test_there_are_bounds(client: httpx.AsyncClient, settings: Settings) -> None:
     inline = await client.post("/v1/batches", json={"lines": [line(n) for n in range(1001)]})
     short = b'{"custom_id":"%d","input":{"image_url":"https://example.com/"}}'

@@ -211,7 +211,7 @@ async def delete_batch(request: ApiRequest, services: Open, batch_id: FromPath[s
     "while the batch runs: go on with `start`, the number of lines that are known. A line whose task was retried comes "
     "once more when it has ended again.",
     media_type="application/jsonl",
-    responses=documented(BatchNotFound, ResultExpired, StorageUnavailable),
+    responses=documented(BatchNotFound, ResultExpired, InvalidRequest, StorageUnavailable),
 )
 async def read_results(
     request: ApiRequest,
@@ -231,7 +231,7 @@ async def read_results(
     summary="Tell the webhook again",
     description="The last event of the batch is delivered again, with all its tries and its old `webhook-id`.",
     status_code=202,
-    responses=documented(BatchNotFound, WebhookNotFound),
+    responses=documented(BatchNotFound, WebhookNotFound, ResultExpired),
 )
 async def redeliver_batch(request: ApiRequest, services: Open, batch_id: FromPath[str]) -> Response[BatchView]:
     """404 also when it has not ended yet."""
@@ -281,6 +281,7 @@ async def _started(batch_id: str, asked: BatchOptions, slices: Slices, request: 
     base_url = str(request.base_url)
     try:
         defaults = lines.defaults_of(asked.defaults)
+        lines.check_defaults(defaults, services.policy)
         webhook = accepted(asked.webhook, services, base_url, "penstock")
         received = await lines.Receiver(batch_id, defaults, request.auth, base_url, services).receive(slices)
         started = await services.batches.start(

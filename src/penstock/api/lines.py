@@ -18,10 +18,11 @@ from penstock.api.guards import Caller
 from penstock.api.problems import Finding, InvalidLines, invalid
 from penstock.api.schemas import TaskRequest
 from penstock.api.services import Services
-from penstock.api.submission import check_params, examine
+from penstock.api.submission import check_params, examine, is_inline
 from penstock.batch import StoredLine, part_key
-from penstock.errors import InvalidRequest, PayloadTooLarge, PenstockError, StoreUnavailable
+from penstock.errors import InvalidRequest, PayloadTooLarge, PenstockError, StoreUnavailable, UrlBlocked
 from penstock.task import Priority
+from penstock.urlguard import Policy, check_url
 
 MAX_LINE_BYTES = 1024 * 1024
 SLICE, SLICE_S = 16, 0.002
@@ -156,6 +157,17 @@ def defaults_of(said: dict[str, Any]) -> Any:
         return msgspec.convert(said, BatchDefaults)
     except msgspec.ValidationError as error:
         raise invalid(error, inside="defaults") from error
+
+
+def check_defaults(defaults: Any, policy: Policy) -> None:
+    """What no line has to use is right all the same. Raises UrlBlocked."""
+    if defaults.input is UNSET or is_inline(defaults.input.image_url):
+        return
+    try:
+        check_url(defaults.input.image_url, policy)
+    except UrlBlocked as error:
+        error.param = "defaults.input.image_url"
+        raise
 
 
 def rows_of(part: bytes) -> list[StoredLine]:

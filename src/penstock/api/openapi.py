@@ -30,6 +30,9 @@ _IMAGES = ("image/png", "image/jpeg", "image/webp")
 
 _IDS = {"task_id": ("task_id", ("SubmittedView", "TaskView")), "prediction_id": ("id", ("PredictionView",))}
 """What names a task in a path: the member that says it, and the answers that have it."""
+_FILTERS = ("model", "batch_id")
+_NOT_NULL = "^(?![Nn][Uu][Ll][Ll]$)"
+"""The word null is refused as a filter, by `guards.refuse_null`."""
 _FILE = {
     "type": "object",
     "properties": {replicate_files.CONTENT: {"type": "string", "format": "binary"}},
@@ -97,7 +100,7 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     lines = {name: {"schema": {"type": "string"}, "example": examples.LINES} for name in JSONL}
     _set_body(document, "/v1/batches", "BatchRequest", {"example": examples.BATCH})
     document["paths"]["/v1/batches"]["post"]["requestBody"]["content"] |= lines
-    ended = {JSONL[0]: {"schema": {"type": "string"}, "example": examples.ENDED}}
+    ended = {JSONL[0]: {"schema": {"anyOf": [{"type": "string"}, _schema("LineView")]}, "example": examples.ENDED}}
     _set_content(document, "/v1/batches/{batch_id}/results", ended)
     document["paths"][f"{predictions.PREFIX}/files"]["post"]["requestBody"] = {
         "required": True,
@@ -223,6 +226,8 @@ def _complete_operation(operation: Document, *, guarded: bool) -> None:
         _add_examples(response)
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _of_parameter(parameter["schema"])
+        if parameter["name"] in _FILTERS:
+            parameter["schema"]["pattern"] = _NOT_NULL
         if parameter["name"] in examples.PARAMETERS:
             parameter["example"] = examples.PARAMETERS[parameter["name"]]
     if guarded:

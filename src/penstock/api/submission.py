@@ -119,7 +119,7 @@ async def examine(
 async def _examine_input(asked: TaskRequest, services: Services, caller: Caller) -> Examined:
     """In a thread where there is much to look at."""
     url = asked.input.image_url
-    if not _is_inline(url):
+    if not is_inline(url):
         return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=check_url(url, services.policy))
     if len(url) <= LOOKED_AT_HERE:
         return _examine_inline(asked, services.settings, caller)
@@ -225,7 +225,8 @@ def _with_deadline(asked: TaskRequest, header: str) -> TaskRequest:
     return msgspec.structs.replace(asked, finish_within_s=float(total_s))
 
 
-def _is_inline(url: str) -> bool:
+def is_inline(url: str) -> bool:
+    """A data: URI."""
     return url[:5].lower() == "data:"
 
 
