@@ -15,7 +15,8 @@ from penstock import telemetry
 from penstock.api.guards import Caller
 from penstock.api.lines import defaults_of, line_of, rows_of, task_of
 from penstock.api.services import Services
-from penstock.api.submission import check_params, examine, hand_in, input_key, report_accepted
+from penstock.api.submission import check_params, examine, hand_in, input_key
+from penstock.api.tasks import report_accepted
 from penstock.batch import Batch, BatchState, FeedLease, StoredLine, part_key, task_id_of
 from penstock.errors import (
     BatchNotFound,

@@ -11,7 +11,7 @@ import msgspec
 from loguru import logger
 from msgspec import Struct
 
-from penstock import imaging, telemetry
+from penstock import imaging
 from penstock.api.guards import Caller
 from penstock.api.problems import invalid
 from penstock.api.reuse import reuse_digest
@@ -31,7 +31,7 @@ from penstock.errors import (
 from penstock.runners.base import registry
 from penstock.settings import Settings
 from penstock.store import Submitted
-from penstock.task import Dialect, Forecast, Line, OutputOptions, Request, Source, State, Submission, Turn, Webhook
+from penstock.task import Dialect, Forecast, Line, OutputOptions, Request, Source, Submission, Turn, Webhook
 from penstock.urlguard import check_url
 
 URL_COST = 1000
@@ -321,15 +321,6 @@ def _submission(
 def input_key(tenant: str, task_id: str) -> str:
     """Under which the storage has an inline image."""
     return f"inputs/{tenant}/{task_id}"
-
-
-def report_accepted(submitted: Submitted, asked: TaskRequest) -> None:
-    """Count a new task, and its end if it has ended already."""
-    if not submitted.replayed:
-        telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
-    if submitted.is_hit:
-        telemetry.report("tasks.reused", model=asked.model, how="hit")
-        telemetry.report("tasks.finished", model=asked.model, status=State.SUCCESS, code="")
 
 
 def _places(image: bytes | None) -> tuple[bytes | None, bytes | None]:

@@ -25,7 +25,6 @@ from penstock.api.submission import (
     examine,
     hand_in,
     read_request,
-    report_accepted,
 )
 from penstock.api.views import links, task_view, version_of
 from penstock.api.waiting import End
@@ -52,7 +51,7 @@ from penstock.errors import (
     WebhooksDisabled,
 )
 from penstock.store import Submitted
-from penstock.task import Task, new_task_id
+from penstock.task import State, Task, new_task_id
 
 POLL_S = 1
 """What clients are told to wait before they look again."""
@@ -231,6 +230,15 @@ def _submitted_view(submitted: Submitted, task: Task | None, eta_s: float | None
         eta_s=eta_s,
         links=links(submitted.id),
     )
+
+
+def report_accepted(submitted: Submitted, asked: TaskRequest) -> None:
+    """Count a new task, and its end if it has ended already."""
+    if not submitted.replayed:
+        telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
+    if submitted.is_hit:
+        telemetry.report("tasks.reused", model=asked.model, how="hit")
+        telemetry.report("tasks.finished", model=asked.model, status=State.SUCCESS, code="")
 
 
 @contextmanager
