@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock import telemetry
+from penstock import exposition
 from penstock.maintenance import measure
 from penstock.settings import Settings
 from penstock.store import BatchStore, Operator, TaskStore, connect
@@ -333,7 +333,7 @@ async def test_the_gauges_of_queues_have_device_time_and_pauses(
     async with connect(settings.redis) as redis:
         await measure(store, BatchStore(redis, settings.redis.namespace, settings.queue), [MODEL])
 
-    text = telemetry.scrape().decode()
+    text = exposition.scrape().decode()
     assert f'penstock_queue_device_seconds{{model="{MODEL}",priority="low"}} 0.5' in text
     assert f'penstock_queue_paused{{model="{MODEL}",priority="low"}} 1.0' in text
     assert f'penstock_queue_paused{{model="{MODEL}",priority="high"}} 0.0' in text
