@@ -1,7 +1,6 @@
 """The API as a whole: keys, headers, problems, health, metrics."""
 
 import asyncio
-import re
 from typing import Any
 
 import httpx
@@ -40,7 +39,12 @@ GUARDED = [
     ("GET", "/replicate/v1/predictions"),
     ("GET", "/replicate/v1/predictions/tsk_0"),
     ("POST", "/replicate/v1/predictions/tsk_0/cancel"),
+    ("POST", "/v1/uploads"),
+    ("GET", "/v1/uploads/upl_0"),
+    ("DELETE", "/v1/uploads/upl_0"),
 ]
+BY_URL = [("PUT", "/v1/uploads/upl_0")]
+"""What the URL itself lets in."""
 
 
 # --- keys -----------------------------------------------------------------------------------------------------
@@ -58,8 +62,9 @@ async def test_every_route_below_v1_is_among_those_tested_for_a_key(stranger: ht
     paths = (await stranger.get("/schema/openapi.json")).json()["paths"]
 
     described = {(method.upper(), path) for path, item in paths.items() for method in item if "/v1/" in path}
-    filled = {(m, p.format(task_id="tsk_0", prediction_id="tsk_0", owner="penstock", name=MODEL)) for m, p in described}
-    assert filled == set(GUARDED)
+    ids = {"task_id": "tsk_0", "prediction_id": "tsk_0", "upload_id": "upl_0", "owner": "penstock", "name": MODEL}
+    filled = {(method, path.format(**ids)) for method, path in described}
+    assert filled == {*GUARDED, *BY_URL}
 
 
 @pytest.mark.parametrize(

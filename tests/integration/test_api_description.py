@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api import replicate, schemas
+from penstock.api import replicate, schemas, uploads
 from penstock.api.app import openapi_document
 from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN
 from penstock.errors import codes
@@ -64,7 +64,7 @@ async def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -
     names = [operation["operationId"] for _, operation in operations(document)]
 
     assert document["openapi"].startswith("3.1")
-    assert len(set(names)) == len(names) == 26
+    assert len(set(names)) == len(names) == 30
 
 
 async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ async def test_every_operation_lists_its_problems_with_an_example_of_each(docume
             assert response["content"].keys() == {"application/problem+json"}
             assert response["description"].split(", ") == list(content["examples"])
             assert {str(codes()[code].status) for code in content["examples"]} == {status}
-        assert ("401" in problems) == ("/v1/" in path)
+        assert ("401" in problems) == ("/v1/" in path and operation["operationId"] != "sendUpload")
         assert ("security" in operation) == ("/v1/" in path)
 
 
@@ -96,7 +96,9 @@ async def test_every_answer_has_an_example_that_is_one(document: dict[str, Any])
         shown = content.get("examples") or {name: {"value": content["example"]} for name in names or [""]}
         assert list(shown) == (names or [""]), f"{operation} {status}: add {names} to api/examples.py"
         for name in names:
-            msgspec.convert(shown[name]["value"], vars(schemas).get(name) or vars(replicate)[name])
+            msgspec.convert(
+                shown[name]["value"], vars(schemas).get(name) or vars(replicate).get(name) or vars(uploads)[name]
+            )
 
 
 async def test_an_example_of_a_submit_is_taken(document: dict[str, Any], client: httpx.AsyncClient) -> None:
@@ -136,7 +138,7 @@ async def test_request_bodies_are_closed(document: dict[str, Any]) -> None:
 
     for name in ("SuperresX4Request", "InputRequest", "OutputRequest", "RetryRequest", "SuperresParams"):
         assert schemas[name]["additionalProperties"] is False, name
-    assert document["components"]["securitySchemes"].keys() == {"apiKey", "bearer"}
+    assert document["components"]["securitySchemes"].keys() == {"apiKey", "bearer", "uploadToken"}
 
 
 async def test_the_model_of_a_submit_decides_what_its_params_are(document: dict[str, Any]) -> None:

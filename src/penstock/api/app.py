@@ -28,6 +28,7 @@ from penstock.api import (
     results,
     retries,
     tasks,
+    uploads,
     webhooks,
 )
 from penstock.api.cursors import Cursors
@@ -52,6 +53,10 @@ V1 = (
     retries.retry_matching,
     webhooks.redeliver,
     results.read_result,
+    uploads.open_upload,
+    uploads.send_upload,
+    uploads.read_upload,
+    uploads.delete_upload,
     models.list_models,
     models.read_model,
     operations.list_workers,
@@ -127,7 +132,7 @@ def _services(state: State) -> Services:
 @asynccontextmanager
 async def _running(services: Services) -> AsyncIterator[None]:
     """What goes on beside the requests."""
-    work = run_maintenance(services.store, services.storage, services.models)
+    work = run_maintenance(services.store, services.uploads, services.storage, services.models)
     loops = [
         asyncio.create_task(work, name="maintenance"),
         asyncio.create_task(services.waiting.run(), name="waiting"),

@@ -41,12 +41,15 @@ from penstock.api.schemas import (
     WorkerList,
     WorkerView,
 )
+from penstock.api.uploads import OpenedView, UploadRequest, UploadView
 from penstock.api.views import links
 from penstock.errors import codes
 from penstock.runners.base import registry
 from penstock.task import Priority, State
+from penstock.upload import UploadState
 
 TASK_ID = "tsk_019a9f3c5d108f3b2c71d04e6a95b8c2"
+UPLOAD_ID = "upl_5f0c1d7a9b3e4286a1f4c07d92be63d8"
 _CURSOR = "AAZg4T8OwsCOAYKyqQoMTg"
 IMAGE_URL = "https://images.example.com/photo.jpg"
 
@@ -169,6 +172,14 @@ REPLICATED: dict[type[Ask], dict[str, Any]] = {
 }
 """Requests in Replicate's words."""
 
+_UPLOAD = UploadRequest(
+    size=6_291_456,
+    content_type="image/jpeg",
+    sha256="2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+)
+UPLOAD = msgspec.to_builtins(_UPLOAD)
+"""The opening of an upload."""
+
 _ANSWERS: tuple[View, ...] = (
     _TASK,
     TaskList(data=(_TASK,), has_more=True, next_cursor=_CURSOR),
@@ -199,6 +210,23 @@ _ANSWERS: tuple[View, ...] = (
     ),
     _PREDICTION,
     PredictionPage(next=f"{_PREDICTIONS}?cursor={_CURSOR}", previous=None, results=(_PREDICTION,)),
+    OpenedView(
+        upload_id=UPLOAD_ID,
+        url=f"http://127.0.0.1:8000/v1/uploads/{UPLOAD_ID}?token=hZ3XkWm5wTqvJx0gQ2nB8sYdLrC7aPfE",
+        method="PUT",
+        headers={"content-length": str(_UPLOAD.size), "content-type": _UPLOAD.content_type},
+        expires_at="2026-11-22T09:15:00.000Z",
+    ),
+    UploadView(
+        upload_id=UPLOAD_ID,
+        status=UploadState.READY,
+        size=_UPLOAD.size,
+        content_type=_UPLOAD.content_type,
+        sha256=_UPLOAD.sha256,
+        tasks=0,
+        created_at="2026-11-22T09:00:00.000Z",
+        expires_at="2026-11-23T09:00:04.512Z",
+    ),
     CanceledView(canceled=12, has_more=False),
     DeletedView(deleted=100, has_more=True),
     RetriedView(retried=12, has_more=False),
@@ -224,6 +252,7 @@ _ANSWERS: tuple[View, ...] = (
 PARAMETERS = {
     "task_id": TASK_ID,
     "prediction_id": TASK_ID,
+    "upload_id": UPLOAD_ID,
     "owner": "penstock",
     "name": "superres-x4",
     "model": "superres-x4",

@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from penstock import __version__
-from penstock.api import examples, replicate, schemas
+from penstock.api import examples, replicate, schemas, uploads
 from penstock.api.problems import MEDIA_TYPE, Problem
 from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
 from penstock.runners.base import registry
@@ -25,6 +25,7 @@ _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
 _GUARDED: tuple[type[PenstockError], ...] = (Unauthorized, Internal, StoreUnavailable)
 _OPEN: tuple[type[PenstockError], ...] = (Internal,)
 _OF_SUBMIT = ("TaskView", "QuoteView")
+_FILE = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _IMAGES = ("image/png", "image/jpeg", "image/webp")
 
 Document = dict[str, Any]
@@ -54,6 +55,7 @@ def config(models: Collection[str]) -> OpenAPIConfig:
         path="/schema",
         tags=[
             Tag("tasks", "Submit, watch, cancel, collect."),
+            Tag("uploads", "Files that are too big for JSON."),
             Tag("models", "What is served, and with which parameters."),
             Tag("operation", "Who works, and how much waits."),
             Tag("replicate", "The same tasks in the words of Replicate's API, for its clients."),
@@ -64,6 +66,7 @@ def config(models: Collection[str]) -> OpenAPIConfig:
             security_schemes={
                 "apiKey": SecurityScheme(type="apiKey", name="x-api-key", security_scheme_in="header"),
                 "bearer": SecurityScheme(type="http", scheme="bearer"),
+                "uploadToken": SecurityScheme(type="apiKey", name="token", security_scheme_in="query"),
             }
         ),
     )
@@ -78,11 +81,13 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     }
     for path, item in document["paths"].items():
         for operation in item.values():
-            _complete_operation(operation, guarded="/v1/" in path)
+            _complete_operation(operation, guarded="/v1/" in path and "security" not in operation)
     submits = {model: {"value": examples.of_submit(model)} for model in models}
     _set_body(document, "/v1/tasks", "TaskRequest", {"examples": submits})
     for path, request in replicate.BODIES.items():
         _set_body(document, path, request.__name__, {"example": examples.REPLICATED[request]})
+    _set_body(document, "/v1/uploads", "UploadRequest", {"example": examples.UPLOAD})
+    document["paths"]["/v1/uploads/{upload_id}"]["put"]["requestBody"] = {"required": True, "content": _FILE}
     document["paths"]["/v1/tasks"]["post"]["responses"]["200"]["content"] = {"application/json": _one_of(*_OF_SUBMIT)}
     images = {name: {"schema": {"type": "string", "format": "binary"}} for name in _IMAGES}
     score = {"application/json": {"schema": {"type": "object"}, "example": examples.SCORE}}
@@ -116,7 +121,7 @@ def _one_of(*names: str) -> Document:
 
 def _schemas(models: Collection[str]) -> Document:
     """Every struct of the wire, and a request for every model, told apart by `model`."""
-    defined = [*vars(schemas).values(), *vars(replicate).values()]
+    defined = [value for module in (schemas, replicate, uploads) for value in vars(module).values()]
     types = [t for t in defined if isinstance(t, type) and issubclass(t, schemas.Ask | schemas.View)]
     runners = registry()
     params, components = msgspec.json.schema_components(

@@ -11,6 +11,7 @@ from litestar.datastructures import State as AppState
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from msgspec import Meta
 
+from penstock.api.bodies import body_of
 from penstock.api.guards import require_json
 from penstock.api.predictions import (
     PREFIX,
@@ -25,7 +26,7 @@ from penstock.api.problems import documented, invalid
 from penstock.api.schemas import Ask
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.submission import DURATION_PATTERN, examine, read_request
-from penstock.api.tasks import SUBMIT_ERRORS, body_of, end_early, refusals_counted, take
+from penstock.api.tasks import SUBMIT_ERRORS, end_early, refusals_counted, take
 from penstock.errors import InvalidRequest, MalformedRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
 from penstock.task import EventType, State
 

@@ -17,7 +17,7 @@ from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
-from penstock.store import Outbox, TaskStore, connect
+from penstock.store import Outbox, TaskStore, UploadStore, connect
 from penstock.store.connection import Redis, check_server
 from penstock.urlguard import Policy
 
@@ -34,6 +34,7 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     webhook_policy: Policy
     store: TaskStore
     outbox: Outbox
+    uploads: UploadStore
     storage: Storage
     waiting: Waiting
     watching: Watching
@@ -62,6 +63,7 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
             webhook_policy=Policy.from_limits(settings.limits, allow_http=settings.webhooks.allow_http),
             store=store,
             outbox=Outbox(client, settings.redis.namespace, settings.queue),
+            uploads=UploadStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
             storage=storage,
             waiting=Waiting(store),
             watching=Watching(store),

@@ -5,16 +5,17 @@ from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 from litestar import Response, get, post
-from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from penstock import telemetry
+from penstock.api.bodies import body_of
 from penstock.api.conditional import is_current
 from penstock.api.guards import require_json
 from penstock.api.prefer import MAX_WAIT_S, wait_of
 from penstock.api.problems import documented
 from penstock.api.quotes import quote
+from penstock.api.ratelimits import rate_headers
 from penstock.api.schemas import SubmittedView, TaskRequest, TaskView
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN, Examined, examine, hand_in, read_request
@@ -197,16 +198,6 @@ async def _view(task: Task, request: ApiRequest, services: Services) -> TaskView
     return await task_view(task, services.storage, str(request.base_url))
 
 
-async def body_of(request: ApiRequest) -> bytes:
-    """Raises PayloadTooLarge, MalformedRequest."""
-    try:
-        return await request.body()
-    except HTTPException as error:
-        if error.status_code == PayloadTooLarge.status:
-            raise PayloadTooLarge("the request body is over limits.max_body_bytes") from error
-        raise MalformedRequest("the request body broke off") from error
-
-
 async def _awaited(
     submitted: Submitted, end: End, wait_s: int | None, request: ApiRequest, services: Services
 ) -> Task | None:
@@ -222,7 +213,7 @@ async def _awaited(
 
 def _submit_headers(submitted: Submitted, wait_s: int | None, limit: int) -> dict[str, str]:
     headers = {"Location": links(submitted.id).self_, "Vary": "Prefer"}
-    headers |= _rate_headers(limit, left=submitted.rate_left, reset_s=submitted.rate_reset_s)
+    headers |= rate_headers("submit", limit, left=submitted.rate_left, reset_s=submitted.rate_reset_s)
     headers |= {"Idempotent-Replayed": "true"} if submitted.replayed else {}
     return headers | ({} if wait_s is None else {"Preference-Applied": f"wait={wait_s}"})
 
@@ -245,15 +236,8 @@ def refusals_counted(limit: int) -> Iterator[None]:
     except PenstockError as error:
         telemetry.report("submits.refused", code=error.code)
         if isinstance(error, RateLimited):
-            error.headers |= _rate_headers(limit, left=0, reset_s=error.retry_after_s or 1)
+            error.headers |= rate_headers("submit", limit, left=0, reset_s=error.retry_after_s or 1)
         raise
-
-
-def _rate_headers(limit: int, *, left: int, reset_s: int) -> dict[str, str]:
-    """draft-ietf-httpapi-ratelimit-headers-11: two structured fields."""
-    if not limit:
-        return {}
-    return {"RateLimit-Policy": f'"submit";q={limit};w=60', "RateLimit": f'"submit";r={left};t={reset_s}'}
 
 
 def _cache_headers(task: Task) -> dict[str, str]:

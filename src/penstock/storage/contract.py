@@ -5,10 +5,19 @@ import secrets
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+from msgspec import Struct
+
 from penstock.errors import ResultExpired, StorageUnavailable
 
 CHUNK_BYTES = 256 * 1024
 """Of a streamed object: large enough that the hop to a thread does not matter, small against its memory."""
+
+
+class UploadLink(Struct, frozen=True):
+    """A signed link to PUT to, and the headers that are part of what is signed."""
+
+    url: str
+    headers: dict[str, str]
 
 
 class Storage(Protocol):
@@ -29,6 +38,9 @@ class Storage(Protocol):
         Raises ResultExpired at once when it is not there; StorageUnavailable also between pieces.
         """
 
+    async def size(self, key: str) -> int:
+        """Bytes of the object. Raises ResultExpired when it is not there."""
+
     async def delete(self, *keys: str) -> None:
         """Deletes these objects; one that is not there is fine."""
 
@@ -37,6 +49,10 @@ class Storage(Protocol):
 
     async def url(self, key: str, content_type: str, filename: str) -> str | None:
         """A link to the object, valid for `storage.url_ttl_s`; None: the API has to serve the bytes."""
+
+    async def upload_link(self, key: str, *, size: int, content_type: str, sha256: str | None) -> UploadLink | None:
+        """Where a client may put exactly this object, until `storage.url_ttl_s` from now; None: the API has to take
+        the bytes."""
 
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}){0,7}")

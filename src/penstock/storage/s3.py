@@ -2,6 +2,7 @@
 
 import logging
 import re
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import Any, Self
 
 from penstock.errors import ConfigurationError, PenstockError, ResultExpired, StorageUnavailable
 from penstock.settings import StorageSettings
-from penstock.storage.contract import CHUNK_BYTES, checked_key, opened, round_trip
+from penstock.storage.contract import CHUNK_BYTES, UploadLink, checked_key, opened, round_trip
 
 _CUSTOM_ENDPOINT = {
     "s3": {"addressing_style": "path"},  # <bucket>.<host> resolves only where somebody has arranged for it
@@ -90,6 +91,12 @@ class S3Storage:
         part = {} if (start, stop) == (0, None) else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
         return await opened(self._chunks(key, part))
 
+    async def size(self, key: str) -> int:
+        """See Storage."""
+        with _s3_errors():
+            answer = await self._client.head_object(Bucket=self._bucket, Key=checked_key(key))
+        return int(answer["ContentLength"])
+
     async def delete(self, *keys: str) -> None:
         """See Storage. One request each: the batch request needs a checksum that not every server knows."""
         for key in keys:
@@ -101,7 +108,8 @@ class S3Storage:
         await round_trip(self)
 
     async def url(self, key: str, content_type: str, filename: str) -> str | None:
-        """See Storage. Signed here, without a request, for `storage.s3_public_endpoint` where it is set."""
+        """See Storage. Signed here, as every link, without a request, for `storage.s3_public_endpoint` where it is
+        set."""
         parameters = {
             "Bucket": self._bucket,
             "Key": checked_key(key),
@@ -113,6 +121,24 @@ class S3Storage:
                 "get_object", Params=parameters, ExpiresIn=self._settings.url_ttl_s
             )
         return link
+
+    async def upload_link(self, key: str, *, size: int, content_type: str, sha256: str | None) -> UploadLink | None:
+        """See Storage. Size and type are signed; the server compares the digest, if it knows this checksum."""
+        parameters = {
+            "Bucket": self._bucket,
+            "Key": checked_key(key),
+            "ContentLength": size,
+            "ContentType": content_type,
+        }
+        headers = {"content-length": str(size), "content-type": content_type}
+        if sha256 is not None:
+            checksum = b64encode(bytes.fromhex(sha256)).decode()
+            parameters["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = checksum
+        with _s3_errors():
+            url: str = await self._signer.generate_presigned_url(
+                "put_object", Params=parameters, ExpiresIn=self._settings.url_ttl_s
+            )
+        return UploadLink(url, headers)
 
     async def _chunks(self, key: str, part: dict[str, str]) -> AsyncGenerator[bytes, None]:
         with _s3_errors():

@@ -5,12 +5,14 @@ from penstock.store.connection import Redis, check_server, connect
 from penstock.store.inspection import ServerInfo, look_at
 from penstock.store.outbox import Due, LeasedEvent, Outbox
 from penstock.store.tasks import TaskStore
+from penstock.store.uploads import Opened, UploadStore
 
 __all__ = [
     "Claim",
     "Due",
     "Explanation",
     "LeasedEvent",
+    "Opened",
     "Outbox",
     "Pace",
     "Page",
@@ -20,6 +22,7 @@ __all__ = [
     "ServerInfo",
     "Submitted",
     "TaskStore",
+    "UploadStore",
     "WorkerInfo",
     "check_server",
     "connect",

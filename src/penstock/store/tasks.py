@@ -16,6 +16,7 @@ from penstock.errors import (
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
+    UploadNotFound,
     WorkerLost,
 )
 from penstock.store.answers import Claim, Reclaimed, Submitted, WorkerInfo
@@ -72,7 +73,7 @@ class TaskStore(Queries):
         """Queue a task, end it at once with the result of an equal one, let it wait for the result of an equal one
         that is on its way, or answer the one that the same caller submitted under the same client_request_id.
 
-        Raises RateLimited, QueueFull, IdempotencyMismatch.
+        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound.
         """
         submitted = await self._submit(submission, rate_limit, has_input=True)
         assert submitted is not None  # noqa: S101  its input is there
@@ -96,13 +97,13 @@ class TaskStore(Queries):
             "" if s.start_within_s is None else int(s.start_within_s * 1000), s.result_ttl_s, RECORD_VERSION,
             State.PENDING, ALL_PRIORITIES, "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
             s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, _text(moves(Verb.REUSE)),
-            "input" if has_input else "", hook_of(s.request.webhook),
+            "input" if has_input else "", hook_of(s.request.webhook), s.request.source.upload or "",
         )  # fmt: skip
         kind = answer[0].decode()
         if kind == "input":
             return None
         if kind not in ("ok", "replay"):
-            raise _refusal(kind, answer[1])
+            raise _refusal(kind, answer[-1])
         return Submitted(
             id=answer[1].decode(),
             replayed=kind == "replay",
@@ -297,6 +298,8 @@ def _refusal(kind: str, value: Any) -> Exception:
         return RateLimited("too many submits with this API key", retry_after_s=-(-int(value) // 1000) or 1)
     if kind == "full":
         return QueueFull(f"{value} tasks are waiting for this model", retry_after_s=5)
+    if kind == "upload":
+        return UploadNotFound("this upload has just been deleted", param="input.upload_id")
     return IdempotencyMismatch(
         f"this client_request_id belongs to task {value.decode()}, submitted with another body",
         param="client_request_id",

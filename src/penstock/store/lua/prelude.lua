@@ -11,6 +11,23 @@ local function now_ms()
   return math.floor(now_us() / 1000)
 end
 
+-- The calls of one kind that a caller has made in the last 60 s, by their µs: how many more the limit lets in, and the
+-- ms until the oldest no longer counts.
+local function rate_state(key, limit, now)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 60000000)
+  local used = redis.call('ZCARD', key)
+  local oldest = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  local reset_ms = oldest and math.ceil((tonumber(oldest) + 60000000 - now) / 1000) or 0
+  return limit - used, reset_ms
+end
+
+-- Count one more; the same two numbers after it.
+local function count_in(key, now, id, left, reset_ms)
+  redis.call('ZADD', key, now, id)
+  redis.call('PEXPIRE', key, 60000)
+  return left - 1, reset_ms > 0 and reset_ms or 60000
+end
+
 -- The state that `state` may move to, or nil.
 local function target(moves, state)
   return state and string.match(moves, state .. '>(%u+)') or nil
@@ -230,4 +247,32 @@ end
 -- Whether (id, epoch) still holds the lease.
 local function holds(id, epoch)
   return redis.call('ZSCORE', ROOT .. 'running', id) and redis.call('HGET', task_key(id), 'epoch') == epoch
+end
+
+-- Uploads. `arrived` is there when the bytes are, `deleted` when nobody may use them any more, `tasks` while some do.
+-- `uploads` has the others by the ms when they are given up.
+local function upload_key(id)
+  return ROOT .. 'upload:' .. id
+end
+
+local function has_upload(id, field)
+  local f = redis.call('HMGET', upload_key(id), field, 'deleted')
+  return f[1] and not f[2]
+end
+
+local function retire_upload(id)
+  redis.call('HSETNX', upload_key(id), 'deleted', now_ms())
+  redis.call('ZADD', ROOT .. 'uploads', now_ms(), id)
+end
+
+local function use_upload(id)
+  redis.call('HINCRBY', upload_key(id), 'tasks', 1)
+  redis.call('ZREM', ROOT .. 'uploads', id)
+end
+
+-- One task less; the last one leaves it for what is left of the time that an unused one has.
+local function disuse_upload(id)
+  local f = redis.call('HMGET', upload_key(id), 'tenant', 'arrived', 'unused_ms')
+  if not f[1] or redis.call('HINCRBY', upload_key(id), 'tasks', -1) > 0 then return end
+  redis.call('ZADD', ROOT .. 'uploads', math.max(now_ms(), tonumber(f[2]) + tonumber(f[3])), id)
 end

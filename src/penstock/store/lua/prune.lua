@@ -8,7 +8,7 @@ for i = 2, #ARGV do
   local id = ARGV[i]
   local due = redis.call('ZSCORE', ROOT .. 'finals', id)
   if due and tonumber(due) <= now then
-    local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'idem', 'reuse', 'origin')
+    local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'idem', 'reuse', 'origin', 'upload')
     redis.call('ZREM', ROOT .. 'finals', id)
     redis.call('ZREM', ROOT .. 'state:' .. f[1] .. ':' .. f[2], id)
     if f[3] then redis.call('DEL', ROOT .. 'idem:' .. f[3]) end
@@ -17,6 +17,7 @@ for i = 2, #ARGV do
     if redis.call('HEXISTS', shared, origin) == 1 and redis.call('HINCRBY', shared, origin, -1) == 0 then
       redis.call('HDEL', shared, origin)
     end
+    if f[6] then disuse_upload(f[6]) end
     local endpoint = endpoint_of(id)
     if endpoint then
       for seq = 1, tonumber(redis.call('HGET', events_key(id), 'n') or 0) do

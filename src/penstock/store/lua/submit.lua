@@ -5,20 +5,14 @@
 --      14 start within ms or ''  15 ttl s  16 record version  17 first state  18 all priorities, highest first
 --      19 finish within ms or ''  20 reuse digest or ''  21 'run' when no other's result will do  22 most followers
 --      23 moves of reuse  24 'input' when there is all it needs to run  25 hook (see the prelude) or ''
+--      26 id of the upload that is its input, or ''
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|''}   {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}   {'input'} when that is missing, and nothing else
+--          {'upload'} when that is gone
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local cost, rate_limit = tonumber(ARGV[6]), tonumber(ARGV[10])
 local now = now_us()
 local rate_key = ROOT .. 'rate:' .. caller
-
-local function rate_state()
-  redis.call('ZREMRANGEBYSCORE', rate_key, '-inf', now - 60000000)
-  local used = redis.call('ZCARD', rate_key)
-  local oldest = redis.call('ZRANGE', rate_key, 0, 0, 'WITHSCORES')[2]
-  local reset_ms = oldest and math.ceil((tonumber(oldest) + 60000000 - now) / 1000) or 0
-  return rate_limit - used, reset_ms
-end
 
 -- Of any task: a replayed one may have been submitted with another priority than this call says.
 local function position_of(task)
@@ -37,7 +31,7 @@ local function accepted(kind, task, left, reset)
 end
 
 if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
-  return accepted('ok', id, rate_state())
+  return accepted('ok', id, rate_state(rate_key, rate_limit, now))
 end
 
 if ARGV[9] ~= '' then
@@ -45,17 +39,17 @@ if ARGV[9] ~= '' then
   if known then
     local first, fingerprint = string.match(known, '^(%S+) (%S+)$')
     if fingerprint ~= ARGV[8] then return {'mismatch', first} end
-    return accepted('replay', first, rate_state())
+    return accepted('replay', first, rate_state(rate_key, rate_limit, now))
   end
 end
 
 local left, reset = 0, 0
 if rate_limit > 0 then
-  left, reset = rate_state()
+  left, reset = rate_state(rate_key, rate_limit, now)
   if left <= 0 then return {'rate', reset} end
 end
 
-local digest = ARGV[20]
+local digest, upload = ARGV[20], ARGV[26]
 local source = digest ~= '' and redis.call('HGET', ROOT .. 'reuse', digest)
 
 -- How the task gets its result. One that must run leads nobody, so that every leader may become a follower.
@@ -82,6 +76,7 @@ if as ~= 'hit' then
   end
   if depth >= tonumber(ARGV[11]) then return {'full', depth} end
   if ARGV[24] ~= 'input' then return {'input'} end
+  if upload ~= '' and not has_upload(upload, 'arrived') then return {'upload'} end
 end
 
 -- Start-time fair queueing (Goyal, Vin, Cheng 1996) over callers: a task starts where the caller's last one
@@ -112,15 +107,16 @@ if ARGV[9] ~= '' then
 end
 if ARGV[25] ~= '' then redis.call('HSET', task_key(id), 'hook', ARGV[25]) end
 if rate_limit > 0 then
-  redis.call('ZADD', rate_key, now, id)
-  redis.call('PEXPIRE', rate_key, 60000)
-  left = left - 1
-  if reset == 0 then reset = 60000 end
+  left, reset = count_in(rate_key, now, id, left, reset)
 end
 
 if as == 'hit' then
   answer_from(source, id, target(ARGV[23], ARGV[17]), as, redis.call('GET', ROOT .. 'outcome:' .. source) or '')
   return accepted('ok', id, left, reset)
+end
+if upload ~= '' then
+  use_upload(upload)
+  redis.call('HSET', task_key(id), 'upload', upload)
 end
 if digest ~= '' then redis.call('HSET', task_key(id), 'reuse', digest) end
 if as == 'follow' then
