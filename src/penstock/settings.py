@@ -167,6 +167,9 @@ class LimitSettings(Section, frozen=True):
     ports: tuple[Port, ...] = (80, 443)
     allow_networks: tuple[str, ...] = ()
     """Networks that may be fetched from although they are private, such as `10.20.0.0/16`."""
+    s3_inputs: tuple[str, ...] = ()
+    """Buckets, or `bucket/prefix`, that every API key may name inputs in as `s3://bucket/key`; read with the endpoint
+    and the keys of the storage. With Penstock's own bucket, every key reads the results of all."""
 
 
 class WebhookSettings(Section, frozen=True):
@@ -224,7 +227,6 @@ ALIASES: dict[str, tuple[str, str]] = {
     "REDIS_URL": ("redis", "url"),
 }
 """Short environment names; the long form of the same setting wins over them."""
-
 
 CLIENT_URL, CLIENT_KEY = "PENSTOCK_URL", "PENSTOCK_API_KEY"
 """Where a client finds its server; a server reads neither."""
@@ -294,12 +296,9 @@ def as_toml(settings: Settings) -> str:
 
 
 SECRETS = {
-    ("api", "keys"),
-    ("storage", "s3_access_key"),
-    ("storage", "s3_secret_key"),
-    ("redis", "url"),
-    ("webhooks", "secrets"),
-}
+    ("api", "keys"), ("redis", "url"), ("webhooks", "secrets"),
+    ("storage", "s3_access_key"), ("storage", "s3_secret_key"),
+}  # fmt: skip
 """Never printed."""
 
 

@@ -1,6 +1,7 @@
 """The API as a whole: keys, headers, problems, health, metrics."""
 
 import asyncio
+import re
 from typing import Any
 
 import httpx

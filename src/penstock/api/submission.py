@@ -32,7 +32,7 @@ from penstock.runners.base import registry
 from penstock.settings import Settings
 from penstock.store import Submitted
 from penstock.task import Dialect, OutputOptions, Request, Source, Submission, Webhook
-from penstock.urlguard import check_url
+from penstock.urlguard import check_input
 
 URL_COST = 1000
 """Kilopixels that an image counts in fair shares while nobody has seen it: a usual photo."""
@@ -119,7 +119,7 @@ async def _examine_input(asked: TaskRequest, services: Services, caller: Caller)
     """In a thread where there is much to look at."""
     url = asked.input.image_url
     if not _is_inline(url):
-        return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=check_url(url, services.policy))
+        return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=str(check_input(url, services.policy)))
     if len(url) <= LOOKED_AT_HERE:
         return _examine_inline(asked, services.settings, caller)
     return await asyncio.to_thread(_examine_inline, asked, services.settings, caller)

@@ -11,8 +11,9 @@ from penstock.settings import StorageSettings
 from penstock.storage.contract import CHUNK_BYTES, Storage, UploadLink
 from penstock.storage.local import LocalStorage
 from penstock.storage.s3 import S3Storage
+from penstock.storage.s3_inputs import S3Inputs
 
-__all__ = ["CHUNK_BYTES", "LocalStorage", "S3Storage", "Storage", "UploadLink", "open_storage"]
+__all__ = ["CHUNK_BYTES", "LocalStorage", "S3Inputs", "S3Storage", "Storage", "UploadLink", "open_storage"]
 
 
 def open_storage(settings: StorageSettings) -> AbstractAsyncContextManager[Storage]:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from penstock.errors import ResultExpired, StorageUnavailable
+from penstock.errors import InputTooLarge, ResultExpired, StorageUnavailable
 
 CHUNK_BYTES = 256 * 1024
 """Of a streamed object: large enough that the hop to a thread does not matter, small against its memory."""
@@ -28,8 +28,9 @@ class Storage(Protocol):
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         """Stores the object: whole and durable when this returns, invisible before."""
 
-    async def get(self, key: str) -> bytes:
-        """The object. Raises ResultExpired when it is not there."""
+    async def get(self, key: str, *, limit: int | None = None) -> bytes:
+        """The object. Raises ResultExpired when it is not there, InputTooLarge when it has more bytes than the limit,
+        of which no more are read."""
 
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """The object, or its bytes from `start` to before `stop`, in pieces, already opened; `aclose` it when not
@@ -63,6 +64,11 @@ def checked_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise ValueError(f"not a storage key: {key[:200]!r}")
     return key
+
+
+def too_large(limit: int) -> InputTooLarge:
+    """An object has more bytes than the limit."""
+    return InputTooLarge(f"the input has more than {limit} bytes")
 
 
 async def opened(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

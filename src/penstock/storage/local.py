@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from penstock.errors import ResultExpired, StorageUnavailable
-from penstock.storage.contract import CHUNK_BYTES, UploadLink, checked_key, opened, round_trip
+from penstock.storage.contract import CHUNK_BYTES, UploadLink, checked_key, opened, round_trip, too_large
 
 STALE_AFTER_S = 3600.0
 """An unfinished file this old belongs to a process that is gone; no write takes that long."""
@@ -34,9 +34,9 @@ class LocalStorage:
         """See Storage. The content type is not kept: who serves a result knows it from the task."""
         await asyncio.to_thread(self._write, key, data)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, *, limit: int | None = None) -> bytes:
         """See Storage."""
-        return await asyncio.to_thread(self._read, key)
+        return await asyncio.to_thread(self._read, key, limit)
 
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """See Storage."""
@@ -104,8 +104,10 @@ class LocalStorage:
         with self._open(key) as file, _disk_errors():
             return os.fstat(file.fileno()).st_size
 
-    def _read(self, key: str) -> bytes:
+    def _read(self, key: str, limit: int | None) -> bytes:
         with self._open(key) as file, _disk_errors():
+            if limit is not None and os.fstat(file.fileno()).st_size > limit:
+                raise too_large(limit)
             return file.read()
 
     def _open(self, key: str) -> BinaryIO:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from penstock.errors import ConfigurationError, PenstockError, ResultExpired, StorageUnavailable
 from penstock.settings import StorageSettings
-from penstock.storage.contract import CHUNK_BYTES, UploadLink, checked_key, opened, round_trip
+from penstock.storage.contract import CHUNK_BYTES, UploadLink, checked_key, opened, round_trip, too_large
 
 _CUSTOM_ENDPOINT = {
     "s3": {"addressing_style": "path"},  # <bucket>.<host> resolves only where somebody has arranged for it
@@ -60,9 +60,9 @@ class S3Storage:
         endpoint = self._settings.s3_endpoint
         public = self._settings.s3_public_endpoint or endpoint
         async with AsyncExitStack() as stack:
-            self._client = await stack.enter_async_context(_client(self._settings, endpoint, "auto"))
+            self._client = await stack.enter_async_context(client_of(self._settings, endpoint, "auto"))
             # Links to AWS name the region only in this style; without it they fail outside us-east-1.
-            self._signer = await stack.enter_async_context(_client(self._settings, public, "virtual"))
+            self._signer = await stack.enter_async_context(client_of(self._settings, public, "virtual"))
             self._stack = stack.pop_all()
         return self
 
@@ -78,13 +78,10 @@ class S3Storage:
                 Bucket=self._bucket, Key=checked_key(key), Body=data, ContentType=content_type
             )
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, *, limit: int | None = None) -> bytes:
         """See Storage."""
         with _s3_errors():
-            body = await self._open(key)
-            async with body:
-                data: bytes = await body.read()
-        return data
+            return await read_object(self._client, self._bucket, checked_key(key), limit=limit)
 
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """See Storage."""
@@ -154,7 +151,22 @@ class S3Storage:
         return answer["Body"]
 
 
-def _client(settings: StorageSettings, endpoint: str, aws_style: str) -> AbstractAsyncContextManager[Any]:
+async def read_object(client: Any, bucket: str, key: str, *, limit: int | None) -> bytes:
+    """The whole object. Raises InputTooLarge, and what the vendor does."""
+    answer = await client.get_object(Bucket=bucket, Key=key)
+    body, data = answer["Body"], bytearray()
+    async with body:
+        if limit is not None and answer["ContentLength"] > limit:
+            raise too_large(limit)
+        while piece := await body.read(CHUNK_BYTES):
+            data += piece
+            if limit is not None and len(data) > limit:
+                raise too_large(limit)
+    return bytes(data)
+
+
+def client_of(settings: StorageSettings, endpoint: str, aws_style: str) -> AbstractAsyncContextManager[Any]:
+    """A client of the vendor, to be entered."""
     import aioboto3  # imported here: it costs 0.3 s, which a process with local storage need not pay
     from botocore.config import Config
 
