@@ -129,6 +129,7 @@ def _schemas(models: Collection[str]) -> Document:
     )
     for base in ("Ask", "View", "PredictionAsk"):
         components.pop(base, None)
+    components["InputRequest"]["oneOf"] = [{"required": [name]} for name in components["InputRequest"]["properties"]]
     general = components["TaskRequest"]
     names = {model: _request_name(model) for model in models}
     for (model, name), of_model in zip(names.items(), params, strict=False):
