@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ from penstock.api.arrivals import ready_upload
 from penstock.api.guards import Caller
 from penstock.api.services import open_services
 from penstock.errors import UploadNotFound, UploadNotReady
-from penstock.settings import LimitSettings, Settings
+from penstock.settings import LimitSettings, Settings, StorageSettings
+from penstock.storage import open_storage
+from penstock.store import TaskStore, UploadStore, connect
+from tests import api_server
+from tests.integration.drive import MODEL, complete, photo
 from tests.integration.s3_server import s3_client
 
 PHOTO = os.urandom(700_001)
 OTHER_KEY = "another-key-only-for-the-tests"
+PNG = photo()
 LINK_S = 2
 SMALL = LimitSettings(max_body_bytes=200_000, max_upload_bytes=1_000_000)
 
@@ -204,3 +210,141 @@ async def test_a_deleted_upload_is_gone_with_its_bytes(
     assert answer.status_code == 204
     assert stored(settings, where) is None
     assert (await client.get(f"/v1/uploads/{where['upload_id']}")).json()["code"] == "upload_not_found"
+
+
+# --- what goes wrong on the way -------------------------------------------------------------------------------
+
+
+def unfinished(settings: Settings) -> list[str]:
+    folder = Path(settings.storage.directory) / ".unfinished"
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
+
+
+async def begun(where: dict[str, Any], data: bytes) -> asyncio.StreamWriter:
+    """A client that has sent these bytes, and means to send all that it has announced."""
+    url = httpx.URL(where["url"])
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    headers = "".join(f"{name}: {value}\r\n" for name, value in where["headers"].items())
+    writer.write(f"PUT {url.raw_path.decode()} HTTP/1.1\r\nhost: {url.host}\r\n{headers}\r\n".encode() + data)
+    await writer.drain()
+    return writer
+
+
+@pytest.mark.parametrize("settings", ["local"], indirect=True)
+async def test_an_upload_that_is_broken_off_leaves_nothing_and_can_be_sent_again(
+    client: httpx.AsyncClient, stranger: httpx.AsyncClient, settings: Settings
+) -> None:
+    where = await opened(client, PHOTO)
+    writer = await begun(where, PHOTO[:600_000])
+    while not unfinished(settings):
+        await asyncio.sleep(0.01)
+
+    writer.transport.abort()
+    while unfinished(settings):
+        await asyncio.sleep(0.01)
+
+    assert (await status(client, where), stored(settings, where)) == ("PENDING", None)
+    assert (await send(stranger, where, PHOTO)).status_code == 200
+    assert stored(settings, where) == PHOTO
+
+
+@pytest.mark.parametrize("settings", ["local"], indirect=True)
+async def test_a_client_that_stops_sending_is_left(
+    client: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.api.arrivals.IDLE_S", 0.2)
+    where = await opened(client, PHOTO)
+    writer = await begun(where, PHOTO[:600_000])
+    while not unfinished(settings):
+        await asyncio.sleep(0.01)
+
+    while unfinished(settings):
+        await asyncio.sleep(0.01)
+
+    assert (await status(client, where), stored(settings, where)) == ("PENDING", None)
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("settings", ["local"], indirect=True)
+async def test_an_upload_survives_the_death_of_the_server_that_took_it(
+    settings: Settings, api_key: str, uploads: UploadStore
+) -> None:
+    with api_server.ServerProcess(settings) as first:
+        async with httpx.AsyncClient(base_url=first.url, headers={"X-API-Key": api_key}) as client:
+            half, whole, unwritten = [await opened(client, PHOTO) for _ in range(3)]
+            writer = await begun(half, PHOTO[:600_000])
+            while not unfinished(settings):
+                await asyncio.sleep(0.01)
+            async with httpx.AsyncClient() as keyless:
+                for where in (whole, unwritten):
+                    assert (await send(keyless, where, PHOTO)).status_code == 200
+            first.process.kill()
+            first.process.wait()
+            writer.transport.abort()
+    forgotten = f"{{{settings.redis.namespace}}}:upload:{unwritten['upload_id']}"
+    async with connect(settings.redis) as redis:  # as if it had died between the bytes and the word that they are there
+        await redis.hdel(forgotten, "arrived")
+
+    with api_server.ServerProcess(settings) as second:
+        async with httpx.AsyncClient(base_url=second.url, headers={"X-API-Key": api_key}) as client:
+            seen = [await status(client, where) for where in (half, whole, unwritten)]
+
+    assert seen == ["PENDING", "READY", "READY"]
+    assert [stored(settings, where) for where in (half, whole, unwritten)] == [None, PHOTO, PHOTO]
+
+
+@pytest.mark.parametrize("settings", ["local"], indirect=True)
+async def test_an_upload_is_never_whole_in_memory(settings: Settings, api_key: str) -> None:
+    size = 120_000_000
+    limits = msgspec.structs.replace(settings.limits, max_upload_bytes=size)
+
+    async def zeros() -> AsyncIterator[bytes]:
+        for _ in range(size // 100_000):
+            yield bytes(100_000)
+
+    def peak_kb() -> int:
+        text = Path(f"/proc/{server.process.pid}/status").read_text()
+        return int(text.partition("VmHWM:")[2].split()[0])
+
+    with api_server.ServerProcess(msgspec.structs.replace(settings, limits=limits)) as server:
+        async with httpx.AsyncClient(base_url=server.url, headers={"X-API-Key": api_key}, timeout=60) as client:
+            where = (await client.post("/v1/uploads", json={"size": size})).json()
+            before = peak_kb()
+            answer = await client.put(where["url"], headers=where["headers"], content=zeros())
+            grown = peak_kb() - before
+
+    assert answer.status_code == 200
+    assert grown < 40_000
+
+
+# --- where a bucket has another name for clients --------------------------------------------------------------
+
+
+async def test_links_are_signed_for_the_name_that_clients_know(
+    s3_server: StorageSettings, settings: Settings, api_key: str, uploads: UploadStore
+) -> None:
+    """Servers and workers speak to 127.0.0.1; clients know the bucket as localhost."""
+    public = s3_server.s3_endpoint.replace("127.0.0.1", "localhost")
+    storage = msgspec.structs.replace(s3_server, s3_public_endpoint=public)
+    settings = msgspec.structs.replace(settings, storage=storage)
+    with api_server.in_thread(settings) as url:
+        async with (
+            httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}) as client,
+            httpx.AsyncClient() as keyless,
+            connect(settings.redis) as redis,
+            open_storage(storage) as opened_storage,
+        ):
+            where = await opened(client, PNG)
+            inside = where | {"url": where["url"].replace(public, s3_server.s3_endpoint)}
+            sent = [(await send(keyless, place, PNG)).status_code for place in (inside, where)]
+            await client.post("/v1/tasks", json={"model": MODEL, "input": {"upload_id": where["upload_id"]}})
+            store = TaskStore(redis, settings.redis.namespace, settings.queue)
+            await complete(store, opened_storage, b"result")
+            [task] = (await client.get("/v1/tasks")).json()["data"]
+            link = task["result"]["url"]
+            fetched = await keyless.get(link)
+
+    assert where["url"].startswith(f"{public}/")
+    assert sent == [403, 200], "the host is part of what is signed"
+    assert link.startswith(f"{public}/")
+    assert fetched.content == b"result"
