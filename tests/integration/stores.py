@@ -80,9 +80,9 @@ async def submit(store: TaskStore, **options: Any) -> str:
     return (await store.submit(submission(**options), rate_limit=0)).id
 
 
-async def open_upload(uploads: UploadStore, **options: Any) -> str:
+async def open_upload(uploads: UploadStore, *, upload_id: str = "", **options: Any) -> str:
     """Open an upload that nothing limits; the id."""
-    upload_id = new_upload_id()
+    upload_id = upload_id or new_upload_id()
     said = {"tenant": "default", "caller": "alice", "size": 5, "content_type": "image/png", "sha256": None}
     times = {"token": None, "url_ttl_s": 60, "late_s": 0, "unused_ttl_s": 60, "rate_limit": 0}
     await uploads.open(upload_id, **said | times | options)
