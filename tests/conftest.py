@@ -8,7 +8,7 @@ import pytest
 
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
-from penstock.store import TaskStore, UploadStore, connect
+from penstock.store import BatchStore, TaskStore, UploadStore, connect
 from tests import redis_server
 
 API_KEY = "a-key-only-for-the-tests"
@@ -67,6 +67,12 @@ async def store(settings: Settings) -> AsyncIterator[TaskStore]:
 async def uploads(settings: Settings) -> AsyncIterator[UploadStore]:
     async with connect(settings.redis) as client:
         yield UploadStore(client, settings.redis.namespace, settings.queue)
+
+
+@pytest.fixture
+async def batches(settings: Settings) -> AsyncIterator[BatchStore]:
+    async with connect(settings.redis) as client:
+        yield BatchStore(client, settings.redis.namespace, settings.queue)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def main() -> None:
         soak = asyncio.run(_soak(options, Path(home)))
     _print(soak)
     if options.json:
-        options.json.write_text(json.dumps(asdict(soak)) + "\n")
+        options.json.write_text(json.dumps({"ends": soak.ends, "done": soak.done, "rss": soak.rss}) + "\n")
 
 
 async def _soak(options: argparse.Namespace, home: Path) -> Soak:

@@ -41,7 +41,7 @@ def cli(config: Path | None) -> None:
 @coroutine
 async def up(host: str | None, port: int | None, data_dir: str | None, as_json: bool) -> None:
     """Run everything on this machine: Redis, the API, one worker for each device."""
-    from penstock.telemetry import set_up_logs
+    from penstock.logs import set_up_logs
     from penstock.up import everything
 
     free_metrics_port = 0 if port == 0 else None  # a free port for one is a free port for both
@@ -109,7 +109,7 @@ def bare_loop(model: str, device: str, directory: Path) -> None:
 def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
     """Run the HTTP API."""
     from penstock.api.serve import serve
-    from penstock.telemetry import set_up_logs
+    from penstock.logs import set_up_logs
 
     settings = settings_of_call(api_host=host, api_port=port)
     set_up_logs(settings.telemetry, process="api")
@@ -120,8 +120,8 @@ def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
 @coroutine
 async def worker() -> None:
     """Run one worker process for each device of this host, and keep them running."""
+    from penstock.logs import set_up_logs
     from penstock.supervisor import Supervisor
-    from penstock.telemetry import set_up_logs
     from penstock.up import serve_metrics, worker_children
     from penstock.worker.devices import placements
 
@@ -145,7 +145,7 @@ async def worker() -> None:
 @click.option("--ready-fd", type=int)
 def worker_process(device: str, worker_id: str, ready_fd: int | None) -> None:
     """One worker process; started by `up` and `worker`."""
-    from penstock.telemetry import set_up_logs
+    from penstock.logs import set_up_logs
     from penstock.up import device_of
     from penstock.worker.process import run
 

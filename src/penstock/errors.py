@@ -4,8 +4,8 @@ PenstockError
 ├── at the API:  MalformedRequest InvalidRequest Unauthorized NotFound TaskNotFound ModelNotFound
 │                MethodNotAllowed TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired PayloadTooLarge
 │                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhooksDisabled
-│                WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse QueueFull
-│                RateLimited NotReady StoreUnavailable
+│                WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse BatchNotFound
+│                BatchAlreadyFinal BatchNotFinal QueueFull RateLimited NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 ├── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -176,8 +176,26 @@ class UploadInUse(PenstockError):
     code, status, title = "upload_in_use", 409, "Upload in use"
 
 
+class BatchNotFound(PenstockError):
+    """There is no such batch, or it belongs to somebody else."""
+
+    code, status, title = "batch_not_found", 404, "No such batch"
+
+
+class BatchAlreadyFinal(PenstockError):
+    """The batch has ended, and cannot be canceled any more."""
+
+    code, status, title = "batch_already_final", 409, "Batch already final"
+
+
+class BatchNotFinal(PenstockError):
+    """The batch has lines that have not ended, and can only be deleted when all have; cancel it first."""
+
+    code, status, title = "batch_not_final", 409, "Batch not final"
+
+
 class QueueFull(PenstockError):
-    """The queue of this model holds `queue.max_depth` tasks."""
+    """The queue of this model holds `queue.max_depth` tasks, or `queue.max_batches` of this key are unfinished."""
 
     code, status, retryable, title = "queue_full", 429, True, "Queue full"
 

@@ -12,7 +12,7 @@ from loguru import logger
 from penstock import telemetry
 from penstock.errors import DeadlineExceeded, PoisonInput, StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import Reclaimed, TaskStore, UploadStore
+from penstock.store import BatchStore, Reclaimed, TaskStore, UploadStore
 from penstock.task import TENANT, State
 from penstock.upload import upload_key
 
@@ -51,6 +51,18 @@ async def prune(store: TaskStore, storage: Storage) -> int:
     return total
 
 
+async def prune_batches(batches: BatchStore, storage: Storage) -> int:
+    """Delete batches past their retention, lines before records; how many."""
+    total = 0
+    while due := await batches.due():
+        await storage.delete(*(key for keys in due.values() for key in keys))
+        pruned = await batches.prune(due)
+        total += pruned
+        if not pruned:
+            break
+    return total
+
+
 async def remove(store: TaskStore, storage: Storage, retired: Collection[str]) -> None:
     """Delete these tasks, which are past their retention since just now: they are among the first to be pruned."""
     left = set(retired)
@@ -83,8 +95,8 @@ async def _delete_uploads(uploads: UploadStore, storage: Storage, due: Mapping[s
     telemetry.report("uploads", await uploads.forget(due), outcome="deleted")
 
 
-async def measure(store: TaskStore, uploads: UploadStore, models: Sequence[str]) -> None:
-    """Set the gauges of the queues, the records, the uploads and the workers."""
+async def measure(store: TaskStore, batches: BatchStore, uploads: UploadStore, models: Sequence[str]) -> None:
+    """Set the gauges of the queues, the records, the batches, the uploads and the workers."""
     depths = await store.depths(models)
     meters = telemetry.meters()
     meters.replace("queue.depth", [(d.depth, {"model": d.model, "priority": d.priority}) for d in depths])
@@ -92,16 +104,22 @@ async def measure(store: TaskStore, uploads: UploadStore, models: Sequence[str])
     stored = await store.count(TENANT)
     meters.replace("tasks.stored", [(n, {"status": state}) for state, n in stored.items()])
     meters.report("uploads.unused", await uploads.unused())
+    feeding, backlog = await batches.waiting_lines()
+    meters.report("batches.feeding", feeding)
+    meters.report("batches.backlog", backlog)
     states = Counter(worker.state for worker in await store.workers())
     meters.replace("workers", [(n, {"state": state}) for state, n in states.items()])
 
 
-async def run_maintenance(store: TaskStore, uploads: UploadStore, storage: Storage, models: Sequence[str]) -> None:
+async def run_maintenance(
+    store: TaskStore, batches: BatchStore, uploads: UploadStore, storage: Storage, models: Sequence[str]
+) -> None:
     """All of it, for ever; a failure is logged, and the next round tries again."""
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
-        _repeat(lambda: measure(store, uploads, models), MEASURE_PAUSE_S, "measure"),
+        _repeat(lambda: measure(store, batches, uploads, models), MEASURE_PAUSE_S, "measure"),
         _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
+        _repeat(lambda: prune_batches(batches, storage), PRUNE_PAUSE_S, "prune batches"),
         _repeat(lambda: sweep_uploads(uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
     )
 

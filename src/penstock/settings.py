@@ -82,6 +82,10 @@ class QueueSettings(Section, frozen=True):
     """A worker that has not renewed for this long has lost its tasks; it renews every quarter of it."""
     result_ttl_s: Positive = 86_400
     """A task and its result are deleted this long after it ended."""
+    batch_window: Positive = 500
+    """Tasks of one batch that wait or run at a time; its other lines come later."""
+    max_batches: Positive = 20
+    """Unfinished batches of one API key; more are refused with `queue_full`."""
     reuse: bool = True
     """Tasks of one API key with the same model, params and input bytes (not: a URL) share one run and its result."""
 
@@ -156,9 +160,9 @@ class LimitSettings(Section, frozen=True):
     """What an input may be; checked before decoding."""
 
     max_body_bytes: Positive = 32 * 1024 * 1024
+    max_batch_bytes: Positive = 200 * 1024 * 1024
     max_input_bytes: Positive = 50 * 1024 * 1024
     max_upload_bytes: Positive = 200 * 1024 * 1024
-    """Of one upload; an image in it may still have no more than `max_input_bytes`."""
     max_image_megapixels: Positive = 50
     fetch_timeout_s: Seconds = 20.0
     max_redirects: NonNegative = 3
@@ -168,8 +172,7 @@ class LimitSettings(Section, frozen=True):
     allow_networks: tuple[str, ...] = ()
     """Networks that may be fetched from although they are private, such as `10.20.0.0/16`."""
     s3_inputs: tuple[str, ...] = ()
-    """Buckets, or `bucket/prefix`, that every API key may name inputs in as `s3://bucket/key`; read with the endpoint
-    and the keys of the storage. With Penstock's own bucket, every key reads the results of all."""
+    """Buckets, or `bucket/prefix`, that every key may read inputs from as `s3://bucket/key`, as the storage does."""
 
 
 class WebhookSettings(Section, frozen=True):
@@ -230,7 +233,6 @@ ALIASES: dict[str, tuple[str, str]] = {
 
 CLIENT_URL, CLIENT_KEY = "PENSTOCK_URL", "PENSTOCK_API_KEY"
 """Where a client finds its server; a server reads neither."""
-
 NO_SETTINGS = frozenset({"PENSTOCK_CONFIG", CLIENT_URL, CLIENT_KEY})
 """Names that look like settings and are none; every other unknown one is refused."""
 

@@ -28,6 +28,12 @@ MAX_EARLY_DEATHS = 5
 """A child that has never been ready dies this often before its parent gives up."""
 
 
+FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
+"""For glibc, unless the environment says otherwise: with an arena for each thread, images that come and go in many
+threads leave holes in all of them. 4,000 mixed tasks left 117 MB in the API instead of 167, 210 in the worker instead
+of 296 (`python -m tools.soak --tasks 4000`); throughput is the same."""
+
+
 class Launch(Struct, frozen=True, kw_only=True, eq=False):
     """How to start one process: made anew for each start."""
 
@@ -134,7 +140,7 @@ class Supervisor:
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
-                env=launch.environment,
+                env=FEW_ARENAS | launch.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=self._log or sys.stderr,
                 stderr=self._log or sys.stderr,

@@ -115,7 +115,9 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     upload: str | None = None
 
 
-EventType = Literal["succeeded", "failed", "canceled", "expired", "progress"]
+TaskEventType = Literal["succeeded", "failed", "canceled", "expired", "progress"]
+BatchEventType = Literal["completed", "canceled"]
+EventType = TaskEventType | BatchEventType
 
 EVENTS: dict[str, EventType] = {
     State.SUCCESS: "succeeded",
@@ -123,8 +125,9 @@ EVENTS: dict[str, EventType] = {
     State.CANCELED: "canceled",
     State.EXPIRED: "expired",
     "PROGRESS": "progress",
+    "COMPLETED": "completed",
 }
-"""What a webhook can be told, by the word that the store has for it: of an end, the state."""
+"""What a webhook can be told, by the word that the store has for it: of an end, the state, of a task or a batch."""
 
 
 Dialect = Literal["penstock", "replicate"]
@@ -141,6 +144,14 @@ class Webhook(Struct, frozen=True, kw_only=True, omit_defaults=True):
     dialect: Dialect = "penstock"
 
 
+class Line(Struct, frozen=True, kw_only=True):
+    """Which line of a batch a task is: the client's name for it, and its number in what was sent, from 1."""
+
+    batch: str
+    custom_id: str
+    number: int
+
+
 class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the client asked for: the body of the record, never changed after submit. What is not said is not written:
     a waiting task is to take no more than 1 KB of Redis beside its input."""
@@ -153,6 +164,18 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: dict[str, str] = {}
     traceparent: str | None = None
     webhook: Webhook | None = None
+    line: Line | None = None
+
+
+class Turn(Struct, frozen=True, kw_only=True):
+    """The right to hand in one line of a batch: `epoch` of the lease under which it is fed, which lasts `lease_ms`
+    longer with each line; the `place` of the line, from 0; and how many tasks of the batch may be unfinished."""
+
+    batch: str
+    epoch: int
+    place: int
+    window: int
+    lease_ms: int
 
 
 class Submission(Struct, frozen=True, kw_only=True):
@@ -160,7 +183,8 @@ class Submission(Struct, frozen=True, kw_only=True):
 
     `cost` is in kilopixels (at least 1), the unit of fair shares; `fingerprint` is a digest of the client's
     body, compared when `client_request_id` is seen again. `reuse_digest` is what equal tasks share, None for one that
-    takes no part; a task that `must_run` takes no other's result, but others may take its.
+    takes no part; a task that `must_run` takes no other's result, but others may take its. The line of a batch is
+    accepted in its `turn` only.
     """
 
     id: str
@@ -177,6 +201,7 @@ class Submission(Struct, frozen=True, kw_only=True):
     result_ttl_s: int
     reuse_digest: str | None = None
     must_run: bool = False
+    turn: Turn | None = None
 
 
 class Artifact(Struct, frozen=True, kw_only=True):

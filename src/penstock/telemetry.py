@@ -1,32 +1,20 @@
-"""Logs and metrics: every instrument declared in one table, facts reported in the past tense.
+"""Metrics: every instrument declared in one table, facts reported in the past tense.
 
-Metrics go through the OpenTelemetry SDK to its Prometheus exporter, one registry per process; the parent of
-several processes serves their sum on one port (`serve_children`). Labels are bounded sets: never an id or a URL.
+They go through the OpenTelemetry SDK to its Prometheus exporter, one registry per process; `exposition` serves them.
+Labels are bounded sets: never an id or a URL.
 """
 
-import logging
 import re
 import secrets
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple
-from urllib.request import urlopen
+from typing import Literal, NamedTuple
 
-import msgspec
-import prometheus_client
-from loguru import logger
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from prometheus_client.core import Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector, CollectorRegistry
-
-from penstock.settings import TelemetrySettings
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 TILES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-SCRAPE_TIMEOUT_S = 2.0
 
 
 class Instrument(NamedTuple):
@@ -88,6 +76,12 @@ INSTRUMENTS: dict[str, Instrument] = {
         Instrument("penstock.workers", "gauge", "1", ("state",), "Workers heard of within their lease"),
         Instrument("penstock.webhooks.attempts", "counter", "1", ("event", "outcome"), "Deliveries tried"),
         Instrument("penstock.webhooks.lag", "histogram", "s", ("event",), "Event to its delivery", SECONDS),
+        Instrument("penstock.batches.started", "counter", "1", (), "Batches accepted"),
+        Instrument(
+            "penstock.batches.lines", "counter", "1", ("outcome",), "Lines of batches that were queued or ended"
+        ),
+        Instrument("penstock.batches.feeding", "gauge", "1", (), "Batches with lines that are no tasks yet"),
+        Instrument("penstock.batches.backlog", "gauge", "1", (), "Lines of batches that are no tasks yet"),
         Instrument("penstock.waits", "gauge", "1", (), "Requests that wait for the end of a task"),
         Instrument(
             "penstock.http.requests",
@@ -158,94 +152,6 @@ def meters() -> Meters:
         _meters = Meters()
     return _meters
 
-
-def scrape() -> bytes:
-    """The metrics of this process in the Prometheus text format."""
-    return prometheus_client.generate_latest()
-
-
-def serve_metrics(host: str, port: int) -> int:
-    """Serve this process's metrics from a thread; the port taken (for port 0)."""
-    server, _ = prometheus_client.start_http_server(port, host)
-    return int(server.server_port)
-
-
-def serve_children(host: str, port: int, children: Callable[[], dict[str, str]]) -> int:
-    """Serve the metrics of several processes on one port, each series with the label `process`.
-
-    `children` gives process name -> its metrics URL at the time of each scrape; one that does not answer within
-    2 s is left out of that scrape.
-    """
-    registry = CollectorRegistry()
-    registry.register(_Children(children))
-    server, _ = prometheus_client.start_http_server(port, host, registry)
-    return int(server.server_port)
-
-
-class _Children(Collector):
-    def __init__(self, children: Callable[[], dict[str, str]]) -> None:
-        self._children = children
-
-    def describe(self) -> list[Metric]:
-        return []  # nothing is known before a scrape; without this, registering would scrape
-
-    def collect(self) -> Iterable[Metric]:
-        families: dict[str, Metric] = {}
-        for process, url in self._children().items():
-            for family in fetch(url):
-                merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                merged.samples += [s._replace(labels=s.labels | {"process": process}) for s in family.samples]
-        return families.values()
-
-
-def fetch(url: str) -> list[Metric]:
-    """The metrics served at a URL; none when it does not answer within 2 s."""
-    try:
-        with urlopen(url, timeout=SCRAPE_TIMEOUT_S) as answer:  # noqa: S310  the operator names it
-            return list(text_string_to_metric_families(answer.read().decode()))
-    except OSError:
-        return []
-
-
-# --- logs -----------------------------------------------------------------------------------------------------
-
-HUMAN = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message} <dim>{extra}</dim>"
-
-
-def set_up_logs(settings: TelemetrySettings, *, process: str) -> None:
-    """Send all logs, those of libraries too, to stderr: one JSON object a line, or a human form on a terminal.
-
-    Local variables never appear in tracebacks: they hold keys.
-    """
-    human = settings.log_format == "human" or (settings.log_format == "auto" and sys.stderr.isatty())
-    logger.remove()
-    logger.configure(extra={"process": process})
-    options: dict[str, Any] = {"level": settings.log_level, "diagnose": False, "backtrace": False}
-    if human:
-        logger.add(sys.stderr, format=HUMAN, **options)
-    else:
-        logger.add(_write_json, format="{message}", **options)
-    logging.basicConfig(handlers=[_Intercept()], level=logging.WARNING, force=True)
-
-
-def _write_json(message: Any) -> None:
-    record = message.record
-    line = {"time": record["time"].isoformat(), "level": record["level"].name, "message": record["message"]}
-    line |= record["extra"]
-    if record["exception"]:
-        line["exception"] = str(message).partition("\n")[2].strip()
-    sys.stderr.write(msgspec.json.encode(line, enc_hook=str).decode() + "\n")
-
-
-class _Intercept(logging.Handler):
-    """Records of the standard library's logging, such as uvicorn's, as loguru's."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        level = record.levelname if record.levelname in _LEVELS else "WARNING"
-        logger.bind(logger=record.name).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
-
-
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 # --- trace context (W3C Trace Context, version 00) --------------------------------------------------------------
 

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock import telemetry
+from penstock import exposition
 from penstock.device import Device
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.redis_server import redis_child
@@ -109,7 +109,7 @@ def serve_metrics(settings: Settings, supervisor: Supervisor) -> str:
     """Serve the metrics of all children on `telemetry.metrics_port`; the URL."""
     host, port = settings.telemetry.metrics_host, settings.telemetry.metrics_port
     try:
-        port = telemetry.serve_children(host, port, supervisor.metrics)
+        port = exposition.serve_children(host, port, supervisor.metrics)
     except OSError as error:
         raise ConfigurationError(f"telemetry.metrics_port: cannot listen on {host}:{port}: {error.strerror}") from error
     return f"http://{host}:{port}/metrics"

@@ -4,8 +4,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from penstock.errors import IdempotencyMismatch, QueueFull, RateLimited, TaskAlreadyFinal, TaskNotFinal, TaskNotFound
-from penstock.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Submission, Verb
+from penstock.batch import ENDS, BatchState
+from penstock.errors import (
+    BatchAlreadyFinal,
+    IdempotencyMismatch,
+    QueueFull,
+    RateLimited,
+    TaskAlreadyFinal,
+    TaskNotFinal,
+    TaskNotFound,
+)
+from penstock.store import NotItsTurn
+from penstock.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Submission, Turn, Verb
 
 REAPER_PAUSE_MS = 3_000
 RETIRED_BEFORE_MS = 500
@@ -49,6 +59,26 @@ class Expected:
         return self.deadline is not None and not self.state.is_final
 
 
+@dataclass
+class ExpectedBatch:
+    """What Redis should hold of one batch; `is_fed` while a feeder may lease it."""
+
+    total: int
+    state: BatchState = BatchState.RUNNING
+    fed: int = 0
+    epoch: int = 0
+    is_fed: bool = True
+    open: set[int] = field(default_factory=set)
+    rows: list[str] = field(default_factory=list)
+    told: list[BatchState] = field(default_factory=list)
+
+    def close(self) -> None:
+        """If its last line has ended."""
+        if self.fed == self.total and not self.open:
+            self.was, self.state, self.is_fed = self.state, ENDS[self.state], False
+            self.told.append(self.state)
+
+
 class QueueModel:
     """The verbs of TaskStore with a dict for Redis and a clock that only we move: each answers what the real one
     should answer."""
@@ -59,6 +89,7 @@ class QueueModel:
         self.tasks: dict[str, Expected] = {}
         self.seen: dict[str, int] = {}
         self.leaders: dict[str, str] = {}
+        self.batches: dict[str, ExpectedBatch] = {}
         self._reaped: int | None = None
         self._virtual: Counter[Priority] = Counter()
         self._finish: Counter[tuple[Priority, str]] = Counter()
@@ -71,6 +102,8 @@ class QueueModel:
         """(id, replayed, position, reuse); None when it would be queued and has no input."""
         if s.id in self.tasks:
             return self._known(s, s.id, replayed=False)
+        if s.turn and (refusal := self._refusal_of(s.turn)):
+            return refusal
         if twin := next((t for t in self.tasks.values() if _key(t.submission) == _key(s) is not None), None):
             same = twin.submission.fingerprint == s.fingerprint
             return self._known(s, twin.submission.id, replayed=True) if same else IdempotencyMismatch
@@ -85,6 +118,9 @@ class QueueModel:
         vft = max(self._virtual[s.priority], self._finish[s.priority, s.caller]) + s.cost
         if role != "hit":
             self._finish[s.priority, s.caller] = vft
+        if s.turn:
+            self.batches[s.turn.batch].open.add(s.turn.place)
+            self.batches[s.turn.batch].fed += 1
         task = Expected(s, vft, self._in(s.start_within_s), self._in(s.finish_within_s), score=vft)
         self._begin(task, role)
         self.tasks[s.id] = task
@@ -221,6 +257,10 @@ class QueueModel:
         task.failures = task.crashes = 0
         task.start_by = task.deadline = task.receipt = task.progress = task.ending = None
         self._requeue(task, Verb.RESUBMIT)
+        if turn := task.submission.turn:
+            batch = self.batches[turn.batch]
+            batch.open.add(turn.place)
+            batch.state = batch.was if batch.state.is_final else batch.state
         return True
 
     def retire(self, task_id: str) -> bool | type[Exception]:
@@ -265,6 +305,40 @@ class QueueModel:
     def _answer_to(self, task: Expected, *, replayed: bool) -> tuple[str, bool, int | None, str]:
         task_id = task.submission.id
         return task_id, replayed, self.position(task_id), task.reuse
+
+    # Batches
+
+    def start_batch(self, batch_id: str, total: int) -> None:
+        """A batch of so many lines."""
+        self.batches[batch_id] = ExpectedBatch(total)
+
+    def lease_batches(self) -> dict[str, int]:
+        """Id -> epoch of all that are to be fed."""
+        for batch in self.batches.values():
+            batch.epoch += batch.is_fed
+        return {batch_id: batch.epoch for batch_id, batch in self.batches.items() if batch.is_fed}
+
+    def skip_lines(self, batch_id: str, epoch: int, place: int, count: int, state: State) -> bool:
+        """Whether they have ended without tasks."""
+        batch = self.batches[batch_id]
+        if (epoch, place) != (batch.epoch, batch.fed):
+            return False
+        batch.rows += [f"{line} -{state}" for line in range(place, place + count)]
+        batch.fed += count
+        batch.close()
+        return True
+
+    def cancel_batch(self, batch_id: str) -> type[Exception] | None:
+        """Its refusal."""
+        batch = self.batches[batch_id]
+        if not batch.state.is_final:
+            batch.state, batch.epoch, batch.is_fed = BatchState.CANCELING, batch.epoch + 1, True
+        return BatchAlreadyFinal if batch.state is BatchState.COMPLETED else None
+
+    def _refusal_of(self, turn: Turn) -> type[Exception] | None:
+        batch = self.batches[turn.batch]
+        is_due = (turn.epoch, turn.place) == (batch.epoch, batch.fed)
+        return NotItsTurn if not is_due or len(batch.open) >= turn.window else None
 
     # Equal tasks
 
@@ -358,6 +432,11 @@ class QueueModel:
         webhook = task.submission.request.webhook
         if webhook is not None and EVENTS[task.state] in webhook.events:
             task.told.append(task.state)
+        if turn := task.submission.turn:
+            batch = self.batches[turn.batch]
+            batch.rows.append(f"{turn.place} {task.state}")
+            batch.open.discard(turn.place)
+            batch.close()
 
     def _log(self, task: Expected, outcome: str) -> None:
         task.attempts.append((task.epoch, str(task.worker), outcome))

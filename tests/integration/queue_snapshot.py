@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.batch import BatchState
 from penstock.store import Redis
 from penstock.store.keys import idempotency_digest
 from penstock.task import PRIORITIES, TRANSITIONS, Outcome, Priority, State
@@ -17,7 +18,8 @@ SAME_MOMENT_MS = 900
 
 SNAPSHOT = """
 -- Everything in the namespace at one moment: {key, content, key, content ...}.
-local read = {string = {'GET'}, hash = {'HGETALL'}, list = {'LRANGE', 0, -1}, zset = {'ZRANGE', 0, -1, 'WITHSCORES'}}
+local read = {string = {'GET'}, hash = {'HGETALL'}, list = {'LRANGE', 0, -1}, set = {'SMEMBERS'},
+  zset = {'ZRANGE', 0, -1, 'WITHSCORES'}}
 local answer = {}
 for _, key in ipairs(redis.call('KEYS', KEYS[1] .. '*')) do
   local kind = redis.call('TYPE', key).ok
@@ -50,7 +52,7 @@ def _decoded(kind: str, value: Any) -> Any:
     if kind == "string":
         return value.decode()
     texts = [part.decode() for part in value]
-    if kind == "list":
+    if kind in ("list", "set"):
         return texts
     values = map(float, texts[1::2]) if kind == "zset" else texts[1::2]
     return dict(zip(texts[::2], values, strict=True))
@@ -66,6 +68,7 @@ def check_places(snapshot: Snapshot) -> None:
     check_reuse(snapshot)
     check_outbox(snapshot)
     check_uploads(snapshot)
+    check_batches(snapshot)
     found: defaultdict[str, set[str]] = defaultdict(set)
     for place, members in snapshot.under("following:").items():
         for member in members:
@@ -97,7 +100,11 @@ def check_places(snapshot: Snapshot) -> None:
     assert snapshot.under("body:").keys() == snapshot.records.keys()
     of_tasks = {key.partition(":")[2] for key in snapshot.keys if "tsk_" in key and not key.startswith("gone:")}
     assert of_tasks == snapshot.records.keys(), "a pruned task leaves nothing but the mark that it is gone"
-    named = {record["idem"]: task_id for task_id, record in snapshot.records.items() if "idem" in record}
+    named = {
+        record["idem"]: name
+        for name, record in (snapshot.records | snapshot.under("batch:")).items()
+        if "idem" in record
+    }
     assert {digest: value.split()[0] for digest, value in snapshot.under("idem:").items()} == named
     assert snapshot.keys.get("workers", {}).keys() == snapshot.keys.get("workers:seen", {}).keys()
 
@@ -126,6 +133,36 @@ def check_reuse(snapshot: Snapshot) -> None:
             assert (record["state"], record["epoch"]) == (State.SUCCESS, "0")
             outcome = snapshot.keys[f"outcome:{task_id}"]
             assert snapshot.keys.get(f"outcome:{record['origin']}", outcome) == outcome
+
+
+def check_batches(snapshot: Snapshot) -> None:
+    """A batch counts what its tasks are, has a row for each line that has ended, and has ended when all have."""
+    lines: defaultdict[str, dict[str, State]] = defaultdict(dict)
+    for record in snapshot.records.values():
+        place, _, batch = record.get("batch", "").partition(" ")
+        lines[batch][place] = State(record["state"])
+    unfinished = {batch for members in snapshot.under("unfinished:").values() for batch in members}
+    for batch, f in snapshot.under("batch:").items():
+        if "state" not in f:
+            assert batch in snapshot.keys["closed"], "what is being received is given up in time"
+            continue
+        live = {place: state for place, state in lines[batch].items() if not state.is_final}
+        assert set(snapshot.keys.get(f"open:{batch}", [])) == live.keys()
+        rows = [row.split(" ") for row in snapshot.keys.get(f"ends:{batch}", [])]
+        last = {place: State(state.removeprefix("-")) for place, state, *_ in rows}
+        ended = {place: state for place, state in last.items() if place not in live}
+        known = {place: state for place, state in lines[batch].items() if state.is_final}
+        assert known.items() <= ended.items()
+        assert {state: int(f.get(state, 0)) for state in State} == {
+            state: [*live.values(), *ended.values()].count(state) for state in State
+        }
+        assert {int(place) for place in live.keys() | ended.keys()} == set(range(int(f["fed"]))), (
+            "none lost, none twice"
+        )
+        is_over = f["fed"] == f["total"] and not live
+        assert BatchState(f["state"]).is_final == is_over
+        assert (batch in snapshot.keys.get("closed", {})) == is_over == (batch not in unfinished)
+        assert is_over or f["fed"] == f["total"] or batch in snapshot.keys["feeding"], "somebody will look at it"
 
 
 def check_outbox(snapshot: Snapshot) -> None:
@@ -203,6 +240,9 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
     assert snapshot.keys.get("reuse", {}) == model.leaders
     following = {member.partition(" ")[2] for members in snapshot.under("following:").values() for member in members}
     assert following == {t for t, e in tasks.items() if e.place == "following"}
+    assert {batch: batch_seen(snapshot, batch) for batch in snapshot.under("batch:")} == {
+        batch: (e.state, e.fed, e.epoch, e.rows, e.told) for batch, e in model.batches.items()
+    }
     moments = {place: {t: e.score for t, e in tasks.items() if e.place == place} for place in ("delayed", "running")}
     moments["finals"] = {t: e.score for t, e in tasks.items() if e.state.is_final}
     moments["starting"] = {t: e.start_by for t, e in tasks.items() if e.starting}
@@ -229,6 +269,15 @@ def seen_of(snapshot: Snapshot, task_id: str) -> tuple[Any, ...]:
     told = [events[seq]["what"] for seq in sorted(events)]
     assert sorted(events) == list(range(1, len(events) + 1)), "no end is left out"
     return f["state"], f["stage"], counts, f.get("worker"), progress, f.get("receipt"), ending, reuse, attempts, told
+
+
+def batch_seen(snapshot: Snapshot, batch: str) -> tuple[Any, ...]:
+    """What the model knows too of a batch."""
+    f = snapshot.keys[f"batch:{batch}"]
+    events = snapshot.keys.get(f"events:{batch}", {})
+    told = [json.loads(events[name])["what"] for name in sorted(filter(str.isdigit, events), key=int)]
+    rows = [" ".join(row.split(" ")[:2]) for row in snapshot.keys.get(f"ends:{batch}", [])]
+    return f["state"], int(f["fed"]), int(f["epoch"]), rows, told
 
 
 def seen_of_model(e: Expected) -> tuple[Any, ...]:

@@ -55,7 +55,7 @@ def submission(
         params={},
         output=OutputOptions(),
         client_request_id=client_request_id,
-        webhook=Webhook(url=HOOK, events=tell, base_url="http://here/") if tell else None,
+        webhook=hook(*tell) if tell else None,
     )
     return Submission(
         id=new_task_id(),
@@ -73,6 +73,11 @@ def submission(
         reuse_digest=reuse_digest,
         must_run=must_run,
     )
+
+
+def hook(*events: EventType) -> Webhook:
+    """A webhook that is told these."""
+    return Webhook(url=HOOK, events=events, base_url="http://here/")
 
 
 async def submit(store: TaskStore, **options: Any) -> str:

@@ -31,6 +31,13 @@ GUARDED = [
     ("DELETE", "/v1/tasks/tsk_0"),
     ("POST", "/v1/tasks/cancel"),
     ("POST", "/v1/tasks/delete"),
+    ("POST", "/v1/batches"),
+    ("GET", "/v1/batches"),
+    ("GET", "/v1/batches/bat_0"),
+    ("DELETE", "/v1/batches/bat_0"),
+    ("POST", "/v1/batches/bat_0/cancel"),
+    ("GET", "/v1/batches/bat_0/results"),
+    ("POST", "/v1/batches/bat_0/webhook/redeliver"),
     ("GET", "/v1/models"),
     ("GET", f"/v1/models/{MODEL}"),
     ("GET", "/v1/workers"),
@@ -43,9 +50,18 @@ GUARDED = [
     ("POST", "/v1/uploads"),
     ("GET", "/v1/uploads/upl_0"),
     ("DELETE", "/v1/uploads/upl_0"),
+    ("POST", "/replicate/v1/files"),
 ]
 BY_URL = [("PUT", "/v1/uploads/upl_0")]
 """What the URL itself lets in."""
+PLACES = {
+    "task_id": "tsk_0",
+    "prediction_id": "tsk_0",
+    "batch_id": "bat_0",
+    "upload_id": "upl_0",
+    "owner": "penstock",
+    "name": MODEL,
+}
 
 
 # --- keys -----------------------------------------------------------------------------------------------------
@@ -63,8 +79,7 @@ async def test_every_route_below_v1_is_among_those_tested_for_a_key(stranger: ht
     paths = (await stranger.get("/schema/openapi.json")).json()["paths"]
 
     described = {(method.upper(), path) for path, item in paths.items() for method in item if "/v1/" in path}
-    ids = {"task_id": "tsk_0", "prediction_id": "tsk_0", "upload_id": "upl_0", "owner": "penstock", "name": MODEL}
-    filled = {(method, path.format(**ids)) for method, path in described}
+    filled = {(method, path.format(**PLACES)) for method, path in described}
     assert filled == {*GUARDED, *BY_URL}
 
 

@@ -1,5 +1,6 @@
 """What the API says of itself: the OpenAPI document, and the page that shows it."""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,12 +12,13 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api import replicate, schemas, uploads
+from penstock.api import batch_views, replicate, replicate_files, schemas, uploads
 from penstock.api.app import openapi_document
 from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN
 from penstock.errors import codes
 from tests.integration.drive import MODEL, body
 
+WIRE = vars(schemas) | vars(batch_views) | vars(replicate) | vars(replicate_files) | vars(uploads)
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
@@ -64,13 +66,27 @@ async def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -
     names = [operation["operationId"] for _, operation in operations(document)]
 
     assert document["openapi"].startswith("3.1")
-    assert len(set(names)) == len(names) == 30
+    assert len(set(names)) == len(names) == 38
 
 
 async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
-    known = {f"#/components/{kind}/{name}" for kind in ("schemas", "examples") for name in document["components"][kind]}
+    known = {
+        f"#/components/{kind}/{name}"
+        for kind in ("schemas", "examples", "links")
+        for name in document["components"][kind]
+    }
 
     assert set(references(document)) <= known
+
+
+async def test_every_answer_about_a_task_leads_to_all_that_can_be_done_with_it(document: dict[str, Any]) -> None:
+    about_a_task = {operation["operationId"] for path, operation in operations(document) if "{task_id}" in path}
+    submit = document["paths"]["/v1/tasks"]["post"]["responses"]["202"]
+
+    assert submit["links"].keys() == about_a_task
+    assert document["paths"]["/v1/tasks/{task_id}"]["get"]["responses"]["200"]["links"] == submit["links"]
+    for name, link in document["components"]["links"].items():
+        assert link["operationId"] == name
 
 
 async def test_every_operation_lists_its_problems_with_an_example_of_each(document: dict[str, Any]) -> None:
@@ -96,9 +112,7 @@ async def test_every_answer_has_an_example_that_is_one(document: dict[str, Any])
         shown = content.get("examples") or {name: {"value": content["example"]} for name in names or [""]}
         assert list(shown) == (names or [""]), f"{operation} {status}: add {names} to api/examples.py"
         for name in names:
-            msgspec.convert(
-                shown[name]["value"], vars(schemas).get(name) or vars(replicate).get(name) or vars(uploads)[name]
-            )
+            msgspec.convert(shown[name]["value"], WIRE[name])
 
 
 async def test_an_example_of_a_submit_is_taken(document: dict[str, Any], client: httpx.AsyncClient) -> None:
@@ -107,6 +121,16 @@ async def test_an_example_of_a_submit_is_taken(document: dict[str, Any], client:
     for name, example in content["examples"].items():
         answer = await client.post("/v1/tasks", json=example["value"])
         assert (answer.status_code, example["value"]["model"]) == (202, name)
+
+
+async def test_an_example_of_a_batch_is_taken(document: dict[str, Any], client: httpx.AsyncClient) -> None:
+    content = document["paths"]["/v1/batches"]["post"]["requestBody"]["content"]
+
+    for media_type, of_type in content.items():
+        example = of_type["example"]
+        sent = example if isinstance(example, str) else json.dumps(example)
+        answer = await client.post("/v1/batches", content=sent, headers={"content-type": media_type})
+        assert answer.status_code == 202, media_type
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock import telemetry
+from penstock import exposition
 from penstock.api.guards import Caller
 from penstock.api.schemas import TaskRequest
 from penstock.api.services import open_services
@@ -127,7 +127,7 @@ async def test_reuse_is_counted(client: httpx.AsyncClient, store: TaskStore, sto
     counter = 'penstock_tasks_reused_total{how="hit",model="superres-x4"}'
 
     def count() -> float:
-        lines = telemetry.scrape().decode().splitlines()
+        lines = exposition.scrape().decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(counter))
 
     before = count()

@@ -254,6 +254,27 @@ async def test_who_cannot_be_reached_is_one_error(api_key: str) -> None:
     assert (raised.value.code, raised.value.status, raised.value.retryable) == ("unreachable", 0, True)
 
 
+async def test_a_batch_is_submitted_followed_and_collected(penstock: AsyncClient, store: TaskStore) -> None:
+    sources = {"cat": image(), "dog": image(9), "from afar": URL}
+
+    batch = await penstock.submit_batch(sources, MODEL, client_request_id="pets", params={"variant": "clean"})
+    again = await penstock.submit_batch(sources, MODEL, client_request_id="pets", params={"variant": "clean"})
+    with pytest.raises(TimeoutError):
+        await penstock.wait_batch(batch.batch_id, timeout_s=0.2, every_s=0.01)
+    for ending in (State.SUCCESS, State.FAILED):
+        lease = await claim(store)
+        assert (lease.request.params, lease.priority) == ({"variant": "clean"}, "low")
+        await (store.complete(lease, Outcome()) if ending is State.SUCCESS else store.fail(lease, Outcome()))
+    early = await penstock.batch_lines(batch.batch_id)
+    await penstock.cancel_batch(batch.batch_id)
+    ended = await penstock.wait_batch(batch.batch_id, every_s=0.01)
+
+    assert (again.batch_id, batch.counts.total) == (batch.batch_id, 3)
+    assert [(line.custom_id, line.status) for line in early] == [("cat", "SUCCESS"), ("dog", "FAILED")]
+    assert [line.custom_id for line in await penstock.batch_lines(batch.batch_id, start=2)] == ["from afar"]
+    assert (ended.status, ended.counts.canceled) == ("CANCELED", 1)
+
+
 async def test_the_blocking_client_does_the_same(
     server: str, api_key: str, store: TaskStore, storage: Storage, tmp_path: Path
 ) -> None:

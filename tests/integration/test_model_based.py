@@ -30,7 +30,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from penstock.batch import FeedLease, Plan, Started, new_batch_id, task_id_of
 from penstock.errors import (
+    BatchNotFound,
     IdempotencyMismatch,
     PenstockError,
     QueueFull,
@@ -39,7 +41,7 @@ from penstock.errors import (
     TaskNotFound,
 )
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Redis, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, NotItsTurn, Redis, TaskStore, UploadStore, connect
 from penstock.task import (
     PRIORITIES,
     TENANT,
@@ -51,6 +53,7 @@ from penstock.task import (
     Result,
     State,
     Submission,
+    Turn,
     Verb,
 )
 from tests.integration.queue_model import QueueModel
@@ -63,7 +66,17 @@ from tests.integration.queue_snapshot import (
     check_step,
     take_snapshot,
 )
-from tests.integration.stores import MODEL, drop, lease_of, open_store, open_upload, submission, submit, worker_info
+from tests.integration.stores import (
+    MODEL,
+    drop,
+    hook,
+    lease_of,
+    open_store,
+    open_upload,
+    submission,
+    submit,
+    worker_info,
+)
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 QUICK = settings(
@@ -169,6 +182,7 @@ class QueueMachine(RuleBasedStateMachine):
     submissions: Bundle[Submission] = Bundle("submissions")
     held: Bundle[Lease] = Bundle("held")
     leases: Bundle[Lease] = Bundle("leases")
+    batch_ids: Bundle[str] = Bundle("batch_ids")
 
     def __init__(self, redis_url: str, *, guard: int) -> None:
         super().__init__()
@@ -182,6 +196,7 @@ class QueueMachine(RuleBasedStateMachine):
         queue = QueueSettings(lease_s=LEASE_S, starvation_guard=guard, **limits)
         self.store = TaskStore(self.client, self.namespace, queue)
         self.loop.run_until_complete(self.upload_all(UploadStore(self.client, self.namespace, queue)))
+        self.batches = BatchStore(self.client, self.namespace, queue)
         self.clock_ahead: str = ""
         self.known: dict[str, list[Lease]] = {worker: [] for worker in WORKERS}
         self.pruned: set[str] = set()
@@ -211,7 +226,7 @@ class QueueMachine(RuleBasedStateMachine):
         answer: T | type[PenstockError]
         try:
             answer = await call
-        except PenstockError as refusal:
+        except (PenstockError, NotItsTurn) as refusal:
             answer = type(refusal)
         snapshot = await take_snapshot(self.client, self.namespace)
         check_places(snapshot)
@@ -327,6 +342,68 @@ class QueueMachine(RuleBasedStateMachine):
             assert expected is not None
             assert (task.state, task.stage, task.reuse) == (expected.state, expected.stage, expected.reuse)
             assert task.position == self.model.position(task_id)
+
+    # Batches
+
+    @precondition(lambda self: len(self.model.batches) < 3)
+    @rule(target=batch_ids, lines=st.integers(1, 3))
+    def start_batch(self, lines: int) -> str:
+        batch_id = f"bat_{len(self.model.batches):032x}"
+        self.loop.run_until_complete(
+            self.batches.open(batch_id, TENANT, "alice", rate_limit=0, most=9, client_request_id=None)
+        )
+        self.model.start_batch(batch_id, lines)
+        plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
+        start = self.batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
+        assert self.do(start) == Started(id=batch_id, replayed=False)
+        return batch_id
+
+    @precondition(lambda self: self.live() < 8)
+    @rule(
+        target=submissions,
+        batch_id=batch_ids,
+        many=st.lists(SUBMITS, min_size=1, max_size=3),
+        is_late=st.sampled_from((False, False, False, True)),
+    )
+    def feed(self, batch_id: str, many: list[dict[str, Any]], is_late: bool) -> Any:
+        """A window of two; a late feeder has lost its lease to another, or its last answer."""
+        late_epoch = self.model.batches[batch_id].epoch
+        expected = self.model.lease_batches()
+        leases, _ = self.do(self.batches.lease(lease_s=0, most=9))
+        assert {lease.id: lease.epoch for lease in leases} == expected
+        fed = []
+        for options in many:
+            place = self.model.batches[batch_id].fed - (is_late and len(fed) > 0)
+            epoch = late_epoch if is_late else self.model.batches[batch_id].epoch
+            turn = Turn(batch=batch_id, epoch=epoch, place=place, window=2, lease_ms=0)
+            line = as_submission(options | {"client_request_id": None})
+            if place < self.model.batches[batch_id].total:
+                fed.append(msgspec.structs.replace(line, id=self.new_id(), turn=turn))
+                self.submit_one(fed[-1], rate_limit=0)
+        return multiple(*fed)
+
+    @rule(batch_id=batch_ids, state=st.sampled_from((State.FAILED, State.CANCELED)), is_late=st.booleans())
+    def skip(self, batch_id: str, state: State, is_late: bool) -> None:
+        batch = self.model.batches[batch_id]
+        lease = FeedLease(id=batch_id, tenant=TENANT, epoch=batch.epoch - is_late)
+        place, count = batch.fed, min(2, batch.total - batch.fed)
+        if count:
+            expected = self.model.skip_lines(batch_id, lease.epoch, place, count, state)
+            assert self.do(self.batches.skip(lease, place, count, state, "internal")) == expected
+
+    @rule(batch_id=batch_ids)
+    def cancel_batch(self, batch_id: str) -> None:
+        expected = self.model.cancel_batch(batch_id)
+
+        assert self.do(self.batches.cancel(batch_id, TENANT)) == expected
+        assert self.do(self.batches.cancel(batch_id, "another")) is BatchNotFound
+
+    @rule(batch_id=batch_ids)
+    def look_at_batch(self, batch_id: str) -> None:
+        batch, expected = self.do(self.batches.batch(batch_id, TENANT)), self.model.batches[batch_id]
+
+        assert (batch.state, batch.fed, batch.unfinished) == (expected.state, expected.fed, len(expected.open))
+        assert self.do(self.batches.open_places(batch_id, 9)) == sorted(expected.open)
 
     # Workers
 
@@ -548,17 +625,17 @@ class Told:
 class Client:
     """Caller, worker and maintenance in one, doing one thing after another by chance."""
 
-    def __init__(self, store: TaskStore, name: str, told: Told, chance: random.Random) -> None:
-        self.store, self.name, self.told, self.chance = store, name, told, chance
+    def __init__(self, store: TaskStore, batches: BatchStore, name: str, told: Told, chance: random.Random) -> None:
+        self.store, self.batches, self.name, self.told, self.chance = store, batches, name, told, chance
         self.verbs = {
             self.submit: 6, self.claim: 12, self.settle: 8, self.renew: 2, self.report: 2, self.cancel: 2,
-            self.resubmit: 2, self.reclaim: 1, self.disown: 1, self.maintain: 1,
+            self.resubmit: 2, self.reclaim: 1, self.disown: 1, self.maintain: 1, self.feed: 3,
         }  # fmt: skip
 
     async def work(self, until: float) -> None:
         while time.monotonic() < until:
             (verb,) = self.chance.choices(list(self.verbs), list(self.verbs.values()))
-            with suppress(QueueFull, IdempotencyMismatch, TaskNotFound, TaskAlreadyFinal):
+            with suppress(QueueFull, IdempotencyMismatch, TaskNotFound, TaskAlreadyFinal, NotItsTurn):
                 answer = await verb()
                 self.told.answers[verb.__name__, bool(answer)] += 1
 
@@ -617,9 +694,33 @@ class Client:
         late = [*await self.store.expire(), *await self.store.overrun()]
         return await self.store.prune(await self.store.prunable()) > 0 or bool(late)
 
+    async def feed(self) -> bool:
+        """A few lines of a batch, with a lease that others take away."""
+        leases, _ = await self.batches.lease(lease_s=0.01, most=1)
+        for lease in leases:
+            batch = await self.batches.batch(lease.id, TENANT)
+            if self.chance.random() < 0.1:
+                return await self.batches.skip(lease, batch.fed, min(3, batch.total - batch.fed), State.FAILED)
+            for place in range(batch.fed, min(batch.total, batch.fed + 3)):
+                turn = Turn(batch=batch.id, epoch=lease.epoch, place=place, window=20, lease_ms=10)
+                line = submission(result_ttl_s=1, fingerprint="a")
+                line = msgspec.structs.replace(line, id=task_id_of(batch.id, place), turn=turn)
+                answer = await self.store.submit(line, rate_limit=0)
+                self.told.tasks[None].add((answer.id, "a"))
+        return bool(leases)
+
     def a_lease(self) -> Lease:
         """A recent one, of any client."""
         return self.chance.choice(self.told.leases[-12:])
+
+
+async def a_batch(batches: BatchStore, *, lines: int) -> str:
+    """Its id; the lines are made up as they are fed."""
+    batch_id = new_batch_id()
+    await batches.open(batch_id, TENANT, "alice", rate_limit=0, most=9, client_request_id=None)
+    plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="")
+    await batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
+    return batch_id
 
 
 async def watch(client: Redis, namespace: str, until: float) -> Snapshot:
@@ -650,13 +751,17 @@ async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, na
             await opened.enter_async_context(open_store(redis_url, namespace=namespace, **queue)) for _ in range(4)
         ]
         client = await opened.enter_async_context(connect(RedisSettings(url=redis_url)))
+        batches = BatchStore(client, namespace, QueueSettings())
+        for _ in range(3):
+            await a_batch(batches, lines=100_000)
 
         told.tasks[None].add((await submit(stores[0]), "a"))
         told.leases.append(await lease_of(stores[0]))
         until = time.monotonic() + INTERLEAVED_S
         async with asyncio.TaskGroup() as running:
             for n, store in enumerate(stores):
-                running.create_task(Client(store, f"w{n}", told, random.Random(f"{seed} {n}")).work(until))
+                client_n = Client(store, batches, f"w{n}", told, random.Random(f"{seed} {n}"))
+                running.create_task(client_n.work(until))
             watching = running.create_task(watch(client, namespace, until))
         last = await take_snapshot(client, namespace)
 
@@ -666,5 +771,6 @@ async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, na
     for verb in ("settle", "renew", "report", "cancel", "resubmit"):
         assert all(told.answers[verb, answer] for answer in (True, False)), "else there was no contest"
     assert told.answers["reclaim", True]
+    assert told.answers["feed", True]
     assert told.answered
     assert all(told.reused[how] for how in ("miss", "coalesced", "hit"))

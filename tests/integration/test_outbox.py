@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import get_args
 
 import pytest
 
@@ -10,7 +11,7 @@ from penstock.settings import Settings
 from penstock.store import Due, LeasedEvent, Outbox, TaskStore, connect
 from penstock.store.keys import endpoint_digest
 from penstock.store.tasks import hook_of
-from penstock.task import EVENTS, Delivery, Event, Outcome, Progress, State, Webhook
+from penstock.task import Delivery, Event, Outcome, Progress, State, TaskEventType, Webhook
 from tests.integration.stores import lease_of, submit
 
 ENDS = ("succeeded", "failed", "canceled", "expired")
@@ -51,7 +52,7 @@ async def test_the_end_of_a_task_is_an_event_only_if_its_client_wants_to_hear(st
 
     leased = await owed(outbox)
 
-    assert (leased.task_id, leased.tenant, leased.event.type, leased.event.seq) == (told, TENANT, "canceled", 1)
+    assert (leased.subject, leased.tenant, leased.event.type, leased.event.seq) == (told, TENANT, "canceled", 1)
     assert (leased.event.status, leased.event.epoch, leased.event.tries) == ("leased", 1, 0)
 
 
@@ -65,11 +66,11 @@ async def test_a_leased_event_is_nobody_elses_until_the_lease_ends(store: TaskSt
 
     assert nothing.events == ()
     assert 0 < (nothing.next_due_s or 0) <= 0.2
-    assert (second.task_id, second.event.seq, second.event.epoch) == (first.task_id, 1, 2)
+    assert (second.subject, second.event.seq, second.event.epoch) == (first.subject, 1, 2)
     assert not await outbox.settle(first, REFUSED, status="delivered", wait_s=None, rest_s=0), "its lease is lost"
     assert await outbox.settle(second, REFUSED, status="failed", wait_s=None, rest_s=0)
     assert not await outbox.settle(second, REFUSED, status="failed", wait_s=None, rest_s=0), "it was written down"
-    event = await event_of(store, second.task_id)
+    event = await event_of(store, second.subject)
     assert (event.status, event.due, event.tries, event.log) == ("failed", None, 1, (REFUSED,))
 
 
@@ -153,7 +154,7 @@ async def test_progress_that_was_not_said_before_the_end_never_is(store: TaskSto
         await asyncio.sleep(0.1)
 
         end = await owed(outbox)
-        assert (end.task_id, end.event.type) == (task_id, "succeeded")
+        assert (end.subject, end.event.type) == (task_id, "succeeded")
         assert (await event_of(store, task_id)).type == "succeeded"
 
 
@@ -169,7 +170,8 @@ async def test_pruning_a_task_takes_what_it_owes_along(settings: Settings, store
 
 
 def test_what_a_record_says_of_its_webhook_fits_into_its_compact_encoding() -> None:
-    webhook = Webhook(url=f"https://{'a' * 60}.example.com:8443/told", events=tuple(EVENTS.values()), base_url="")
+    events = get_args(TaskEventType)
+    webhook = Webhook(url=f"https://{'a' * 60}.example.com:8443/told", events=events, base_url="")
 
     hook = hook_of(webhook)
 

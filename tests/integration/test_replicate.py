@@ -92,6 +92,33 @@ def test_run_waits_and_gives_the_url_of_the_file(client: Client, system: System)
     assert size_of(output, system) == ("JPEG", (32, 24))
 
 
+def test_an_open_file_can_be_the_input(client: Client, system: System, tmp_path: Path) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(base64.b64decode(SMALL.partition(",")[2]))
+
+    with path.open("rb") as file:
+        output = client.run(REF, input={"image": file, "output_format": "webp"})
+
+    assert size_of(output, system) == ("WEBP", (32, 24))
+
+
+@pytest.mark.parametrize(
+    ("media_type", "sent", "status"),
+    [
+        ("multipart/form-data; boundary=x", b'--x\r\ncontent-disposition: form-data; name="a"\r\n\r\n1\r\n--x--', 422),
+        ("multipart/form-data; boundary=x", b"--x\r\n", 400),
+        ("multipart/form-data; boundary=x", b"", 400),
+        ("multipart/form-data", b"--x--", 400),
+        ("application/json", b"{}", 415),
+    ],
+)
+def test_an_upload_without_a_file_is_refused(system: System, media_type: str, sent: bytes, status: int) -> None:
+    with system.client() as ours:
+        answer = ours.post("/replicate/v1/files", content=sent, headers={"Content-Type": media_type})
+
+    assert answer.status_code == status
+
+
 def test_run_gives_the_data_of_a_model_that_has_no_file(client: Client) -> None:
     assert 1 <= client.run("penstock/image-scoring-v1", input={"image": SMALL})["score"] <= 10
 
@@ -120,6 +147,17 @@ def test_a_prediction_can_be_canceled_and_a_repeat_is_fine(client: Client) -> No
     prediction.cancel()
 
     assert client.predictions.get(prediction.id).status == "canceled"
+
+
+def test_how_far_a_prediction_has_come_is_read_from_its_logs(client: Client) -> None:
+    prediction = client.predictions.create(version=REF, input={"image": data_uri(image(1100, 900))})
+
+    while prediction.progress is None:
+        prediction.reload()
+    prediction.cancel()
+
+    assert 0 <= prediction.progress.current <= prediction.progress.total
+    assert prediction.progress.total > 1
 
 
 def test_a_deadline_ends_a_prediction(client: Client, system: System) -> None:

@@ -252,7 +252,7 @@ async def test_an_upload_that_is_broken_off_leaves_nothing_and_can_be_sent_again
 async def test_a_client_that_stops_sending_is_left(
     client: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.api.arrivals.IDLE_S", 0.2)
+    monkeypatch.setattr("penstock.api.bodies.IDLE_S", 0.2)
     where = await opened(client, PHOTO)
     writer = await begun(where, PHOTO[:600_000])
     while not unfinished(settings):

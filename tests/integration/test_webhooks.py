@@ -24,10 +24,11 @@ from standardwebhooks.webhooks import Webhook as Verifier
 
 from penstock import __version__
 from penstock.api.webhooks import body_of
+from penstock.batch import task_id_of
 from penstock.settings import LimitSettings, Settings, WebhookSettings
 from penstock.storage import Storage
 from penstock.store import Outbox, TaskStore, connect
-from penstock.task import Event, Progress, Task, Webhook
+from penstock.task import Event, Outcome, Progress, Result, Task, Webhook
 from penstock.up import _with_webhook_secret
 from penstock.urlguard import Policy
 from penstock.webhooks.dispatcher import AT_ONCE_EACH, Dispatcher
@@ -617,3 +618,50 @@ def outcomes(task: Task) -> list[str]:
 
 def timestamp(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
+
+
+async def test_the_end_of_a_batch_is_told(client: httpx.AsyncClient, store: TaskStore, receiver: Receiver) -> None:
+    async def submit(count: int) -> str:
+        lines = [{"custom_id": f"{n}", "input": {"image_url": drive.URL}} for n in range(count)]
+        said = {"defaults": {"model": drive.MODEL}, "lines": lines, "webhook": {"url": receiver.url}}
+        return str((await client.post("/v1/batches", json=said)).raise_for_status().json()["batch_id"])
+
+    async def finish_one(task_id: str) -> None:
+        async with asyncio.timeout(SOON_S):
+            while (lease := (await store.claim(worker="w", device="cpu", models=[drive.MODEL])).lease) is None:
+                await asyncio.sleep(0.01)
+        assert lease.id == task_id
+        assert await store.complete(lease, Outcome(result=Result(data={"score": 1})))
+
+    completed = await submit(2)
+    for place in range(2):
+        await finish_one(task_id_of(completed, place))
+    await receiver.has(1)
+    canceled = await submit(1)
+    await client.post(f"/v1/batches/{canceled}/cancel")
+    await receiver.has(2)
+    await client.post(f"/v1/batches/{completed}/webhook/redeliver")
+    await receiver.has(3)
+
+    assert receiver.ids == [
+        f"msg_{completed}_completed_1",
+        f"msg_{canceled}_canceled_1",
+        f"msg_{completed}_completed_1",
+    ]
+    for _, headers, text in receiver.got:
+        Verifier(NEW).verify(text, headers)
+    first, second, third = receiver.said
+    assert (first["type"], first["data"]["status"]) == ("batch.completed", "COMPLETED")
+    assert (first["data"]["batch_id"], first["data"]["counts"]["succeeded"]) == (completed, 2)
+    assert (second["type"], second["data"]["counts"]["canceled"]) == ("batch.canceled", 1)
+    assert third == first
+    shown = (await client.get(f"/v1/batches/{completed}")).json()["webhook"]
+    assert [(entry["type"], entry["status"]) for entry in shown["log"]] == [("batch.completed", "delivered")]
+
+
+async def test_a_batch_may_tell_of_its_cancel_only(client: httpx.AsyncClient) -> None:
+    line = {"custom_id": "1", "input": {"image_url": drive.URL}}
+    for events, status in ((["canceled"], 202), (["succeeded"], 422)):
+        webhook = {"url": "https://example.com/told", "events": events}
+        said = {"defaults": {"model": drive.MODEL}, "lines": [line], "webhook": webhook}
+        assert (await client.post("/v1/batches", json=said)).status_code == status

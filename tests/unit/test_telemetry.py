@@ -9,7 +9,7 @@ import pytest
 from loguru import logger
 from prometheus_client.parser import text_string_to_metric_families
 
-from penstock import telemetry
+from penstock import exposition, logs, telemetry
 from penstock.settings import TelemetrySettings
 from penstock.telemetry import INSTRUMENTS, accept_traceparent, trace_id
 
@@ -18,7 +18,7 @@ CANARY = "canary-0123456789abcdef"
 
 @pytest.fixture
 def json_logs(capsys: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
-    telemetry.set_up_logs(TelemetrySettings(log_format="json", log_level="DEBUG"), process="test")
+    logs.set_up_logs(TelemetrySettings(log_format="json", log_level="DEBUG"), process="test")
     return capsys
 
 
@@ -71,10 +71,10 @@ def test_lines_of_libraries_are_json_too(json_logs: pytest.CaptureFixture[str]) 
 
 def test_every_instrument_is_exported_under_its_documented_name() -> None:
     program = (
-        "from penstock import telemetry as t\n"
+        "from penstock import exposition, telemetry as t\n"
         "for key, i in t.INSTRUMENTS.items():\n"
         "    t.report(key, 1, **{label: 'x' for label in i.labels})\n"
-        "print(t.scrape().decode())\n"
+        "print(exposition.scrape().decode())\n"
     )
     text = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     samples = {s.name: s.labels for f in text_string_to_metric_families(text) for s in f.samples}
@@ -86,9 +86,9 @@ def test_every_instrument_is_exported_under_its_documented_name() -> None:
 
 def test_the_metrics_of_children_are_merged_and_a_dead_one_is_left_out() -> None:
     telemetry.report("tasks.submitted", model="merged", priority="low")
-    port = telemetry.serve_metrics("127.0.0.1", 0)
+    port = exposition.serve_metrics("127.0.0.1", 0)
     children = {"alive": f"http://127.0.0.1:{port}/metrics", "dead": "http://127.0.0.1:9/metrics"}
-    merged = telemetry.serve_children("127.0.0.1", 0, lambda: children)
+    merged = exposition.serve_children("127.0.0.1", 0, lambda: children)
 
     import urllib.request
 

@@ -13,6 +13,7 @@ from litestar.types import Message, Scope
 from loguru import logger
 
 from penstock.api import (
+    batches,
     docs,
     events,
     explain,
@@ -25,6 +26,7 @@ from penstock.api import (
     problems,
     removal,
     replicate,
+    replicate_files,
     results,
     retries,
     tasks,
@@ -33,6 +35,7 @@ from penstock.api import (
 )
 from penstock.api.cursors import Cursors
 from penstock.api.envelope import Envelope
+from penstock.api.feeder import Feeder
 from penstock.api.guards import KeyRing, require_key
 from penstock.api.services import Services, open_services
 from penstock.maintenance import run_maintenance
@@ -52,6 +55,13 @@ V1 = (
     retries.retry,
     retries.retry_matching,
     webhooks.redeliver,
+    batches.submit_batch,
+    batches.read_batch,
+    batches.list_batches,
+    batches.cancel_batch,
+    batches.delete_batch,
+    batches.read_results,
+    batches.redeliver_batch,
     results.read_result,
     uploads.open_upload,
     uploads.send_upload,
@@ -62,6 +72,7 @@ V1 = (
     operations.list_workers,
     operations.stats,
 )
+REPLICATE = (*replicate.ROUTES, replicate_files.create_file)
 OPEN = (health.discover, health.livez, health.readyz, health.metrics)
 """Without a key."""
 
@@ -84,7 +95,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=[
             *OPEN,
             Router("/v1", route_handlers=V1, guards=[require_key]),
-            Router(predictions.PREFIX, route_handlers=replicate.ROUTES, guards=[require_key]),
+            Router(predictions.PREFIX, route_handlers=REPLICATE, guards=[require_key]),
             docs.router,
         ],
         lifespan=[lifespan],
@@ -132,11 +143,12 @@ def _services(state: State) -> Services:
 @asynccontextmanager
 async def _running(services: Services) -> AsyncIterator[None]:
     """What goes on beside the requests."""
-    work = run_maintenance(services.store, services.uploads, services.storage, services.models)
+    work = run_maintenance(services.store, services.batches, services.uploads, services.storage, services.models)
     loops = [
         asyncio.create_task(work, name="maintenance"),
         asyncio.create_task(services.waiting.run(), name="waiting"),
         asyncio.create_task(services.watching.run(), name="watching"),
+        asyncio.create_task(Feeder(services).run(), name="feeder"),
     ]
     if services.settings.webhooks.secrets:
         loops.append(asyncio.create_task(_dispatch_webhooks(services), name="webhooks"))

@@ -1,22 +1,17 @@
 """The bytes of uploads: taken from a client, piece by piece, and found to be there before anybody uses them."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from litestar.exceptions import HTTPException
 from msgspec.structs import replace
 
 from penstock import telemetry
 from penstock.api.guards import Caller
 from penstock.api.services import Services
-from penstock.errors import MalformedRequest, ResultExpired, UploadMismatch, UploadNotReady
+from penstock.errors import ResultExpired, UploadMismatch, UploadNotFound, UploadNotReady
 from penstock.storage import CHUNK_BYTES, LocalStorage
 from penstock.store import UploadStore
 from penstock.upload import Upload, UploadState
-
-IDLE_S = 60.0
-"""A client that sends nothing for so long is taken to be gone."""
 
 PUBLISH_S = 600.0
 """Longest time from the last byte to the object under its name: a rename."""
@@ -52,6 +47,15 @@ async def arrived(upload: Upload, services: Services) -> Upload:
     return replace(upload, state=UploadState.READY)
 
 
+async def beginning_of(upload: Upload, size: int, services: Services) -> bytes:
+    """Its first bytes, so many at most. Raises UploadNotFound when they are gone."""
+    try:
+        pieces = await services.storage.stream(upload.key, 0, min(upload.size, size))
+        return b"".join([piece async for piece in pieces])
+    except ResultExpired as error:
+        raise UploadNotFound("the bytes of this upload are gone") from error
+
+
 async def take(upload: Upload, body: AsyncGenerator[bytes, None], storage: LocalStorage, uploads: UploadStore) -> None:
     """Store what comes: all of it, durably, or nothing. Taking the same bytes again is fine.
 
@@ -75,20 +79,9 @@ async def take(upload: Upload, body: AsyncGenerator[bytes, None], storage: Local
 async def _pieces(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """What a client sends, in pieces that are worth the hop to a thread."""
     gathered = bytearray()
-    async for part in _parts(body):
+    async for part in body:
         gathered += part
         if len(gathered) >= CHUNK_BYTES:
             yield bytes(gathered)
             gathered.clear()
     yield bytes(gathered)
-
-
-async def _parts(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    while True:
-        try:
-            async with asyncio.timeout(IDLE_S):
-                yield await anext(body)
-        except StopAsyncIteration:
-            return
-        except (HTTPException, TimeoutError) as error:
-            raise MalformedRequest("the request body broke off") from error

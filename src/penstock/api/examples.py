@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 
 from penstock import __version__
+from penstock.api.batch_views import BatchList, BatchView, CountsView, LineResultView, LineView, batch_links
 from penstock.api.predictions import PredictionPage, PredictionUrls, PredictionView
 from penstock.api.problems import Problem, type_of
 from penstock.api.replicate import ModelPredictionRequest, PredictionRequest
+from penstock.api.replicate_files import FileUrls, FileView
 from penstock.api.schemas import (
     AheadView,
     Ask,
@@ -43,6 +45,7 @@ from penstock.api.schemas import (
 )
 from penstock.api.uploads import OpenedView, UploadRequest, UploadView
 from penstock.api.views import links
+from penstock.batch import BatchState
 from penstock.errors import codes
 from penstock.runners.base import registry
 from penstock.task import Priority, State
@@ -50,6 +53,8 @@ from penstock.upload import UploadState
 
 TASK_ID = "tsk_019a9f3c5d108f3b2c71d04e6a95b8c2"
 UPLOAD_ID = "upl_5f0c1d7a9b3e4286a1f4c07d92be63d8"
+BATCH_ID = "bat_019a9f3c5d107be25d81c3f0927ad6e4"
+_DIGEST = "5d6a1f0e9c3b7a2488d1e0f4b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5"
 _CURSOR = "AAZg4T8OwsCOAYKyqQoMTg"
 IMAGE_URL = "https://images.example.com/photo.jpg"
 
@@ -71,6 +76,8 @@ SCORE = {"score": 5.6132, "distribution": [0.004, 0.011, 0.036, 0.112, 0.3, 0.30
 _TASK = TaskView(
     task_id=TASK_ID,
     client_request_id="order-991",
+    batch_id=None,
+    custom_id=None,
     model="superres-x4",
     model_version="1",
     status=State.SUCCESS,
@@ -179,9 +186,60 @@ _UPLOAD = UploadRequest(
 )
 UPLOAD = msgspec.to_builtins(_UPLOAD)
 """The opening of an upload."""
+BATCH = {
+    "defaults": {"model": "image-scoring-v1"},
+    "lines": [{"custom_id": "photo 1", "input": {"image_url": IMAGE_URL}}],
+    "client_request_id": "album-42",
+}
+LINES = f'''{{"custom_id": "photo 1", "model": "image-scoring-v1", "input": {{"image_url": "{IMAGE_URL}"}}}}
+{{"custom_id": "photo 2", "model": "superres-x4", "input": {{"image_url": "{IMAGE_URL}"}}}}
+'''
+_BATCH = BatchView(
+    batch_id=BATCH_ID,
+    status=BatchState.RUNNING,
+    client_request_id="album-42",
+    created_at="2026-11-22T09:00:00.000Z",
+    finished_at=None,
+    expires_at=None,
+    counts=CountsView(
+        total=50_000, waiting=48_700, queued=490, running=10, succeeded=799, failed=1, canceled=0, expired=0
+    ),
+    progress=ProgressView(ratio=0.016, unit="lines", done=800, total=50_000),
+    eta_s=2952.0,
+    defaults={"model": "image-scoring-v1"},
+    metadata={"album": "42"},
+    webhook=None,
+    links=batch_links(BATCH_ID),
+)
+ENDED = (
+    msgspec.json.Encoder()
+    .encode_lines(
+        [
+            LineView(
+                line=1,
+                custom_id="photo 1",
+                task_id=TASK_ID,
+                status=State.SUCCESS,
+                result=LineResultView(
+                    url=f"http://127.0.0.1:8000/v1/tasks/{TASK_ID}/result",
+                    content_type="application/json",
+                    size=None,
+                    sha256=None,
+                    width=None,
+                    height=None,
+                    data=SCORE,
+                ),
+                error=None,
+            )
+        ]
+    )
+    .decode()
+)
 
 _ANSWERS: tuple[View, ...] = (
     _TASK,
+    _BATCH,
+    BatchList(data=(_BATCH,), has_more=True, next_cursor=_CURSOR),
     TaskList(data=(_TASK,), has_more=True, next_cursor=_CURSOR),
     SubmittedView(task_id=TASK_ID, status=State.PENDING, queue_position=1, eta_s=4.3, links=links(TASK_ID)),
     QuoteView(
@@ -227,6 +285,18 @@ _ANSWERS: tuple[View, ...] = (
         created_at="2026-11-22T09:00:00.000Z",
         expires_at="2026-11-23T09:00:04.512Z",
     ),
+    FileView(
+        id="file_5d6a1f0e9c3b7a2488d1e0f4",
+        name="photo.jpg",
+        content_type="image/jpeg",
+        size=4,
+        etag=_DIGEST,
+        checksums={"sha256": _DIGEST},
+        metadata={},
+        created_at="2026-11-22T09:00:00.000Z",
+        expires_at=None,
+        urls=FileUrls(get="data:;base64,/9j/2Q=="),
+    ),
     CanceledView(canceled=12, has_more=False),
     DeletedView(deleted=100, has_more=True),
     RetriedView(retried=12, has_more=False),
@@ -251,6 +321,8 @@ _ANSWERS: tuple[View, ...] = (
 
 PARAMETERS = {
     "task_id": TASK_ID,
+    "batch_id": BATCH_ID,
+    "options": '{"defaults": {"model": "image-scoring-v1"}}',
     "prediction_id": TASK_ID,
     "upload_id": UPLOAD_ID,
     "owner": "penstock",

@@ -6,7 +6,7 @@ import time
 from litestar import Request, Response, get
 from litestar.datastructures import State
 
-from penstock import __version__, telemetry
+from penstock import __version__, exposition
 from penstock.api.problems import documented
 from penstock.api.schemas import DiscoveryView, LiveView, ReadyView
 from penstock.api.services import Open
@@ -73,7 +73,7 @@ async def readyz(services: Open, request: Request[None, None, State]) -> ReadyVi
 @get("/metrics", operation_id="metrics", tags=["health"], summary="Metrics of this process, for Prometheus")
 async def metrics() -> Response[bytes]:
     """In the text format."""
-    text = await asyncio.to_thread(telemetry.scrape)
+    text = await asyncio.to_thread(exposition.scrape)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

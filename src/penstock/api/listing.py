@@ -27,8 +27,8 @@ Moment = Annotated[str | None, QueryParameter(format="date-time", description="R
     tags=["tasks"],
     summary="List tasks, newest first",
     description="`created_after` and `created_before` are moments such as 2026-11-22T10:00:00Z; "
-    "`metadata.<key>=<value>` keeps the tasks with that entry. With a filter by model, priority or metadata a page may "
-    "be short, or empty, although `has_more` is true.",
+    "`metadata.<key>=<value>` keeps the tasks with that entry. With a filter by model, priority, batch or metadata a "
+    "page may be short, or empty, although `has_more` is true.",
     guards=[refuse_null],
     responses=documented(InvalidRequest),
 )
@@ -39,6 +39,7 @@ async def list_tasks(
     status: FromQuery[list[State] | None] = None,
     model: FromQuery[str | None] = None,
     priority: FromQuery[Priority | None] = None,
+    batch_id: FromQuery[str | None] = None,
     created_after: Moment = None,
     created_before: Moment = None,
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
@@ -52,6 +53,7 @@ async def list_tasks(
         model=model,
         priority=priority,
         metadata={k.removeprefix(METADATA): v for k, v in request.query_params.items() if k.startswith(METADATA)},
+        batch=batch_id,
         after=_micros(created_after, "created_after"),
         before=min((bound for bound in bounds if bound is not None), default=None),
         limit=limit,

@@ -15,7 +15,8 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from penstock import __version__
-from penstock.api import examples, replicate, schemas, uploads
+from penstock.api import batch_views, examples, predictions, replicate, replicate_files, schemas, uploads
+from penstock.api.batch_views import JSONL
 from penstock.api.problems import MEDIA_TYPE, Problem
 from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
 from penstock.runners.base import registry
@@ -25,8 +26,16 @@ _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
 _GUARDED: tuple[type[PenstockError], ...] = (Unauthorized, Internal, StoreUnavailable)
 _OPEN: tuple[type[PenstockError], ...] = (Internal,)
 _OF_SUBMIT = ("TaskView", "QuoteView")
-_FILE = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _IMAGES = ("image/png", "image/jpeg", "image/webp")
+
+_IDS = {"task_id": ("task_id", ("SubmittedView", "TaskView")), "prediction_id": ("id", ("PredictionView",))}
+"""What names a task in a path: the member that says it, and the answers that have it."""
+_FILE = {
+    "type": "object",
+    "properties": {replicate_files.CONTENT: {"type": "string", "format": "binary"}},
+    "required": [replicate_files.CONTENT],
+}
 
 Document = dict[str, Any]
 
@@ -56,6 +65,7 @@ def config(models: Collection[str]) -> OpenAPIConfig:
         tags=[
             Tag("tasks", "Submit, watch, cancel, collect."),
             Tag("uploads", "Files that are too big for JSON."),
+            Tag("batches", "Many tasks from one request."),
             Tag("models", "What is served, and with which parameters."),
             Tag("operation", "Who works, and how much waits."),
             Tag("replicate", "The same tasks in the words of Replicate's API, for its clients."),
@@ -82,12 +92,22 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     for path, item in document["paths"].items():
         for operation in item.values():
             _complete_operation(operation, guarded="/v1/" in path and "security" not in operation)
+    _add_links(document)
     submits = {model: {"value": examples.of_submit(model)} for model in models}
     _set_body(document, "/v1/tasks", "TaskRequest", {"examples": submits})
     for path, request in replicate.BODIES.items():
         _set_body(document, path, request.__name__, {"example": examples.REPLICATED[request]})
     _set_body(document, "/v1/uploads", "UploadRequest", {"example": examples.UPLOAD})
-    document["paths"]["/v1/uploads/{upload_id}"]["put"]["requestBody"] = {"required": True, "content": _FILE}
+    document["paths"]["/v1/uploads/{upload_id}"]["put"]["requestBody"] = {"required": True, "content": _BYTES}
+    lines = {name: {"schema": {"type": "string"}, "example": examples.LINES} for name in JSONL}
+    _set_body(document, "/v1/batches", "BatchRequest", {"example": examples.BATCH})
+    document["paths"]["/v1/batches"]["post"]["requestBody"]["content"] |= lines
+    ended = {JSONL[0]: {"schema": {"type": "string"}, "example": examples.ENDED}}
+    _set_content(document, "/v1/batches/{batch_id}/results", ended)
+    document["paths"][f"{predictions.PREFIX}/files"]["post"]["requestBody"] = {
+        "required": True,
+        "content": {replicate_files.MEDIA_TYPE: {"schema": _FILE}},
+    }
     document["paths"]["/v1/tasks"]["post"]["responses"]["200"]["content"] = {"application/json": _one_of(*_OF_SUBMIT)}
     images = {name: {"schema": {"type": "string", "format": "binary"}} for name in _IMAGES}
     score = {"application/json": {"schema": {"type": "object"}, "example": examples.SCORE}}
@@ -97,6 +117,28 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     _set_content(document, "/v1/tasks/{task_id}/events", {"text/event-stream": events})
     _set_content(document, "/metrics", {"text/plain": {"schema": {"type": "string"}, "example": examples.METRICS}})
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+def _add_links(document: Document) -> None:
+    """From every answer that is about one task to what can be done with it, in the same words."""
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    links = {
+        operation["operationId"]: {
+            "operationId": operation["operationId"],
+            "parameters": {parameter["name"]: f"$response.body#/{_IDS[parameter['name']][0]}"},
+        }
+        for operation in operations
+        for parameter in operation.get("parameters", ())
+        if parameter["name"] in _IDS
+    }
+    document["components"]["links"] = links
+    for response in (response for operation in operations for response in operation["responses"].values()):
+        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+        shown = schema.get("$ref", "").rpartition("/")[2]
+        known = [parameter for parameter, (_, answers) in _IDS.items() if shown in answers]
+        names = [name for name, link in links.items() if known and known[0] in link["parameters"]]
+        if names:
+            response["links"] = {name: {"$ref": f"#/components/links/{name}"} for name in names}
 
 
 def _set_body(document: Document, path: str, name: str, example: Document) -> None:
@@ -121,7 +163,8 @@ def _one_of(*names: str) -> Document:
 
 def _schemas(models: Collection[str]) -> Document:
     """Every struct of the wire, and a request for every model, told apart by `model`."""
-    defined = [value for module in (schemas, replicate, uploads) for value in vars(module).values()]
+    modules = (schemas, batch_views, uploads, replicate, replicate_files)
+    defined = [found for module in modules for found in vars(module).values()]
     types = [t for t in defined if isinstance(t, type) and issubclass(t, schemas.Ask | schemas.View)]
     runners = registry()
     params, components = msgspec.json.schema_components(

@@ -6,7 +6,7 @@ from penstock.api.schemas import Moment, View
 from penstock.api.views import links, moment
 from penstock.errors import DeadlineExceeded
 from penstock.runners.base import registry
-from penstock.task import State, Task
+from penstock.task import Progress, State, Task
 
 PREFIX = "/replicate/v1"
 
@@ -75,13 +75,21 @@ def prediction_view(task: Task, base_url: str) -> PredictionView:
         input=({"image": url} if url else {}) | task.request.params,
         output=_output(task, base_url),
         error=error.message if error else None,
-        logs="",
+        logs=_logs(task.progress),
         metrics={} if ran_ms is None else {"predict_time": ran_ms / 1000},
         created_at=moment(task.created),
         started_at=moment(task.started) if task.started else None,
         completed_at=moment(task.finished) if task.finished else None,
         urls=PredictionUrls(get=own, cancel=f"{own}/cancel"),
     )
+
+
+def _logs(progress: Progress | None) -> str:
+    """As tqdm would write it, which is where Replicate's clients read how far a prediction has come."""
+    if progress is None or not progress.total:
+        return ""
+    ratio = progress.done / progress.total
+    return f"{ratio:4.0%}|{'#' * round(ratio * 20):20}| {progress.done}/{progress.total}"
 
 
 def _is_overdue(task: Task) -> bool:

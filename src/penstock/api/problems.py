@@ -28,10 +28,13 @@ AnyRequest = Request[Any, Any, Any]
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One of several things wrong with one request."""
+    """One of several things wrong with one request; in the lines of a batch, with the number of the line, from 1."""
 
     param: str
     detail: str
+    code: str | UnsetType = UNSET
+    line: int | UnsetType = UNSET
+    custom_id: str | UnsetType = UNSET
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -46,6 +49,14 @@ class Problem(Struct, frozen=True, kw_only=True):
     retryable: bool
     request_id: str
     errors: tuple[Finding, ...] | UnsetType = UNSET
+
+
+class InvalidLines(InvalidRequest):
+    """Lines of a batch are wrong, and none is queued; `findings` has the first of them."""
+
+    def __init__(self, detail: str, findings: tuple[Finding, ...]) -> None:
+        super().__init__(detail, param="lines")
+        self.findings = findings
 
 
 def invalid(error: msgspec.ValidationError, *, inside: str = "") -> InvalidRequest:
@@ -96,7 +107,7 @@ def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, 
 
 
 def _ours(request: AnyRequest, error: PenstockError) -> Response[Problem]:
-    return _answer(request, error)
+    return _answer(request, error, error.findings if isinstance(error, InvalidLines) else ())
 
 
 def _parameters(request: AnyRequest, error: ValidationException) -> Response[Problem]:

@@ -52,11 +52,14 @@ async def delete_matching(
     status: FromQuery[Ended],
     model: FromQuery[str | None] = None,
     priority: FromQuery[Priority | None] = None,
+    batch_id: FromQuery[str | None] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
 ) -> DeletedView:
     """A task that somebody else changes meanwhile is passed over."""
     tenant = request.auth.tenant
-    page = await services.store.page(tenant, states=(State(status),), model=model, priority=priority, limit=limit)
+    page = await services.store.page(
+        tenant, states=(State(status),), model=model, priority=priority, batch=batch_id, limit=limit
+    )
     retired = []
     for task in page.tasks:
         try:
@@ -85,11 +88,14 @@ async def cancel_matching(
     status: FromQuery[Live],
     model: FromQuery[str | None] = None,
     priority: FromQuery[Priority | None] = None,
+    batch_id: FromQuery[str | None] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000,
 ) -> CanceledView:
     """A task that somebody else changes meanwhile is passed over; one that was PENDING may be RUNNING by its turn."""
     tenant = request.auth.tenant
-    page = await services.store.page(tenant, states=(State(status),), model=model, priority=priority, limit=limit)
+    page = await services.store.page(
+        tenant, states=(State(status),), model=model, priority=priority, batch=batch_id, limit=limit
+    )
     canceled = 0
     for task in page.tasks:
         try:

@@ -51,11 +51,14 @@ async def retry_matching(
     status: FromQuery[Retryable],
     model: FromQuery[str | None] = None,
     priority: FromQuery[Priority | None] = None,
+    batch_id: FromQuery[str | None] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000,
 ) -> RetriedView:
     """A task that somebody else changes meanwhile is passed over."""
     tenant = request.auth.tenant
-    page = await services.store.page(tenant, states=(State(status),), model=model, priority=priority, limit=limit)
+    page = await services.store.page(
+        tenant, states=(State(status),), model=model, priority=priority, batch=batch_id, limit=limit
+    )
     retried = 0
     for task in page.tasks:
         try:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from penstock.task import EventType, Format, Priority, Reuse, Stage, State
+from penstock.task import Format, Priority, Reuse, Stage, State, TaskEventType
 
 # --- in -------------------------------------------------------------------------------------------------------
 
@@ -12,8 +12,6 @@ ClientRequestId = Annotated[
     str,
     Meta(min_length=1, max_length=128, pattern=r"^[!-~]+(?!\n)$", description="1 to 128 visible ASCII characters"),
 ]
-
-
 IMAGE_URL = "http(s) URL, data: URI in base64 (PNG, JPEG, WebP), or s3://bucket/key where that is allowed"
 
 
@@ -50,8 +48,11 @@ class RetryRequest(Ask, frozen=True):
 class WebhookRequest(Ask, frozen=True):
     """Whom to tell what happens to the task, by Standard Webhooks 1.0."""
 
-    url: Annotated[str, Meta(min_length=1, description="https URL that takes a signed POST")]
-    events: Annotated[tuple[EventType, ...], Meta(min_length=1, description="default: every end")] = (
+    url: Annotated[
+        str,
+        Meta(min_length=1, description="https URL that takes a signed POST", extra_json_schema={"format": "uri"}),
+    ]
+    events: Annotated[tuple[TaskEventType, ...], Meta(min_length=1, description="default: every end")] = (
         "succeeded",
         "failed",
         "canceled",
@@ -201,10 +202,10 @@ class EventView(View, frozen=True):
 
 
 class WebhookView(View, frozen=True):
-    """The webhook of a task, and how the deliveries to it went."""
+    """The webhook of a task or a batch, and how the deliveries to it went."""
 
     url: str
-    events: tuple[EventType, ...]
+    events: tuple[str, ...]
     log: tuple[EventView, ...]
 
 
@@ -213,6 +214,8 @@ class TaskView(View, frozen=True):
 
     task_id: str
     client_request_id: str | None
+    batch_id: str | None
+    custom_id: str | None
     model: str
     model_version: str | None
     status: State

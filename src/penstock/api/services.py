@@ -1,5 +1,6 @@
 """What the handlers work with, opened together and closed together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,7 +18,7 @@ from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
-from penstock.store import Outbox, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Outbox, TaskStore, UploadStore, connect
 from penstock.store.connection import Redis, check_server
 from penstock.urlguard import Policy
 
@@ -33,12 +34,15 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     policy: Policy
     webhook_policy: Policy
     store: TaskStore
+    batches: BatchStore
     outbox: Outbox
     uploads: UploadStore
     storage: Storage
     waiting: Waiting
     watching: Watching
     estimates: Estimates
+    checking: asyncio.Lock
+    """Held for a slice of work on the lines of a batch: however many are checked, requests wait for one slice."""
 
 
 Open = NamedDependency[SkipValidation[Services]]
@@ -62,12 +66,14 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
             policy=policy,
             webhook_policy=Policy.from_limits(settings.limits, allow_http=settings.webhooks.allow_http),
             store=store,
+            batches=BatchStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
             outbox=Outbox(client, settings.redis.namespace, settings.queue),
             uploads=UploadStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
             storage=storage,
             waiting=Waiting(store),
             watching=Watching(store),
             estimates=Estimates(store),
+            checking=asyncio.Lock(),
         )
 
 

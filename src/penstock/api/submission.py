@@ -11,8 +11,8 @@ import msgspec
 from loguru import logger
 from msgspec import UNSET, Struct
 
-from penstock import imaging
-from penstock.api.arrivals import ready_upload
+from penstock import imaging, telemetry
+from penstock.api.arrivals import beginning_of, ready_upload
 from penstock.api.guards import Caller
 from penstock.api.problems import invalid
 from penstock.api.reuse import reuse_digest
@@ -25,17 +25,15 @@ from penstock.errors import (
     MalformedRequest,
     ModelNotFound,
     PenstockError,
-    ResultExpired,
     StorageUnavailable,
     StoreUnavailable,
     UnsupportedImageFormat,
-    UploadNotFound,
 )
 from penstock.runners.base import registry
 from penstock.settings import Settings
 from penstock.storage import CHUNK_BYTES
 from penstock.store import Submitted
-from penstock.task import Dialect, OutputOptions, Request, Source, Submission, Webhook
+from penstock.task import Dialect, Line, OutputOptions, Request, Source, State, Submission, Turn, Webhook
 from penstock.upload import Upload
 from penstock.urlguard import check_input
 
@@ -103,9 +101,10 @@ def read_request(
         raise invalid(error) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
-    _check_params(asked, models)
+    check_params(asked, models)
     if idempotency_key is not None:
-        asked = _with_key(asked, idempotency_key)
+        key = request_id_of(idempotency_key, asked.client_request_id)
+        asked = msgspec.structs.replace(asked, client_request_id=key)
     if _NO_CACHE in (directive.strip().lower() for directive in (cache_control or "").split(",")):
         asked = msgspec.structs.replace(asked, reuse=False)
     return asked if cancel_after is None else _with_deadline(asked, cancel_after)
@@ -147,15 +146,21 @@ async def hand_in(
     caller: Caller,
     traceparent: str,
     services: Services,
+    line: Line | None = None,
+    turn: Turn | None = None,
 ) -> Submitted:
     """Queue the task under this new id, or answer it at once. An inline image that is not kept in the record is stored
-    first, if the task may have to run, and deleted again when nothing came of it.
+    first, if the task may have to run, and deleted again when nothing came of it. A task that is the `line` of a batch
+    is queued in its `turn`, and does not count against the rate; its input stays until it comes again.
 
-    Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound, StoreUnavailable, StorageUnavailable.
+    Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound, StoreUnavailable, StorageUnavailable;
+    NotItsTurn for a line.
     """
     store, storage = services.store, services.storage
-    rate_limit = services.settings.api.rate_limit_per_minute
-    submission = _submission(task_id, asked, examined, caller=caller, traceparent=traceparent, services=services)
+    rate_limit = 0 if turn else services.settings.api.rate_limit_per_minute
+    submission = _submission(
+        task_id, asked, examined, caller=caller, traceparent=traceparent, services=services, line=line, turn=turn
+    )
     key = submission.request.source.key
     if key is None or examined.image is None:
         return await store.submit(submission, rate_limit=rate_limit)
@@ -170,14 +175,16 @@ async def hand_in(
     except StoreUnavailable:
         raise  # perhaps only the answer is lost and the task is there: its input stays
     except PenstockError:
-        await _discard(services, key)
+        if turn is None:  # another, who has taken the turn over, may have stored the same one again by now
+            await _discard(services, key)
         raise
     if submitted.id != submission.id or submitted.is_hit:
         await _discard(services, key)
     return submitted
 
 
-def _check_params(asked: TaskRequest, models: Collection[str]) -> None:
+def check_params(asked: TaskRequest, models: Collection[str]) -> None:
+    """Of the model that is asked for. Raises InvalidRequest, ModelNotFound."""
     runner = registry().get(asked.model)
     if runner is None or asked.model not in models:
         raise ModelNotFound("no model of this name is served here; GET /v1/models lists them", param="model")
@@ -191,21 +198,24 @@ def _check_params(asked: TaskRequest, models: Collection[str]) -> None:
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
 
 
-def _with_key(asked: TaskRequest, header: str) -> TaskRequest:
-    """The draft has a quoted string; a bare one is what most clients send."""
+def request_id_of(header: str, said: str | None) -> str:
+    """The `client_request_id` that `Idempotency-Key` gives, beside what the body says. The draft has a quoted string; a
+    bare one is what most clients send.
+
+    Raises MalformedRequest, InvalidRequest.
+    """
     quoted = _QUOTED.fullmatch(header)
     if not quoted and not _BARE.fullmatch(header):
         raise MalformedRequest('Idempotency-Key must be one string, such as "order-991"', param="Idempotency-Key")
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else header
-    if asked.client_request_id not in (None, key):
+    if said not in (None, key):
         raise InvalidRequest(
             "Idempotency-Key and client_request_id are both given, and differ", param=CLIENT_REQUEST_ID
         )
     try:
-        checked = msgspec.convert(key, ClientRequestId)
+        return msgspec.convert(key, ClientRequestId)
     except msgspec.ValidationError as error:
         raise invalid(error, inside="Idempotency-Key") from error
-    return msgspec.structs.replace(asked, client_request_id=checked)
 
 
 def _with_deadline(asked: TaskRequest, header: str) -> TaskRequest:
@@ -254,7 +264,7 @@ async def _examine_upload(asked: TaskRequest, services: Services, caller: Caller
     if upload.size > settings.limits.max_input_bytes:
         raise InputTooLarge(f"the image has {upload.size} bytes, the limit is {settings.limits.max_input_bytes}")
     probe = imaging.probe if upload.size <= BEGINNING_BYTES else imaging.probe_beginning
-    beginning = await _beginning(upload, services)
+    beginning = await beginning_of(upload, BEGINNING_BYTES, services)
     header = await asyncio.to_thread(probe, beginning, max_megapixels=settings.limits.max_image_megapixels)
     if header is not None:
         _check_holds(asked, header)
@@ -266,14 +276,6 @@ async def _examine_upload(asked: TaskRequest, services: Services, caller: Caller
         size=None if header is None else (header.width, header.height),
         reuse_digest=None if sha256 is None else reuse_digest(asked, sha256, caller),
     )
-
-
-async def _beginning(upload: Upload, services: Services) -> bytes:
-    try:
-        pieces = await services.storage.stream(upload.key, 0, min(upload.size, BEGINNING_BYTES))
-        return b"".join([piece async for piece in pieces])
-    except ResultExpired as error:
-        raise UploadNotFound("the bytes of this upload are gone") from error
 
 
 def _check_holds(asked: TaskRequest, header: imaging.Header) -> None:
@@ -317,6 +319,8 @@ def _submission(
     caller: Caller,
     traceparent: str,
     services: Services,
+    line: Line | None,
+    turn: Turn | None,
 ) -> Submission:
     settings = services.settings
     attempts = asked.retry.max_attempts if asked.retry else settings.queue.max_retries + 1
@@ -335,6 +339,7 @@ def _submission(
             metadata=asked.metadata,
             traceparent=traceparent,
             webhook=examined.webhook,
+            line=line,
         ),
         fingerprint=examined.fingerprint,
         max_retries=min(attempts - 1, settings.queue.max_retries),
@@ -344,6 +349,7 @@ def _submission(
         result_ttl_s=asked.result_ttl_s or settings.queue.result_ttl_s,
         reuse_digest=examined.reuse_digest,
         must_run=not asked.reuse,
+        turn=turn,
     )
 
 
@@ -354,7 +360,21 @@ def _source(task_id: str, examined: Examined, caller: Caller) -> Source:
         return Source(url=examined.url)
     if len(examined.image) <= KEPT_IN_RECORD_BYTES:
         return Source(data=examined.image)
-    return Source(key=f"inputs/{caller.tenant}/{task_id}")
+    return Source(key=input_key(caller.tenant, task_id))
+
+
+def input_key(tenant: str, task_id: str) -> str:
+    """Under which the storage has an inline image."""
+    return f"inputs/{tenant}/{task_id}"
+
+
+def report_accepted(submitted: Submitted, asked: TaskRequest) -> None:
+    """Count a new task, and its end if it has ended already."""
+    if not submitted.replayed:
+        telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
+    if submitted.is_hit:
+        telemetry.report("tasks.reused", model=asked.model, how="hit")
+        telemetry.report("tasks.finished", model=asked.model, status=State.SUCCESS, code="")
 
 
 async def _discard(services: Services, key: str) -> None:

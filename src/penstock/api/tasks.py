@@ -18,7 +18,15 @@ from penstock.api.quotes import quote
 from penstock.api.ratelimits import rate_headers
 from penstock.api.schemas import SubmittedView, TaskRequest, TaskView
 from penstock.api.services import ApiRequest, Open, Services
-from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN, Examined, examine, hand_in, read_request
+from penstock.api.submission import (
+    DURATION_PATTERN,
+    KEY_PATTERN,
+    Examined,
+    examine,
+    hand_in,
+    read_request,
+    report_accepted,
+)
 from penstock.api.views import links, task_view, version_of
 from penstock.api.waiting import End
 from penstock.errors import (
@@ -47,7 +55,7 @@ from penstock.errors import (
     WebhooksDisabled,
 )
 from penstock.store import Submitted
-from penstock.task import State, Task, new_task_id
+from penstock.task import Task, new_task_id
 
 POLL_S = 1
 """What clients are told to wait before they look again."""
@@ -141,11 +149,7 @@ async def take(
                 task_id, asked, examined,
                 caller=request.auth, traceparent=request.scope["state"]["traceparent"], services=services,
             )  # fmt: skip
-        if not submitted.replayed:
-            telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
-        if submitted.is_hit:
-            telemetry.report("tasks.reused", model=asked.model, how="hit")
-            telemetry.report("tasks.finished", model=asked.model, status=State.SUCCESS, code="")
+        report_accepted(submitted, asked)
         return submitted, await _awaited(submitted, end, wait_s, request, services)
 
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from penstock import telemetry
 from penstock.api.arrivals import arrived, take
-from penstock.api.bodies import body_of
+from penstock.api.bodies import body_of, pieces_of
 from penstock.api.guards import BY_URL, require_json
 from penstock.api.problems import documented, invalid
 from penstock.api.ratelimits import rate_headers
@@ -149,7 +149,7 @@ async def send_upload(
     if request.content_length not in (None, upload.size):
         raise UploadMismatch(f"{request.content_length} bytes are to come, {upload.size} were announced")
     try:
-        await take(upload, request.stream(), storage, services.uploads)
+        await take(upload, pieces_of(request), storage, services.uploads)
     except (UploadMismatch, MalformedRequest):
         telemetry.report("uploads", outcome="broken")
         raise

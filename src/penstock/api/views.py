@@ -28,6 +28,8 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
     return TaskView(
         task_id=task.id,
         client_request_id=task.request.client_request_id,
+        batch_id=task.request.line.batch if task.request.line else None,
+        custom_id=task.request.line.custom_id if task.request.line else None,
         model=task.request.model,
         model_version=runner.card.version if runner else None,
         status=task.state,
@@ -46,9 +48,9 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
         execution=({"worker": task.worker} if task.worker else {}) | task.outcome.execution,
         attempts=tuple(_attempt(attempt) for attempt in task.attempts),
         result=await _result(task, result, storage, base_url) if result else None,
-        error=_error(task.outcome.error),
+        error=error_view(task.outcome.error),
         metadata=task.request.metadata,
-        webhook=_webhook(task.request.webhook, task.events) if task.request.webhook else None,
+        webhook=webhook_view("task", task.request.webhook, task.events) if task.request.webhook else None,
         links=links(task.id),
     )
 
@@ -104,7 +106,8 @@ def progress_view(progress: Progress | None) -> ProgressView | None:
     return ProgressView(ratio=ratio, unit=progress.unit, done=progress.done, total=progress.total)
 
 
-def _error(problem: Problem | None) -> ErrorView | None:
+def error_view(problem: Problem | None) -> ErrorView | None:
+    """None when nothing went wrong."""
     return ErrorView(code=problem.code, message=problem.message, retryable=problem.retryable) if problem else None
 
 
@@ -116,18 +119,19 @@ def _attempt(attempt: Attempt) -> AttemptView:
         started_at=moment(attempt.started),
         ended_at=moment(attempt.ended),
         outcome=attempt.outcome,
-        error=_error(attempt.error),
+        error=error_view(attempt.error),
     )
 
 
-def _webhook(webhook: Webhook, events: tuple[Event, ...]) -> WebhookView:
-    ends = tuple(_event(event) for event in events if event.type != "progress")
+def webhook_view(subject: str, webhook: Webhook, events: tuple[Event, ...]) -> WebhookView:
+    """Of a task or a batch: a word that its events begin with."""
+    ends = tuple(_event(subject, event) for event in events if event.type != "progress")
     return WebhookView(url=webhook.url, events=webhook.events, log=ends)
 
 
-def _event(event: Event) -> EventView:
+def _event(subject: str, event: Event) -> EventView:
     return EventView(
-        type=f"task.{event.type}",
+        type=f"{subject}.{event.type}",
         sequence=event.seq,
         status="waiting" if event.status == "leased" else event.status,
         deliveries=tuple(

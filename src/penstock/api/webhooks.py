@@ -4,11 +4,13 @@ import msgspec
 from litestar import Response, post
 from litestar.params import FromPath
 
+from penstock.api.batch_views import BatchWebhookRequest, batch_view
 from penstock.api.predictions import STATUS, prediction_view
 from penstock.api.problems import documented
 from penstock.api.schemas import TaskView, WebhookRequest
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.views import links, moment, task_view
+from penstock.batch import Batch
 from penstock.errors import TaskNotFound, UrlBlocked, WebhookNotFound, WebhooksDisabled
 from penstock.storage import Storage
 from penstock.task import Dialect, Event, State, Task, Webhook
@@ -35,8 +37,13 @@ async def redeliver(request: ApiRequest, services: Open, task_id: FromPath[str])
     return Response(await task_view(task, services.storage, str(request.base_url)), status_code=202)
 
 
-def accepted(asked: WebhookRequest | None, services: Services, base_url: str, dialect: Dialect) -> Webhook | None:
-    """The webhook of a new task, its URL checked as far as its text goes. Raises WebhooksDisabled, UrlBlocked."""
+def accepted(
+    asked: WebhookRequest | BatchWebhookRequest | None, services: Services, base_url: str, dialect: Dialect = "penstock"
+) -> Webhook | None:
+    """The webhook of a new task or batch, its URL checked as far as its text goes.
+
+    Raises WebhooksDisabled, UrlBlocked.
+    """
     if asked is None:
         return None
     if not services.settings.webhooks.secrets:
@@ -50,10 +57,13 @@ def accepted(asked: WebhookRequest | None, services: Services, base_url: str, di
 
 
 def body_of(storage: Storage) -> Body:
-    """What an event says: the task as a client reads it, or, if that is too long or not true of the event any more,
-    what is needed to read it."""
+    """What an event says: the task or batch as a client reads it, or, if that is too long or not true of the event
+    any more, what is needed to read it."""
 
-    async def body(task: Task, event: Event, webhook: Webhook) -> str:
+    async def body(subject: Task | Batch, event: Event, webhook: Webhook) -> str:
+        return _of_batch(subject, event) if isinstance(subject, Batch) else await _of_task(subject, event, webhook)
+
+    async def _of_task(task: Task, event: Event, webhook: Webhook) -> str:
         if webhook.dialect == "replicate":
             return _prediction(task, event, webhook).decode()
         about = {"type": f"task.{event.type}", "timestamp": moment(event.at)}
@@ -82,3 +92,14 @@ def _prediction(task: Task, event: Event, webhook: Webhook) -> bytes:
         ended = {"status": STATUS[State(event.what)], "completed_at": moment(event.at)}
         view = msgspec.structs.replace(view, output=None, error=None, metrics={}, **ended)
     return msgspec.json.encode(view)
+
+
+def _of_batch(batch: Batch, event: Event) -> str:
+    about = {"type": f"batch.{event.type}", "timestamp": moment(event.at)}
+    view = msgspec.to_builtins(batch_view(batch))
+    del view["webhook"]
+    data = view | {"sequence": event.seq}
+    if event.what != batch.state or len(msgspec.json.encode(about | {"data": data})) >= MAX_BODY_BYTES:
+        data = {name: view[name] for name in ("batch_id", "client_request_id", "links")}
+        data |= {"status": event.what, "sequence": event.seq}
+    return msgspec.json.encode(about | {"data": data}).decode()

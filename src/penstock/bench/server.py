@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock import telemetry
+from penstock import exposition
 from penstock.bench import processes
 from penstock.bench.plan import NOOP, Plan
 from penstock.errors import ConfigurationError
@@ -179,7 +179,7 @@ async def expense_of(server: Server) -> Expense:
     Raises ConfigurationError when something else is served where the metrics should be.
     """
     try:
-        families = await asyncio.to_thread(telemetry.fetch, server.metrics_url)
+        families = await asyncio.to_thread(exposition.fetch, server.metrics_url)
     except ValueError as error:
         raise ConfigurationError(f"--metrics-url: {server.metrics_url} serves no metrics; leave it out") from error
     values: dict[str, list[float]] = {BUSY: [], CPU: []}

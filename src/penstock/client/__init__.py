@@ -4,11 +4,14 @@ from penstock.client.asynchronous import AsyncClient, Mapped
 from penstock.client.blocking import Client
 from penstock.client.problems import PenstockApiError, failure_of
 from penstock.client.requests import Options, Output, Shared, Source
-from penstock.client.views import Model, Result, Stats, Submitted, Task, Upload, Worker
+from penstock.client.views import Batch, Counts, Line, Model, Result, Stats, Submitted, Task, Upload, Worker
 
 __all__ = [
     "AsyncClient",
+    "Batch",
     "Client",
+    "Counts",
+    "Line",
     "Mapped",
     "Model",
     "Options",

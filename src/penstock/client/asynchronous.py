@@ -5,7 +5,7 @@ import asyncio
 import io
 import math
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import IO, Self, Unpack
@@ -18,9 +18,22 @@ from msgspec.structs import replace
 from penstock.client.bounded import as_they_end
 from penstock.client.files import File, is_large
 from penstock.client.problems import PenstockApiError, failure_of
-from penstock.client.requests import Options, Shared, Source, body_of, file_in
+from penstock.client.requests import Options, Shared, Source, batch_of, body_of, file_in, new_request_id
 from penstock.client.transport import NOT_MODIFIED, Transport, decoded
-from penstock.client.views import Model, ModelList, Opened, Page, Stats, Submitted, Task, Upload, Worker, WorkerList
+from penstock.client.views import (
+    Batch,
+    Line,
+    Model,
+    ModelList,
+    Opened,
+    Page,
+    Stats,
+    Submitted,
+    Task,
+    Upload,
+    Worker,
+    WorkerList,
+)
 
 WAIT_S = 30
 """Of one request that waits for an end; many proxies cut off what is silent for a minute."""
@@ -29,6 +42,8 @@ LOOK_EVERY_S = 0.25
 """How often `watch` looks at a task; while nothing changes, the answer is an empty 304."""
 
 PAGE = 100
+
+JSONL = {"content-type": "application/jsonl"}
 
 
 class Mapped(Struct, frozen=True, kw_only=True):
@@ -175,6 +190,45 @@ class AsyncClient:
         """Run a task again that failed, was canceled or expired; one that waits or runs is left alone."""
         return await self._transport.ask("POST", f"{_path(task_id)}/retry", Task)
 
+    async def submit_batch(
+        self,
+        sources: Mapping[str, Source],
+        model: str,
+        *,
+        client_request_id: str | None = None,
+        **options: Unpack[Shared],
+    ) -> Batch:
+        """Queue a task for each source, under a name of yours (50,000 at most, each of 1 MiB in base64): all or none.
+        Priority is low unless said otherwise. Raises OSError when a path cannot be read."""
+        body, said = await asyncio.to_thread(batch_of, sources, model, options)
+        said["client_request_id"] = client_request_id or new_request_id()
+        query = {"options": msgspec.json.encode(said).decode()}
+        answer = await self._transport.send("POST", "/v1/batches", query=query, body=body, headers=JSONL)
+        return decoded(answer, Batch)
+
+    async def get_batch(self, batch_id: str) -> Batch:
+        """The batch as it is."""
+        return await self._transport.ask("GET", _batch_path(batch_id), Batch)
+
+    async def wait_batch(self, batch_id: str, *, timeout_s: float = math.inf, every_s: float = 1.0) -> Batch:
+        """The batch when all its lines have ended. Raises TimeoutError when they have not by then."""
+        async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
+            while True:
+                batch = await self.get_batch(batch_id)
+                if batch.is_final:
+                    return batch
+                await asyncio.sleep(every_s)
+
+    async def batch_lines(self, batch_id: str, *, start: int = 0) -> Sequence[Line]:
+        """The lines that have ended by now, in the order in which they did, but for the first `start`."""
+        query = {"start": start or None}
+        answer = await self._transport.send("GET", f"{_batch_path(batch_id)}/results", query=query)
+        return [msgspec.json.decode(row, type=Line) for row in answer.content.splitlines()]
+
+    async def cancel_batch(self, batch_id: str) -> Batch:
+        """End the lines that have not ended, soon; repeating it is fine."""
+        return await self._transport.ask("POST", f"{_batch_path(batch_id)}/cancel", Batch)
+
     async def models(self) -> Sequence[Model]:
         """The models that are served."""
         return (await self._transport.ask("GET", "/v1/models", ModelList)).data
@@ -201,6 +255,12 @@ class AsyncClient:
         except (PenstockApiError, OSError) as error:
             return Mapped(source=source, error=error)
         return Mapped(source=source, task=task, error=failure_of(task))
+
+
+def _batch_path(batch_id: str) -> str:
+    if not batch_id:
+        raise ValueError("the id of a batch is empty")
+    return f"/v1/batches/{quote(batch_id, safe='')}"
 
 
 def _path(task_id: str) -> str:

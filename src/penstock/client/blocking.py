@@ -4,13 +4,13 @@ in threads and in notebooks alike, and so that there is one client and not two."
 import asyncio
 import math
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
 from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, Mapped
 from penstock.client.requests import Options, Shared, Source
-from penstock.client.views import Model, Stats, Submitted, Task, Upload, Worker
+from penstock.client.views import Batch, Line, Model, Stats, Submitted, Task, Upload, Worker
 
 T = TypeVar("T")
 
@@ -99,6 +99,35 @@ class Client:
     def retry(self, task_id: str) -> Task:
         """Run a task again that failed, was canceled or expired; one that waits or runs is left alone."""
         return self._wait_for(self._client.retry(task_id))
+
+    def submit_batch(
+        self,
+        sources: Mapping[str, Source],
+        model: str,
+        *,
+        client_request_id: str | None = None,
+        **options: Unpack[Shared],
+    ) -> Batch:
+        """Queue a task for each source, under a name of yours (50,000 at most, each of 1 MiB in base64): all or none.
+        Priority is low unless said otherwise. Raises OSError when a path cannot be read."""
+        submitted = self._client.submit_batch(sources, model, client_request_id=client_request_id, **options)
+        return self._wait_for(submitted)
+
+    def get_batch(self, batch_id: str) -> Batch:
+        """The batch as it is."""
+        return self._wait_for(self._client.get_batch(batch_id))
+
+    def wait_batch(self, batch_id: str, *, timeout_s: float = math.inf, every_s: float = 1.0) -> Batch:
+        """The batch when all its lines have ended. Raises TimeoutError when they have not by then."""
+        return self._wait_for(self._client.wait_batch(batch_id, timeout_s=timeout_s, every_s=every_s))
+
+    def batch_lines(self, batch_id: str, *, start: int = 0) -> Sequence[Line]:
+        """The lines that have ended by now, in the order in which they did, but for the first `start`."""
+        return self._wait_for(self._client.batch_lines(batch_id, start=start))
+
+    def cancel_batch(self, batch_id: str) -> Batch:
+        """End the lines that have not ended, soon; repeating it is fine."""
+        return self._wait_for(self._client.cancel_batch(batch_id))
 
     def models(self) -> Sequence[Model]:
         """The models that are served."""

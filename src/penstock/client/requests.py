@@ -46,16 +46,35 @@ class Options(Shared, total=False):
     client_request_id: str
 
 
+def new_request_id() -> str:
+    """A name for what is submitted, which makes it safe to repeat."""
+    return f"py-{uuid.uuid4().hex}"
+
+
 def body_of(source: Source, model: str, options: Options) -> bytes:
     """The body of a submit, with a `client_request_id` in any case, which makes it safe to repeat.
 
     Raises OSError when a path cannot be read.
     """
-    said: dict[str, Any] = {"client_request_id": f"py-{uuid.uuid4().hex}", **options}
+    said = {"client_request_id": new_request_id()} | _said(options)
+    return msgspec.json.encode({"model": model, "input": _input_of(source)} | said)
+
+
+def batch_of(sources: Mapping[str, Source], model: str, options: Shared) -> tuple[bytes, dict[str, Any]]:
+    """The lines of a batch as JSONL, and what is said of all of them.
+
+    Raises OSError when a path cannot be read.
+    """
+    lines = (msgspec.json.encode({"custom_id": name, "input": _input_of(source)}) for name, source in sources.items())
+    return b"\n".join(lines), {"defaults": {"model": model} | _said(options)}
+
+
+def _said(options: Mapping[str, Any]) -> dict[str, Any]:
+    said = dict(options)
     attempts = said.pop("max_attempts", None)
     if attempts is not None:
         said["retry"] = {"max_attempts": attempts}
-    return msgspec.json.encode({"model": model, "input": _input_of(source)} | said)
+    return said
 
 
 def file_in(source: Source) -> bytes | Path | None:

@@ -91,6 +91,8 @@ class Task(View, frozen=True):
     priority: str
     created_at: str
     client_request_id: str | None = None
+    batch_id: str | None = None
+    custom_id: str | None = None
     model_version: str | None = None
     progress: Progress | None = None
     queue_position: int | None = None
@@ -123,6 +125,62 @@ class Page(View, frozen=True):
 
     data: tuple[Task, ...]
     next_cursor: str | None = None
+
+
+class Counts(View, frozen=True):
+    """Lines of a batch: `waiting` are not tasks yet, `queued` and `running` are, and the others have ended."""
+
+    total: int
+    waiting: int
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    canceled: int
+    expired: int
+
+
+class Batch(View, frozen=True):
+    """A batch as it was when it was read; `eta_s` is at the pace so far."""
+
+    batch_id: str
+    status: str
+    created_at: str
+    counts: Counts
+    client_request_id: str | None = None
+    finished_at: str | None = None
+    expires_at: str | None = None
+    progress: Progress | None = None
+    eta_s: float | None = None
+    metadata: dict[str, str] = {}
+
+    @property
+    def is_final(self) -> bool:
+        """Every line has ended."""
+        return self.status not in ("RUNNING", "CANCELING")
+
+
+class LineResult(View, frozen=True):
+    """The result of a line; all but `url` is None when its task was deleted after its retention."""
+
+    url: str
+    content_type: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    data: dict[str, Any] | None = None
+
+
+class Line(View, frozen=True):
+    """How a line of a batch has ended; `task_id` is None if it never became a task."""
+
+    line: int
+    custom_id: str
+    status: str
+    task_id: str | None = None
+    result: LineResult | None = None
+    error: Failure | None = None
 
 
 class Model(View, frozen=True):

@@ -1,6 +1,17 @@
 """The task store: Redis is spoken here and nowhere else."""
 
-from penstock.store.answers import Claim, Explanation, Pace, Page, QueueDepth, Reclaimed, Submitted, WorkerInfo
+from penstock.store.answers import (
+    Claim,
+    Explanation,
+    NotItsTurn,
+    Pace,
+    Page,
+    QueueDepth,
+    Reclaimed,
+    Submitted,
+    WorkerInfo,
+)
+from penstock.store.batches import BatchStore
 from penstock.store.connection import Redis, check_server, connect
 from penstock.store.inspection import ServerInfo, look_at
 from penstock.store.outbox import Due, LeasedEvent, Outbox
@@ -8,10 +19,12 @@ from penstock.store.tasks import TaskStore
 from penstock.store.uploads import Opened, UploadStore
 
 __all__ = [
+    "BatchStore",
     "Claim",
     "Due",
     "Explanation",
     "LeasedEvent",
+    "NotItsTurn",
     "Opened",
     "Outbox",
     "Pace",

@@ -26,6 +26,11 @@ class Submitted(Struct, frozen=True):
         return self.reuse == "hit" and not self.replayed
 
 
+class NotItsTurn(Exception):
+    """The line of a batch is not handed in: it is not its turn, or another feeds the batch now (`turn`), or as many of
+    its tasks as may be are unfinished (`window`)."""
+
+
 class Claim(Struct, frozen=True):
     """A lease, or none and how long until a delayed task is due (None: nothing is delayed)."""
 

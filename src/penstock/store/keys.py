@@ -26,7 +26,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `gone:<id>`                | string | tenant of a pruned task                              | 7 days                  |
 | `finals`                   | zset   | ended ids by the ms when they are pruned             | pruned                  |
 | `state:<tenant>:<STATE>`   | zset   | all ids of a state by their created µs: the list     | pruned                  |
-| `idem:<digest>`            | string | `<id> <fingerprint>` of a client_request_id          | pruned with its task    |
+| `idem:<digest>`            | string | `<id> <fingerprint>` of a client_request_id, of a    | pruned with its task    |
+|                            |        | task or a batch                                      | or batch                |
 | `rate:<caller>`            | zset   | accepted submits of the last 60 s by their µs        | 60 s                    |
 | `upload:<id>`              | hash   | an upload: its owner, size and digest, and how many  | deleted, and no byte    |
 |                            |        | `tasks` use it                                       | can arrive any more     |
@@ -43,6 +44,22 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `outbox:<endpoint>`        | zset   | `<id> <seq>` by the ms when the event is due, or its | delivered, failed,      |
 |                            |        | lease ends                                           | pruned                  |
 | `resting`                  | hash   | endpoint -> the ms until which nothing is sent to it | nothing owed to it      |
+| `batch:<id>`               | hash   | the record of a batch: `fed` of `total` lines, how   | pruned                  |
+|                            |        | many are in each state, the `epoch` of who feeds it, |                         |
+|                            |        | `refill` while nobody does: see `feeding`            |                         |
+| `plan:<id>`                | string | what was asked for as JSON, but for the lines, which | pruned                  |
+|                            |        | are in the storage                                   |                         |
+| `open:<id>`                | set    | places of the lines whose tasks wait or run: small   | ended                   |
+|                            |        | numbers, so that it is compact                       |                         |
+| `ends:<id>`                | list   | `<place> <STATE> <error code>` of each line, as they | pruned                  |
+|                            |        | end; `-<STATE>` of one that never became a task      |                         |
+| `batches:<tenant>`         | zset   | ids of batches by their created µs: the list         | pruned                  |
+| `unfinished:<caller>`      | set    | ids of batches that have not ended                   | ended                   |
+| `feeding`                  | zset   | ids of batches by the ms when they are looked at, or | all fed                 |
+|                            |        | when the lease of who feeds them ends; at once when  |                         |
+|                            |        | no more than `refill` of their tasks are unfinished  |                         |
+| `closed`                   | zset   | ids of ended batches by the ms when they are pruned, | pruned                  |
+|                            |        | and of those that are being received                 |                         |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
@@ -50,6 +67,9 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
 | `changed:<id>` (channel)   | –      | nothing, when the task has changed: for who watches  | –                       |
 | `posted` (channel)         | –      | nothing, whenever an event is owed: for dispatchers  | –                       |
+| `room` (channel)           | –      | nothing, whenever a batch may be fed: for feeders    | –                       |
+
+Events are of tasks and of batches.
 """
 
 import hashlib
@@ -73,6 +93,9 @@ class Keys:
         self.shared = f"{self.root}shared"
         self.pace = f"{self.root}pace"
         self.uploads = f"{self.root}uploads"
+        self.feeding = f"{self.root}feeding"
+        self.closed = f"{self.root}closed"
+        self.room = f"{self.root}room"
 
     def queue(self, model: str, priority: str) -> str:
         """Waiting ids of one model and priority."""
@@ -97,6 +120,22 @@ class Keys:
     def outcome(self, task_id: str) -> str:
         """Result or error."""
         return f"{self.root}outcome:{task_id}"
+
+    def batch(self, batch_id: str) -> str:
+        """The record of a batch."""
+        return f"{self.root}batch:{batch_id}"
+
+    def ends(self, batch_id: str) -> str:
+        """How its lines have ended."""
+        return f"{self.root}ends:{batch_id}"
+
+    def open(self, batch_id: str) -> str:
+        """Which of its lines are tasks that have not ended."""
+        return f"{self.root}open:{batch_id}"
+
+    def batches(self, tenant: str) -> str:
+        """Ids of the batches of one tenant."""
+        return f"{self.root}batches:{tenant}"
 
 
 def idempotency_digest(caller: str, client_request_id: str) -> str:

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Mapping
 import msgspec
 from msgspec import Struct
 
-from penstock.errors import TaskNotFound, WebhookNotFound
+from penstock.batch import PREFIX
+from penstock.errors import BatchNotFound, TaskNotFound, WebhookNotFound
+from penstock.store.batches import BatchQueries
 from penstock.store.connection import listen
-from penstock.store.queries import Queries
 from penstock.task import Delivery, Event
 
 REMEMBERED = 20
@@ -15,9 +16,9 @@ REMEMBERED = 20
 
 
 class LeasedEvent(Struct, frozen=True, kw_only=True):
-    """An event with the timed right to deliver it, and the endpoint that it goes to."""
+    """An event of a task or a batch with the timed right to deliver it, and the endpoint that it goes to."""
 
-    task_id: str
+    subject: str
     tenant: str
     endpoint: str
     event: Event
@@ -30,7 +31,7 @@ class Due(Struct, frozen=True):
     next_due_s: float | None
 
 
-class Outbox(Queries):
+class Outbox(BatchQueries):
     """Every method raises StoreUnavailable when Redis cannot be reached or refuses writes."""
 
     async def lease(self, *, lease_s: float, most: int, most_each: int, under_way: Mapping[str, int]) -> Due:
@@ -45,12 +46,12 @@ class Outbox(Queries):
         return Due(
             tuple(
                 LeasedEvent(
-                    task_id=task_id.decode(),
+                    subject=subject.decode(),
                     tenant=tenant.decode(),
                     endpoint=endpoint.decode(),
                     event=msgspec.json.decode(event, type=Event),
                 )
-                for task_id, tenant, endpoint, event in rows
+                for subject, tenant, endpoint, event in rows
             ),
             answer[0] / 1000 if answer[0] >= 0 else None,
         )
@@ -64,21 +65,24 @@ class Outbox(Queries):
         return bool(
             await self._run(
                 "delivered",
-                leased.task_id, event.seq, event.epoch, msgspec.json.encode(delivery), status,
+                leased.subject, event.seq, event.epoch, msgspec.json.encode(delivery), status,
                 -1 if wait_s is None else int(wait_s * 1000), int(rest_s * 1000), REMEMBERED,
             )
         )  # fmt: skip
 
-    async def redeliver(self, task_id: str, tenant: str) -> None:
-        """Owe the last event of a task again, now, under its old id.
+    async def redeliver(self, subject: str, tenant: str) -> None:
+        """Owe the last event of a task or a batch again, now, under its old id.
 
-        Raises TaskNotFound, and WebhookNotFound when no webhook was asked for or nothing was to be told yet.
+        Raises TaskNotFound, BatchNotFound, and WebhookNotFound when no webhook was asked for or nothing was to be told
+        yet.
         """
-        answer = await self._run("redeliver", task_id, tenant)
+        answer = await self._run("redeliver", subject, tenant)
+        if answer == b"absent" and subject.startswith(PREFIX):
+            raise BatchNotFound(f"there is no batch {subject}")
         if answer == b"absent":
-            raise TaskNotFound(f"there is no task {task_id}")
+            raise TaskNotFound(f"there is no task {subject}")
         if answer == b"none":
-            raise WebhookNotFound("the task has no webhook, or nothing has happened yet that it is told")
+            raise WebhookNotFound("it has no webhook, or nothing has happened yet that it is told")
 
     def posts(self) -> AsyncIterator[str]:
         """Something whenever an event has become owed; also when that may have been missed."""

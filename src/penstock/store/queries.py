@@ -75,21 +75,22 @@ class Queries:
         model: str | None = None,
         priority: Priority | None = None,
         metadata: Mapping[str, str] | None = None,
+        batch: str | None = None,
         after: int | None = None,
         before: int | None = None,
         limit: int = 50,
     ) -> Page:
-        """Tasks newest first, created between the given µs. A filter by model, priority or metadata looks at the next
-        1,000 tasks at most, so a page may be short, or empty, and still have a `next_before`."""
+        """Tasks newest first, created between the given µs. A filter by model, priority, metadata or batch looks at the
+        next 1,000 tasks at most, so a page may be short, or empty, and still have a `next_before`."""
         wanted = (metadata or {}).items()
-        window = limit if model is None and priority is None and not wanted else 1000
+        window = limit if (model, priority, batch) == (None, None, None) and not wanted else 1000
         newest = await self._newest(tenant, states, after, before, window + 1)
         picked: list[Task] = []
         for start in range(0, min(window, len(newest)), READ_TOGETHER):
             part = newest[:window][start : start + READ_TOGETHER]
             for place, task in enumerate(await self._read([task_id for _, task_id in part], tenant), start + 1):
                 fits = task and model in (None, task.request.model) and priority in (None, task.priority)
-                if task and fits and wanted <= task.request.metadata.items():
+                if task and fits and wanted <= task.request.metadata.items() and _is_of(task, batch):
                     picked.append(task)
                 if len(picked) == limit or place == window:
                     return Page(tuple(picked), newest[place - 1][0] if place < len(newest) else None)
@@ -174,16 +175,20 @@ class Queries:
         return merged[:limit]
 
     async def _read(self, task_ids: Sequence[str], tenant: str) -> list[Task | None]:
-        async def read() -> list[Any]:
+        answers = await self._run_each("read", [(task_id, tenant, ALL_PRIORITIES) for task_id in task_ids])
+        return [task_of(task_id, answer) for task_id, answer in zip(task_ids, answers, strict=True)]
+
+    async def _run_each(self, script: str, calls: Sequence[tuple[str, ...]]) -> list[Any]:
+        """The answers of a script that only reads, to each of these calls."""
+
+        async def run() -> list[Any]:
             await self._scripts.load()
-            read_one = self._scripts["read"]
             async with self._client.pipeline(transaction=False) as pipe:
-                for task_id in task_ids:
-                    await read_one(keys=[self._keys.root], args=[task_id, tenant, ALL_PRIORITIES], client=pipe)
+                for args in calls:
+                    await self._scripts[script](keys=[self._keys.root], args=args, client=pipe)
                 return list(await pipe.execute())
 
-        answers = await self._ask(read)
-        return [task_of(task_id, answer) for task_id, answer in zip(task_ids, answers, strict=True)]
+        return await self._ask(run) if calls else []
 
     async def _pipelined(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
         async def execute() -> list[Any]:
@@ -209,3 +214,7 @@ class Queries:
             raise
         self._is_answered = True
         return answer
+
+
+def _is_of(task: Task, batch: str | None) -> bool:
+    return batch is None or (task.request.line is not None and task.request.line.batch == batch)

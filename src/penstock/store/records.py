@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.batch import Batch, BatchState, End, Plan
 from penstock.store.answers import Explanation, Pace, WorkerInfo
 from penstock.task import Attempt, Event, Outcome, Priority, Progress, Request, Reuse, Source, Stage, State, Task
 
@@ -78,6 +79,40 @@ def explanation_of(answer: list[Any]) -> Explanation | None:
         leader=leader.decode() or None,
         pace=pace_of(ms, mean_cost) if ms else None,
         workers=tuple(msgspec.json.decode(worker, type=WorkerInfo) for worker in workers),
+    )
+
+
+def batch_of(batch_id: str, answer: list[Any]) -> Batch | None:
+    """The answer of batch_read.lua; None when there is no such batch."""
+    if not answer or answer == GONE:
+        return None
+    flat, plan, expires, events = answer
+    f = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    return Batch(
+        id=batch_id,
+        tenant=f["tenant"],
+        caller=f["caller"],
+        state=BatchState(f["state"]),
+        plan=msgspec.json.decode(plan, type=Plan),
+        total=int(f["total"]),
+        fed=int(f["fed"]),
+        counts={state: int(f.get(state, 0)) for state in State},
+        epoch=int(f["epoch"]),
+        created=int(f["created"]) // 1000,
+        finished=int(f["finished"]) if "finished" in f else None,
+        expires=expires if expires >= 0 else None,
+        events=_events_of(events),
+    )
+
+
+def end_of(row: bytes) -> End:
+    """A row as prelude.lua's `note_end` writes it."""
+    place, state, *code = row.decode().split(" ")
+    return End(
+        place=int(place),
+        state=State(state.removeprefix("-")),
+        code=code[0] if code else None,
+        run=not state.startswith("-"),
     )
 
 

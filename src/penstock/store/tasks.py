@@ -19,7 +19,7 @@ from penstock.errors import (
     UploadNotFound,
     WorkerLost,
 )
-from penstock.store.answers import Claim, Reclaimed, Submitted, WorkerInfo
+from penstock.store.answers import Claim, NotItsTurn, Reclaimed, Submitted, WorkerInfo
 from penstock.store.changes import Changes
 from penstock.store.connection import listen
 from penstock.store.keys import endpoint_digest, idempotency_digest
@@ -38,6 +38,7 @@ from penstock.task import (
     Stage,
     State,
     Submission,
+    Turn,
     Verb,
     Webhook,
     moves,
@@ -73,7 +74,7 @@ class TaskStore(Queries):
         """Queue a task, end it at once with the result of an equal one, let it wait for the result of an equal one
         that is on its way, or answer the one that the same caller submitted under the same client_request_id.
 
-        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound.
+        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a batch.
         """
         submitted = await self._submit(submission, rate_limit, has_input=True)
         assert submitted is not None  # noqa: S101  its input is there
@@ -97,9 +98,11 @@ class TaskStore(Queries):
             "" if s.start_within_s is None else int(s.start_within_s * 1000), s.result_ttl_s, RECORD_VERSION,
             State.PENDING, ALL_PRIORITIES, "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
             s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, _text(moves(Verb.REUSE)),
-            "input" if has_input else "", hook_of(s.request.webhook), s.request.source.upload or "",
+            "input" if has_input else "", hook_of(s.request.webhook), *_turn_of(s.turn), s.request.source.upload or "",
         )  # fmt: skip
         kind = answer[0].decode()
+        if kind in ("turn", "window"):
+            raise NotItsTurn(kind)
         if kind == "input":
             return None
         if kind not in ("ok", "replay"):
@@ -287,6 +290,10 @@ def hook_of(webhook: Webhook | None) -> str:
     return " ".join(
         [endpoint_digest(webhook.url), *(word for word, event in EVENTS.items() if event in webhook.events)]
     )
+
+
+def _turn_of(turn: Turn | None) -> tuple[str | int, ...]:
+    return (turn.batch, turn.epoch, turn.place, turn.window, turn.lease_ms) if turn else ("",) * 5
 
 
 def _outcome_of(error: PenstockError) -> bytes:

@@ -1,8 +1,10 @@
-"""Webhooks by Standard Webhooks 1.0: who asked for it is told of what happens to a task, signed, at least once."""
+"""Webhooks by Standard Webhooks 1.0: who asked for it is told of what happens to a task or a batch, signed, at least
+once."""
 
 from collections.abc import Awaitable, Callable
 
+from penstock.batch import Batch
 from penstock.task import Event, Task, Webhook
 
-Body = Callable[[Task, Event, Webhook], Awaitable[str]]
+Body = Callable[[Task | Batch, Event, Webhook], Awaitable[str]]
 """What a message says, as JSON."""

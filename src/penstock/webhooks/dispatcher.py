@@ -13,10 +13,11 @@ from aiohttp.abc import AbstractResolver
 from loguru import logger
 
 from penstock import telemetry
-from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFound
+from penstock.batch import PREFIX, Batch
+from penstock.errors import BatchNotFound, ResultExpired, StoreUnavailable, TaskNotFound
 from penstock.settings import LimitSettings, WebhookSettings
 from penstock.store import LeasedEvent, Outbox
-from penstock.task import Delivery, Event
+from penstock.task import Delivery, Event, Task
 from penstock.urlguard import Policy
 from penstock.webhooks import Body
 from penstock.webhooks.sender import Answer, Sender
@@ -106,7 +107,7 @@ class Dispatcher:
             logger.bind(job="webhooks", reason=error.detail).warning("deliveries postponed")
             return 1.0
         for leased in due.events:
-            delivery = asyncio.create_task(self._deliver(leased), name=f"webhook-{leased.task_id}")
+            delivery = asyncio.create_task(self._deliver(leased), name=f"webhook-{leased.subject}")
             self._under_way[delivery] = leased.endpoint
             delivery.add_done_callback(self._ended)
         return LOOK_S if due.next_due_s is None else min(LOOK_S, due.next_due_s)
@@ -126,14 +127,14 @@ class Dispatcher:
     async def _deliver(self, leased: LeasedEvent) -> None:
         event = leased.event
         try:
-            task = await self._outbox.get(leased.task_id, leased.tenant)
-            webhook = task.request.webhook
-            assert webhook is not None  # noqa: S101  it has an event
-            body = await self._body(task, event, webhook)
-            headers = self._signer.headers(message_id(task.id, event), body)
-            headers |= {"traceparent": task.request.traceparent} if task.request.traceparent else {}
+            subject = await self._subject(leased)
+            asked = subject.plan if isinstance(subject, Batch) else subject.request
+            assert asked.webhook is not None  # noqa: S101  it has an event
+            body = await self._body(subject, event, asked.webhook)
+            headers = self._signer.headers(message_id(subject.id, event), body)
+            headers |= {"traceparent": asked.traceparent} if asked.traceparent else {}
             started, at = time.monotonic(), time.time()
-            answer = await self._sender.post(webhook.url, headers, body)
+            answer = await self._sender.post(asked.webhook.url, headers, body)
             delivery = Delivery(
                 at=int(at * 1000),
                 ms=int((time.monotonic() - started) * 1000),
@@ -144,12 +145,16 @@ class Dispatcher:
             if answer.verdict == "delivered":
                 telemetry.report("webhooks.lag", max(0.0, at - event.at / 1000), event=event.type)
             await self._settle(leased, delivery, answer)
-        except (TaskNotFound, ResultExpired):
+        except (TaskNotFound, BatchNotFound, ResultExpired):
             return  # pruned just now, and the event with it
         except StoreUnavailable as error:
-            logger.bind(task_id=leased.task_id, reason=error.detail).warning(
+            logger.bind(subject=leased.subject, reason=error.detail).warning(
                 "delivery not written down; it is repeated"
             )
+
+    async def _subject(self, leased: LeasedEvent) -> Task | Batch:
+        read = self._outbox.batch if leased.subject.startswith(PREFIX) else self._outbox.get
+        return await read(leased.subject, leased.tenant)
 
     async def _settle(self, leased: LeasedEvent, delivery: Delivery, answer: Answer) -> None:
         status, wait_s = self._next(leased.event, answer)
@@ -157,7 +162,7 @@ class Dispatcher:
         if not rest_s and answer.verdict in TIRED:
             rest_s = min(BUSY_REST_S, wait_s or 0.0)
         if status == "failed":
-            log = logger.bind(task_id=leased.task_id, event=leased.event.type, outcome=answer.verdict)
+            log = logger.bind(subject=leased.subject, event=leased.event.type, outcome=answer.verdict)
             log.warning("an event is not delivered, and not tried again")
         await self._outbox.settle(leased, delivery, status=status, wait_s=wait_s, rest_s=rest_s)
 
@@ -172,6 +177,6 @@ class Dispatcher:
         return "waiting", max(wait_s + jitter_s, answer.retry_after_s)
 
 
-def message_id(task_id: str, event: Event) -> str:
+def message_id(subject: str, event: Event) -> str:
     """The same for every delivery of one event: by it a receiver knows a repeated one."""
-    return f"msg_{task_id}_{event.type}_{event.seq}"
+    return f"msg_{subject}_{event.type}_{event.seq}"

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import uvloop
 from loguru import logger
 
-from penstock import telemetry
+from penstock import exposition
 from penstock.device import Device
 from penstock.errors import StoreUnavailable
 from penstock.runners import load_runners
@@ -127,7 +127,7 @@ async def _when_available(client: Redis) -> list[str]:
 
 
 def _say_ready(ready_fd: int | None) -> None:
-    port = telemetry.serve_metrics("127.0.0.1", 0)
+    port = exposition.serve_metrics("127.0.0.1", 0)
     if ready_fd is not None:
         with os.fdopen(ready_fd, "w") as pipe:
             pipe.write(json.dumps({"metrics_url": f"http://127.0.0.1:{port}/metrics"}) + "\n")

@@ -13,7 +13,7 @@ local function lease(id, event, endpoint)
   event.epoch = event.epoch + 1
   event.status = 'leased'
   put_event(id, event, endpoint, now + tonumber(ARGV[1]))
-  for _, part in ipairs({id, redis.call('HGET', task_key(id), 'tenant'), endpoint, cjson.encode(event)}) do
+  for _, part in ipairs({id, redis.call('HGET', record_key(id), 'tenant'), endpoint, cjson.encode(event)}) do
     answer[#answer + 1] = part
   end
   left = left - 1

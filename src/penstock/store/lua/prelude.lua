@@ -46,12 +46,34 @@ local function tell(id)
   redis.call('PUBLISH', ROOT .. 'changed:' .. id, '')
 end
 
--- State and index change together, always.
+-- Batches. `batch` of a task is `<place> <batch>`: which of its lines it is, from 0. The record of a batch counts its
+-- lines by the state of their tasks, in the script that moves them, so that the counts are right whatever dies.
+local function batch_key(batch)
+  return ROOT .. 'batch:' .. batch
+end
+
+-- The places of the lines whose tasks wait or run.
+local function open_key(batch)
+  return ROOT .. 'open:' .. batch
+end
+
+-- The batch and the place that this field says; nothing for a task of none, or of one that was deleted.
+local function batch_of(line)
+  local place, batch = string.match(line or '', '^(%d+) (%S+)$')
+  if batch and redis.call('EXISTS', batch_key(batch)) == 1 then return batch, place end
+end
+
+-- State, index and counts change together, always.
 local function move(id, to)
-  local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'created')
+  local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'created', 'batch')
   redis.call('ZREM', ROOT .. 'state:' .. f[1] .. ':' .. f[2], id)
   redis.call('ZADD', ROOT .. 'state:' .. f[1] .. ':' .. to, f[3], id)
   redis.call('HSET', task_key(id), 'state', to)
+  local batch = batch_of(f[4])
+  if batch then
+    redis.call('HINCRBY', batch_key(batch), f[2], -1)
+    redis.call('HINCRBY', batch_key(batch), to, 1)
+  end
   tell(id)
 end
 
@@ -110,6 +132,11 @@ end
 -- happens writes it into the outbox as an event, so that none is lost; who delivers events leases them.
 local PROGRESS, PROGRESS_PAUSE_MS = 'PROGRESS', 500
 
+-- The record that events are about: of a task or of a batch.
+local function record_key(id)
+  return string.sub(id, 1, 4) == 'bat_' and batch_key(id) or task_key(id)
+end
+
 local function events_key(id)
   return ROOT .. 'events:' .. id
 end
@@ -120,7 +147,7 @@ end
 
 -- Where to tell of this, or of anything; false when nobody wants to hear.
 local function endpoint_of(id, what)
-  local hook = redis.call('HGET', task_key(id), 'hook')
+  local hook = redis.call('HGET', record_key(id), 'hook')
   return hook and (not what or string.find(hook, ' ' .. what, 1, true)) and string.match(hook, '^%S+')
 end
 
@@ -197,12 +224,70 @@ local function post_end(id, state)
   if endpoint_of(id, state) then post(id, state, endpoint, due) end
 end
 
+local function forget_events(id)
+  local endpoint = endpoint_of(id)
+  if not endpoint then return end
+  for seq = 1, tonumber(redis.call('HGET', events_key(id), 'n') or 0) do
+    redis.call('ZREM', outbox_key(endpoint), id .. ' ' .. seq)
+  end
+  keep_due(endpoint)
+  redis.call('DEL', events_key(id))
+end
+
+-- Who feeds batches is to look at this one now.
+local function call_feeder(batch)
+  redis.call('ZADD', ROOT .. 'feeding', now_ms(), batch)
+  redis.call('PUBLISH', ROOT .. 'room', '')
+end
+
+-- The last line has ended, and the batch with it, unless there are others to feed: then there may be room for them.
+local function close_or_feed(batch)
+  local f = redis.call('HMGET', batch_key(batch), 'total', 'fed', 'refill', 'next', 'state', 'caller', 'ttl_s')
+  local left = redis.call('SCARD', open_key(batch))
+  if left == 0 and f[1] == f[2] then
+    redis.call('HSET', batch_key(batch), 'state', f[4], 'was', f[5], 'finished', now_ms())
+    redis.call('HDEL', batch_key(batch), 'refill')
+    redis.call('ZREM', ROOT .. 'feeding', batch)
+    redis.call('SREM', ROOT .. 'unfinished:' .. f[6], batch)
+    redis.call('ZADD', ROOT .. 'closed', now_ms() + tonumber(f[7]) * 1000, batch)
+    post_end(batch, f[4])
+  elseif f[3] and left <= tonumber(f[3]) then
+    redis.call('HDEL', batch_key(batch), 'refill')
+    call_feeder(batch)
+  end
+end
+
+-- A row of the manifest, which stays when the record of the task is gone.
+local function note_end(batch, place, state, code)
+  redis.call('RPUSH', ROOT .. 'ends:' .. batch, place .. ' ' .. state .. (code and ' ' .. code or ''))
+end
+
+local function end_line(batch, place, state, outcome)
+  local problem = outcome ~= '' and cjson.decode(outcome).error
+  note_end(batch, place, state, type(problem) == 'table' and problem.code)
+  redis.call('SREM', open_key(batch), place)
+  close_or_feed(batch)
+end
+
+-- The line is to end once more, and so is its batch if it had ended.
+local function reopen_line(batch, place)
+  redis.call('SADD', open_key(batch), place)
+  local f = redis.call('HMGET', batch_key(batch), 'was', 'caller')
+  if f[1] then
+    redis.call('HSET', batch_key(batch), 'state', f[1])
+    redis.call('HDEL', batch_key(batch), 'was', 'finished')
+    redis.call('ZREM', ROOT .. 'closed', batch)
+    redis.call('SADD', ROOT .. 'unfinished:' .. f[2], batch)
+  end
+end
+
 -- Enter a final state: nothing of the task waits or runs any more, its deletion is scheduled, and who waits for its
 -- end hears of it: on a channel of its own, so that no worker wakes up for it.
 local function finish(id, to, outcome)
   part(id)
   local now = now_ms()
-  local ttl_s = tonumber(redis.call('HGET', task_key(id), 'ttl_s'))
+  local f = redis.call('HMGET', task_key(id), 'ttl_s', 'batch')
+  local ttl_s = tonumber(f[1])
   move(id, to)
   redis.call('ZREM', ROOT .. 'running', id)
   redis.call('ZREM', ROOT .. 'starting', id)
@@ -214,6 +299,8 @@ local function finish(id, to, outcome)
   end
   redis.call('PUBLISH', ROOT .. 'ended', id)
   post_end(id, to)
+  local batch, place = batch_of(f[2])
+  if batch then end_line(batch, place, to, outcome) end
 end
 
 -- End a task with the result of an equal one, `origin`, whose file is kept for this one too from now on.

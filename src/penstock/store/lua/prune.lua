@@ -18,14 +18,7 @@ for i = 2, #ARGV do
       redis.call('HDEL', shared, origin)
     end
     if f[6] then disuse_upload(f[6]) end
-    local endpoint = endpoint_of(id)
-    if endpoint then
-      for seq = 1, tonumber(redis.call('HGET', events_key(id), 'n') or 0) do
-        redis.call('ZREM', outbox_key(endpoint), id .. ' ' .. seq)
-      end
-      keep_due(endpoint)
-      redis.call('DEL', events_key(id))
-    end
+    forget_events(id)
     redis.call('DEL', task_key(id), ROOT .. 'body:' .. id, ROOT .. 'outcome:' .. id, ROOT .. 'attempts:' .. id)
     redis.call('SET', ROOT .. 'gone:' .. id, f[1], 'PX', ARGV[1])
     count = count + 1

@@ -5,14 +5,17 @@
 --      14 start within ms or ''  15 ttl s  16 record version  17 first state  18 all priorities, highest first
 --      19 finish within ms or ''  20 reuse digest or ''  21 'run' when no other's result will do  22 most followers
 --      23 moves of reuse  24 'input' when there is all it needs to run  25 hook (see the prelude) or ''
---      26 id of the upload that is its input, or ''
+--      26 batch or ''  27 epoch of who feeds it  28 place of the line  29 most unfinished tasks of it  30 lease ms
+--      31 id of the upload that is its input, or ''
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|''}   {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}   {'input'} when that is missing, and nothing else
+--          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 --          {'upload'} when that is gone
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local cost, rate_limit = tonumber(ARGV[6]), tonumber(ARGV[10])
 local now = now_us()
 local rate_key = ROOT .. 'rate:' .. caller
+local batch, place = ARGV[26], ARGV[28]
 
 -- Of any task: a replayed one may have been submitted with another priority than this call says.
 local function position_of(task)
@@ -34,6 +37,13 @@ if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answ
   return accepted('ok', id, rate_state(rate_key, rate_limit, now))
 end
 
+-- A line is handed in once, in its turn, by who feeds its batch now.
+if batch ~= '' then
+  local b = redis.call('HMGET', batch_key(batch), 'epoch', 'fed')
+  if b[1] ~= ARGV[27] or b[2] ~= place then return {'turn'} end
+  if redis.call('SCARD', open_key(batch)) >= tonumber(ARGV[29]) then return {'window'} end
+end
+
 if ARGV[9] ~= '' then
   local known = redis.call('GET', ROOT .. 'idem:' .. ARGV[9])
   if known then
@@ -49,7 +59,7 @@ if rate_limit > 0 then
   if left <= 0 then return {'rate', reset} end
 end
 
-local digest, upload = ARGV[20], ARGV[26]
+local digest, upload = ARGV[20], ARGV[31]
 local source = digest ~= '' and redis.call('HGET', ROOT .. 'reuse', digest)
 
 -- How the task gets its result. One that must run leads nobody, so that every leader may become a follower.
@@ -108,6 +118,13 @@ end
 if ARGV[25] ~= '' then redis.call('HSET', task_key(id), 'hook', ARGV[25]) end
 if rate_limit > 0 then
   left, reset = count_in(rate_key, now, id, left, reset)
+end
+if batch ~= '' then
+  redis.call('HSET', task_key(id), 'batch', place .. ' ' .. batch)
+  redis.call('HINCRBY', batch_key(batch), 'fed', 1)
+  redis.call('HINCRBY', batch_key(batch), ARGV[17], 1)
+  redis.call('SADD', open_key(batch), place)
+  redis.call('ZADD', ROOT .. 'feeding', math.floor(now / 1000) + tonumber(ARGV[30]), batch)
 end
 
 if as == 'hit' then

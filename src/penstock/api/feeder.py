@@ -1,0 +1,205 @@
+"""Who feeds batches: turns their lines into tasks, a window at a time.
+
+It runs in every API process, which has all that a submit takes, and of which every deployment has at least one; any
+number of them may feed. A batch is leased, and each line is handed in by a script that accepts it in its turn only: a
+feeder that dies, or comes back from the dead, neither loses a line nor queues one twice. Another goes on where it was
+when its lease has ended.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from loguru import logger
+
+from penstock import telemetry
+from penstock.api.guards import Caller
+from penstock.api.lines import defaults_of, line_of, rows_of, task_of
+from penstock.api.services import Services
+from penstock.api.submission import check_params, examine, hand_in, input_key, report_accepted
+from penstock.batch import Batch, BatchState, FeedLease, StoredLine, part_key, task_id_of
+from penstock.errors import (
+    BatchNotFound,
+    Internal,
+    PenstockError,
+    QueueFull,
+    ResultExpired,
+    StorageUnavailable,
+    StoreUnavailable,
+    TaskAlreadyFinal,
+    TaskNotFound,
+)
+from penstock.store import NotItsTurn
+from penstock.task import Line, State, Turn
+
+AT_ONCE = 4
+"""Batches that one process feeds at a time."""
+LEASE_S = 5.0
+"""Each line that is handed in renews the lease."""
+LOOK_S = 10.0
+"""Longest sleep: what was not heard of is found by then."""
+PAUSE_S = 2.0
+"""How long a batch is left alone when the queue is full or the storage away."""
+CANCELED_AT_ONCE, SKIPPED_AT_ONCE = 100, 500
+"""Of a batch that is canceled, in one round: each hundred takes Redis a few milliseconds."""
+
+
+class Feeder:
+    """One for a process."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._batches = services.batches
+        self._window = services.settings.queue.batch_window
+        self._under_way: dict[asyncio.Task[None], FeedLease] = {}
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """For ever."""
+        listening = asyncio.create_task(self._listen(), name="feeder-listening")
+        try:
+            await self._feed_what_is_due()
+        finally:
+            listening.cancel()
+            await self._hand_back()
+
+    async def _listen(self) -> None:
+        async for _ in self._batches.rooms():
+            self._wake.set()
+
+    async def _feed_what_is_due(self) -> None:
+        me = asyncio.current_task()
+        while True:
+            self._wake.clear()
+            sleep_s = await self._begin_rounds()
+            if me is not None and me.cancelling():
+                return  # before Python 3.12, `asyncio.wait_for` in the Redis client may swallow a cancel
+            with suppress(TimeoutError):
+                async with asyncio.timeout(sleep_s):
+                    await self._wake.wait()
+
+    async def _begin_rounds(self) -> float:
+        """How long there is nothing else to do."""
+        room = AT_ONCE - len(self._under_way)
+        if not room:
+            return LOOK_S
+        try:
+            leases, next_due_s = await self._batches.lease(lease_s=LEASE_S, most=room)
+        except StoreUnavailable as error:
+            logger.bind(job="feeder", reason=error.detail).warning("feeding postponed")
+            return 1.0
+        for lease in leases:
+            a_round = asyncio.create_task(self._round(lease), name=f"feed-{lease.id}")
+            self._under_way[a_round] = lease
+            a_round.add_done_callback(self._ended)
+        return LOOK_S if next_due_s is None else min(LOOK_S, next_due_s)
+
+    def _ended(self, a_round: asyncio.Task[None]) -> None:
+        self._under_way.pop(a_round, None)
+        if not a_round.cancelled() and (error := a_round.exception()):
+            logger.opt(exception=error).error("a batch is not fed by a fault of ours; its lease ends by itself")
+        self._wake.set()
+
+    async def _hand_back(self) -> None:
+        """On a stop, so that another need not wait for the leases to end."""
+        under_way = dict(self._under_way)
+        for a_round in under_way:
+            a_round.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        for lease in under_way.values():
+            with suppress(StoreUnavailable):
+                await self._batches.rest(lease, wait_s=0)
+
+    async def _round(self, lease: FeedLease) -> None:
+        """As much of one batch as there is room for."""
+        try:
+            batch = await self._batches.batch(lease.id, lease.tenant)
+            if batch.state is BatchState.CANCELING:
+                await self._cancel(batch, lease)
+            else:
+                await self._feed(batch, lease)
+        except (QueueFull, StorageUnavailable) as error:
+            logger.bind(batch_id=lease.id, reason=error.detail).info("a batch is not fed for now")
+            await self._batches.rest(lease, wait_s=PAUSE_S)
+        except StoreUnavailable as error:
+            logger.bind(batch_id=lease.id, reason=error.detail).warning("a batch is not fed until its lease has ended")
+        except NotItsTurn:  # retried tasks have taken its room, or another feeds it by now
+            await self._batches.rest(lease, wait_s=LOOK_S, refill=self._window // 2)
+        except (BatchNotFound, ResultExpired):
+            return  # deleted just now
+
+    async def _feed(self, batch: Batch, lease: FeedLease) -> None:
+        place, stop = batch.fed, min(batch.total, batch.fed + max(0, self._window - batch.unfinished))
+        starts = (*batch.plan.starts, batch.total)
+        while place < stop:
+            part = batch.part_of(place)
+            first, end = starts[part], min(starts[part + 1], stop)
+            try:
+                rows = rows_of(await self._services.storage.get(part_key(batch.tenant, batch.id, part)))
+            except ResultExpired as error:
+                await self._fail(place, end - place, error.code, batch, lease)
+                place = end
+                continue
+            for stored in rows[place - first : end - first]:
+                await self._hand_in(stored, place, batch, lease)
+                place += 1
+        if place >= batch.total:
+            await self._batches.rest(lease, wait_s=None)
+        else:
+            await self._batches.rest(lease, wait_s=LOOK_S, refill=self._window // 2)
+
+    async def _hand_in(self, stored: StoredLine, place: int, batch: Batch, lease: FeedLease) -> None:
+        """The line is a task afterwards, or has failed without one: it was right when the batch was submitted, but the
+        models that are served, or the settings, may have changed."""
+        try:
+            await self._submit(stored, place, batch, lease)
+        except (NotItsTurn, QueueFull, StoreUnavailable, StorageUnavailable):
+            raise
+        except PenstockError as error:
+            await self._fail(place, 1, error.code, batch, lease)
+        except Exception:  # noqa: BLE001  one line must not hold up all others
+            logger.bind(batch_id=batch.id, line=stored.number).exception("a line cannot become a task")
+            await self._fail(place, 1, Internal.code, batch, lease)
+
+    async def _fail(self, place: int, count: int, code: str, batch: Batch, lease: FeedLease) -> None:
+        logger.bind(batch_id=batch.id, place=place, lines=count, code=code).warning("lines have failed as no tasks")
+        if not await self._batches.skip(lease, place, count, State.FAILED, code):
+            raise NotItsTurn
+        telemetry.report("batches.lines", count, outcome="refused")
+
+    async def _submit(self, stored: StoredLine, place: int, batch: Batch, lease: FeedLease) -> None:
+        line = line_of(stored.text)
+        asked = task_of(line, defaults_of(batch.plan.defaults))
+        check_params(asked, self._services.models)
+        caller = Caller(batch.caller, batch.tenant)
+        submitted = await hand_in(
+            task_id_of(batch.id, place),
+            asked,
+            await examine(asked, self._services, caller, base_url=batch.plan.base_url),
+            caller=caller,
+            traceparent=batch.plan.traceparent,
+            services=self._services,
+            line=Line(batch=batch.id, custom_id=line.custom_id, number=stored.number),
+            turn=Turn(
+                batch=batch.id, epoch=lease.epoch, place=place, window=self._window, lease_ms=int(LEASE_S * 1000)
+            ),
+        )
+        report_accepted(submitted, asked)
+        telemetry.report("batches.lines", outcome="queued")
+
+    async def _cancel(self, batch: Batch, lease: FeedLease) -> None:
+        """Some of what is left: the tasks that wait or run, then the lines that are no tasks yet."""
+        if batch.fed < batch.total:  # what was stored for a line whose turn never came
+            await self._services.storage.delete(input_key(batch.tenant, task_id_of(batch.id, batch.fed)))
+        places = await self._batches.open_places(batch.id, CANCELED_AT_ONCE)
+        for place in places:
+            await self._cancel_task(task_id_of(batch.id, place), batch.tenant)
+        count = min(SKIPPED_AT_ONCE, batch.total - batch.fed)
+        if count and await self._batches.skip(lease, batch.fed, count, State.CANCELED):
+            telemetry.report("batches.lines", count, outcome="canceled")
+        await self._batches.rest(lease, wait_s=0 if count or places else None)
+
+    async def _cancel_task(self, task_id: str, tenant: str) -> None:
+        with suppress(TaskAlreadyFinal, TaskNotFound):
+            if await self._services.store.cancel(task_id, tenant):
+                task = await self._services.store.get(task_id, tenant)
+                telemetry.report("tasks.finished", model=task.request.model, status=task.state, code="")

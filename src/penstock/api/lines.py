@@ -1,0 +1,243 @@
+"""The lines of a batch: read from a request, checked, and written to the storage in parts.
+
+All are checked before the batch is acknowledged. Checking happens on the event loop in slices of a few lines: a thread
+would take the interpreter's lock for longer, and slower.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from penstock.api.batch_views import MAX_LINES, BatchDefaults, BatchLine
+from penstock.api.guards import Caller
+from penstock.api.problems import Finding, InvalidLines, invalid
+from penstock.api.schemas import TaskRequest
+from penstock.api.services import Services
+from penstock.api.submission import check_params, examine
+from penstock.batch import StoredLine, part_key
+from penstock.errors import InvalidRequest, PayloadTooLarge, PenstockError, StoreUnavailable
+from penstock.task import Priority
+
+MAX_LINE_BYTES = 1024 * 1024
+SLICE, SLICE_S = 16, 0.002
+"""Lines checked at a time, which take about 1 ms; fewer if they take longer."""
+PART_LINES, PART_BYTES = 1_000, 1024 * 1024
+"""A part is full when it has either."""
+MAX_FINDINGS = 100
+
+Text = bytes | None
+"""A line as it came; None for one that is too long to be read."""
+
+
+class Received(Struct, frozen=True, kw_only=True):
+    """What came: how many lines, the place of the first of each part, and a digest of all of them."""
+
+    total: int
+    starts: tuple[int, ...]
+    digest: str
+
+
+class Receiver:
+    """Takes in the lines of one batch."""
+
+    def __init__(self, batch_id: str, defaults: Any, caller: Caller, base_url: str, services: Services) -> None:
+        """`defaults` is a BatchDefaults."""
+        self._batch_id = batch_id
+        self._defaults = defaults
+        self._caller = caller
+        self._base_url = base_url
+        self._services = services
+        self._seen: set[str] = set()
+        self._findings: list[Finding] = []
+        self._digest = hashlib.sha256()
+        self._part: list[bytes] = []
+        self._part_bytes = 0
+        self._starts: list[int] = []
+        self._total = 0
+
+    async def receive(self, slices: AsyncIterator[Sequence[tuple[int, Text]]]) -> Received:
+        """All lines, checked and stored. After `MAX_FINDINGS` wrong ones the others are read, but not looked at.
+
+        Raises InvalidLines when any is wrong, InvalidRequest when there are none or too many, StorageUnavailable,
+        StoreUnavailable.
+        """
+        async for some in slices:
+            if len(self._findings) >= MAX_FINDINGS:
+                continue
+            async with self._services.checking:
+                await self._take_all(some)
+            await asyncio.sleep(0)
+            if not self._findings and (len(self._part) >= PART_LINES or self._part_bytes >= PART_BYTES):
+                await self._store_part()
+        if self._findings:
+            raise _refusal(self._findings)
+        if not self._total:
+            raise InvalidRequest("a batch needs at least one line", param="lines")
+        await self._store_part()
+        return Received(total=self._total, starts=tuple(self._starts), digest=self._digest.hexdigest())
+
+    async def _take_all(self, some: Sequence[tuple[int, Text]]) -> None:
+        began = time.perf_counter()
+        for number, text in some:
+            await self._take(number, text)
+            if time.perf_counter() - began > SLICE_S:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+
+    async def _take(self, number: int, text: Text) -> None:
+        self._total += 1
+        if self._total > MAX_LINES:
+            raise InvalidRequest(f"a batch has {MAX_LINES} lines at most", param="lines")
+        try:
+            if text is None:
+                raise InvalidRequest(f"the line is longer than {MAX_LINE_BYTES} bytes")
+            line = line_of(text)
+            if line.custom_id in self._seen:
+                raise InvalidRequest("another line has this custom_id", param="custom_id")
+            self._seen.add(line.custom_id)
+            asked = task_of(line, self._defaults)
+            check_params(asked, self._services.models)
+            await examine(asked, self._services, self._caller, base_url=self._base_url)
+        except StoreUnavailable:
+            raise
+        except PenstockError as error:
+            self._findings.append(_finding(number, text, error))
+            return
+        row = b"[%d,%b]" % (number, text)
+        self._digest.update(row)
+        self._part.append(row)
+        self._part_bytes += len(row)
+
+    async def _store_part(self) -> None:
+        """Known before it is stored, so that it is deleted whatever happens."""
+        if not self._part:
+            return
+        part, place = len(self._starts), self._total - len(self._part)
+        await self._services.batches.grow(self._batch_id, part + 1)
+        key = part_key(self._caller.tenant, self._batch_id, part)
+        await self._services.storage.put(key, b"\n".join(self._part), "application/jsonl")
+        self._starts.append(place)
+        self._part.clear()
+        self._part_bytes = 0
+
+
+def line_of(text: bytes | msgspec.Raw) -> Any:
+    """A BatchLine. Raises InvalidRequest."""
+    try:
+        return msgspec.json.decode(text, type=BatchLine)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest("the line is not JSON, or is nested too deeply") from error
+
+
+def task_of(line: Any, defaults: Any) -> TaskRequest:
+    """The task that a line asks for, with what the batch says of all. Raises InvalidRequest."""
+    said: dict[str, Any] = {"priority": Priority.LOW}
+    for source in (defaults, line):
+        for name in BatchDefaults.__struct_fields__:
+            value = getattr(source, name)
+            if value is not UNSET:
+                said[name] = value
+    for name in ("model", "input"):
+        if name not in said:
+            raise InvalidRequest(f"neither the line nor the defaults have `{name}`", param=name)
+    return TaskRequest(**said)
+
+
+def defaults_of(said: dict[str, Any]) -> Any:
+    """A BatchDefaults. Raises InvalidRequest."""
+    try:
+        return msgspec.convert(said, BatchDefaults)
+    except msgspec.ValidationError as error:
+        raise invalid(error, inside="defaults") from error
+
+
+def rows_of(part: bytes) -> list[StoredLine]:
+    """The lines of a stored part."""
+    return [msgspec.json.decode(row, type=StoredLine) for row in part.split(b"\n")]
+
+
+async def sliced(rows: Iterable[msgspec.Raw]) -> AsyncGenerator[Sequence[tuple[int, Text]], None]:
+    """Lines that are here, numbered."""
+    some: list[tuple[int, Text]] = []
+    for number, row in enumerate(rows, 1):
+        text = bytes(row)
+        some.append((number, None if len(text) > MAX_LINE_BYTES else _on_one_line(text)))
+        if len(some) == SLICE:
+            yield some
+            some = []
+    yield some
+
+
+async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[Sequence[tuple[int, Text]], None]:
+    """Lines of a file that comes piece by piece, numbered; empty ones are left out, but counted.
+
+    Raises PayloadTooLarge when all of it is longer than `max_bytes`.
+    """
+    number, size, rest, is_long = 0, 0, b"", False
+    async for piece in _ended(pieces):
+        size += len(piece)
+        if size > max_bytes:
+            raise PayloadTooLarge("the batch is over limits.max_batch_bytes")
+        *whole, rest = (rest + piece).split(b"\n")
+        some: list[tuple[int, Text]] = []
+        for text in whole:
+            number += 1
+            if is_long or len(text) > MAX_LINE_BYTES:
+                some.append((number, None))
+            elif stripped := text.strip():
+                some.append((number, stripped))
+            is_long = False
+            if len(some) == SLICE:
+                yield some
+                some = []
+        yield some
+        if len(rest) > MAX_LINE_BYTES:
+            rest, is_long = b"", True
+
+
+async def _ended(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """With a line break at the end: one more does no harm."""
+    async for piece in pieces:
+        yield piece
+    yield b"\n"
+
+
+def _on_one_line(text: bytes) -> bytes:
+    return msgspec.json.format(text, indent=-1) if b"\n" in text else text
+
+
+def _finding(number: int, text: Text, error: PenstockError) -> Finding:
+    return Finding(
+        param=error.param or "",
+        detail=error.detail,
+        code=error.code,
+        line=number,
+        custom_id=_name_of(text),
+    )
+
+
+class _Named(Struct):
+    custom_id: str
+
+
+def _name_of(text: Text) -> str | msgspec.UnsetType:
+    """What a line that is wrong calls itself, if that much can be read."""
+    try:
+        return msgspec.json.decode(text or b"", type=_Named).custom_id[:128]
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return UNSET
+
+
+def _refusal(findings: list[Finding]) -> InvalidLines:
+    count = len(findings)
+    detail = f"{count} lines are wrong" if count != 1 else "one line is wrong"
+    if count >= MAX_FINDINGS:
+        detail = f"more than {MAX_FINDINGS - 1} lines are wrong; these are the first"
+    return InvalidLines(f"{detail}; nothing is queued", tuple(findings[:MAX_FINDINGS]))

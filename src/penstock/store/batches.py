@@ -1,0 +1,225 @@
+"""Batches: their records, and the turns in which their lines become tasks."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from penstock.batch import ENDS, Batch, BatchState, End, FeedLease, Plan, Started, part_key
+from penstock.errors import (
+    BatchAlreadyFinal,
+    BatchNotFinal,
+    BatchNotFound,
+    IdempotencyMismatch,
+    MalformedRequest,
+    QueueFull,
+    RateLimited,
+    ResultExpired,
+)
+from penstock.store.connection import listen
+from penstock.store.keys import idempotency_digest
+from penstock.store.queries import Queries
+from penstock.store.records import GONE, batch_of, end_of
+from penstock.store.tasks import GONE_KNOWN_MS, RETIRED_BEFORE_MS, hook_of
+from penstock.task import Outcome, State
+
+RECEIVED_WITHIN_MS = 3_600_000
+"""A batch of which nothing has come for so long is deleted."""
+
+CANCELS = f"{BatchState.RUNNING}>{BatchState.CANCELING} {BatchState.CANCELING}>{BatchState.CANCELING}"
+
+
+class BatchPage(Struct, frozen=True):
+    """Batches newest first; `next_before` continues the list, None at its end."""
+
+    batches: tuple[Batch, ...]
+    next_before: int | None
+
+
+class Allowance(Struct, frozen=True, kw_only=True):
+    """What is left of the caller's submit limit."""
+
+    rate_left: int
+    rate_reset_s: int
+
+
+class BatchQueries(Queries):
+    """Reading batches. Every method raises StoreUnavailable when Redis cannot be reached."""
+
+    async def batch(self, batch_id: str, tenant: str) -> Batch:
+        """The record. Raises BatchNotFound, also for one of another tenant, and ResultExpired for one that was pruned
+        within a week."""
+        answer = await self._run("batch_read", batch_id, tenant)
+        if answer == GONE:
+            raise _gone()
+        found = batch_of(batch_id, answer)
+        if found is None:
+            raise _absent(batch_id)
+        return found
+
+    async def batches(self, tenant: str, *, before: int | None = None, limit: int = 50) -> BatchPage:
+        """Newest first, created before this moment (µs)."""
+        top = "+inf" if before is None else f"({before}"
+        key = self._keys.batches(tenant)
+        (row,) = await self._pipelined([("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", 0, limit + 1)])
+        ids = [batch_id.decode() for batch_id in row[::2]]
+        answers = await self._run_each("batch_read", [(batch_id, tenant) for batch_id in ids[:limit]])
+        found = [batch_of(batch_id, answer) for batch_id, answer in zip(ids[:limit], answers, strict=True)]
+        more = int(row[2 * limit - 1]) if len(ids) > limit else None
+        return BatchPage(tuple(batch for batch in found if batch), more)
+
+    async def ends(self, batch_id: str, start: int, count: int) -> list[End]:
+        """Rows of the manifest, in the order in which the lines ended, from `start` (0 is the first)."""
+        (rows,) = await self._pipelined([("LRANGE", self._keys.ends(batch_id), start, start + count - 1)])
+        return [end_of(row) for row in rows]
+
+    async def outcomes(self, task_ids: Sequence[str]) -> list[Outcome | None]:
+        """What the runs of these tasks gave; None for one without, or whose record is gone."""
+        rows = await self._pipelined([("GET", self._keys.outcome(task_id)) for task_id in task_ids])
+        return [msgspec.json.decode(row, type=Outcome) if row else None for row in rows]
+
+    async def open_places(self, batch_id: str, most: int) -> list[int]:
+        """Some of the places whose tasks wait or run."""
+        (places,) = await self._pipelined([("SRANDMEMBER", self._keys.open(batch_id), most)])
+        return sorted(int(place) for place in places)
+
+    async def waiting_lines(self) -> tuple[int, int]:
+        """How many batches are looked at by feeders, and how many of their lines are not tasks yet."""
+        (ids,) = await self._pipelined([("ZRANGE", self._keys.feeding, 0, -1)])
+        keys = [self._keys.batch(batch_id.decode()) for batch_id in ids]
+        rows = await self._pipelined([("HMGET", key, "total", "fed") for key in keys])
+        return len(ids), sum(int(total) - int(fed) for total, fed in rows if total)
+
+
+class BatchStore(BatchQueries):
+    """Changing batches. Every call may be repeated when its answer was lost; a repeated lease leaves one behind that
+    ends by itself."""
+
+    async def open(
+        self, batch_id: str, tenant: str, caller: str, *, rate_limit: int, most: int, client_request_id: str | None
+    ) -> Allowance:
+        """Begin to receive a batch: it counts as one submit. Raises RateLimited, and QueueFull when so many batches of
+        the caller are unfinished; neither for a client_request_id that is known."""
+        digest = _digest(caller, client_request_id)
+        answer = await self._run("batch_open", batch_id, tenant, caller, rate_limit, most, RECEIVED_WITHIN_MS, digest)
+        if answer[0] == b"rate":
+            wait_s = -(-int(answer[1]) // 1000) or 1
+            raise RateLimited("too many submits with this API key", retry_after_s=wait_s)
+        if answer[0] == b"many":
+            raise QueueFull(f"{answer[1]} batches of this API key are unfinished", retry_after_s=30)
+        return Allowance(rate_left=answer[1], rate_reset_s=-(-answer[2] // 1000))
+
+    async def grow(self, batch_id: str, parts: int) -> None:
+        """So many parts of it are stored, or about to be. Raises MalformedRequest when it came too slowly."""
+        if not await self._run("batch_grow", batch_id, parts, RECEIVED_WITHIN_MS):
+            raise _too_slow()
+
+    async def start(
+        self, batch_id: str, caller: str, plan: Plan, *, total: int, ttl_s: int, fingerprint: str
+    ) -> Started:
+        """Feed it from now on, unless the caller has started one under the same client_request_id before.
+
+        Raises IdempotencyMismatch, and MalformedRequest when it came too slowly.
+        """
+        answer = await self._run(
+            "batch_start",
+            batch_id, msgspec.json.encode(plan), total, ttl_s, BatchState.RUNNING, ENDS[BatchState.RUNNING],
+            _digest(caller, plan.client_request_id), fingerprint, hook_of(plan.webhook),
+        )  # fmt: skip
+        if answer[0] == b"absent":
+            raise _too_slow()
+        if answer[0] == b"mismatch":
+            raise IdempotencyMismatch(
+                f"this client_request_id belongs to batch {answer[1].decode()}, which has other lines",
+                param="client_request_id",
+            )
+        return Started(id=answer[1].decode(), replayed=answer[0] == b"replay")
+
+    async def cancel(self, batch_id: str, tenant: str) -> None:
+        """Feed nothing more of it, and let its feeder cancel what is left; repeating it is fine.
+
+        Raises BatchNotFound, ResultExpired, BatchAlreadyFinal.
+        """
+        answer = await self._run("batch_cancel", CANCELS, ENDS[BatchState.CANCELING], batch_id, tenant)
+        _check(batch_id, answer[0])
+        if answer[0] == b"refused" and answer[1].decode() != BatchState.CANCELED:
+            raise BatchAlreadyFinal(f"the batch has ended as {answer[1].decode()}")
+
+    async def lease(self, *, lease_s: float, most: int) -> tuple[list[FeedLease], float | None]:
+        """Batches that are to be looked at, now ours for `lease_s`, and how long until the next is due (None: none
+        is)."""
+        answer = await self._run("batch_lease", int(lease_s * 1000), most, again=False)
+        fields = iter(answer[1:])
+        leases = [
+            FeedLease(id=batch_id.decode(), tenant=tenant.decode(), epoch=epoch)
+            for batch_id, tenant, epoch in zip(fields, fields, fields, strict=True)
+        ]
+        return leases, answer[0] / 1000 if answer[0] >= 0 else None
+
+    async def rest(self, lease: FeedLease, *, wait_s: float | None, refill: int = -1) -> bool:
+        """Hand it back, to be looked at in `wait_s` (None: not any more), or as soon as no more than `refill` of its
+        tasks are unfinished. False when the lease is lost."""
+        wait_ms = -1 if wait_s is None else int(wait_s * 1000)
+        return bool(await self._run("batch_rest", lease.id, lease.epoch, wait_ms, refill))
+
+    async def skip(self, lease: FeedLease, place: int, count: int, state: State, code: str = "") -> bool:
+        """End the next lines, of which this place is the first, without tasks. False when the lease is lost."""
+        return bool(await self._run("batch_skip", lease.id, lease.epoch, place, count, state, code))
+
+    async def retire(self, batch_id: str, tenant: str) -> bool:
+        """Let its retention end now; False when it was pruned already.
+
+        Raises BatchNotFound, and BatchNotFinal for one that has not ended.
+        """
+        answer = await self._run("batch_retire", batch_id, tenant, RETIRED_BEFORE_MS)
+        if answer[0] == b"gone":
+            return False
+        _check(batch_id, answer[0])
+        if answer[0] == b"live":
+            raise BatchNotFinal(f"the batch is {answer[1].decode()}; cancel it before you delete it")
+        return True
+
+    async def due(self, limit: int = 20) -> dict[str, list[str]]:
+        """Batches past their retention, the latest first -> the storage keys to delete before `prune`."""
+        ((seconds, micros),) = await self._pipelined([("TIME",)])
+        now_ms = seconds * 1000 + micros // 1000
+        (ids,) = await self._pipelined([("ZREVRANGEBYSCORE", self._keys.closed, now_ms, 0, "LIMIT", 0, limit)])
+        names = [batch_id.decode() for batch_id in ids]
+        rows = await self._pipelined([("HMGET", self._keys.batch(name), "tenant", "parts") for name in names])
+        return {
+            name: [part_key(tenant.decode(), name, part) for part in range(int(parts))]
+            for name, (tenant, parts) in zip(names, rows, strict=True)
+            if tenant
+        }
+
+    async def prune(self, batch_ids: Iterable[str]) -> int:
+        """Delete records past their retention; how many."""
+        return int(await self._run("batch_prune", GONE_KNOWN_MS, *batch_ids))
+
+    def rooms(self) -> AsyncIterator[str]:
+        """Something whenever a batch may be fed; also when that may have been missed."""
+        return listen(self._client, self._keys.room)
+
+
+def _digest(caller: str, client_request_id: str | None) -> str:
+    """Tasks and batches have names of their own."""
+    return idempotency_digest(f"{caller}\0batch", client_request_id) if client_request_id else ""
+
+
+def _check(batch_id: str, kind: bytes) -> None:
+    if kind == b"gone":
+        raise _gone()
+    if kind == b"absent":
+        raise _absent(batch_id)
+
+
+def _absent(batch_id: str) -> BatchNotFound:
+    return BatchNotFound(f"there is no batch {batch_id}")
+
+
+def _gone() -> ResultExpired:
+    return ResultExpired("the batch was deleted after its retention")
+
+
+def _too_slow() -> MalformedRequest:
+    return MalformedRequest("the batch came too slowly, and was given up")

@@ -1,0 +1,92 @@
+"""The memory of one very large task: what a worker holds beside its models, against what it had set aside for it.
+
+    python -m tools.memory [--megapixels 100] [--format png]
+
+Decodes a real photo of that size, cuts it, joins outputs and encodes the result with the server's own code. The network
+is left out, since it would run for hours on a CPU and its memory is that of one batch: each output is its tile with
+every pixel four times as wide and high. The peak is the process's own (VmHWM), less what it held before.
+"""
+
+import argparse
+import io
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from penstock.runners.base import registry
+from penstock.runners.superres import SuperresParams
+from penstock.settings import LimitSettings
+from penstock.task import OutputOptions
+from penstock.worker.devices import cpu
+
+PHOTO = Path(__file__).parents[1] / "src/penstock/samples/photo.jpg"
+
+
+def main() -> None:
+    """Run, and print the peak beside the prediction."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megapixels", type=float, default=100)
+    parser.add_argument("--format", choices=("png", "jpeg"), default="png")
+    options = parser.parse_args()
+    source = photo(round((options.megapixels * 1e6) ** 0.5))
+    runner: Any = registry()["superres-x4"](LimitSettings(max_image_megapixels=options.megapixels + 1))
+    runner.load_model(cpu(1))
+    params = SuperresParams()
+    predicted = runner.footprint(source, params)
+    before = resident()
+    forget_peak()
+    work: Any = timed("decoded", lambda: runner.prepare(source, params))
+    timed("joined", lambda: draw(work))
+    product = timed(
+        "encoded", lambda: runner.postprocess(work, params, OutputOptions(format=options.format, quality=90))
+    )
+    width, height = work.size
+    written = f"{len(product.file) / 1e9:.2f} GB of {options.format}"
+    print(f"{options.megapixels:g} MP ({len(source) / 1e6:.0f} MB) to {width} x {height} px, {written}")
+    print(f"  predicted  {predicted / 1e9:.2f} GB")
+    print(f"  peak       {(peak() - before) / 1e9:.2f} GB = {(peak() - before) / (width * height):.2f} bytes a pixel")
+
+
+def photo(side: int) -> bytes:
+    """A JPEG, square."""
+    out = io.BytesIO()
+    Image.open(PHOTO).convert("RGB").resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def draw(work: Any) -> None:
+    """Every tile, enlarged without a network."""
+    for index in range(work.count):
+        work.accept(index, np.repeat(np.repeat(work.tile(index), 4, axis=1), 4, axis=2))
+
+
+def timed(name: str, step: Any) -> Any:
+    """The step's result; says what it took."""
+    started = time.perf_counter()
+    result = step()
+    print(f"{name:8} {time.perf_counter() - started:7.1f} s, {resident() / 1e9:.2f} GB resident", flush=True)
+    return result
+
+
+def resident() -> int:
+    """Bytes of this process now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def forget_peak() -> None:
+    """proc_pid_clear_refs(5): 5 resets VmHWM to the present size."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> int:
+    """Most bytes of this process since then."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    main()
