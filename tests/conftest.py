@@ -8,7 +8,7 @@ import pytest
 
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
-from penstock.store import BatchStore, TaskStore, connect
+from penstock.store import BatchStore, TaskStore, UploadStore, connect
 from tests import redis_server
 
 API_KEY = "a-key-only-for-the-tests"
@@ -61,6 +61,12 @@ def settings(redis_url: str, namespace: str, tmp_path: Path) -> Settings:
 async def store(settings: Settings) -> AsyncIterator[TaskStore]:
     async with connect(settings.redis) as client:
         yield TaskStore(client, settings.redis.namespace, settings.queue)
+
+
+@pytest.fixture
+async def uploads(settings: Settings) -> AsyncIterator[UploadStore]:
+    async with connect(settings.redis) as client:
+        yield UploadStore(client, settings.redis.namespace, settings.queue)
 
 
 @pytest.fixture

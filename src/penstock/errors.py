@@ -4,8 +4,8 @@ PenstockError
 ├── at the API:  MalformedRequest InvalidRequest Unauthorized NotFound TaskNotFound ModelNotFound
 │                MethodNotAllowed TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired PayloadTooLarge
 │                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhooksDisabled
-│                WebhookNotFound BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound QueueFull RateLimited
-│                NotReady StoreUnavailable
+│                WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse BatchNotFound
+│                BatchAlreadyFinal BatchNotFinal WorkerNotFound QueueFull RateLimited NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 ├── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -117,7 +117,7 @@ class ResultExpired(PenstockError):
 
 
 class PayloadTooLarge(PenstockError):
-    """The request body is over `limits.max_body_bytes`."""
+    """The request body is over `limits.max_body_bytes`, or an upload over `limits.max_upload_bytes`."""
 
     code, status, title = "payload_too_large", 413, "Request body too large"
 
@@ -152,6 +152,30 @@ class WebhookNotFound(PenstockError):
     code, status, title = "webhook_not_found", 404, "Nothing to deliver"
 
 
+class UploadNotFound(PenstockError):
+    """There is no such upload, it was deleted, or it belongs to somebody else."""
+
+    code, status, title = "upload_not_found", 404, "No such upload"
+
+
+class UploadNotReady(PenstockError):
+    """The bytes of the upload have not arrived yet."""
+
+    code, status, title = "upload_not_ready", 409, "Upload not complete"
+
+
+class UploadMismatch(PenstockError):
+    """The bytes that came are not those that were announced: another size, or another sha256."""
+
+    code, status, title = "upload_mismatch", 422, "Other bytes than announced"
+
+
+class UploadInUse(PenstockError):
+    """A task uses the upload, which is deleted after its last task."""
+
+    code, status, title = "upload_in_use", 409, "Upload in use"
+
+
 class BatchNotFound(PenstockError):
     """There is no such batch, or it belongs to somebody else."""
 
@@ -183,7 +207,7 @@ class QueueFull(PenstockError):
 
 
 class RateLimited(PenstockError):
-    """This key has submitted `api.rate_limit_per_minute` tasks within a minute."""
+    """This key has submitted `api.rate_limit_per_minute` tasks, or opened as many uploads, within a minute."""
 
     code, status, retryable, title = "rate_limited", 429, True, "Too many submits"
 

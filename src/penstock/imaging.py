@@ -5,6 +5,7 @@ checked from the header, and whatever a decoder throws becomes a clear code.
 """
 
 import io
+import re
 import warnings
 from typing import Any
 
@@ -20,6 +21,9 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 CONTENT_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 MAX_SIDES: dict[Format, int] = {"webp": 16_383, "jpeg": 65_500}
 """Longest side a file can have: 14 bits in WebP (RFC 9649); in JPEG what libjpeg writes (JPEG_MAX_DIMENSION)."""
+
+_BEGINNING = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
+_NOT_OURS = "the input is not a PNG, JPEG or WebP image"
 
 Z_RLE = 3
 """The deflate strategy of that name in zlib.h."""
@@ -92,6 +96,19 @@ def probe(data: bytes, *, max_megapixels: float) -> Header:
         return _checked(image, max_megapixels)
 
 
+def probe_beginning(data: bytes, *, max_megapixels: float) -> Header | None:
+    """The same by the first bytes of a longer image; None when the header is not all in them.
+
+    Raises UnsupportedImageFormat, ImageTooLarge.
+    """
+    if not _BEGINNING.match(data):
+        raise UnsupportedImageFormat(_NOT_OURS)
+    try:
+        return probe(data, max_megapixels=max_megapixels)
+    except (ImageDecodeFailed, UnsupportedImageFormat):  # of what is cut off, neither is known
+        return None
+
+
 def decode(data: bytes, *, max_megapixels: float) -> Picture:
     """Decode an image: EXIF orientation applied, palettes and CMYK expanded, 16 bit reduced, an embedded colour
     profile converted to sRGB. No metadata survives. Raises as `probe` does."""
@@ -162,7 +179,7 @@ def _open(data: bytes) -> Image.Image:
             warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
             return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise UnsupportedImageFormat("the input is not a PNG, JPEG or WebP image") from error
+        raise UnsupportedImageFormat(_NOT_OURS) from error
     except Exception as error:  # decoders of hostile bytes throw anything
         raise ImageDecodeFailed("the image header is damaged") from error
 

@@ -12,8 +12,9 @@ from loguru import logger
 from penstock import telemetry
 from penstock.errors import DeadlineExceeded, PoisonInput, StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import BatchStore, Reclaimed, TaskStore
+from penstock.store import BatchStore, Reclaimed, TaskStore, UploadStore
 from penstock.task import TENANT, State
+from penstock.upload import upload_key
 
 SWEEP_PAUSE_S = 1.0
 """How long a task may stay with a worker whose lease has ended; below `store.tasks.REAPER_PAUSE_S`."""
@@ -77,8 +78,25 @@ async def _prune(store: TaskStore, storage: Storage, due: Mapping[str, Sequence[
     return pruned
 
 
-async def measure(store: TaskStore, batches: BatchStore, models: Sequence[str]) -> None:
-    """Set the gauges of the queues, the records, the batches and the workers."""
+async def sweep_uploads(uploads: UploadStore, storage: Storage) -> None:
+    """Delete the uploads that no task has used for too long, and once more what may have arrived after that."""
+    while due := await uploads.due():
+        await _delete_uploads(uploads, storage, due)
+
+
+async def delete_upload_of(uploads: UploadStore, storage: Storage, tenant: str, upload_id: str) -> None:
+    """Delete an upload that has been retired."""
+    await _delete_uploads(uploads, storage, {upload_id: upload_key(tenant, upload_id)})
+
+
+async def _delete_uploads(uploads: UploadStore, storage: Storage, due: Mapping[str, str]) -> None:
+    """Objects before records, so that none is orphaned."""
+    await storage.delete(*due.values())
+    telemetry.report("uploads", await uploads.forget(due), outcome="deleted")
+
+
+async def measure(store: TaskStore, batches: BatchStore, uploads: UploadStore, models: Sequence[str]) -> None:
+    """Set the gauges of the queues, the records, the batches, the uploads and the workers."""
     meters = telemetry.meters()
     queues = [(queue, {"model": queue.model, "priority": queue.priority}) for queue in await store.depths(models)]
     meters.replace("queue.depth", [(queue.depth, labels) for queue, labels in queues])
@@ -87,6 +105,7 @@ async def measure(store: TaskStore, batches: BatchStore, models: Sequence[str]) 
     meters.replace("queue.paused", [(float(queue.pause is not None), labels) for queue, labels in queues])
     stored = await store.count(TENANT)
     meters.replace("tasks.stored", [(n, {"status": state}) for state, n in stored.items()])
+    meters.report("uploads.unused", await uploads.unused())
     feeding, backlog = await batches.waiting_lines()
     meters.report("batches.feeding", feeding)
     meters.report("batches.backlog", backlog)
@@ -94,13 +113,16 @@ async def measure(store: TaskStore, batches: BatchStore, models: Sequence[str]) 
     meters.replace("workers", [(n, {"state": state}) for state, n in states.items()])
 
 
-async def run_maintenance(store: TaskStore, batches: BatchStore, storage: Storage, models: Sequence[str]) -> None:
+async def run_maintenance(
+    store: TaskStore, batches: BatchStore, uploads: UploadStore, storage: Storage, models: Sequence[str]
+) -> None:
     """All of it, for ever; a failure is logged, and the next round tries again."""
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
-        _repeat(lambda: measure(store, batches, models), MEASURE_PAUSE_S, "measure"),
+        _repeat(lambda: measure(store, batches, uploads, models), MEASURE_PAUSE_S, "measure"),
         _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
         _repeat(lambda: prune_batches(batches, storage), PRUNE_PAUSE_S, "prune batches"),
+        _repeat(lambda: sweep_uploads(uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
     )
 
 

@@ -46,7 +46,7 @@ class ApiSettings(Section, frozen=True):
     keys: tuple[str, ...] = ()
     """API keys, each `secret` or `name:secret`; a secret has at least 16 characters."""
     rate_limit_per_minute: NonNegative = 600
-    """Submits per key in any 60 s, exact over all API processes; 0 is no limit."""
+    """Submits per key in any 60 s, and as many uploads, exact over all API processes; 0 is no limit."""
     linger_s: NotBelowZero = 2.0
     """On SIGTERM: how long new requests are still answered, while /readyz already says 503: longer than the pause
     between two looks of the load balancer."""
@@ -149,9 +149,11 @@ class StorageSettings(Section, frozen=True):
     """Empty: the usual AWS chain (environment, profile, instance role)."""
     s3_secret_key: str = ""
     s3_public_endpoint: str = ""
-    """Host for the download links given to clients, where it differs from `s3_endpoint`."""
+    """Host for the links given to clients, to download and to upload, where it differs from `s3_endpoint`."""
     url_ttl_s: Annotated[int, Meta(ge=1, le=604_800)] = 900
-    """Life of a signed download link."""
+    """Life of a signed link; what has begun by then may take longer."""
+    upload_ttl_s: Positive = 86_400
+    """An upload that no task uses is deleted this long after it was complete."""
 
 
 class LimitSettings(Section, frozen=True):
@@ -160,6 +162,7 @@ class LimitSettings(Section, frozen=True):
     max_body_bytes: Positive = 32 * 1024 * 1024
     max_batch_bytes: Positive = 200 * 1024 * 1024
     max_input_bytes: Positive = 50 * 1024 * 1024
+    max_upload_bytes: Positive = 200 * 1024 * 1024
     max_image_megapixels: Positive = 50
     fetch_timeout_s: Seconds = 20.0
     max_redirects: NonNegative = 3
@@ -168,6 +171,8 @@ class LimitSettings(Section, frozen=True):
     ports: tuple[Port, ...] = (80, 443)
     allow_networks: tuple[str, ...] = ()
     """Networks that may be fetched from although they are private, such as `10.20.0.0/16`."""
+    s3_inputs: tuple[str, ...] = ()
+    """Buckets, or `bucket/prefix`, that every key may read inputs from as `s3://bucket/key`, as the storage does."""
 
 
 class WebhookSettings(Section, frozen=True):
@@ -226,10 +231,8 @@ ALIASES: dict[str, tuple[str, str]] = {
 }
 """Short environment names; the long form of the same setting wins over them."""
 
-
 CLIENT_URL, CLIENT_KEY = "PENSTOCK_URL", "PENSTOCK_API_KEY"
 """Where a client finds its server; a server reads neither."""
-
 NO_SETTINGS = frozenset({"PENSTOCK_CONFIG", CLIENT_URL, CLIENT_KEY})
 """Names that look like settings and are none; every other unknown one is refused."""
 
@@ -295,12 +298,9 @@ def as_toml(settings: Settings) -> str:
 
 
 SECRETS = {
-    ("api", "keys"),
-    ("storage", "s3_access_key"),
-    ("storage", "s3_secret_key"),
-    ("redis", "url"),
-    ("webhooks", "secrets"),
-}
+    ("api", "keys"), ("redis", "url"), ("webhooks", "secrets"),
+    ("storage", "s3_access_key"), ("storage", "s3_secret_key"),
+}  # fmt: skip
 """Never printed."""
 
 

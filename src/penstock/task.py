@@ -106,11 +106,13 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the input is: a URL to fetch, the storage key under which the API has put it, or, if it is small, here."""
+    """Where the input is: a URL to fetch, a storage key, or, if it is small, here. What lies under the key came with
+    the task, or is an `upload`, which other tasks may use too."""
 
     url: str | None = None
     key: str | None = None
     data: bytes | None = None
+    upload: str | None = None
 
 
 TaskEventType = Literal["succeeded", "failed", "canceled", "expired", "progress"]

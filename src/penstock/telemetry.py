@@ -77,6 +77,8 @@ INSTRUMENTS: dict[str, Instrument] = {
         Instrument("penstock.writes.fenced", "counter", "1", ("model",), "Writes of a lost lease, refused"),
         Instrument("penstock.leases.reclaimed", "counter", "1", ("status",), "Tasks taken back from dead workers"),
         Instrument("penstock.tasks.pruned", "counter", "1", (), "Tasks deleted after their retention"),
+        Instrument("penstock.uploads", "counter", "1", ("outcome",), "Uploads opened, completed, broken off, deleted"),
+        Instrument("penstock.uploads.unused", "gauge", "1", (), "Uploads that no task uses"),
         Instrument("penstock.queue.depth", "gauge", "1", ("model", "priority"), "Tasks waiting"),
         Instrument("penstock.queue.oldest", "gauge", "s", ("model", "priority"), "Age of the oldest waiting task"),
         Instrument(

@@ -2,7 +2,7 @@
 
 Two questions, asked at two moments. `check_url` reads the text, before anything is resolved; `check_address`
 judges the address a connection is about to be made to, which is the only answer DNS cannot change afterwards.
-Pure: no network, no DNS.
+`check_input` reads the URL of an input, which may also name an object of a bucket. Pure: no network, no DNS.
 """
 
 import ipaddress
@@ -21,6 +21,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MAX_URL_CHARACTERS = 8192
 """Signed links with session tokens reach about 2,000; servers rarely accept more than 8 KiB."""
 
+MAX_KEY_BYTES = 1024
+"""Of a key in S3."""
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 BLOCKED_NAMES = frozenset({"localhost", "metadata.google.internal", "metadata.goog"})
@@ -28,22 +31,36 @@ BLOCKED_NAMES = frozenset({"localhost", "metadata.google.internal", "metadata.go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectName:
+    """An object of a bucket; as text, its URL."""
+
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What may be fetched; an address in `allow_networks` may be private, its literal on any port."""
+    """What may be fetched; an address in `allow_networks` may be private, its literal on any port. `objects` are the
+    buckets, and the prefixes in buckets, whose objects may be named."""
 
     schemes: frozenset[str]
     ports: frozenset[int]
     allow_networks: tuple[Network, ...] = ()
+    objects: tuple[str, ...] = ()
 
     @classmethod
     def from_limits(cls, limits: LimitSettings, *, allow_http: bool | None = None) -> Self:
         """`allow_http` is that of the limits unless given. Raises ConfigurationError when a member of
-        `limits.allow_networks` is not a network."""
+        `limits.allow_networks` is not a network, or one of `limits.s3_inputs` not a bucket or prefix."""
         allow_http = limits.allow_http if allow_http is None else allow_http
         return cls(
             schemes=frozenset({"http", "https"} if allow_http else {"https"}),
             ports=frozenset(limits.ports),
             allow_networks=tuple(_network(text) for text in limits.allow_networks),
+            objects=tuple(_place(text) for text in limits.s3_inputs),
         )
 
 
@@ -62,6 +79,21 @@ def check_url(url: str, policy: Policy) -> str:
     shown_port = "" if port == DEFAULT_PORTS[scheme] else f":{port}"
     query = "?" + _ascii(parts["query"]) if parts["query"] else ""
     return f"{scheme}://{shown_host}{shown_port}{_ascii(parts['path']) or '/'}{query}"
+
+
+def check_input(url: str, policy: Policy) -> str | ObjectName:
+    """What an input is to be fetched from: as `check_url`, or an object, if any may be named. Raises UrlBlocked."""
+    if not policy.objects or url[:5].lower() != "s3://":
+        return check_url(url, policy)
+    _check_characters(url.replace(" ", ""))  # a key may have blanks
+    parts = _OBJECT.fullmatch(url) or _block("an s3: URL must look like s3://bucket/key, without ? and #")
+    name = ObjectName(bucket=parts["bucket"], key=parts["key"])
+    if len(name.key.encode()) > MAX_KEY_BYTES or not {"", ".", ".."}.isdisjoint(name.key.split("/")):
+        # Some servers keep objects as files: to them these are a way out of the prefix.
+        _block("the key must have no part that is empty or of dots, and 1,024 bytes at most")
+    if not any(f"{name.bucket}/{name.key}".startswith(place) for place in policy.objects):
+        _block("this bucket, or this part of it, is not among those that inputs may be in")
+    return name
 
 
 def check_redirect(url: str, location: str, policy: Policy) -> str:
@@ -97,6 +129,9 @@ def check_address(address: str, policy: Policy) -> None:
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(\?(?P<query>[^#]*))?(#.*)?"
 )
+_BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_OBJECT = re.compile(rf"[sS]3://(?P<bucket>{_BUCKET})/(?P<key>[^?#]+)")
+_PLACE = re.compile(rf"{_BUCKET}(/[^?#]*)?")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(:(?P<port>[0-9]{0,5}))?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -244,6 +279,13 @@ def _network(text: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError as error:
         raise ConfigurationError(f"limits.allow_networks: {text!r} is no network such as 10.20.0.0/16") from error
+
+
+def _place(text: str) -> str:
+    """A bucket or a prefix as what the objects in it begin with."""
+    if not _PLACE.fullmatch(text):
+        raise ConfigurationError(f"limits.s3_inputs: {text!r} is no bucket such as photos, or photos/public")
+    return text.rstrip("/") + "/"
 
 
 def _block(detail: str) -> NoReturn:

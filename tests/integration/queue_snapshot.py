@@ -67,6 +67,7 @@ def check_places(snapshot: Snapshot) -> None:
     """Every task is exactly where its state says, and nothing is anywhere without its task."""
     check_reuse(snapshot)
     check_outbox(snapshot)
+    check_uploads(snapshot)
     check_batches(snapshot)
     found: defaultdict[str, set[str]] = defaultdict(set)
     for place, members in snapshot.under("following:").items():
@@ -180,6 +181,15 @@ def check_outbox(snapshot: Snapshot) -> None:
     assert all(len(record.get("hook", "")) <= 64 for record in snapshot.records.values()), "or it costs 0.5 KB more"
 
 
+def check_uploads(snapshot: Snapshot) -> None:
+    """An upload is to be given up, at some time, exactly as long as no record names it."""
+    named = Counter(record["upload"] for record in snapshot.records.values() if "upload" in record)
+    uploads = snapshot.under("upload:")
+    assert {upload_id: int(f.get("tasks", 0)) for upload_id, f in uploads.items()} == {u: named[u] for u in uploads}
+    assert snapshot.keys.get("uploads", {}).keys() == {u for u in uploads if not named[u]}
+    assert named.keys() <= uploads.keys()
+
+
 def check_history(before: Snapshot, after: Snapshot) -> None:
     """What holds over any stretch of time: epochs grow, attempts stay, success is for ever."""
     for task_id, old in before.records.items():
@@ -222,6 +232,8 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
         digest = snapshot.records[task_id].get("idem")
         name = task.submission.request.client_request_id
         assert digest == (idempotency_digest(task.submission.caller, name) if name else None)
+        upload_id = None if task.reuse == "hit" else task.submission.request.source.upload
+        assert snapshot.records[task_id].get("upload") == upload_id
         if task.place == "queue":
             queue = f"queue:{task.submission.request.model}:{task.submission.priority}"
             assert snapshot.keys[queue][task_id] == task.score

@@ -21,6 +21,8 @@ from botocore.config import Config
 from penstock.settings import StorageSettings
 
 ACCESS_KEY, SECRET_KEY = "penstock-tests", "a-secret-only-for-tests"
+NARROW_KEY, NARROW_SECRET = "penstock-narrow", "another-secret-for-tests"
+"""Of one that may use the bucket of Penstock, and no other."""
 BUCKET = "penstock"
 READY_WITHIN_S = 60.0
 """About 3 s on a quiet machine."""
@@ -57,9 +59,16 @@ def running(directory: Path) -> Iterator[StorageSettings]:
 
 def _command(directory: Path, sockets: Path, ports: list[int]) -> list[str]:
     configuration = directory / "s3.json"
-    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
-    identity = {"name": "tests", "credentials": credentials, "actions": ["Admin"]}
-    configuration.write_text(json.dumps({"identities": [identity]}))
+    configuration.write_text(
+        json.dumps(
+            {
+                "identities": [
+                    _identity("tests", ACCESS_KEY, SECRET_KEY, "Admin"),
+                    _identity("narrow", NARROW_KEY, NARROW_SECRET, f"Read:{BUCKET}"),
+                ]
+            }
+        )
+    )
     names = [
         "s3.port",
         "s3.port.grpc",
@@ -92,6 +101,10 @@ def _command(directory: Path, sockets: Path, ports: list[int]) -> list[str]:
         "-volume.max=32",
         "-volume.minFreeSpace=0",
     ]
+
+
+def _identity(name: str, key: str, secret: str, action: str) -> dict[str, Any]:
+    return {"name": name, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": [action]}
 
 
 def _remove_sockets(ports: list[int]) -> None:

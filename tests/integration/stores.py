@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Claim, Operator, Redis, TaskStore, WorkerInfo, connect
+from penstock.store import Claim, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
 from penstock.task import EventType, Lease, OutputOptions, Priority, Request, Source, Submission, Webhook, new_task_id
+from penstock.upload import new_upload_id, upload_key
 
 MODEL = "superres-x4"
+PHOTO_URL = "https://example.com/photo.jpg"
 HOOK = "https://hooks.example.com/told"
 
 
@@ -52,11 +54,12 @@ def submission(
     must_run: bool = False,
     tell: tuple[EventType, ...] = (),
     tell_where: str = HOOK,
+    upload: str | None = None,
 ) -> Submission:
     """A submission; everything that a test does not care about has a value."""
     request = Request(
         model=model,
-        source=Source(url="https://example.com/photo.jpg"),
+        source=Source(upload=upload, key=upload_key("default", upload)) if upload else Source(url=PHOTO_URL),
         params={},
         output=OutputOptions(),
         client_request_id=client_request_id,
@@ -88,6 +91,15 @@ def hook(*events: EventType, url: str = HOOK) -> Webhook:
 async def submit(store: TaskStore, **options: Any) -> str:
     """Submit without a rate limit; the id."""
     return (await store.submit(submission(**options), rate_limit=0)).id
+
+
+async def open_upload(uploads: UploadStore, *, upload_id: str = "", **options: Any) -> str:
+    """Open an upload that nothing limits; the id."""
+    upload_id = upload_id or new_upload_id()
+    said = {"tenant": "default", "caller": "alice", "size": 5, "content_type": "image/png", "sha256": None}
+    times = {"token": None, "url_ttl_s": 60, "late_s": 0, "unused_ttl_s": 60, "rate_limit": 0}
+    await uploads.open(upload_id, **said | times | options)
+    return upload_id
 
 
 async def claim(store: TaskStore, worker: str = "w1", **options: Any) -> Claim:

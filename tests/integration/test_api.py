@@ -53,13 +53,19 @@ GUARDED = [
     ("GET", "/replicate/v1/predictions"),
     ("GET", "/replicate/v1/predictions/tsk_0"),
     ("POST", "/replicate/v1/predictions/tsk_0/cancel"),
+    ("POST", "/v1/uploads"),
+    ("GET", "/v1/uploads/upl_0"),
+    ("DELETE", "/v1/uploads/upl_0"),
     ("POST", "/replicate/v1/files"),
 ]
+BY_URL = [("PUT", "/v1/uploads/upl_0")]
+"""What the URL itself lets in."""
 PLACES = {
     "task_id": "tsk_0",
     "prediction_id": "tsk_0",
     "batch_id": "bat_0",
     "worker_id": "w0",
+    "upload_id": "upl_0",
     "owner": "penstock",
     "name": MODEL,
     "model": MODEL,
@@ -82,7 +88,7 @@ async def test_every_route_below_v1_is_among_those_tested_for_a_key(stranger: ht
 
     described = {(method.upper(), path) for path, item in paths.items() for method in item if "/v1/" in path}
     filled = {(method, path.format(**PLACES)) for method, path in described}
-    assert filled == set(GUARDED)
+    assert filled == {*GUARDED, *BY_URL}
 
 
 @pytest.mark.parametrize(

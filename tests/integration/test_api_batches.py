@@ -153,6 +153,31 @@ async def test_the_lines_of_a_file_keep_their_numbers(client: httpx.AsyncClient,
     ]  # fmt: skip
 
 
+async def test_the_lines_may_be_those_of_an_upload(client: httpx.AsyncClient, store: TaskStore) -> None:
+    content = jsonl(*(line(n) for n in range(1, 2001)))
+    opened = (await client.post("/v1/uploads", json={"size": len(content)})).json()
+    said = {"defaults": {"model": MODEL}, "upload_id": opened["upload_id"], "client_request_id": "once"}
+
+    early = await client.post("/v1/batches", json=said)
+    await client.put(opened["url"], content=content, headers=opened["headers"])
+    taken = await client.post("/v1/batches", json=said)
+    deleted = await client.delete(f"/v1/uploads/{opened['upload_id']}")
+    again = await client.post("/v1/batches", json=said)
+    view = await until(client, taken.json()["batch_id"], queued=WINDOW)
+
+    assert (early.status_code, early.json()["code"]) == (409, "upload_not_ready")
+    assert (taken.status_code, view["counts"]["total"]) == (202, 2000)
+    assert (deleted.status_code, again.status_code, again.json()["code"]) == (204, 404, "upload_not_found")
+    assert await finish_next(store) == "line 1"
+
+
+@pytest.mark.parametrize("changes", [{}, {"lines": [], "upload_id": f"upl_{'0' * 32}"}, {"upload_id": "mine"}])
+async def test_a_batch_has_lines_or_an_upload(client: httpx.AsyncClient, changes: dict[str, Any]) -> None:
+    answer = await client.post("/v1/batches", json={"defaults": {"model": MODEL}} | changes)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
 async def test_every_wrong_line_is_named_and_nothing_is_queued(
     client: httpx.AsyncClient, store: TaskStore, settings: Settings
 ) -> None:

@@ -10,9 +10,10 @@ from penstock import exposition
 from penstock.maintenance import measure, prune, run_maintenance, sweep
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import BatchStore, TaskStore, connect
+from penstock.store import BatchStore, TaskStore, UploadStore, connect
 from penstock.task import OutputOptions, Priority, Request, Source, State, Submission, new_task_id
 from tests.integration.drive import MODEL, WORKER, claim, complete, stored_objects
+from tests.integration.stores import open_upload
 from tests.redis_server import RedisProcess
 
 
@@ -82,15 +83,19 @@ async def test_what_is_past_its_retention_is_deleted_with_its_objects(
     assert [task.id for task in (await store.page("default")).tasks] == [kept]
 
 
-async def test_the_gauges_show_queues_records_and_workers(store: TaskStore, batches: BatchStore) -> None:
+async def test_the_gauges_show_queues_records_uploads_and_workers(
+    store: TaskStore, batches: BatchStore, uploads: UploadStore
+) -> None:
     await submit(store)
+    await open_upload(uploads)
     await store.renew(WORKER, [])
 
-    await measure(store, batches, [MODEL])
+    await measure(store, batches, uploads, [MODEL])
 
     shown = exposition.scrape().decode()
     assert f'penstock_queue_depth{{model="{MODEL}",priority="normal"}} 1.0' in shown
     assert 'penstock_tasks_stored{status="PENDING"} 1.0' in shown
+    assert "penstock_uploads_unused 1.0" in shown
     assert 'penstock_workers{state="READY"} 1.0' in shown
 
 
@@ -98,11 +103,11 @@ async def test_maintenance_goes_on_after_redis_was_away(
     own_redis: RedisProcess, settings: Settings, storage: LocalStorage
 ) -> None:
     async with connect(RedisSettings(url=own_redis.url, timeout_s=0.2)) as client:
-        store = TaskStore(client, "test", settings.queue)
+        store, uploads = TaskStore(client, "test", settings.queue), UploadStore(client, "test", settings.queue)
         task_id = await submit(store, start_within_s=0.1)
         own_redis.kill()
         batches = BatchStore(client, "test", settings.queue)
-        loops = asyncio.create_task(run_maintenance(store, batches, storage, [MODEL]))
+        loops = asyncio.create_task(run_maintenance(store, batches, uploads, storage, [MODEL]))
         await asyncio.sleep(0.5)
 
         own_redis.start()

@@ -41,7 +41,7 @@ from penstock.errors import (
     TaskNotFound,
 )
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import BatchStore, NotItsTurn, Operator, Redis, TaskStore, connect
+from penstock.store import BatchStore, NotItsTurn, Operator, Redis, TaskStore, UploadStore, connect
 from penstock.task import (
     PRIORITIES,
     TENANT,
@@ -67,7 +67,17 @@ from tests.integration.queue_snapshot import (
     check_step,
     take_snapshot,
 )
-from tests.integration.stores import MODEL, drop, hook, lease_of, open_store, submission, submit, worker_info
+from tests.integration.stores import (
+    MODEL,
+    drop,
+    hook,
+    lease_of,
+    open_store,
+    open_upload,
+    submission,
+    submit,
+    worker_info,
+)
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 QUICK = settings(
@@ -93,6 +103,7 @@ LIMITS_S = (None, None, None, 1.05, 7.35)
 CALLERS = ("alice", "bob")
 WORKERS = ("w1", "w2")
 MODELS = ("upscale", "score")
+UPLOADS = ("upl_one", "upl_two")
 SETTLING = (Verb.COMPLETE, Verb.FAIL, Verb.RETRY, Verb.RELEASE)
 LOST_ATTEMPT = Problem(code="input_download_failed", message="timed out", retryable=True)
 
@@ -135,6 +146,7 @@ SUBMITS = st.fixed_dictionaries(
         "start_within_s": st.sampled_from(LIMITS_S),
         "finish_within_s": st.sampled_from(LIMITS_S),
         "image": st.sampled_from((None, "cat", "cat")),
+        "upload": st.sampled_from((None, *UPLOADS)),
         "tell": st.sampled_from(((), ("succeeded", "failed", "canceled", "expired"), ("failed", "expired"))),
     }
 )
@@ -185,6 +197,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.client = self.loop.run_until_complete(self.closing.enter_async_context(connected))
         queue = QueueSettings(lease_s=LEASE_S, starvation_guard=guard, **limits)
         self.store = TaskStore(self.client, self.namespace, queue)
+        self.loop.run_until_complete(self.upload_all(UploadStore(self.client, self.namespace, queue)))
         self.batches = BatchStore(self.client, self.namespace, queue)
         self.operator = Operator(self.client, self.namespace, queue)
         self.clock_ahead: str = ""
@@ -192,6 +205,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.pruned: set[str] = set()
         self.submitted = 0
         self.before = Snapshot([])
+
+    async def upload_all(self, uploads: UploadStore) -> None:
+        """By the clock of the server, and for longer than any test."""
+        for upload_id in UPLOADS:
+            await open_upload(uploads, upload_id=upload_id, unused_ttl_s=86_400)
+            await uploads.arrive(upload_id)
 
     def teardown(self) -> None:
         self.loop.run_until_complete(drop(self.client, self.namespace))

@@ -22,8 +22,11 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
-from penstock.settings import Settings, StorageSettings, environment_of
+from penstock import Client
+from penstock.client import Upload
+from penstock.settings import LimitSettings, Settings, StorageSettings, environment_of
 from tests import api_server
+from tests.integration.s3_server import s3_client
 from tests.processes import Process, System, up, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +43,11 @@ def submit(client: httpx.Client, model: str = "superres-x4", image: bytes = PHOT
     answer = client.post("/v1/tasks", json=usual | body)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["task_id"])
+
+
+def upload(url: str, api_key: str) -> Upload:
+    with Client(url, api_key) as client:
+        return client.upload(PHOTO)
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -504,11 +512,26 @@ def test_a_worker_with_no_time_to_drain_hands_its_task_back_uncounted(
     assert [a["outcome"] for a in view["attempts"]] == ["release"]
 
 
-def test_results_go_to_s3_and_come_back_by_signed_links(
+def test_an_upload_runs_as_the_same_image_does_inline(system: System) -> None:
+    upload_id = upload(system.url, system.api_key).upload_id
+
+    with system.client() as client:
+        inline = wait_for(client, submit(client, model="image-scoring-v1"))
+        tasks = [submit(client, model="image-scoring-v1", input={"upload_id": upload_id}) for _ in range(2)]
+        ended = [wait_for(client, task_id) for task_id in tasks]
+        for task_id in tasks:
+            client.delete(f"/v1/tasks/{task_id}").raise_for_status()
+        client.delete(f"/v1/uploads/{upload_id}").raise_for_status()
+
+    assert [task["result"]["data"] for task in ended] == [inline["result"]["data"]] * 2
+
+
+def test_inputs_and_results_go_through_s3_by_signed_links(
     settings: Settings, api_key: str, tmp_path: Path, s3_server: StorageSettings
 ) -> None:
-    storage = s3_server
-    settings = replace(settings, storage=storage)
+    storage, vendor = s3_server, s3_client(s3_server)
+    limits = LimitSettings(s3_inputs=(f"{storage.s3_bucket}/shared",))
+    settings = replace(settings, storage=storage, limits=limits)
     environ = environment_of(settings) | {"PENSTOCK_WORKER_GPU_IDS": "cpu", "PENSTOCK_TELEMETRY_METRICS_PORT": "0"}
     worker = Process(["worker"], environ, tmp_path / "worker.log")
     try:
@@ -520,10 +543,14 @@ def test_results_go_to_s3_and_come_back_by_signed_links(
             task = wait_for(client, submit(client))
             direct = httpx.get(task["result"]["url"], trust_env=False)
             redirect = client.get(task["links"]["result"])
+            uploaded = wait_for(client, submit(client, input={"upload_id": upload(url, api_key).upload_id}))
+            vendor.put_object(Bucket=storage.s3_bucket, Key="shared/photo.jpg", Body=PHOTO)
+            named = wait_for(client, submit(client, input={"image_url": f"s3://{storage.s3_bucket}/shared/photo.jpg"}))
     finally:
         worker.stop()
 
     assert storage.s3_endpoint in task["result"]["url"]
+    assert uploaded["result"]["sha256"] == named["result"]["sha256"] == task["result"]["sha256"]
     assert len(direct.content) == task["result"]["size"]
     assert redirect.status_code == 302
 

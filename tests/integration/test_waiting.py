@@ -435,7 +435,7 @@ async def test_an_end_that_the_listener_did_not_hear_is_found(
         lease = await claimed(store)
         await until_waiting(alone, 1)
         async with redis.asyncio.Redis.from_url(own_redis.url) as admin:
-            assert await admin.client_kill_filter(_type="pubsub") == 1
+            assert await admin.client_kill_filter(_type="pubsub") >= 1
             await store.complete(lease, DONE)
         answer = await one(asked)
 

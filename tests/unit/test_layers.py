@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "penstock"
 LAYERS = [
     {"errors"},
     {"settings", "device"},
-    {"task", "urlguard"},
+    {"task", "upload", "urlguard"},
     {"batch"},
     {"telemetry", "logs", "exposition", "imaging", "storage", "store", "client", "egress"},
     {"runners", "maintenance", "webhooks"},

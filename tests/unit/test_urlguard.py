@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,7 +12,7 @@ from yarl import URL
 
 from penstock.errors import ConfigurationError, UrlBlocked
 from penstock.settings import LimitSettings
-from penstock.urlguard import Policy, check_address, check_redirect, check_url
+from penstock.urlguard import ObjectName, Policy, check_address, check_input, check_redirect, check_url
 
 PUBLIC_ONLY = Policy.from_limits(LimitSettings())
 LOOPBACK_TOO = Policy.from_limits(LimitSettings(allow_networks=("127.0.0.0/8", "fd00::/8")))
@@ -403,3 +404,90 @@ def is_address_to_the_resolver(host: str) -> bool:
             continue
         return True
     return False
+
+
+# --- objects of buckets -----------------------------------------------------------------------------------------
+
+SOME_BUCKETS = Policy.from_limits(LimitSettings(s3_inputs=("photos", "shared/public", "data/a/b/")))
+
+ALLOWED_OBJECTS = [
+    ("s3://photos/cat.png", "photos", "cat.png"),
+    ("S3://photos/My cat (1).png", "photos", "My cat (1).png"),
+    ("s3://photos/a%20b+c/ü.png", "photos", "a%20b+c/ü.png"),
+    ("s3://shared/public/cat.png", "shared", "public/cat.png"),
+    ("s3://data/a/b/c/d", "data", "a/b/c/d"),
+    ("s3://photos/" + "k" * 1024, "photos", "k" * 1024),
+]
+
+BLOCKED_OBJECTS = [
+    "s3://other/cat.png",
+    "s3://photos2/cat.png",
+    "s3://photo/cat.png",
+    "s3://penstock/results/default/tsk_1/1.png",
+    "s3://shared/cat.png",
+    "s3://shared/public",
+    "s3://shared/publicity/cat.png",
+    "s3://shared/public/../secret.png",
+    "s3://shared/public/./../secret.png",
+    "s3://shared/public//../secret.png",
+    "s3://shared/public\\..\\secret.png",
+    "s3://shared/public/\x00/secret.png",
+    "s3://shared/public/a\nb",
+    "s3://data/a/b",
+    "s3://photos",
+    "s3://photos/",
+    "s3://photos/a/",
+    "s3:///cat.png",
+    "s3:/photos/cat.png",
+    "s3://photos:443/cat.png",
+    "s3://key:secret@photos/cat.png",
+    "s3://PHOTOS/cat.png",
+    "s3://photos/cat.png?versionId=1",
+    "s3://photos/cat.png#1",
+    "s3://photos/" + "k" * 1025,
+    "s3a://photos/cat.png",
+]
+
+
+@pytest.mark.parametrize(("url", "bucket", "key"), ALLOWED_OBJECTS)
+def test_an_object_in_an_allowed_place_is_let_through(url: str, bucket: str, key: str) -> None:
+    name = check_input(url, SOME_BUCKETS)
+
+    assert name == ObjectName(bucket=bucket, key=key)
+    assert check_input(str(name), SOME_BUCKETS) == name
+
+
+@pytest.mark.parametrize("url", BLOCKED_OBJECTS)
+def test_any_other_object_is_blocked(url: str) -> None:
+    with pytest.raises(UrlBlocked):
+        check_input(url, SOME_BUCKETS)
+
+
+@pytest.mark.parametrize("url", [url for url, *_ in ALLOWED_OBJECTS])
+def test_no_object_is_let_through_where_none_is_listed(url: str) -> None:
+    with pytest.raises(UrlBlocked):
+        check_input(url, PUBLIC_ONLY)
+
+
+def test_nothing_but_an_input_may_be_an_object() -> None:
+    with pytest.raises(UrlBlocked):
+        check_url("s3://photos/cat.png", SOME_BUCKETS)
+    with pytest.raises(UrlBlocked):
+        check_redirect("https://example.com/", "s3://photos/cat.png", SOME_BUCKETS)
+
+
+@pytest.mark.parametrize("url", ["https://example.com/a", "http://127.0.0.1/", "data:image/png;base64,AAAA"])
+def test_other_inputs_are_checked_as_urls_are(url: str) -> None:
+    def outcome(check: Callable[[str, Policy], object]) -> object:
+        try:
+            return check(url, SOME_BUCKETS)
+        except UrlBlocked as error:
+            return error.detail
+
+    assert outcome(check_input) == outcome(check_url)
+
+
+@pytest.mark.parametrize("place", ["", "s3://photos", "Photos", "a", "photos?x", "/photos"])
+def test_a_place_that_is_no_bucket_stops_the_start(place: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"limits\.s3_inputs"):
+        Policy.from_limits(LimitSettings(s3_inputs=(place,)))

@@ -30,6 +30,7 @@ from penstock.api import (
     results,
     retries,
     tasks,
+    uploads,
     webhooks,
 )
 from penstock.api.cursors import Cursors
@@ -62,6 +63,10 @@ V1 = (
     batches.read_results,
     batches.redeliver_batch,
     results.read_result,
+    uploads.open_upload,
+    uploads.send_upload,
+    uploads.read_upload,
+    uploads.delete_upload,
     models.list_models,
     models.read_model,
     operations.list_workers,
@@ -145,7 +150,7 @@ def _services(state: State) -> Services:
 @asynccontextmanager
 async def _running(services: Services) -> AsyncIterator[None]:
     """What goes on beside the requests."""
-    work = run_maintenance(services.store, services.batches, services.storage, services.models)
+    work = run_maintenance(services.store, services.batches, services.uploads, services.storage, services.models)
     loops = [
         asyncio.create_task(work, name="maintenance"),
         asyncio.create_task(services.waiting.run(), name="waiting"),

@@ -73,13 +73,19 @@ class BatchOptions(Ask, frozen=True):
     ) = None
 
 
-class BatchRequest(BatchOptions, frozen=True, kw_only=True):
-    """A batch whose lines are here."""
+class BatchRequest(BatchOptions, frozen=True):
+    """A batch whose lines are here, or are those of an uploaded JSONL file: one of the two."""
 
-    lines: Annotated[
-        tuple[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BatchLine"})], ...],
-        Meta(min_length=1, max_length=MAX_INLINE),
-    ]
+    lines: (
+        Annotated[
+            tuple[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BatchLine"})], ...],
+            Meta(min_length=1, max_length=MAX_INLINE),
+        ]
+        | UnsetType
+    ) = UNSET
+    upload_id: (
+        Annotated[str, Meta(pattern=r"^upl_[0-9a-f]{32}(?!\n)$", description="of POST /v1/uploads")] | UnsetType
+    ) = UNSET
 
 
 class BatchLinksView(View, frozen=True):

@@ -2,8 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -13,9 +13,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 from loguru import logger
+from msgspec import UNSET
 
 from penstock import telemetry
 from penstock.api import lines
+from penstock.api.arrivals import ready_upload
 from penstock.api.batch_views import (
     JSONL,
     BatchList,
@@ -51,11 +53,15 @@ from penstock.errors import (
     ResultExpired,
     StorageUnavailable,
     UnsupportedMediaType,
+    UploadMismatch,
+    UploadNotFound,
+    UploadNotReady,
     UrlBlocked,
     WebhookNotFound,
     WebhooksDisabled,
 )
 from penstock.maintenance import prune_batches
+from penstock.upload import Upload
 
 MAX_INLINE_BYTES = 4 * 1024 * 1024
 """Of a JSON body: so much is decoded in a few milliseconds."""
@@ -64,6 +70,9 @@ JSON = "application/json"
 
 T = TypeVar("T", bound=BatchOptions)
 
+READ_WITHIN_S = 600.0
+"""How long an upload is kept at least when its lines begin to be read: many times what 50,000 lines take."""
+
 Slices = AsyncIterator[Sequence[tuple[int, bytes | None]]]
 
 
@@ -71,17 +80,17 @@ Slices = AsyncIterator[Sequence[tuple[int, bytes | None]]]
     "/batches",
     operation_id="submitBatch", tags=["batches"],
     summary="Submit a batch",
-    description="Queues up to 1,000 tasks that are in a JSON body, or up to 50,000 that are the lines of a JSONL body; "
-    "the options of the latter are JSON in the query parameter `options`. All lines are checked first: if one is "
-    "wrong, nothing is queued, and `errors` has the first 100 findings with their line numbers. Lines become tasks bit "
-    "by bit, at low priority unless they say otherwise. Repeating a submit with its `client_request_id` (or "
-    "`Idempotency-Key`) is safe.",
+    description="Queues up to 1,000 tasks that are in a JSON body, or up to 50,000 that are the lines of a JSONL body "
+    "or of an upload; the options of a JSONL body are JSON in the query parameter `options`. All lines are checked "
+    "first: if one is wrong, nothing is queued, and `errors` has the first 100 findings with their line numbers. Lines "
+    "become tasks bit by bit, at low priority unless they say otherwise. Repeating a submit with its "
+    "`client_request_id` (or `Idempotency-Key`) is safe.",
     status_code=202,
     request_max_body_size=None,
-    responses={200: ResponseSpec(BatchView, description="The batch that was submitted before", generate_examples=False)}
+    responses={200: ResponseSpec(BatchView, description="The batch submitted before", generate_examples=False)}
     | documented(
         MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, IdempotencyMismatch, UrlBlocked,
-        WebhooksDisabled, QueueFull, RateLimited, StorageUnavailable,
+        WebhooksDisabled, UploadNotFound, UploadNotReady, UploadMismatch, QueueFull, RateLimited, StorageUnavailable,
     ),
 )  # fmt: skip
 async def submit_batch(
@@ -249,12 +258,25 @@ async def _asked(request: ApiRequest, options: str | None, services: Services) -
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared == JSON:
         asked = _decoded(await _whole(request), BatchRequest)
-        return asked, lines.sliced(asked.lines)
+        if (asked.lines is UNSET) == (asked.upload_id is UNSET):
+            raise InvalidRequest("a batch needs either lines or an upload_id", param="lines")
+        if asked.lines is not UNSET:
+            return asked, lines.sliced(asked.lines)
+        upload = await ready_upload(str(asked.upload_id), request.auth, services)
+        return asked, lines.split(_uploaded(upload, services), services.settings.limits.max_batch_bytes)
     if declared in JSONL:
         return _decoded((options or "{}").encode(), BatchOptions, inside="options"), lines.split(
             pieces_of(request), services.settings.limits.max_batch_bytes
         )
     raise UnsupportedMediaType(f"send a batch as Content-Type: {JSON} or {JSONL[0]}")
+
+
+async def _uploaded(upload: Upload, services: Services) -> AsyncGenerator[bytes, None]:
+    """The bytes of an upload, which is not deleted meanwhile; afterwards nobody needs it."""
+    await services.uploads.hold(upload.id, READ_WITHIN_S)
+    async with aclosing(await services.storage.stream(upload.key)) as pieces:
+        async for piece in pieces:
+            yield piece
 
 
 async def _whole(request: ApiRequest) -> bytes:

@@ -6,273 +6,65 @@ from typing import Any
 import msgspec
 
 from penstock import __version__
-from penstock.api.batch_views import BatchList, BatchView, CountsView, LineResultView, LineView, batch_links
+from penstock.api.batch_views import BatchList
 from penstock.api.overview import (
     BlockerView,
     DiscoveryView,
     ExplainView,
-    LimitsView,
     LiveView,
-    MemoryView,
     ModelList,
-    ModelView,
-    PauseView,
     PurgedView,
     QueueList,
-    QueueView,
     ReadyView,
-    RunningView,
     StartedView,
     StatsView,
-    VersionView,
     WorkerList,
-    WorkerStatusView,
-    WorkerView,
 )
-from penstock.api.predictions import PredictionPage, PredictionUrls, PredictionView
+from penstock.api.predictions import PredictionPage
 from penstock.api.problems import Problem, type_of
-from penstock.api.replicate import ModelPredictionRequest, PredictionRequest
 from penstock.api.replicate_files import FileUrls, FileView
 from penstock.api.schemas import (
     AheadView,
-    Ask,
-    AttemptView,
     CanceledView,
     DeletedView,
-    DeliveryView,
-    EventView,
     InputRequest,
-    ProgressView,
     QuoteView,
-    ResultView,
     RetriedView,
     SizeView,
     SubmittedView,
     TaskList,
     TaskRequest,
-    TaskView,
     View,
-    WebhookView,
 )
+from penstock.api.specimens import (
+    BATCH_ID,
+    BATCH_VIEW,
+    CURSOR,
+    DIGEST,
+    IMAGE_URL,
+    MODEL,
+    PREDICTION,
+    PREDICTIONS,
+    QUEUE,
+    STATUS,
+    TASK,
+    TASK_ID,
+    UPLOAD_ID,
+    UPLOAD_REQUEST,
+    WORKER,
+)
+from penstock.api.uploads import OpenedView, UploadView
 from penstock.api.views import links
-from penstock.batch import BatchState
 from penstock.errors import codes
 from penstock.runners.base import registry
 from penstock.task import Priority, State
-
-TASK_ID = "tsk_019a9f3c5d108f3b2c71d04e6a95b8c2"
-BATCH_ID = "bat_019a9f3c5d107be25d81c3f0927ad6e4"
-_DIGEST = "5d6a1f0e9c3b7a2488d1e0f4b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5"
-_CURSOR = "AAZg4T8OwsCOAYKyqQoMTg"
-IMAGE_URL = "https://images.example.com/photo.jpg"
-
-METRICS = """\
-# HELP penstock_tasks_stored Task records, by status
-# TYPE penstock_tasks_stored gauge
-penstock_tasks_stored{status="PENDING"} 3.0
-"""
-EVENTS = """\
-retry: 2000
-
-id: RUNNING.1.infer.6
-event: progress
-data: {"ratio":0.25,"unit":"tiles","done":6,"total":24}
-
-"""
-SCORE = {"score": 5.6132, "distribution": [0.004, 0.011, 0.036, 0.112, 0.3, 0.306, 0.151, 0.055, 0.018, 0.007]}
-
-_TASK = TaskView(
-    task_id=TASK_ID,
-    client_request_id="order-991",
-    batch_id=None,
-    custom_id=None,
-    model="superres-x4",
-    model_version="1",
-    status=State.SUCCESS,
-    stage="done",
-    priority=Priority.HIGH,
-    progress=ProgressView(ratio=1.0, unit="tiles", done=24, total=24),
-    queue_position=None,
-    created_at="2026-11-22T09:00:00.000Z",
-    started_at="2026-11-22T09:00:00.004Z",
-    finished_at="2026-11-22T09:00:02.104Z",
-    expires_at="2026-11-23T09:00:02.104Z",
-    start_by=None,
-    deadline="2026-11-22T09:05:00.000Z",
-    reuse="miss",
-    timing={"queue_ms": 4.0, "prepare_ms": 21.5, "infer_ms": 1804.2, "upload_ms": 9.1, "total_ms": 2104.0},
-    execution={"worker": "gpu1-cuda0-4f2a", "device": "cuda:0", "tiles": 24},
-    attempts=(
-        AttemptView(
-            n=1,
-            worker="gpu1-cuda0-4f2a",
-            device="cuda:0",
-            started_at="2026-11-22T09:00:00.004Z",
-            ended_at="2026-11-22T09:00:02.104Z",
-            outcome="SUCCESS",
-            error=None,
-        ),
-    ),
-    result=ResultView(
-        s3_key=f"results/default/{TASK_ID}/1.png",
-        size=4_718_592,
-        url=f"http://127.0.0.1:8000/v1/tasks/{TASK_ID}/result",
-        sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        content_type="image/png",
-        width=2048,
-        height=1536,
-        data=None,
-    ),
-    error=None,
-    metadata={"album": "42"},
-    webhook=WebhookView(
-        url="https://shop.example.com/told",
-        events=("succeeded", "failed"),
-        log=(
-            EventView(
-                type="task.succeeded",
-                sequence=1,
-                status="delivered",
-                deliveries=(DeliveryView(at="2026-11-22T09:00:02.131Z", ms=84, outcome="delivered", code=204),),
-                next_delivery_at=None,
-            ),
-        ),
-    ),
-    links=links(TASK_ID),
-)
-
-_MODEL = ModelView(
-    name="superres-x4",
-    title="Super-resolution, 4×",
-    version="1",
-    versions=(VersionView(version="1", digest="1 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"),),
-    licence="BSD-3-Clause (general), Apache-2.0 (clean)",
-    source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
-    produces="image",
-    score_range=None,
-    limits=LimitsView(
-        input_formats=("image/png", "image/jpeg", "image/webp"),
-        input_bytes=52_428_800,
-        input_megapixels=50,
-        timeout_s=600.0,
-    ),
-    notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
-    params={"type": "object", "properties": {"variant": {"enum": ["clean", "general"], "default": "general"}}},
-)
-
-_WORKER = WorkerView(
-    id="gpu1-cuda0-4f2a",
-    device="cuda:0",
-    host="gpu1",
-    models=("image-scoring-v1", "superres-x4"),
-    slots=8,
-    running=3,
-    state="READY",
-    started_at="2026-11-22T08:00:00.000Z",
-    memory=MemoryView(
-        process=2_214_592_512, tasks=301_989_888, tasks_limit=20_615_843_020, device_limit=23_806_869_504
-    ),
-)
-_STATUS = WorkerStatusView(
-    **msgspec.structs.asdict(_WORKER),
-    tasks=(
-        RunningView(
-            task_id=TASK_ID,
-            model="superres-x4",
-            priority=Priority.HIGH,
-            stage="infer",
-            claimed_at="2026-11-22T09:00:00.004Z",
-        ),
-    ),
-)
-_QUEUE = QueueView(
-    model="superres-x4",
-    priority=Priority.NORMAL,
-    depth=3,
-    oldest_s=0.412,
-    device_s=5.412,
-    paused=PauseView(since="2026-11-22T08:59:59.000Z", by="alice"),
-)
-
-_PREDICTIONS = "http://127.0.0.1:8000/replicate/v1/predictions"
-_PREDICTION = PredictionView(
-    id=TASK_ID,
-    model="superres-x4",
-    version="1",
-    status="succeeded",
-    input={"image": IMAGE_URL, "variant": "general"},
-    output=f"http://127.0.0.1:8000/v1/tasks/{TASK_ID}/result",
-    error=None,
-    logs="",
-    metrics={"predict_time": 2.1},
-    created_at="2026-11-22T09:00:00.000Z",
-    started_at="2026-11-22T09:00:00.004Z",
-    completed_at="2026-11-22T09:00:02.104Z",
-    urls=PredictionUrls(get=f"{_PREDICTIONS}/{TASK_ID}", cancel=f"{_PREDICTIONS}/{TASK_ID}/cancel"),
-)
-_GIVEN = {"image": IMAGE_URL, "variant": "general", "output_format": "webp"}
-_TOLD = {"webhook": "https://shop.example.com/told", "webhook_events_filter": ["completed"]}
-REPLICATED: dict[type[Ask], dict[str, Any]] = {
-    PredictionRequest: {"version": "penstock/superres-x4", "input": _GIVEN, **_TOLD},
-    ModelPredictionRequest: {"input": _GIVEN},
-}
-"""Requests in Replicate's words."""
-
-BATCH = {
-    "defaults": {"model": "image-scoring-v1"},
-    "lines": [{"custom_id": "photo 1", "input": {"image_url": IMAGE_URL}}],
-    "client_request_id": "album-42",
-}
-LINES = f'''{{"custom_id": "photo 1", "model": "image-scoring-v1", "input": {{"image_url": "{IMAGE_URL}"}}}}
-{{"custom_id": "photo 2", "model": "superres-x4", "input": {{"image_url": "{IMAGE_URL}"}}}}
-'''
-_BATCH = BatchView(
-    batch_id=BATCH_ID,
-    status=BatchState.RUNNING,
-    client_request_id="album-42",
-    created_at="2026-11-22T09:00:00.000Z",
-    finished_at=None,
-    expires_at=None,
-    counts=CountsView(
-        total=50_000, waiting=48_700, queued=490, running=10, succeeded=799, failed=1, canceled=0, expired=0
-    ),
-    progress=ProgressView(ratio=0.016, unit="lines", done=800, total=50_000),
-    eta_s=2952.0,
-    defaults={"model": "image-scoring-v1"},
-    metadata={"album": "42"},
-    webhook=None,
-    links=batch_links(BATCH_ID),
-)
-ENDED = (
-    msgspec.json.Encoder()
-    .encode_lines(
-        [
-            LineView(
-                line=1,
-                custom_id="photo 1",
-                task_id=TASK_ID,
-                status=State.SUCCESS,
-                result=LineResultView(
-                    url=f"http://127.0.0.1:8000/v1/tasks/{TASK_ID}/result",
-                    content_type="application/json",
-                    size=None,
-                    sha256=None,
-                    width=None,
-                    height=None,
-                    data=SCORE,
-                ),
-                error=None,
-            )
-        ]
-    )
-    .decode()
-)
+from penstock.upload import UploadState
 
 _ANSWERS: tuple[View, ...] = (
-    _TASK,
-    _BATCH,
-    BatchList(data=(_BATCH,), has_more=True, next_cursor=_CURSOR),
-    TaskList(data=(_TASK,), has_more=True, next_cursor=_CURSOR),
+    TASK,
+    BATCH_VIEW,
+    BatchList(data=(BATCH_VIEW,), has_more=True, next_cursor=CURSOR),
+    TaskList(data=(TASK,), has_more=True, next_cursor=CURSOR),
     SubmittedView(task_id=TASK_ID, status=State.PENDING, queue_position=1, eta_s=4.3, links=links(TASK_ID)),
     QuoteView(
         model="superres-x4",
@@ -290,7 +82,7 @@ _ANSWERS: tuple[View, ...] = (
         stage="queued",
         queue_position=3,
         ahead=AheadView(tasks=3, device_s=6.42),
-        workers=(_WORKER,),
+        workers=(WORKER,),
         blockers=(
             BlockerView(
                 code="retry_delay", detail="its last attempt failed; it waits", until="2026-11-22T09:00:09.000Z"
@@ -298,15 +90,32 @@ _ANSWERS: tuple[View, ...] = (
         ),
         eta_s=8.224,
     ),
-    _PREDICTION,
-    PredictionPage(next=f"{_PREDICTIONS}?cursor={_CURSOR}", previous=None, results=(_PREDICTION,)),
+    PREDICTION,
+    PredictionPage(next=f"{PREDICTIONS}?cursor={CURSOR}", previous=None, results=(PREDICTION,)),
+    OpenedView(
+        upload_id=UPLOAD_ID,
+        url=f"http://127.0.0.1:8000/v1/uploads/{UPLOAD_ID}?token=hZ3XkWm5wTqvJx0gQ2nB8sYdLrC7aPfE",
+        method="PUT",
+        headers={"content-length": str(UPLOAD_REQUEST.size), "content-type": UPLOAD_REQUEST.content_type},
+        expires_at="2026-11-22T09:15:00.000Z",
+    ),
+    UploadView(
+        upload_id=UPLOAD_ID,
+        status=UploadState.READY,
+        size=UPLOAD_REQUEST.size,
+        content_type=UPLOAD_REQUEST.content_type,
+        sha256=UPLOAD_REQUEST.sha256,
+        tasks=0,
+        created_at="2026-11-22T09:00:00.000Z",
+        expires_at="2026-11-23T09:00:04.512Z",
+    ),
     FileView(
         id="file_5d6a1f0e9c3b7a2488d1e0f4",
         name="photo.jpg",
         content_type="image/jpeg",
         size=4,
-        etag=_DIGEST,
-        checksums={"sha256": _DIGEST},
+        etag=DIGEST,
+        checksums={"sha256": DIGEST},
         metadata={},
         created_at="2026-11-22T09:00:00.000Z",
         expires_at=None,
@@ -315,15 +124,15 @@ _ANSWERS: tuple[View, ...] = (
     CanceledView(canceled=12, has_more=False),
     DeletedView(deleted=100, has_more=True),
     RetriedView(retried=12, has_more=False),
-    _MODEL,
-    ModelList(data=(_MODEL,)),
-    _STATUS,
-    WorkerList(data=(_STATUS,)),
-    QueueList(data=(_QUEUE,)),
+    MODEL,
+    ModelList(data=(MODEL,)),
+    STATUS,
+    WorkerList(data=(STATUS,)),
+    QueueList(data=(QUEUE,)),
     PurgedView(canceled=12, has_more=False),
     StatsView(
         tasks={"PENDING": 3, "RUNNING": 3, "SUCCESS": 812, "FAILED": 1, "CANCELED": 0, "EXPIRED": 0},
-        queues=(_QUEUE,),
+        queues=(QUEUE,),
         workers={"READY": 1},
     ),
     ReadyView(status="ready", redis="ok", storage="ok", workers=1),
@@ -344,6 +153,7 @@ PARAMETERS = {
     "options": '{"defaults": {"model": "image-scoring-v1"}}',
     "prediction_id": TASK_ID,
     "worker_id": "gpu1-cuda0-4f2a",
+    "upload_id": UPLOAD_ID,
     "owner": "penstock",
     "name": "superres-x4",
     "model": "superres-x4",

@@ -20,6 +20,9 @@ SCHEMES = ("bearer", "token")
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
+BY_URL = {"let_in_by": "url"}
+"""Option of a handler that needs no key: its URL has been given out to be used by whoever has it."""
+
 
 class Caller(Struct, frozen=True):
     """Whose key it was: the name of the key, or the first 12 hex digits of its digest."""
@@ -55,8 +58,10 @@ class KeyRing:
         return found
 
 
-async def require_key(connection: Connection, _: BaseRouteHandler) -> None:
-    """Every route below /v1: a known key, in `X-API-Key` or as bearer token. Sets `request.auth`."""
+async def require_key(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Every route below /v1 but those `BY_URL`: a known key, in `X-API-Key` or as bearer token. Sets `request.auth`."""
+    if BY_URL.items() <= handler.opt.items():
+        return
     caller = connection.app.state.key_ring.find(_secret(connection))
     if caller is None:
         raise Unauthorized(

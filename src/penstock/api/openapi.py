@@ -15,7 +15,17 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from penstock import __version__
-from penstock.api import batch_views, examples, overview, predictions, replicate, replicate_files, schemas
+from penstock.api import (
+    batch_views,
+    examples,
+    overview,
+    predictions,
+    replicate,
+    replicate_files,
+    schemas,
+    specimens,
+    uploads,
+)
 from penstock.api.batch_views import JSONL
 from penstock.api.problems import MEDIA_TYPE, Problem
 from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
@@ -26,6 +36,7 @@ _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
 _GUARDED: tuple[type[PenstockError], ...] = (Unauthorized, Internal, StoreUnavailable)
 _OPEN: tuple[type[PenstockError], ...] = (Internal,)
 _OF_SUBMIT = ("TaskView", "QuoteView")
+_BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _IMAGES = ("image/png", "image/jpeg", "image/webp")
 
 _IDS = {"task_id": ("task_id", ("SubmittedView", "TaskView")), "prediction_id": ("id", ("PredictionView",))}
@@ -66,6 +77,7 @@ def config(models: Collection[str]) -> OpenAPIConfig:
         path="/schema",
         tags=[
             Tag("tasks", "Submit, watch, cancel, collect."),
+            Tag("uploads", "Files that are too big for JSON."),
             Tag("batches", "Many tasks from one request."),
             Tag("models", "What is served, and with which parameters."),
             Tag("operation", "Who works, how much waits; pause, purge, drain."),
@@ -77,6 +89,7 @@ def config(models: Collection[str]) -> OpenAPIConfig:
             security_schemes={
                 "apiKey": SecurityScheme(type="apiKey", name="x-api-key", security_scheme_in="header"),
                 "bearer": SecurityScheme(type="http", scheme="bearer"),
+                "uploadToken": SecurityScheme(type="apiKey", name="token", security_scheme_in="query"),
             }
         ),
     )
@@ -91,16 +104,18 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     }
     for path, item in document["paths"].items():
         for operation in item.values():
-            _complete_operation(operation, guarded="/v1/" in path)
+            _complete_operation(operation, guarded="/v1/" in path and "security" not in operation)
     _add_links(document)
     submits = {model: {"value": examples.of_submit(model)} for model in models}
     _set_body(document, "/v1/tasks", "TaskRequest", {"examples": submits})
     for path, request in replicate.BODIES.items():
-        _set_body(document, path, request.__name__, {"example": examples.REPLICATED[request]})
-    lines = {name: {"schema": {"type": "string"}, "example": examples.LINES} for name in JSONL}
-    _set_body(document, "/v1/batches", "BatchRequest", {"example": examples.BATCH})
+        _set_body(document, path, request.__name__, {"example": specimens.REPLICATED[request]})
+    _set_body(document, "/v1/uploads", "UploadRequest", {"example": specimens.UPLOAD})
+    document["paths"]["/v1/uploads/{upload_id}"]["put"]["requestBody"] = {"required": True, "content": _BYTES}
+    lines = {name: {"schema": {"type": "string"}, "example": specimens.LINES} for name in JSONL}
+    _set_body(document, "/v1/batches", "BatchRequest", {"example": specimens.BATCH})
     document["paths"]["/v1/batches"]["post"]["requestBody"]["content"] |= lines
-    ended = {JSONL[0]: {"schema": {"anyOf": [{"type": "string"}, _schema("LineView")]}, "example": examples.ENDED}}
+    ended = {JSONL[0]: {"schema": {"anyOf": [{"type": "string"}, _schema("LineView")]}, "example": specimens.ENDED}}
     _set_content(document, "/v1/batches/{batch_id}/results", ended)
     document["paths"][f"{predictions.PREFIX}/files"]["post"]["requestBody"] = {
         "required": True,
@@ -108,12 +123,12 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     }
     document["paths"]["/v1/tasks"]["post"]["responses"]["200"]["content"] = {"application/json": _one_of(*_OF_SUBMIT)}
     images = {name: {"schema": {"type": "string", "format": "binary"}} for name in _IMAGES}
-    score = {"application/json": {"schema": {"type": "object"}, "example": examples.SCORE}}
+    score = {"application/json": {"schema": {"type": "object"}, "example": specimens.SCORE}}
     _set_content(document, "/v1/tasks/{task_id}/result", images | score)
     _set_content(document, "/v1/tasks/{task_id}/result", images, status="206")
-    events = {"schema": {"anyOf": [{"type": "string"}, _schema("TaskEvent")]}, "example": examples.EVENTS}
+    events = {"schema": {"anyOf": [{"type": "string"}, _schema("TaskEvent")]}, "example": specimens.EVENTS}
     _set_content(document, "/v1/tasks/{task_id}/events", {"text/event-stream": events})
-    _set_content(document, "/metrics", {"text/plain": {"schema": {"type": "string"}, "example": examples.METRICS}})
+    _set_content(document, "/metrics", {"text/plain": {"schema": {"type": "string"}, "example": specimens.METRICS}})
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
 
@@ -161,7 +176,7 @@ def _one_of(*names: str) -> Document:
 
 def _schemas(models: Collection[str]) -> Document:
     """Every struct of the wire, and a request for every model, told apart by `model`."""
-    modules = (schemas, overview, batch_views, replicate, replicate_files)
+    modules = (schemas, overview, batch_views, uploads, replicate, replicate_files)
     defined = [found for module in modules for found in vars(module).values()]
     types = [t for t in defined if isinstance(t, type) and issubclass(t, schemas.Ask | schemas.View)]
     runners = registry()
@@ -170,6 +185,7 @@ def _schemas(models: Collection[str]) -> Document:
     )
     for base in ("Ask", "View", "PredictionAsk"):
         components.pop(base, None)
+    components["InputRequest"]["oneOf"] = [{"required": [name]} for name in components["InputRequest"]["properties"]]
     general = components["TaskRequest"]
     names = {model: _request_name(model) for model in models}
     for (model, name), of_model in zip(names.items(), params, strict=False):

@@ -14,9 +14,9 @@ DIGEST_BYTES = 16
 """128 bits: nobody but the caller can make two inputs meet, and it would take 2^64 tries."""
 
 
-def reuse_digest(asked: TaskRequest, image: bytes, caller: Caller) -> str:
+def reuse_digest(asked: TaskRequest, sha256: str, caller: Caller) -> str:
     """22 characters over everything that a result depends on: the caller, the model and its files, the parameters with
-    their defaults, how an image is written, the input bytes, and the code that runs it all."""
+    their defaults, how an image is written, the sha256 of the input bytes, and the code that runs it all."""
     runner = registry()[asked.model]
     parts = (
         __version__,
@@ -26,7 +26,7 @@ def reuse_digest(asked: TaskRequest, image: bytes, caller: Caller) -> str:
         runner.digest(),
         msgspec.convert(asked.params, runner.params),
         asked.output if runner.card.produces == "image" else None,
-        hashlib.sha256(image).hexdigest(),
+        sha256,
     )
     whole = hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).digest()
     return urlsafe_b64encode(whole[:DIGEST_BYTES]).rstrip(b"=").decode()

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from penstock.task import Format, Priority, Reuse, Stage, State, TaskEventType
 
@@ -12,6 +12,7 @@ ClientRequestId = Annotated[
     str,
     Meta(min_length=1, max_length=128, pattern=r"^[!-~]+(?!\n)$", description="1 to 128 visible ASCII characters"),
 ]
+IMAGE_URL = "http(s) URL, data: URI in base64 (PNG, JPEG, WebP), or s3://bucket/key where that is allowed"
 
 
 class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,16 +20,14 @@ class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class InputRequest(Ask, frozen=True):
-    """Where the image is."""
+    """Where the image is: one of the two."""
 
-    image_url: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            description="http(s) URL, or data: URI in base64 (PNG, JPEG, WebP)",
-            extra_json_schema={"format": "uri"},
-        ),
-    ]
+    image_url: (
+        Annotated[str, Meta(min_length=1, description=IMAGE_URL, extra_json_schema={"format": "uri"})] | UnsetType
+    ) = UNSET
+    upload_id: (
+        Annotated[str, Meta(pattern=r"^upl_[0-9a-f]{32}(?!\n)$", description="of POST /v1/uploads")] | UnsetType
+    ) = UNSET
 
 
 class OutputRequest(Ask, frozen=True):

@@ -18,7 +18,7 @@ from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
-from penstock.store import BatchStore, Operator, Outbox, TaskStore, connect
+from penstock.store import BatchStore, Operator, Outbox, TaskStore, UploadStore, connect
 from penstock.store.connection import Redis, check_server
 from penstock.urlguard import Policy
 
@@ -37,6 +37,7 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     batches: BatchStore
     outbox: Outbox
     operator: Operator
+    uploads: UploadStore
     storage: Storage
     waiting: Waiting
     watching: Watching
@@ -69,6 +70,7 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
             batches=BatchStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
             outbox=Outbox(client, settings.redis.namespace, settings.queue),
             operator=Operator(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
+            uploads=UploadStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
             storage=storage,
             waiting=Waiting(store),
             watching=Watching(store),

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 
 import msgspec
 from loguru import logger
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from penstock import imaging
+from penstock.api.arrivals import beginning_of, ready_upload
 from penstock.api.guards import Caller
 from penstock.api.problems import invalid
 from penstock.api.reuse import reuse_digest
-from penstock.api.schemas import ClientRequestId, TaskRequest
+from penstock.api.schemas import ClientRequestId, InputRequest, TaskRequest
 from penstock.api.services import Services
 from penstock.api.webhooks import accepted
 from penstock.errors import (
@@ -30,23 +31,27 @@ from penstock.errors import (
 )
 from penstock.runners.base import registry
 from penstock.settings import Settings
+from penstock.storage import CHUNK_BYTES
 from penstock.store import Submitted
 from penstock.task import Dialect, Forecast, Line, OutputOptions, Request, Source, Submission, Turn, Webhook
-from penstock.urlguard import check_url
+from penstock.upload import Upload
+from penstock.urlguard import check_input
 
 URL_COST = 1000
 """Kilopixels that an image counts in fair shares while nobody has seen it: a usual photo."""
 
 CLIENT_REQUEST_ID = "client_request_id"
 KEPT_IN_RECORD_BYTES = 4 * 1024
-"""An inline image of this size travels in the record of its task: the storage would take longer than the rest of a
-submit (two syncs of a disk, or a request to S3, and as much again for the worker)."""
+"""An inline image of this size travels in the record of its task: two syncs of a disk would take longer."""
+
+BEGINNING_BYTES = CHUNK_BYTES
+"""Of an upload, read for its header: all of most photos, and of the others more than their metadata takes."""
 
 LOOKED_AT_HERE = 8 * 1024
 """Characters of a data: URI that the event loop looks at itself: a thread would take longer. A hostile header of this
 size inflates to some megabytes at most, a few milliseconds of work."""
 
-IMAGE_URL = "input.image_url"
+IMAGE_URL, UPLOAD_ID = "input.image_url", "input.upload_id"
 INLINE_TYPES = ("", "image/png", "image/jpeg", "image/webp")
 
 _DATA_URI = re.compile(r"data:(?P<type>[^;,]*)(?P<base64>;base64)?,", re.IGNORECASE)
@@ -62,13 +67,14 @@ _BARE = re.compile(r"[!#-~]+")
 
 
 class Examined(Struct, frozen=True, kw_only=True):
-    """What looking at a request has shown: the URL to fetch or the bytes themselves, and what fair shares count;
-    `size` is width and height, None while nobody has seen the image."""
+    """What looking at a request has shown: the URL to fetch, the bytes themselves or the upload that has them, and what
+    fair shares count; `size` is width and height, None while nobody has seen the image."""
 
     fingerprint: str
     cost: int
     url: str | None = None
     image: bytes | None = None
+    upload: Upload | None = None
     size: tuple[int, int] | None = None
     content_type: str = ""
     reuse_digest: str | None = None
@@ -109,21 +115,26 @@ async def examine(
     """Check the webhook, and the input as far as it is here, and weigh it.
 
     Raises WebhooksDisabled, UrlBlocked, InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge,
-    ImageDecodeFailed.
+    ImageDecodeFailed, UploadNotFound, UploadNotReady, UploadMismatch.
     """
     webhook = accepted(asked.webhook, services, base_url, dialect)
-    with _blaming(IMAGE_URL):
-        return msgspec.structs.replace(await _examine_input(asked, services, caller), webhook=webhook)
+    uploaded = asked.input.upload_id is not UNSET
+    with _blaming(UPLOAD_ID if uploaded else IMAGE_URL):
+        examined = await (_examine_upload if uploaded else _examine_url)(asked, services, caller)
+        return msgspec.structs.replace(examined, webhook=webhook)
 
 
-async def _examine_input(asked: TaskRequest, services: Services, caller: Caller) -> Examined:
+async def _examine_url(asked: TaskRequest, services: Services, caller: Caller) -> Examined:
     """In a thread where there is much to look at."""
     url = asked.input.image_url
+    if url is UNSET:
+        raise InvalidRequest("either image_url or upload_id is needed")
     if not is_inline(url):
-        return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=check_url(url, services.policy))
+        checked = str(check_input(url, services.policy))
+        return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=checked)
     if len(url) <= LOOKED_AT_HERE:
-        return _examine_inline(asked, services.settings, caller)
-    return await asyncio.to_thread(_examine_inline, asked, services.settings, caller)
+        return _examine_inline(asked, url, services.settings, caller)
+    return await asyncio.to_thread(_examine_inline, asked, url, services.settings, caller)
 
 
 async def hand_in(
@@ -141,7 +152,8 @@ async def hand_in(
     first, if the task may have to run, and deleted again when nothing came of it. A task that is the `line` of a batch
     is queued in its `turn`, and does not count against the rate; its input stays until it comes again.
 
-    Raises RateLimited, QueueFull, IdempotencyMismatch, StoreUnavailable, StorageUnavailable; NotItsTurn for a line.
+    Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound, StoreUnavailable, StorageUnavailable;
+    NotItsTurn for a line.
     """
     store, storage = services.store, services.storage
     rate_limit = 0 if turn else services.settings.api.rate_limit_per_minute
@@ -183,6 +195,8 @@ def check_params(asked: TaskRequest, models: Collection[str]) -> None:
     runner = registry().get(asked.model)
     if runner is None or asked.model not in models:
         raise ModelNotFound("no model of this name is served here; GET /v1/models lists them", param="model")
+    if UNSET not in (asked.input.image_url, asked.input.upload_id):
+        raise InvalidRequest("either image_url or upload_id, not both", param=UPLOAD_ID)
     try:
         msgspec.convert(asked.params, runner.params)
     except msgspec.ValidationError as error:
@@ -230,18 +244,18 @@ def is_inline(url: str) -> bool:
     return url[:5].lower() == "data:"
 
 
-def _examine_inline(asked: TaskRequest, settings: Settings, caller: Caller) -> Examined:
-    image = _inline_bytes(asked.input.image_url, settings.limits.max_input_bytes)
+def _examine_inline(asked: TaskRequest, uri: str, settings: Settings, caller: Caller) -> Examined:
+    image = _inline_bytes(uri, settings.limits.max_input_bytes)
     header = imaging.probe(image, max_megapixels=settings.limits.max_image_megapixels)
-    if made := output_size(asked, header.width, header.height):
-        imaging.check_holds(msgspec.convert(asked.output, OutputOptions, from_attributes=True), *made)
+    _check_holds(asked, header)
+    sha256 = hashlib.sha256(image).hexdigest()
     return Examined(
         fingerprint=_fingerprint(asked),
-        cost=max(1, header.width * header.height // 1000),
+        cost=_cost(header),
         image=image,
         size=(header.width, header.height),
         content_type=f"image/{header.format.lower()}",
-        reuse_digest=reuse_digest(asked, image, caller) if settings.queue.reuse else None,
+        reuse_digest=reuse_digest(asked, sha256, caller) if settings.queue.reuse else None,
     )
 
 
@@ -249,6 +263,36 @@ def output_size(asked: TaskRequest, width: int, height: int) -> tuple[int, int] 
     """Of the result for an image of this size; None where there is no image, or nobody knows."""
     runner = registry()[asked.model]
     return runner.output_size(width, height, msgspec.convert(asked.params, runner.params))
+
+
+async def _examine_upload(asked: TaskRequest, services: Services, caller: Caller) -> Examined:
+    """By its first bytes: the rest is for a worker to read."""
+    settings = services.settings
+    upload = await ready_upload(str(asked.input.upload_id), caller, services)
+    if upload.size > settings.limits.max_input_bytes:
+        raise InputTooLarge(f"the image has {upload.size} bytes, the limit is {settings.limits.max_input_bytes}")
+    probe = imaging.probe if upload.size <= BEGINNING_BYTES else imaging.probe_beginning
+    beginning = await beginning_of(upload, BEGINNING_BYTES, services)
+    header = await asyncio.to_thread(probe, beginning, max_megapixels=settings.limits.max_image_megapixels)
+    if header is not None:
+        _check_holds(asked, header)
+    sha256 = upload.sha256 if settings.queue.reuse else None
+    return Examined(
+        fingerprint=_fingerprint(asked, upload),
+        cost=URL_COST if header is None else _cost(header),
+        upload=upload,
+        size=None if header is None else (header.width, header.height),
+        reuse_digest=None if sha256 is None else reuse_digest(asked, sha256, caller),
+    )
+
+
+def _check_holds(asked: TaskRequest, header: imaging.Header) -> None:
+    if made := output_size(asked, header.width, header.height):
+        imaging.check_holds(msgspec.convert(asked.output, OutputOptions, from_attributes=True), *made)
+
+
+def _cost(header: imaging.Header) -> int:
+    return max(1, header.width * header.height // 1000)
 
 
 def _inline_bytes(uri: str, max_bytes: int) -> bytes:
@@ -266,9 +310,12 @@ def _inline_bytes(uri: str, max_bytes: int) -> bytes:
     return data
 
 
-def _fingerprint(asked: TaskRequest) -> str:
-    """Of all but `reuse`, which says nothing about the task, and comes as a header that proxies may add."""
+def _fingerprint(asked: TaskRequest, upload: Upload | None = None) -> str:
+    """Of all but `reuse`, which says nothing about the task, and comes as a header that proxies may add; and of the
+    bytes of an upload, if they are known, so that a client which sends them anew is told of the same task."""
     same = msgspec.structs.replace(asked, reuse=True)
+    if upload is not None and upload.sha256 is not None:
+        same = msgspec.structs.replace(same, input=InputRequest(upload_id=f"sha256:{upload.sha256}"))
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).hexdigest()
 
 
@@ -285,8 +332,6 @@ def _submission(
     forecast: Forecast | None,
 ) -> Submission:
     settings = services.settings
-    kept, stored = _places(examined.image)
-    key = None if stored is None else input_key(caller.tenant, task_id)
     attempts = asked.retry.max_attempts if asked.retry else settings.queue.max_retries + 1
     return Submission(
         id=task_id,
@@ -296,7 +341,7 @@ def _submission(
         cost=examined.cost,
         request=Request(
             model=asked.model,
-            source=Source(url=examined.url, key=key, data=kept),
+            source=_source(task_id, examined, caller),
             params=asked.params,
             output=msgspec.convert(asked.output, OutputOptions, from_attributes=True),
             client_request_id=asked.client_request_id,
@@ -316,6 +361,16 @@ def _submission(
         turn=turn,
         forecast=forecast,
     )
+
+
+def _source(task_id: str, examined: Examined, caller: Caller) -> Source:
+    if examined.upload is not None:
+        return Source(key=examined.upload.key, upload=examined.upload.id)
+    if examined.image is None:
+        return Source(url=examined.url)
+    if len(examined.image) <= KEPT_IN_RECORD_BYTES:
+        return Source(data=examined.image)
+    return Source(key=input_key(caller.tenant, task_id))
 
 
 def input_key(tenant: str, task_id: str) -> str:

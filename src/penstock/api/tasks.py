@@ -47,6 +47,9 @@ from penstock.errors import (
     TaskNotFound,
     UnsupportedImageFormat,
     UnsupportedMediaType,
+    UploadMismatch,
+    UploadNotFound,
+    UploadNotReady,
     UrlBlocked,
     WebhooksDisabled,
 )
@@ -59,7 +62,7 @@ POLL_S = 1
 SUBMIT_ERRORS = (
     MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
     InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageDecodeFailed,
-    WebhooksDisabled, QueueFull, RateLimited, StorageUnavailable,
+    UploadNotFound, UploadNotReady, UploadMismatch, WebhooksDisabled, QueueFull, RateLimited, StorageUnavailable,
 )  # fmt: skip
 """How a submit can be refused."""
 

@@ -4,7 +4,7 @@ from penstock.client.asynchronous import AsyncClient, Mapped
 from penstock.client.blocking import Client
 from penstock.client.problems import PenstockApiError, failure_of
 from penstock.client.requests import Options, Output, Shared, Source
-from penstock.client.views import Batch, Counts, Line, Model, Queue, Result, Stats, Submitted, Task, Worker
+from penstock.client.views import Batch, Counts, Line, Model, Queue, Result, Stats, Submitted, Task, Upload, Worker
 
 __all__ = [
     "AsyncClient",
@@ -24,6 +24,7 @@ __all__ = [
     "Stats",
     "Submitted",
     "Task",
+    "Upload",
     "Worker",
     "failure_of",
 ]

@@ -16,14 +16,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.client.bounded import as_they_end
+from penstock.client.files import File, is_large
 from penstock.client.problems import PenstockApiError, failure_of
-from penstock.client.requests import Options, Shared, Source, batch_of, body_of, new_request_id
+from penstock.client.requests import Options, Shared, Source, batch_of, body_of, file_in, new_request_id
 from penstock.client.transport import NOT_MODIFIED, Transport, decoded
 from penstock.client.views import (
     Batch,
     Line,
     Model,
     ModelList,
+    Opened,
     Page,
     Purged,
     Queue,
@@ -31,6 +33,7 @@ from penstock.client.views import (
     Stats,
     Submitted,
     Task,
+    Upload,
     Worker,
     WorkerList,
 )
@@ -78,10 +81,23 @@ class AsyncClient:
         await self._transport.close()
 
     async def submit(self, source: Source, model: str, **options: Unpack[Options]) -> Submitted:
-        """Queue a task. Raises OSError when a path cannot be read."""
+        """Queue a task; a file that is too big for it is sent before, as by `upload`. Raises OSError when a path cannot
+        be read."""
+        file = file_in(source)
+        if file is not None and await asyncio.to_thread(is_large, file):
+            source = await self.upload(file)
         body = await asyncio.to_thread(body_of, source, model, options)
         answer = await self._transport.send("POST", "/v1/tasks", body=body)
         return replace(decoded(answer, Submitted), replayed="Idempotent-Replayed" in answer.headers)
+
+    async def upload(self, source: str | bytes | Path) -> Upload:
+        """Send a file, from the disk and never whole in memory, to be the source of any number of tasks. Raises OSError
+        when it cannot be read."""
+        file = await asyncio.to_thread(File.of, source)
+        asked = {"size": file.size, "sha256": file.sha256, "content_type": file.content_type}
+        opened = await self._transport.ask("POST", "/v1/uploads", Opened, body=msgspec.json.encode(asked))
+        await self._transport.deliver(opened, file)
+        return Upload(upload_id=opened.upload_id, size=file.size, sha256=file.sha256)
 
     async def get(self, task_id: str, *, wait_s: int = 0) -> Task:
         """The task as it is, or as it is when it has ended, after `wait_s` (300 at most) at the latest."""

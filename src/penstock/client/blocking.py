@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, Mapped
 from penstock.client.requests import Options, Shared, Source
-from penstock.client.views import Batch, Line, Model, Queue, Stats, Submitted, Task, Worker
+from penstock.client.views import Batch, Line, Model, Queue, Stats, Submitted, Task, Upload, Worker
 
 T = TypeVar("T")
 
@@ -45,8 +45,14 @@ class Client:
         self._loop.close()
 
     def submit(self, source: Source, model: str, **options: Unpack[Options]) -> Submitted:
-        """Queue a task. Raises OSError when a path cannot be read."""
+        """Queue a task; a file that is too big for it is sent before, as by `upload`. Raises OSError when a path cannot
+        be read."""
         return self._wait_for(self._client.submit(source, model, **options))
+
+    def upload(self, source: str | bytes | Path) -> Upload:
+        """Send a file, from the disk and never whole in memory, to be the source of any number of tasks. Raises OSError
+        when it cannot be read."""
+        return self._wait_for(self._client.upload(source))
 
     def get(self, task_id: str, *, wait_s: int = 0) -> Task:
         """The task as it is, or as it is when it has ended, after `wait_s` (300 at most) at the latest."""

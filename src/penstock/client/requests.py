@@ -8,10 +8,13 @@ from typing import Any, Literal, TypedDict
 
 import msgspec
 
-Source = str | bytes | Path
-"""Bytes of an image, a path, or a string: an `http:`, `https:` or `data:` URL is sent as it is, else it is a path."""
+from penstock.client.views import Upload
 
-SCHEMES = ("http://", "https://", "data:")
+Source = str | bytes | Path | Upload
+"""Bytes of an image, a path, what `upload` has given, or a string: an `http:`, `https:`, `s3:` or `data:` URL is sent
+as it is, else it is a path."""
+
+SCHEMES = ("http://", "https://", "s3://", "data:")
 
 
 class Output(TypedDict, total=False):
@@ -54,7 +57,7 @@ def body_of(source: Source, model: str, options: Options) -> bytes:
     Raises OSError when a path cannot be read.
     """
     said = {"client_request_id": new_request_id()} | _said(options)
-    return msgspec.json.encode({"model": model, "input": {"image_url": _url_of(source)}} | said)
+    return msgspec.json.encode({"model": model, "input": _input_of(source)} | said)
 
 
 def batch_of(sources: Mapping[str, Source], model: str, options: Shared) -> tuple[bytes, dict[str, Any]]:
@@ -62,10 +65,7 @@ def batch_of(sources: Mapping[str, Source], model: str, options: Shared) -> tupl
 
     Raises OSError when a path cannot be read.
     """
-    lines = (
-        msgspec.json.encode({"custom_id": name, "input": {"image_url": _url_of(source)}})
-        for name, source in sources.items()
-    )
+    lines = (msgspec.json.encode({"custom_id": name, "input": _input_of(source)}) for name, source in sources.items())
     return b"\n".join(lines), {"defaults": {"model": model} | _said(options)}
 
 
@@ -77,7 +77,20 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
     return said
 
 
-def _url_of(source: Source) -> str:
+def file_in(source: Source) -> bytes | Path | None:
+    """The bytes of a source, or where they are on this machine, if they are to be had here."""
+    if isinstance(source, Upload) or (isinstance(source, str) and source.lower().startswith(SCHEMES)):
+        return None
+    return source if isinstance(source, bytes) else Path(source)
+
+
+def _input_of(source: Source) -> dict[str, str]:
+    if isinstance(source, Upload):
+        return {"upload_id": source.upload_id}
+    return {"image_url": _url_of(source)}
+
+
+def _url_of(source: str | bytes | Path) -> str:
     if isinstance(source, str) and source.lower().startswith(SCHEMES):
         return source
     data = source if isinstance(source, bytes) else Path(source).read_bytes()

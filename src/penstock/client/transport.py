@@ -10,11 +10,16 @@ import httpx
 import msgspec
 
 from penstock.client.address import address_of, is_loopback
+from penstock.client.files import File
 from penstock.client.problems import DAMAGED, PenstockApiError, refusal, unreachable
 from penstock.client.retries import Tries
+from penstock.client.views import Opened
 
 ANSWER_S = 30.0
 """Longest silence of a server on top of what it was asked to wait."""
+
+STORED_S = 120.0
+"""Longest silence of whoever takes a file, who writes all of it to a disk before it answers."""
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -74,6 +79,22 @@ class Transport:
                 error = refusal(answer)
             except httpx.TransportError as broken:
                 error = unreachable(self.url, broken)
+            await asyncio.sleep(tries.pause_after(error))
+
+    async def deliver(self, opened: Opened, file: File) -> None:
+        """Send a file to where an upload of it was opened, as often as it takes. Raises OSError when it cannot be read,
+        or has become shorter."""
+        tries = Tries(self._patience_s)
+        while True:
+            try:
+                answer = await self._keyless.request(
+                    opened.method, opened.url, headers=opened.headers, content=file.pieces(), timeout=STORED_S
+                )
+                if answer.is_success:
+                    return
+                error = refusal(answer)
+            except httpx.TransportError as broken:
+                error = unreachable(opened.url.partition("?")[0], broken)
             await asyncio.sleep(tries.pause_after(error))
 
     async def receive(self, path: str, sink: IO[bytes], *, sha256: str | None) -> None:

@@ -54,6 +54,24 @@ class Result(View, frozen=True):
     data: dict[str, Any] | None = None
 
 
+class Upload(View, frozen=True):
+    """Bytes that have been sent: a source for any number of tasks, until the server has not needed them for a day (or
+    as its operator has it)."""
+
+    upload_id: str
+    size: int
+    sha256: str
+
+
+class Opened(View, frozen=True):
+    """Where the server wants the bytes of an upload."""
+
+    upload_id: str
+    url: str
+    method: str
+    headers: dict[str, str]
+
+
 class Submitted(View, frozen=True):
     """Answer to a submit; `replayed` says that an earlier submit with this `client_request_id` had made the task."""
 

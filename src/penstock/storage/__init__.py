@@ -1,17 +1,19 @@
 """Where results are kept: one protocol, a directory or an S3 bucket behind it.
 
 Objects are immutable: a key, `results/<tenant>/<task>/<epoch>.png`, is built from our own ids and belongs to
-one attempt, so nothing is ever overwritten with other bytes and a late worker cannot spoil a result.
+one attempt, so nothing is ever overwritten with other bytes and a late worker cannot spoil a result. Inputs that
+came with a task are `inputs/<tenant>/<task>`, those that were uploaded before `uploads/<tenant>/<upload>`.
 """
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from penstock.settings import StorageSettings
-from penstock.storage.contract import Storage
+from penstock.storage.contract import CHUNK_BYTES, Storage, UploadLink
 from penstock.storage.local import LocalStorage
 from penstock.storage.s3 import S3Storage
+from penstock.storage.s3_inputs import S3Inputs
 
-__all__ = ["LocalStorage", "S3Storage", "Storage", "open_storage"]
+__all__ = ["CHUNK_BYTES", "LocalStorage", "S3Inputs", "S3Storage", "Storage", "UploadLink", "open_storage"]
 
 
 def open_storage(settings: StorageSettings) -> AbstractAsyncContextManager[Storage]:

@@ -5,10 +5,19 @@ import secrets
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from penstock.errors import ResultExpired, StorageUnavailable
+from msgspec import Struct
+
+from penstock.errors import InputTooLarge, ResultExpired, StorageUnavailable
 
 CHUNK_BYTES = 256 * 1024
 """Of a streamed object: large enough that the hop to a thread does not matter, small against its memory."""
+
+
+class UploadLink(Struct, frozen=True):
+    """A signed link to PUT to, and the headers that are part of what is signed."""
+
+    url: str
+    headers: dict[str, str]
 
 
 class Storage(Protocol):
@@ -19,8 +28,9 @@ class Storage(Protocol):
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         """Stores the object: whole and durable when this returns, invisible before."""
 
-    async def get(self, key: str) -> bytes:
-        """The object. Raises ResultExpired when it is not there."""
+    async def get(self, key: str, *, limit: int | None = None) -> bytes:
+        """The object. Raises ResultExpired when it is not there, InputTooLarge when it has more bytes than the limit,
+        of which no more are read."""
 
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """The object, or its bytes from `start` to before `stop`, in pieces, already opened; `aclose` it when not
@@ -28,6 +38,9 @@ class Storage(Protocol):
 
         Raises ResultExpired at once when it is not there; StorageUnavailable also between pieces.
         """
+
+    async def size(self, key: str) -> int:
+        """Bytes of the object. Raises ResultExpired when it is not there."""
 
     async def delete(self, *keys: str) -> None:
         """Deletes these objects; one that is not there is fine."""
@@ -38,6 +51,10 @@ class Storage(Protocol):
     async def url(self, key: str, content_type: str, filename: str) -> str | None:
         """A link to the object, valid for `storage.url_ttl_s`; None: the API has to serve the bytes."""
 
+    async def upload_link(self, key: str, *, size: int, content_type: str, sha256: str | None) -> UploadLink | None:
+        """Where a client may put exactly this object, until `storage.url_ttl_s` from now; None: the API has to take
+        the bytes."""
+
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}){0,7}")
 
@@ -47,6 +64,11 @@ def checked_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise ValueError(f"not a storage key: {key[:200]!r}")
     return key
+
+
+def too_large(limit: int) -> InputTooLarge:
+    """An object has more bytes than the limit."""
+    return InputTooLarge(f"the input has more than {limit} bytes")
 
 
 async def opened(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

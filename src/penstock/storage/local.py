@@ -2,17 +2,18 @@
 
 import asyncio
 import errno
+import hashlib
 import os
 import secrets
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from penstock.errors import ResultExpired, StorageUnavailable
-from penstock.storage.contract import CHUNK_BYTES, checked_key, opened, round_trip
+from penstock.storage.contract import CHUNK_BYTES, UploadLink, checked_key, opened, round_trip, too_large
 
 STALE_AFTER_S = 3600.0
 """An unfinished file this old belongs to a process that is gone; no write takes that long."""
@@ -33,13 +34,17 @@ class LocalStorage:
         """See Storage. The content type is not kept: who serves a result knows it from the task."""
         await asyncio.to_thread(self._write, key, data)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, *, limit: int | None = None) -> bytes:
         """See Storage."""
-        return await asyncio.to_thread(self._read, key)
+        return await asyncio.to_thread(self._read, key, limit)
 
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """See Storage."""
         return await opened(self._chunks(key, start, stop))
+
+    async def size(self, key: str) -> int:
+        """See Storage."""
+        return await asyncio.to_thread(self._size, key)
 
     async def delete(self, *keys: str) -> None:
         """See Storage."""
@@ -54,6 +59,19 @@ class LocalStorage:
     async def url(self, key: str, content_type: str, filename: str) -> str | None:
         """None, always."""
         return None
+
+    async def upload_link(self, key: str, *, size: int, content_type: str, sha256: str | None) -> UploadLink | None:
+        """None, always: the API takes the bytes, into a `draft`."""
+        return None
+
+    @asynccontextmanager
+    async def draft(self, key: str) -> AsyncGenerator["Draft", None]:
+        """An object that is written piece by piece; gone on leaving, unless it was published."""
+        draft = await asyncio.to_thread(self._begin, key)
+        try:
+            yield draft
+        finally:
+            await asyncio.to_thread(draft.discard)
 
     async def _chunks(self, key: str, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
         left = sys.maxsize if stop is None else stop - start
@@ -76,8 +94,20 @@ class LocalStorage:
                 with suppress(OSError):
                     unfinished.unlink(missing_ok=True)
 
-    def _read(self, key: str) -> bytes:
+    def _begin(self, key: str) -> "Draft":
+        path, unfinished = self._path(key), self._unfinished / secrets.token_hex(16)
+        with _disk_errors():
+            _make_directory(self._unfinished)
+            return Draft(unfinished, path)
+
+    def _size(self, key: str) -> int:
         with self._open(key) as file, _disk_errors():
+            return os.fstat(file.fileno()).st_size
+
+    def _read(self, key: str, limit: int | None) -> bytes:
+        with self._open(key) as file, _disk_errors():
+            if limit is not None and os.fstat(file.fileno()).st_size > limit:
+                raise too_large(limit)
             return file.read()
 
     def _open(self, key: str) -> BinaryIO:
@@ -119,8 +149,64 @@ class LocalStorage:
         return path
 
 
+class Draft:
+    """An object on its way, under another name: nobody sees any of it before it is whole. `size` and `sha256` are of
+    what was written so far."""
+
+    def __init__(self, unfinished: Path, path: Path) -> None:
+        self._unfinished = unfinished
+        self._path = path
+        self._file = _create(unfinished)
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        """In hex."""
+        return self._digest.hexdigest()
+
+    async def write(self, data: bytes) -> None:
+        """Add to its end."""
+        await asyncio.to_thread(self._write, data)
+
+    async def sync(self) -> None:
+        """All that was written is on the disk."""
+        await asyncio.to_thread(self._sync)
+
+    async def publish(self) -> None:
+        """Show it under its key, durably; after `sync`."""
+        await asyncio.to_thread(self._publish)
+
+    def discard(self) -> None:
+        """Blocking: what was not published is gone."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self._unfinished.unlink(missing_ok=True)
+
+    def _write(self, data: bytes) -> None:
+        with _disk_errors():
+            self._file.write(data)
+        self._digest.update(data)
+        self.size += len(data)
+
+    def _sync(self) -> None:
+        with _disk_errors():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def _publish(self) -> None:
+        with _disk_errors():
+            _move_synced(self._unfinished, self._path)
+
+
+def _create(path: Path) -> BinaryIO:
+    """For its owner only."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
 def _write_synced(path: Path, data: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with _create(path) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

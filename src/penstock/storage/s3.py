@@ -2,6 +2,7 @@
 
 import logging
 import re
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import Any, Self
 
 from penstock.errors import ConfigurationError, PenstockError, ResultExpired, StorageUnavailable
 from penstock.settings import StorageSettings
-from penstock.storage.contract import CHUNK_BYTES, checked_key, opened, round_trip
+from penstock.storage.contract import CHUNK_BYTES, UploadLink, checked_key, opened, round_trip, too_large
 
 _CUSTOM_ENDPOINT = {
     "s3": {"addressing_style": "path"},  # <bucket>.<host> resolves only where somebody has arranged for it
@@ -59,9 +60,9 @@ class S3Storage:
         endpoint = self._settings.s3_endpoint
         public = self._settings.s3_public_endpoint or endpoint
         async with AsyncExitStack() as stack:
-            self._client = await stack.enter_async_context(_client(self._settings, endpoint, "auto"))
+            self._client = await stack.enter_async_context(client_of(self._settings, endpoint, "auto"))
             # Links to AWS name the region only in this style; without it they fail outside us-east-1.
-            self._signer = await stack.enter_async_context(_client(self._settings, public, "virtual"))
+            self._signer = await stack.enter_async_context(client_of(self._settings, public, "virtual"))
             self._stack = stack.pop_all()
         return self
 
@@ -77,18 +78,21 @@ class S3Storage:
                 Bucket=self._bucket, Key=checked_key(key), Body=data, ContentType=content_type
             )
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, *, limit: int | None = None) -> bytes:
         """See Storage."""
         with _s3_errors():
-            body = await self._open(key)
-            async with body:
-                data: bytes = await body.read()
-        return data
+            return await read_object(self._client, self._bucket, checked_key(key), limit=limit)
 
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """See Storage."""
         part = {} if (start, stop) == (0, None) else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
         return await opened(self._chunks(key, part))
+
+    async def size(self, key: str) -> int:
+        """See Storage."""
+        with _s3_errors():
+            answer = await self._client.head_object(Bucket=self._bucket, Key=checked_key(key))
+        return int(answer["ContentLength"])
 
     async def delete(self, *keys: str) -> None:
         """See Storage. One request each: the batch request needs a checksum that not every server knows."""
@@ -101,7 +105,8 @@ class S3Storage:
         await round_trip(self)
 
     async def url(self, key: str, content_type: str, filename: str) -> str | None:
-        """See Storage. Signed here, without a request, for `storage.s3_public_endpoint` where it is set."""
+        """See Storage. Signed here, as every link, without a request, for `storage.s3_public_endpoint` where it is
+        set."""
         parameters = {
             "Bucket": self._bucket,
             "Key": checked_key(key),
@@ -113,6 +118,24 @@ class S3Storage:
                 "get_object", Params=parameters, ExpiresIn=self._settings.url_ttl_s
             )
         return link
+
+    async def upload_link(self, key: str, *, size: int, content_type: str, sha256: str | None) -> UploadLink | None:
+        """See Storage. Size and type are signed; the server compares the digest, if it knows this checksum."""
+        parameters = {
+            "Bucket": self._bucket,
+            "Key": checked_key(key),
+            "ContentLength": size,
+            "ContentType": content_type,
+        }
+        headers = {"content-length": str(size), "content-type": content_type}
+        if sha256 is not None:
+            checksum = b64encode(bytes.fromhex(sha256)).decode()
+            parameters["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = checksum
+        with _s3_errors():
+            url: str = await self._signer.generate_presigned_url(
+                "put_object", Params=parameters, ExpiresIn=self._settings.url_ttl_s
+            )
+        return UploadLink(url, headers)
 
     async def _chunks(self, key: str, part: dict[str, str]) -> AsyncGenerator[bytes, None]:
         with _s3_errors():
@@ -128,7 +151,22 @@ class S3Storage:
         return answer["Body"]
 
 
-def _client(settings: StorageSettings, endpoint: str, aws_style: str) -> AbstractAsyncContextManager[Any]:
+async def read_object(client: Any, bucket: str, key: str, *, limit: int | None) -> bytes:
+    """The whole object. Raises InputTooLarge, and what the vendor does."""
+    answer = await client.get_object(Bucket=bucket, Key=key)
+    body, data = answer["Body"], bytearray()
+    async with body:
+        if limit is not None and answer["ContentLength"] > limit:
+            raise too_large(limit)
+        while piece := await body.read(CHUNK_BYTES):
+            data += piece
+            if limit is not None and len(data) > limit:
+                raise too_large(limit)
+    return bytes(data)
+
+
+def client_of(settings: StorageSettings, endpoint: str, aws_style: str) -> AbstractAsyncContextManager[Any]:
+    """A client of the vendor, to be entered."""
     import aioboto3  # imported here: it costs 0.3 s, which a process with local storage need not pay
     from botocore.config import Config
 

@@ -21,6 +21,7 @@ from penstock.store.inspection import ServerInfo, look_at
 from penstock.store.operator import Operator
 from penstock.store.outbox import Due, LeasedEvent, Outbox
 from penstock.store.tasks import TaskStore
+from penstock.store.uploads import Opened, UploadStore
 
 __all__ = [
     "BatchStore",
@@ -29,6 +30,7 @@ __all__ = [
     "Explanation",
     "LeasedEvent",
     "NotItsTurn",
+    "Opened",
     "Operator",
     "Outbox",
     "Pace",
@@ -42,6 +44,7 @@ __all__ = [
     "ServerInfo",
     "Submitted",
     "TaskStore",
+    "UploadStore",
     "WorkerInfo",
     "WorkerMemory",
     "check_server",

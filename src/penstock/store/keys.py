@@ -29,6 +29,11 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `idem:<digest>`            | string | `<id> <fingerprint>` of a client_request_id, of a    | pruned with its task    |
 |                            |        | task or a batch                                      | or batch                |
 | `rate:<caller>`            | zset   | accepted submits of the last 60 s by their µs        | 60 s                    |
+| `upload:<id>`              | hash   | an upload: its owner, size and digest, and how many  | deleted, and no byte    |
+|                            |        | `tasks` use it                                       | can arrive any more     |
+| `uploads`                  | zset   | uploads that no task uses, by the ms when they are   | used, forgotten         |
+|                            |        | given up, or their objects deleted                   |                         |
+| `uploadrate:<caller>`      | zset   | uploads opened in the last 60 s by their µs          | 60 s                    |
 | `pace`                     | hash   | `ms:<model>`, `cost:<model>`: moving averages of the | kept                    |
 |                            |        | device ms and the kilopixels of a finished task      |                         |
 | `events:<id>`              | hash   | seq -> an event its webhook is told, as JSON; `n`    | pruned                  |
@@ -97,6 +102,7 @@ class Keys:
         self.delayed = f"{self.root}delayed"
         self.shared = f"{self.root}shared"
         self.pace = f"{self.root}pace"
+        self.uploads = f"{self.root}uploads"
         self.feeding = f"{self.root}feeding"
         self.closed = f"{self.root}closed"
         self.room = f"{self.root}room"
@@ -116,6 +122,10 @@ class Keys:
     def body(self, task_id: str) -> str:
         """The request."""
         return f"{self.root}body:{task_id}"
+
+    def upload(self, upload_id: str) -> str:
+        """An upload."""
+        return f"{self.root}upload:{upload_id}"
 
     def outcome(self, task_id: str) -> str:
         """Result or error."""

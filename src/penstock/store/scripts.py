@@ -5,8 +5,9 @@ from typing import Any
 
 from penstock.store.connection import Redis
 
-REFUSED_WHEN_FULL = {"submit", "batch_open", "batch_start"}
-"""When Redis has no memory left, new tasks and batches are refused; all else goes on, since only that frees memory."""
+REFUSED_WHEN_FULL = {"submit", "batch_open", "batch_start", "upload_open"}
+"""When Redis has no memory left, new tasks, batches and uploads are refused; all else goes on, since only that frees
+memory."""
 
 SHEBANG_VERSION = 7
 """Since Redis 7 a script says by a first line whether it may run when memory is full, and is refused before it has

@@ -16,6 +16,7 @@ from penstock.errors import (
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
+    UploadNotFound,
     WorkerLost,
 )
 from penstock.store.answers import Claim, NotItsTurn, Reclaimed, Submitted, WorkerInfo
@@ -73,7 +74,7 @@ class TaskStore(Queries):
         """Queue a task, end it at once with the result of an equal one, let it wait for the result of an equal one
         that is on its way, or answer the one that the same caller submitted under the same client_request_id.
 
-        Raises RateLimited, QueueFull, IdempotencyMismatch; NotItsTurn for the line of a batch.
+        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a batch.
         """
         submitted = await self._submit(submission, rate_limit, has_input=True)
         assert submitted is not None  # noqa: S101  its input is there
@@ -99,6 +100,7 @@ class TaskStore(Queries):
             s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, _text(moves(Verb.REUSE)),
             "input" if has_input else "", hook_of(s.request.webhook), *_turn_of(s.turn),
             s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
+            s.request.source.upload or "",
         )  # fmt: skip
         kind = answer[0].decode()
         if kind in ("turn", "window"):
@@ -106,7 +108,7 @@ class TaskStore(Queries):
         if kind == "input":
             return None
         if kind not in ("ok", "replay"):
-            raise _refusal(kind, answer[1])
+            raise _refusal(kind, answer[-1])
         return Submitted(
             id=answer[1].decode(),
             replayed=kind == "replay",
@@ -309,6 +311,8 @@ def _refusal(kind: str, value: Any) -> Exception:
         return RateLimited("too many submits with this API key", retry_after_s=-(-int(value) // 1000) or 1)
     if kind == "full":
         return QueueFull(f"{value} tasks are waiting for this model", retry_after_s=5)
+    if kind == "upload":
+        return UploadNotFound("this upload has just been deleted", param="input.upload_id")
     return IdempotencyMismatch(
         f"this client_request_id belongs to task {value.decode()}, submitted with another body",
         param="client_request_id",

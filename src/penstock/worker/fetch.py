@@ -24,7 +24,8 @@ from penstock.errors import (
     UrlBlocked,
 )
 from penstock.settings import LimitSettings
-from penstock.urlguard import Policy, check_redirect, check_url
+from penstock.storage import S3Inputs
+from penstock.urlguard import Policy, check_input, check_redirect
 
 HEADERS = {
     "User-Agent": f"penstock/{__version__}",
@@ -42,11 +43,14 @@ TRY_AGAIN = frozenset({408, 429})
 class Fetcher:
     """Downloads inputs; one for a process, open while it is entered.
 
-    `resolver` is that of `guarded_session`.
+    `objects` reads those in buckets, if any may be; `resolver` is that of `guarded_session`.
     """
 
-    def __init__(self, limits: LimitSettings, *, resolver: AbstractResolver | None = None) -> None:
+    def __init__(
+        self, limits: LimitSettings, *, objects: S3Inputs | None = None, resolver: AbstractResolver | None = None
+    ) -> None:
         self._limits = limits
+        self._objects = objects
         self._policy = Policy.from_limits(limits)
         self._resolver = resolver
         self._session: aiohttp.ClientSession
@@ -60,6 +64,11 @@ class Fetcher:
     ) -> None:
         await self._session.close()
 
+    @property
+    def max_bytes(self) -> int:
+        """Of an input, wherever it comes from."""
+        return self._limits.max_input_bytes
+
     async def fetch(self, url: str) -> bytes:
         """The bytes behind the URL, at most `limits.max_input_bytes`, within `limits.fetch_timeout_s`.
 
@@ -69,7 +78,12 @@ class Fetcher:
         """
         try:
             async with asyncio.timeout(self._limits.fetch_timeout_s):
-                return await self._follow(check_url(url, self._policy))
+                place = check_input(url, self._policy)
+                if isinstance(place, str):
+                    return await self._follow(place)
+                if self._objects is None:
+                    raise UrlBlocked("this worker reads no buckets")
+                return await self._objects.read(place.bucket, place.key, limit=self.max_bytes)
         except TimeoutError as error:
             limit = self._limits.fetch_timeout_s
             raise InputDownloadFailed(f"the download took longer than {limit:g} s") from error
@@ -94,7 +108,7 @@ class Fetcher:
             return await self._read(response)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        limit = self._limits.max_input_bytes
+        limit = self.max_bytes
         too_large = InputTooLarge(f"the input has more than {limit} bytes")
         if (response.content_length or 0) > limit:
             raise too_large

@@ -138,16 +138,20 @@ class Pipeline:
 
     async def _stored_input(self, key: str, timeout_s: float, limit: asyncio.Timeout) -> bytes:
         """Our own storage being away is no fault of the task: it waits, and its time starts anew."""
+
+        async def get() -> bytes:
+            return await self._storage.get(key, limit=self._fetcher.max_bytes)
+
         try:
             try:
-                return await self._storage.get(key)
+                return await get()
             except StorageUnavailable:
                 limit.reschedule(None)
-                data = await patiently(lambda: self._storage.get(key))
+                data = await patiently(get)
                 limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
                 return data
         except ResultExpired as error:
-            raise InputNotFound("the input that was sent with the task is gone") from error
+            raise InputNotFound("the input that was sent is gone") from error
 
     def _pack(
         self, lease: Lease, runner: Runner, work: Work, params: Params, output: OutputOptions

@@ -8,7 +8,7 @@ for i = 2, #ARGV do
   local id = ARGV[i]
   local due = redis.call('ZSCORE', ROOT .. 'finals', id)
   if due and tonumber(due) <= now then
-    local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'idem', 'reuse', 'origin')
+    local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'idem', 'reuse', 'origin', 'upload')
     redis.call('ZREM', ROOT .. 'finals', id)
     redis.call('ZREM', ROOT .. 'state:' .. f[1] .. ':' .. f[2], id)
     if f[3] then redis.call('DEL', ROOT .. 'idem:' .. f[3]) end
@@ -17,6 +17,7 @@ for i = 2, #ARGV do
     if redis.call('HEXISTS', shared, origin) == 1 and redis.call('HINCRBY', shared, origin, -1) == 0 then
       redis.call('HDEL', shared, origin)
     end
+    if f[6] then disuse_upload(f[6]) end
     forget_events(id)
     redis.call('DEL', task_key(id), ROOT .. 'body:' .. id, ROOT .. 'outcome:' .. id, ROOT .. 'attempts:' .. id)
     redis.call('SET', ROOT .. 'gone:' .. id, f[1], 'PX', ARGV[1])

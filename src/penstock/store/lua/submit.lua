@@ -7,10 +7,12 @@
 --      23 moves of reuse  24 'input' when there is all it needs to run  25 hook (see the prelude) or ''
 --      26 batch or ''  27 epoch of who feeds it  28 place of the line  29 most unfinished tasks of it  30 lease ms
 --      31 ms that each task ahead will take, or '' when nobody knows  32 ms that this one will
+--      33 id of the upload that is its input, or ''
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
 --          {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}   {'input'} when that is missing, and nothing else
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
+--          {'upload'} when that is gone
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local cost, rate_limit = tonumber(ARGV[6]), tonumber(ARGV[10])
 local now = now_us()
@@ -54,7 +56,7 @@ if rate_limit > 0 then
   if left <= 0 then return {'rate', reset} end
 end
 
-local digest = ARGV[20]
+local digest, upload = ARGV[20], ARGV[33]
 local source = digest ~= '' and redis.call('HGET', ROOT .. 'reuse', digest)
 
 -- How the task gets its result. One that must run leads nobody, so that every leader may become a follower.
@@ -82,6 +84,7 @@ if as ~= 'hit' then
   end
   if depth >= tonumber(ARGV[11]) then return {'full', depth} end
   if ARGV[24] ~= 'input' then return {'input'} end
+  if upload ~= '' and not has_upload(upload, 'arrived') then return {'upload'} end
 end
 
 -- Start-time fair queueing (Goyal, Vin, Cheng 1996) over callers: a task starts where the caller's last one
@@ -125,6 +128,10 @@ end
 if as == 'hit' then
   answer_from(source, id, target(ARGV[23], ARGV[17]), as, redis.call('GET', ROOT .. 'outcome:' .. source) or '')
   return accepted('ok', id, left, reset)
+end
+if upload ~= '' then
+  use_upload(upload)
+  redis.call('HSET', task_key(id), 'upload', upload)
 end
 if digest ~= '' then redis.call('HSET', task_key(id), 'reuse', digest) end
 if as == 'follow' then

@@ -1,0 +1,16 @@
+-- Drop the records of uploads that were given up and whose objects are deleted. Where bytes may still arrive, the record
+-- stays until they no longer can, to be deleted once more then.
+-- ARGV  1.. ids
+-- Answers how many were dropped.
+local count, now = 0, now_ms()
+for _, id in ipairs(ARGV) do
+  local f = redis.call('HMGET', upload_key(id), 'deleted', 'late')
+  if f[1] and tonumber(f[2]) > now then
+    redis.call('ZADD', ROOT .. 'uploads', f[2], id)
+  elseif f[1] then
+    redis.call('DEL', upload_key(id))
+    redis.call('ZREM', ROOT .. 'uploads', id)
+    count = count + 1
+  end
+end
+return count

@@ -1,0 +1,129 @@
+"""Uploads: what is known of bytes that clients bring. A record is there before the first byte, and until the last can
+no longer come, so that the storage holds nothing that nobody knows of."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct
+
+from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
+from penstock.store.queries import Queries
+from penstock.upload import Upload, UploadState, upload_key
+
+
+class Opened(Struct, frozen=True):
+    """Answer to the opening of an upload: until when (ms) its bytes may be sent, and the caller's limit."""
+
+    url_until: int
+    rate_left: int
+    rate_reset_s: int
+
+
+class UploadStore(Queries):
+    """Every method raises StoreUnavailable when Redis cannot be reached or refuses writes."""
+
+    async def open(
+        self,
+        upload_id: str,
+        *,
+        tenant: str,
+        caller: str,
+        size: int,
+        content_type: str,
+        sha256: str | None,
+        token: str | None,
+        url_ttl_s: float,
+        late_s: float,
+        unused_ttl_s: float,
+        rate_limit: int,
+    ) -> Opened:
+        """Write down an upload whose bytes may be sent for `url_ttl_s` from now, and will all be here `late_s` after
+        that. Raises RateLimited."""
+        answer = await self._run(
+            "upload_open",
+            upload_id, tenant, caller, size, content_type, sha256 or "", token or "",
+            int(url_ttl_s * 1000), int(late_s * 1000), int(unused_ttl_s * 1000), rate_limit,
+        )  # fmt: skip
+        if answer[0] == b"rate":
+            raise RateLimited("too many uploads with this API key", retry_after_s=-(-answer[1] // 1000) or 1)
+        return Opened(answer[1], answer[2], -(-answer[3] // 1000))
+
+    async def owned(self, upload_id: str, *, tenant: str, caller: str) -> Upload:
+        """The record. Raises UploadNotFound, also for one of another caller."""
+        found = await self.find(upload_id)
+        if found is None or (found.tenant, found.caller) != (tenant, caller):
+            raise not_found(upload_id)
+        return found
+
+    async def find(self, upload_id: str) -> Upload | None:
+        """The record, whoever asks."""
+        fields, due, (seconds, _) = await self._pipelined(
+            [("HGETALL", self._keys.upload(upload_id)), ("ZSCORE", self._keys.uploads, upload_id), ("TIME",)]
+        )
+        found = {name.decode(): value.decode() for name, value in fields.items()}
+        return _upload_of(upload_id, found, due, now=seconds * 1000)
+
+    async def hold(self, upload_id: str, seconds: float, *, sha256: str | None = None) -> None:
+        """Keep it for so long at least; with the digest of the bytes that are about to be stored for it, for no others.
+
+        Raises UploadNotFound when it is gone, UploadMismatch when other bytes are awaited, or there.
+        """
+        answer = await self._run("upload_hold", upload_id, int(seconds * 1000), sha256 or "")
+        if answer == b"absent":
+            raise not_found(upload_id)
+        if answer == b"other":
+            raise UploadMismatch("these are not the bytes of this sha256 that are awaited, or were sent before")
+
+    async def arrive(self, upload_id: str) -> bool:
+        """Its bytes are stored; False when they were before. Raises UploadNotFound when it was deleted meanwhile: what
+        is stored is deleted too, in time."""
+        answer = await self._run("upload_arrive", upload_id)
+        if answer == b"absent":
+            raise not_found(upload_id)
+        return bool(answer == b"ok")
+
+    async def retire(self, upload_id: str, *, tenant: str, caller: str) -> None:
+        """Give it up; it is `due` at once. Raises UploadNotFound, and UploadInUse while a task uses it."""
+        answer = await self._run("upload_retire", upload_id, tenant, caller)
+        if answer == b"used":
+            raise UploadInUse("tasks use this upload; it can be deleted when they are")
+        if answer == b"absent":
+            raise not_found(upload_id)
+
+    async def due(self, *, limit: int = 100) -> Mapping[str, str]:
+        """Uploads that nobody can use any more -> the storage key to delete before `forget`."""
+        answer = await self._run("upload_due", limit)
+        rows = zip(answer[::2], answer[1::2], strict=True)
+        return {upload_id.decode(): upload_key(tenant.decode(), upload_id.decode()) for upload_id, tenant in rows}
+
+    async def forget(self, upload_ids: Iterable[str]) -> int:
+        """Drop the records of these, as far as nothing can arrive for them any more; how many."""
+        return int(await self._run("upload_forget", *upload_ids))
+
+    async def unused(self) -> int:
+        """How many uploads no task uses."""
+        counts: Sequence[int] = await self._pipelined([("ZCARD", self._keys.uploads)])
+        return counts[0]
+
+
+def not_found(upload_id: str) -> UploadNotFound:
+    """Also for one that was there: nobody is told of another's."""
+    return UploadNotFound(f"there is no upload {upload_id}")
+
+
+def _upload_of(upload_id: str, f: Mapping[str, str], due: float | None, *, now: int) -> Upload | None:
+    if not f or "deleted" in f:
+        return None
+    return Upload(
+        id=upload_id,
+        tenant=f["tenant"],
+        caller=f["caller"],
+        state=UploadState.READY if "arrived" in f else UploadState.PENDING,
+        size=int(f["size"]),
+        content_type=f["type"],
+        sha256=f.get("sha256"),
+        token=f.get("token"),
+        created=int(f["created"]),
+        is_open=now < int(f["url_until"]),
+        due=None if due is None else int(due),
+        tasks=int(f.get("tasks", 0)),
+    )
