@@ -10,7 +10,7 @@ import pytest
 from penstock import exposition
 from penstock.maintenance import measure
 from penstock.settings import Settings
-from penstock.store import BatchStore, Operator, TaskStore, connect
+from penstock.store import BatchStore, Operator, TaskStore, UploadStore, connect
 from penstock.store.operator import PURGED_TOGETHER
 from penstock.task import PRIORITIES, TENANT, Outcome, Priority, Problem, Result, State
 from tests.integration.drive import MODEL, WORKER, body, claim, data_uri, photo
@@ -184,6 +184,16 @@ async def test_a_purge_cancels_all_that_waits_and_nothing_that_runs(
     assert await store.complete(lease, Outcome())
 
 
+@pytest.mark.parametrize("act", ["pause", "resume", "purge"])
+async def test_a_priority_that_is_null_is_not_a_missing_one(client: httpx.AsyncClient, act: str) -> None:
+    task = await submitted(client)
+
+    answer = await client.post(f"/v1/queues/{MODEL}/{act}", params={"priority": "null"})
+
+    assert (answer.status_code, answer.json()["param"]) == (422, "priority")
+    assert (await client.get(task["links"]["self"])).json()["status"] == "PENDING"
+
+
 async def test_a_purge_of_one_priority_leaves_the_others(client: httpx.AsyncClient) -> None:
     tasks = {priority: await submitted(client, priority=priority) for priority in PRIORITIES}
 
@@ -331,7 +341,8 @@ async def test_the_gauges_of_queues_have_device_time_and_pauses(
     await client.post(f"/v1/queues/{MODEL}/pause?priority=low")
 
     async with connect(settings.redis) as redis:
-        await measure(store, BatchStore(redis, settings.redis.namespace, settings.queue), [MODEL])
+        of = (redis, settings.redis.namespace, settings.queue)
+        await measure(store, BatchStore(*of), UploadStore(*of), [MODEL])
 
     text = exposition.scrape().decode()
     assert f'penstock_queue_device_seconds{{model="{MODEL}",priority="low"}} 0.5' in text

@@ -8,11 +8,12 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
 from penstock import telemetry
+from penstock.api.guards import refuse_null
 from penstock.api.overview import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
 from penstock.api.problems import documented
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.views import queue_view, worker_status
-from penstock.errors import ModelNotFound, WorkerNotFound
+from penstock.errors import InvalidRequest, ModelNotFound, WorkerNotFound
 from penstock.task import PRIORITIES, Priority, State
 
 EVERY = "Of one priority, or of all when none is given. Repeating it is fine."
@@ -74,8 +75,9 @@ async def list_queues(services: Open) -> QueueList:
     tags=["operation"],
     summary="Let no task of a model start",
     description="What runs goes on to its end, submits are taken, limits of time are kept. " + EVERY,
+    guards=[refuse_null],
     status_code=200,
-    responses=documented(ModelNotFound),
+    responses=documented(ModelNotFound, InvalidRequest),
 )
 async def pause(
     request: ApiRequest, services: Open, model: FromPath[str], priority: FromQuery[Priority | None] = None
@@ -92,8 +94,9 @@ async def pause(
     tags=["operation"],
     summary="Let the tasks of a model start again",
     description=EVERY,
+    guards=[refuse_null],
     status_code=200,
-    responses=documented(ModelNotFound),
+    responses=documented(ModelNotFound, InvalidRequest),
 )
 async def resume(
     request: ApiRequest, services: Open, model: FromPath[str], priority: FromQuery[Priority | None] = None
@@ -111,8 +114,9 @@ async def resume(
     summary="Cancel the tasks of a model that wait",
     description="Those that are PENDING, newest first; none that runs, and none that comes meanwhile. Repeat while "
     "`has_more`. " + EVERY,
+    guards=[refuse_null],
     status_code=200,
-    responses=documented(ModelNotFound),
+    responses=documented(ModelNotFound, InvalidRequest),
 )
 async def purge(
     request: ApiRequest,
