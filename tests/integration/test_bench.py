@@ -86,6 +86,7 @@ def test_the_bare_loop_runs_the_images_of_the_load_in_the_same_run(tmp_path: Pat
     assert bare["ratio"] == pytest.approx(report["tasks_per_s"] / bare["tasks_per_s"], rel=0.05)
     assert bare["before_megapixels_per_s"] > 0
     assert bare["after_megapixels_per_s"] > 0
+    assert bare["bound"] > 0
     assert "× the bare loop" in text
 
 

@@ -29,24 +29,27 @@ from penstock.worker.devices import placements
 
 
 class BareLoop:
-    """The process, seen from the run; `seconds` has every time measured so far, by image."""
+    """The process, seen from the run; `seconds` has every time measured so far, by image; `cpu_s` is the CPU time of
+    all."""
 
     def __init__(self, process: asyncio.subprocess.Process, device: Device, log: Path) -> None:
         self._process = process
         self._log = log
         self.device = device
         self.seconds: dict[int, list[float]] = {}
+        self.cpu_s = 0.0
 
     async def run(self, images: Sequence[int]) -> float:
         """Run these images, in this order; the seconds it took. Raises ConfigurationError when the model fails."""
         took_s = 0.0
         for number in images:
-            seconds = await self._ask(number)
+            seconds, cpu_s = await self._ask(number)
+            self.cpu_s += cpu_s
             self.seconds.setdefault(number, []).append(seconds)
             took_s += seconds
         return took_s
 
-    async def _ask(self, number: int) -> float:
+    async def _ask(self, number: int) -> tuple[float, float]:
         assert self._process.stdin is not None  # noqa: S101  pipes, by `started`
         assert self._process.stdout is not None  # noqa: S101
         try:
@@ -57,7 +60,8 @@ class BareLoop:
         line = await self._process.stdout.readline()
         if not line:
             raise ConfigurationError(f"bench: the bare loop failed ({last_line(self._log)}); give --no-bare")
-        return float(line)
+        seconds, cpu_s = map(float, line.split())
+        return seconds, cpu_s
 
 
 @asynccontextmanager
@@ -83,6 +87,7 @@ async def started(settings: Settings, model: str, images: Sequence[Image], home:
         loop = BareLoop(process, place.device, log)
         await loop.run([0])
         loop.seconds.clear()
+        loop.cpu_s = 0.0
         yield loop
     finally:
         if process.returncode is None:
@@ -91,8 +96,8 @@ async def started(settings: Settings, model: str, images: Sequence[Image], home:
 
 
 def serve_bare_loop(settings: Settings, model: str, device: Device, directory: Path) -> None:
-    """The process itself: a line with the number of an image in, a line with its seconds out, until there are no
-    more."""
+    """The process itself: a line with the number of an image in, a line with its seconds and CPU seconds out,
+    until there are no more."""
     load_runners(settings.models)
     runner = registry()[model](settings.limits)
     runner.load_model(device)
@@ -101,9 +106,9 @@ def serve_bare_loop(settings: Settings, model: str, device: Device, directory: P
             runner.infer(np.stack([work.tile(0)] * batch), work)
     for line in sys.stdin:
         source = (directory / line.strip()).read_bytes()
-        started = time.perf_counter()
+        started, cpu_s = time.perf_counter(), time.process_time()
         _run_once(runner, device, source)
-        sys.stdout.write(f"{time.perf_counter() - started}\n")
+        sys.stdout.write(f"{time.perf_counter() - started} {time.process_time() - cpu_s}\n")
         sys.stdout.flush()
 
 

@@ -52,10 +52,12 @@ class Latency(Struct, frozen=True, kw_only=True):
 
 class Bare(Struct, frozen=True, kw_only=True):
     """The same images, one after the other, without a server: `tasks_per_s` is what that gives for the tasks of this
-    run, `ratio` the server's throughput beside it (times the number of devices)."""
+    run, `ratio` the server's throughput beside it (times the number of devices). `bound` is the ratio of a server that
+    costs nothing and keeps every core busy with the same work; None where a GPU does the most of it."""
 
     tasks_per_s: float
     ratio: float
+    bound: float | None
     device: str
     threads: int
     runs: int

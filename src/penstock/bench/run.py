@@ -169,6 +169,7 @@ def _bare_of(
     return Bare(
         tasks_per_s=_rate(len(good), bare_s),
         ratio=_rate(bare_s, wall_s * devices),
+        bound=_rate((before_s + after_s) * loop.device.threads, loop.cpu_s) if loop.device.kind == "cpu" else None,
         device=loop.device.name,
         threads=loop.device.threads,
         runs=len(_runs(loop)),

@@ -63,6 +63,8 @@ def _bare(bare: Bare) -> Iterator[Row]:
     if bare.after_megapixels_per_s is not None:
         halves.append(f"{bare.after_megapixels_per_s:.3f} after it")
     yield "", f"{', '.join(halves)}; {bare.runs} images"
+    if bare.bound is not None:
+        yield "", f"{bare.bound:.3f} × is its own work, spread evenly over {bare.threads} cores"
 
 
 def _latency(report: Report) -> Iterator[Row]:
