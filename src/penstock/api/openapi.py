@@ -112,7 +112,7 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
         _set_body(document, path, request.__name__, {"example": specimens.REPLICATED[request]})
     _set_body(document, "/v1/uploads", "UploadRequest", {"example": specimens.UPLOAD})
     document["paths"]["/v1/uploads/{upload_id}"]["put"]["requestBody"] = {"required": True, "content": _BYTES}
-    lines = {name: {"schema": {"type": "string"}, "example": specimens.LINES} for name in JSONL}
+    lines = {name: {"schema": {"type": "string", "format": "binary"}, "example": specimens.LINES} for name in JSONL}
     _set_body(document, "/v1/batches", "BatchRequest", {"example": specimens.BATCH})
     document["paths"]["/v1/batches"]["post"]["requestBody"]["content"] |= lines
     ended = {JSONL[0]: {"schema": {"anyOf": [{"type": "string"}, _schema("LineView")]}, "example": specimens.ENDED}}
@@ -185,7 +185,7 @@ def _schemas(models: Collection[str]) -> Document:
     )
     for base in ("Ask", "View", "PredictionAsk"):
         components.pop(base, None)
-    components["InputRequest"]["oneOf"] = [{"required": [name]} for name in components["InputRequest"]["properties"]]
+    components["InputRequest"] |= {"minProperties": 1, "maxProperties": 1}  # of a oneOf generators make nothing typed
     general = components["TaskRequest"]
     names = {model: _request_name(model) for model in models}
     for (model, name), of_model in zip(names.items(), params, strict=False):
