@@ -5,21 +5,23 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+import penstock.runners.superres  # noqa: F401  registers its model
 from penstock.runners.base import registry
 from penstock.settings import LimitSettings, QueueSettings, Settings
 from penstock.storage import LocalStorage
 from penstock.store import TaskStore, connect
-from penstock.task import Lease, Outcome, RetryPolicy, Source, State
+from penstock.task import Lease, Outcome, OutputOptions, RetryPolicy, Source, State
 from penstock.worker.attempt import Attempts
 from penstock.worker.codecs import Codecs
 from penstock.worker.devices import cpu
 from penstock.worker.fetch import Fetcher
 from penstock.worker.memory import MemoryBudget
-from penstock.worker.pipeline import Pipeline
+from penstock.worker.pipeline import Pipeline, Watcher
 from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.spool import Spool
 from tests.chaos.models import MODEL, result_of
@@ -44,18 +46,18 @@ class Refused(TaskStore):
 
 
 @asynccontextmanager
-async def attempts(store: TaskStore, storage: LocalStorage) -> AsyncIterator[Attempts]:
+async def attempts(store: TaskStore, storage: LocalStorage, model: str = MODEL) -> AsyncIterator[Attempts]:
     device = cpu(1)
     async with AsyncExitStack() as stack:
         codecs = Codecs.of(device)
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
         tiles = stack.enter_context(ThreadPoolExecutor(2))
         scheduler = DeviceScheduler(device, tiles)
-        runner = registry()[MODEL](LimitSettings())
+        runner = registry()[model](LimitSettings())
         await scheduler.start([runner])
         stack.push_async_callback(scheduler.close)
         pipeline = Pipeline(
-            {MODEL: runner},
+            {model: runner},
             scheduler,
             fetcher=await stack.enter_async_context(Fetcher(LimitSettings())),
             storage=storage,
@@ -66,22 +68,20 @@ async def attempts(store: TaskStore, storage: LocalStorage) -> AsyncIterator[Att
         yield Attempts(store, pipeline, RetryPolicy(base_s=1, cap_s=1), on_settling=lambda: None)
 
 
-async def lease_in(store: TaskStore) -> Lease:
-    asked = submission(model=MODEL)
-    request = replace(asked.request, source=Source(data=image()), params={"ms": 1, "nonce": "n"})
+async def lease_in(store: TaskStore, model: str = MODEL, **members: Any) -> Lease:
+    asked = submission(model=model)
+    request = replace(asked.request, **{"source": Source(data=image()), "params": {"ms": 1, "nonce": "n"}} | members)
     await store.submit(replace(asked, request=request), rate_limit=0)
-    lease = (await store.claim(worker="w1", device="cpu", models=[MODEL])).lease
+    lease = (await store.claim(worker="w1", device="cpu", models=[model])).lease
     assert lease is not None
     return lease
 
 
-def run(to: Attempts, lease: Lease) -> asyncio.Task[None]:
+def run(to: Attempts, lease: Lease, watch: Watcher = lambda stage, progress: None) -> asyncio.Task[None]:
     async def at_once() -> None:
         """Nothing else runs here."""
 
-    return asyncio.create_task(
-        to.run(lease, lambda stage, progress: None, until_free=at_once, is_aborted=lambda: False)
-    )
+    return asyncio.create_task(to.run(lease, watch, until_free=at_once, is_aborted=lambda: False))
 
 
 async def test_a_file_stays_when_its_worker_has_to_stop_without_an_answer(
@@ -118,3 +118,21 @@ async def test_a_file_goes_when_its_settling_is_refused(
 
     assert task.state is State.RUNNING, "its lease will be reclaimed"
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+async def test_a_format_that_cannot_hold_the_result_is_refused_before_the_device_is_used(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    """What is behind a URL is seen by a worker first."""
+    stages: list[str] = []
+    model = "superres-x4"
+    async with connect(settings.redis) as client:
+        store = TaskStore(client, namespace, QueueSettings())
+        async with attempts(store, LocalStorage(tmp_path), model) as running:
+            wide = Source(data=image(4096, 1))
+            lease = await lease_in(store, model, source=wide, params={}, output=OutputOptions(format="webp"))
+            await run(running, lease, lambda stage, progress: stages.append(stage))
+        task = await store.get(lease.id, lease.tenant)
+
+    assert (task.state, task.outcome.error and task.outcome.error.code) == (State.FAILED, "image_too_large")
+    assert stages == ["fetch", "prepare"]
