@@ -1,5 +1,6 @@
--- Take the next task, unless the worker is drained: highest priority first, a passed-over class after `guard` claims, inside a class the lowest
--- virtual finish time over all models the worker runs. Running tasks are in no queue, so none is ever scanned past.
+-- Take the next task, unless the worker is drained: highest priority first, a passed-over class after `guard` claims,
+-- inside a class the lowest virtual finish time over all models the worker runs and no pause holds back. Running tasks
+-- are in no queue, so none is ever scanned past.
 -- ARGV  1 moves of claim  2 moves of expire  3 worker  4 device  5 lease ms  6 guard  7 models  8 priorities
 --       9 outcome of an expired task (JSON)
 -- Answers  {id, epoch, tenant, caller, priority, failures, crashes, max retries, timeout s, waited µs, body,
