@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline, Watcher
 from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.spool import Spool
+from penstock.worker.threads import Threads
 from tests.chaos.models import MODEL, result_of
 from tests.integration.drive import image
 from tests.integration.stores import submission
@@ -51,7 +51,7 @@ async def attempts(store: TaskStore, storage: LocalStorage, model: str = MODEL) 
     async with AsyncExitStack() as stack:
         codecs = Codecs.of(device)
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
-        tiles = stack.enter_context(ThreadPoolExecutor(2))
+        tiles = stack.enter_context(Threads(2, "tiles"))
         scheduler = DeviceScheduler(device, tiles)
         runner = registry()[model](LimitSettings())
         await scheduler.start([runner])

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from penstock.settings import LimitSettings
 from penstock.task import OutputOptions, Priority
 from penstock.worker.batches import Costs, Lane
 from penstock.worker.scheduler import DeviceScheduler, Run
+from penstock.worker.threads import Threads
 
 LANE = Lane("model", "", (3, 64, 64))
 GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(32, 48, 64), batches=(1, 2, 4))
@@ -82,7 +82,7 @@ class Started:
     """A scheduler that has started with one runner."""
 
     def __init__(self, runner: Nearest, device: Device) -> None:
-        self.runner, self.pool = runner, ThreadPoolExecutor(3)
+        self.runner, self.pool = runner, Threads(3, "tiles")
         self.device = DeviceScheduler(device, self.pool)
 
     async def __aenter__(self) -> "Started":
@@ -91,7 +91,7 @@ class Started:
 
     async def __aexit__(self, *_: object) -> None:
         await self.device.close()
-        self.pool.shutdown()
+        self.pool.close()
 
     def run(self, work: Work, priority: Priority = Priority.NORMAL) -> asyncio.Task[Run]:
         return asyncio.create_task(

@@ -5,7 +5,6 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +25,7 @@ from penstock.runners.base import (
 from penstock.settings import LimitSettings
 from penstock.task import OutputOptions, Priority
 from penstock.worker.scheduler import DeviceScheduler, Run
+from penstock.worker.threads import Threads
 
 GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(4,), batches=(1, 2, 4))
 
@@ -81,7 +81,7 @@ def results(done: Work) -> list[float]:
 
 @asynccontextmanager
 async def scheduler(runner: Doubling) -> AsyncIterator[Callable[..., asyncio.Task[Run]]]:
-    with ThreadPoolExecutor(2) as pool:
+    with Threads(2, "tiles") as pool:
         device = DeviceScheduler(GPU_LIKE, pool)
         await device.start([runner])
 
@@ -301,7 +301,7 @@ async def test_a_run_that_does_not_stop_makes_the_device_lost(monkeypatch: pytes
             """Goes on."""
 
     runner = Deaf()
-    with ThreadPoolExecutor(2) as pool:
+    with Threads(2, "tiles") as pool:
         device = DeviceScheduler(GPU_LIKE, pool)
         await device.start([runner])
         runner.gate.clear()

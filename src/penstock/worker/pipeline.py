@@ -175,7 +175,7 @@ class Pipeline:
     async def _on_cpu(self, lease: Lease, work: Callable[..., T], *args: Any) -> T:
         """Run on a codec thread. A thread cannot be stopped: a cancellation waits for it, so that no stage of an
         attempt outlives it."""
-        future = asyncio.get_running_loop().run_in_executor(self._codecs.of_priority(lease.priority), work, *args)
+        future = self._codecs.of_priority(lease.priority).run(work, *args)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

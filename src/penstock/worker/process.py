@@ -6,7 +6,6 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvloop
@@ -29,6 +28,7 @@ from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.spool import Spool
+from penstock.worker.threads import Threads
 
 EXIT_DEVICE_LOST = 75
 """The device or its context is gone: start a new process (EX_TEMPFAIL of sysexits.h)."""
@@ -56,7 +56,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack)))
         codecs = Codecs.of(device)
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
-        tiles = stack.enter_context(ThreadPoolExecutor(device.streams + 1, thread_name_prefix="tiles"))
+        tiles = stack.enter_context(Threads(device.streams + 1, "tiles"))
         runners = {name: registry()[name](settings.limits) for name in names}
         scheduler = await stack.enter_async_context(_started(DeviceScheduler(device, tiles), runners.values()))
         for warning in await _when_available(client):

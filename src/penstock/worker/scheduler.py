@@ -12,7 +12,6 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -27,6 +26,7 @@ from penstock.errors import DeviceOutOfMemory, Internal, InvalidOutput, Penstock
 from penstock.runners.base import DeviceBroken, Interrupted, Outputs, Work
 from penstock.task import Priority
 from penstock.worker.batches import Backlog, Batch, Item, Job, Lane, Listener, Runner, lane_of
+from penstock.worker.threads import Threads
 
 OUTPUT_BATCHES = 2
 """Batches of outputs that may wait to be taken in before the device pauses: the bound on their memory."""
@@ -55,10 +55,10 @@ class DeviceScheduler:
     `pool` cuts tiles and takes outputs in: it must have nothing else to do, or the device waits for that.
     """
 
-    def __init__(self, device: Device, pool: Executor) -> None:
+    def __init__(self, device: Device, pool: Threads) -> None:
         self.device = device
         self._pool = pool
-        self._threads = ThreadPoolExecutor(device.streams, thread_name_prefix=device.name)
+        self._threads = Threads(device.streams, device.name)
         self._backlog = Backlog(device.batches, device.name)
         self._ready = asyncio.Event()
         self._ceilings: dict[tuple[str, str], int] = {}
@@ -72,11 +72,10 @@ class DeviceScheduler:
 
     async def start(self, runners: Iterable[Runner]) -> None:
         """Load and rehearse every model on a device thread, then take work."""
-        loop = asyncio.get_running_loop()
         for runner in runners:
             started = time.perf_counter()
-            await loop.run_in_executor(self._threads, runner.load_model, self.device)
-            await loop.run_in_executor(self._threads, self._rehearse, runner)
+            await self._threads.run(runner.load_model, self.device)
+            await self._threads.run(self._rehearse, runner)
             took_s = time.perf_counter() - started
             telemetry.report("model.load", took_s, model=runner.name, device=self.device.name)
             logger.bind(model=runner.name, device=self.device.name, seconds=round(took_s, 3)).info("model loaded")
@@ -88,7 +87,7 @@ class DeviceScheduler:
         for driver in self._drivers:
             driver.cancel()
         await asyncio.gather(*self._drivers, return_exceptions=True)
-        self._threads.shutdown(wait=self.broken is None, cancel_futures=True)
+        self._threads.close(wait=self.broken is None)
 
     async def run(self, runner: Runner, work: Work, *, priority: Priority, on_progress: Listener) -> Run:
         """Run every tile of `work`, or of a finer cut of it, and give it its outputs.
@@ -132,7 +131,6 @@ class DeviceScheduler:
 
     async def _drive_ahead(self) -> None:
         """The stream of a device that has only one: batch after batch, the next one cut while this one runs."""
-        loop = asyncio.get_running_loop()
         following: Batch | None = None
         while True:
             batch = following or await self._cut(await self._next())
@@ -142,7 +140,7 @@ class DeviceScheduler:
                 continue
             await self._intake.acquire()
             self._running.add(batch)
-            running = loop.run_in_executor(self._threads, self._infer, batch)
+            running = self._threads.run(self._infer, batch)
             following = await self._cut(self._choose())
             outputs, *_ = await asyncio.gather(running, return_exceptions=True)
             self._release(batch)
@@ -152,11 +150,10 @@ class DeviceScheduler:
 
     async def _drive_in_place(self) -> None:
         """One of the streams of a device that is the CPU itself."""
-        loop = asyncio.get_running_loop()
         while True:
             batch = Batch(await self._next())
             self._running.add(batch)
-            running = loop.run_in_executor(self._threads, self._run_in_place, batch)
+            running = self._threads.run(self._run_in_place, batch)
             taken, *_ = await asyncio.gather(running, return_exceptions=True)
             self._release(batch)
             self._conclude(batch, taken)
@@ -197,9 +194,8 @@ class DeviceScheduler:
         if not items:
             return None
         batch = Batch(items)
-        loop = asyncio.get_running_loop()
         try:
-            batch.tiles = await loop.run_in_executor(self._pool, self._stack, items)
+            batch.tiles = await self._pool.run(self._stack, items)
         except Exception as error:  # noqa: BLE001  a runner's own code: its task fails, the device goes on
             self._release(batch)
             self._recover(batch, error)
@@ -252,8 +248,7 @@ class DeviceScheduler:
             if isinstance(outputs, BaseException):
                 self._conclude(batch, outputs)
                 return
-            loop = asyncio.get_running_loop()
-            self._conclude(batch, await loop.run_in_executor(self._pool, _taken, batch, outputs))
+            self._conclude(batch, await self._pool.run(_taken, batch, outputs))
         finally:
             self._intake.release()
 
