@@ -58,7 +58,7 @@ class Attempts:
             self.settling.add(lease.id)
             self._on_settling()
             try:
-                kept = await self._insist(lease, settlement.write)
+                kept = await self._insist(settlement.write)
             finally:
                 self.settling.discard(lease.id)
             if kept is None:
@@ -108,16 +108,15 @@ class Attempts:
         with suppress(PenstockError):  # what stays is deleted with the task
             await (self._pipeline.discard_earlier(lease, outcome) if kept else self._pipeline.discard(outcome))
 
-    async def _insist(self, lease: Lease, write: Callable[[], Awaitable[int]]) -> int | None:
+    async def _insist(self, write: Callable[[], Awaitable[int]]) -> int | None:
         """Settle, however long Redis is away: while this process lives, finished work is not lost. 0 when the lease
         is; None when nobody answered a worker that has to stop: the write may have been done, so that the file of its
         result has to stay."""
-        writing = asyncio.create_task(_until_available(write), name=f"settle {lease.id}")
         with suppress(asyncio.CancelledError):  # the worker is stopping
-            return await asyncio.shield(writing)
+            return await _until_available(write)
         try:
             async with asyncio.timeout(FINAL_WRITE_S):
-                return await writing
+                return await _until_available(write)  # if what was cut off was done, it says so
         except TimeoutError:
             logger.warning("stopping without an answer; if the task is not settled, its lease will be reclaimed")
             return None

@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -89,13 +89,13 @@ class Pipeline:
         params = msgspec.convert(request.params, runner.params)
         stage = _Stages(lease, watch)
 
-        async with stage("fetch"):
+        with stage("fetch"):
             source = await self._fetch(request.source, lease.timeout_s, limit)
         with self._memory.room(lease.priority) as room:
             result, parcel, execution = await self._make(lease, runner, source, params, stage, room)
         del source
         limit.reschedule(None)
-        async with stage("upload"):
+        with stage("upload"):
             if parcel is not None:
                 await self._spool.put(parcel)
         return Outcome(result=result, timing=stage.timing(), execution=execution)
@@ -104,19 +104,19 @@ class Pipeline:
         self, lease: Lease, runner: Runner, source: bytes, params: Params, stage: "_Stages", room: Room
     ) -> tuple[Result, Parcel | None, dict[str, Any]]:
         """The three stages that hold pixels; what they took on the device."""
-        async with stage("prepare"):
+        with stage("prepare"):
             work = await self._on_cpu(lease, self._prepare_if_room, runner, source, params, room)
         if work is None:
             await self._memory.wait(room)
-            async with stage("prepare"):
+            with stage("prepare"):
                 work = await self._on_cpu(lease, runner.prepare, source, params)
         if work.size is not None:
             imaging.check_holds(lease.request.output, *work.size)
-        async with stage("infer"):
+        with stage("infer"):
             done = await self._device.run(runner, work, priority=lease.priority, on_progress=stage.tiles)
             work = done.work
         stage.reached_device(done.waited_s)
-        async with stage("postprocess"):
+        with stage("postprocess"):
             result, parcel = await self._on_cpu(lease, self._pack, lease, runner, work, params, lease.request.output)
         device = self._device.device.name
         execution = {"device": device, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(done.device_s)}
@@ -199,8 +199,8 @@ class _Stages:
         self._started = time.perf_counter()
         self._timing: dict[str, float] = {}
 
-    @asynccontextmanager
-    async def __call__(self, name: Stage) -> AsyncIterator[None]:
+    @contextmanager
+    def __call__(self, name: Stage) -> Iterator[None]:
         self._watch(name, None)
         started = time.perf_counter()
         yield
