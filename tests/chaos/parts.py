@@ -129,7 +129,10 @@ class Host(Part):
     def __init__(self, name: str, environ: dict[str, str], directory: Path) -> None:
         self.metrics_port = redis_server.free_port()
         self.frozen = False
-        environ = environ | {"PENSTOCK_TELEMETRY_METRICS_PORT": str(self.metrics_port)}
+        environ = environ | {
+            "PENSTOCK_TELEMETRY_METRICS_PORT": str(self.metrics_port),
+            "PENSTOCK_TELEMETRY_LOG_LEVEL": "DEBUG",  # the history is read from it
+        }
         argv = [sys.executable, "-m", "penstock", "worker"]
         super().__init__(name, argv, clean_environment() | environ, directory / f"{name}.log")
 

@@ -366,7 +366,7 @@ def test_the_worker_logs_the_task_under_the_callers_trace(system: System) -> Non
     log = [json.loads(line) for line in system.process.log.read_text().splitlines() if line.startswith("{")]
 
     worker_lines = [line for line in log if line.get("task_id") == task_id]
-    assert [line["message"] for line in worker_lines] == ["attempt started", "attempt ended"]
+    assert [line["message"] for line in worker_lines] == ["attempt ended"]
     assert {line["trace_id"] for line in worker_lines} == {trace}
     assert system.api_key not in system.process.log.read_text()
 

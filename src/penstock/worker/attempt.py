@@ -49,7 +49,7 @@ class Attempts:
         model, started = lease.request.model, asyncio.get_running_loop().time()
         trace = telemetry.trace_id(lease.request.traceparent)
         with logger.contextualize(task_id=lease.id, attempt=lease.epoch, model=model, trace_id=trace):
-            logger.info("attempt started")
+            logger.debug("attempt started")
             settlement = await self._end_of(lease, watch, until_free, is_aborted)
             if settlement is None:
                 telemetry.report("attempts", model=model, outcome="stopped")
