@@ -1,6 +1,7 @@
 """TaskStore: one method for each verb, each one script and one round trip."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -97,7 +98,7 @@ class TaskStore(Queries):
             rate_limit, self._settings.max_depth, s.max_retries, s.timeout_s,
             "" if s.start_within_s is None else int(s.start_within_s * 1000), s.result_ttl_s, RECORD_VERSION,
             State.PENDING, ALL_PRIORITIES, "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
-            s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, _text(moves(Verb.REUSE)),
+            s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, _moves(Verb.REUSE),
             "input" if has_input else "", hook_of(s.request.webhook), *_turn_of(s.turn),
             s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
             s.request.source.upload or "",
@@ -128,7 +129,7 @@ class TaskStore(Queries):
         """
         answer = await self._run(
             "claim",
-            _text(moves(Verb.CLAIM)), _text(moves(Verb.EXPIRE)), worker, device, self._lease_ms,
+            _moves(Verb.CLAIM), _moves(Verb.EXPIRE), worker, device, self._lease_ms,
             self._settings.starvation_guard, " ".join(models), " ".join(priorities), _outcome_of(_LATE), again=False,
         )  # fmt: skip
         if not answer[0]:
@@ -186,14 +187,14 @@ class TaskStore(Queries):
 
     async def disown(self, worker: str, known: Iterable[str]) -> list[str]:
         """Hand back what this worker was given without knowing, after a claim whose answer was lost."""
-        return [t.decode() for t in await self._run("disown", _text(moves(Verb.RELEASE)), worker, *known)]
+        return [t.decode() for t in await self._run("disown", _moves(Verb.RELEASE), worker, *known)]
 
     async def cancel(self, task_id: str, tenant: str) -> bool:
         """End in CANCELED, waiting or running, at once; False when it was canceled before.
 
         Raises TaskNotFound, TaskAlreadyFinal.
         """
-        answer = await self._run("cancel", _text(moves(Verb.CANCEL)), task_id, tenant)
+        answer = await self._run("cancel", _moves(Verb.CANCEL), task_id, tenant)
         if answer[0] == b"absent":
             raise TaskNotFound(f"there is no task {task_id}")
         if answer[0] == b"refused":
@@ -204,7 +205,7 @@ class TaskStore(Queries):
         """Take back tasks whose lease has ended, or all of one worker known to be dead."""
         answer = await self._run(
             "reclaim",
-            _text(moves(Verb.RELEASE)), _text(moves(Verb.FAIL)), self._lease_ms, int(REAPER_PAUSE_S * 1000),
+            _moves(Verb.RELEASE), _moves(Verb.FAIL), self._lease_ms, int(REAPER_PAUSE_S * 1000),
             self._settings.max_crashes, dead_worker, msgspec.json.encode(Problem.of(_LOST)), _outcome_of(_POISON),
         )  # fmt: skip
         rows = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
@@ -212,12 +213,12 @@ class TaskStore(Queries):
 
     async def expire(self) -> list[tuple[str, str]]:
         """End the tasks that were not started in time; (id, model) of each."""
-        answer = await self._run("expire", _text(moves(Verb.EXPIRE)), _outcome_of(_LATE))
+        answer = await self._run("expire", _moves(Verb.EXPIRE), _outcome_of(_LATE))
         return [(t.decode(), m.decode()) for t, m in zip(answer[::2], answer[1::2], strict=True)]
 
     async def overrun(self) -> list[tuple[str, str, State]]:
         """End the tasks that have not ended by their deadline; (id, model, new state) of each."""
-        answer = await self._run("overrun", _text(moves(Verb.OVERRUN)), _outcome_of(_OVERRUN))
+        answer = await self._run("overrun", _moves(Verb.OVERRUN), _outcome_of(_OVERRUN))
         rows = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
         return [(t.decode(), m.decode(), State(state.decode())) for t, m, state in rows]
 
@@ -226,7 +227,7 @@ class TaskStore(Queries):
 
         Raises TaskNotFound, and TaskAlreadyFinal for one that has succeeded.
         """
-        answer = await self._run("resubmit", _text(moves(Verb.RESUBMIT)), task_id, tenant)
+        answer = await self._run("resubmit", _moves(Verb.RESUBMIT), task_id, tenant)
         if answer[0] == b"absent":
             raise TaskNotFound(f"there is no task {task_id}")
         if answer[0] == b"refused":
@@ -277,16 +278,18 @@ class TaskStore(Queries):
         problem = problem or (outcome.error if outcome else None)
         answer = await self._run(
             "settle",
-            verb, _text(moves(verb)), lease.id, lease.epoch,
+            verb, _moves(verb), lease.id, lease.epoch,
             msgspec.json.encode(problem) if problem else "", msgspec.json.encode(outcome) if outcome else "",
-            wait_ms, failures, _text(moves(Verb.REUSE)) if verb is Verb.COMPLETE else "",
+            wait_ms, failures, _moves(Verb.REUSE) if verb is Verb.COMPLETE else "",
             outcome.execution.get("device_ms", "") if outcome else "",
         )  # fmt: skip
         return int(answer[2]) if answer[0] == b"ok" else 0
 
 
-def _text(table: dict[str, str]) -> str:
-    return " ".join(f"{source}>{target}" for source, target in table.items())
+@cache
+def _moves(verb: Verb) -> str:
+    """In the form that scripts take."""
+    return " ".join(f"{source}>{target}" for source, target in moves(verb).items())
 
 
 def hook_of(webhook: Webhook | None) -> str:
