@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.errors import DeviceOutOfMemory, Internal, InvalidOutput
+from penstock.errors import DeviceOutOfMemory, ImageTooLarge, Internal, InvalidOutput
 from penstock.runners.base import (
     BaseModelRunner,
     Device,
@@ -86,9 +86,9 @@ async def scheduler(runner: Doubling) -> AsyncIterator[Callable[..., asyncio.Tas
         await device.start([runner])
 
         def run(
-            item: Work, priority: Priority = Priority.NORMAL, heard: Any = lambda done, total: None
+            item: Work, priority: Priority = Priority.NORMAL, heard: Any = lambda done, total: None, **more: Any
         ) -> asyncio.Task[Run]:
-            return asyncio.create_task(device.run(runner, item, priority=priority, on_progress=heard))
+            return asyncio.create_task(device.run(runner, item, priority=priority, on_progress=heard, **more))
 
         try:
             yield run
@@ -125,6 +125,33 @@ async def test_tiles_of_different_lanes_never_meet() -> None:
         await asyncio.gather(*(run(work(v, lane=str(v % 2))) for v in range(1, 9)))
 
     assert all(len({v % 2 for v in batch}) == 1 for batch in runner.batches)
+
+
+async def test_the_product_of_a_single_tile_is_made_where_it_is_taken_in() -> None:
+    async with scheduler(Doubling()) as run:
+        done = await run(work(3), finish=lambda made: (threading.current_thread().name, results(made)))
+
+    thread, made = done.product
+    assert thread.startswith("tiles"), "not on the thread of the device, which has better things to do"
+    assert made == [6]
+    assert done.finish_s > 0
+
+
+async def test_the_product_of_several_tiles_is_left_to_the_task() -> None:
+    async with scheduler(Doubling()) as run:
+        done = await run(work(1, 2), finish=results)
+
+    assert (done.product, done.finish_s) == (None, 0)
+
+
+async def test_a_product_that_cannot_be_made_fails_its_task_alone() -> None:
+    def refuse(made: Work) -> None:
+        raise ImageTooLarge("too large")
+
+    async with scheduler(Doubling()) as run:
+        with pytest.raises(ImageTooLarge):
+            await run(work(1), finish=refuse)
+        assert (await run(work(2), finish=results)).product == [4]
 
 
 async def test_a_batch_is_padded_to_a_size_that_the_device_knows() -> None:

@@ -19,6 +19,9 @@ Runner = BaseModelRunner[Any]
 Listener = Callable[[int, int], None]
 """Hears how many tiles are done, and of how many."""
 
+Finish = Callable[[Work], Any]
+"""Makes what a task is after from its finished work, on the thread that took its tile in."""
+
 
 class Lane(NamedTuple):
     """What tiles must share to meet in one run."""
@@ -36,10 +39,15 @@ def lane_of(runner: Runner, work: Work) -> Lane:
 class Job:
     """One task's work on the device. `alone` after it was in a batch that failed: it then runs by itself."""
 
-    def __init__(self, runner: Runner, work: Work, priority: Priority, on_progress: Listener) -> None:
+    def __init__(
+        self, runner: Runner, work: Work, priority: Priority, on_progress: Listener, finish: Finish | None = None
+    ) -> None:
         self.runner = runner
         self.rank = (PRIORITIES.index(priority), next(_arrivals))
         self.on_progress = on_progress
+        self.finish = finish
+        self.product: Any = None
+        self.finish_s = 0.0
         self.device_s = 0.0
         self.alone = False
         self.arrived = time.monotonic()
@@ -57,6 +65,14 @@ class Job:
     def lane(self) -> Lane:
         """Of its tiles."""
         return lane_of(self.runner, self.work)
+
+    def take_in(self, work: Work, tile: int, output: Any) -> None:
+        """The output of one tile, on any thread; the only one of a work is its last one too."""
+        work.accept(tile, output)
+        if self.finish is not None and work.count == 1:
+            started = time.perf_counter()
+            self.product = self.finish(work)
+            self.finish_s = time.perf_counter() - started
 
     def accept(self) -> None:
         """One more tile is done."""

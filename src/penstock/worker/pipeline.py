@@ -5,16 +5,18 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from penstock import imaging, telemetry
 from penstock.errors import ExecutionTimeout, InputNotFound, Internal, ModelNotFound, ResultExpired, StorageUnavailable
 from penstock.runners.base import DeviceBroken, Params, Work
 from penstock.storage import Storage
-from penstock.task import Artifact, Lease, Outcome, OutputOptions, Progress, Result, Source, Stage
+from penstock.task import Artifact, Lease, Outcome, Progress, Result, Source, Stage
 from penstock.worker.batches import Runner
 from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
@@ -112,12 +114,16 @@ class Pipeline:
                 work = await self._on_cpu(lease, runner.prepare, source, params)
         if work.size is not None:
             imaging.check_holds(lease.request.output, *work.size)
-        with stage("infer"):
-            done = await self._device.run(runner, work, priority=lease.priority, on_progress=stage.tiles)
-            work = done.work
-        stage.reached_device(done.waited_s)
-        with stage("postprocess"):
-            result, parcel = await self._on_cpu(lease, self._pack, lease, runner, work, params, lease.request.output)
+        pack = partial(self._pack, lease, runner, params)
+        at_once = pack if runner.card.produces == "data" else None  # a file takes its time, on a codec thread
+        with stage("infer") as infer:
+            done = await self._device.run(
+                runner, work, priority=lease.priority, on_progress=stage.tiles, finish=at_once
+            )
+            work, infer.of_another_s = done.work, done.finish_s
+        stage.reached_device(infer, done.waited_s)
+        with stage("postprocess", before_s=done.finish_s):
+            result, parcel = done.product or await self._on_cpu(lease, pack, work)
         device = self._device.device.name
         execution = {"device": device, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(done.device_s)}
         return result, parcel, execution
@@ -153,12 +159,10 @@ class Pipeline:
         except ResultExpired as error:
             raise InputNotFound("the input that was sent is gone") from error
 
-    def _pack(
-        self, lease: Lease, runner: Runner, work: Work, params: Params, output: OutputOptions
-    ) -> tuple[Result, Parcel | None]:
-        """On a codec thread: the result as it will be published, and the file to store for it. Results are immutable:
-        the key holds the epoch, so that no later attempt can write over it."""
-        product = runner.postprocess(work, params, output)
+    def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, Parcel | None]:
+        """On a thread: the result as it will be published, and the file to store for it. Results are immutable: the key
+        holds the epoch, so that no later attempt can write over it."""
+        product = runner.postprocess(work, params, lease.request.output)
         if product.file is None:
             return Result(data=product.data), None
         key = f"{result_key(lease, lease.epoch)}.{product.extension}"
@@ -200,11 +204,12 @@ class _Stages:
         self._timing: dict[str, float] = {}
 
     @contextmanager
-    def __call__(self, name: Stage) -> Iterator[None]:
+    def __call__(self, name: Stage, *, before_s: float = 0.0) -> Iterator["_Span"]:
+        """One stage, `before_s` of which went by in another."""
         self._watch(name, None)
-        started = time.perf_counter()
-        yield
-        took_s = time.perf_counter() - started
+        span = _Span(time.perf_counter())
+        yield span
+        took_s = before_s + time.perf_counter() - span.began - span.of_another_s
         self._timing[f"{name}_ms"] = _ms(took_s)
         telemetry.report("stage.duration", took_s, model=self._model, stage=name)
 
@@ -212,10 +217,9 @@ class _Stages:
         """A listener for the device's progress."""
         self._watch("infer", Progress(done=done, total=total))
 
-    def reached_device(self, waited_s: float) -> None:
-        """After `infer`: its first batch began so long after it did."""
-        infer_began_s = time.perf_counter() - self._started - self._timing["infer_ms"] / 1000
-        to_device_s = self._lease.waited_ms / 1000 + infer_began_s + waited_s
+    def reached_device(self, infer: "_Span", waited_s: float) -> None:
+        """The first batch began so long after `infer` did."""
+        to_device_s = self._lease.waited_ms / 1000 + infer.began - self._started + waited_s
         self._timing["to_device_ms"] = _ms(to_device_s)
         telemetry.report("task.to_device", to_device_s, model=self._model, priority=self._lease.priority)
 
@@ -225,6 +229,13 @@ class _Stages:
         waited_ms = self._lease.waited_ms
         total = waited_ms + _ms(time.perf_counter() - self._started)
         return {"queue_ms": round(waited_ms, 3), **self._timing, "total_ms": round(total, 3)}
+
+
+class _Span(Struct):
+    """When a stage began, and what of it belongs to another."""
+
+    began: float
+    of_another_s: float = 0.0
 
 
 def _ms(seconds: float) -> float:

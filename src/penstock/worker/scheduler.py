@@ -25,7 +25,7 @@ from penstock.device import Device
 from penstock.errors import DeviceOutOfMemory, Internal, InvalidOutput, PenstockError
 from penstock.runners.base import DeviceBroken, Interrupted, Outputs, Work
 from penstock.task import Priority
-from penstock.worker.batches import Backlog, Batch, Item, Job, Lane, Listener, Runner, lane_of
+from penstock.worker.batches import Backlog, Batch, Finish, Item, Job, Lane, Listener, Runner, lane_of
 from penstock.worker.threads import Threads
 
 OUTPUT_BATCHES = 2
@@ -42,11 +42,14 @@ Taken = list[Exception | None]
 
 class Run(Struct, frozen=True, eq=False):
     """What a job took: `work` has the outputs, and is another than was given when the device could not hold its
-    tiles; `device_s` of device time, `waited_s` from the call to the first batch."""
+    tiles; `device_s` of device time, `waited_s` from the call to the first batch; `product` of `finish`, after
+    `finish_s`, None where that was not called."""
 
     work: Work
     device_s: float
     waited_s: float
+    product: Any
+    finish_s: float
 
 
 class DeviceScheduler:
@@ -89,8 +92,11 @@ class DeviceScheduler:
         await asyncio.gather(*self._drivers, return_exceptions=True)
         self._threads.close(wait=self.broken is None)
 
-    async def run(self, runner: Runner, work: Work, *, priority: Priority, on_progress: Listener) -> Run:
-        """Run every tile of `work`, or of a finer cut of it, and give it its outputs.
+    async def run(
+        self, runner: Runner, work: Work, *, priority: Priority, on_progress: Listener, finish: Finish | None = None
+    ) -> Run:
+        """Run every tile of `work`, or of a finer cut of it, and give it its outputs. Of a work of one tile, `finish`
+        makes the product then and there: for what is done sooner than a thread is changed.
 
         When canceled, the device is free of this work on return. Raises what the runner raised, DeviceOutOfMemory,
         InvalidOutput, DeviceBroken.
@@ -99,7 +105,7 @@ class DeviceScheduler:
             raise DeviceBroken(str(self.broken), guilty=False)
         ceiling = self._ceilings.get((runner.name, work.lane))
         fitting = work if ceiling is None else work.recut(ceiling) or work
-        job = Job(runner, fitting, priority, on_progress)
+        job = Job(runner, fitting, priority, on_progress, finish)
         self._backlog.add(job)
         self._ready.set()
         try:
@@ -108,7 +114,7 @@ class DeviceScheduler:
             self._backlog.remove(job)
             await self._leave(job)
         waited_s = (job.reached_device or job.arrived) - job.arrived
-        return Run(job.work, job.device_s, waited_s)
+        return Run(job.work, job.device_s, waited_s, job.product, job.finish_s)
 
     async def _leave(self, job: Job) -> None:
         """Wait until no batch on the device holds this job any more; stop those that hold nothing else."""
@@ -316,7 +322,7 @@ def _taken(batch: Batch, outputs: Outputs) -> Taken:
 
 def _refused(item: Item, output: Any) -> Exception | None:
     try:
-        item.work.accept(item.tile, output)
+        item.job.take_in(item.work, item.tile, output)
     except Exception as error:  # noqa: BLE001  a runner's own code
         return error
     return None
