@@ -115,7 +115,8 @@ def decode(data: bytes, *, max_megapixels: float) -> Picture:
     with _open(data) as image:
         _checked(image, max_megapixels)
         try:
-            return _picture(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return _picture(image)
         except Exception as error:  # decoders of hostile bytes throw anything
             raise ImageDecodeFailed("the image is damaged or truncated") from error
 
@@ -220,10 +221,14 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(opaque, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            return converted or opaque.convert("RGB")
+            return _as_rgb(converted or opaque)
         except (ImageCms.PyCMSError, OSError):
             pass  # a profile that cannot be read is as good as none
-    return opaque.convert("RGB")
+    return _as_rgb(opaque)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_pillow(picture: Picture) -> Image.Image:

@@ -78,4 +78,5 @@ def nearest(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Nearest resize to a square, source index floor((2i+1)·size/(2·side)): the resampling the network was trained
     with; bilinear lowers its scores by 0.3 to 1.1."""
     rows, columns = (((2 * np.arange(side) + 1) * size) // (2 * side) for size in rgb.shape[:2])
-    return np.ascontiguousarray(rgb[rows][:, columns])
+    sampled: NDArray[np.uint8] = rgb.take(rows, axis=0).take(columns, axis=1)
+    return sampled
