@@ -49,6 +49,7 @@ VENDORS: dict[str, set[str]] = {
     "onnxruntime": {"runners/onnx.py"},
     "opentelemetry": {"telemetry.py"},
     "prometheus_client": {"exposition.py"},
+    "hiredis": {"store/wire.py"},
     "redis": {"store"},
     "standardwebhooks": {"webhooks/signature.py"},
 }

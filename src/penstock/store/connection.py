@@ -1,9 +1,9 @@
-"""One bounded, impatient connection pool per process, and vendor errors turned into ours."""
+"""One impatient client per process, with a bounded pool of connections, and vendor errors turned into ours."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -20,11 +20,29 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import RedisSettings
+from penstock.store.wire import Wire
 
 POOL_SIZE = 32
-"""Connections of one process; further callers wait for one instead of opening more."""
+"""Connections of one process besides the wire; further callers wait for one instead of opening more."""
 
-Redis = redis.Redis
+
+class Redis(redis.Redis):
+    """A client whose scripts run over one wire, and everything else over connections of a pool."""
+
+    def __init__(self, pool: redis.ConnectionPool, timeout_s: float) -> None:
+        super().__init__(connection_pool=pool)
+        options = pool.connection_kwargs | {"socket_timeout": None, "health_check_interval": 0}
+        self._wire = Wire(lambda: pool.connection_class(**options), timeout_s)
+
+    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """See Wire.ask."""
+        return await self._wire.ask("EVALSHA", sha, numkeys, *keys_and_args)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close the wire too."""
+        await self._wire.aclose()
+        await super().aclose(close_connection_pool)
+
 
 T = TypeVar("T")
 
@@ -67,7 +85,7 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
         )
     except ValueError as error:
         raise ConfigurationError(f"redis.url: {error}") from error
-    client: Redis = redis.Redis(connection_pool=pool)
+    client = Redis(pool, settings.timeout_s)
     try:
         yield client
     finally:
