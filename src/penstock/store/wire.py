@@ -97,6 +97,8 @@ class Line:
     async def _send(self) -> None:
         """All that was asked since the last time, but for what nobody wants to know any more."""
         asked, self._unsent = [entry for entry in self._unsent if not entry[1].done()], []
+        if not asked:
+            return  # or redis-py would open a connection that is closed by now
         self._unanswered.extend(answer for _, answer in asked)
         try:
             await self._connection.send_packed_command([packed for packed, _ in asked], check_health=False)
