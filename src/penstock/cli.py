@@ -75,6 +75,14 @@ async def demo(photos: tuple[Path, ...], output: Path) -> None:
 @click.option("--duration", type=click.FloatRange(0, min_open=True), help="End after so many seconds.")
 @click.option("--priority-mix", default="normal=1", show_default=True, help="Shares, such as high=1,normal=3.")
 @click.option("--wait", is_flag=True, help="Let the submits wait for the end, instead of polling.")
+@click.option(
+    "--batch",
+    type=click.IntRange(0),
+    is_flag=False,
+    flag_value=0,
+    metavar="[LINES]",
+    help="Send batches of so many lines [as many as one request takes].",
+)
 @click.option("--bare/--no-bare", default=None, help="Measure the bare loop too [yes, except for noop-v1].")
 @click.option("--url", help="A running server [one is started, and stopped after the run].")
 @click.option("--api-key", help="Its key [the first of API_KEYS].")

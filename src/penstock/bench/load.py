@@ -37,7 +37,7 @@ class Accepted(NamedTuple):
 
 
 class Load:
-    """One load on one server. `on_sample` hears of every task that has ended."""
+    """One load on one server. `on_ended` hears how many more tasks have ended; a batch has `batch_bytes` at most."""
 
     def __init__(
         self,
@@ -45,13 +45,15 @@ class Load:
         plan: Plan,
         images: Sequence[Image],
         *,
-        on_sample: Callable[[Sample], None] = lambda _: None,
+        batch_bytes: int,
+        on_ended: Callable[[int], None],
     ) -> None:
         self._http = http
         self._plan = plan
         self._images = images
         self._uris = [image.uri for image in images]
-        self._on_sample = on_sample
+        self._batch_bytes = batch_bytes
+        self._on_ended = on_ended
         # Requests wait here: what a connector makes wait would count as being sent.
         self._room = asyncio.Semaphore(connections(plan))
         self._in_flight = 0
@@ -64,12 +66,19 @@ class Load:
 
     async def run(self) -> list[Sample]:
         """All samples, in the order of their submits."""
-        self._zero, rate = self._clock(), self._plan.rate
+        self._begin()
+        rate = self._plan.rate
         if rate is None:
             samples = await self._closed()
         else:
             samples = await (self._burst() if rate == float("inf") else self._open(rate))
         return sorted(samples, key=lambda sample: sample.number)
+
+    async def look_up(self) -> None:
+        """Read what the samples do not say yet: nothing, where each task was followed to its end."""
+
+    def _begin(self) -> None:
+        self._zero = self._clock()
 
     async def _closed(self) -> list[Sample]:
         """Each client sends its next task when it has seen the end of the one before."""
@@ -131,7 +140,7 @@ class Load:
 
     async def _counted(self, sample: Sample, answer: Accepted | None = None) -> None:
         await self._follow(sample, answer)
-        self._on_sample(sample)
+        self._on_ended(1)
 
     async def _follow(self, sample: Sample, answer: Accepted | None = None) -> None:
         """Send a task, unless this is the answer, and look at it until it has ended."""
@@ -141,7 +150,7 @@ class Load:
                 async with self._room:
                     answer = await self._send(sample)
             if answer is not None:
-                _read(sample, await self._end_of(answer, self._now()))
+                read(sample, await self._end_of(answer, self._now()))
         except (aiohttp.ClientError, TimeoutError) as error:
             sample.error = f"no answer: {type(error).__name__}"
         finally:
@@ -164,7 +173,7 @@ class Load:
             sample.error = f"no answer: {type(error).__name__}"
             return None
         if answer.status >= 400:
-            sample.error = _refusal(answer, told)
+            sample.error = refusal(answer, told)
             return None
         sample.accepted_s = self._now()
         return Accepted(answer.headers["location"], msgspec.json.decode(told))
@@ -191,7 +200,8 @@ def halves(plan: Plan, images: int) -> tuple[list[int], list[int]]:
     return order[: (len(order) + 1) // 2], order[(len(order) + 1) // 2 :]
 
 
-def _read(sample: Sample, view: dict[str, Any]) -> None:
+def read(sample: Sample, view: dict[str, Any]) -> None:
+    """Note down what the record of its task says."""
     result, attempts = view["result"] or {}, view["attempts"]
     if view["status"] != "SUCCESS":
         sample.error = f"{view['status']} {(view['error'] or {}).get('code', '')}".strip()
@@ -202,6 +212,7 @@ def _read(sample: Sample, view: dict[str, Any]) -> None:
     sample.output_megapixels = (result.get("width") or 0) * (result.get("height") or 0) / 1e6
 
 
-def _refusal(answer: aiohttp.ClientResponse, body: bytes) -> str:
+def refusal(answer: aiohttp.ClientResponse, body: bytes) -> str:
+    """Why a request was not accepted: the code of its problem, or its status."""
     problem = msgspec.json.decode(body) if "json" in answer.content_type else {}
     return f"refused {problem.get('code', answer.status)}"

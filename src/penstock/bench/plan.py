@@ -25,7 +25,8 @@ PICTURES = (".png", ".svg")
 class Plan(Struct, frozen=True, kw_only=True):
     """One run. Open loop with `rate` (tasks per second, whatever the server does; infinite is a burst), else closed
     with `clients`, each of which sees the end of its task before it sends the next. Ends after `tasks` or
-    `duration_s`. Tasks are polled, or with `wait` the submit itself is asked to wait for the end."""
+    `duration_s`. Tasks are polled, or with `wait` the submit itself is asked to wait for the end. With `batch` they are
+    sent as the lines of batches, so many in each, or 0 for as many as one request takes."""
 
     model: str
     url: str | None = None
@@ -38,6 +39,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     rate: float | None = None
     mix: dict[Priority, int]
     wait: bool = False
+    batch: int | None = None
     bare: bool = True
     json: Path | None = None
     plot: Path | None = None
@@ -45,6 +47,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     @property
     def mode(self) -> str:
         """In words."""
+        if self.batch is not None:
+            return f"batches of {self.batch} lines" if self.batch else "batches as long as a request may be"
         if self.rate is None:
             waiting = ", Prefer: wait" if self.wait else ""
             return f"closed loop, {self.clients} client{'s' if self.clients != 1 else ''}{waiting}"
@@ -60,6 +64,7 @@ def plan_of(
     rate: float | None,
     priority_mix: str,
     wait: bool,
+    batch: int | None,
     bare: bool | None,
     json: Path | None,
     plot: Path | None,
@@ -77,6 +82,8 @@ def plan_of(
         raise ConfigurationError("bench: --rate inf sends everything at once; give --tasks instead of --duration")
     if wait and rate is not None:
         raise ConfigurationError("bench: --wait holds a connection for every task; it goes with --clients, not --rate")
+    if batch is not None and (clients, rate, duration, wait) != (None, None, None, False):
+        raise ConfigurationError("bench: --batch sends lines as fast as they are taken; it goes with --tasks alone")
     if plot is not None and plot.suffix not in PICTURES:
         raise ConfigurationError(f"--plot: {plot} must end in {' or '.join(PICTURES)}")
     for option, path in (("--json", json), ("--plot", plot)):
@@ -86,10 +93,11 @@ def plan_of(
         model=model,
         tasks=DEFAULT_TASKS if tasks is None and duration is None else tasks,
         duration_s=duration,
-        clients=DEFAULT_CLIENTS if clients is None and rate is None else clients,
+        clients=DEFAULT_CLIENTS if clients is None and rate is None and batch is None else clients,
         rate=rate,
         mix=parse_mix(priority_mix),
         wait=wait,
+        batch=batch,
         bare=model != NOOP if bare is None else bare,
         json=json,
         plot=plot,

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from penstock import __version__
 from penstock.bench import bare, figures, plot, table
 from penstock.bench.bare import BareLoop
+from penstock.bench.batches import BatchLoad
 from penstock.bench.figures import Bare, Machine, Report, Sample
 from penstock.bench.images import Image, image_set
 from penstock.bench.load import Load, connections, halves
@@ -79,7 +80,7 @@ async def _measure(settings: Settings, plan: Plan, images: list[Image], home: Pa
         before_s = await _half(loop, plan, images, 0, console)
         done_before = _runs(loop)
         client_s = time.process_time()
-        samples, spent, peak_bytes = await _under_load(http, server, plan, images, console)
+        samples, spent, peak_bytes = await _under_load(settings, http, server, plan, images, console)
         client_s = time.process_time() - client_s
         after_s = await _half(loop, plan, images, 1, console)
     good = [sample for sample in samples if not sample.error]
@@ -136,18 +137,30 @@ async def _half(loop: BareLoop | None, plan: Plan, images: Sequence[Image], half
 
 
 async def _under_load(
-    http: aiohttp.ClientSession, server: Server, plan: Plan, images: Sequence[Image], console: Console
+    settings: Settings,
+    http: aiohttp.ClientSession,
+    server: Server,
+    plan: Plan,
+    images: Sequence[Image],
+    console: Console,
 ) -> tuple[list[Sample], Expense, int | None]:
     """The samples, what the server has spent on them, and its highest memory meanwhile."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(f"{plan.model}, {plan.mode}", total=plan.tasks)
-        load = Load(http, plan, images, on_sample=lambda _: progress.advance(bar))
+        load = (Load if plan.batch is None else BatchLoad)(
+            http,
+            plan,
+            images,
+            batch_bytes=settings.limits.max_batch_bytes,
+            on_ended=lambda count: progress.advance(bar, count),
+        )
         await load.warm_up()
         async with Watch(server) as watch:
             before = await expense_of(server)
             samples = await load.run()
             after = await expense_of(server)
+        await load.look_up()
     spent = Expense(busy_s=_minus(after.busy_s, before.busy_s), cpu_s=_minus(after.cpu_s, before.cpu_s))
     return samples, spent, watch.peak_bytes
 

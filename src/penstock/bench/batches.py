@@ -1,0 +1,132 @@
+"""The load as batches: the tasks are the lines of a few requests, and one record says when all of them have ended."""
+
+import asyncio
+import io
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+
+from penstock.bench.figures import Sample
+from penstock.bench.load import POLL_MAX_S, POLL_MIN_S, Load, read, refusal
+
+AT_ONCE = 4
+"""Batches on their way; a server feeds as many at a time."""
+
+MOST_LINES = 50_000
+"""Of a body of lines, by the API; its bytes are a setting."""
+
+PAGE = 100
+"""Tasks in one answer of the list."""
+
+RUNNING = ("RUNNING", "CANCELING")
+
+
+class Lines(NamedTuple):
+    """One request: its lines, and the tasks that they are."""
+
+    samples: list[Sample]
+    body: bytes
+
+
+class BatchLoad(Load):
+    """Tasks sent as JSONL, each with its own image on the wire. Their end is that of their batch; how each went is
+    read afterwards, when nothing is measured any more."""
+
+    async def run(self) -> list[Sample]:
+        """All samples, without the timings of those that were accepted: `look_up` has them."""
+        self._paths: list[tuple[str, list[Sample]]] = []
+        self._begin()
+        waiting = self._requests()
+        async with asyncio.TaskGroup() as senders:
+            for _ in range(AT_ONCE):
+                senders.create_task(self._send_all(waiting))
+        samples = chain.from_iterable(samples for _, samples in self._paths)
+        return sorted(samples, key=lambda sample: sample.number)
+
+    async def look_up(self) -> None:
+        """Read the tasks of every batch."""
+        for path, samples in self._paths:
+            if path:
+                await self._read_tasks(path.rpartition("/")[2], {f"{sample.number}": sample for sample in samples})
+
+    def _requests(self) -> Iterator[Lines]:
+        """One shared iterator: the next request is written when somebody is free to send it."""
+        most = self._plan.batch or MOST_LINES
+        samples: list[Sample] = []
+        lines: list[bytes] = []
+        size = 0
+        for sample in self._order():
+            line = self._line(sample)
+            if samples and (len(samples) == most or size + len(line) >= self._batch_bytes):
+                yield Lines(samples, b"\n".join(lines))
+                samples, lines, size = [], [], 0
+            samples.append(sample)
+            lines.append(line)
+            size += len(line) + 1
+        yield Lines(samples, b"\n".join(lines))
+
+    def _line(self, sample: Sample) -> bytes:
+        return msgspec.json.encode(
+            {
+                "custom_id": f"{sample.number}",
+                "priority": sample.priority,
+                "input": {"image_url": self._uris[sample.image]},
+            }
+        )
+
+    async def _send_all(self, waiting: Iterator[Lines]) -> None:
+        for samples, body in waiting:
+            path, error = "", ""
+            due_s = self._now()
+            try:
+                path, error = await self._send_batch(body)
+                accepted_s = self._now()
+                if path:
+                    await self._end_of_batch(path)
+            except (aiohttp.ClientError, TimeoutError) as failure:
+                error = f"no answer: {type(failure).__name__}"
+            for sample in samples:
+                sample.due_s, sample.seen_s, sample.error = due_s, self._now(), error
+                sample.accepted_s = accepted_s if path else None
+            self._paths.append((path, samples))
+
+    async def _send_batch(self, body: bytes) -> tuple[str, str]:
+        """Where the batch is, or why it is not."""
+        options = msgspec.json.encode({"defaults": {"model": self._plan.model, "reuse": False}}).decode()
+        headers = {"content-type": "application/jsonl", "content-length": str(len(body))}
+        async with self._http.post(
+            "/v1/batches", params={"options": options}, data=io.BytesIO(body), headers=headers
+        ) as answer:
+            told = await answer.read()
+        return (answer.headers["location"], "") if answer.status < 400 else ("", refusal(answer, told))
+
+    async def _end_of_batch(self, path: str) -> None:
+        """Asked for again when half of the time has passed that it should still take, by its own estimate."""
+        ended = 0
+        while True:
+            async with self._http.get(path, raise_for_status=True) as answer:
+                view = msgspec.json.decode(await answer.read())
+            self._on_ended(view["progress"]["done"] - ended)
+            ended = view["progress"]["done"]
+            if view["status"] not in RUNNING:
+                return
+            eta_s = view["eta_s"]
+            await asyncio.sleep(POLL_MAX_S if eta_s is None else min(POLL_MAX_S, max(POLL_MIN_S, eta_s / 2)))
+
+    async def _read_tasks(self, batch_id: str, samples: dict[str, Sample]) -> None:
+        """A line that has no task stays without: what it waited for has failed."""
+        query: dict[str, Any] = {"batch_id": batch_id, "limit": PAGE}
+        unknown = dict(samples)
+        while True:
+            async with self._http.get("/v1/tasks", params=query, raise_for_status=True) as answer:
+                page = msgspec.json.decode(await answer.read())
+            for view in page["data"]:
+                read(unknown.pop(view["custom_id"]), view)
+            if not page["has_more"]:
+                break
+            query["cursor"] = page["next_cursor"]
+        for sample in unknown.values():
+            sample.error = "no task"
