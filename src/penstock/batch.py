@@ -54,10 +54,12 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StoredLine(Struct, frozen=True, array_like=True):
-    """A line of a part, which is a JSON array: its number in what the client has sent, from 1, and what it says."""
+    """A line of a part, which is a JSON array: its number in what the client has sent, from 1, and what it says; for an
+    inline image, what its header says: format, width and height."""
 
     number: int
     text: Raw
+    header: tuple[str, int, int] | None = None
 
 
 class Batch(Struct, frozen=True, kw_only=True):

@@ -96,6 +96,14 @@ def probe(data: bytes, *, max_megapixels: float) -> Header:
         return _checked(image, max_megapixels)
 
 
+def check_size(header: Header, max_megapixels: float) -> None:
+    """Raises ImageTooLarge."""
+    if header.megapixels > max_megapixels:
+        raise ImageTooLarge(
+            f"{header.width}x{header.height} is {header.megapixels:.1f} MP, the limit is {max_megapixels:g} MP"
+        )
+
+
 def probe_beginning(data: bytes, *, max_megapixels: float) -> Header | None:
     """The same by the first bytes of a longer image; None when the header is not all in them.
 
@@ -187,10 +195,7 @@ def _open(data: bytes) -> Image.Image:
 
 def _checked(image: Image.Image, max_megapixels: float) -> Header:
     header = Header(image.format or "", image.width, image.height)
-    if header.megapixels > max_megapixels:
-        raise ImageTooLarge(
-            f"{header.width}x{header.height} is {header.megapixels:.1f} MP, the limit is {max_megapixels:g} MP"
-        )
+    check_size(header, max_megapixels)
     if getattr(image, "n_frames", 1) > 1:
         raise ImageTooLarge("the image is animated; send one frame")
     return header

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from penstock.batch import task_id_of
+from penstock.batch import part_key, task_id_of
 from penstock.maintenance import prune
 from penstock.settings import Settings
 from penstock.storage import Storage
@@ -22,6 +22,7 @@ from tests.integration.queue_snapshot import check_places, take_snapshot
 from tests.integration.stores import submission
 
 WINDOW = 4
+VARIANTS = ("general", "clean", "general")
 JSONL = {"content-type": "application/jsonl"}
 DONE = Outcome(result=Result(data={"score": 7.5}))
 BROKEN = Outcome(error=Problem(code="image_decode_failed", message="the image is damaged", retryable=False))
@@ -95,6 +96,11 @@ async def finish_next(store: TaskStore, outcome: Outcome = DONE) -> str:
     assert await (store.complete(lease, outcome) if outcome.result else store.fail(lease, outcome))
     assert lease.request.line is not None
     return lease.request.line.custom_id
+
+
+async def finish(store: TaskStore) -> None:
+    """End the next task, which is no line."""
+    assert await store.complete(await claim(store), DONE)
 
 
 @asynccontextmanager
@@ -239,6 +245,20 @@ async def test_a_default_is_checked_even_if_no_line_needs_it(client: httpx.Async
 
     assert (answer.status_code, answer.json()["code"]) == (422, "input_url_blocked")
     assert answer.json()["param"] == "defaults.input.image_url"
+
+
+async def test_a_default_input_may_be_an_upload(client: httpx.AsyncClient) -> None:
+    upload = {"upload_id": f"upl_{0:032x}"}
+
+    needed = await client.post(
+        "/v1/batches", json={"lines": [{"custom_id": "a"}], "defaults": {"model": MODEL, "input": upload}}
+    )
+    unneeded = await client.post(
+        "/v1/batches", json={"lines": [line(1)], "defaults": {"model": MODEL, "input": upload}}
+    )
+
+    assert (needed.status_code, needed.json()["errors"][0]["code"]) == (422, "upload_not_found")
+    assert unneeded.status_code == 202
 
 
 async def test_there_are_bounds(client: httpx.AsyncClient, settings: Settings) -> None:
@@ -414,6 +434,81 @@ async def test_a_line_that_has_become_wrong_fails_without_a_task(
 
     assert (view["counts"]["succeeded"], view["counts"]["failed"]) == (2, 1)
     assert (found[2]["task_id"], found[2]["status"], found[2]["error"]["code"]) == (None, "FAILED", "model_not_found")
+
+
+async def test_a_line_that_has_become_wrong_holds_up_none_of_those_beside_it(
+    settings: Settings, api_key: str, store: TaskStore
+) -> None:
+    """Four in one window: two are refused, one before and one after a line that is right."""
+    headers = {"X-API-Key": api_key}
+    large = [data_uri(photo()), data_uri(image(400, 300))]
+    uris = [URL, URL, *large, *large, URL, large[0]]
+    with api_server.in_thread(settings) as url:
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+            lines = [line(n, input={"image_url": uri}, reuse=False) for n, uri in enumerate(uris)]
+            answer = await send(client, jsonl(*lines))
+            batch_id = answer.json()["batch_id"]
+            await until(client, batch_id, queued=WINDOW)
+    smaller = replace(settings, limits=replace(settings.limits, max_image_megapixels=0.1))
+    with api_server.in_thread(smaller) as url:
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+            async with working(store) as ended:
+                view = await until(client, batch_id, status="COMPLETED")
+            found = {row["line"]: row for row in await rows(client, batch_id)}
+
+    assert (view["counts"]["succeeded"], view["counts"]["failed"]) == (7, 1)
+    assert (found[6]["task_id"], found[6]["error"]["code"]) == (None, "image_too_large")
+    assert sorted(ended) == [f"line {n}" for n in range(8) if n != 5]
+
+
+async def test_lines_that_an_older_server_has_stored_are_fed(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+) -> None:
+    """It did not write down what the headers of images say."""
+    uris = [data_uri(image()), data_uri(photo())] * 4
+    lines = [line(n, input={"image_url": uri}, reuse=False) for n, uri in enumerate(uris)]
+    batch_id = (await send(client, jsonl(*lines))).json()["batch_id"]
+    await until(client, batch_id, queued=WINDOW)
+    key = part_key("default", batch_id, 0)
+    await storage.put(key, b"\n".join(json.dumps([n, one]).encode() for n, one in enumerate(lines, 1)), "")
+
+    async with working(store) as ended:
+        await until(client, batch_id, status="COMPLETED", succeeded=8)
+
+    assert sorted(ended) == [f"line {n}" for n in range(8)]
+
+
+async def test_lines_take_results_that_are_there_and_store_nothing(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+) -> None:
+    large = data_uri(photo())
+    first = await client.post("/v1/tasks", json=body(image_url=large))
+    await finish(store)
+
+    lines = [line(n, input={"image_url": uri}) for n, uri in enumerate([large, URL, large, data_uri(photo("JPEG"))])]
+    batch_id = (await send(client, jsonl(*lines))).json()["batch_id"]
+    await until(client, batch_id, waiting=0)
+
+    assert (await read(client, batch_id))["counts"]["succeeded"] == 2
+    inputs = {key.rpartition("/")[2] for key in stored_objects(settings) if key.startswith("inputs/")}
+    assert inputs == {first.json()["task_id"], task_id_of(batch_id, 3)}
+
+
+async def test_lines_whose_result_has_just_gone_are_run(
+    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+) -> None:
+    """Its retention has ended, but its record is still there, and found by its digest."""
+    large = data_uri(photo())
+    first = (await client.post("/v1/tasks", json=body(image_url=large))).json()["task_id"]
+    await finish(store)
+    await store.retire(first, "default")
+
+    lines = [line(n, input={"image_url": large}, params={"variant": variant}) for n, variant in enumerate(VARIANTS)]
+    batch_id = (await send(client, jsonl(*lines))).json()["batch_id"]
+    async with working(store) as ended:
+        await until(client, batch_id, status="COMPLETED", succeeded=len(lines))
+
+    assert ended == ["line 0", "line 1"], "and the third takes what the first has given"
 
 
 # --- collect --------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pytest
 
 from penstock.errors import ConfigurationError, ResultExpired, StorageUnavailable
 from penstock.settings import StorageSettings
-from penstock.storage import LocalStorage, Storage, open_storage
+from penstock.storage import Item, LocalStorage, Storage, open_storage
 from penstock.storage.contract import CHUNK_BYTES
 from penstock.storage.local import STALE_AFTER_S
 from tests.integration.s3_server import s3_client, s3_server
@@ -147,6 +147,22 @@ async def test_putting_the_same_object_again_changes_nothing(storage: Storage) -
     await storage.put(KEY, IMAGE, PNG)
 
     assert await storage.get(KEY) == IMAGE
+
+
+async def test_some_objects_can_be_stored_together(storage: Storage) -> None:
+    items = [Item(f"inputs/tenant-{n % 2}/task-{n}", b"%d" % n * n, PNG) for n in range(20)]
+
+    await storage.put_all([])
+    await storage.put_all(items)
+    await storage.put_all(items[:3])
+
+    assert [await storage.get(item.key) for item in items] == [item.data for item in items]
+    await storage.delete(*(item.key for item in items))
+
+
+async def test_of_objects_with_a_key_that_is_not_ours_the_others_may_be_stored(storage: Storage) -> None:
+    with pytest.raises(ValueError, match="not a storage key"):
+        await storage.put_all([Item(KEY, IMAGE, PNG), Item("../outside", IMAGE, PNG)])
 
 
 async def test_many_objects_can_be_stored_and_deleted_side_by_side(storage: Storage) -> None:

@@ -12,16 +12,13 @@ from contextlib import suppress
 from loguru import logger
 
 from penstock import telemetry
-from penstock.api.guards import Caller
-from penstock.api.lines import defaults_of, line_of, rows_of, task_of
+from penstock.api.lines import rows_of
 from penstock.api.services import Services
-from penstock.api.submission import check_params, examine, hand_in, input_key
-from penstock.api.tasks import report_accepted
-from penstock.batch import Batch, BatchState, FeedLease, StoredLine, part_key, task_id_of
+from penstock.api.submission import input_key
+from penstock.api.turns import LEASE_S, TOGETHER, Turns
+from penstock.batch import Batch, BatchState, FeedLease, part_key, task_id_of
 from penstock.errors import (
     BatchNotFound,
-    Internal,
-    PenstockError,
     QueueFull,
     ResultExpired,
     StorageUnavailable,
@@ -30,12 +27,10 @@ from penstock.errors import (
     TaskNotFound,
 )
 from penstock.store import NotItsTurn
-from penstock.task import Line, State, Turn
+from penstock.task import State
 
 AT_ONCE = 4
 """Batches that one process feeds at a time."""
-LEASE_S = 5.0
-"""Each line that is handed in renews the lease."""
 LOOK_S = 10.0
 """Longest sleep: what was not heard of is found by then."""
 PAUSE_S = 2.0
@@ -129,6 +124,7 @@ class Feeder:
             return  # deleted just now
 
     async def _feed(self, batch: Batch, lease: FeedLease) -> None:
+        turns = Turns(batch, lease, self._services)
         place, stop = batch.fed, min(batch.total, batch.fed + max(0, self._window - batch.unfinished))
         starts = (*batch.plan.starts, batch.total)
         while place < stop:
@@ -137,60 +133,19 @@ class Feeder:
             try:
                 rows = rows_of(await self._services.storage.get(part_key(batch.tenant, batch.id, part)))
             except ResultExpired as error:
-                await self._fail(place, end - place, error.code, batch, lease)
-                place = end
-                continue
-            for stored in rows[place - first : end - first]:
-                await self._hand_in(stored, place, batch, lease)
-                place += 1
+                await turns.fail(place, end - place, error.code)
+            else:
+                await turns.hand_in(rows[place - first : end - first], place)
+            place = end
         if place >= batch.total:
             await self._batches.rest(lease, wait_s=None)
         else:
             await self._batches.rest(lease, wait_s=LOOK_S, refill=self._window // 2)
 
-    async def _hand_in(self, stored: StoredLine, place: int, batch: Batch, lease: FeedLease) -> None:
-        """The line is a task afterwards, or has failed without one: it was right when the batch was submitted, but the
-        models that are served, or the settings, may have changed."""
-        try:
-            await self._submit(stored, place, batch, lease)
-        except (NotItsTurn, QueueFull, StoreUnavailable, StorageUnavailable):
-            raise
-        except PenstockError as error:
-            await self._fail(place, 1, error.code, batch, lease)
-        except Exception:  # noqa: BLE001  one line must not hold up all others
-            logger.bind(batch_id=batch.id, line=stored.number).exception("a line cannot become a task")
-            await self._fail(place, 1, Internal.code, batch, lease)
-
-    async def _fail(self, place: int, count: int, code: str, batch: Batch, lease: FeedLease) -> None:
-        logger.bind(batch_id=batch.id, place=place, lines=count, code=code).warning("lines have failed as no tasks")
-        if not await self._batches.skip(lease, place, count, State.FAILED, code):
-            raise NotItsTurn
-        telemetry.report("batches.lines", count, outcome="refused")
-
-    async def _submit(self, stored: StoredLine, place: int, batch: Batch, lease: FeedLease) -> None:
-        line = line_of(stored.text)
-        asked = task_of(line, defaults_of(batch.plan.defaults))
-        check_params(asked, self._services.models)
-        caller = Caller(batch.caller, batch.tenant)
-        submitted = await hand_in(
-            task_id_of(batch.id, place),
-            asked,
-            await examine(asked, self._services, caller, base_url=batch.plan.base_url),
-            caller=caller,
-            traceparent=batch.plan.traceparent,
-            services=self._services,
-            line=Line(batch=batch.id, custom_id=line.custom_id, number=stored.number),
-            turn=Turn(
-                batch=batch.id, epoch=lease.epoch, place=place, window=self._window, lease_ms=int(LEASE_S * 1000)
-            ),
-        )
-        report_accepted(submitted, asked)
-        telemetry.report("batches.lines", outcome="queued")
-
     async def _cancel(self, batch: Batch, lease: FeedLease) -> None:
         """Some of what is left: the tasks that wait or run, then the lines that are no tasks yet."""
-        if batch.fed < batch.total:  # what was stored for a line whose turn never came
-            await self._services.storage.delete(input_key(batch.tenant, task_id_of(batch.id, batch.fed)))
+        left = range(batch.fed, min(batch.fed + TOGETHER, batch.total))  # inputs of lines whose turn never came
+        await self._services.storage.delete(*[input_key(batch.tenant, task_id_of(batch.id, place)) for place in left])
         places = await self._batches.open_places(batch.id, CANCELED_AT_ONCE)
         for place in places:
             await self._cancel_task(task_id_of(batch.id, place), batch.tenant)

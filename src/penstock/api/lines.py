@@ -7,7 +7,8 @@ would take the interpreter's lock for longer, and slower.
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -15,18 +16,23 @@ from msgspec import UNSET, Struct
 
 from penstock.api.batch_views import MAX_LINES, BatchDefaults, BatchLine
 from penstock.api.guards import Caller
+from penstock.api.inline import is_inline, is_long
 from penstock.api.problems import Finding, InvalidLines, invalid
 from penstock.api.schemas import TaskRequest
 from penstock.api.services import Services
-from penstock.api.submission import check_params, examine, is_inline
+from penstock.api.submission import check_params, examine, look_at
+from penstock.api.webhooks import accepted
 from penstock.batch import StoredLine, part_key
 from penstock.errors import InvalidRequest, PayloadTooLarge, PenstockError, StoreUnavailable, UrlBlocked
+from penstock.imaging import Header
 from penstock.task import Priority
 from penstock.urlguard import Policy, check_url
 
 MAX_LINE_BYTES = 1024 * 1024
 SLICE, SLICE_S = 16, 0.002
 """Lines checked at a time, which take about 1 ms; fewer if they take longer."""
+SLICE_BYTES = 512 * 1024
+"""Of the lines of a file: a slice is begun when it has so many, or is full."""
 PART_LINES, PART_BYTES = 1_000, 1024 * 1024
 """A part is full when it has either."""
 MAX_FINDINGS = 100
@@ -41,6 +47,16 @@ class Received(Struct, frozen=True, kw_only=True):
     total: int
     starts: tuple[int, ...]
     digest: str
+
+
+class _Line(Struct, eq=False):
+    """One that is being checked."""
+
+    number: int
+    text: Text
+    asked: TaskRequest | None = None
+    header: Header | None = None
+    error: PenstockError | None = None
 
 
 class Receiver:
@@ -83,36 +99,66 @@ class Receiver:
         return Received(total=self._total, starts=tuple(self._starts), digest=self._digest.hexdigest())
 
     async def _take_all(self, some: Sequence[tuple[int, Text]]) -> None:
-        began = time.perf_counter()
-        for number, text in some:
-            await self._take(number, text)
-            if time.perf_counter() - began > SLICE_S:
-                await asyncio.sleep(0)
-                began = time.perf_counter()
-
-    async def _take(self, number: int, text: Text) -> None:
-        self._total += 1
+        self._began = time.perf_counter()
+        self._total += len(some)
         if self._total > MAX_LINES:
             raise InvalidRequest(f"a batch has {MAX_LINES} lines at most", param="lines")
-        try:
-            if text is None:
-                raise InvalidRequest(f"the line is longer than {MAX_LINE_BYTES} bytes")
-            line = line_of(text)
-            if line.custom_id in self._seen:
-                raise InvalidRequest("another line has this custom_id", param="custom_id")
-            self._seen.add(line.custom_id)
-            asked = task_of(line, self._defaults)
-            check_params(asked, self._services.models)
+        lines = [_Line(number, text) for number, text in some]
+        for line in lines:
+            with _noting(line):
+                self._read(line)
+            await self._let_others()
+        if long := [line for line in lines if line.asked and _is_long_inline(line.asked)]:
+            await asyncio.to_thread(self._look_at, long)
+        for line in lines:
+            if line.error is None and line.header is None:
+                with _noting(line):
+                    await self._examine(line)
+                await self._let_others()
+            self._keep(line)
+
+    async def _let_others(self) -> None:
+        """Have their turn, if this one has been long."""
+        if time.perf_counter() - self._began > SLICE_S:
+            await asyncio.sleep(0)
+            self._began = time.perf_counter()
+
+    def _read(self, line: _Line) -> None:
+        if line.text is None:
+            raise InvalidRequest(f"the line is longer than {MAX_LINE_BYTES} bytes")
+        said = line_of(line.text)
+        if said.custom_id in self._seen:
+            raise InvalidRequest("another line has this custom_id", param="custom_id")
+        self._seen.add(said.custom_id)
+        asked = task_of(said, self._defaults)
+        check_params(asked, self._services.models)
+        accepted(asked.webhook, self._services, self._base_url)
+        line.asked = asked
+
+    def _look_at(self, lines: Sequence[_Line]) -> None:
+        """At their inline images."""
+        for line in lines:
+            with _noting(line):
+                assert line.asked is not None  # noqa: S101  no error is noted
+                _, line.header = look_at(line.asked, self._services.settings)
+
+    async def _examine(self, line: _Line) -> None:
+        asked = line.asked
+        assert asked is not None  # noqa: S101  no error is noted
+        if is_inline(asked.input.image_url or ""):
+            self._look_at([line])
+        else:
             await examine(asked, self._services, self._caller, base_url=self._base_url)
-        except StoreUnavailable:
-            raise
-        except PenstockError as error:
-            self._findings.append(_finding(number, text, error))
+
+    def _keep(self, line: _Line) -> None:
+        if line.error is not None:
+            self._findings.append(_finding(line.number, line.text, line.error))
             return
-        row = b"[%d,%b]" % (number, text)
-        self._digest.update(row)
-        self._part.append(row)
-        self._part_bytes += len(row)
+        row = b"%d,%b" % (line.number, line.text or b"")
+        self._digest.update(b"[%b]" % row)
+        header = msgspec.json.encode(line.header and msgspec.structs.astuple(line.header))
+        self._part.append(b"[%b,%b]" % (row, header))
+        self._part_bytes += len(self._part[-1])
 
     async def _store_part(self) -> None:
         """Known before it is stored, so that it is deleted whatever happens."""
@@ -125,6 +171,22 @@ class Receiver:
         self._starts.append(place)
         self._part.clear()
         self._part_bytes = 0
+
+
+def _is_long_inline(asked: TaskRequest) -> bool:
+    url = asked.input.image_url or ""
+    return is_inline(url) and is_long(url)
+
+
+@contextmanager
+def _noting(line: _Line) -> Iterator[None]:
+    """What is wrong with a line is a finding."""
+    try:
+        yield
+    except StoreUnavailable:
+        raise
+    except PenstockError as error:
+        line.error = error
 
 
 def line_of(text: bytes | msgspec.Raw) -> Any:
@@ -161,10 +223,11 @@ def defaults_of(said: dict[str, Any]) -> Any:
 
 def check_defaults(defaults: Any, policy: Policy) -> None:
     """What no line has to use is right all the same. Raises UrlBlocked."""
-    if defaults.input is UNSET or is_inline(defaults.input.image_url):
+    url = defaults.input.image_url if defaults.input else UNSET
+    if not url or is_inline(url):
         return
     try:
-        check_url(defaults.input.image_url, policy)
+        check_url(url, policy)
     except UrlBlocked as error:
         error.param = "defaults.input.image_url"
         raise
@@ -192,26 +255,28 @@ async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[
 
     Raises PayloadTooLarge when all of it is longer than `max_bytes`.
     """
-    number, size, rest, is_long = 0, 0, b"", False
+    number, size, rest, is_too_long = 0, 0, b"", False
+    some: list[tuple[int, Text]] = []
+    held = 0
     async for piece in _ended(pieces):
         size += len(piece)
         if size > max_bytes:
             raise PayloadTooLarge("the batch is over limits.max_batch_bytes")
         *whole, rest = (rest + piece).split(b"\n")
-        some: list[tuple[int, Text]] = []
         for text in whole:
             number += 1
-            if is_long or len(text) > MAX_LINE_BYTES:
+            if is_too_long or len(text) > MAX_LINE_BYTES:
                 some.append((number, None))
             elif stripped := text.strip():
                 some.append((number, stripped))
-            is_long = False
-            if len(some) == SLICE:
+                held += len(stripped)
+            is_too_long = False
+            if len(some) == SLICE or held >= SLICE_BYTES:
                 yield some
-                some = []
-        yield some
+                some, held = [], 0
         if len(rest) > MAX_LINE_BYTES:
-            rest, is_long = b"", True
+            rest, is_too_long = b"", True
+    yield some
 
 
 async def _ended(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -1,7 +1,6 @@
 """A submit: from the client's body to a queued task, with every check that can be made before a worker sees it."""
 
 import asyncio
-import binascii
 import hashlib
 import re
 from collections.abc import Collection, Iterator
@@ -14,6 +13,7 @@ from msgspec import UNSET, Struct
 from penstock import imaging
 from penstock.api.arrivals import beginning_of, ready_upload
 from penstock.api.guards import Caller
+from penstock.api.inline import bytes_of, is_inline, is_long
 from penstock.api.problems import invalid
 from penstock.api.reuse import reuse_digest
 from penstock.api.schemas import ClientRequestId, InputRequest, TaskRequest
@@ -27,13 +27,12 @@ from penstock.errors import (
     PenstockError,
     StorageUnavailable,
     StoreUnavailable,
-    UnsupportedImageFormat,
 )
 from penstock.runners.base import registry
 from penstock.settings import Settings
 from penstock.storage import CHUNK_BYTES
 from penstock.store import Submitted
-from penstock.task import Dialect, Forecast, Line, OutputOptions, Request, Source, Submission, Turn, Webhook
+from penstock.task import Dialect, Line, OutputOptions, Request, Source, Submission, Turn, Webhook
 from penstock.upload import Upload
 from penstock.urlguard import check_input
 
@@ -47,14 +46,8 @@ KEPT_IN_RECORD_BYTES = 4 * 1024
 BEGINNING_BYTES = CHUNK_BYTES
 """Of an upload, read for its header: all of most photos, and of the others more than their metadata takes."""
 
-LOOKED_AT_HERE = 8 * 1024
-"""Characters of a data: URI that the event loop looks at itself: a thread would take longer. A hostile header of this
-size inflates to some megabytes at most, a few milliseconds of work."""
-
 IMAGE_URL, UPLOAD_ID = "input.image_url", "input.upload_id"
-INLINE_TYPES = ("", "image/png", "image/jpeg", "image/webp")
 
-_DATA_URI = re.compile(r"data:(?P<type>[^;,]*)(?P<base64>;base64)?,", re.IGNORECASE)
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s?)?", re.IGNORECASE)
 CANCEL_AFTER_MIN_S, CANCEL_AFTER_MAX_S = 5, 604_800
@@ -70,8 +63,8 @@ class Examined(Struct, frozen=True, kw_only=True):
     """What looking at a request has shown: the URL to fetch, the bytes themselves or the upload that has them, and what
     fair shares count; `size` is width and height, None while nobody has seen the image."""
 
-    fingerprint: str
     cost: int
+    fingerprint: str = ""
     url: str | None = None
     image: bytes | None = None
     upload: Upload | None = None
@@ -132,9 +125,9 @@ async def _examine_url(asked: TaskRequest, services: Services, caller: Caller) -
     if not is_inline(url):
         checked = str(check_input(url, services.policy))
         return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=checked)
-    if len(url) <= LOOKED_AT_HERE:
-        return _examine_inline(asked, url, services.settings, caller)
-    return await asyncio.to_thread(_examine_inline, asked, url, services.settings, caller)
+    if not is_long(url):
+        return _examine_inline(asked, services.settings, caller)
+    return await asyncio.to_thread(_examine_inline, asked, services.settings, caller)
 
 
 async def hand_in(
@@ -145,28 +138,16 @@ async def hand_in(
     caller: Caller,
     traceparent: str,
     services: Services,
-    line: Line | None = None,
-    turn: Turn | None = None,
 ) -> Submitted:
     """Queue the task under this new id, or answer it at once. An inline image that is not kept in the record is stored
-    first, if the task may have to run, and deleted again when nothing came of it. A task that is the `line` of a batch
-    is queued in its `turn`, and does not count against the rate; its input stays until it comes again.
+    first, if the task may have to run, and deleted again when nothing came of it.
 
-    Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound, StoreUnavailable, StorageUnavailable;
-    NotItsTurn for a line.
+    Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound, StoreUnavailable, StorageUnavailable.
     """
     store, storage = services.store, services.storage
-    rate_limit = 0 if turn else services.settings.api.rate_limit_per_minute
-    submission = _submission(
-        task_id,
-        asked,
-        examined,
-        caller=caller,
-        traceparent=traceparent,
-        services=services,
-        line=line,
-        turn=turn,
-        forecast=await services.estimates.forecast(asked.model, cost=examined.cost),
+    rate_limit = services.settings.api.rate_limit_per_minute
+    submission = await submission_of(
+        task_id, asked, examined, caller=caller, traceparent=traceparent, services=services
     )
     key = submission.request.source.key
     if key is None or examined.image is None:
@@ -182,11 +163,10 @@ async def hand_in(
     except StoreUnavailable:
         raise  # perhaps only the answer is lost and the task is there: its input stays
     except PenstockError:
-        if turn is None:  # another, who has taken the turn over, may have stored the same one again by now
-            await _discard(services, key)
+        await discard(services, key)
         raise
     if submitted.id != submission.id or submitted.is_hit:
-        await _discard(services, key)
+        await discard(services, key)
     return submitted
 
 
@@ -239,23 +219,50 @@ def _with_deadline(asked: TaskRequest, header: str) -> TaskRequest:
     return msgspec.structs.replace(asked, finish_within_s=float(total_s))
 
 
-def is_inline(url: str) -> bool:
-    """A data: URI."""
-    return url[:5].lower() == "data:"
+def _examine_inline(asked: TaskRequest, settings: Settings, caller: Caller) -> Examined:
+    image, header = look_at(asked, settings)
+    return msgspec.structs.replace(weigh(asked, image, header, settings, caller), fingerprint=_fingerprint(asked))
 
 
-def _examine_inline(asked: TaskRequest, uri: str, settings: Settings, caller: Caller) -> Examined:
-    image = _inline_bytes(uri, settings.limits.max_input_bytes)
-    header = imaging.probe(image, max_megapixels=settings.limits.max_image_megapixels)
-    _check_holds(asked, header)
-    sha256 = hashlib.sha256(image).hexdigest()
+def look_at(asked: TaskRequest, settings: Settings) -> tuple[bytes, imaging.Header]:
+    """The inline image of a request, and what its header says.
+
+    Raises InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed.
+    """
+    with _blaming(IMAGE_URL):
+        image = bytes_of(str(asked.input.image_url), settings.limits.max_input_bytes)
+        header = imaging.probe(image, max_megapixels=settings.limits.max_image_megapixels)
+        _check_holds(asked, header)
+        return image, header
+
+
+def look_again(asked: TaskRequest, header: imaging.Header, settings: Settings) -> bytes:
+    """The same image, whose header is known from the first look: the limits may have changed since. Raises as that
+    does."""
+    with _blaming(IMAGE_URL):
+        image = bytes_of(str(asked.input.image_url), settings.limits.max_input_bytes)
+        imaging.check_size(header, settings.limits.max_image_megapixels)
+        _check_holds(asked, header)
+        return image
+
+
+def weigh(
+    asked: TaskRequest,
+    image: bytes,
+    header: imaging.Header,
+    settings: Settings,
+    caller: Caller,
+    webhook: Webhook | None = None,
+) -> Examined:
+    """What follows from an inline image that is all right, without a fingerprint: only a client_request_id needs it."""
+    reuse = settings.queue.reuse
     return Examined(
-        fingerprint=_fingerprint(asked),
         cost=_cost(header),
         image=image,
         size=(header.width, header.height),
         content_type=f"image/{header.format.lower()}",
-        reuse_digest=reuse_digest(asked, sha256, caller) if settings.queue.reuse else None,
+        reuse_digest=reuse_digest(asked, hashlib.sha256(image).hexdigest(), caller) if reuse else None,
+        webhook=webhook,
     )
 
 
@@ -295,21 +302,6 @@ def _cost(header: imaging.Header) -> int:
     return max(1, header.width * header.height // 1000)
 
 
-def _inline_bytes(uri: str, max_bytes: int) -> bytes:
-    head = _DATA_URI.match(uri)
-    if head is None or not head["base64"]:
-        raise InvalidRequest("a data: URI must look like data:image/png;base64,...")
-    if head["type"].lower() not in INLINE_TYPES:
-        raise UnsupportedImageFormat("a data: URI must be image/png, image/jpeg or image/webp")
-    try:
-        data = binascii.a2b_base64(uri[head.end() :], strict_mode=True)
-    except ValueError as error:  # binascii.Error is one; characters outside of ASCII are another
-        raise InvalidRequest("the data: URI is not valid base64") from error
-    if len(data) > max_bytes:
-        raise InputTooLarge(f"the image has {len(data)} bytes, the limit is {max_bytes}")
-    return data
-
-
 def _fingerprint(asked: TaskRequest, upload: Upload | None = None) -> str:
     """Of all but `reuse`, which says nothing about the task, and comes as a header that proxies may add; and of the
     bytes of an upload, if they are known, so that a client which sends them anew is told of the same task."""
@@ -319,7 +311,7 @@ def _fingerprint(asked: TaskRequest, upload: Upload | None = None) -> str:
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).hexdigest()
 
 
-def _submission(
+async def submission_of(
     task_id: str,
     asked: TaskRequest,
     examined: Examined,
@@ -327,10 +319,10 @@ def _submission(
     caller: Caller,
     traceparent: str,
     services: Services,
-    line: Line | None,
-    turn: Turn | None,
-    forecast: Forecast | None,
+    line: Line | None = None,
+    turn: Turn | None = None,
 ) -> Submission:
+    """What the store is given: of a new task, or of one that is the `line` of a batch and is queued in its `turn`."""
     settings = services.settings
     attempts = asked.retry.max_attempts if asked.retry else settings.queue.max_retries + 1
     return Submission(
@@ -359,7 +351,7 @@ def _submission(
         reuse_digest=examined.reuse_digest,
         must_run=not asked.reuse,
         turn=turn,
-        forecast=forecast,
+        forecast=await services.estimates.forecast(asked.model, cost=examined.cost),
     )
 
 
@@ -378,16 +370,12 @@ def input_key(tenant: str, task_id: str) -> str:
     return f"inputs/{tenant}/{task_id}"
 
 
-def _places(image: bytes | None) -> tuple[bytes | None, bytes | None]:
-    """An inline image as what the record keeps and what the storage does; one of them is None."""
-    return (image, None) if image is not None and len(image) <= KEPT_IN_RECORD_BYTES else (None, image)
-
-
-async def _discard(services: Services, key: str) -> None:
+async def discard(services: Services, *keys: str) -> None:
+    """Delete what was stored for tasks that do not need it."""
     try:
-        await services.storage.delete(key)
+        await services.storage.delete(*keys)
     except StorageUnavailable as error:  # the answer to the client matters more
-        logger.bind(key=key, reason=error.detail).warning("input left behind")
+        logger.bind(keys=keys, reason=error.detail).warning("input left behind")
 
 
 @contextmanager

@@ -8,12 +8,12 @@ came with a task are `inputs/<tenant>/<task>`, those that were uploaded before `
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from penstock.settings import StorageSettings
-from penstock.storage.contract import CHUNK_BYTES, Storage, UploadLink
+from penstock.storage.contract import CHUNK_BYTES, Item, Storage, UploadLink
 from penstock.storage.local import LocalStorage
 from penstock.storage.s3 import S3Storage
 from penstock.storage.s3_inputs import S3Inputs
 
-__all__ = ["CHUNK_BYTES", "LocalStorage", "S3Inputs", "S3Storage", "Storage", "UploadLink", "open_storage"]
+__all__ = ["CHUNK_BYTES", "Item", "LocalStorage", "S3Inputs", "S3Storage", "Storage", "UploadLink", "open_storage"]
 
 
 def open_storage(settings: StorageSettings) -> AbstractAsyncContextManager[Storage]:

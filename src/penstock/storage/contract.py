@@ -2,8 +2,8 @@
 
 import re
 import secrets
-from collections.abc import AsyncGenerator
-from typing import Protocol
+from collections.abc import AsyncGenerator, Sequence
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -20,6 +20,14 @@ class UploadLink(Struct, frozen=True):
     headers: dict[str, str]
 
 
+class Item(NamedTuple):
+    """An object to be stored."""
+
+    key: str
+    data: bytes
+    content_type: str
+
+
 class Storage(Protocol):
     """What a backend can do. Every method raises StorageUnavailable when the backend cannot be reached or is
     full, and ValueError for a key that is not one of ours; its text never holds a secret.
@@ -27,6 +35,10 @@ class Storage(Protocol):
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         """Stores the object: whole and durable when this returns, invisible before."""
+
+    async def put_all(self, items: Sequence[Item]) -> None:
+        """Stores some objects, for less than one by one: all are whole and durable when this returns. When it raises,
+        some may be there."""
 
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
         """The object. Raises ResultExpired when it is not there, InputTooLarge when it has more bytes than the limit,

@@ -7,13 +7,13 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from penstock.errors import ResultExpired, StorageUnavailable
-from penstock.storage.contract import CHUNK_BYTES, UploadLink, checked_key, opened, round_trip, too_large
+from penstock.storage.contract import CHUNK_BYTES, Item, UploadLink, checked_key, opened, round_trip, too_large
 
 STALE_AFTER_S = 3600.0
 """An unfinished file this old belongs to a process that is gone; no write takes that long."""
@@ -32,7 +32,11 @@ class LocalStorage:
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         """See Storage. The content type is not kept: who serves a result knows it from the task."""
-        await asyncio.to_thread(self._write, key, data)
+        await asyncio.to_thread(self._write, [Item(key, data, content_type)])
+
+    async def put_all(self, items: Sequence[Item]) -> None:
+        """See Storage. A directory is synced once for all that it has got."""
+        await asyncio.to_thread(self._write, items)
 
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
         """See Storage."""
@@ -82,17 +86,19 @@ class LocalStorage:
                 left -= len(chunk)
                 yield chunk
 
-    def _write(self, key: str, data: bytes) -> None:
-        """Written and synced under another name first: a reader sees all of an object or nothing of it."""
-        path, unfinished = self._path(key), self._unfinished / secrets.token_hex(16)
+    def _write(self, items: Sequence[Item]) -> None:
+        """Written and synced under other names first: a reader sees all of an object or nothing of it."""
+        drafts = [(self._unfinished / secrets.token_hex(16), self._path(item.key)) for item in items]
         with _disk_errors():
             try:
                 _make_directory(self._unfinished)
-                _write_synced(unfinished, data)
-                _move_synced(unfinished, path)
+                for (unfinished, _), item in zip(drafts, items, strict=True):
+                    _write_synced(unfinished, item.data)
+                _move_synced(drafts)
             finally:
                 with suppress(OSError):
-                    unfinished.unlink(missing_ok=True)
+                    for unfinished, _ in drafts:
+                        unfinished.unlink(missing_ok=True)
 
     def _begin(self, key: str) -> "Draft":
         path, unfinished = self._path(key), self._unfinished / secrets.token_hex(16)
@@ -197,7 +203,7 @@ class Draft:
 
     def _publish(self) -> None:
         with _disk_errors():
-            _move_synced(self._unfinished, self._path)
+            _move_synced([(self._unfinished, self._path)])
 
 
 def _create(path: Path) -> BinaryIO:
@@ -212,14 +218,22 @@ def _write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _move_synced(source: Path, target: Path) -> None:
+def _move_synced(moves: Sequence[tuple[Path, Path]]) -> None:
+    for source, target in moves:
+        _move(source, target)
+    for directory in {target.parent for _, target in moves}:
+        with suppress(FileNotFoundError):  # what we have put there was deleted, and so is the directory, empty again
+            _sync(directory)
+
+
+def _move(source: Path, target: Path) -> None:
     for _ in range(100):
         try:
             _make_directory(target.parent)
             source.replace(target)
         except FileNotFoundError:  # a `delete` beside us has removed the directory, empty until now
             continue
-        return _sync(target.parent)
+        return
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 

@@ -1,16 +1,17 @@
 """Objects in an S3 bucket. The only importer of aioboto3 and its botocore."""
 
+import asyncio
 import logging
 import re
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
 from penstock.errors import ConfigurationError, PenstockError, ResultExpired, StorageUnavailable
 from penstock.settings import StorageSettings
-from penstock.storage.contract import CHUNK_BYTES, UploadLink, checked_key, opened, round_trip, too_large
+from penstock.storage.contract import CHUNK_BYTES, Item, UploadLink, checked_key, opened, round_trip, too_large
 
 _CUSTOM_ENDPOINT = {
     "s3": {"addressing_style": "path"},  # <bucket>.<host> resolves only where somebody has arranged for it
@@ -18,6 +19,9 @@ _CUSTOM_ENDPOINT = {
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
 }
+
+PUTS_AT_ONCE = 8
+"""Of the 32 connections of a client: others read and write meanwhile."""
 
 _KEY_ADVICE = "check storage.s3_access_key and storage.s3_secret_key"
 _BUCKET_ADVICE = "check storage.s3_bucket, storage.s3_endpoint and storage.s3_region"
@@ -77,6 +81,19 @@ class S3Storage:
             await self._client.put_object(
                 Bucket=self._bucket, Key=checked_key(key), Body=data, ContentType=content_type
             )
+
+    async def put_all(self, items: Sequence[Item]) -> None:
+        """See Storage. Some requests at a time."""
+        room = asyncio.Semaphore(PUTS_AT_ONCE)
+
+        async def put(item: Item) -> None:
+            async with room:
+                await self.put(*item)
+
+        answers = await asyncio.gather(*map(put, items), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
 
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
         """See Storage."""

@@ -106,6 +106,7 @@ class Keys:
         self.feeding = f"{self.root}feeding"
         self.closed = f"{self.root}closed"
         self.room = f"{self.root}room"
+        self.reuse = f"{self.root}reuse"
 
     def queue(self, model: str, priority: str) -> str:
         """Waiting ids of one model and priority."""

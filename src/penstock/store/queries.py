@@ -203,8 +203,8 @@ class Queries:
         answers = await self._run_each("read", [(task_id, tenant, ALL_PRIORITIES) for task_id in task_ids])
         return [task_of(task_id, answer) for task_id, answer in zip(task_ids, answers, strict=True)]
 
-    async def _run_each(self, script: str, calls: Sequence[tuple[str, ...]]) -> list[Any]:
-        """The answers of a script that only reads, to each of these calls."""
+    async def _run_each(self, script: str, calls: Sequence[tuple[str | bytes | float, ...]]) -> list[Any]:
+        """The answers of a script to each of these calls, made in this order; all may be repeated."""
 
         async def run() -> list[Any]:
             await self._scripts.load()

@@ -89,10 +89,25 @@ class TaskStore(Queries):
         """
         return await self._submit(submission, rate_limit, has_input=False)
 
+    async def submit_each(self, submissions: Sequence[tuple[Submission, bool]]) -> list[Submitted | Exception | None]:
+        """Lines of a batch, handed in one after the other in a single round trip; with each, whether its input has been
+        stored. What `submit` or `submit_without_input` would answer, or raise, for each of them: once a line was not
+        taken, it is the turn of none that follows."""
+        calls = [self._call_of(submission, 0, has_input=has_input) for submission, has_input in submissions]
+        return [_answer_or_error(answer) for answer in await self._run_each("submit", calls)]
+
+    async def have_results(self, digests: Sequence[str]) -> list[bool]:
+        """Whether a task with this reuse digest has ended, or is on its way."""
+        found = await self._pipelined([("HEXISTS", self._keys.reuse, digest) for digest in digests])
+        return [bool(is_there) for is_there in found]
+
     async def _submit(self, s: Submission, rate_limit: int, *, has_input: bool) -> Submitted | None:
+        return _submitted_of(await self._run("submit", *self._call_of(s, rate_limit, has_input=has_input)))
+
+    def _call_of(self, s: Submission, rate_limit: int, *, has_input: bool) -> tuple[str | bytes | float, ...]:
+        """The arguments of the script."""
         client_request_id = s.request.client_request_id
-        answer = await self._run(
-            "submit",
+        return (
             s.id, s.tenant, s.caller, s.request.model, s.priority, s.cost, msgspec.json.encode(s.request),
             s.fingerprint, idempotency_digest(s.caller, client_request_id) if client_request_id else "",
             rate_limit, self._settings.max_depth, s.max_retries, s.timeout_s,
@@ -103,22 +118,6 @@ class TaskStore(Queries):
             s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
             s.request.source.upload or "",
         )  # fmt: skip
-        kind = answer[0].decode()
-        if kind in ("turn", "window"):
-            raise NotItsTurn(kind)
-        if kind == "input":
-            return None
-        if kind not in ("ok", "replay"):
-            raise _refusal(kind, answer[-1])
-        return Submitted(
-            id=answer[1].decode(),
-            replayed=kind == "replay",
-            position=answer[2] if answer[2] >= 0 else None,
-            rate_left=answer[3],
-            rate_reset_s=-(-answer[4] // 1000),
-            reuse=msgspec.convert(answer[5].decode() or "miss", Reuse),
-            is_paused=bool(answer[6]),
-        )
 
     async def claim(
         self, *, worker: str, device: str, models: Iterable[str], priorities: Sequence[Priority] = PRIORITIES
@@ -290,6 +289,33 @@ class TaskStore(Queries):
 def _moves(verb: Verb) -> str:
     """In the form that scripts take."""
     return " ".join(f"{source}>{target}" for source, target in moves(verb).items())
+
+
+def _submitted_of(answer: Any) -> Submitted | None:
+    """None where only the input is missing. Raises what has kept the task out."""
+    kind = answer[0].decode()
+    if kind in ("turn", "window"):
+        raise NotItsTurn(kind)
+    if kind == "input":
+        return None
+    if kind not in ("ok", "replay"):
+        raise _refusal(kind, answer[-1])
+    return Submitted(
+        id=answer[1].decode(),
+        replayed=kind == "replay",
+        position=answer[2] if answer[2] >= 0 else None,
+        rate_left=answer[3],
+        rate_reset_s=-(-answer[4] // 1000),
+        reuse=msgspec.convert(answer[5].decode() or "miss", Reuse),
+        is_paused=bool(answer[6]),
+    )
+
+
+def _answer_or_error(answer: Any) -> Submitted | Exception | None:
+    try:
+        return _submitted_of(answer)
+    except (NotItsTurn, PenstockError) as error:
+        return error
 
 
 def hook_of(webhook: Webhook | None) -> str:

@@ -1,0 +1,252 @@
+"""Lines of a batch that become tasks, in their turn."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from loguru import logger
+from msgspec import Struct
+
+from penstock import telemetry
+from penstock.api.guards import Caller
+from penstock.api.inline import is_long
+from penstock.api.lines import defaults_of, line_of, task_of
+from penstock.api.schemas import TaskRequest
+from penstock.api.services import Services
+from penstock.api.submission import Examined, check_params, discard, examine, look_again, submission_of, weigh
+from penstock.api.webhooks import accepted
+from penstock.batch import Batch, FeedLease, StoredLine, task_id_of
+from penstock.errors import Internal, PenstockError, QueueFull, StorageUnavailable, StoreUnavailable
+from penstock.imaging import Header
+from penstock.storage import Item
+from penstock.store import NotItsTurn, Submitted
+from penstock.task import Line, State, Submission, Turn
+
+LEASE_S = 5.0
+"""Each line that is handed in renews the lease."""
+TOGETHER = 16
+"""Lines handed in by one round trip, which takes Redis one to two milliseconds."""
+
+
+class _Said(Struct, frozen=True, eq=False):
+    """A line that has been read."""
+
+    place: int
+    number: int
+    custom_id: str
+    asked: TaskRequest
+    header: Header | None
+
+
+class _Ready(Struct, eq=False):
+    """A line that can be submitted. One whose result `may_be_there` is tried without its input first."""
+
+    place: int
+    submission: Submission
+    examined: Examined
+    may_be_there: bool = False
+    is_stored: bool = False
+
+    @property
+    def input_key(self) -> str | None:
+        """Under which its input has to be stored, if it does not go with the record."""
+        return None if self.examined.image is None else self.submission.request.source.key
+
+    @property
+    def has_input(self) -> bool:
+        """Whether it could run."""
+        return self.is_stored or self.input_key is None
+
+
+class Turns:
+    """Of one batch, while it is leased. The first line goes alone, and twice as many each time from then on: little is
+    stored for lines whose turn does not come since the queue is full."""
+
+    def __init__(self, batch: Batch, lease: FeedLease, services: Services) -> None:
+        self._batch = batch
+        self._lease = lease
+        self._services = services
+        self._caller = Caller(batch.caller, batch.tenant)
+        self._together = 1
+
+    async def hand_in(self, rows: Sequence[StoredLine], place: int) -> None:
+        """The lines from this place on are tasks afterwards, or have failed without one: they were right when the batch
+        was submitted, but the models that are served, or the settings, may have changed.
+
+        Raises NotItsTurn, QueueFull, StoreUnavailable, StorageUnavailable; some of the lines may be tasks then.
+        """
+        while rows:
+            some, rows = rows[: self._together], rows[self._together :]
+            self._together = min(TOGETHER, 2 * self._together)
+            refused: dict[int, str] = {}
+            ready = await self._prepare(some, place, refused)
+            for is_refused, places in groupby(range(place, place + len(some)), key=refused.__contains__):
+                if is_refused:
+                    for one in places:
+                        await self.fail(one, 1, refused[one])
+                else:
+                    await self._submit([ready[one] for one in places])
+            place += len(some)
+
+    async def fail(self, place: int, count: int, code: str) -> None:
+        """So many lines from this place on end without tasks. Raises NotItsTurn."""
+        told = logger.bind(batch_id=self._batch.id, place=place, lines=count, code=code)
+        told.warning("lines have failed as no tasks")
+        if not await self._services.batches.skip(self._lease, place, count, State.FAILED, code):
+            raise NotItsTurn
+        telemetry.report("batches.lines", count, outcome="refused")
+
+    @cached_property
+    def _defaults(self) -> Any:
+        return defaults_of(self._batch.plan.defaults)
+
+    async def _prepare(self, rows: Sequence[StoredLine], place: int, refused: dict[int, str]) -> dict[int, _Ready]:
+        """By place; of the others `refused` has the codes."""
+        said: list[_Said] = []
+        for at, stored in enumerate(rows, place):
+            with self._noting(at, refused):
+                said.append(self._read(at, stored))
+        seen = await self._look_again([line for line in said if line.header], refused)
+        ready: dict[int, _Ready] = {}
+        for line in said:
+            if line.place not in refused:
+                with self._noting(line.place, refused):
+                    ready[line.place] = await self._finish(line, seen.get(line.place))
+        return ready
+
+    @contextmanager
+    def _noting(self, place: int, refused: dict[int, str]) -> Iterator[None]:
+        """What is wrong with a line must not hold up all others."""
+        try:
+            yield
+        except (StoreUnavailable, StorageUnavailable):
+            raise
+        except PenstockError as error:
+            refused[place] = error.code
+        except Exception:  # noqa: BLE001
+            logger.bind(batch_id=self._batch.id, place=place).exception("a line cannot become a task")
+            refused[place] = Internal.code
+
+    def _read(self, place: int, stored: StoredLine) -> _Said:
+        line = line_of(stored.text)
+        asked = task_of(line, self._defaults)
+        check_params(asked, self._services.models)
+        return _Said(place, stored.number, line.custom_id, asked, Header(*stored.header) if stored.header else None)
+
+    async def _look_again(self, lines: Sequence[_Said], refused: dict[int, str]) -> dict[int, Examined]:
+        """At inline images; in a thread where there is much to look at."""
+
+        def look() -> dict[int, Examined]:
+            found: dict[int, Examined] = {}
+            for line in lines:
+                with self._noting(line.place, refused):
+                    found[line.place] = self._examined(line)
+            return found
+
+        if any(is_long(str(line.asked.input.image_url)) for line in lines):
+            return await asyncio.to_thread(look)
+        return look()
+
+    def _examined(self, line: _Said) -> Examined:
+        assert line.header is not None  # noqa: S101  by `_prepare`
+        settings = self._services.settings
+        webhook = accepted(line.asked.webhook, self._services, self._batch.plan.base_url)
+        image = look_again(line.asked, line.header, settings)
+        return weigh(line.asked, image, line.header, settings, self._caller, webhook=webhook)
+
+    async def _finish(self, line: _Said, examined: Examined | None) -> _Ready:
+        batch, services = self._batch, self._services
+        if examined is None:
+            examined = await examine(line.asked, services, self._caller, base_url=batch.plan.base_url)
+        submission = await submission_of(
+            task_id_of(batch.id, line.place),
+            line.asked,
+            examined,
+            caller=self._caller,
+            traceparent=batch.plan.traceparent,
+            services=services,
+            line=Line(batch=batch.id, custom_id=line.custom_id, number=line.number),
+            turn=Turn(
+                batch=batch.id,
+                epoch=self._lease.epoch,
+                place=line.place,
+                window=services.settings.queue.batch_window,
+                lease_ms=int(LEASE_S * 1000),
+            ),
+        )
+        return _Ready(line.place, submission, examined)
+
+    async def _submit(self, lines: Sequence[_Ready]) -> None:
+        await self._find_results(lines)
+        while lines:
+            await self._store_inputs(lines)
+            answers = await self._services.store.submit_each([(line.submission, line.has_input) for line in lines])
+            taken = list(_leading(answers))
+            await self._report(lines[: len(taken)], taken)
+            lines = lines[len(taken) :]
+            if lines:
+                lines = await self._after(answers[len(taken)], lines)
+
+    async def _after(self, answer: Submitted | Exception | None, lines: Sequence[_Ready]) -> Sequence[_Ready]:
+        """What is to be submitted next, when the first of these lines was answered so."""
+        if answer is None:  # the result is gone that was there, and so may be those of the next lines
+            for line in lines:
+                line.may_be_there = False
+            return lines
+        if isinstance(answer, PenstockError) and not isinstance(answer, QueueFull):
+            await self.fail(lines[0].place, 1, answer.code)
+            return lines[1:]
+        assert isinstance(answer, Exception)  # noqa: S101  it was not taken
+        raise answer
+
+    async def _find_results(self, lines: Sequence[_Ready]) -> None:
+        asking = [line for line in lines if line.input_key and not line.submission.must_run]
+        digests = {digest: line for line in asking if (digest := line.submission.reuse_digest)}
+        if not digests:
+            return
+        for line, is_there in zip(
+            digests.values(), await self._services.store.have_results(list(digests)), strict=True
+        ):
+            line.may_be_there = is_there
+
+    async def _store_inputs(self, lines: Sequence[_Ready]) -> None:
+        lacking = [line for line in lines if not line.has_input and not line.may_be_there]
+        if not lacking:
+            return
+        await self._services.store.expect_answers()  # while Redis is away, the storage must not be filled
+        await self._services.storage.put_all(
+            [
+                Item(line.input_key, line.examined.image, line.examined.content_type)
+                for line in lacking
+                if line.input_key and line.examined.image
+            ]
+        )
+        for line in lacking:
+            line.is_stored = True
+
+    async def _report(self, lines: Sequence[_Ready], taken: Sequence[Submitted]) -> None:
+        """Count the tasks, and delete what was stored for those that were answered at once."""
+        if not lines:
+            return
+        telemetry.report("batches.lines", len(lines), outcome="queued")
+        requests = Counter((line.submission.request.model, line.submission.priority) for line in lines)
+        for (model, priority), count in requests.items():
+            telemetry.report("tasks.submitted", count, model=model, priority=priority)
+        hits = [line for line, submitted in zip(lines, taken, strict=True) if submitted.is_hit]
+        for model, count in Counter(line.submission.request.model for line in hits).items():
+            telemetry.report("tasks.reused", count, model=model, how="hit")
+            telemetry.report("tasks.finished", count, model=model, status=State.SUCCESS, code="")
+        if needless := [line.input_key for line in hits if line.is_stored and line.input_key]:
+            await discard(self._services, *needless)
+
+
+def _leading(answers: Sequence[Submitted | Exception | None]) -> Iterator[Submitted]:
+    """Until the first that is none."""
+    for answer in answers:
+        if not isinstance(answer, Submitted):
+            return
+        yield answer
