@@ -52,6 +52,9 @@ MEASURES = {
     "waited.p50_ms": ("  submit to answer, p50", "{:.1f} ms"),
     "waited.p99_ms": ("  submit to answer, p99", "{:.1f} ms"),
     "waited.cpu_ms_per_task": ("  CPU", "{:.2f} ms a task"),
+    "bulk.submits_per_s": ("submits accepted, 1,000 a request", "{:.0f} /s"),
+    "bulk.tasks_per_s": ("  all submitted, then all done", "{:.0f} tasks/s"),
+    "bulk.cpu_ms_per_task": ("  CPU", "{:.2f} ms a task"),
     "loaded_pss": ("memory after it, PSS", "{:.0f} MB"),
 }
 
@@ -116,6 +119,8 @@ async def measure(
             loads = {"burst": await client.burst(tasks, clients), "polled": await client.closed(tasks, clients, {})}
             if await client.waits():
                 loads["waited"] = await client.closed(tasks, clients, WAIT)
+            await client.bulk(tasks // 10)  # warm
+            loads["bulk"] = await client.bulk(tasks)
             figures["loaded_pss"] = sum(server.pss_bytes().values()) / 1e6
     for name, run in loads.items():
         figures |= {f"{name}.{key}": value for key, value in asdict(run).items()}

@@ -10,7 +10,7 @@ import aiohttp
 
 from tools.compare.servers import Server
 
-BODY = {
+BODY: dict[str, Any] = {
     "model": "noop-v1",
     "input": {
         "image_url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNo"
@@ -23,6 +23,14 @@ PAUSE_S = 0.005
 """Between two looks at a task."""
 
 WAIT = {"prefer": "wait=30"}
+
+BULK = 1_000
+"""Tasks in one request: as many as Penstock takes in a JSON body."""
+
+LOOK = 100
+"""Tasks of the peer that one look asks about: those in front, so that each is asked about once or twice."""
+
+BULK_PAUSE_S = 0.05
 
 RUN = {"cache-control": "no-cache"}
 """Penstock would answer all equal tasks from the result of one."""
@@ -100,6 +108,48 @@ class Client:
                 await asyncio.sleep(0.02)
         return self._run(tasks, tasks / submitted_s, time.perf_counter() - started, took_s, cpu_s)
 
+    async def bulk(self, tasks: int) -> Run:
+        """All submits in as few requests as possible; then until the last task has succeeded. A look asks Penstock for
+        the record of a batch, and the peer for tasks that are not known to have ended."""
+        send, end = (self._batch, self._end_of_batch) if self._server.has_batches else (self._many, self._end_of_many)
+        started, cpu_s = time.perf_counter(), self._server.cpu_s()
+        took_s, sent = list[float](), list[Any]()
+        for first in range(0, tasks, BULK):
+            began = time.perf_counter()
+            sent.append(await send(min(BULK, tasks - first)))
+            took_s.append(time.perf_counter() - began)
+        submitted_s = time.perf_counter() - started
+        for one in sent:
+            await end(one)
+        return self._run(tasks, tasks / submitted_s, time.perf_counter() - started, took_s, cpu_s)
+
+    async def _batch(self, count: int) -> str:
+        """Where it is."""
+        lines = [{"custom_id": f"{number}", "input": BODY["input"]} for number in range(count)]
+        defaults = {"model": BODY["model"], "reuse": False}
+        return str((await self._json("/v1/batches", {"lines": lines, "defaults": defaults}))["links"]["self"])
+
+    async def _end_of_batch(self, path: str) -> None:
+        while (view := await self._json(path))["status"] == "RUNNING":
+            await asyncio.sleep(BULK_PAUSE_S)
+        if view["counts"]["succeeded"] != view["counts"]["total"]:
+            raise SystemExit(f"compare: of a batch, {view['counts']}")
+
+    async def _many(self, count: int) -> list[str]:
+        """Their ids."""
+        return list((await self._json("/v1/bulk", {"tasks": [BODY] * count}))["task_ids"])
+
+    async def _end_of_many(self, left: list[str]) -> None:
+        while left:
+            front = left[:LOOK]
+            found = (await self._json("/v1/bulk/status", {"task_ids": front}))["status"]
+            waiting = [task_id for task_id, status in zip(front, found, strict=True) if status != "SUCCESS"]
+            if {*found} - {"PENDING", "STARTED", "SUCCESS"}:
+                raise SystemExit(f"compare: tasks ended as {set(found)}")
+            left = waiting + left[LOOK:]
+            if waiting:
+                await asyncio.sleep(BULK_PAUSE_S)
+
     def _run(self, tasks: int, submits_per_s: float, wall_s: float, took_s: list[float], cpu_s: float) -> Run:
         ordered = sorted(took_s)
         return Run(
@@ -113,6 +163,13 @@ class Client:
     async def _post(self, prefer: dict[str, str]) -> dict[str, Any]:
         async with self._session.post(f"{self._server.url}/v1/tasks", json=BODY, headers=RUN | prefer) as answer:
             return await _view(answer)
+
+    async def _json(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        method = "GET" if body is None else "POST"
+        async with self._session.request(method, f"{self._server.url}{path}", json=body) as answer:
+            answer.raise_for_status()
+            view: dict[str, Any] = await answer.json()
+        return view
 
     async def _get(self, task_id: str) -> dict[str, Any]:
         async with self._session.get(f"{self._server.url}/v1/tasks/{task_id}") as answer:

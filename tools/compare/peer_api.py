@@ -1,4 +1,5 @@
-"""The FastAPI half: the same two requests as Penstock's, as the tutorials write them.
+"""The FastAPI half: the same requests as Penstock's. Those of one task are as the tutorials have them; those of many
+have one producer for all messages, and one question for many results.
 
 The functions are not `async`: Celery's client blocks, and FastAPI runs them in its pool of threads.
 """
@@ -26,6 +27,18 @@ class TaskRequest(BaseModel):
     input: Input
 
 
+class BulkRequest(BaseModel):
+    """Many tasks to run."""
+
+    tasks: list[TaskRequest]
+
+
+class BulkLook(BaseModel):
+    """Tasks that somebody waits for."""
+
+    task_ids: list[str]
+
+
 def submit(asked: TaskRequest) -> dict[str, str]:
     """Queue a task."""
     return {"task_id": noop_task.delay(asked.model, asked.input.image_url).id, "status": "PENDING"}
@@ -38,6 +51,24 @@ def read(task_id: str) -> dict[str, Any]:
     return {"task_id": task_id, "status": status, "result": found.result if status == "SUCCESS" else None}
 
 
+def submit_all(asked: BulkRequest) -> dict[str, list[str]]:
+    """Queue many tasks."""
+    with celery.producer_pool.acquire(block=True) as producer:
+        queued = [
+            noop_task.apply_async((task.model, task.input.image_url), producer=producer).id for task in asked.tasks
+        ]
+    return {"task_ids": queued}
+
+
+def read_all(asked: BulkLook) -> dict[str, list[str]]:
+    """Where these tasks are."""
+    backend = celery.backend
+    found = backend.mget([backend.get_key_for_task(task_id) for task_id in asked.task_ids])
+    return {"status": [backend.decode_result(value)["status"] if value else "PENDING" for value in found]}
+
+
 app = FastAPI()
 app.add_api_route("/v1/tasks", submit, methods=["POST"], status_code=202)
 app.add_api_route("/v1/tasks/{task_id}", read, methods=["GET"])
+app.add_api_route("/v1/bulk", submit_all, methods=["POST"], status_code=202)
+app.add_api_route("/v1/bulk/status", read_all, methods=["POST"])

@@ -30,10 +30,12 @@ STOP_WITHIN_S = 60.0
 
 @dataclass
 class Server:
-    """A server with one API process and one worker process, and every process it needs, by name."""
+    """A server with one API process and one worker process, and every process it needs, by name; `has_batches` is that
+    of Penstock, the others take many tasks at `/v1/bulk`."""
 
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    has_batches: bool = False
     roots: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def cpu_s(self) -> float:
@@ -59,7 +61,8 @@ def penstock(home: Path) -> Iterator[Server]:
         up = stack.enter_context(_running(command, home / "up.log", environ, stdout=subprocess.PIPE))
         assert up.stdout is not None
         address = json.loads(up.stdout.readline() or _died(home / "up.log"))
-        yield Server(url=address["url"], headers={"x-api-key": address["api_key"]}, roots={"penstock up": up})
+        headers = {"x-api-key": address["api_key"]}
+        yield Server(url=address["url"], headers=headers, has_batches=True, roots={"penstock up": up})
 
 
 @contextmanager
