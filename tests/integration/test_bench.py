@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,9 @@ def bench(tmp_path: Path, *options: str, **environ: str) -> tuple[int, str]:
     return status, (tmp_path / "log").read_text()
 
 
-def noop(tmp_path: Path, *options: str) -> tuple[dict[str, Any], str]:
+def noop(tmp_path: Path, *options: str, **environ: str) -> tuple[dict[str, Any], str]:
     """The figures of a run that must succeed, and its table."""
-    status, text = bench(tmp_path, "--model", "noop-v1", "--json", str(tmp_path / "run.json"), *options)
+    status, text = bench(tmp_path, "--model", "noop-v1", "--json", str(tmp_path / "run.json"), *options, **environ)
     assert status == 0, text
     return json.loads((tmp_path / "run.json").read_text()), text
 
@@ -104,6 +105,38 @@ def test_a_client_that_would_rather_wait_sees_every_end(tmp_path: Path) -> None:
 
     assert (report["tasks"], report["failed"]) == (5, 0)
     assert report["mode"] == "closed loop, 8 clients, Prefer: wait"
+
+
+@pytest.mark.parametrize(("lines", "batches"), [((), 1), (("7",), 3)])
+def test_batches_are_followed_to_their_end(tmp_path: Path, lines: tuple[str, ...], batches: int) -> None:
+    report, text = noop(tmp_path, "--batch", *lines, "--tasks", "20", "--priority-mix", "high=1,normal=3")
+
+    samples = report["samples"]
+    assert [sample["number"] for sample in samples] == list(range(20))
+    assert Counter(sample["priority"] for sample in samples) == {"high": 5, "normal": 15}
+    assert len({(sample["accepted_s"], sample["seen_s"]) for sample in samples}) == batches
+    assert all(0 <= sample["due_s"] < sample["accepted_s"] < sample["seen_s"] <= report["wall_s"] + 0.001
+               for sample in samples)  # fmt: skip
+    assert all(sample["started"] >= sample["created"] for sample in samples)
+    assert report["latency_ms"]["all"]["queue"]["n"] == 20
+    assert report["mode"] in text
+
+
+def test_a_batch_is_as_long_as_a_request_may_be(tmp_path: Path) -> None:
+    report, _ = noop(tmp_path, "--batch", "--tasks", "20", PENSTOCK_LIMITS_MAX_BATCH_BYTES="20000")
+
+    assert report["failed"] == 0
+    assert 1 < len({sample["accepted_s"] for sample in report["samples"]}) < 20
+
+
+def test_batches_that_are_refused_are_failures(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    options = ("--model", "noop-v1", "--batch", "2", "--tasks", "4", "--no-bare", "--json", str(file))
+    status, text = bench(tmp_path, *options, PENSTOCK_QUEUE_MAX_BATCHES="1")
+
+    report = json.loads(file.read_text())
+    assert (status, report["failed"]) == (1, 2), text
+    assert report["errors"] == {"refused queue_full": 2}
 
 
 def test_a_duration_ends_the_run(tmp_path: Path) -> None:

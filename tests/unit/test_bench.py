@@ -33,6 +33,7 @@ OPTIONS: dict[str, Any] = {
     "rate": None,
     "priority_mix": "normal=1",
     "wait": False,
+    "batch": None,
     "bare": None,
     "json": None,
     "plot": None,
@@ -89,6 +90,10 @@ def test_a_model_that_does_nothing_has_no_bare_loop_unless_it_is_asked_for() -> 
     [
         ({"clients": 2, "rate": 1.0}, "--clients"),
         ({"wait": True, "rate": 1.0}, "--wait"),
+        ({"batch": 0, "rate": 1.0}, "--batch"),
+        ({"batch": 10, "clients": 2}, "--batch"),
+        ({"batch": 10, "wait": True}, "--batch"),
+        ({"batch": 10, "duration": 1.0}, "--batch"),
         ({"tasks": 2, "duration": 1.0}, "--tasks or --duration"),
         ({"rate": float("inf"), "duration": 1.0}, "--tasks"),
         ({"plot": Path("run.jpg")}, ".png or .svg"),
@@ -99,6 +104,13 @@ def test_a_model_that_does_nothing_has_no_bare_loop_unless_it_is_asked_for() -> 
 def test_options_that_contradict_are_refused_with_what_to_do(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         plan_of(**OPTIONS | options)
+
+
+@pytest.mark.parametrize(("lines", "mode"), [(0, "batches as long as a request may be"), (9, "batches of 9 lines")])
+def test_batches_have_no_clients(lines: int, mode: str) -> None:
+    plan = plan_of(**OPTIONS | {"batch": lines})
+
+    assert (plan.tasks, plan.clients, plan.rate, plan.mode) == (12, None, None, mode)
 
 
 def test_the_halves_of_the_bare_loop_are_the_images_of_the_load() -> None:

@@ -37,18 +37,18 @@ class BatchLoad(Load):
 
     async def run(self) -> list[Sample]:
         """All samples, without the timings of those that were accepted: `look_up` has them."""
-        self._paths: list[tuple[str, list[Sample]]] = []
+        self._sent: list[tuple[str, list[Sample]]] = []
         self._begin()
         waiting = self._requests()
         async with asyncio.TaskGroup() as senders:
             for _ in range(AT_ONCE):
                 senders.create_task(self._send_all(waiting))
-        samples = chain.from_iterable(samples for _, samples in self._paths)
+        samples = chain.from_iterable(samples for _, samples in self._sent)
         return sorted(samples, key=lambda sample: sample.number)
 
     async def look_up(self) -> None:
         """Read the tasks of every batch."""
-        for path, samples in self._paths:
+        for path, samples in self._sent:
             if path:
                 await self._read_tasks(path.rpartition("/")[2], {f"{sample.number}": sample for sample in samples})
 
@@ -80,18 +80,18 @@ class BatchLoad(Load):
     async def _send_all(self, waiting: Iterator[Lines]) -> None:
         for samples, body in waiting:
             path, error = "", ""
-            due_s = self._now()
+            due_s, accepted_s = self._now(), None
             try:
                 path, error = await self._send_batch(body)
-                accepted_s = self._now()
                 if path:
-                    await self._end_of_batch(path)
+                    accepted_s = self._now()
+                    await self._end_of_batch(path, accepted_s)
             except (aiohttp.ClientError, TimeoutError) as failure:
                 error = f"no answer: {type(failure).__name__}"
+            seen_s = self._now()
             for sample in samples:
-                sample.due_s, sample.seen_s, sample.error = due_s, self._now(), error
-                sample.accepted_s = accepted_s if path else None
-            self._paths.append((path, samples))
+                sample.due_s, sample.accepted_s, sample.seen_s, sample.error = due_s, accepted_s, seen_s, error
+            self._sent.append((path, samples))
 
     async def _send_batch(self, body: bytes) -> tuple[str, str]:
         """Where the batch is, or why it is not."""
@@ -103,8 +103,9 @@ class BatchLoad(Load):
             told = await answer.read()
         return (answer.headers["location"], "") if answer.status < 400 else ("", refusal(answer, told))
 
-    async def _end_of_batch(self, path: str) -> None:
-        """Asked for again when half of the time has passed that it should still take, by its own estimate."""
+    async def _end_of_batch(self, path: str, accepted_s: float) -> None:
+        """Asked for again when half of the time has passed that it should still take by its own estimate, or, without
+        one, when twice the time has passed."""
         ended = 0
         while True:
             async with self._http.get(path, raise_for_status=True) as answer:
@@ -113,8 +114,8 @@ class BatchLoad(Load):
             ended = view["progress"]["done"]
             if view["status"] not in RUNNING:
                 return
-            eta_s = view["eta_s"]
-            await asyncio.sleep(POLL_MAX_S if eta_s is None else min(POLL_MAX_S, max(POLL_MIN_S, eta_s / 2)))
+            pause_s = self._now() - accepted_s if view["eta_s"] is None else view["eta_s"] / 2
+            await asyncio.sleep(min(POLL_MAX_S, max(POLL_MIN_S, pause_s)))
 
     async def _read_tasks(self, batch_id: str, samples: dict[str, Sample]) -> None:
         """A line that has no task stays without: what it waited for has failed."""
