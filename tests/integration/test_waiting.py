@@ -15,8 +15,9 @@ import redis.asyncio
 from penstock.errors import TaskNotFound
 from penstock.settings import RedisSettings, Settings
 from penstock.storage import Storage
-from penstock.store import TaskStore, connect
+from penstock.store import Redis, TaskStore, connect
 from penstock.store.connection import POOL_SIZE
+from penstock.store.keys import Keys
 from penstock.task import Lease, Outcome, Problem, Result
 from tests import api_server
 from tests.integration.drive import MODEL, WORKER, body, complete
@@ -296,6 +297,32 @@ async def test_one_end_wakes_all_who_wait_and_nobody_holds_a_connection_meanwhil
 
     assert [answer.json()["status"] for answer in answers] == ["SUCCESS"] * count
     await until_waiting(client, 0)
+
+
+async def test_ends_are_heard_of_only_while_somebody_waits(
+    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+) -> None:
+    channel = Keys(settings.redis.namespace).ended
+
+    async def listeners(redis: Redis) -> int:
+        return int((await redis.pubsub_numsub(channel))[0][1])
+
+    async with connect(settings.redis) as redis:
+        before = await listeners(redis)
+        for _ in range(2):  # again, after nobody has listened
+            async with in_background(post(client, LONG, reuse=False)) as asked:
+                await until_waiting(client, 1)
+                assert await listeners(redis) == 1
+                await store.complete(await claimed(store), DONE)
+                answer = await one(asked)
+            assert answer.json()["status"] == "SUCCESS"
+            async with asyncio.timeout(20):
+                while await listeners(redis):
+                    await post(client, reuse=False)
+                    await store.complete(await claimed(store), DONE)
+                    await asyncio.sleep(0.1)
+
+    assert before == 0
 
 
 async def test_a_client_that_hangs_up_leaves_nothing_behind_and_its_task_runs(

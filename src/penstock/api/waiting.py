@@ -1,8 +1,8 @@
 """Requests that stay open until a task ends: one listener wakes them all, and nothing polls."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from litestar import Request
@@ -16,6 +16,9 @@ from penstock.task import Task
 LOOK_EVERY_S = 1.0
 """What is waited for is looked at this often even if no message came, all in one round trip: one can be lost."""
 
+LINGER_S = 2.0
+"""How long ends are listened to when nobody waits: a client that waits for one task is soon back with the next."""
+
 AnyRequest = Request[Any, Any, Any]
 End = asyncio.Future[None]
 """Of one task, for one request: done when the task has ended."""
@@ -28,6 +31,7 @@ class Waiting:
         self._store = store
         self._ends: dict[str, set[End]] = {}
         self._open = 0
+        self._wanted = asyncio.Event()
 
     async def run(self) -> None:
         """Hear of ends, for ever."""
@@ -43,6 +47,7 @@ class Waiting:
         """From here on the end of this task is not missed; entered before a submit, or before a read."""
         end: End = asyncio.get_running_loop().create_future()
         self._ends.setdefault(task_id, set()).add(end)
+        self._wanted.set()
         try:
             yield end
         finally:
@@ -73,11 +78,25 @@ class Waiting:
         return await self._store.get(task_id, tenant)
 
     async def _listen(self) -> None:
-        async for task_id in self._store.ends():
+        """Only while somebody waits, and a little longer: ends that nobody waits for are not worth hearing of."""
+        while True:
+            await self._wanted.wait()
+            async with aclosing(self._store.ends()) as ends:
+                await self._hear(ends)
+
+    async def _hear(self, ends: AsyncGenerator[str]) -> None:
+        clock = asyncio.get_running_loop().time
+        needed = clock()
+        async for task_id in ends:
             if task_id:
                 self._wake(task_id)
             else:
                 await self._look()
+            if self._ends:
+                needed = clock()
+            elif clock() - needed > LINGER_S:
+                self._wanted.clear()
+                return
 
     async def _look_again(self) -> None:
         while True:

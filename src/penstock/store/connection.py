@@ -1,7 +1,7 @@
 """One impatient client per process, with a bounded pool of connections, and vendor errors turned into ours."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -152,7 +152,7 @@ def _is_broken(error: Exception) -> bool:
     return isinstance(error, ConnectionError) or "handler is closed" in str(error)
 
 
-async def listen(client: Redis, channel: str) -> AsyncIterator[str]:
+async def listen(client: Redis, channel: str) -> AsyncGenerator[str, None]:
     """Messages of a channel for ever, reconnecting by itself; an empty one after each (re)connect, since what was
     published meanwhile is gone and the listener should look for itself."""
     wait_s = 0.05

@@ -1,6 +1,6 @@
 """TaskStore: one method for each verb, each one script and one round trip."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -256,7 +256,7 @@ class TaskStore(Queries):
             kind, _, subject = message.partition(" ")
             yield kind or "look", subject
 
-    def ends(self) -> AsyncIterator[str]:
+    def ends(self) -> AsyncGenerator[str, None]:
         """The id of each task as it ends; "" when some may have been missed."""
         return listen(self._client, self._keys.ended)
 
