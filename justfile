@@ -79,13 +79,14 @@ status url="http://127.0.0.1:8000":
 dashboard:
     @echo "http://127.0.0.1:3000/d/penstock (user admin, password GRAFANA_PASSWORD of your .env)"
 
-# measure both models beside a bare loop, then the server alone: one client, and a burst; just bench --tasks 100
+# measure both models beside a bare loop, then the server alone: one client, a burst, a batch; just bench --tasks 100
 [group('measure')]
 bench *args:
     {{ python }} -m penstock bench --model superres-x4 {{ args }}
     {{ python }} -m penstock bench --model image-scoring-v1 --tasks 300 {{ args }}
     {{ python }} -m penstock bench --model noop-v1 --tasks 300 --clients 1 {{ args }}
     {{ python }} -m penstock bench --model noop-v1 --tasks 1000 --rate inf {{ args }}
+    {{ python }} -m penstock bench --model noop-v1 --tasks 1000 --batch {{ args }}
 
 # kill, freeze and cut off processes under load, and judge the history: just chaos --scenario W1 --tasks 1000
 [group('measure')]
