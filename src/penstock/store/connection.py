@@ -157,14 +157,17 @@ async def listen(client: Redis, channel: str) -> AsyncGenerator[str, None]:
     published meanwhile is gone and the listener should look for itself."""
     wait_s = 0.05
     while True:
-        pubsub = client.pubsub(ignore_subscribe_messages=True)
+        pubsub = client.pubsub()
         try:
             await pubsub.subscribe(channel)
-            wait_s = 0.05
-            yield ""
             while True:
                 message = await pubsub.get_message(timeout=5.0)
-                if message is not None:
+                if message is None:
+                    continue
+                if message["type"] == "subscribe":  # Redis says so: from here on nothing is missed
+                    wait_s = 0.05
+                    yield ""
+                else:
                     yield message["data"].decode()
         except (RedisError, OSError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _is_broken(error):
