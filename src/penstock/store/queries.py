@@ -1,5 +1,6 @@
 """Reading the queue: tasks, pages, depths, workers. Nothing here changes anything."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -204,14 +205,13 @@ class Queries:
         return [task_of(task_id, answer) for task_id, answer in zip(task_ids, answers, strict=True)]
 
     async def _run_each(self, script: str, calls: Sequence[tuple[str | bytes | float, ...]]) -> list[Any]:
-        """The answers of a script to each of these calls, made in this order; all may be repeated."""
+        """The answers of a script to each of these calls, made in this order; all may be repeated. They go out in one
+        write."""
 
         async def run() -> list[Any]:
             await self._scripts.load()
-            async with self._client.pipeline(transaction=False) as pipe:
-                for args in calls:
-                    await self._scripts[script](keys=[self._keys.root], args=args, client=pipe)
-                return list(await pipe.execute())
+            asked = self._scripts[script]
+            return await asyncio.gather(*(asked(keys=[self._keys.root], args=args) for args in calls))
 
         return await self._ask(run) if calls else []
 
