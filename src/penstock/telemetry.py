@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -121,7 +121,7 @@ class Meters:
 
     def __init__(self) -> None:
         reader = PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False)
-        meter = MeterProvider([reader]).get_meter("penstock")
+        meter = MeterProvider([reader], exemplar_filter=AlwaysOffExemplarFilter()).get_meter("penstock")
         self._report: dict[str, Callable[[str, float, Labels], None]] = {}
         self._record: dict[str, Callable[[float, Labels], None]] = {}
         self._values: dict[str, dict[Series, float]] = {}
