@@ -97,11 +97,15 @@ def create_app(settings: Settings) -> Litestar:
             app.state.services = services
             yield
 
+    def opened() -> Services:
+        found: Services = app.state.services
+        return found
+
     app = Litestar(
         route_handlers=[
             *OPEN,
-            Router("/v1", route_handlers=V1, guards=[require_key]),
-            Router(predictions.PREFIX, route_handlers=REPLICATE, guards=[require_key]),
+            Router("/v1", route_handlers=V1, middleware=[require_key]),
+            Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
             docs.router,
         ],
         lifespan=[lifespan],
@@ -114,7 +118,7 @@ def create_app(settings: Settings) -> Litestar:
                 "started": False,
             }
         ),
-        dependencies={"services": Provide(_services, sync_to_thread=False)},
+        dependencies={"services": Provide(opened, sync_to_thread=False)},
         exception_handlers=problems.HANDLERS,
         before_send=[_name_all_methods],
         openapi_config=openapi.config(names),
@@ -140,11 +144,6 @@ def openapi_document() -> str:
     settings = Settings(api=ApiSettings(keys=("described-not-served",)))
     described = create_app(settings)
     return openapi.complete(described.openapi_schema.to_schema(), load_runners(settings.models)).decode()
-
-
-def _services(state: State) -> Services:
-    found: Services = state.services
-    return found
 
 
 @asynccontextmanager

@@ -158,7 +158,7 @@ async def read_batch(
     operation_id="listBatches",
     tags=["batches"],
     summary="List batches, newest first",
-    guards=[refuse_null],
+    middleware=[refuse_null],
     responses=documented(InvalidRequest),
 )
 async def list_batches(

@@ -2,11 +2,11 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from penstock.errors import ConfigurationError, InvalidRequest, Unauthorized, UnsupportedMediaType
@@ -15,10 +15,8 @@ from penstock.task import TENANT
 METADATA = "metadata."
 """In front of a key of metadata, as the name of a parameter."""
 
-SCHEMES = ("bearer", "token")
+SCHEMES = (b"bearer", b"token")
 """Of `Authorization`; the second is what older clients of Replicate send."""
-
-Connection = ASGIConnection[Any, Any, Any, Any]
 
 BY_URL = {"let_in_by": "url"}
 """Option of a handler that needs no key: its URL has been given out to be used by whoever has it."""
@@ -58,37 +56,59 @@ class KeyRing:
         return found
 
 
-async def require_key(connection: Connection, handler: BaseRouteHandler) -> None:
+def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
+    """`check` as a middleware. Litestar's own guards are each given a copy of the handler, made anew at every request,
+    which takes several times as long as any check here."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            check(scope)
+            await app(scope, receive, send)
+
+        return guarded
+
+    return wrap
+
+
+@guard
+def require_key(scope: Scope) -> None:
     """Every route below /v1 but those `BY_URL`: a known key, in `X-API-Key` or as bearer token. Sets `request.auth`."""
-    if BY_URL.items() <= handler.opt.items():
+    if BY_URL.items() <= scope["route_handler"].opt.items():
         return
-    caller = connection.app.state.key_ring.find(_secret(connection))
+    caller = scope["litestar_app"].state.key_ring.find(_secret(scope))
     if caller is None:
         raise Unauthorized(
             "send a known API key as X-API-Key, or as Authorization: Bearer",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    connection.scope["auth"] = caller
+    scope["auth"] = caller
 
 
-async def require_json(connection: Connection, _: BaseRouteHandler) -> None:
+@guard
+def require_json(scope: Scope) -> None:
     """Routes with a body: it is declared to be JSON."""
-    declared = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if declared != "application/json":
+    declared = (_header(scope, b"content-type") or b"").partition(b";")[0].strip().lower()
+    if declared != b"application/json":
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
 
 
-async def refuse_null(connection: Connection, _: BaseRouteHandler) -> None:
+@guard
+def refuse_null(scope: Scope) -> None:
     """Routes with an optional parameter that is no string: the word null would count as leaving it out. It can be the
     value of a member of a task's metadata."""
-    for name, value in connection.query_params.multi_items():
+    for name, value in ASGIConnection[Any, Any, Any, Any](scope).query_params.multi_items():
         if value.lower() == "null" and not name.startswith(METADATA):
             raise InvalidRequest("leave the parameter out, or give it a value", param=name)
 
 
-def _secret(connection: Connection) -> bytes:
-    key = connection.headers.get("x-api-key")
+def _secret(scope: Scope) -> bytes:
+    key = _header(scope, b"x-api-key")
     if key is None:
-        scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
-        key = credentials.strip() if scheme.lower() in SCHEMES else ""
-    return key.encode("latin-1")  # as it came over the wire
+        scheme, _, credentials = (_header(scope, b"authorization") or b"").partition(b" ")
+        key = credentials.strip() if scheme.lower() in SCHEMES else b""
+    return key
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    """As it came over the wire; the first of several."""
+    return next((value for given, value in scope["headers"] if given == name), None)

@@ -29,7 +29,7 @@ Moment = Annotated[str | None, QueryParameter(format="date-time", description="R
     description="`created_after` and `created_before` are moments such as 2026-11-22T10:00:00Z; "
     "`metadata.<key>=<value>` keeps the tasks with that entry. With a filter by model, priority, batch or metadata a "
     "page may be short, or empty, although `has_more` is true.",
-    guards=[refuse_null],
+    middleware=[refuse_null],
     responses=documented(InvalidRequest),
 )
 async def list_tasks(

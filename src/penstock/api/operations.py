@@ -75,7 +75,7 @@ async def list_queues(services: Open) -> QueueList:
     tags=["operation"],
     summary="Let no task of a model start",
     description="What runs goes on to its end, submits are taken, limits of time are kept. " + EVERY,
-    guards=[refuse_null],
+    middleware=[refuse_null],
     status_code=200,
     responses=documented(ModelNotFound, InvalidRequest),
 )
@@ -94,7 +94,7 @@ async def pause(
     tags=["operation"],
     summary="Let the tasks of a model start again",
     description=EVERY,
-    guards=[refuse_null],
+    middleware=[refuse_null],
     status_code=200,
     responses=documented(ModelNotFound, InvalidRequest),
 )
@@ -114,7 +114,7 @@ async def resume(
     summary="Cancel the tasks of a model that wait",
     description="Those that are PENDING, newest first; none that runs, and none that comes meanwhile. Repeat while "
     "`has_more`. " + EVERY,
-    guards=[refuse_null],
+    middleware=[refuse_null],
     status_code=200,
     responses=documented(ModelNotFound, InvalidRequest),
 )

@@ -42,7 +42,7 @@ async def delete_task(request: ApiRequest, services: Open, task_id: FromPath[str
     tags=["tasks"],
     summary="Delete all matching tasks",
     description="The newest `limit` tasks of one status in which a task has ended. Repeat while `has_more`.",
-    guards=[refuse_null],
+    middleware=[refuse_null],
     status_code=200,
     responses=documented(InvalidRequest, StorageUnavailable),
 )
@@ -78,7 +78,7 @@ async def delete_matching(
     tags=["tasks"],
     summary="Cancel all matching tasks",
     description="The newest `limit` tasks of one status, PENDING or RUNNING. Repeat while `has_more`.",
-    guards=[refuse_null],
+    middleware=[refuse_null],
     status_code=200,
     responses=documented(InvalidRequest),
 )

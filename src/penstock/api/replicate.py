@@ -87,7 +87,7 @@ CancelAfter = Annotated[
     operation_id="createPrediction",
     tags=["replicate"],
     summary="Create a prediction",
-    guards=[require_json],
+    middleware=[require_json],
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
 )
@@ -105,7 +105,7 @@ async def create(
     operation_id="createModelPrediction",
     tags=["replicate"],
     summary="Create a prediction with the model of the path",
-    guards=[require_json],
+    middleware=[require_json],
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
 )

@@ -41,7 +41,7 @@ async def retry(request: ApiRequest, services: Open, task_id: FromPath[str]) -> 
     tags=["tasks"],
     summary="Run all matching tasks again",
     description="The newest `limit` tasks of one status, FAILED, CANCELED or EXPIRED. Repeat while `has_more`.",
-    guards=[refuse_null],
+    middleware=[refuse_null],
     status_code=200,
     responses=documented(InvalidRequest),
 )

@@ -80,7 +80,7 @@ WHOLE = (
     "equal to another of the same key takes its result, now or when it is there. With `Prefer: wait=n` the answer is "
     "the whole task (200) if it has ended within n seconds, and as usual (202) if not; hanging up cancels nothing. "
     "With `dry_run=true` nothing is queued: the request is checked, and answered with a quote (200).",
-    guards=[require_json],
+    middleware=[require_json],
     status_code=202,
     responses={200: ResponseSpec(TaskView, description=WHOLE, generate_examples=False)}
     | documented(*SUBMIT_ERRORS),

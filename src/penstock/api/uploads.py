@@ -84,7 +84,7 @@ class UploadView(View, frozen=True):
     summary="Open an upload",
     description="Says where to send the bytes of a file: to the bucket itself, where there is one, or to this server. "
     "Then name it in tasks by `input.upload_id`. One that no task uses is deleted after a while.",
-    guards=[require_json],
+    middleware=[require_json],
     status_code=201,
     responses=documented(
         MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited, StorageUnavailable
