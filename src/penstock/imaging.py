@@ -4,18 +4,25 @@ The only importer of Pillow. Inputs are untrusted: only PNG, JPEG and WebP are e
 checked from the header, and whatever a decoder throws becomes a clear code.
 """
 
+from __future__ import annotations
+
 import io
 import re
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from penstock.deferred import deferred
 from penstock.errors import ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
 from penstock.task import Format, OutputOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 CONTENT_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -28,7 +35,7 @@ _NOT_OURS = "the input is not a PNG, JPEG or WebP image"
 Z_RLE = 3
 """The deflate strategy of that name in zlib.h."""
 
-Pixels = NDArray[np.uint8]
+Pixels: TypeAlias = "NDArray[np.uint8]"
 
 # Our own limit is checked on every header before any pixel is decoded; Pillow's is a warning first.
 Image.MAX_IMAGE_PIXELS = None

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("vendor", ["onnxruntime", "aioboto3", "botocore", "aiohttp", "arq"])
+@pytest.mark.parametrize("vendor", ["onnxruntime", "aioboto3", "botocore", "aiohttp", "arq", "numpy", "httpx", "rich"])
 def test_the_api_with_local_storage_loads_no(vendor: str) -> None:
     program = f"""
 import asyncio, sys
@@ -53,3 +53,34 @@ assert {vendor!r} not in sys.modules
 
     assert finished.returncode == 0, finished.stderr
     assert "submit" in finished.stdout
+
+
+@pytest.mark.parametrize("vendor", ["onnxruntime", "aiohttp", "botocore", "litestar", "httpx", "rich"])
+def test_a_worker_with_local_storage_that_fetches_no_url_loads_no(vendor: str) -> None:
+    program = f"""
+import asyncio, sys
+from penstock.settings import Settings
+from penstock.storage import open_storage
+from penstock.worker import process
+from penstock.worker.fetch import Fetcher
+
+async def main():
+    settings = Settings()
+    async with open_storage(settings.storage), Fetcher(settings.limits):
+        assert {vendor!r} not in sys.modules
+
+asyncio.run(main())
+"""
+
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize("vendor", ["onnxruntime", "numpy", "PIL", "litestar", "redis", "opentelemetry"])
+def test_the_parent_of_all_loads_no(vendor: str) -> None:
+    program = f"import sys, penstock.cli, penstock.up; assert {vendor!r} not in sys.modules"
+
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert finished.returncode == 0, finished.stderr

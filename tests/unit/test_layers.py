@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "penstock"
 
 LAYERS = [
-    {"errors"},
+    {"errors", "deferred"},
     {"settings", "device"},
     {"task", "upload", "urlguard"},
     {"batch"},

@@ -41,6 +41,7 @@ from penstock.api.services import Services, open_services
 from penstock.maintenance import run_maintenance
 from penstock.runners import load_runners
 from penstock.settings import ApiSettings, Settings
+from penstock.webhooks.dispatcher import Dispatcher
 
 V1 = (
     tasks.submit,
@@ -169,8 +170,6 @@ async def _running(services: Services) -> AsyncIterator[None]:
 
 
 async def _dispatch_webhooks(services: Services) -> None:
-    from penstock.webhooks.dispatcher import Dispatcher  # aiohttp: 10 MB that only a server with webhooks needs
-
     settings = services.settings
     body = webhooks.body_of(services.storage)
     await Dispatcher(services.outbox, body, settings.webhooks, settings.limits).run()

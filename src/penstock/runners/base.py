@@ -11,19 +11,26 @@ Work is a number of tiles of one shape. Tiles of all tasks in flight that have t
 meet in one `infer`; a runner that does not cut its input has one tile.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Union
 
-import numpy as np
 from msgspec import Struct, field
-from numpy.typing import NDArray
 
 from penstock import imaging
+from penstock.deferred import deferred
 from penstock.device import Device
 from penstock.errors import ConfigurationError
 from penstock.settings import LimitSettings
 from penstock.task import OutputOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
 
 
 class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +40,7 @@ class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 ParamsT = TypeVar("ParamsT", bound=Params)
 RunnerT = TypeVar("RunnerT", bound="BaseModelRunner[Any]")
 
-Outputs = Sequence[Any] | NDArray[Any]
+Outputs = Union[Sequence[Any], "NDArray[Any]"]
 """What `infer` gives: one output for each tile of the batch."""
 
 
@@ -71,7 +78,7 @@ class Work:
         """Take the output of one tile. Called on the CPU pool, once, in any order, from several threads."""
         self.outputs[index] = output
 
-    def recut(self, below: int) -> "Work | None":
+    def recut(self, below: int) -> Work | None:
         """The same work in tiles of fewer elements than `below`, for a device that could not hold these; None when
         it cannot be cut any finer. What tiles of this work still give is then of no use."""
         return None

@@ -7,16 +7,22 @@
 The last two belong to one thread.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from penstock.deferred import deferred
 from penstock.device import Device
 from penstock.runners.hostmemory import SMALL_BYTES, Blocks, CudaLock, NoLock
 from penstock.runners.providers import INPUT
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
 
 NO_GRAPH = -1
 """The number of a run that is neither captured nor replayed."""

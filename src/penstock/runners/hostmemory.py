@@ -4,6 +4,8 @@ Locking costs more than the copy that it saves (a call to the driver, every page
 Nobody gives one back: it is free again when the array made of it, and every view of that array, are gone.
 """
 
+from __future__ import annotations
+
 import ctypes
 import math
 import mmap
@@ -11,11 +13,17 @@ import re
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 from loguru import logger
-from numpy.typing import DTypeLike, NDArray
+
+from penstock.deferred import deferred
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import DTypeLike, NDArray
+else:
+    np = deferred("numpy")
 
 SMALL_BYTES = 64 * 1024
 """Below this an array is an ordinary one: the driver copies it by the way."""

@@ -3,14 +3,20 @@
 Not served by default: `PENSTOCK_MODELS_MODULES=penstock.runners.noop`, as `penstock bench --model noop-v1` does.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from penstock.deferred import deferred
 from penstock.runners.base import BaseModelRunner, Card, Params, Product, Work, model_runner
 from penstock.task import OutputOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
 
 
 @model_runner("noop-v1")

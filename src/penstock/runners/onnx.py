@@ -1,5 +1,7 @@
 """ONNX Runtime, in one place: verified model files, one device, no silent fall-back, runs that can be stopped."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import tomllib
@@ -9,19 +11,24 @@ from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
+from penstock.deferred import deferred
 from penstock.device import Device
 from penstock.errors import ConfigurationError
 from penstock.runners import faults
 from penstock.runners.base import Interrupted
 from penstock.runners.binding import Binding, Ways
 from penstock.runners.providers import engine_directory, setup
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
 
 
 class ModelFile(Struct, frozen=True, kw_only=True):

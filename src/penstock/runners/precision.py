@@ -1,17 +1,24 @@
 """Which arithmetic a model gets: fp16 where the device computes with it what it computes with fp32, else fp32."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from loguru import logger
-from numpy.typing import NDArray
 
 from penstock import imaging
+from penstock.deferred import deferred
 from penstock.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.runners.onnx import ModelFile, Session, half
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
 
 Shapes = Sequence[tuple[int, int]]
 

@@ -1,18 +1,24 @@
 """image-scoring-v1: how much people would like a photo, 1 to 10."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from penstock import imaging
+from penstock.deferred import deferred
 from penstock.device import Device
 from penstock.errors import InvalidOutput
 from penstock.runners.base import BaseModelRunner, Card, Params, Product, Work, as_tile, model_runner
 from penstock.runners.onnx import digest_of, files_of, manifest
 from penstock.runners.precision import open_session
 from penstock.task import OutputOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
 
 SIDE = 224
 """The network was trained on 224 x 224."""

@@ -1,20 +1,27 @@
 """superres-x4: a photo, four times as wide and as high."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from itertools import product
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from penstock import imaging
+from penstock.deferred import deferred
 from penstock.device import Device
 from penstock.runners.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.runners.onnx import digest_of, files_of, manifest
 from penstock.runners.precision import open_session
 from penstock.runners.tiling import Ladder, TiledImage
 from penstock.task import OutputOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
 
 READ_BYTES, WRITTEN_BYTES = 8, 6
 """For each pixel: read, 3 as an array and 4 in Pillow; written, 4 in Pillow; and the file, at most 1 or (PNG of noise)

@@ -5,15 +5,21 @@ overlap by at least twice that, and each gives the half that is farther than `ov
 kept never saw a tile border.
 """
 
+from __future__ import annotations
+
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from penstock.deferred import deferred
 from penstock.errors import InvalidOutput
 from penstock.imaging import Canvas, Pixels
 from penstock.runners.base import Work, as_tile
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
 
 
 class Span(NamedTuple):
@@ -60,7 +66,7 @@ class Ladder(NamedTuple):
         plans = [Plan(h, w, spans(height, h, self.overlap), spans(width, w, self.overlap)) for h, w in usable]
         return min(plans, key=lambda p: (p.area, len(p.rows) * len(p.columns)))
 
-    def below(self, area: int) -> "Ladder | None":
+    def below(self, area: int) -> Ladder | None:
         """Its rungs of fewer pixels; None when none of them is wider than what overlaps."""
         lower = tuple((h, w) for h, w in self.shapes if h * w < area)
         return Ladder(lower, self.overlap) if any(min(shape) > 2 * self.overlap for shape in lower) else None
@@ -88,7 +94,7 @@ class TiledImage(Work):
         self._scale = scale
         self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
 
-    def recut(self, below: int) -> "TiledImage | None":
+    def recut(self, below: int) -> TiledImage | None:
         """On the next rung of the ladder; `canvas` stays the same."""
         ladder = self._ladder.below(below // 3)
         if ladder is None:

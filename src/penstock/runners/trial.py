@@ -1,12 +1,20 @@
 """Does a device run a model at all, and by which provider: for a person who sets one up."""
 
-import time
+from __future__ import annotations
 
-import numpy as np
+import time
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
+from penstock.deferred import deferred
 from penstock.device import Device
 from penstock.runners.onnx import Session, manifest, runtime_version
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = deferred("numpy")
 
 SMALLEST = ("image-scoring-v1", "nima")
 SIDE = 224

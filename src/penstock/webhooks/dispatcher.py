@@ -4,13 +4,15 @@ Any number of dispatchers may run. One that dies leaves leases that end; its eve
 same id.
 """
 
+from __future__ import annotations
+
 import asyncio
 import random
 import time
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
-from aiohttp.abc import AbstractResolver
 from loguru import logger
 
 from penstock import telemetry
@@ -24,6 +26,9 @@ from penstock.webhooks import Body
 from penstock.webhooks.lanes import PROMPT_S, Lanes
 from penstock.webhooks.sender import Answer, Sender
 from penstock.webhooks.signature import Signer
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver
 
 LEASE_MARGIN_S = 4.0
 """A lease outlasts the longest delivery by the two calls to Redis around it."""

@@ -1,21 +1,29 @@
 """One POST to a receiver, and what it says: no redirect is followed and no answer is read beyond its head."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-import aiohttp
-from aiohttp.abc import AbstractResolver
 from msgspec import Struct
-from yarl import URL
 
 from penstock import __version__
-from penstock.egress import BlockedAddress, guarded_session
+from penstock.deferred import deferred, load
 from penstock.errors import UrlBlocked
 from penstock.urlguard import Policy, check_url
+
+if TYPE_CHECKING:
+    import aiohttp
+    import yarl
+    from aiohttp.abc import AbstractResolver
+
+    from penstock import egress
+else:
+    aiohttp, yarl, egress = deferred("aiohttp"), deferred("yarl"), deferred("penstock.egress")
 
 HEADERS = {
     "User-Agent": f"penstock/{__version__}",
@@ -51,32 +59,39 @@ class Sender:
         self._policy = policy
         self._timeout_s = timeout_s
         self._resolver = resolver
-        self._session: aiohttp.ClientSession
+        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = guarded_session(self._policy, HEADERS, resolver=self._resolver, limit=0)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def post(self, url: str, headers: Mapping[str, str], body: str) -> Answer:
         """Never raises for what the receiver does. The URL is checked again: the policy may be another by now."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                checked = URL(check_url(url, self._policy), encoded=True)
-                async with self._session.post(checked, headers=headers, data=body, allow_redirects=False) as response:
+                checked = yarl.URL(check_url(url, self._policy), encoded=True)
+                session = await self._opened()
+                async with session.post(checked, headers=headers, data=body, allow_redirects=False) as response:
                     return _answer(response.status, response.headers.get("Retry-After"))
         except TimeoutError:
             return Answer(verdict="timeout")
         except UrlBlocked:
             return Answer(verdict="blocked")
         except aiohttp.ClientConnectorError as error:
-            return Answer(verdict="blocked" if isinstance(error.os_error, BlockedAddress) else "unreachable")
+            return Answer(verdict="blocked" if isinstance(error.os_error, egress.BlockedAddress) else "unreachable")
         except (aiohttp.ClientError, OSError):
             return Answer(verdict="unreachable")
+
+    async def _opened(self) -> aiohttp.ClientSession:
+        await load("penstock.egress")
+        if self._session is None:
+            self._session = egress.guarded_session(self._policy, HEADERS, resolver=self._resolver, limit=0)
+        return self._session
 
 
 def _answer(status: int, retry_after: str | None) -> Answer:

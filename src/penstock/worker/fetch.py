@@ -3,18 +3,16 @@
 The guard acts three times on every hop: on the text of the URL, here, and on the addresses, in `egress`.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
-
-import aiohttp
-from aiohttp.abc import AbstractResolver
-from yarl import URL
+from typing import TYPE_CHECKING, Self
 
 from penstock import __version__
-from penstock.egress import BlockedAddress, guarded_session
+from penstock.deferred import deferred, load
 from penstock.errors import (
     InputDownloadFailed,
     InputNotFound,
@@ -26,6 +24,15 @@ from penstock.errors import (
 from penstock.settings import LimitSettings
 from penstock.storage import S3Inputs
 from penstock.urlguard import Policy, check_input, check_redirect
+
+if TYPE_CHECKING:
+    import aiohttp
+    import yarl
+    from aiohttp.abc import AbstractResolver
+
+    from penstock import egress
+else:
+    aiohttp, yarl, egress = deferred("aiohttp"), deferred("yarl"), deferred("penstock.egress")
 
 HEADERS = {
     "User-Agent": f"penstock/{__version__}",
@@ -53,16 +60,16 @@ class Fetcher:
         self._objects = objects
         self._policy = Policy.from_limits(limits)
         self._resolver = resolver
-        self._session: aiohttp.ClientSession
+        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = guarded_session(self._policy, HEADERS, resolver=self._resolver)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
 
     @property
     def max_bytes(self) -> int:
@@ -90,7 +97,7 @@ class Fetcher:
 
     async def _follow(self, url: str) -> bytes:
         for _ in range(self._limits.max_redirects + 1):
-            with _translated(host=URL(url, encoded=True).raw_host or ""):
+            with _translated(host=yarl.URL(url, encoded=True).raw_host or ""):
                 answer = await self._ask(url)
             if isinstance(answer, bytes):
                 return answer
@@ -100,12 +107,19 @@ class Fetcher:
     async def _ask(self, url: str) -> bytes | str:
         """The body, or where a redirect leads."""
         # encoded=True: the URL is requested as checked, not parsed into something else once more.
-        async with self._session.get(URL(url, encoded=True), allow_redirects=False) as response:
+        session = await self._opened()
+        async with session.get(yarl.URL(url, encoded=True), allow_redirects=False) as response:
             if response.status in REDIRECTS and "Location" in response.headers:
                 return response.headers["Location"]
             _check_status(response.status)
             _check_encoding(response)
             return await self._read(response)
+
+    async def _opened(self) -> aiohttp.ClientSession:
+        await load("penstock.egress")
+        if self._session is None:
+            self._session = egress.guarded_session(self._policy, HEADERS, resolver=self._resolver)
+        return self._session
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self.max_bytes
@@ -149,7 +163,7 @@ def _translated(host: str) -> Iterator[None]:
 
 def _ours(error: aiohttp.ClientError, host: str) -> PenstockError:
     match error:
-        case aiohttp.ClientConnectorError(os_error=BlockedAddress()):
+        case aiohttp.ClientConnectorError(os_error=egress.BlockedAddress()):
             return UrlBlocked("the host leads to an address that is not public")
         case aiohttp.ClientConnectorDNSError():
             return InputDownloadFailed(f"the host {host} does not resolve")
