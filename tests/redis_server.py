@@ -21,6 +21,7 @@ OPTIONS = {
     "bind": "127.0.0.1",
     "save": "",
     "appendonly": "yes",
+    "appendfsync": "no",  # a killed server loses nothing then; with `everysec` writes wait while a disk is slow to sync
     "maxmemory-policy": "noeviction",
     "loglevel": "warning",
 }
