@@ -1,10 +1,13 @@
-"""What the queue costs: claim time by its length and by the number of running tasks, and the memory of a task.
+"""What the queue costs: claim time by its length and by the number of running tasks, the memory of a task, and what
+Redis does for one.
 
-    python -m tools.queue_cost [--sizes 1000,100000,1000000] [--running 1,100,10000] [--claims 1000] [--json FILE]
+    python -m tools.queue_cost [--sizes 1000,100000,1000000] [--running 1,100,10000] [--claims 1000] [--tasks 5000]
+                               [--json FILE]
 
 A Redis (or Valkey) of its own with the persistence of `penstock up`, the real scripts through TaskStore, 100 callers,
 records as the API writes them for an image that was sent with the task. A claim is timed by its caller, one after the
 other on a unix socket with uvloop as in a worker, and by Redis itself (`INFO commandstats`: the time in the script).
+What a task costs Redis is of one without reuse, webhook and batch: each verb of all tasks, before the next verb.
 """
 
 import argparse
@@ -14,12 +17,12 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
-from itertools import count
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
+import msgspec
 import uvloop
 from rich.console import Console
 from rich.progress import Progress
@@ -30,7 +33,19 @@ from penstock.redis_server import find_server
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Redis, TaskStore, connect
 from penstock.supervisor import die_with_parent
-from penstock.task import PRIORITIES, TENANT, Lease, OutputOptions, Request, Source, Submission, new_task_id
+from penstock.task import (
+    PRIORITIES,
+    TENANT,
+    Artifact,
+    Lease,
+    Outcome,
+    OutputOptions,
+    Request,
+    Result,
+    Source,
+    Submission,
+    new_task_id,
+)
 
 MODEL = "superres-x4"
 CALLERS = 100
@@ -53,21 +68,39 @@ class Row:
     in_redis: float
 
 
+@dataclass
+class Cost:
+    """What Redis does for one task by one verb; times in microseconds."""
+
+    verb: str
+    commands: float
+    """That the script calls."""
+
+    script: float
+    """In the script, by the clock of Redis."""
+
+    cpu: float
+    """Of the whole server: the script, the socket, the append-only file."""
+
+
 def main() -> None:
-    """Measure, print two tables."""
+    """Measure, print three tables."""
     options = arguments()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="queue-cost-") as home:
         lengths, bytes_per_task, submits_per_s = uvloop.run(by_length(Path(home), options.sizes, options.claims))
         running = uvloop.run(by_running(Path(home), options.running, options.claims))
+        costs = uvloop.run(by_verb(Path(home), options.tasks))
     console = Console(width=100)
     console.print(f"{os.cpu_count()} cores, load average before {load:.2f}, {options.claims} claims a row")
     console.print(table("Claim by the length of the queue", lengths))
     console.print(table("Claim by the number of running tasks", running))
+    console.print(table_of_costs(f"What Redis does for a plain task, mean of {options.tasks}", costs))
     console.print(f"Redis memory of a queued task: {bytes_per_task:.0f} bytes, beside its input")
     console.print(f"submits: {submits_per_s:.0f} /s from {CONNECTIONS} connections of one process")
     if options.json:
         rows = {"lengths": [asdict(row) for row in lengths], "running": [asdict(row) for row in running]}
+        rows["costs"] = [asdict(row) for row in costs]
         figures = rows | {"bytes_per_task": bytes_per_task, "submits_per_s": submits_per_s, "load_before": load}
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
@@ -77,6 +110,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", type=numbers, default=[1_000, 100_000, 1_000_000], help="lengths, rising")
     parser.add_argument("--running", type=numbers, default=[1, 100, 1_000, 10_000], help="running tasks, rising")
     parser.add_argument("--claims", type=int, default=1000, help="claims of each row [1000]")
+    parser.add_argument("--tasks", type=int, default=5000, help="plain tasks, for what Redis does for one [5000]")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser.parse_args()
 
@@ -121,6 +155,63 @@ async def by_running(home: Path, counts: Sequence[int], claims: int) -> list[Row
     return rows
 
 
+async def by_verb(home: Path, tasks: int) -> list[Cost]:
+    """Submit, claim, complete and read so many tasks, and what each verb and the four of them cost."""
+    costs: list[Cost] = []
+    leases: list[Lease] = []
+    async with redis_at(home / "by-verb") as client:
+        store = TaskStore(client, "cost", QueueSettings(max_depth=2 * tasks, lease_s=LEASE_S), patience_s=PATIENCE_S)
+
+        async def submit_one(number: int) -> None:
+            await store.submit(msgspec.structs.replace(submission(number), reuse_digest=None), rate_limit=0)
+
+        async def claim_one(_: int) -> None:
+            leases.append(await claim(store))
+
+        async def complete_one(number: int) -> None:
+            assert await store.complete(leases[number], outcome_of(leases[number]))
+
+        async def read_one(number: int) -> None:
+            await store.get(leases[number].id, TENANT)
+
+        verbs = {"submit": submit_one, "claim": claim_one, "complete": complete_one, "read": read_one}
+        for verb, call in verbs.items():
+            await client.config_resetstat()
+            before = await cpu_us(client)
+            await for_each(range(tasks), call)
+            spent_us = await cpu_us(client) - before
+            costs.append(await cost_of(client, verb, spent_us))
+    total = Cost("all four", *(sum(figures) for figures in zip(*(astuple(cost)[1:] for cost in costs), strict=True)))
+    return [*costs, total]
+
+
+async def cost_of(client: Redis, verb: str, spent_us: float) -> Cost:
+    """By what Redis counted since its counts were reset."""
+    stats = await client.info("commandstats")
+    scripts = stats["cmdstat_evalsha"]
+    around = {"cmdstat_evalsha", "cmdstat_info", "cmdstat_config|resetstat"}
+    commands = sum(row["calls"] for name, row in stats.items() if name not in around)
+    calls = scripts["calls"]
+    return Cost(verb=verb, commands=commands / calls, script=scripts["usec"] / calls, cpu=spent_us / calls)
+
+
+async def cpu_us(client: Redis) -> float:
+    """Microseconds of CPU that the server has used so far, all its threads."""
+    spent = await client.info("cpu")
+    return float(spent["used_cpu_user"] + spent["used_cpu_sys"]) * 1e6
+
+
+async def for_each(numbers: Iterable[int], call: Callable[[int], Awaitable[None]]) -> None:
+    """From several connections, each the next number."""
+    order = iter(numbers)
+
+    async def connection() -> None:
+        for number in order:
+            await call(number)
+
+    await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
+
+
 async def claimed(store: TaskStore, client: Redis, *, queued: int, running: int, claims: int) -> Row:
     """Time claims; each is released again, so that queue and running tasks stay as long as they were."""
     times = []
@@ -154,17 +245,15 @@ async def script_us(client: Redis) -> float:
 
 async def submit(store: TaskStore, tasks: int) -> None:
     """From several connections."""
-    order = count()
-
-    async def one(progress: Progress, bar: object) -> None:
-        while (number := next(order)) < tasks:
-            await store.submit(submission(number), rate_limit=0)
-            if number % 1000 == 0:
-                progress.update(bar, completed=number)  # type: ignore[arg-type]
-
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task(f"{tasks} submits", total=tasks)
-        await asyncio.gather(*(one(progress, bar) for _ in range(CONNECTIONS)))
+
+        async def one(number: int) -> None:
+            await store.submit(submission(number), rate_limit=0)
+            if number % 1000 == 0:
+                progress.update(bar, completed=number)
+
+        await for_each(range(tasks), one)
 
 
 def submission(number: int) -> Submission:
@@ -192,6 +281,20 @@ def submission(number: int) -> Submission:
         result_ttl_s=86_400,
         reuse_digest=f"{number:022d}",
     )
+
+
+def outcome_of(lease: Lease) -> Outcome:
+    """As a worker writes it."""
+    artifact = Artifact(
+        s3_key=f"results/{TENANT}/{lease.id}/{lease.epoch}.png",
+        size=1_000_000,
+        sha256="0" * 64,
+        content_type="image/png",
+        width=1024,
+        height=1024,
+    )
+    timing = {stage: 12.345 for stage in ("queue_ms", "fetch_ms", "infer_ms", "upload_ms", "total_ms")}
+    return Outcome(result=Result(artifact=artifact), timing=timing, execution={"device": "cpu", "device_ms": 12.345})
 
 
 async def depth(store: TaskStore) -> int:
@@ -231,6 +334,16 @@ def table(title: str, rows: Sequence[Row]) -> Table:
     for row in rows:
         times = (f"{value:.3f} ms" for value in (row.p50, row.p99, row.in_redis))
         found.add_row(f"{row.queued:,}", f"{row.running:,}", *times)
+    return found
+
+
+def table_of_costs(title: str, costs: Sequence[Cost]) -> Table:
+    """One row for each verb."""
+    found = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("verb", "commands", "in the script", "CPU of the server"):
+        found.add_column(name, justify="left" if name == "verb" else "right")
+    for cost in costs:
+        found.add_row(cost.verb, f"{cost.commands:.1f}", f"{cost.script:.0f} µs", f"{cost.cpu:.0f} µs")
     return found
 
 
