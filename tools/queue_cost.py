@@ -293,7 +293,7 @@ def outcome_of(lease: Lease) -> Outcome:
         width=1024,
         height=1024,
     )
-    timing = {stage: 12.345 for stage in ("queue_ms", "fetch_ms", "infer_ms", "upload_ms", "total_ms")}
+    timing = dict.fromkeys(("queue_ms", "fetch_ms", "infer_ms", "upload_ms", "total_ms"), 12.345)
     return Outcome(result=Result(artifact=artifact), timing=timing, execution={"device": "cpu", "device_ms": 12.345})
 
 

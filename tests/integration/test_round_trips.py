@@ -4,13 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import resources
 from pathlib import Path
 
 import httpx
+import pytest
 import redis.asyncio
 
-from penstock.store.scripts import Scripts
+from penstock.store.scripts import TEXTS, Scripts
 from tests.integration.drive import data_uri, image
 from tests.processes import up
 from tests.redis_server import RedisProcess
@@ -48,9 +48,16 @@ async def script_names(client: "redis.asyncio.Redis[bytes]") -> dict[str, str]:
     """Digest -> name."""
     scripts = Scripts(client)
     await scripts.load()
-    files = (resources.files("penstock.store") / "lua").iterdir()
-    names = [file.name.removesuffix(".lua") for file in files if file.name != "prelude.lua"]
-    return {scripts[name].sha: name for name in names}
+    return {scripts[name].sha: name for name in TEXTS}
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+async def test_a_server_takes_every_script(redis_url: str, name: str) -> None:
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        scripts = Scripts(client)
+        await scripts.load()
+
+        assert (await client.script_load(scripts[name].script)) == scripts[name].sha
 
 
 async def test_a_task_costs_four_round_trips_and_a_look_for_the_next_one(

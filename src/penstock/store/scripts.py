@@ -1,5 +1,7 @@
 """The Lua files, put together for the server that runs them."""
 
+import re
+from collections.abc import Collection, Iterator, Mapping
 from importlib import resources
 from typing import Any
 
@@ -12,6 +14,19 @@ memory."""
 SHEBANG_VERSION = 7
 """Since Redis 7 a script says by a first line whether it may run when memory is full, and is refused before it has
 written anything; an older server refuses its first write."""
+
+SELDOM = {
+    "claim": {"finish"},
+    "progress": {"post_progress"},
+    "settle": {"answer_from", "put_back", "step_down", "post_end", "end_line"},
+    "submit": {"answer_from", "step_down"},
+}
+"""Parts that the scripts which run for every task seldom call. A server makes all functions of a script anew whenever
+it is called, a tenth of its time; what only these need is made in them, when they are called."""
+
+_LUA = resources.files("penstock.store") / "lua"
+_PART = re.compile(r"^local (?:function (\w+)\(.*?^end$|(\w+)(?: = [^\n]+)?$)", re.MULTILINE | re.DOTALL)
+_NO_NAMES = re.compile(r"--[^\n]*|'[^'\n]*'")
 
 
 class Scripts:
@@ -27,17 +42,46 @@ class Scripts:
             return
         version = str((await self._client.info("server")).get("redis_version", "0"))
         modern = int(version.partition(".")[0]) >= SHEBANG_VERSION
-        lua = resources.files("penstock.store") / "lua"
-        prelude = (lua / "prelude.lua").read_text()
-        for file in lua.iterdir():
-            name, _, suffix = file.name.partition(".")
-            if suffix == "lua" and name != "prelude":
-                first = _shebang(name) if modern else ""
-                self._scripts[name] = self._client.register_script(first + prelude + file.read_text())
+        for name, text in TEXTS.items():
+            self._scripts[name] = self._client.register_script((_shebang(name) if modern else "") + text)
 
     def __getitem__(self, name: str) -> Any:
         return self._scripts[name]
 
 
+def parts_of(text: str) -> dict[str, str]:
+    """The functions and variables that a file defines, by their names."""
+    return {match[1] or match[2]: match[0] for match in _PART.finditer(text)}
+
+
+def assembled(script: str, parts: Mapping[str, str], seldom: Collection[str] = ()) -> str:
+    """A script behind those of the parts that it names, and that they name, each after what it needs."""
+    return "\n".join([*_needed(script, parts, seldom, set()), script])
+
+
+def _needed(text: str, parts: Mapping[str, str], seldom: Collection[str], known: set[str]) -> Iterator[str]:
+    words = re.findall(r"\w+", _NO_NAMES.sub("", text))
+    for name in sorted(parts.keys() & set(words), key=lambda name: (name in seldom, words.index(name))):
+        if name in known:
+            continue
+        known.add(name)
+        if name in seldom:
+            head, body = parts[name].split("\n", 1)
+            yield "\n".join([head, *_needed(body, parts, (), known.copy()), body])
+        else:
+            yield from _needed(parts[name], parts, seldom, known)
+            yield parts[name]
+
+
 def _shebang(name: str) -> str:
     return "#!lua\n" if name in REFUSED_WHEN_FULL else "#!lua flags=allow-oom\n"
+
+
+def _read() -> dict[str, str]:
+    parts = {name: part for file in (_LUA / "parts").iterdir() for name, part in parts_of(file.read_text()).items()}
+    texts = {file.name.removesuffix(".lua"): file.read_text() for file in _LUA.iterdir() if file.is_file()}
+    return {name: assembled(text, parts, SELDOM.get(name, ())) for name, text in texts.items()}
+
+
+TEXTS = _read()
+"""What is sent of each script, but for its first line."""

@@ -7,7 +7,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'feeding', '-inf', now, 
   redis.call('HDEL', batch_key(id), 'refill')
   redis.call('ZADD', ROOT .. 'feeding', now + tonumber(ARGV[1]), id)
   local epoch = redis.call('HINCRBY', batch_key(id), 'epoch', 1)
-  for _, part in ipairs({id, redis.call('HGET', batch_key(id), 'tenant'), epoch}) do answer[#answer + 1] = part end
+  for _, value in ipairs({id, redis.call('HGET', batch_key(id), 'tenant'), epoch}) do answer[#answer + 1] = value end
 end
 local due = redis.call('ZRANGE', ROOT .. 'feeding', 0, 0, 'WITHSCORES')[2]
 if due then answer[1] = math.max(0, tonumber(due) - now) end

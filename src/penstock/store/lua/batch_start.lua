@@ -1,6 +1,6 @@
 -- All lines are checked and stored: feed them from now on.
 -- ARGV  1 id  2 plan (JSON)  3 lines  4 ttl s  5 first state  6 state when its last line ends  7 idempotency digest
---       or ''  8 fingerprint  9 hook (see the prelude) or ''
+--       or ''  8 fingerprint  9 hook (see parts/webhook) or ''
 -- Answers {'ok'|'replay', id}   {'mismatch', id}   {'absent'} when it was deleted since nothing came for too long
 local id = ARGV[1]
 local f = redis.call('HMGET', batch_key(id), 'tenant', 'state')

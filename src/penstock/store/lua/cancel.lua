@@ -2,17 +2,17 @@
 -- ARGV  1 moves of cancel  2 id  3 tenant
 -- Answers {'ok'|'already'|'refused', state} or {'absent'}; canceling twice is fine.
 local id = ARGV[2]
-local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'model', 'priority')
-if f[1] ~= ARGV[3] then return {'absent'} end
-local to = target(ARGV[1], f[2])
+local task = read_task(id)
+if task.tenant ~= ARGV[3] then return {'absent'} end
+local to = target(ARGV[1], task.state)
 if not to then
-  local already = string.find(ARGV[1], '>' .. f[2], 1, true)
-  return {already and 'already' or 'refused', f[2]}
+  local already = string.find(ARGV[1], '>' .. task.state, 1, true)
+  return {already and 'already' or 'refused', task.state}
 end
-if redis.call('ZSCORE', ROOT .. 'running', id) then
-  log_attempt(id, 'cancel', '')
+if end_lease(id) then
+  log_attempt(task, 'cancel', '')
   redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id)
 end
-withdraw(id, f[3], f[4])
-finish(id, to, '')
+withdraw(task)
+finish(task, to, '')
 return {'ok', to}

@@ -13,11 +13,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'delayed', '-inf', now, 
   redis.call('ZREM', ROOT .. 'delayed', id)
   redis.call('HSET', task_key(id), 'stage', 'queued')
   tell(id)
-  requeue(id)
+  requeue(read_task(id))
 end
 
-local paused = {}
-for _, queue in ipairs(redis.call('HKEYS', ROOT .. 'paused')) do paused[ROOT .. 'queue:' .. queue] = true end
+local paused = paused_queues()
 
 -- {queue key, id, score} of the task that this class would serve, or nil.
 local function head(priority)
@@ -51,26 +50,24 @@ end
 for _ = 1, 100 do
   local chosen, priority = choose()
   if not chosen then break end
-  local key, id, score = chosen[1], chosen[2], chosen[3]
+  local key, id, score = unpack(chosen)
   redis.call('ZREM', key, id)
-  local f = redis.call('HMGET', task_key(id), 'state', 'start_by', 'started', 'tenant', 'caller', 'failures',
-    'crashes', 'max_retries', 'timeout_s', 'created', 'cost', 'eta')
-  local to = target(ARGV[1], f[1])
-  if to and f[2] and not f[3] and tonumber(f[2]) <= now then
-    finish(id, target(ARGV[2], f[1]), ARGV[9])
+  local task = read_task(id)
+  local to = target(ARGV[1], task.state)
+  if to and task.start_by and not task.started and tonumber(task.start_by) <= now then
+    finish(task, target(ARGV[2], task.state), ARGV[9])
   elseif to then
     local clock = ROOT .. 'clock:' .. priority
     local v = tonumber(redis.call('HGET', clock, 'v') or 0)
-    redis.call('HSET', clock, 'v', math.max(v, score - tonumber(f[11])), 'skipped', 0)
-    local epoch = redis.call('HINCRBY', task_key(id), 'epoch', 1)
-    move(id, to)
-    redis.call('HSET', task_key(id), 'worker', ARGV[3], 'device', ARGV[4], 'stage', 'fetch', 'claimed', now,
-      'started', f[3] or now)
-    redis.call('HDEL', task_key(id), 'done', 'total', 'unit')
-    redis.call('ZREM', ROOT .. 'starting', id)
+    redis.call('HSET', clock, 'v', math.max(v, score - tonumber(task.cost)), 'skipped', 0)
+    local epoch = task.epoch + 1
+    move(task, to, 'stage', 'fetch', 'epoch', epoch, 'worker', ARGV[3], 'device', ARGV[4], 'claimed', now,
+      'started', task.started or now)
+    if task.total then redis.call('HDEL', task.key, 'done', 'total', 'unit') end
+    if task.start_by then redis.call('ZREM', ROOT .. 'starting', id) end
     redis.call('ZADD', ROOT .. 'running', now + tonumber(ARGV[5]), id)
-    return {id, epoch, f[4], f[5], priority, f[6], f[7], f[8], f[9], now_us() - tonumber(f[10]),
-      redis.call('GET', ROOT .. 'body:' .. id), f[12] or ''}
+    return {id, epoch, task.tenant, task.caller, priority, task.failures, task.crashes, task.max_retries,
+      task.timeout_s, now_us() - tonumber(task.created), redis.call('GET', ROOT .. 'body:' .. id), task.eta or ''}
   end
 end
 

@@ -18,7 +18,7 @@ local function lease(id, event, endpoint, prompt)
   event.status = 'leased'
   put_event(id, event, endpoint, now + tonumber(ARGV[1]))
   local tenant = redis.call('HGET', record_key(id), 'tenant')
-  for _, part in ipairs({id, tenant, endpoint, prompt, cjson.encode(event)}) do answer[#answer + 1] = part end
+  for _, value in ipairs({id, tenant, endpoint, prompt, cjson.encode(event)}) do answer[#answer + 1] = value end
   return true
 end
 

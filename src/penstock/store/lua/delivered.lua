@@ -7,7 +7,7 @@ local id = ARGV[1]
 local event = event_of(id, ARGV[2])
 if not event or event.status ~= 'leased' or event.epoch ~= tonumber(ARGV[3]) then return 0 end
 local now, wait, rest = now_ms(), tonumber(ARGV[6]), tonumber(ARGV[7])
-local endpoint = endpoint_of(id)
+local endpoint = endpoint_of(hook_of(id))
 if ARGV[9] == 'prompt' then
   redis.call('ZADD', ROOT .. 'prompt', now, endpoint)
 else

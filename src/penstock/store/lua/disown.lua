@@ -5,14 +5,11 @@ local known = {}
 for i = 3, #ARGV do known[ARGV[i]] = true end
 local answer = {}
 for _, id in ipairs(redis.call('ZRANGE', ROOT .. 'running', 0, -1)) do
-  local f = redis.call('HMGET', task_key(id), 'worker', 'state')
-  if f[1] == ARGV[2] and not known[id] then
-    log_attempt(id, 'release', '')
-    redis.call('ZREM', ROOT .. 'running', id)
-    part(id)
-    move(id, target(ARGV[1], f[2]))
-    redis.call('HSET', task_key(id), 'stage', 'queued')
-    requeue(id)
+  if not known[id] and redis.call('HGET', task_key(id), 'worker') == ARGV[2] then
+    local task = read_task(id)
+    end_lease(id)
+    log_attempt(task, 'release', '')
+    put_back(task, target(ARGV[1], task.state))
     answer[#answer + 1] = id
   end
 end

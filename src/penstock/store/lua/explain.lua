@@ -15,7 +15,7 @@ local leader = follows and redis.call('HGET', ROOT .. 'reuse', digest) or ''
 local runs = follows and leader or id
 local r = redis.call('HMGET', task_key(runs), 'priority', 'done', 'total')
 
-local position = position_of(runs, model, r[1], ARGV[3])
+local position = position_of(runs, model, r[1], ARGV[3], paused_queues())
 local pause = not redis.call('ZSCORE', ROOT .. 'running', runs) and pause_of(model, r[1]) or ''
 
 local due = math.floor(tonumber(redis.call('ZSCORE', ROOT .. 'delayed', id) or -1))

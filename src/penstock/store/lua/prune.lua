@@ -8,7 +8,8 @@ for i = 2, #ARGV do
   local id = ARGV[i]
   local due = redis.call('ZSCORE', ROOT .. 'finals', id)
   if due and tonumber(due) <= now then
-    local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'idem', 'reuse', 'origin', 'upload')
+    local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'idem', 'reuse', 'origin', 'upload',
+      'hook')
     redis.call('ZREM', ROOT .. 'finals', id)
     redis.call('ZREM', ROOT .. 'state:' .. f[1] .. ':' .. f[2], id)
     if f[3] then redis.call('DEL', ROOT .. 'idem:' .. f[3]) end
@@ -18,7 +19,7 @@ for i = 2, #ARGV do
       redis.call('HDEL', shared, origin)
     end
     if f[6] then disuse_upload(f[6]) end
-    forget_events(id)
+    if f[7] then forget_events(id, f[7]) end
     redis.call('DEL', task_key(id), ROOT .. 'body:' .. id, ROOT .. 'outcome:' .. id, ROOT .. 'attempts:' .. id)
     redis.call('SET', ROOT .. 'gone:' .. id, f[1], 'PX', ARGV[1])
     count = count + 1

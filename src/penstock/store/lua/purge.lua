@@ -8,11 +8,11 @@ local found = redis.call('ZREVRANGEBYSCORE', index, '(' .. ARGV[5], '-inf', 'WIT
 local wanted, canceled = {}, 0
 for priority in string.gmatch(ARGV[4], '%S+') do wanted[priority] = true end
 for i = 1, #found, 2 do
-  local id = found[i]
-  local f = redis.call('HMGET', task_key(id), 'model', 'priority')
+  local f = redis.call('HMGET', task_key(found[i]), 'model', 'priority')
   if f[1] == ARGV[3] and wanted[f[2]] then
-    withdraw(id, f[1], f[2])
-    finish(id, target(ARGV[1], waiting), '')
+    local task = read_task(found[i])
+    withdraw(task)
+    finish(task, target(ARGV[1], waiting), '')
     canceled = canceled + 1
   end
 end

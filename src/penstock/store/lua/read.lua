@@ -9,7 +9,11 @@ if not fields[1] then
 end
 local f = redis.call('HMGET', task_key(id), 'tenant', 'model', 'priority', 'hook')
 if f[1] ~= ARGV[2] then return {} end
-return {fields, redis.call('GET', ROOT .. 'body:' .. id), redis.call('GET', ROOT .. 'outcome:' .. id) or '',
-  redis.call('LRANGE', ROOT .. 'attempts:' .. id, 0, -1), position_of(id, f[2], f[3], ARGV[3]),
-  tonumber(redis.call('ZSCORE', ROOT .. 'finals', id) or -1),
-  f[4] and redis.call('HGETALL', events_key(id)) or {}}
+local due, position, outcome = redis.call('ZSCORE', ROOT .. 'finals', id), -1, ''
+if due then
+  outcome = redis.call('GET', ROOT .. 'outcome:' .. id) or ''
+else
+  position = position_of(id, f[2], f[3], ARGV[3], paused_queues())
+end
+return {fields, redis.call('GET', ROOT .. 'body:' .. id), outcome, redis.call('LRANGE', ROOT .. 'attempts:' .. id, 0, -1),
+  position, tonumber(due or -1), f[4] and redis.call('HGETALL', events_key(id)) or {}}

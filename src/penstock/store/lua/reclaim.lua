@@ -33,22 +33,18 @@ end
 
 local answer = {}
 for _, id in ipairs(found) do
-  local state = redis.call('HGET', task_key(id), 'state')
-  log_attempt(id, 'lost', ARGV[7])
-  local crashes = redis.call('HINCRBY', task_key(id), 'crashes', 1)
-  local to = target(ARGV[1], state)
+  local task = read_task(id)
+  local to, crashes = target(ARGV[1], task.state), task.crashes + 1
+  end_lease(id)
+  log_attempt(task, 'lost', ARGV[7])
   if crashes >= tonumber(ARGV[5]) then
-    to = target(ARGV[2], state)
-    finish(id, to, ARGV[8])
+    to = target(ARGV[2], task.state)
+    finish(task, to, ARGV[8], 'crashes', crashes)
   else
-    redis.call('ZREM', running, id)
-    part(id)
-    move(id, to)
-    redis.call('HSET', task_key(id), 'stage', 'queued')
-    requeue(id)
+    put_back(task, to, 'crashes', crashes)
   end
   answer[#answer + 1] = id
   answer[#answer + 1] = to
-  answer[#answer + 1] = redis.call('HGET', task_key(id), 'model')
+  answer[#answer + 1] = task.model
 end
 return answer

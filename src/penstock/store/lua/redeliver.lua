@@ -6,7 +6,7 @@ if redis.call('HGET', record_key(id), 'tenant') ~= ARGV[2] then return 'absent' 
 for seq = tonumber(redis.call('HGET', events_key(id), 'n') or 0), 1, -1 do
   local event = event_of(id, seq)
   if event and event.what ~= PROGRESS then
-    if event.status ~= 'leased' then owe(id, event, endpoint_of(id), now_ms()) end
+    if event.status ~= 'leased' then owe(id, event, endpoint_of(hook_of(id)), now_ms()) end
     return 'ok'
   end
 end

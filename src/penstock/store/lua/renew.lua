@@ -12,7 +12,7 @@ else
 end
 local lost = {}
 for i = 4, #ARGV, 2 do
-  if holds(ARGV[i], ARGV[i + 1]) then
+  if redis.call('HGET', task_key(ARGV[i]), 'epoch') == ARGV[i + 1] and is_leased(ARGV[i]) then
     redis.call('ZADD', ROOT .. 'running', now + tonumber(ARGV[3]), ARGV[i])
   else
     lost[#lost + 1] = ARGV[i]

@@ -6,17 +6,22 @@
 -- Answers {'ok', state, 1 and how many equal tasks it answered} or {'fenced', state or ''}
 local id, epoch, wait = ARGV[3], ARGV[4], tonumber(ARGV[7])
 local receipt = ARGV[1] .. ' ' .. epoch
-local f = redis.call('HMGET', task_key(id), 'state', 'receipt', 'reuse', 'model', 'cost')
-if f[2] == receipt then return {'ok', f[1], 1} end
-local to = target(ARGV[2], f[1])
-if not to or not holds(id, epoch) then return {'fenced', f[1] or ''} end
+local task = read_task(id)
+if task.receipt == receipt then return {'ok', task.state, 1} end
+local to = target(ARGV[2], task.state)
+if not to or task.epoch ~= epoch or not end_lease(id) then return {'fenced', task.state or ''} end
 
+-- It leads from now on whoever is equal, also who comes later.
 local function answer_equals(digest)
-  step_down(digest)
-  local waiting = followers(f[4], digest)
-  for _, follower in ipairs(waiting) do
-    local ended = target(ARGV[9], redis.call('HGET', task_key(follower), 'state'))
-    answer_from(id, follower, ended, 'coalesced', ARGV[6])
+  local leader = redis.call('HGET', ROOT .. 'reuse', digest)
+  if leader ~= id then
+    if leader then step_down(leader, digest) end
+    redis.call('HSET', ROOT .. 'reuse', digest, id)
+  end
+  local waiting = followers(task.model, digest)
+  for _, name in ipairs(waiting) do
+    local follower = read_task(name)
+    answer_from(id, follower, target(ARGV[9], follower.state), 'coalesced', ARGV[6])
   end
   return #waiting
 end
@@ -29,26 +34,19 @@ local function learn(model, cost, ms)
     'cost:' .. model, mean(tonumber(known[2]), cost))
 end
 
-log_attempt(id, ARGV[1], ARGV[5])
-redis.call('HSET', task_key(id), 'receipt', receipt)
-redis.call('HINCRBY', task_key(id), 'failures', ARGV[8])
-if wait < 0 then
-  local digest = ARGV[9] ~= '' and f[3]
-  local others = digest and answer_equals(digest) or 0
-  finish(id, to, ARGV[6])
-  if ARGV[10] ~= '' then learn(f[4], tonumber(f[5]), tonumber(ARGV[10])) end
-  if digest then redis.call('HSET', ROOT .. 'reuse', digest, id) end
-  return {'ok', to, 1 + others}
-end
-part(id)
-redis.call('ZREM', ROOT .. 'running', id)
-move(id, to)
+log_attempt(task, ARGV[1], ARGV[5])
+local failures, others = task.failures + ARGV[8], 0
 if wait == 0 then
-  redis.call('HSET', task_key(id), 'stage', 'queued')
-  requeue(id)
-else
-  redis.call('HSET', task_key(id), 'stage', 'retry')
+  put_back(task, to, 'receipt', receipt, 'failures', failures)
+elseif wait > 0 then
+  part(task)
+  move(task, to, 'stage', 'retry', 'receipt', receipt, 'failures', failures)
   redis.call('ZADD', ROOT .. 'delayed', now_ms() + wait, id)
-  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. redis.call('HGET', task_key(id), 'model'))
+  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. task.model)
+else
+  local digest = ARGV[9] ~= '' and task.reuse
+  if digest then others = answer_equals(digest) else part(task) end
+  close(task, to, ARGV[6], 'receipt', receipt, 'failures', failures)
+  if ARGV[10] ~= '' then learn(task.model, tonumber(task.cost), tonumber(ARGV[10])) end
 end
-return {'ok', to, 1}
+return {'ok', to, 1 + others}

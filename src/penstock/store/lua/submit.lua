@@ -4,7 +4,7 @@
 --       9 idempotency digest or ''  10 rate limit per 60 s, 0 none  11 max depth  12 max retries  13 timeout s
 --      14 start within ms or ''  15 ttl s  16 record version  17 first state  18 all priorities, highest first
 --      19 finish within ms or ''  20 reuse digest or ''  21 'run' when no other's result will do  22 most followers
---      23 moves of reuse  24 'input' when there is all it needs to run  25 hook (see the prelude) or ''
+--      23 moves of reuse  24 'input' when there is all it needs to run  25 hook (see parts/webhook) or ''
 --      26 batch or ''  27 epoch of who feeds it  28 place of the line  29 most unfinished tasks of it  30 lease ms
 --      31 ms that each task ahead will take, or '' when nobody knows  32 ms that this one will
 --      33 id of the upload that is its input, or ''
@@ -15,23 +15,25 @@
 --          {'upload'} when that is gone
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local cost, rate_limit = tonumber(ARGV[6]), tonumber(ARGV[10])
-local now = now_us()
+local now, paused = now_us(), paused_queues()
 local rate_key = ROOT .. 'rate:' .. caller
 local batch, place = ARGV[26], ARGV[28]
 
--- Of any task: a replayed one may have been submitted with another priority than this call says.
-local function accepted(kind, task, left, reset)
+local function accepted(kind, task, of_model, of_priority, reused, left, reset)
+  return {kind, task, position_of(task, of_model, of_priority, ARGV[18], paused), left, reset, reused,
+    paused[queue_key(of_model, of_priority)] and 1 or 0}
+end
+
+-- Of a task that is there: it may have been submitted with another priority than this call says.
+local function accepted_before(kind, task)
+  local left, reset = rate_state(rate_key, rate_limit, now)
   local f = redis.call('HMGET', task_key(task), 'model', 'priority', 'reused')
-  local position, paused = -1, 0
-  if f[1] then
-    position = position_of(task, f[1], f[2], ARGV[18])
-    paused = pause_of(f[1], f[2]) and 1 or 0
-  end
-  return {kind, task, position, left, reset, f[3] or '', paused}
+  if not f[1] then return {kind, task, -1, left, reset, '', 0} end
+  return accepted(kind, task, f[1], f[2], f[3] or '', left, reset)
 end
 
 if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
-  return accepted('ok', id, rate_state(rate_key, rate_limit, now))
+  return accepted_before('ok', id)
 end
 
 -- A line is handed in once, in its turn, by who feeds its batch now.
@@ -46,7 +48,7 @@ if ARGV[9] ~= '' then
   if known then
     local first, fingerprint = string.match(known, '^(%S+) (%S+)$')
     if fingerprint ~= ARGV[8] then return {'mismatch', first} end
-    return accepted('replay', first, rate_state(rate_key, rate_limit, now))
+    return accepted_before('replay', first)
   end
 end
 
@@ -66,11 +68,11 @@ local function role()
   local due = redis.call('ZSCORE', ROOT .. 'finals', source)
   if due then return tonumber(due) * 1000 > now and 'hit' or 'lead' end
   local of_source = redis.call('HGET', task_key(source), 'priority')
-  if not pause_of(model, of_source) ~= not pause_of(model, priority) then return 'alone' end
+  if paused[queue_key(model, of_source)] ~= paused[queue_key(model, priority)] then return 'alone' end
   for other in string.gmatch(ARGV[18], '%S+') do
     if other == of_source then -- at least as high as its own: it waits no longer than it would alone
       local count = redis.call('ZLEXCOUNT', following_key(model), equal_to(digest))
-      return count < tonumber(ARGV[22]) and 'follow' or 'alone'
+      return count < tonumber(ARGV[22]) and 'coalesced' or 'alone'
     end
     if other == priority then return 'lead' end
   end
@@ -94,58 +96,65 @@ local times = redis.call('HMGET', clock, 'v', 'f:' .. caller)
 local vft = math.max(tonumber(times[1] or 0), tonumber(times[2] or 0)) + cost
 if as ~= 'hit' then redis.call('HSET', clock, 'f:' .. caller, vft) end
 
-redis.call('HSET', task_key(id), 'version', ARGV[16], 'tenant', tenant, 'caller', caller, 'model', model,
-  'priority', priority, 'state', ARGV[17], 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
-  'cost', cost, 'vft', vft, 'created', now, 'max_retries', ARGV[12], 'timeout_s', ARGV[13], 'ttl_s', ARGV[15])
-redis.call('SET', ROOT .. 'body:' .. id, ARGV[7])
-redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. ARGV[17], now, id)
+local fields = {} -- that not every task has
+local function put(field, value)
+  fields[#fields + 1] = field
+  fields[#fields + 1] = value
+end
+
 if ARGV[14] ~= '' then
-  local start_by = math.floor(now / 1000) + tonumber(ARGV[14])
-  redis.call('HSET', task_key(id), 'start_by', start_by)
-  redis.call('ZADD', ROOT .. 'starting', start_by, id)
+  put('start_by', now_ms() + ARGV[14])
+  redis.call('ZADD', ROOT .. 'starting', now_ms() + ARGV[14], id)
 end
 if ARGV[19] ~= '' then
-  local deadline = math.floor(now / 1000) + tonumber(ARGV[19])
-  redis.call('HSET', task_key(id), 'deadline', deadline)
-  redis.call('ZADD', ROOT .. 'deadlines', deadline, id)
+  put('deadline', now_ms() + ARGV[19])
+  redis.call('ZADD', ROOT .. 'deadlines', now_ms() + ARGV[19], id)
 end
 if ARGV[9] ~= '' then
+  put('idem', ARGV[9])
   redis.call('SET', ROOT .. 'idem:' .. ARGV[9], id .. ' ' .. ARGV[8])
-  redis.call('HSET', task_key(id), 'idem', ARGV[9])
 end
-if ARGV[25] ~= '' then redis.call('HSET', task_key(id), 'hook', ARGV[25]) end
+if ARGV[25] ~= '' then put('hook', ARGV[25]) end
 if rate_limit > 0 then
   left, reset = count_in(rate_key, now, id, left, reset)
 end
 if batch ~= '' then
-  redis.call('HSET', task_key(id), 'batch', place .. ' ' .. batch)
+  put('batch', place .. ' ' .. batch)
   redis.call('HINCRBY', batch_key(batch), 'fed', 1)
   redis.call('HINCRBY', batch_key(batch), ARGV[17], 1)
   redis.call('SADD', open_key(batch), place)
-  redis.call('ZADD', ROOT .. 'feeding', math.floor(now / 1000) + tonumber(ARGV[30]), batch)
+  redis.call('ZADD', ROOT .. 'feeding', now_ms() + ARGV[30], batch)
 end
 
-if as == 'hit' then
-  answer_from(source, id, target(ARGV[23], ARGV[17]), as, redis.call('GET', ROOT .. 'outcome:' .. source) or '')
-  return accepted('ok', id, left, reset)
-end
-if upload ~= '' then
+if as ~= 'hit' and digest ~= '' then put('reuse', digest) end
+if as ~= 'hit' and upload ~= '' then
+  put('upload', upload)
   use_upload(upload)
-  redis.call('HSET', task_key(id), 'upload', upload)
 end
-if digest ~= '' then redis.call('HSET', task_key(id), 'reuse', digest) end
-if as == 'follow' then
+if as == 'coalesced' then
   follow(model, digest, id)
-  return accepted('ok', id, left, reset)
+elseif as ~= 'hit' then
+  if as == 'lead' then
+    if source then step_down(source, digest) end
+    redis.call('HSET', ROOT .. 'reuse', digest, id)
+  end
+  redis.call('ZADD', queue_key(model, priority), vft, id)
+  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
 end
-if as == 'lead' then
-  step_down(digest)
-  redis.call('HSET', ROOT .. 'reuse', digest, id)
+local reused = (as == 'hit' or as == 'coalesced') and as or ''
+local answer = accepted('ok', id, model, priority, reused, left, reset)
+if ARGV[31] ~= '' and answer[3] >= 0 and answer[7] == 0 then
+  put('eta', math.floor(answer[3] * ARGV[31] + ARGV[32]))
 end
-redis.call('ZADD', queue_key(model, priority), vft, id)
-redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
-local answer = accepted('ok', id, left, reset)
-if ARGV[31] ~= '' and answer[7] == 0 then
-  redis.call('HSET', task_key(id), 'eta', math.floor(answer[3] * ARGV[31] + ARGV[32]))
+
+redis.call('SET', ROOT .. 'body:' .. id, ARGV[7])
+redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. ARGV[17], now, id)
+redis.call('HSET', task_key(id), 'version', ARGV[16], 'tenant', tenant, 'caller', caller, 'model', model,
+  'priority', priority, 'state', ARGV[17], 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
+  'cost', cost, 'vft', vft, 'created', now, 'max_retries', ARGV[12], 'timeout_s', ARGV[13], 'ttl_s', ARGV[15],
+  unpack(fields))
+if as == 'hit' then
+  local outcome = redis.call('GET', ROOT .. 'outcome:' .. source) or ''
+  answer_from(source, read_task(id), target(ARGV[23], ARGV[17]), as, outcome)
 end
 return answer

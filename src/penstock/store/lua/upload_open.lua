@@ -12,12 +12,11 @@ if limit > 0 then
   if left <= 0 then return {'rate', reset} end
   left, reset = count_in(rate_key, now, id, left, reset)
 end
-local now_ms = math.floor(now / 1000)
-local url_until = now_ms + tonumber(ARGV[8])
+local url_until = now_ms() + tonumber(ARGV[8])
 local late = url_until + tonumber(ARGV[9])
-redis.call('HSET', key, 'tenant', ARGV[2], 'caller', ARGV[3], 'size', ARGV[4], 'type', ARGV[5], 'created', now_ms,
+redis.call('HSET', key, 'tenant', ARGV[2], 'caller', ARGV[3], 'size', ARGV[4], 'type', ARGV[5], 'created', now_ms(),
   'url_until', url_until, 'late', late, 'unused_ms', ARGV[10])
 if ARGV[6] ~= '' then redis.call('HSET', key, 'sha256', ARGV[6]) end
 if ARGV[7] ~= '' then redis.call('HSET', key, 'token', ARGV[7]) end
-redis.call('ZADD', ROOT .. 'uploads', math.max(late, now_ms + tonumber(ARGV[10])), id)
+redis.call('ZADD', ROOT .. 'uploads', math.max(late, now_ms() + tonumber(ARGV[10])), id)
 return {'ok', url_until, left, reset}

@@ -1,0 +1,68 @@
+-- `batch` of a task is `<place> <batch>`: which of its lines it is, from 0. The record of a batch counts its lines by
+-- the state of their tasks, in the script that moves them, so that the counts are right whatever dies.
+local function batch_key(batch)
+  return ROOT .. 'batch:' .. batch
+end
+
+-- The places of the lines whose tasks wait or run.
+local function open_key(batch)
+  return ROOT .. 'open:' .. batch
+end
+
+-- Count the line of a task that moves. Answers its batch and its place there, or nothing for a task of no batch, or of
+-- one that was deleted.
+local function count_line(task, to)
+  if not task.batch then return end
+  local place, batch = string.match(task.batch, '^(%d+) (%S+)$')
+  local f = redis.call('HMGET', batch_key(batch), 'tenant', task.state, to)
+  if not f[1] then return end
+  redis.call('HSET', batch_key(batch), task.state, f[2] - 1, to, (f[3] or 0) + 1)
+  return batch, place
+end
+
+-- Who feeds batches is to look at this one now.
+local function call_feeder(batch)
+  redis.call('ZADD', ROOT .. 'feeding', now_ms(), batch)
+  redis.call('PUBLISH', ROOT .. 'room', '')
+end
+
+-- The last line has ended, and the batch with it, unless there are others to feed: then there may be room for them.
+local function close_or_feed(batch)
+  local f = redis.call('HMGET', batch_key(batch), 'total', 'fed', 'refill', 'next', 'state', 'caller', 'ttl_s', 'hook')
+  local left = redis.call('SCARD', open_key(batch))
+  if left == 0 and f[1] == f[2] then
+    redis.call('HSET', batch_key(batch), 'state', f[4], 'was', f[5], 'finished', now_ms())
+    redis.call('HDEL', batch_key(batch), 'refill')
+    redis.call('ZREM', ROOT .. 'feeding', batch)
+    redis.call('SREM', ROOT .. 'unfinished:' .. f[6], batch)
+    redis.call('ZADD', ROOT .. 'closed', now_ms() + tonumber(f[7]) * 1000, batch)
+    if f[8] then post_end(batch, f[4], f[8]) end
+  elseif f[3] and left <= tonumber(f[3]) then
+    redis.call('HDEL', batch_key(batch), 'refill')
+    call_feeder(batch)
+  end
+end
+
+-- A row of the manifest, which stays when the record of the task is gone.
+local function note_end(batch, place, state, code)
+  redis.call('RPUSH', ROOT .. 'ends:' .. batch, place .. ' ' .. state .. (code and ' ' .. code or ''))
+end
+
+local function end_line(batch, place, state, outcome)
+  local problem = outcome ~= '' and cjson.decode(outcome).error
+  note_end(batch, place, state, type(problem) == 'table' and problem.code)
+  redis.call('SREM', open_key(batch), place)
+  close_or_feed(batch)
+end
+
+-- The line is to end once more, and so is its batch if it had ended.
+local function reopen_line(batch, place)
+  redis.call('SADD', open_key(batch), place)
+  local f = redis.call('HMGET', batch_key(batch), 'was', 'caller')
+  if f[1] then
+    redis.call('HSET', batch_key(batch), 'state', f[1])
+    redis.call('HDEL', batch_key(batch), 'was', 'finished')
+    redis.call('ZREM', ROOT .. 'closed', batch)
+    redis.call('SADD', ROOT .. 'unfinished:' .. f[2], batch)
+  end
+end

@@ -1,0 +1,27 @@
+-- `arrived` is there when the bytes are, `deleted` when nobody may use them any more, `tasks` while some do.
+-- `uploads` has the others by the ms when they are given up.
+local function upload_key(id)
+  return ROOT .. 'upload:' .. id
+end
+
+local function has_upload(id, field)
+  local f = redis.call('HMGET', upload_key(id), field, 'deleted')
+  return f[1] and not f[2]
+end
+
+local function retire_upload(id)
+  redis.call('HSETNX', upload_key(id), 'deleted', now_ms())
+  redis.call('ZADD', ROOT .. 'uploads', now_ms(), id)
+end
+
+local function use_upload(id)
+  redis.call('HINCRBY', upload_key(id), 'tasks', 1)
+  redis.call('ZREM', ROOT .. 'uploads', id)
+end
+
+-- One task less; the last one leaves it for what is left of the time that an unused one has.
+local function disuse_upload(id)
+  local f = redis.call('HMGET', upload_key(id), 'tenant', 'arrived', 'unused_ms')
+  if not f[1] or redis.call('HINCRBY', upload_key(id), 'tasks', -1) > 0 then return end
+  redis.call('ZADD', ROOT .. 'uploads', math.max(now_ms(), tonumber(f[2]) + tonumber(f[3])), id)
+end

@@ -1,0 +1,115 @@
+-- `hook` of a record is `<endpoint> <what its client wants to hear of> ...`. The script in which such a thing happens
+-- writes it into the outbox as an event, so that none is lost; who delivers events leases them.
+local PROGRESS = 'PROGRESS'
+local PROGRESS_PAUSE_MS = 500
+
+-- The record that events are about: of a task or of a batch.
+local function record_key(id)
+  return string.sub(id, 1, 4) == 'bat_' and batch_key(id) or task_key(id)
+end
+
+local function hook_of(id)
+  return redis.call('HGET', record_key(id), 'hook')
+end
+
+local function events_key(id)
+  return ROOT .. 'events:' .. id
+end
+
+local function outbox_key(endpoint)
+  return ROOT .. 'outbox:' .. endpoint
+end
+
+-- Where a hook says to tell of this, or of anything; nil when nobody wants to hear.
+local function endpoint_of(hook, what)
+  return (not what or string.find(hook, ' ' .. what, 1, true)) and string.match(hook, '^%S+')
+end
+
+local function event_of(id, seq)
+  local event = seq and redis.call('HGET', events_key(id), seq)
+  return event and cjson.decode(event)
+end
+
+-- `outbox` has every endpoint that is owed something, by the ms of its next delivery; but those that answer promptly are
+-- in `outbox-prompt`, so that however many others wait, nobody looks past them.
+local function is_prompt(endpoint)
+  return redis.call('ZSCORE', ROOT .. 'prompt', endpoint) and true
+end
+
+local function keep_due(endpoint)
+  local lane, other = ROOT .. 'outbox', ROOT .. 'outbox-prompt'
+  if is_prompt(endpoint) then lane, other = other, lane end
+  redis.call('ZREM', other, endpoint)
+  local first = redis.call('ZRANGE', outbox_key(endpoint), 0, 0, 'WITHSCORES')[2]
+  if first then
+    local rests_until = tonumber(redis.call('HGET', ROOT .. 'resting', endpoint) or 0)
+    redis.call('ZADD', lane, math.max(tonumber(first), rests_until), endpoint)
+  else
+    redis.call('ZREM', lane, endpoint)
+    redis.call('HDEL', ROOT .. 'resting', endpoint)
+  end
+end
+
+-- Write the event down, owed at `due` (ms), or no more when that is nil.
+local function put_event(id, event, endpoint, due)
+  event.due = due
+  redis.call('HSET', events_key(id), event.seq, cjson.encode(event))
+  local member = id .. ' ' .. event.seq
+  if due then
+    redis.call('ZADD', outbox_key(endpoint), due, member)
+  else
+    redis.call('ZREM', outbox_key(endpoint), member)
+  end
+  keep_due(endpoint)
+end
+
+local function drop_event(id, event, endpoint)
+  redis.call('HDEL', events_key(id), event.seq)
+  redis.call('ZREM', outbox_key(endpoint), id .. ' ' .. event.seq)
+  keep_due(endpoint)
+end
+
+-- Owe the event, anew and with all its tries, and say so to who delivers.
+local function owe(id, event, endpoint, due)
+  event.tries = 0
+  event.status = 'waiting'
+  put_event(id, event, endpoint, due)
+  redis.call('PUBLISH', ROOT .. 'posted', '')
+end
+
+local function post(id, what, endpoint, due)
+  local seq = redis.call('HINCRBY', events_key(id), 'n', 1)
+  owe(id, {seq = seq, what = what, at = now_ms(), epoch = 0}, endpoint, due)
+  return seq
+end
+
+-- At most one word of progress is on its way: what it says is read when it is sent.
+local function post_progress(id, hook)
+  local endpoint = endpoint_of(hook, PROGRESS)
+  if not endpoint then return end
+  local f = redis.call('HMGET', events_key(id), 'progress', 'progressed')
+  if event_of(id, f[1]) then return end
+  local due = math.max(now_ms(), tonumber(f[2] or 0) + PROGRESS_PAUSE_MS)
+  redis.call('HSET', events_key(id), 'progress', post(id, PROGRESS, endpoint, due), 'progressed', due)
+end
+
+-- The end is not overtaken by progress: what was not sent is dropped, and what is being sent is waited for.
+local function post_end(id, state, hook)
+  local due, endpoint = now_ms(), endpoint_of(hook)
+  local progress = event_of(id, redis.call('HGET', events_key(id), 'progress'))
+  if progress and progress.status == 'leased' then
+    due = math.max(due, progress.due)
+  elseif progress then
+    drop_event(id, progress, endpoint)
+  end
+  if endpoint_of(hook, state) then post(id, state, endpoint, due) end
+end
+
+local function forget_events(id, hook)
+  local endpoint = endpoint_of(hook)
+  for seq = 1, tonumber(redis.call('HGET', events_key(id), 'n') or 0) do
+    redis.call('ZREM', outbox_key(endpoint), id .. ' ' .. seq)
+  end
+  keep_due(endpoint)
+  redis.call('DEL', events_key(id))
+end
