@@ -243,7 +243,7 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
     following = {member.partition(" ")[2] for members in snapshot.under("following:").values() for member in members}
     assert following == {t for t, e in tasks.items() if e.place == "following"}
     assert {batch: batch_seen(snapshot, batch) for batch in snapshot.under("batch:")} == {
-        batch: (e.state, e.fed, e.epoch, e.rows, e.told) for batch, e in model.batches.items()
+        batch: (e.state, e.fed, e.epoch, by_line(e.rows), e.told) for batch, e in model.batches.items()
     }
     moments = {place: {t: e.score for t, e in tasks.items() if e.place == place} for place in ("delayed", "running")}
     moments["finals"] = {t: e.score for t, e in tasks.items() if e.state.is_final}
@@ -279,7 +279,13 @@ def batch_seen(snapshot: Snapshot, batch: str) -> tuple[Any, ...]:
     events = snapshot.keys.get(f"events:{batch}", {})
     told = [json.loads(events[name])["what"] for name in sorted(filter(str.isdigit, events), key=int)]
     rows = [" ".join(row.split(" ")[:2]) for row in snapshot.keys.get(f"ends:{batch}", [])]
-    return f["state"], int(f["fed"]), int(f["epoch"]), rows, told
+    return f["state"], int(f["fed"]), int(f["epoch"]), by_line(rows), told
+
+
+def by_line(rows: list[str]) -> list[str]:
+    """The ends of each line in their order. Which of two lines ends first in one sweep depends on the ms of their
+    deadlines, and the model's clock knows only ticks."""
+    return sorted(rows, key=lambda row: int(row.split(" ")[0]))
 
 
 def seen_of_model(e: Expected) -> tuple[Any, ...]:
