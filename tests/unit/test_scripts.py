@@ -5,7 +5,7 @@ from importlib import resources
 
 import pytest
 
-from penstock.store.scripts import SELDOM, TEXTS, assembled, parts_of
+from penstock.store.scripts import TEXTS, assembled, parts_of
 
 LUA = resources.files("penstock.store") / "lua"
 PARTS = """
@@ -41,15 +41,6 @@ def test_a_script_comes_after_what_it_needs_and_without_the_rest() -> None:
     assert text.endswith(f"end\n{script}")
 
 
-def test_what_only_a_seldom_part_needs_is_made_inside_it() -> None:
-    script = "if ARGV[1] then drop(ARGV[1]) end\nreturn task_key('a')\n"
-
-    text = assembled(script, parts_of(PARTS), {"drop"})
-
-    assert re.findall(r"^local (?:function )?(\w+)", text, re.MULTILINE) == ["ROOT", "key", "task_key", "drop", "note"]
-    assert text.index("function drop") < text.index("function note") < text.index("task_key(id))\n")
-
-
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_a_script_calls_nothing_that_it_does_not_bring_along(name: str) -> None:
     code = re.sub(r"--.*|'[^'\n]*'", "", TEXTS[name])
@@ -76,12 +67,10 @@ def test_two_parts_never_share_a_name() -> None:
     assert len(names) == len(set(names))
 
 
-def test_every_part_is_in_some_script_and_what_is_seldom_is_a_part() -> None:
+def test_every_part_is_in_some_script() -> None:
     names = {name for file in (LUA / "parts").iterdir() for name in parts_of(file.read_text())}
 
     assert {name for name in names if not any(re.search(rf"\b{name}\b", text) for text in TEXTS.values())} == set()
-    assert set().union(*SELDOM.values()) <= names
-    assert SELDOM.keys() <= TEXTS.keys()
 
 
 def test_reading_a_task_sends_nothing_of_webhooks_batches_and_uploads() -> None:

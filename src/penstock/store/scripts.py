@@ -1,7 +1,7 @@
 """The Lua files, put together for the server that runs them."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
@@ -14,15 +14,6 @@ memory."""
 SHEBANG_VERSION = 7
 """Since Redis 7 a script says by a first line whether it may run when memory is full, and is refused before it has
 written anything; an older server refuses its first write."""
-
-SELDOM = {
-    "claim": {"finish"},
-    "progress": {"post_progress"},
-    "settle": {"answer_from", "put_back", "step_down", "post_end", "end_line"},
-    "submit": {"answer_from", "step_down"},
-}
-"""Parts that the scripts which run for every task seldom call. A server makes all functions of a script anew whenever
-it is called, a tenth of its time; what only these need is made in them, when they are called."""
 
 _LUA = resources.files("penstock.store") / "lua"
 _PART = re.compile(r"^local (?:function (\w+)\(.*?^end$|(\w+)(?: = [^\n]+)?$)", re.MULTILINE | re.DOTALL)
@@ -54,22 +45,18 @@ def parts_of(text: str) -> dict[str, str]:
     return {match[1] or match[2]: match[0] for match in _PART.finditer(text)}
 
 
-def assembled(script: str, parts: Mapping[str, str], seldom: Collection[str] = ()) -> str:
-    """A script behind those of the parts that it names, and that they name, each after what it needs."""
-    return "\n".join([*_needed(script, parts, seldom, set()), script])
+def assembled(script: str, parts: Mapping[str, str]) -> str:
+    """A script behind those of the parts that it names, and that they name, each after what it needs: a server makes
+    all functions of a script anew whenever it is called."""
+    return "\n".join([*_needed(script, parts, set()), script])
 
 
-def _needed(text: str, parts: Mapping[str, str], seldom: Collection[str], known: set[str]) -> Iterator[str]:
+def _needed(text: str, parts: Mapping[str, str], known: set[str]) -> Iterator[str]:
     words = re.findall(r"\w+", _NO_NAMES.sub("", text))
-    for name in sorted(parts.keys() & set(words), key=lambda name: (name in seldom, words.index(name))):
-        if name in known:
-            continue
-        known.add(name)
-        if name in seldom:
-            head, body = parts[name].split("\n", 1)
-            yield "\n".join([head, *_needed(body, parts, (), known.copy()), body])
-        else:
-            yield from _needed(parts[name], parts, seldom, known)
+    for name in dict.fromkeys(word for word in words if word in parts):
+        if name not in known:
+            known.add(name)
+            yield from _needed(parts[name], parts, known)
             yield parts[name]
 
 
@@ -80,7 +67,7 @@ def _shebang(name: str) -> str:
 def _read() -> dict[str, str]:
     parts = {name: part for file in (_LUA / "parts").iterdir() for name, part in parts_of(file.read_text()).items()}
     texts = {file.name.removesuffix(".lua"): file.read_text() for file in _LUA.iterdir() if file.is_file()}
-    return {name: assembled(text, parts, SELDOM.get(name, ())) for name, text in texts.items()}
+    return {name: assembled(text, parts) for name, text in texts.items()}
 
 
 TEXTS = _read()
