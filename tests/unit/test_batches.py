@@ -14,7 +14,7 @@ from penstock.runners.base import BaseModelRunner, Interrupted, Outputs, Params,
 from penstock.runners.tiling import Ladder, TiledImage
 from penstock.settings import LimitSettings
 from penstock.task import OutputOptions, Priority
-from penstock.worker.batches import Costs, Lane
+from penstock.worker.batches import Backlog, Costs, Job, Lane
 from penstock.worker.scheduler import DeviceScheduler, Run
 from penstock.worker.threads import Threads
 
@@ -187,6 +187,19 @@ def _refuse_above(tiles: np.ndarray, side: int) -> None:
 
 
 # --- streams --------------------------------------------------------------------------------------------------
+
+
+async def test_a_busy_device_is_handed_ahead_what_is_known_to_be_short() -> None:
+    backlog, runner = Backlog((1,), "test"), Nearest()
+    job = Job(runner, image_work(64, CPU_LIKE), Priority.NORMAL, lambda done, total: None)
+    backlog.add(job)
+
+    assert backlog.choose((), within_s=0.05) == [], "nobody knows"
+    backlog.costs.note(job.lane, 1, 1.0)
+    assert backlog.choose((), within_s=0.05) == [], "a higher priority that comes now would wait for it"
+    for _ in range(50):
+        backlog.costs.note(job.lane, 1, 0.01)
+    assert [item.job for item in backlog.choose((), within_s=0.05)] == [job]
 
 
 async def test_a_device_with_two_streams_runs_two_batches_at_a_time() -> None:

@@ -1,6 +1,7 @@
 """What runs together on a device: jobs in their order, the tiles of one run, and how large a run pays."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Iterator
 from itertools import count
@@ -166,9 +167,10 @@ class Costs:
         """The size with the least time for each tile, of `waiting` ones; of equal ones the largest."""
         usable = [s for s in self._sizes if s <= self.most(lane)]
         enough = next((s for s in usable if s >= waiting), usable[-1])
-        return min((s for s in usable if s <= enough), key=lambda s: (self._hoped(lane, s) / min(s, waiting), -s))
+        return min((s for s in usable if s <= enough), key=lambda s: (self.hoped(lane, s) / min(s, waiting), -s))
 
-    def _hoped(self, lane: Lane, size: int) -> float:
+    def hoped(self, lane: Lane, size: int) -> float:
+        """Seconds of a run of this size; of a lane that was never measured, 1."""
         smaller = (self._seconds[lane, s] for s in reversed(self._sizes) if s <= size and (lane, s) in self._seconds)
         return next(smaller, 1.0)
 
@@ -198,11 +200,11 @@ class Backlog:
         self._jobs.remove(job)
         job.waiting.clear()
 
-    def choose(self, busy: Collection[str]) -> list[Item]:
+    def choose(self, busy: Collection[str], within_s: float = math.inf) -> list[Item]:
         """Tiles for one run: those of the first job in rank, filled up from later ones of its lane. Models in `busy`
-        are left alone."""
+        are left alone. None if a single tile is not known to take less than `within_s`."""
         lead = next((job for job in self._jobs if job.waiting and job.runner.name not in busy), None)
-        if lead is None:
+        if lead is None or self.costs.hoped(lead.lane, 1) > within_s:
             return []
         mates = [lead] if lead.alone else [j for j in self._jobs if j.lane == lead.lane and not j.alone]
         waiting = sum(len(job.waiting) for job in mates)
