@@ -49,7 +49,7 @@ from penstock.task import (
 
 MODEL = "superres-x4"
 CALLERS = 100
-CONNECTIONS = 16
+SENDERS = 16
 LEASE_S = 3600.0
 """Nothing is reclaimed while we measure."""
 
@@ -97,7 +97,7 @@ def main() -> None:
     console.print(table("Claim by the number of running tasks", running))
     console.print(table_of_costs(f"What Redis does for a plain task, mean of {options.tasks}", costs))
     console.print(f"Redis memory of a queued task: {bytes_per_task:.0f} bytes, beside its input")
-    console.print(f"submits: {submits_per_s:.0f} /s from {CONNECTIONS} connections of one process")
+    console.print(f"submits: {submits_per_s:.0f} /s from {SENDERS} senders of one process")
     if options.json:
         rows = {"lengths": [asdict(row) for row in lengths], "running": [asdict(row) for row in running]}
         rows["costs"] = [asdict(row) for row in costs]
@@ -209,7 +209,7 @@ async def for_each(numbers: Iterable[int], call: Callable[[int], Awaitable[None]
         for number in order:
             await call(number)
 
-    await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(connection() for _ in range(SENDERS)))
 
 
 async def claimed(store: TaskStore, client: Redis, *, queued: int, running: int, claims: int) -> Row:
