@@ -110,7 +110,7 @@ def batch_of(batch_id: str, answer: list[Any]) -> Batch | None:
 
 
 def end_of(row: bytes) -> End:
-    """A row as prelude.lua's `note_end` writes it."""
+    """A row as `note_end` of the scripts writes it."""
     place, state, *code = row.decode().split(" ")
     return End(
         place=int(place),

@@ -53,6 +53,7 @@ class Line:
         self._unsent: list[tuple[bytes, Answer]] = []
         self._unanswered: deque[Answer] = deque()
         self._sending: asyncio.Task[None] | None = None
+        """The last one: a task that nobody holds may be collected."""
         self._life = asyncio.create_task(self._live(), name="redis")
 
     async def ask(self, packed: bytes) -> Any:
