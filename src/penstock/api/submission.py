@@ -319,10 +319,12 @@ async def submission_of(
     caller: Caller,
     traceparent: str,
     services: Services,
+    input_name: str = "",
     line: Line | None = None,
     turn: Turn | None = None,
 ) -> Submission:
-    """What the store is given: of a new task, or of one that is the `line` of a batch and is queued in its `turn`."""
+    """What the store is given: of a new task, or of one that is the `line` of a batch and is queued in its `turn`. An
+    inline image is stored as `input_name`, or as its task."""
     settings = services.settings
     attempts = asked.retry.max_attempts if asked.retry else settings.queue.max_retries + 1
     return Submission(
@@ -333,7 +335,7 @@ async def submission_of(
         cost=examined.cost,
         request=Request(
             model=asked.model,
-            source=_source(task_id, examined, caller),
+            source=_source(input_name or task_id, examined, caller),
             params=asked.params,
             output=msgspec.convert(asked.output, OutputOptions, from_attributes=True),
             client_request_id=asked.client_request_id,
@@ -355,19 +357,19 @@ async def submission_of(
     )
 
 
-def _source(task_id: str, examined: Examined, caller: Caller) -> Source:
+def _source(input_name: str, examined: Examined, caller: Caller) -> Source:
     if examined.upload is not None:
         return Source(key=examined.upload.key, upload=examined.upload.id)
     if examined.image is None:
         return Source(url=examined.url)
     if len(examined.image) <= KEPT_IN_RECORD_BYTES:
         return Source(data=examined.image)
-    return Source(key=input_key(caller.tenant, task_id))
+    return Source(key=input_key(caller.tenant, input_name))
 
 
-def input_key(tenant: str, task_id: str) -> str:
-    """Under which the storage has an inline image."""
-    return f"inputs/{tenant}/{task_id}"
+def input_key(tenant: str, name: str) -> str:
+    """Under which the storage has an inline image; the name begins with the id of its task."""
+    return f"inputs/{tenant}/{name}"
 
 
 async def discard(services: Services, *keys: str) -> None:

@@ -145,16 +145,24 @@ class BatchStore(BatchQueries):
         if answer[0] == b"refused" and answer[1].decode() != BatchState.CANCELED:
             raise BatchAlreadyFinal(f"the batch has ended as {answer[1].decode()}")
 
-    async def lease(self, *, lease_s: float, most: int) -> tuple[list[FeedLease], float | None]:
+    async def lease(
+        self, *, lease_s: float, most: int, under_way: Iterable[str] = ()
+    ) -> tuple[list[FeedLease], float | None]:
         """Batches that are to be looked at, now ours for `lease_s`, and how long until the next is due (None: none
-        is)."""
-        answer = await self._run("batch_lease", int(lease_s * 1000), most, again=False)
+        is). Those that are `under_way` here are not looked at."""
+        answer = await self._run("batch_lease", int(lease_s * 1000), most, *under_way, again=False)
         fields = iter(answer[1:])
         leases = [
-            FeedLease(id=batch_id.decode(), tenant=tenant.decode(), epoch=epoch)
+            FeedLease(id=batch_id.decode(), tenant=tenant.decode(), epoch=epoch, lasts_s=lease_s)
             for batch_id, tenant, epoch in zip(fields, fields, fields, strict=True)
         ]
         return leases, answer[0] / 1000 if answer[0] >= 0 else None
+
+    async def keep(self, *leases: FeedLease) -> set[str]:
+        """Extend leases, all of which last equally long; the ids of the batches whose lease is lost."""
+        pairs = [part for lease in leases for part in (lease.id, lease.epoch)]
+        lost = await self._run("batch_keep", int(leases[0].lasts_s * 1000), *pairs) if leases else []
+        return {batch_id.decode() for batch_id in lost}
 
     async def rest(self, lease: FeedLease, *, wait_s: float | None, refill: int = -1) -> bool:
         """Hand it back, to be looked at in `wait_s` (None: not any more), or as soon as no more than `refill` of its

@@ -33,6 +33,8 @@ local function accepted_before(kind, task)
 end
 
 if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
+  -- But a line may be there by another feeder, who has stored its input under another name.
+  if batch ~= '' and redis.call('GET', ROOT .. 'body:' .. id) ~= ARGV[7] then return {'turn'} end
   return accepted_before('ok', id)
 end
 
