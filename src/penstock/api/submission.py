@@ -11,7 +11,7 @@ from loguru import logger
 from msgspec import UNSET, Struct
 
 from penstock import imaging
-from penstock.api.arrivals import beginning_of, ready_upload
+from penstock.api.arrivals import beginning_of, check_digest, ready_upload
 from penstock.api.guards import Caller
 from penstock.api.inline import bytes_of, is_inline, is_long
 from penstock.api.problems import invalid
@@ -283,13 +283,15 @@ async def _examine_upload(asked: TaskRequest, services: Services, caller: Caller
     header = await asyncio.to_thread(probe, beginning, max_megapixels=settings.limits.max_image_megapixels)
     if header is not None:
         _check_holds(asked, header)
-    sha256 = upload.sha256 if settings.queue.reuse else None
+    digest = reuse_digest(asked, upload.sha256, caller) if upload.sha256 and settings.queue.reuse else None
+    if digest and asked.reuse and not upload.is_checked and (await services.store.have_results([digest]))[0]:
+        await check_digest(upload, services)  # or bytes that nobody has read would get the result of others
     return Examined(
         fingerprint=_fingerprint(asked, upload),
         cost=URL_COST if header is None else _cost(header),
         upload=upload,
         size=None if header is None else (header.width, header.height),
-        reuse_digest=None if sha256 is None else reuse_digest(asked, sha256, caller),
+        reuse_digest=digest,
     )
 
 
@@ -359,7 +361,7 @@ async def submission_of(
 
 def _source(input_name: str, examined: Examined, caller: Caller) -> Source:
     if examined.upload is not None:
-        return Source(key=examined.upload.key, upload=examined.upload.id)
+        return Source(key=examined.upload.key, upload=examined.upload.id, sha256=examined.upload.sha256)
     if examined.image is None:
         return Source(url=examined.url)
     if len(examined.image) <= KEPT_IN_RECORD_BYTES:
