@@ -63,8 +63,9 @@ class BatchQueries(Queries):
         key = self._keys.batches(tenant)
         (row,) = await self._pipelined([("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", 0, limit + 1)])
         ids = [batch_id.decode() for batch_id in row[::2]]
-        answers = await self._run_each("batch_read", [(batch_id, tenant) for batch_id in ids[:limit]])
-        found = [batch_of(batch_id, answer) for batch_id, answer in zip(ids[:limit], answers, strict=True)]
+        found: list[Batch | None] = []
+        for some in await self._pieces(ids[:limit], self._keys.plan):
+            found += map(batch_of, some, await self._run_apart("batch_read", [(batch_id, tenant) for batch_id in some]))
         more = int(row[2 * limit - 1]) if len(ids) > limit else None
         return BatchPage(tuple(batch for batch in found if batch), more)
 
@@ -75,7 +76,9 @@ class BatchQueries(Queries):
 
     async def outcomes(self, task_ids: Sequence[str]) -> list[Outcome | None]:
         """What the runs of these tasks gave; None for one without, or whose record is gone."""
-        rows = await self._pipelined([("GET", self._keys.outcome(task_id)) for task_id in task_ids])
+        rows = []
+        for some in await self._pieces(task_ids, self._keys.outcome):
+            rows += await self._pipelined([("GET", self._keys.outcome(task_id)) for task_id in some])
         return [msgspec.json.decode(row, type=Outcome) if row else None for row in rows]
 
     async def open_places(self, batch_id: str, most: int) -> list[int]:
