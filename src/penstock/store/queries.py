@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 from msgspec import Struct
@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 
 from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFound
 from penstock.settings import QueueSettings
-from penstock.store.answers import Explanation, Pace, Page, QueueDepth, Running, WorkerInfo
+from penstock.store.answers import Explanation, Matching, Pace, Page, QueueDepth, Running, WorkerInfo
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
 from penstock.store.records import (
@@ -43,6 +43,19 @@ FILTERED = 1000
 """Records that one page of a filtered list looks at."""
 
 ALL_PRIORITIES = " ".join(PRIORITIES)
+
+
+class Which(TypedDict, total=False):
+    """Which tasks: see `Queries.matching`."""
+
+    states: Sequence[State]
+    model: str | None
+    priority: Priority | None
+    metadata: Mapping[str, str] | None
+    batch: str | None
+    after: int | None
+    before: int | None
+    limit: int
 
 
 class Queries:
@@ -86,7 +99,12 @@ class Queries:
         (row,) = await self._pipelined([("HGETALL", self._keys.pace)])
         return _paces_of(row)
 
-    async def page(
+    async def page(self, tenant: str, **which: Unpack[Which]) -> Page:
+        """The tasks that `matching` finds."""
+        found = await self.matching(tenant, **which)
+        return Page(tuple(await self._read(found.ids, tenant)), found.next_before)
+
+    async def matching(
         self,
         tenant: str,
         *,
@@ -98,9 +116,9 @@ class Queries:
         after: int | None = None,
         before: int | None = None,
         limit: int = 50,
-    ) -> Page:
+    ) -> Matching:
         """Tasks newest first, created between the given µs. A filter by model, priority, metadata or batch looks at the
-        next 1,000 tasks at most, so a page may be short, or empty, and still have a `next_before`."""
+        next 1,000 tasks at most, so there may be few, or none, and still a `next_before`."""
         is_filtered = bool(metadata) or (model, priority, batch) != (None, None, None)
         window = FILTERED if is_filtered else limit
         newest = await self._newest(tenant, states, after, before, window + 1)
@@ -112,9 +130,8 @@ class Queries:
                 if fit:
                     picked.append(task_id)
                 if len(picked) == limit or place == window:
-                    more = newest[place - 1][0] if place < len(newest) else None
-                    return Page(tuple(await self._read(picked, tenant)), more)
-        return Page(tuple(await self._read(picked, tenant)), None)
+                    return Matching(picked, newest[place - 1][0] if place < len(newest) else None)
+        return Matching(picked, None)
 
     async def _fits(
         self,
