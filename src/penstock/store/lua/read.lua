@@ -5,7 +5,7 @@
 local id = ARGV[1]
 local fields = redis.call('HGETALL', task_key(id))
 if not fields[1] then
-  return redis.call('GET', ROOT .. 'gone:' .. id) == ARGV[2] and {'gone'} or {}
+  return is_gone(id, ARGV[2]) and {'gone'} or {}
 end
 local f = redis.call('HMGET', task_key(id), 'tenant', 'model', 'priority', 'hook')
 if f[1] ~= ARGV[2] then return {} end
