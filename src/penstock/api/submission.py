@@ -152,9 +152,12 @@ async def hand_in(
     key = submission.own_input
     if key is None or examined.image is None:
         return await store.submit(submission, rate_limit=rate_limit)
-    answered = await store.submit_without_input(submission, rate_limit=rate_limit)
-    if answered is not None:
-        return answered
+    if submission.reuse_digest is not None and not submission.must_run:
+        answered = await store.submit_without_input(submission, rate_limit=rate_limit)
+        if answered is not None:
+            return answered
+    else:
+        await store.await_inputs([key], are_new=True)
     await storage.put(key, examined.image, examined.content_type)
     try:
         submitted = await store.submit(submission, rate_limit=rate_limit)

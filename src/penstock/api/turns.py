@@ -193,13 +193,11 @@ class Turns:
 
     async def _after(self, answer: Submitted | Exception | None, lines: Sequence[_Ready]) -> Sequence[_Ready]:
         """What is to be submitted next, when the first of these lines was answered so."""
-        if answer is None and lines[0].is_stored:
-            raise StoreUnavailable("the inputs of these lines were given up before they became tasks")
         if answer is None:  # the result is gone that was there, and so may be those of the next lines
             for line in lines:
-                line.may_be_there = line.is_stored = False
+                line.may_be_there = False
             return lines
-        if isinstance(answer, PenstockError) and not isinstance(answer, QueueFull):
+        if isinstance(answer, PenstockError) and not isinstance(answer, QueueFull | StoreUnavailable):
             await self.fail(lines[0].place, 1, answer.code)
             return lines[1:]
         assert isinstance(answer, Exception)  # noqa: S101  it was not taken
@@ -219,7 +217,7 @@ class Turns:
         lacking = [line for line in lines if not line.has_input and not line.may_be_there]
         if not lacking:
             return
-        await self._services.store.await_inputs([line.input_key for line in lacking if line.input_key])
+        await self._services.store.await_inputs([line.input_key for line in lacking if line.input_key], are_new=False)
         await self._services.storage.put_all(
             [
                 Item(line.input_key, line.examined.image, line.examined.content_type)

@@ -79,8 +79,7 @@ class TaskStore(Queries):
         StoreUnavailable when its own input is not awaited any more, since it took hours to be stored.
         """
         submitted = await self._submit(submission, rate_limit, has_input=True)
-        if submitted is None:
-            raise StoreUnavailable("the input of this task was given up before the task came", retry_after_s=1)
+        assert submitted is not None  # noqa: S101  its input is there
         return submitted
 
     async def submit_without_input(self, submission: Submission, *, rate_limit: int) -> Submitted | None:
@@ -297,9 +296,14 @@ class TaskStore(Queries):
             total += count
         return total
 
-    async def await_inputs(self, keys: Sequence[str]) -> None:
-        """Say which inputs are about to be stored, so that what no task comes of is deleted."""
-        await self._run("await", *keys)
+    async def await_inputs(self, keys: Sequence[str], *, are_new: bool) -> None:
+        """Say which inputs are about to be stored, so that what no task comes of is deleted.
+
+        Raises StoreUnavailable when one that was stored under such a key before is being deleted just now; that cannot
+        be when the keys `are_new`.
+        """
+        if not await self._run("await", "new" if are_new else "", *keys):
+            raise StoreUnavailable("an input that was given up is being deleted", retry_after_s=5)
 
     async def signals(self) -> AsyncIterator[tuple[str, str]]:
         """(`queued`, model), (`cancel`, task id), (`drain`, worker) and (`resume`, worker) as they happen; (`look`, "")
@@ -399,6 +403,8 @@ def _refusal(kind: str, value: Any) -> Exception:
         return RateLimited("too many submits with this API key", retry_after_s=-(-int(value) // 1000) or 1)
     if kind == "full":
         return QueueFull(f"{value} tasks are waiting for this model", retry_after_s=5)
+    if kind == "late":
+        return StoreUnavailable("the input of this task was given up before the task came", retry_after_s=5)
     if kind == "upload":
         return UploadNotFound("this upload has just been deleted", param="input.upload_id")
     return IdempotencyMismatch(

@@ -12,6 +12,7 @@
 --          {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}
 --          {'input'} when that is missing, and nothing else: its key is awaited from now on, so that it may be stored
+--          {'late'} when its key is awaited no longer
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 --          {'upload'} when that is gone
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -86,10 +87,11 @@ if as ~= 'hit' then
     depth = depth + redis.call('ZCARD', queue_key(model, other))
   end
   if depth >= tonumber(ARGV[11]) then return {'full', depth} end
-  if own_input ~= '' and not (ARGV[24] == 'input' and redis.call('ZREM', ROOT .. 'awaited', own_input) == 1) then
+  if own_input ~= '' and ARGV[24] ~= 'input' then
     await_input(own_input)
     return {'input'}
   end
+  if own_input ~= '' and redis.call('ZREM', ROOT .. 'awaited', own_input) == 0 then return {'late'} end
   if upload ~= '' and not has_upload(upload, 'arrived') then return {'upload'} end
 end
 

@@ -9,9 +9,7 @@ local function input_key(tenant, id)
   return 'inputs/' .. tenant .. '/' .. id
 end
 
--- One that is being deleted has to wait until it is.
 local function await_input(key)
-  if redis.call('ZSCORE', ROOT .. 'condemned', key) then return end
   redis.call('ZADD', ROOT .. 'awaited', now_ms() + AWAITED_MS, key)
 end
 
