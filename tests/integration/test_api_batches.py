@@ -88,6 +88,12 @@ async def rows(client: httpx.AsyncClient, batch_id: str, start: int = 0) -> list
     return [json.loads(text) for text in answer.text.splitlines()]
 
 
+def tasks_of_inputs(settings: Settings) -> list[str]:
+    """Whose inputs are stored."""
+    keys = [key for key in stored_objects(settings) if key.startswith("inputs/")]
+    return [key.rpartition("/")[2].partition("-")[0] for key in keys]
+
+
 async def finish_next(store: TaskStore, outcome: Outcome = DONE) -> str:
     """End the next task; its custom_id."""
     async with asyncio.timeout(10):
@@ -403,11 +409,11 @@ async def test_what_an_image_needs_is_stored_and_deleted_with_its_task(
     batch_id = answer.json()["batch_id"]
 
     await until(client, batch_id, queued=3)
-    inputs = [key for key in stored_objects(settings) if key.startswith("inputs/")]
+    inputs = tasks_of_inputs(settings)
     async with working(store):
         view = await until(client, batch_id, status="COMPLETED")
 
-    assert inputs == sorted(f"inputs/default/{task_id_of(batch_id, place)}" for place in (0, 2))
+    assert inputs == sorted(task_id_of(batch_id, place) for place in (0, 2))
     assert view["counts"]["succeeded"] == 3
     for place in range(3):
         assert (await client.delete(f"/v1/tasks/{task_id_of(batch_id, place)}")).status_code == 204
@@ -490,8 +496,7 @@ async def test_lines_take_results_that_are_there_and_store_nothing(
     await until(client, batch_id, waiting=0)
 
     assert (await read(client, batch_id))["counts"]["succeeded"] == 2
-    inputs = {key.rpartition("/")[2] for key in stored_objects(settings) if key.startswith("inputs/")}
-    assert inputs == {first.json()["task_id"], task_id_of(batch_id, 3)}
+    assert {*tasks_of_inputs(settings)} == {first.json()["task_id"], task_id_of(batch_id, 3)}
 
 
 async def test_lines_whose_result_has_just_gone_are_run(
@@ -628,8 +633,7 @@ async def test_a_cancel_ends_every_line_that_has_not(
     fed = {row["line"] for row in found if row["task_id"] is not None}
     assert fed == set(range(1, len(fed) + 1))
     assert len(fed) <= WINDOW + 1
-    inputs = [key for key in stored_objects(settings) if key.startswith("inputs/")]
-    assert {key.rpartition("/")[2] for key in inputs} <= {row["task_id"] for row in found}
+    assert {*tasks_of_inputs(settings)} <= {row["task_id"] for row in found}
 
 
 async def test_what_has_completed_cannot_be_canceled(client: httpx.AsyncClient, store: TaskStore) -> None:

@@ -388,7 +388,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(batch_id=batch_ids, state=st.sampled_from((State.FAILED, State.CANCELED)), is_late=st.booleans())
     def skip(self, batch_id: str, state: State, is_late: bool) -> None:
         batch = self.model.batches[batch_id]
-        lease = FeedLease(id=batch_id, tenant=TENANT, epoch=batch.epoch - is_late)
+        lease = FeedLease(id=batch_id, tenant=TENANT, epoch=batch.epoch - is_late, lasts_s=0)
         place, count = batch.fed, min(2, batch.total - batch.fed)
         if count:
             expected = self.model.skip_lines(batch_id, lease.epoch, place, count, state)
