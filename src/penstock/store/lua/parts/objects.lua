@@ -9,9 +9,11 @@ local function input_key(tenant, id)
   return 'inputs/' .. tenant .. '/' .. id
 end
 
--- One that is being deleted has to wait until it is.
+-- One that is being deleted has to wait until it is. It is not deleted a second time: whatever is stored there belongs to
+-- the task that it is awaited for.
 local function await_input(key)
   if redis.call('ZSCORE', ROOT .. 'condemned', key) then return end
+  redis.call('ZREM', ROOT .. 'condemned', 'again ' .. key)
   redis.call('ZADD', ROOT .. 'awaited', now_ms() + AWAITED_MS, key)
 end
 
