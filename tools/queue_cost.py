@@ -162,8 +162,11 @@ async def by_verb(home: Path, tasks: int) -> list[Cost]:
     async with redis_at(home / "by-verb") as client:
         store = TaskStore(client, "cost", QueueSettings(max_depth=2 * tasks, lease_s=LEASE_S), patience_s=PATIENCE_S)
 
+        made = [msgspec.structs.replace(submission(number), reuse_digest=None) for number in range(tasks)]
+        await store.await_inputs([str(one.own_input) for one in made])
+
         async def submit_one(number: int) -> None:
-            await store.submit(msgspec.structs.replace(submission(number), reuse_digest=None), rate_limit=0)
+            await store.submit(made[number], rate_limit=0)
 
         async def claim_one(_: int) -> None:
             leases.append(await claim(store))
@@ -249,7 +252,9 @@ async def submit(store: TaskStore, tasks: int) -> None:
         bar = progress.add_task(f"{tasks} submits", total=tasks)
 
         async def one(number: int) -> None:
-            await store.submit(submission(number), rate_limit=0)
+            made = submission(number)
+            await store.await_inputs([str(made.own_input)])
+            await store.submit(made, rate_limit=0)
             if number % 1000 == 0:
                 progress.update(bar, completed=number)
 
@@ -286,7 +291,7 @@ def submission(number: int) -> Submission:
 def outcome_of(lease: Lease) -> Outcome:
     """As a worker writes it."""
     artifact = Artifact(
-        s3_key=f"results/{TENANT}/{lease.id}/{lease.epoch}.png",
+        s3_key=f"results/{TENANT}/{lease.id}/{lease.token}.png",
         size=1_000_000,
         sha256="0" * 64,
         content_type="image/png",
