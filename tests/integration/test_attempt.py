@@ -43,7 +43,7 @@ class Refused(TaskStore):
     """Settles too late: the lease is another's by then."""
 
     async def complete(self, lease: Lease, outcome: Outcome) -> int:
-        return await super().complete(replace(lease, epoch=lease.epoch + 1), outcome)
+        return await super().complete(replace(lease, fence="another"), outcome)
 
 
 @asynccontextmanager
