@@ -334,7 +334,7 @@ class Task(Struct, frozen=True, kw_only=True):
 
 
 class Lease(Struct, frozen=True, kw_only=True):
-    """The timed right to run one task: every write of its holder carries `id` and `epoch`. `promised_ms` is the time
+    """The timed right to run one task: every write of its holder carries `id` and `token`. `promised_ms` is the time
     from submit to end that its client was promised."""
 
     id: str
@@ -349,6 +349,17 @@ class Lease(Struct, frozen=True, kw_only=True):
     waited_ms: float
     request: Request
     promised_ms: int | None = None
+
+    @property
+    def token(self) -> str:
+        """Tells this claim from all others of the same task."""
+        return str(self.epoch)
+
+    @property
+    def key(self) -> str:
+        """Names one attempt: the id of the task and the token of the claim. The books of a worker and the signals to it
+        use this name, since a worker may still run an old attempt when it is given the task again."""
+        return f"{self.id} {self.token}"
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +10,16 @@ import pytest
 from msgspec.structs import replace
 
 import penstock.runners.superres  # noqa: F401  registers its model
-from penstock.runners.base import registry
-from penstock.settings import LimitSettings, QueueSettings, Settings
+from penstock.settings import QueueSettings, Settings
 from penstock.storage import LocalStorage
 from penstock.store import TaskStore, connect
 from penstock.task import Lease, Outcome, OutputOptions, RetryPolicy, Source, State
 from penstock.worker.attempt import Attempts
-from penstock.worker.codecs import Codecs
-from penstock.worker.devices import cpu
-from penstock.worker.fetch import Fetcher
-from penstock.worker.memory import MemoryBudget
-from penstock.worker.pipeline import Pipeline, Watcher
-from penstock.worker.scheduler import DeviceScheduler
-from penstock.worker.spool import Spool
-from penstock.worker.threads import Threads
+from penstock.worker.pipeline import Watcher
 from tests.chaos.models import MODEL, result_of
 from tests.integration.drive import image
 from tests.integration.stores import submission
+from tests.integration.workers import pipeline
 
 
 class Unheard(TaskStore):
@@ -47,25 +40,8 @@ class Refused(TaskStore):
 
 @asynccontextmanager
 async def attempts(store: TaskStore, storage: LocalStorage, model: str = MODEL) -> AsyncIterator[Attempts]:
-    device = cpu(1)
-    async with AsyncExitStack() as stack:
-        codecs = Codecs.of(device)
-        stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
-        tiles = stack.enter_context(Threads(2, "tiles"))
-        scheduler = DeviceScheduler(device, tiles)
-        runner = registry()[model](LimitSettings())
-        await scheduler.start([runner])
-        stack.push_async_callback(scheduler.close)
-        pipeline = Pipeline(
-            {model: runner},
-            scheduler,
-            fetcher=await stack.enter_async_context(Fetcher(LimitSettings())),
-            storage=storage,
-            spool=Spool(storage, directory="", max_bytes=0),
-            codecs=codecs,
-            memory=MemoryBudget(10**9),
-        )
-        yield Attempts(store, pipeline, RetryPolicy(base_s=1, cap_s=1), on_settling=lambda: None)
+    async with pipeline(storage, model) as running:
+        yield Attempts(store, running, RetryPolicy(base_s=1, cap_s=1), on_settling=lambda: None)
 
 
 async def lease_in(store: TaskStore, model: str = MODEL, **members: Any) -> Lease:

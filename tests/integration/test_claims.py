@@ -218,9 +218,8 @@ async def test_a_record_is_kept_in_the_compact_encoding(redis_url: str) -> None:
 
 async def test_a_claim_whose_answer_was_lost_is_handed_back_uncounted(redis_url: str) -> None:
     async with open_store(redis_url) as store:
-        known, unknown, other = [await submit(store) for _ in range(3)]
-        for worker in ("w1", "w1", "w2"):
-            await lease_of(store, worker)
+        _, unknown, other = [await submit(store) for _ in range(3)]
+        known, _, _ = [await lease_of(store, worker) for worker in ("w1", "w1", "w2")]
 
         assert await store.disown("w1", [known]) == [unknown]
 
@@ -228,3 +227,15 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back_uncounted(redis_url:
         assert (again.id, again.failures) == (unknown, 0)
         assert (await store.get(unknown, "default")).crashes == 0
         assert (await store.get(other, "default")).worker == "w2"
+
+
+async def test_a_task_that_is_given_again_unheard_is_handed_back_though_its_old_lease_is_known(redis_url: str) -> None:
+    """The worker still runs the attempt before."""
+    async with open_store(redis_url) as store:
+        task_id = await submit(store)
+        old = await lease_of(store)
+        await store.reclaim("w1")
+        await lease_of(store)
+
+        assert await store.disown("w1", [old]) == [task_id]
+        assert await store.disown("w1", [await lease_of(store)]) == []

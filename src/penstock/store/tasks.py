@@ -153,10 +153,10 @@ class TaskStore(Queries):
         )
 
     async def renew(self, info: WorkerInfo, leases: Iterable[Lease]) -> set[str]:
-        """Extend every lease of a worker and keep it listed; the ids whose lease is lost."""
-        pairs = [part for lease in leases for part in (lease.id, lease.epoch)]
+        """Extend every lease of a worker and keep it listed; the keys of the leases that are lost."""
+        pairs = [part for lease in leases for part in (lease.id, lease.token)]
         lost = await self._run("renew", info.id, msgspec.json.encode(info), self._lease_ms, *pairs)
-        return {task_id.decode() for task_id in lost}
+        return {key.decode() for key in lost}
 
     async def sign_off(self, worker: str) -> None:
         """Take a worker off the list."""
@@ -184,9 +184,11 @@ class TaskStore(Queries):
         """Hand back untried, at the head of its class; counts nothing. False when the lease is lost."""
         return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0))
 
-    async def disown(self, worker: str, known: Iterable[str]) -> list[str]:
-        """Hand back what this worker was given without knowing, after a claim whose answer was lost."""
-        return [t.decode() for t in await self._run("disown", _moves(Verb.RELEASE), worker, *known)]
+    async def disown(self, worker: str, known: Iterable[Lease]) -> list[str]:
+        """Hand back what this worker was given without knowing, after a claim whose answer was lost: every task that it
+        holds by another lease than these. The ids of the tasks."""
+        keys = [lease.key for lease in known]
+        return [t.decode() for t in await self._run("disown", _moves(Verb.RELEASE), worker, *keys)]
 
     async def cancel(self, task_id: str, tenant: str) -> bool:
         """End in CANCELED, waiting or running, at once; False when it was canceled before.
@@ -250,8 +252,8 @@ class TaskStore(Queries):
         return int(await self._run("prune", GONE_KNOWN_MS, *task_ids))
 
     async def signals(self) -> AsyncIterator[tuple[str, str]]:
-        """(`queued`, model), (`cancel`, task id), (`drain`, worker) and (`resume`, worker) as they happen; (`look`, "")
-        when some may have been missed."""
+        """(`queued`, model), (`cancel`, key of the lease), (`drain`, worker) and (`resume`, worker) as they happen;
+        (`look`, "") when some may have been missed."""
         async for message in listen(self._client, self._keys.signals):
             kind, _, subject = message.partition(" ")
             yield kind or "look", subject

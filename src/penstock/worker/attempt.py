@@ -29,7 +29,8 @@ class Settlement(Struct, frozen=True, eq=False):
 
 
 class Attempts:
-    """Runs leases; `settling` are the ids whose end is decided: from there on the settle script alone judges."""
+    """Runs leases; `settling` has the keys of those whose end is decided: from there on the settle script alone
+    judges, and nothing stops them."""
 
     def __init__(
         self, store: TaskStore, pipeline: Pipeline, retry: RetryPolicy, *, on_settling: Callable[[], None]
@@ -55,12 +56,12 @@ class Attempts:
                 telemetry.report("attempts", model=model, outcome="stopped")
                 logger.info("attempt stopped")
                 return
-            self.settling.add(lease.id)
+            self.settling.add(lease.key)
             self._on_settling()
             try:
                 kept = await self._insist(settlement.write)
             finally:
-                self.settling.discard(lease.id)
+                self.settling.discard(lease.key)
             if kept is None:
                 telemetry.report("attempts", model=model, outcome="unknown")
                 return

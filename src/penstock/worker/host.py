@@ -6,6 +6,9 @@ arq's half: the main task and its signals, draining (`job_completion_wait`, then
 Ours: `main` (woken at once instead of polling), claim, running a lease, settle, renewing leases. Stock arq polls twice
 a second, needs 310 s to notice a killed worker, has no priorities, no fencing, and dies when Redis blinks; its
 `run_job` alone would cost three more round trips a task and keys outside of our hash tag.
+
+Everything that is known of a running attempt is kept by the key of its lease, not by the id of its task: a task that
+was canceled and retried, or whose lease was lost, can come back while its old attempt still holds the device.
 """
 
 import asyncio
@@ -119,7 +122,7 @@ class Host(arq.Worker):
                 self._wake.clear()  # before looking, so that no signal falls between
                 try:
                     if failures:  # the answer to a claim may have been lost
-                        await self._store.disown(self._info.id, tuple(self._leases))
+                        await self._store.disown(self._info.id, self._leases.values())
                     failures = 0
                     due_s = await self._claim_free_slots()
                 except StoreUnavailable as error:
@@ -178,32 +181,43 @@ class Host(arq.Worker):
         return len(self.tasks) - len(settling) - uploading
 
     def _start(self, lease: Lease) -> None:
+        key, earlier = lease.key, self._stop_earlier(lease)
+
         def watch(stage: Stage, progress: Progress | None) -> None:
-            self._news[lease.id] = (stage, progress)
+            self._news[key] = (stage, progress)
             if stage == "upload":
-                self._uploading.add(lease.id)
+                self._uploading.add(key)
                 self._slot_is_free()
 
         async def until_free() -> None:
-            while is_suspect(lease) and not self._may_run_alone(lease):
+            if earlier:
+                await asyncio.wait(earlier)
+            while is_suspect(lease) and not self._may_run_alone(key):
                 self._freed.clear()
                 await self._freed.wait()
 
-        attempt = self._attempts.run(
-            lease, watch, until_free=until_free, is_aborted=lambda: lease.id in self.aborting_tasks
-        )
+        attempt = self._attempts.run(lease, watch, until_free=until_free, is_aborted=lambda: key in self.aborting_tasks)
         if is_suspect(lease):
-            self._suspects.append(lease.id)
-        self._leases[lease.id] = lease
-        self.job_tasks[lease.id] = self.tasks[lease.id] = task = asyncio.create_task(attempt, name=lease.id)
-        task.add_done_callback(lambda _: self._ended(lease.id))
+            self._suspects.append(key)
+        self._leases[key] = lease
+        self.job_tasks[key] = self.tasks[key] = task = asyncio.create_task(attempt, name=key)
+        task.add_done_callback(lambda _: self._ended(key))
         telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
         if lease.epoch == 1:
             telemetry.report("task.wait", lease.waited_ms / 1000, model=lease.request.model, priority=lease.priority)
 
-    def _may_run_alone(self, suspect: Lease) -> bool:
+    def _stop_earlier(self, lease: Lease) -> list[asyncio.Task[Any]]:
+        """The attempts at the same task that still run here. The lease of an older one is lost, or this one would not
+        have been given: it need not go on until a renewal says so."""
+        earlier = [other for other in self._leases.values() if other.id == lease.id]
+        for other in earlier:
+            if other.epoch < lease.epoch:
+                self.abort(other.key, "claimed again")
+        return [self.tasks[other.key] for other in earlier]
+
+    def _may_run_alone(self, suspect: str) -> bool:
         """Suspects run one after the other, and only when nothing else does."""
-        return self._suspects[0] == suspect.id and self._slots_taken <= len(self._suspects)
+        return self._suspects[:1] == [suspect] and self._slots_taken <= len(self._suspects)
 
     def _slot_is_free(self) -> None:
         """Time for a claim, unless nothing was waiting at the last one: what comes since then is signaled."""
@@ -211,16 +225,16 @@ class Host(arq.Worker):
         if not self._is_dry:
             self._wake.set()
 
-    def _ended(self, task_id: str) -> None:
+    def _ended(self, key: str) -> None:
         for book in (self.tasks, self.job_tasks, self._leases, self._news):
-            book.pop(task_id, None)
-        self.aborting_tasks.discard(task_id)
-        self._uploading.discard(task_id)
+            book.pop(key, None)
+        self.aborting_tasks.discard(key)
+        self._uploading.discard(key)
         if self._pipeline.broken:
             self._give_up(self._pipeline.broken)
         telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
-        if task_id in self._suspects:
-            self._suspects.remove(task_id)
+        if key in self._suspects:
+            self._suspects.remove(key)
         self._slot_is_free()
 
     def _give_up(self, error: DeviceBroken) -> None:
@@ -231,12 +245,14 @@ class Host(arq.Worker):
         if self.main_task:
             self.main_task.cancel()
 
-    def abort(self, task_id: str, why: str) -> None:
-        """Stop a running attempt that must not be settled any more."""
-        task = self.job_tasks.get(task_id)
-        if task is not None and task_id not in self.aborting_tasks | self._attempts.settling:
-            logger.bind(task_id=task_id, why=why).warning("attempt is stopped")
-            self.aborting_tasks.add(task_id)
+    def abort(self, key: str, why: str) -> None:
+        """Stop the attempt under this lease, which must not be settled any more. Nothing happens if it does not run
+        here, or its end is decided."""
+        task = self.job_tasks.get(key)
+        if task is not None and key not in self.aborting_tasks | self._attempts.settling:
+            lease = self._leases[key]
+            logger.bind(task_id=lease.id, attempt=lease.epoch, why=why).warning("attempt is stopped")
+            self.aborting_tasks.add(key)
             task.cancel()
 
     async def _renew(self) -> None:
@@ -245,8 +261,8 @@ class Host(arq.Worker):
             state = "READY" if self.allow_pick_jobs else "DRAINING"
             info = replace(self._info, running=len(self.tasks), state=state, memory=self._memory())
             try:
-                for task_id in await self._store.renew(info, tuple(self._leases.values())):
-                    self.abort(task_id, "lease lost")
+                for key in await self._store.renew(info, tuple(self._leases.values())):
+                    self.abort(key, "lease lost")
             except StoreUnavailable:
                 await asyncio.sleep(self._lease_s / 16)
                 continue
@@ -272,9 +288,9 @@ class Host(arq.Worker):
             await asyncio.sleep(PROGRESS_EVERY_S)
             news, self._news = self._news, {}
             try:
-                for task_id, (stage, progress) in news.items():
-                    if task_id in self._leases:
-                        await self._store.progress(self._leases[task_id], stage, progress)
+                for key, (stage, progress) in news.items():
+                    if key in self._leases:
+                        await self._store.progress(self._leases[key], stage, progress)
             except StoreUnavailable:
                 continue  # progress is best effort
 

@@ -11,7 +11,7 @@ if not to then
 end
 if end_lease(id) then
   log_attempt(task, 'cancel', '')
-  redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id)
+  redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id .. ' ' .. task.epoch)
 end
 withdraw(task)
 finish(task, to, '')

@@ -9,7 +9,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'deadlines', '-inf', now
   if to then
     if end_lease(id) then
       log_attempt(task, 'overrun', '')
-      redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id)
+      redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id .. ' ' .. task.epoch)
     end
     withdraw(task)
     finish(task, to, ARGV[2])
