@@ -48,6 +48,7 @@ async def pipeline(storage: Storage, *models: str, spool: Spool | None = None) -
             spool=spool or Spool(storage, directory="", max_bytes=0),
             codecs=codecs,
             memory=MemoryBudget(10**9),
+            max_data_bytes=LimitSettings().max_result_data_bytes,
         )
 
 
