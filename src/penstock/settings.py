@@ -116,7 +116,7 @@ class WorkerSettings(Section, frozen=True):
     spool_directory: str = ""
     """Where finished results wait while the storage is away; empty is the system's directory for temporary files."""
     spool_max_bytes: NonNegative = 1024 * 1024 * 1024
-    """Room of one worker process for them; beyond it a result is computed again later."""
+    """Room of one worker process for them; beyond it results wait in memory, and the worker claims nothing."""
     memory_bytes: NonNegative = 0
     """Memory of one worker process for the images of its tasks in flight; a task that does not fit waits. 0 is 60 % of
     the machine's (or the container's), shared by the workers of this host."""

@@ -1,13 +1,23 @@
 """The books of a worker: each attempt has its own, whatever else happens to its task."""
 
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from penstock.errors import ResultExpired
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore, connect
 from penstock.task import State, Task
+from tests.integration.bad_storages import Away, Held
 from tests.integration.slow_model import MODEL
-from tests.integration.workers import ended, host, reached, submit_image
+from tests.integration.workers import ended, host, reached, submit_image, until
 
 LONG = {"tile_s": 0.4}
+FILE = {"product": "file"}
+SOON_S = 0.3
+"""A worker that claims has done so by then: it hears of a submit at once."""
 
 
 def outcomes(task: Task) -> list[str]:
@@ -43,3 +53,38 @@ async def test_a_lost_task_that_comes_back_to_its_worker_runs_when_the_old_attem
     assert (task.state, outcomes(task)) == (State.SUCCESS, ["lost", "complete"])
     assert (other.state, outcomes(other)) == (State.SUCCESS, ["complete"])
     assert task.attempts[1].ended - task.attempts[1].started >= 400, "a whole run of its own"
+
+
+async def test_a_task_that_is_canceled_while_its_result_is_stored_leaves_no_file(
+    store: TaskStore, tmp_path: Path
+) -> None:
+    slow = Held(tmp_path)
+    async with host(store, slow, MODEL) as worker:
+        task_id = await submit_image(store, MODEL, FILE)
+        await slow.begun.wait()
+        await store.cancel(task_id, "default")
+        await until(lambda: not worker.tasks)
+        slow.may_end.set()
+
+    with pytest.raises(ResultExpired):
+        await slow.get(f"results/default/{task_id}/1.png")
+
+
+async def test_a_full_spool_holds_tasks_up_and_fails_none(store: TaskStore, tmp_path: Path) -> None:
+    """There is room for one result on the disk; the next waits in memory, and nothing more is claimed."""
+    storage = Away(tmp_path)
+    async with host(store, storage, MODEL, spool_bytes=1500, slots=2, lease_s=0.4):
+        made = [await submit_image(store, MODEL, FILE) for _ in range(3)]
+        await until(lambda: _says_full(store))
+        later = [await submit_image(store, MODEL, FILE) for _ in range(3)]
+        await asyncio.sleep(SOON_S)
+        states = [(await store.get(task_id, "default")).state for task_id in later]
+        storage.is_back = True
+        tasks = [await ended(store, task_id) for task_id in made + later]
+
+    assert states == [State.PENDING] * 3
+    assert [(task.state, outcomes(task)) for task in tasks] == [(State.SUCCESS, ["complete"])] * 6
+
+
+async def _says_full(store: TaskStore) -> bool:
+    return any(worker.spool_full for worker in await store.workers())

@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from inspect import isawaitable
 from typing import Any
 
 from msgspec.structs import replace
@@ -79,6 +80,7 @@ async def host(
         finally:
             worker.handle_sig(signal.SIGTERM)
             await serving
+            await spool.aclose()
 
 
 async def submit_image(store: TaskStore, model: str, params: dict[str, Any] | None = None, **members: Any) -> str:
@@ -95,6 +97,13 @@ async def ended(store: TaskStore, task_id: str, within_s: float = 20) -> Task:
         while not (task := await store.get(task_id, "default")).state.is_final:
             await asyncio.sleep(0.01)
     return task
+
+
+async def until(is_so: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Return when it is so."""
+    async with asyncio.timeout(10):
+        while not (found := is_so()) or (isawaitable(found) and not await found):
+            await asyncio.sleep(0.01)
 
 
 async def reached(store: TaskStore, task_id: str, stage: Stage, epoch: int = 1) -> None:

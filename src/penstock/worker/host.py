@@ -133,9 +133,9 @@ class Host(arq.Worker):
                 await self._sleep(due_s)
 
     async def _claim_free_slots(self) -> float:
-        """Claim until there is no slot or no task; seconds until the next look."""
+        """Claim until there is no slot, no task, or no room for results; seconds until the next look."""
         self._is_dry = False
-        while self.allow_pick_jobs and self._slots_taken < self.max_jobs and not self._suspects:
+        while self._may_claim:
             free = self._slots - self._slots_taken
             priorities = PRIORITIES if free > 0 else (Priority.HIGH,)
             at_once = max(1, free) if self._claim_s > SLOW_CLAIM_S else 1
@@ -168,6 +168,12 @@ class Host(arq.Worker):
                 raise answer
         return claims
 
+    @property
+    def _may_claim(self) -> bool:
+        """A full spool means that the storage is away: what would be made could not be stored either."""
+        has_slot = self._slots_taken < self.max_jobs
+        return self.allow_pick_jobs and has_slot and not self._suspects and not self._spool.is_full
+
     def _heed(self, *, is_drained: bool) -> None:
         if is_drained != self._is_drained:
             logger.info("drained: nothing more is claimed" if is_drained else "resumed: tasks are claimed again")
@@ -177,7 +183,7 @@ class Host(arq.Worker):
     def _slots_taken(self) -> int:
         """What only waits for the storage or for Redis holds no slot: the device goes on."""
         settling = self._attempts.settling
-        uploading = min(len(self._uploading - settling), self._spool.waiting + self._spool.uploads)
+        uploading = min(len(self._uploading - settling), self._spool.on_disk + self._spool.uploads)
         return len(self.tasks) - len(settling) - uploading
 
     def _start(self, lease: Lease) -> None:
@@ -259,7 +265,14 @@ class Host(arq.Worker):
         """Keep the leases; four chances before they end."""
         while True:
             state = "READY" if self.allow_pick_jobs else "DRAINING"
-            info = replace(self._info, running=len(self.tasks), state=state, memory=self._memory())
+            info = replace(
+                self._info,
+                running=len(self.tasks),
+                state=state,
+                memory=self._memory(),
+                spool_full=self._spool.is_full,
+            )
+            self._report_spool()
             try:
                 for key in await self._store.renew(info, tuple(self._leases.values())):
                     self.abort(key, "lease lost")
@@ -267,6 +280,10 @@ class Host(arq.Worker):
                 await asyncio.sleep(self._lease_s / 16)
                 continue
             await asyncio.sleep(self._lease_s / 4)
+
+    def _report_spool(self) -> None:
+        for place, count in (("disk", self._spool.on_disk), ("memory", self._spool.in_memory)):
+            telemetry.report("worker.spool", count, device=self._info.device, place=place)
 
     async def _listen(self) -> None:
         async for kind, subject in self._store.signals():

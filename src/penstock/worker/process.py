@@ -62,6 +62,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         for warning in await _when_available(client):
             logger.warning(warning)
         spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
+        stack.push_async_callback(spool.aclose)
         memory = MemoryBudget(device.ram_bytes)
         pipeline = Pipeline(
             runners,
