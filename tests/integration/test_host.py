@@ -1,17 +1,20 @@
 """The books of a worker: each attempt has its own, whatever else happens to its task."""
 
 import asyncio
+from datetime import datetime, timedelta, tzinfo
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from penstock.errors import ResultExpired
-from penstock.settings import Settings
+from penstock.settings import QueueSettings, Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore, connect
 from penstock.task import State, Task
 from tests.integration.bad_storages import Away, Held
 from tests.integration.slow_model import MODEL
+from tests.integration.stores import submit
 from tests.integration.workers import ended, host, reached, submit_image, until
 
 LONG = {"tile_s": 0.4}
@@ -75,7 +78,7 @@ async def test_a_full_spool_holds_tasks_up_and_fails_none(store: TaskStore, tmp_
     storage = Away(tmp_path)
     async with host(store, storage, MODEL, spool_bytes=1500, slots=2, lease_s=0.4):
         made = [await submit_image(store, MODEL, FILE) for _ in range(3)]
-        await until(lambda: _says_full(store))
+        await until(lambda: says_full(store))
         later = [await submit_image(store, MODEL, FILE) for _ in range(3)]
         await asyncio.sleep(SOON_S)
         states = [(await store.get(task_id, "default")).state for task_id in later]
@@ -86,5 +89,35 @@ async def test_a_full_spool_holds_tasks_up_and_fails_none(store: TaskStore, tmp_
     assert [(task.state, outcomes(task)) for task in tasks] == [(State.SUCCESS, ["complete"])] * 6
 
 
-async def _says_full(store: TaskStore) -> bool:
+class Clock(datetime):
+    """The time of day of this machine, which can be set."""
+
+    behind = timedelta()
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) - cls.behind
+
+
+async def test_a_worker_takes_back_the_tasks_of_dead_ones_though_the_clock_of_its_machine_is_set_back(
+    settings: Settings, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone: where no API runs, nobody else does."""
+    monkeypatch.setattr("arq.worker.datetime", Clock)
+    async with connect(settings.redis) as client:
+        store = TaskStore(client, settings.redis.namespace, QueueSettings(lease_s=0.2))
+        async with host(store, storage, MODEL, lease_s=0.2):
+            for behind in (timedelta(), timedelta(hours=1)):
+                monkeypatch.setattr(Clock, "behind", behind)
+                task_id = await submit(store, model="other")
+                await store.claim(worker="dead", device="cpu", models=["other"])
+                await until(partial(is_waiting, store, task_id))
+                await store.cancel(task_id, "default")
+
+
+async def is_waiting(store: TaskStore, task_id: str) -> bool:
+    return (await store.get(task_id, "default")).state is State.PENDING
+
+
+async def says_full(store: TaskStore) -> bool:
     return any(worker.spool_full for worker in await store.workers())

@@ -2,10 +2,11 @@
 
 arq 0.28.0 is pinned, and the parts used here, underscored ones too, were read in that version.
 arq's half: the main task and its signals, draining (`job_completion_wait`, then cancel), the books of running jobs
-(`tasks`, `job_tasks`, `aborting_tasks`, `max_jobs`), the timetable of cron jobs.
-Ours: `main` (woken at once instead of polling), claim, running a lease, settle, renewing leases. Stock arq polls twice
-a second, needs 310 s to notice a killed worker, has no priorities, no fencing, and dies when Redis blinks; its
-`run_job` alone would cost three more round trips a task and keys outside of our hash tag.
+(`tasks`, `job_tasks`, `aborting_tasks`, `max_jobs`).
+Ours: `main` (woken at once instead of polling), claim, running a lease, settle, renewing leases, upkeep. Stock arq
+polls twice a second, needs 310 s to notice a killed worker, has no priorities, no fencing, and dies when Redis blinks;
+its `run_job` alone would cost three more round trips a task and keys outside of our hash tag, and its timetable goes by
+the time of day, so that a clock which is set back by an hour would stop the upkeep for as long.
 
 Everything that is known of a running attempt is kept by the key of its lease, not by the id of its task: a task that
 was canceled and retried, or whose lease was lost, can come back while its old attempt still holds the device.
@@ -15,19 +16,17 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
 from functools import partial
 from signal import Signals
 from typing import Any
 
 import arq
-from arq.cron import cron
 from loguru import logger
 from msgspec.structs import replace
 
 from penstock import telemetry
-from penstock.errors import PenstockError, StoreUnavailable
-from penstock.maintenance import prune, sweep
+from penstock.errors import StoreUnavailable
+from penstock.maintenance import run_upkeep
 from penstock.runners.base import DeviceBroken
 from penstock.storage import Storage
 from penstock.store import Claim, TaskStore, WorkerInfo, WorkerMemory
@@ -74,14 +73,14 @@ class Host(arq.Worker):
         drain_s: int,
     ) -> None:
         super().__init__(
-            cron_jobs=[cron(_sweep, second=set(range(60)), microsecond=0), cron(_prune, second=0)],
+            functions=[_attempt],
             max_jobs=slots + reserved_slots,
             job_completion_wait=drain_s,
-            ctx={"store": store, "storage": storage},
         )
         self._info = info
         self._memory = memory
         self._store = store
+        self._storage = storage
         self._pipeline = pipeline
         self._spool = spool
         self._attempts = Attempts(store, pipeline, retry, on_settling=self._slot_is_free)
@@ -89,7 +88,6 @@ class Host(arq.Worker):
         self._lease_s = lease_s
         self._leases: dict[str, Lease] = {}
         self._uploading: set[str] = set()
-        self._cron_tasks: set[asyncio.Task[Any]] = set()
         self._claim_s = 0.0
         self._suspects: list[str] = []
         self._freed = asyncio.Event()
@@ -115,7 +113,7 @@ class Host(arq.Worker):
     async def main(self) -> None:
         """Claim whenever there is a free slot, woken by a submit, an ended task, or a due retry."""
         async with AsyncExitStack() as stack:
-            for loop in (self._renew, self._listen, self._write_progress):
+            for loop in (self._renew, self._listen, self._write_progress, self._keep_up):
                 self._watch(stack, loop)
             failures = 0
             while True:
@@ -129,7 +127,6 @@ class Host(arq.Worker):
                     failures += 1
                     due_s = jitter_s(failures)
                     logger.bind(error=error.detail).warning("task store unavailable")
-                await self.heart_beat()
                 await self._sleep(due_s)
 
     async def _claim_free_slots(self) -> float:
@@ -311,6 +308,9 @@ class Host(arq.Worker):
             except StoreUnavailable:
                 continue  # progress is best effort
 
+    async def _keep_up(self) -> None:
+        await run_upkeep(self._store, self._storage)
+
     def _watch(self, stack: AsyncExitStack, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a loop for as long as the worker; if it dies, so does the worker, loudly."""
         task = asyncio.create_task(loop(), name=loop.__name__)
@@ -332,19 +332,6 @@ class Host(arq.Worker):
 
     # --- arq's seams ------------------------------------------------------------------------------------------
 
-    async def run_cron(self, n: datetime, delay: float, num_windows: int = 2) -> None:
-        """Run what is due here, not through a queue: every sweep is idempotent, and any worker may do it."""
-        for job in self.cron_jobs:
-            if job.next_run is not None and job.next_run <= n:
-                task = asyncio.create_task(job.coroutine(self.ctx), name=job.name)
-                self._cron_tasks.add(task)
-                task.add_done_callback(self._cron_tasks.discard)
-            if job.next_run is None or job.next_run <= n:
-                job.calculate_next(n)
-
-    async def record_health(self) -> None:
-        """Nothing: `_renew` says that this worker lives."""
-
     def handle_sig_wait_for_completion(self, signum: Signals) -> None:
         """The first signal drains, the second hands back at once."""
         if self.allow_pick_jobs:
@@ -354,22 +341,12 @@ class Host(arq.Worker):
 
     async def close(self) -> None:
         """Wait for the attempts to end, then leave the list of workers."""
-        await asyncio.gather(*self.tasks.values(), *self._cron_tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         try:
             await self._store.sign_off(self._info.id)
         except StoreUnavailable:
             logger.warning("could not sign off; the worker leaves the list when its lease ends")
 
 
-async def _sweep(ctx: dict[str, Any]) -> None:
-    try:
-        await sweep(ctx["store"])
-    except StoreUnavailable:
-        logger.debug("sweep skipped: task store unavailable")
-
-
-async def _prune(ctx: dict[str, Any]) -> None:
-    try:
-        await prune(ctx["store"], ctx["storage"])
-    except PenstockError as error:
-        logger.bind(error=error.detail).warning("prune skipped")
+async def _attempt(ctx: dict[Any, Any]) -> None:
+    """arq takes no worker without a function; `main` starts the attempts without it."""
