@@ -481,7 +481,7 @@ class QueueMachine(RuleBasedStateMachine):
     def disown(self, worker: str) -> None:
         expected = self.model.disown(worker, self.known[worker])
 
-        assert set(self.do(self.store.disown(worker, self.known[worker]))) == expected
+        assert set(self.do(self.store.disown(worker, self.known[worker], before=0))) == expected
 
     @precondition(lambda self: self.live() < 8)
     @rule(
@@ -720,7 +720,7 @@ class Client:
         return bool(await self.store.reclaim(self.chance.choice(("", "", "w0"))))
 
     async def disown(self) -> bool:
-        return bool(await self.store.disown(self.name, self.told.leases[-3:]))
+        return bool(await self.store.disown(self.name, self.told.leases[-3:], before=0))
 
     async def pause(self) -> int:
         """For a moment."""

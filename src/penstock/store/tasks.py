@@ -55,6 +55,9 @@ about 30 µs for each."""
 RETIRED_BEFORE_MS = 500
 """How long ago the retention of a task that is deleted has ended."""
 
+ROUND_KNOWN_S = 86_400
+"""No claim is on its way for longer."""
+
 GONE_KNOWN_MS = 7 * 86_400_000
 """A pruned task answers 410 for a week, then 404."""
 
@@ -120,16 +123,24 @@ class TaskStore(Queries):
         )  # fmt: skip
 
     async def claim(
-        self, *, worker: str, device: str, models: Iterable[str], priorities: Sequence[Priority] = PRIORITIES
+        self,
+        *,
+        worker: str,
+        device: str,
+        models: Iterable[str],
+        priorities: Sequence[Priority] = PRIORITIES,
+        round: int = 0,  # noqa: A002  the word of the scripts
     ) -> Claim:
         """Take the next task of these models and priorities.
 
-        After StoreUnavailable the worker may have been given one without knowing: `disown` hands it back.
+        After StoreUnavailable the worker may have been given one without knowing, or be given one later: `disown` hands
+        it back, and ends the round of claims.
         """
         answer = await self._run(
             "claim",
             _moves(Verb.CLAIM), _moves(Verb.EXPIRE), worker, device, self._lease_ms,
-            self._settings.starvation_guard, " ".join(models), " ".join(priorities), _outcome_of(_LATE), again=False,
+            self._settings.starvation_guard, " ".join(models), " ".join(priorities), _outcome_of(_LATE),
+            round, again=False,
         )  # fmt: skip
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
@@ -184,11 +195,13 @@ class TaskStore(Queries):
         """Hand back untried, at the head of its class; counts nothing. False when the lease is lost."""
         return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0))
 
-    async def disown(self, worker: str, known: Iterable[Lease]) -> list[str]:
+    async def disown(self, worker: str, known: Iterable[Lease], *, before: int) -> list[str]:
         """Hand back what this worker was given without knowing, after a claim whose answer was lost: every task that it
-        holds by another lease than these. The ids of the tasks."""
+        holds by another lease than these. The ids of the tasks. Claims of the rounds `before` this one get nothing any
+        more, however late they arrive."""
         keys = [lease.key for lease in known]
-        return [t.decode() for t in await self._run("disown", _moves(Verb.RELEASE), worker, *keys)]
+        answer = await self._run("disown", _moves(Verb.RELEASE), worker, before, ROUND_KNOWN_S, *keys)
+        return [task_id.decode() for task_id in answer]
 
     async def cancel(self, task_id: str, tenant: str) -> bool:
         """End in CANCELED, waiting or running, at once; False when it was canceled before.

@@ -89,6 +89,7 @@ class Host(arq.Worker):
         self._leases: dict[str, Lease] = {}
         self._uploading: set[str] = set()
         self._claim_s = 0.0
+        self._round = 0
         self._suspects: list[str] = []
         self._freed = asyncio.Event()
         self._wake = asyncio.Event()
@@ -119,8 +120,9 @@ class Host(arq.Worker):
             while True:
                 self._wake.clear()  # before looking, so that no signal falls between
                 try:
-                    if failures:  # the answer to a claim may have been lost
-                        await self._store.disown(self._info.id, self._leases.values())
+                    if failures:  # the answer to a claim may have been lost, or the claim be on its way
+                        self._round += 1
+                        await self._store.disown(self._info.id, self._leases.values(), before=self._round)
                     failures = 0
                     due_s = await self._claim_free_slots()
                 except StoreUnavailable as error:
@@ -153,6 +155,7 @@ class Host(arq.Worker):
             device=self._info.device,
             models=self._info.models,
             priorities=priorities,
+            round=self._round,
         )
         answers = await asyncio.gather(*(ask() for _ in range(count)), return_exceptions=True)
         self._claim_s = time.monotonic() - started

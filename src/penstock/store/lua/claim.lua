@@ -2,11 +2,13 @@
 -- inside a class the lowest virtual finish time over all models the worker runs and no pause holds back. Running tasks
 -- are in no queue, so none is ever scanned past.
 -- ARGV  1 moves of claim  2 moves of expire  3 worker  4 device  5 lease ms  6 guard  7 models  8 priorities
---       9 outcome of an expired task (JSON)
+--       9 outcome of an expired task (JSON)  10 round of the worker's claims
 -- Answers  {id, epoch, tenant, caller, priority, failures, crashes, max retries, timeout s, waited µs, body,
 --           ms in which a client was promised its end, or ''}
 --          {'', ms until a delayed task is due, or -1}   {'', -1, 'drained'}
 if redis.call('ZSCORE', ROOT .. 'drained', ARGV[3]) then return {'', -1, 'drained'} end
+local round = redis.call('GET', ROOT .. 'round:' .. ARGV[3])
+if round and tonumber(ARGV[10]) < tonumber(round) then return {'', -1} end  -- the worker has given this claim up
 local now = now_ms()
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'delayed', '-inf', now, 'LIMIT', 0, 100)) do

@@ -1,8 +1,11 @@
--- Hand back what a worker was given without knowing: the answer to its claim was lost. Counts nothing.
--- ARGV  1 moves of release  2 worker  3.. 'id epoch' of the leases that it knows
+-- Hand back what a worker was given without knowing: the answer to its claim was lost. Counts nothing. The claim itself
+-- may still be on its way, over another connection: those of an earlier round are given nothing from here on.
+-- ARGV  1 moves of release  2 worker  3 its next round  4 seconds to remember that
+--       5.. 'id epoch' of the leases that it knows
 -- Answers the ids handed back.
+redis.call('SET', ROOT .. 'round:' .. ARGV[2], ARGV[3], 'EX', ARGV[4])
 local known = {}
-for i = 3, #ARGV do known[ARGV[i]] = true end
+for i = 5, #ARGV do known[ARGV[i]] = true end
 local answer = {}
 for _, id in ipairs(redis.call('ZRANGE', ROOT .. 'running', 0, -1)) do
   local f = redis.call('HMGET', task_key(id), 'worker', 'epoch')
