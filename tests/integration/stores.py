@@ -129,8 +129,6 @@ async def lease_of(store: TaskStore, worker: str = "w1", **options: Any) -> Leas
     return lease
 
 
-def worker_info(worker: str = "w1") -> WorkerInfo:
+def worker_info(worker: str = "w1", models: tuple[str, ...] = (MODEL,)) -> WorkerInfo:
     """What a worker says of itself."""
-    return WorkerInfo(
-        id=worker, device="cpu", host="here", models=(MODEL,), slots=4, running=1, state="READY", started=0
-    )
+    return WorkerInfo(id=worker, device="cpu", host="here", models=models, slots=4, running=1, state="READY", started=0)

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from penstock import exposition
-from penstock.maintenance import measure, prune, run_maintenance, sweep
+from penstock.maintenance import measure, prune, run_maintenance, run_upkeep, sweep
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import BatchStore, Condemned, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, Reclaimed, TaskStore, UploadStore, connect
 from penstock.task import OutputOptions, Priority, Request, Source, State, Submission, new_task_id
 from tests.integration.drive import MODEL, WORKER, claim, complete, stored_objects
 from tests.integration.stores import open_upload
@@ -42,6 +42,36 @@ async def submit(store: TaskStore, **changes: Any) -> str:
     await store.await_inputs([f"inputs/default/{task_id}"])
     await store.submit(submission, rate_limit=0)
     return task_id
+
+
+class Counting(TaskStore):
+    """Counts the looks for tasks to take back, and for those to delete."""
+
+    taken_back = 0
+    deleted = 0
+
+    async def reclaim(self, dead_worker: str = "") -> list[Reclaimed]:
+        Counting.taken_back += 1
+        return await super().reclaim(dead_worker)
+
+    async def prune(self) -> int:
+        Counting.deleted += 1
+        return await super().prune()
+
+
+async def test_workers_that_start_together_take_back_at_once_and_delete_one_after_the_other(
+    settings: Settings, batches: BatchStore, condemned: Condemned, storage: Storage
+) -> None:
+    async with connect(settings.redis) as client:
+        store = Counting(client, settings.redis.namespace, settings.queue)
+        workers = [asyncio.create_task(run_upkeep(store, batches, condemned, storage)) for _ in range(20)]
+        while Counting.taken_back < 20:
+            await asyncio.sleep(0.01)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    assert Counting.deleted < 5
 
 
 async def state_of(store: TaskStore, task_id: str) -> State:

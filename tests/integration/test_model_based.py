@@ -501,10 +501,9 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.any_is("running"))
     @rule(worker=st.sampled_from(WORKERS))
     def disown(self, worker: str) -> None:
-        known = [lease.id for lease in self.known[worker]]
-        expected = self.model.disown(worker, known)
+        expected = self.model.disown(worker, self.known[worker])
 
-        assert set(self.do(self.store.disown(worker, known))) == expected
+        assert set(self.do(self.store.disown(worker, self.known[worker], before=0))) == expected
 
     @precondition(lambda self: self.live() < 8)
     @rule(
@@ -786,7 +785,7 @@ class Client:
         return bool(await self.store.reclaim(self.chance.choice(("", "", "w0"))))
 
     async def disown(self) -> bool:
-        return bool(await self.store.disown(self.name, [lease.id for lease in self.told.leases[-3:]]))
+        return bool(await self.store.disown(self.name, self.told.leases[-3:], before=0))
 
     async def pause(self) -> int:
         """For a moment."""
