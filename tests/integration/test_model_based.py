@@ -30,7 +30,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from penstock.batch import FeedLease, Plan, Started, new_batch_id, task_id_of
+from penstock.batch import FeedLease, Plan, Started, task_id_of
 from penstock.errors import (
     BatchNotFound,
     IdempotencyMismatch,
@@ -75,6 +75,7 @@ from tests.integration.stores import (
     drop,
     hook,
     lease_of,
+    open_batch,
     open_store,
     open_upload,
     own_input,
@@ -834,15 +835,6 @@ class Client:
         return self.chance.choice(self.told.leases[-12:])
 
 
-async def a_batch(batches: BatchStore, *, lines: int) -> str:
-    """Its id; the lines are made up as they are fed."""
-    batch_id = new_batch_id()
-    await batches.open(batch_id, TENANT, "alice", rate_limit=0, most=9, client_request_id=None)
-    plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="")
-    await batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
-    return batch_id
-
-
 async def watch(client: Redis, namespace: str, until: float) -> Snapshot:
     """Everything is in its place at every moment, not only at the end."""
     before = Snapshot([])
@@ -873,7 +865,7 @@ async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, na
         client = await opened.enter_async_context(connect(RedisSettings(url=redis_url)))
         batches = BatchStore(client, namespace, QueueSettings())
         for _ in range(3):
-            await a_batch(batches, lines=100_000)
+            await open_batch(batches, lines=100_000)
 
         told.tasks[None].add((await submit(stores[0]), "a"))
         told.leases.append(await lease_of(stores[0]))
