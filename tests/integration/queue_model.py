@@ -318,11 +318,6 @@ class QueueModel:
         for entry in entries:
             self.condemned.pop(entry, None)
 
-    def give_up_input(self, key: str) -> None:
-        """It is not to be stored, unless it belongs to a task by now."""
-        if self.awaited.pop(key, None) is not None:
-            self._condemn(key, self.now + LATE_MS)
-
     def absence_of(self, task_id: str) -> type[Exception]:
         """How a task is refused that is not there."""
         return ResultExpired if task_id in self.gone else TaskNotFound

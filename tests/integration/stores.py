@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from penstock.batch import Plan, new_batch_id
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Claim, Condemned, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
+from penstock.store import BatchStore, Claim, Condemned, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
 from penstock.task import EventType, Lease, OutputOptions, Priority, Request, Source, Submission, Webhook, new_task_id
 from penstock.upload import new_upload_id, upload_key
 
@@ -106,6 +107,16 @@ def hook(*events: EventType, url: str = HOOK) -> Webhook:
 async def submit(store: TaskStore, **options: Any) -> str:
     """Submit without a rate limit; the id."""
     return (await store.submit(submission(**options), rate_limit=0)).id
+
+
+async def open_batch(batches: BatchStore, *, lines: int, is_started: bool = True) -> str:
+    """Open a batch that nothing limits, and start it; the id. The lines are made up as they are fed."""
+    batch_id = new_batch_id()
+    await batches.open(batch_id, "default", "alice", rate_limit=0, most=10**6, client_request_id=None)
+    if is_started:
+        plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
+        await batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
+    return batch_id
 
 
 async def open_upload(uploads: UploadStore, *, upload_id: str = "", **options: Any) -> str:

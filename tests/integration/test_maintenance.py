@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from penstock import exposition
+from penstock.errors import ResultExpired
 from penstock.maintenance import measure, prune, run_maintenance, run_upkeep, sweep
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
@@ -112,6 +113,27 @@ async def test_what_is_past_its_retention_is_deleted_with_its_objects(
     assert await prune(store, batches, condemned, storage) == 0
     assert stored_objects(settings) == []
     assert [task.id for task in (await store.page("default")).tasks] == [kept]
+
+
+async def test_many_who_prune_at_once_delete_what_nobody_shows_and_nothing_else(
+    settings: Settings, store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage
+) -> None:
+    kept = []
+    for n in range(60):
+        await submit(store, result_ttl_s=0, reuse_digest=f"digest-{n}")
+        kept.append(await submit(store, result_ttl_s=60, reuse_digest=f"digest-{n}"))
+        await complete(store, storage, f"result {n}".encode())
+    goes = await submit(store, result_ttl_s=0)
+    file = await complete(store, storage, b"result of one alone")
+
+    counts = await asyncio.gather(*(prune(store, batches, condemned, storage) for _ in range(6)))
+
+    assert sum(counts) == 61
+    shown = [(await store.get(task_id, "default")).outcome.result for task_id in kept]
+    assert {result.artifact.s3_key for result in shown if result and result.artifact} <= set(stored_objects(settings))
+    assert file.s3_key not in stored_objects(settings)
+    with pytest.raises(ResultExpired):
+        await store.get(goes, "default")
 
 
 async def test_the_gauges_show_queues_records_uploads_and_workers(

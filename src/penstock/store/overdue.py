@@ -51,41 +51,25 @@ class Overdue(Queries):
 
     async def expire(self) -> list[tuple[str, str]]:
         """End the tasks that were not started in time; (id, model) of each."""
-        ended: list[tuple[str, str]] = []
-        has_more = 1
-        while has_more:
-            has_more, *found = await self._run("expire", moves_of(Verb.EXPIRE), outcome_of(LATE))
-            ended += [(t.decode(), m.decode()) for t, m in zip(found[::2], found[1::2], strict=True)]
-        return ended
+        found = await self._run_to_end("expire", moves_of(Verb.EXPIRE), outcome_of(LATE))
+        return [(t.decode(), m.decode()) for t, m in zip(found[::2], found[1::2], strict=True)]
 
     async def overrun(self) -> list[tuple[str, str, State]]:
         """End the tasks that have not ended by their deadline; (id, model, new state) of each."""
-        ended: list[tuple[str, str, State]] = []
-        has_more = 1
-        while has_more:
-            has_more, *found = await self._run("overrun", moves_of(Verb.OVERRUN), outcome_of(OVERRUN))
-            rows = zip(found[::3], found[1::3], found[2::3], strict=True)
-            ended += [(t.decode(), m.decode(), State(state.decode())) for t, m, state in rows]
-        return ended
+        found = await self._run_to_end("overrun", moves_of(Verb.OVERRUN), outcome_of(OVERRUN))
+        rows = zip(found[::3], found[1::3], found[2::3], strict=True)
+        return [(t.decode(), m.decode(), State(state.decode())) for t, m, state in rows]
 
     async def answer_waiting(self) -> int:
         """End the tasks that wait for results which are there, but that the script which brought them had no time for;
         how many."""
-        total, has_more = 0, 1
-        while has_more:
-            count, has_more = await self._run("answer", moves_of(Verb.REUSE))
-            total += count
-        return total
+        return sum(await self._run_to_end("answer", moves_of(Verb.REUSE)))
 
     async def prune(self) -> int:
         """Forget all tasks whose time is over, as `delete` does, and workers and callers that are long gone; how many
         tasks."""
         await self._run("tidy", DRAINED_KNOWN_MS)
-        total, has_more = 0, 1
-        while has_more:
-            count, has_more = await self._run("prune", TOGETHER)
-            total += count
-        return total
+        return sum(await self._run_to_end("prune", TOGETHER))
 
 
 @cache
