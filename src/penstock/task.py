@@ -25,7 +25,7 @@ from penstock.errors import PenstockError
 TENANT = "default"
 """The only tenant so far; every record and every API key belongs to one."""
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 """Written into every record; a worker leaves records of a version it does not know alone."""
 
 
@@ -93,7 +93,6 @@ Stage = Literal["queued", "retry", "fetch", "prepare", "infer", "postprocess", "
 
 Reuse = Literal["miss", "coalesced", "hit"]
 """Whose run gave a task its result: its own, that of an equal task which it waited for, or of one that had ended."""
-
 Format = Literal["png", "jpeg", "webp"]
 
 
@@ -130,7 +129,6 @@ EVENTS: dict[str, EventType] = {
     "COMPLETED": "completed",
 }
 """What a webhook can be told, by the word that the store has for it: of an end, the state, of a task or a batch."""
-
 
 Dialect = Literal["penstock", "replicate"]
 """Whose words a client speaks."""
@@ -217,6 +215,11 @@ class Submission(Struct, frozen=True, kw_only=True):
     turn: Turn | None = None
     forecast: Forecast | None = None
 
+    @property
+    def own_input(self) -> str | None:
+        """The storage key of an input that goes with the task."""
+        return None if self.request.source.upload else self.request.source.key
+
 
 class Artifact(Struct, frozen=True, kw_only=True):
     """A result file in the storage; `size` in bytes, `width` and `height` in pixels."""
@@ -253,6 +256,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     """One go at a task by one worker; times in ms since 1970 by the clock of Redis."""
 
     n: int
+    fence: str
     worker: str
     device: str
     started: int
@@ -336,11 +340,12 @@ class Task(Struct, frozen=True, kw_only=True):
 
 
 class Lease(Struct, frozen=True, kw_only=True):
-    """The timed right to run one task: every write of its holder carries `id` and `epoch`. `promised_ms` is the time
+    """The timed right to run one task: every write of its holder carries `id` and `token`. `promised_ms` is the time
     from submit to end that its client was promised."""
 
     id: str
     epoch: int
+    fence: str
     tenant: str
     caller: str
     priority: Priority
@@ -351,6 +356,16 @@ class Lease(Struct, frozen=True, kw_only=True):
     waited_ms: float
     request: Request
     promised_ms: int | None = None
+
+    @property
+    def token(self) -> str:
+        """The number of the claim, and a word that no other claim of any task has, whatever Redis has lost."""
+        return f"{self.epoch}-{self.fence}"
+
+    @property
+    def key(self) -> str:
+        """Names one attempt: a worker may still run an old one when it is given the task again."""
+        return f"{self.id} {self.token}"
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
@@ -366,8 +381,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 
 
 def is_suspect(lease: Lease) -> bool:
-    """Whether the task was there when a worker died. It is run alone then: if it is the culprit it takes no other
-    with it, and an innocent one meets no second death."""
+    """Whether the task was there when a worker died: it is run alone then, lest it takes another with it."""
     return lease.crashes > 0
 
 

@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
+from penstock.batch import Plan, new_batch_id
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Claim, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
+from penstock.store import BatchStore, Claim, Condemned, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
 from penstock.task import EventType, Lease, OutputOptions, Priority, Request, Source, Submission, Webhook, new_task_id
 from penstock.upload import new_upload_id, upload_key
 
@@ -30,6 +33,13 @@ async def open_operator(redis_url: str, store: TaskStore) -> AsyncIterator[Opera
     """Of the same queues as a store."""
     async with connect(RedisSettings(url=redis_url)) as client:
         yield Operator(client, store.namespace, QueueSettings())
+
+
+@asynccontextmanager
+async def open_condemned(redis_url: str, store: TaskStore) -> AsyncIterator[Condemned]:
+    """What is to be deleted from the storage for the tasks of a store."""
+    async with connect(RedisSettings(url=redis_url)) as client:
+        yield Condemned(client, store.namespace, QueueSettings())
 
 
 async def drop(client: Redis, namespace: str) -> None:
@@ -83,6 +93,12 @@ def submission(
     )
 
 
+def own_input(made: Submission) -> Submission:
+    """The same with an input that comes with it, under its id in the storage."""
+    source = Source(key=f"inputs/{made.tenant}/{made.id}")
+    return replace(made, request=replace(made.request, source=source))
+
+
 def hook(*events: EventType, url: str = HOOK) -> Webhook:
     """A webhook that is told these."""
     return Webhook(url=url, events=events, base_url="http://here/")
@@ -91,6 +107,16 @@ def hook(*events: EventType, url: str = HOOK) -> Webhook:
 async def submit(store: TaskStore, **options: Any) -> str:
     """Submit without a rate limit; the id."""
     return (await store.submit(submission(**options), rate_limit=0)).id
+
+
+async def open_batch(batches: BatchStore, *, lines: int, is_started: bool = True) -> str:
+    """Open a batch that nothing limits, and start it; the id. The lines are made up as they are fed."""
+    batch_id = new_batch_id()
+    await batches.open(batch_id, "default", "alice", rate_limit=0, most=10**6, client_request_id=None)
+    if is_started:
+        plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
+        await batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
+    return batch_id
 
 
 async def open_upload(uploads: UploadStore, *, upload_id: str = "", **options: Any) -> str:
@@ -114,8 +140,6 @@ async def lease_of(store: TaskStore, worker: str = "w1", **options: Any) -> Leas
     return lease
 
 
-def worker_info(worker: str = "w1") -> WorkerInfo:
+def worker_info(worker: str = "w1", models: tuple[str, ...] = (MODEL,)) -> WorkerInfo:
     """What a worker says of itself."""
-    return WorkerInfo(
-        id=worker, device="cpu", host="here", models=(MODEL,), slots=4, running=1, state="READY", started=0
-    )
+    return WorkerInfo(id=worker, device="cpu", host="here", models=models, slots=4, running=1, state="READY", started=0)

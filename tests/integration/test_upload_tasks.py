@@ -7,10 +7,9 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from penstock.maintenance import prune
 from penstock.settings import LimitSettings, Settings
 from penstock.storage import Storage
-from penstock.store import TaskStore, UploadStore
+from penstock.store import Condemned, TaskStore, UploadStore
 from tests.integration.drive import MODEL, URL, body, claim, complete, data_uri, fail, image, photo, stored_objects
 
 PHOTO = photo()
@@ -248,7 +247,7 @@ async def test_lines_that_are_not_what_was_announced_are_refused(client: httpx.A
 
 
 async def test_nothing_is_left_when_everything_is_deleted(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: TaskStore, condemned: Condemned, storage: Storage, settings: Settings
 ) -> None:
     upload_id = await upload(client, PHOTO)
     await submit(client, upload_id, result_ttl_s=60)
@@ -257,7 +256,7 @@ async def test_nothing_is_left_when_everything_is_deleted(
         await client.delete(f"/v1/tasks/{task.id}")
     await client.delete(f"/v1/uploads/{upload_id}")
 
-    assert await prune(store, storage) == 0
+    assert (await store.prune(), await condemned.waiting()) == (0, 0)
     if settings.storage.local:
         assert stored_objects(settings) == []
     assert (await client.get(f"/v1/uploads/{upload_id}")).status_code == 404

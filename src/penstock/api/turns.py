@@ -220,7 +220,7 @@ class Turns:
             for line in lines:
                 line.may_be_there = False
             return lines
-        if isinstance(answer, PenstockError) and not isinstance(answer, QueueFull):
+        if isinstance(answer, PenstockError) and not isinstance(answer, QueueFull | StoreUnavailable):
             await self.fail(lines[0].place, 1, answer.code)
             return lines[1:]
         assert isinstance(answer, Exception)  # noqa: S101  it was not taken
@@ -243,6 +243,7 @@ class Turns:
             return
         if await self._services.batches.keep(self._lease):
             raise NotItsTurn
+        await self._services.store.await_inputs([line.input_key for line in lacking if line.input_key])
         for line in lacking:
             line.is_stored = True
         await self._services.storage.put_all(

@@ -1,30 +1,29 @@
 """TaskStore: one method for each verb, each one script and one round trip."""
 
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from functools import cache
 from typing import Any
 
 import msgspec
 
 from penstock.errors import (
-    DeadlineExceeded,
     IdempotencyMismatch,
     PenstockError,
-    PoisonInput,
     QueueFull,
     RateLimited,
-    StartDeadlineExceeded,
+    ResultExpired,
+    StoreUnavailable,
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
     UploadNotFound,
-    WorkerLost,
 )
-from penstock.store.answers import Claim, NotItsTurn, Reclaimed, Submitted, WorkerInfo
+from penstock.store.answers import Claim, NotItsTurn, Submitted, WorkerInfo
 from penstock.store.changes import Changes
 from penstock.store.connection import listen
 from penstock.store.keys import endpoint_digest, idempotency_digest
-from penstock.store.queries import ALL_PRIORITIES, Queries
+from penstock.store.overdue import LATE, OVERRUN, TOGETHER, Overdue, moves_of, outcome_of
+from penstock.store.queries import ALL_PRIORITIES
 from penstock.task import (
     EVENTS,
     PRIORITIES,
@@ -42,29 +41,17 @@ from penstock.task import (
     Turn,
     Verb,
     Webhook,
-    moves,
 )
 
-REAPER_PAUSE_S = 3.0
-"""The reaper runs every second; after a longer gap leases are first given one full period."""
-
 MAX_FOLLOWERS = 200
-"""Tasks that may wait for the result of one; the next ones run. All end in one script, which holds Redis meanwhile:
-about 30 µs for each."""
+"""Tasks that may wait for the result of one; the next ones run. When it ends, the script that looks for the next to
+lead them reads them all, which takes about 2 µs for each."""
 
-RETIRED_BEFORE_MS = 500
-"""How long ago the retention of a task that is deleted has ended."""
-
-GONE_KNOWN_MS = 7 * 86_400_000
-"""A pruned task answers 410 for a week, then 404."""
-
-_LOST = WorkerLost("the worker that ran this attempt died or went silent")
-_POISON = PoisonInput("the worker died each time it ran this task; it is not tried again")
-_LATE = StartDeadlineExceeded("no worker was free to start this task in time")
-_OVERRUN = DeadlineExceeded("the task had not ended by its deadline")
+ROUND_KNOWN_S = 86_400
+"""No claim is on its way for longer."""
 
 
-class TaskStore(Queries):
+class TaskStore(Overdue):
     """The queue. Every method raises StoreUnavailable when Redis cannot be reached or refuses writes.
 
     Every script may be repeated when its answer was lost: submit by its client_request_id, settle by its receipt,
@@ -75,7 +62,8 @@ class TaskStore(Queries):
         """Queue a task, end it at once with the result of an equal one, let it wait for the result of an equal one
         that is on its way, or answer the one that the same caller submitted under the same client_request_id.
 
-        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a batch.
+        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a batch; and
+        StoreUnavailable when its own input is not awaited any more, since it took hours to be stored.
         """
         submitted = await self._submit(submission, rate_limit, has_input=True)
         assert submitted is not None  # noqa: S101  its input is there
@@ -83,7 +71,8 @@ class TaskStore(Queries):
 
     async def submit_without_input(self, submission: Submission, *, rate_limit: int) -> Submitted | None:
         """The answer to a submit whose input has not been stored, if it needs none: it is a replay, or has its result
-        at once. None, and nothing is done, if it is to be stored first and then submitted.
+        at once. None if it is to be stored first and then submitted: it is awaited from now on, and nothing else is
+        done.
 
         Raises as `submit` does.
         """
@@ -113,23 +102,32 @@ class TaskStore(Queries):
             rate_limit, self._settings.max_depth, s.max_retries, s.timeout_s,
             "" if s.start_within_s is None else int(s.start_within_s * 1000), s.result_ttl_s, RECORD_VERSION,
             State.PENDING, ALL_PRIORITIES, "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
-            s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, _moves(Verb.REUSE),
+            s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, moves_of(Verb.REUSE),
             "input" if has_input else "", hook_of(s.request.webhook), *_turn_of(s.turn),
             s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
-            s.request.source.upload or "",
+            s.request.source.upload or "", s.own_input or "",
         )  # fmt: skip
 
     async def claim(
-        self, *, worker: str, device: str, models: Iterable[str], priorities: Sequence[Priority] = PRIORITIES
+        self,
+        *,
+        worker: str,
+        device: str,
+        models: Iterable[str],
+        priorities: Sequence[Priority] = PRIORITIES,
+        round: int = 0,  # noqa: A002  the word of the scripts
     ) -> Claim:
         """Take the next task of these models and priorities.
 
-        After StoreUnavailable the worker may have been given one without knowing: `disown` hands it back.
+        After StoreUnavailable the worker may have been given one without knowing, or be given one later: `disown` hands
+        it back, and ends the round of claims.
         """
+        fence = secrets.token_hex(4)
         answer = await self._run(
             "claim",
-            _moves(Verb.CLAIM), _moves(Verb.EXPIRE), worker, device, self._lease_ms,
-            self._settings.starvation_guard, " ".join(models), " ".join(priorities), _outcome_of(_LATE), again=False,
+            moves_of(Verb.CLAIM), moves_of(Verb.EXPIRE), worker, device, self._lease_ms,
+            self._settings.starvation_guard, " ".join(models), " ".join(priorities), outcome_of(LATE),
+            moves_of(Verb.OVERRUN), outcome_of(OVERRUN), fence, round, again=False,
         )  # fmt: skip
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
@@ -139,6 +137,7 @@ class TaskStore(Queries):
             Lease(
                 id=task_id.decode(),
                 epoch=epoch,
+                fence=fence,
                 tenant=tenant.decode(),
                 caller=caller.decode(),
                 priority=Priority(priority.decode()),
@@ -153,10 +152,10 @@ class TaskStore(Queries):
         )
 
     async def renew(self, info: WorkerInfo, leases: Iterable[Lease]) -> set[str]:
-        """Extend every lease of a worker and keep it listed; the ids whose lease is lost."""
-        pairs = [part for lease in leases for part in (lease.id, lease.epoch)]
+        """Extend every lease of a worker and keep it listed; the keys of the leases that are lost."""
+        pairs = [part for lease in leases for part in (lease.id, lease.token)]
         lost = await self._run("renew", info.id, msgspec.json.encode(info), self._lease_ms, *pairs)
-        return {task_id.decode() for task_id in lost}
+        return {key.decode() for key in lost}
 
     async def sign_off(self, worker: str) -> None:
         """Take a worker off the list."""
@@ -165,7 +164,7 @@ class TaskStore(Queries):
     async def progress(self, lease: Lease, stage: Stage, progress: Progress | None = None) -> bool:
         """Record where a task is; False when the lease is lost."""
         p = progress or Progress(done=0, total=0)
-        return bool(await self._run("progress", lease.id, lease.epoch, stage, p.done, p.total, p.unit))
+        return bool(await self._run("progress", lease.id, lease.token, stage, p.done, p.total, p.unit))
 
     async def complete(self, lease: Lease, outcome: Outcome) -> int:
         """End in SUCCESS, with all that wait for the same result; how many ended, 0 when the lease is lost and nothing
@@ -184,74 +183,74 @@ class TaskStore(Queries):
         """Hand back untried, at the head of its class; counts nothing. False when the lease is lost."""
         return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0))
 
-    async def disown(self, worker: str, known: Iterable[str]) -> list[str]:
-        """Hand back what this worker was given without knowing, after a claim whose answer was lost."""
-        return [t.decode() for t in await self._run("disown", _moves(Verb.RELEASE), worker, *known)]
+    async def disown(self, worker: str, known: Iterable[Lease], *, before: int) -> list[str]:
+        """Hand back what this worker was given without knowing, after a claim whose answer was lost: every task that it
+        holds by another lease than these. The ids of the tasks. Claims of the rounds `before` this one get nothing any
+        more, however late they arrive."""
+        released, place, keys = list[str](), 0, [lease.key for lease in known]
+        while place >= 0:
+            place, *found = await self._run(
+                "disown", moves_of(Verb.RELEASE), worker, before, ROUND_KNOWN_S, place, *keys
+            )
+            released += [task_id.decode() for task_id in found]
+        return released
 
     async def cancel(self, task_id: str, tenant: str) -> bool:
         """End in CANCELED, waiting or running, at once; False when it was canceled before.
 
-        Raises TaskNotFound, TaskAlreadyFinal.
+        Raises TaskNotFound, TaskAlreadyFinal, and ResultExpired for one that was deleted within a week.
         """
-        answer = await self._run("cancel", _moves(Verb.CANCEL), task_id, tenant)
-        if answer[0] == b"absent":
-            raise TaskNotFound(f"there is no task {task_id}")
+        answer = await self._run("cancel", moves_of(Verb.CANCEL), task_id, tenant)
+        _check(task_id, answer[0])
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
         return bool(answer[0] == b"ok")
-
-    async def reclaim(self, dead_worker: str = "") -> list[Reclaimed]:
-        """Take back tasks whose lease has ended, or all of one worker known to be dead."""
-        answer = await self._run(
-            "reclaim",
-            _moves(Verb.RELEASE), _moves(Verb.FAIL), self._lease_ms, int(REAPER_PAUSE_S * 1000),
-            self._settings.max_crashes, dead_worker, msgspec.json.encode(Problem.of(_LOST)), _outcome_of(_POISON),
-        )  # fmt: skip
-        rows = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
-        return [Reclaimed(t.decode(), State(state.decode()), m.decode()) for t, state, m in rows]
-
-    async def expire(self) -> list[tuple[str, str]]:
-        """End the tasks that were not started in time; (id, model) of each."""
-        answer = await self._run("expire", _moves(Verb.EXPIRE), _outcome_of(_LATE))
-        return [(t.decode(), m.decode()) for t, m in zip(answer[::2], answer[1::2], strict=True)]
-
-    async def overrun(self) -> list[tuple[str, str, State]]:
-        """End the tasks that have not ended by their deadline; (id, model, new state) of each."""
-        answer = await self._run("overrun", _moves(Verb.OVERRUN), _outcome_of(_OVERRUN))
-        rows = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
-        return [(t.decode(), m.decode(), State(state.decode())) for t, m, state in rows]
 
     async def resubmit(self, task_id: str, tenant: str) -> bool:
         """Queue an ended task again, under its id, with its attempts kept; False when it waits or runs already.
 
-        Raises TaskNotFound, and TaskAlreadyFinal for one that has succeeded.
+        Raises TaskNotFound, TaskAlreadyFinal for one that has succeeded, and ResultExpired for one that was deleted
+        within a week.
         """
-        answer = await self._run("resubmit", _moves(Verb.RESUBMIT), task_id, tenant)
-        if answer[0] == b"absent":
-            raise TaskNotFound(f"there is no task {task_id}")
+        answer = await self._run("resubmit", moves_of(Verb.RESUBMIT), task_id, tenant)
+        _check(task_id, answer[0])
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
         return bool(answer[0] == b"ok")
 
-    async def retire(self, task_id: str, tenant: str) -> bool:
-        """Let the retention of an ended task end now, so that it is `prunable`; False when it was pruned already.
+    async def delete(self, task_id: str, tenant: str) -> list[str] | None:
+        """Forget an ended task before its time is over: nobody can show, retry or share it from now on. What is to be
+        deleted from the storage for it, which is `Condemned` too; None when the task was deleted before.
 
         Raises TaskNotFound, and TaskNotFinal for one that waits or runs.
         """
-        answer = await self._run("retire", task_id, tenant, RETIRED_BEFORE_MS)
-        if answer[0] == b"absent":
-            raise TaskNotFound(f"there is no task {task_id}")
-        if answer[0] == b"live":
-            raise TaskNotFinal(f"the task is {answer[1].decode()}; cancel it before you delete it")
-        return bool(answer[0] == b"ok")
+        entries, answer = await self._run("delete", tenant, task_id)
+        if answer == b"gone":
+            return None
+        _check(task_id, answer)
+        if answer != b"ok":
+            raise TaskNotFinal(f"the task is {answer.decode()}; cancel it before you delete it")
+        return [entry.decode() for entry in entries]
 
-    async def prune(self, task_ids: Iterable[str]) -> int:
-        """Delete records past their retention; how many."""
-        return int(await self._run("prune", GONE_KNOWN_MS, *task_ids))
+    async def delete_each(self, task_ids: Sequence[str], tenant: str) -> tuple[int, list[str]]:
+        """The same for many, but one that is not there or has not ended is passed over: how many were deleted, and what
+        is to be deleted for them."""
+        total, condemned, left = 0, list[str](), list(task_ids)
+        while left:
+            entries, *answers = await self._run("delete", tenant, *left[:TOGETHER])
+            condemned += [entry.decode() for entry in entries]
+            total += answers.count(b"ok")
+            left = left[len(answers) :]
+        return total, condemned
+
+    async def await_inputs(self, keys: Sequence[str]) -> None:
+        """Say which inputs are about to be stored, under keys that nobody has used before: what no task comes of is
+        deleted."""
+        await self._run("await", *keys)
 
     async def signals(self) -> AsyncIterator[tuple[str, str]]:
-        """(`queued`, model), (`cancel`, task id), (`drain`, worker) and (`resume`, worker) as they happen; (`look`, "")
-        when some may have been missed."""
+        """(`queued`, model), (`cancel`, key of the lease), (`drain`, worker) and (`resume`, worker) as they happen;
+        (`look`, "") when some may have been missed."""
         async for message in listen(self._client, self._keys.signals):
             kind, _, subject = message.partition(" ")
             yield kind or "look", subject
@@ -277,18 +276,19 @@ class TaskStore(Queries):
         problem = problem or (outcome.error if outcome else None)
         answer = await self._run(
             "settle",
-            verb, _moves(verb), lease.id, lease.epoch,
+            verb, moves_of(verb), lease.id, lease.token,
             msgspec.json.encode(problem) if problem else "", msgspec.json.encode(outcome) if outcome else "",
-            wait_ms, failures, _moves(Verb.REUSE) if verb is Verb.COMPLETE else "",
+            wait_ms, failures, moves_of(Verb.REUSE) if verb is Verb.COMPLETE else "",
             outcome.execution.get("device_ms", "") if outcome else "",
         )  # fmt: skip
         return int(answer[2]) if answer[0] == b"ok" else 0
 
 
-@cache
-def _moves(verb: Verb) -> str:
-    """In the form that scripts take."""
-    return " ".join(f"{source}>{target}" for source, target in moves(verb).items())
+def _check(task_id: str, kind: bytes) -> None:
+    if kind == b"gone":
+        raise ResultExpired("the task was deleted after its retention")
+    if kind == b"absent":
+        raise TaskNotFound(f"there is no task {task_id}")
 
 
 def _submitted_of(answer: Any) -> Submitted | None:
@@ -331,15 +331,13 @@ def _turn_of(turn: Turn | None) -> tuple[str | int, ...]:
     return (turn.batch, turn.epoch, turn.place, turn.window, turn.lease_ms) if turn else ("",) * 5
 
 
-def _outcome_of(error: PenstockError) -> bytes:
-    return msgspec.json.encode(Outcome(error=Problem.of(error)))
-
-
 def _refusal(kind: str, value: Any) -> Exception:
     if kind == "rate":
         return RateLimited("too many submits with this API key", retry_after_s=-(-int(value) // 1000) or 1)
     if kind == "full":
         return QueueFull(f"{value} tasks are waiting for this model", retry_after_s=5)
+    if kind == "late":
+        return StoreUnavailable("the input of this task was given up before the task came", retry_after_s=5)
     if kind == "upload":
         return UploadNotFound("this upload has just been deleted", param="input.upload_id")
     return IdempotencyMismatch(

@@ -7,10 +7,12 @@
 --      23 moves of reuse  24 'input' when there is all it needs to run  25 hook (see parts/webhook) or ''
 --      26 batch or ''  27 epoch of who feeds it  28 place of the line  29 most unfinished tasks of it  30 lease ms
 --      31 ms that each task ahead will take, or '' when nobody knows  32 ms that this one will
---      33 id of the upload that is its input, or ''
+--      33 id of the upload that is its input, or ''  34 key of an input of its own in the storage, or ''
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
 --          {'mismatch', id}
---          {'rate', retry after ms}   {'full', depth}   {'input'} when that is missing, and nothing else
+--          {'rate', retry after ms}   {'full', depth}
+--          {'input'} when that is missing, and nothing else: its key is awaited from now on, so that it may be stored
+--          {'late'} when its key is awaited no longer
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 --          {'upload'} when that is gone
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -19,9 +21,8 @@ local now, paused = now_us(), paused_queues()
 local rate_key = ROOT .. 'rate:' .. caller
 local batch, place = ARGV[26], ARGV[28]
 
-local function accepted(kind, task, of_model, of_priority, reused, left, reset)
-  return {kind, task, position_of(task, of_model, of_priority, ARGV[18], paused), left, reset, reused,
-    paused[queue_key(of_model, of_priority)] and 1 or 0}
+local function accepted(kind, task, position, queue, reused, left, reset)
+  return {kind, task, position, left, reset, reused, paused[queue] and 1 or 0}
 end
 
 -- Of a task that is there: it may have been submitted with another priority than this call says.
@@ -29,7 +30,8 @@ local function accepted_before(kind, task)
   local left, reset = rate_state(rate_key, rate_limit, now)
   local f = redis.call('HMGET', task_key(task), 'model', 'priority', 'reused')
   if not f[1] then return {kind, task, -1, left, reset, '', 0} end
-  return accepted(kind, task, f[1], f[2], f[3] or '', left, reset)
+  local position = position_of(task, f[1], f[2], ARGV[18], paused)
+  return accepted(kind, task, position, queue_key(f[1], f[2]), f[3] or '', left, reset)
 end
 
 if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
@@ -60,7 +62,7 @@ if rate_limit > 0 then
   if left <= 0 then return {'rate', reset} end
 end
 
-local digest, upload = ARGV[20], ARGV[33]
+local digest, upload, own_input = ARGV[20], ARGV[33], ARGV[34]
 local source = digest ~= '' and redis.call('HGET', ROOT .. 'reuse', digest)
 
 -- How the task gets its result. One that must run leads nobody, so that every leader may become a follower.
@@ -80,14 +82,21 @@ local function role()
   end
 end
 
-local as = role()
+local as, ahead = role(), 0
 if as ~= 'hit' then
-  local depth = redis.call('ZCARD', following_key(model))
+  local depth, is_higher = redis.call('ZCARD', following_key(model)), true
   for other in string.gmatch(ARGV[18], '%S+') do
-    depth = depth + redis.call('ZCARD', queue_key(model, other))
+    local waiting = redis.call('ZCARD', queue_key(model, other))
+    depth = depth + waiting
+    is_higher = is_higher and other ~= priority
+    if is_higher and not paused[queue_key(model, other)] then ahead = ahead + waiting end
   end
   if depth >= tonumber(ARGV[11]) then return {'full', depth} end
-  if ARGV[24] ~= 'input' then return {'input'} end
+  if own_input ~= '' and ARGV[24] ~= 'input' then
+    await_input(own_input)
+    return {'input'}
+  end
+  if own_input ~= '' and redis.call('ZREM', ROOT .. 'awaited', own_input) == 0 then return {'late'} end
   if upload ~= '' and not has_upload(upload, 'arrived') then return {'upload'} end
 end
 
@@ -129,6 +138,7 @@ if batch ~= '' then
 end
 
 if as ~= 'hit' and digest ~= '' then put('reuse', digest) end
+if as ~= 'hit' and own_input ~= '' then put('input', string.sub(own_input, #input_key(tenant, id) + 1)) end
 if as ~= 'hit' and upload ~= '' then
   put('upload', upload)
   use_upload(upload)
@@ -144,7 +154,8 @@ elseif as ~= 'hit' then
   redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
 end
 local reused = (as == 'hit' or as == 'coalesced') and as or ''
-local answer = accepted('ok', id, model, priority, reused, left, reset)
+local place = redis.call('ZRANK', queue_key(model, priority), id)
+local answer = accepted('ok', id, place and ahead + place or -1, queue_key(model, priority), reused, left, reset)
 if ARGV[31] ~= '' and answer[3] >= 0 and answer[7] == 0 then
   put('eta', math.floor(answer[3] * ARGV[31] + ARGV[32]))
 end
