@@ -475,12 +475,10 @@ class QueueModel:
     # The storage, and the clock
 
     def _takes_input(self, key: str, has_input: bool) -> bool:
-        """Whether its input is there, and was awaited; else it is awaited from now on, unless it is being deleted."""
-        if has_input and self.awaited.pop(key, None) is not None:
-            return True
-        if key not in self.condemned:
-            self.condemned.pop(f"again {key}", None)
-            self.awaited[key] = self.now + AWAITED_MS
+        """Whether its input is there, and was awaited; one that is not there is awaited from now on."""
+        if has_input:
+            return self.awaited.pop(key, None) is not None
+        self.awaited[key] = self.now + AWAITED_MS
         return False
 
     def _condemn(self, entry: str, late: int = 0) -> set[str]:

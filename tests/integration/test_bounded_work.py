@@ -100,7 +100,7 @@ async def lose_workers(queue: Queue) -> None:
 async def disown(queue: Queue) -> None:
     for _ in range(GROUPS):
         await claim(queue.store)
-    await queue.store.disown("w1", [])
+    await queue.store.disown("w1", [], before=1)
 
 
 async def purge(queue: Queue) -> None:

@@ -283,7 +283,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.live() < 8)
     @rule(target=submissions, submission=submissions, same_call=st.booleans(), rate_limit=st.sampled_from((0, 2)))
     def submit_again(self, submission: Submission, same_call: bool, rate_limit: int) -> Submission:
-        """An own input that has not been awaited is refused, and awaited then."""
+        """A task whose own input is not awaited is refused."""
         if not same_call or submission.id in self.model.gone:
             submission = with_id(submission, self.new_id())
         self.submit_one(submission, rate_limit)
