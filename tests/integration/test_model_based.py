@@ -66,6 +66,7 @@ from tests.integration.queue_snapshot import (
     Snapshot,
     check_agreement,
     check_history,
+    check_leaders,
     check_places,
     check_step,
     take_snapshot,
@@ -251,6 +252,7 @@ class QueueMachine(RuleBasedStateMachine):
             answer = type(refusal)
         snapshot = await take_snapshot(self.client, self.namespace)
         check_places(snapshot)
+        check_leaders(snapshot)
         check_history(self.before, snapshot)
         check_step(self.before, snapshot)
         check_agreement(self.model, snapshot, ahead_ms=int(self.clock_ahead))
@@ -865,6 +867,7 @@ async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, na
         last = await take_snapshot(client, namespace)
 
     check_places(last)
+    check_leaders(last)
     check_history(watching.result(), last)
     told.check(last)
     for verb in ("settle", "renew", "report", "cancel", "resubmit", "delete", "clear_storage"):
