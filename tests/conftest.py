@@ -77,5 +77,5 @@ async def batches(settings: Settings) -> AsyncIterator[BatchStore]:
 
 @pytest.fixture
 async def storage(settings: Settings) -> AsyncIterator[Storage]:
-    async with open_storage(settings.storage) as opened:
+    async with open_storage(settings.storage, settings.redis.namespace) as opened:
         yield opened

@@ -60,6 +60,7 @@ class RedisSettings(Section, frozen=True):
     url: str = "redis://127.0.0.1:6379/0"
     """`redis://`, `rediss://` or `unix:///path`; the password, if any, is part of it."""
     namespace: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")] = "penstock"
+    """All keys begin with it, in Redis and in the storage, so that several installations may share either."""
     timeout_s: Seconds = 2.0
     """Longest wait for one answer."""
 

@@ -56,10 +56,10 @@ def data_uri(data: bytes, media_type: str = "image/png") -> str:
 
 
 def stored_objects(settings: Settings) -> list[str]:
-    """Keys of everything stored, but the probes of readiness."""
-    root = Path(settings.storage.directory)
+    """Keys of everything stored, but the probes of readiness and the marker."""
+    root = Path(settings.storage.directory) / settings.redis.namespace
     found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    return sorted(key for key in found if not key.startswith((".unfinished", "probe")))
+    return sorted(key for key in found if not key.startswith((".unfinished", "probe", "installation")))
 
 
 async def claim(store: TaskStore) -> Lease:

@@ -389,7 +389,7 @@ async def test_a_result_in_a_bucket_is_a_link_to_it(
 
     with api_server.in_thread(remote) as url:
         async with (
-            open_storage(s3_server) as storage,
+            open_storage(s3_server, settings.redis.namespace) as storage,
             httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client,
             httpx.AsyncClient() as anyone,
         ):

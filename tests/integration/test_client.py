@@ -337,7 +337,7 @@ async def test_a_result_in_a_bucket_is_downloaded_from_there(
     settings: Settings, s3_server: StorageSettings, store: TaskStore, api_key: str, tmp_path: Path
 ) -> None:
     with api_server.in_thread(replace(settings, storage=s3_server)) as url:
-        async with open_storage(s3_server) as storage, AsyncClient(url, api_key) as penstock:
+        async with open_storage(s3_server, settings.redis.namespace) as storage, AsyncClient(url, api_key) as penstock:
             submitted = await penstock.submit(URL, MODEL)
             await complete(store, storage, b"bytes of a result")
             target = await penstock.download(submitted.task_id, tmp_path / "out.png")

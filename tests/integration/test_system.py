@@ -116,7 +116,7 @@ def test_a_photo_comes_back_four_times_as_large(system: System) -> None:
     assert (image.format, image.size) == ("PNG", (900, 600))
     assert np.abs(small - source).mean() < 6, "shrunk again it is the photo it was made from"
     assert task["result"]["size"] == len(upscaled.content)
-    assert task["result"]["s3_key"] == f"results/default/{task['task_id']}/1.png"
+    assert task["result"]["s3_key"] == f"penstock/results/default/{task['task_id']}/1.png"
     assert (task["result"]["width"], task["result"]["height"]) == (900, 600)
     timing = task["timing"]
     stages = [timing[f"{stage}_ms"] for stage in ("queue", "fetch", "prepare", "infer", "postprocess", "upload")]

@@ -145,7 +145,7 @@ def _clock(ahead_s: float) -> Finding:
 async def _storage(settings: Settings) -> Finding:
     local, where = settings.storage.local, _place_of(settings.storage)
     try:
-        async with open_storage(settings.storage) as opened:
+        async with open_storage(settings.storage, settings.redis.namespace) as opened:
             await opened.probe()
     except (StorageUnavailable, ConfigurationError) as error:
         advice = "let us write there, or set PENSTOCK_STORAGE_DIRECTORY" if local else "see [storage] in the settings"
