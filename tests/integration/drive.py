@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def data_uri(data: bytes, media_type: str = "image/png") -> str:
 def stored_objects(settings: Settings) -> list[str]:
     """Keys of everything stored, but the probes of readiness and the marker."""
     root = Path(settings.storage.directory) / settings.redis.namespace
-    found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    files = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
+    found = (path.relative_to(root).as_posix() for path in files)
     return sorted(key for key in found if not key.startswith((".unfinished", "probe", "installation")))
 
 

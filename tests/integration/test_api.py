@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import redis
 
+from penstock.api import health
 from penstock.api.app import create_app
 from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings, Settings, StorageSettings
@@ -279,7 +280,15 @@ async def test_the_server_is_ready_without_a_worker_and_counts_those_there_are(
     after = await stranger.get("/readyz")
 
     assert (before.status_code, before.json()["workers"]) == (200, 0)
-    assert after.json() == {"status": "ready", "redis": "ok", "storage": "ok", "workers": 1}
+    seen = after.json()
+    assert seen == {
+        "status": "ready",
+        "redis": "ok",
+        "storage": "ok",
+        "storage_age_s": seen["storage_age_s"],
+        "workers": 1,
+    }
+    assert 0 <= seen["storage_age_s"] < health.LOOK_PAUSE_S + health.SLOW_S
 
 
 async def test_a_worker_that_only_starts_is_not_counted(stranger: httpx.AsyncClient, store: TaskStore) -> None:

@@ -2,9 +2,12 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
+from loguru import logger
+from msgspec import Struct
 
 from penstock import __version__, exposition
 from penstock.api.overview import DiscoveryView, LiveView, ReadyView, StartedView
@@ -14,28 +17,69 @@ from penstock.errors import NotReady, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
 from penstock.store import TaskStore
 
-PROBE_AGE_S = 5.0
-"""A storage probe writes, reads and deletes an object: one answer is good for this long."""
+LOOK_PAUSE_S = 5.0
+LOOK_AGAIN_S = 1.0
+"""Between two looks at the storage: after one that was answered, and after one that was not."""
+
+SLOW_S = 3.0
+"""A look that takes longer counts as not answered until it is."""
+
+FIRST_LOOK_S = 0.7
+"""Longest wait for the first look; whoever asks later has the last one at once."""
 
 WORKER_READY = "READY"
 
 
-class StorageProbe:
-    """The last answer of `storage.probe`, made anew when it is too old; callers meanwhile wait for the same one."""
+class Look(Struct, frozen=True, kw_only=True):
+    """What a look at the storage has found, and how long ago; None: all is well."""
+
+    problem: str | None
+    age_s: float
+
+
+class StorageWatch:
+    """Looks at the storage every few seconds, beside the requests: these never wait for it."""
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._made = -PROBE_AGE_S
-        self._error: StorageUnavailable | None = None
+        self._problem: str | None = None
+        self._at = time.monotonic()
+        self._looked = asyncio.Event()
+        self.was_well = asyncio.Event()
+        """Set with the first look that was answered."""
 
-    async def check(self, storage: Storage) -> None:
-        """Raises StorageUnavailable."""
-        async with self._lock:
-            if time.monotonic() - self._made >= PROBE_AGE_S:
-                self._error = await _failure(storage)
-                self._made = time.monotonic()
-        if self._error is not None:
-            raise StorageUnavailable(self._error.detail)
+    async def last(self) -> Look:
+        """The last look. Waits for the first one only, and not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await self._looked.wait()
+        problem = self._problem if self._looked.is_set() else "it has not answered yet"
+        return Look(problem=problem, age_s=time.monotonic() - self._at)
+
+    async def run(self, storage: Storage) -> None:
+        """Look again and again, for ever."""
+        while True:
+            await self._look(storage)
+            await asyncio.sleep(LOOK_AGAIN_S if self._problem else LOOK_PAUSE_S)
+
+    async def _look(self, storage: Storage) -> None:
+        """A look that hangs is not left for another: in a directory it holds a thread, of which there are few."""
+        started, looking = time.monotonic(), asyncio.ensure_future(_problem_of(storage))
+        try:
+            while not (await asyncio.wait([looking], timeout=SLOW_S))[0]:
+                self._note(f"it has not answered for {time.monotonic() - started:.0f} s")
+            self._note(await looking)
+        finally:
+            looking.cancel()
+
+    def _note(self, problem: str | None) -> None:
+        if problem and not self._problem:
+            logger.bind(reason=problem).warning("the storage cannot be used")
+        if self._problem and not problem:
+            logger.info("the storage can be used again")
+        self._problem, self._at = problem, time.monotonic()
+        self._looked.set()
+        if not problem:
+            self.was_well.set()
 
 
 @get("/livez", operation_id="livez", tags=["health"], summary="The process answers", sync_to_thread=False)
@@ -52,16 +96,20 @@ def livez() -> LiveView:
     responses=documented(NotReady),
 )
 async def readyz(services: Open, request: Request[None, None, State]) -> ReadyView:
-    """503 names what is missing. `workers` may be 0: tasks are taken all the same, and wait. A server that left the
-    balancer then could not take the task that makes a scaler start a worker."""
+    """503 names what is missing, within a second. `workers` may be 0: tasks are taken all the same, and wait. A server
+    that left the balancer then could not take the task that makes a scaler start a worker.
+
+    Of the storage it says what the last look has found: that it answered to a read a few seconds ago, and that its last
+    write, within the hour, was good. In a versioned bucket every write stays, so a look is no write."""
     state = request.app.state
-    ready, missing = await _look(services, state)
+    ready, storage, missing = await _look(services, state)
     if state.draining:
         missing.insert(0, "server: it is stopping")
     if missing:
         raise NotReady("; ".join(missing), retry_after_s=1)
     state.started = True
-    return ReadyView(status="ready", redis="ok", storage="ok", workers=ready)
+    age_s = round(storage.age_s, 1)
+    return ReadyView(status="ready", redis="ok", storage="ok", storage_age_s=age_s, workers=ready)
 
 
 @get(
@@ -75,7 +123,7 @@ async def startupz(services: Open, request: Request[None, None, State]) -> Start
     """503 names what has not. Once it has answered 200 it does so for good: what is lost later, /readyz says."""
     state = request.app.state
     if not state.started:
-        _, missing = await _look(services, state)
+        _, _, missing = await _look(services, state)
         if missing:
             raise NotReady("; ".join(missing), retry_after_s=1)
         state.started = True
@@ -111,28 +159,29 @@ def discover() -> DiscoveryView:
     )
 
 
-async def _look(services: Services, state: State) -> tuple[int, list[str]]:
-    """How many workers are READY, and what does not answer."""
-    ready, missing = 0, []
+async def _look(services: Services, state: State) -> tuple[int, Look, list[str]]:
+    """How many workers are READY, how the storage is, and what does not answer."""
+    workers, storage = await asyncio.gather(_ready_workers(services.store), state.storage_watch.last())
+    ready, missing = (0, [f"redis: {workers}"]) if isinstance(workers, str) else (workers, [])
+    if storage.problem:
+        missing.append(f"storage: {storage.problem}")
+    return ready, storage, missing
+
+
+async def _ready_workers(store: TaskStore) -> int | str:
+    """Or why they are not known; within the patience of the API."""
     try:
-        ready = await _ready_workers(services.store)
+        return sum(worker.state == WORKER_READY for worker in await store.workers())
     except StoreUnavailable as error:
-        missing.append(f"redis: {error.detail}")
+        return error.detail
+
+
+async def _problem_of(storage: Storage) -> str | None:
     try:
-        await state.storage_probe.check(services.storage)
+        await storage.look()
     except StorageUnavailable as error:
-        missing.append(f"storage: {error.detail}")
-    return ready, missing
-
-
-async def _ready_workers(store: TaskStore) -> int:
-    await store.ping()
-    return sum(worker.state == WORKER_READY for worker in await store.workers())
-
-
-async def _failure(storage: Storage) -> StorageUnavailable | None:
-    try:
-        await storage.probe()
-    except StorageUnavailable as error:
-        return error
+        return error.detail
+    except Exception as error:  # noqa: BLE001  what asks whether it is ready must hear so, whatever is wrong
+        logger.exception("the look at the storage failed")
+        return f"the look at it failed with {type(error).__name__}"
     return None

@@ -169,11 +169,13 @@ class LiveView(View, frozen=True):
 
 
 class ReadyView(View, frozen=True):
-    """What the server needs is there; `workers` counts those that are READY."""
+    """What the server needs is there; `workers` counts those that are READY, `storage_age_s` are the seconds since the
+    storage was looked at."""
 
     status: Literal["ready"]
     redis: Literal["ok"]
     storage: Literal["ok"]
+    storage_age_s: float
     workers: int
 
 
