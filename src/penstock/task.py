@@ -25,7 +25,7 @@ from penstock.errors import PenstockError
 TENANT = "default"
 """The only tenant so far; every record and every API key belongs to one."""
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 """Written into every record; a worker leaves records of a version it does not know alone."""
 
 
@@ -107,12 +107,14 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the input is: a URL to fetch, a storage key, or, if it is small, here. What lies under the key came with
-    the task, or is an `upload`, which other tasks may use too."""
+    the task, or is an `upload`, which other tasks may use too; nothing is run unless it has the `sha256` that was
+    announced."""
 
     url: str | None = None
     key: str | None = None
     data: bytes | None = None
     upload: str | None = None
+    sha256: str | None = None
 
 
 TaskEventType = Literal["succeeded", "failed", "canceled", "expired", "progress"]
@@ -215,6 +217,11 @@ class Submission(Struct, frozen=True, kw_only=True):
     turn: Turn | None = None
     forecast: Forecast | None = None
 
+    @property
+    def own_input(self) -> str | None:
+        """The storage key of an input that came with the task, and goes with it."""
+        return None if self.request.source.upload else self.request.source.key
+
 
 class Artifact(Struct, frozen=True, kw_only=True):
     """A result file in the storage; `size` in bytes, `width` and `height` in pixels."""
@@ -251,6 +258,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     """One go at a task by one worker; times in ms since 1970 by the clock of Redis."""
 
     n: int
+    fence: str
     worker: str
     device: str
     started: int
@@ -334,11 +342,12 @@ class Task(Struct, frozen=True, kw_only=True):
 
 
 class Lease(Struct, frozen=True, kw_only=True):
-    """The timed right to run one task: every write of its holder carries `id` and `epoch`. `promised_ms` is the time
+    """The timed right to run one task: every write of its holder carries `id` and `token`. `promised_ms` is the time
     from submit to end that its client was promised."""
 
     id: str
     epoch: int
+    fence: str
     tenant: str
     caller: str
     priority: Priority
@@ -349,6 +358,12 @@ class Lease(Struct, frozen=True, kw_only=True):
     waited_ms: float
     request: Request
     promised_ms: int | None = None
+
+    @property
+    def token(self) -> str:
+        """The number of the claim, and a word that no other claim has: no two leases of a task share it, whatever its
+        record has lost."""
+        return f"{self.epoch}-{self.fence}"
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):

@@ -142,7 +142,7 @@ async def test_damaged_bytes_never_become_a_file(
         submitted = await penstock.submit(URL, MODEL)
         await complete(store, storage, b"x" * 1000)
         (key,) = stored_objects(settings)
-        (Path(settings.storage.directory) / key).write_bytes(b"y" * 1000)
+        (Path(settings.storage.directory) / settings.redis.namespace / key).write_bytes(b"y" * 1000)
         old = tmp_path / "files" / "out.png"
         old.parent.mkdir()
         old.write_bytes(b"the old one")

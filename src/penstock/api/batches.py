@@ -60,7 +60,7 @@ from penstock.errors import (
     WebhookNotFound,
     WebhooksDisabled,
 )
-from penstock.maintenance import prune_batches
+from penstock.maintenance import remove
 from penstock.upload import Upload
 
 MAX_INLINE_BYTES = 4 * 1024 * 1024
@@ -207,8 +207,8 @@ async def cancel_batch(request: ApiRequest, services: Open, batch_id: FromPath[s
 )
 async def delete_batch(request: ApiRequest, services: Open, batch_id: FromPath[str]) -> None:
     """The batch reads as 410 afterwards, for a week. With the storage away it is 503, and done when it is back."""
-    if await services.batches.retire(batch_id, request.auth.tenant):
-        await prune_batches(services.batches, services.storage)
+    if lines := await services.batches.delete(batch_id, request.auth.tenant):
+        await remove(services.condemned, services.storage, [lines])
 
 
 @get(
@@ -272,11 +272,18 @@ async def _asked(request: ApiRequest, options: str | None, services: Services) -
 
 
 async def _uploaded(upload: Upload, services: Services) -> AsyncGenerator[bytes, None]:
-    """The bytes of an upload, which is not deleted meanwhile; afterwards nobody needs it."""
+    """The bytes of an upload, which is not deleted meanwhile; afterwards nobody needs it.
+
+    Raises UploadMismatch after the last one if they are not what was announced.
+    """
     await services.uploads.hold(upload.id, READ_WITHIN_S)
+    digest = hashlib.sha256()
     async with aclosing(await services.storage.stream(upload.key)) as pieces:
         async for piece in pieces:
+            digest.update(piece)
             yield piece
+    if upload.sha256 not in (None, digest.hexdigest()):
+        raise UploadMismatch("the bytes have another sha256 than was announced", param="upload_id")
 
 
 async def _whole(request: ApiRequest) -> bytes:
@@ -338,5 +345,5 @@ def _fingerprint(asked: BatchOptions, digest: str) -> str:
 async def _give_up(batch_id: str, request: ApiRequest, services: Services) -> None:
     """One that was started after all is left alone."""
     with suppress(PenstockError):  # the sweep will do it; the answer to the client matters more
-        if await services.batches.retire(batch_id, request.auth.tenant):
-            await prune_batches(services.batches, services.storage)
+        if lines := await services.batches.delete(batch_id, request.auth.tenant):
+            await remove(services.condemned, services.storage, [lines])

@@ -2,9 +2,9 @@
 
 Objects are immutable: a key, `results/<tenant>/<task>/<epoch>.png`, is built from our own ids and belongs to
 one attempt, so nothing is ever overwritten with other bytes and a late worker cannot spoil a result. Inputs that
-came with a task are `inputs/<tenant>/<task>`, those that were uploaded before `uploads/<tenant>/<upload>`, the lines of
-a batch `batches/<tenant>/<batch>/<part>`. In the bucket or directory, every key stands below the namespace of the
-installation, so that several may share one.
+came with a task are `inputs/<tenant>/<task>`, of a line of a batch with `-` and a mark of who has stored it behind,
+those that were uploaded before `uploads/<tenant>/<upload>`, the lines of a batch `batches/<tenant>/<batch>/<part>`. In
+the bucket or directory, every key stands below the namespace of the installation, so that several may share one.
 """
 
 from contextlib import AbstractAsyncContextManager, nullcontext

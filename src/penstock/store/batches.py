@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
-from penstock.batch import ENDS, Batch, BatchState, End, FeedLease, Plan, Started, part_key
+from penstock.batch import ENDS, Batch, BatchState, End, FeedLease, Plan, Started
 from penstock.errors import (
     BatchAlreadyFinal,
     BatchNotFinal,
@@ -20,11 +20,14 @@ from penstock.store.connection import listen
 from penstock.store.keys import idempotency_digest
 from penstock.store.queries import Queries
 from penstock.store.records import GONE, batch_of, end_of
-from penstock.store.tasks import GONE_KNOWN_MS, RETIRED_BEFORE_MS, hook_of
+from penstock.store.tasks import hook_of
 from penstock.task import Outcome, State
 
 RECEIVED_WITHIN_MS = 3_600_000
 """A batch of which nothing has come for so long is deleted."""
+
+PRUNED_TOGETHER = 20
+"""Batches that one call of a script is asked to forget."""
 
 CANCELS = f"{BatchState.RUNNING}>{BatchState.CANCELING} {BatchState.CANCELING}>{BatchState.CANCELING}"
 
@@ -63,8 +66,9 @@ class BatchQueries(Queries):
         key = self._keys.batches(tenant)
         (row,) = await self._pipelined([("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", 0, limit + 1)])
         ids = [batch_id.decode() for batch_id in row[::2]]
-        answers = await self._run_each("batch_read", [(batch_id, tenant) for batch_id in ids[:limit]])
-        found = [batch_of(batch_id, answer) for batch_id, answer in zip(ids[:limit], answers, strict=True)]
+        found: list[Batch | None] = []
+        for some in await self._pieces(ids[:limit], self._keys.plan):
+            found += map(batch_of, some, await self._run_apart("batch_read", [(batch_id, tenant) for batch_id in some]))
         more = int(row[2 * limit - 1]) if len(ids) > limit else None
         return BatchPage(tuple(batch for batch in found if batch), more)
 
@@ -75,7 +79,9 @@ class BatchQueries(Queries):
 
     async def outcomes(self, task_ids: Sequence[str]) -> list[Outcome | None]:
         """What the runs of these tasks gave; None for one without, or whose record is gone."""
-        rows = await self._pipelined([("GET", self._keys.outcome(task_id)) for task_id in task_ids])
+        rows = []
+        for some in await self._pieces(task_ids, self._keys.outcome):
+            rows += await self._pipelined([("GET", self._keys.outcome(task_id)) for task_id in some])
         return [msgspec.json.decode(row, type=Outcome) if row else None for row in rows]
 
     async def open_places(self, batch_id: str, most: int) -> list[int]:
@@ -145,16 +151,24 @@ class BatchStore(BatchQueries):
         if answer[0] == b"refused" and answer[1].decode() != BatchState.CANCELED:
             raise BatchAlreadyFinal(f"the batch has ended as {answer[1].decode()}")
 
-    async def lease(self, *, lease_s: float, most: int) -> tuple[list[FeedLease], float | None]:
+    async def lease(
+        self, *, lease_s: float, most: int, under_way: Iterable[str] = ()
+    ) -> tuple[list[FeedLease], float | None]:
         """Batches that are to be looked at, now ours for `lease_s`, and how long until the next is due (None: none
-        is)."""
-        answer = await self._run("batch_lease", int(lease_s * 1000), most, again=False)
+        is). Those that are `under_way` here are not looked at."""
+        answer = await self._run("batch_lease", int(lease_s * 1000), most, *under_way, again=False)
         fields = iter(answer[1:])
         leases = [
-            FeedLease(id=batch_id.decode(), tenant=tenant.decode(), epoch=epoch)
+            FeedLease(id=batch_id.decode(), tenant=tenant.decode(), epoch=epoch, lasts_s=lease_s)
             for batch_id, tenant, epoch in zip(fields, fields, fields, strict=True)
         ]
         return leases, answer[0] / 1000 if answer[0] >= 0 else None
+
+    async def keep(self, *leases: FeedLease) -> set[str]:
+        """Extend leases, all of which last equally long; the ids of the batches whose lease is lost."""
+        pairs = [part for lease in leases for part in (lease.id, lease.epoch)]
+        lost = await self._run("batch_keep", int(leases[0].lasts_s * 1000), *pairs) if leases else []
+        return {batch_id.decode() for batch_id in lost}
 
     async def rest(self, lease: FeedLease, *, wait_s: float | None, refill: int = -1) -> bool:
         """Hand it back, to be looked at in `wait_s` (None: not any more), or as soon as no more than `refill` of its
@@ -166,35 +180,28 @@ class BatchStore(BatchQueries):
         """End the next lines, of which this place is the first, without tasks. False when the lease is lost."""
         return bool(await self._run("batch_skip", lease.id, lease.epoch, place, count, state, code))
 
-    async def retire(self, batch_id: str, tenant: str) -> bool:
-        """Let its retention end now; False when it was pruned already.
+    async def delete(self, batch_id: str, tenant: str) -> str | None:
+        """Forget a batch before its time is over; its tasks stay. The prefix of its lines, which are to be deleted from
+        the storage and are `Condemned` too; None when it was deleted before.
 
         Raises BatchNotFound, and BatchNotFinal for one that has not ended.
         """
-        answer = await self._run("batch_retire", batch_id, tenant, RETIRED_BEFORE_MS)
+        answer = await self._run("batch_delete", batch_id, tenant)
         if answer[0] == b"gone":
-            return False
+            return None
         _check(batch_id, answer[0])
         if answer[0] == b"live":
             raise BatchNotFinal(f"the batch is {answer[1].decode()}; cancel it before you delete it")
-        return True
+        prefix: bytes = answer[1]
+        return prefix.decode()
 
-    async def due(self, limit: int = 20) -> dict[str, list[str]]:
-        """Batches past their retention, the latest first -> the storage keys to delete before `prune`."""
-        ((seconds, micros),) = await self._pipelined([("TIME",)])
-        now_ms = seconds * 1000 + micros // 1000
-        (ids,) = await self._pipelined([("ZREVRANGEBYSCORE", self._keys.closed, now_ms, 0, "LIMIT", 0, limit)])
-        names = [batch_id.decode() for batch_id in ids]
-        rows = await self._pipelined([("HMGET", self._keys.batch(name), "tenant", "parts") for name in names])
-        return {
-            name: [part_key(tenant.decode(), name, part) for part in range(int(parts))]
-            for name, (tenant, parts) in zip(names, rows, strict=True)
-            if tenant
-        }
-
-    async def prune(self, batch_ids: Iterable[str]) -> int:
-        """Delete records past their retention; how many."""
-        return int(await self._run("batch_prune", GONE_KNOWN_MS, *batch_ids))
+    async def prune(self) -> int:
+        """Forget all batches whose time is over, as `delete` does; how many."""
+        total, has_more = 0, 1
+        while has_more:
+            count, has_more = await self._run("batch_prune", PRUNED_TOGETHER)
+            total += count
+        return total
 
     def rooms(self) -> AsyncIterator[str]:
         """Something whenever a batch may be fed; also when that may have been missed."""

@@ -10,9 +10,6 @@ from penstock.task import TRANSITIONS, Priority, State, Verb
 PURGED_TOGETHER = 100
 """Tasks that one script looks at, which holds Redis meanwhile: about 30 µs for each that it cancels."""
 
-DRAINED_KNOWN_MS = 86_400_000
-"""A drained worker that has lost its connection is still drained when it is back within a day."""
-
 _WAITING_ONLY = f"{State.PENDING}>{TRANSITIONS[State.PENDING, Verb.CANCEL]}"
 
 
@@ -21,11 +18,11 @@ class Operator(Queries):
 
     async def pause(self, model: str, priorities: Iterable[Priority], *, by: str) -> int:
         """Let no task of these queues start any more; how many queues were not paused before."""
-        return int(await self._run("pause", model, " ".join(priorities), by))
+        return await self._pause(model, priorities, by)
 
     async def resume(self, model: str, priorities: Iterable[Priority]) -> int:
         """Let them go on; how many were paused."""
-        return int(await self._run("pause", model, " ".join(priorities), ""))
+        return await self._pause(model, priorities, "")
 
     async def purge(self, tenant: str, model: str, priorities: Iterable[Priority], *, limit: int) -> Purged:
         """Cancel the tasks of these queues that were waiting when this began, newest first, until there is no other or
@@ -44,6 +41,13 @@ class Operator(Queries):
         """Let it claim again. Raises WorkerNotFound."""
         await self._tell(worker, "resume")
 
+    async def _pause(self, model: str, priorities: Iterable[Priority], by: str) -> int:
+        changed = int(await self._run("pause", model, " ".join(priorities), by))
+        place = 0
+        while place >= 0:
+            place = await self._run("regroup", model, place)
+        return changed
+
     async def _tell(self, worker: str, what: str) -> None:
-        if not await self._run("drain", worker, what, DRAINED_KNOWN_MS):
+        if not await self._run("drain", worker, what):
             raise WorkerNotFound("there is no such worker; GET /v1/workers lists them")

@@ -6,17 +6,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from penstock import imaging, telemetry
-from penstock.errors import ExecutionTimeout, InputNotFound, Internal, ModelNotFound, ResultExpired, StorageUnavailable
+from penstock.errors import (
+    ExecutionTimeout,
+    InputNotFound,
+    Internal,
+    ModelNotFound,
+    ResultExpired,
+    StorageUnavailable,
+    UploadMismatch,
+)
 from penstock.runners.base import DeviceBroken, Params, Work
 from penstock.storage import Storage
-from penstock.task import Artifact, Lease, Outcome, Progress, Result, Source, Stage
+from penstock.task import Artifact, Lease, Outcome, Progress, Result, Stage
 from penstock.worker.batches import Runner
 from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
@@ -79,9 +86,6 @@ class Pipeline:
 
     async def discard_earlier(self, lease: Lease, outcome: Outcome) -> None:
         """Delete what attempts before this one may have stored and never settled."""
-        if outcome.result and outcome.result.artifact and lease.epoch > 1:
-            suffix = PurePosixPath(outcome.result.artifact.s3_key).suffix
-            await self._storage.delete(*(result_key(lease, epoch) + suffix for epoch in range(1, lease.epoch)))
 
     async def _stages(self, lease: Lease, watch: Watcher, limit: asyncio.Timeout) -> Outcome:
         request = lease.request
@@ -92,7 +96,7 @@ class Pipeline:
         stage = _Stages(lease, watch)
 
         with stage("fetch"):
-            source = await self._fetch(request.source, lease.timeout_s, limit)
+            source = await self._fetch(lease, limit)
         with self._memory.room(lease.priority) as room:
             result, parcel, execution = await self._make(lease, runner, source, params, stage, room)
         del source
@@ -133,14 +137,24 @@ class Pipeline:
         enough = self._memory.take(room, runner.footprint(source, params))
         return runner.prepare(source, params) if enough else None
 
-    async def _fetch(self, source: Source, timeout_s: float, limit: asyncio.Timeout) -> bytes:
+    async def _fetch(self, lease: Lease, limit: asyncio.Timeout) -> bytes:
+        source = lease.request.source
         if source.data is not None:
             return source.data
         if source.key is not None:
-            return await self._stored_input(source.key, timeout_s, limit)
+            data = await self._stored_input(source.key, lease.timeout_s, limit)
+            await self._check(lease, data)
+            return data
         if source.url is None:
             raise Internal("the record has no input")
         return await self._fetcher.fetch(source.url)
+
+    async def _check(self, lease: Lease, data: bytes) -> None:
+        """A bucket may have taken other bytes than were announced: what they give would be taken for the result of all
+        who have the right ones."""
+        announced = lease.request.source.sha256
+        if announced is not None and await self._on_cpu(lease, _sha256, data) != announced:
+            raise UploadMismatch("the bytes of the upload have another sha256 than was announced")
 
     async def _stored_input(self, key: str, timeout_s: float, limit: asyncio.Timeout) -> bytes:
         """Our own storage being away is no fault of the task: it waits, and its time starts anew."""
@@ -165,11 +179,11 @@ class Pipeline:
         product = runner.postprocess(work, params, lease.request.output)
         if product.file is None:
             return Result(data=product.data), None
-        key = f"{result_key(lease, lease.epoch)}.{product.extension}"
+        key = f"results/{lease.tenant}/{lease.id}/{lease.token}.{product.extension}"
         artifact = Artifact(
             s3_key=key,
             size=len(product.file),
-            sha256=hashlib.sha256(product.file).hexdigest(),
+            sha256=_sha256(product.file),
             content_type=product.content_type,
             width=product.width,
             height=product.height,
@@ -188,9 +202,8 @@ class Pipeline:
             raise
 
 
-def result_key(lease: Lease, epoch: int) -> str:
-    """Where an attempt stores its file, without the suffix."""
-    return f"results/{lease.tenant}/{lease.id}/{epoch}"
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 class _Stages:
