@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from litestar import Request, Response, get
@@ -15,7 +16,7 @@ from penstock.api.problems import documented
 from penstock.api.services import Open, Services
 from penstock.errors import NotReady, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import TaskStore
+from penstock.store import TaskStore, WorkerInfo
 
 LOOK_PAUSE_S = 5.0
 LOOK_AGAIN_S = 1.0
@@ -28,6 +29,8 @@ FIRST_LOOK_S = 0.7
 """Longest wait for the first look; whoever asks later has the last one at once."""
 
 WORKER_READY = "READY"
+
+SPOOL_FULL = "its spool is full of results that the storage does not take, so that it claims nothing"
 
 
 class Look(Struct, frozen=True, kw_only=True):
@@ -96,20 +99,27 @@ def livez() -> LiveView:
     responses=documented(NotReady),
 )
 async def readyz(services: Open, request: Request[None, None, State]) -> ReadyView:
-    """503 names what is missing, within a second. `workers` may be 0: tasks are taken all the same, and wait. A server
-    that left the balancer then could not take the task that makes a scaler start a worker.
+    """503 names what is missing, within a second; `warnings` what only holds tasks up. `workers` may be 0: tasks are
+    taken all the same, and wait. A server that left the balancer then could not take the task that makes a scaler start
+    a worker.
 
     Of the storage it says what the last look has found: that it answered to a read a few seconds ago, and that its last
     write, within the hour, was good. In a versioned bucket every write stays, so a look is no write."""
     state = request.app.state
-    ready, storage, missing = await _look(services, state)
+    workers, storage, missing = await _look(services, state)
     if state.draining:
         missing.insert(0, "server: it is stopping")
     if missing:
         raise NotReady("; ".join(missing), retry_after_s=1)
     state.started = True
-    age_s = round(storage.age_s, 1)
-    return ReadyView(status="ready", redis="ok", storage="ok", storage_age_s=age_s, workers=ready)
+    return ReadyView(
+        status="ready",
+        redis="ok",
+        storage="ok",
+        storage_age_s=round(storage.age_s, 1),
+        workers=sum(worker.state == WORKER_READY for worker in workers),
+        warnings=tuple(f"worker {worker.id}: {SPOOL_FULL}" for worker in workers if worker.spool_full),
+    )
 
 
 @get(
@@ -159,19 +169,19 @@ def discover() -> DiscoveryView:
     )
 
 
-async def _look(services: Services, state: State) -> tuple[int, Look, list[str]]:
-    """How many workers are READY, how the storage is, and what does not answer."""
-    workers, storage = await asyncio.gather(_ready_workers(services.store), state.storage_watch.last())
-    ready, missing = (0, [f"redis: {workers}"]) if isinstance(workers, str) else (workers, [])
+async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo], Look, list[str]]:
+    """The workers, how the storage is, and what does not answer."""
+    workers, storage = await asyncio.gather(_workers(services.store), state.storage_watch.last())
+    known, missing = ((), [f"redis: {workers}"]) if isinstance(workers, str) else (workers, [])
     if storage.problem:
         missing.append(f"storage: {storage.problem}")
-    return ready, storage, missing
+    return known, storage, missing
 
 
-async def _ready_workers(store: TaskStore) -> int | str:
+async def _workers(store: TaskStore) -> Sequence[WorkerInfo] | str:
     """Or why they are not known; within the patience of the API."""
     try:
-        return sum(worker.state == WORKER_READY for worker in await store.workers())
+        return await store.workers()
     except StoreUnavailable as error:
         return error.detail
 
