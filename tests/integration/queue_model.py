@@ -481,9 +481,9 @@ class QueueModel:
         self.awaited[key] = self.now + AWAITED_MS
         return False
 
-    def _condemn(self, entry: str, late: int = 0) -> set[str]:
+    def _condemn(self, entry: str, late: int | None = None) -> set[str]:
         self.condemned[entry] = self.now
-        if late > self.now:
+        if late is not None and late > self.now:
             self.condemned[f"again {entry}"] = late
         return {entry}
 
@@ -496,7 +496,7 @@ class QueueModel:
             condemned |= self._condemn(of.own_input)
         origin = task.origin or of.id
         if not any(origin in (t.origin, t.submission.id) for t in self.tasks.values()) and (task.origin or task.epoch):
-            late = 0 if task.cut_off is None else task.cut_off + LATE_MS
+            late = None if task.cut_off is None else task.cut_off + LATE_MS
             condemned |= self._condemn(f"results/{of.tenant}/{origin}/", late)
         return condemned
 
