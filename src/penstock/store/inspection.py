@@ -72,7 +72,7 @@ def _of_persistence(said: dict[str, str], *, is_here: bool) -> list[str]:
     fsync = said.get("appendfsync", "always")
     if fsync != "always" and not is_here:
         return [
-            f"Redis has appendfsync {fsync}: a crash of its machine loses its last second, with tasks that were taken in "
+            f"Redis has appendfsync {fsync}: a crash of its machine loses its last second, and tasks submitted in "
             "it (set appendfsync always, if its disk is quick)"
         ]
     return []
