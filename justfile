@@ -93,6 +93,12 @@ bench *args:
 chaos *args:
     {{ python }} -m tests.chaos {{ args }}
 
+# callers that share something, in every order of their calls: just interleave --seed 7; just interleave --replay '...'
+[group('measure')]
+[positional-arguments]
+interleave *args:
+    {{ python }} -m tests.interleave --all "$@"
+
 # write the OpenAPI document
 [group('measure')]
 openapi out="docs/openapi.json":
