@@ -5,14 +5,14 @@ Any number of processes may do it at the same time; each act is one script of th
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from loguru import logger
 
 from penstock import telemetry
 from penstock.errors import DeadlineExceeded, PoisonInput, StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import BatchStore, Reclaimed, TaskStore, UploadStore
+from penstock.store import BatchStore, Condemned, Reclaimed, TaskStore, UploadStore, place_of
 from penstock.task import TENANT, State
 from penstock.upload import upload_key
 
@@ -27,6 +27,8 @@ async def sweep(store: TaskStore) -> None:
     count_reclaimed(await store.reclaim())
     for _, model, state in await store.overrun():
         telemetry.report("tasks.finished", model=model, status=state, code=DeadlineExceeded.code)
+    if count := await store.answer_waiting():
+        logger.bind(tasks=count).info("tasks answered that were left when a result came")
     for _, model in await store.expire():
         telemetry.report("tasks.finished", model=model, status=State.EXPIRED, code=StartDeadlineExceeded.code)
 
@@ -40,42 +42,28 @@ def count_reclaimed(taken: Sequence[Reclaimed]) -> None:
             telemetry.report("tasks.finished", model=task.model, status=task.state, code=PoisonInput.code)
 
 
-async def prune(store: TaskStore, storage: Storage) -> int:
-    """Delete everything past its retention, objects before records, so that none is orphaned; how many records."""
-    total = 0
-    while due := await store.prunable():
-        pruned = await _prune(store, storage, due)
-        total += pruned
-        if not pruned:  # another process was faster
-            break
+async def prune(store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage) -> int:
+    """Forget everything past its retention, then delete what only it needed in the storage; how many records."""
+    tasks = await store.prune()
+    telemetry.report("tasks.pruned", tasks)
+    total = tasks + await batches.prune()
+    await delete_condemned(condemned, storage)
     return total
 
 
-async def prune_batches(batches: BatchStore, storage: Storage) -> int:
-    """Delete batches past their retention, lines before records; how many."""
-    total = 0
-    while due := await batches.due():
-        await storage.delete(*(key for keys in due.values() for key in keys))
-        pruned = await batches.prune(due)
-        total += pruned
-        if not pruned:
-            break
-    return total
+async def delete_condemned(condemned: Condemned, storage: Storage) -> None:
+    """Delete all that is to be deleted now. What is not deleted, since the storage is away or this process ends, is
+    taken again by somebody."""
+    while taken := await condemned.take():
+        await remove(condemned, storage, taken)
 
 
-async def remove(store: TaskStore, storage: Storage, retired: Collection[str]) -> None:
-    """Delete these tasks, which are past their retention since just now: they are among the first to be pruned."""
-    left = set(retired)
-    while left and (due := await store.prunable(limit=len(left) + 10)):
-        await _prune(store, storage, due)
-        left -= due.keys()
-
-
-async def _prune(store: TaskStore, storage: Storage, due: Mapping[str, Sequence[str]]) -> int:
-    await storage.delete(*(key for keys in due.values() for key in keys))
-    pruned = await store.prune(due)
-    telemetry.report("tasks.pruned", pruned)
-    return pruned
+async def remove(condemned: Condemned, storage: Storage, entries: Sequence[str]) -> None:
+    """Delete these keys and prefixes. Raises StorageUnavailable; they are still to be deleted then."""
+    places = {place_of(entry) for entry in entries}
+    await storage.delete(*sorted(place for place in places if not place.endswith("/")))
+    await storage.clear(*sorted(place for place in places if place.endswith("/")))
+    await condemned.bury(entries)
 
 
 async def sweep_uploads(uploads: UploadStore, storage: Storage) -> None:
@@ -95,8 +83,10 @@ async def _delete_uploads(uploads: UploadStore, storage: Storage, due: Mapping[s
     telemetry.report("uploads", await uploads.forget(due), outcome="deleted")
 
 
-async def measure(store: TaskStore, batches: BatchStore, uploads: UploadStore, models: Sequence[str]) -> None:
-    """Set the gauges of the queues, the records, the batches, the uploads and the workers."""
+async def measure(
+    store: TaskStore, batches: BatchStore, uploads: UploadStore, condemned: Condemned, models: Sequence[str]
+) -> None:
+    """Set the gauges of the queues, the records, the batches, the uploads, the storage and the workers."""
     meters = telemetry.meters()
     queues = [(queue, {"model": queue.model, "priority": queue.priority}) for queue in await store.depths(models)]
     meters.replace("queue.depth", [(queue.depth, labels) for queue, labels in queues])
@@ -106,6 +96,7 @@ async def measure(store: TaskStore, batches: BatchStore, uploads: UploadStore, m
     stored = await store.count(TENANT)
     meters.replace("tasks.stored", [(n, {"status": state}) for state, n in stored.items()])
     meters.report("uploads.unused", await uploads.unused())
+    meters.report("storage.condemned", await condemned.waiting())
     feeding, backlog = await batches.waiting_lines()
     meters.report("batches.feeding", feeding)
     meters.report("batches.backlog", backlog)
@@ -114,14 +105,18 @@ async def measure(store: TaskStore, batches: BatchStore, uploads: UploadStore, m
 
 
 async def run_maintenance(
-    store: TaskStore, batches: BatchStore, uploads: UploadStore, storage: Storage, models: Sequence[str]
+    store: TaskStore,
+    batches: BatchStore,
+    uploads: UploadStore,
+    condemned: Condemned,
+    storage: Storage,
+    models: Sequence[str],
 ) -> None:
     """All of it, for ever; a failure is logged, and the next round tries again."""
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
-        _repeat(lambda: measure(store, batches, uploads, models), MEASURE_PAUSE_S, "measure"),
-        _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
-        _repeat(lambda: prune_batches(batches, storage), PRUNE_PAUSE_S, "prune batches"),
+        _repeat(lambda: measure(store, batches, uploads, condemned, models), MEASURE_PAUSE_S, "measure"),
+        _repeat(lambda: prune(store, batches, condemned, storage), PRUNE_PAUSE_S, "prune"),
         _repeat(lambda: sweep_uploads(uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
     )
 

@@ -25,7 +25,7 @@ from penstock.errors import PenstockError
 TENANT = "default"
 """The only tenant so far; every record and every API key belongs to one."""
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 """Written into every record; a worker leaves records of a version it does not know alone."""
 
 
@@ -215,6 +215,11 @@ class Submission(Struct, frozen=True, kw_only=True):
     turn: Turn | None = None
     forecast: Forecast | None = None
 
+    @property
+    def own_input(self) -> str | None:
+        """The storage key of an input that came with the task, and goes with it."""
+        return None if self.request.source.upload else self.request.source.key
+
 
 class Artifact(Struct, frozen=True, kw_only=True):
     """A result file in the storage; `size` in bytes, `width` and `height` in pixels."""
@@ -251,6 +256,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     """One go at a task by one worker; times in ms since 1970 by the clock of Redis."""
 
     n: int
+    fence: str
     worker: str
     device: str
     started: int
@@ -334,11 +340,12 @@ class Task(Struct, frozen=True, kw_only=True):
 
 
 class Lease(Struct, frozen=True, kw_only=True):
-    """The timed right to run one task: every write of its holder carries `id` and `epoch`. `promised_ms` is the time
+    """The timed right to run one task: every write of its holder carries `id` and `token`. `promised_ms` is the time
     from submit to end that its client was promised."""
 
     id: str
     epoch: int
+    fence: str
     tenant: str
     caller: str
     priority: Priority
@@ -349,6 +356,12 @@ class Lease(Struct, frozen=True, kw_only=True):
     waited_ms: float
     request: Request
     promised_ms: int | None = None
+
+    @property
+    def token(self) -> str:
+        """The number of the claim, and a word that no other claim has: no two leases of a task share it, whatever its
+        record has lost."""
+        return f"{self.epoch}-{self.fence}"
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):

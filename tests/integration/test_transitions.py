@@ -156,7 +156,7 @@ async def forged(store: TaskStore, task_id: str, other: str) -> Lease:
     await store.cancel(other, "default")
     request = (await store.get(task_id, "default")).request
     template = Lease(
-        id=task_id, epoch=0, tenant="default", caller="alice", priority="normal", failures=0, crashes=0, max_retries=3,
+        id=task_id, epoch=0, fence="none", tenant="default", caller="alice", priority="normal", failures=0, crashes=0, max_retries=3,
         timeout_s=1, waited_ms=0, request=request,
     )  # fmt: skip
     return replace(template, epoch=0)

@@ -150,7 +150,14 @@ def openapi_document() -> str:
 @asynccontextmanager
 async def _running(services: Services) -> AsyncIterator[None]:
     """What goes on beside the requests."""
-    work = run_maintenance(services.store, services.batches, services.uploads, services.storage, services.models)
+    work = run_maintenance(
+        services.store,
+        services.batches,
+        services.uploads,
+        services.condemned,
+        services.storage,
+        services.models,
+    )
     loops = [
         asyncio.create_task(work, name="maintenance"),
         asyncio.create_task(services.waiting.run(), name="waiting"),

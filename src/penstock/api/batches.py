@@ -60,7 +60,7 @@ from penstock.errors import (
     WebhookNotFound,
     WebhooksDisabled,
 )
-from penstock.maintenance import prune_batches
+from penstock.maintenance import remove
 from penstock.upload import Upload
 
 MAX_INLINE_BYTES = 4 * 1024 * 1024
@@ -207,8 +207,8 @@ async def cancel_batch(request: ApiRequest, services: Open, batch_id: FromPath[s
 )
 async def delete_batch(request: ApiRequest, services: Open, batch_id: FromPath[str]) -> None:
     """The batch reads as 410 afterwards, for a week. With the storage away it is 503, and done when it is back."""
-    if await services.batches.retire(batch_id, request.auth.tenant):
-        await prune_batches(services.batches, services.storage)
+    if lines := await services.batches.delete(batch_id, request.auth.tenant):
+        await remove(services.condemned, services.storage, [lines])
 
 
 @get(
@@ -338,5 +338,5 @@ def _fingerprint(asked: BatchOptions, digest: str) -> str:
 async def _give_up(batch_id: str, request: ApiRequest, services: Services) -> None:
     """One that was started after all is left alone."""
     with suppress(PenstockError):  # the sweep will do it; the answer to the client matters more
-        if await services.batches.retire(batch_id, request.auth.tenant):
-            await prune_batches(services.batches, services.storage)
+        if lines := await services.batches.delete(batch_id, request.auth.tenant):
+            await remove(services.condemned, services.storage, [lines])

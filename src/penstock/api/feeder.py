@@ -145,7 +145,7 @@ class Feeder:
     async def _cancel(self, batch: Batch, lease: FeedLease) -> None:
         """Some of what is left: the tasks that wait or run, then the lines that are no tasks yet."""
         left = range(batch.fed, min(batch.fed + TOGETHER, batch.total))  # inputs of lines whose turn never came
-        await self._services.storage.delete(*[input_key(batch.tenant, task_id_of(batch.id, place)) for place in left])
+        await self._batches.give_up_inputs([input_key(batch.tenant, task_id_of(batch.id, place)) for place in left])
         places = await self._batches.open_places(batch.id, CANCELED_AT_ONCE)
         for place in places:
             await self._cancel_task(task_id_of(batch.id, place), batch.tenant)

@@ -31,9 +31,13 @@ Ended = Literal["SUCCESS", "FAILED", "CANCELED", "EXPIRED"]
     responses=documented(TaskNotFound, TaskNotFinal, StorageUnavailable),
 )
 async def delete_task(request: ApiRequest, services: Open, task_id: FromPath[str]) -> None:
-    """The task reads as 410 afterwards, for a week. With the storage away it is 503, and done when it is back."""
-    if await services.store.retire(task_id, request.auth.tenant):
-        await remove(services.store, services.storage, [task_id])
+    """The task reads as 410 from then on, for a week. With the storage away it is 503: the task is gone all the same,
+    and its files go when the storage is back."""
+    tenant = request.auth.tenant
+    entries = await services.store.delete(task_id, tenant)
+    if entries is None:  # deleted before: perhaps by this client, while the storage was away
+        entries = await services.condemned.of_task(tenant, task_id)
+    await remove(services.condemned, services.storage, entries)
 
 
 @post(
@@ -60,16 +64,10 @@ async def delete_matching(
     page = await services.store.page(
         tenant, states=(State(status),), model=model, priority=priority, batch=batch_id, limit=limit
     )
-    retired = []
-    for task in page.tasks:
-        try:
-            if await services.store.retire(task.id, tenant):
-                retired.append(task.id)
-        except (TaskNotFinal, TaskNotFound):
-            continue
-    await remove(services.store, services.storage, retired)
-    logger.bind(status=status, model=model, deleted=len(retired)).info("tasks deleted by filter")
-    return DeletedView(deleted=len(retired), has_more=page.next_before is not None)
+    deleted, entries = await services.store.delete_each([task.id for task in page.tasks], tenant)
+    await remove(services.condemned, services.storage, entries)
+    logger.bind(status=status, model=model, deleted=deleted).info("tasks deleted by filter")
+    return DeletedView(deleted=deleted, has_more=page.next_before is not None)
 
 
 @post(

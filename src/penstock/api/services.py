@@ -18,7 +18,7 @@ from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
-from penstock.store import BatchStore, Operator, Outbox, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, Operator, Outbox, TaskStore, UploadStore, connect
 from penstock.store.connection import Redis, check_server
 from penstock.urlguard import Policy
 
@@ -38,6 +38,7 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     outbox: Outbox
     operator: Operator
     uploads: UploadStore
+    condemned: Condemned
     storage: Storage
     waiting: Waiting
     watching: Watching
@@ -71,6 +72,7 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
             outbox=Outbox(client, settings.redis.namespace, settings.queue),
             operator=Operator(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
             uploads=UploadStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
+            condemned=Condemned(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
             storage=storage,
             waiting=Waiting(store),
             watching=Watching(store),

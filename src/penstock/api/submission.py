@@ -140,7 +140,7 @@ async def hand_in(
     services: Services,
 ) -> Submitted:
     """Queue the task under this new id, or answer it at once. An inline image that is not kept in the record is stored
-    first, if the task may have to run, and deleted again when nothing came of it.
+    once it is known that the task may have to run, and deleted again when nothing came of it.
 
     Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound, StoreUnavailable, StorageUnavailable.
     """
@@ -149,14 +149,15 @@ async def hand_in(
     submission = await submission_of(
         task_id, asked, examined, caller=caller, traceparent=traceparent, services=services
     )
-    key = submission.request.source.key
+    key = submission.own_input
     if key is None or examined.image is None:
         return await store.submit(submission, rate_limit=rate_limit)
     if submission.reuse_digest is not None and not submission.must_run:
         answered = await store.submit_without_input(submission, rate_limit=rate_limit)
         if answered is not None:
             return answered
-    await store.expect_answers()  # while Redis is away, retried submits must not fill the storage
+    else:
+        await store.await_inputs([key], are_new=True)
     await storage.put(key, examined.image, examined.content_type)
     try:
         submitted = await store.submit(submission, rate_limit=rate_limit)

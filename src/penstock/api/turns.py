@@ -197,7 +197,7 @@ class Turns:
             for line in lines:
                 line.may_be_there = False
             return lines
-        if isinstance(answer, PenstockError) and not isinstance(answer, QueueFull):
+        if isinstance(answer, PenstockError) and not isinstance(answer, QueueFull | StoreUnavailable):
             await self.fail(lines[0].place, 1, answer.code)
             return lines[1:]
         assert isinstance(answer, Exception)  # noqa: S101  it was not taken
@@ -217,7 +217,7 @@ class Turns:
         lacking = [line for line in lines if not line.has_input and not line.may_be_there]
         if not lacking:
             return
-        await self._services.store.expect_answers()  # while Redis is away, the storage must not be filled
+        await self._services.store.await_inputs([line.input_key for line in lacking if line.input_key], are_new=False)
         await self._services.storage.put_all(
             [
                 Item(line.input_key, line.examined.image, line.examined.content_type)

@@ -57,6 +57,10 @@ class Storage(Protocol):
     async def delete(self, *keys: str) -> None:
         """Deletes these objects; one that is not there is fine."""
 
+    async def clear(self, *prefixes: str) -> None:
+        """Deletes all objects whose keys begin with one of these prefixes, each of which ends with `/`; fine when there
+        is none. When it raises, some may be gone."""
+
     async def probe(self) -> None:
         """Writes, reads and deletes a small object; raises StorageUnavailable, saying what to do."""
 

@@ -55,6 +55,13 @@ class LocalStorage:
         for key in keys:
             await asyncio.to_thread(self._remove, key)
 
+    async def clear(self, *prefixes: str) -> None:
+        """See Storage."""
+        for prefix in prefixes:
+            root = self._path(prefix.removesuffix("/"))
+            found = [path.relative_to(self._root).as_posix() for path in root.rglob("*") if path.is_file()]
+            await self.delete(*found)
+
     async def probe(self) -> None:
         """See Storage. Also removes what killed processes have left unfinished."""
         await round_trip(self)

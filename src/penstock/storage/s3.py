@@ -117,6 +117,13 @@ class S3Storage:
             with suppress(ResultExpired), _s3_errors():
                 await self._client.delete_object(Bucket=self._bucket, Key=checked_key(key))
 
+    async def clear(self, *prefixes: str) -> None:
+        """See Storage."""
+        for prefix in prefixes:
+            with _s3_errors():
+                answer = await self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix)
+            await self.delete(*(found["Key"] for found in answer.get("Contents", ())))
+
     async def probe(self) -> None:
         """See Storage."""
         await round_trip(self)

@@ -16,6 +16,7 @@ from penstock.store.answers import (
     WorkerMemory,
 )
 from penstock.store.batches import BatchStore
+from penstock.store.condemned import Condemned, place_of
 from penstock.store.connection import Redis, check_server, connect
 from penstock.store.inspection import ServerInfo, look_at
 from penstock.store.operator import Operator
@@ -26,6 +27,7 @@ from penstock.store.uploads import Opened, UploadStore
 __all__ = [
     "BatchStore",
     "Claim",
+    "Condemned",
     "Due",
     "Explanation",
     "LeasedEvent",
@@ -50,4 +52,5 @@ __all__ = [
     "check_server",
     "connect",
     "look_at",
+    "place_of",
 ]

@@ -1,11 +1,11 @@
 """Batches: their records, and the turns in which their lines become tasks."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 from msgspec import Struct
 
-from penstock.batch import ENDS, Batch, BatchState, End, FeedLease, Plan, Started, part_key
+from penstock.batch import ENDS, Batch, BatchState, End, FeedLease, Plan, Started
 from penstock.errors import (
     BatchAlreadyFinal,
     BatchNotFinal,
@@ -20,11 +20,14 @@ from penstock.store.connection import listen
 from penstock.store.keys import idempotency_digest
 from penstock.store.queries import Queries
 from penstock.store.records import GONE, batch_of, end_of
-from penstock.store.tasks import GONE_KNOWN_MS, RETIRED_BEFORE_MS, hook_of
+from penstock.store.tasks import hook_of
 from penstock.task import Outcome, State
 
 RECEIVED_WITHIN_MS = 3_600_000
 """A batch of which nothing has come for so long is deleted."""
+
+PRUNED_TOGETHER = 20
+"""Batches that one call of a script is asked to forget."""
 
 CANCELS = f"{BatchState.RUNNING}>{BatchState.CANCELING} {BatchState.CANCELING}>{BatchState.CANCELING}"
 
@@ -166,35 +169,32 @@ class BatchStore(BatchQueries):
         """End the next lines, of which this place is the first, without tasks. False when the lease is lost."""
         return bool(await self._run("batch_skip", lease.id, lease.epoch, place, count, state, code))
 
-    async def retire(self, batch_id: str, tenant: str) -> bool:
-        """Let its retention end now; False when it was pruned already.
+    async def give_up_inputs(self, keys: Sequence[str]) -> None:
+        """These inputs of lines that become no tasks are not to be stored, or to be deleted."""
+        await self._run("give_up", *keys)
+
+    async def delete(self, batch_id: str, tenant: str) -> str | None:
+        """Forget a batch before its time is over; its tasks stay. The prefix of its lines, which are to be deleted from
+        the storage and are `Condemned` too; None when it was deleted before.
 
         Raises BatchNotFound, and BatchNotFinal for one that has not ended.
         """
-        answer = await self._run("batch_retire", batch_id, tenant, RETIRED_BEFORE_MS)
+        answer = await self._run("batch_delete", batch_id, tenant)
         if answer[0] == b"gone":
-            return False
+            return None
         _check(batch_id, answer[0])
         if answer[0] == b"live":
             raise BatchNotFinal(f"the batch is {answer[1].decode()}; cancel it before you delete it")
-        return True
+        prefix: bytes = answer[1]
+        return prefix.decode()
 
-    async def due(self, limit: int = 20) -> dict[str, list[str]]:
-        """Batches past their retention, the latest first -> the storage keys to delete before `prune`."""
-        ((seconds, micros),) = await self._pipelined([("TIME",)])
-        now_ms = seconds * 1000 + micros // 1000
-        (ids,) = await self._pipelined([("ZREVRANGEBYSCORE", self._keys.closed, now_ms, 0, "LIMIT", 0, limit)])
-        names = [batch_id.decode() for batch_id in ids]
-        rows = await self._pipelined([("HMGET", self._keys.batch(name), "tenant", "parts") for name in names])
-        return {
-            name: [part_key(tenant.decode(), name, part) for part in range(int(parts))]
-            for name, (tenant, parts) in zip(names, rows, strict=True)
-            if tenant
-        }
-
-    async def prune(self, batch_ids: Iterable[str]) -> int:
-        """Delete records past their retention; how many."""
-        return int(await self._run("batch_prune", GONE_KNOWN_MS, *batch_ids))
+    async def prune(self) -> int:
+        """Forget all batches whose time is over, as `delete` does; how many."""
+        total, has_more = 0, 1
+        while has_more:
+            count, has_more = await self._run("batch_prune", PRUNED_TOGETHER)
+            total += count
+        return total
 
     def rooms(self) -> AsyncIterator[str]:
         """Something whenever a batch may be fed; also when that may have been missed."""

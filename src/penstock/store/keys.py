@@ -23,7 +23,16 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `running`                  | zset   | running ids by the ms when their lease ends          | settled, reclaimed      |
 | `starting`                 | zset   | ids with a start limit, by that ms                   | claimed, expired        |
 | `deadlines`                | zset   | ids with a deadline, by that ms                      | ended                   |
-| `gone:<id>`                | string | tenant of a pruned task                              | 7 days                  |
+| `gone:<tenant>:<hour>`     | string | six bytes of each deleted id that was made within    | 7 days after the last   |
+|                            |        | this hour since 1970                                 |                         |
+| `condemned`                | zset   | keys and prefixes (with a slash at their end) to be  | deleted                 |
+|                            |        | deleted from the storage, by the ms when that is     |                         |
+|                            |        | done; `again <key>` when once more                   |                         |
+| `awaited`                  | zset   | keys of inputs that are about to be stored for new   | task submitted, given   |
+|                            |        | tasks, by the ms when that is given up               | up                      |
+| `answering`                | set    | `<model> <digest>` of results that are there, while  | answered                |
+|                            |        | tasks still wait for them                            |                         |
+| `grace`                    | string | ms until which nothing is deleted by time            | 10 minutes              |
 | `finals`                   | zset   | ended ids by the ms when they are pruned             | pruned                  |
 | `state:<tenant>:<STATE>`   | zset   | all ids of a state by their created µs: the list     | pruned                  |
 | `idem:<digest>`            | string | `<id> <fingerprint>` of a client_request_id, of a    | pruned with its task    |
@@ -100,7 +109,8 @@ class Keys:
         self.posted = f"{self.root}posted"
         self.finals = f"{self.root}finals"
         self.delayed = f"{self.root}delayed"
-        self.shared = f"{self.root}shared"
+        self.condemned = f"{self.root}condemned"
+        self.awaited = f"{self.root}awaited"
         self.pace = f"{self.root}pace"
         self.uploads = f"{self.root}uploads"
         self.feeding = f"{self.root}feeding"

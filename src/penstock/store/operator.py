@@ -21,11 +21,11 @@ class Operator(Queries):
 
     async def pause(self, model: str, priorities: Iterable[Priority], *, by: str) -> int:
         """Let no task of these queues start any more; how many queues were not paused before."""
-        return int(await self._run("pause", model, " ".join(priorities), by))
+        return await self._pause(model, priorities, by)
 
     async def resume(self, model: str, priorities: Iterable[Priority]) -> int:
         """Let them go on; how many were paused."""
-        return int(await self._run("pause", model, " ".join(priorities), ""))
+        return await self._pause(model, priorities, "")
 
     async def purge(self, tenant: str, model: str, priorities: Iterable[Priority], *, limit: int) -> Purged:
         """Cancel the tasks of these queues that were waiting when this began, newest first, until there is no other or
@@ -43,6 +43,13 @@ class Operator(Queries):
     async def resume_worker(self, worker: str) -> None:
         """Let it claim again. Raises WorkerNotFound."""
         await self._tell(worker, "resume")
+
+    async def _pause(self, model: str, priorities: Iterable[Priority], by: str) -> int:
+        changed = int(await self._run("pause", model, " ".join(priorities), by))
+        place = 0
+        while place >= 0:
+            place = await self._run("regroup", model, place)
+        return changed
 
     async def _tell(self, worker: str, what: str) -> None:
         if not await self._run("drain", worker, what, DRAINED_KNOWN_MS):

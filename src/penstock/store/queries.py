@@ -1,11 +1,10 @@
 """Reading the queue: tasks, pages, depths, workers. Nothing here changes anything."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFound
+from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import QueueSettings
 from penstock.store.answers import Explanation, Pace, Page, QueueDepth, Running, WorkerInfo
 from penstock.store.connection import Redis, ask
@@ -13,7 +12,6 @@ from penstock.store.keys import Keys
 from penstock.store.records import (
     GONE,
     explanation_of,
-    objects_of,
     pace_of,
     pause_of,
     running_of,
@@ -47,7 +45,6 @@ class Queries:
         self._patience_s = patience_s
         self._lease_ms = int(settings.lease_s * 1000)
         self._scripts = Scripts(client)
-        self._is_answered = True
 
     async def get(self, task_id: str, tenant: str) -> Task:
         """The whole record. Raises TaskNotFound, also for a task of another tenant, and ResultExpired for one that
@@ -159,33 +156,6 @@ class Queries:
         """Raises StoreUnavailable unless Redis answers."""
         await self._pipelined([("PING",)])
 
-    async def expect_answers(self) -> None:
-        """As `ping`, but asks only after a call that was not answered."""
-        if not self._is_answered:
-            await self.ping()
-
-    async def prunable(self, limit: int = 100) -> dict[str, list[str]]:
-        """Tasks past their retention, the latest first -> the storage keys to delete before `prune`: not those of a
-        result that tasks within theirs show too."""
-        ((seconds, micros),) = await self._pipelined([("TIME",)])
-        now_ms = seconds * 1000 + micros // 1000
-        (ids,) = await self._pipelined([("ZREVRANGEBYSCORE", self._keys.finals, now_ms, 0, "LIMIT", 0, limit)])
-        names = [task_id.decode() for task_id in ids]
-        bodies = await self._pipelined([("GET", self._keys.body(name)) for name in names])
-        outcomes = await self._pipelined([("GET", self._keys.outcome(name)) for name in names])
-        are_last = await self._are_last(names)
-        rows = zip(names, bodies, outcomes, are_last, strict=True)
-        return {name: objects_of(body, outcome, is_last=is_last) for name, body, outcome, is_last in rows}
-
-    async def _are_last(self, due: Sequence[str]) -> list[bool]:
-        """Whether no other record than these shows the result of each. It stays so: nobody takes a result from a record
-        that is due."""
-        found = await self._pipelined([("HGET", self._keys.task(name), "origin") for name in due])
-        origins = [origin.decode() if origin else name for name, origin in zip(due, found, strict=True)]
-        others = await self._pipelined([("HGET", self._keys.shared, origin) for origin in origins])
-        shown = Counter(origins)
-        return [shown[origin] > int(more or 0) for origin, more in zip(origins, others, strict=True)]
-
     async def _newest(
         self, tenant: str, states: Sequence[State], after: int | None, before: int | None, limit: int
     ) -> list[tuple[int, str]]:
@@ -232,13 +202,7 @@ class Queries:
         return await self._ask(run, again=again)
 
     async def _ask(self, call: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
-        try:
-            answer = await ask(call, patience_s=self._patience_s, again=again)
-        except StoreUnavailable:
-            self._is_answered = False
-            raise
-        self._is_answered = True
-        return answer
+        return await ask(call, patience_s=self._patience_s, again=again)
 
 
 def _is_of(task: Task, batch: str | None) -> bool:

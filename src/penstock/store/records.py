@@ -7,19 +7,10 @@ import msgspec
 
 from penstock.batch import Batch, BatchState, End, Plan
 from penstock.store.answers import Explanation, Pace, Pause, Running, WorkerInfo
-from penstock.task import Attempt, Event, Outcome, Priority, Progress, Request, Reuse, Source, Stage, State, Task
+from penstock.task import Attempt, Event, Outcome, Priority, Progress, Request, Reuse, Stage, State, Task
 
 GONE = [b"gone"]
 """The answer of read.lua for a task that was pruned."""
-
-
-def objects_of(body: bytes | None, outcome: bytes | None, *, is_last: bool) -> list[str]:
-    """The storage keys that nobody needs without this record: the input that came with it, and its result if it is the
-    last to show it."""
-    source = msgspec.json.decode(body, type=Request).source if body else Source()
-    result = msgspec.json.decode(outcome, type=Outcome).result if outcome and is_last else None
-    own_input = None if source.upload else source.key
-    return [key for key in (own_input, result.artifact.s3_key if result and result.artifact else None) if key]
 
 
 def task_of(task_id: str, answer: list[Any]) -> Task | None:

@@ -6,6 +6,7 @@ from importlib import resources
 from typing import Any
 
 from penstock.store.connection import Redis
+from penstock.task import PRIORITIES
 
 REFUSED_WHEN_FULL = {"submit", "batch_open", "batch_start", "upload_open"}
 """When Redis has no memory left, new tasks, batches and uploads are refused; all else goes on, since only that frees
@@ -45,10 +46,12 @@ def parts_of(text: str) -> dict[str, str]:
     return {match[1] or match[2]: match[0] for match in _PART.finditer(text)}
 
 
-def assembled(script: str, parts: Mapping[str, str]) -> str:
+def assembled(script: str, parts: Mapping[str, str], counting: str = "") -> str:
     """A script behind those of the parts that it names, and that they name, each after what it needs: a server makes
-    all functions of a script anew whenever it is called."""
-    return "\n".join([*_needed(script, parts, set()), script])
+    all functions of a script anew whenever it is called. One that asks whether it may go on has its commands counted
+    from the first."""
+    text = "\n".join([*_needed(script, parts, set()), script])
+    return f"{counting}\n{text}" if "may_go_on()" in text else text
 
 
 def _needed(text: str, parts: Mapping[str, str], known: set[str]) -> Iterator[str]:
@@ -66,8 +69,10 @@ def _shebang(name: str) -> str:
 
 def _read() -> dict[str, str]:
     parts = {name: part for file in (_LUA / "parts").iterdir() for name, part in parts_of(file.read_text()).items()}
+    parts["PRIORITIES"] = f"local PRIORITIES = '{' '.join(PRIORITIES)}'"
     texts = {file.name.removesuffix(".lua"): file.read_text() for file in _LUA.iterdir() if file.is_file()}
-    return {name: assembled(text, parts) for name, text in texts.items()}
+    counting = texts.pop("_counting")
+    return {name: assembled(text, parts, counting) for name, text in texts.items()}
 
 
 TEXTS = _read()

@@ -1,5 +1,6 @@
 """TaskStore: one method for each verb, each one script and one round trip."""
 
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from functools import cache
 from typing import Any
@@ -13,7 +14,9 @@ from penstock.errors import (
     PoisonInput,
     QueueFull,
     RateLimited,
+    ResultExpired,
     StartDeadlineExceeded,
+    StoreUnavailable,
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
@@ -49,14 +52,11 @@ REAPER_PAUSE_S = 3.0
 """The reaper runs every second; after a longer gap leases are first given one full period."""
 
 MAX_FOLLOWERS = 200
-"""Tasks that may wait for the result of one; the next ones run. All end in one script, which holds Redis meanwhile:
-about 30 µs for each."""
+"""Tasks that may wait for the result of one; the next ones run. When it ends, the script that looks for the next to
+lead them reads them all, which takes about 2 µs for each."""
 
-RETIRED_BEFORE_MS = 500
-"""How long ago the retention of a task that is deleted has ended."""
-
-GONE_KNOWN_MS = 7 * 86_400_000
-"""A pruned task answers 410 for a week, then 404."""
+TOGETHER = 100
+"""Tasks that one call of a script is asked to forget; it answers for as many as it could."""
 
 _LOST = WorkerLost("the worker that ran this attempt died or went silent")
 _POISON = PoisonInput("the worker died each time it ran this task; it is not tried again")
@@ -75,7 +75,8 @@ class TaskStore(Queries):
         """Queue a task, end it at once with the result of an equal one, let it wait for the result of an equal one
         that is on its way, or answer the one that the same caller submitted under the same client_request_id.
 
-        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a batch.
+        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a batch; and
+        StoreUnavailable when its own input is not awaited any more, since it took hours to be stored.
         """
         submitted = await self._submit(submission, rate_limit, has_input=True)
         assert submitted is not None  # noqa: S101  its input is there
@@ -83,7 +84,8 @@ class TaskStore(Queries):
 
     async def submit_without_input(self, submission: Submission, *, rate_limit: int) -> Submitted | None:
         """The answer to a submit whose input has not been stored, if it needs none: it is a replay, or has its result
-        at once. None, and nothing is done, if it is to be stored first and then submitted.
+        at once. None if it is to be stored first and then submitted: it is awaited from now on, and nothing else is
+        done.
 
         Raises as `submit` does.
         """
@@ -116,7 +118,7 @@ class TaskStore(Queries):
             s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, _moves(Verb.REUSE),
             "input" if has_input else "", hook_of(s.request.webhook), *_turn_of(s.turn),
             s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
-            s.request.source.upload or "",
+            s.request.source.upload or "", s.own_input or "",
         )  # fmt: skip
 
     async def claim(
@@ -126,10 +128,12 @@ class TaskStore(Queries):
 
         After StoreUnavailable the worker may have been given one without knowing: `disown` hands it back.
         """
+        fence = secrets.token_hex(4)
         answer = await self._run(
             "claim",
             _moves(Verb.CLAIM), _moves(Verb.EXPIRE), worker, device, self._lease_ms,
-            self._settings.starvation_guard, " ".join(models), " ".join(priorities), _outcome_of(_LATE), again=False,
+            self._settings.starvation_guard, " ".join(models), " ".join(priorities), _outcome_of(_LATE),
+            _moves(Verb.OVERRUN), _outcome_of(_OVERRUN), fence, again=False,
         )  # fmt: skip
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
@@ -139,6 +143,7 @@ class TaskStore(Queries):
             Lease(
                 id=task_id.decode(),
                 epoch=epoch,
+                fence=fence,
                 tenant=tenant.decode(),
                 caller=caller.decode(),
                 priority=Priority(priority.decode()),
@@ -154,7 +159,7 @@ class TaskStore(Queries):
 
     async def renew(self, info: WorkerInfo, leases: Iterable[Lease]) -> set[str]:
         """Extend every lease of a worker and keep it listed; the ids whose lease is lost."""
-        pairs = [part for lease in leases for part in (lease.id, lease.epoch)]
+        pairs = [part for lease in leases for part in (lease.id, lease.token)]
         lost = await self._run("renew", info.id, msgspec.json.encode(info), self._lease_ms, *pairs)
         return {task_id.decode() for task_id in lost}
 
@@ -165,7 +170,7 @@ class TaskStore(Queries):
     async def progress(self, lease: Lease, stage: Stage, progress: Progress | None = None) -> bool:
         """Record where a task is; False when the lease is lost."""
         p = progress or Progress(done=0, total=0)
-        return bool(await self._run("progress", lease.id, lease.epoch, stage, p.done, p.total, p.unit))
+        return bool(await self._run("progress", lease.id, lease.token, stage, p.done, p.total, p.unit))
 
     async def complete(self, lease: Lease, outcome: Outcome) -> int:
         """End in SUCCESS, with all that wait for the same result; how many ended, 0 when the lease is lost and nothing
@@ -186,68 +191,119 @@ class TaskStore(Queries):
 
     async def disown(self, worker: str, known: Iterable[str]) -> list[str]:
         """Hand back what this worker was given without knowing, after a claim whose answer was lost."""
-        return [t.decode() for t in await self._run("disown", _moves(Verb.RELEASE), worker, *known)]
+        released, place, ids = [], 0, tuple(known)
+        while place >= 0:
+            place, *found = await self._run("disown", _moves(Verb.RELEASE), worker, place, *ids)
+            released += [task_id.decode() for task_id in found]
+        return released
 
     async def cancel(self, task_id: str, tenant: str) -> bool:
         """End in CANCELED, waiting or running, at once; False when it was canceled before.
 
-        Raises TaskNotFound, TaskAlreadyFinal.
+        Raises TaskNotFound, TaskAlreadyFinal, and ResultExpired for one that was deleted within a week.
         """
         answer = await self._run("cancel", _moves(Verb.CANCEL), task_id, tenant)
-        if answer[0] == b"absent":
-            raise TaskNotFound(f"there is no task {task_id}")
+        _check(task_id, answer[0])
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
         return bool(answer[0] == b"ok")
 
     async def reclaim(self, dead_worker: str = "") -> list[Reclaimed]:
         """Take back tasks whose lease has ended, or all of one worker known to be dead."""
-        answer = await self._run(
-            "reclaim",
-            _moves(Verb.RELEASE), _moves(Verb.FAIL), self._lease_ms, int(REAPER_PAUSE_S * 1000),
-            self._settings.max_crashes, dead_worker, msgspec.json.encode(Problem.of(_LOST)), _outcome_of(_POISON),
-        )  # fmt: skip
-        rows = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
-        return [Reclaimed(t.decode(), State(state.decode()), m.decode()) for t, state, m in rows]
+        taken: list[Reclaimed] = []
+        place = 0
+        while place >= 0:
+            place, *found = await self._run(
+                "reclaim",
+                _moves(Verb.RELEASE), _moves(Verb.FAIL), self._lease_ms, int(REAPER_PAUSE_S * 1000),
+                self._settings.max_crashes, dead_worker, msgspec.json.encode(Problem.of(_LOST)), _outcome_of(_POISON),
+                place,
+            )  # fmt: skip
+            rows = zip(found[::3], found[1::3], found[2::3], strict=True)
+            taken += [Reclaimed(t.decode(), State(state.decode()), m.decode()) for t, state, m in rows]
+        return taken
 
     async def expire(self) -> list[tuple[str, str]]:
         """End the tasks that were not started in time; (id, model) of each."""
-        answer = await self._run("expire", _moves(Verb.EXPIRE), _outcome_of(_LATE))
-        return [(t.decode(), m.decode()) for t, m in zip(answer[::2], answer[1::2], strict=True)]
+        ended: list[tuple[str, str]] = []
+        has_more = 1
+        while has_more:
+            has_more, *found = await self._run("expire", _moves(Verb.EXPIRE), _outcome_of(_LATE))
+            ended += [(t.decode(), m.decode()) for t, m in zip(found[::2], found[1::2], strict=True)]
+        return ended
 
     async def overrun(self) -> list[tuple[str, str, State]]:
         """End the tasks that have not ended by their deadline; (id, model, new state) of each."""
-        answer = await self._run("overrun", _moves(Verb.OVERRUN), _outcome_of(_OVERRUN))
-        rows = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
-        return [(t.decode(), m.decode(), State(state.decode())) for t, m, state in rows]
+        ended: list[tuple[str, str, State]] = []
+        has_more = 1
+        while has_more:
+            has_more, *found = await self._run("overrun", _moves(Verb.OVERRUN), _outcome_of(_OVERRUN))
+            rows = zip(found[::3], found[1::3], found[2::3], strict=True)
+            ended += [(t.decode(), m.decode(), State(state.decode())) for t, m, state in rows]
+        return ended
+
+    async def answer_waiting(self) -> int:
+        """End the tasks that wait for results which are there, but that the script which brought them had no time for;
+        how many."""
+        total, has_more = 0, 1
+        while has_more:
+            count, has_more = await self._run("answer", _moves(Verb.REUSE))
+            total += count
+        return total
 
     async def resubmit(self, task_id: str, tenant: str) -> bool:
         """Queue an ended task again, under its id, with its attempts kept; False when it waits or runs already.
 
-        Raises TaskNotFound, and TaskAlreadyFinal for one that has succeeded.
+        Raises TaskNotFound, TaskAlreadyFinal for one that has succeeded, and ResultExpired for one that was deleted
+        within a week.
         """
         answer = await self._run("resubmit", _moves(Verb.RESUBMIT), task_id, tenant)
-        if answer[0] == b"absent":
-            raise TaskNotFound(f"there is no task {task_id}")
+        _check(task_id, answer[0])
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
         return bool(answer[0] == b"ok")
 
-    async def retire(self, task_id: str, tenant: str) -> bool:
-        """Let the retention of an ended task end now, so that it is `prunable`; False when it was pruned already.
+    async def delete(self, task_id: str, tenant: str) -> list[str] | None:
+        """Forget an ended task before its time is over: nobody can show, retry or share it from now on. What is to be
+        deleted from the storage for it, which is `Condemned` too; None when the task was deleted before.
 
         Raises TaskNotFound, and TaskNotFinal for one that waits or runs.
         """
-        answer = await self._run("retire", task_id, tenant, RETIRED_BEFORE_MS)
-        if answer[0] == b"absent":
-            raise TaskNotFound(f"there is no task {task_id}")
-        if answer[0] == b"live":
-            raise TaskNotFinal(f"the task is {answer[1].decode()}; cancel it before you delete it")
-        return bool(answer[0] == b"ok")
+        entries, answer = await self._run("delete", tenant, task_id)
+        if answer == b"gone":
+            return None
+        _check(task_id, answer)
+        if answer != b"ok":
+            raise TaskNotFinal(f"the task is {answer.decode()}; cancel it before you delete it")
+        return [entry.decode() for entry in entries]
 
-    async def prune(self, task_ids: Iterable[str]) -> int:
-        """Delete records past their retention; how many."""
-        return int(await self._run("prune", GONE_KNOWN_MS, *task_ids))
+    async def delete_each(self, task_ids: Sequence[str], tenant: str) -> tuple[int, list[str]]:
+        """The same for many, but one that is not there or has not ended is passed over: how many were deleted, and what
+        is to be deleted for them."""
+        total, condemned, left = 0, list[str](), list(task_ids)
+        while left:
+            entries, *answers = await self._run("delete", tenant, *left[:TOGETHER])
+            condemned += [entry.decode() for entry in entries]
+            total += answers.count(b"ok")
+            left = left[len(answers) :]
+        return total, condemned
+
+    async def prune(self) -> int:
+        """Forget all tasks whose time is over, as `delete` does; how many."""
+        total, has_more = 0, 1
+        while has_more:
+            count, has_more = await self._run("prune", TOGETHER)
+            total += count
+        return total
+
+    async def await_inputs(self, keys: Sequence[str], *, are_new: bool) -> None:
+        """Say which inputs are about to be stored, so that what no task comes of is deleted.
+
+        Raises StoreUnavailable when one that was stored under such a key before is being deleted just now; that cannot
+        be when the keys `are_new`.
+        """
+        if not await self._run("await", "new" if are_new else "", *keys):
+            raise StoreUnavailable("an input that was given up is being deleted", retry_after_s=5)
 
     async def signals(self) -> AsyncIterator[tuple[str, str]]:
         """(`queued`, model), (`cancel`, task id), (`drain`, worker) and (`resume`, worker) as they happen; (`look`, "")
@@ -277,7 +333,7 @@ class TaskStore(Queries):
         problem = problem or (outcome.error if outcome else None)
         answer = await self._run(
             "settle",
-            verb, _moves(verb), lease.id, lease.epoch,
+            verb, _moves(verb), lease.id, lease.token,
             msgspec.json.encode(problem) if problem else "", msgspec.json.encode(outcome) if outcome else "",
             wait_ms, failures, _moves(Verb.REUSE) if verb is Verb.COMPLETE else "",
             outcome.execution.get("device_ms", "") if outcome else "",
@@ -289,6 +345,13 @@ class TaskStore(Queries):
 def _moves(verb: Verb) -> str:
     """In the form that scripts take."""
     return " ".join(f"{source}>{target}" for source, target in moves(verb).items())
+
+
+def _check(task_id: str, kind: bytes) -> None:
+    if kind == b"gone":
+        raise ResultExpired("the task was deleted after its retention")
+    if kind == b"absent":
+        raise TaskNotFound(f"there is no task {task_id}")
 
 
 def _submitted_of(answer: Any) -> Submitted | None:
@@ -340,6 +403,8 @@ def _refusal(kind: str, value: Any) -> Exception:
         return RateLimited("too many submits with this API key", retry_after_s=-(-int(value) // 1000) or 1)
     if kind == "full":
         return QueueFull(f"{value} tasks are waiting for this model", retry_after_s=5)
+    if kind == "late":
+        return StoreUnavailable("the input of this task was given up before the task came", retry_after_s=5)
     if kind == "upload":
         return UploadNotFound("this upload has just been deleted", param="input.upload_id")
     return IdempotencyMismatch(

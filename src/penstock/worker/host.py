@@ -27,7 +27,7 @@ from penstock.errors import PenstockError, StoreUnavailable
 from penstock.maintenance import prune, sweep
 from penstock.runners.base import DeviceBroken
 from penstock.storage import Storage
-from penstock.store import Claim, TaskStore, WorkerInfo, WorkerMemory
+from penstock.store import BatchStore, Claim, Condemned, TaskStore, WorkerInfo, WorkerMemory
 from penstock.task import (
     PRIORITIES,
     Lease,
@@ -61,6 +61,8 @@ class Host(arq.Worker):
         info: WorkerInfo,
         memory: Callable[[], WorkerMemory],
         store: TaskStore,
+        batches: BatchStore,
+        condemned: Condemned,
         storage: Storage,
         pipeline: Pipeline,
         spool: Spool,
@@ -74,7 +76,7 @@ class Host(arq.Worker):
             cron_jobs=[cron(_sweep, second=set(range(60)), microsecond=0), cron(_prune, second=0)],
             max_jobs=slots + reserved_slots,
             job_completion_wait=drain_s,
-            ctx={"store": store, "storage": storage},
+            ctx={"store": store, "storage": storage, "batches": batches, "condemned": condemned},
         )
         self._info = info
         self._memory = memory
@@ -337,6 +339,6 @@ async def _sweep(ctx: dict[str, Any]) -> None:
 
 async def _prune(ctx: dict[str, Any]) -> None:
     try:
-        await prune(ctx["store"], ctx["storage"])
+        await prune(ctx["store"], ctx["batches"], ctx["condemned"], ctx["storage"])
     except PenstockError as error:
         logger.bind(error=error.detail).warning("prune skipped")

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import msgspec
@@ -79,9 +78,6 @@ class Pipeline:
 
     async def discard_earlier(self, lease: Lease, outcome: Outcome) -> None:
         """Delete what attempts before this one may have stored and never settled."""
-        if outcome.result and outcome.result.artifact and lease.epoch > 1:
-            suffix = PurePosixPath(outcome.result.artifact.s3_key).suffix
-            await self._storage.delete(*(result_key(lease, epoch) + suffix for epoch in range(1, lease.epoch)))
 
     async def _stages(self, lease: Lease, watch: Watcher, limit: asyncio.Timeout) -> Outcome:
         request = lease.request
@@ -165,7 +161,7 @@ class Pipeline:
         product = runner.postprocess(work, params, lease.request.output)
         if product.file is None:
             return Result(data=product.data), None
-        key = f"{result_key(lease, lease.epoch)}.{product.extension}"
+        key = f"results/{lease.tenant}/{lease.id}/{lease.token}.{product.extension}"
         artifact = Artifact(
             s3_key=key,
             size=len(product.file),
@@ -186,11 +182,6 @@ class Pipeline:
             await asyncio.wait([future])
             future.exception()
             raise
-
-
-def result_key(lease: Lease, epoch: int) -> str:
-    """Where an attempt stores its file, without the suffix."""
-    return f"results/{lease.tenant}/{lease.id}/{epoch}"
 
 
 class _Stages:

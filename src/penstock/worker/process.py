@@ -18,7 +18,7 @@ from penstock.runners import load_runners
 from penstock.runners.base import DeviceBroken, registry
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, open_storage
-from penstock.store import Redis, TaskStore, WorkerInfo, WorkerMemory, check_server, connect
+from penstock.store import BatchStore, Condemned, Redis, TaskStore, WorkerInfo, WorkerMemory, check_server, connect
 from penstock.task import RetryPolicy
 from penstock.worker.batches import Runner
 from penstock.worker.codecs import Codecs
@@ -90,6 +90,8 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
                 device_limit=device.memory_limit_bytes,
             ),
             store=store,
+            batches=BatchStore(client, settings.redis.namespace, settings.queue),
+            condemned=Condemned(client, settings.redis.namespace, settings.queue),
             storage=storage,
             pipeline=pipeline,
             spool=spool,

@@ -3,7 +3,7 @@
 -- Answers {'ok'|'refused', state} {'gone'} {'absent'}
 local id = ARGV[3]
 local f = redis.call('HMGET', batch_key(id), 'tenant', 'state')
-if not f[1] and redis.call('GET', ROOT .. 'gone:' .. id) == ARGV[4] then return {'gone'} end
+if not f[1] and is_gone(id, ARGV[4]) then return {'gone'} end
 if f[1] ~= ARGV[4] or not f[2] then return {'absent'} end
 local to = target(ARGV[1], f[2])
 if not to then return {'refused', f[2]} end

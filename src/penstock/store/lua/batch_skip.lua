@@ -4,7 +4,9 @@
 local id, first, count = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
 local f = redis.call('HMGET', batch_key(id), 'epoch', 'fed')
 if f[1] ~= ARGV[2] or f[2] ~= ARGV[3] then return 0 end
-for place = first, first + count - 1 do note_end(id, place, '-' .. ARGV[5], ARGV[6] ~= '' and ARGV[6]) end
+local rows, ending = {}, ' -' .. ARGV[5] .. (ARGV[6] ~= '' and ' ' .. ARGV[6] or '')
+for place = first, first + count - 1 do rows[#rows + 1] = place .. ending end
+in_pieces(rows, function(...) redis.call('RPUSH', ROOT .. 'ends:' .. id, ...) end)
 redis.call('HINCRBY', batch_key(id), 'fed', count)
 redis.call('HINCRBY', batch_key(id), ARGV[5], count)
 close_or_feed(id)

@@ -1,8 +1,9 @@
 -- Cancel a task, waiting or running, at once. Its worker loses the lease with it and stops within one batch.
 -- ARGV  1 moves of cancel  2 id  3 tenant
--- Answers {'ok'|'already'|'refused', state} or {'absent'}; canceling twice is fine.
+-- Answers {'ok'|'already'|'refused', state} {'gone'} or {'absent'}; canceling twice is fine.
 local id = ARGV[2]
 local task = read_task(id)
+if not task.tenant and is_gone(id, ARGV[3]) then return {'gone'} end
 if task.tenant ~= ARGV[3] then return {'absent'} end
 local to = target(ARGV[1], task.state)
 if not to then
@@ -10,7 +11,7 @@ if not to then
   return {already and 'already' or 'refused', task.state}
 end
 if end_lease(id) then
-  log_attempt(task, 'cancel', '')
+  cut_off(task, 'cancel', '')
   redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id)
 end
 withdraw(task)

@@ -2,14 +2,16 @@
 -- inside a class the lowest virtual finish time over all models the worker runs and no pause holds back. Running tasks
 -- are in no queue, so none is ever scanned past.
 -- ARGV  1 moves of claim  2 moves of expire  3 worker  4 device  5 lease ms  6 guard  7 models  8 priorities
---       9 outcome of an expired task (JSON)
+--       9 outcome of an expired task (JSON)  10 moves of overrun  11 outcome of one past its deadline (JSON)
+--      12 fence: a word that no other claim has
 -- Answers  {id, epoch, tenant, caller, priority, failures, crashes, max retries, timeout s, waited µs, body,
 --           ms in which a client was promised its end, or ''}
 --          {'', ms until a delayed task is due, or -1}   {'', -1, 'drained'}
+--          {'', 0} when it has met so many late tasks that others should have their turn: ask again at once
 if redis.call('ZSCORE', ROOT .. 'drained', ARGV[3]) then return {'', -1, 'drained'} end
 local now = now_ms()
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'delayed', '-inf', now, 'LIMIT', 0, 100)) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'delayed', '-inf', now, 'LIMIT', 0, 50)) do
   redis.call('ZREM', ROOT .. 'delayed', id)
   redis.call('HSET', task_key(id), 'stage', 'queued')
   tell(id)
@@ -47,21 +49,26 @@ local function choose()
   return chosen, class
 end
 
-for _ = 1, 100 do
+while may_go_on() do
   local chosen, priority = choose()
-  if not chosen then break end
+  if not chosen then
+    local due = redis.call('ZRANGE', ROOT .. 'delayed', 0, 0, 'WITHSCORES')[2]
+    return {'', due and math.max(0, tonumber(due) - now) or -1}
+  end
   local key, id, score = unpack(chosen)
   redis.call('ZREM', key, id)
   local task = read_task(id)
   local to = target(ARGV[1], task.state)
-  if to and task.start_by and not task.started and tonumber(task.start_by) <= now then
+  if to and task.deadline and tonumber(task.deadline) <= now then
+    finish(task, target(ARGV[10], task.state), ARGV[11])
+  elseif to and task.start_by and not task.started and tonumber(task.start_by) <= now then
     finish(task, target(ARGV[2], task.state), ARGV[9])
   elseif to then
     local clock = ROOT .. 'clock:' .. priority
     local v = tonumber(redis.call('HGET', clock, 'v') or 0)
     redis.call('HSET', clock, 'v', math.max(v, score - tonumber(task.cost)), 'skipped', 0)
     local epoch = task.epoch + 1
-    move(task, to, 'stage', 'fetch', 'epoch', epoch, 'worker', ARGV[3], 'device', ARGV[4], 'claimed', now,
+    move(task, to, 'stage', 'fetch', 'epoch', epoch, 'fence', ARGV[12], 'worker', ARGV[3], 'device', ARGV[4], 'claimed', now,
       'started', task.started or now)
     if task.total then redis.call('HDEL', task.key, 'done', 'total', 'unit') end
     if task.start_by then redis.call('ZREM', ROOT .. 'starting', id) end
@@ -71,5 +78,4 @@ for _ = 1, 100 do
   end
 end
 
-local due = redis.call('ZRANGE', ROOT .. 'delayed', 0, 0, 'WITHSCORES')[2]
-return {'', due and math.max(0, tonumber(due) - now) or -1}
+return {'', 0}

@@ -26,8 +26,12 @@ local function lease_from(lane, prompt, left, most_each)
   if left <= 0 then return end
   for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', lane, '-inf', now, 'LIMIT', 0, 1000)) do
     local room = math.min(left, most_each - (under_way[endpoint] or 0))
-    if room > 0 then
+    if room > 0 and may_go_on() then
       for _, member in ipairs(redis.call('ZRANGEBYSCORE', outbox_key(endpoint), '-inf', now, 'LIMIT', 0, room)) do
+        if not may_go_on() then
+          answer[1] = 0
+          return
+        end
         local id, seq = string.match(member, '^(%S+) (%d+)$')
         if lease(id, event_of(id, seq), endpoint, prompt) then left = left - 1 end
       end

@@ -5,7 +5,7 @@
 local drained, now = ROOT .. 'drained', now_ms()
 if redis.call('HEXISTS', ROOT .. 'workers', ARGV[1]) == 0 and not redis.call('ZSCORE', drained, ARGV[1]) then return 0 end
 if ARGV[2] == 'drain' then
-  for _, old in ipairs(redis.call('ZRANGEBYSCORE', drained, '-inf', now - ARGV[3])) do
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', drained, '-inf', now - ARGV[3], 'LIMIT', 0, 100)) do
     if redis.call('HEXISTS', ROOT .. 'workers', old) == 0 then redis.call('ZREM', drained, old) end
   end
   redis.call('ZADD', drained, 'NX', now, ARGV[1])

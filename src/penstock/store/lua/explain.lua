@@ -6,7 +6,7 @@
 -- one. Position, done, total, priority and pause are those of the task it follows.
 local id = ARGV[1]
 local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'stage', 'model', 'cost', 'reuse')
-if not f[1] then return redis.call('GET', ROOT .. 'gone:' .. id) == ARGV[2] and {'gone'} or {} end
+if not f[1] then return is_gone(id, ARGV[2]) and {'gone'} or {} end
 if f[1] ~= ARGV[2] then return {} end
 
 local model, digest = f[4], f[6]

@@ -1,14 +1,16 @@
 -- End the tasks that have not ended by their deadline, waiting or running.
 -- ARGV  1 moves of overrun  2 outcome (JSON)
--- Answers {id, model, state, ...}
-local answer = {}
+-- Answers {1 when there may be others, id, model, state, ...}
+local answer = {0}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'deadlines', '-inf', now_ms(), 'LIMIT', 0, 100)) do
+  answer[1] = 1
+  if not may_go_on() then break end
   local task = read_task(id)
   local to = target(ARGV[1], task.state)
   redis.call('ZREM', ROOT .. 'deadlines', id)
   if to then
     if end_lease(id) then
-      log_attempt(task, 'overrun', '')
+      cut_off(task, 'overrun', '')
       redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id)
     end
     withdraw(task)

@@ -5,9 +5,10 @@
 local waiting = string.match(ARGV[1], '^%u+')
 local index = ROOT .. 'state:' .. ARGV[2] .. ':' .. waiting
 local found = redis.call('ZREVRANGEBYSCORE', index, '(' .. ARGV[5], '-inf', 'WITHSCORES', 'LIMIT', 0, ARGV[6])
-local wanted, canceled = {}, 0
+local wanted, canceled, before = {}, 0, ARGV[5]
 for priority in string.gmatch(ARGV[4], '%S+') do wanted[priority] = true end
 for i = 1, #found, 2 do
+  if not may_go_on() then return {canceled, before} end
   local f = redis.call('HMGET', task_key(found[i]), 'model', 'priority')
   if f[1] == ARGV[3] and wanted[f[2]] then
     local task = read_task(found[i])
@@ -15,5 +16,6 @@ for i = 1, #found, 2 do
     finish(task, target(ARGV[1], waiting), '')
     canceled = canceled + 1
   end
+  before = found[i + 1]
 end
-return {canceled, #found == 2 * ARGV[6] and found[#found] or ''}
+return {canceled, #found == 2 * ARGV[6] and before or ''}

@@ -1,50 +1,62 @@
 -- Take back the tasks of dead workers: those whose lease has ended, or all of one worker known to be dead.
 -- After a pause of the reaper itself (Redis was frozen, restarted, or its clock jumped) every lease first gets one
--- full period, since a silent Redis must not look like the death of all workers.
+-- full period, since a silent Redis must not look like the death of all workers. After a long one, or a jump ahead,
+-- nothing is deleted by time for a while either; and when the clock was set back, what is due is moved back with it.
 -- ARGV  1 moves of release  2 moves of fail  3 lease ms  4 longest pause ms  5 max crashes  6 dead worker or ''
---       7 problem 'worker lost' (JSON)  8 outcome 'poison' (JSON)
--- Answers {id, state, model, ...}
+--       7 problem 'worker lost' (JSON)  8 outcome 'poison' (JSON)  9 place among the running tasks, from 0
+-- Answers {place to go on from or -1, id, state, model, ...}
 local now, lease = now_ms(), tonumber(ARGV[3])
 local running = ROOT .. 'running'
-local found = {}
+local answer = {-1}
 
-if ARGV[6] ~= '' then
-  for _, id in ipairs(redis.call('ZRANGE', running, 0, -1)) do
-    if redis.call('HGET', task_key(id), 'worker') == ARGV[6] then found[#found + 1] = id end
-  end
-  redis.call('HDEL', ROOT .. 'workers', ARGV[6])
-  redis.call('ZREM', ROOT .. 'workers:seen', ARGV[6])
-  redis.call('ZREM', ROOT .. 'drained', ARGV[6])
-else
-  local last = tonumber(redis.call('GET', ROOT .. 'reaper') or now)
-  redis.call('SET', ROOT .. 'reaper', now)
-  if now - last > tonumber(ARGV[4]) or now < last then
-    for _, id in ipairs(redis.call('ZRANGE', running, 0, -1)) do
-      redis.call('ZADD', running, now + lease, id)
-    end
-    return {}
-  end
-  found = redis.call('ZRANGEBYSCORE', running, '-inf', now, 'LIMIT', 0, 100)
-  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'workers:seen', '-inf', now)) do
-    redis.call('HDEL', ROOT .. 'workers', worker)
-    redis.call('ZREM', ROOT .. 'workers:seen', worker)
-  end
-end
-
-local answer = {}
-for _, id in ipairs(found) do
+local function take_back(id)
   local task = read_task(id)
   local to, crashes = target(ARGV[1], task.state), task.crashes + 1
   end_lease(id)
-  log_attempt(task, 'lost', ARGV[7])
+  cut_off(task, 'lost', ARGV[7])
   if crashes >= tonumber(ARGV[5]) then
     to = target(ARGV[2], task.state)
     finish(task, to, ARGV[8], 'crashes', crashes)
   else
     put_back(task, to, 'crashes', crashes)
   end
-  answer[#answer + 1] = id
-  answer[#answer + 1] = to
-  answer[#answer + 1] = task.model
+  for _, value in ipairs({id, to, task.model}) do answer[#answer + 1] = value end
+end
+
+local function of_dead_worker(worker)
+  local place = tonumber(ARGV[9])
+  for _, id in ipairs(redis.call('ZRANGE', running, place, place + 499)) do
+    if not may_go_on() then break end
+    if redis.call('HGET', task_key(id), 'worker') == worker then take_back(id) else place = place + 1 end
+  end
+  redis.call('HDEL', ROOT .. 'workers', worker)
+  redis.call('ZREM', ROOT .. 'workers:seen', worker)
+  redis.call('ZREM', ROOT .. 'drained', worker)
+  if place < redis.call('ZCARD', running) then answer[1] = place end
+end
+
+local function of_ended_leases()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', running, '-inf', now, 'LIMIT', 0, 100)) do
+    answer[1] = 0
+    if not may_go_on() then break end
+    take_back(id)
+  end
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'workers:seen', '-inf', now, 'LIMIT', 0, 100)) do
+    redis.call('HDEL', ROOT .. 'workers', worker)
+    redis.call('ZREM', ROOT .. 'workers:seen', worker)
+  end
+end
+
+if ARGV[6] ~= '' then
+  of_dead_worker(ARGV[6])
+  return answer
+end
+local last = tonumber(redis.call('GET', ROOT .. 'reaper') or now)
+redis.call('SET', ROOT .. 'reaper', now)
+if now < last then move_back(last - now) else wait_before_deletes(now - last) end
+if now < last or now - last > tonumber(ARGV[4]) then
+  move_all(running, function() return now + lease end)
+else
+  of_ended_leases()
 end
 return answer

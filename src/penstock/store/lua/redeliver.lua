@@ -3,11 +3,11 @@
 -- Answers 'ok', 'none' when there is no event, or 'absent'.
 local id = ARGV[1]
 if redis.call('HGET', record_key(id), 'tenant') ~= ARGV[2] then return 'absent' end
-for seq = tonumber(redis.call('HGET', events_key(id), 'n') or 0), 1, -1 do
-  local event = event_of(id, seq)
-  if event and event.what ~= PROGRESS then
-    if event.status ~= 'leased' then owe(id, event, endpoint_of(hook_of(id)), now_ms()) end
-    return 'ok'
-  end
+local last
+for _, seq in ipairs(redis.call('HKEYS', events_key(id))) do
+  local event = tonumber(seq) and event_of(id, seq)
+  if event and event.what ~= PROGRESS and (not last or event.seq > last.seq) then last = event end
 end
-return 'none'
+if not last then return 'none' end
+if last.status ~= 'leased' then owe(id, last, endpoint_of(hook_of(id)), now_ms()) end
+return 'ok'

@@ -1,5 +1,5 @@
 -- Extend the leases of one worker, all in one call, and say that it lives.
--- ARGV  1 worker  2 description (JSON) or '' to sign off  3 lease ms  4.. id, epoch, id, epoch ...
+-- ARGV  1 worker  2 description (JSON) or '' to sign off  3 lease ms  4.. id, token, id, token ...
 -- Answers the ids whose lease is lost.
 local now = now_ms()
 if ARGV[2] == '' then
@@ -12,7 +12,7 @@ else
 end
 local lost = {}
 for i = 4, #ARGV, 2 do
-  if redis.call('HGET', task_key(ARGV[i]), 'epoch') == ARGV[i + 1] and is_leased(ARGV[i]) then
+  if holds(ARGV[i], redis.call('HMGET', task_key(ARGV[i]), 'epoch', 'fence'), ARGV[i + 1]) then
     redis.call('ZADD', ROOT .. 'running', now + tonumber(ARGV[3]), ARGV[i])
   else
     lost[#lost + 1] = ARGV[i]

@@ -1,15 +1,15 @@
 -- End an attempt. Only the holder of the lease may; the same call again (its answer was lost) is accepted again.
 -- A success answers all equal tasks that have not started, too, and those that come as long as it is kept.
--- ARGV  1 verb  2 its moves  3 id  4 epoch  5 problem (JSON) or ''  6 outcome (JSON) or ''
+-- ARGV  1 verb  2 its moves  3 id  4 token  5 problem (JSON) or ''  6 outcome (JSON) or ''
 --       7 wait ms before the next try: -1 there is none, 0 at once  8 failures to count
 --       9 moves of reuse, or '' when there is no result  10 ms of the device that it took, or ''
 -- Answers {'ok', state, 1 and how many equal tasks it answered} or {'fenced', state or ''}
-local id, epoch, wait = ARGV[3], ARGV[4], tonumber(ARGV[7])
-local receipt = ARGV[1] .. ' ' .. epoch
+local id, wait = ARGV[3], tonumber(ARGV[7])
+local receipt = ARGV[1] .. ' ' .. ARGV[4]
 local task = read_task(id)
 if task.receipt == receipt then return {'ok', task.state, 1} end
 local to = target(ARGV[2], task.state)
-if not to or task.epoch ~= epoch or not end_lease(id) then return {'fenced', task.state or ''} end
+if not to or token_of(task) ~= ARGV[4] or not end_lease(id) then return {'fenced', task.state or ''} end
 
 -- It leads from now on whoever is equal, also who comes later.
 local function answer_equals(digest)
@@ -18,12 +18,9 @@ local function answer_equals(digest)
     if leader then step_down(leader, digest) end
     redis.call('HSET', ROOT .. 'reuse', digest, id)
   end
-  local waiting = followers(task.model, digest)
-  for _, name in ipairs(waiting) do
-    local follower = read_task(name)
-    answer_from(id, follower, target(ARGV[9], follower.state), 'coalesced', ARGV[6])
-  end
-  return #waiting
+  local count, has_more = answer_followers(id, task.model, digest, ARGV[9], ARGV[6])
+  if has_more then redis.call('SADD', ROOT .. 'answering', task.model .. ' ' .. digest) end
+  return count
 end
 
 -- Two moving averages: their quotient is the time for a size, and no single odd task spoils it.

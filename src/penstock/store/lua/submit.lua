@@ -7,10 +7,12 @@
 --      23 moves of reuse  24 'input' when there is all it needs to run  25 hook (see parts/webhook) or ''
 --      26 batch or ''  27 epoch of who feeds it  28 place of the line  29 most unfinished tasks of it  30 lease ms
 --      31 ms that each task ahead will take, or '' when nobody knows  32 ms that this one will
---      33 id of the upload that is its input, or ''
+--      33 id of the upload that is its input, or ''  34 key of an input of its own in the storage, or ''
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
 --          {'mismatch', id}
---          {'rate', retry after ms}   {'full', depth}   {'input'} when that is missing, and nothing else
+--          {'rate', retry after ms}   {'full', depth}
+--          {'input'} when that is missing, and nothing else: its key is awaited from now on, so that it may be stored
+--          {'late'} when its key is awaited no longer
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 --          {'upload'} when that is gone
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -58,7 +60,7 @@ if rate_limit > 0 then
   if left <= 0 then return {'rate', reset} end
 end
 
-local digest, upload = ARGV[20], ARGV[33]
+local digest, upload, own_input = ARGV[20], ARGV[33], ARGV[34]
 local source = digest ~= '' and redis.call('HGET', ROOT .. 'reuse', digest)
 
 -- How the task gets its result. One that must run leads nobody, so that every leader may become a follower.
@@ -85,7 +87,11 @@ if as ~= 'hit' then
     depth = depth + redis.call('ZCARD', queue_key(model, other))
   end
   if depth >= tonumber(ARGV[11]) then return {'full', depth} end
-  if ARGV[24] ~= 'input' then return {'input'} end
+  if own_input ~= '' and ARGV[24] ~= 'input' then
+    await_input(own_input)
+    return {'input'}
+  end
+  if own_input ~= '' and redis.call('ZREM', ROOT .. 'awaited', own_input) == 0 then return {'late'} end
   if upload ~= '' and not has_upload(upload, 'arrived') then return {'upload'} end
 end
 
@@ -127,6 +133,7 @@ if batch ~= '' then
 end
 
 if as ~= 'hit' and digest ~= '' then put('reuse', digest) end
+if as ~= 'hit' and own_input ~= '' then put('input', 1) end
 if as ~= 'hit' and upload ~= '' then
   put('upload', upload)
   use_upload(upload)

@@ -2,7 +2,7 @@
 -- ARGV  1 most
 -- Answers  id, tenant, id, tenant ... of these, and of those given up before whose objects may still be there.
 local answer = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'uploads', '-inf', now_ms(), 'LIMIT', 0, ARGV[1])) do
+for _, id in ipairs(due_to_go('uploads', ARGV[1])) do
   retire_upload(id)
   answer[#answer + 1] = id
   answer[#answer + 1] = redis.call('HGET', upload_key(id), 'tenant')

@@ -16,7 +16,23 @@ local function now_ms()
   return math.floor(now_us() / 1000)
 end
 
+-- Deletes by time wait while this is true: the clock has jumped ahead, and may be set right again.
+local function has_grace()
+  return now_ms() < tonumber(redis.call('GET', ROOT .. 'grace') or 0)
+end
+
+-- Some ids whose time in a sorted set is over, the longest first.
+local function due_to_go(set, most)
+  if has_grace() then return {} end
+  return redis.call('ZRANGEBYSCORE', ROOT .. set, '-inf', now_ms(), 'LIMIT', 0, most)
+end
+
 -- The state that `state` may move to, or nil.
 local function target(moves, state)
   return state and string.match(moves, state .. '>(%u+)') or nil
+end
+
+-- Call `act` with a thousand values of a list at a time: a call takes no more than some thousands.
+local function in_pieces(list, act)
+  for first = 1, #list, 1000 do act(unpack(list, first, math.min(first + 999, #list))) end
 end

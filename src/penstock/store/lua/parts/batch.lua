@@ -55,6 +55,20 @@ local function end_line(batch, place, state, outcome)
   close_or_feed(batch)
 end
 
+-- The record of a batch goes, from everywhere at once, and its lines are condemned, also those that are stored after
+-- this when it was still being received.
+local function forget_batch(batch)
+  local f = redis.call('HMGET', batch_key(batch), 'tenant', 'caller', 'idem', 'state', 'hook')
+  redis.call('ZREM', ROOT .. 'closed', batch)
+  redis.call('ZREM', ROOT .. 'batches:' .. f[1], batch)
+  redis.call('SREM', ROOT .. 'unfinished:' .. f[2], batch)
+  if f[3] then redis.call('DEL', ROOT .. 'idem:' .. f[3]) end
+  if f[5] then forget_events(batch, f[5]) end
+  redis.call('DEL', batch_key(batch), open_key(batch), ROOT .. 'plan:' .. batch, ROOT .. 'ends:' .. batch)
+  condemn('batches/' .. f[1] .. '/' .. batch .. '/', not f[4] and now_ms() + LATE_MS)
+  if f[4] then remember_gone(batch, f[1]) end
+end
+
 -- The line is to end once more, and so is its batch if it had ended.
 local function reopen_line(batch, place)
   redis.call('SADD', open_key(batch), place)

@@ -1,6 +1,13 @@
--- Who claimed a task has it for so long as this is true and the epoch of its record is still that of the claim.
-local function is_leased(id)
-  return redis.call('ZSCORE', ROOT .. 'running', id) and true
+-- The token of a lease is `<epoch>-<fence>`. The epoch counts the claims of a task; the fence is a word of its own for
+-- each of them, so that a Redis that has lost its last writes, and counts the same number again, gives no second lease
+-- that looks like the first.
+local function token_of(task)
+  return task.fence and task.epoch .. '-' .. task.fence
+end
+
+-- Whether a lease with this token is still the one that counts. `f` is {epoch, fence} of the record.
+local function holds(id, f, token)
+  return f[2] and f[1] .. '-' .. f[2] == token and redis.call('ZSCORE', ROOT .. 'running', id) and true
 end
 
 -- Answers whether there was one: whether the task ran.
@@ -11,11 +18,18 @@ end
 -- Write down the attempt that ends now. `problem` is a JSON object or ''.
 local function log_attempt(task, outcome, problem)
   local entry = cjson.encode({
-    n = tonumber(task.epoch), worker = task.worker, device = task.device, started = tonumber(task.claimed),
-    ended = now_ms(), outcome = outcome,
+    n = tonumber(task.epoch), fence = task.fence, worker = task.worker, device = task.device,
+    started = tonumber(task.claimed), ended = now_ms(), outcome = outcome,
   })
   if problem ~= '' then
     entry = string.sub(entry, 1, -2) .. ',"error":' .. problem .. '}'
   end
   redis.call('RPUSH', ROOT .. 'attempts:' .. task.id, entry)
+end
+
+-- End an attempt without its worker, which may still be storing a result: what it stores is looked for again when the
+-- task is deleted.
+local function cut_off(task, outcome, problem)
+  redis.call('HSET', task.key, 'cut_off', now_ms())
+  log_attempt(task, outcome, problem)
 end

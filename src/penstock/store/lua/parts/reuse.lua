@@ -33,23 +33,61 @@ local function step_down(leader, digest)
   if redis.call('ZREM', queue_key(f[1], f[2]), leader) == 1 then follow(f[1], digest, leader) end
 end
 
--- The task follows nobody and leads nobody any more. Those who followed it take the places in their queues that they
--- would have had alone: not the head, since nobody knows whether their turn had come.
+-- The place of a class in the order in which classes are served; those of paused queues come after all others.
+local function rank_of(model, priority, paused)
+  local rank = string.find(PRIORITIES, priority, 1, true)
+  return paused[queue_key(model, priority)] and rank + #PRIORITIES or rank
+end
+
+-- Of those who wait for the result of a digest, the one that would be served first alone: {id, priority, vft}, or nil.
+local function first_of(model, digest)
+  local paused, best = paused_queues(), nil
+  for _, id in ipairs(followers(model, digest)) do
+    local own = redis.call('HMGET', task_key(id), 'priority', 'vft')
+    local rank, vft = rank_of(model, own[1], paused), tonumber(own[2])
+    if not best or rank < best.rank or (rank == best.rank and vft < best.vft) then
+      best = {id = id, priority = own[1], vft = vft, rank = rank}
+    end
+  end
+  return best
+end
+
+-- The first of those who wait leads the others from now on. It takes the place in its queue that it would have had
+-- alone: not the head, since nobody knows whether its turn had come.
+local function lead_anew(model, digest)
+  local first = first_of(model, digest)
+  if not first then
+    redis.call('HDEL', ROOT .. 'reuse', digest)
+    return
+  end
+  unfollow(model, digest, first.id)
+  redis.call('HSET', ROOT .. 'reuse', digest, first.id)
+  redis.call('ZADD', queue_key(model, first.priority), first.vft, first.id)
+  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
+end
+
+-- The task follows nobody and leads nobody any more.
 local function part(task)
   local digest, model = task.reuse, task.model
   if not digest or (task.reused and unfollow(model, digest, task.id)) then return end
-  if redis.call('HGET', ROOT .. 'reuse', digest) ~= task.id then return end
-  redis.call('HDEL', ROOT .. 'reuse', digest)
-  for _, follower in ipairs(followers(model, digest)) do
-    unfollow(model, digest, follower)
-    local own = redis.call('HMGET', task_key(follower), 'priority', 'vft')
-    redis.call('ZADD', queue_key(model, own[1]), own[2], follower)
-    redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
-  end
+  if redis.call('HGET', ROOT .. 'reuse', digest) == task.id then lead_anew(model, digest) end
 end
 
 -- End a task with the result of an equal one, `origin`, whose file is kept for this one too from now on.
 local function answer_from(origin, task, to, how, outcome)
   finish(task, to, outcome, 'reused', how, 'origin', origin)
   redis.call('HINCRBY', ROOT .. 'shared', origin, 1)
+end
+
+-- End those who wait for the result of this digest, which `leader` has, as long as there is time. Answers how many, and
+-- whether there are others.
+local function answer_followers(leader, model, digest, moves, outcome)
+  local count, waiting = 0, followers(model, digest)
+  for _, id in ipairs(waiting) do
+    if not may_go_on() then break end
+    local follower = read_task(id)
+    answer_from(leader, follower, target(moves, follower.state), 'coalesced', outcome)
+    count = count + 1
+  end
+  return count, count < #waiting
 end

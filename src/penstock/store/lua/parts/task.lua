@@ -47,6 +47,21 @@ local function finish(task, to, outcome, ...)
   close(task, to, outcome, ...)
 end
 
+-- The record of an ended task goes, from everywhere at once, and what only it needs in the storage is condemned: from
+-- here on nobody can start, show or share what is about to be deleted.
+local function forget(task)
+  part(task)
+  redis.call('ZREM', ROOT .. 'finals', task.id)
+  redis.call('ZREM', ROOT .. 'state:' .. task.tenant .. ':' .. task.state, task.id)
+  if task.idem then redis.call('DEL', ROOT .. 'idem:' .. task.idem) end
+  if task.upload then disuse_upload(task.upload) end
+  if task.hook then forget_events(task.id, task.hook) end
+  if task.input then condemn(input_key(task.tenant, task.id)) end
+  condemn_results(task)
+  redis.call('DEL', task.key, ROOT .. 'body:' .. task.id, ROOT .. 'outcome:' .. task.id, ROOT .. 'attempts:' .. task.id)
+  remember_gone(task.id, task.tenant)
+end
+
 -- A task that did not get to its end is to be run again, by anyone.
 local function put_back(task, to, ...)
   part(task)

@@ -2,6 +2,7 @@
 -- writes it into the outbox as an event, so that none is lost; who delivers events leases them.
 local PROGRESS = 'PROGRESS'
 local PROGRESS_PAUSE_MS = 500
+local LONGEST_LEASE_MS = 60000
 
 -- The record that events are about: of a task or of a batch.
 local function record_key(id)
@@ -89,7 +90,7 @@ local function post_progress(id, hook)
   if not endpoint then return end
   local f = redis.call('HMGET', events_key(id), 'progress', 'progressed')
   if event_of(id, f[1]) then return end
-  local due = math.max(now_ms(), tonumber(f[2] or 0) + PROGRESS_PAUSE_MS)
+  local due = math.max(now_ms(), math.min(tonumber(f[2] or 0), now_ms()) + PROGRESS_PAUSE_MS)
   redis.call('HSET', events_key(id), 'progress', post(id, PROGRESS, endpoint, due), 'progressed', due)
 end
 
@@ -98,7 +99,7 @@ local function post_end(id, state, hook)
   local due, endpoint = now_ms(), endpoint_of(hook)
   local progress = event_of(id, redis.call('HGET', events_key(id), 'progress'))
   if progress and progress.status == 'leased' then
-    due = math.max(due, progress.due)
+    due = math.max(due, math.min(progress.due, due + LONGEST_LEASE_MS)) -- the clock may have been set back
   elseif progress then
     drop_event(id, progress, endpoint)
   end
@@ -106,10 +107,11 @@ local function post_end(id, state, hook)
 end
 
 local function forget_events(id, hook)
-  local endpoint = endpoint_of(hook)
-  for seq = 1, tonumber(redis.call('HGET', events_key(id), 'n') or 0) do
-    redis.call('ZREM', outbox_key(endpoint), id .. ' ' .. seq)
+  local endpoint, owed = endpoint_of(hook), {}
+  for _, seq in ipairs(redis.call('HKEYS', events_key(id))) do
+    if tonumber(seq) then owed[#owed + 1] = id .. ' ' .. seq end
   end
+  in_pieces(owed, function(...) redis.call('ZREM', outbox_key(endpoint), ...) end)
   keep_due(endpoint)
   redis.call('DEL', events_key(id))
 end

@@ -1,0 +1,44 @@
+"""What is to be deleted from the storage: written down by the scripts that forget records, so that nothing is left
+behind whoever dies, and nothing is deleted that somebody still shows."""
+
+from collections.abc import Sequence
+
+from penstock.store.queries import Queries
+
+TAKEN_MS = 120_000
+"""Who has taken something and has not deleted it for so long has died, or the storage is away: it is taken again."""
+
+TOGETHER = 200
+"""Keys and prefixes taken by one call."""
+
+_AGAIN = "again "
+"""Before what is deleted a second time, since it may have been stored after the first."""
+
+
+class Condemned(Queries):
+    """Every method raises StoreUnavailable when Redis cannot be reached; each may be repeated."""
+
+    async def take(self) -> list[str]:
+        """Some of what is to be deleted now: nobody else is given it for a while."""
+        return [entry.decode() for entry in await self._run("condemned", TOGETHER, TAKEN_MS, again=False)]
+
+    async def of_task(self, tenant: str, task_id: str) -> list[str]:
+        """What a deleted task has left to be deleted: without having taken it, since to delete twice does no harm."""
+        entries = (f"inputs/{tenant}/{task_id}", f"results/{tenant}/{task_id}/")
+        scores = await self._pipelined([("ZSCORE", self._keys.condemned, entry) for entry in entries])
+        return [entry for entry, score in zip(entries, scores, strict=True) if score is not None]
+
+    async def bury(self, entries: Sequence[str]) -> None:
+        """These are deleted."""
+        if entries:
+            await self._run("buried", *entries)
+
+    async def waiting(self) -> int:
+        """How many keys and prefixes are to be deleted, now or later."""
+        (count,) = await self._pipelined([("ZCARD", self._keys.condemned)])
+        return int(count)
+
+
+def place_of(entry: str) -> str:
+    """The key, or the prefix that ends with a slash, of an entry."""
+    return entry.removeprefix(_AGAIN)

@@ -1,0 +1,50 @@
+-- What is in the storage belongs to a record, or is in one of two sorted sets. `awaited` has the keys of inputs that are
+-- about to be stored for tasks that are not there yet, by the ms when that is given up; `condemned` has what is to be
+-- deleted, by the ms when that is done: a key, or all keys that begin with it when it ends with a slash. In front of one
+-- that is deleted a second time stands 'again ', since something may have been stored there after the first time.
+local AWAITED_MS = 7200000
+local LATE_MS = 1800000
+
+local function input_key(tenant, id)
+  return 'inputs/' .. tenant .. '/' .. id
+end
+
+local function await_input(key)
+  redis.call('ZADD', ROOT .. 'awaited', now_ms() + AWAITED_MS, key)
+end
+
+local function results_of(tenant, id)
+  return 'results/' .. tenant .. '/' .. id .. '/'
+end
+
+-- What this script has condemned.
+local CONDEMNED = {}
+
+-- `late` is the ms until which something may still be stored there, or nil.
+local function condemn(key, late)
+  CONDEMNED[#CONDEMNED + 1] = key
+  redis.call('ZADD', ROOT .. 'condemned', now_ms(), key)
+  if late and late > now_ms() then redis.call('ZADD', ROOT .. 'condemned', late, 'again ' .. key) end
+end
+
+-- Whether attempts at the task may have stored files. One that has succeeded at once, with plain data, has none.
+local function may_have_files(task)
+  if not task.fence then return false end
+  local outcome = task.epoch == '1' and not task.cut_off and redis.call('GET', ROOT .. 'outcome:' .. task.id)
+  return not (outcome and string.find(outcome, '"result":{', 1, true) and not string.find(outcome, '"artifact":{', 1, true))
+end
+
+-- The files of a task go with the last record that shows its result: its own, or one of those which it answered.
+local function condemn_results(task)
+  local late = task.cut_off and task.cut_off + LATE_MS
+  local origin, shared = task.origin or task.id, ROOT .. 'shared'
+  local others = tonumber(redis.call('HGET', shared, origin) or 0)
+  if others > 1 then
+    redis.call('HINCRBY', shared, origin, -1)
+  elseif others == 1 then
+    redis.call('HDEL', shared, origin)
+  elseif task.origin or may_have_files(task) then
+    condemn(results_of(task.tenant, origin), late)
+  end
+  if task.origin and task.fence then condemn(results_of(task.tenant, task.id), late) end
+end

@@ -1,0 +1,31 @@
+-- When queues were paused or go on: who waits for an equal task, and would be served before it, is parted from it.
+-- ARGV  1 model  2 place among those who wait, from 0
+-- Answers the place to go on from, or -1
+local model, place = ARGV[1], tonumber(ARGV[2])
+local paused, ranks = paused_queues(), {}
+
+-- The place of the leader in the order of classes, or nil when it does not wait.
+local function rank_of_leader(digest)
+  if ranks[digest] == nil then
+    local leader = redis.call('HGET', ROOT .. 'reuse', digest)
+    local priority = redis.call('HGET', task_key(leader), 'priority')
+    local waits = redis.call('ZSCORE', queue_key(model, priority), leader)
+    ranks[digest] = waits and rank_of(model, priority, paused)
+  end
+  return ranks[digest]
+end
+
+local waiting = redis.call('ZRANGE', following_key(model), place, place + 499)
+for _, member in ipairs(waiting) do
+  if not may_go_on() then return place end
+  local digest, id = string.match(member, '^(%S+) (%S+)$')
+  local leader, own = rank_of_leader(digest), redis.call('HMGET', task_key(id), 'priority', 'vft')
+  if leader and rank_of(model, own[1], paused) < leader then
+    unfollow(model, digest, id)
+    redis.call('ZADD', queue_key(model, own[1]), own[2], id)
+    redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
+  else
+    place = place + 1
+  end
+end
+return #waiting == 500 and place or -1
