@@ -45,6 +45,11 @@ class MemoryStorage:
         for key in keys:
             self.objects.pop(checked_key(key), None)
 
+    async def clear(self, *prefixes: str) -> None:
+        """See Storage."""
+        for prefix in prefixes:
+            await self.delete(*(key for key in sorted(self.objects) if key.startswith(prefix)))
+
     async def probe(self) -> None:
         """See Storage."""
         await round_trip(self)

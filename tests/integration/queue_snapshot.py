@@ -50,7 +50,7 @@ class Snapshot:
 
 def _decoded(kind: str, value: Any) -> Any:
     if kind == "string":
-        return value.decode()
+        return value.decode(errors="backslashreplace")
     texts = [part.decode() for part in value]
     if kind in ("list", "set"):
         return texts

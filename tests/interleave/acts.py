@@ -14,7 +14,7 @@ from penstock.api.schemas import InputRequest, TaskRequest
 from penstock.api.submission import KEPT_IN_RECORD_BYTES, Examined, hand_in
 from penstock.batch import Plan, StoredLine, part_key, task_id_of
 from penstock.errors import PenstockError
-from penstock.maintenance import prune, prune_batches, sweep_uploads
+from penstock.maintenance import prune, sweep_uploads
 from penstock.task import TENANT, Lease, Priority
 from penstock.upload import upload_key
 from tests.interleave.world import ALICE, MODEL, MORNING_US, World
@@ -41,17 +41,22 @@ class Situation(NamedTuple):
 
 def task(name: str) -> str:
     """The id of a task."""
-    return f"tsk_{name.encode().hex():0>32}"
+    return "tsk_" + _hex(name)
 
 
 def upload(name: str) -> str:
     """The id of an upload."""
-    return f"upl_{name.encode().hex():0>32}"
+    return "upl_" + _hex(name)
 
 
 def batch(name: str) -> str:
     """The id of a batch."""
-    return f"bat_{name.encode().hex():0>32}"
+    return "bat_" + _hex(name)
+
+
+def _hex(name: str) -> str:
+    """As ids are made: the ms, and what is random."""
+    return f"{MORNING_US // 1000:012x}{name.encode().hex():0>12}{0:08}"
 
 
 # --- acts -----------------------------------------------------------------------------------------------------
@@ -129,12 +134,12 @@ def again(key: str) -> Act:
 async def prune_later(world: World, _: int) -> None:
     """What upkeep does when the time of some is over."""
     await world.advance(LATER_S)
-    await prune(world.store, world.storage)
+    await keep_up(world)
 
 
-async def prune_now(world: World, _: int) -> None:
-    """What upkeep does."""
-    await prune(world.store, world.storage)
+async def keep_up(world: World) -> None:
+    """Delete what is due."""
+    await prune(world.store, world.batches, world.condemned, world.storage)
 
 
 async def expire(world: World, _: int) -> None:
@@ -203,12 +208,6 @@ async def cancel_batch(world: World, _: int) -> None:
 async def delete_batch(world: World, _: int) -> None:
     """DELETE of a batch."""
     await batches.delete_batch.fn(world.request, world.services, batch("b"))
-
-
-async def prune_batches_later(world: World, _: int) -> None:
-    """What upkeep does when the time of some is over."""
-    await world.advance(LATER_S)
-    await prune_batches(world.batches, world.storage)
 
 
 def of_line(verb: str, place: int = 0) -> Act:
@@ -455,7 +454,6 @@ SITUATIONS: dict[str, Situation] = {
             "retry-line": of_line("resubmit"),
             "delete-line": of_line("delete"),
             "delete-batch": delete_batch,
-            "prune-batches": prune_batches_later,
             "prune": prune_later,
             "complete": work("complete"),
             "cancel-batch": cancel_batch,
@@ -487,6 +485,5 @@ async def delete_everything(world: World) -> None:
         await removal.delete_task.fn(world.request, world.services, task_id)
     for _ in range(2):
         await world.advance(LONG_S)
-        await prune(world.store, world.storage)
-        await prune_batches(world.batches, world.storage)
+        await keep_up(world)
         await sweep_uploads(world.uploads, world.storage)

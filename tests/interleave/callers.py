@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from penstock.errors import PenstockError
 from penstock.storage import Item
-from penstock.store import BatchStore, NotItsTurn, Operator, Outbox, TaskStore, UploadStore
+from penstock.store import BatchStore, Condemned, NotItsTurn, Operator, Outbox, TaskStore, UploadStore
 from tests.memory_storage import MemoryStorage
 from tests.monitor import WHOLE, Touch
 from tests.moved_clock import ByStillClock
@@ -147,6 +147,10 @@ class Uploads(ByTurns, UploadStore):
     """Uploads, by turns."""
 
 
+class ToDelete(ByTurns, Condemned):
+    """What is to be deleted, by turns."""
+
+
 class Operators(ByTurns, Operator):
     """Operators, by turns."""
 
@@ -183,17 +187,35 @@ class StorageByTurns(MemoryStorage):
             async with call(f"delete {key}", written(key)):
                 await super().delete(key)
 
+    async def clear(self, *prefixes: str) -> None:
+        for prefix in prefixes:
+            async with call(f"list {prefix}", Touch(prefix.encode(), WHOLE, False)):
+                found = sorted(key for key in self.objects if key.startswith(prefix))
+            await self.delete(*found)
+
 
 def written(key: str) -> Touch:
     """That an object is stored or deleted."""
-    return Touch(b"object " + key.encode(), WHOLE, True)
+    return _of_object(key, is_written=True)
 
 
 def read(key: str) -> Touch:
     """That an object is looked at."""
-    return Touch(b"object " + key.encode(), WHOLE, False)
+    return _of_object(key, is_written=False)
 
 
-def kinds() -> dict[str, type[Any]]:
-    """The stores, by the names that `Services` has for them."""
-    return {"store": Tasks, "batches": Batches, "uploads": Uploads, "operator": Operators, "outbox": Outboxes}
+def _of_object(key: str, *, is_written: bool) -> Touch:
+    """An object is a member of what begins as it does."""
+    folder, slash, name = key.rpartition("/")
+    return Touch((folder + slash).encode(), name.encode(), is_written)
+
+
+KINDS: dict[str, type[Any]] = {
+    "store": Tasks,
+    "batches": Batches,
+    "uploads": Uploads,
+    "operator": Operators,
+    "outbox": Outboxes,
+    "condemned": ToDelete,
+}
+"""The stores, by the names that `Services` has for them."""

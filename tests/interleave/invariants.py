@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 
 from penstock.batch import part_key
+from penstock.store import place_of
 from penstock.task import TENANT, Outcome, Request, State
 from penstock.upload import upload_key
 from tests.integration.queue_snapshot import Snapshot, check_places
 
-KEPT = re.compile(r"gone:.*|clock:.*|rate:.*|uploadrate:.*|pace|prompt|reaper|workers|workers:seen|drained|paused")
+KEPT = re.compile(
+    r"gone:.*|clock:.*|rate:.*|uploadrate:.*|pace|prompt|reaper|grace|workers|workers:seen|drained|paused"
+)
 """The keys that may be there when all tasks, batches and uploads are deleted."""
 
 Objects = set[str]
@@ -74,7 +77,7 @@ RULES: tuple[Callable[[Snapshot, Objects], Iterator[str]], ...] = (_places, _res
 
 def _owned(snapshot: Snapshot) -> tuple[set[str], set[str]]:
     """Keys of objects, and what such keys begin with."""
-    written_down = [*snapshot.keys.get("condemned", ()), *snapshot.keys.get("awaited", ())]
+    written_down = [place_of(entry) for name in ("condemned", "awaited") for entry in snapshot.keys.get(name, ())]
     owned = {name for name in written_down if not name.endswith("/")}
     prefixes = {name for name in written_down if name.endswith("/")}
     for task_id in snapshot.records:

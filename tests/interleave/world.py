@@ -23,12 +23,12 @@ from penstock.runners import noop
 from penstock.runners.base import registry
 from penstock.settings import LimitSettings, QueueSettings, RedisSettings, Settings
 from penstock.storage import Storage
-from penstock.store import BatchStore, Operator, Outbox, Redis, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskStore, UploadStore, connect
 from penstock.task import TENANT, Artifact, Lease, Result, RetryPolicy
 from penstock.urlguard import Policy
 from penstock.worker.attempt import Attempts
 from penstock.worker.memory import MemoryBudget
-from penstock.worker.pipeline import Pipeline, result_key
+from penstock.worker.pipeline import Pipeline
 from penstock.worker.spool import Parcel, Spool
 from tests.integration.queue_snapshot import Snapshot, take_snapshot
 from tests.interleave import callers
@@ -58,12 +58,13 @@ class World:
         self.storage = StorageByTurns()
         settings = Settings(queue=QUEUE, redis=RedisSettings(namespace=NAMESPACE))
         of_redis = (client, NAMESPACE, QUEUE)
-        stores: dict[str, Any] = {name: kind(*of_redis) for name, kind in callers.kinds().items()}
+        stores: dict[str, Any] = {name: kind(*of_redis) for name, kind in callers.KINDS.items()}
         self.store: TaskStore = stores["store"]
         self.batches: BatchStore = stores["batches"]
         self.uploads: UploadStore = stores["uploads"]
         self.operator: Operator = stores["operator"]
         self.outbox: Outbox = stores["outbox"]
+        self.condemned: Condemned = stores["condemned"]
         policy = Policy.from_limits(settings.limits)
         self.services = Services(
             settings=settings,
@@ -124,7 +125,7 @@ class Work(Pipeline):
 
     async def _make(self, lease: Lease, *_: Any) -> tuple[Result, Parcel | None, dict[str, Any]]:
         ENDS[self._end]()
-        key = f"{result_key(lease, lease.epoch)}.png"
+        key = f"results/{lease.tenant}/{lease.id}/{lease.token}.png"
         artifact = Artifact(s3_key=key, size=1, sha256=key, content_type="image/png")
         return Result(artifact=artifact), Parcel(key, "image/png", b"r"), {"device_ms": 1.0}
 
