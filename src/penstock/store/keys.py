@@ -18,7 +18,7 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `shared`                   | hash   | id of a task that ran -> how many others show its    | the others are pruned   |
 |                            |        | result (none: only itself)                           |                         |
 | `clock:<priority>`         | hash   | `v` virtual time; `f:<caller>` last finish time;     | kept                    |
-|                            |        | `skipped` claims that passed the class over          |                         |
+|                            |        | `skipped` claims that passed the class over          | `f` passed by `v`       |
 | `delayed`                  | zset   | ids waiting for a retry, by the ms when they are due | due                     |
 | `running`                  | zset   | running ids by the ms when their lease ends          | settled, reclaimed      |
 | `starting`                 | zset   | ids with a start limit, by that ms                   | claimed, expired        |

@@ -10,9 +10,6 @@ from penstock.task import TRANSITIONS, Priority, State, Verb
 PURGED_TOGETHER = 100
 """Tasks that one script looks at, which holds Redis meanwhile: about 30 µs for each that it cancels."""
 
-DRAINED_KNOWN_MS = 86_400_000
-"""A drained worker that has lost its connection is still drained when it is back within a day."""
-
 _WAITING_ONLY = f"{State.PENDING}>{TRANSITIONS[State.PENDING, Verb.CANCEL]}"
 
 
@@ -52,5 +49,5 @@ class Operator(Queries):
         return changed
 
     async def _tell(self, worker: str, what: str) -> None:
-        if not await self._run("drain", worker, what, DRAINED_KNOWN_MS):
+        if not await self._run("drain", worker, what):
             raise WorkerNotFound("there is no such worker; GET /v1/workers lists them")

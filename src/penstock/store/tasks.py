@@ -58,6 +58,9 @@ lead them reads them all, which takes about 2 µs for each."""
 TOGETHER = 100
 """Tasks that one call of a script is asked to forget; it answers for as many as it could."""
 
+DRAINED_KNOWN_MS = 86_400_000
+"""A drained worker that has lost its connection is still drained when it is back within a day."""
+
 _LOST = WorkerLost("the worker that ran this attempt died or went silent")
 _POISON = PoisonInput("the worker died each time it ran this task; it is not tried again")
 _LATE = StartDeadlineExceeded("no worker was free to start this task in time")
@@ -289,7 +292,9 @@ class TaskStore(Queries):
         return total, condemned
 
     async def prune(self) -> int:
-        """Forget all tasks whose time is over, as `delete` does; how many."""
+        """Forget all tasks whose time is over, as `delete` does, and workers and callers that are long gone; how many
+        tasks."""
+        await self._run("tidy", DRAINED_KNOWN_MS)
         total, has_more = 0, 1
         while has_more:
             count, has_more = await self._run("prune", TOGETHER)
