@@ -99,6 +99,11 @@ chaos *args:
 interleave *args:
     {{ python }} -m tests.interleave --all "$@"
 
+# how long each script of the store holds Redis in its worst case: just script-times --only settle,claim
+[group('measure')]
+script-times *args:
+    {{ python }} -m tools.script_times {{ args }}
+
 # write the OpenAPI document
 [group('measure')]
 openapi out="docs/openapi.json":

@@ -14,9 +14,9 @@ _LINE = re.compile(rb"\+[\d.]+ \[\d+ (\S+)\] ")
 _WORD = re.compile(rb'"((?:[^"\\]|\\.)*)"')
 
 _READING = """
-    exists get getrange hexists hget hgetall hkeys hlen hmget hvals lindex llen lrange mget pttl scard sismember
-    smembers srandmember strlen ttl type zcard zcount zlexcount zmscore zrange zrangebylex zrangebyscore zrank zrevrange
-    zrevrangebylex zrevrangebyscore zscore
+    exists get getrange hexists hget hgetall hkeys hlen hmget hrandfield hvals lindex llen lrange mget pttl scard
+    sismember smembers srandmember strlen ttl type zcard zcount zlexcount zmscore zrange zrangebylex zrangebyscore
+    zrank zrevrange zrevrangebylex zrevrangebyscore zscore
 """
 _TOUCHING_NOTHING = "client echo eval evalsha hello info monitor ping publish script select time"
 """A script touches what its commands do, which follow."""
