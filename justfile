@@ -99,6 +99,11 @@ chaos *args:
 interleave *args:
     {{ python }} -m tests.interleave --all "$@"
 
+# everybody at once, by chance, with a clock that jumps: just stress --seconds 600 --seed 7
+[group('measure')]
+stress *args:
+    {{ python }} -m tests.stress {{ args }}
+
 # how long each script of the store holds Redis in its worst case: just script-times --only settle,claim
 [group('measure')]
 script-times *args:

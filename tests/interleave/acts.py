@@ -65,7 +65,9 @@ def _hex(name: str) -> str:
 async def submit(world: World, name: str, *, equal: bool = True, key: str | None = None, ttl_s: int = LONG_S) -> object:
     """Hand in a task with an inline image, equal to all others, under this client_request_id."""
     asked = TaskRequest(model=MODEL, input=InputRequest(image_url="data:,"), client_request_id=key, result_ttl_s=ttl_s)
-    examined = Examined(cost=1, image=IMAGE, content_type="image/png", reuse_digest="same" if equal else None)
+    examined = Examined(
+        cost=1, fingerprint="f", image=IMAGE, content_type="image/png", reuse_digest="same" if equal else None
+    )
     return await hand_in(task(name), asked, examined, caller=ALICE, traceparent="", services=world.services)
 
 
@@ -73,7 +75,7 @@ async def submit_upload(world: World, name: str, of: str = "u", ttl_s: int = LON
     """Hand in a task whose input is an upload."""
     asked = TaskRequest(model=MODEL, input=InputRequest(upload_id=upload(of)), result_ttl_s=ttl_s)
     found = await ready_upload(upload(of), ALICE, world.services)
-    examined = Examined(cost=1, upload=found)
+    examined = Examined(cost=1, fingerprint="f", upload=found)
     return await hand_in(task(name), asked, examined, caller=ALICE, traceparent="", services=world.services)
 
 
@@ -235,7 +237,7 @@ async def _a_waits_for_long(world: World) -> None:
     asked = TaskRequest(
         model=MODEL, input=InputRequest(image_url="data:,"), start_within_s=60, finish_within_s=60, result_ttl_s=LONG_S
     )
-    examined = Examined(cost=1, image=IMAGE, content_type="image/png", reuse_digest="same")
+    examined = Examined(cost=1, fingerprint="f", image=IMAGE, content_type="image/png", reuse_digest="same")
     await hand_in(task("a"), asked, examined, caller=ALICE, traceparent="", services=world.services)
 
 
@@ -292,16 +294,18 @@ async def _an_upload_is_used(world: World) -> None:
 
 def _batch_of(images: Sequence[bytes], ttl_s: int = LONG_S) -> Callable[[World], Awaitable[None]]:
     async def prepare(world: World) -> None:
-        rows = [_line(number, image) for number, image in enumerate(images, 1)]
         await world.batches.open(batch("b"), TENANT, ALICE.id, rate_limit=0, most=9, client_request_id=None)
         await world.batches.grow(batch("b"), 1)
-        await world.storage.put(
-            part_key(TENANT, batch("b"), 0), b"\n".join(map(msgspec.json.encode, rows)), "application/jsonl"
-        )
+        await world.storage.put(part_key(TENANT, batch("b"), 0), lines_of(images), "application/jsonl")
         plan = Plan(defaults={"model": MODEL, "result_ttl_s": ttl_s}, starts=(0,), base_url="", traceparent="")
-        await world.batches.start(batch("b"), ALICE.id, plan, total=len(rows), ttl_s=SHORT_S, fingerprint="f")
+        await world.batches.start(batch("b"), ALICE.id, plan, total=len(images), ttl_s=SHORT_S, fingerprint="f")
 
     return prepare
+
+
+def lines_of(images: Sequence[bytes]) -> bytes:
+    """A part of a batch, with a line for each of these images."""
+    return b"\n".join(msgspec.json.encode(_line(number, image)) for number, image in enumerate(images, 1))
 
 
 def _line(number: int, image: bytes) -> StoredLine:

@@ -21,9 +21,10 @@ KEPT = re.compile(
 Objects = set[str]
 
 
-def broken(snapshot: Snapshot, objects: Objects) -> list[str]:
+def broken(snapshot: Snapshot, objects: Objects, *, is_clock_steady: bool = True) -> list[str]:
     """What is not as it has to be, in words."""
-    return [fault for rule in RULES for fault in rule(snapshot, objects)]
+    faults = [fault for rule in RULES for fault in rule(snapshot, objects)]
+    return [*_misplaced(snapshot, is_clock_steady=is_clock_steady), *faults]
 
 
 def left_behind(snapshot: Snapshot, objects: Objects) -> list[str]:
@@ -32,10 +33,10 @@ def left_behind(snapshot: Snapshot, objects: Objects) -> list[str]:
     return [*keys, *(f"object left behind: {key}" for key in sorted(objects))]
 
 
-def _places(snapshot: Snapshot, _: Objects) -> Iterator[str]:
+def _misplaced(snapshot: Snapshot, *, is_clock_steady: bool) -> Iterator[str]:
     """Counts, places and references are exact."""
     try:
-        check_places(snapshot)
+        check_places(snapshot, is_clock_steady=is_clock_steady)
     except (AssertionError, KeyError) as error:
         yield f"not in its place: {traceback.extract_tb(error.__traceback__)[-1].line} {error}".strip()
 
@@ -72,7 +73,7 @@ def _owners(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
             yield f"object without owner: {key}"
 
 
-RULES: tuple[Callable[[Snapshot, Objects], Iterator[str]], ...] = (_places, _results, _inputs, _lines, _owners)
+RULES: tuple[Callable[[Snapshot, Objects], Iterator[str]], ...] = (_results, _inputs, _lines, _owners)
 
 
 def _owned(snapshot: Snapshot) -> tuple[set[str], set[str]]:
@@ -80,9 +81,9 @@ def _owned(snapshot: Snapshot) -> tuple[set[str], set[str]]:
     written_down = [place_of(entry) for name in ("condemned", "awaited") for entry in snapshot.keys.get(name, ())]
     owned = {name for name in written_down if not name.endswith("/")}
     prefixes = {name for name in written_down if name.endswith("/")}
-    for task_id in snapshot.records:
+    for task_id, record in snapshot.records.items():
         owned |= {key for key in (_source_of(snapshot, task_id), _result_of(snapshot, task_id)) if key}
-        prefixes.add(f"results/{TENANT}/{task_id}/")
+        prefixes |= {f"results/{TENANT}/{ran}/" for ran in (task_id, record.get("origin", task_id))}
     owned |= {upload_key(record["tenant"], upload_id) for upload_id, record in snapshot.under("upload:").items()}
     prefixes |= {f"batches/{TENANT}/{batch_id}/" for batch_id in snapshot.under("batch:")}
     return owned, prefixes

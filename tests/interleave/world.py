@@ -5,7 +5,7 @@ does the same each time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +21,7 @@ from penstock.api.watching import Watching
 from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 from penstock.runners import noop
 from penstock.runners.base import registry
-from penstock.settings import LimitSettings, QueueSettings, RedisSettings, Settings
+from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings
 from penstock.storage import Storage
 from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskStore, UploadStore, connect
 from penstock.task import TENANT, Artifact, Lease, Result, RetryPolicy
@@ -33,6 +33,7 @@ from penstock.worker.spool import Parcel, Spool
 from tests.integration.queue_snapshot import Snapshot, take_snapshot
 from tests.interleave import callers
 from tests.interleave.callers import StorageByTurns, call, written
+from tests.memory_storage import MemoryStorage
 from tests.moved_clock import KEY, STILL, moved_clock
 
 NAMESPACE = "between"
@@ -41,6 +42,7 @@ ALICE = ApiCaller("alice", TENANT)
 MORNING_US = 1_800_000_000_000_000
 """The moment at which every situation begins."""
 
+API = ApiSettings(rate_limit_per_minute=10**6)
 QUEUE = QueueSettings(lease_s=6, result_ttl_s=86_400, batch_window=2, max_retries=1, retry_base_s=0.001)
 
 BRING_BACK = """
@@ -53,12 +55,19 @@ for i = 1, #ARGV, 2 do redis.call('RESTORE', ARGV[i], 0, ARGV[i + 1]) end
 class World:
     """What acts work with. `services` is what the handlers of the API are given."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        kinds: Mapping[str, type[Any]] = callers.KINDS,
+        storage: MemoryStorage | None = None,
+        queue: QueueSettings = QUEUE,
+    ) -> None:
+        """The stores are of these kinds."""
         self.client = client
-        self.storage = StorageByTurns()
-        settings = Settings(queue=QUEUE, redis=RedisSettings(namespace=NAMESPACE))
-        of_redis = (client, NAMESPACE, QUEUE)
-        stores: dict[str, Any] = {name: kind(*of_redis) for name, kind in callers.KINDS.items()}
+        self.storage = storage or StorageByTurns()
+        settings = Settings(api=API, queue=queue, redis=RedisSettings(namespace=NAMESPACE))
+        of_redis = (client, NAMESPACE, queue)
+        stores: dict[str, Any] = {name: kind(*of_redis) for name, kind in kinds.items()}
         self.store: TaskStore = stores["store"]
         self.batches: BatchStore = stores["batches"]
         self.uploads: UploadStore = stores["uploads"]
@@ -86,7 +95,7 @@ class World:
 
     def worker(self, end: str) -> Attempts:
         """One whose model does this."""
-        return Attempts(self.store, Work(self.storage, end), RetryPolicy(base_s=0.0, cap_s=0.0), on_settling=_ignore)
+        return Attempts(self.store, Work(self.storage, end), RetryPolicy(base_s=0.0, cap_s=0.2), on_settling=_ignore)
 
     async def advance(self, seconds: float) -> None:
         """Set the clock of Redis forward."""
