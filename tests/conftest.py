@@ -8,7 +8,7 @@ import pytest
 
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
-from penstock.store import BatchStore, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, TaskStore, UploadStore, connect
 from tests import redis_server
 
 API_KEY = "a-key-only-for-the-tests"
@@ -73,6 +73,13 @@ async def uploads(settings: Settings) -> AsyncIterator[UploadStore]:
 async def batches(settings: Settings) -> AsyncIterator[BatchStore]:
     async with connect(settings.redis) as client:
         yield BatchStore(client, settings.redis.namespace, settings.queue)
+
+
+@pytest.fixture
+async def condemned(settings: Settings) -> AsyncIterator[Condemned]:
+    """What is to be deleted from the storage."""
+    async with connect(settings.redis) as client:
+        yield Condemned(client, settings.redis.namespace, settings.queue)
 
 
 @pytest.fixture

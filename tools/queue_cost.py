@@ -165,7 +165,7 @@ async def by_verb(home: Path, tasks: int) -> list[Cost]:
         store = TaskStore(client, "cost", QueueSettings(max_depth=2 * tasks, lease_s=LEASE_S), patience_s=PATIENCE_S)
 
         async def await_one(number: int) -> None:
-            await store.await_inputs([str(submissions[number].own_input)], are_new=True)
+            await store.await_inputs([str(submissions[number].own_input)])
 
         async def submit_one(number: int) -> None:
             await store.submit(submissions[number], rate_limit=0)
@@ -261,7 +261,7 @@ async def submit(store: TaskStore, tasks: int) -> None:
 
         async def one(number: int) -> None:
             task = submission(number)
-            await store.await_inputs([str(task.own_input)], are_new=True)
+            await store.await_inputs([str(task.own_input)])
             await store.submit(task, rate_limit=0)
             if number % 1000 == 0:
                 progress.update(bar, completed=number)

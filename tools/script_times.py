@@ -193,7 +193,7 @@ async def answer(p: Place) -> Call:
 
 async def await_(p: Place) -> Call:
     """Inputs of a group of lines."""
-    return lambda: p.store.await_inputs([f"inputs/{TENANT}/{n}" for n in range(8)], are_new=False)
+    return lambda: p.store.await_inputs([f"inputs/{TENANT}/{n}" for n in range(8)])
 
 
 async def batch_cancel(p: Place) -> Call:
@@ -209,6 +209,12 @@ async def batch_delete(p: Place) -> Call:
 async def batch_grow(p: Place) -> Call:
     feeding = await p.batch()
     return lambda: p.batches.grow(feeding.id, 2)
+
+
+async def batch_keep(p: Place) -> Call:
+    """Of many more than a process feeds at once."""
+    leases = [await p.batch() for _ in range(100)]
+    return lambda: p.batches.keep(*leases)
 
 
 async def batch_lease(p: Place) -> Call:
@@ -327,12 +333,6 @@ async def expire(p: Place) -> Call:
 async def explain(p: Place) -> Call:
     (ids,) = await p.groups(1)
     return lambda: p.store.explain(ids[-1], TENANT)
-
-
-async def give_up(p: Place) -> Call:
-    keys = [f"inputs/{TENANT}/{n}" for n in range(8)]
-    await p.store.await_inputs(keys, are_new=True)
-    return lambda: p.batches.give_up_inputs(keys)
 
 
 async def overrun(p: Place) -> Call:
@@ -519,6 +519,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "batch_cancel": [batch_cancel],
     "batch_delete": [batch_delete],
     "batch_grow": [batch_grow],
+    "batch_keep": [batch_keep],
     "batch_lease": [batch_lease],
     "batch_open": [batch_open],
     "batch_prune": [batch_prune],
@@ -538,7 +539,6 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "drain": [drain],
     "expire": [expire],
     "explain": [explain],
-    "give_up": [give_up],
     "overrun": [overrun],
     "pause": [pause],
     "progress": [progress],

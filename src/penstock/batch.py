@@ -113,11 +113,13 @@ class Started(Struct, frozen=True, kw_only=True):
 
 
 class FeedLease(Struct, frozen=True, kw_only=True):
-    """The timed right to feed a batch: every write of its holder carries `epoch`."""
+    """The timed right to feed a batch, which `lasts_s` from each sign of life: every write of its holder carries
+    `epoch`."""
 
     id: str
     tenant: str
     epoch: int
+    lasts_s: float
 
 
 def new_batch_id() -> str:

@@ -219,7 +219,7 @@ class NotReady(PenstockError):
 
 
 class StoreUnavailable(PenstockError):
-    """Redis cannot be reached, is loading, or refuses writes."""
+    """Redis cannot be reached, is loading or held up, or refuses writes."""
 
     code, status, retryable, title = "store_unavailable", 503, True, "Task store unavailable"
 

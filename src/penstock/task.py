@@ -107,12 +107,14 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the input is: a URL to fetch, a storage key, or, if it is small, here. What lies under the key came with
-    the task, or is an `upload`, which other tasks may use too."""
+    the task, or is an `upload`, which other tasks may use too; nothing is run unless it has the `sha256` that was
+    announced."""
 
     url: str | None = None
     key: str | None = None
     data: bytes | None = None
     upload: str | None = None
+    sha256: str | None = None
 
 
 TaskEventType = Literal["succeeded", "failed", "canceled", "expired", "progress"]

@@ -23,8 +23,9 @@ class Upload(Struct, frozen=True, kw_only=True):
     """The record as read; moments in ms since 1970 by the clock of Redis.
 
     `size` in bytes and `sha256` in hex are what its owner has said, and what arrives is held to; a `sha256` that was
-    not said is known when we have taken the bytes ourselves. `token` is the digest of what allows to send them to us,
-    while it `is_open`. `due` is when it is deleted, None while `tasks` tasks use it.
+    not said is known when we have taken the bytes ourselves. It `is_checked` when somebody here has read them all, and
+    they have it: a bucket may take any. `token` is the digest of what allows to send them to us, while it `is_open`.
+    `due` is when it is deleted, None while `tasks` tasks use it.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Upload(Struct, frozen=True, kw_only=True):
     size: int
     content_type: str
     sha256: str | None
+    is_checked: bool
     token: str | None
     created: int
     is_open: bool

@@ -66,6 +66,10 @@ class Proxy:
         parts = urlsplit(original)
         return parts._replace(netloc=f"127.0.0.1:{self.port}").geturl()
 
+    def lead_to(self, upstream: str) -> None:
+        """From now on, new connections; those that are open stay where they are."""
+        self._upstream = upstream
+
     @property
     def connections(self) -> int:
         """Open now."""

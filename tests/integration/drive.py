@@ -72,7 +72,7 @@ async def claim(store: TaskStore) -> Lease:
 async def complete(store: TaskStore, storage: Storage, data: bytes) -> Artifact:
     """Claim the next task and end it with these bytes as its result."""
     lease = await claim(store)
-    key = f"results/default/{lease.id}/{lease.epoch}.png"
+    key = f"results/default/{lease.id}/{lease.token}.png"
     await storage.put(key, data, "image/png")
     artifact = Artifact(
         s3_key=key,

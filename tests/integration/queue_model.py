@@ -10,6 +10,7 @@ from penstock.errors import (
     IdempotencyMismatch,
     QueueFull,
     RateLimited,
+    ResultExpired,
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
@@ -19,8 +20,10 @@ from penstock.store import NotItsTurn
 from penstock.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Submission, Turn, Verb
 
 REAPER_PAUSE_MS = 3_000
-RETIRED_BEFORE_MS = 500
 RATE_WINDOW_MS = 60_000
+LONG_GAP_MS, GRACE_MS = 60_000, 600_000
+LATE_MS = 1_800_000
+AWAITED_MS = 7_200_000
 
 
 @dataclass
@@ -45,14 +48,19 @@ class Expected:
     reuse: str = "miss"
     origin: str | None = None
     leader_started: bool = False
+    cut_off: int | None = None
     attempts: list[tuple[int, str, str]] = field(default_factory=list)
     told: list[State] = field(default_factory=list)
 
     @property
     def starting(self) -> bool:
         """Whether it has a start limit that still counts."""
-        waits = self.state is State.PENDING and self.epoch == 0 and not self.leader_started
-        return self.start_by is not None and waits
+        return self.start_by is not None and self.state is State.PENDING and not self.has_started
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it has been claimed, or follows one that had been when its own start limit came."""
+        return self.epoch > 0 or self.leader_started
 
     @property
     def timed(self) -> bool:
@@ -93,7 +101,11 @@ class QueueModel:
         self.batches: dict[str, ExpectedBatch] = {}
         self.paused: set[tuple[str, Priority]] = set()
         self.drained: set[str] = set()
+        self.gone: set[str] = set()
+        self.awaited: dict[str, int] = {}
+        self.condemned: dict[str, int] = {}
         self._reaped: int | None = None
+        self._grace_until = 0
         self._virtual: Counter[Priority] = Counter()
         self._finish: Counter[tuple[Priority, str]] = Counter()
         self._skipped: Counter[Priority] = Counter()
@@ -102,7 +114,7 @@ class QueueModel:
     def submit(
         self, s: Submission, *, rate_limit: int, has_input: bool = True
     ) -> tuple[str, bool, int | None, str] | type[Exception] | None:
-        """(id, replayed, position, reuse); None when it would be queued and has no input."""
+        """(id, replayed, position, reuse); None when it would be queued and its own input is not there yet."""
         if s.id in self.tasks:
             return self._known(s, s.id, replayed=False)
         if s.turn and (refusal := self._refusal_of(s.turn)):
@@ -116,7 +128,7 @@ class QueueModel:
         waiting = [t for place in ("queue", "following") for t in self._at(place)]
         if role != "hit" and sum(t.submission.request.model == s.request.model for t in waiting) >= self._max_depth:
             return QueueFull
-        if role != "hit" and not has_input:
+        if role != "hit" and s.own_input and not self._takes_input(s.own_input, has_input):
             return None
         vft = max(self._virtual[s.priority], self._finish[s.priority, s.caller]) + s.cost
         if role != "hit":
@@ -139,6 +151,9 @@ class QueueModel:
             if task.score <= self.now:
                 self._requeue(task)
         while task := self._choose(models, priorities):
+            if task.timed and task.deadline <= self.now:
+                self._finish_as(task, Verb.OVERRUN, "deadline_exceeded")
+                continue
             if task.starting and task.start_by <= self.now:
                 self._finish_as(task, Verb.EXPIRE, "start_deadline_exceeded")
                 continue
@@ -172,7 +187,7 @@ class QueueModel:
     def settle(self, verb: Verb, lease: Lease, *, delay_ms: int, ending: str) -> bool:
         """Whether it was accepted, now or before."""
         task = self.tasks.get(lease.id)
-        receipt = f"{verb} {lease.epoch}"
+        receipt = f"{verb} {lease.token}"
         if task is None or task.receipt == receipt or not self.holds(lease):
             return task is not None and task.receipt == receipt
         task.receipt = receipt
@@ -194,11 +209,12 @@ class QueueModel:
     def cancel(self, task_id: str) -> bool | type[Exception]:
         """Whether it was canceled by this call."""
         task = self.tasks.get(task_id)
-        if task is None or task.state.is_final:
-            refusal = TaskNotFound if task is None else TaskAlreadyFinal
-            return False if task is not None and task.state is State.CANCELED else refusal
+        if task is None:
+            return self.absence_of(task_id)
+        if task.state.is_final:
+            return False if task.state is State.CANCELED else TaskAlreadyFinal
         if task.place == "running":
-            self._log(task, "cancel")
+            self._cut_off(task, "cancel")
         self._finish_as(task, Verb.CANCEL, None)
         return True
 
@@ -213,6 +229,8 @@ class QueueModel:
     def reclaim(self, dead_worker: str = "") -> dict[str, State]:
         """What was taken back, and the state it has now."""
         last = self.now if self._reaped is None else self._reaped
+        if not dead_worker:
+            self._look_at_clock(last)
         if dead_worker:
             taken = [t for t in self._at("running") if t.worker == dead_worker]
             self.seen.pop(dead_worker, None)
@@ -225,7 +243,7 @@ class QueueModel:
             taken, self._reaped = [t for t in self._at("running") if t.score <= self.now], self.now
             self.seen = {worker: until for worker, until in self.seen.items() if until > self.now}
         for task in taken:
-            self._log(task, "lost")
+            self._cut_off(task, "lost")
             task.crashes += 1
             if task.crashes >= self._max_crashes:
                 self._finish_as(task, Verb.FAIL, "poison_input")
@@ -238,7 +256,7 @@ class QueueModel:
         due = [t for t in self.tasks.values() if t.starting and t.start_by <= self.now]
         for task in due:
             leader = self.tasks[self.leaders[task.submission.reuse_digest]] if task.place == "following" else task
-            task.leader_started = leader.state is State.RUNNING
+            task.leader_started = leader.has_started
         late = [task for task in due if task.starting]
         for task in late:
             self._finish_as(task, Verb.EXPIRE, "start_deadline_exceeded")
@@ -249,17 +267,17 @@ class QueueModel:
         late = [t for t in self.tasks.values() if t.timed and t.deadline <= self.now]
         for task in late:
             if task.place == "running":
-                self._log(task, "overrun")
+                self._cut_off(task, "overrun")
             self._finish_as(task, Verb.OVERRUN, "deadline_exceeded")
         return {task.submission.id: task.state for task in late}
 
     def resubmit(self, task_id: str) -> bool | type[Exception]:
         """Whether it was queued again by this call."""
         task = self.tasks.get(task_id)
-        if task is None or task.state is State.SUCCESS:
-            return TaskNotFound if task is None else TaskAlreadyFinal
-        if not task.state.is_final:
-            return False
+        if task is None:
+            return self.absence_of(task_id)
+        if task.state is State.SUCCESS or not task.state.is_final:
+            return TaskAlreadyFinal if task.state is State.SUCCESS else False
         task.failures = task.crashes = 0
         task.start_by = task.deadline = task.receipt = task.progress = task.ending = None
         self._requeue(task, Verb.RESUBMIT)
@@ -269,26 +287,53 @@ class QueueModel:
             batch.state = batch.was if batch.state.is_final else batch.state
         return True
 
-    def retire(self, task_id: str) -> bool | type[Exception]:
-        """Whether its retention is over now."""
+    def delete(self, task_id: str) -> set[str] | type[Exception] | None:
+        """What is to be deleted from the storage; None for one that is gone already."""
         task = self.tasks.get(task_id)
-        if task is None or not task.state.is_final:
-            return TaskNotFound if task is None else TaskNotFinal
-        task.score = min(task.score, self.now - RETIRED_BEFORE_MS)
-        return True
+        if task is None:
+            return None if task_id in self.gone else TaskNotFound
+        return self._forget(task) if task.state.is_final else TaskNotFinal
 
-    def prune(self) -> set[str]:
-        """The ids forgotten."""
-        over = {t.submission.id for t in self._at("finals") if t.score <= self.now}
-        self.tasks = {task_id: task for task_id, task in self.tasks.items() if task_id not in over}
-        self.leaders = {digest: leader for digest, leader in self.leaders.items() if leader not in over}
-        return over
+    def prune(self) -> int:
+        """How many were forgotten."""
+        over = [t for t in self._at("finals") if t.score <= self.now] if self.now >= self._grace_until else []
+        for task in over:
+            self._forget(task)
+        return len(over)
+
+    def take_condemned(self, taken_ms: int) -> set[str]:
+        """What is to be deleted now, for whoever asks."""
+        given_up = [key for key, due in self.awaited.items() if due <= self.now and self.now >= self._grace_until]
+        for key in given_up:
+            del self.awaited[key]
+            self.condemned[key] = self.now
+        taken = {entry for entry, due in self.condemned.items() if due <= self.now}
+        self.condemned |= dict.fromkeys(taken, self.now + taken_ms)
+        return taken
+
+    def bury(self, entries: Iterable[str]) -> None:
+        """They are deleted."""
+        for entry in entries:
+            self.condemned.pop(entry, None)
+
+    def give_up_input(self, key: str) -> None:
+        """It is not to be stored, unless it belongs to a task by now."""
+        if self.awaited.pop(key, None) is not None:
+            self._condemn(key, self.now + LATE_MS)
+
+    def absence_of(self, task_id: str) -> type[Exception]:
+        """How a task is refused that is not there."""
+        return ResultExpired if task_id in self.gone else TaskNotFound
 
     def pause(self, model: str, priorities: Iterable[Priority], *, is_on: bool) -> int:
         """How many queues have changed."""
         queues = {(model, priority) for priority in priorities}
         changed = queues - self.paused if is_on else queues & self.paused
         self.paused ^= changed
+        for task in [t for t in self._at("following") if t.submission.request.model == model]:
+            leader = self.tasks[self.leaders[task.submission.reuse_digest]]
+            if leader.place == "queue" and self._class_of(task) < self._class_of(leader):
+                self._unfollow(task)
         return len(changed)
 
     def purge(self, model: str, priorities: Iterable[Priority]) -> int:
@@ -306,13 +351,6 @@ class QueueModel:
         (self.drained.add if is_on else self.drained.discard)(worker)
         return None
 
-    def results_to_delete(self) -> set[str]:
-        """Of whose runs the results are past the retention of every task that shows them."""
-        shown = [
-            (task.origin or task.submission.id, task) for task in self.tasks.values() if task.state is State.SUCCESS
-        ]
-        return {origin for origin, _ in shown} - {origin for origin, task in shown if task.score > self.now}
-
     def position(self, task_id: str) -> int | None:
         """How many are served before it."""
         task = self.tasks[task_id]
@@ -325,7 +363,8 @@ class QueueModel:
 
     def recent(self, caller: str) -> int:
         """Submits that count against the rate; the others are forgotten, whatever the clock does later."""
-        self._accepted[caller] = [moment for moment in self._accepted[caller] if moment > self.now - RATE_WINDOW_MS]
+        known = self._accepted[caller]
+        self._accepted[caller] = [moment for moment in known if self.now - RATE_WINDOW_MS < moment <= self.now]
         return len(self._accepted[caller])
 
     def _known(self, s: Submission, task_id: str, *, replayed: bool) -> tuple[str, bool, int | None, str]:
@@ -423,8 +462,58 @@ class QueueModel:
             task.reuse = "miss"
         elif digest is not None and self.leaders.get(digest) == task.submission.id:
             del self.leaders[digest]
-            for follower in self._followers(digest):
-                follower.place, follower.score, follower.reuse = "queue", follower.vft, "miss"
+            followers = self._followers(digest)
+            if followers:  # the one that would be served first leads the others
+                first = min(followers, key=lambda t: (self._class_of(t), t.vft, t.submission.id))
+                self._unfollow(first)
+                self.leaders[digest] = first.submission.id
+
+    def _unfollow(self, task: Expected) -> None:
+        task.place, task.score, task.reuse = "queue", task.vft, "miss"
+
+    def _class_of(self, task: Expected) -> tuple[bool, int]:
+        """Its place in the order in which classes are served: those of paused queues come last."""
+        return self._is_paused(task.submission), PRIORITIES.index(task.submission.priority)
+
+    # The storage, and the clock
+
+    def _takes_input(self, key: str, has_input: bool) -> bool:
+        """Whether its input is there, and was awaited; else it is awaited from now on, unless it is being deleted."""
+        if has_input and self.awaited.pop(key, None) is not None:
+            return True
+        if key not in self.condemned:
+            self.condemned.pop(f"again {key}", None)
+            self.awaited[key] = self.now + AWAITED_MS
+        return False
+
+    def _condemn(self, entry: str, late: int = 0) -> set[str]:
+        self.condemned[entry] = self.now
+        if late > self.now:
+            self.condemned[f"again {entry}"] = late
+        return {entry}
+
+    def _forget(self, task: Expected) -> set[str]:
+        of, condemned = task.submission, set[str]()
+        self._part(task)
+        del self.tasks[of.id]
+        self.gone.add(of.id)
+        if task.reuse != "hit" and of.own_input:
+            condemned |= self._condemn(of.own_input)
+        origin = task.origin or of.id
+        if not any(origin in (t.origin, t.submission.id) for t in self.tasks.values()) and (task.origin or task.epoch):
+            late = 0 if task.cut_off is None else task.cut_off + LATE_MS
+            condemned |= self._condemn(f"results/{of.tenant}/{origin}/", late)
+        return condemned
+
+    def _look_at_clock(self, last: int) -> None:
+        if self.now < last:
+            self._grace_until = 0
+            for task in self._at("delayed"):
+                task.score -= last - self.now
+            self.condemned = {entry: due - (last - self.now) for entry, due in self.condemned.items()}
+            self.seen = {worker: until - (last - self.now) for worker, until in self.seen.items()}
+        elif self.now - last > LONG_GAP_MS:
+            self._grace_until = self.now + min(self.now - last, GRACE_MS)
 
     # Places
 
@@ -473,6 +562,11 @@ class QueueModel:
             batch.rows.append(f"{turn.place} {task.state}")
             batch.open.discard(turn.place)
             batch.close()
+
+    def _cut_off(self, task: Expected, outcome: str) -> None:
+        """Without its worker, which may store something yet."""
+        task.cut_off = self.now
+        self._log(task, outcome)
 
     def _log(self, task: Expected, outcome: str) -> None:
         task.attempts.append((task.epoch, str(task.worker), outcome))

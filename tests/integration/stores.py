@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Claim, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
+from penstock.store import Claim, Condemned, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
 from penstock.task import EventType, Lease, OutputOptions, Priority, Request, Source, Submission, Webhook, new_task_id
 from penstock.upload import new_upload_id, upload_key
 
@@ -30,6 +32,13 @@ async def open_operator(redis_url: str, store: TaskStore) -> AsyncIterator[Opera
     """Of the same queues as a store."""
     async with connect(RedisSettings(url=redis_url)) as client:
         yield Operator(client, store.namespace, QueueSettings())
+
+
+@asynccontextmanager
+async def open_condemned(redis_url: str, store: TaskStore) -> AsyncIterator[Condemned]:
+    """What is to be deleted from the storage for the tasks of a store."""
+    async with connect(RedisSettings(url=redis_url)) as client:
+        yield Condemned(client, store.namespace, QueueSettings())
 
 
 async def drop(client: Redis, namespace: str) -> None:
@@ -81,6 +90,12 @@ def submission(
         reuse_digest=reuse_digest,
         must_run=must_run,
     )
+
+
+def own_input(made: Submission) -> Submission:
+    """The same with an input that comes with it, under its id in the storage."""
+    source = Source(key=f"inputs/{made.tenant}/{made.id}")
+    return replace(made, request=replace(made.request, source=source))
 
 
 def hook(*events: EventType, url: str = HOOK) -> Webhook:

@@ -11,7 +11,6 @@ import pytest
 from msgspec.structs import replace
 
 from penstock.batch import part_key, task_id_of
-from penstock.maintenance import prune
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore, connect
@@ -86,6 +85,12 @@ async def rows(client: httpx.AsyncClient, batch_id: str, start: int = 0) -> list
     answer = await client.get(f"/v1/batches/{batch_id}/results", params={"start": start})
     assert answer.headers["content-type"] == "application/jsonl"
     return [json.loads(text) for text in answer.text.splitlines()]
+
+
+def tasks_of_inputs(settings: Settings) -> list[str]:
+    """Whose inputs are stored."""
+    keys = [key for key in stored_objects(settings) if key.startswith("inputs/")]
+    return [key.rpartition("/")[2].partition("-")[0] for key in keys]
 
 
 async def finish_next(store: TaskStore, outcome: Outcome = DONE) -> str:
@@ -403,11 +408,11 @@ async def test_what_an_image_needs_is_stored_and_deleted_with_its_task(
     batch_id = answer.json()["batch_id"]
 
     await until(client, batch_id, queued=3)
-    inputs = [key for key in stored_objects(settings) if key.startswith("inputs/")]
+    inputs = tasks_of_inputs(settings)
     async with working(store):
         view = await until(client, batch_id, status="COMPLETED")
 
-    assert inputs == sorted(f"inputs/default/{task_id_of(batch_id, place)}" for place in (0, 2))
+    assert inputs == sorted(task_id_of(batch_id, place) for place in (0, 2))
     assert view["counts"]["succeeded"] == 3
     for place in range(3):
         assert (await client.delete(f"/v1/tasks/{task_id_of(batch_id, place)}")).status_code == 204
@@ -490,8 +495,7 @@ async def test_lines_take_results_that_are_there_and_store_nothing(
     await until(client, batch_id, waiting=0)
 
     assert (await read(client, batch_id))["counts"]["succeeded"] == 2
-    inputs = {key.rpartition("/")[2] for key in stored_objects(settings) if key.startswith("inputs/")}
-    assert inputs == {first.json()["task_id"], task_id_of(batch_id, 3)}
+    assert {*tasks_of_inputs(settings)} == {first.json()["task_id"], task_id_of(batch_id, 3)}
 
 
 async def test_lines_whose_result_has_just_gone_are_run(
@@ -501,7 +505,7 @@ async def test_lines_whose_result_has_just_gone_are_run(
     large = data_uri(photo())
     first = (await client.post("/v1/tasks", json=body(image_url=large))).json()["task_id"]
     await finish(store)
-    await store.retire(first, "default")
+    await store._client.zadd(store._keys.finals, {first: 1})
 
     lines = [line(n, input={"image_url": large}, params={"variant": variant}) for n, variant in enumerate(VARIANTS)]
     batch_id = (await send(client, jsonl(*lines))).json()["batch_id"]
@@ -534,15 +538,12 @@ async def test_the_manifest_can_be_read_while_the_batch_runs(client: httpx.Async
     assert [row["line"] for row in later] == [3, 4, 5, 6]
 
 
-async def test_the_manifest_is_right_when_the_tasks_are_gone(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
-) -> None:
+async def test_the_manifest_is_right_when_the_tasks_are_gone(client: httpx.AsyncClient, store: TaskStore) -> None:
     batch_id = await submit(client, 2)
     await finish_next(store)
     await finish_next(store, BROKEN)
     for place in range(2):
-        await store.retire(task_id_of(batch_id, place), "default")
-    assert await prune(store, storage) == 2
+        await store.delete(task_id_of(batch_id, place), "default")
 
     first, second = await rows(client, batch_id)
 
@@ -628,8 +629,7 @@ async def test_a_cancel_ends_every_line_that_has_not(
     fed = {row["line"] for row in found if row["task_id"] is not None}
     assert fed == set(range(1, len(fed) + 1))
     assert len(fed) <= WINDOW + 1
-    inputs = [key for key in stored_objects(settings) if key.startswith("inputs/")]
-    assert {key.rpartition("/")[2] for key in inputs} <= {row["task_id"] for row in found}
+    assert {*tasks_of_inputs(settings)} <= {row["task_id"] for row in found}
 
 
 async def test_what_has_completed_cannot_be_canceled(client: httpx.AsyncClient, store: TaskStore) -> None:

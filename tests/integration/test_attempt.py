@@ -1,6 +1,7 @@
 """One attempt around a real pipeline: what becomes of its file when nobody answers the settling of it."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -42,7 +43,7 @@ class Refused(TaskStore):
     """Settles too late: the lease is another's by then."""
 
     async def complete(self, lease: Lease, outcome: Outcome) -> int:
-        return await super().complete(replace(lease, epoch=lease.epoch + 1), outcome)
+        return await super().complete(replace(lease, fence="another"), outcome)
 
 
 @asynccontextmanager
@@ -68,8 +69,8 @@ async def attempts(store: TaskStore, storage: LocalStorage, model: str = MODEL) 
         yield Attempts(store, pipeline, RetryPolicy(base_s=1, cap_s=1), on_settling=lambda: None)
 
 
-async def lease_in(store: TaskStore, model: str = MODEL, **members: Any) -> Lease:
-    asked = submission(model=model)
+async def lease_in(store: TaskStore, model: str = MODEL, *, digest: str | None = None, **members: Any) -> Lease:
+    asked = submission(model=model, reuse_digest=digest)
     request = replace(asked.request, **{"source": Source(data=image()), "params": {"ms": 1, "nonce": "n"}} | members)
     await store.submit(replace(asked, request=request), rate_limit=0)
     lease = (await store.claim(worker="w1", device="cpu", models=[model])).lease
@@ -136,3 +137,44 @@ async def test_a_format_that_cannot_hold_the_result_is_refused_before_the_device
 
     assert (task.state, task.outcome.error and task.outcome.error.code) == (State.FAILED, "image_too_large")
     assert stages == ["fetch", "prepare"]
+
+
+async def test_bytes_with_another_sha256_than_announced_are_not_run_and_answer_nobody(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    """Who waited for the result of such a task, having the right bytes, runs by himself."""
+    storage = LocalStorage(tmp_path)
+    right, wrong = image(8, 8), image(9, 9)
+    await storage.put("uploads/default/upl_1", wrong, "image/png")
+    announced = Source(key="uploads/default/upl_1", sha256=hashlib.sha256(right).hexdigest())
+    stages: list[str] = []
+    async with connect(settings.redis) as client:
+        store = TaskStore(client, namespace, QueueSettings())
+        async with attempts(store, storage) as running:
+            lease = await lease_in(store, digest="same", source=announced)
+            follower = await store.submit(submission(model=MODEL, reuse_digest="same"), rate_limit=0)
+            await run(running, lease, lambda stage, progress: stages.append(stage))
+        failed = await store.get(lease.id, lease.tenant)
+        own = (await store.claim(worker="w1", device="cpu", models=[MODEL])).lease
+
+    assert (failed.state, failed.outcome.error and failed.outcome.error.code) == (State.FAILED, "upload_mismatch")
+    assert ([attempt.outcome for attempt in failed.attempts], stages) == (["fail"], ["fetch"])
+    assert follower.reuse == "coalesced"
+    assert own is not None
+    assert own.id == follower.id
+
+
+async def test_bytes_with_the_sha256_that_was_announced_are_run(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    storage = LocalStorage(tmp_path)
+    await storage.put("uploads/default/upl_1", image(), "image/png")
+    announced = Source(key="uploads/default/upl_1", sha256=hashlib.sha256(image()).hexdigest())
+    async with connect(settings.redis) as client:
+        store = TaskStore(client, namespace, QueueSettings())
+        async with attempts(store, storage) as running:
+            lease = await lease_in(store, source=announced)
+            await run(running, lease)
+        task = await store.get(lease.id, lease.tenant)
+
+    assert task.state is State.SUCCESS

@@ -10,7 +10,7 @@ from penstock import exposition
 from penstock.maintenance import measure, prune, run_maintenance, sweep
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import BatchStore, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, TaskStore, UploadStore, connect
 from penstock.task import OutputOptions, Priority, Request, Source, State, Submission, new_task_id
 from tests.integration.drive import MODEL, WORKER, claim, complete, stored_objects
 from tests.integration.stores import open_upload
@@ -39,6 +39,7 @@ async def submit(store: TaskStore, **changes: Any) -> str:
         fingerprint="",
         **usual | changes,
     )
+    await store.await_inputs([f"inputs/default/{task_id}"])
     await store.submit(submission, rate_limit=0)
     return task_id
 
@@ -69,7 +70,7 @@ async def test_a_task_that_nobody_starts_in_time_ends(store: TaskStore) -> None:
 
 
 async def test_what_is_past_its_retention_is_deleted_with_its_objects(
-    settings: Settings, store: TaskStore, storage: Storage
+    settings: Settings, store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage
 ) -> None:
     task_id = await submit(store, result_ttl_s=0)
     await storage.put(f"inputs/default/{task_id}", b"input", "image/png")
@@ -77,25 +78,29 @@ async def test_what_is_past_its_retention_is_deleted_with_its_objects(
     kept = await submit(store)
 
     assert len(stored_objects(settings)) == 2
-    assert await prune(store, storage) == 1
-    assert await prune(store, storage) == 0
+    assert await prune(store, batches, condemned, storage) == 1
+    assert await prune(store, batches, condemned, storage) == 0
     assert stored_objects(settings) == []
     assert [task.id for task in (await store.page("default")).tasks] == [kept]
 
 
 async def test_the_gauges_show_queues_records_uploads_and_workers(
-    store: TaskStore, batches: BatchStore, uploads: UploadStore
+    store: TaskStore, batches: BatchStore, uploads: UploadStore, condemned: Condemned
 ) -> None:
+    deleted = await submit(store)
+    await store.cancel(deleted, "default")
+    await store.delete(deleted, "default")
     await submit(store)
     await open_upload(uploads)
     await store.renew(WORKER, [])
 
-    await measure(store, batches, uploads, [MODEL])
+    await measure(store, batches, uploads, condemned, [MODEL])
 
     shown = exposition.scrape().decode()
     assert f'penstock_queue_depth{{model="{MODEL}",priority="normal"}} 1.0' in shown
     assert 'penstock_tasks_stored{status="PENDING"} 1.0' in shown
     assert "penstock_uploads_unused 1.0" in shown
+    assert "penstock_storage_condemned 1.0" in shown
     assert 'penstock_workers{state="READY"} 1.0' in shown
 
 
@@ -106,8 +111,11 @@ async def test_maintenance_goes_on_after_redis_was_away(
         store, uploads = TaskStore(client, "test", settings.queue), UploadStore(client, "test", settings.queue)
         task_id = await submit(store, start_within_s=0.1)
         own_redis.kill()
-        batches = BatchStore(client, "test", settings.queue)
-        loops = asyncio.create_task(run_maintenance(store, batches, uploads, storage, [MODEL]))
+        batches, condemned = (
+            BatchStore(client, "test", settings.queue),
+            Condemned(client, "test", settings.queue),
+        )
+        loops = asyncio.create_task(run_maintenance(store, batches, uploads, condemned, storage, [MODEL]))
         await asyncio.sleep(0.5)
 
         own_redis.start()

@@ -10,7 +10,7 @@ import pytest
 from penstock import exposition
 from penstock.maintenance import measure
 from penstock.settings import Settings
-from penstock.store import BatchStore, Operator, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, Operator, TaskStore, UploadStore, connect
 from penstock.store.operator import PURGED_TOGETHER
 from penstock.task import PRIORITIES, TENANT, Outcome, Priority, Problem, Result, State
 from tests.integration.drive import MODEL, WORKER, body, claim, data_uri, photo
@@ -342,7 +342,7 @@ async def test_the_gauges_of_queues_have_device_time_and_pauses(
 
     async with connect(settings.redis) as redis:
         of = (redis, settings.redis.namespace, settings.queue)
-        await measure(store, BatchStore(*of), UploadStore(*of), [MODEL])
+        await measure(store, BatchStore(*of), UploadStore(*of), Condemned(*of), [MODEL])
 
     text = exposition.scrape().decode()
     assert f'penstock_queue_device_seconds{{model="{MODEL}",priority="low"}} 0.5' in text

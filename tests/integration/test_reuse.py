@@ -2,17 +2,28 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from penstock.errors import QueueFull
-from penstock.store import TaskStore
+from penstock.store import Condemned, TaskStore
 from penstock.store.tasks import MAX_FOLLOWERS
 from penstock.task import TENANT, Artifact, Lease, Outcome, Priority, Problem, Result, State
-from tests.integration.stores import claim, lease_of, open_store, submission, submit
+from tests.integration.stores import (
+    MODEL,
+    claim,
+    lease_of,
+    open_condemned,
+    open_operator,
+    open_store,
+    own_input,
+    submission,
+    submit,
+)
 
-CAT = "digest of a cat"
+CAT = "digest-of-a-cat"
 BROKEN = Problem(code="input_download_failed", message="timed out", retryable=True)
 
 
@@ -75,7 +86,7 @@ async def test_a_task_whose_equal_has_ended_has_its_result_at_once(redis_url: st
 
 async def test_tasks_that_differ_or_have_no_digest_run(redis_url: str) -> None:
     async with open_store(redis_url) as store:
-        ids = [await equal(store), await submit(store, reuse_digest="digest of a dog")]
+        ids = [await equal(store), await submit(store, reuse_digest="digest-of-a-dog")]
         ids += [await submit(store), await submit(store)]
 
         assert [(await run_next(store))[0] for _ in ids] == ids
@@ -114,7 +125,7 @@ async def test_a_task_run_again_runs(redis_url: str) -> None:
 
 async def test_a_submit_that_needs_no_input_says_so_before_it_is_stored(redis_url: str) -> None:
     async with open_store(redis_url) as store:
-        first, second = submission(reuse_digest=CAT), submission(reuse_digest=CAT)
+        first, second = own_input(submission(reuse_digest=CAT)), own_input(submission(reuse_digest=CAT))
         assert await store.submit_without_input(first, rate_limit=0) is None
         assert (await store.count(TENANT))[State.PENDING] == 0
         await store.submit(first, rate_limit=0)
@@ -181,27 +192,84 @@ async def is_late(store: TaskStore, leader: str, lease: Lease) -> None:
     assert [task_id for task_id, _, _ in await store.overrun()] == [leader]
 
 
-@pytest.mark.parametrize(
-    "mishap", [is_canceled, fails, is_retried, is_handed_back, is_disowned, loses_its_worker, is_late]
-)
-async def test_when_the_leader_does_not_succeed_the_others_run_for_themselves(
+HANDED_BACK = (is_handed_back, is_disowned, loses_its_worker)
+
+
+@pytest.mark.parametrize("mishap", [is_canceled, fails, is_retried, *HANDED_BACK, is_late])
+async def test_when_the_leader_does_not_succeed_one_of_the_others_runs_for_all(
     redis_url: str, mishap: Callable[[TaskStore, str, Lease], Awaitable[None]]
 ) -> None:
     async with open_store(redis_url) as store:
         leader = await equal(store, finish_within_s=0.5 if mishap is is_late else None)
-        others = [await equal(store), await equal(store)]
+        others = [await equal(store) for _ in range(3)]
         lease = await lease_of(store)
-        assert await seen(store, *others) == [(State.PENDING, "coalesced")] * 2
+        assert await seen(store, *others) == [(State.PENDING, "coalesced")] * 3
 
         await mishap(store, leader, lease)
 
-        assert await seen(store, *others) == [(State.PENDING, "miss")] * 2
-        held = [await lease_of(store, "w2") for _ in range(3 if mishap in HANDED_BACK else 2)]
-        assert {lease.id for lease in held} >= set(others)
-        assert [await store.complete(lease, result_of(lease)) for lease in held] == [1] * len(held)
+        assert await seen(store, *others) == [(State.PENDING, "miss"), *[(State.PENDING, "coalesced")] * 2]
+        held = [await lease_of(store, "w2") for _ in range(2 if mishap in HANDED_BACK else 1)]
+        assert (await claim(store)).lease is None
+        assert {lease.id for lease in held} == ({leader, others[0]} if mishap in HANDED_BACK else {others[0]})
+        assert sum([await store.complete(lease, result_of(lease)) for lease in held]) == len(held) + 2
 
 
-HANDED_BACK = (is_handed_back, is_disowned, loses_its_worker)
+@pytest.mark.parametrize("mishap", HANDED_BACK)
+async def test_a_leader_with_many_followers_that_does_not_get_there_costs_one_run_more(
+    redis_url: str, mishap: Callable[[TaskStore, str, Lease], Awaitable[None]]
+) -> None:
+    async with open_store(redis_url) as store:
+        leader = await equal(store)
+        others = [await equal(store) for _ in range(MAX_FOLLOWERS)]
+        await mishap(store, leader, await lease_of(store))
+
+        runs = 0
+        while lease := (await claim(store)).lease:
+            runs += 1
+            await store.complete(lease, result_of(lease))
+            await store.answer_waiting()
+
+        assert runs <= 2
+        assert {state for state, _ in await seen(store, leader, *others)} == {State.SUCCESS}
+
+
+async def test_the_best_placed_follower_leads_the_others_and_who_is_paused_comes_last(redis_url: str) -> None:
+    async with open_store(redis_url) as store, open_operator(redis_url, store) as operator:
+        leader = await equal(store, priority=Priority.HIGH)
+        low, normal = await equal(store, priority=Priority.LOW), await equal(store)
+        await operator.pause(MODEL, [Priority.NORMAL], by="alice")
+
+        await store.cancel(leader, TENANT)
+
+        assert await seen(store, low, normal) == [(State.PENDING, "miss"), (State.PENDING, "coalesced")]
+        assert await run_next(store) == (low, 2)
+
+
+async def test_a_follower_does_not_wait_for_a_leader_whose_queue_is_paused(redis_url: str) -> None:
+    async with open_store(redis_url) as store, open_operator(redis_url, store) as operator:
+        high, normal, low = [await equal(store, priority=priority) for priority in Priority]
+
+        await operator.pause(MODEL, [Priority.HIGH, Priority.LOW], by="alice")
+
+        assert await seen(store, high, normal, low) == [
+            (State.PENDING, "miss"),
+            (State.PENDING, "miss"),
+            (State.PENDING, "coalesced"),
+        ]
+        assert await run_next(store) == (normal, 3)
+
+
+async def test_a_follower_of_a_higher_class_goes_on_for_itself_when_its_queue_does(redis_url: str) -> None:
+    async with open_store(redis_url) as store, open_operator(redis_url, store) as operator:
+        leader, normal, low = [await equal(store, priority=priority) for priority in Priority]
+        await operator.pause(MODEL, [Priority.NORMAL], by="alice")
+        await store.cancel(leader, TENANT)
+        assert await seen(store, normal) == [(State.PENDING, "coalesced")], "of the low one"
+
+        await operator.resume(MODEL, [Priority.NORMAL])
+
+        assert await run_next(store) == (normal, 2)
+        assert (await store.get(low, TENANT)).state is State.SUCCESS
 
 
 async def test_a_canceled_leader_leaves_the_others_their_own_places(redis_url: str) -> None:
@@ -299,6 +367,7 @@ async def test_only_so_many_wait_for_one_and_the_next_ones_run(redis_url: str) -
         ids = [await equal(store) for _ in range(MAX_FOLLOWERS + 2)]
 
         ran, ended = await run_next(store)
+        ended += await store.answer_waiting()
 
         assert (ran, ended) == (ids[0], MAX_FOLLOWERS + 1)
         assert (await run_next(store)) == (ids[-1], 1)
@@ -358,47 +427,63 @@ async def test_of_two_that_run_the_first_to_succeed_answers_and_the_failure_of_t
 # --- one result, kept for all who show it -------------------------------------------------------------------------
 
 
-async def pruned(store: TaskStore) -> dict[str, list[str]]:
-    """What is past its retention, with the objects to be deleted; it is gone now."""
-    due = await store.prunable()
-    await store.prune(due)
-    return due
+async def pruned(store: TaskStore, condemned: Condemned) -> tuple[int, list[str]]:
+    """How many tasks were past their retention, and what is to be deleted of them."""
+    count = await store.prune()
+    taken = await condemned.take()
+    await condemned.bury(taken)
+    return count, taken
 
 
 async def test_a_result_goes_with_the_last_task_that_shows_it(redis_url: str) -> None:
-    async with open_store(redis_url) as store:
+    async with open_store(redis_url) as store, open_condemned(redis_url, store) as condemned:
         source = await equal(store, result_ttl_s=0)
-        follower = await equal(store, result_ttl_s=1)
-        longest = await equal(store, result_ttl_s=2)
+        await equal(store, result_ttl_s=1)
+        await equal(store, result_ttl_s=2)
         await run_next(store)
 
-        assert await pruned(store) == {source: []}
+        assert await pruned(store, condemned) == (1, [])
         await asyncio.sleep(1.1)
-        assert await pruned(store) == {follower: []}
+        assert await pruned(store, condemned) == (1, [])
         await asyncio.sleep(1)
-        assert await pruned(store) == {longest: [f"results/{source}.png"]}
+        assert await pruned(store, condemned) == (1, [f"results/default/{source}/"])
 
 
 async def test_a_result_goes_when_all_who_show_it_go_at_once(redis_url: str) -> None:
-    async with open_store(redis_url) as store:
+    async with open_store(redis_url) as store, open_condemned(redis_url, store) as condemned:
         ids = [await equal(store, result_ttl_s=0) for _ in range(3)]
         await run_next(store)
 
-        assert await pruned(store) == {task_id: [f"results/{ids[0]}.png"] for task_id in ids}
+        assert await pruned(store, condemned) == (3, [f"results/default/{ids[0]}/"])
 
 
-async def test_two_who_prune_at_the_same_time_leave_no_result_behind(redis_url: str) -> None:
+async def test_many_who_prune_at_the_same_time_delete_what_nobody_shows_and_nothing_else(redis_url: str) -> None:
+    async with AsyncExitStack() as opened:
+        store = await opened.enter_async_context(open_store(redis_url))
+        others = [await opened.enter_async_context(open_store(redis_url, namespace=store.namespace)) for _ in range(6)]
+        condemned = await opened.enter_async_context(open_condemned(redis_url, store))
+        kept, gone = set(), set()
+        for n in range(60):
+            for result_ttl_s in (0, 3600 if n % 2 else 0):
+                await submit(store, reuse_digest=f"digest-{n}", result_ttl_s=result_ttl_s)
+            (kept if n % 2 else gone).add(f"results/default/{(await run_next(store))[0]}/")
+
+        counts = await asyncio.gather(*(other.prune() for other in others))
+        taken = await asyncio.gather(*(condemned.take() for _ in others))
+
+        assert sum(counts) == 90, "each by one of them"
+        assert sorted(entry for entries in taken for entry in entries) == sorted(gone)
+
+
+async def test_an_equal_submit_right_after_a_delete_runs_anew(redis_url: str) -> None:
     async with open_store(redis_url) as store:
-        source, follower = await equal(store, result_ttl_s=0), await equal(store, result_ttl_s=1)
+        first = await equal(store)
         await run_next(store)
 
-        early = await store.prunable()
-        await asyncio.sleep(1.1)
-        late = await store.prunable()
-        pruned_early, pruned_late = await store.prune(early), await store.prune(late)
+        assert await store.delete(first, TENANT) == [f"results/default/{first}/"]
 
-        assert (early, pruned_early, pruned_late) == ({source: []}, 1, 1)
-        assert f"results/{source}.png" in late[follower]
+        again = await equal(store)
+        assert await run_next(store) == (again, 1)
 
 
 async def test_a_result_past_its_retention_is_not_given_out(redis_url: str) -> None:
@@ -409,7 +494,7 @@ async def test_a_result_past_its_retention_is_not_given_out(redis_url: str) -> N
         answer = await store.submit(submission(reuse_digest=CAT), rate_limit=0)
 
         assert answer.reuse == "miss"
-        await pruned(store)
+        await store.prune()
         assert (await store.submit(submission(reuse_digest=CAT), rate_limit=0)).reuse == "coalesced"
 
 
@@ -418,7 +503,7 @@ async def test_a_result_is_not_given_out_after_its_source_is_pruned(redis_url: s
         await equal(store, result_ttl_s=0)
         kept = await equal(store)
         await run_next(store)
-        await pruned(store)
+        await store.prune()
 
         assert (await store.submit(submission(reuse_digest=CAT), rate_limit=0)).reuse == "miss"
         assert (await store.get(kept, TENANT)).state is State.SUCCESS

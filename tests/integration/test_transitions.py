@@ -156,8 +156,8 @@ async def forged(store: TaskStore, task_id: str, other: str) -> Lease:
     await store.cancel(other, "default")
     request = (await store.get(task_id, "default")).request
     template = Lease(
-        id=task_id, epoch=0, fence="none", tenant="default", caller="alice", priority="normal", failures=0, crashes=0, max_retries=3,
-        timeout_s=1, waited_ms=0, request=request,
+        id=task_id, epoch=0, fence="none", tenant="default", caller="alice", priority="normal", failures=0, crashes=0,
+        max_retries=3, timeout_s=1, waited_ms=0, request=request,
     )  # fmt: skip
     return replace(template, epoch=0)
 
@@ -282,7 +282,7 @@ async def test_a_task_run_again_keeps_its_id_and_its_attempts(redis_url: str) ->
 
         await store.expire()
         await store.overrun()
-        assert await store.prunable() == {}
+        assert await store.prune() == 0
         lease = await lease_of(store)
         assert (lease.id, lease.epoch, lease.failures) == (task_id, 2, 0)
         assert await store.complete(lease, Outcome(timing={"a": 1}))

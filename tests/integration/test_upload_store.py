@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
-from penstock.maintenance import prune, sweep_uploads
+from penstock.maintenance import sweep_uploads
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore, UploadStore
@@ -98,13 +98,13 @@ async def test_an_upload_lives_as_long_as_the_last_of_its_tasks(
         await sweep_uploads(uploads, storage)
         assert stored_objects(settings) == [upload_key("default", upload_id)]
         if task_id == first:
-            assert await prune(store, storage) == 1
+            assert await store.prune() == 1
             await sweep_uploads(uploads, storage)
             assert (await uploads.owned(upload_id, **ALICE)).tasks == 1
 
     assert await store.resubmit(last, "default"), "a task that failed can be run again: its input is there"
     await end(store)
-    assert await prune(store, storage) == 1
+    assert await store.prune() == 1
     await sweep_uploads(uploads, storage)
     assert stored_objects(settings) == []
     assert await uploads.unused() == 0
@@ -118,7 +118,7 @@ async def test_an_upload_whose_task_is_deleted_early_can_be_used_for_the_rest_of
     await submit(store, upload=upload_id, result_ttl_s=0)
     assert (await uploads.owned(upload_id, **ALICE)).due is None
     await end(store)
-    await prune(store, storage)
+    assert await store.prune() == 1
 
     await sweep_uploads(uploads, storage)
 

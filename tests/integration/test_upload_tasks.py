@@ -7,13 +7,14 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from penstock.maintenance import prune
 from penstock.settings import LimitSettings, Settings
 from penstock.storage import Storage
-from penstock.store import TaskStore
+from penstock.store import Condemned, TaskStore, UploadStore
 from tests.integration.drive import MODEL, URL, body, claim, complete, data_uri, fail, image, photo, stored_objects
 
 PHOTO = photo()
+OTHER = PHOTO[:-1] + bytes([PHOTO[-1] ^ 1])
+"""Of the same size."""
 LIMITS = LimitSettings(max_input_bytes=2_000_000, max_image_megapixels=2)
 
 
@@ -49,6 +50,7 @@ async def test_a_worker_finds_the_bytes_of_an_upload(
     source = (await claim(store)).request.source
     assert answer.status_code == 202
     assert (source.upload, source.url, source.data) == (upload_id, None, None)
+    assert source.sha256 == hashlib.sha256(PHOTO).hexdigest(), "and which they have to be"
     assert source.key is not None
     assert await storage.get(source.key, limit=LIMITS.max_input_bytes) == PHOTO
 
@@ -196,8 +198,56 @@ async def test_bytes_whose_digest_nobody_knows_are_no_ones_equal(
     assert again["reuse"] == ("hit" if settings.storage.local else "miss")
 
 
+async def announced(client: httpx.AsyncClient, storage: Storage, data: bytes, sent: bytes) -> str:
+    """An upload for which other bytes of the same size have come: a bucket need not compare them. Its id."""
+    asked = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    where = (await client.post("/v1/uploads", json=asked)).json()
+    await storage.put(f"uploads/default/{where['upload_id']}", sent, "image/png")
+    return str(where["upload_id"])
+
+
+async def test_other_bytes_than_announced_get_no_ones_result(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+) -> None:
+    wrong, right = [await announced(client, storage, PHOTO, sent) for sent in (OTHER, PHOTO)]
+    await submit(client, await upload(client, PHOTO))
+    await complete(store, storage, b"result")
+
+    refused = await submit(client, wrong)
+    taken = await submit(client, right)
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "upload_mismatch")
+    assert refused.json()["param"] == "input.upload_id"
+    assert (await client.get(f"/v1/tasks/{taken.json()['task_id']}")).json()["reuse"] == "hit"
+
+
+async def test_bytes_that_were_read_once_are_not_read_again(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage, uploads: UploadStore
+) -> None:
+    upload_id = await announced(client, storage, PHOTO, PHOTO)
+    await submit(client, upload_id)
+    before = await uploads.find(upload_id)
+    await complete(store, storage, b"result")
+    await submit(client, upload_id)
+    after = await uploads.find(upload_id)
+
+    assert before is not None
+    assert after is not None
+    assert (before.is_checked, after.is_checked) == (False, True)
+
+
+async def test_lines_that_are_not_what_was_announced_are_refused(client: httpx.AsyncClient, storage: Storage) -> None:
+    said, sent = (b'{"custom_id": "%d", "input": {"image_url": "%b"}}' % (n, URL.encode()) for n in (1, 2))
+    upload_id = await announced(client, storage, said, sent)
+
+    answer = await client.post("/v1/batches", json={"upload_id": upload_id, "defaults": {"model": MODEL}})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "upload_mismatch")
+    assert (await client.get("/v1/batches")).json()["data"] == []
+
+
 async def test_nothing_is_left_when_everything_is_deleted(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: TaskStore, condemned: Condemned, storage: Storage, settings: Settings
 ) -> None:
     upload_id = await upload(client, PHOTO)
     await submit(client, upload_id, result_ttl_s=60)
@@ -206,7 +256,7 @@ async def test_nothing_is_left_when_everything_is_deleted(
         await client.delete(f"/v1/tasks/{task.id}")
     await client.delete(f"/v1/uploads/{upload_id}")
 
-    assert await prune(store, storage) == 0
+    assert (await store.prune(), await condemned.waiting()) == (0, 0)
     if settings.storage.local:
         assert stored_objects(settings) == []
     assert (await client.get(f"/v1/uploads/{upload_id}")).status_code == 404

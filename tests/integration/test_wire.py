@@ -137,6 +137,22 @@ async def test_a_server_that_is_not_there_is_said_at_once_and_found_when_it_is_t
     assert await wire.ask("PING") == b"PONG"
 
 
+async def test_a_connection_that_is_left_still_answers_those_who_wait(
+    wire: Wire, other: "redis.asyncio.Redis[bytes]"
+) -> None:
+    before = await wire.ask("CLIENT", "ID")
+    await other.client_pause(60_000, all=False)
+    waits = asyncio.create_task(wire.ask("INCRBY", "count", 1))
+    await until_unanswered(wire, waits)
+
+    wire.leave()
+    now = await wire.ask("CLIENT", "ID")
+    await other.client_unpause()
+
+    assert (await waits, now != before) == (1, True)
+    assert await until_one_is_left(other) == now
+
+
 async def test_closing_tells_those_who_wait(wire: Wire, other: "redis.asyncio.Redis[bytes]") -> None:
     await other.client_pause(60_000, all=False)
     waiting = asyncio.create_task(wire.ask("INCR", "count"))

@@ -21,10 +21,9 @@ KEPT = re.compile(
 Objects = set[str]
 
 
-def broken(snapshot: Snapshot, objects: Objects, *, is_clock_steady: bool = True) -> list[str]:
+def broken(snapshot: Snapshot, objects: Objects) -> list[str]:
     """What is not as it has to be, in words."""
-    faults = [fault for rule in RULES for fault in rule(snapshot, objects)]
-    return [*_misplaced(snapshot, is_clock_steady=is_clock_steady), *faults]
+    return [fault for rule in RULES for fault in rule(snapshot, objects)]
 
 
 def left_behind(snapshot: Snapshot, objects: Objects) -> list[str]:
@@ -33,10 +32,10 @@ def left_behind(snapshot: Snapshot, objects: Objects) -> list[str]:
     return [*keys, *(f"object left behind: {key}" for key in sorted(objects))]
 
 
-def _misplaced(snapshot: Snapshot, *, is_clock_steady: bool) -> Iterator[str]:
+def _places(snapshot: Snapshot, _: Objects) -> Iterator[str]:
     """Counts, places and references are exact."""
     try:
-        check_places(snapshot, is_clock_steady=is_clock_steady)
+        check_places(snapshot)
     except (AssertionError, KeyError) as error:
         yield f"not in its place: {traceback.extract_tb(error.__traceback__)[-1].line} {error}".strip()
 
@@ -73,7 +72,7 @@ def _owners(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
             yield f"object without owner: {key}"
 
 
-RULES: tuple[Callable[[Snapshot, Objects], Iterator[str]], ...] = (_results, _inputs, _lines, _owners)
+RULES: tuple[Callable[[Snapshot, Objects], Iterator[str]], ...] = (_places, _results, _inputs, _lines, _owners)
 
 
 def _owned(snapshot: Snapshot) -> tuple[set[str], set[str]]:

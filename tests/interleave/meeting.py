@@ -149,7 +149,7 @@ class Stage:
         """Each end once: that of two orders is often the same."""
         raised = tuple(f"{type(c.fault).__name__}: {c.fault}" for c in callers if c.fault)
         snapshot, objects = await self._world.look(), set(self._world.storage.objects)
-        said = json.dumps([snapshot.keys, sorted(objects), await self._world.now_ms()], sort_keys=True)
+        said = json.dumps([snapshot.keys, sorted(objects), await self._world.now_ms()], sort_keys=True, default=repr)
         end = hashlib.sha256(said.encode()).digest()
         if end not in self._judged:
             faults = broken(snapshot, objects)

@@ -9,6 +9,7 @@ from random import Random
 
 from penstock.api import batches, removal, uploads
 from penstock.api.arrivals import ready_upload
+from penstock.api.feeder import Feeder
 from penstock.api.guards import Caller
 from penstock.api.schemas import InputRequest, TaskRequest
 from penstock.api.submission import Examined, hand_in
@@ -201,15 +202,16 @@ class Batcher(Actor):
         return lines_of([IMAGE + bytes([self.chance.randrange(6)]) for _ in range(total)])
 
 
-class Feeder(Actor):
-    """Feeds batches."""
+class Feeding(Actor):
+    """Feeds batches, as an API process does beside all else."""
 
-    pause_s = (0.02, 0.1)
-
-    async def act(self) -> None:
-        leases, _ = await self.world.batches.lease(lease_s=LEASE_S, most=2)
-        for lease in leases:
-            await self.world.feeder._round(lease)
+    async def live(self, *, until: Callable[[], bool]) -> None:
+        feeding = asyncio.create_task(Feeder(self.world.services, lease_s=LEASE_S).run())
+        while not (until() or feeding.done()):
+            await asyncio.sleep(0.1)
+        feeding.cancel()
+        with suppress(asyncio.CancelledError):
+            await feeding
 
 
 class Worker(Actor):
@@ -327,10 +329,10 @@ class Clock(Actor):
 
 
 CAST: Sequence[type[Actor]] = (
-    *[Client] * 3, Uploader, Batcher, *[Feeder] * 2, *[Worker] * 4, *[Maintainer] * 2, *[Dispatcher] * 2,
+    *[Client] * 3, Uploader, Batcher, *[Feeding] * 2, *[Worker] * 4, *[Maintainer] * 2, *[Dispatcher] * 2,
     OperatorActor, Clock,
 )  # fmt: skip
-STAY_WHEN_CALM = (Feeder, Worker, Maintainer, Dispatcher)
+STAY_WHEN_CALM = (Feeding, Worker, Maintainer, Dispatcher)
 """Who brings all to its end when no more comes."""
 
 

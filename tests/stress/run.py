@@ -144,7 +144,7 @@ class Stage:
 
     async def _wrong_now(self, world: World) -> set[str]:
         snapshot = await world.look()
-        return set(broken(snapshot, set(self._objects), is_clock_steady=False))
+        return set(broken(snapshot, set(self._objects)))
 
     async def _check_ends(self, world: World) -> None:
         """Whoever was told of a task finds it, or is told that it was there."""

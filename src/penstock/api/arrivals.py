@@ -1,5 +1,7 @@
 """The bytes of uploads: taken from a client, piece by piece, and found to be there before anybody uses them."""
 
+import asyncio
+import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -54,6 +56,21 @@ async def beginning_of(upload: Upload, size: int, services: Services) -> bytes:
         return b"".join([piece async for piece in pieces])
     except ResultExpired as error:
         raise UploadNotFound("the bytes of this upload are gone") from error
+
+
+async def check_digest(upload: Upload, services: Services) -> None:
+    """Read all of it: it has the sha256 that was announced, and is known to from now on.
+
+    Raises UploadMismatch, UploadNotFound.
+    """
+    digest = hashlib.sha256()
+    try:
+        async with aclosing(await services.storage.stream(upload.key)) as pieces:
+            async for piece in pieces:
+                await asyncio.to_thread(digest.update, piece)
+    except ResultExpired as error:
+        raise UploadNotFound("the bytes of this upload are gone") from error
+    await services.uploads.hold(upload.id, 0, sha256=digest.hexdigest())
 
 
 async def take(upload: Upload, body: AsyncGenerator[bytes, None], storage: LocalStorage, uploads: UploadStore) -> None:

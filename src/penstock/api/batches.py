@@ -272,11 +272,18 @@ async def _asked(request: ApiRequest, options: str | None, services: Services) -
 
 
 async def _uploaded(upload: Upload, services: Services) -> AsyncGenerator[bytes, None]:
-    """The bytes of an upload, which is not deleted meanwhile; afterwards nobody needs it."""
+    """The bytes of an upload, which is not deleted meanwhile; afterwards nobody needs it.
+
+    Raises UploadMismatch after the last one if they are not what was announced.
+    """
     await services.uploads.hold(upload.id, READ_WITHIN_S)
+    digest = hashlib.sha256()
     async with aclosing(await services.storage.stream(upload.key)) as pieces:
         async for piece in pieces:
+            digest.update(piece)
             yield piece
+    if upload.sha256 not in (None, digest.hexdigest()):
+        raise UploadMismatch("the bytes have another sha256 than was announced", param="upload_id")
 
 
 async def _whole(request: ApiRequest) -> bytes:

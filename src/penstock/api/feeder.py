@@ -3,7 +3,7 @@
 It runs in every API process, which has all that a submit takes, and of which every deployment has at least one; any
 number of them may feed. A batch is leased, and each line is handed in by a script that accepts it in its turn only: a
 feeder that dies, or comes back from the dead, neither loses a line nor queues one twice. Another goes on where it was
-when its lease has ended.
+when its lease has ended. While it lives it keeps its lease, however slow the storage is.
 """
 
 import asyncio
@@ -14,8 +14,7 @@ from loguru import logger
 from penstock import telemetry
 from penstock.api.lines import rows_of
 from penstock.api.services import Services
-from penstock.api.submission import input_key
-from penstock.api.turns import LEASE_S, TOGETHER, Turns
+from penstock.api.turns import Turns
 from penstock.batch import Batch, BatchState, FeedLease, part_key, task_id_of
 from penstock.errors import (
     BatchNotFound,
@@ -31,6 +30,8 @@ from penstock.task import State
 
 AT_ONCE = 4
 """Batches that one process feeds at a time."""
+LEASE_S = 5.0
+"""How long after its last sign of life another feeds a batch in the place of who did."""
 LOOK_S = 10.0
 """Longest sleep: what was not heard of is found by then."""
 PAUSE_S = 2.0
@@ -42,25 +43,42 @@ CANCELED_AT_ONCE, SKIPPED_AT_ONCE = 100, 500
 class Feeder:
     """One for a process."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, lease_s: float = LEASE_S) -> None:
         self._services = services
         self._batches = services.batches
         self._window = services.settings.queue.batch_window
+        self._lease_s = lease_s
         self._under_way: dict[asyncio.Task[None], FeedLease] = {}
+        self._kept: dict[str, FeedLease] = {}
+        """By the id of the batch, until it is handed back."""
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """For ever."""
         listening = asyncio.create_task(self._listen(), name="feeder-listening")
+        keeping = asyncio.create_task(self._keep_leases(), name="feeder-leases")
         try:
             await self._feed_what_is_due()
         finally:
             listening.cancel()
+            keeping.cancel()
             await self._hand_back()
 
     async def _listen(self) -> None:
         async for _ in self._batches.rooms():
             self._wake.set()
+
+    async def _keep_leases(self) -> None:
+        """Four chances before they end."""
+        while True:
+            try:
+                for batch_id in await self._batches.keep(*self._kept.values()):
+                    self._kept.pop(batch_id, None)  # its round hears of it when it stores or hands in the next line
+                    logger.bind(batch_id=batch_id).info("another looks after a batch that was fed here")
+            except StoreUnavailable:
+                await asyncio.sleep(self._lease_s / 16)
+                continue
+            await asyncio.sleep(self._lease_s / 4)
 
     async def _feed_what_is_due(self) -> None:
         me = asyncio.current_task()
@@ -79,18 +97,20 @@ class Feeder:
         if not room:
             return LOOK_S
         try:
-            leases, next_due_s = await self._batches.lease(lease_s=LEASE_S, most=room)
+            under_way = [lease.id for lease in self._under_way.values()]
+            leases, next_due_s = await self._batches.lease(lease_s=self._lease_s, most=room, under_way=under_way)
         except StoreUnavailable as error:
             logger.bind(job="feeder", reason=error.detail).warning("feeding postponed")
             return 1.0
         for lease in leases:
             a_round = asyncio.create_task(self._round(lease), name=f"feed-{lease.id}")
-            self._under_way[a_round] = lease
+            self._under_way[a_round] = self._kept[lease.id] = lease
             a_round.add_done_callback(self._ended)
         return LOOK_S if next_due_s is None else min(LOOK_S, next_due_s)
 
     def _ended(self, a_round: asyncio.Task[None]) -> None:
-        self._under_way.pop(a_round, None)
+        lease = self._under_way.pop(a_round)
+        self._kept.pop(lease.id, None)
         if not a_round.cancelled() and (error := a_round.exception()):
             logger.opt(exception=error).error("a batch is not fed by a fault of ours; its lease ends by itself")
         self._wake.set()
@@ -103,7 +123,12 @@ class Feeder:
         await asyncio.gather(*under_way, return_exceptions=True)
         for lease in under_way.values():
             with suppress(StoreUnavailable):
-                await self._batches.rest(lease, wait_s=0)
+                await self._rest(lease, wait_s=0)
+
+    async def _rest(self, lease: FeedLease, *, wait_s: float | None, refill: int = -1) -> None:
+        """Hand it back: from here on it is not kept, or it would wait for the end of a lease that nobody holds."""
+        self._kept.pop(lease.id, None)
+        await self._batches.rest(lease, wait_s=wait_s, refill=refill)
 
     async def _round(self, lease: FeedLease) -> None:
         """As much of one batch as there is room for."""
@@ -115,11 +140,11 @@ class Feeder:
                 await self._feed(batch, lease)
         except (QueueFull, StorageUnavailable) as error:
             logger.bind(batch_id=lease.id, reason=error.detail).info("a batch is not fed for now")
-            await self._batches.rest(lease, wait_s=PAUSE_S)
+            await self._rest(lease, wait_s=PAUSE_S)
         except StoreUnavailable as error:
             logger.bind(batch_id=lease.id, reason=error.detail).warning("a batch is not fed until its lease has ended")
         except NotItsTurn:  # retried tasks have taken its room, or another feeds it by now
-            await self._batches.rest(lease, wait_s=LOOK_S, refill=self._window // 2)
+            await self._rest(lease, wait_s=LOOK_S, refill=self._window // 2)
         except (BatchNotFound, ResultExpired):
             return  # deleted just now
 
@@ -138,21 +163,19 @@ class Feeder:
                 await turns.hand_in(rows[place - first : end - first], place)
             place = end
         if place >= batch.total:
-            await self._batches.rest(lease, wait_s=None)
+            await self._rest(lease, wait_s=None)
         else:
-            await self._batches.rest(lease, wait_s=LOOK_S, refill=self._window // 2)
+            await self._rest(lease, wait_s=LOOK_S, refill=self._window // 2)
 
     async def _cancel(self, batch: Batch, lease: FeedLease) -> None:
         """Some of what is left: the tasks that wait or run, then the lines that are no tasks yet."""
-        left = range(batch.fed, min(batch.fed + TOGETHER, batch.total))  # inputs of lines whose turn never came
-        await self._batches.give_up_inputs([input_key(batch.tenant, task_id_of(batch.id, place)) for place in left])
         places = await self._batches.open_places(batch.id, CANCELED_AT_ONCE)
         for place in places:
             await self._cancel_task(task_id_of(batch.id, place), batch.tenant)
         count = min(SKIPPED_AT_ONCE, batch.total - batch.fed)
         if count and await self._batches.skip(lease, batch.fed, count, State.CANCELED):
             telemetry.report("batches.lines", count, outcome="canceled")
-        await self._batches.rest(lease, wait_s=0 if count or places else None)
+        await self._rest(lease, wait_s=0 if count or places else None)
 
     async def _cancel_task(self, task_id: str, tenant: str) -> None:
         with suppress(TaskAlreadyFinal, TaskNotFound):

@@ -56,14 +56,14 @@ async def retry_matching(
 ) -> RetriedView:
     """A task that somebody else changes meanwhile is passed over."""
     tenant = request.auth.tenant
-    page = await services.store.page(
+    found = await services.store.matching(
         tenant, states=(State(status),), model=model, priority=priority, batch=batch_id, limit=limit
     )
     retried = 0
-    for task in page.tasks:
+    for task_id in found.ids:
         try:
-            retried += await services.store.resubmit(task.id, tenant)
+            retried += await services.store.resubmit(task_id, tenant)
         except (TaskAlreadyFinal, TaskNotFound):
             continue
     logger.bind(status=status, model=model, retried=retried).info("tasks retried by filter")
-    return RetriedView(retried=retried, has_more=page.next_before is not None)
+    return RetriedView(retried=retried, has_more=found.next_before is not None)

@@ -11,7 +11,7 @@ from loguru import logger
 from msgspec import UNSET, Struct
 
 from penstock import imaging
-from penstock.api.arrivals import beginning_of, ready_upload
+from penstock.api.arrivals import beginning_of, check_digest, ready_upload
 from penstock.api.guards import Caller
 from penstock.api.inline import bytes_of, is_inline, is_long
 from penstock.api.problems import invalid
@@ -157,7 +157,7 @@ async def hand_in(
         if answered is not None:
             return answered
     else:
-        await store.await_inputs([key], are_new=True)
+        await store.await_inputs([key])
     await storage.put(key, examined.image, examined.content_type)
     try:
         submitted = await store.submit(submission, rate_limit=rate_limit)
@@ -284,13 +284,15 @@ async def _examine_upload(asked: TaskRequest, services: Services, caller: Caller
     header = await asyncio.to_thread(probe, beginning, max_megapixels=settings.limits.max_image_megapixels)
     if header is not None:
         _check_holds(asked, header)
-    sha256 = upload.sha256 if settings.queue.reuse else None
+    digest = reuse_digest(asked, upload.sha256, caller) if upload.sha256 and settings.queue.reuse else None
+    if digest and asked.reuse and not upload.is_checked and (await services.store.have_results([digest]))[0]:
+        await check_digest(upload, services)  # or bytes that nobody has read would get the result of others
     return Examined(
         fingerprint=_fingerprint(asked, upload),
         cost=URL_COST if header is None else _cost(header),
         upload=upload,
         size=None if header is None else (header.width, header.height),
-        reuse_digest=None if sha256 is None else reuse_digest(asked, sha256, caller),
+        reuse_digest=digest,
     )
 
 
@@ -320,10 +322,12 @@ async def submission_of(
     caller: Caller,
     traceparent: str,
     services: Services,
+    input_name: str = "",
     line: Line | None = None,
     turn: Turn | None = None,
 ) -> Submission:
-    """What the store is given: of a new task, or of one that is the `line` of a batch and is queued in its `turn`."""
+    """What the store is given: of a new task, or of one that is the `line` of a batch and is queued in its `turn`. An
+    inline image is stored as `input_name`, or as its task."""
     settings = services.settings
     attempts = asked.retry.max_attempts if asked.retry else settings.queue.max_retries + 1
     return Submission(
@@ -334,7 +338,7 @@ async def submission_of(
         cost=examined.cost,
         request=Request(
             model=asked.model,
-            source=_source(task_id, examined, caller),
+            source=_source(input_name or task_id, examined, caller),
             params=asked.params,
             output=msgspec.convert(asked.output, OutputOptions, from_attributes=True),
             client_request_id=asked.client_request_id,
@@ -356,19 +360,19 @@ async def submission_of(
     )
 
 
-def _source(task_id: str, examined: Examined, caller: Caller) -> Source:
+def _source(input_name: str, examined: Examined, caller: Caller) -> Source:
     if examined.upload is not None:
-        return Source(key=examined.upload.key, upload=examined.upload.id)
+        return Source(key=examined.upload.key, upload=examined.upload.id, sha256=examined.upload.sha256)
     if examined.image is None:
         return Source(url=examined.url)
     if len(examined.image) <= KEPT_IN_RECORD_BYTES:
         return Source(data=examined.image)
-    return Source(key=input_key(caller.tenant, task_id))
+    return Source(key=input_key(caller.tenant, input_name))
 
 
-def input_key(tenant: str, task_id: str) -> str:
-    """Under which the storage has an inline image."""
-    return f"inputs/{tenant}/{task_id}"
+def input_key(tenant: str, name: str) -> str:
+    """Under which the storage has an inline image; the name begins with the id of its task."""
+    return f"inputs/{tenant}/{name}"
 
 
 async def discard(services: Services, *keys: str) -> None:

@@ -1,6 +1,7 @@
 """Lines of a batch that become tasks, in their turn."""
 
 import asyncio
+import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,8 +27,6 @@ from penstock.storage import Item
 from penstock.store import NotItsTurn, Submitted
 from penstock.task import Line, State, Submission, Turn
 
-LEASE_S = 5.0
-"""Each line that is handed in renews the lease."""
 TOGETHER = 8
 """Lines handed in by one round trip, which takes Redis about a millisecond: others wait no longer for their answers."""
 
@@ -50,6 +49,9 @@ class _Ready(Struct, eq=False):
     examined: Examined
     may_be_there: bool = False
     is_stored: bool = False
+    """Or perhaps: of a put that fails nobody knows what it has done."""
+    is_read: bool = False
+    """There is a task that needs it."""
 
     @property
     def input_key(self) -> str | None:
@@ -64,7 +66,8 @@ class _Ready(Struct, eq=False):
 
 class Turns:
     """Of one batch, while it is leased. The first line goes alone, and twice as many each time from then on: little is
-    stored for lines whose turn does not come since the queue is full."""
+    stored for lines whose turn does not come since the queue is full. What is stored here has names of its own, so that
+    it can be deleted whoever else feeds the same lines, now or later."""
 
     def __init__(self, batch: Batch, lease: FeedLease, services: Services) -> None:
         self._batch = batch
@@ -72,6 +75,7 @@ class Turns:
         self._services = services
         self._caller = Caller(batch.caller, batch.tenant)
         self._together = 1
+        self._mark = secrets.token_hex(4)
 
     async def hand_in(self, rows: Sequence[StoredLine], place: int) -> None:
         """The lines from this place on are tasks afterwards, or have failed without one: they were right when the batch
@@ -112,10 +116,15 @@ class Turns:
                 said.append(self._read(at, stored))
         seen = await self._look_again([line for line in said if line.header], refused)
         ready: dict[int, _Ready] = {}
-        for line in said:
-            if line.place not in refused:
-                with self._noting(line.place, refused):
-                    ready[line.place] = await self._finish(line, seen.get(line.place))
+
+        async def finish(line: _Said) -> None:
+            with self._noting(line.place, refused):
+                ready[line.place] = await self._finish(line, seen.get(line.place))
+
+        finished = [finish(line) for line in said if line.place not in refused]
+        for answer in await asyncio.gather(*finished, return_exceptions=True):  # all have ended before one is heard
+            if isinstance(answer, BaseException):
+                raise answer
         return ready
 
     @contextmanager
@@ -162,31 +171,45 @@ class Turns:
         batch, services = self._batch, self._services
         if examined is None:
             examined = await examine(line.asked, services, self._caller, base_url=batch.plan.base_url)
+        task_id = task_id_of(batch.id, line.place)
         submission = await submission_of(
-            task_id_of(batch.id, line.place),
+            task_id,
             line.asked,
             examined,
             caller=self._caller,
             traceparent=batch.plan.traceparent,
             services=services,
+            input_name=f"{task_id}-{self._mark}",
             line=Line(batch=batch.id, custom_id=line.custom_id, number=line.number),
             turn=Turn(
                 batch=batch.id,
                 epoch=self._lease.epoch,
                 place=line.place,
                 window=services.settings.queue.batch_window,
-                lease_ms=int(LEASE_S * 1000),
+                lease_ms=int(self._lease.lasts_s * 1000),
             ),
         )
         return _Ready(line.place, submission, examined)
 
     async def _submit(self, lines: Sequence[_Ready]) -> None:
-        await self._find_results(lines)
+        try:
+            await self._find_results(lines)
+            await self._make_tasks(lines)
+        except StoreUnavailable:
+            raise  # perhaps only the answer is lost, and the tasks are there: their inputs stay
+        except Exception:
+            await self._take_back(lines)
+            raise
+        await self._take_back(lines)
+
+    async def _make_tasks(self, lines: Sequence[_Ready]) -> None:
         while lines:
             await self._store_inputs(lines)
             answers = await self._services.store.submit_each([(line.submission, line.has_input) for line in lines])
             taken = list(_leading(answers))
-            await self._report(lines[: len(taken)], taken)
+            for line, submitted in zip(lines, taken, strict=False):
+                line.is_read = not submitted.is_hit
+            self._report(lines[: len(taken)], taken)
             lines = lines[len(taken) :]
             if lines:
                 lines = await self._after(answers[len(taken)], lines)
@@ -214,10 +237,15 @@ class Turns:
             line.may_be_there = is_there
 
     async def _store_inputs(self, lines: Sequence[_Ready]) -> None:
+        """Only while the lease is held: the tasks of these lines may be gone by now. Raises NotItsTurn."""
         lacking = [line for line in lines if not line.has_input and not line.may_be_there]
         if not lacking:
             return
-        await self._services.store.await_inputs([line.input_key for line in lacking if line.input_key], are_new=False)
+        if await self._services.batches.keep(self._lease):
+            raise NotItsTurn
+        await self._services.store.await_inputs([line.input_key for line in lacking if line.input_key])
+        for line in lacking:
+            line.is_stored = True
         await self._services.storage.put_all(
             [
                 Item(line.input_key, line.examined.image, line.examined.content_type)
@@ -225,11 +253,15 @@ class Turns:
                 if line.input_key and line.examined.image
             ]
         )
-        for line in lacking:
-            line.is_stored = True
 
-    async def _report(self, lines: Sequence[_Ready], taken: Sequence[Submitted]) -> None:
-        """Count the tasks, and delete what was stored for those that were answered at once."""
+    async def _take_back(self, lines: Sequence[_Ready]) -> None:
+        """Delete what is stored for lines that are no tasks, or have their results already."""
+        needless = [line.input_key for line in lines if line.is_stored and not line.is_read and line.input_key]
+        if needless:
+            await discard(self._services, *needless)
+
+    def _report(self, lines: Sequence[_Ready], taken: Sequence[Submitted]) -> None:
+        """Count the tasks."""
         if not lines:
             return
         telemetry.report("batches.lines", len(lines), outcome="queued")
@@ -240,8 +272,6 @@ class Turns:
         for model, count in Counter(line.submission.request.model for line in hits).items():
             telemetry.report("tasks.reused", count, model=model, how="hit")
             telemetry.report("tasks.finished", count, model=model, status=State.SUCCESS, code="")
-        if needless := [line.input_key for line in hits if line.is_stored and line.input_key]:
-            await discard(self._services, *needless)
 
 
 def _leading(answers: Sequence[Submitted | Exception | None]) -> Iterator[Submitted]:

@@ -2,7 +2,8 @@
 
 Objects are immutable: a key, `results/<tenant>/<task>/<epoch>.png`, is built from our own ids and belongs to
 one attempt, so nothing is ever overwritten with other bytes and a late worker cannot spoil a result. Inputs that
-came with a task are `inputs/<tenant>/<task>`, those that were uploaded before `uploads/<tenant>/<upload>`.
+came with a task are `inputs/<tenant>/<task>`, of a line of a batch with `-` and a mark of who has stored it behind,
+those that were uploaded before `uploads/<tenant>/<upload>`.
 """
 
 from contextlib import AbstractAsyncContextManager, nullcontext

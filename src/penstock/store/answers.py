@@ -1,5 +1,7 @@
 """What the store answers with, besides tasks."""
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from penstock.task import Lease, Priority, Reuse, Stage, State, Task
@@ -140,6 +142,13 @@ class QueueDepth(Struct, frozen=True, kw_only=True):
     oldest_s: float
     device_s: float | None
     pause: Pause | None
+
+
+class Matching(Struct, frozen=True):
+    """Ids of tasks, newest first; `next_before` continues the list, None at its end."""
+
+    ids: Sequence[str]
+    next_before: int | None
 
 
 class Page(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Batches: their records, and the turns in which their lines become tasks."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -66,8 +66,9 @@ class BatchQueries(Queries):
         key = self._keys.batches(tenant)
         (row,) = await self._pipelined([("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", 0, limit + 1)])
         ids = [batch_id.decode() for batch_id in row[::2]]
-        answers = await self._run_each("batch_read", [(batch_id, tenant) for batch_id in ids[:limit]])
-        found = [batch_of(batch_id, answer) for batch_id, answer in zip(ids[:limit], answers, strict=True)]
+        found: list[Batch | None] = []
+        for some in await self._pieces(ids[:limit], self._keys.plan):
+            found += map(batch_of, some, await self._run_apart("batch_read", [(batch_id, tenant) for batch_id in some]))
         more = int(row[2 * limit - 1]) if len(ids) > limit else None
         return BatchPage(tuple(batch for batch in found if batch), more)
 
@@ -78,7 +79,9 @@ class BatchQueries(Queries):
 
     async def outcomes(self, task_ids: Sequence[str]) -> list[Outcome | None]:
         """What the runs of these tasks gave; None for one without, or whose record is gone."""
-        rows = await self._pipelined([("GET", self._keys.outcome(task_id)) for task_id in task_ids])
+        rows = []
+        for some in await self._pieces(task_ids, self._keys.outcome):
+            rows += await self._pipelined([("GET", self._keys.outcome(task_id)) for task_id in some])
         return [msgspec.json.decode(row, type=Outcome) if row else None for row in rows]
 
     async def open_places(self, batch_id: str, most: int) -> list[int]:
@@ -148,16 +151,24 @@ class BatchStore(BatchQueries):
         if answer[0] == b"refused" and answer[1].decode() != BatchState.CANCELED:
             raise BatchAlreadyFinal(f"the batch has ended as {answer[1].decode()}")
 
-    async def lease(self, *, lease_s: float, most: int) -> tuple[list[FeedLease], float | None]:
+    async def lease(
+        self, *, lease_s: float, most: int, under_way: Iterable[str] = ()
+    ) -> tuple[list[FeedLease], float | None]:
         """Batches that are to be looked at, now ours for `lease_s`, and how long until the next is due (None: none
-        is)."""
-        answer = await self._run("batch_lease", int(lease_s * 1000), most, again=False)
+        is). Those that are `under_way` here are not looked at."""
+        answer = await self._run("batch_lease", int(lease_s * 1000), most, *under_way, again=False)
         fields = iter(answer[1:])
         leases = [
-            FeedLease(id=batch_id.decode(), tenant=tenant.decode(), epoch=epoch)
+            FeedLease(id=batch_id.decode(), tenant=tenant.decode(), epoch=epoch, lasts_s=lease_s)
             for batch_id, tenant, epoch in zip(fields, fields, fields, strict=True)
         ]
         return leases, answer[0] / 1000 if answer[0] >= 0 else None
+
+    async def keep(self, *leases: FeedLease) -> set[str]:
+        """Extend leases, all of which last equally long; the ids of the batches whose lease is lost."""
+        pairs = [part for lease in leases for part in (lease.id, lease.epoch)]
+        lost = await self._run("batch_keep", int(leases[0].lasts_s * 1000), *pairs) if leases else []
+        return {batch_id.decode() for batch_id in lost}
 
     async def rest(self, lease: FeedLease, *, wait_s: float | None, refill: int = -1) -> bool:
         """Hand it back, to be looked at in `wait_s` (None: not any more), or as soon as no more than `refill` of its
@@ -168,10 +179,6 @@ class BatchStore(BatchQueries):
     async def skip(self, lease: FeedLease, place: int, count: int, state: State, code: str = "") -> bool:
         """End the next lines, of which this place is the first, without tasks. False when the lease is lost."""
         return bool(await self._run("batch_skip", lease.id, lease.epoch, place, count, state, code))
-
-    async def give_up_inputs(self, keys: Sequence[str]) -> None:
-        """These inputs of lines that become no tasks are not to be stored, or to be deleted."""
-        await self._run("give_up", *keys)
 
     async def delete(self, batch_id: str, tenant: str) -> str | None:
         """Forget a batch before its time is over; its tasks stay. The prefix of its lines, which are to be deleted from

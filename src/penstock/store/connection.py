@@ -1,16 +1,19 @@
 """One impatient client per process, with a bounded pool of connections, and vendor errors turned into ours."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AuthenticationError,
     BusyLoadingError,
     ConnectionError,  # noqa: A004  the vendor's name
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -26,52 +29,115 @@ POOL_SIZE = 32
 """Connections of one process besides the wire; further callers wait for one instead of opening more."""
 
 
+RENEW_EVERY_S = 1.0
+"""Connections are made anew this often at most: until the address leads to another server, that helps nobody."""
+
+OUR_PROTOCOL = 2
+"""Of Redis: in the other one, some answers have another shape."""
+
+
 class Redis(redis.Redis):
-    """A client whose scripts run over one wire, and everything else over connections of a pool."""
+    """A client whose scripts run over one wire, and everything else over connections of a pool.
+
+    An answer which says that this is not the server that it was, or should be, ends all connections: the address may
+    lead to another one by now. Every process runs a script each second or two, and so hears of it.
+    """
 
     def __init__(self, pool: redis.ConnectionPool, timeout_s: float) -> None:
         super().__init__(connection_pool=pool)
         options = pool.connection_kwargs | {"socket_timeout": None, "health_check_interval": 0}
         self._wire = Wire(lambda: pool.connection_class(**options), timeout_s)
+        self._renewed = -RENEW_EVERY_S
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
         """See Wire.ask."""
-        return await self._wire.ask("EVALSHA", sha, numkeys, *keys_and_args)
+        try:
+            return await self._wire.ask("EVALSHA", sha, numkeys, *keys_and_args)
+        except RedisError as error:
+            refusal = refusal_of(error)
+            if refusal is not None and refusal.ends_connection:
+                await self._renew_connections()
+            raise
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close the wire too."""
         await self._wire.aclose()
         await super().aclose(close_connection_pool)
 
+    async def _renew_connections(self) -> None:
+        """Those of listeners too. Who waits on the wire is still answered; what is read over the others is asked for
+        again by `ask`."""
+        now = asyncio.get_running_loop().time()
+        if now - self._renewed < RENEW_EVERY_S:
+            return
+        self._renewed = now
+        self._wire.leave()
+        with suppress(RedisError, OSError):  # of one that is broken already
+            await self.connection_pool.disconnect(inuse_connections=True)
+
+
+class Refusal(NamedTuple):
+    """What it means for our clients that Redis says no, and whether the connection leads to the wrong server."""
+
+    detail: str
+    retry_after_s: int
+    ends_connection: bool = False
+
 
 T = TypeVar("T")
 
-_UNAVAILABLE = (
-    ConnectionError,
-    RedisTimeoutError,
-    TimeoutError,
-    BusyLoadingError,
-    ReadOnlyError,
-    OutOfMemoryError,
-)
-_REFUSALS = (
-    "MISCONF",
-    "OOM",
-    "LOADING",
-    "READONLY",
-    "NOAUTH",
-    "WRONGPASS",
-    "NOPERM",
-    "CLUSTERDOWN",
-    "MASTERDOWN",
-)
+_NOT_LET_IN = Refusal("the task store does not let us in: check the credentials in redis.url", 5)
+_HELD_UP = Refusal("the task store is held up by a script that runs long", 1)
+
+REFUSALS = {
+    "READONLY": Refusal("the task store is a replica, which takes no writes", 1, ends_connection=True),
+    "MASTERDOWN": Refusal("the task store is a replica that has lost its master", 1, ends_connection=True),
+    "UNBLOCKED": Refusal("the task store has become a replica", 1, ends_connection=True),
+    "LOADING": Refusal("the task store is loading its data", 1, ends_connection=True),
+    "MOVED": Refusal("the task store has its keys on another node", 1, ends_connection=True),
+    "BUSY": _HELD_UP,
+    "UNKILLABLE": _HELD_UP,
+    "TRYAGAIN": Refusal("the task store is moving its keys to another node", 1),
+    "ASK": Refusal("the task store is moving its keys to another node", 1),
+    "CLUSTERDOWN": Refusal("the task store is a cluster that is down", 5),
+    "NOREPLICAS": Refusal("the task store refuses writes: too few of its replicas are there", 5),
+    "MISCONF": Refusal("the task store refuses writes: it cannot save them to its disk", 5),
+    "OOM": Refusal("the task store refuses writes: its memory is full", 5),
+    "NOAUTH": _NOT_LET_IN,
+    "WRONGPASS": _NOT_LET_IN,
+    "NOPERM": _NOT_LET_IN,
+    "DENIED": _NOT_LET_IN,
+}
+"""By the word of Redis; nothing was done. Any other answer that is an error is a fault of ours, and stays loud."""
+
+_CODES: dict[type[Exception], str] = {
+    ReadOnlyError: "READONLY",
+    BusyLoadingError: "LOADING",
+    OutOfMemoryError: "OOM",
+    AuthenticationError: "WRONGPASS",
+    NoPermissionError: "NOPERM",
+}
+"""Where the vendor has a class, it leaves the word out."""
+
+_CODE = re.compile(rf"\b({'|'.join(REFUSALS)})\b")
+"""An older server has the word inside of a sentence about the script."""
+
+_UNREACHABLE = (ConnectionError, RedisTimeoutError, TimeoutError)
+
+
+def refusal_of(error: Exception) -> Refusal | None:
+    """What an answer of Redis means, if it is one that says no."""
+    if type(error) in _CODES:
+        return REFUSALS[_CODES[type(error)]]
+    found = _CODE.search(str(error)) if isinstance(error, ResponseError) else None
+    return REFUSALS[found[1]] if found else None
 
 
 @asynccontextmanager
 async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
     """A client with a bounded pool; closed on leaving. It never sends anything twice: `ask` decides that.
 
-    Raises ConfigurationError when the URL is none.
+    Raises ConfigurationError when the URL is none, or has an option that we cannot live with.
     """
     try:
         pool = redis.BlockingConnectionPool.from_url(
@@ -83,14 +149,25 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
             health_check_interval=15,
             retry=Retry(NoBackoff(), 0),
         )
-    except ValueError as error:
+        client = Redis(_checked(pool), settings.timeout_s)
+    except (ValueError, TypeError) as error:  # TypeError: an option that nobody knows
         raise ConfigurationError(f"redis.url: {error}") from error
-    client = Redis(pool, settings.timeout_s)
     try:
         yield client
     finally:
         await client.aclose()
         await pool.aclose()
+
+
+def _checked(pool: redis.BlockingConnectionPool) -> redis.BlockingConnectionPool:
+    """The pool, if answers will come in the shape that the store knows. Raises ValueError, TypeError."""
+    options = pool.connection_kwargs
+    if str(options.get("protocol", OUR_PROTOCOL)) != str(OUR_PROTOCOL):
+        raise ValueError(f"Penstock speaks protocol {OUR_PROTOCOL} with Redis; leave `protocol` out")
+    if "decode_responses" in options:
+        raise ValueError("Penstock takes bytes from Redis; leave `decode_responses` out")
+    pool.make_connection()  # type: ignore[no-untyped-call]
+    return pool
 
 
 async def ask(call: Callable[[], Awaitable[T]], *, patience_s: float, again: bool = True) -> T:
@@ -134,16 +211,13 @@ def translated() -> Iterator[None]:
     """Vendor errors inside become StoreUnavailable; scripts that are wrong stay loud."""
     try:
         yield
-    except _UNAVAILABLE as error:
-        raise StoreUnavailable("the task store cannot be reached", retry_after_s=1) from error
-    except RuntimeError as error:
-        if not _is_broken(error):
+    except (*_UNREACHABLE, ResponseError, RuntimeError) as error:
+        refusal = refusal_of(error)
+        if refusal is not None:
+            raise StoreUnavailable(refusal.detail, retry_after_s=refusal.retry_after_s) from error
+        if not isinstance(error, _UNREACHABLE) and not _is_broken(error):
             raise
         raise StoreUnavailable("the task store cannot be reached", retry_after_s=1) from error
-    except ResponseError as error:
-        if any(word in str(error) for word in _REFUSALS):
-            raise StoreUnavailable("the task store refuses writes", retry_after_s=5) from error
-        raise
 
 
 def _is_broken(error: Exception) -> bool:

@@ -146,6 +146,10 @@ class Keys:
         """The record of a batch."""
         return f"{self.root}batch:{batch_id}"
 
+    def plan(self, batch_id: str) -> str:
+        """What was asked of a batch."""
+        return f"{self.root}plan:{batch_id}"
+
     def ends(self, batch_id: str) -> str:
         """How its lines have ended."""
         return f"{self.root}ends:{batch_id}"

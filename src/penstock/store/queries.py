@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypedDict, TypeVar, Unpack
+
+import msgspec
+from msgspec import Struct
+from redis.exceptions import NoScriptError
 
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import QueueSettings
-from penstock.store.answers import Explanation, Pace, Page, QueueDepth, Running, WorkerInfo
+from penstock.store.answers import Explanation, Matching, Pace, Page, QueueDepth, Running, WorkerInfo
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
 from penstock.store.records import (
@@ -26,10 +31,29 @@ T = TypeVar("T")
 PATIENCE_S = 2.0
 """Longest wait for one answer of Redis, where nobody waits for us."""
 
-READ_TOGETHER = 100
-"""Records read in one round trip."""
+LOOKED_AT_TOGETHER = 100
+"""Records of which a filter reads what it compares, in one round trip."""
+
+READ_BYTES = 2 * 1024 * 1024
+"""Of results, read in one round trip: others wait for the event loop meanwhile."""
+
+FILTERED = 1000
+"""Records that one page of a filtered list looks at."""
 
 ALL_PRIORITIES = " ".join(PRIORITIES)
+
+
+class Which(TypedDict, total=False):
+    """Which tasks: see `Queries.matching`."""
+
+    states: Sequence[State]
+    model: str | None
+    priority: Priority | None
+    metadata: Mapping[str, str] | None
+    batch: str | None
+    after: int | None
+    before: int | None
+    limit: int
 
 
 class Queries:
@@ -72,7 +96,12 @@ class Queries:
         (row,) = await self._pipelined([("HGETALL", self._keys.pace)])
         return _paces_of(row)
 
-    async def page(
+    async def page(self, tenant: str, **which: Unpack[Which]) -> Page:
+        """The tasks that `matching` finds."""
+        found = await self.matching(tenant, **which)
+        return Page(tuple(await self._read(found.ids, tenant)), found.next_before)
+
+    async def matching(
         self,
         tenant: str,
         *,
@@ -84,22 +113,40 @@ class Queries:
         after: int | None = None,
         before: int | None = None,
         limit: int = 50,
-    ) -> Page:
+    ) -> Matching:
         """Tasks newest first, created between the given µs. A filter by model, priority, metadata or batch looks at the
-        next 1,000 tasks at most, so a page may be short, or empty, and still have a `next_before`."""
-        wanted = (metadata or {}).items()
-        window = limit if (model, priority, batch) == (None, None, None) and not wanted else 1000
+        next 1,000 tasks at most, so there may be few, or none, and still a `next_before`."""
+        is_filtered = bool(metadata) or (model, priority, batch) != (None, None, None)
+        window = FILTERED if is_filtered else limit
         newest = await self._newest(tenant, states, after, before, window + 1)
-        picked: list[Task] = []
-        for start in range(0, min(window, len(newest)), READ_TOGETHER):
-            part = newest[:window][start : start + READ_TOGETHER]
-            for place, task in enumerate(await self._read([task_id for _, task_id in part], tenant), start + 1):
-                fits = task and model in (None, task.request.model) and priority in (None, task.priority)
-                if task and fits and wanted <= task.request.metadata.items() and _is_of(task, batch):
-                    picked.append(task)
+        picked: list[str] = []
+        for start in range(0, min(window, len(newest)), LOOKED_AT_TOGETHER):
+            ids = [task_id for _, task_id in newest[:window][start : start + LOOKED_AT_TOGETHER]]
+            fits = await self._fits(ids, model, priority, metadata or {}, batch) if is_filtered else [True] * len(ids)
+            for place, (task_id, fit) in enumerate(zip(ids, fits, strict=True), start + 1):
+                if fit:
+                    picked.append(task_id)
                 if len(picked) == limit or place == window:
-                    return Page(tuple(picked), newest[place - 1][0] if place < len(newest) else None)
-        return Page(tuple(picked), None)
+                    return Matching(picked, newest[place - 1][0] if place < len(newest) else None)
+        return Matching(picked, None)
+
+    async def _fits(
+        self,
+        task_ids: Sequence[str],
+        model: str | None,
+        priority: Priority | None,
+        metadata: Mapping[str, str],
+        batch: str | None,
+    ) -> list[bool]:
+        """Which of these tasks pass the filters; of a record no more is read than is compared."""
+        rows = await self._pipelined([("HMGET", self._keys.task(t), "model", "priority", "batch") for t in task_ids])
+        wanted = [name.encode() if name is not None else None for name in (model, priority, batch)]
+        fits = [all(name in (None, of_task) for name, of_task in zip(wanted, _named(row), strict=True)) for row in rows]
+        if metadata:
+            left = [task_id for task_id, fit in zip(task_ids, fits, strict=True) if fit]
+            bodies = iter(await self._pipelined([("GET", self._keys.body(task_id)) for task_id in left]))
+            fits = [fit and metadata.items() <= _metadata_of(next(bodies)).items() for fit in fits]
+        return fits
 
     async def depths(self, models: Iterable[str]) -> list[QueueDepth]:
         """Of every queue; the age looks at the 64 tasks nearest the head."""
@@ -170,9 +217,28 @@ class Queries:
         merged = sorted(((int(score), task_id.decode()) for task_id, score in pairs), reverse=True)
         return merged[:limit]
 
-    async def _read(self, task_ids: Sequence[str], tenant: str) -> list[Task | None]:
-        answers = await self._run_each("read", [(task_id, tenant, ALL_PRIORITIES) for task_id in task_ids])
-        return [task_of(task_id, answer) for task_id, answer in zip(task_ids, answers, strict=True)]
+    async def _read(self, task_ids: Sequence[str], tenant: str) -> list[Task]:
+        """Those of them that are still there."""
+        found: list[Task | None] = []
+        for some in await self._pieces(task_ids, self._keys.outcome):
+            answers = await self._run_apart("read", [(task_id, tenant, ALL_PRIORITIES) for task_id in some])
+            found += map(task_of, some, answers)
+        return [task for task in found if task]
+
+    async def _pieces(self, ids: Sequence[str], key_of: Callable[[str], str]) -> list[list[str]]:
+        """The ids in their order, cut so that what is under these keys can be read piece by piece."""
+        return cut(ids, await self._pipelined([("STRLEN", key_of(one)) for one in ids]), READ_BYTES)
+
+    async def _run_apart(self, script: str, calls: Sequence[tuple[str | bytes | float, ...]]) -> list[Any]:
+        """As `_run_each`, for answers that may be large: over a connection of the pool, where they hold up nobody."""
+        await self._ask(self._scripts.load)
+        asked = self._scripts[script]
+        commands = [("EVALSHA", asked.sha, 1, self._keys.root, *args) for args in calls]
+        try:
+            return await self._pipelined(commands)
+        except NoScriptError:
+            await self._ask(partial(self._client.script_load, asked.script))
+            return await self._pipelined(commands)
 
     async def _run_each(self, script: str, calls: Sequence[tuple[str | bytes | float, ...]]) -> list[Any]:
         """The answers of a script to each of these calls, made in this order; all may be repeated. They go out in one
@@ -185,7 +251,7 @@ class Queries:
 
         return await self._ask(run) if calls else []
 
-    async def _pipelined(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+    async def _pipelined(self, commands: Sequence[tuple[str | bytes | float, ...]]) -> list[Any]:
         async def execute() -> list[Any]:
             async with self._client.pipeline(transaction=False) as pipe:
                 for command in commands:
@@ -205,8 +271,33 @@ class Queries:
         return await ask(call, patience_s=self._patience_s, again=again)
 
 
-def _is_of(task: Task, batch: str | None) -> bool:
-    return batch is None or (task.request.line is not None and task.request.line.batch == batch)
+def cut(ids: Sequence[str], sizes: Sequence[int], most: int) -> list[list[str]]:
+    """Pieces of at most this size all together, or of one that is larger alone."""
+    pieces: list[list[str]] = []
+    room = 0
+    for one, size in zip(ids, sizes, strict=True):
+        if not pieces or size > room:
+            pieces.append([])
+            room = most
+        pieces[-1].append(one)
+        room -= size
+    return pieces
+
+
+def _named(row: list[bytes | None]) -> tuple[bytes | None, ...]:
+    """Model, priority and batch from these fields of a record: the last one has the place of the line, too."""
+    model, priority, line = row
+    return model, priority, line.partition(b" ")[2] if line else None
+
+
+class _Noted(Struct):
+    """Of a body, what is compared."""
+
+    metadata: dict[str, str] = {}
+
+
+def _metadata_of(body: bytes | None) -> dict[str, str]:
+    return msgspec.json.decode(body, type=_Noted).metadata if body else {}
 
 
 def _paces_of(row: Mapping[bytes, bytes]) -> dict[str, Pace]:

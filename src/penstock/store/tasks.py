@@ -301,14 +301,10 @@ class TaskStore(Queries):
             total += count
         return total
 
-    async def await_inputs(self, keys: Sequence[str], *, are_new: bool) -> None:
-        """Say which inputs are about to be stored, so that what no task comes of is deleted.
-
-        Raises StoreUnavailable when one that was stored under such a key before is being deleted just now; that cannot
-        be when the keys `are_new`.
-        """
-        if not await self._run("await", "new" if are_new else "", *keys):
-            raise StoreUnavailable("an input that was given up is being deleted", retry_after_s=5)
+    async def await_inputs(self, keys: Sequence[str]) -> None:
+        """Say which inputs are about to be stored, under keys that nobody has used before: what no task comes of is
+        deleted."""
+        await self._run("await", *keys)
 
     async def signals(self) -> AsyncIterator[tuple[str, str]]:
         """(`queued`, model), (`cancel`, task id), (`drain`, worker) and (`resume`, worker) as they happen; (`look`, "")

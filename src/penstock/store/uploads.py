@@ -63,7 +63,8 @@ class UploadStore(Queries):
         return _upload_of(upload_id, found, due, now=seconds * 1000)
 
     async def hold(self, upload_id: str, seconds: float, *, sha256: str | None = None) -> None:
-        """Keep it for so long at least; with the digest of the bytes that are about to be stored for it, for no others.
+        """Keep it for so long at least; with the digest of the bytes that are stored for it, or about to be, for no
+        others: it is checked then.
 
         Raises UploadNotFound when it is gone, UploadMismatch when other bytes are awaited, or there.
         """
@@ -121,6 +122,7 @@ def _upload_of(upload_id: str, f: Mapping[str, str], due: float | None, *, now: 
         size=int(f["size"]),
         content_type=f["type"],
         sha256=f.get("sha256"),
+        is_checked="checked" in f,
         token=f.get("token"),
         created=int(f["created"]),
         is_open=now < int(f["url_until"]),

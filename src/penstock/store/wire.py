@@ -34,6 +34,11 @@ class Wire:
             self._line = Line(self._new_connection(), self._timeout_s)
         return await self._line.ask(packed)
 
+    def leave(self) -> None:
+        """Who asks from now on does so over a new connection; who waits is still answered over this one."""
+        if self._line is not None:
+            self._line.leave()
+
     async def aclose(self) -> None:
         """Who still waits is told that the connection broke."""
         if self._line is not None:
@@ -70,8 +75,16 @@ class Line:
             raise
         finally:
             self._askers -= 1
-            if self.is_left and not self._askers:
-                self._life.cancel()
+            self._end_if_useless()
+
+    def leave(self) -> None:
+        """Nothing more is asked here."""
+        self.is_left = True
+        self._end_if_useless()
+
+    def _end_if_useless(self) -> None:
+        if self.is_left and not self._askers:
+            self._life.cancel()
 
     async def aclose(self) -> None:
         """End it now."""

@@ -12,10 +12,18 @@ import msgspec
 from msgspec import Struct
 
 from penstock import imaging, telemetry
-from penstock.errors import ExecutionTimeout, InputNotFound, Internal, ModelNotFound, ResultExpired, StorageUnavailable
+from penstock.errors import (
+    ExecutionTimeout,
+    InputNotFound,
+    Internal,
+    ModelNotFound,
+    ResultExpired,
+    StorageUnavailable,
+    UploadMismatch,
+)
 from penstock.runners.base import DeviceBroken, Params, Work
 from penstock.storage import Storage
-from penstock.task import Artifact, Lease, Outcome, Progress, Result, Source, Stage
+from penstock.task import Artifact, Lease, Outcome, Progress, Result, Stage
 from penstock.worker.batches import Runner
 from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
@@ -88,7 +96,7 @@ class Pipeline:
         stage = _Stages(lease, watch)
 
         with stage("fetch"):
-            source = await self._fetch(request.source, lease.timeout_s, limit)
+            source = await self._fetch(lease, limit)
         with self._memory.room(lease.priority) as room:
             result, parcel, execution = await self._make(lease, runner, source, params, stage, room)
         del source
@@ -129,14 +137,24 @@ class Pipeline:
         enough = self._memory.take(room, runner.footprint(source, params))
         return runner.prepare(source, params) if enough else None
 
-    async def _fetch(self, source: Source, timeout_s: float, limit: asyncio.Timeout) -> bytes:
+    async def _fetch(self, lease: Lease, limit: asyncio.Timeout) -> bytes:
+        source = lease.request.source
         if source.data is not None:
             return source.data
         if source.key is not None:
-            return await self._stored_input(source.key, timeout_s, limit)
+            data = await self._stored_input(source.key, lease.timeout_s, limit)
+            await self._check(lease, data)
+            return data
         if source.url is None:
             raise Internal("the record has no input")
         return await self._fetcher.fetch(source.url)
+
+    async def _check(self, lease: Lease, data: bytes) -> None:
+        """A bucket may have taken other bytes than were announced: what they give would be taken for the result of all
+        who have the right ones."""
+        announced = lease.request.source.sha256
+        if announced is not None and await self._on_cpu(lease, _sha256, data) != announced:
+            raise UploadMismatch("the bytes of the upload have another sha256 than was announced")
 
     async def _stored_input(self, key: str, timeout_s: float, limit: asyncio.Timeout) -> bytes:
         """Our own storage being away is no fault of the task: it waits, and its time starts anew."""
@@ -165,7 +183,7 @@ class Pipeline:
         artifact = Artifact(
             s3_key=key,
             size=len(product.file),
-            sha256=hashlib.sha256(product.file).hexdigest(),
+            sha256=_sha256(product.file),
             content_type=product.content_type,
             width=product.width,
             height=product.height,
@@ -182,6 +200,10 @@ class Pipeline:
             await asyncio.wait([future])
             future.exception()
             raise
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 class _Stages:

@@ -35,6 +35,8 @@ local function accepted_before(kind, task)
 end
 
 if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
+  -- But a line may be there by another feeder, who has stored its input under another name.
+  if batch ~= '' and redis.call('GET', ROOT .. 'body:' .. id) ~= ARGV[7] then return {'turn'} end
   return accepted_before('ok', id)
 end
 
@@ -133,7 +135,7 @@ if batch ~= '' then
 end
 
 if as ~= 'hit' and digest ~= '' then put('reuse', digest) end
-if as ~= 'hit' and own_input ~= '' then put('input', 1) end
+if as ~= 'hit' and own_input ~= '' then put('input', string.sub(own_input, #input_key(tenant, id) + 1)) end
 if as ~= 'hit' and upload ~= '' then
   put('upload', upload)
   use_upload(upload)

@@ -5,6 +5,8 @@
 local AWAITED_MS = 7200000
 local LATE_MS = 1800000
 
+-- Where the input is that came with a task. `input` of its record is what comes after this: inputs of batch lines have
+-- names of their own for each who stores them.
 local function input_key(tenant, id)
   return 'inputs/' .. tenant .. '/' .. id
 end

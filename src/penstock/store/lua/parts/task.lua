@@ -56,7 +56,7 @@ local function forget(task)
   if task.idem then redis.call('DEL', ROOT .. 'idem:' .. task.idem) end
   if task.upload then disuse_upload(task.upload) end
   if task.hook then forget_events(task.id, task.hook) end
-  if task.input then condemn(input_key(task.tenant, task.id)) end
+  if task.input then condemn(input_key(task.tenant, task.id) .. task.input) end
   condemn_results(task)
   redis.call('DEL', task.key, ROOT .. 'body:' .. task.id, ROOT .. 'outcome:' .. task.id, ROOT .. 'attempts:' .. task.id)
   remember_gone(task.id, task.tenant)

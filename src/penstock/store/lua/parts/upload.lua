@@ -1,4 +1,4 @@
--- `arrived` is there when the bytes are, `deleted` when nobody may use them any more, `tasks` while some do.
+-- `arrived` is there when the bytes are, `checked` when somebody has read them all and found their `sha256`, `deleted` when nobody may use them any more, `tasks` while some do.
 -- `uploads` has the others by the ms when they are given up.
 local function upload_key(id)
   return ROOT .. 'upload:' .. id
