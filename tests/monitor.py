@@ -30,7 +30,7 @@ READS, _SILENT, _ALL_ARE_KEYS, _ALL_ARE_MEMBERS, _FIRST_IS_MEMBER = (
 _OPTIONS = frozenset((b"NX", b"XX", b"GT", b"LT", b"CH", b"INCR"))
 
 WHOLE = b""
-"""Stands for all members of a key."""
+"""Stands for all members of a key, or for all keys."""
 
 
 class Command(NamedTuple):
@@ -99,8 +99,8 @@ def touches(commands: list[Command]) -> frozenset[Touch]:
 def conflict(some: frozenset[Touch], others: frozenset[Touch]) -> bool:
     """Whether it can matter which of the two comes first."""
     return any(
-        one.key == other.key
-        and (one.is_written or other.is_written)
+        (one.is_written or other.is_written)
+        and (one.key == other.key or WHOLE in (one.key, other.key))
         and (one.member == other.member or WHOLE in (one.member, other.member))
         for one in some
         for other in others
@@ -112,7 +112,9 @@ def _touches_of(command: Command) -> Iterator[Touch]:
     if name in _SILENT:
         return
     is_written = name not in READS
-    if name in _ALL_ARE_KEYS:
+    if name == "flushdb":
+        yield Touch(WHOLE, WHOLE, True)
+    elif name in _ALL_ARE_KEYS:
         yield from (Touch(key, WHOLE, is_written) for key in words)
     else:
         yield from (Touch(words[0], member, is_written) for member in _members_of(name, words[1:]))

@@ -37,6 +37,8 @@ class Situation(NamedTuple):
 
     prepare: Callable[[World], Awaitable[object]]
     acts: dict[str, Act]
+    writes_get_lost: bool = False
+    """Then objects may be left behind, which nobody can know of: they are for `penstock doctor` to find."""
 
 
 def task(name: str) -> str:
@@ -123,9 +125,30 @@ def delete(name: str) -> Act:
     return lambda world, _: removal.delete_task.fn(world.request, world.services, task(name))
 
 
+def cancel_and_delete(name: str) -> Act:
+    """Cancel a task, then DELETE it."""
+
+    async def act(world: World, number: int) -> None:
+        await cancel(name)(world, number)
+        await delete(name)(world, number)
+
+    return act
+
+
+async def fail_over(world: World, number: int) -> None:
+    """Redis loses its last writes, and a worker goes on with what is there."""
+    await world.lose_writes()
+    await work("complete")(world, number)
+
+
 def equal(prefix: str) -> Act:
     """Hand in an equal task."""
     return lambda world, number: submit(world, f"{prefix}{number}")
+
+
+def other(prefix: str) -> Act:
+    """Hand in a task that equals no other."""
+    return lambda world, number: submit(world, f"{prefix}{number}", equal=False)
 
 
 def again(key: str) -> Act:
@@ -347,8 +370,15 @@ SITUATIONS: dict[str, Situation] = {
             "purge": purge,
             "pause": pause,
             "equal": equal("c"),
+            "other": other("o"),
             "again": again("key"),
+            "prune": prune_later,
         },
+    ),
+    "redis-fails-over": Situation(
+        _a_waits,
+        {"complete": work("complete"), "fail": work("fail"), "cancel": cancel("a"), "fail-over": fail_over},
+        writes_get_lost=True,
     ),
     "a-is-late": Situation(
         _a_waits_for_long,
@@ -397,6 +427,7 @@ SITUATIONS: dict[str, Situation] = {
             "cancel": cancel("a"),
             "retry": retry("a"),
             "delete": delete("a"),
+            "cancel-and-delete": cancel_and_delete("a"),
             "complete": work("complete"),
             "prune": prune_later,
             "equal": equal("c"),

@@ -1,15 +1,16 @@
 """What has to be true whenever no call is under way, whoever has died."""
 
+import hashlib
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from penstock.batch import part_key
 from penstock.store import place_of
-from penstock.task import TENANT, Outcome, Request, State
+from penstock.task import TENANT, Artifact, Outcome, Request, State
 from penstock.upload import upload_key
 from tests.integration.queue_snapshot import Snapshot, check_places
 
@@ -18,7 +19,8 @@ KEPT = re.compile(
 )
 """The keys that may be there when all tasks, batches and uploads are deleted."""
 
-Objects = set[str]
+Objects = Mapping[str, bytes]
+"""By their keys."""
 
 
 def broken(snapshot: Snapshot, objects: Objects) -> list[str]:
@@ -41,11 +43,15 @@ def _places(snapshot: Snapshot, _: Objects) -> Iterator[str]:
 
 
 def _results(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
-    """A success that is shown has its file."""
+    """A success that is shown has its file, and that has the bytes of the attempt that succeeded."""
     for task_id, record in snapshot.records.items():
-        key = _result_of(snapshot, task_id)
-        if record["state"] == State.SUCCESS and key and key not in objects:
-            yield f"SUCCESS without its result: {task_id} {key}"
+        file = _result_of(snapshot, task_id)
+        if record["state"] != State.SUCCESS or file is None:
+            continue
+        if file.s3_key not in objects:
+            yield f"SUCCESS without its result: {task_id} {file.s3_key}"
+        elif hashlib.sha256(objects[file.s3_key]).hexdigest() != file.sha256:
+            yield f"SUCCESS with the result of another attempt: {task_id}"
 
 
 def _inputs(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
@@ -81,7 +87,8 @@ def _owned(snapshot: Snapshot) -> tuple[set[str], set[str]]:
     owned = {name for name in written_down if not name.endswith("/")}
     prefixes = {name for name in written_down if name.endswith("/")}
     for task_id, record in snapshot.records.items():
-        owned |= {key for key in (_source_of(snapshot, task_id), _result_of(snapshot, task_id)) if key}
+        if source := _source_of(snapshot, task_id):
+            owned.add(source)
         prefixes |= {f"results/{TENANT}/{ran}/" for ran in (task_id, record.get("origin", task_id))}
     owned |= {upload_key(record["tenant"], upload_id) for upload_id, record in snapshot.under("upload:").items()}
     prefixes |= {f"batches/{TENANT}/{batch_id}/" for batch_id in snapshot.under("batch:")}
@@ -92,11 +99,11 @@ def _source_of(snapshot: Snapshot, task_id: str) -> str | None:
     return _decoded(snapshot, f"body:{task_id}", Request).source.key
 
 
-def _result_of(snapshot: Snapshot, task_id: str) -> str | None:
+def _result_of(snapshot: Snapshot, task_id: str) -> Artifact | None:
     if f"outcome:{task_id}" not in snapshot.keys:
         return None
     result = _decoded(snapshot, f"outcome:{task_id}", Outcome).result
-    return result.artifact.s3_key if result and result.artifact else None
+    return result.artifact if result else None
 
 
 def _decoded(snapshot: Snapshot, key: str, kind: type[Any]) -> Any:

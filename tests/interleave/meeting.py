@@ -94,7 +94,8 @@ class Stage:
     async def play(self, meeting: Meeting, order: Order) -> tuple[str, ...] | None:
         """One order; what is wrong at its end. None when it was given up, since it is no other than one before."""
         world = self._world
-        await (await self._situation(meeting.situation)).bring_back(world)
+        world.beginning = await self._situation(meeting.situation)
+        await world.beginning.bring_back(world)
         self._monitor.since()
         acts = self._known[meeting.situation].acts
         callers = [Caller(partial(acts[name], world, number)) for number, name in enumerate(meeting.acts)]
@@ -104,7 +105,7 @@ class Stage:
             self.runs += 1
             self.calls = []
             is_new = await self._step_by_step(meeting, callers, order)
-            return await self._judge(callers) if is_new else None
+            return await self._judge(meeting, callers) if is_new else None
         finally:
             for caller in callers:
                 await caller.die()
@@ -149,15 +150,16 @@ class Stage:
         self.steps[meeting] = [max(most, caller.steps) for most, caller in zip(seen, callers, strict=True)]
         return True
 
-    async def _judge(self, callers: list[Caller]) -> tuple[str, ...]:
+    async def _judge(self, meeting: Meeting, callers: list[Caller]) -> tuple[str, ...]:
         """Each end once: that of two orders is often the same."""
         raised = tuple(f"{type(c.fault).__name__}: {c.fault}" for c in callers if c.fault)
-        snapshot, objects = await self._world.look(), set(self._world.storage.objects)
+        snapshot, objects = await self._world.look(), dict(self._world.storage.objects)
         end = _digest([snapshot.keys, sorted(objects), await self._world.now_ms()])
         if end not in self._judged:
             faults = broken(snapshot, objects)
             await delete_everything(self._world)
-            faults += left_behind(await self._world.look(), set(self._world.storage.objects))
+            stay = self._world.storage.objects if not self._known[meeting.situation].writes_get_lost else {}
+            faults += left_behind(await self._world.look(), stay)
             self._judged[end] = tuple(faults)
         return raised + self._judged[end]
 

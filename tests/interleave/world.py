@@ -5,6 +5,7 @@ does the same each time.
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
@@ -89,6 +90,8 @@ class World:
         )
         self.feeder = Feeder(self.services)
         self.request = SimpleNamespace(auth=ALICE, base_url="http://here/", app=SimpleNamespace(state=AppState()))
+        self.beginning = Saved([], {}, {})
+        """The situation that all began with."""
         self.leases: dict[str, Lease] = {}
         """Those that were claimed while the situation was prepared."""
         self._ahead_ms = 0
@@ -107,6 +110,11 @@ class World:
         async with call(f"PUT {key}", written(key)):
             if await self.now_ms() < until_ms:
                 self.storage.objects[key] = data
+
+    async def lose_writes(self) -> None:
+        """Redis loses what was written since the beginning, as when its disk or its master is lost."""
+        async with call("Redis loses its last writes"):
+            await self.beginning.bring_back_redis(self)
 
     async def look(self) -> Snapshot:
         """At all that Redis holds."""
@@ -134,9 +142,11 @@ class Work(Pipeline):
 
     async def _make(self, lease: Lease, *_: Any) -> tuple[Result, Parcel | None, dict[str, Any]]:
         ENDS[self._end]()
-        key = f"results/{lease.tenant}/{lease.id}/{lease.token}.png"
-        artifact = Artifact(s3_key=key, size=1, sha256=key, content_type="image/png")
-        return Result(artifact=artifact), Parcel(key, "image/png", b"r"), {"device_ms": 1.0}
+        key, data = f"results/{lease.tenant}/{lease.id}/{lease.token}.png", f"of claim {id(lease)}".encode()
+        artifact = Artifact(
+            s3_key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), content_type="image/png"
+        )
+        return Result(artifact=artifact), Parcel(key, "image/png", data), {"device_ms": 1.0}
 
 
 def _raise(error: BaseException) -> Callable[[], None]:
@@ -172,9 +182,13 @@ class Saved:
         rows = [part for key in keys for part in (key, await world.client.dump(key))]
         return cls(rows, dict(world.storage.objects), dict(world.leases))
 
+    async def bring_back_redis(self, world: World) -> None:
+        """Only what Redis held."""
+        await world.client.eval(BRING_BACK, 0, *self._rows)
+
     async def bring_back(self, world: World) -> None:
         """Make it so again."""
-        await world.client.eval(BRING_BACK, 0, *self._rows)
+        await self.bring_back_redis(world)
         world.storage.objects.clear()
         world.storage.objects.update(self._objects)
         world.leases = dict(self._leases)

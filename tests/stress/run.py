@@ -76,7 +76,7 @@ class Stage:
                 await asyncio.gather(*cast, return_exceptions=True)
             await self._check_ends(world)
             await delete_everything(world)
-            self.faults.update(left_behind(await world.look(), set(self._objects)))
+            self.faults.update(left_behind(await world.look(), self._objects))
 
     @asynccontextmanager
     async def _world(self) -> AsyncIterator[World]:
@@ -144,7 +144,7 @@ class Stage:
 
     async def _wrong_now(self, world: World) -> set[str]:
         snapshot = await world.look()
-        return set(broken(snapshot, set(self._objects)))
+        return set(broken(snapshot, dict(self._objects)))
 
     async def _check_ends(self, world: World) -> None:
         """Whoever was told of a task finds it, or is told that it was there."""
