@@ -9,7 +9,7 @@ PenstockError
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 ├── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
-│                StorageUnavailable WorkerLost PoisonInput Internal
+│                ModelResultInvalid StorageUnavailable WorkerLost PoisonInput Internal
 └── of the set-up (never on the wire): ConfigurationError
 """
 
@@ -300,6 +300,12 @@ class InvalidOutput(PenstockError):
     """The model gave something that cannot be a result (NaN, wrong shape)."""
 
     code, status, title = "invalid_output", 500, "Model output invalid"
+
+
+class ModelResultInvalid(PenstockError):
+    """The model returned a result that JSON cannot hold, or more data than `limits.max_result_data_bytes`."""
+
+    code, status, title = "model_result_invalid", 500, "Model result invalid"
 
 
 class StorageUnavailable(PenstockError):

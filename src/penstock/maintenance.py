@@ -4,6 +4,7 @@ Any number of processes may do it at the same time; each act is one script of th
 """
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -121,7 +122,24 @@ async def run_maintenance(
     )
 
 
-async def _repeat(act: Callable[[], Awaitable[object]], pause_s: float, name: str) -> None:
+async def run_upkeep(store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage) -> None:
+    """What a worker does of it, for ever: tasks of dead workers are taken back where no API runs, too. Workers that
+    start at once begin to delete one after the other."""
+    await asyncio.gather(
+        _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
+        _repeat(
+            lambda: prune(store, batches, condemned, storage),
+            PRUNE_PAUSE_S,
+            "prune",
+            first_s=random.uniform(0, PRUNE_PAUSE_S),  # noqa: S311  jitter is no secret
+        ),
+    )
+
+
+async def _repeat(act: Callable[[], Awaitable[object]], pause_s: float, name: str, *, first_s: float = 0.0) -> None:
+    """Act after `first_s` and then after each pause, which is a fifth longer or shorter, so that processes do not stay
+    in step. The clock of the loop counts: the time of day may be set."""
+    await asyncio.sleep(first_s)
     while True:
         try:
             await act()
@@ -129,4 +147,4 @@ async def _repeat(act: Callable[[], Awaitable[object]], pause_s: float, name: st
             logger.bind(job=name, reason=error.detail).warning("maintenance postponed")
         except Exception:  # noqa: BLE001  one bad round must not end all later ones
             logger.bind(job=name).exception("maintenance failed")
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  jitter is no secret

@@ -25,8 +25,7 @@ NotBelowZero = Annotated[float, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 KEY_MIN_LENGTH = 16
-KEY_BYTES = 24
-"""Of a key that we make: 192 random bits."""
+KEY_BYTES = 24  # 192 random bits
 
 
 def new_key() -> str:
@@ -117,7 +116,7 @@ class WorkerSettings(Section, frozen=True):
     spool_directory: str = ""
     """Where finished results wait while the storage is away; empty is the system's directory for temporary files."""
     spool_max_bytes: NonNegative = 1024 * 1024 * 1024
-    """Room of one worker process for them; beyond it a result is computed again later."""
+    """Room of one worker process for them; beyond it results wait in memory, and the worker claims nothing."""
     memory_bytes: NonNegative = 0
     """Memory of one worker process for the images of its tasks in flight; a task that does not fit waits. 0 is 60 % of
     the machine's (or the container's), shared by the workers of this host."""
@@ -157,7 +156,7 @@ class StorageSettings(Section, frozen=True):
 
 
 class LimitSettings(Section, frozen=True):
-    """What an input may be; checked before decoding."""
+    """What an input may be, checked before decoding, and the data of a result."""
 
     max_body_bytes: Positive = 32 * 1024 * 1024
     max_batch_bytes: Positive = 200 * 1024 * 1024
@@ -173,6 +172,7 @@ class LimitSettings(Section, frozen=True):
     """Networks that may be fetched from although they are private, such as `10.20.0.0/16`."""
     s3_inputs: tuple[str, ...] = ()
     """Buckets, or `bucket/prefix`, that every key may read inputs from as `s3://bucket/key`, as the storage does."""
+    max_result_data_bytes: Positive = 256 * 1024  # a task with more fails as `model_result_invalid`
 
 
 class WebhookSettings(Section, frozen=True):

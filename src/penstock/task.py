@@ -93,7 +93,6 @@ Stage = Literal["queued", "retry", "fetch", "prepare", "infer", "postprocess", "
 
 Reuse = Literal["miss", "coalesced", "hit"]
 """Whose run gave a task its result: its own, that of an equal task which it waited for, or of one that had ended."""
-
 Format = Literal["png", "jpeg", "webp"]
 
 
@@ -130,7 +129,6 @@ EVENTS: dict[str, EventType] = {
     "COMPLETED": "completed",
 }
 """What a webhook can be told, by the word that the store has for it: of an end, the state, of a task or a batch."""
-
 
 Dialect = Literal["penstock", "replicate"]
 """Whose words a client speaks."""
@@ -219,7 +217,7 @@ class Submission(Struct, frozen=True, kw_only=True):
 
     @property
     def own_input(self) -> str | None:
-        """The storage key of an input that came with the task, and goes with it."""
+        """The storage key of an input that goes with the task."""
         return None if self.request.source.upload else self.request.source.key
 
 
@@ -361,9 +359,13 @@ class Lease(Struct, frozen=True, kw_only=True):
 
     @property
     def token(self) -> str:
-        """The number of the claim, and a word that no other claim has: no two leases of a task share it, whatever its
-        record has lost."""
+        """The number of the claim, and a word that no other claim of any task has, whatever Redis has lost."""
         return f"{self.epoch}-{self.fence}"
+
+    @property
+    def key(self) -> str:
+        """Names one attempt: a worker may still run an old one when it is given the task again."""
+        return f"{self.id} {self.token}"
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
@@ -379,8 +381,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 
 
 def is_suspect(lease: Lease) -> bool:
-    """Whether the task was there when a worker died. It is run alone then: if it is the culprit it takes no other
-    with it, and an innocent one meets no second death."""
+    """Whether the task was there when a worker died: it is run alone then, lest it takes another with it."""
     return lease.crashes > 0
 
 

@@ -74,6 +74,13 @@ INSTRUMENTS: dict[str, Instrument] = {
         Instrument("penstock.device.busy", "counter", "s", ("device",), "Time the device ran a batch"),
         Instrument("penstock.preemptions", "counter", "1", ("device",), "Batches that passed over a started task"),
         Instrument("penstock.tasks.in_flight", "gauge", "1", ("device",), "Tasks claimed and not settled"),
+        Instrument(
+            "penstock.worker.spool",
+            "gauge",
+            "1",
+            ("device", "place"),
+            "Results that wait for the storage: on disk, or in memory where the spool is full",
+        ),
         Instrument("penstock.model.load", "gauge", "s", ("model", "device"), "Time to load and warm up"),
         Instrument("penstock.writes.fenced", "counter", "1", ("model",), "Writes of a lost lease, refused"),
         Instrument("penstock.leases.reclaimed", "counter", "1", ("status",), "Tasks taken back from dead workers"),

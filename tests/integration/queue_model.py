@@ -171,11 +171,11 @@ class QueueModel:
         return task is not None and (task.place, task.epoch) == ("running", lease.epoch)
 
     def renew(self, worker: str, leases: Iterable[Lease]) -> set[str]:
-        """The ids of the lost ones."""
+        """The keys of the lost ones."""
         self.seen[worker] = self.now + self._lease_ms
         for lease in (kept for kept in leases if self.holds(kept)):
             self.tasks[lease.id].score = self.now + self._lease_ms
-        return {lease.id for lease in leases if not self.holds(lease)}
+        return {lease.key for lease in leases if not self.holds(lease)}
 
     def progress(self, lease: Lease, stage: str, done: int, total: int) -> bool:
         """Whether it was written."""
@@ -218,9 +218,11 @@ class QueueModel:
         self._finish_as(task, Verb.CANCEL, None)
         return True
 
-    def disown(self, worker: str, known: Iterable[str]) -> set[str]:
+    def disown(self, worker: str, known: Iterable[Lease]) -> set[str]:
         """The ids handed back."""
-        unknown = [t for t in self._at("running") if t.worker == worker and t.submission.id not in known]
+        kept = {(lease.id, lease.epoch) for lease in known}
+        held = [t for t in self._at("running") if t.worker == worker]
+        unknown = [t for t in held if (t.submission.id, t.epoch) not in kept]
         for task in unknown:
             self._log(task, "release")
             self._requeue(task, Verb.RELEASE)
@@ -315,11 +317,6 @@ class QueueModel:
         """They are deleted."""
         for entry in entries:
             self.condemned.pop(entry, None)
-
-    def give_up_input(self, key: str) -> None:
-        """It is not to be stored, unless it belongs to a task by now."""
-        if self.awaited.pop(key, None) is not None:
-            self._condemn(key, self.now + LATE_MS)
 
     def absence_of(self, task_id: str) -> type[Exception]:
         """How a task is refused that is not there."""

@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from penstock.batch import Plan, new_batch_id
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Claim, Condemned, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
+from penstock.store import BatchStore, Claim, Condemned, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
 from penstock.task import EventType, Lease, OutputOptions, Priority, Request, Source, Submission, Webhook, new_task_id
 from penstock.upload import new_upload_id, upload_key
 
@@ -108,6 +109,16 @@ async def submit(store: TaskStore, **options: Any) -> str:
     return (await store.submit(submission(**options), rate_limit=0)).id
 
 
+async def open_batch(batches: BatchStore, *, lines: int, is_started: bool = True) -> str:
+    """Open a batch that nothing limits, and start it; the id. The lines are made up as they are fed."""
+    batch_id = new_batch_id()
+    await batches.open(batch_id, "default", "alice", rate_limit=0, most=10**6, client_request_id=None)
+    if is_started:
+        plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
+        await batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
+    return batch_id
+
+
 async def open_upload(uploads: UploadStore, *, upload_id: str = "", **options: Any) -> str:
     """Open an upload that nothing limits; the id."""
     upload_id = upload_id or new_upload_id()
@@ -129,8 +140,6 @@ async def lease_of(store: TaskStore, worker: str = "w1", **options: Any) -> Leas
     return lease
 
 
-def worker_info(worker: str = "w1") -> WorkerInfo:
+def worker_info(worker: str = "w1", models: tuple[str, ...] = (MODEL,)) -> WorkerInfo:
     """What a worker says of itself."""
-    return WorkerInfo(
-        id=worker, device="cpu", host="here", models=(MODEL,), slots=4, running=1, state="READY", started=0
-    )
+    return WorkerInfo(id=worker, device="cpu", host="here", models=models, slots=4, running=1, state="READY", started=0)

@@ -279,7 +279,19 @@ async def test_the_server_is_ready_without_a_worker_and_counts_those_there_are(
     after = await stranger.get("/readyz")
 
     assert (before.status_code, before.json()["workers"]) == (200, 0)
-    assert after.json() == {"status": "ready", "redis": "ok", "storage": "ok", "workers": 1}
+    assert after.json() == {"status": "ready", "redis": "ok", "storage": "ok", "workers": 1, "warnings": []}
+
+
+async def test_a_worker_whose_spool_is_full_is_a_warning_and_no_reason_to_send_nothing(
+    stranger: httpx.AsyncClient, store: TaskStore
+) -> None:
+    await store.renew(msgspec.structs.replace(WORKER, spool_full=True), [])
+
+    answer = await stranger.get("/readyz")
+
+    assert (answer.status_code, answer.json()["workers"]) == (200, 1)
+    (warning,) = answer.json()["warnings"]
+    assert warning.startswith("worker w0: its spool is full")
 
 
 async def test_a_worker_that_only_starts_is_not_counted(stranger: httpx.AsyncClient, store: TaskStore) -> None:
@@ -319,6 +331,7 @@ async def test_workers_are_listed(client: httpx.AsyncClient, store: TaskStore) -
         "state": "READY",
         "started_at": "2027-01-15T08:00:00.000Z",
         "memory": {"process": 400, "tasks": 30, "tasks_limit": 1000, "device_limit": None},
+        "spool_full": False,
         "tasks": [],
     }
 

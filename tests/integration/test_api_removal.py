@@ -1,5 +1,6 @@
 """Deleting tasks, and canceling and deleting by filter."""
 
+import asyncio
 from typing import Any, get_args
 
 import httpx
@@ -88,6 +89,58 @@ async def test_a_result_that_another_task_shows_is_kept_for_it(
     assert kept.content == b"bytes of a result"
     assert (await client.get(later)).json()["reuse"] == "miss", "nothing is taken from a deleted task"
     assert file.s3_key not in stored_objects(settings)
+
+
+async def test_deleting_tasks_at_once_keeps_the_results_that_others_show(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+) -> None:
+    first, again = await twice(client, store, storage, 40)
+    eight = asyncio.Semaphore(8)
+
+    async def delete(path: str) -> int:
+        async with eight:
+            return (await client.delete(path)).status_code
+
+    deleted = await asyncio.gather(*(delete(path) for path in first))
+    kept = [(await client.get(f"{path}/result")).content for path in again]
+
+    assert set(deleted) == {204}
+    assert kept == [f"result {n}".encode() for n in range(40)]
+    await asyncio.gather(*(delete(path) for path in again))
+    assert stored_objects(settings) == []
+
+
+async def test_deleting_by_filter_twice_at_once_keeps_the_results_that_others_show(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+) -> None:
+    _, again = await twice(client, store, storage, 40)
+
+    async def delete_all() -> int:
+        deleted, has_more = 0, True
+        while has_more:
+            answer = (await client.post("/v1/tasks/delete?status=SUCCESS&priority=normal&limit=5")).json()
+            deleted, has_more = deleted + answer["deleted"], answer["has_more"]
+        return deleted
+
+    deleted = await asyncio.gather(delete_all(), delete_all())
+    kept = [(await client.get(f"{path}/result")).content for path in again]
+
+    assert sum(deleted) == 40
+    assert kept == [f"result {n}".encode() for n in range(40)]
+
+
+async def twice(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage, count: int
+) -> tuple[list[str], list[str]]:
+    """Paths of tasks that ran, and of as many of a higher priority that show the same results."""
+    first, again = [], []
+    for n in range(count):
+        equal = {"image_url": data_uri(photo())}
+        first.append(await submitted(client, **equal))
+        await complete(store, storage, f"result {n}".encode())
+        again.append(await submitted(client, **equal, priority="high"))
+    assert (await store.count(TENANT))[State.SUCCESS] == 2 * count
+    return first, again
 
 
 async def test_a_deleted_task_may_be_submitted_anew(client: httpx.AsyncClient, store: TaskStore) -> None:

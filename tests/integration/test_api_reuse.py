@@ -17,7 +17,7 @@ from penstock.api.submission import examine, hand_in
 from penstock.maintenance import prune
 from penstock.settings import ApiSettings, QueueSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import TaskStore
+from penstock.store import BatchStore, Condemned, TaskStore
 from penstock.task import State
 from tests import api_server
 from tests.integration.drive import body, claim, complete, data_uri, image, photo, stored_objects
@@ -279,29 +279,29 @@ async def test_the_operator_can_turn_it_off(
 
 
 async def test_the_file_outlives_the_task_that_made_it_and_goes_with_the_last_that_shows_it(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient,
+    store: TaskStore,
+    batches: BatchStore,
+    condemned: Condemned,
+    storage: Storage,
+    settings: Settings,
 ) -> None:
+    async def pruned(task_id: str) -> int:
+        """Let the retention of one task be over, and prune; how many went."""
+        await store._client.zadd(store._keys.finals, {task_id: 1})
+        return await prune(store, batches, condemned, storage)
+
     source = await submitted(client, image_url=PHOTO, result_ttl_s=60)
     follower = await submitted(client, image_url=PHOTO, result_ttl_s=61)
     file = await complete(store, storage, b"result")
 
-    assert await pruned(store, storage, settings, source["task_id"]) == 1
+    assert await pruned(source["task_id"]) == 1
     assert (await client.get(source["links"]["result"])).status_code == 410
     assert (await client.get(follower["links"]["result"])).content == b"result"
     assert stored_objects(settings) == [f"inputs/default/{follower['task_id']}", file.s3_key]
 
-    assert await pruned(store, storage, settings, follower["task_id"]) == 1
+    assert await pruned(follower["task_id"]) == 1
     assert stored_objects(settings) == []
-
-
-async def pruned(store: TaskStore, storage: Storage, settings: Settings, task_id: str) -> int:
-    """Let the retention of one task be over, and prune; how many went."""
-    from penstock.store import connect
-    from penstock.store.keys import Keys
-
-    async with connect(settings.redis) as redis:
-        await redis.zadd(Keys(settings.redis.namespace).finals, {task_id: 1})
-    return await prune(store, storage)
 
 
 async def test_a_result_whose_file_is_lost_says_so(

@@ -1,9 +1,9 @@
-"""One attempt around a real pipeline: what becomes of its file when nobody answers the settling of it."""
+"""One attempt around a real pipeline: how what a runner returns ends a task, and what becomes of its file."""
 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,18 @@ import pytest
 from msgspec.structs import replace
 
 import penstock.runners.superres  # noqa: F401  registers its model
-from penstock.runners.base import registry
-from penstock.settings import LimitSettings, QueueSettings, Settings
+from penstock.settings import QueueSettings, Settings
 from penstock.storage import LocalStorage
 from penstock.store import TaskStore, connect
-from penstock.task import Lease, Outcome, OutputOptions, RetryPolicy, Source, State
+from penstock.task import Lease, Outcome, OutputOptions, RetryPolicy, Source, State, Task
 from penstock.worker.attempt import Attempts
-from penstock.worker.codecs import Codecs
-from penstock.worker.devices import cpu
-from penstock.worker.fetch import Fetcher
-from penstock.worker.memory import MemoryBudget
-from penstock.worker.pipeline import Pipeline, Watcher
-from penstock.worker.scheduler import DeviceScheduler
-from penstock.worker.spool import Spool
-from penstock.worker.threads import Threads
+from penstock.worker.pipeline import Watcher
 from tests.chaos.models import MODEL, result_of
 from tests.integration.drive import image
+from tests.integration.slow_model import MODEL as SLOW
+from tests.integration.slow_model import WRONG
 from tests.integration.stores import submission
+from tests.integration.workers import pipeline
 
 
 class Unheard(TaskStore):
@@ -48,31 +43,21 @@ class Refused(TaskStore):
 
 @asynccontextmanager
 async def attempts(store: TaskStore, storage: LocalStorage, model: str = MODEL) -> AsyncIterator[Attempts]:
-    device = cpu(1)
-    async with AsyncExitStack() as stack:
-        codecs = Codecs.of(device)
-        stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
-        tiles = stack.enter_context(Threads(2, "tiles"))
-        scheduler = DeviceScheduler(device, tiles)
-        runner = registry()[model](LimitSettings())
-        await scheduler.start([runner])
-        stack.push_async_callback(scheduler.close)
-        pipeline = Pipeline(
-            {model: runner},
-            scheduler,
-            fetcher=await stack.enter_async_context(Fetcher(LimitSettings())),
-            storage=storage,
-            spool=Spool(storage, directory="", max_bytes=0),
-            codecs=codecs,
-            memory=MemoryBudget(10**9),
-        )
-        yield Attempts(store, pipeline, RetryPolicy(base_s=1, cap_s=1), on_settling=lambda: None)
+    async with pipeline(storage, model) as running:
+        yield Attempts(store, running, RetryPolicy(base_s=1, cap_s=1), on_settling=lambda: None)
+
+
+def stored_in(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
 
 
 async def lease_in(store: TaskStore, model: str = MODEL, *, digest: str | None = None, **members: Any) -> Lease:
     asked = submission(model=model, reuse_digest=digest)
     request = replace(asked.request, **{"source": Source(data=image()), "params": {"ms": 1, "nonce": "n"}} | members)
-    await store.submit(replace(asked, request=request), rate_limit=0)
+    sent = replace(asked, request=request)
+    if sent.own_input:
+        await store.await_inputs([sent.own_input])
+    await store.submit(sent, rate_limit=0)
     lease = (await store.claim(worker="w1", device="cpu", models=[model])).lease
     assert lease is not None
     return lease
@@ -102,7 +87,7 @@ async def test_a_file_stays_when_its_worker_has_to_stop_without_an_answer(
             await attempt
         task = await store.get(lease.id, lease.tenant)
 
-    [path] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    [path] = stored_in(tmp_path)
     assert task.state is State.SUCCESS
     assert path.read_bytes() == result_of("n")
 
@@ -118,7 +103,56 @@ async def test_a_file_goes_when_its_settling_is_refused(
         task = await store.get(lease.id, lease.tenant)
 
     assert task.state is State.RUNNING, "its lease will be reclaimed"
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not stored_in(tmp_path)
+
+
+class Broken(TaskStore):
+    """Has a fault in its way to write a success."""
+
+    async def complete(self, lease: Lease, outcome: Outcome) -> int:
+        raise TypeError("a fault of ours")
+
+
+async def settled(store: TaskStore, storage: LocalStorage, product: str) -> Task:
+    """The task after its one attempt."""
+    async with attempts(store, storage, SLOW) as running:
+        lease = await lease_in(store, SLOW, params={"product": product})
+        await run(running, lease)
+    return await store.get(lease.id, lease.tenant)
+
+
+@pytest.mark.parametrize("product", WRONG)
+async def test_a_result_that_no_record_can_hold_ends_its_task_at_once_and_says_so(
+    store: TaskStore, tmp_path: Path, product: str
+) -> None:
+    task = await settled(store, LocalStorage(tmp_path), product)
+
+    assert (task.state, task.outcome.error and task.outcome.error.code) == (State.FAILED, "model_result_invalid")
+    assert [attempt.outcome for attempt in task.attempts] == ["fail"]
+    assert not stored_in(tmp_path)
+
+
+async def test_numbers_and_arrays_of_numpy_are_results(store: TaskStore, tmp_path: Path) -> None:
+    data = await settled(store, LocalStorage(tmp_path), "numpy")
+    file = await settled(store, LocalStorage(tmp_path), "pixels of numpy")
+
+    assert data.outcome.result is not None
+    assert data.outcome.result.data == {"score": 0.5, "best": 3, "is_sure": True, "distribution": [0.25, 0.75]}
+    assert file.outcome.result is not None
+    assert file.outcome.result.artifact is not None
+    assert (file.outcome.result.artifact.width, file.outcome.result.artifact.height) == (2, 1)
+    assert [path.read_bytes() for path in stored_in(tmp_path)] == [b"x"]
+
+
+async def test_an_end_that_cannot_be_written_by_a_fault_of_ours_fails_the_task_at_once(
+    settings: Settings, namespace: str, tmp_path: Path
+) -> None:
+    async with connect(settings.redis) as client:
+        task = await settled(Broken(client, namespace, QueueSettings()), LocalStorage(tmp_path), "file")
+
+    assert (task.state, task.outcome.error and task.outcome.error.code) == (State.FAILED, "internal")
+    assert [attempt.outcome for attempt in task.attempts] == ["fail"]
+    assert not stored_in(tmp_path)
 
 
 async def test_a_format_that_cannot_hold_the_result_is_refused_before_the_device_is_used(

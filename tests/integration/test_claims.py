@@ -1,10 +1,13 @@
 """Who is served next: priorities, the guard against starvation, fair shares, and what a claim never does."""
 
 import asyncio
+from typing import Self
+from urllib.parse import urlsplit
 
 import pytest
 
-from penstock.settings import RedisSettings
+from penstock.errors import StoreUnavailable
+from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Redis, TaskStore, connect
 from penstock.task import Priority, Problem, State
 from tests.integration.stores import claim, lease_of, open_store, submit
@@ -218,13 +221,101 @@ async def test_a_record_is_kept_in_the_compact_encoding(redis_url: str) -> None:
 
 async def test_a_claim_whose_answer_was_lost_is_handed_back_uncounted(redis_url: str) -> None:
     async with open_store(redis_url) as store:
-        known, unknown, other = [await submit(store) for _ in range(3)]
-        for worker in ("w1", "w1", "w2"):
-            await lease_of(store, worker)
+        _, unknown, other = [await submit(store) for _ in range(3)]
+        known, _, _ = [await lease_of(store, worker) for worker in ("w1", "w1", "w2")]
 
-        assert await store.disown("w1", [known]) == [unknown]
+        assert await store.disown("w1", [known], before=1) == [unknown]
 
         again = await lease_of(store, "w3")
         assert (again.id, again.failures) == (unknown, 0)
         assert (await store.get(unknown, "default")).crashes == 0
         assert (await store.get(other, "default")).worker == "w2"
+
+
+async def test_a_task_that_is_given_again_unheard_is_handed_back_though_its_old_lease_is_known(redis_url: str) -> None:
+    """The worker still runs the attempt before."""
+    async with open_store(redis_url) as store:
+        task_id = await submit(store)
+        old = await lease_of(store)
+        await store.reclaim("w1")
+        await lease_of(store)
+
+        assert await store.disown("w1", [old], before=1) == [task_id]
+        assert await store.disown("w1", [await lease_of(store, round=1)], before=2) == []
+
+
+class Delays:
+    """A way to Redis that can hold up what is said on the connections of before. It arrives when it is let go, whatever
+    became of its sender meanwhile, as packets do that had to be sent again."""
+
+    def __init__(self, redis_url: str) -> None:
+        parts = urlsplit(redis_url)
+        self._redis = (parts.hostname, parts.port)
+        self._connections: list[tuple[asyncio.Event, asyncio.Task[None]]] = []
+        self._answered = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for _passing, serving in self._connections:
+            serving.cancel()
+        await asyncio.gather(*(serving for _, serving in self._connections), return_exceptions=True)
+
+    def hold(self) -> None:
+        """Hold up what comes on the connections that are open now."""
+        for passing, _ in self._connections:
+            passing.clear()
+
+    async def let_go(self) -> None:
+        """Returns when it was answered."""
+        self._answered.clear()
+        for passing, _ in self._connections:
+            passing.set()
+        async with asyncio.timeout(5):
+            await self._answered.wait()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        passing = asyncio.Event()
+        passing.set()
+        self._connections.append((passing, asyncio.create_task(self._serve(reader, writer, passing))))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passing: asyncio.Event) -> None:
+        answers, questions = await asyncio.open_connection(*self._redis)
+
+        async def answer() -> None:
+            while data := await answers.read(1 << 16):
+                writer.write(data)
+                self._answered.set()
+
+        answering = asyncio.create_task(answer())
+        try:
+            while data := await reader.read(1 << 16):
+                await passing.wait()
+                questions.write(data)
+            await answering
+        finally:
+            answering.cancel()
+            questions.close()
+            writer.close()
+            await asyncio.gather(answering, questions.wait_closed(), return_exceptions=True)
+
+
+async def test_a_claim_that_arrives_after_its_worker_has_given_it_up_gets_nothing(redis_url: str) -> None:
+    async with open_store(redis_url) as store, Delays(redis_url) as way:
+        async with connect(RedisSettings(url=way.url)) as client:
+            worker = TaskStore(client, store.namespace, QueueSettings(), patience_s=1.0)
+            await claim(worker), await worker.disown("w1", [], before=0)  # Redis knows the scripts from here on
+            task_id = await submit(store)
+            way.hold()
+            with pytest.raises(StoreUnavailable):
+                await claim(worker)
+
+            assert await worker.disown("w1", [], before=1) == [], "it has not arrived yet"
+            await way.let_go()
+
+            assert (await store.get(task_id, "default")).state is State.PENDING
+            assert (await lease_of(worker, round=1)).id == task_id

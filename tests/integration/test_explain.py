@@ -115,6 +115,18 @@ async def test_a_task_behind_full_workers_says_so(client: httpx.AsyncClient, sto
     assert codes(await explained(client, path)) == ["workers_busy"]
 
 
+async def test_a_task_says_that_the_workers_wait_for_the_storage(client: httpx.AsyncClient, store: TaskStore) -> None:
+    path = await submitted(client)
+    await store.renew(msgspec.structs.replace(WORKER, spool_full=True), [])
+    assert codes(await explained(client, path)) == ["spool_full"]
+
+    await store.renew(msgspec.structs.replace(WORKER, id="w1", running=WORKER.slots), [])
+    assert codes(await explained(client, path)) == ["workers_busy"]
+
+    await store.renew(msgspec.structs.replace(WORKER, id="w2"), [])
+    assert codes(await explained(client, path)) == []
+
+
 async def test_a_task_that_waits_for_a_retry_says_until_when(client: httpx.AsyncClient, store: TaskStore) -> None:
     await submitted(client)
     await finish(store)

@@ -47,7 +47,7 @@ async def test_renewing_says_which_leases_are_lost(redis_url: str) -> None:
         await store.cancel(canceled.id, "default")
         await store.reclaim("w2")
 
-        assert await store.renew(worker_info(), [kept, canceled, lost]) == {canceled.id, lost.id}
+        assert await store.renew(worker_info(), [kept, canceled, lost]) == {canceled.key, lost.key}
 
 
 async def test_the_tasks_of_a_worker_known_to_be_dead_are_free_at_once(redis_url: str) -> None:

@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from penstock import exposition
-from penstock.maintenance import measure, prune, run_maintenance, sweep
+from penstock.errors import ResultExpired
+from penstock.maintenance import measure, prune, run_maintenance, run_upkeep, sweep
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import BatchStore, Condemned, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, Reclaimed, TaskStore, UploadStore, connect
 from penstock.task import OutputOptions, Priority, Request, Source, State, Submission, new_task_id
 from tests.integration.drive import MODEL, WORKER, claim, complete, stored_objects
 from tests.integration.stores import open_upload
@@ -42,6 +43,36 @@ async def submit(store: TaskStore, **changes: Any) -> str:
     await store.await_inputs([f"inputs/default/{task_id}"])
     await store.submit(submission, rate_limit=0)
     return task_id
+
+
+class Counting(TaskStore):
+    """Counts the looks for tasks to take back, and for those to delete."""
+
+    taken_back = 0
+    deleted = 0
+
+    async def reclaim(self, dead_worker: str = "") -> list[Reclaimed]:
+        Counting.taken_back += 1
+        return await super().reclaim(dead_worker)
+
+    async def prune(self) -> int:
+        Counting.deleted += 1
+        return await super().prune()
+
+
+async def test_workers_that_start_together_take_back_at_once_and_delete_one_after_the_other(
+    settings: Settings, batches: BatchStore, condemned: Condemned, storage: Storage
+) -> None:
+    async with connect(settings.redis) as client:
+        store = Counting(client, settings.redis.namespace, settings.queue)
+        workers = [asyncio.create_task(run_upkeep(store, batches, condemned, storage)) for _ in range(20)]
+        while Counting.taken_back < 20:
+            await asyncio.sleep(0.01)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    assert Counting.deleted < 5
 
 
 async def state_of(store: TaskStore, task_id: str) -> State:
@@ -82,6 +113,27 @@ async def test_what_is_past_its_retention_is_deleted_with_its_objects(
     assert await prune(store, batches, condemned, storage) == 0
     assert stored_objects(settings) == []
     assert [task.id for task in (await store.page("default")).tasks] == [kept]
+
+
+async def test_many_who_prune_at_once_delete_what_nobody_shows_and_nothing_else(
+    settings: Settings, store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage
+) -> None:
+    kept = []
+    for n in range(60):
+        await submit(store, result_ttl_s=0, reuse_digest=f"digest-{n}")
+        kept.append(await submit(store, result_ttl_s=60, reuse_digest=f"digest-{n}"))
+        await complete(store, storage, f"result {n}".encode())
+    goes = await submit(store, result_ttl_s=0)
+    file = await complete(store, storage, b"result of one alone")
+
+    counts = await asyncio.gather(*(prune(store, batches, condemned, storage) for _ in range(6)))
+
+    assert sum(counts) == 61
+    shown = [(await store.get(task_id, "default")).outcome.result for task_id in kept]
+    assert {result.artifact.s3_key for result in shown if result and result.artifact} <= set(stored_objects(settings))
+    assert file.s3_key not in stored_objects(settings)
+    with pytest.raises(ResultExpired):
+        await store.get(goes, "default")
 
 
 async def test_the_gauges_show_queues_records_uploads_and_workers(

@@ -30,7 +30,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from penstock.batch import FeedLease, Plan, Started, new_batch_id, task_id_of
+from penstock.batch import FeedLease, Plan, Started, task_id_of
 from penstock.errors import (
     BatchNotFound,
     IdempotencyMismatch,
@@ -75,6 +75,7 @@ from tests.integration.stores import (
     drop,
     hook,
     lease_of,
+    open_batch,
     open_store,
     open_upload,
     own_input,
@@ -501,10 +502,9 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.any_is("running"))
     @rule(worker=st.sampled_from(WORKERS))
     def disown(self, worker: str) -> None:
-        known = [lease.id for lease in self.known[worker]]
-        expected = self.model.disown(worker, known)
+        expected = self.model.disown(worker, self.known[worker])
 
-        assert set(self.do(self.store.disown(worker, known))) == expected
+        assert set(self.do(self.store.disown(worker, self.known[worker], before=0))) == expected
 
     @precondition(lambda self: self.live() < 8)
     @rule(
@@ -583,20 +583,6 @@ class QueueMachine(RuleBasedStateMachine):
         expected = self.model.prune()
 
         assert self.do(self.store.prune()) == expected
-
-    @precondition(lambda self: self.live() < 8)
-    @rule(target=submissions, submission=submissions, is_cleared=st.booleans())
-    def give_up_input(self, submission: Submission, is_cleared: bool) -> Submission:
-        """As a feeder does that has lost its batch to another, which stores the input of the same line anew."""
-        line = own_input(with_id(submission, self.new_id()))
-        key = str(line.own_input)
-        self.is_to_be_queued(line, rate_limit=0)
-        self.model.give_up_input(key)
-        self.do(self.batches.give_up_inputs([key]))
-        if is_cleared:
-            self.clear_storage(dies=False)
-        self.store_input_and_submit(line, rate_limit=0)
-        return line
 
     @rule(dies=st.booleans())
     def clear_storage(self, dies: bool) -> None:
@@ -786,7 +772,7 @@ class Client:
         return bool(await self.store.reclaim(self.chance.choice(("", "", "w0"))))
 
     async def disown(self) -> bool:
-        return bool(await self.store.disown(self.name, [lease.id for lease in self.told.leases[-3:]]))
+        return bool(await self.store.disown(self.name, self.told.leases[-3:], before=0))
 
     async def pause(self) -> int:
         """For a moment."""
@@ -834,15 +820,6 @@ class Client:
         return self.chance.choice(self.told.leases[-12:])
 
 
-async def a_batch(batches: BatchStore, *, lines: int) -> str:
-    """Its id; the lines are made up as they are fed."""
-    batch_id = new_batch_id()
-    await batches.open(batch_id, TENANT, "alice", rate_limit=0, most=9, client_request_id=None)
-    plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="")
-    await batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
-    return batch_id
-
-
 async def watch(client: Redis, namespace: str, until: float) -> Snapshot:
     """Everything is in its place at every moment, not only at the end."""
     before = Snapshot([])
@@ -873,7 +850,7 @@ async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, na
         client = await opened.enter_async_context(connect(RedisSettings(url=redis_url)))
         batches = BatchStore(client, namespace, QueueSettings())
         for _ in range(3):
-            await a_batch(batches, lines=100_000)
+            await open_batch(batches, lines=100_000)
 
         told.tasks[None].add((await submit(stores[0]), "a"))
         told.leases.append(await lease_of(stores[0]))

@@ -180,7 +180,7 @@ async def is_handed_back(store: TaskStore, leader: str, lease: Lease) -> None:
 
 
 async def is_disowned(store: TaskStore, leader: str, lease: Lease) -> None:
-    await store.disown("w1", [])
+    await store.disown("w1", [], before=0)
 
 
 async def loses_its_worker(store: TaskStore, leader: str, lease: Lease) -> None:

@@ -58,9 +58,16 @@ def _blockers(known: Explanation, workers: list[WorkerInfo]) -> Iterator[Blocker
         yield BlockerView(code="queue_paused", detail=detail)
     if not workers:
         yield BlockerView(code="no_worker", detail=f"no worker that is READY serves {known.model}")
-    elif (
-        known.pause is None and known.position is not None and all(worker.running >= worker.slots for worker in workers)
-    ):
+    elif known.pause is None and known.position is not None:
+        yield from _unable(workers)
+
+
+def _unable(workers: list[WorkerInfo]) -> Iterator[BlockerView]:
+    """Why none of these workers takes a task now, if none does."""
+    if all(worker.spool_full for worker in workers):
+        detail = "the storage is away, and every worker that could take it has its spool full of results"
+        yield BlockerView(code="spool_full", detail=detail)
+    elif all(worker.spool_full or worker.running >= worker.slots for worker in workers):
         yield BlockerView(code="workers_busy", detail="every worker that could take it has all it can hold")
 
 

@@ -12,12 +12,14 @@ from penstock.api.problems import documented
 from penstock.api.services import Open, Services
 from penstock.errors import NotReady, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import TaskStore
+from penstock.store import WorkerInfo
 
 PROBE_AGE_S = 5.0
 """A storage probe writes, reads and deletes an object: one answer is good for this long."""
 
 WORKER_READY = "READY"
+
+SPOOL_FULL = "its spool is full of results that the storage does not take, so that it claims nothing"
 
 
 class StorageProbe:
@@ -52,16 +54,22 @@ def livez() -> LiveView:
     responses=documented(NotReady),
 )
 async def readyz(services: Open, request: Request[None, None, State]) -> ReadyView:
-    """503 names what is missing. `workers` may be 0: tasks are taken all the same, and wait. A server that left the
-    balancer then could not take the task that makes a scaler start a worker."""
+    """503 names what is missing, `warnings` what only holds tasks up. `workers` may be 0: tasks are taken all the same,
+    and wait. A server that left the balancer then could not take the task that makes a scaler start a worker."""
     state = request.app.state
-    ready, missing = await _look(services, state)
+    workers, missing = await _look(services, state)
     if state.draining:
         missing.insert(0, "server: it is stopping")
     if missing:
         raise NotReady("; ".join(missing), retry_after_s=1)
     state.started = True
-    return ReadyView(status="ready", redis="ok", storage="ok", workers=ready)
+    return ReadyView(
+        status="ready",
+        redis="ok",
+        storage="ok",
+        workers=sum(worker.state == WORKER_READY for worker in workers),
+        warnings=tuple(f"worker {worker.id}: {SPOOL_FULL}" for worker in workers if worker.spool_full),
+    )
 
 
 @get(
@@ -111,23 +119,20 @@ def discover() -> DiscoveryView:
     )
 
 
-async def _look(services: Services, state: State) -> tuple[int, list[str]]:
-    """How many workers are READY, and what does not answer."""
-    ready, missing = 0, []
+async def _look(services: Services, state: State) -> tuple[list[WorkerInfo], list[str]]:
+    """The workers, and what does not answer."""
+    workers: list[WorkerInfo] = []
+    missing = []
     try:
-        ready = await _ready_workers(services.store)
+        await services.store.ping()
+        workers = await services.store.workers()
     except StoreUnavailable as error:
         missing.append(f"redis: {error.detail}")
     try:
         await state.storage_probe.check(services.storage)
     except StorageUnavailable as error:
         missing.append(f"storage: {error.detail}")
-    return ready, missing
-
-
-async def _ready_workers(store: TaskStore) -> int:
-    await store.ping()
-    return sum(worker.state == WORKER_READY for worker in await store.workers())
+    return workers, missing
 
 
 async def _failure(storage: Storage) -> StorageUnavailable | None:

@@ -63,7 +63,8 @@ class MemoryView(View, frozen=True):
 
 
 class WorkerView(View, frozen=True):
-    """A worker heard of within its lease. `models` are loaded; DRAINING claims nothing more."""
+    """A worker heard of within its lease. `models` are loaded; DRAINING claims nothing more, nor does one whose results
+    wait for the storage and have filled its spool."""
 
     id: str
     device: str
@@ -74,6 +75,7 @@ class WorkerView(View, frozen=True):
     state: Literal["READY", "DRAINING"]
     started_at: Moment
     memory: MemoryView | None
+    spool_full: bool
 
 
 class RunningView(View, frozen=True):
@@ -134,7 +136,13 @@ class BlockerView(View, frozen=True):
     """What is in the way of a task: until when, or which other task, if that is known."""
 
     code: Literal[
-        "follows_equal_task", "retry_delay", "queue_paused", "no_worker", "workers_busy", "storage_unavailable"
+        "follows_equal_task",
+        "retry_delay",
+        "queue_paused",
+        "no_worker",
+        "workers_busy",
+        "spool_full",
+        "storage_unavailable",
     ]
     detail: str
     until: Moment | None = None
@@ -169,12 +177,14 @@ class LiveView(View, frozen=True):
 
 
 class ReadyView(View, frozen=True):
-    """What the server needs is there; `workers` counts those that are READY."""
+    """What the server needs is there; `workers` counts those that are READY. `warnings` say what holds tasks up and is
+    no reason to send no requests."""
 
     status: Literal["ready"]
     redis: Literal["ok"]
     storage: Literal["ok"]
     workers: int
+    warnings: tuple[str, ...] = ()
 
 
 class StartedView(View, frozen=True):

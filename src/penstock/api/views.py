@@ -104,6 +104,7 @@ def _of_worker(worker: WorkerInfo) -> dict[str, Any]:
         "running": worker.running,
         "state": worker.state,
         "started_at": moment(worker.started),
+        "spool_full": worker.spool_full,
         "memory": memory
         and MemoryView(
             process=memory.process,

@@ -251,6 +251,7 @@ class Worker(View, frozen=True):
     state: str
     started_at: str
     memory: Memory | None = None
+    spool_full: bool = False
     tasks: tuple[Running, ...] = ()
 
 

@@ -63,7 +63,8 @@ class WorkerMemory(Struct, frozen=True, kw_only=True):
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
-    """What a worker says of itself with every renewal."""
+    """What a worker says of itself with every renewal. It claims nothing while its spool is full, which it is when the
+    storage is away."""
 
     id: str
     device: str
@@ -74,6 +75,7 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     state: str
     started: int
     memory: WorkerMemory | None = None
+    spool_full: bool = False
 
 
 class Running(Struct, frozen=True, kw_only=True):

@@ -197,11 +197,7 @@ class BatchStore(BatchQueries):
 
     async def prune(self) -> int:
         """Forget all batches whose time is over, as `delete` does; how many."""
-        total, has_more = 0, 1
-        while has_more:
-            count, has_more = await self._run("batch_prune", PRUNED_TOGETHER)
-            total += count
-        return total
+        return sum(await self._run_to_end("batch_prune", PRUNED_TOGETHER))
 
     def rooms(self) -> AsyncIterator[str]:
         """Something whenever a batch may be fed; also when that may have been missed."""

@@ -75,11 +75,13 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `paused`                   | hash   | `<model>:<priority>` -> since when and by whom, as   | resumed                 |
 |                            |        | JSON                                                 |                         |
 | `drained`                  | zset   | workers that are to claim nothing, by the ms since   | resumed, worker gone    |
+| `round:<worker>`           | string | the round of its claims that counts: those of an     | a day                   |
+|                            |        | earlier one, which it has given up, get nothing      |                         |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
-| `signals` (channel)        | –      | `queued <model>`, `cancel <id>`, `drain <worker>`    | –                       |
-|                            |        | and `resume <worker>`: for workers                   |                         |
+| `signals` (channel)        | –      | `queued <model>`, `cancel <id> <token>`,             | –                       |
+|                            |        | `drain <worker>`, `resume <worker>`: for workers     |                         |
 | `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
 | `changed:<id>` (channel)   | –      | nothing, when the task has changed: for who watches  | –                       |
 | `posted` (channel)         | –      | nothing, whenever an event is owed: for dispatchers  | –                       |

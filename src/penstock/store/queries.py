@@ -267,6 +267,15 @@ class Queries:
 
         return await self._ask(run, again=again)
 
+    async def _run_to_end(self, script: str, *args: str | bytes | float) -> list[Any]:
+        """What a script answers that does no more than one may, called as often as it says that there may be more."""
+        found: list[Any] = []
+        has_more = 1
+        while has_more:
+            has_more, *part = await self._run(script, *args)
+            found += part
+        return found
+
     async def _ask(self, call: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
         return await ask(call, patience_s=self._patience_s, again=again)
 

@@ -2,32 +2,28 @@
 
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from functools import cache
 from typing import Any
 
 import msgspec
 
 from penstock.errors import (
-    DeadlineExceeded,
     IdempotencyMismatch,
     PenstockError,
-    PoisonInput,
     QueueFull,
     RateLimited,
     ResultExpired,
-    StartDeadlineExceeded,
     StoreUnavailable,
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
     UploadNotFound,
-    WorkerLost,
 )
-from penstock.store.answers import Claim, NotItsTurn, Reclaimed, Submitted, WorkerInfo
+from penstock.store.answers import Claim, NotItsTurn, Submitted, WorkerInfo
 from penstock.store.changes import Changes
 from penstock.store.connection import listen
 from penstock.store.keys import endpoint_digest, idempotency_digest
-from penstock.store.queries import ALL_PRIORITIES, Queries
+from penstock.store.overdue import LATE, OVERRUN, TOGETHER, Overdue, moves_of, outcome_of
+from penstock.store.queries import ALL_PRIORITIES
 from penstock.task import (
     EVENTS,
     PRIORITIES,
@@ -45,29 +41,17 @@ from penstock.task import (
     Turn,
     Verb,
     Webhook,
-    moves,
 )
-
-REAPER_PAUSE_S = 3.0
-"""The reaper runs every second; after a longer gap leases are first given one full period."""
 
 MAX_FOLLOWERS = 200
 """Tasks that may wait for the result of one; the next ones run. When it ends, the script that looks for the next to
 lead them reads them all, which takes about 2 µs for each."""
 
-TOGETHER = 100
-"""Tasks that one call of a script is asked to forget; it answers for as many as it could."""
-
-DRAINED_KNOWN_MS = 86_400_000
-"""A drained worker that has lost its connection is still drained when it is back within a day."""
-
-_LOST = WorkerLost("the worker that ran this attempt died or went silent")
-_POISON = PoisonInput("the worker died each time it ran this task; it is not tried again")
-_LATE = StartDeadlineExceeded("no worker was free to start this task in time")
-_OVERRUN = DeadlineExceeded("the task had not ended by its deadline")
+ROUND_KNOWN_S = 86_400
+"""No claim is on its way for longer."""
 
 
-class TaskStore(Queries):
+class TaskStore(Overdue):
     """The queue. Every method raises StoreUnavailable when Redis cannot be reached or refuses writes.
 
     Every script may be repeated when its answer was lost: submit by its client_request_id, settle by its receipt,
@@ -118,25 +102,32 @@ class TaskStore(Queries):
             rate_limit, self._settings.max_depth, s.max_retries, s.timeout_s,
             "" if s.start_within_s is None else int(s.start_within_s * 1000), s.result_ttl_s, RECORD_VERSION,
             State.PENDING, ALL_PRIORITIES, "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
-            s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, _moves(Verb.REUSE),
+            s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, moves_of(Verb.REUSE),
             "input" if has_input else "", hook_of(s.request.webhook), *_turn_of(s.turn),
             s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
             s.request.source.upload or "", s.own_input or "",
         )  # fmt: skip
 
     async def claim(
-        self, *, worker: str, device: str, models: Iterable[str], priorities: Sequence[Priority] = PRIORITIES
+        self,
+        *,
+        worker: str,
+        device: str,
+        models: Iterable[str],
+        priorities: Sequence[Priority] = PRIORITIES,
+        round: int = 0,  # noqa: A002  the word of the scripts
     ) -> Claim:
         """Take the next task of these models and priorities.
 
-        After StoreUnavailable the worker may have been given one without knowing: `disown` hands it back.
+        After StoreUnavailable the worker may have been given one without knowing, or be given one later: `disown` hands
+        it back, and ends the round of claims.
         """
         fence = secrets.token_hex(4)
         answer = await self._run(
             "claim",
-            _moves(Verb.CLAIM), _moves(Verb.EXPIRE), worker, device, self._lease_ms,
-            self._settings.starvation_guard, " ".join(models), " ".join(priorities), _outcome_of(_LATE),
-            _moves(Verb.OVERRUN), _outcome_of(_OVERRUN), fence, again=False,
+            moves_of(Verb.CLAIM), moves_of(Verb.EXPIRE), worker, device, self._lease_ms,
+            self._settings.starvation_guard, " ".join(models), " ".join(priorities), outcome_of(LATE),
+            moves_of(Verb.OVERRUN), outcome_of(OVERRUN), fence, round, again=False,
         )  # fmt: skip
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
@@ -161,10 +152,10 @@ class TaskStore(Queries):
         )
 
     async def renew(self, info: WorkerInfo, leases: Iterable[Lease]) -> set[str]:
-        """Extend every lease of a worker and keep it listed; the ids whose lease is lost."""
+        """Extend every lease of a worker and keep it listed; the keys of the leases that are lost."""
         pairs = [part for lease in leases for part in (lease.id, lease.token)]
         lost = await self._run("renew", info.id, msgspec.json.encode(info), self._lease_ms, *pairs)
-        return {task_id.decode() for task_id in lost}
+        return {key.decode() for key in lost}
 
     async def sign_off(self, worker: str) -> None:
         """Take a worker off the list."""
@@ -192,11 +183,15 @@ class TaskStore(Queries):
         """Hand back untried, at the head of its class; counts nothing. False when the lease is lost."""
         return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0))
 
-    async def disown(self, worker: str, known: Iterable[str]) -> list[str]:
-        """Hand back what this worker was given without knowing, after a claim whose answer was lost."""
-        released, place, ids = [], 0, tuple(known)
+    async def disown(self, worker: str, known: Iterable[Lease], *, before: int) -> list[str]:
+        """Hand back what this worker was given without knowing, after a claim whose answer was lost: every task that it
+        holds by another lease than these. The ids of the tasks. Claims of the rounds `before` this one get nothing any
+        more, however late they arrive."""
+        released, place, keys = list[str](), 0, [lease.key for lease in known]
         while place >= 0:
-            place, *found = await self._run("disown", _moves(Verb.RELEASE), worker, place, *ids)
+            place, *found = await self._run(
+                "disown", moves_of(Verb.RELEASE), worker, before, ROUND_KNOWN_S, place, *keys
+            )
             released += [task_id.decode() for task_id in found]
         return released
 
@@ -205,54 +200,11 @@ class TaskStore(Queries):
 
         Raises TaskNotFound, TaskAlreadyFinal, and ResultExpired for one that was deleted within a week.
         """
-        answer = await self._run("cancel", _moves(Verb.CANCEL), task_id, tenant)
+        answer = await self._run("cancel", moves_of(Verb.CANCEL), task_id, tenant)
         _check(task_id, answer[0])
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
         return bool(answer[0] == b"ok")
-
-    async def reclaim(self, dead_worker: str = "") -> list[Reclaimed]:
-        """Take back tasks whose lease has ended, or all of one worker known to be dead."""
-        taken: list[Reclaimed] = []
-        place = 0
-        while place >= 0:
-            place, *found = await self._run(
-                "reclaim",
-                _moves(Verb.RELEASE), _moves(Verb.FAIL), self._lease_ms, int(REAPER_PAUSE_S * 1000),
-                self._settings.max_crashes, dead_worker, msgspec.json.encode(Problem.of(_LOST)), _outcome_of(_POISON),
-                place,
-            )  # fmt: skip
-            rows = zip(found[::3], found[1::3], found[2::3], strict=True)
-            taken += [Reclaimed(t.decode(), State(state.decode()), m.decode()) for t, state, m in rows]
-        return taken
-
-    async def expire(self) -> list[tuple[str, str]]:
-        """End the tasks that were not started in time; (id, model) of each."""
-        ended: list[tuple[str, str]] = []
-        has_more = 1
-        while has_more:
-            has_more, *found = await self._run("expire", _moves(Verb.EXPIRE), _outcome_of(_LATE))
-            ended += [(t.decode(), m.decode()) for t, m in zip(found[::2], found[1::2], strict=True)]
-        return ended
-
-    async def overrun(self) -> list[tuple[str, str, State]]:
-        """End the tasks that have not ended by their deadline; (id, model, new state) of each."""
-        ended: list[tuple[str, str, State]] = []
-        has_more = 1
-        while has_more:
-            has_more, *found = await self._run("overrun", _moves(Verb.OVERRUN), _outcome_of(_OVERRUN))
-            rows = zip(found[::3], found[1::3], found[2::3], strict=True)
-            ended += [(t.decode(), m.decode(), State(state.decode())) for t, m, state in rows]
-        return ended
-
-    async def answer_waiting(self) -> int:
-        """End the tasks that wait for results which are there, but that the script which brought them had no time for;
-        how many."""
-        total, has_more = 0, 1
-        while has_more:
-            count, has_more = await self._run("answer", _moves(Verb.REUSE))
-            total += count
-        return total
 
     async def resubmit(self, task_id: str, tenant: str) -> bool:
         """Queue an ended task again, under its id, with its attempts kept; False when it waits or runs already.
@@ -260,7 +212,7 @@ class TaskStore(Queries):
         Raises TaskNotFound, TaskAlreadyFinal for one that has succeeded, and ResultExpired for one that was deleted
         within a week.
         """
-        answer = await self._run("resubmit", _moves(Verb.RESUBMIT), task_id, tenant)
+        answer = await self._run("resubmit", moves_of(Verb.RESUBMIT), task_id, tenant)
         _check(task_id, answer[0])
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
@@ -291,24 +243,14 @@ class TaskStore(Queries):
             left = left[len(answers) :]
         return total, condemned
 
-    async def prune(self) -> int:
-        """Forget all tasks whose time is over, as `delete` does, and workers and callers that are long gone; how many
-        tasks."""
-        await self._run("tidy", DRAINED_KNOWN_MS)
-        total, has_more = 0, 1
-        while has_more:
-            count, has_more = await self._run("prune", TOGETHER)
-            total += count
-        return total
-
     async def await_inputs(self, keys: Sequence[str]) -> None:
         """Say which inputs are about to be stored, under keys that nobody has used before: what no task comes of is
         deleted."""
         await self._run("await", *keys)
 
     async def signals(self) -> AsyncIterator[tuple[str, str]]:
-        """(`queued`, model), (`cancel`, task id), (`drain`, worker) and (`resume`, worker) as they happen; (`look`, "")
-        when some may have been missed."""
+        """(`queued`, model), (`cancel`, key of the lease), (`drain`, worker) and (`resume`, worker) as they happen;
+        (`look`, "") when some may have been missed."""
         async for message in listen(self._client, self._keys.signals):
             kind, _, subject = message.partition(" ")
             yield kind or "look", subject
@@ -334,18 +276,12 @@ class TaskStore(Queries):
         problem = problem or (outcome.error if outcome else None)
         answer = await self._run(
             "settle",
-            verb, _moves(verb), lease.id, lease.token,
+            verb, moves_of(verb), lease.id, lease.token,
             msgspec.json.encode(problem) if problem else "", msgspec.json.encode(outcome) if outcome else "",
-            wait_ms, failures, _moves(Verb.REUSE) if verb is Verb.COMPLETE else "",
+            wait_ms, failures, moves_of(Verb.REUSE) if verb is Verb.COMPLETE else "",
             outcome.execution.get("device_ms", "") if outcome else "",
         )  # fmt: skip
         return int(answer[2]) if answer[0] == b"ok" else 0
-
-
-@cache
-def _moves(verb: Verb) -> str:
-    """In the form that scripts take."""
-    return " ".join(f"{source}>{target}" for source, target in moves(verb).items())
 
 
 def _check(task_id: str, kind: bytes) -> None:
@@ -393,10 +329,6 @@ def hook_of(webhook: Webhook | None) -> str:
 
 def _turn_of(turn: Turn | None) -> tuple[str | int, ...]:
     return (turn.batch, turn.epoch, turn.place, turn.window, turn.lease_ms) if turn else ("",) * 5
-
-
-def _outcome_of(error: PenstockError) -> bytes:
-    return msgspec.json.encode(Outcome(error=Problem.of(error)))
 
 
 def _refusal(kind: str, value: Any) -> Exception:

@@ -29,7 +29,8 @@ class Settlement(Struct, frozen=True, eq=False):
 
 
 class Attempts:
-    """Runs leases; `settling` are the ids whose end is decided: from there on the settle script alone judges."""
+    """Runs leases; `settling` has the keys of those whose end is decided: from there on the settle script alone
+    judges, and nothing stops them."""
 
     def __init__(
         self, store: TaskStore, pipeline: Pipeline, retry: RetryPolicy, *, on_settling: Callable[[], None]
@@ -55,20 +56,40 @@ class Attempts:
                 telemetry.report("attempts", model=model, outcome="stopped")
                 logger.info("attempt stopped")
                 return
-            self.settling.add(lease.id)
+            self.settling.add(lease.key)
             self._on_settling()
             try:
-                kept = await self._insist(settlement.write)
+                await self._settle(lease, settlement, started)
             finally:
-                self.settling.discard(lease.id)
-            if kept is None:
-                telemetry.report("attempts", model=model, outcome="unknown")
-                return
-            took_s = asyncio.get_running_loop().time() - started
-            _count(lease, settlement, kept, took_s)
-            outcome = settlement.verb if kept else "lease lost"
-            logger.bind(seconds=round(took_s, 3), outcome=outcome).info("attempt ended")
-            await self._clear_up(lease, settlement.outcome, kept)
+                self.settling.discard(lease.key)
+
+    async def _settle(self, lease: Lease, settlement: Settlement, started: float) -> None:
+        """Write the end of an attempt, count it, and delete the files that no record points to: a refused attempt its
+        own, an accepted one those before it."""
+        written, kept = await self._write(lease, settlement)
+        if kept is None:
+            telemetry.report("attempts", model=lease.request.model, outcome="unknown")
+            return
+        took_s = asyncio.get_running_loop().time() - started
+        _count(lease, written, kept, took_s)
+        logger.bind(seconds=round(took_s, 3), outcome=written.verb if kept else "lease lost").info("attempt ended")
+        if settlement.outcome is None:
+            return
+        with suppress(PenstockError):  # what stays is deleted with the task
+            if kept and written is settlement:
+                await self._pipeline.discard_earlier(lease, settlement.outcome)
+            elif kept or written is settlement:  # else the right end may have been written before it broke
+                await self._pipeline.discard(settlement.outcome)
+
+    async def _write(self, lease: Lease, settlement: Settlement) -> tuple[Settlement, int | None]:
+        """The settlement that was written, and how many tasks it has ended. Where the right one cannot be written by a
+        fault of ours, the task fails as `internal` instead, now: its next attempt would end in the same way."""
+        for written in (settlement, self._failure(lease, Problem.of(_unexpected()))):
+            try:
+                return written, await self._insist(written.write)
+            except Exception as error:  # noqa: BLE001  around an attempt: a bug fails the task, not the worker
+                logger.opt(exception=error).error("the end of an attempt could not be written")
+        return settlement, None
 
     async def _end_of(
         self, lease: Lease, watch: Watcher, until_free: Callable[[], Awaitable[None]], is_aborted: Callable[[], bool]
@@ -87,7 +108,7 @@ class Attempts:
             return self._judge(lease, error)
         except Exception as error:  # noqa: BLE001  around an attempt: a bug fails the task, not the worker
             logger.opt(exception=error).error("attempt failed unexpectedly")
-            return self._judge(lease, Internal("an unexpected error; the worker's log has it under the task id"))
+            return self._judge(lease, _unexpected())
         return Settlement(Verb.COMPLETE, lambda: self._store.complete(lease, outcome), outcome=outcome)
 
     def _judge(self, lease: Lease, error: PenstockError) -> Settlement:
@@ -99,14 +120,10 @@ class Attempts:
         if verdict(error, lease) is Verb.RETRY:
             delay_ms = self._retry.delay_ms(lease.failures + 1)
             return Settlement(Verb.RETRY, lambda: self._store.retry(lease, problem, delay_ms=delay_ms), problem.code)
-        return Settlement(Verb.FAIL, lambda: self._store.fail(lease, Outcome(error=problem)), problem.code)
+        return self._failure(lease, problem)
 
-    async def _clear_up(self, lease: Lease, outcome: Outcome | None, kept: int) -> None:
-        """Delete files that no record points to: a refused attempt its own, the accepted one those before it."""
-        if outcome is None:
-            return
-        with suppress(PenstockError):  # what stays is deleted with the task
-            await (self._pipeline.discard_earlier(lease, outcome) if kept else self._pipeline.discard(outcome))
+    def _failure(self, lease: Lease, problem: Problem) -> Settlement:
+        return Settlement(Verb.FAIL, lambda: self._store.fail(lease, Outcome(error=problem)), problem.code)
 
     async def _insist(self, write: Callable[[], Awaitable[int]]) -> int | None:
         """Settle, however long Redis is away: while this process lives, finished work is not lost. 0 when the lease
@@ -136,6 +153,10 @@ def _count(lease: Lease, settlement: Settlement, kept: int, took_s: float) -> No
             telemetry.report("eta.error.ratio", abs(lease.promised_ms / 1000 - true_s) / true_s, model=model)
         if kept > 1:
             telemetry.report("tasks.reused", kept - 1, model=model, how="coalesced")
+
+
+def _unexpected() -> Internal:
+    return Internal("an unexpected error; the worker's log has it under the task id")
 
 
 async def _until_available(write: Callable[[], Awaitable[int]]) -> int:

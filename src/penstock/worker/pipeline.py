@@ -23,11 +23,12 @@ from penstock.errors import (
 )
 from penstock.runners.base import DeviceBroken, Params, Work
 from penstock.storage import Storage
-from penstock.task import Artifact, Lease, Outcome, Progress, Result, Stage
+from penstock.task import Lease, Outcome, Progress, Result, Stage
 from penstock.worker.batches import Runner
 from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
 from penstock.worker.memory import MemoryBudget, Room
+from penstock.worker.results import published
 from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.spool import Parcel, Spool, patiently
 
@@ -50,6 +51,7 @@ class Pipeline:
         spool: Spool,
         codecs: Codecs,
         memory: MemoryBudget,
+        max_data_bytes: int,
     ) -> None:
         self._runners = runners
         self._device = device
@@ -58,6 +60,7 @@ class Pipeline:
         self._spool = spool
         self._codecs = codecs
         self._memory = memory
+        self._max_data_bytes = max_data_bytes
 
     async def run(self, lease: Lease, watch: Watcher) -> Outcome:
         """The outcome of a success. Raises PenstockError for everything else, DeviceBroken when this process is done
@@ -175,20 +178,9 @@ class Pipeline:
 
     def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, Parcel | None]:
         """On a thread: the result as it will be published, and the file to store for it. Results are immutable: the key
-        holds the epoch, so that no later attempt can write over it."""
+        holds the token of the lease, so that no other attempt can write over it."""
         product = runner.postprocess(work, params, lease.request.output)
-        if product.file is None:
-            return Result(data=product.data), None
-        key = f"results/{lease.tenant}/{lease.id}/{lease.token}.{product.extension}"
-        artifact = Artifact(
-            s3_key=key,
-            size=len(product.file),
-            sha256=_sha256(product.file),
-            content_type=product.content_type,
-            width=product.width,
-            height=product.height,
-        )
-        return Result(artifact=artifact, data=product.data), Parcel(key, product.content_type, product.file)
+        return published(product, result_key(lease, lease.token), max_data_bytes=self._max_data_bytes)
 
     async def _on_cpu(self, lease: Lease, work: Callable[..., T], *args: Any) -> T:
         """Run on a codec thread. A thread cannot be stopped: a cancellation waits for it, so that no stage of an
@@ -204,6 +196,11 @@ class Pipeline:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def result_key(lease: Lease, token: str) -> str:
+    """Where an attempt stores its file, without the suffix."""
+    return f"results/{lease.tenant}/{lease.id}/{token}"
 
 
 class _Stages:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import uvloop
 from loguru import logger
@@ -14,6 +15,7 @@ from loguru import logger
 from penstock import exposition
 from penstock.device import Device
 from penstock.errors import StoreUnavailable
+from penstock.maintenance import run_upkeep
 from penstock.runners import load_runners
 from penstock.runners.base import DeviceBroken, registry
 from penstock.settings import Settings
@@ -61,7 +63,10 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         scheduler = await stack.enter_async_context(_started(DeviceScheduler(device, tiles), runners.values()))
         for warning in await _when_available(client):
             logger.warning(warning)
+        batches = BatchStore(client, settings.redis.namespace, settings.queue)
+        condemned = Condemned(client, settings.redis.namespace, settings.queue)
         spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
+        stack.push_async_callback(spool.aclose)
         memory = MemoryBudget(device.ram_bytes)
         pipeline = Pipeline(
             runners,
@@ -71,6 +76,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             spool=spool,
             codecs=codecs,
             memory=memory,
+            max_data_bytes=settings.limits.max_result_data_bytes,
         )
         host = Host(
             info=WorkerInfo(
@@ -90,9 +96,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
                 device_limit=device.memory_limit_bytes,
             ),
             store=store,
-            batches=BatchStore(client, settings.redis.namespace, settings.queue),
-            condemned=Condemned(client, settings.redis.namespace, settings.queue),
-            storage=storage,
+            upkeep=partial(run_upkeep, store, batches, condemned, storage),
             pipeline=pipeline,
             spool=spool,
             retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),

@@ -1,15 +1,16 @@
-"""Finished results that wait on local disk while the storage is away, so that nothing is run twice for it."""
+"""Finished results that wait for a storage which is away, so that nothing is run twice for it."""
 
 import asyncio
 import random
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, TypeVar
 
 from loguru import logger
 from msgspec import Struct
 
-from penstock.errors import StorageUnavailable
+from penstock.errors import PenstockError, StorageUnavailable
 from penstock.storage import Storage
 
 T = TypeVar("T")
@@ -21,77 +22,130 @@ UPLOAD_BYTES = 256 * 1024 * 1024
 LONGEST_WAIT_S = 5.0
 """Between two tries of one waiting result."""
 
+TAKE_BACK_S = 5.0
+"""How long a worker that stops waits until what canceled attempts have stored is deleted."""
+
 
 class Parcel(Struct):
-    """An object to store. The spool takes `data` out of it when it is on disk."""
+    """An object to store. The spool takes `data` out of it when it is on disk, and notes the last put that it began."""
 
     key: str
     content_type: str
     data: bytes
+    begun: asyncio.Task[None] | None = None
 
 
 class Spool:
-    """Puts results into a storage, however long that is away, while there is room for those that wait.
+    """Puts results into a storage, however long that is away.
 
-    Waiting results are files without a name: whatever happens to the process, nothing is left on the disk.
+    Results wait in files without a name: whatever happens to the process, nothing is left on the disk. What finds no
+    room there waits in memory, and the spool is full until it is stored: who makes results has to stop meanwhile.
     """
 
     def __init__(self, storage: Storage, *, directory: str, max_bytes: int) -> None:
         self._storage = storage
         self._directory = directory or None
         self._free_bytes = max_bytes
-        self._upload_bytes = 0
-        self.waiting = 0
+        self._memory_bytes = 0
+        self._taking_back: set[asyncio.Task[None]] = set()
+        self.on_disk = 0
+        """Results that wait in files."""
+        self.in_memory = 0
+        """Results that wait and found no room on the disk."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a result waits that found no room."""
+        return self.in_memory > 0
 
     @property
     def uploads(self) -> int:
         """How many results may be on their way without holding a slot; none when they take too much memory."""
-        return UPLOADS if self._upload_bytes <= UPLOAD_BYTES else 0
+        return UPLOADS if self._memory_bytes <= UPLOAD_BYTES else 0
 
     async def put(self, parcel: Parcel) -> None:
-        """Store an object. Raises StorageUnavailable only when the storage is away and the spool is full."""
+        """Store an object, however long the storage is away.
+
+        When canceled, nothing of it stays: it is deleted as soon as a put that has begun has ended, which nobody has to
+        wait for.
+        """
         try:
-            await self._upload(parcel, parcel.data)
-        except StorageUnavailable as error:
-            size = len(parcel.data)
-            if size > self._free_bytes:
-                raise
-            file = await self._written(parcel.data, error)
-            parcel.data = b""  # only the disk holds it while it waits
-            await self._wait_and_put(parcel, file, size)
+            await self._put(parcel)
+        except asyncio.CancelledError:
+            taking_back = asyncio.create_task(self._take_back(parcel), name="take back")
+            self._taking_back.add(taking_back)
+            taking_back.add_done_callback(self._taking_back.discard)
+            raise
 
-    async def _upload(self, parcel: Parcel, data: bytes) -> None:
-        self._upload_bytes += len(data)
-        try:
-            await self._storage.put(parcel.key, data, parcel.content_type)
-        finally:
-            self._upload_bytes -= len(data)
+    async def aclose(self) -> None:
+        """Wait a while until what was canceled is deleted."""
+        if self._taking_back:
+            await asyncio.wait(self._taking_back, timeout=TAKE_BACK_S)
 
-    async def _written(self, data: bytes, reason: StorageUnavailable) -> IO[bytes]:
-        def write() -> IO[bytes]:
-            file = tempfile.TemporaryFile(dir=self._directory, prefix="penstock-spool-")  # noqa: SIM115  closed later
-            file.write(data)
-            file.flush()
-            return file
-
-        try:
-            return await asyncio.to_thread(write)
-        except OSError:
-            raise reason from None
-
-    async def _wait_and_put(self, parcel: Parcel, file: IO[bytes], size: int) -> None:
-        async def put_again() -> None:
-            await self._upload(parcel, await asyncio.to_thread(_read, file))
-
-        self.waiting += 1
+    async def _put(self, parcel: Parcel) -> None:
+        size = len(parcel.data)
+        with self._holding(size):
+            try:
+                return await self._store(parcel, parcel.data)
+            except StorageUnavailable:
+                if size > self._free_bytes:
+                    return await self._wait_in_memory(parcel)
         self._free_bytes -= size
-        logger.bind(key=parcel.key, bytes=size).warning("storage away, result waits on the spool")
+        try:
+            await self._wait_on_disk(parcel)
+        finally:
+            self._free_bytes += size
+
+    async def _store(self, parcel: Parcel, data: bytes) -> None:
+        """One try. It goes on when it is canceled: what has begun cannot be stopped, only be waited for."""
+        parcel.begun = asyncio.create_task(self._storage.put(parcel.key, data, parcel.content_type), name="put")
+        await asyncio.shield(parcel.begun)
+
+    async def _wait_in_memory(self, parcel: Parcel) -> None:
+        self.in_memory += 1
+        logger.bind(key=parcel.key, bytes=len(parcel.data)).warning("storage away and spool full, nothing is claimed")
+        try:
+            await patiently(lambda: self._store(parcel, parcel.data))
+        finally:
+            self.in_memory -= 1
+
+    async def _wait_on_disk(self, parcel: Parcel) -> None:
+        try:
+            file = await asyncio.to_thread(_written, parcel.data, self._directory)
+        except OSError as error:
+            logger.bind(reason=str(error)).warning("the spool cannot be written")
+            with self._holding(len(parcel.data)):
+                return await self._wait_in_memory(parcel)
+
+        async def put_again() -> None:
+            data = await asyncio.to_thread(_read, file)
+            with self._holding(len(data)):
+                await self._store(parcel, data)
+
+        logger.bind(key=parcel.key, bytes=len(parcel.data)).warning("storage away, result waits on the spool")
+        parcel.data = b""  # only the disk holds it while it waits
+        self.on_disk += 1
         try:
             await patiently(put_again)
         finally:
-            self.waiting -= 1
-            self._free_bytes += size
+            self.on_disk -= 1
             file.close()
+
+    async def _take_back(self, parcel: Parcel) -> None:
+        """Delete an object that may have been stored; the orphans of a storage that is away are found later."""
+        if parcel.begun is not None:
+            with self._holding(len(parcel.data)):
+                await asyncio.gather(parcel.begun, return_exceptions=True)
+        with suppress(PenstockError):
+            await self._storage.delete(parcel.key)
+
+    @contextmanager
+    def _holding(self, size: int) -> Iterator[None]:
+        self._memory_bytes += size
+        try:
+            yield
+        finally:
+            self._memory_bytes -= size
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
@@ -104,6 +158,13 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
         except StorageUnavailable:
             continue
+
+
+def _written(data: bytes, directory: str | None) -> IO[bytes]:
+    file = tempfile.TemporaryFile(dir=directory, prefix="penstock-spool-")  # noqa: SIM115  closed when it is stored
+    file.write(data)
+    file.flush()
+    return file
 
 
 def _read(file: IO[bytes]) -> bytes:

@@ -1,6 +1,6 @@
 -- Go on with answering the tasks that wait for results which are there: a settle leaves some when they are many.
 -- ARGV  1 moves of reuse
--- Answers {how many have ended, 1 when there are others}
+-- Answers {1 when there may be others, how many have ended}
 local total = 0
 for _, waiting in ipairs(redis.call('SRANDMEMBER', ROOT .. 'answering', 10)) do
   local model, digest = string.match(waiting, '^(%S+) (%S+)$')
@@ -11,4 +11,4 @@ for _, waiting in ipairs(redis.call('SRANDMEMBER', ROOT .. 'answering', 10)) do
   if not has_more then redis.call('SREM', ROOT .. 'answering', waiting) end
   total = total + count
 end
-return {total, redis.call('EXISTS', ROOT .. 'answering')}
+return {redis.call('EXISTS', ROOT .. 'answering'), total}

@@ -12,7 +12,7 @@ if not to then
 end
 if end_lease(id) then
   cut_off(task, 'cancel', '')
-  redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id)
+  redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id .. ' ' .. token_of(task))
 end
 withdraw(task)
 finish(task, to, '')

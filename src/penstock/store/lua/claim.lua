@@ -3,12 +3,14 @@
 -- are in no queue, so none is ever scanned past.
 -- ARGV  1 moves of claim  2 moves of expire  3 worker  4 device  5 lease ms  6 guard  7 models  8 priorities
 --       9 outcome of an expired task (JSON)  10 moves of overrun  11 outcome of one past its deadline (JSON)
---      12 fence: a word that no other claim has
+--      12 fence: a word that no other claim has  13 round of the worker's claims
 -- Answers  {id, epoch, tenant, caller, priority, failures, crashes, max retries, timeout s, waited µs, body,
 --           ms in which a client was promised its end, or ''}
 --          {'', ms until a delayed task is due, or -1}   {'', -1, 'drained'}
 --          {'', 0} when it has met so many late tasks that others should have their turn: ask again at once
 if redis.call('ZSCORE', ROOT .. 'drained', ARGV[3]) then return {'', -1, 'drained'} end
+local round = redis.call('GET', ROOT .. 'round:' .. ARGV[3])
+if round and tonumber(ARGV[13]) < tonumber(round) then return {'', -1} end -- the worker has given this claim up
 local now = now_ms()
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'delayed', '-inf', now, 'LIMIT', 0, 50)) do

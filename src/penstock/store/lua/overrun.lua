@@ -11,7 +11,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'deadlines', '-inf', now
   if to then
     if end_lease(id) then
       cut_off(task, 'overrun', '')
-      redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id)
+      redis.call('PUBLISH', ROOT .. 'signals', 'cancel ' .. id .. ' ' .. token_of(task))
     end
     withdraw(task)
     finish(task, to, ARGV[2])

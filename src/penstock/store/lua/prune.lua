@@ -1,10 +1,10 @@
 -- Forget the tasks whose time is over, those that have waited longest first, as many as one script may.
 -- ARGV  1 most
--- Answers {how many, 1 when there are others}
+-- Answers {1 when there may be others, how many}
 local count = 0
 for _, id in ipairs(due_to_go('finals', ARGV[1])) do
-  if not may_go_on() then return {count, 1} end
+  if not may_go_on() then return {1, count} end
   forget(read_task(id))
   count = count + 1
 end
-return {count, count == tonumber(ARGV[1]) and 1 or 0}
+return {count == tonumber(ARGV[1]) and 1 or 0, count}

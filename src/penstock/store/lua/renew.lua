@@ -1,6 +1,6 @@
 -- Extend the leases of one worker, all in one call, and say that it lives.
 -- ARGV  1 worker  2 description (JSON) or '' to sign off  3 lease ms  4.. id, token, id, token ...
--- Answers the ids whose lease is lost.
+-- Answers 'id token' of each lease that is lost.
 local now = now_ms()
 if ARGV[2] == '' then
   redis.call('HDEL', ROOT .. 'workers', ARGV[1])
@@ -15,7 +15,7 @@ for i = 4, #ARGV, 2 do
   if holds(ARGV[i], redis.call('HMGET', task_key(ARGV[i]), 'epoch', 'fence'), ARGV[i + 1]) then
     redis.call('ZADD', ROOT .. 'running', now + tonumber(ARGV[3]), ARGV[i])
   else
-    lost[#lost + 1] = ARGV[i]
+    lost[#lost + 1] = ARGV[i] .. ' ' .. ARGV[i + 1]
   end
 end
 return lost

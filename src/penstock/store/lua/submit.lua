@@ -21,9 +21,8 @@ local now, paused = now_us(), paused_queues()
 local rate_key = ROOT .. 'rate:' .. caller
 local batch, place = ARGV[26], ARGV[28]
 
-local function accepted(kind, task, of_model, of_priority, reused, left, reset)
-  return {kind, task, position_of(task, of_model, of_priority, ARGV[18], paused), left, reset, reused,
-    paused[queue_key(of_model, of_priority)] and 1 or 0}
+local function accepted(kind, task, position, queue, reused, left, reset)
+  return {kind, task, position, left, reset, reused, paused[queue] and 1 or 0}
 end
 
 -- Of a task that is there: it may have been submitted with another priority than this call says.
@@ -31,7 +30,8 @@ local function accepted_before(kind, task)
   local left, reset = rate_state(rate_key, rate_limit, now)
   local f = redis.call('HMGET', task_key(task), 'model', 'priority', 'reused')
   if not f[1] then return {kind, task, -1, left, reset, '', 0} end
-  return accepted(kind, task, f[1], f[2], f[3] or '', left, reset)
+  local position = position_of(task, f[1], f[2], ARGV[18], paused)
+  return accepted(kind, task, position, queue_key(f[1], f[2]), f[3] or '', left, reset)
 end
 
 if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
@@ -82,11 +82,14 @@ local function role()
   end
 end
 
-local as = role()
+local as, ahead = role(), 0
 if as ~= 'hit' then
-  local depth = redis.call('ZCARD', following_key(model))
+  local depth, is_higher = redis.call('ZCARD', following_key(model)), true
   for other in string.gmatch(ARGV[18], '%S+') do
-    depth = depth + redis.call('ZCARD', queue_key(model, other))
+    local waiting = redis.call('ZCARD', queue_key(model, other))
+    depth = depth + waiting
+    is_higher = is_higher and other ~= priority
+    if is_higher and not paused[queue_key(model, other)] then ahead = ahead + waiting end
   end
   if depth >= tonumber(ARGV[11]) then return {'full', depth} end
   if own_input ~= '' and ARGV[24] ~= 'input' then
@@ -151,7 +154,8 @@ elseif as ~= 'hit' then
   redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
 end
 local reused = (as == 'hit' or as == 'coalesced') and as or ''
-local answer = accepted('ok', id, model, priority, reused, left, reset)
+local place = redis.call('ZRANK', queue_key(model, priority), id)
+local answer = accepted('ok', id, place and ahead + place or -1, queue_key(model, priority), reused, left, reset)
 if ARGV[31] ~= '' and answer[3] >= 0 and answer[7] == 0 then
   put('eta', math.floor(answer[3] * ARGV[31] + ARGV[32]))
 end

@@ -2,7 +2,7 @@
 -- ms until the oldest no longer counts.
 local function rate_state(key, limit, now)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 60000000)
-  redis.call('ZREMRANGEBYSCORE', key, now + 1000000, '+inf') -- from before the clock was set back
+  redis.call('ZREMRANGEBYSCORE', key, string.format('(%.0f', now), '+inf') -- from before the clock was set back
   local used = redis.call('ZCARD', key)
   local oldest = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
   local reset_ms = oldest and math.ceil((tonumber(oldest) + 60000000 - now) / 1000) or 0

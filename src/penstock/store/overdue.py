@@ -1,0 +1,82 @@
+"""What ends tasks by itself: deaths of workers, limits of time, results of equal tasks, and the end of retention."""
+
+from functools import cache
+
+import msgspec
+
+from penstock.errors import (
+    DeadlineExceeded,
+    PenstockError,
+    PoisonInput,
+    StartDeadlineExceeded,
+    WorkerLost,
+)
+from penstock.store.answers import Reclaimed
+from penstock.store.queries import Queries
+from penstock.task import Outcome, Problem, State, Verb, moves
+
+REAPER_PAUSE_S = 3.0
+"""The reaper runs every second; after a longer gap leases are first given one full period."""
+
+TOGETHER = 100
+"""Tasks that one call of a script is asked to forget; it answers for as many as it could."""
+
+DRAINED_KNOWN_MS = 86_400_000
+"""A drained worker that has lost its connection is still drained when it is back within a day."""
+
+_LOST = WorkerLost("the worker that ran this attempt died or went silent")
+_POISON = PoisonInput("the worker died each time it ran this task; it is not tried again")
+LATE = StartDeadlineExceeded("no worker was free to start this task in time")
+OVERRUN = DeadlineExceeded("the task had not ended by its deadline")
+
+
+class Overdue(Queries):
+    """The part of TaskStore that is called again and again, by anyone: each call does all that there is to do, in
+    scripts that hold Redis for some milliseconds each."""
+
+    async def reclaim(self, dead_worker: str = "") -> list[Reclaimed]:
+        """Take back tasks whose lease has ended, or all of one worker known to be dead."""
+        taken: list[Reclaimed] = []
+        place = 0
+        while place >= 0:
+            place, *found = await self._run(
+                "reclaim",
+                moves_of(Verb.RELEASE), moves_of(Verb.FAIL), self._lease_ms, int(REAPER_PAUSE_S * 1000),
+                self._settings.max_crashes, dead_worker, msgspec.json.encode(Problem.of(_LOST)), outcome_of(_POISON),
+                place,
+            )  # fmt: skip
+            rows = zip(found[::3], found[1::3], found[2::3], strict=True)
+            taken += [Reclaimed(t.decode(), State(state.decode()), m.decode()) for t, state, m in rows]
+        return taken
+
+    async def expire(self) -> list[tuple[str, str]]:
+        """End the tasks that were not started in time; (id, model) of each."""
+        found = await self._run_to_end("expire", moves_of(Verb.EXPIRE), outcome_of(LATE))
+        return [(t.decode(), m.decode()) for t, m in zip(found[::2], found[1::2], strict=True)]
+
+    async def overrun(self) -> list[tuple[str, str, State]]:
+        """End the tasks that have not ended by their deadline; (id, model, new state) of each."""
+        found = await self._run_to_end("overrun", moves_of(Verb.OVERRUN), outcome_of(OVERRUN))
+        rows = zip(found[::3], found[1::3], found[2::3], strict=True)
+        return [(t.decode(), m.decode(), State(state.decode())) for t, m, state in rows]
+
+    async def answer_waiting(self) -> int:
+        """End the tasks that wait for results which are there, but that the script which brought them had no time for;
+        how many."""
+        return sum(await self._run_to_end("answer", moves_of(Verb.REUSE)))
+
+    async def prune(self) -> int:
+        """Forget all tasks whose time is over, as `delete` does, and workers and callers that are long gone; how many
+        tasks."""
+        await self._run("tidy", DRAINED_KNOWN_MS)
+        return sum(await self._run_to_end("prune", TOGETHER))
+
+
+@cache
+def moves_of(verb: Verb) -> str:
+    """In the form that scripts take."""
+    return " ".join(f"{source}>{target}" for source, target in moves(verb).items())
+
+
+def outcome_of(error: PenstockError) -> bytes:
+    return msgspec.json.encode(Outcome(error=Problem.of(error)))

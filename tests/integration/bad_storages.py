@@ -1,0 +1,31 @@
+"""Local storages with the faults of a network: one is slow, one is away."""
+
+import asyncio
+from pathlib import Path
+
+from penstock.errors import StorageUnavailable
+from penstock.storage import LocalStorage
+
+
+class Held(LocalStorage):
+    """Begins to put, and ends when it is told to."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        self.begun.set()
+        await self.may_end.wait()
+        await super().put(key, data, content_type)
+
+
+class Away(LocalStorage):
+    """Takes nothing until it is back."""
+
+    is_back = False
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        if not self.is_back:
+            raise StorageUnavailable("it is away")
+        await super().put(key, data, content_type)

@@ -1,0 +1,206 @@
+"""No script holds Redis for long, however many tasks it meets; what it leaves is done by the next call."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from penstock.batch import task_id_of
+from penstock.settings import QueueSettings, RedisSettings
+from penstock.store import BatchStore, Condemned, Operator, Redis, TaskStore, connect
+from penstock.store.tasks import MAX_FOLLOWERS
+from penstock.task import PRIORITIES, TENANT, Artifact, Outcome, Priority, Problem, Result, State, Turn
+from tests.integration.stores import MODEL, claim, lease_of, open_batch, open_store, submission, submit
+from tests.redis_server import RedisProcess
+
+MOST_COMMANDS = 2_000
+GROUPS = 4
+PAST_S = 0.02
+DONE = Outcome(
+    result=Result(artifact=Artifact(s3_key="results/x", size=1, sha256="", content_type="image/png")),
+)
+BROKEN = Problem(code="input_download_failed", message="timed out", retryable=True)
+
+
+@asynccontextmanager
+async def counted(client: Redis) -> AsyncIterator[list[int]]:
+    """How many commands each script gives that runs meanwhile, in the order of the scripts."""
+    counts: list[int] = []
+
+    async def listen(monitor: Any) -> None:
+        async for said in monitor.listen():
+            if said["command"].startswith("EVALSHA"):
+                counts.append(0)
+            elif said["client_type"] == "lua":
+                counts[-1] += 1
+            elif "the end" in said["command"]:
+                return
+
+    async with client.monitor() as monitor:
+        listening = asyncio.create_task(listen(monitor))
+        yield counts
+        await client.echo("the end")
+        await listening
+
+
+async def in_batch(store: TaskStore, batches: BatchStore, count: int, **options: Any) -> list[str]:
+    """So many tasks that are lines of one batch and tell a webhook of their ends."""
+    batch_id = await open_batch(batches, lines=count)
+    leases, _ = await batches.lease(lease_s=60, most=9)
+    (lease,) = [lease for lease in leases if lease.id == batch_id]
+    ids = []
+    for place in range(count):
+        turn = Turn(batch=batch_id, epoch=lease.epoch, place=place, window=count, lease_ms=60_000)
+        line = submission(tell=("succeeded", "failed", "canceled", "expired", "progress"), **options)
+        line = replace(line, id=task_id_of(batch_id, place), turn=turn)
+        ids.append((await store.submit(line, rate_limit=0)).id)
+    return ids
+
+
+class Queue:
+    """Leaders with as many followers as they may have, all lines of batches, all with webhooks."""
+
+    def __init__(self, client: Redis, settings: QueueSettings) -> None:
+        of = (client, "bounded", settings)
+        self.store, self.batches, self.operator = TaskStore(*of), BatchStore(*of), Operator(*of)
+        self.condemned = Condemned(*of)
+
+    async def fill(self, **options: Any) -> list[str]:
+        """The ids, leaders first in each group."""
+        groups = [
+            await in_batch(self.store, self.batches, MAX_FOLLOWERS + 1, reuse_digest=f"digest-{n}", **options)
+            for n in range(GROUPS)
+        ]
+        return [task_id for group in groups for task_id in group]
+
+
+async def complete(queue: Queue) -> None:
+    await queue.store.complete(await lease_of(queue.store), DONE)
+    await queue.store.answer_waiting()
+
+
+async def cancel(queue: Queue) -> None:
+    lease = await lease_of(queue.store)
+    await queue.store.cancel(lease.id, TENANT)
+
+
+async def fail(queue: Queue) -> None:
+    await queue.store.fail(await lease_of(queue.store), Outcome(error=BROKEN))
+
+
+async def lose_workers(queue: Queue) -> None:
+    for _ in range(GROUPS):
+        await claim(queue.store)
+    await queue.store.reclaim("w1")
+
+
+async def disown(queue: Queue) -> None:
+    for _ in range(GROUPS):
+        await claim(queue.store)
+    await queue.store.disown("w1", [])
+
+
+async def purge(queue: Queue) -> None:
+    await queue.operator.purge(TENANT, MODEL, PRIORITIES, limit=10**6)
+
+
+async def part(queue: Queue) -> None:
+    """All followers of paused leaders."""
+    for n in range(GROUPS):
+        await submit(queue.store, reuse_digest=f"digest-{n}", priority=Priority.HIGH)
+    await queue.operator.pause(MODEL, [Priority.HIGH], by="alice")
+
+
+async def delete_all(queue: Queue) -> None:
+    await queue.operator.purge(TENANT, MODEL, PRIORITIES, limit=10**6)
+    page = await queue.store.page(TENANT, limit=1000)
+    assert await queue.store.delete_each([task.id for task in page.tasks], TENANT) == (len(page.tasks), [])
+
+
+@pytest.mark.parametrize("act", [complete, cancel, fail, lose_workers, disown, purge, part, delete_all])
+async def test_no_script_gives_more_than_two_thousand_commands(
+    own_redis: RedisProcess, act: Callable[[Queue], Awaitable[None]]
+) -> None:
+    async with connect(RedisSettings(url=own_redis.url, timeout_s=10)) as client:
+        queue = Queue(client, QueueSettings(max_depth=10**6))
+        await queue.fill()
+
+        async with counted(client) as counts:
+            await act(queue)
+
+    assert max(counts) <= MOST_COMMANDS, counts
+    assert max(counts) > MAX_FOLLOWERS, "else there was nothing to bound"
+
+
+@pytest.mark.parametrize("limit", ["start_within_s", "finish_within_s", "result_ttl_s"])
+async def test_no_sweep_gives_more_than_two_thousand_commands_and_it_leaves_nothing(
+    own_redis: RedisProcess, limit: str
+) -> None:
+    async with connect(RedisSettings(url=own_redis.url, timeout_s=10)) as client:
+        queue = Queue(client, QueueSettings(max_depth=10**6))
+        ids = await queue.fill(**{limit: PAST_S if limit != "result_ttl_s" else 0})
+        if limit == "result_ttl_s":
+            await queue.operator.purge(TENANT, MODEL, PRIORITIES, limit=10**6)
+        await asyncio.sleep(PAST_S)
+
+        async with counted(client) as counts:
+            ended = [len(await queue.store.expire()), len(await queue.store.overrun()), await queue.store.prune()]
+
+    assert sum(ended) == len(ids)
+    assert max(counts) <= MOST_COMMANDS, counts
+
+
+async def test_all_who_wait_for_a_result_are_answered_whatever_hangs_on_them(redis_url: str) -> None:
+    async with open_store(redis_url) as store, connect(RedisSettings(url=redis_url)) as client:
+        batches = BatchStore(client, store.namespace, QueueSettings())
+        ids = await in_batch(store, batches, MAX_FOLLOWERS + 1, reuse_digest="digest")
+
+        ended = await store.complete(await lease_of(store), DONE)
+        while count := await store.answer_waiting():
+            ended += count
+
+        assert ended == len(ids)
+        tasks = [await store.get(task_id, TENANT) for task_id in ids]
+        assert {task.state for task in tasks} == {State.SUCCESS}
+        assert {tuple(event.type for event in task.events) for task in tasks} == {("succeeded",)}
+        assert {task.outcome.result for task in tasks} == {DONE.result}
+
+
+async def test_a_task_behind_many_late_ones_is_started_without_a_pause(redis_url: str) -> None:
+    async with open_store(redis_url, max_depth=10_000) as store:
+        late = [submission(start_within_s=PAST_S) for _ in range(1_000)]
+        await all_of(store.submit(one, rate_limit=0) for one in late)
+        waiting = await submit(store)
+        await asyncio.sleep(PAST_S)
+
+        answers = [await claim(store)]
+        while answers[-1].lease is None:
+            assert answers[-1].next_due_s == 0, "there is more to look at now"
+            answers.append(await claim(store))
+
+        assert answers[-1].lease.id == waiting
+        assert len(answers) < 30
+        assert (await store.count(TENANT))[State.EXPIRED] == len(late)
+
+
+async def test_nothing_past_its_deadline_is_handed_to_a_worker(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        late = [await submit(store, finish_within_s=PAST_S) for _ in range(150)]
+        await asyncio.sleep(PAST_S)
+
+        while (answer := await claim(store)).next_due_s == 0:
+            pass
+
+        assert answer.lease is None
+        tasks = [await store.get(task_id, TENANT) for task_id in late]
+        assert {(task.state, task.outcome.error.code) for task in tasks} == {(State.EXPIRED, "deadline_exceeded")}
+
+
+async def all_of(calls: Any, *, together: int = 100) -> None:
+    """Many calls, some of them at a time."""
+    left: Sequence[Any] = list(calls)
+    for start in range(0, len(left), together):
+        await asyncio.gather(*left[start : start + together])
