@@ -310,7 +310,7 @@ async def disown(p: Place) -> Call:
     """Of leaders of full groups."""
     await p.groups()
     await p.claims(GROUPS)
-    return lambda: p.store.disown(WORKER, [])
+    return lambda: p.store.disown(WORKER, [], before=1)
 
 
 async def doubt(p: Place) -> Call:

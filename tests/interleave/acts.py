@@ -83,7 +83,7 @@ async def submit_upload(world: World, name: str, of: str = "u", ttl_s: int = LON
 
 async def run(world: World, lease: Lease, end: str) -> None:
     """The part of a worker: from the claim to the settled attempt."""
-    await world.worker(end).run(lease, _deaf, until_free=_at_once, is_aborted=lambda: False)
+    await world.run(lease, end)
 
 
 async def claim(world: World, worker: str) -> Lease | None:
@@ -123,6 +123,16 @@ def retry(name: str) -> Act:
 def delete(name: str) -> Act:
     """DELETE of one task."""
     return lambda world, _: removal.delete_task.fn(world.request, world.services, task(name))
+
+
+def cancel_heard(name: str) -> Act:
+    """Cancel a task, of which its worker hears."""
+
+    async def act(world: World, number: int) -> None:
+        await cancel(name)(world, number)
+        await world.tell_worker(world.leases[name])
+
+    return act
 
 
 def cancel_and_delete(name: str) -> Act:
@@ -348,14 +358,6 @@ async def _a_batch_is_fed(world: World) -> None:
     await feed(world, 0)
 
 
-def _deaf(*_: object) -> None:
-    pass
-
-
-async def _at_once() -> None:
-    pass
-
-
 SITUATIONS: dict[str, Situation] = {
     "a-waits": Situation(
         _a_waits,
@@ -427,6 +429,7 @@ SITUATIONS: dict[str, Situation] = {
             "cancel": cancel("a"),
             "retry": retry("a"),
             "delete": delete("a"),
+            "cancel-heard": cancel_heard("a"),
             "cancel-and-delete": cancel_and_delete("a"),
             "complete": work("complete"),
             "prune": prune_later,

@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 Act = Callable[[], Awaitable[object]]
 
+A_FEW_TURNS = 10
+"""Of the loop: more than it takes from the end of one task to the first call of another that waited for it."""
+
 STUCK_S = 10.0
 """A caller that has not come to its next call by then waits for something that is no call."""
 
@@ -50,7 +53,7 @@ class Caller:
     @property
     def is_done(self) -> bool:
         """It makes no further call."""
-        return self.is_dead or self._task.done()
+        return self.is_dead or (self._task.done() and not self._calls_under_way and not self._waiting)
 
     async def step(self) -> None:
         """Let it make one call, and go on to before the next one."""
@@ -66,11 +69,20 @@ class Caller:
             while not self.is_done and (self._calls_under_way or not self._waiting):
                 self._changed.clear()
                 await self._changed.wait()
+                await self._let_others_begin()
+
+    async def _let_others_begin(self) -> None:
+        """What the act has left behind to be done may be on its way to a call."""
+        if self._task.done():
+            for _ in range(A_FEW_TURNS):
+                await asyncio.sleep(0)
 
     async def die(self) -> None:
         """Make no further call, as a killed process: nothing that it does on the way out reaches anybody."""
         self.is_dead = True
         self._task.cancel()
+        for chosen in self._waiting:
+            chosen.cancel()
         await asyncio.wait([self._task])
 
     async def turn(self) -> None:
@@ -80,7 +92,13 @@ class Caller:
         chosen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(chosen)
         self._changed.set()
-        await chosen
+        try:
+            await chosen
+        except asyncio.CancelledError:
+            if chosen in self._waiting:
+                self._waiting.remove(chosen)
+            self._changed.set()
+            raise
 
     def made_call(self) -> None:
         """Say that the call that it was chosen for has been answered."""

@@ -7,7 +7,7 @@ does the same each time.
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +35,7 @@ from tests.integration.queue_snapshot import Snapshot, take_snapshot
 from tests.interleave import callers
 from tests.interleave.callers import StorageByTurns, call, written
 from tests.memory_storage import MemoryStorage
+from tests.monitor import WHOLE, Touch
 from tests.moved_clock import KEY, STILL, moved_clock
 
 NAMESPACE = "between"
@@ -92,6 +93,8 @@ class World:
         self.request = SimpleNamespace(auth=ALICE, base_url="http://here/", app=SimpleNamespace(state=AppState()))
         self.beginning = Saved([], {}, {})
         """The situation that all began with."""
+        self.attempts: dict[str, Attempt] = {}
+        """Those that run now, by the keys of their leases."""
         self.leases: dict[str, Lease] = {}
         """Those that were claimed while the situation was prepared."""
         self._ahead_ms = 0
@@ -99,6 +102,23 @@ class World:
     def worker(self, end: str) -> Attempts:
         """One whose model does this."""
         return Attempts(self.store, Work(self.storage, end), RetryPolicy(base_s=0.0, cap_s=0.2), on_settling=_ignore)
+
+    async def run(self, lease: Lease, end: str) -> None:
+        """A worker's part, from the claim on. It hears of a cancel until the end is decided."""
+        attempts = self.worker(end)
+        attempt = Attempt(attempts, lease)
+        running = attempts.run(lease, _ignore, until_free=_at_once, is_aborted=lambda: attempt.is_aborted)
+        attempt.task = asyncio.create_task(running)
+        self.attempts[lease.key] = attempt
+        with suppress(asyncio.CancelledError):
+            await attempt.task
+        self.attempts.pop(lease.key, None)
+
+    async def tell_worker(self, lease: Lease) -> None:
+        """Who runs a task under this lease hears that it was canceled."""
+        async with call("the worker hears of it", Touch(WHOLE, WHOLE, True)):
+            if attempt := self.attempts.get(lease.key):
+                attempt.abort()
 
     async def advance(self, seconds: float) -> None:
         """Set the clock of Redis forward."""
@@ -137,6 +157,7 @@ class Work(Pipeline):
             spool=Spool(storage, directory="", max_bytes=0),
             codecs=None,  # type: ignore[arg-type]  no pixels
             memory=MemoryBudget(1 << 30),
+            max_data_bytes=1 << 20,
         )
         self._end = end
 
@@ -149,6 +170,25 @@ class Work(Pipeline):
         return Result(artifact=artifact), Parcel(key, "image/png", data), {"device_ms": 1.0}
 
 
+class Attempt:
+    """One that runs, and may be stopped."""
+
+    def __init__(self, attempts: Attempts, lease: Lease) -> None:
+        self.is_aborted = False
+        self.task: asyncio.Task[None] | None = None
+        self._attempts, self._lease = attempts, lease
+
+    def abort(self) -> None:
+        """As the host of a worker does it."""
+        if self.task and self._lease.key not in self._attempts.settling:
+            self.is_aborted = True
+            self.task.cancel()
+
+
+async def _at_once() -> None:
+    pass
+
+
 def _raise(error: BaseException) -> Callable[[], None]:
     def end() -> None:
         raise error
@@ -156,7 +196,7 @@ def _raise(error: BaseException) -> Callable[[], None]:
     return end
 
 
-def _ignore() -> None:
+def _ignore(*_: object) -> None:
     pass
 
 
@@ -192,6 +232,7 @@ class Saved:
         world.storage.objects.clear()
         world.storage.objects.update(self._objects)
         world.leases = dict(self._leases)
+        world.attempts.clear()
 
 
 @asynccontextmanager

@@ -40,6 +40,7 @@ class Seen:
         self.uploads: dict[str, Caller] = {}
         self.happened: Counter[str] = Counter()
         self.worker_ids = 0
+        self.workers: set[World] = set()
 
 
 class Actor:
@@ -95,7 +96,13 @@ class Client(Actor):
                 self._mine.append(answer.id)
 
     async def cancel(self) -> None:
-        await self.world.store.cancel(self._one(), TENANT)
+        task_id = self._one()
+        running = [
+            attempt for world in self.seen.workers for key, attempt in world.attempts.items() if key.startswith(task_id)
+        ]
+        await self.world.store.cancel(task_id, TENANT)
+        for attempt in running:  # those that it was canceled under; not one that begins after a retry
+            attempt.abort()
 
     async def retry(self) -> None:
         await self.world.store.resubmit(self._one(), TENANT)
@@ -225,10 +232,12 @@ class Worker(Actor):
         seen.worker_ids += 1
         self.id = f"w{seen.worker_ids}"
         self._held: dict[str, Lease] = {}
+        self._round = 0
 
     async def live(self, *, until: Callable[[], bool]) -> None:
         async with asyncio.TaskGroup() as self._running:
             renewing = self._running.create_task(self._renew())
+            self.seen.workers.add(self.world)
             await super().live(until=until)
             renewing.cancel()
 
@@ -236,16 +245,19 @@ class Worker(Actor):
         if len(self._held) >= self.slots:
             return
         try:
-            lease = (await self.world.store.claim(worker=self.id, device="cpu", models=[MODEL])).lease
+            claim = await self.world.store.claim(worker=self.id, device="cpu", models=[MODEL], round=self._round)
         except StoreUnavailable:
-            await self.world.store.disown(self.id, [lease.id for lease in self._held.values()])
+            self._round += 1
+            await self.world.store.disown(self.id, self._held.values(), before=self._round)
             raise
+        lease = claim.lease
         if lease is not None:
             self._held[lease.token] = lease
             self._running.create_task(self._attempt(lease))
 
     async def is_missed(self) -> None:
         """Its supervisor sees it at once, or dies with it."""
+        self.seen.workers.discard(self.world)
         if self.chance.random() < 0.5:
             await self.world.store.reclaim(self.id)
 
@@ -253,8 +265,7 @@ class Worker(Actor):
         await asyncio.sleep(self.chance.uniform(0, 0.15))
         end = "complete" if self.luck.is_calm else self.chance.choice(ENDS)
         try:
-            attempts = self.world.worker(end)
-            await attempts.run(lease, _deaf, until_free=_at_once, is_aborted=lambda: False)
+            await self.world.run(lease, end)
             self.seen.happened[f"attempts: {end}"] += 1
         finally:
             self._held.pop(lease.token, None)
@@ -334,11 +345,3 @@ CAST: Sequence[type[Actor]] = (
 )  # fmt: skip
 STAY_WHEN_CALM = (Feeding, Worker, Maintainer, Dispatcher)
 """Who brings all to its end when no more comes."""
-
-
-def _deaf(*_: object) -> None:
-    pass
-
-
-async def _at_once() -> None:
-    pass

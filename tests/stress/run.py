@@ -122,10 +122,10 @@ class Stage:
         self._is_calm = True
         for luck in self._lucks:
             luck.is_calm = True
-        await world.operator.resume(MODEL, PRIORITIES)
         give_up = time.monotonic() + CALM_WITHIN_S
         while True:
             await asyncio.sleep(0.3)
+            await world.operator.resume(MODEL, PRIORITIES)  # a pause may still have been on its way
             left = await world.store.count(TENANT)
             if not left[State.PENDING] + left[State.RUNNING] and not (await world.look()).keys.get("feeding"):
                 break
