@@ -84,5 +84,5 @@ async def condemned(settings: Settings) -> AsyncIterator[Condemned]:
 
 @pytest.fixture
 async def storage(settings: Settings) -> AsyncIterator[Storage]:
-    async with open_storage(settings.storage) as opened:
+    async with open_storage(settings.storage, settings.redis.namespace) as opened:
         yield opened

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock import __version__
 from penstock.commands import client, fleet, operator
-from penstock.commands.context import coroutine, settings_of_call
+from penstock.commands.context import as_toml, coroutine, settings_of_call
 from penstock.errors import ConfigurationError
 from penstock.settings import Settings
 from penstock.supervisor import EXIT_CONFIGURATION
@@ -174,8 +174,6 @@ def openapi() -> None:
 @cli.command()
 def config() -> None:
     """Print the settings in force as TOML, secrets masked."""
-    from penstock.settings import as_toml
-
     click.echo(as_toml(settings_of_call()), nl=False)
 
 

@@ -1,4 +1,4 @@
-"""Connections to places that a client named: none can be made past the guard.
+"""Connections to other hosts. To places that a client named, none can be made past the guard.
 
 The guard reads the text of a URL before (`urlguard.check_url`). Here it acts twice more: on all addresses that a host
 resolves to, and on the one address a socket is made for. The last is the one that counts: whatever a resolver, a
@@ -10,16 +10,20 @@ import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from penstock.errors import UrlBlocked
 from penstock.urlguard import Policy, check_address
 
 CONNECT_TIMEOUT_S = 5.0
 """A host that is there answers within a round trip; a dead one must not hold a slot any longer."""
+
+EXCHANGE_WITHIN_S = 10.0
+EXCHANGED_BYTES = 64 * 1024
 
 LOOKUPS_AT_ONCE = 32
 """Of one session; a name server that does not answer holds a thread for some seconds."""
@@ -51,6 +55,40 @@ def guarded_session(
         trust_env=False,  # a proxy would make the connections, past the guard
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
     )
+
+
+class Answer(NamedTuple):
+    """What a host has answered, of whose body no more than EXCHANGED_BYTES are kept."""
+
+    status: int
+    body: bytes
+
+
+class NoAnswer(Exception):
+    """A host did not answer; the text is the reason."""
+
+
+async def exchange(method: str, url: str, *, headers: Mapping[str, str] | None = None, data: bytes = b"") -> Answer:
+    """One small request to a place that the operator named, private or not, within EXCHANGE_WITHIN_S; the URL is sent
+    as it is, and redirects are not followed. Raises NoAnswer."""
+    try:
+        async with (
+            aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                timeout=aiohttp.ClientTimeout(total=EXCHANGE_WITHIN_S, sock_connect=CONNECT_TIMEOUT_S),
+            ) as session,
+            session.request(
+                method, URL(url, encoded=True), headers=headers, data=data or None, allow_redirects=False
+            ) as answer,
+        ):
+            body = bytearray()
+            while len(body) < EXCHANGED_BYTES and (piece := await answer.content.read(EXCHANGED_BYTES)):
+                body += piece
+            return Answer(answer.status, bytes(body[:EXCHANGED_BYTES]))
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        raise NoAnswer(str(error) or f"no answer within {EXCHANGE_WITHIN_S:g} s") from error
 
 
 class BlockedAddress(OSError):

@@ -59,6 +59,7 @@ class RedisSettings(Section, frozen=True):
     url: str = "redis://127.0.0.1:6379/0"
     """`redis://`, `rediss://` or `unix:///path`; the password, if any, is part of it."""
     namespace: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")] = "penstock"
+    """All keys begin with it, in Redis and in the storage, so that several installations may share either."""
     timeout_s: Seconds = 2.0
     """Longest wait for one answer."""
 
@@ -286,28 +287,11 @@ def environment_with(overrides: Mapping[str, Any], environ: Mapping[str, str] = 
     return {**environ, **given}
 
 
-def as_toml(settings: Settings) -> str:
-    """The settings as a configuration file; keys and passwords are masked."""
-    lines: list[str] = []
-    for section, values in msgspec.to_builtins(settings).items():
-        lines.append(f"[{section}]")
-        for field, value in values.items():
-            lines.append(f"{field} = {_to_toml('***' if (section, field) in SECRETS and value else value)}")
-        lines.append("")
-    return "\n".join(lines[:-1]) + "\n"
-
-
 SECRETS = {
     ("api", "keys"), ("redis", "url"), ("webhooks", "secrets"),
     ("storage", "s3_access_key"), ("storage", "s3_secret_key"),
 }  # fmt: skip
 """Never printed."""
-
-
-def _to_toml(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_to_toml(item) for item in value) + "]"
-    return msgspec.json.encode(value).decode()
 
 
 def env_name(section: str, field: str) -> str:

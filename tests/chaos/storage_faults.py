@@ -91,7 +91,7 @@ async def killed_before_settle(world: World, seed: int, tasks: int) -> Report:
     load.enough()
     await running
     done = await conclude(world, load, trials=tasks, kills=len(caught), stored_unsettled=sum(caught))
-    files = sum(path.is_file() for path in (world.objects / "results").rglob("*"))
+    files = sum(path.is_file() for path in (world.objects / "penstock/results").rglob("*"))
     return Report(figures=done.figures | {"orphans": files - done.figures["done"]}, violations=done.violations)
 
 
@@ -101,7 +101,7 @@ def _stored_by(world: World, worker: str) -> int:
     with world.redis.client() as redis:
         running = [task.decode() for task in redis.zrange(f"{keys.root}running", 0, -1)]
         mine = [task for task in running if redis.hget(keys.task(task), "worker") == worker.encode()]
-    return sum((world.objects / "results/default" / task).is_dir() for task in mine)
+    return sum((world.objects / "penstock/results/default" / task).is_dir() for task in mine)
 
 
 @contextmanager
@@ -121,7 +121,7 @@ async def disk_full(world: World, seed: int, tasks: int) -> Report:
         await asyncio.sleep(2)
     await running
     done = await conclude(world, load)
-    files = [path for path in (world.objects / "results").rglob("*") if path.is_file()]
+    files = [path for path in (world.objects / "penstock/results").rglob("*") if path.is_file()]
     right = {sha256(result_of(key)).digest() for key in load.tasks}
     broken = sum(sha256(path.read_bytes()).digest() not in right for path in files)
     deaths = sum(1 for _ in world.history.of("worker.died"))
@@ -140,7 +140,7 @@ async def result_deleted(world: World, seed: int, tasks: int) -> Report:
     done = await conclude(world, load)
     statuses = []
     for task in load.tasks.values():
-        for path in (world.objects / "results/default" / task).iterdir():
+        for path in (world.objects / "penstock/results/default" / task).iterdir():
             path.unlink()
         answer = await client.result(task)
         statuses.append((answer.status, answer.code))

@@ -221,7 +221,7 @@ async def wrong_output(world: World, seed: int, tasks: int) -> Report:
         load,
         wrong=wrong,
         invalid_outputs=codes(world).get("invalid_output", 0),
-        objects_of_failed=sum((world.objects / "results/default" / task).exists() for task in failed),
+        objects_of_failed=sum((world.objects / "penstock/results/default" / task).exists() for task in failed),
     )
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,11 @@ def data_uri(data: bytes, media_type: str = "image/png") -> str:
 
 
 def stored_objects(settings: Settings) -> list[str]:
-    """Keys of everything stored, but the probes of readiness."""
-    root = Path(settings.storage.directory)
-    found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    return sorted(key for key in found if not key.startswith((".unfinished", "probe")))
+    """Keys of everything stored, but the probes of readiness and the marker."""
+    root = Path(settings.storage.directory) / settings.redis.namespace
+    files = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
+    found = (path.relative_to(root).as_posix() for path in files)
+    return sorted(key for key in found if not key.startswith((".unfinished", "probe", "installation")))
 
 
 async def claim(store: TaskStore) -> Lease:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import redis
 
+from penstock.api import health
 from penstock.api.app import create_app
 from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings, Settings, StorageSettings
@@ -279,7 +280,16 @@ async def test_the_server_is_ready_without_a_worker_and_counts_those_there_are(
     after = await stranger.get("/readyz")
 
     assert (before.status_code, before.json()["workers"]) == (200, 0)
-    assert after.json() == {"status": "ready", "redis": "ok", "storage": "ok", "workers": 1, "warnings": []}
+    seen = after.json()
+    assert seen == {
+        "status": "ready",
+        "redis": "ok",
+        "storage": "ok",
+        "storage_age_s": seen["storage_age_s"],
+        "workers": 1,
+        "warnings": [],
+    }
+    assert 0 <= seen["storage_age_s"] < health.LOOK_PAUSE_S + health.SLOW_S
 
 
 async def test_a_worker_whose_spool_is_full_is_a_warning_and_no_reason_to_send_nothing(

@@ -107,7 +107,7 @@ async def test_an_input_is_deleted_when_the_result_comes_while_it_is_stored(
     client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
 ) -> None:
     source = await submitted(client, image_url=PHOTO)
-    slow = Slow(settings.storage.directory)
+    slow = Slow(settings.storage.directory, settings.redis.namespace)
     slow.meanwhile = lambda: complete(store, storage, b"result")
     asked = msgspec.convert(body(image_url=PHOTO), TaskRequest)
     caller = Caller("tester")

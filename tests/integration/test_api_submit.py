@@ -93,7 +93,7 @@ async def test_an_inline_image_is_stored_for_the_worker(
     assert source.key == f"inputs/default/{answer.json()['task_id']}"
     assert source.url is None
     assert stored_objects(settings) == [source.key]
-    assert (Path(settings.storage.directory) / source.key).read_bytes() == data
+    assert (Path(settings.storage.directory) / settings.redis.namespace / source.key).read_bytes() == data
 
 
 async def test_a_small_inline_image_travels_with_the_task(

@@ -82,7 +82,8 @@ async def test_a_finished_task_shows_result_timing_and_attempts(
 
     task = answer.json()
     assert (task["status"], task["stage"], task["error"]) == ("SUCCESS", "done", None)
-    assert task["result"] == msgspec.to_builtins(file) | {"url": f"{server}{path}/result", "data": None}
+    shown = {"s3_key": storage.full_key(file.s3_key), "url": f"{server}{path}/result", "data": None}
+    assert task["result"] == msgspec.to_builtins(file) | shown
     assert task["timing"] == {"queue_ms": 1.0, "infer_ms": 2.5, "total_ms": 9.0}
     assert task["execution"] == {"worker": "w0", "device": "cpu", "tiles": 4}
     (attempt,) = task["attempts"]
@@ -389,7 +390,7 @@ async def test_a_result_in_a_bucket_is_a_link_to_it(
 
     with api_server.in_thread(remote) as url:
         async with (
-            open_storage(s3_server) as storage,
+            open_storage(s3_server, settings.redis.namespace) as storage,
             httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client,
             httpx.AsyncClient() as anyone,
         ):

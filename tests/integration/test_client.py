@@ -142,7 +142,7 @@ async def test_damaged_bytes_never_become_a_file(
         submitted = await penstock.submit(URL, MODEL)
         await complete(store, storage, b"x" * 1000)
         (key,) = stored_objects(settings)
-        (Path(settings.storage.directory) / key).write_bytes(b"y" * 1000)
+        (Path(settings.storage.directory) / settings.redis.namespace / key).write_bytes(b"y" * 1000)
         old = tmp_path / "files" / "out.png"
         old.parent.mkdir()
         old.write_bytes(b"the old one")
@@ -337,7 +337,7 @@ async def test_a_result_in_a_bucket_is_downloaded_from_there(
     settings: Settings, s3_server: StorageSettings, store: TaskStore, api_key: str, tmp_path: Path
 ) -> None:
     with api_server.in_thread(replace(settings, storage=s3_server)) as url:
-        async with open_storage(s3_server) as storage, AsyncClient(url, api_key) as penstock:
+        async with open_storage(s3_server, settings.redis.namespace) as storage, AsyncClient(url, api_key) as penstock:
             submitted = await penstock.submit(URL, MODEL)
             await complete(store, storage, b"bytes of a result")
             target = await penstock.download(submitted.task_id, tmp_path / "out.png")

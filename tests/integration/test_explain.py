@@ -1,5 +1,6 @@
 """Why a task is not done yet, and when it should be."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -174,9 +175,13 @@ async def test_a_storage_that_is_away_is_in_the_way(
 ) -> None:
     path = await submitted(client, image_url="https://images.example.com/photo.png")
     await store.renew(WORKER, [])
+    (tmp_path / "objects").rename(tmp_path / "gone")
     (tmp_path / "objects").write_text("a file in the place of the directory")
 
-    assert codes(await explained(client, path)) == ["storage_unavailable"]
+    async with asyncio.timeout(20):
+        while not (blockers := codes(await explained(client, path))):
+            await asyncio.sleep(0.1)
+    assert blockers == ["storage_unavailable"]
 
 
 async def test_there_is_nothing_to_say_of_a_task_that_is_not_there(client: httpx.AsyncClient) -> None:

@@ -35,8 +35,8 @@ INLINE = {"image_url": data_uri(PHOTO)}
 class Held(LocalStorage):
     """Puts of inputs begin, and end when they are let go."""
 
-    def __init__(self, directory: str) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: str, namespace: str) -> None:
+        super().__init__(directory, namespace)
         self.begun, self.let_go, self.deleted = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def put_all(self, items: Sequence[Item]) -> None:
@@ -52,8 +52,8 @@ class Held(LocalStorage):
 class InPairs(LocalStorage):
     """An object begins to be read when another is asked for too; but for the first one."""
 
-    def __init__(self, directory: str, alone: str) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: str, namespace: str, alone: str) -> None:
+        super().__init__(directory, namespace)
         self._alone = alone
         self._both = asyncio.Barrier(2)
 
@@ -123,7 +123,7 @@ async def turns(services: Services, batch_id: str, lasts_s: float) -> tuple[Turn
 
 async def test_a_batch_is_fed_by_one_feeder_however_long_a_put_takes(settings: Settings, services: Services) -> None:
     batch_id = await started(services, *[INLINE] * 6)
-    held = Held(settings.storage.directory)
+    held = Held(settings.storage.directory, settings.redis.namespace)
     slow = replace(services, storage=held)
 
     async with feeding(Feeder(slow, lease_s=LEASE_S), Feeder(slow, lease_s=LEASE_S)):
@@ -166,7 +166,7 @@ async def test_who_was_overtaken_while_storing_takes_back_his_own_and_only_that(
 ) -> None:
     batch_id = await started(services, INLINE, INLINE)
     lines = await rows(services, batch_id)
-    held = Held(settings.storage.directory)
+    held = Held(settings.storage.directory, settings.redis.namespace)
     overtaken, _ = await turns(replace(services, storage=held), batch_id, 0.01)
     storing = asyncio.create_task(overtaken.hand_in(lines, 0))
     await held.begun.wait()
@@ -184,7 +184,7 @@ async def test_who_was_overtaken_while_storing_takes_back_his_own_and_only_that(
 
 async def test_who_has_lost_his_lease_stores_nothing(settings: Settings, services: Services) -> None:
     batch_id = await started(services, INLINE)
-    held = Held(settings.storage.directory)
+    held = Held(settings.storage.directory, settings.redis.namespace)
     late, _ = await turns(replace(services, storage=held), batch_id, 0.01)
     await turns(services, batch_id, 60)
 
@@ -198,7 +198,7 @@ async def test_nothing_is_left_of_a_batch_that_was_canceled_and_deleted_while_it
     settings: Settings, services: Services, api_key: str
 ) -> None:
     batch_id = await started(services, *[INLINE] * 3)
-    held = Held(settings.storage.directory)
+    held = Held(settings.storage.directory, settings.redis.namespace)
     path = f"/v1/batches/{batch_id}"
 
     async with feeding(Feeder(replace(services, storage=held), lease_s=LEASE_S)):
@@ -223,7 +223,7 @@ async def test_the_uploads_of_lines_that_go_together_are_looked_at_together(
     for upload_id in ids:
         await services.storage.put(upload_key(CALLER.tenant, upload_id), PHOTO, "image/png")
     batch_id = await started(services, *[{"upload_id": upload_id} for upload_id in ids])
-    in_pairs = InPairs(settings.storage.directory, upload_key(CALLER.tenant, ids[0]))
+    in_pairs = InPairs(settings.storage.directory, settings.redis.namespace, upload_key(CALLER.tenant, ids[0]))
 
     async with feeding(Feeder(replace(services, storage=in_pairs))):
         batch = await fed(services, batch_id)

@@ -26,6 +26,7 @@ from tests.memory_storage import MemoryStorage
 
 __all__ = ["s3_server"]
 
+NAMESPACE = "tests"
 KEY = "results/tenant/0190a1b2-task/1.png"
 PNG = "image/png"
 IMAGE = os.urandom(3 * CHUNK_BYTES + 17)
@@ -61,7 +62,7 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         settings = StorageSettings(directory=str(tmp_path / "objects"))
     else:
         settings = request.getfixturevalue("s3_server")
-    async with open_storage(settings) as storage:
+    async with open_storage(settings, NAMESPACE) as storage:
         yield storage
         await storage.delete(KEY)
 
@@ -184,8 +185,67 @@ async def test_many_objects_can_be_stored_and_deleted_side_by_side(storage: Stor
             await storage.get(key)
 
 
-async def test_a_storage_that_works_passes_its_probe(storage: Storage) -> None:
+async def test_a_storage_that_works_passes_its_probe_and_its_looks(storage: Storage) -> None:
     await storage.probe()
+    await storage.look()
+    await storage.look()
+
+
+async def test_what_is_stored_is_listed_by_its_prefix_with_its_size_and_time(storage: Storage) -> None:
+    before = time.time()
+    keys = {f"inputs/listed/task-{n}": b"x" * n for n in range(5)} | {"inputs/listed-not/task": b"", KEY: b""}
+    await storage.put_all([Item(key, data, PNG) for key, data in keys.items()])
+
+    found = {stored.key: stored async for stored in storage.list("inputs/listed/")}
+
+    assert {key: stored.size for key, stored in found.items()} == {f"inputs/listed/task-{n}": n for n in range(5)}
+    assert all(abs(stored.modified / 1000 - before) < 60 for stored in found.values())
+    assert [stored async for stored in storage.list("inputs/none/")] == []
+    assert [stored async for stored in storage.list("inputs/listed/task-1/")] == [], "that is an object"
+    await storage.delete(*keys)
+
+
+async def test_all_below_some_prefixes_is_deleted_and_nothing_else(storage: Storage) -> None:
+    gone = [f"results/cleared/task-{n % 3}/{n}.png" for n in range(20)]
+    kept = ["results/cleared/task-11/1.png", "results/cleared/task-4/1.png"]
+    await storage.put_all([Item(key, b"x", PNG) for key in (*gone, *kept)])
+
+    await storage.clear()
+    await storage.clear(*(f"results/cleared/task-{n}/" for n in (0, 1, 2, 99)), "inputs/never/")
+
+    assert {stored.key async for stored in storage.list("results/cleared/")} == set(kept)
+    await storage.clear("results/cleared/")
+    assert [stored async for stored in storage.list("results/cleared/")] == []
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "results", "results//", "../", "results/../", ".unfinished/"])
+async def test_a_prefix_that_is_not_ours_is_refused(storage: Storage, prefix: str) -> None:
+    with pytest.raises(ValueError, match="not a prefix of storage keys"):
+        await storage.clear(prefix)
+    with pytest.raises(ValueError, match="not a prefix of storage keys"):
+        [stored async for stored in storage.list(prefix)]
+
+
+async def test_installations_share_a_place_and_see_nothing_of_each_other(
+    storage: Storage, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    local = StorageSettings(directory=str(tmp_path / "objects"))
+    place = local if isinstance(storage, LocalStorage) else request.getfixturevalue("s3_server")
+    await storage.put(KEY, IMAGE, PNG)
+
+    async with open_storage(place, "another") as other:
+        with pytest.raises(ResultExpired):
+            await other.get(KEY)
+        await other.clear("results/")
+        assert [stored async for stored in other.list("results/")] == []
+        assert other.full_key(KEY) == f"another/{KEY}"
+
+    assert await storage.get(KEY) == IMAGE
+    assert storage.full_key(KEY) == f"{NAMESPACE}/{KEY}"
+
+
+async def test_a_storage_here_says_that_it_keeps_no_versions(storage: Storage) -> None:
+    assert not await storage.keeps_versions()
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
@@ -353,6 +413,33 @@ def test_a_full_disk_is_reported_and_leaves_no_part_of_a_file(tmp_path: Path) ->
     assert length == "400000"
 
 
+async def test_links_in_a_directory_are_neither_listed_nor_followed_when_it_is_cleared(
+    directory: Path, tmp_path: Path
+) -> None:
+    storage = LocalStorage(directory)
+    await storage.put(KEY, IMAGE, PNG)
+    outside = tmp_path / "outside"
+    plant_a_link(directory / "inputs" / "tenant", outside)
+    (directory / "results" / "tenant" / "link.png").symlink_to(outside / "secret")
+
+    listed = [stored.key async for stored in storage.list("results/")]
+    await storage.clear("results/", "inputs/")
+
+    assert listed == [KEY]
+    assert (outside / "secret").read_text() == "swordfish"
+    assert not (directory / "results").exists()
+
+
+async def test_deletions_beside_each_other_leave_no_empty_directories(directory: Path) -> None:
+    storage = LocalStorage(directory)
+    keys = [f"results/tenant/task-{n % 7}/{n}.png" for n in range(200)]
+    await storage.put_all([Item(key, b"x", PNG) for key in keys])
+
+    await asyncio.gather(storage.delete(*keys), storage.clear("results/tenant/"), storage.delete(*reversed(keys)))
+
+    assert names(directory) == [".unfinished"]
+
+
 # --- S3 -------------------------------------------------------------------------------------------------------
 
 
@@ -368,7 +455,7 @@ def download(link: str) -> tuple[bytes, dict[str, str]]:
 
 
 async def link_to_image(settings: StorageSettings) -> str:
-    async with open_storage(settings) as storage:
+    async with open_storage(settings, NAMESPACE) as storage:
         await storage.put(KEY, IMAGE, PNG)
         link = await storage.url(KEY, PNG, 'a"b\r\nc.png')
     assert link is not None
@@ -415,11 +502,11 @@ async def test_an_expired_link_is_refused(s3_server: StorageSettings) -> None:
 
 
 async def test_the_content_type_is_stored(s3_server: StorageSettings) -> None:
-    async with open_storage(s3_server) as storage:
+    async with open_storage(s3_server, NAMESPACE) as storage:
         await storage.put(KEY, IMAGE, "image/webp")
 
     client = s3_client(s3_server)
-    answer = await asyncio.to_thread(client.head_object, Bucket=s3_server.s3_bucket, Key=KEY)
+    answer = await asyncio.to_thread(client.head_object, Bucket=s3_server.s3_bucket, Key=f"{NAMESPACE}/{KEY}")
     client.close()
     assert answer["ContentType"] == "image/webp"
 
@@ -428,7 +515,7 @@ async def test_links_name_the_public_endpoint_and_requests_do_not(s3_server: Sto
     public = s3_server.s3_endpoint.replace("127.0.0.1", "127.0.0.2")
 
     link = await link_to_image(changed(s3_server, s3_public_endpoint="https://files.example.com:8443"))
-    assert link.startswith(f"https://files.example.com:8443/penstock/{KEY}?")
+    assert link.startswith(f"https://files.example.com:8443/penstock/{NAMESPACE}/{KEY}?")
 
     # Another name for the same server (it is not bound to 127.0.0.2): the signature is of the public name.
     signed = await link_to_image(changed(s3_server, s3_public_endpoint=public))
@@ -453,7 +540,7 @@ async def test_a_storage_that_refuses_names_the_setting_to_check(
     settings = changed(s3_server, **changes)
     started = time.monotonic()
 
-    async with open_storage(settings) as storage:
+    async with open_storage(settings, NAMESPACE) as storage:
         with pytest.raises(StorageUnavailable) as caught:
             await storage.probe()
 
@@ -470,7 +557,7 @@ async def test_settings_that_cannot_be_right_are_refused_at_start(
     s3_server: StorageSettings, changes: dict[str, str]
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"storage\.s3_"):
-        async with open_storage(changed(s3_server, **changes)):
+        async with open_storage(changed(s3_server, **changes), NAMESPACE):
             pass
 
 
@@ -478,7 +565,7 @@ async def test_the_default_checksums_of_aws_work_with_a_stream(
     s3_server: StorageSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.s3_endpoint)  # so that the settings look like AWS
-    async with open_storage(changed(s3_server, s3_endpoint="")) as storage:
+    async with open_storage(changed(s3_server, s3_endpoint=""), NAMESPACE) as storage:
         await storage.put(KEY, IMAGE, PNG)
 
         assert await storage.get(KEY) == IMAGE
@@ -487,23 +574,23 @@ async def test_the_default_checksums_of_aws_work_with_a_stream(
 
 async def test_links_to_aws_name_the_region(s3_server: StorageSettings) -> None:
     settings = changed(s3_server, s3_endpoint="", s3_region="eu-central-1")
-    async with open_storage(settings) as storage:
+    async with open_storage(settings, NAMESPACE) as storage:
         link = await storage.url(KEY, PNG, "result.png")
 
     assert link is not None
-    assert link.startswith(f"https://penstock.s3.eu-central-1.amazonaws.com/{KEY}?")
+    assert link.startswith(f"https://penstock.s3.eu-central-1.amazonaws.com/{NAMESPACE}/{KEY}?")
 
 
 async def test_a_download_that_breaks_off_is_an_unavailable_storage(s3_server: StorageSettings) -> None:
     async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this")
+        writer.write(b"HTTP/1.1 200 OK\r\nETag: x\r\nContent-Length: 1000\r\n\r\nonly this")
         await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(cut, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, open_storage(changed(s3_server, s3_endpoint=f"http://127.0.0.1:{port}")) as storage:
+    async with server, open_storage(changed(s3_server, s3_endpoint=f"http://127.0.0.1:{port}"), NAMESPACE) as storage:
         with pytest.raises(StorageUnavailable):
             await storage.get(KEY)
         with pytest.raises(StorageUnavailable):

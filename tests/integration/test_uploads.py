@@ -62,7 +62,7 @@ async def status(client: httpx.AsyncClient, where: dict[str, Any]) -> str:
 
 def stored(settings: Settings, where: dict[str, Any]) -> bytes | None:
     """What the storage holds for it, looked at from behind."""
-    key = f"uploads/default/{where['upload_id']}"
+    key = f"{settings.redis.namespace}/uploads/default/{where['upload_id']}"
     if settings.storage.local:
         path = Path(settings.storage.directory) / key
         return path.read_bytes() if path.exists() else None
@@ -216,7 +216,7 @@ async def test_a_deleted_upload_is_gone_with_its_bytes(
 
 
 def unfinished(settings: Settings) -> list[str]:
-    folder = Path(settings.storage.directory) / ".unfinished"
+    folder = Path(settings.storage.directory) / settings.redis.namespace / ".unfinished"
     return [path.name for path in folder.iterdir()] if folder.exists() else []
 
 
@@ -332,7 +332,7 @@ async def test_links_are_signed_for_the_name_that_clients_know(
             httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}) as client,
             httpx.AsyncClient() as keyless,
             connect(settings.redis) as redis,
-            open_storage(storage) as opened_storage,
+            open_storage(storage, settings.redis.namespace) as opened_storage,
         ):
             where = await opened(client, PNG)
             inside = where | {"url": where["url"].replace(public, s3_server.s3_endpoint)}

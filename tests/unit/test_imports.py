@@ -18,7 +18,7 @@ from penstock.storage import open_storage
 async def main():
     settings = Settings(api=ApiSettings(keys=("a-key-only-for-the-tests",)))
     create_app(settings).openapi_schema.to_schema()
-    async with open_storage(settings.storage):
+    async with open_storage(settings.storage, "penstock"):
         assert {vendor!r} not in sys.modules
 
 asyncio.run(main())
@@ -66,7 +66,7 @@ from penstock.worker.fetch import Fetcher
 
 async def main():
     settings = Settings()
-    async with open_storage(settings.storage), Fetcher(settings.limits):
+    async with open_storage(settings.storage, "penstock"), Fetcher(settings.limits):
         assert {vendor!r} not in sys.modules
 
 asyncio.run(main())

@@ -5,12 +5,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from penstock.commands.context import as_toml
 from penstock.errors import ConfigurationError
 from penstock.settings import (
     ALIASES,
     ClientEnvironment,
     Settings,
-    as_toml,
     clean_environment,
     client_environment,
     environment_of,

@@ -38,9 +38,12 @@ from penstock.api.envelope import Envelope
 from penstock.api.feeder import Feeder
 from penstock.api.guards import KeyRing, require_key
 from penstock.api.services import Services, open_services
+from penstock.errors import StorageUnavailable
+from penstock.links import check_links
 from penstock.maintenance import run_maintenance
 from penstock.runners import load_runners
 from penstock.settings import ApiSettings, Settings
+from penstock.storage import Storage
 from penstock.webhooks.dispatcher import Dispatcher
 
 V1 = (
@@ -89,12 +92,12 @@ def create_app(settings: Settings) -> Litestar:
 
     Raises ConfigurationError when no API key is set or a runner module cannot be imported.
     """
-    key_ring = KeyRing(settings.api.keys)
+    key_ring, watch = KeyRing(settings.api.keys), health.StorageWatch()
     names = tuple(load_runners(settings.models))
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_services(settings, names) as services, _running(services):
+        async with open_services(settings, names) as services, _running(services, watch):
             app.state.services = services
             yield
 
@@ -114,7 +117,7 @@ def create_app(settings: Settings) -> Litestar:
             {
                 "key_ring": key_ring,
                 "cursors": Cursors(key_ring.digest()),
-                "storage_probe": health.StorageProbe(),
+                "storage_watch": watch,
                 "draining": False,
                 "started": False,
             }
@@ -148,7 +151,7 @@ def openapi_document() -> str:
 
 
 @asynccontextmanager
-async def _running(services: Services) -> AsyncIterator[None]:
+async def _running(services: Services, watch: health.StorageWatch) -> AsyncIterator[None]:
     """What goes on beside the requests."""
     work = run_maintenance(
         services.store,
@@ -163,6 +166,8 @@ async def _running(services: Services) -> AsyncIterator[None]:
         asyncio.create_task(services.waiting.run(), name="waiting"),
         asyncio.create_task(services.watching.run(), name="watching"),
         asyncio.create_task(Feeder(services).run(), name="feeder"),
+        asyncio.create_task(watch.run(services.storage), name="storage watch"),
+        asyncio.create_task(_try_links(services.storage, watch), name="links"),
     ]
     if services.settings.webhooks.secrets:
         loops.append(asyncio.create_task(_dispatch_webhooks(services), name="webhooks"))
@@ -174,6 +179,18 @@ async def _running(services: Services) -> AsyncIterator[None]:
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+
+
+async def _try_links(storage: Storage, watch: health.StorageWatch) -> None:
+    """Once, when the storage works, use it as clients will; what does not work then is logged, and stops nothing."""
+    await watch.was_well.wait()
+    try:
+        report = await check_links(storage)
+    except StorageUnavailable as error:
+        logger.bind(reason=error.detail).warning("the links to the storage could not be tried")
+        return
+    for trouble in report.troubles if report else ():
+        logger.bind(found=trouble.found, advice=trouble.advice).warning("clients may not be able to use their links")
 
 
 async def _dispatch_webhooks(services: Services) -> None:

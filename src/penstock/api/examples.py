@@ -135,7 +135,7 @@ _ANSWERS: tuple[View, ...] = (
         queues=(QUEUE,),
         workers={"READY": 1},
     ),
-    ReadyView(status="ready", redis="ok", storage="ok", workers=1),
+    ReadyView(status="ready", redis="ok", storage="ok", storage_age_s=2.4, workers=1),
     StartedView(status="started"),
     LiveView(status="ok"),
     DiscoveryView(

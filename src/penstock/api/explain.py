@@ -10,9 +10,9 @@ from penstock.api.estimates import able, forecast
 from penstock.api.overview import BlockerView, ExplainView
 from penstock.api.problems import documented
 from penstock.api.schemas import AheadView
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.services import ApiRequest, Open
 from penstock.api.views import moment, worker_view
-from penstock.errors import ResultExpired, StorageUnavailable, TaskNotFound
+from penstock.errors import ResultExpired, TaskNotFound
 from penstock.store import Explanation, WorkerInfo
 
 
@@ -29,7 +29,7 @@ async def explain(request: ApiRequest, services: Open, state: AppState, task_id:
     """Of this moment."""
     known = await services.store.explain(task_id, request.auth.tenant)
     workers = able(known.workers, known.model)
-    blockers = [] if known.state.is_final else [*_blockers(known, workers), *await _storage_away(services, state)]
+    blockers = [] if known.state.is_final else [*_blockers(known, workers), *await _storage_away(state)]
     ahead = known.position or 0
     expected = forecast(known.pace, cost=known.cost, workers=len(workers), left=known.left)
     if known.pause is not None or known.state.is_final:
@@ -71,9 +71,7 @@ def _unable(workers: list[WorkerInfo]) -> Iterator[BlockerView]:
         yield BlockerView(code="workers_busy", detail="every worker that could take it has all it can hold")
 
 
-async def _storage_away(services: Services, state: AppState) -> list[BlockerView]:
-    try:
-        await state.storage_probe.check(services.storage)
-    except StorageUnavailable as error:
-        return [BlockerView(code="storage_unavailable", detail=error.detail)]
-    return []
+async def _storage_away(state: AppState) -> list[BlockerView]:
+    """What the last look at the storage has found."""
+    problem = (await state.storage_watch.last()).problem
+    return [BlockerView(code="storage_unavailable", detail=problem)] if problem else []

@@ -177,12 +177,13 @@ class LiveView(View, frozen=True):
 
 
 class ReadyView(View, frozen=True):
-    """What the server needs is there; `workers` counts those that are READY. `warnings` say what holds tasks up and is
-    no reason to send no requests."""
+    """What the server needs is there; `workers` counts those that are READY, `storage_age_s` are the seconds since the
+    storage was looked at. `warnings` say what holds tasks up and is no reason to send no requests."""
 
     status: Literal["ready"]
     redis: Literal["ok"]
     storage: Literal["ok"]
+    storage_age_s: float
     workers: int
     warnings: tuple[str, ...] = ()
 

@@ -58,7 +58,10 @@ ApiRequest = Request[None, Caller, State]
 async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIterator[Services]:
     """Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right."""
     policy = Policy.from_limits(settings.limits)
-    async with connect(settings.redis) as client, open_storage(settings.storage) as storage:
+    async with (
+        connect(settings.redis) as client,
+        open_storage(settings.storage, settings.redis.namespace) as storage,
+    ):
         for warning in await _warnings(client):
             logger.warning("{}", warning)
         store = TaskStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S)

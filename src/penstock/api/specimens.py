@@ -88,7 +88,7 @@ TASK = TaskView(
         ),
     ),
     result=ResultView(
-        s3_key=f"results/default/{TASK_ID}/1.png",
+        s3_key=f"penstock/results/default/{TASK_ID}/1.png",
         size=4_718_592,
         url=f"http://127.0.0.1:8000/v1/tasks/{TASK_ID}/result",
         sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",

@@ -201,7 +201,7 @@ async def _result(task: Task, result: Result, storage: Storage, base_url: str) -
             data=result.data,
         )
     return ResultView(
-        s3_key=file.s3_key,
+        s3_key=storage.full_key(file.s3_key),
         size=file.size,
         url=await storage.url(file.s3_key, file.content_type, filename(task, file)) or own_url,
         sha256=file.sha256,

@@ -17,12 +17,13 @@ from rich.table import Table
 from penstock import __version__
 from penstock.commands.terminal import console, plain
 from penstock.errors import ConfigurationError, StorageUnavailable, StoreUnavailable
+from penstock.links import check_links
 from penstock.redis_server import find_server
 from penstock.runners import load_runners
 from penstock.runners.onnx import damaged
 from penstock.runners.trial import Trial
 from penstock.settings import RedisSettings, Settings, StorageSettings, clean_environment, environment_of
-from penstock.storage import open_storage
+from penstock.storage import Storage, open_storage
 from penstock.store import Redis, check_server, connect, look_at
 from penstock.supervisor import python
 from penstock.worker.devices import Placement, placements
@@ -73,7 +74,8 @@ async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[Finding]
     yield _models()
     async for finding in _redis(settings):
         yield finding
-    yield await _storage(settings)
+    async for finding in _storage(settings):
+        yield finding
     for finding in await asyncio.to_thread(lambda: list(_devices(settings))):
         yield finding
 
@@ -142,15 +144,34 @@ def _clock(ahead_s: float) -> Finding:
     return _ok("clock", found)
 
 
-async def _storage(settings: Settings) -> Finding:
+async def _storage(settings: Settings) -> AsyncIterator[Finding]:
     local, where = settings.storage.local, _place_of(settings.storage)
     try:
-        async with open_storage(settings.storage) as opened:
+        async with open_storage(settings.storage, settings.redis.namespace) as opened:
             await opened.probe()
+            yield _ok("storage", f"{where} takes, gives and deletes an object")
+            async for finding in _clients_view(opened, where):
+                yield finding
     except (StorageUnavailable, ConfigurationError) as error:
         advice = "let us write there, or set PENSTOCK_STORAGE_DIRECTORY" if local else "see [storage] in the settings"
-        return _fail("storage", f"{where}: {error}", advice)
-    return _ok("storage", f"{where} takes, gives and deletes an object")
+        yield _fail("storage", f"{where}: {error}", advice)
+
+
+async def _clients_view(storage: Storage, where: str) -> AsyncIterator[Finding]:
+    """Of a bucket only: its links, used as clients use them, and what it keeps."""
+    report = await check_links(storage)
+    if report is None:
+        return
+    for trouble in report.troubles:
+        yield (_fail if trouble.is_certain else _warn)("links", trouble.found, trouble.advice)
+    if not report.troubles:
+        yield _ok("links", f"clients download from {report.host} and upload to it")
+    if report.compares_digests is False:
+        found = f"{where} takes other bytes than the sha256 that was announced for them"
+        yield _warn("digests", found, "a wrong upload is found when a task reads it: have clients check what they send")
+    if await storage.keeps_versions():
+        found = f"{where} keeps old versions of what is deleted"
+        yield _warn("versions", found, "let a lifecycle rule remove them: see docs/buckets.md")
 
 
 def _place_of(storage: StorageSettings) -> str:

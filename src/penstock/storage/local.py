@@ -5,30 +5,52 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from penstock.errors import ResultExpired, StorageUnavailable
-from penstock.storage.contract import CHUNK_BYTES, Item, UploadLink, checked_key, opened, round_trip, too_large
+from penstock.storage.contract import (
+    CHUNK_BYTES,
+    Item,
+    Stored,
+    UploadLink,
+    checked_key,
+    checked_prefix,
+    is_key,
+    opened,
+    round_trip,
+    too_large,
+)
+
+PAGE = 1000
+"""Files listed at a time in a thread."""
 
 STALE_AFTER_S = 3600.0
 """An unfinished file this old belongs to a process that is gone; no write takes that long."""
 
 
 class LocalStorage:
-    """Objects as files below a directory, which several processes of one machine may share.
+    """Objects as files below a directory, which several processes of one machine may share; below the namespace in it,
+    where there is one.
 
     New directories are 0700, files 0600. All file work happens in threads, so a cancelled `put` may still
     complete.
     """
 
-    def __init__(self, directory: str | Path) -> None:
-        self._root = Path(directory).absolute()
+    def __init__(self, directory: str | Path, namespace: str = "") -> None:
+        self._namespace = namespace
+        self._root = Path(directory).absolute() / namespace
         self._unfinished = self._root / ".unfinished"
+
+    def full_key(self, key: str) -> str:
+        """See Storage."""
+        return (PurePosixPath(self._namespace) / checked_key(key)).as_posix()
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         """See Storage. The content type is not kept: who serves a result knows it from the task."""
@@ -50,22 +72,33 @@ class LocalStorage:
         """See Storage."""
         return await asyncio.to_thread(self._size, key)
 
+    async def list(self, prefix: str) -> AsyncIterator[Stored]:
+        """See Storage."""
+        found = self._walk(checked_prefix(prefix))
+        while page := await asyncio.to_thread(lambda: [*islice(found, PAGE)]):
+            for stored in page:
+                yield stored
+
     async def delete(self, *keys: str) -> None:
         """See Storage."""
-        for key in keys:
-            await asyncio.to_thread(self._remove, key)
+        await asyncio.to_thread(self._remove, keys)
 
     async def clear(self, *prefixes: str) -> None:
         """See Storage."""
-        for prefix in prefixes:
-            root = self._path(prefix.removesuffix("/"))
-            found = [path.relative_to(self._root).as_posix() for path in root.rglob("*") if path.is_file()]
-            await self.delete(*found)
+        await asyncio.to_thread(self._clear, prefixes)
 
     async def probe(self) -> None:
         """See Storage. Also removes what killed processes have left unfinished."""
         await round_trip(self)
         await asyncio.to_thread(self._sweep)
+
+    async def look(self) -> None:
+        """See Storage. No file system keeps versions for us: it writes each time."""
+        await self.probe()
+
+    async def keeps_versions(self) -> bool:
+        """False, always."""
+        return False
 
     async def url(self, key: str, content_type: str, filename: str) -> str | None:
         """None, always."""
@@ -131,12 +164,29 @@ class LocalStorage:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
                 raise ResultExpired from error
 
-    def _remove(self, key: str) -> None:
-        path = self._path(key)
-        with _disk_errors():
-            with suppress(FileNotFoundError, NotADirectoryError):
-                path.unlink()
-            self._remove_empty(path)
+    def _walk(self, prefix: str) -> Iterator[Stored]:
+        """The files below, but for links and for what is no object. One that goes meanwhile is not among them."""
+        for _, paths in _walk(self._path(prefix[:-1])):
+            for path in paths:
+                key = path.relative_to(self._root).as_posix()
+                status = _status(path)
+                if status and is_key(key) and stat.S_ISREG(status.st_mode):
+                    yield Stored(key, status.st_size, int(status.st_mtime * 1000))
+
+    def _remove(self, keys: Iterable[str]) -> None:
+        for path in [self._path(key) for key in keys]:
+            with _disk_errors():
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    path.unlink()
+                self._remove_empty(path)
+
+    def _clear(self, prefixes: Iterable[str]) -> None:
+        for top in [self._path(checked_prefix(prefix)[:-1]) for prefix in prefixes]:
+            for directory, paths in _walk(top):
+                with _disk_errors():
+                    for path in paths:
+                        path.unlink(missing_ok=True)
+                    self._remove_empty(directory / "any")
 
     def _remove_empty(self, path: Path) -> None:
         """A directory per task would otherwise stay for ever."""
@@ -260,6 +310,25 @@ def _sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _walk(top: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Every directory at and below this one with what is in it but directories, the deepest first; links are not
+    followed. What goes meanwhile is left out."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise error
+
+    with _disk_errors():
+        for directory, _, names in os.walk(top, topdown=False, onerror=refuse):
+            yield Path(directory), [Path(directory, name) for name in names]
+
+
+def _status(path: Path) -> os.stat_result | None:
+    with _disk_errors(), suppress(FileNotFoundError):
+        return path.lstat()
+    return None
 
 
 def _read_some(file: BinaryIO, size: int) -> bytes:

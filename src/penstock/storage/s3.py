@@ -1,66 +1,72 @@
-"""Objects in an S3 bucket. The only importer of aioboto3 and its botocore."""
+"""Objects in an S3 bucket."""
 
 import asyncio
-import logging
 import re
+import time
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from penstock.errors import ConfigurationError, PenstockError, ResultExpired, StorageUnavailable
+from penstock.errors import ResultExpired, StorageUnavailable
 from penstock.settings import StorageSettings
-from penstock.storage.contract import CHUNK_BYTES, Item, UploadLink, checked_key, opened, round_trip, too_large
+from penstock.storage.contract import (
+    CHUNK_BYTES,
+    MARKER,
+    Item,
+    Stored,
+    UploadLink,
+    checked_key,
+    checked_prefix,
+    is_key,
+    opened,
+    round_trip,
+)
+from penstock.storage.s3_client import (
+    SLOWEST_BYTES_PER_S,
+    calling,
+    client_of,
+    is_unknown_to_server,
+    limit_s,
+    no_page,
+    read_object,
+    vendor_errors,
+    with_etag,
+)
 
-_CUSTOM_ENDPOINT = {
-    "s3": {"addressing_style": "path"},  # <bucket>.<host> resolves only where somebody has arranged for it
-    # By default every upload has a checksum trailer, which many servers other than AWS refuse.
-    "request_checksum_calculation": "when_required",
-    "response_checksum_validation": "when_required",
-}
+T = TypeVar("T")
+R = TypeVar("R")
 
 PUTS_AT_ONCE = 8
 """Of the 32 connections of a client: others read and write meanwhile."""
+DELETES_AT_ONCE = 16
+DELETED_TOGETHER = 250
+"""Keys in one request. S3 takes 1,000, but a server that needs 40 ms for each would not answer in time."""
 
-_KEY_ADVICE = "check storage.s3_access_key and storage.s3_secret_key"
-_BUCKET_ADVICE = "check storage.s3_bucket, storage.s3_endpoint and storage.s3_region"
-_ABANDONED = "coro=<ClientRequest.write_bytes()"
-"""aiohttp leaves the task that writes a request behind when the connection breaks first; whoever waited for the answer
-has heard of it, and the log would have a traceback for each try."""
-
-_ADVICE = {
-    "SignatureDoesNotMatch": _KEY_ADVICE,
-    "InvalidAccessKeyId": _KEY_ADVICE,
-    "ExpiredToken": "renew the credentials of this machine",
-    # Without ListBucket, AWS answers so for an object that is merely gone.
-    "AccessDenied": "the key needs GetObject, PutObject, DeleteObject and ListBucket on storage.s3_bucket",
-    "NoSuchBucket": "create the bucket, or " + _BUCKET_ADVICE,
-    "InvalidBucketName": _BUCKET_ADVICE,
-    "PermanentRedirect": _BUCKET_ADVICE,
-    "AuthorizationHeaderMalformed": _BUCKET_ADVICE,
-    "RequestTimeTooSkewed": "set the clock of this machine",
-}
-
-
-logging.getLogger("asyncio").addFilter(lambda record: _ABANDONED not in record.getMessage())
+WRITE_AGAIN_S = 3600.0
+"""A storage that is only looked at is written to once in this time: in a versioned bucket, each write stays."""
 
 
 class S3Storage:
-    """Objects in a bucket; one client for the process, open while it is entered.
+    """Objects in a bucket, below the namespace; one client for the process, open while it is entered.
 
     Entering blocks the event loop for about 0.3 s (the vendor reads its service model): do it before serving.
     """
 
-    def __init__(self, settings: StorageSettings) -> None:
+    def __init__(self, settings: StorageSettings, namespace: str) -> None:
         self._settings = settings
         self._bucket = settings.s3_bucket
+        self._root = f"{namespace}/"
         self._client: Any = None
         self._signer: Any = None
         self._stack = AsyncExitStack()
+        self._wrote = float("-inf")
+        self._deletes_singly = False
 
     async def __aenter__(self) -> Self:
-        """Raises ConfigurationError when a setting cannot be right."""
+        """Raises ConfigurationError when a setting cannot be right, StorageUnavailable when the machine's credentials
+        cannot be had."""
         endpoint = self._settings.s3_endpoint
         public = self._settings.s3_public_endpoint or endpoint
         async with AsyncExitStack() as stack:
@@ -75,79 +81,111 @@ class S3Storage:
     ) -> None:
         await self._stack.aclose()
 
+    def full_key(self, key: str) -> str:
+        """See Storage."""
+        return self._root + checked_key(key)
+
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         """See Storage."""
-        with _s3_errors():
-            await self._client.put_object(
-                Bucket=self._bucket, Key=checked_key(key), Body=data, ContentType=content_type
-            )
+        name = self.full_key(key)
+        try:
+            async with calling(len(data)):
+                with_etag(
+                    await self._client.put_object(Bucket=self._bucket, Key=name, Body=data, ContentType=content_type)
+                )
+        except StorageUnavailable:
+            self._wrote = float("-inf")
+            raise
+        self._wrote = time.monotonic()
 
     async def put_all(self, items: Sequence[Item]) -> None:
         """See Storage. Some requests at a time."""
-        room = asyncio.Semaphore(PUTS_AT_ONCE)
-
-        async def put(item: Item) -> None:
-            async with room:
-                await self.put(*item)
-
-        answers = await asyncio.gather(*map(put, items), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
+        await _side_by_side(lambda item: self.put(*item), items, PUTS_AT_ONCE)
 
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
         """See Storage."""
-        with _s3_errors():
-            return await read_object(self._client, self._bucket, checked_key(key), limit=limit)
+        name = self.full_key(key)
+        with vendor_errors():
+            return await read_object(self._client, self._bucket, name, limit=limit)
 
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """See Storage."""
         part = {} if (start, stop) == (0, None) else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
-        return await opened(self._chunks(key, part))
+        return await opened(self._chunks(self.full_key(key), part))
 
     async def size(self, key: str) -> int:
         """See Storage."""
-        with _s3_errors():
-            answer = await self._client.head_object(Bucket=self._bucket, Key=checked_key(key))
-        return int(answer["ContentLength"])
+        name = self.full_key(key)
+        async with calling():
+            answer = with_etag(await self._client.head_object(Bucket=self._bucket, Key=name))
+            return int(answer["ContentLength"])
+
+    async def list(self, prefix: str) -> AsyncIterator[Stored]:
+        """See Storage. A request for each 1,000."""
+        place = self._root + checked_prefix(prefix)
+        token: dict[str, str] = {}
+        while True:
+            async with calling():
+                answer = no_page(await self._client.list_objects_v2(Bucket=self._bucket, Prefix=place, **token))
+                page = [self._stored(found) for found in answer.get("Contents", ())]
+                token = {"ContinuationToken": answer["NextContinuationToken"]} if answer.get("IsTruncated") else {}
+            for stored in page:
+                if is_key(stored.key):
+                    yield stored
+            if not token:
+                return
 
     async def delete(self, *keys: str) -> None:
-        """See Storage. One request each: the batch request needs a checksum that not every server knows."""
-        for key in keys:
-            with suppress(ResultExpired), _s3_errors():
-                await self._client.delete_object(Bucket=self._bucket, Key=checked_key(key))
+        """See Storage. Many in one request; each in its own where the server does not know how, or leaves some."""
+        names = [self.full_key(key) for key in keys]
+        for at in range(0, len(names), DELETED_TOGETHER):
+            left = await self._delete_together(names[at : at + DELETED_TOGETHER])
+            await _side_by_side(self._delete_one, left, DELETES_AT_ONCE)
 
     async def clear(self, *prefixes: str) -> None:
         """See Storage."""
-        for prefix in prefixes:
-            with _s3_errors():
-                answer = await self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix)
-            await self.delete(*(found["Key"] for found in answer.get("Contents", ())))
+        places = [checked_prefix(prefix) for prefix in prefixes]
+        found = await _side_by_side(self._keys_below, places, DELETES_AT_ONCE)
+        await self.delete(*(key for keys in found for key in keys))
 
     async def probe(self) -> None:
         """See Storage."""
         await round_trip(self)
 
+    async def look(self) -> None:
+        """See Storage. Reads one object, whether it is there or not; writes as well when the last write has failed, or
+        was long ago."""
+        if time.monotonic() - self._wrote > WRITE_AGAIN_S:
+            await self.probe()
+            return
+        with suppress(ResultExpired):
+            await self.get(MARKER)
+
+    async def keeps_versions(self) -> bool:
+        """See Storage."""
+        try:
+            async with calling():
+                answer = await self._client.get_bucket_versioning(Bucket=self._bucket)
+        except (StorageUnavailable, ResultExpired):
+            return False
+        return "Status" in answer
+
     async def url(self, key: str, content_type: str, filename: str) -> str | None:
-        """See Storage. Signed here, as every link, without a request, for `storage.s3_public_endpoint` where it is
-        set."""
+        """See Storage. Signed here, as every link, without a request to the bucket, for `storage.s3_public_endpoint`
+        where it is set."""
         parameters = {
             "Bucket": self._bucket,
-            "Key": checked_key(key),
+            "Key": self.full_key(key),
             "ResponseContentType": content_type,
             "ResponseContentDisposition": _attachment(filename),
         }
-        with _s3_errors():
-            link: str = await self._signer.generate_presigned_url(
-                "get_object", Params=parameters, ExpiresIn=self._settings.url_ttl_s
-            )
-        return link
+        return await self._link("get_object", parameters)
 
     async def upload_link(self, key: str, *, size: int, content_type: str, sha256: str | None) -> UploadLink | None:
         """See Storage. Size and type are signed; the server compares the digest, if it knows this checksum."""
         parameters = {
             "Bucket": self._bucket,
-            "Key": checked_key(key),
+            "Key": self.full_key(key),
             "ContentLength": size,
             "ContentType": content_type,
         }
@@ -155,116 +193,80 @@ class S3Storage:
         if sha256 is not None:
             checksum = b64encode(bytes.fromhex(sha256)).decode()
             parameters["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = checksum
-        with _s3_errors():
-            url: str = await self._signer.generate_presigned_url(
-                "put_object", Params=parameters, ExpiresIn=self._settings.url_ttl_s
+        return UploadLink(await self._link("put_object", parameters), headers)
+
+    async def _link(self, verb: str, parameters: dict[str, Any]) -> str:
+        async with calling():  # the credentials of a role may have to be renewed first
+            link: str = await self._signer.generate_presigned_url(
+                verb, Params=parameters, ExpiresIn=self._settings.url_ttl_s
             )
-        return UploadLink(url, headers)
+        return link
 
-    async def _chunks(self, key: str, part: dict[str, str]) -> AsyncGenerator[bytes, None]:
-        with _s3_errors():
-            body = await self._open(key, **part)
-        async with body:
+    async def _chunks(self, name: str, part: dict[str, str]) -> AsyncGenerator[bytes, None]:
+        """Who reads may take any time; the server has what the size allows."""
+        clock = asyncio.get_running_loop().time
+        async with calling():
+            answer = await self._client.get_object(Bucket=self._bucket, Key=name, **part)
+            body = answer["Body"]
+        async with body:  # read from it, not from what this gives: that one does not check the length
+            left_s = limit_s(with_etag(answer).get("ContentLength", 0))
             yield b""
-            while chunk := await _read_piece(body):
-                yield chunk
+            while True:
+                started = clock()
+                with vendor_errors():
+                    async with asyncio.timeout(left_s):
+                        piece: bytes = await body.read(CHUNK_BYTES)
+                left_s -= clock() - started
+                if not piece:
+                    return
+                yield piece
 
-    async def _open(self, key: str, **part: str) -> Any:
-        """The body. Read from it, not from what its `async with` gives: that one does not check the length."""
-        answer = await self._client.get_object(Bucket=self._bucket, Key=checked_key(key), **part)
-        return answer["Body"]
+    def _stored(self, found: dict[str, Any]) -> Stored:
+        modified = int(found["LastModified"].timestamp() * 1000)
+        return Stored(str(found["Key"]).removeprefix(self._root), int(found["Size"]), modified)
 
+    async def _keys_below(self, prefix: str) -> Sequence[str]:
+        return [stored.key async for stored in self.list(prefix)]
 
-async def read_object(client: Any, bucket: str, key: str, *, limit: int | None) -> bytes:
-    """The whole object. Raises InputTooLarge, and what the vendor does."""
-    answer = await client.get_object(Bucket=bucket, Key=key)
-    body, data = answer["Body"], bytearray()
-    async with body:
-        if limit is not None and answer["ContentLength"] > limit:
-            raise too_large(limit)
-        while piece := await body.read(CHUNK_BYTES):
-            data += piece
-            if limit is not None and len(data) > limit:
-                raise too_large(limit)
-    return bytes(data)
+    async def _delete_together(self, names: Sequence[str]) -> Sequence[str]:
+        """Delete them in one request; the names that the server has not said to be deleted. A server that does not
+        know such requests is not asked again by this process."""
+        from botocore.exceptions import ClientError
 
+        if len(names) == 1 or self._deletes_singly:
+            return names
+        objects = {"Objects": [{"Key": name} for name in names]}
+        async with calling(len(names) * SLOWEST_BYTES_PER_S):
+            try:
+                answer = no_page(await self._client.delete_objects(Bucket=self._bucket, Delete=objects))
+            except ClientError as error:
+                if not is_unknown_to_server(error.response):
+                    raise
+                self._deletes_singly = True
+                return names
+            deleted = {found["Key"] for found in answer.get("Deleted", ())}
+        return [name for name in names if name not in deleted]
 
-def client_of(settings: StorageSettings, endpoint: str, aws_style: str) -> AbstractAsyncContextManager[Any]:
-    """A client of the vendor, to be entered."""
-    import aioboto3  # imported here: it costs 0.3 s, which a process with local storage need not pay
-    from botocore.config import Config
-
-    if bool(settings.s3_access_key) != bool(settings.s3_secret_key):
-        raise ConfigurationError("storage.s3_access_key and storage.s3_secret_key: set both or neither")
-    session = aioboto3.Session(
-        aws_access_key_id=settings.s3_access_key or None,
-        aws_secret_access_key=settings.s3_secret_key or None,
-        region_name=settings.s3_region,
-    )
-    config = Config(
-        signature_version="s3v4",  # without it, links are signed the old way, which newer servers refuse
-        # A refused connection fails within 3 s so; with the defaults it takes 12 s.
-        retries={"mode": "standard", "total_max_attempts": 3},
-        connect_timeout=3,
-        read_timeout=20,
-        max_pool_connections=32,
-        **(_CUSTOM_ENDPOINT if endpoint else {"s3": {"addressing_style": aws_style}}),
-    )
-    return _checked_client(session.client("s3", endpoint_url=endpoint or None, config=config))
+    async def _delete_one(self, name: str) -> None:
+        with suppress(ResultExpired):
+            async with calling():
+                no_page(await self._client.delete_object(Bucket=self._bucket, Key=name))
 
 
-@asynccontextmanager
-async def _checked_client(client: AbstractAsyncContextManager[Any]) -> AsyncGenerator[Any, None]:
-    async with AsyncExitStack() as stack:
-        try:
-            opened = await stack.enter_async_context(client)
-        except ValueError as error:  # "Invalid endpoint", "Invalid region"
-            raise ConfigurationError(
-                "storage.s3_endpoint, storage.s3_public_endpoint, storage.s3_region: "
-                "an endpoint must be a URL such as https://minio.example.com:9000, a region such as us-east-1"
-            ) from error
-        yield opened
+async def _side_by_side(act: Callable[[T], Awaitable[R]], items: Iterable[T], at_once: int) -> Sequence[R]:
+    """The answers to all, so many at a time. When some fail, the others are done all the same, and then the first
+    failure is raised."""
+    room = asyncio.Semaphore(at_once)
 
+    async def one(item: T) -> R:
+        async with room:
+            return await act(item)
 
-async def _read_piece(body: Any) -> bytes:
-    with _s3_errors():
-        piece: bytes = await body.read(CHUNK_BYTES)
-    return piece
+    acts = [asyncio.ensure_future(one(item)) for item in items]
+    await asyncio.gather(*acts, return_exceptions=True)
+    return [act.result() for act in acts]
 
 
 def _attachment(filename: str) -> str:
     """The header that makes a browser save the file; a quote or line break in the name cannot end it."""
     return f'attachment; filename="{re.sub(r"[^A-Za-z0-9._-]", "_", filename)}"'
-
-
-@contextmanager
-def _s3_errors() -> Iterator[None]:
-    from aiobotocore import response as vendor
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        raise _from_answer(error.response) from error
-    except (BotoCoreError, OSError, TimeoutError, vendor.aiohttp.ClientError) as error:
-        # The vendor lets some errors of its HTTP library through as they are while a body is read.
-        raise StorageUnavailable(f"the storage cannot be used; {_no_answer_advice(error)}") from error
-
-
-def _from_answer(answer: dict[str, Any]) -> PenstockError:
-    code = str(answer.get("Error", {}).get("Code", ""))[:64]
-    if code in ("NoSuchKey", "NotFound", "404"):
-        return ResultExpired()
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    advice = _ADVICE.get(code, "look into the log of the storage")
-    return StorageUnavailable(f"the storage answered {status} {code}; {advice}")
-
-
-def _no_answer_advice(error: Exception) -> str:
-    from botocore.exceptions import NoCredentialsError, ParamValidationError, PartialCredentialsError
-
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return "it has no credentials: set storage.s3_access_key and storage.s3_secret_key"
-    if isinstance(error, ParamValidationError):
-        return _BUCKET_ADVICE
-    return "it does not answer: check storage.s3_endpoint and the network"

@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from penstock.errors import InputDownloadFailed, InputNotFound, PenstockError
+from penstock.errors import ConfigurationError, InputDownloadFailed, InputNotFound, PenstockError, StorageUnavailable
 from penstock.settings import StorageSettings
-from penstock.storage.s3 import client_of, read_object
+from penstock.storage.s3_client import advice_of, client_of, code_of, read_object
 
 NOT_FOR_US = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied", "InvalidObjectState", "404", "403"})
 """What a bucket says of an object that is not there, or not ours to read; it would say so again."""
@@ -42,19 +42,21 @@ class S3Inputs:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    from aiobotocore import response as vendor
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     try:
         yield
+    except StorageUnavailable as error:
+        raise InputDownloadFailed(error.detail) from error
+    except (PenstockError, ConfigurationError):
+        raise
     except ClientError as error:
-        raise _from_answer(error.response) from error
-    except (BotoCoreError, OSError, TimeoutError, vendor.aiohttp.ClientError) as error:
-        raise InputDownloadFailed("the bucket does not answer, or broke off") from error
+        raise _from_answer(code_of(error.response)) from error
+    except Exception as error:
+        raise InputDownloadFailed(f"the bucket does not answer, or broke off; {advice_of(error)}") from error
 
 
-def _from_answer(answer: dict[str, Any]) -> PenstockError:
-    code = str(answer.get("Error", {}).get("Code", ""))[:64]
+def _from_answer(code: str) -> PenstockError:
     if code in NOT_FOR_US:
         return InputNotFound(f"the bucket answered {code}: the object is not there, or not for this server to read")
     return InputDownloadFailed(f"the bucket answered {code}")

@@ -54,7 +54,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect(settings.redis))
         store = TaskStore(client, settings.redis.namespace, settings.queue)
-        storage = await stack.enter_async_context(open_storage(settings.storage))
+        storage = await stack.enter_async_context(open_storage(settings.storage, settings.redis.namespace))
         fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack)))
         codecs = Codecs.of(device)
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
