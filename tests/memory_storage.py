@@ -3,11 +3,13 @@
 `tests/integration/test_storage.py` holds it to the contract of the others.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from penstock.errors import ResultExpired
 from penstock.storage import CHUNK_BYTES, Item, UploadLink
-from penstock.storage.contract import checked_key, opened, round_trip, too_large
+from penstock.storage.contract import Stored, checked_key, checked_prefix, opened, round_trip, too_large
 
 
 class MemoryStorage:
@@ -15,10 +17,16 @@ class MemoryStorage:
 
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:
         self.objects: dict[str, bytes] = {} if objects is None else objects
+        self._modified: dict[str, int] = defaultdict(int)
+
+    def full_key(self, key: str) -> str:
+        """See Storage. No other namespace is here."""
+        return checked_key(key)
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         """See Storage."""
         self.objects[checked_key(key)] = data
+        self._modified[key] = time.time_ns() // 1_000_000
 
     async def put_all(self, items: Sequence[Item]) -> None:
         """See Storage. One after the other."""
@@ -45,14 +53,29 @@ class MemoryStorage:
         for key in keys:
             self.objects.pop(checked_key(key), None)
 
+    async def list(self, prefix: str) -> AsyncIterator[Stored]:
+        """See Storage. In the order of the keys."""
+        checked_prefix(prefix)
+        for key in sorted(self.objects):
+            if key.startswith(prefix):
+                yield Stored(key, len(self.objects[key]), self._modified[key])
+
     async def clear(self, *prefixes: str) -> None:
         """See Storage."""
         for prefix in prefixes:
-            await self.delete(*(key for key in sorted(self.objects) if key.startswith(prefix)))
+            await self.delete(*[found.key async for found in self.list(prefix)])
 
     async def probe(self) -> None:
         """See Storage."""
         await round_trip(self)
+
+    async def look(self) -> None:
+        """See Storage."""
+        await self.probe()
+
+    async def keeps_versions(self) -> bool:
+        """False, always."""
+        return False
 
     async def url(self, key: str, content_type: str, filename: str) -> str | None:
         """None, always."""

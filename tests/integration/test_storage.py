@@ -226,6 +226,7 @@ async def test_a_prefix_that_is_not_ours_is_refused(storage: Storage, prefix: st
         [stored async for stored in storage.list(prefix)]
 
 
+@pytest.mark.parametrize("storage", ["local", "s3"], indirect=True)  # what is in memory is in no place
 async def test_installations_share_a_place_and_see_nothing_of_each_other(
     storage: Storage, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from penstock.errors import PenstockError
-from penstock.storage import Item
+from penstock.storage import Item, Stored
 from penstock.store import BatchStore, Condemned, NotItsTurn, Operator, Outbox, TaskStore, UploadStore
 from tests.memory_storage import MemoryStorage
 from tests.monitor import WHOLE, Touch
@@ -205,11 +205,11 @@ class StorageByTurns(MemoryStorage):
             async with call(f"delete {key}", written(key)):
                 await super().delete(key)
 
-    async def clear(self, *prefixes: str) -> None:
-        for prefix in prefixes:
-            async with call(f"list {prefix}", Touch(prefix.encode(), WHOLE, False)):
-                found = sorted(key for key in self.objects if key.startswith(prefix))
-            await self.delete(*found)
+    async def list(self, prefix: str) -> AsyncIterator[Stored]:
+        async with call(f"list {prefix}", Touch(prefix.encode(), WHOLE, False)):
+            found = [stored async for stored in super().list(prefix)]
+        for stored in found:
+            yield stored
 
 
 def written(key: str) -> Touch:
