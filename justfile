@@ -93,6 +93,22 @@ bench *args:
 chaos *args:
     {{ python }} -m tests.chaos {{ args }}
 
+# callers that share something, in every order of their calls: just interleave --seed 7; just interleave --replay '...'
+[group('measure')]
+[positional-arguments]
+interleave *args:
+    {{ python }} -m tests.interleave --all "$@"
+
+# everybody at once, by chance, with a clock that jumps: just stress --seconds 600 --seed 7
+[group('measure')]
+stress *args:
+    {{ python }} -m tests.stress {{ args }}
+
+# how long each script of the store holds Redis in its worst case: just script-times --only settle,claim
+[group('measure')]
+script-times *args:
+    {{ python }} -m tools.script_times {{ args }}
+
 # write the OpenAPI document
 [group('measure')]
 openapi out="docs/openapi.json":

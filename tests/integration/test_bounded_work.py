@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from penstock.batch import task_id_of
+from penstock.batch import FeedLease, task_id_of
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import BatchStore, Condemned, Operator, Redis, TaskStore, connect
+from penstock.store import BatchStore, Operator, Redis, TaskStore, UploadStore, connect
 from penstock.store.tasks import MAX_FOLLOWERS
 from penstock.task import PRIORITIES, TENANT, Artifact, Outcome, Priority, Problem, Result, State, Turn
-from tests.integration.stores import MODEL, claim, lease_of, open_batch, open_store, submission, submit
+from tests.integration.stores import MODEL, claim, lease_of, open_batch, open_store, open_upload, submission, submit
 from tests.redis_server import RedisProcess
 
 MOST_COMMANDS = 2_000
-GROUPS = 4
+GROUPS = 12
+FEW = 2
 PAST_S = 0.02
 DONE = Outcome(
     result=Result(artifact=Artifact(s3_key="results/x", size=1, sha256="", content_type="image/png")),
@@ -46,35 +47,39 @@ async def counted(client: Redis) -> AsyncIterator[list[int]]:
         await listening
 
 
-async def in_batch(store: TaskStore, batches: BatchStore, count: int, **options: Any) -> list[str]:
-    """So many tasks that are lines of one batch and tell a webhook of their ends."""
-    batch_id = await open_batch(batches, lines=count)
-    leases, _ = await batches.lease(lease_s=60, most=9)
-    (lease,) = [lease for lease in leases if lease.id == batch_id]
+async def in_batch(store: TaskStore, lease: FeedLease, **options: Any) -> list[str]:
+    """The ids of a leader and as many followers as it may have: lines of a batch with an upload, all with webhooks."""
     ids = []
-    for place in range(count):
-        turn = Turn(batch=batch_id, epoch=lease.epoch, place=place, window=count, lease_ms=60_000)
-        line = submission(tell=("succeeded", "failed", "canceled", "expired", "progress"), **options)
-        line = replace(line, id=task_id_of(batch_id, place), turn=turn)
+    for place in range(MAX_FOLLOWERS + 1):
+        turn = Turn(batch=lease.id, epoch=lease.epoch, place=place, window=MAX_FOLLOWERS + 1, lease_ms=60_000)
+        line = submission(tell=("succeeded", "failed", "canceled", "expired"), **options)
+        line = replace(line, id=task_id_of(lease.id, place), turn=turn)
         ids.append((await store.submit(line, rate_limit=0)).id)
     return ids
 
 
 class Queue:
-    """Leaders with as many followers as they may have, all lines of batches, all with webhooks."""
+    """Everything that hangs on tasks, as often as it may."""
 
-    def __init__(self, client: Redis, settings: QueueSettings) -> None:
-        of = (client, "bounded", settings)
+    def __init__(self, client: Redis, namespace: str = "bounded") -> None:
+        of = (client, namespace, QueueSettings(max_depth=10**6))
         self.store, self.batches, self.operator = TaskStore(*of), BatchStore(*of), Operator(*of)
-        self.condemned = Condemned(*of)
+        self.uploads = UploadStore(*of)
 
-    async def fill(self, **options: Any) -> list[str]:
-        """The ids, leaders first in each group."""
-        groups = [
-            await in_batch(self.store, self.batches, MAX_FOLLOWERS + 1, reuse_digest=f"digest-{n}", **options)
-            for n in range(GROUPS)
-        ]
-        return [task_id for group in groups for task_id in group]
+    async def fill(self, groups: int, **options: Any) -> list[str]:
+        """The ids."""
+        for _ in range(groups):
+            await open_batch(self.batches, lines=MAX_FOLLOWERS + 1)
+        leases, _ = await self.batches.lease(lease_s=60, most=groups)
+        upload = await open_upload(self.uploads)
+        await self.uploads.arrive(upload)
+        found = await asyncio.gather(
+            *(
+                in_batch(self.store, lease, reuse_digest=f"digest-{n}", upload=upload, **options)
+                for n, lease in enumerate(leases)
+            )
+        )
+        return [task_id for ids in found for task_id in ids]
 
 
 async def complete(queue: Queue) -> None:
@@ -100,7 +105,7 @@ async def lose_workers(queue: Queue) -> None:
 async def disown(queue: Queue) -> None:
     for _ in range(GROUPS):
         await claim(queue.store)
-    await queue.store.disown("w1", [])
+    await queue.store.disown("w1", [], before=1)
 
 
 async def purge(queue: Queue) -> None:
@@ -109,15 +114,22 @@ async def purge(queue: Queue) -> None:
 
 async def part(queue: Queue) -> None:
     """All followers of paused leaders."""
-    for n in range(GROUPS):
+    for n in range(FEW):
         await submit(queue.store, reuse_digest=f"digest-{n}", priority=Priority.HIGH)
     await queue.operator.pause(MODEL, [Priority.HIGH], by="alice")
 
 
 async def delete_all(queue: Queue) -> None:
-    await queue.operator.purge(TENANT, MODEL, PRIORITIES, limit=10**6)
-    page = await queue.store.page(TENANT, limit=1000)
-    assert await queue.store.delete_each([task.id for task in page.tasks], TENANT) == (len(page.tasks), [])
+    await cut_off_all(queue)
+    page = await queue.store.page(TENANT, states=[State.CANCELED], limit=1000)
+    deleted, _ = await queue.store.delete_each([task.id for task in page.tasks], TENANT)
+    assert deleted == len(page.tasks) > MAX_FOLLOWERS
+
+
+async def cut_off_all(queue: Queue) -> None:
+    """Cancel every task while it runs."""
+    while lease := (await claim(queue.store)).lease:
+        await queue.store.cancel(lease.id, TENANT)
 
 
 @pytest.mark.parametrize("act", [complete, cancel, fail, lose_workers, disown, purge, part, delete_all])
@@ -125,8 +137,8 @@ async def test_no_script_gives_more_than_two_thousand_commands(
     own_redis: RedisProcess, act: Callable[[Queue], Awaitable[None]]
 ) -> None:
     async with connect(RedisSettings(url=own_redis.url, timeout_s=10)) as client:
-        queue = Queue(client, QueueSettings(max_depth=10**6))
-        await queue.fill()
+        queue = Queue(client)
+        await queue.fill(GROUPS if act in (lose_workers, disown) else FEW)
 
         async with counted(client) as counts:
             await act(queue)
@@ -140,10 +152,10 @@ async def test_no_sweep_gives_more_than_two_thousand_commands_and_it_leaves_noth
     own_redis: RedisProcess, limit: str
 ) -> None:
     async with connect(RedisSettings(url=own_redis.url, timeout_s=10)) as client:
-        queue = Queue(client, QueueSettings(max_depth=10**6))
-        ids = await queue.fill(**{limit: PAST_S if limit != "result_ttl_s" else 0})
+        queue = Queue(client)
+        ids = await queue.fill(1, **{limit: PAST_S if limit != "result_ttl_s" else 0})
         if limit == "result_ttl_s":
-            await queue.operator.purge(TENANT, MODEL, PRIORITIES, limit=10**6)
+            await cut_off_all(queue)
         await asyncio.sleep(PAST_S)
 
         async with counted(client) as counts:
@@ -155,8 +167,7 @@ async def test_no_sweep_gives_more_than_two_thousand_commands_and_it_leaves_noth
 
 async def test_all_who_wait_for_a_result_are_answered_whatever_hangs_on_them(redis_url: str) -> None:
     async with open_store(redis_url) as store, connect(RedisSettings(url=redis_url)) as client:
-        batches = BatchStore(client, store.namespace, QueueSettings())
-        ids = await in_batch(store, batches, MAX_FOLLOWERS + 1, reuse_digest="digest")
+        ids = await Queue(client, store.namespace).fill(groups=1)
 
         ended = await store.complete(await lease_of(store), DONE)
         while count := await store.answer_waiting():

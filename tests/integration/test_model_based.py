@@ -66,6 +66,7 @@ from tests.integration.queue_snapshot import (
     Snapshot,
     check_agreement,
     check_history,
+    check_leaders,
     check_places,
     check_step,
     take_snapshot,
@@ -251,6 +252,7 @@ class QueueMachine(RuleBasedStateMachine):
             answer = type(refusal)
         snapshot = await take_snapshot(self.client, self.namespace)
         check_places(snapshot)
+        check_leaders(snapshot)
         check_history(self.before, snapshot)
         check_step(self.before, snapshot)
         check_agreement(self.model, snapshot, ahead_ms=int(self.clock_ahead))
@@ -283,7 +285,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.live() < 8)
     @rule(target=submissions, submission=submissions, same_call=st.booleans(), rate_limit=st.sampled_from((0, 2)))
     def submit_again(self, submission: Submission, same_call: bool, rate_limit: int) -> Submission:
-        """An own input that has not been awaited is refused, and awaited then."""
+        """A task whose own input is not awaited is refused."""
         if not same_call or submission.id in self.model.gone:
             submission = with_id(submission, self.new_id())
         self.submit_one(submission, rate_limit)
@@ -865,6 +867,7 @@ async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, na
         last = await take_snapshot(client, namespace)
 
     check_places(last)
+    check_leaders(last)
     check_history(watching.result(), last)
     told.check(last)
     for verb in ("settle", "renew", "report", "cancel", "resubmit", "delete", "clear_storage"):

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,7 +17,7 @@ from redis._parsers.base import BaseParser
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.store import TaskStore, connect
-from penstock.store.connection import REFUSALS, refusal_of
+from penstock.store.connection import REFUSALS, Pool, refusal_of
 from tests import api_server
 from tests.chaos.proxy import Proxy
 from tests.integration.drive import body
@@ -96,6 +97,76 @@ async def test_a_process_finds_the_new_master_behind_the_same_address(
 
             assert sum(queue.depth for queue in await store.depths([MODEL])) == 2, "also what is only read"
             assert await anext(signals) == ("look", ""), "a listener is led there too, and told to look"
+
+
+async def test_who_only_listens_is_led_to_the_new_master_when_others_have_found_it(
+    own_redis: RedisProcess, second: RedisProcess, name: Proxy
+) -> None:
+    settings = RedisSettings(url=name.url(own_redis.url), namespace="failover")
+    told: asyncio.Queue[str] = asyncio.Queue()
+    async with Client.from_url(own_redis.url) as old, connect(settings) as client:
+        store = TaskStore(client, settings.namespace, QueueSettings())
+        changes = store.changes()
+        changes.follow(["tsk_1"])
+        await store.submit(submission(), rate_limit=0)
+        watching = asyncio.create_task(changes.run(told.put_nowait))
+        assert await told.get() == "tsk_1", "the channel is open"
+
+        name.lead_to(address(second))
+        await old.execute_command("REPLICAOF", *NOBODY_THERE)
+        await submitted_in_time(store)
+
+        async with asyncio.timeout(10):
+            assert await told.get() == "tsk_1", "and open again"
+        watching.cancel()
+
+
+async def test_who_gives_up_on_a_server_asks_nothing_over_connections_to_it(
+    own_redis: RedisProcess, second: RedisProcess, name: Proxy
+) -> None:
+    """It need not have said no: the calls in which it would have may have taken too long."""
+    settings = RedisSettings(url=name.url(own_redis.url), namespace="failover")
+    async with connect(settings) as client:
+        store = TaskStore(client, settings.namespace, QueueSettings(), patience_s=0.2)
+        await store.submit(submission(), rate_limit=0)
+        assert sum(queue.depth for queue in await store.depths([MODEL])) == 1
+        async with Client.from_url(own_redis.url) as old:
+            await old.client_pause(60_000, all=False)
+            with pytest.raises(StoreUnavailable):
+                await store.submit(submission(), rate_limit=0)
+            name.lead_to(address(second))
+            await submitted_in_time(store)
+
+            assert sum(queue.depth for queue in await store.depths([MODEL])) == 1, "of the second"
+            assert (await client.info("server"))["tcp_port"] == urlsplit(second.url).port
+            await old.client_unpause()
+
+
+async def test_a_connection_is_left_when_nobody_uses_it_any_more(own_redis: RedisProcess) -> None:
+    """Who has sent a question over it gets his answer."""
+    async with connect(RedisSettings(url=own_redis.url)) as client:
+        pool = client.connection_pool
+        assert isinstance(pool, Pool)
+        idle, used = [await pool.get_connection() for _ in range(2)]
+        await pool.release(idle)
+        before = [await number(connection) for connection in (idle, used)]
+        await used.send_command("CLIENT", "ID")
+
+        pool.leave()
+
+        assert await used.read_response() == before[1]
+        await pool.release(used)
+        again = [await pool.get_connection() for _ in range(2)]
+        assert {*again} == {idle, used}
+        assert not {await number(connection) for connection in again} & {*before}
+        for connection in again:
+            await pool.release(connection)
+
+
+async def number(connection: Any) -> int:
+    """By which the server knows it."""
+    await connection.send_command("CLIENT", "ID")
+    return int(await connection.read_response())
 
 
 async def test_a_server_that_is_away_for_good_does_not_make_every_call_open_connections(

@@ -110,13 +110,16 @@ async def test_a_result_waits_in_memory_where_the_spool_cannot_be_written(place:
 async def test_a_put_that_had_begun_when_it_was_canceled_leaves_nothing_behind(tmp_path: Path) -> None:
     storage = Held(tmp_path)
     spool = Spool(storage, directory="", max_bytes=0)
-    put = asyncio.create_task(spool.put(Parcel("results/a", "image/png", b"x")))
+    parcel = Parcel("results/a", "image/png", b"x")
+    put = asyncio.create_task(spool.put(parcel))
     await storage.begun.wait()
 
     put.cancel()
     async with asyncio.timeout(5):
         await asyncio.gather(put, return_exceptions=True)  # it does not wait for the storage
     storage.may_end.set()
+    assert parcel.begun is not None
+    await parcel.begun
     await spool.aclose()
 
     assert put.cancelled()

@@ -22,6 +22,7 @@ from penstock.storage import Item, LocalStorage, Storage, open_storage
 from penstock.storage.contract import CHUNK_BYTES
 from penstock.storage.local import STALE_AFTER_S
 from tests.integration.s3_server import s3_client, s3_server
+from tests.memory_storage import MemoryStorage
 
 __all__ = ["s3_server"]
 
@@ -52,8 +53,11 @@ BAD_KEYS = [
 ]
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "s3", "memory"])
 async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
+    if request.param == "memory":
+        yield MemoryStorage()
+        return
     if request.param == "local":
         settings = StorageSettings(directory=str(tmp_path / "objects"))
     else:
@@ -222,6 +226,7 @@ async def test_a_prefix_that_is_not_ours_is_refused(storage: Storage, prefix: st
         [stored async for stored in storage.list(prefix)]
 
 
+@pytest.mark.parametrize("storage", ["local", "s3"], indirect=True)  # what is in memory is in no place
 async def test_installations_share_a_place_and_see_nothing_of_each_other(
     storage: Storage, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -61,13 +61,13 @@ async def delete_matching(
 ) -> DeletedView:
     """A task that somebody else changes meanwhile is passed over."""
     tenant = request.auth.tenant
-    page = await services.store.page(
+    found = await services.store.matching(
         tenant, states=(State(status),), model=model, priority=priority, batch=batch_id, limit=limit
     )
-    deleted, entries = await services.store.delete_each([task.id for task in page.tasks], tenant)
+    deleted, entries = await services.store.delete_each(found.ids, tenant)
     await remove(services.condemned, services.storage, entries)
     logger.bind(status=status, model=model, deleted=deleted).info("tasks deleted by filter")
-    return DeletedView(deleted=deleted, has_more=page.next_before is not None)
+    return DeletedView(deleted=deleted, has_more=found.next_before is not None)
 
 
 @post(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from penstock.errors import StoreUnavailable
-from penstock.store.connection import Redis, translated
+from penstock.store.connection import LISTENED_S, Redis, translated
 
 if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
@@ -65,8 +65,10 @@ class Changes:
             heard = wanted
 
     async def _read(self, pubsub: "PubSub", tell: Callable[[str], None]) -> None:
-        while True:
+        generation = self._client.generation
+        while self._client.generation == generation:
             with translated():
-                message = await pubsub.get_message(timeout=5.0)
+                message = await pubsub.get_message(timeout=LISTENED_S)
             if message is not None and message["type"] in ("message", "subscribe"):
                 tell(message["channel"].decode().removeprefix(self._prefix))
+        raise StoreUnavailable("all connections are left")

@@ -3,10 +3,11 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import redis.asyncio as redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -28,26 +29,51 @@ from penstock.store.wire import Wire
 POOL_SIZE = 32
 """Connections of one process besides the wire; further callers wait for one instead of opening more."""
 
-
 RENEW_EVERY_S = 1.0
-"""Connections are made anew this often at most: until the address leads to another server, that helps nobody."""
+"""A server that refuses is left this often at most: until the address leads to another one, that helps nobody."""
 
 OUR_PROTOCOL = 2
 """Of Redis: in the other one, some answers have another shape."""
+
+LISTENED_S = 1.0
+"""A listener that hears nothing looks this often whether its connection is to be left."""
+
+
+class Pool(redis.BlockingConnectionPool):
+    """A bounded pool whose connections can be left: none is cut while it is used, and none is used again."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._left: set[AbstractConnection] = set()
+
+    def leave(self) -> None:
+        """Whoever takes one from now on gets it newly made."""
+        self._left |= {*self._available_connections, *self._in_use_connections}
+
+    async def ensure_connection(self, connection: Any) -> None:
+        """The vendor's, called whenever a connection is taken."""
+        if connection in self._left:
+            self._left.discard(connection)
+            await connection.disconnect(nowait=True)
+        await super().ensure_connection(connection)
 
 
 class Redis(redis.Redis):
     """A client whose scripts run over one wire, and everything else over connections of a pool.
 
-    An answer which says that this is not the server that it was, or should be, ends all connections: the address may
-    lead to another one by now. Every process runs a script each second or two, and so hears of it.
+    The address may lead to another server than it did. An answer which says that this one is not, or no longer, what it
+    should be ends the connection of the wire; and whenever that one is made anew, all others are too: also those that
+    would read old values from the old server for ever. Every process runs a script each second or two.
     """
 
-    def __init__(self, pool: redis.ConnectionPool, timeout_s: float) -> None:
+    def __init__(self, pool: Pool, timeout_s: float) -> None:
         super().__init__(connection_pool=pool)
-        options = pool.connection_kwargs | {"socket_timeout": None, "health_check_interval": 0}
-        self._wire = Wire(lambda: pool.connection_class(**options), timeout_s)
-        self._renewed = -RENEW_EVERY_S
+        self.generation = 0
+        """Which connection of the wire this is; who holds another for long compares it."""
+        self._pool = pool
+        self._wire = Wire(self._connection_of_wire, timeout_s)
+        self._is_begun = False
+        self._left_at = -RENEW_EVERY_S
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
         """See Wire.ask."""
@@ -56,7 +82,7 @@ class Redis(redis.Redis):
         except RedisError as error:
             refusal = refusal_of(error)
             if refusal is not None and refusal.ends_connection:
-                await self._renew_connections()
+                self._leave_wire()
             raise
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
@@ -64,16 +90,20 @@ class Redis(redis.Redis):
         await self._wire.aclose()
         await super().aclose(close_connection_pool)
 
-    async def _renew_connections(self) -> None:
-        """Those of listeners too. Who waits on the wire is still answered; what is read over the others is asked for
-        again by `ask`."""
+    def _leave_wire(self) -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._renewed < RENEW_EVERY_S:
-            return
-        self._renewed = now
-        self._wire.leave()
-        with suppress(RedisError, OSError):  # of one that is broken already
-            await self.connection_pool.disconnect(inuse_connections=True)
+        if now - self._left_at >= RENEW_EVERY_S:
+            self._left_at = now
+            self._wire.leave()
+
+    def _connection_of_wire(self) -> AbstractConnection:
+        if self._is_begun:
+            self.generation += 1
+            self._pool.leave()
+        self._is_begun = True
+        options = self._pool.connection_kwargs | {"socket_timeout": None, "health_check_interval": 0}
+        connection: AbstractConnection = self._pool.connection_class(**options)
+        return connection
 
 
 class Refusal(NamedTuple):
@@ -140,7 +170,7 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
     Raises ConfigurationError when the URL is none, or has an option that we cannot live with.
     """
     try:
-        pool = redis.BlockingConnectionPool.from_url(
+        pool = Pool.from_url(
             settings.url,
             max_connections=POOL_SIZE,
             timeout=settings.timeout_s,
@@ -159,7 +189,7 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
         await pool.aclose()
 
 
-def _checked(pool: redis.BlockingConnectionPool) -> redis.BlockingConnectionPool:
+def _checked(pool: Pool) -> Pool:
     """The pool, if answers will come in the shape that the store knows. Raises ValueError, TypeError."""
     options = pool.connection_kwargs
     if str(options.get("protocol", OUR_PROTOCOL)) != str(OUR_PROTOCOL):
@@ -186,26 +216,6 @@ async def ask(call: Callable[[], Awaitable[T]], *, patience_s: float, again: boo
                 return await call()
 
 
-async def check_server(client: Redis) -> list[str]:
-    """Warnings about the server's set-up, each with what to change.
-
-    Raises ConfigurationError for an evicting server, StoreUnavailable when it cannot be reached.
-    """
-    with translated():
-        try:
-            policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
-            aof = (await client.config_get("appendonly")).get("appendonly", "yes")
-        except ResponseError as error:
-            if "unknown command" in str(error) or "NOPERM" in str(error):
-                return ["Redis does not let CONFIG be read; make sure that maxmemory-policy is noeviction"]
-            raise
-    if policy != "noeviction":
-        raise ConfigurationError(f"Redis has maxmemory-policy {policy}; set it to noeviction, or tasks are lost")
-    if aof != "yes":
-        return ["Redis has no append-only file: tasks are lost when it restarts (set appendonly yes)"]
-    return []
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """Vendor errors inside become StoreUnavailable; scripts that are wrong stay loud."""
@@ -227,15 +237,15 @@ def _is_broken(error: Exception) -> bool:
 
 
 async def listen(client: Redis, channel: str) -> AsyncGenerator[str, None]:
-    """Messages of a channel for ever, reconnecting by itself; an empty one after each (re)connect, since what was
-    published meanwhile is gone and the listener should look for itself."""
+    """Messages of a channel for ever, reconnecting by itself, also when connections are left; an empty one after each
+    (re)connect, since what was published meanwhile is gone and the listener should look for itself."""
     wait_s = 0.05
     while True:
-        pubsub = client.pubsub()
+        pubsub, generation = client.pubsub(), client.generation
         try:
             await pubsub.subscribe(channel)
-            while True:
-                message = await pubsub.get_message(timeout=5.0)
+            while client.generation == generation:
+                message = await pubsub.get_message(timeout=LISTENED_S)
                 if message is None:
                     continue
                 if message["type"] == "subscribe":  # Redis says so: from here on nothing is missed

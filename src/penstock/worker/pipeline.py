@@ -89,6 +89,9 @@ class Pipeline:
 
     async def discard_earlier(self, lease: Lease, outcome: Outcome) -> None:
         """Delete what attempts before this one may have stored and never settled."""
+        if lease.epoch > 1 and outcome.result and outcome.result.artifact:
+            own, files = outcome.result.artifact.s3_key, self._storage.list(results_of(lease))
+            await self._storage.delete(*[file.key async for file in files if file.key != own])
 
     async def _stages(self, lease: Lease, watch: Watcher, limit: asyncio.Timeout) -> Outcome:
         request = lease.request
@@ -180,7 +183,7 @@ class Pipeline:
         """On a thread: the result as it will be published, and the file to store for it. Results are immutable: the key
         holds the token of the lease, so that no other attempt can write over it."""
         product = runner.postprocess(work, params, lease.request.output)
-        return published(product, result_key(lease, lease.token), max_data_bytes=self._max_data_bytes)
+        return published(product, results_of(lease) + lease.token, max_data_bytes=self._max_data_bytes)
 
     async def _on_cpu(self, lease: Lease, work: Callable[..., T], *args: Any) -> T:
         """Run on a codec thread. A thread cannot be stopped: a cancellation waits for it, so that no stage of an
@@ -198,9 +201,9 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def result_key(lease: Lease, token: str) -> str:
-    """Where an attempt stores its file, without the suffix."""
-    return f"results/{lease.tenant}/{lease.id}/{token}"
+def results_of(lease: Lease) -> str:
+    """The prefix of all that attempts at a task store."""
+    return f"results/{lease.tenant}/{lease.id}/"
 
 
 class _Stages:

@@ -1,0 +1,1 @@
+"""What happens between two calls: callers that share something, in every order of their calls."""

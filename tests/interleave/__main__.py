@@ -1,0 +1,104 @@
+"""Let callers meet in every order, and judge each end.
+
+    python -m tests.interleave [--seconds 90]                  pairs, with three changes of turns at most
+    python -m tests.interleave --all [--seconds 600] [--seed]  pairs in all orders, with deaths; then triples, by chance
+    python -m tests.interleave --replay 'a-runs finish+cancel 0101'
+
+The exit status is 1 when anything is wrong. A fault is printed with the text that replays it.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import uvloop
+from loguru import logger
+
+from tests import redis_server
+from tests.interleave.explorer import Bounds, Replay
+from tests.interleave.meeting import Fault, Meeting, Stage, meetings
+from tests.interleave.world import open_world
+from tests.monitor import monitoring
+
+SHORT, SHORT_WITH_DEATH = Bounds(most_preemptions=3), Bounds(most_preemptions=1)
+EVERY_ORDER = Bounds(most_choices=12)
+
+
+def main() -> int:
+    """Exit status 1 when anything is wrong."""
+    options = _options()
+    logger.remove()
+    with tempfile.TemporaryDirectory() as directory:
+        return uvloop.run(_run(options, Path(directory)))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="all orders, and triples")
+    parser.add_argument("--only", default="", help="meetings whose text contains this")
+    parser.add_argument("--replay", help="one meeting with its choices")
+    parser.add_argument("--seconds", type=float, help="stop then [90; with --all 600]")
+    parser.add_argument("--seed", type=int, help="of the choice of triples [by chance]")
+    parser.add_argument("--server", type=Path, help="another Redis or Valkey")
+    return parser.parse_args()
+
+
+async def _run(options: argparse.Namespace, directory: Path) -> int:
+    with redis_server.on_socket(directory, options.server) as socket, monitoring(socket) as monitor:
+        async with open_world(socket) as world:
+            stage = Stage(world, monitor)
+            if options.replay:
+                return await _replay(stage, options.replay)
+            return await _explore(stage, options)
+
+
+async def _replay(stage: Stage, text: str) -> int:
+    meeting, _, choices = text.strip().rpartition(" ")
+    what = await stage.play(Meeting.of(meeting), Replay(list(map(int, choices))))
+    print("\n".join([*stage.calls, "", *(what or ["nothing is wrong"])]))
+    return 1 if what else 0
+
+
+async def _explore(stage: Stage, options: argparse.Namespace) -> int:
+    """Pairs, then the same with deaths, then triples."""
+    until = time.monotonic() + (options.seconds or (600 if options.all else 90))
+    alive, dying = (EVERY_ORDER, EVERY_ORDER) if options.all else (SHORT, SHORT_WITH_DEATH)
+    pairs = [pair for pair in meetings(2) if options.only in str(pair)]
+    found = await _round(stage, "pairs", pairs, alive, until)
+    deaths = [death for pair in pairs for death in stage.deaths(pair)]
+    random.Random(0).shuffle(deaths)  # on a slow machine some of each situation, not all of the first ones
+    found += await _round(stage, "pairs of which one dies", deaths, dying, until)
+    if options.all:
+        seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
+        triples = [triple for triple in meetings(3) if options.only in str(triple)]
+        random.Random(seed).shuffle(triples)
+        found += await _round(stage, f"triples by seed {seed}", triples, SHORT, until)
+    faults: dict[tuple[str, ...], str] = {}
+    for fault in found:
+        faults.setdefault(fault.what, fault.replay)
+    for what, replay in faults.items():
+        print(f"\n{'; '.join(what)}\n  python -m tests.interleave --replay '{replay}'")
+    print(f"\n{stage.runs:,} orders, {stage.ends:,} different ends, {len(faults)} different faults")
+    return 1 if faults else 0
+
+
+async def _round(stage: Stage, title: str, some: Iterable[Meeting], bounds: Bounds, until: float) -> list[Fault]:
+    found: list[Fault] = []
+    started, orders, done, left = time.monotonic(), stage.runs, 0, iter(some)
+    for meeting in left:
+        if time.monotonic() > until:
+            break
+        found += await stage.explore(meeting, bounds)
+        done += 1
+    cut = ", and no time for others" if next(left, None) else ""
+    took_s = time.monotonic() - started
+    print(f"{title}: {done:,} meetings{cut}, {stage.runs - orders:,} orders, {len(found):,} faults, {took_s:.0f} s")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,527 @@
+"""What callers do, and the situations in which they meet. An act runs the product's own code, from the outermost
+function that can be called without HTTP."""
+
+import base64
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import msgspec
+
+from penstock.api import batches, removal, uploads
+from penstock.api.arrivals import ready_upload
+from penstock.api.schemas import InputRequest, TaskRequest
+from penstock.api.submission import KEPT_IN_RECORD_BYTES, Examined, hand_in
+from penstock.batch import Plan, StoredLine, part_key, task_id_of
+from penstock.errors import PenstockError
+from penstock.maintenance import prune, sweep_uploads
+from penstock.task import TENANT, Lease, Priority
+from penstock.upload import upload_key
+from tests.interleave.world import ALICE, MODEL, MORNING_US, World
+
+IMAGE = b"i" * (KEPT_IN_RECORD_BYTES + 1)
+"""One that no record takes in."""
+
+SHORT_S, LONG_S = 60, 604_800
+"""How long results are kept: less than a `LATER`, and more than any."""
+LATER_S = 3600.0
+LEASE_IS_OVER_S = 30.0
+LINK_S = 60
+
+Act = Callable[[World, int], Awaitable[object]]
+"""The number tells callers with the same act apart."""
+
+
+class Situation(NamedTuple):
+    """What is there when the callers come, and what they may do."""
+
+    prepare: Callable[[World], Awaitable[object]]
+    acts: dict[str, Act]
+    writes_get_lost: bool = False
+    """Then objects may be left behind, which nobody can know of: they are for `penstock doctor` to find."""
+
+
+def task(name: str) -> str:
+    """The id of a task."""
+    return "tsk_" + _hex(name)
+
+
+def upload(name: str) -> str:
+    """The id of an upload."""
+    return "upl_" + _hex(name)
+
+
+def batch(name: str) -> str:
+    """The id of a batch."""
+    return "bat_" + _hex(name)
+
+
+def _hex(name: str) -> str:
+    """As ids are made: the ms, and what is random."""
+    return f"{MORNING_US // 1000:012x}{name.encode().hex():0>12}{0:08}"
+
+
+# --- acts -----------------------------------------------------------------------------------------------------
+
+
+async def submit(world: World, name: str, *, equal: bool = True, key: str | None = None, ttl_s: int = LONG_S) -> object:
+    """Hand in a task with an inline image, equal to all others, under this client_request_id."""
+    asked = TaskRequest(model=MODEL, input=InputRequest(image_url="data:,"), client_request_id=key, result_ttl_s=ttl_s)
+    examined = Examined(
+        cost=1, fingerprint="f", image=IMAGE, content_type="image/png", reuse_digest="same" if equal else None
+    )
+    return await hand_in(task(name), asked, examined, caller=ALICE, traceparent="", services=world.services)
+
+
+async def submit_upload(world: World, name: str, of: str = "u", ttl_s: int = LONG_S) -> object:
+    """Hand in a task whose input is an upload."""
+    asked = TaskRequest(model=MODEL, input=InputRequest(upload_id=upload(of)), result_ttl_s=ttl_s)
+    found = await ready_upload(upload(of), ALICE, world.services)
+    examined = Examined(cost=1, fingerprint="f", upload=found)
+    return await hand_in(task(name), asked, examined, caller=ALICE, traceparent="", services=world.services)
+
+
+async def run(world: World, lease: Lease, end: str) -> None:
+    """The part of a worker: from the claim to the settled attempt."""
+    await world.run(lease, end)
+
+
+async def claim(world: World, worker: str) -> Lease | None:
+    """The next task."""
+    return (await world.store.claim(worker=worker, device="cpu", models=[MODEL])).lease
+
+
+def work(end: str) -> Act:
+    """Claim a task and bring it to this end."""
+
+    async def act(world: World, number: int) -> None:
+        if lease := await claim(world, f"w{number}"):
+            await run(world, lease, end)
+
+    return act
+
+
+def finish(name: str) -> Act:
+    """End the attempt that was running when the situation began."""
+
+    async def act(world: World, _: int) -> None:
+        await run(world, world.leases[name], "complete")
+
+    return act
+
+
+def cancel(name: str) -> Act:
+    """Cancel a task."""
+    return lambda world, _: world.store.cancel(task(name), TENANT)
+
+
+def retry(name: str) -> Act:
+    """Run a task again."""
+    return lambda world, _: world.store.resubmit(task(name), TENANT)
+
+
+def delete(name: str) -> Act:
+    """DELETE of one task."""
+    return lambda world, _: removal.delete_task.fn(world.request, world.services, task(name))
+
+
+def cancel_heard(name: str) -> Act:
+    """Cancel a task, of which its worker hears."""
+
+    async def act(world: World, number: int) -> None:
+        await cancel(name)(world, number)
+        await world.tell_worker(world.leases[name])
+
+    return act
+
+
+def cancel_and_delete(name: str) -> Act:
+    """Cancel a task, then DELETE it."""
+
+    async def act(world: World, number: int) -> None:
+        await cancel(name)(world, number)
+        await delete(name)(world, number)
+
+    return act
+
+
+async def fail_over(world: World, number: int) -> None:
+    """Redis loses its last writes, and a worker goes on with what is there."""
+    await world.lose_writes()
+    await work("complete")(world, number)
+
+
+def equal(prefix: str) -> Act:
+    """Hand in an equal task."""
+    return lambda world, number: submit(world, f"{prefix}{number}")
+
+
+def other(prefix: str) -> Act:
+    """Hand in a task that equals no other."""
+    return lambda world, number: submit(world, f"{prefix}{number}", equal=False)
+
+
+def again(key: str) -> Act:
+    """The same submit, under the same client_request_id, from a client that has not heard the answer."""
+    return lambda world, number: submit(world, f"again{number}", key=key)
+
+
+async def prune_later(world: World, _: int) -> None:
+    """What upkeep does when the time of some is over."""
+    await world.advance(LATER_S)
+    await keep_up(world)
+
+
+async def keep_up(world: World) -> None:
+    """Delete what is due."""
+    await prune(world.store, world.batches, world.condemned, world.storage)
+
+
+async def expire(world: World, _: int) -> None:
+    """The time to start is over."""
+    await world.advance(LATER_S)
+    await world.store.expire()
+
+
+async def overrun(world: World, _: int) -> None:
+    """The deadline is over."""
+    await world.advance(LATER_S)
+    await world.store.overrun()
+
+
+async def reclaim(world: World, _: int) -> None:
+    """The supervisor has seen its worker die."""
+    await world.store.reclaim("w")
+
+
+async def purge(world: World, _: int) -> None:
+    """Cancel what waits."""
+    await world.operator.purge(TENANT, MODEL, list(Priority), limit=100)
+
+
+async def pause(world: World, _: int) -> None:
+    """Hold the queue up, and let it go on."""
+    await world.operator.pause(MODEL, list(Priority), by="operator")
+    await world.operator.resume(MODEL, list(Priority))
+
+
+async def send(world: World, _: int) -> None:
+    """The client stores the bytes of an upload in the bucket, and asks for it."""
+    await world.put_by_link(upload_key(TENANT, upload("u")), IMAGE, MORNING_US // 1000 + 1000 * LINK_S)
+    await ready_upload(upload("u"), ALICE, world.services)
+
+
+async def delete_upload(world: World, _: int) -> None:
+    """DELETE of an upload."""
+    await uploads.delete_upload.fn(world.request, world.services, upload("u"))
+
+
+async def sweep(world: World, _: int) -> None:
+    """What upkeep does when the time of unused uploads is over."""
+    await world.advance(LATER_S)
+    await sweep_uploads(world.uploads, world.storage)
+
+
+async def feed(world: World, _: int) -> None:
+    """One round of a feeder, of all batches that are due."""
+    leases, _next = await world.batches.lease(lease_s=5, most=4)
+    for lease in leases:
+        await world.feeder._round(lease)
+
+
+async def feed_after_a_death(world: World, number: int) -> None:
+    """One round of a feeder that comes when the leases of the others are over."""
+    await world.advance(LEASE_IS_OVER_S)
+    await feed(world, number)
+
+
+async def cancel_batch(world: World, _: int) -> None:
+    """Cancel a batch."""
+    await world.batches.cancel(batch("b"), TENANT)
+
+
+async def delete_batch(world: World, _: int) -> None:
+    """DELETE of a batch."""
+    await batches.delete_batch.fn(world.request, world.services, batch("b"))
+
+
+def of_line(verb: str, place: int = 0) -> Act:
+    """Cancel or retry the task of a line, or delete it."""
+    task_id = task_id_of(batch("b"), place)
+
+    async def act(world: World, _: int) -> None:
+        if verb == "delete":
+            await removal.delete_task.fn(world.request, world.services, task_id)
+        else:
+            await getattr(world.store, verb)(task_id, TENANT)
+
+    return act
+
+
+# --- situations -----------------------------------------------------------------------------------------------
+
+
+async def _a_waits(world: World) -> None:
+    await submit(world, "a", key="key")
+
+
+async def _a_waits_for_long(world: World) -> None:
+    """With limits of time that `LATER` is past."""
+    asked = TaskRequest(
+        model=MODEL, input=InputRequest(image_url="data:,"), start_within_s=60, finish_within_s=60, result_ttl_s=LONG_S
+    )
+    examined = Examined(cost=1, fingerprint="f", image=IMAGE, content_type="image/png", reuse_digest="same")
+    await hand_in(task("a"), asked, examined, caller=ALICE, traceparent="", services=world.services)
+
+
+async def _a_was_canceled(world: World) -> None:
+    await submit(world, "a", key="key", ttl_s=SHORT_S)
+    await world.store.cancel(task("a"), TENANT)
+
+
+async def _a_result_is_shown_twice(world: World) -> None:
+    """`a` ran, and its time is over before that of `b`, which shows its result."""
+    await submit(world, "a", ttl_s=SHORT_S)
+    await work("complete")(world, 0)
+    await submit(world, "b")
+
+
+async def _b_follows_a(world: World) -> None:
+    await submit(world, "a")
+    await submit(world, "b")
+
+
+async def _a_runs(world: World) -> None:
+    await submit(world, "a", ttl_s=SHORT_S)
+    await _claimed(world, "a")
+
+
+async def _b_follows_a_that_runs(world: World) -> None:
+    await _b_follows_a(world)
+    await _claimed(world, "a")
+
+
+async def _claimed(world: World, name: str) -> None:
+    lease = await claim(world, "w")
+    assert lease is not None
+    world.leases[name] = lease
+
+
+async def _an_upload_is_open(world: World) -> None:
+    await world.uploads.open(
+        upload("u"), tenant=TENANT, caller=ALICE.id, size=len(IMAGE), content_type="image/png", sha256="0" * 64,
+        token=None, url_ttl_s=LINK_S, late_s=60, unused_ttl_s=600, rate_limit=0,
+    )  # fmt: skip
+
+
+async def _an_upload_is_ready(world: World) -> None:
+    await _an_upload_is_open(world)
+    await send(world, 0)
+
+
+async def _an_upload_is_used(world: World) -> None:
+    await _an_upload_is_ready(world)
+    await submit_upload(world, "a", ttl_s=SHORT_S)
+    await work("complete")(world, 0)
+
+
+def _batch_of(images: Sequence[bytes], ttl_s: int = LONG_S) -> Callable[[World], Awaitable[None]]:
+    async def prepare(world: World) -> None:
+        await world.batches.open(batch("b"), TENANT, ALICE.id, rate_limit=0, most=9, client_request_id=None)
+        await world.batches.grow(batch("b"), 1)
+        await world.storage.put(part_key(TENANT, batch("b"), 0), lines_of(images), "application/jsonl")
+        plan = Plan(defaults={"model": MODEL, "result_ttl_s": ttl_s}, starts=(0,), base_url="", traceparent="")
+        await world.batches.start(batch("b"), ALICE.id, plan, total=len(images), ttl_s=SHORT_S, fingerprint="f")
+
+    return prepare
+
+
+def lines_of(images: Sequence[bytes]) -> bytes:
+    """A part of a batch, with a line for each of these images."""
+    return b"\n".join(msgspec.json.encode(_line(number, image)) for number, image in enumerate(images, 1))
+
+
+def _line(number: int, image: bytes) -> StoredLine:
+    uri = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+    said = {"custom_id": f"line-{number}", "input": {"image_url": uri}}
+    return StoredLine(number, msgspec.Raw(msgspec.json.encode(said)), ("PNG", 8, 8))
+
+
+async def _a_batch_has_failed(world: World) -> None:
+    await _batch_of([IMAGE], SHORT_S)(world)
+    await feed(world, 0)
+    await work("fail")(world, 0)
+
+
+async def _a_batch_is_fed(world: World) -> None:
+    await _batch_of([IMAGE, IMAGE + b"2", IMAGE + b"3"])(world)
+    await feed(world, 0)
+
+
+SITUATIONS: dict[str, Situation] = {
+    "a-waits": Situation(
+        _a_waits,
+        {
+            "complete": work("complete"),
+            "fail": work("fail"),
+            "try-later": work("retry"),
+            "release": work("release"),
+            "cancel": cancel("a"),
+            "retry": retry("a"),
+            "delete": delete("a"),
+            "purge": purge,
+            "pause": pause,
+            "equal": equal("c"),
+            "other": other("o"),
+            "again": again("key"),
+            "prune": prune_later,
+        },
+    ),
+    "redis-fails-over": Situation(
+        _a_waits,
+        {"complete": work("complete"), "fail": work("fail"), "cancel": cancel("a"), "fail-over": fail_over},
+        writes_get_lost=True,
+    ),
+    "a-is-late": Situation(
+        _a_waits_for_long,
+        {
+            "expire": expire,
+            "overrun": overrun,
+            "complete": work("complete"),
+            "cancel": cancel("a"),
+            "equal": equal("c"),
+        },
+    ),
+    "a-was-canceled": Situation(
+        _a_was_canceled,
+        {
+            "retry": retry("a"),
+            "delete": delete("a"),
+            "prune": prune_later,
+            "equal": equal("c"),
+            "again": again("key"),
+            "complete": work("complete"),
+        },
+    ),
+    "b-shows-the-result-of-a": Situation(
+        _a_result_is_shown_twice,
+        {"delete-a": delete("a"), "delete-b": delete("b"), "prune": prune_later, "equal": equal("c")},
+    ),
+    "b-follows-a": Situation(
+        _b_follows_a,
+        {
+            "complete": work("complete"),
+            "fail": work("fail"),
+            "release": work("release"),
+            "cancel-a": cancel("a"),
+            "cancel-b": cancel("b"),
+            "delete-b": delete("b"),
+            "retry-a": retry("a"),
+            "purge": purge,
+            "equal": equal("c"),
+        },
+    ),
+    "a-runs": Situation(
+        _a_runs,
+        {
+            "finish": finish("a"),
+            "reclaim": reclaim,
+            "cancel": cancel("a"),
+            "retry": retry("a"),
+            "delete": delete("a"),
+            "cancel-heard": cancel_heard("a"),
+            "cancel-and-delete": cancel_and_delete("a"),
+            "complete": work("complete"),
+            "prune": prune_later,
+            "equal": equal("c"),
+        },
+    ),
+    "b-follows-a-that-runs": Situation(
+        _b_follows_a_that_runs,
+        {
+            "finish": finish("a"),
+            "reclaim": reclaim,
+            "cancel-a": cancel("a"),
+            "cancel-b": cancel("b"),
+            "complete": work("complete"),
+            "delete-b": delete("b"),
+        },
+    ),
+    "an-upload-is-open": Situation(
+        _an_upload_is_open,
+        {
+            "send": send,
+            "delete-upload": delete_upload,
+            "sweep": sweep,
+            "submit": lambda w, n: submit_upload(w, f"a{n}"),
+        },
+    ),
+    "an-upload-is-ready": Situation(
+        _an_upload_is_ready,
+        {"submit": lambda w, n: submit_upload(w, f"a{n}"), "delete-upload": delete_upload, "sweep": sweep},
+    ),
+    "an-upload-is-used": Situation(
+        _an_upload_is_used,
+        {
+            "submit": lambda w, n: submit_upload(w, f"c{n}"),
+            "delete-upload": delete_upload,
+            "sweep": sweep,
+            "delete": delete("a"),
+            "prune": prune_later,
+        },
+    ),
+    "a-batch-waits": Situation(
+        _batch_of([IMAGE, IMAGE]),
+        {"feed": feed, "feed-late": feed_after_a_death, "cancel-batch": cancel_batch, "delete-batch": delete_batch},
+    ),
+    "a-batch-is-fed": Situation(
+        _a_batch_is_fed,
+        {
+            "feed": feed_after_a_death,
+            "complete": work("complete"),
+            "cancel-batch": cancel_batch,
+            "cancel-line": of_line("cancel"),
+            "retry-line": of_line("resubmit"),
+            "delete-line": of_line("delete"),
+            "purge": purge,
+        },
+    ),
+    "a-batch-has-failed": Situation(
+        _a_batch_has_failed,
+        {
+            "retry-line": of_line("resubmit"),
+            "delete-line": of_line("delete"),
+            "delete-batch": delete_batch,
+            "prune": prune_later,
+            "complete": work("complete"),
+            "cancel-batch": cancel_batch,
+        },
+    ),
+}
+
+
+# --- the end of everything ------------------------------------------------------------------------------------
+
+
+async def delete_everything(world: World) -> None:
+    """All tasks and batches end and are deleted, and upkeep does all it can, for two weeks."""
+    for _ in range(3):
+        await world.advance(LEASE_IS_OVER_S)
+        snapshot = await world.look()
+        for batch_id in snapshot.under("batch:"):
+            with suppress(PenstockError):
+                await world.batches.cancel(batch_id, TENANT)
+        await feed(world, 0)
+        for worker in {record["worker"] for record in snapshot.records.values() if "worker" in record}:
+            await world.store.reclaim(worker)
+        for task_id in snapshot.records:
+            with suppress(PenstockError):
+                await world.store.cancel(task_id, TENANT)
+        if not (await world.look()).keys.get("feeding"):
+            break
+    for task_id in (await world.look()).records:
+        await removal.delete_task.fn(world.request, world.services, task_id)
+    for _ in range(2):
+        await world.advance(LONG_S)
+        await keep_up(world)
+        await sweep_uploads(world.uploads, world.storage)

@@ -1,0 +1,239 @@
+"""Callers that take turns: each stops before every call of the store or the storage, until it is chosen to go on."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from penstock.errors import PenstockError
+from penstock.storage import Item, Stored
+from penstock.store import BatchStore, Condemned, NotItsTurn, Operator, Outbox, TaskStore, UploadStore
+from tests.memory_storage import MemoryStorage
+from tests.monitor import WHOLE, Touch
+from tests.moved_clock import ByStillClock
+
+T = TypeVar("T")
+
+Act = Callable[[], Awaitable[object]]
+
+A_FEW_TURNS = 10
+"""Of the loop: more than it takes from the end of one task to the first call of another that waited for it."""
+
+STUCK_S = 10.0
+"""A caller that has not come to its next call by then waits for something that is no call."""
+
+_me: ContextVar["Caller | None"] = ContextVar("caller", default=None)
+_asked: ContextVar[str] = ContextVar("asked", default="")
+
+
+class Caller:
+    """One act, done call by call. What it starts belongs to it too."""
+
+    def __init__(self, act: Act) -> None:
+        self.steps = 0
+        """How many calls it has made."""
+        self.is_dead = False
+        self.refusal: Exception | None = None
+        """The answer of the act, where that is an error of ours."""
+        self.fault: Exception | None = None
+        """Any other error."""
+        self.touched: set[Touch] = set()
+        """Which objects of the storage the last call has read and written."""
+        self.last_call = ""
+        self._act = act
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._calls_under_way = 0
+        self._changed = asyncio.Event()
+        me = _me.set(self)
+        self._task = asyncio.create_task(self._live())
+        _me.reset(me)
+
+    @property
+    def is_done(self) -> bool:
+        """It makes no further call."""
+        return self.is_dead or (self._task.done() and not self._calls_under_way and not self._waiting)
+
+    async def step(self) -> None:
+        """Let it make one call, and go on to before the next one."""
+        self.steps += 1
+        self.touched.clear()
+        self._calls_under_way += 1
+        self._waiting.popleft().set_result(None)
+        await self.rest()
+
+    async def rest(self) -> None:
+        """Until it waits for its turn, or is done."""
+        async with asyncio.timeout(STUCK_S):
+            while not self.is_done and (self._calls_under_way or not self._waiting):
+                self._changed.clear()
+                await self._changed.wait()
+                await self._let_others_begin()
+
+    async def _let_others_begin(self) -> None:
+        """What the act has left behind to be done may be on its way to a call."""
+        if self._task.done():
+            for _ in range(A_FEW_TURNS):
+                await asyncio.sleep(0)
+
+    async def die(self) -> None:
+        """Make no further call, as a killed process: nothing that it does on the way out reaches anybody."""
+        self.is_dead = True
+        self._task.cancel()
+        for chosen in self._waiting:
+            chosen.cancel()
+        await asyncio.wait([self._task])
+
+    async def turn(self) -> None:
+        """Wait to be chosen."""
+        if self.is_dead:
+            raise asyncio.CancelledError
+        chosen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(chosen)
+        self._changed.set()
+        try:
+            await chosen
+        except asyncio.CancelledError:
+            if chosen in self._waiting:
+                self._waiting.remove(chosen)
+            self._changed.set()
+            raise
+
+    def made_call(self) -> None:
+        """Say that the call that it was chosen for has been answered."""
+        self._calls_under_way -= 1
+        self._changed.set()
+
+    async def _live(self) -> None:
+        try:
+            await self._act()
+        except (PenstockError, NotItsTurn) as error:
+            self.refusal = error
+        except Exception as error:  # noqa: BLE001  judged with all else
+            self.fault = error
+        finally:
+            self._changed.set()
+
+
+@asynccontextmanager
+async def call(name: str, *touched: Touch) -> AsyncIterator[None]:
+    """One call, made when it is the caller's turn; at once by who is none of these callers. `touched` are the objects
+    of the storage that it reads and writes."""
+    caller = _me.get()
+    if caller is None:
+        yield
+        return
+    await caller.turn()
+    try:
+        caller.touched.update(touched)
+        caller.last_call = name
+        yield
+    finally:
+        caller.made_call()
+
+
+class ByTurns(ByStillClock):
+    """A store whose every question to Redis is a call."""
+
+    async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
+        async with call(_asked.get()):
+            return await super()._ask(question, again=again)
+
+    async def _run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
+        _asked.set(script)
+        return await super()._run(script, *args, again=again)
+
+    async def _run_each(self, script: str, calls: Sequence[tuple[str | bytes | float, ...]]) -> list[Any]:
+        _asked.set(f"{len(calls)} x {script}")
+        return await super()._run_each(script, calls)
+
+    async def _pipelined(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+        _asked.set(" ".join(map(str, commands[0])) if commands else "")
+        return await super()._pipelined(commands)
+
+
+class Tasks(ByTurns, TaskStore):
+    """Tasks, by turns."""
+
+
+class Batches(ByTurns, BatchStore):
+    """Batches, by turns."""
+
+
+class Uploads(ByTurns, UploadStore):
+    """Uploads, by turns."""
+
+
+class ToDelete(ByTurns, Condemned):
+    """What is to be deleted, by turns."""
+
+
+class Operators(ByTurns, Operator):
+    """Operators, by turns."""
+
+
+class Outboxes(ByTurns, Outbox):
+    """Outboxes, by turns."""
+
+
+class StorageByTurns(MemoryStorage):
+    """A storage in which every object that is read, written or deleted is a call."""
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        async with call(f"put {key}", written(key)):
+            await super().put(key, data, content_type)
+
+    async def put_all(self, items: Sequence[Item]) -> None:
+        for item in items:
+            await self.put(*item)
+
+    async def get(self, key: str, *, limit: int | None = None) -> bytes:
+        async with call(f"get {key}", read(key)):
+            return await super().get(key, limit=limit)
+
+    async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        async with call(f"stream {key}", read(key)):
+            return await super().stream(key, start, stop)
+
+    async def size(self, key: str) -> int:
+        async with call(f"size {key}", read(key)):
+            return await super().size(key)
+
+    async def delete(self, *keys: str) -> None:
+        for key in keys:
+            async with call(f"delete {key}", written(key)):
+                await super().delete(key)
+
+    async def list(self, prefix: str) -> AsyncIterator[Stored]:
+        async with call(f"list {prefix}", Touch(prefix.encode(), WHOLE, False)):
+            found = [stored async for stored in super().list(prefix)]
+        for stored in found:
+            yield stored
+
+
+def written(key: str) -> Touch:
+    """That an object is stored or deleted."""
+    return _of_object(key, is_written=True)
+
+
+def read(key: str) -> Touch:
+    """That an object is looked at."""
+    return _of_object(key, is_written=False)
+
+
+def _of_object(key: str, *, is_written: bool) -> Touch:
+    """An object is a member of what begins as it does."""
+    folder, slash, name = key.rpartition("/")
+    return Touch((folder + slash).encode(), name.encode(), is_written)
+
+
+KINDS: dict[str, type[Any]] = {
+    "store": Tasks,
+    "batches": Batches,
+    "uploads": Uploads,
+    "operator": Operators,
+    "outbox": Outboxes,
+    "condemned": ToDelete,
+}
+"""The stores, by the names that `Services` has for them."""

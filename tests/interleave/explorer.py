@@ -1,0 +1,126 @@
+"""All orders of the calls of some callers, without those that cannot differ from one that was tried.
+
+Stateless search with sleep sets (Godefroid, "Partial-Order Methods for the Verification of Concurrent Systems", 1996):
+a caller whose next call was tried at a moment is not tried again after calls of others that touch nothing it does.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tests.monitor import Touch, conflict
+
+Footprint = frozenset[Touch]
+"""What a call reads and writes."""
+
+
+class Bounds(NamedTuple):
+    """How much of all orders is tried: another than the last one is let go on `most_preemptions` times though that is
+    ready, and anybody only among the first `most_choices` calls."""
+
+    most_preemptions: int = 10**9
+    most_choices: int = 10**9
+
+
+@dataclass
+class Moment:
+    """A point at which one of several callers goes on."""
+
+    ready: tuple[int, ...]
+    last: int | None
+    """Who went on before, if it is ready to go on."""
+    preemptions: int
+    """How often so far another went on than the last one, though that was ready."""
+    asleep: dict[int, Footprint]
+    chosen: int = -1
+    footprint: Footprint = frozenset()
+    tried: dict[int, Footprint] = field(default_factory=dict)
+
+    def open_choices(self, most_preemptions: int) -> list[int]:
+        """Who is still to be tried here, the last one first."""
+        left = [one for one in self.ready if one not in self.asleep and one not in self.tried]
+        if self.last is not None and self.preemptions >= most_preemptions:
+            left = [one for one in left if one == self.last]
+        return sorted(left, key=lambda one: one != self.last)
+
+    def choose(self, caller: int) -> None:
+        """Let this one go on here, in the next run."""
+        self.chosen = caller
+
+
+class Search:
+    """One tree of orders: give `next_choice` and `took` to a run, ask for the next run by `advance`."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._path: list[Moment] = []
+        self._depth = 0
+
+    @property
+    def choices(self) -> list[int]:
+        """Of the present run, so far."""
+        return [moment.chosen for moment in self._path[: self._depth]]
+
+    def next_choice(self, ready: tuple[int, ...]) -> int | None:
+        """Who goes on; None when all that could follow has been tried in another order."""
+        if self._depth == len(self._path):
+            moment = self._following(ready)
+            options = moment.open_choices(self._bounds.most_preemptions)
+            if not options:
+                return None
+            moment.choose(options[0])
+            self._path.append(moment)
+        moment = self._path[self._depth]
+        assert moment.ready == ready, "the same choices have led elsewhere: something is not decided by the order"
+        return moment.chosen
+
+    def took(self, footprint: Footprint) -> None:
+        """What the call of the chosen one has read and written."""
+        self._path[self._depth].footprint = footprint
+        self._depth += 1
+
+    def advance(self) -> bool:
+        """Go on to the next run; False when there is none."""
+        self._depth = 0
+        while self._path:
+            moment = self._path[-1]
+            moment.tried[moment.chosen] = moment.footprint
+            is_near = len(self._path) <= self._bounds.most_choices
+            options = moment.open_choices(self._bounds.most_preemptions) if is_near else []
+            if options:
+                moment.choose(options[0])
+                return True
+            self._path.pop()
+        return False
+
+    def _following(self, ready: tuple[int, ...]) -> Moment:
+        if not self._path:
+            return Moment(ready, None, 0, {})
+        before = self._path[-1]
+        last = before.chosen if before.chosen in ready else None
+        was_preempted = before.last is not None and before.chosen != before.last
+        return Moment(ready, last, before.preemptions + was_preempted, dict(_still_asleep(before)))
+
+
+def _still_asleep(moment: Moment) -> Iterator[tuple[int, Footprint]]:
+    for caller, footprint in (moment.asleep | moment.tried).items():
+        if not conflict(footprint, moment.footprint):
+            yield caller, footprint
+
+
+class Replay:
+    """One given order; who is left when it ends goes on caller by caller."""
+
+    def __init__(self, choices: list[int]) -> None:
+        self._given = choices
+        self.choices: list[int] = []
+
+    def next_choice(self, ready: tuple[int, ...]) -> int:
+        """As `Search`."""
+        at = len(self.choices)
+        wanted = self._given[at] if at < len(self._given) else ready[0]
+        self.choices.append(wanted if wanted in ready else ready[0])
+        return self.choices[-1]
+
+    def took(self, footprint: Footprint) -> None:
+        """As `Search`."""

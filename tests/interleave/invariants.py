@@ -1,0 +1,110 @@
+"""What has to be true whenever no call is under way, whoever has died."""
+
+import hashlib
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from penstock.batch import part_key
+from penstock.store import place_of
+from penstock.task import TENANT, Artifact, Outcome, Request, State
+from penstock.upload import upload_key
+from tests.integration.queue_snapshot import Snapshot, check_places
+
+KEPT = re.compile(
+    r"gone:.*|round:.*|clock:.*|rate:.*|uploadrate:.*|pace|prompt|reaper|grace|workers|workers:seen|drained|paused"
+)
+"""The keys that may be there when all tasks, batches and uploads are deleted."""
+
+Objects = Mapping[str, bytes]
+"""By their keys."""
+
+
+def broken(snapshot: Snapshot, objects: Objects) -> list[str]:
+    """What is not as it has to be, in words."""
+    return [fault for rule in RULES for fault in rule(snapshot, objects)]
+
+
+def left_behind(snapshot: Snapshot, objects: Objects) -> list[str]:
+    """What is there though everything was deleted."""
+    keys = [f"key left behind: {key}" for key in sorted(snapshot.keys) if not KEPT.fullmatch(key)]
+    return [*keys, *(f"object left behind: {key}" for key in sorted(objects))]
+
+
+def _places(snapshot: Snapshot, _: Objects) -> Iterator[str]:
+    """Counts, places and references are exact."""
+    try:
+        check_places(snapshot)
+    except (AssertionError, KeyError) as error:
+        yield f"not in its place: {traceback.extract_tb(error.__traceback__)[-1].line} {error}".strip()
+
+
+def _results(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
+    """A success that is shown has its file, and that has the bytes of the attempt that succeeded."""
+    for task_id, record in snapshot.records.items():
+        file = _result_of(snapshot, task_id)
+        if record["state"] != State.SUCCESS or file is None:
+            continue
+        if file.s3_key not in objects:
+            yield f"SUCCESS without its result: {task_id} {file.s3_key}"
+        elif hashlib.sha256(objects[file.s3_key]).hexdigest() != file.sha256:
+            yield f"SUCCESS with the result of another attempt: {task_id}"
+
+
+def _inputs(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
+    """What runs, or can be run again, has its input."""
+    for task_id, record in snapshot.records.items():
+        key = _source_of(snapshot, task_id)
+        if record["state"] != State.SUCCESS and key and key not in objects:
+            yield f"{record['state']} without its input: {task_id} {key}"
+
+
+def _lines(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
+    """A batch that is shown has its lines."""
+    for batch_id, record in snapshot.under("batch:").items():
+        for part in range(int(record["parts"])):
+            if "state" in record and part_key(record["tenant"], batch_id, part) not in objects:
+                yield f"{record['state']} batch without its lines: {batch_id}"
+
+
+def _owners(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
+    """Every object belongs to a record, or is written down as one that is to be deleted."""
+    owned, prefixes = _owned(snapshot)
+    for key in sorted(objects):
+        if key not in owned and not key.startswith(tuple(prefixes)):
+            yield f"object without owner: {key}"
+
+
+RULES: tuple[Callable[[Snapshot, Objects], Iterator[str]], ...] = (_places, _results, _inputs, _lines, _owners)
+
+
+def _owned(snapshot: Snapshot) -> tuple[set[str], set[str]]:
+    """Keys of objects, and what such keys begin with."""
+    written_down = [place_of(entry) for name in ("condemned", "awaited") for entry in snapshot.keys.get(name, ())]
+    owned = {name for name in written_down if not name.endswith("/")}
+    prefixes = {name for name in written_down if name.endswith("/")}
+    for task_id, record in snapshot.records.items():
+        if source := _source_of(snapshot, task_id):
+            owned.add(source)
+        prefixes |= {f"results/{TENANT}/{ran}/" for ran in (task_id, record.get("origin", task_id))}
+    owned |= {upload_key(record["tenant"], upload_id) for upload_id, record in snapshot.under("upload:").items()}
+    prefixes |= {f"batches/{TENANT}/{batch_id}/" for batch_id in snapshot.under("batch:")}
+    return owned, prefixes
+
+
+def _source_of(snapshot: Snapshot, task_id: str) -> str | None:
+    return _decoded(snapshot, f"body:{task_id}", Request).source.key
+
+
+def _result_of(snapshot: Snapshot, task_id: str) -> Artifact | None:
+    if f"outcome:{task_id}" not in snapshot.keys:
+        return None
+    result = _decoded(snapshot, f"outcome:{task_id}", Outcome).result
+    return result.artifact if result else None
+
+
+def _decoded(snapshot: Snapshot, key: str, kind: type[Any]) -> Any:
+    return msgspec.json.decode(snapshot.keys[key], type=kind)

@@ -1,0 +1,253 @@
+"""The place where callers meet: a real Redis, a storage in memory, and the parts of a server and of a worker on them.
+
+A situation is prepared once; each run begins with a copy of it. The clock stands still, so that the same order of calls
+does the same each time.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from types import SimpleNamespace
+from typing import Any
+
+from litestar.datastructures import State as AppState
+
+from penstock.api.estimates import Estimates
+from penstock.api.feeder import Feeder
+from penstock.api.guards import Caller as ApiCaller
+from penstock.api.services import Services
+from penstock.api.waiting import Waiting
+from penstock.api.watching import Watching
+from penstock.errors import ImageDecodeFailed, InputDownloadFailed
+from penstock.runners import noop
+from penstock.runners.base import registry
+from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings
+from penstock.storage import Storage
+from penstock.store import BatchStore, Condemned, Installation, Operator, Outbox, Redis, TaskStore, UploadStore, connect
+from penstock.task import TENANT, Artifact, Lease, Result, RetryPolicy
+from penstock.urlguard import Policy
+from penstock.worker.attempt import Attempts
+from penstock.worker.memory import MemoryBudget
+from penstock.worker.pipeline import Pipeline
+from penstock.worker.spool import Parcel, Spool
+from tests.integration.queue_snapshot import Snapshot, take_snapshot
+from tests.interleave import callers
+from tests.interleave.callers import StorageByTurns, call, written
+from tests.memory_storage import MemoryStorage
+from tests.monitor import WHOLE, Touch
+from tests.moved_clock import KEY, STILL, moved_clock
+
+NAMESPACE = "between"
+MODEL = noop.Noop.name
+ALICE = ApiCaller("alice", TENANT)
+MORNING_US = 1_800_000_000_000_000
+"""The moment at which every situation begins."""
+
+API = ApiSettings(rate_limit_per_minute=10**6)
+QUEUE = QueueSettings(lease_s=6, result_ttl_s=86_400, batch_window=2, max_retries=1, retry_base_s=0.001)
+
+BRING_BACK = """
+-- Make the database what it was: {key, what DUMP has given, key, ...}.
+redis.call('FLUSHDB')
+for i = 1, #ARGV, 2 do redis.call('RESTORE', ARGV[i], 0, ARGV[i + 1]) end
+"""
+
+
+class World:
+    """What acts work with. `services` is what the handlers of the API are given."""
+
+    def __init__(
+        self,
+        client: Redis,
+        kinds: Mapping[str, type[Any]] = callers.KINDS,
+        storage: MemoryStorage | None = None,
+        queue: QueueSettings = QUEUE,
+    ) -> None:
+        """The stores are of these kinds."""
+        self.client = client
+        self.storage = storage or StorageByTurns()
+        settings = Settings(api=API, queue=queue, redis=RedisSettings(namespace=NAMESPACE))
+        of_redis = (client, NAMESPACE, queue)
+        stores: dict[str, Any] = {name: kind(*of_redis) for name, kind in kinds.items()}
+        self.store: TaskStore = stores["store"]
+        self.batches: BatchStore = stores["batches"]
+        self.uploads: UploadStore = stores["uploads"]
+        self.operator: Operator = stores["operator"]
+        self.outbox: Outbox = stores["outbox"]
+        self.condemned: Condemned = stores["condemned"]
+        policy = Policy.from_limits(settings.limits)
+        self.services = Services(
+            settings=settings,
+            models=(MODEL,),
+            policy=policy,
+            webhook_policy=policy,
+            storage=self.storage,
+            installation=Installation(*of_redis),
+            waiting=Waiting(self.store),
+            watching=Watching(self.store),
+            estimates=Estimates(TaskStore(*of_redis)),  # looks every five seconds of the real clock: not by turns
+            checking=asyncio.Lock(),
+            **stores,
+        )
+        self.feeder = Feeder(self.services)
+        self.request = SimpleNamespace(auth=ALICE, base_url="http://here/", app=SimpleNamespace(state=AppState()))
+        self.beginning = Saved([], {}, {})
+        """The situation that all began with."""
+        self.attempts: dict[str, Attempt] = {}
+        """Those that run now, by the keys of their leases."""
+        self.leases: dict[str, Lease] = {}
+        """Those that were claimed while the situation was prepared."""
+        self._ahead_ms = 0
+
+    def worker(self, end: str) -> Attempts:
+        """One whose model does this."""
+        return Attempts(self.store, Work(self.storage, end), RetryPolicy(base_s=0.0, cap_s=0.2), on_settling=_ignore)
+
+    async def run(self, lease: Lease, end: str) -> None:
+        """A worker's part, from the claim on. It hears of a cancel until the end is decided."""
+        attempts = self.worker(end)
+        attempt = Attempt(attempts, lease)
+        running = attempts.run(lease, _ignore, until_free=_at_once, is_aborted=lambda: attempt.is_aborted)
+        attempt.task = asyncio.create_task(running)
+        self.attempts[lease.key] = attempt
+        with suppress(asyncio.CancelledError):
+            await attempt.task
+        self.attempts.pop(lease.key, None)
+
+    async def tell_worker(self, lease: Lease) -> None:
+        """Who runs a task under this lease hears that it was canceled."""
+        async with call("the worker hears of it", Touch(WHOLE, WHOLE, True)):
+            if attempt := self.attempts.get(lease.key):
+                attempt.abort()
+
+    async def advance(self, seconds: float) -> None:
+        """Set the clock of Redis forward."""
+        async with call("the clock is set forward"):
+            await self.client.incrby(KEY, int(seconds * 1_000_000))
+
+    async def put_by_link(self, key: str, data: bytes, until_ms: int) -> None:
+        """What the bucket does with bytes that a client sends by a link: it takes them while that is valid."""
+        async with call(f"PUT {key}", written(key)):
+            if await self.now_ms() < until_ms:
+                self.storage.objects[key] = data
+
+    async def lose_writes(self) -> None:
+        """Redis loses what was written since the beginning, as when its disk or its master is lost."""
+        async with call("Redis loses its last writes"):
+            await self.beginning.bring_back_redis(self)
+
+    async def look(self) -> Snapshot:
+        """At all that Redis holds."""
+        return await take_snapshot(self.client, NAMESPACE)
+
+    async def now_ms(self) -> int:
+        """By the clock of the test."""
+        return int(await self.client.get(KEY)) // 1000
+
+
+class Work(Pipeline):
+    """A worker's stages with a model that takes no time: the input is read, and the result is stored, as ever."""
+
+    def __init__(self, storage: Storage, end: str) -> None:
+        super().__init__(
+            {MODEL: registry()[MODEL](LimitSettings())},
+            None,  # type: ignore[arg-type]  no device
+            fetcher=SimpleNamespace(max_bytes=1 << 20),  # type: ignore[arg-type]  nothing is fetched by URL
+            storage=storage,
+            spool=Spool(storage, directory="", max_bytes=0),
+            codecs=None,  # type: ignore[arg-type]  no pixels
+            memory=MemoryBudget(1 << 30),
+            max_data_bytes=1 << 20,
+        )
+        self._end = end
+
+    async def _make(self, lease: Lease, *_: Any) -> tuple[Result, Parcel | None, dict[str, Any]]:
+        ENDS[self._end]()
+        key, data = f"results/{lease.tenant}/{lease.id}/{lease.token}.png", f"of claim {id(lease)}".encode()
+        artifact = Artifact(
+            s3_key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), content_type="image/png"
+        )
+        return Result(artifact=artifact), Parcel(key, "image/png", data), {"device_ms": 1.0}
+
+
+class Attempt:
+    """One that runs, and may be stopped."""
+
+    def __init__(self, attempts: Attempts, lease: Lease) -> None:
+        self.is_aborted = False
+        self.task: asyncio.Task[None] | None = None
+        self._attempts, self._lease = attempts, lease
+
+    def abort(self) -> None:
+        """As the host of a worker does it."""
+        if self.task and self._lease.key not in self._attempts.settling:
+            self.is_aborted = True
+            self.task.cancel()
+
+
+async def _at_once() -> None:
+    pass
+
+
+def _raise(error: BaseException) -> Callable[[], None]:
+    def end() -> None:
+        raise error
+
+    return end
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+ENDS: dict[str, Callable[[], None]] = {
+    "complete": _ignore,
+    "fail": _raise(ImageDecodeFailed("the image is damaged")),
+    "retry": _raise(InputDownloadFailed("timed out")),
+    "release": _raise(asyncio.CancelledError()),
+}
+"""What a model does at the end of its work."""
+
+
+class Saved:
+    """A situation, to be brought back."""
+
+    def __init__(self, rows: list[bytes], objects: dict[str, bytes], leases: dict[str, Lease]) -> None:
+        self._rows, self._objects, self._leases = rows, objects, leases
+
+    @classmethod
+    async def of(cls, world: World) -> "Saved":
+        """As it is now."""
+        keys = sorted(await world.client.keys("*"))
+        rows = [part for key in keys for part in (key, await world.client.dump(key))]
+        return cls(rows, dict(world.storage.objects), dict(world.leases))
+
+    async def bring_back_redis(self, world: World) -> None:
+        """Only what Redis held."""
+        await world.client.eval(BRING_BACK, 0, *self._rows)
+
+    async def bring_back(self, world: World) -> None:
+        """Make it so again."""
+        await self.bring_back_redis(world)
+        world.storage.objects.clear()
+        world.storage.objects.update(self._objects)
+        world.leases = dict(self._leases)
+        world.attempts.clear()
+
+
+@asynccontextmanager
+async def open_world(socket: str) -> AsyncIterator[World]:
+    """On a server that nobody else uses."""
+    async with AsyncExitStack() as opened:
+        opened.enter_context(moved_clock(STILL))
+        client = await opened.enter_async_context(connect(RedisSettings(url=f"unix://{socket}")))
+        yield World(client)
+
+
+async def begin(world: World) -> None:
+    """Nothing is there."""
+    await world.client.flushdb()
+    await world.client.set(KEY, MORNING_US)
+    world.storage.objects.clear()
+    world.leases.clear()

@@ -1,0 +1,146 @@
+"""What a server is asked, command by command, also from inside of scripts: `MONITOR` with an end.
+
+Reading blocks: everything that is read has been said before.
+"""
+
+import re
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+_LINE = re.compile(rb"\+[\d.]+ \[\d+ (\S+)\] ")
+_WORD = re.compile(rb'"((?:[^"\\]|\\.)*)"')
+
+_READING = """
+    exists get getrange hexists hget hgetall hkeys hlen hmget hrandfield hvals lindex llen lrange mget pttl scard
+    sismember smembers srandmember strlen ttl type zcard zcount zlexcount zmscore zrange zrangebylex zrangebyscore
+    zrank zrevrange zrevrangebylex zrevrangebyscore zscore
+"""
+_TOUCHING_NOTHING = "client echo eval evalsha hello info monitor ping publish script select time"
+"""A script touches what its commands do, which follow."""
+_OF_KEYS = "del exists mget unlink"
+_OF_MEMBERS = "hdel hexists hget hmget sadd sismember srem zmscore zrem zscore"
+_OF_ONE_MEMBER = "hincrby hincrbyfloat hsetnx"
+
+READS, _SILENT, _ALL_ARE_KEYS, _ALL_ARE_MEMBERS, _FIRST_IS_MEMBER = (
+    frozenset(names.split()) for names in (_READING, _TOUCHING_NOTHING, _OF_KEYS, _OF_MEMBERS, _OF_ONE_MEMBER)
+)
+_OPTIONS = frozenset((b"NX", b"XX", b"GT", b"LT", b"CH", b"INCR"))
+
+WHOLE = b""
+"""Stands for all members of a key, or for all keys."""
+
+
+class Command(NamedTuple):
+    """One that was carried out."""
+
+    name: str
+    words: tuple[bytes, ...]
+    is_of_script: bool
+
+
+class Touch(NamedTuple):
+    """A key, or a member of one, that is read or written."""
+
+    key: bytes
+    member: bytes
+    is_written: bool
+
+
+class Monitor:
+    """Sees everything that is done on a server, from its start on."""
+
+    def __init__(self, path: str) -> None:
+        """`path` is that of the server's socket."""
+        self._heard, self._marker = (_connected(path) for _ in range(2))
+        self._heard.sendall(b"MONITOR\r\n")
+        self._rest = b""
+        while b"\r\n" not in self._rest:
+            self._rest += self._heard.recv(65536)
+        self._rest = self._rest.partition(b"\r\n")[2]
+        self._name = secrets.token_hex(4).encode()
+        self._marks = 0
+
+    def since(self) -> list[Command]:
+        """What was done since the last time."""
+        self._marks += 1
+        mark = b"%s-%d" % (self._name, self._marks)
+        self._marker.sendall(b"*2\r\n$4\r\nECHO\r\n$%d\r\n%s\r\n" % (len(mark), mark))
+        end = b'"ECHO" "%s"\r\n' % mark
+        while (found := self._rest.find(end)) < 0:
+            self._rest += self._heard.recv(1 << 20)
+        said, self._rest = self._rest[:found], self._rest[found + len(end) :]
+        self._marker.recv(4096)
+        return [_command(line) for line in said.split(b"\r\n")[:-1]]
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._heard.close()
+        self._marker.close()
+
+
+@contextmanager
+def monitoring(path: str) -> Iterator[Monitor]:
+    """Of the server at this socket."""
+    monitor = Monitor(path)
+    try:
+        yield monitor
+    finally:
+        monitor.close()
+
+
+def touches(commands: list[Command]) -> frozenset[Touch]:
+    """What these commands read and write."""
+    return frozenset(touch for command in commands for touch in _touches_of(command))
+
+
+def conflict(some: frozenset[Touch], others: frozenset[Touch]) -> bool:
+    """Whether it can matter which of the two comes first."""
+    return any(
+        (one.is_written or other.is_written)
+        and (one.key == other.key or WHOLE in (one.key, other.key))
+        and (one.member == other.member or WHOLE in (one.member, other.member))
+        for one in some
+        for other in others
+    )
+
+
+def _touches_of(command: Command) -> Iterator[Touch]:
+    name, words = command.name, command.words
+    if name in _SILENT:
+        return
+    is_written = name not in READS
+    if name == "flushdb":
+        yield Touch(WHOLE, WHOLE, True)
+    elif name in _ALL_ARE_KEYS:
+        yield from (Touch(key, WHOLE, is_written) for key in words)
+    else:
+        yield from (Touch(words[0], member, is_written) for member in _members_of(name, words[1:]))
+
+
+def _members_of(name: str, words: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    if name in _ALL_ARE_MEMBERS:
+        return words
+    if name == "hset":
+        return words[::2]
+    if name in _FIRST_IS_MEMBER:
+        return words[:1]
+    if name == "zadd":
+        return tuple(word for word in words if word.upper() not in _OPTIONS)[1::2]
+    return (WHOLE,)
+
+
+def _command(line: bytes) -> Command:
+    found = _LINE.match(line)
+    assert found, line
+    name, *words = _WORD.findall(line, found.end())
+    return Command(name.decode().lower(), tuple(words), found[1] == b"lua")
+
+
+def _connected(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(10)
+    connection.connect(path)
+    return connection

@@ -1,0 +1,58 @@
+"""The clock of Redis in the hands of a test: it stands still, or runs ahead of the real one, and is moved by a key.
+
+The scripts ask for the time in one of their parts, and the store in `TIME`: both ask this clock instead.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from penstock.store import scripts
+from penstock.store.queries import Queries
+
+KEY = "the clock of the test"
+"""Not in the namespace of the store, so that a look at all its keys does not find it."""
+
+ASKED = "redis.call('TIME')"
+STILL = f"{{0, redis.call('GET', '{KEY}')}}"
+"""The key has the moment, in µs."""
+AHEAD = f"(function() local t = {ASKED} return {{t[1], t[2] + (redis.call('GET', '{KEY}') or 0)}} end)()"
+"""The key has by how many µs the clock is ahead."""
+
+
+@contextmanager
+def moved_clock(clock: str) -> Iterator[None]:
+    """All scripts that are loaded meanwhile go by this clock."""
+    plain = dict(scripts.TEXTS)
+    assert any(ASKED in text for text in plain.values()), "the scripts ask for the time in another way by now"
+    scripts.TEXTS.update({name: text.replace(ASKED, clock) for name, text in plain.items()})
+    try:
+        yield
+    finally:
+        scripts.TEXTS.update(plain)
+
+
+class ByStillClock(Queries):
+    """A store that asks the clock that stands still."""
+
+    async def _pipelined(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+        if ("TIME",) not in commands:
+            return await super()._pipelined(commands)
+        *answers, now = await super()._pipelined([*commands, ("GET", KEY)])
+        rows = zip(commands, answers, strict=True)
+        return [(0, int(now)) if command == ("TIME",) else answer for command, answer in rows]
+
+
+class ByMovedClock(Queries):
+    """A store that asks the clock that runs ahead."""
+
+    async def _pipelined(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+        if ("TIME",) not in commands:
+            return await super()._pipelined(commands)
+        *answers, ahead = await super()._pipelined([*commands, ("GET", KEY)])
+
+        def moved(moment: tuple[int, int]) -> tuple[int, int]:
+            return divmod(moment[0] * 1_000_000 + moment[1] + int(ahead or 0), 1_000_000)
+
+        rows = zip(commands, answers, strict=True)
+        return [moved(answer) if command == ("TIME",) else answer for command, answer in rows]

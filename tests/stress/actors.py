@@ -1,0 +1,347 @@
+"""Who is there. Each actor is a process of its own, with its own connections and luck; when it has died another takes
+its place."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from random import Random
+
+from penstock.api import batches, removal, uploads
+from penstock.api.arrivals import ready_upload
+from penstock.api.feeder import Feeder
+from penstock.api.guards import Caller
+from penstock.api.schemas import InputRequest, TaskRequest
+from penstock.api.submission import Examined, hand_in
+from penstock.batch import Plan, new_batch_id, part_key, task_id_of
+from penstock.errors import PenstockError, StoreUnavailable
+from penstock.maintenance import prune, sweep, sweep_uploads
+from penstock.store import NotItsTurn, WorkerInfo
+from penstock.store.outbox import Room
+from penstock.task import PRIORITIES, TENANT, Delivery, Lease, Webhook, new_task_id
+from penstock.upload import new_upload_id, upload_key
+from tests.interleave.acts import IMAGE, lines_of
+from tests.interleave.world import MODEL, World
+from tests.stress.mishaps import Luck
+
+CALLERS = (Caller("alice", TENANT), Caller("bob", TENANT))
+HOOKS = ("succeeded", "failed", "canceled", "expired", "progress")
+LEASE_S = 0.6
+"""Of a batch; that of a task is in the settings."""
+ENDS = ("complete",) * 7 + ("fail", "retry", "retry", "release")
+
+
+class Seen:
+    """What the actors have been told, all together."""
+
+    def __init__(self) -> None:
+        self.acknowledged: set[str] = set()
+        self.batches: dict[str, int] = {}
+        self.uploads: dict[str, Caller] = {}
+        self.happened: Counter[str] = Counter()
+        self.worker_ids = 0
+        self.workers: set[World] = set()
+
+
+class Actor:
+    """Does one thing after the other until it is told to stop."""
+
+    pause_s = (0.0, 0.03)
+
+    def __init__(self, world: World, seen: Seen, luck: Luck) -> None:
+        self.world, self.seen, self.luck = world, seen, luck
+        self.chance: Random = luck.chance
+
+    async def live(self, *, until: Callable[[], bool]) -> None:
+        """What is refused is counted."""
+        while not until():
+            await asyncio.sleep(self.chance.uniform(*self.pause_s))
+            try:
+                await self.act()
+            except (PenstockError, NotItsTurn) as error:
+                self.seen.happened[f"{type(self).__name__}: {type(error).__name__}"] += 1
+
+    async def act(self) -> None:
+        """One thing."""
+        raise NotImplementedError
+
+    async def is_missed(self) -> None:
+        """What others do when it has died."""
+
+
+class Client(Actor):
+    """Submits, and does all that is done with a task by its id."""
+
+    def __init__(self, world: World, seen: Seen, luck: Luck) -> None:
+        super().__init__(world, seen, luck)
+        self._mine: deque[str] = deque(maxlen=300)
+
+    async def act(self) -> None:
+        acts: dict[Callable[[], Awaitable[object]], float] = {
+            self.submit: 11, self.cancel: 2, self.retry: 3, self.delete: 2, self.look: 1, self.ask_why: 1,
+        }  # fmt: skip
+        (act,) = self.chance.choices(list(acts), list(acts.values()))
+        await act()
+
+    async def submit(self) -> None:
+        caller, name = self.chance.choice(CALLERS), self.chance.choice((None, None, f"key-{self.chance.random()}"))
+        asked, examined = await self._task(caller, name)
+        for _ in range(2 if name else 1):  # who names a submit repeats it until it is answered
+            with suppress(StoreUnavailable):
+                answer = await hand_in(
+                    new_task_id(), asked, examined, caller=caller, traceparent="", services=self.world.services
+                )
+                self.seen.acknowledged.add(answer.id)
+                self.seen.happened[f"submits: {answer.reuse}"] += 1
+                self._mine.append(answer.id)
+
+    async def cancel(self) -> None:
+        task_id = self._one()
+        running = [
+            attempt for world in self.seen.workers for key, attempt in world.attempts.items() if key.startswith(task_id)
+        ]
+        await self.world.store.cancel(task_id, TENANT)
+        for attempt in running:  # those that it was canceled under; not one that begins after a retry
+            attempt.abort()
+
+    async def retry(self) -> None:
+        await self.world.store.resubmit(self._one(), TENANT)
+
+    async def delete(self) -> None:
+        await removal.delete_task.fn(self.world.request, self.world.services, self._one())
+
+    async def look(self) -> None:
+        await self.world.store.get(self._one(), TENANT)
+
+    async def ask_why(self) -> None:
+        await self.world.store.explain(self._one(), TENANT)
+
+    def _one(self) -> str:
+        return self.chance.choice(self._mine) if self._mine else "tsk_none"
+
+    async def _task(self, caller: Caller, name: str | None) -> tuple[TaskRequest, Examined]:
+        chance = self.chance
+        used = [upload_id for upload_id, owner in self.seen.uploads.items() if owner == caller]
+        upload = chance.choice(used) if used and chance.random() < 0.2 else None
+        asked = TaskRequest(
+            model=MODEL,
+            input=InputRequest(image_url="data:,"),
+            priority=chance.choice(PRIORITIES),
+            client_request_id=name,
+            start_within_s=chance.choice((None, None, None, 1)),
+            finish_within_s=chance.choice((None, None, None, 2)),
+            result_ttl_s=chance.choice((1, 2, 4)),
+            reuse=chance.random() > 0.15,
+        )
+        hook = Webhook(url=f"https://h{chance.randrange(4)}.example/", events=HOOKS, base_url="")
+        return asked, Examined(
+            cost=chance.randrange(1, 50),
+            fingerprint="f",
+            image=None if upload else IMAGE,
+            upload=await ready_upload(upload, caller, self.world.services) if upload else None,
+            content_type="image/png",
+            reuse_digest=f"{caller.id}-{chance.randrange(6)}" if chance.random() < 0.6 else None,
+            webhook=hook if chance.random() < 0.4 else None,
+        )
+
+
+class Uploader(Actor):
+    """Brings files, and deletes some."""
+
+    pause_s = (0.1, 0.4)
+
+    async def act(self) -> None:
+        upload_id, caller = new_upload_id(), self.chance.choice(CALLERS)
+        await self.world.uploads.open(
+            upload_id, tenant=TENANT, caller=caller.id, size=len(IMAGE), content_type="image/png", sha256=None,
+            token=None, url_ttl_s=60, late_s=60, unused_ttl_s=self.chance.choice((1, 3)), rate_limit=0,
+        )  # fmt: skip
+        if self.chance.random() < 0.9:
+            await self.world.storage.put(upload_key(TENANT, upload_id), IMAGE, "image/png")
+            await ready_upload(upload_id, caller, self.world.services)
+            self.seen.uploads[upload_id] = caller
+        if len(self.seen.uploads) > 6:
+            old = self.chance.choice(list(self.seen.uploads))
+            self.world.request.auth = self.seen.uploads.pop(old)
+            await uploads.delete_upload.fn(self.world.request, self.world.services, old)
+
+
+class Batcher(Actor):
+    """Starts batches, abandons, cancels and deletes some, and runs some lines again."""
+
+    pause_s = (0.3, 0.9)
+
+    async def act(self) -> None:
+        batch_id, caller = new_batch_id(), self.chance.choice(CALLERS)
+        total = self.chance.randrange(1, 25)
+        await self.world.batches.open(batch_id, TENANT, caller.id, rate_limit=0, most=50, client_request_id=None)
+        await self.world.batches.grow(batch_id, 1)
+        await self.world.storage.put(part_key(TENANT, batch_id, 0), self._lines(total), "application/jsonl")
+        if self.chance.random() < 0.1:
+            await self._delete(batch_id)
+            return
+        hook = Webhook(url="https://hb.example/", events=("completed", "canceled"), base_url="")
+        plan = Plan(defaults={"model": MODEL}, starts=(0,), base_url="", traceparent="", webhook=hook)
+        ttl_s = self.chance.choice((2, 4))
+        self.seen.batches[batch_id] = total
+        await self.world.batches.start(batch_id, caller.id, plan, total=total, ttl_s=ttl_s, fingerprint="f")
+        self.seen.happened["batches"] += 1
+        if self.chance.random() < 0.3:
+            await asyncio.sleep(self.chance.uniform(0, 0.5))
+            await self.world.batches.cancel(batch_id, TENANT)
+        await self._disturb_another()
+
+    async def _disturb_another(self) -> None:
+        some = self.chance.choice(list(self.seen.batches)[-6:])
+        line = task_id_of(some, self.chance.randrange(self.seen.batches[some]))
+        match self.chance.randrange(4):
+            case 0:
+                await self.world.store.resubmit(line, TENANT)
+            case 1:
+                await self.world.store.cancel(line, TENANT)
+            case 2:
+                await self._delete(some)
+
+    async def _delete(self, batch_id: str) -> None:
+        await batches.delete_batch.fn(self.world.request, self.world.services, batch_id)
+
+    def _lines(self, total: int) -> bytes:
+        return lines_of([IMAGE + bytes([self.chance.randrange(6)]) for _ in range(total)])
+
+
+class Feeding(Actor):
+    """Feeds batches, as an API process does beside all else."""
+
+    async def live(self, *, until: Callable[[], bool]) -> None:
+        feeding = asyncio.create_task(Feeder(self.world.services, lease_s=LEASE_S).run())
+        while not (until() or feeding.done()):
+            await asyncio.sleep(0.1)
+        feeding.cancel()
+        with suppress(asyncio.CancelledError):
+            await feeding
+
+
+class Worker(Actor):
+    """Has four slots, and renews its leases; it lets go of one, or of all, when it is slow."""
+
+    pause_s = (0.005, 0.05)
+    slots = 4
+
+    def __init__(self, world: World, seen: Seen, luck: Luck) -> None:
+        super().__init__(world, seen, luck)
+        seen.worker_ids += 1
+        self.id = f"w{seen.worker_ids}"
+        self._held: dict[str, Lease] = {}
+        self._round = 0
+
+    async def live(self, *, until: Callable[[], bool]) -> None:
+        async with asyncio.TaskGroup() as self._running:
+            renewing = self._running.create_task(self._renew())
+            self.seen.workers.add(self.world)
+            await super().live(until=until)
+            renewing.cancel()
+
+    async def act(self) -> None:
+        if len(self._held) >= self.slots:
+            return
+        try:
+            claim = await self.world.store.claim(worker=self.id, device="cpu", models=[MODEL], round=self._round)
+        except StoreUnavailable:
+            self._round += 1
+            await self.world.store.disown(self.id, self._held.values(), before=self._round)
+            raise
+        lease = claim.lease
+        if lease is not None:
+            self._held[lease.token] = lease
+            self._running.create_task(self._attempt(lease))
+
+    async def is_missed(self) -> None:
+        """Its supervisor sees it at once, or dies with it."""
+        self.seen.workers.discard(self.world)
+        if self.chance.random() < 0.5:
+            await self.world.store.reclaim(self.id)
+
+    async def _attempt(self, lease: Lease) -> None:
+        await asyncio.sleep(self.chance.uniform(0, 0.15))
+        end = "complete" if self.luck.is_calm else self.chance.choice(ENDS)
+        try:
+            await self.world.run(lease, end)
+            self.seen.happened[f"attempts: {end}"] += 1
+        finally:
+            self._held.pop(lease.token, None)
+
+    async def _renew(self) -> None:
+        info = WorkerInfo(
+            id=self.id, device="cpu", host="h", models=(MODEL,), slots=4, running=1, state="READY", started=1
+        )
+        while True:
+            await asyncio.sleep(0.25)
+            with suppress(StoreUnavailable):
+                lost = await self.world.store.renew(info, list(self._held.values()))
+                self.seen.happened["leases lost"] += len(lost)
+
+
+class Maintainer(Actor):
+    """Does what upkeep does, more often."""
+
+    pause_s = (0.1, 0.4)
+
+    async def act(self) -> None:
+        await sweep(self.world.store)
+        await prune(self.world.store, self.world.batches, self.world.condemned, self.world.storage)
+        await sweep_uploads(self.world.uploads, self.world.storage)
+
+
+class Dispatcher(Actor):
+    """Delivers events to endpoints that often fail."""
+
+    pause_s = (0.02, 0.1)
+
+    async def act(self) -> None:
+        due = await self.world.outbox.lease(lease_s=0.5, prompt=Room(8, 4), others=Room(8, 2), under_way={})
+        for leased in due.events:
+            is_told = self.luck.is_calm or self.chance.random() < 0.7
+            is_last = is_told or leased.event.tries > 3
+            await self.world.outbox.settle(
+                leased,
+                Delivery(at=1, ms=1, outcome="delivered" if is_told else "broken"),
+                status="delivered" if is_told else "failed" if is_last else "waiting",
+                wait_s=None if is_last else 0.2,
+                rest_s=0 if is_told else self.chance.choice((0, 0.3)),
+                is_prompt=is_told and self.chance.random() < 0.7,
+            )
+            self.seen.happened["events delivered"] += is_told
+
+
+class OperatorActor(Actor):
+    """Pauses queues, lets them go on, and purges."""
+
+    pause_s = (0.5, 1.5)
+
+    async def act(self) -> None:
+        some = [self.chance.choice(PRIORITIES)]
+        match self.chance.randrange(8):
+            case 0:
+                await self.world.operator.purge(TENANT, MODEL, some, limit=50)
+            case 1 | 2 | 3:
+                await self.world.operator.pause(MODEL, some, by="operator")
+            case _:
+                await self.world.operator.resume(MODEL, PRIORITIES)
+
+
+class Clock(Actor):
+    """Sets the clock of Redis, ahead and back."""
+
+    pause_s = (2.0, 6.0)
+
+    async def act(self) -> None:
+        await self.world.advance(self.chance.choice((-4, -2, -0.3, 0.3, 2, 5)))
+        self.seen.happened["jumps of the clock"] += 1
+
+
+CAST: Sequence[type[Actor]] = (
+    *[Client] * 3, Uploader, Batcher, *[Feeding] * 2, *[Worker] * 4, *[Maintainer] * 2, *[Dispatcher] * 2,
+    OperatorActor, Clock,
+)  # fmt: skip
+STAY_WHEN_CALM = (Feeding, Worker, Maintainer, Dispatcher)
+"""Who brings all to its end when no more comes."""

@@ -1,0 +1,139 @@
+"""Stores and a storage in which calls go wrong by chance: the caller dies, the call is made twice, its answer is lost,
+or it takes long."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import TypeVar
+
+from penstock.errors import StorageUnavailable, StoreUnavailable
+from penstock.store import BatchStore, Condemned, Operator, Outbox, TaskStore, UploadStore
+from tests.memory_storage import MemoryStorage
+from tests.moved_clock import ByMovedClock
+
+T = TypeVar("T")
+
+DIES, IS_REPEATED, IS_LOST, IS_SLOW = 0.002, 0.02, 0.005, 0.004
+"""How often each happens to a call."""
+LONG_S = 1.5
+"""Longer than a lease."""
+
+
+class Died(BaseException):
+    """Ends all that a process does, as SIGKILL would: no `except Exception` sees it."""
+
+
+class Luck:
+    """What may happen to the calls of one process; nothing any more once it is `calm`."""
+
+    def __init__(self, seed: str, happened: Counter[str]) -> None:
+        self.chance = random.Random(seed)
+        self.is_calm = False
+        self.is_dead = False
+        self._happened = happened
+
+    def happens(self, what: str, how_often: float) -> bool:
+        """Whether it does this time."""
+        if self.is_calm or self.chance.random() >= how_often:
+            return False
+        self._happened[what] += 1
+        return True
+
+    async def before_call(self) -> None:
+        """Raises Died when this process is no more."""
+        if not self.is_dead and self.happens("processes died", DIES):
+            self.is_dead = True
+        if self.is_dead:
+            raise Died
+        if self.happens("slow calls", IS_SLOW):
+            await asyncio.sleep(self.chance.uniform(0, LONG_S))
+
+
+mine: ContextVar[Luck | None] = ContextVar("luck", default=None)
+"""Of the process that this task belongs to; None where nothing goes wrong."""
+
+
+class Unreliable(ByMovedClock):
+    """A store with the luck of its caller."""
+
+    async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
+        luck = mine.get()
+        if luck is None:
+            return await super()._ask(question, again=again)
+        await luck.before_call()
+        answer = await super()._ask(question, again=again)
+        if again and luck.happens("calls made twice", IS_REPEATED):
+            answer = await super()._ask(question, again=again)
+        if luck.happens("answers lost", IS_LOST):
+            raise StoreUnavailable("the answer was lost", retry_after_s=1)
+        return answer
+
+
+class UnreliableStorage(MemoryStorage):
+    """A storage with the luck of its caller."""
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        await _before()
+        await super().put(key, data, content_type)
+        _after()
+
+    async def get(self, key: str, *, limit: int | None = None) -> bytes:
+        await _before()
+        return await super().get(key, limit=limit)
+
+    async def size(self, key: str) -> int:
+        await _before()
+        return await super().size(key)
+
+    async def delete(self, *keys: str) -> None:
+        for key in keys:
+            await _before()
+            await super().delete(key)
+            _after()
+
+
+async def _before() -> None:
+    if luck := mine.get():
+        await luck.before_call()
+
+
+def _after() -> None:
+    luck = mine.get()
+    if luck and luck.happens("answers of the storage lost", IS_LOST):
+        raise StorageUnavailable("the answer was lost")
+
+
+class Tasks(Unreliable, TaskStore):
+    """Tasks, with mishaps."""
+
+
+class Batches(Unreliable, BatchStore):
+    """Batches, with mishaps."""
+
+
+class Uploads(Unreliable, UploadStore):
+    """Uploads, with mishaps."""
+
+
+class Operators(Unreliable, Operator):
+    """Operators, with mishaps."""
+
+
+class Outboxes(Unreliable, Outbox):
+    """Outboxes, with mishaps."""
+
+
+class ToDelete(Unreliable, Condemned):
+    """What is to be deleted, with mishaps."""
+
+
+KINDS = {
+    "store": Tasks,
+    "batches": Batches,
+    "uploads": Uploads,
+    "operator": Operators,
+    "outbox": Outboxes,
+    "condemned": ToDelete,
+}

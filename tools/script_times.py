@@ -1,0 +1,658 @@
+"""How long each script of the store holds Redis in its worst case, and how many commands it gives meanwhile.
+
+    python -m tools.script_times [--only settle,claim] [--rounds 3] [--server PATH]
+
+For each script the state is built in which it has most to do: full groups of equal tasks, each a line of a batch with a
+webhook, limits of time and an upload. Then the method of the store that runs it is called; where that asks again and
+again, each call of the script counts by itself. Times are by the clock of Redis (SLOWLOG), the slowest of some rounds.
+`tests/integration/test_script_bounds.py` holds the commands to their limit.
+"""
+
+import argparse
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from penstock.batch import FeedLease, Plan, new_batch_id, task_id_of
+from penstock.settings import QueueSettings, RedisSettings
+from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskStore, UploadStore, WorkerInfo, connect
+from penstock.store.keys import Keys
+from penstock.store.outbox import Room
+from penstock.store.tasks import MAX_FOLLOWERS
+from penstock.task import (
+    PRIORITIES,
+    TENANT,
+    Delivery,
+    EventType,
+    Lease,
+    Line,
+    Outcome,
+    OutputOptions,
+    Priority,
+    Problem,
+    Progress,
+    Request,
+    Source,
+    State,
+    Submission,
+    Turn,
+    Webhook,
+)
+from penstock.upload import new_upload_id, upload_key
+from tests import redis_server
+from tests.monitor import Command, monitoring
+
+NAMESPACE, MODEL, CALLER, WORKER = "worst", "m", "alice", "w"
+GROUPS = 12
+"""Of equal tasks, each as large as may be: more than any one call can end."""
+ALL_EVENTS: tuple[EventType, ...] = ("succeeded", "failed", "canceled", "expired", "progress")
+PROBLEM = Problem(code="internal", message="a problem", retryable=False)
+INFO = WorkerInfo(id=WORKER, device="cpu", host="h", models=(MODEL,), slots=64, running=64, state="READY", started=0)
+MANY_EVENTS = 7200
+"""Two words of progress a second, for an hour."""
+
+Call = Callable[[], Awaitable[object]]
+
+
+@dataclass
+class Cost:
+    """Of one call of a script, the worst that was seen."""
+
+    script: str
+    commands: int
+    ms: float
+
+
+class Place:
+    """An empty namespace, with stores that limit nothing."""
+
+    def __init__(self, client: Redis) -> None:
+        self.client = client
+        queue = QueueSettings(max_depth=10**6, batch_window=10**6, max_batches=10**6, lease_s=0.001, max_crashes=1)
+        of_redis = (client, NAMESPACE, queue)
+        self.store = TaskStore(*of_redis, patience_s=60)
+        self.batches = BatchStore(*of_redis, patience_s=60)
+        self.uploads = UploadStore(*of_redis, patience_s=60)
+        self.operator = Operator(*of_redis, patience_s=60)
+        self.outbox = Outbox(*of_redis, patience_s=60)
+        self.condemned = Condemned(*of_redis, patience_s=60)
+        self.keys = Keys(NAMESPACE)
+        self._lines = 0
+
+    async def script(self, name: str) -> Any:
+        """As the server knows it, with its `sha`."""
+        await self.store._scripts.load()
+        return self.store._scripts[name]
+
+    async def write(self, key: str, *fields: object) -> None:
+        """Set fields of a hash behind the back of the store: name, value, name ..."""
+        await self.client.execute_command("HSET", f"{self.keys.root}{key}", *fields)  # type: ignore[no-untyped-call]
+
+    async def batch(self, lines: int = 10**5) -> FeedLease:
+        """A batch that is being fed, here."""
+        batch_id = new_batch_id()
+        await self.batches.open(batch_id, TENANT, CALLER, rate_limit=0, most=10**6, client_request_id=batch_id)
+        await self.batches.grow(batch_id, 20)
+        hook = Webhook(url="https://hooks.example.com/", events=("completed", "canceled"), base_url="")
+        plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook, client_request_id=batch_id)
+        await self.batches.start(batch_id, CALLER, plan, total=lines, ttl_s=0, fingerprint="f")
+        leases, _ = await self.batches.lease(lease_s=3600, most=100)
+        return next(lease for lease in leases if lease.id == batch_id)
+
+    async def upload(self) -> str:
+        """An upload whose bytes are there."""
+        upload_id = new_upload_id()
+        await self.uploads.open(
+            upload_id, tenant=TENANT, caller=CALLER, size=1, content_type="image/png", sha256=None, token=None,
+            url_ttl_s=0, late_s=0, unused_ttl_s=0, rate_limit=0,
+        )  # fmt: skip
+        await self.uploads.arrive(upload_id)
+        return upload_id
+
+    async def tasks(
+        self, count: int, *, digest: str | None = None, priority: Priority = Priority.NORMAL, late: bool = False
+    ) -> list[str]:
+        """So many tasks with all that a task can have; `late` ones are past both limits of time. Equal ones follow the
+        first of them."""
+        upload = await self.upload()
+        feeding = await self.batch(lines=count + 1)
+        made = [self._task(feeding, place, upload, digest, priority, late) for place in range(count)]
+        for start in range(0, count, 100):
+            for answer in await self.store.submit_each([(task, True) for task in made[start : start + 100]]):
+                assert not isinstance(answer, Exception), answer
+        return [task.id for task in made]
+
+    async def groups(self, count: int = GROUPS, *, late: bool = False, size: int = MAX_FOLLOWERS) -> list[list[str]]:
+        """Full groups of equal tasks; the first of each leads it."""
+        return [await self.tasks(size + 1, digest=f"digest-{n:022d}", late=late) for n in range(count)]
+
+    async def claim(self) -> Lease:
+        """The next task."""
+        lease = (await self.store.claim(worker=WORKER, device="cpu", models=[MODEL])).lease
+        assert lease is not None
+        return lease
+
+    async def claims(self, count: int) -> list[Lease]:
+        """The next tasks."""
+        return [await self.claim() for _ in range(count)]
+
+    async def ended(self, count: int) -> list[str]:
+        """Tasks that have been canceled, whose time is over, and which say that they have had many events."""
+        ids = await self.tasks(count)
+        for task_id in ids:
+            await self.store.cancel(task_id, TENANT)
+            await self.write(f"events:{task_id}", "n", MANY_EVENTS)
+        return ids
+
+    def _task(
+        self, feeding: FeedLease, place: int, upload: str, digest: str | None, priority: Priority, late: bool
+    ) -> Submission:
+        self._lines += 1
+        return Submission(
+            id=task_id_of(feeding.id, place),
+            tenant=TENANT,
+            caller=CALLER,
+            priority=priority,
+            cost=1,
+            request=Request(
+                model=MODEL,
+                source=Source(key=upload_key(TENANT, upload), upload=upload),
+                params={},
+                output=OutputOptions(),
+                client_request_id=f"task-{self._lines}",
+                webhook=Webhook(url=f"https://h{self._lines}.example.com/", events=ALL_EVENTS, base_url=""),
+                line=Line(batch=feeding.id, custom_id=str(place), number=place + 1),
+            ),
+            fingerprint="f",
+            max_retries=9,
+            timeout_s=60,
+            start_within_s=0.0 if late else 3600.0,
+            finish_within_s=0.0 if late else 3600.0,
+            result_ttl_s=0,
+            reuse_digest=digest,
+            turn=Turn(batch=feeding.id, epoch=feeding.epoch, place=place, window=10**6, lease_ms=3_600_000),
+        )
+
+
+# --- the worst case of each script: builds it, and answers the call to make ---------------------------------------
+
+
+async def answer(p: Place) -> Call:
+    """What a settle has left of several full groups."""
+    await _settled_groups(p)
+    return p.store.answer_waiting
+
+
+async def await_(p: Place) -> Call:
+    """Inputs of a group of lines."""
+    return lambda: p.store.await_inputs([f"inputs/{TENANT}/{n}" for n in range(8)])
+
+
+async def batch_cancel(p: Place) -> Call:
+    feeding = await p.batch()
+    return lambda: p.batches.cancel(feeding.id, TENANT)
+
+
+async def batch_delete(p: Place) -> Call:
+    feeding = await _ended_batch(p)
+    return lambda: p.batches.delete(feeding.id, TENANT)
+
+
+async def batch_grow(p: Place) -> Call:
+    feeding = await p.batch()
+    return lambda: p.batches.grow(feeding.id, 2)
+
+
+async def batch_keep(p: Place) -> Call:
+    """Of many more than a process feeds at once."""
+    leases = [await p.batch() for _ in range(100)]
+    return lambda: p.batches.keep(*leases)
+
+
+async def batch_lease(p: Place) -> Call:
+    for _ in range(100):
+        await p.batches.rest(await p.batch(), wait_s=0)
+    return lambda: p.batches.lease(lease_s=5, most=100)
+
+
+async def batch_open(p: Place) -> Call:
+    return lambda: p.batches.open(new_batch_id(), TENANT, CALLER, rate_limit=100, most=100, client_request_id="another")
+
+
+async def batch_prune(p: Place) -> Call:
+    for _ in range(40):
+        await _ended_batch(p)
+    return p.batches.prune
+
+
+async def batch_read(p: Place) -> Call:
+    feeding = await p.batch()
+    return lambda: p.batches.batch(feeding.id, TENANT)
+
+
+async def batch_rest(p: Place) -> Call:
+    feeding = await p.batch()
+    return lambda: p.batches.rest(feeding, wait_s=10, refill=250)
+
+
+async def batch_skip(p: Place) -> Call:
+    """As many lines as a feeder skips at once."""
+    feeding = await p.batch(lines=500)
+    return lambda: p.batches.skip(feeding, 0, 500, State.FAILED, "internal")
+
+
+async def batch_start(p: Place) -> Call:
+    return p.batch
+
+
+async def buried(p: Place) -> Call:
+    return lambda: p.condemned.bury([f"inputs/{TENANT}/{n}" for n in range(2000)])
+
+
+async def cancel(p: Place) -> Call:
+    """The leader of a full group, while it runs: somebody else is to lead."""
+    await p.groups(1)
+    lease = await p.claim()
+    await _with_progress(p, lease)
+    return lambda: p.store.cancel(lease.id, TENANT)
+
+
+async def claim(p: Place) -> Call:
+    """Retries are due, and have missed their deadlines; behind them stand late leaders of full groups."""
+    for task_id in await p.tasks(60):
+        await p.store.retry(await p.claim(), PROBLEM, delay_ms=1)
+        await p.write(f"task:{task_id}", "deadline", 1)
+    await p.groups(late=True)
+    await asyncio.sleep(0.01)
+    return lambda: p.store.claim(worker=WORKER, device="cpu", models=[MODEL, "another", "third"])
+
+
+async def condemned(p: Place) -> Call:
+    """As many inputs as are taken at once are given up, and as much waits."""
+    ids = await p.tasks(300)
+    for task_id in ids:
+        await p.store.cancel(task_id, TENANT)
+    now_ms = await p.client.time()
+    given_up = {f"inputs/{TENANT}/{n}": now_ms[0] * 1000 - 1 for n in range(300)}
+    await p.client.zadd(p.keys.awaited, given_up)
+    return p.condemned.take
+
+
+async def delete(p: Place) -> Call:
+    ids = await p.ended(200)
+    return lambda: p.store.delete_each(ids, TENANT)
+
+
+async def deliver(p: Place) -> Call:
+    """An event is owed to each of a thousand endpoints, and to as many that are prompt."""
+    await _owe(p, 1000)
+    return lambda: p.outbox.lease(lease_s=60, prompt=Room(256, 4), others=Room(768, 2), under_way={})
+
+
+async def delivered(p: Place) -> Call:
+    """And others that were prompt a day ago are so no more."""
+    await _owe(p, 30)
+    due = await p.outbox.lease(lease_s=60, prompt=Room(256, 4), others=Room(768, 2), under_way={})
+    await p.client.zadd(f"{p.keys.root}prompt", {event.endpoint: 1.0 for event in due.events[1:]})
+    delivery = Delivery(at=1, ms=1, outcome="delivered")
+    return lambda: p.outbox.settle(due.events[0], delivery, status="waiting", wait_s=1, rest_s=1, is_prompt=False)
+
+
+async def disown(p: Place) -> Call:
+    """Of leaders of full groups."""
+    await p.groups()
+    await p.claims(GROUPS)
+    return lambda: p.store.disown(WORKER, [], before=1)
+
+
+async def doubt(p: Place) -> Call:
+    await _owe(p, 1)
+    return lambda: p.outbox.doubt("h1.example.com")
+
+
+async def drain(p: Place) -> Call:
+    await p.store.renew(INFO, [])
+    return lambda: p.operator.drain(WORKER)
+
+
+async def expire(p: Place) -> Call:
+    """Leaders of full groups."""
+    await p.groups(late=True)
+    await asyncio.sleep(0.01)
+    return p.store.expire
+
+
+async def explain(p: Place) -> Call:
+    (ids,) = await p.groups(1)
+    return lambda: p.store.explain(ids[-1], TENANT)
+
+
+async def overrun(p: Place) -> Call:
+    """Leaders of full groups."""
+    await p.groups(late=True)
+    await asyncio.sleep(0.01)
+    return p.store.overrun
+
+
+async def pause(p: Place) -> Call:
+    return lambda: p.operator.pause(MODEL, PRIORITIES, by="x")
+
+
+async def progress(p: Place) -> Call:
+    await p.tasks(1)
+    lease = await p.claim()
+    return lambda: p.store.progress(lease, "infer", Progress(done=1, total=2))
+
+
+async def prune(p: Place) -> Call:
+    await p.ended(200)
+    return p.store.prune
+
+
+async def purge(p: Place) -> Call:
+    """Leaders and followers of full groups."""
+    await p.groups()
+    return lambda: p.operator.purge(TENANT, MODEL, PRIORITIES, limit=10**6)
+
+
+async def read(p: Place) -> Call:
+    ids = await p.tasks(1)
+    return lambda: p.store.get(ids[0], TENANT)
+
+
+async def reclaim(p: Place) -> Call:
+    """Leaders of full groups, whose worker has died once too often."""
+    await p.groups()
+    for lease in await p.claims(GROUPS):
+        await _with_progress(p, lease)
+    await p.store.reclaim("nobody")
+    await asyncio.sleep(0.01)
+    return lambda: p.store.reclaim(WORKER)
+
+
+async def reclaim_after_the_clock(p: Place) -> Call:
+    """The clock was set back while many endpoints are owed events."""
+    await _owe(p, 1000)
+    seconds, _ = await p.client.time()
+    await p.client.set(f"{p.keys.root}reaper", (seconds + 3600) * 1000)
+    return p.store.reclaim
+
+
+async def redeliver(p: Place) -> Call:
+    (task_id,) = await p.ended(1)
+    return lambda: p.outbox.redeliver(task_id, TENANT)
+
+
+async def regroup(p: Place) -> Call:
+    """All groups wait for leaders that are paused."""
+    for n in range(4):
+        digest = f"digest-{n:022d}"
+        await p.tasks(1, digest=digest, priority=Priority.HIGH)
+        await p.tasks(MAX_FOLLOWERS, digest=digest)
+    return lambda: p.operator.pause(MODEL, [Priority.HIGH], by="x")
+
+
+async def renew(p: Place) -> Call:
+    """Of as many slots as anybody has."""
+    await p.tasks(256)
+    leases = await p.claims(256)
+    return lambda: p.store.renew(INFO, leases)
+
+
+async def resubmit(p: Place) -> Call:
+    (task_id,) = await p.ended(1)
+    return lambda: p.store.resubmit(task_id, TENANT)
+
+
+async def settle(p: Place) -> Call:
+    """A full group is answered."""
+    await p.groups(1)
+    lease = await p.claim()
+    await _with_progress(p, lease)
+    return lambda: p.store.complete(lease, Outcome(execution={"device_ms": 1.0}))
+
+
+async def settle_without_result(p: Place) -> Call:
+    """Somebody else is to lead a full group."""
+    await p.groups(1)
+    lease = await p.claim()
+    await _with_progress(p, lease)
+    return lambda: p.store.fail(lease, Outcome(error=PROBLEM))
+
+
+async def submit(p: Place) -> Call:
+    """A higher one takes the lead of a full group."""
+    await p.groups(1, size=MAX_FOLLOWERS - 1)
+    return lambda: p.tasks(1, digest=f"digest-{0:022d}", priority=Priority.HIGH)
+
+
+async def tidy(p: Place) -> Call:
+    """Many drained workers are gone, and many callers have been served long ago."""
+    await p.client.zadd(p.keys.drained, {f"gone-{n}": 1.0 for n in range(1000)})
+    callers = [part for n in range(1000) for part in (f"f:caller-{n}", 0)]
+    for priority in PRIORITIES:
+        await p.write(f"clock:{priority}", "v", 1, *callers)
+    return p.store.prune
+
+
+async def upload_arrive(p: Place) -> Call:
+    return p.upload
+
+
+async def upload_due(p: Place) -> Call:
+    for _ in range(300):
+        await p.upload()
+    await asyncio.sleep(0.01)
+    return p.uploads.due
+
+
+async def upload_forget(p: Place) -> Call:
+    for _ in range(300):
+        await p.upload()
+    await asyncio.sleep(0.01)
+    due = await p.uploads.due()
+    return lambda: p.uploads.forget(due)
+
+
+async def upload_hold(p: Place) -> Call:
+    upload_id = await p.upload()
+    return lambda: p.uploads.hold(upload_id, 60, sha256="0" * 64)
+
+
+async def upload_open(p: Place) -> Call:
+    return p.upload
+
+
+async def upload_retire(p: Place) -> Call:
+    upload_id = await p.upload()
+    return lambda: p.uploads.retire(upload_id, tenant=TENANT, caller=CALLER)
+
+
+async def _settled_groups(p: Place) -> None:
+    """Their leaders have results, and as many as possible still wait for them."""
+    await p.groups()
+    for lease in await p.claims(GROUPS):
+        await p.store.complete(lease, Outcome())
+
+
+async def _with_progress(p: Place, lease: Lease) -> None:
+    """Somebody is being told of it."""
+    await p.store.progress(lease, "infer", Progress(done=1, total=2))
+
+
+async def _owe(p: Place, endpoints: int) -> None:
+    """An event to each of so many, twice; half of them are prompt."""
+    ids = await p.tasks(2 * endpoints)
+    for task_id in ids[::2]:
+        await p.store.cancel(task_id, TENANT)
+    await _all_are_prompt(p)
+    for task_id in ids[1::2]:
+        await p.store.cancel(task_id, TENANT)
+
+
+async def _all_are_prompt(p: Place) -> None:
+    lane = await p.client.zrange(f"{p.keys.root}outbox", 0, -1, withscores=True)
+    if lane:
+        await p.client.zadd(f"{p.keys.root}outbox-prompt", dict(lane))
+        await p.client.zadd(f"{p.keys.root}prompt", dict.fromkeys((name for name, _ in lane), 9e12))
+        await p.client.delete(f"{p.keys.root}outbox")
+
+
+async def _ended_batch(p: Place) -> FeedLease:
+    feeding = await p.batch(lines=3)
+    await p.batches.skip(feeding, 0, 3, State.FAILED, "internal")
+    await p.write(f"events:{feeding.id}", "n", MANY_EVENTS)
+    return feeding
+
+
+CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
+    "answer": [answer],
+    "await": [await_],
+    "batch_cancel": [batch_cancel],
+    "batch_delete": [batch_delete],
+    "batch_grow": [batch_grow],
+    "batch_keep": [batch_keep],
+    "batch_lease": [batch_lease],
+    "batch_open": [batch_open],
+    "batch_prune": [batch_prune],
+    "batch_read": [batch_read],
+    "batch_rest": [batch_rest],
+    "batch_skip": [batch_skip],
+    "batch_start": [batch_start],
+    "buried": [buried],
+    "cancel": [cancel],
+    "claim": [claim],
+    "condemned": [condemned],
+    "delete": [delete],
+    "deliver": [deliver],
+    "delivered": [delivered],
+    "disown": [disown],
+    "doubt": [doubt],
+    "drain": [drain],
+    "expire": [expire],
+    "explain": [explain],
+    "overrun": [overrun],
+    "pause": [pause],
+    "progress": [progress],
+    "prune": [prune],
+    "purge": [purge],
+    "read": [read],
+    "reclaim": [reclaim, reclaim_after_the_clock],
+    "redeliver": [redeliver],
+    "regroup": [regroup],
+    "renew": [renew],
+    "resubmit": [resubmit],
+    "settle": [settle, settle_without_result],
+    "submit": [submit],
+    "tidy": [tidy],
+    "upload_arrive": [upload_arrive],
+    "upload_due": [upload_due],
+    "upload_forget": [upload_forget],
+    "upload_hold": [upload_hold],
+    "upload_open": [upload_open],
+    "upload_retire": [upload_retire],
+}
+"""A test compares them with the scripts that there are."""
+
+
+# --- measuring ------------------------------------------------------------------------------------------------
+
+
+async def commands_of(place: Place, socket: str, script: str) -> int:
+    """How many commands one call of this script gives at most, in its worst cases."""
+    counts: list[int] = []
+    for case in CASES[script]:
+        await place.client.flushdb()
+        call = await case(place)
+        with monitoring(socket) as monitor:
+            await call()
+            counts += calls_of((await place.script(script)).sha, monitor.since())
+    assert counts, f"the case of {script} does not run it"
+    return max(counts)
+
+
+async def ms_of(place: Place, script: str) -> float:
+    """How long one call of this script takes at most, in its worst cases, by the clock of Redis."""
+    times: list[int] = []
+    for case in CASES[script]:
+        await place.client.flushdb()
+        call = await case(place)
+        await place.client.config_set("slowlog-max-len", 100_000)
+        await place.client.config_set("slowlog-log-slower-than", 0)
+        await place.client.slowlog_reset()
+        await call()
+        await place.client.config_set("slowlog-log-slower-than", -1)
+        known = b"EVALSHA " + (await place.script(script)).sha.encode()
+        times += [
+            row["duration"] for row in await place.client.slowlog_get(100_000) if row["command"].startswith(known)
+        ]
+    return max(times) / 1000
+
+
+def calls_of(sha: str, commands: Sequence[Command]) -> list[int]:
+    """How many commands each call of this script has given."""
+    counts: list[int] = []
+    is_it = False
+    for command in commands:
+        if not command.is_of_script:
+            is_it = command.name == "evalsha" and command.words[0] == sha.encode()
+            counts += [0] * is_it
+        elif is_it:
+            counts[-1] += 1
+    return counts
+
+
+@asynccontextmanager
+async def open_place(socket: str) -> AsyncIterator[Place]:
+    """On a server that nobody else uses."""
+    async with connect(RedisSettings(url=f"unix://{socket}", timeout_s=60)) as client:
+        place = Place(client)
+        for script in CASES:
+            await client.script_load((await place.script(script)).script)
+        yield place
+
+
+def main() -> None:
+    """Measure, print a table."""
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="script-times-") as directory:
+        costs = uvloop.run(_measure(Path(directory), options))
+    table = Table(title="The worst case of each script", title_justify="left", box=None, pad_edge=False)
+    for name in ("script", "commands", "ms"):
+        table.add_column(name, justify="left" if name == "script" else "right")
+    for cost in sorted(costs, key=lambda cost: -cost.ms):
+        table.add_row(cost.script, str(cost.commands), f"{cost.ms:.2f}")
+    Console(width=100).print(table)
+
+
+async def _measure(directory: Path, options: argparse.Namespace) -> list[Cost]:
+    with redis_server.on_socket(directory, options.server) as socket:
+        async with open_place(socket) as place:
+            return [
+                Cost(
+                    script,
+                    await commands_of(place, socket, script),
+                    max([await ms_of(place, script) for _ in range(options.rounds)]),
+                )
+                for script in options.only or CASES
+            ]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", type=lambda text: text.split(","), help="names of scripts")
+    parser.add_argument("--rounds", type=int, default=3, help="the slowest of so many counts [3]")
+    parser.add_argument("--server", type=Path, help="another Redis or Valkey")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
