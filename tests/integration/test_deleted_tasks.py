@@ -146,28 +146,20 @@ async def test_an_input_of_which_no_task_comes_is_deleted_by_itself(
     assert stored_objects(settings) == []
 
 
-async def test_a_task_whose_input_was_given_up_is_refused_and_may_come_again(
+async def test_a_task_whose_input_was_given_up_is_refused_and_leaves_nothing(
     settings: Settings, store: TaskStore, condemned: Condemned, storage: Storage
 ) -> None:
     made = own_input(submission())
     await store.submit_without_input(made, rate_limit=0)
+    await storage.put(str(made.own_input), b"input", "image/png")
     await give_up_waiting(settings)
-    taken = await condemned.take()
+    await delete_condemned(condemned, storage)
 
     with pytest.raises(StoreUnavailable):
         await store.submit(made, rate_limit=0)
-    assert await store.submit_without_input(made, rate_limit=0) is None
-    with pytest.raises(StoreUnavailable):
-        await store.submit(made, rate_limit=0)  # its input is being deleted just now
-    await condemned.bury(taken)
-    assert await store.submit_without_input(made, rate_limit=0) is None
-    await storage.put(str(made.own_input), b"input", "image/png")
-    await store.submit(made, rate_limit=0)
 
-    await give_up_waiting(settings)
-    await delete_condemned(condemned, storage)
-    assert stored_objects(settings) == [made.own_input]
-    assert (await lease_of(store)).id == made.id
+    assert stored_objects(settings) == []
+    assert (await store.page("default")).tasks == ()
 
 
 async def test_an_input_is_stored_for_one_task_only_when_it_was_said_before(store: TaskStore) -> None:

@@ -174,6 +174,8 @@ async def test_what_a_jump_ahead_would_have_deleted_is_kept_when_the_clock_is_se
 
     assert await store.prune() == 0
     assert (await store.get(task_id, TENANT)).state is State.FAILED
+    await clock.passes(61 * MINUTE)
+    assert await store.prune() == 1, "in its own time"
 
 
 async def test_a_delete_by_its_client_does_not_wait_for_the_clock(

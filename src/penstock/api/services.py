@@ -19,7 +19,8 @@ from penstock.errors import StoreUnavailable
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
 from penstock.store import BatchStore, Condemned, Operator, Outbox, TaskStore, UploadStore, connect
-from penstock.store.connection import Redis, check_server
+from penstock.store.connection import Redis
+from penstock.store.inspection import check_server
 from penstock.urlguard import Policy
 
 PATIENCE_S = 0.8

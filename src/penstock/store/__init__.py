@@ -17,8 +17,8 @@ from penstock.store.answers import (
 )
 from penstock.store.batches import BatchStore
 from penstock.store.condemned import Condemned, place_of
-from penstock.store.connection import Redis, check_server, connect
-from penstock.store.inspection import ServerInfo, look_at
+from penstock.store.connection import Redis, connect
+from penstock.store.inspection import ServerInfo, check_server, look_at
 from penstock.store.operator import Operator
 from penstock.store.outbox import Due, LeasedEvent, Outbox
 from penstock.store.tasks import TaskStore

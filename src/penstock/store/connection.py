@@ -216,26 +216,6 @@ async def ask(call: Callable[[], Awaitable[T]], *, patience_s: float, again: boo
                 return await call()
 
 
-async def check_server(client: Redis) -> list[str]:
-    """Warnings about the server's set-up, each with what to change.
-
-    Raises ConfigurationError for an evicting server, StoreUnavailable when it cannot be reached.
-    """
-    with translated():
-        try:
-            policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
-            aof = (await client.config_get("appendonly")).get("appendonly", "yes")
-        except ResponseError as error:
-            if "unknown command" in str(error) or "NOPERM" in str(error):
-                return ["Redis does not let CONFIG be read; make sure that maxmemory-policy is noeviction"]
-            raise
-    if policy != "noeviction":
-        raise ConfigurationError(f"Redis has maxmemory-policy {policy}; set it to noeviction, or tasks are lost")
-    if aof != "yes":
-        return ["Redis has no append-only file: tasks are lost when it restarts (set appendonly yes)"]
-    return []
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """Vendor errors inside become StoreUnavailable; scripts that are wrong stay loud."""

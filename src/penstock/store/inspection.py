@@ -3,8 +3,13 @@
 import time
 
 from msgspec import Struct
+from redis.exceptions import ResponseError
 
+from penstock.errors import ConfigurationError
 from penstock.store.connection import Redis, translated
+
+HERE = (None, "localhost", "127.0.0.1", "::1")
+"""Hosts that are this machine; None: a Unix socket."""
 
 
 class ServerInfo(Struct, frozen=True, kw_only=True):
@@ -32,3 +37,52 @@ async def look_at(client: Redis) -> ServerInfo:
         major=int(number) if number.isdigit() else 0,
         ahead_s=seconds + microseconds / 1e6 - (asked + answered) / 2,
     )
+
+
+async def check_server(client: Redis) -> list[str]:
+    """Warnings about the server's set-up, each with what to change.
+
+    Raises ConfigurationError for an evicting server, StoreUnavailable when it cannot be reached.
+    """
+    with translated():
+        try:
+            said = {name: value for pattern in _PATTERNS for name, value in (await client.config_get(pattern)).items()}
+        except ResponseError as error:
+            if "unknown command" in str(error) or "NOPERM" in str(error):
+                return ["Redis does not let CONFIG be read; make sure that maxmemory-policy is noeviction"]
+            raise
+        replicas = int((await client.info("replication")).get("connected_slaves", 0))
+    policy = said.get("maxmemory-policy", "noeviction")
+    if policy != "noeviction":
+        raise ConfigurationError(f"Redis has maxmemory-policy {policy}; set it to noeviction, or tasks are lost")
+    return [
+        *_of_persistence(said, is_here=client.connection_pool.connection_kwargs.get("host") in HERE),
+        *_of_replicas(said, replicas),
+    ]
+
+
+_PATTERNS = ("maxmemory-policy", "append*", "min-*-to-write")
+
+
+def _of_persistence(said: dict[str, str], *, is_here: bool) -> list[str]:
+    """What a crash may lose. When this machine goes down with its Redis, nobody is left who takes what was lost for
+    done."""
+    if said.get("appendonly", "yes") != "yes":
+        return ["Redis has no append-only file: tasks are lost when it restarts (set appendonly yes)"]
+    fsync = said.get("appendfsync", "always")
+    if fsync != "always" and not is_here:
+        return [
+            f"Redis has appendfsync {fsync}: a crash of its machine loses its last second, and tasks submitted in "
+            "it (set appendfsync always, if its disk is quick)"
+        ]
+    return []
+
+
+def _of_replicas(said: dict[str, str], replicas: int) -> list[str]:
+    wanted = said.get("min-replicas-to-write") or said.get("min-slaves-to-write") or "0"
+    if replicas and wanted == "0":
+        return [
+            "Redis has replicas, but answers before any of them has a write: a failover loses the last writes (set "
+            "min-replicas-to-write 1)"
+        ]
+    return []
