@@ -44,7 +44,7 @@ async def test_two_claims_of_the_same_number_are_told_apart(redis_url: str) -> N
     async with claimed_twice(redis_url) as (store, first, second):
         assert (first.id, first.epoch) == (second.id, second.epoch)
         assert result_of(first).result != result_of(second).result, "they write different files"
-        assert await store.renew(worker_info("w1"), [first]) == {first.id}
+        assert await store.renew(worker_info("w1"), [first]) == {first.key}
         assert await store.renew(worker_info("w2"), [second]) == set()
         assert not await store.progress(first, "infer", Progress(done=1, total=2))
         assert await store.progress(second, "infer", Progress(done=1, total=2))

@@ -281,7 +281,9 @@ class TaskStore(Overdue):
             wait_ms, failures, moves_of(Verb.REUSE) if verb is Verb.COMPLETE else "",
             outcome.execution.get("device_ms", "") if outcome else "",
         )  # fmt: skip
-        return int(answer[2]) if answer[0] == b"ok" else 0
+        if answer[0] != b"ok":
+            return 0
+        return int(answer[2]) + (await self.answer_waiting() if answer[3] else 0)
 
 
 def _check(task_id: str, kind: bytes) -> None:

@@ -3,7 +3,7 @@
 -- full period, since a silent Redis must not look like the death of all workers. After a long one, or a jump ahead,
 -- nothing is deleted by time for a while either; and when the clock was set back, what is due is moved back with it.
 -- ARGV  1 moves of release  2 moves of fail  3 lease ms  4 longest pause ms  5 max crashes  6 dead worker or ''
---       7 problem 'worker lost' (JSON)  8 outcome 'poison' (JSON)  9 place among the running tasks, from 0
+--       7 problem 'worker lost' (JSON)  8 outcome 'poison' (JSON)  9 place among the running tasks, last renewed first
 -- Answers {place to go on from or -1, id, state, model, ...}
 local now, lease = now_ms(), tonumber(ARGV[3])
 local running = ROOT .. 'running'
@@ -25,7 +25,7 @@ end
 
 local function of_dead_worker(worker)
   local place = tonumber(ARGV[9])
-  for _, id in ipairs(redis.call('ZRANGE', running, place, place + 499)) do
+  for _, id in ipairs(redis.call('ZREVRANGE', running, place, place + 499)) do
     if not may_go_on() then break end
     if redis.call('HGET', task_key(id), 'worker') == worker then take_back(id) else place = place + 1 end
   end

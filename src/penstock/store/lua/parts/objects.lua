@@ -50,5 +50,4 @@ local function condemn_results(task)
   elseif may_have_files(task) then
     condemn(results_of(task.tenant, origin), late)
   end
-  if task.origin and task.fence then condemn(results_of(task.tenant, task.id), late) end
 end
