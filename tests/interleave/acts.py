@@ -125,6 +125,16 @@ def delete(name: str) -> Act:
     return lambda world, _: removal.delete_task.fn(world.request, world.services, task(name))
 
 
+def delete_each(*names: str) -> Act:
+    """DELETE of some tasks, one after the other."""
+
+    async def act(world: World, number: int) -> None:
+        for name in names:
+            await delete(name)(world, number)
+
+    return act
+
+
 def cancel_heard(name: str) -> Act:
     """Cancel a task, of which its worker hears."""
 
@@ -286,6 +296,15 @@ async def _a_result_is_shown_twice(world: World) -> None:
     await submit(world, "b")
 
 
+async def _a_was_lost_and_its_result_is_shown_twice(world: World) -> None:
+    """A worker that was taken for dead still runs `a`, which another has ended meanwhile."""
+    await submit(world, "a", ttl_s=SHORT_S)
+    await _claimed(world, "a")
+    await world.store.reclaim("w")
+    await work("complete")(world, 0)
+    await submit(world, "b")
+
+
 async def _b_follows_a(world: World) -> None:
     await submit(world, "a")
     await submit(world, "b")
@@ -406,6 +425,10 @@ SITUATIONS: dict[str, Situation] = {
     "b-shows-the-result-of-a": Situation(
         _a_result_is_shown_twice,
         {"delete-a": delete("a"), "delete-b": delete("b"), "prune": prune_later, "equal": equal("c")},
+    ),
+    "a-was-lost-and-b-shows-its-result": Situation(
+        _a_was_lost_and_its_result_is_shown_twice,
+        {"finish": finish("a"), "delete-a": delete("a"), "delete-both": delete_each("a", "b"), "prune": prune_later},
     ),
     "b-follows-a": Situation(
         _b_follows_a,

@@ -45,7 +45,9 @@ local function condemn_results(task)
     redis.call('HINCRBY', shared, origin, -1)
   elseif others == 1 then
     redis.call('HDEL', shared, origin)
-  elseif task.origin or may_have_files(task) then
+  elseif task.origin then -- nobody knows any more whether an attempt at that one was cut off
+    condemn(results_of(task.tenant, origin), now_ms() + LATE_MS)
+  elseif may_have_files(task) then
     condemn(results_of(task.tenant, origin), late)
   end
 end
