@@ -64,7 +64,7 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
         connect(settings.redis) as client,
         open_storage(settings.storage, settings.redis.namespace) as storage,
     ):
-        for warning in await _warnings(client):
+        for warning in await _warnings(client, settings.redis.namespace):
             logger.warning("{}", warning)
         store = TaskStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S)
         yield Services(
@@ -87,8 +87,8 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
         )
 
 
-async def _warnings(client: Redis) -> list[str]:
+async def _warnings(client: Redis, namespace: str) -> list[str]:
     try:
-        return await check_server(client)
+        return await check_server(client, namespace)
     except StoreUnavailable as error:  # it may come later; until then /readyz says so
         return [f"Redis does not answer yet: {error.detail}"]

@@ -130,7 +130,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
             try:
                 server = await look_at(client)
                 name = f"{server.product.capitalize()} {server.version} at {_shown(redis.url)}"
-                yield await _set_up(client, name, server.major)
+                yield await _set_up(client, name, server.major, settings.redis.namespace)
                 yield _clock(server.ahead_s)
             except StoreUnavailable as error:
                 why = error.detail
@@ -153,11 +153,12 @@ def _servers(settings: Settings, own: bool) -> Iterator[RedisSettings]:
     yield settings.redis
 
 
-async def _set_up(client: Redis, name: str, major: int) -> Finding:
+async def _set_up(client: Redis, name: str, major: int, namespace: str) -> Finding:
     try:
-        warnings = await check_server(client)
+        warnings = await check_server(client, namespace)
     except ConfigurationError as error:
-        return _fail("redis", f"{name}: {error}", "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf")
+        found, _, advice = str(error).partition("; ")
+        return _fail("redis", f"{name}: {found}", advice)
     if warnings:
         return _warn("redis", name, "; ".join(warnings))
     if major < OLDEST_REDIS:
