@@ -185,7 +185,7 @@ async def read(
     summary="Cancel a task",
     description="Ends a waiting or running task in CANCELED, at once. Repeating it is fine.",
     status_code=200,
-    responses=documented(TaskNotFound, TaskAlreadyFinal),
+    responses=documented(TaskNotFound, TaskAlreadyFinal, ResultExpired),
 )
 async def cancel(request: ApiRequest, services: Open, task_id: FromPath[str]) -> TaskView:
     """409 for a task that has ended otherwise."""
