@@ -12,8 +12,9 @@ from loguru import logger
 
 from penstock import telemetry
 from penstock.errors import DeadlineExceeded, PoisonInput, StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
+from penstock.orphans import sweep_orphans
 from penstock.storage import Storage
-from penstock.store import BatchStore, Condemned, Reclaimed, TaskStore, UploadStore, place_of
+from penstock.store import BatchStore, Condemned, Installation, Reclaimed, TaskStore, UploadStore, place_of
 from penstock.task import TENANT, State
 from penstock.upload import upload_key
 
@@ -112,6 +113,9 @@ async def run_maintenance(
     condemned: Condemned,
     storage: Storage,
     models: Sequence[str],
+    *,
+    installation: Installation,
+    delete_orphans: bool,
 ) -> None:
     """All of it, for ever; a failure is logged, and the next round tries again."""
     await asyncio.gather(
@@ -119,6 +123,7 @@ async def run_maintenance(
         _repeat(lambda: measure(store, batches, uploads, condemned, models), MEASURE_PAUSE_S, "measure"),
         _repeat(lambda: prune(store, batches, condemned, storage), PRUNE_PAUSE_S, "prune"),
         _repeat(lambda: sweep_uploads(uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
+        _repeat(lambda: sweep_orphans(installation, storage, delete=delete_orphans), PRUNE_PAUSE_S, "sweep orphans"),
     )
 
 

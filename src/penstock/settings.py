@@ -154,6 +154,9 @@ class StorageSettings(Section, frozen=True):
     """Life of a signed link; what has begun by then may take longer."""
     upload_ttl_s: Positive = 86_400
     """An upload that no task uses is deleted this long after it was complete."""
+    sweep: bool = False
+    """Delete the objects older than a day that no record knows of, each hour; otherwise they are only counted. See
+    docs/buckets.md."""
 
 
 class LimitSettings(Section, frozen=True):

@@ -26,7 +26,7 @@ TENANT = "default"
 """The only tenant so far; every record and every API key belongs to one."""
 
 RECORD_VERSION = 2
-"""Written into every record; a worker leaves records of a version it does not know alone."""
+"""Written into every record; a server or worker refuses to start where records are of another one."""
 
 
 class State(StrEnum):

@@ -87,6 +87,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         Instrument("penstock.tasks.pruned", "counter", "1", (), "Tasks deleted after their retention"),
         Instrument("penstock.uploads", "counter", "1", ("outcome",), "Uploads opened, completed, broken off, deleted"),
         Instrument("penstock.storage.condemned", "gauge", "1", (), "Keys and prefixes to be deleted from the storage"),
+        Instrument("penstock.storage.orphans", "gauge", "1", (), "Objects older than a day that no record knows of"),
         Instrument("penstock.uploads.unused", "gauge", "1", (), "Uploads that no task uses"),
         Instrument("penstock.queue.depth", "gauge", "1", ("model", "priority"), "Tasks waiting"),
         Instrument("penstock.queue.oldest", "gauge", "s", ("model", "priority"), "Age of the oldest waiting task"),

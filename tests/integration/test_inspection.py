@@ -3,14 +3,19 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings
 from penstock.store import Redis, check_server, connect
+from penstock.store.keys import Keys
+from tests.integration.stores import open_store, submit
 from tests.redis_server import RedisProcess
 
 
 async def warnings_at(url: str) -> list[str]:
     async with connect(RedisSettings(url=url)) as client:
-        return await check_server(client)
+        return await check_server(client, "test")
 
 
 def elsewhere(server: RedisProcess) -> str:
@@ -32,6 +37,16 @@ async def test_a_server_elsewhere_that_does_not_sync_each_write_is_warned_of(own
         assert await warnings_at(own_redis.url) == [], "it goes down with all that could work on"
         await client.config_set("appendfsync", "always")
         assert await warnings_at(elsewhere(own_redis)) == []
+
+
+async def test_records_of_another_version_are_refused_with_what_to_do(redis_url: str) -> None:
+    async with open_store(redis_url) as store, connect(RedisSettings(url=redis_url)) as client:
+        task_id = await submit(store)
+        assert await check_server(client, store.namespace) == []
+        await client.hset(Keys(store.namespace).task(task_id), "version", "1")
+
+        with pytest.raises(ConfigurationError, match=r"tasks of version 1, .* another redis.namespace"):
+            await check_server(client, store.namespace)
 
 
 async def test_a_server_without_an_append_only_file_is_warned_of(own_redis: RedisProcess) -> None:

@@ -11,7 +11,7 @@ from penstock.errors import ResultExpired
 from penstock.maintenance import measure, prune, run_maintenance, run_upkeep, sweep
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import BatchStore, Condemned, Reclaimed, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, Installation, Reclaimed, TaskStore, UploadStore, connect
 from penstock.task import OutputOptions, Priority, Request, Source, State, Submission, new_task_id
 from tests.integration.drive import MODEL, WORKER, claim, complete, stored_objects
 from tests.integration.stores import open_upload
@@ -167,7 +167,11 @@ async def test_maintenance_goes_on_after_redis_was_away(
             BatchStore(client, "test", settings.queue),
             Condemned(client, "test", settings.queue),
         )
-        loops = asyncio.create_task(run_maintenance(store, batches, uploads, condemned, storage, [MODEL]))
+        installation = Installation(client, "test", settings.queue)
+        work = run_maintenance(
+            store, batches, uploads, condemned, storage, [MODEL], installation=installation, delete_orphans=False
+        )
+        loops = asyncio.create_task(work)
         await asyncio.sleep(0.5)
 
         own_redis.start()

@@ -24,7 +24,7 @@ from penstock.runners import noop
 from penstock.runners.base import registry
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings
 from penstock.storage import Storage
-from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, Installation, Operator, Outbox, Redis, TaskStore, UploadStore, connect
 from penstock.task import TENANT, Artifact, Lease, Result, RetryPolicy
 from penstock.urlguard import Policy
 from penstock.worker.attempt import Attempts
@@ -83,6 +83,7 @@ class World:
             policy=policy,
             webhook_policy=policy,
             storage=self.storage,
+            installation=Installation(*of_redis),
             waiting=Waiting(self.store),
             watching=Watching(self.store),
             estimates=Estimates(TaskStore(*of_redis)),  # looks every five seconds of the real clock: not by turns

@@ -160,6 +160,8 @@ async def _running(services: Services, watch: health.StorageWatch) -> AsyncItera
         services.condemned,
         services.storage,
         services.models,
+        installation=services.installation,
+        delete_orphans=services.settings.storage.sweep,
     )
     loops = [
         asyncio.create_task(work, name="maintenance"),

@@ -18,7 +18,7 @@ from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
-from penstock.store import BatchStore, Condemned, Operator, Outbox, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, Installation, Operator, Outbox, TaskStore, UploadStore, connect
 from penstock.store.connection import Redis
 from penstock.store.inspection import check_server
 from penstock.urlguard import Policy
@@ -40,6 +40,7 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     operator: Operator
     uploads: UploadStore
     condemned: Condemned
+    installation: Installation
     storage: Storage
     waiting: Waiting
     watching: Watching
@@ -63,7 +64,7 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
         connect(settings.redis) as client,
         open_storage(settings.storage, settings.redis.namespace) as storage,
     ):
-        for warning in await _warnings(client):
+        for warning in await _warnings(client, settings.redis.namespace):
             logger.warning("{}", warning)
         store = TaskStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S)
         yield Services(
@@ -77,6 +78,7 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
             operator=Operator(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
             uploads=UploadStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
             condemned=Condemned(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
+            installation=Installation(client, settings.redis.namespace, settings.queue),
             storage=storage,
             waiting=Waiting(store),
             watching=Watching(store),
@@ -85,8 +87,8 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
         )
 
 
-async def _warnings(client: Redis) -> list[str]:
+async def _warnings(client: Redis, namespace: str) -> list[str]:
     try:
-        return await check_server(client)
+        return await check_server(client, namespace)
     except StoreUnavailable as error:  # it may come later; until then /readyz says so
         return [f"Redis does not answer yet: {error.detail}"]

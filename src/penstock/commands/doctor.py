@@ -18,13 +18,14 @@ from penstock import __version__
 from penstock.commands.terminal import console, plain
 from penstock.errors import ConfigurationError, StorageUnavailable, StoreUnavailable
 from penstock.links import check_links
+from penstock.orphans import NotCertain, delete_orphans, find_orphans, summary
 from penstock.redis_server import find_server
 from penstock.runners import load_runners
 from penstock.runners.onnx import damaged
 from penstock.runners.trial import Trial
 from penstock.settings import RedisSettings, Settings, StorageSettings, clean_environment, environment_of
 from penstock.storage import Storage, open_storage
-from penstock.store import Redis, check_server, connect, look_at
+from penstock.store import Installation, Redis, check_server, connect, look_at
 from penstock.supervisor import python
 from penstock.worker.devices import Placement, placements
 
@@ -49,10 +50,10 @@ class Finding(Struct, frozen=True, kw_only=True):
     advice: str = ""
 
 
-async def doctor(settings_of: Callable[[], Settings], *, as_json: bool) -> int:
-    """Run all checks and print what they find; the exit status is 1 when one has failed."""
+async def doctor(settings_of: Callable[[], Settings], *, orphans: bool, delete: bool, as_json: bool) -> int:
+    """Run all checks, or look for orphans, and print what is found; the exit status is 1 when something has failed."""
     out, states = console(), set()
-    async for finding in examine(settings_of):
+    async for finding in examine_orphans(settings_of(), delete=delete) if orphans else examine(settings_of):
         states.add(finding.state)
         if as_json:
             click.echo(msgspec.json.encode(finding))
@@ -80,6 +81,34 @@ async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[Finding]
         yield finding
 
 
+async def examine_orphans(settings: Settings, *, delete: bool) -> AsyncIterator[Finding]:
+    """The objects that no record knows of; they are deleted only if that is asked for."""
+    own = RedisSettings().url == settings.redis.url
+    redis = next(_servers(settings, own))
+    try:
+        async with (
+            connect(redis) as client,
+            open_storage(settings.storage, settings.redis.namespace) as storage,
+        ):
+            yield await _orphans(Installation(client, redis.namespace, settings.queue), storage, delete)
+    except (StoreUnavailable, StorageUnavailable, ConfigurationError) as error:
+        yield _fail("orphans", str(error), "the records and the objects are both needed: see penstock doctor")
+    except NotCertain as error:
+        yield _fail("orphans", str(error), "nothing is looked for or deleted here: see docs/buckets.md")
+
+
+async def _orphans(installation: Installation, storage: Storage, delete: bool) -> Finding:
+    found = await find_orphans(installation, storage)
+    if delete and found:
+        gone = summary(await delete_orphans(installation, storage, found))
+        return _ok("orphans", f"deleted {gone.count} objects of {gone.bytes} bytes, such as {', '.join(gone.examples)}")
+    if not found:
+        return _ok("orphans", "a record knows of every object that is older than a day")
+    what = summary(found)
+    text = f"no record knows of {what.count} objects of {what.bytes} bytes, such as {', '.join(what.examples)}"
+    return _warn("orphans", text, "penstock doctor --orphans --delete deletes them")
+
+
 def _python() -> Finding:
     found = f"Python {platform.python_version()}, Penstock {__version__}, {platform.system()} {platform.machine()}"
     if sys.platform == "linux":
@@ -101,7 +130,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
             try:
                 server = await look_at(client)
                 name = f"{server.product.capitalize()} {server.version} at {_shown(redis.url)}"
-                yield await _set_up(client, name, server.major)
+                yield await _set_up(client, name, server.major, settings.redis.namespace)
                 yield _clock(server.ahead_s)
             except StoreUnavailable as error:
                 why = error.detail
@@ -124,11 +153,12 @@ def _servers(settings: Settings, own: bool) -> Iterator[RedisSettings]:
     yield settings.redis
 
 
-async def _set_up(client: Redis, name: str, major: int) -> Finding:
+async def _set_up(client: Redis, name: str, major: int, namespace: str) -> Finding:
     try:
-        warnings = await check_server(client)
+        warnings = await check_server(client, namespace)
     except ConfigurationError as error:
-        return _fail("redis", f"{name}: {error}", "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf")
+        found, _, advice = str(error).partition("; ")
+        return _fail("redis", f"{name}: {found}", advice)
     if warnings:
         return _warn("redis", name, "; ".join(warnings))
     if major < OLDEST_REDIS:

@@ -27,16 +27,20 @@ def new(name: str) -> None:
 
 
 @click.command()
+@click.option("--orphans", is_flag=True, help="Look instead for objects in the storage that no record knows of.")
+@click.option("--delete", is_flag=True, help="Delete these objects.")
 @AS_JSON
 @coroutine
-async def doctor(as_json: bool) -> None:
+async def doctor(orphans: bool, delete: bool, as_json: bool) -> None:
     """Check what Penstock needs, and say what to do.
 
-    Python, settings, models, Redis, its clock, storage, devices. Exit status 1 when something is missing.
+    Python, settings, models, Redis, its clock, storage, its links, devices. Exit status 1 when something is missing.
     """
     from penstock.commands.doctor import doctor as run
 
-    sys.exit(await run(settings_of_call, as_json=as_json))
+    if delete and not orphans:
+        raise click.UsageError("--delete goes with --orphans")
+    sys.exit(await run(settings_of_call, orphans=orphans, delete=delete, as_json=as_json))
 
 
 @click.command("try-device", hidden=True)

@@ -19,6 +19,7 @@ from penstock.store.batches import BatchStore
 from penstock.store.condemned import Condemned, place_of
 from penstock.store.connection import Redis, connect
 from penstock.store.inspection import ServerInfo, check_server, look_at
+from penstock.store.installation import Identity, Installation, owner_of
 from penstock.store.operator import Operator
 from penstock.store.outbox import Due, LeasedEvent, Outbox
 from penstock.store.tasks import TaskStore
@@ -30,6 +31,8 @@ __all__ = [
     "Condemned",
     "Due",
     "Explanation",
+    "Identity",
+    "Installation",
     "LeasedEvent",
     "NotItsTurn",
     "Opened",
@@ -52,5 +55,6 @@ __all__ = [
     "check_server",
     "connect",
     "look_at",
+    "owner_of",
     "place_of",
 ]

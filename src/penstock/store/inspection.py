@@ -1,12 +1,16 @@
 """What the server behind the store is: for a person who sets one up."""
 
 import time
+from collections.abc import Awaitable
+from typing import cast
 
 from msgspec import Struct
 from redis.exceptions import ResponseError
 
 from penstock.errors import ConfigurationError
 from penstock.store.connection import Redis, translated
+from penstock.store.keys import Keys
+from penstock.task import RECORD_VERSION, TENANT, State
 
 HERE = (None, "localhost", "127.0.0.1", "::1")
 """Hosts that are this machine; None: a Unix socket."""
@@ -39,12 +43,14 @@ async def look_at(client: Redis) -> ServerInfo:
     )
 
 
-async def check_server(client: Redis) -> list[str]:
+async def check_server(client: Redis, namespace: str) -> list[str]:
     """Warnings about the server's set-up, each with what to change.
 
-    Raises ConfigurationError for an evicting server, StoreUnavailable when it cannot be reached.
+    Raises ConfigurationError for an evicting server and for records of another version, StoreUnavailable when it cannot
+    be reached.
     """
     with translated():
+        await _check_version(client, Keys(namespace))
         try:
             said = {name: value for pattern in _PATTERNS for name, value in (await client.config_get(pattern)).items()}
         except ResponseError as error:
@@ -59,6 +65,18 @@ async def check_server(client: Redis) -> list[str]:
         *_of_persistence(said, is_here=client.connection_pool.connection_kwargs.get("host") in HERE),
         *_of_replicas(said, replicas),
     ]
+
+
+async def _check_version(client: Redis, keys: Keys) -> None:
+    """Looks at the oldest record of each state."""
+    for state in State:
+        for task_id in await client.zrange(keys.state(TENANT, state), 0, 0):
+            found = await cast("Awaitable[bytes | None]", client.hget(keys.task(task_id.decode()), "version"))
+            if found is not None and int(found) != RECORD_VERSION:
+                raise ConfigurationError(
+                    f"Redis holds tasks of version {int(found)}, and this Penstock reads version {RECORD_VERSION}; let "
+                    "the Penstock that made them delete them, or take another redis.namespace or an empty up.data_dir"
+                )
 
 
 _PATTERNS = ("maxmemory-policy", "append*", "min-*-to-write")

@@ -79,6 +79,9 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | earlier one, which it has given up, get nothing      |                         |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
+| `installation`             | hash   | `id` and `created` (ms), as the marker in the        | kept                    |
+|                            |        | storage has them                                     |                         |
+| `orphan-turn`              | string | nothing; there while nobody need look for orphans    | an hour                 |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
 | `signals` (channel)        | –      | `queued <model>`, `cancel <id> <token>`,             | –                       |
 |                            |        | `drain <worker>`, `resume <worker>`: for workers     |                         |
@@ -113,6 +116,8 @@ class Keys:
         self.delayed = f"{self.root}delayed"
         self.condemned = f"{self.root}condemned"
         self.awaited = f"{self.root}awaited"
+        self.installation = f"{self.root}installation"
+        self.orphan_turn = f"{self.root}orphan-turn"
         self.pace = f"{self.root}pace"
         self.uploads = f"{self.root}uploads"
         self.feeding = f"{self.root}feeding"

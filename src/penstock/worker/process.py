@@ -61,7 +61,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         tiles = stack.enter_context(Threads(device.streams + 1, "tiles"))
         runners = {name: registry()[name](settings.limits) for name in names}
         scheduler = await stack.enter_async_context(_started(DeviceScheduler(device, tiles), runners.values()))
-        for warning in await _when_available(client):
+        for warning in await _when_available(client, settings.redis.namespace):
             logger.warning(warning)
         batches = BatchStore(client, settings.redis.namespace, settings.queue)
         condemned = Condemned(client, settings.redis.namespace, settings.queue)
@@ -129,11 +129,11 @@ async def _started(scheduler: DeviceScheduler, runners: Iterable[Runner]) -> Asy
         await scheduler.close()
 
 
-async def _when_available(client: Redis) -> list[str]:
+async def _when_available(client: Redis, namespace: str) -> list[str]:
     """The server's warnings, once it answers: a worker may start before its Redis."""
     while True:
         try:
-            return await check_server(client)
+            return await check_server(client, namespace)
         except StoreUnavailable as error:
             logger.bind(error=error.detail).warning("waiting for the task store")
             await asyncio.sleep(0.5)

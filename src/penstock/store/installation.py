@@ -1,0 +1,109 @@
+"""Whose objects are in the storage: the identity of this installation, and which objects it still has records of."""
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+
+from msgspec import Struct
+
+from penstock.store.queries import Queries
+
+PAGE = 500
+"""Records read in one round trip."""
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """What Redis holds of an installation: an id made once, and the ms when it was made. A Redis that was emptied makes
+    another."""
+
+    id: str
+    created: int
+
+
+class Installation(Queries):
+    """Every method raises StoreUnavailable when Redis cannot be reached; each may be repeated."""
+
+    async def found(self) -> Identity:
+        """The identity, made at the first call of all processes."""
+        made: dict[str, str | int] = {"id": secrets.token_hex(16), "created": await self.now_ms()}
+        await self._pipelined([("HSETNX", self._keys.installation, name, value) for name, value in made.items()])
+        identity = await self.identity()
+        if identity is None:
+            raise RuntimeError("what was just written down is not there")
+        return identity
+
+    async def identity(self) -> Identity | None:
+        """The identity; None when no server has made one since Redis was emptied."""
+        (row,) = await self._pipelined([("HGETALL", self._keys.installation)])
+        if b"id" not in row or b"created" not in row:
+            return None
+        return Identity(id=row[b"id"].decode(), created=int(row[b"created"]))
+
+    async def now_ms(self) -> int:
+        """By the clock of Redis."""
+        ((seconds, micros),) = await self._pipelined([("TIME",)])
+        return int(seconds * 1000 + micros // 1000)
+
+    async def take_turn(self, pause_s: int) -> bool:
+        """Whether it is this process that looks for orphans now: one does within that time."""
+        (taken,) = await self._pipelined([("SET", self._keys.orphan_turn, "", "NX", "EX", pause_s)])
+        return taken is not None
+
+    async def unknown(self, keys: Sequence[str]) -> list[str]:
+        """Those of these keys that no record has, and that are neither awaited nor condemned. A result that only the
+        records of other tasks show is among them: see `shown`."""
+        found = []
+        for at in range(0, len(keys), PAGE):
+            part = keys[at : at + PAGE]
+            commands = [command for key in part for command in self._questions(key)]
+            answers = iter(await self._pipelined(commands))
+            found += [key for key in part if not _is_known(key, [next(answers) for _ in self._questions(key)])]
+        return found
+
+    async def shown(self) -> set[str]:
+        """The tasks whose result is shown by a record of another: equal tasks share one run."""
+        origins: set[str] = set()
+        async for ids in self._ended():
+            rows = await self._pipelined([("HGET", self._keys.task(task_id), "origin") for task_id in ids])
+            origins |= {row.decode() for row in rows if row}
+        return origins
+
+    async def _ended(self) -> AsyncIterator[Sequence[str]]:
+        """All ended tasks, in pages; those that are there all the while are among them."""
+        cursor: int | bytes = 0
+        while True:
+            (cursor, pairs), *_ = await self._pipelined([("ZSCAN", self._keys.finals, int(cursor), "COUNT", PAGE)])
+            yield [name.decode() for name, _ in pairs]
+            if int(cursor) == 0:
+                return
+
+    def _questions(self, key: str) -> list[tuple[str | int, ...]]:
+        """What is asked of Redis about a key, the record first."""
+        kind, _, task_id = owner_of(key)
+        record: dict[str, tuple[str | int, ...]] = {
+            "inputs": ("HGET", self._keys.task(task_id), "input"),
+            "results": ("EXISTS", self._keys.task(task_id)),
+            "uploads": ("EXISTS", self._keys.upload(task_id)),
+            "batches": ("EXISTS", self._keys.batch(task_id)),
+        }
+        condemned = [key, f"{key.rpartition('/')[0]}/"]
+        entries = [*condemned, *(f"again {entry}" for entry in condemned)]
+        return [
+            record[kind],
+            ("ZSCORE", self._keys.awaited, key),
+            *(("ZSCORE", self._keys.condemned, entry) for entry in entries),
+        ]
+
+
+def owner_of(key: str) -> tuple[str, str, str]:
+    """Kind, tenant and the id of the task, upload or batch that an object is of."""
+    kind, tenant, name, *_ = key.split("/")
+    return kind, tenant, name.partition("-")[0] if kind == "inputs" else name
+
+
+def _is_known(key: str, answers: Sequence[bytes | int | None]) -> bool:
+    record, *sets = answers
+    if any(score is not None for score in sets):
+        return True
+    if key.startswith("inputs/"):  # the record says with which mark behind the id its input is stored
+        return record is not None and key.endswith(owner_of(key)[2] + bytes(record).decode())
+    return bool(record)
