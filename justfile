@@ -104,6 +104,12 @@ interleave *args:
 stress *args:
     {{ python }} -m tests.stress {{ args }}
 
+# take out each guard in a copy, and run what has to fail then: just mutations --only fence
+[group('measure')]
+[positional-arguments]
+mutations *args:
+    {{ python }} -m tests.mutations "$@"
+
 # how long each script of the store holds Redis in its worst case: just script-times --only settle,claim
 [group('measure')]
 script-times *args:

@@ -12,7 +12,6 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import uvloop
@@ -20,12 +19,12 @@ from loguru import logger
 
 from tests import redis_server
 from tests.interleave.explorer import Bounds, Replay
-from tests.interleave.meeting import Fault, Meeting, Stage, meetings
+from tests.interleave.meeting import Meeting, Stage, meetings
 from tests.interleave.world import open_world
 from tests.monitor import monitoring
 
 SHORT, SHORT_WITH_DEATH = Bounds(most_preemptions=3), Bounds(most_preemptions=1)
-EVERY_ORDER = Bounds(most_choices=12)
+EVERY_ORDER = Bounds(most_choices=24)
 
 
 def main() -> int:
@@ -41,6 +40,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="all orders, and triples")
     parser.add_argument("--only", default="", help="meetings whose text contains this")
     parser.add_argument("--replay", help="one meeting with its choices")
+    parser.add_argument("--first", action="store_true", help="stop at the first fault")
     parser.add_argument("--seconds", type=float, help="stop then [90; with --all 600]")
     parser.add_argument("--seed", type=int, help="of the choice of triples [by chance]")
     parser.add_argument("--server", type=Path, help="another Redis or Valkey")
@@ -66,38 +66,35 @@ async def _replay(stage: Stage, text: str) -> int:
 async def _explore(stage: Stage, options: argparse.Namespace) -> int:
     """Pairs, then the same with deaths, then triples."""
     until = time.monotonic() + (options.seconds or (600 if options.all else 90))
-    alive, dying = (EVERY_ORDER, EVERY_ORDER) if options.all else (SHORT, SHORT_WITH_DEATH)
+    found: dict[tuple[str, ...], str] = {}
+
+    async def explore(title: str, some: list[Meeting], bounds: Bounds) -> None:
+        started, orders, done = time.monotonic(), stage.runs, 0
+        for meeting in some:
+            if time.monotonic() > until or (options.first and found):
+                break
+            for fault in await stage.explore(meeting, bounds):
+                found.setdefault(fault.what, fault.replay)
+            done += 1
+        cut = "" if done == len(some) else f" of {len(some):,}"
+        took_s = time.monotonic() - started
+        print(f"{title}: {done:,}{cut} meetings, {stage.runs - orders:,} orders, {took_s:.0f} s", flush=True)
+
+    alive, dying = (EVERY_ORDER, SHORT) if options.all else (SHORT, SHORT_WITH_DEATH)
     pairs = [pair for pair in meetings(2) if options.only in str(pair)]
-    found = await _round(stage, "pairs", pairs, alive, until)
+    await explore("pairs", pairs, alive)
     deaths = [death for pair in pairs for death in stage.deaths(pair)]
     random.Random(0).shuffle(deaths)  # on a slow machine some of each situation, not all of the first ones
-    found += await _round(stage, "pairs of which one dies", deaths, dying, until)
+    await explore("pairs of which one dies", deaths, dying)
     if options.all:
         seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
         triples = [triple for triple in meetings(3) if options.only in str(triple)]
         random.Random(seed).shuffle(triples)
-        found += await _round(stage, f"triples by seed {seed}", triples, SHORT, until)
-    faults: dict[tuple[str, ...], str] = {}
-    for fault in found:
-        faults.setdefault(fault.what, fault.replay)
-    for what, replay in faults.items():
+        await explore(f"triples by seed {seed}", triples, SHORT)
+    for what, replay in found.items():
         print(f"\n{'; '.join(what)}\n  python -m tests.interleave --replay '{replay}'")
-    print(f"\n{stage.runs:,} orders, {stage.ends:,} different ends, {len(faults)} different faults")
-    return 1 if faults else 0
-
-
-async def _round(stage: Stage, title: str, some: Iterable[Meeting], bounds: Bounds, until: float) -> list[Fault]:
-    found: list[Fault] = []
-    started, orders, done, left = time.monotonic(), stage.runs, 0, iter(some)
-    for meeting in left:
-        if time.monotonic() > until:
-            break
-        found += await stage.explore(meeting, bounds)
-        done += 1
-    cut = ", and no time for others" if next(left, None) else ""
-    took_s = time.monotonic() - started
-    print(f"{title}: {done:,} meetings{cut}, {stage.runs - orders:,} orders, {len(found):,} faults, {took_s:.0f} s")
-    return found
+    print(f"\n{stage.runs:,} orders, {stage.ends:,} different ends, {len(found)} different faults")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

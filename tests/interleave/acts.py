@@ -250,6 +250,12 @@ async def cancel_batch(world: World, _: int) -> None:
     await world.batches.cancel(batch("b"), TENANT)
 
 
+async def cancel_batch_and_feed(world: World, number: int) -> None:
+    """Cancel a batch, and do what its next feeder does then."""
+    await cancel_batch(world, number)
+    await feed_after_a_death(world, number)
+
+
 async def delete_batch(world: World, _: int) -> None:
     """DELETE of a batch."""
     await batches.delete_batch.fn(world.request, world.services, batch("b"))
@@ -495,7 +501,13 @@ SITUATIONS: dict[str, Situation] = {
     ),
     "a-batch-waits": Situation(
         _batch_of([IMAGE, IMAGE]),
-        {"feed": feed, "feed-late": feed_after_a_death, "cancel-batch": cancel_batch, "delete-batch": delete_batch},
+        {
+            "feed": feed,
+            "feed-late": feed_after_a_death,
+            "cancel-batch": cancel_batch,
+            "cancel-and-feed": cancel_batch_and_feed,
+            "delete-batch": delete_batch,
+        },
     ),
     "a-batch-is-fed": Situation(
         _a_batch_is_fed,

@@ -1,0 +1,155 @@
+"""The guards, how each is taken out, and what has to fail then."""
+
+from typing import NamedTuple
+
+LUA = "src/penstock/store/lua"
+
+
+class Mutation(NamedTuple):
+    """In `file`, `text` is there once and becomes `instead`. `fails` is a test by its pytest id, or what follows
+    `python -m` where that exits with 1."""
+
+    guard: str
+    file: str
+    text: str
+    instead: str
+    fails: str
+
+
+BETWEEN = "tests.interleave --first --seconds 120 --only "
+
+MUTATIONS = (
+    Mutation(
+        "count of the tasks that show a result",
+        f"{LUA}/parts/objects.lua",
+        "if others > 1 then",
+        "if false then",
+        BETWEEN + "b-shows-the-result-of-a",
+    ),
+    Mutation(
+        "files go with the last task that shows them only",
+        f"{LUA}/parts/objects.lua",
+        "local others = tonumber(redis.call('HGET', shared, origin) or 0)",
+        "local others = 0",
+        BETWEEN + "b-shows-the-result-of-a",
+    ),
+    Mutation(
+        "what is condemned stays written down until it is deleted",
+        f"{LUA}/condemned.lua",
+        "for _, key in ipairs(taken) do redis.call('ZADD', condemned, now + ARGV[2], key) end",
+        "for _, key in ipairs(taken) do redis.call('ZREM', condemned, key) end",
+        BETWEEN + "a-was-canceled",
+    ),
+    Mutation(
+        "what was deleted is taken off",
+        f"{LUA}/buried.lua",
+        "redis.call('ZREM', ROOT .. 'condemned', unpack(ARGV))",
+        "",
+        BETWEEN + "a-was-canceled",
+    ),
+    Mutation(
+        "inputs that no task comes of are condemned in time",
+        f"{LUA}/condemned.lua",
+        "  redis.call('ZADD', condemned, now, key)\n",
+        "",
+        BETWEEN + "a-waits",
+    ),
+    Mutation(
+        "an input is written down before it is stored",
+        f"{LUA}/parts/objects.lua",
+        "  redis.call('ZADD', ROOT .. 'awaited', now_ms() + AWAITED_MS, key)\n",
+        "  redis.call('ZADD', ROOT .. 'awaited', now_ms() - 1, key)\n",
+        BETWEEN + "a-waits",
+    ),
+    Mutation(
+        "a second look where an attempt was cut off",
+        f"{LUA}/parts/lease.lua",
+        "  redis.call('HSET', task.key, 'cut_off', now_ms())\n",
+        "",
+        BETWEEN + "a-runs",
+    ),
+    Mutation(
+        "a second look where the task that ran is not known",
+        f"{LUA}/parts/objects.lua",
+        "condemn(results_of(task.tenant, origin), now_ms() + LATE_MS)",
+        "condemn(results_of(task.tenant, origin), late)",
+        BETWEEN + "a-was-lost",
+    ),
+    Mutation(
+        "fence of a claim",
+        "src/penstock/store/tasks.py",
+        "fence = secrets.token_hex(4)",
+        'fence = "0" * 8',
+        BETWEEN + "redis-fails-over",
+    ),
+    Mutation(
+        "lines of a batch go with it",
+        f"{LUA}/parts/batch.lua",
+        "  condemn('batches/' .. f[1] .. '/' .. batch .. '/', not f[4] and now_ms() + LATE_MS)\n",
+        "",
+        BETWEEN + "a-batch-has-failed",
+    ),
+    Mutation(
+        "an upload in use is not given up",
+        f"{LUA}/upload_retire.lua",
+        "if tonumber(f[3] or 0) > 0 then return 'used' end\n",
+        "",
+        BETWEEN + "an-upload-is-used",
+    ),
+    Mutation(
+        "a submit takes no upload that is deleted",
+        f"{LUA}/submit.lua",
+        "  if upload ~= '' and not has_upload(upload, 'arrived') then return {'upload'} end\n",
+        "",
+        BETWEEN + "an-upload-is-ready",
+    ),
+    Mutation(
+        "the turn of a line",
+        f"{LUA}/submit.lua",
+        "  if b[1] ~= ARGV[27] or b[2] ~= place then return {'turn'} end\n",
+        "",
+        BETWEEN + "a-batch-waits",
+    ),
+    Mutation(
+        "who waits for a leader that ended without a result goes on",
+        f"{LUA}/parts/reuse.lua",
+        "  if redis.call('HGET', ROOT .. 'reuse', digest) == task.id then lead_anew(model, digest) end\n",
+        "",
+        BETWEEN + "b-follows-a",
+    ),
+    Mutation(
+        "a script stops in time",
+        f"{LUA}/_counting.lua",
+        "return CALLS < 1500",
+        "return true",
+        "tests/integration/test_script_bounds.py",
+    ),
+    Mutation(
+        "commands are counted from the first",
+        "src/penstock/store/scripts.py",
+        'return f"{counting}\\n{text}" if "may_go_on()" in text else text',
+        'return f"local function may_go_on() return true end\\n{text}" if "may_go_on()" in text else text',
+        "tests/integration/test_script_bounds.py",
+    ),
+    Mutation(
+        "a result that was refused is deleted by who stored it",
+        "src/penstock/worker/attempt.py",
+        "                await self._pipeline.discard(settlement.outcome)\n",
+        "                pass\n",
+        "tests/integration/test_attempt.py::test_a_file_goes_when_its_settling_is_refused",
+    ),
+    Mutation(
+        "a canceled attempt takes back what it has stored",
+        "src/penstock/worker/spool.py",
+        "            await self._storage.delete(parcel.key)\n",
+        "            pass\n",
+        "tests/integration/test_spool.py",
+    ),
+    Mutation(
+        "receipt of a settle",
+        f"{LUA}/settle.lua",
+        "if task.receipt == receipt then return {'ok', task.state, 1, 0} end\n",
+        "",
+        "tests/integration/test_transitions.py::test_settling_twice_with_one_lease_is_accepted_and_counts_once",
+    ),
+)
