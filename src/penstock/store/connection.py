@@ -152,6 +152,9 @@ _CODES: dict[type[Exception], str] = {
 _CODE = re.compile(rf"\b({'|'.join(REFUSALS)})\b")
 """An older server has the word inside of a sentence about the script."""
 
+_AWAY = "the task store cannot be reached"
+_SLOW = "the task store does not answer in time; what was asked may be done all the same"
+
 _UNREACHABLE = (ConnectionError, RedisTimeoutError, TimeoutError)
 
 
@@ -227,7 +230,8 @@ def translated() -> Iterator[None]:
             raise StoreUnavailable(refusal.detail, retry_after_s=refusal.retry_after_s) from error
         if not isinstance(error, _UNREACHABLE) and not _is_broken(error):
             raise
-        raise StoreUnavailable("the task store cannot be reached", retry_after_s=1) from error
+        is_slow = isinstance(error, TimeoutError | RedisTimeoutError)
+        raise StoreUnavailable(_SLOW if is_slow else _AWAY, retry_after_s=1) from error
 
 
 def _is_broken(error: Exception) -> bool:
