@@ -95,10 +95,11 @@ def on_socket(directory: Path, server: Path | None = None) -> Iterator[str]:
     process = subprocess.Popen([found, *options], stdout=subprocess.DEVNULL, preexec_fn=_die_with_parent)
     try:
         give_up = time.monotonic() + READY_WITHIN_S
-        while not path.exists():
-            assert process.poll() is None, f"{found} died"
-            assert time.monotonic() < give_up, f"{found} does not answer"
-            time.sleep(0.005)
+        with redis.Redis(unix_socket_path=str(path), retry=None) as client:
+            while not _answers(client):
+                assert process.poll() is None, f"{found} died"
+                assert time.monotonic() < give_up, f"{found} does not answer"
+                time.sleep(0.005)
         yield str(path)
     finally:
         process.kill()

@@ -96,7 +96,10 @@ if as ~= 'hit' then
     await_input(own_input)
     return {'input'}
   end
-  if own_input ~= '' and redis.call('ZREM', ROOT .. 'awaited', own_input) == 0 then return {'late'} end
+  if own_input ~= '' and redis.call('ZREM', ROOT .. 'awaited', own_input) == 0 then
+    condemn(own_input) -- it may have been stored after it was deleted
+    return {'late'}
+  end
   if upload ~= '' and not has_upload(upload, 'arrived') then return {'upload'} end
 end
 
