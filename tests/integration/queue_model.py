@@ -495,7 +495,7 @@ class QueueModel:
         if task.reuse != "hit" and of.own_input:
             condemned |= self._condemn(of.own_input)
         origin = task.origin or of.id
-        if not any(origin in (t.origin, t.submission.id) for t in self.tasks.values()) and (task.origin or task.epoch):
+        if not any(origin in (t.origin, t.submission.id) for t in self.tasks.values()):
             late = None if task.cut_off is None else task.cut_off + LATE_MS
             condemned |= self._condemn(f"results/{of.tenant}/{origin}/", late)
         return condemned

@@ -76,7 +76,7 @@ while may_go_on() do
     if task.start_by then redis.call('ZREM', ROOT .. 'starting', id) end
     redis.call('ZADD', ROOT .. 'running', now + tonumber(ARGV[5]), id)
     return {id, epoch, task.tenant, task.caller, priority, task.failures, task.crashes, task.max_retries,
-      task.timeout_s, now_us() - tonumber(task.created), redis.call('GET', ROOT .. 'body:' .. id), task.eta or ''}
+      task.timeout_s, math.max(0, now_us() - tonumber(task.created)), redis.call('GET', ROOT .. 'body:' .. id), task.eta or ''}
   end
 end
 

@@ -29,9 +29,9 @@ local function condemn(key, late)
   if late and late > now_ms() then redis.call('ZADD', ROOT .. 'condemned', late, 'again ' .. key) end
 end
 
--- Whether attempts at the task may have stored files. One that has succeeded at once, with plain data, has none.
+-- Whether attempts at the task may have stored files: also those that its record has lost. One that has succeeded at
+-- once, with plain data, has none.
 local function may_have_files(task)
-  if not task.fence then return false end
   local outcome = task.epoch == '1' and not task.cut_off and redis.call('GET', ROOT .. 'outcome:' .. task.id)
   return not (outcome and string.find(outcome, '"result":{', 1, true) and not string.find(outcome, '"artifact":{', 1, true))
 end
