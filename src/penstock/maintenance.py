@@ -23,6 +23,9 @@ SWEEP_PAUSE_S = 1.0
 MEASURE_PAUSE_S = 5.0
 PRUNE_PAUSE_S = 60.0
 
+AWAY_AFTER = 3
+"""Deletions that fail one after the other say that the storage is away."""
+
 
 async def sweep(store: TaskStore) -> None:
     """Take tasks back from dead workers, and end those that are late."""
@@ -56,16 +59,54 @@ async def prune(store: TaskStore, batches: BatchStore, condemned: Condemned, sto
 async def delete_condemned(condemned: Condemned, storage: Storage) -> None:
     """Delete all that is to be deleted now. What is not deleted, since the storage is away or this process ends, is
     taken again by somebody."""
+    failure = None
     while taken := await condemned.take():
-        await remove(condemned, storage, taken)
+        try:
+            await remove(condemned, storage, taken)
+        except StorageUnavailable as error:
+            if failure is not None:
+                raise
+            failure = error  # of some: the others that are due may be deleted all the same
+    if failure is not None:
+        raise failure
 
 
 async def remove(condemned: Condemned, storage: Storage, entries: Sequence[str]) -> None:
-    """Delete these keys and prefixes. Raises StorageUnavailable; they are still to be deleted then."""
+    """Delete these keys and prefixes. One that the storage keeps, such as a locked object, keeps no other.
+
+    Raises StorageUnavailable when some could not be deleted; those are still to be.
+    """
+    try:
+        await _delete(storage, entries)
+    except StorageUnavailable:
+        await _remove_each(condemned, storage, random.sample(entries, len(entries)))
+    else:
+        await condemned.bury(entries)
+
+
+async def _remove_each(condemned: Condemned, storage: Storage, entries: Sequence[str]) -> None:
+    """One by one, until so many in a row have failed that the storage must be away."""
+    deleted: list[str] = []
+    failures, failure = 0, None
+    for entry in entries:
+        try:
+            await _delete(storage, [entry])
+        except StorageUnavailable as error:
+            failures, failure = failures + 1, error
+            if failures == AWAY_AFTER:
+                break
+        else:
+            deleted.append(entry)
+            failures = 0
+    await condemned.bury(deleted)
+    if failure is not None:
+        raise failure
+
+
+async def _delete(storage: Storage, entries: Sequence[str]) -> None:
     places = {place_of(entry) for entry in entries}
     await storage.delete(*sorted(place for place in places if not place.endswith("/")))
     await storage.clear(*sorted(place for place in places if place.endswith("/")))
-    await condemned.bury(entries)
 
 
 async def sweep_uploads(uploads: UploadStore, storage: Storage) -> None:

@@ -215,3 +215,16 @@ async def all_of(calls: Any, *, together: int = 100) -> None:
     left: Sequence[Any] = list(calls)
     for start in range(0, len(left), together):
         await asyncio.gather(*left[start : start + together])
+
+
+async def test_a_large_result_is_written_for_few_of_those_who_wait_at_a_time(own_redis: RedisProcess) -> None:
+    async with open_store(own_redis.url) as store, connect(RedisSettings(url=own_redis.url)) as client:
+        ids = [await submit(store, reuse_digest="same") for _ in range(61)]
+        lease = await lease_of(store)
+        await client.config_resetstat()
+
+        ended = await store.complete(lease, Outcome(result=Result(data={"text": "x" * 200_000})))
+
+        scripts = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+        assert (ended, await store.ended(ids)) == (61, ids)
+        assert scripts >= 3, "20 copies of 200 kB each, or Redis is held for as long as they take"

@@ -8,10 +8,10 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFinal, TaskNotFound
-from penstock.maintenance import delete_condemned, prune
+from penstock.errors import ResultExpired, StorageUnavailable, StoreUnavailable, TaskNotFinal, TaskNotFound
+from penstock.maintenance import delete_condemned, prune, remove
 from penstock.settings import Settings
-from penstock.storage import Storage
+from penstock.storage import LocalStorage, Storage
 from penstock.store import BatchStore, Condemned, TaskStore, connect
 from penstock.store.keys import Keys
 from penstock.task import PRIORITIES, TENANT, Outcome, Problem, State, Turn, new_task_id
@@ -30,6 +30,26 @@ async def failed(store: TaskStore) -> str:
 
 
 # --- races ------------------------------------------------------------------------------------------------------
+
+
+async def test_acts_by_filter_pass_over_what_is_deleted_meanwhile(
+    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+) -> None:
+    for _ in range(4):
+        ids = [await submit(store) for _ in range(20)]
+        for task_id in ids:
+            await store.cancel(task_id, TENANT)
+
+        retried, *deleted = await asyncio.gather(
+            client.post("/v1/tasks/retry?status=CANCELED"),
+            *(client.delete(f"/v1/tasks/{task_id}") for task_id in ids),
+        )
+        canceled, *_ = await asyncio.gather(
+            client.post("/v1/tasks/cancel?status=PENDING"), *(client.delete(f"/v1/tasks/{t}") for t in ids)
+        )
+
+        assert (retried.status_code, canceled.status_code) == (200, 200)
+        assert {answer.status_code for answer in deleted} <= {204, 409}
 
 
 async def test_a_retry_of_a_deleted_task_is_refused_as_gone(store: TaskStore) -> None:
@@ -202,3 +222,36 @@ async def give_up_waiting(settings: Settings) -> None:
         awaited = Keys(settings.redis.namespace).awaited
         for key in await client.zrange(awaited, 0, -1):
             await client.zadd(awaited, {key: 1})
+
+
+class Locked(LocalStorage):
+    """As a bucket with a legal hold: some objects cannot be deleted."""
+
+    held = ""
+
+    async def delete(self, *keys: str) -> None:
+        if self.held in keys:
+            raise StorageUnavailable("the storage answered 403 AccessDenied")
+        await super().delete(*keys)
+
+
+async def test_an_object_that_cannot_be_deleted_keeps_no_other(
+    settings: Settings, store: TaskStore, condemned: Condemned
+) -> None:
+    storage = Locked(settings.storage.directory)
+    made = [own_input(submission()) for _ in range(12)]
+    keys = [str(one.own_input) for one in made]
+    await store.await_inputs(keys)
+    for one, key in zip(made, keys, strict=True):
+        await storage.put(key, b"input", "image/png")
+        await store.submit(one, rate_limit=0)
+        await store.cancel(one.id, TENANT)
+    storage.held = keys[5]
+    deleted, entries = await store.delete_each([one.id for one in made], TENANT)
+
+    with pytest.raises(StorageUnavailable):
+        await remove(condemned, storage, entries)
+
+    left = [stored.key async for stored in storage.list("inputs/")]
+    assert (deleted, left) == (12, [keys[5]])
+    assert await condemned.waiting() == 1, "it is tried again"

@@ -26,8 +26,12 @@ class Clock:
 
     async def moves(self, seconds: float) -> None:
         """By so much at once, and the reaper sees it."""
-        await self._client.incrby(self._key, int(seconds * 1_000_000))
+        await self.moves_unseen(seconds)
         await self._store.reclaim()
+
+    async def moves_unseen(self, seconds: float) -> None:
+        """By so much at once, between two looks of the reaper."""
+        await self._client.incrby(self._key, int(seconds * 1_000_000))
 
     async def passes(self, seconds: float) -> None:
         """With the reaper looking at it often enough to be sure that it did not jump."""
@@ -161,6 +165,17 @@ async def test_after_a_jump_ahead_nothing_is_deleted_by_time_for_ten_minutes(
     assert at_once == soon == (0, 0, [])
     assert (await store.prune(), await batches.prune()) == (1, 1)
     assert len(await condemned.take()) == 3
+
+
+async def test_a_jump_ahead_that_the_reaper_has_not_seen_yet_deletes_nothing_either(
+    clock: Clock, store: TaskStore, condemned: Condemned
+) -> None:
+    await failed(store)
+    await store.await_inputs(["inputs/default/x"])
+
+    await clock.moves_unseen(DAY)
+
+    assert (await store.prune(), await condemned.take()) == (0, [])
 
 
 async def test_what_a_jump_ahead_would_have_deleted_is_kept_when_the_clock_is_set_right(

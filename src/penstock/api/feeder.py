@@ -178,7 +178,7 @@ class Feeder:
         await self._rest(lease, wait_s=0 if count or places else None)
 
     async def _cancel_task(self, task_id: str, tenant: str) -> None:
-        with suppress(TaskAlreadyFinal, TaskNotFound):
+        with suppress(ResultExpired, TaskAlreadyFinal, TaskNotFound):
             if await self._services.store.cancel(task_id, tenant):
                 task = await self._services.store.get(task_id, tenant)
                 telemetry.report("tasks.finished", model=task.request.model, status=task.state, code="")

@@ -11,7 +11,14 @@ from penstock.api.guards import refuse_null
 from penstock.api.problems import documented
 from penstock.api.schemas import CanceledView, DeletedView
 from penstock.api.services import ApiRequest, Open
-from penstock.errors import InvalidRequest, StorageUnavailable, TaskAlreadyFinal, TaskNotFinal, TaskNotFound
+from penstock.errors import (
+    InvalidRequest,
+    ResultExpired,
+    StorageUnavailable,
+    TaskAlreadyFinal,
+    TaskNotFinal,
+    TaskNotFound,
+)
 from penstock.maintenance import remove
 from penstock.task import Priority, State
 
@@ -100,7 +107,7 @@ async def cancel_matching(
             if await services.store.cancel(task.id, tenant):
                 telemetry.report("tasks.finished", model=task.request.model, status=State.CANCELED, code="")
                 canceled += 1
-        except (TaskAlreadyFinal, TaskNotFound):
+        except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
             continue
     logger.bind(status=status, model=model, canceled=canceled).info("tasks canceled by filter")
     return CanceledView(canceled=canceled, has_more=page.next_before is not None)

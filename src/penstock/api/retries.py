@@ -63,7 +63,7 @@ async def retry_matching(
     for task_id in found.ids:
         try:
             retried += await services.store.resubmit(task_id, tenant)
-        except (TaskAlreadyFinal, TaskNotFound):
+        except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
             continue
     logger.bind(status=status, model=model, retried=retried).info("tasks retried by filter")
     return RetriedView(retried=retried, has_more=found.next_before is not None)

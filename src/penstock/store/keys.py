@@ -23,8 +23,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `running`                  | zset   | running ids by the ms when their lease ends          | settled, reclaimed      |
 | `starting`                 | zset   | ids with a start limit, by that ms                   | claimed, expired        |
 | `deadlines`                | zset   | ids with a deadline, by that ms                      | ended                   |
-| `gone:<tenant>:<hour>`     | string | six bytes of each deleted id that was made within    | 7 days after the last   |
-|                            |        | this hour since 1970                                 |                         |
+| `gone:<tenant>:<n>:<0-3>`  | string | six bytes of each deleted id that was made within    | 7 days after the last   |
+|                            |        | ten minutes, the `n`th since 1970                    |                         |
 | `condemned`                | zset   | keys and prefixes (with a slash at their end) to be  | deleted                 |
 |                            |        | deleted from the storage, by the ms when that is     |                         |
 |                            |        | done; `again <key>` when once more                   |                         |

@@ -16,9 +16,13 @@ local function now_ms()
   return math.floor(now_us() / 1000)
 end
 
--- Deletes by time wait while this is true: the clock has jumped ahead, and may be set right again.
+local LONG_MS = 60000
+
+-- Deletes by time wait while this is true: the clock has jumped ahead, and may be set right again. It may have done so
+-- since the reaper looked at it last.
 local function has_grace()
-  return now_ms() < tonumber(redis.call('GET', ROOT .. 'grace') or 0)
+  local found = redis.call('MGET', ROOT .. 'grace', ROOT .. 'reaper')
+  return now_ms() < tonumber(found[1] or 0) or now_ms() - (found[2] or now_ms()) > LONG_MS
 end
 
 -- Some ids whose time in a sorted set is over, the longest first.

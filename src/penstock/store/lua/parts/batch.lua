@@ -48,9 +48,18 @@ local function note_end(batch, place, state, code)
   redis.call('RPUSH', ROOT .. 'ends:' .. batch, place .. ' ' .. state .. (code and ' ' .. code or ''))
 end
 
+-- The code of the error in an outcome, or false. Many tasks may have the same one, which may be long.
+local CODE_OF = {}
+local function error_code(outcome)
+  if CODE_OF[outcome] == nil then
+    local problem = outcome ~= '' and cjson.decode(outcome).error
+    CODE_OF[outcome] = type(problem) == 'table' and problem.code or false
+  end
+  return CODE_OF[outcome]
+end
+
 local function end_line(batch, place, state, outcome)
-  local problem = outcome ~= '' and cjson.decode(outcome).error
-  note_end(batch, place, state, type(problem) == 'table' and problem.code)
+  note_end(batch, place, state, error_code(outcome))
   redis.call('SREM', open_key(batch), place)
   close_or_feed(batch)
 end

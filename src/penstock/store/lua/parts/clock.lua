@@ -1,5 +1,4 @@
 -- What is to happen at a moment waits by the clock of Redis, which may be set wrong, and right again.
-local LONG_MS = 60000
 local GRACE_MS = 600000
 
 -- Give every member of a sorted set another score.

@@ -79,12 +79,15 @@ local function answer_from(origin, task, to, how, outcome)
   redis.call('HINCRBY', ROOT .. 'shared', origin, 1)
 end
 
+-- Bytes of outcomes that one script writes: each who is answered has its own.
+local OUTCOME_BYTES = 4000000
+
 -- End those who wait for the result of this digest, which `leader` has, as long as there is time. Answers how many, and
 -- whether there are others.
 local function answer_followers(leader, model, digest, moves, outcome)
   local count, waiting = 0, followers(model, digest)
   for _, id in ipairs(waiting) do
-    if not may_go_on() then break end
+    if not may_go_on() or count * #outcome > OUTCOME_BYTES then break end
     local follower = read_task(id)
     answer_from(leader, follower, target(moves, follower.state), 'coalesced', outcome)
     count = count + 1
