@@ -89,6 +89,7 @@ async def test_a_process_finds_the_new_master_behind_the_same_address(
             await store.submit(submission(), rate_limit=0)
             assert await anext(signals) == ("queued", MODEL)
             assert sum(queue.depth for queue in await store.depths([MODEL])) == 1
+            await old.wait(1, 10_000)  # the replica has it too
 
             await new.execute_command("REPLICAOF", "NO", "ONE")
             name.lead_to(address(second))

@@ -24,6 +24,7 @@ KEY = "results/tenant/task/1.png"
 PNG = "image/png"
 HTML = http("200 OK", "<html><body>Welcome to our network. Please log in.</body></html>", "text/html")
 JSON = http("200 OK", '{"error": "not here"}', "application/json")
+NOT_FOUND = http("404 Not Found", "404 page not found\n", "text/plain")
 BROKEN = http("200 OK", "<<<", "application/xml")
 NO_ROOM = 0.4
 """Seconds, in place of the 30 that one answer may take."""
@@ -144,6 +145,17 @@ async def test_an_answer_that_is_not_the_store_s_is_no_success(
 
     with pytest.raises(StorageUnavailable, match=r"proxy before it"):
         await call(storage)
+
+
+@pytest.mark.parametrize("call", [name for name in CALLS if name != "size"])
+async def test_a_proxy_that_finds_no_backend_does_not_say_that_an_object_is_gone(
+    storage: Storage, peer: Peer, call: str
+) -> None:
+    """To a HEAD a store itself answers no more than 404."""
+    peer.fault = Fault(answer=NOT_FOUND)
+
+    with pytest.raises(StorageUnavailable, match="404"):
+        await CALLS[call](storage)
 
 
 async def test_an_answer_that_cannot_be_read_is_no_success(storage: Storage, peer: Peer) -> None:

@@ -97,7 +97,7 @@ def vendor_errors() -> Iterator[None]:
     except (PenstockError, ConfigurationError):
         raise
     except ClientError as error:
-        raise _from_answer(error.response) from error
+        raise _from_answer(error.response, error.operation_name) from error
     except Exception as error:
         raise StorageUnavailable(f"the storage cannot be used; {advice_of(error)}") from error
 
@@ -206,9 +206,14 @@ def _wrong_settings() -> Iterator[None]:
             ) from error
 
 
-def _from_answer(answer: dict[str, Any]) -> PenstockError:
+GONE = {"GetObject": ("NoSuchKey",), "HeadObject": ("404", "NotFound"), "DeleteObject": ("NoSuchKey",)}
+"""How a store says that an object is not there; only a HEAD may be answered without a word. Any other 404, as that of a
+proxy whose backend is being replaced, says nothing about the object."""
+
+
+def _from_answer(answer: dict[str, Any], operation: str) -> PenstockError:
     code = code_of(answer)
-    if code in ("NoSuchKey", "NotFound", "404"):
+    if code in GONE.get(operation, ()):
         return ResultExpired()
     advice = _BY_CODE.get(code, _NO_CODE_ADVICE if code.isdigit() else _LOG_ADVICE)
     return StorageUnavailable(f"the storage answered {status_of(answer)} {code}; {advice}")

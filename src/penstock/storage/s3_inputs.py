@@ -9,7 +9,7 @@ from penstock.errors import ConfigurationError, InputDownloadFailed, InputNotFou
 from penstock.settings import StorageSettings
 from penstock.storage.s3_client import advice_of, client_of, code_of, read_object
 
-NOT_FOR_US = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied", "InvalidObjectState", "404", "403"})
+NOT_FOR_US = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied", "InvalidObjectState"})
 """What a bucket says of an object that is not there, or not ours to read; it would say so again."""
 
 
