@@ -475,10 +475,14 @@ class QueueModel:
     # The storage, and the clock
 
     def _takes_input(self, key: str, has_input: bool) -> bool:
-        """Whether its input is there, and was awaited; one that is not there is awaited from now on."""
-        if has_input:
-            return self.awaited.pop(key, None) is not None
-        self.awaited[key] = self.now + AWAITED_MS
+        """Whether its input is there, and was awaited; one that is not there is awaited from now on, and one that comes
+        too late is to be deleted."""
+        if not has_input:
+            self.awaited[key] = self.now + AWAITED_MS
+        elif self.awaited.pop(key, None) is None:
+            self._condemn(key)
+        else:
+            return True
         return False
 
     def _condemn(self, entry: str, late: int | None = None) -> set[str]:
