@@ -150,20 +150,29 @@ class QueueModel:
         for task in self._at("delayed"):
             if task.score <= self.now:
                 self._requeue(task)
-        while task := self._choose(models, priorities):
+        first = self._choose(models, priorities)
+        if first and not self._is_late(first):
+            return self._give(first, worker)
+        while first and (task := self._choose(models, priorities)):  # the first look counts, too
             if task.timed and task.deadline <= self.now:
                 self._finish_as(task, Verb.OVERRUN, "deadline_exceeded")
                 continue
             if task.starting and task.start_by <= self.now:
                 self._finish_as(task, Verb.EXPIRE, "start_deadline_exceeded")
                 continue
-            of = task.submission
-            self._virtual[of.priority] = max(self._virtual[of.priority], task.score - of.cost)
-            self._skipped[of.priority] = 0
-            self._move(task, Verb.CLAIM, "running", self.now + self._lease_ms, stage="fetch")
-            task.epoch, task.worker, task.progress = task.epoch + 1, worker, None
-            return of.id, task.epoch
+            return self._give(task, worker)
         return None
+
+    def _is_late(self, task: Expected) -> bool:
+        return (task.timed and task.deadline <= self.now) or (task.starting and task.start_by <= self.now)
+
+    def _give(self, task: Expected, worker: str) -> tuple[str, int]:
+        of = task.submission
+        self._virtual[of.priority] = max(self._virtual[of.priority], task.score - of.cost)
+        self._skipped[of.priority] = 0
+        self._move(task, Verb.CLAIM, "running", self.now + self._lease_ms, stage="fetch")
+        task.epoch, task.worker, task.progress = task.epoch + 1, worker, None
+        return of.id, task.epoch
 
     def holds(self, lease: Lease) -> bool:
         """Whether a lease still counts."""

@@ -20,7 +20,7 @@ OUTCOME = Outcome(error=Problem(code="internal", message="why", retryable=False)
 async def bring_to(store: TaskStore, state: State) -> tuple[str, Lease | None]:
     """A task in this state, with the lease that its last worker held."""
     task_id = await submit(
-        store, start_within_s=START_WITHIN_S, finish_within_s=FINISH_WITHIN_S, reuse_digest="the same"
+        store, start_within_s=START_WITHIN_S, finish_within_s=FINISH_WITHIN_S, reuse_digest="the-same"
     )
     if state is State.PENDING:
         return task_id, None
@@ -74,7 +74,7 @@ async def do_complete(store: TaskStore, task_id: str, lease: Lease) -> bool:
 
 async def do_reuse(store: TaskStore, task_id: str, lease: Lease) -> bool:
     """An equal task comes, and is run first."""
-    await submit(store, priority=Priority.HIGH, reuse_digest="the same")
+    await submit(store, priority=Priority.HIGH, reuse_digest="the-same")
     equal = (await claim(store, "w2", priorities=[Priority.HIGH])).lease
     return equal is not None and await store.complete(equal, Outcome(timing={"equal": 1})) == 2
 

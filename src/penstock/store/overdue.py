@@ -60,10 +60,10 @@ class Overdue(Queries):
         rows = zip(found[::3], found[1::3], found[2::3], strict=True)
         return [(t.decode(), m.decode(), State(state.decode())) for t, m, state in rows]
 
-    async def answer_waiting(self) -> int:
-        """End the tasks that wait for results which are there, but that the script which brought them had no time for;
-        how many."""
-        return sum(await self._run_to_end("answer", moves_of(Verb.REUSE)))
+    async def answer_waiting(self, waiting: bytes = b"") -> int:
+        """End the tasks that wait for results which are there, or for the one that settle.lua has named; how many. Who
+        brings a result does so at once; what a worker that has died then left is found here."""
+        return sum(await self._run_to_end("answer", moves_of(Verb.REUSE), waiting))
 
     async def prune(self) -> int:
         """Forget all tasks whose time is over, as `delete` does, and workers and callers that are long gone; how many

@@ -123,12 +123,14 @@ class TaskStore(Overdue):
         it back, and ends the round of claims.
         """
         fence = secrets.token_hex(4)
-        answer = await self._run(
-            "claim",
-            moves_of(Verb.CLAIM), moves_of(Verb.EXPIRE), worker, device, self._lease_ms,
-            self._settings.starvation_guard, " ".join(models), " ".join(priorities), outcome_of(LATE),
-            moves_of(Verb.OVERRUN), outcome_of(OVERRUN), fence, round, again=False,
+        asked = (
+            moves_of(Verb.CLAIM), worker, device, self._lease_ms, self._settings.starvation_guard,
+            " ".join(models), " ".join(priorities), fence, round,
         )  # fmt: skip
+        answer = await self._run("claim", *asked, again=False)
+        if answer[2:] == [b"late"]:
+            late = (moves_of(Verb.EXPIRE), outcome_of(LATE), moves_of(Verb.OVERRUN), outcome_of(OVERRUN))
+            answer = await self._run("claim_late", *asked, *late, again=False)
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
         task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, *rest = answer
@@ -278,12 +280,12 @@ class TaskStore(Overdue):
             "settle",
             verb, moves_of(verb), lease.id, lease.token,
             msgspec.json.encode(problem) if problem else "", msgspec.json.encode(outcome) if outcome else "",
-            wait_ms, failures, moves_of(Verb.REUSE) if verb is Verb.COMPLETE else "",
+            wait_ms, failures, "result" if verb is Verb.COMPLETE else "",
             outcome.execution.get("device_ms", "") if outcome else "",
         )  # fmt: skip
         if answer[0] != b"ok":
             return 0
-        return int(answer[2]) + (await self.answer_waiting() if answer[3] else 0)
+        return 1 + (await self.answer_waiting(answer[2]) if answer[2] else 0)
 
 
 def _check(task_id: str, kind: bytes) -> None:

@@ -3,17 +3,17 @@
 -- Answers {fields, body, outcome or '', attempts, position or -1, prune ms or -1, events}, {} when there is no such task,
 -- {'gone'} when there was one.
 local id = ARGV[1]
-local fields, task = redis.call('HGETALL', task_key(id)), {}
+local fields = redis.call('HGETALL', task_key(id))
 if not fields[1] then
   return is_gone(id, ARGV[2]) and {'gone'} or {}
 end
-for i = 1, #fields, 2 do task[fields[i]] = fields[i + 1] end
-if task.tenant ~= ARGV[2] then return {} end
+local f = redis.call('HMGET', task_key(id), 'tenant', 'model', 'priority', 'hook')
+if f[1] ~= ARGV[2] then return {} end
 local due, position, outcome = redis.call('ZSCORE', ROOT .. 'finals', id), -1, ''
 if due then
   outcome = redis.call('GET', ROOT .. 'outcome:' .. id) or ''
 else
-  position = position_of(id, task.model, task.priority, ARGV[3], paused_queues())
+  position = position_of(id, f[2], f[3], ARGV[3], paused_queues())
 end
 return {fields, redis.call('GET', ROOT .. 'body:' .. id), outcome, redis.call('LRANGE', ROOT .. 'attempts:' .. id, 0, -1),
-  position, tonumber(due or -1), task.hook and redis.call('HGETALL', events_key(id)) or {}}
+  position, tonumber(due or -1), f[4] and redis.call('HGETALL', events_key(id)) or {}}

@@ -1,26 +1,28 @@
 -- End an attempt. Only the holder of the lease may; the same call again (its answer was lost) is accepted again.
--- A success answers all equal tasks that have not started, too, and those that come as long as it is kept.
+-- A success leads all equal tasks that have not started, and those that come as long as it is kept.
 -- ARGV  1 verb  2 its moves  3 id  4 token  5 problem (JSON) or ''  6 outcome (JSON) or ''
 --       7 wait ms before the next try: -1 there is none, 0 at once  8 failures to count
---       9 moves of reuse, or '' when there is no result  10 ms of the device that it took, or ''
--- Answers {'ok', state, 1 and how many equal tasks it answered, 1 when there are others} or {'fenced', state or ''}
+--       9 'result' when there is one, or ''  10 ms of the device that it took, or ''
+-- Answers {'ok', state, `<model> <digest>` of those who wait for its result or ''} or {'fenced', state or ''}
 local id, wait = ARGV[3], tonumber(ARGV[7])
 local receipt = ARGV[1] .. ' ' .. ARGV[4]
 local task = read_task(id)
-if task.receipt == receipt then return {'ok', task.state, 1, 0} end
+if task.receipt == receipt then return {'ok', task.state, ''} end
 local to = target(ARGV[2], task.state)
 if not to or token_of(task) ~= ARGV[4] or not end_lease(id) then return {'fenced', task.state or ''} end
 
--- It leads from now on whoever is equal, also who comes later.
-local function answer_equals(digest)
+-- It leads from now on whoever is equal, also who comes later. Answers `<model> <digest>` when some wait for the result:
+-- `answer` ends them.
+local function lead_equals(digest)
   local leader = redis.call('HGET', ROOT .. 'reuse', digest)
   if leader ~= id then
     if leader then step_down(leader, digest) end
     redis.call('HSET', ROOT .. 'reuse', digest, id)
   end
-  local count, has_more = answer_followers(id, task.model, digest, ARGV[9], ARGV[6])
-  if has_more then redis.call('SADD', ROOT .. 'answering', task.model .. ' ' .. digest) end
-  return count, has_more
+  if redis.call('ZLEXCOUNT', following_key(task.model), equal_to(digest)) == 0 then return '' end
+  local waiting = task.model .. ' ' .. digest
+  redis.call('SADD', ROOT .. 'answering', waiting)
+  return waiting
 end
 
 -- Two moving averages: their quotient is the time for a size, and no single odd task spoils it.
@@ -32,7 +34,7 @@ local function learn(model, cost, ms)
 end
 
 log_attempt(task, ARGV[1], ARGV[5])
-local failures, others, has_more = task.failures + ARGV[8], 0, false
+local failures, waiting = task.failures + ARGV[8], ''
 if wait == 0 then
   put_back(task, to, 'receipt', receipt, 'failures', failures)
 elseif wait > 0 then
@@ -42,8 +44,8 @@ elseif wait > 0 then
   redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. task.model)
 else
   local digest = ARGV[9] ~= '' and task.reuse
-  if digest then others, has_more = answer_equals(digest) else part(task) end
+  if digest then waiting = lead_equals(digest) else part(task) end
   close(task, to, ARGV[6], 'receipt', receipt, 'failures', failures)
   if ARGV[10] ~= '' then learn(task.model, tonumber(task.cost), tonumber(ARGV[10])) end
 end
-return {'ok', to, 1 + others, has_more and 1 or 0}
+return {'ok', to, waiting}
