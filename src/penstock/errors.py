@@ -111,7 +111,7 @@ class ResultNotReady(PenstockError):
 
 
 class ResultExpired(PenstockError):
-    """The task or its result was deleted after its retention."""
+    """The task or its result was deleted, by a client or after its retention."""
 
     code, status, title = "result_expired", 410, "No longer stored"
 

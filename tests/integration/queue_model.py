@@ -307,14 +307,14 @@ class QueueModel:
 
     def prune(self) -> int:
         """How many were forgotten."""
-        over = [t for t in self._at("finals") if t.score <= self.now] if self.now >= self._grace_until else []
+        over = [t for t in self._at("finals") if t.score <= self.now] if not self._has_grace else []
         for task in over:
             self._forget(task)
         return len(over)
 
     def take_condemned(self, taken_ms: int) -> set[str]:
         """What is to be deleted now, for whoever asks."""
-        given_up = [key for key, due in self.awaited.items() if due <= self.now and self.now >= self._grace_until]
+        given_up = [key for key, due in self.awaited.items() if due <= self.now and not self._has_grace]
         for key in given_up:
             del self.awaited[key]
             self.condemned[key] = self.now
@@ -472,6 +472,7 @@ class QueueModel:
             if followers:  # the one that would be served first leads the others
                 first = min(followers, key=lambda t: (self._class_of(t), t.vft, t.submission.id))
                 self._unfollow(first)
+                first.crashes = max(first.crashes, task.crashes)
                 self.leaders[digest] = first.submission.id
 
     def _unfollow(self, task: Expected) -> None:
@@ -514,6 +515,12 @@ class QueueModel:
                 late = self.now + LATE_MS
             condemned |= self._condemn(f"results/{of.tenant}/{origin}/", late)
         return condemned
+
+    @property
+    def _has_grace(self) -> bool:
+        """The clock has jumped ahead: it was seen, or nobody has looked since."""
+        unseen = self._reaped is not None and self.now - self._reaped > LONG_GAP_MS
+        return self.now < self._grace_until or unseen
 
     def _look_at_clock(self, last: int) -> None:
         if self.now < last:

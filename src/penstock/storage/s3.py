@@ -90,9 +90,8 @@ class S3Storage:
         name = self.full_key(key)
         try:
             async with calling(len(data)):
-                with_etag(
-                    await self._client.put_object(Bucket=self._bucket, Key=name, Body=data, ContentType=content_type)
-                )
+                stored = self._client.put_object(Bucket=self._bucket, Key=name, Body=data, ContentType=content_type)
+                with_etag(no_page(await stored))
         except StorageUnavailable:
             self._wrote = float("-inf")
             raise
@@ -126,7 +125,7 @@ class S3Storage:
         token: dict[str, str] = {}
         while True:
             async with calling():
-                answer = no_page(await self._client.list_objects_v2(Bucket=self._bucket, Prefix=place, **token))
+                answer = a_list(await self._client.list_objects_v2(Bucket=self._bucket, Prefix=place, **token))
                 page = [self._stored(found) for found in answer.get("Contents", ())]
                 token = {"ContinuationToken": answer["NextContinuationToken"]} if answer.get("IsTruncated") else {}
             for stored in page:

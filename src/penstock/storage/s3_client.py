@@ -135,6 +135,13 @@ def with_etag(answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+def a_list(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a list. Raises StorageUnavailable when it is none: an empty body is not an empty list."""
+    if "IsTruncated" not in no_page(answer):
+        raise StorageUnavailable(f"the storage answered {status_of(answer)} without a list; {_NOT_S3_ADVICE}")
+    return answer
+
+
 def no_page(answer: dict[str, Any]) -> dict[str, Any]:
     """The answer, of those that have no ETag. Raises StorageUnavailable when it is a page."""
     content_type = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("content-type", "")

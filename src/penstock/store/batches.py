@@ -221,7 +221,7 @@ def _absent(batch_id: str) -> BatchNotFound:
 
 
 def _gone() -> ResultExpired:
-    return ResultExpired("the batch was deleted after its retention")
+    return ResultExpired("the batch was deleted, by a client or after its retention")
 
 
 def _too_slow() -> MalformedRequest:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable
-from typing import cast
+from typing import Any, cast
 
 from msgspec import Struct
 from redis.exceptions import ResponseError
@@ -57,13 +57,13 @@ async def check_server(client: Redis, namespace: str) -> list[str]:
             if "unknown command" in str(error) or "NOPERM" in str(error):
                 return ["Redis does not let CONFIG be read; make sure that maxmemory-policy is noeviction"]
             raise
-        replicas = int((await client.info("replication")).get("connected_slaves", 0))
+        replication = await client.info("replication")
     policy = said.get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         raise ConfigurationError(f"Redis has maxmemory-policy {policy}; set it to noeviction, or tasks are lost")
     return [
         *_of_persistence(said, is_here=client.connection_pool.connection_kwargs.get("host") in HERE),
-        *_of_replicas(said, replicas),
+        *_of_replicas(said, replication),
     ]
 
 
@@ -96,9 +96,11 @@ def _of_persistence(said: dict[str, str], *, is_here: bool) -> list[str]:
     return []
 
 
-def _of_replicas(said: dict[str, str], replicas: int) -> list[str]:
+def _of_replicas(said: dict[str, str], replication: dict[str, Any]) -> list[str]:
+    if replication.get("role") == "slave":
+        return ["Redis is a replica, which takes no writes: name its master in redis.url"]
     wanted = said.get("min-replicas-to-write") or said.get("min-slaves-to-write") or "0"
-    if replicas and wanted == "0":
+    if int(replication.get("connected_slaves", 0)) and wanted == "0":
         return [
             "Redis has replicas, but answers before any of them has a write: a failover loses the last writes (set "
             "min-replicas-to-write 1)"

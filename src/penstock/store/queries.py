@@ -75,7 +75,7 @@ class Queries:
         was pruned within a week."""
         answer = await self._run("read", task_id, tenant, ALL_PRIORITIES)
         if answer == GONE:
-            raise ResultExpired("the task was deleted after its retention")
+            raise ResultExpired("the task was deleted, by a client or after its retention")
         found = task_of(task_id, answer)
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")
@@ -85,7 +85,7 @@ class Queries:
         """What is known of how long it still takes. Raises as `get` does."""
         answer = await self._run("explain", task_id, tenant, ALL_PRIORITIES)
         if answer == GONE:
-            raise ResultExpired("the task was deleted after its retention")
+            raise ResultExpired("the task was deleted, by a client or after its retention")
         found = explanation_of(answer)
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")

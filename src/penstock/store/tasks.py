@@ -290,7 +290,7 @@ class TaskStore(Overdue):
 
 def _check(task_id: str, kind: bytes) -> None:
     if kind == b"gone":
-        raise ResultExpired("the task was deleted after its retention")
+        raise ResultExpired("the task was deleted, by a client or after its retention")
     if kind == b"absent":
         raise TaskNotFound(f"there is no task {task_id}")
 

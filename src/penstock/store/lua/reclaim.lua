@@ -12,6 +12,7 @@ local answer = {-1}
 local function take_back(id)
   local task = read_task(id)
   local to, crashes = target(ARGV[1], task.state), task.crashes + 1
+  task.crashes = crashes
   end_lease(id)
   cut_off(task, 'lost', ARGV[7])
   if crashes >= tonumber(ARGV[5]) then

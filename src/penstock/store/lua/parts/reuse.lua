@@ -53,14 +53,16 @@ local function first_of(model, digest)
 end
 
 -- The first of those who wait leads the others from now on. It takes the place in its queue that it would have had
--- alone: not the head, since nobody knows whether its turn had come.
-local function lead_anew(model, digest)
+-- alone: not the head, since nobody knows whether its turn had come. What has killed workers does so in every equal
+-- task: it has as many deaths behind it as the one that led before.
+local function lead_anew(model, digest, crashes)
   local first = first_of(model, digest)
   if not first then
     redis.call('HDEL', ROOT .. 'reuse', digest)
     return
   end
   unfollow(model, digest, first.id)
+  if tonumber(crashes) > 0 then redis.call('HSET', task_key(first.id), 'crashes', crashes) end
   redis.call('HSET', ROOT .. 'reuse', digest, first.id)
   redis.call('ZADD', queue_key(model, first.priority), first.vft, first.id)
   redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
@@ -70,7 +72,7 @@ end
 local function part(task)
   local digest, model = task.reuse, task.model
   if not digest or (task.reused and unfollow(model, digest, task.id)) then return end
-  if redis.call('HGET', ROOT .. 'reuse', digest) == task.id then lead_anew(model, digest) end
+  if redis.call('HGET', ROOT .. 'reuse', digest) == task.id then lead_anew(model, digest, task.crashes) end
 end
 
 -- End a task with the result of an equal one, `origin`, whose file is kept for this one too from now on.
