@@ -2,7 +2,9 @@
 
 They are looked for only where it is certain that the records are those of the objects. The storage carries a marker
 with the id that Redis holds too: a Redis that was emptied has another, and so has another installation. The marker is
-put only where nothing is older than the Redis.
+put only where nothing is older than the Redis. Marker and Redis share the beat as well, a word that is replaced every
+hour: a Redis that was restored from an older save has an earlier one, and of two copies of a Redis each replaces what
+the other has written.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ from loguru import logger
 from msgspec import Struct
 
 from penstock import telemetry
-from penstock.errors import ResultExpired
+from penstock.errors import InputTooLarge, ResultExpired
 from penstock.storage import MARKER, Storage, Stored
 from penstock.store import Identity, Installation, owner_of
 
@@ -21,7 +23,8 @@ PREFIXES = ("inputs/", "results/", "uploads/", "batches/")
 """Nothing else in the storage is ever looked at."""
 
 OLD_MS = 24 * 3600 * 1000
-"""Younger objects may be on their way to their record."""
+"""Younger objects may be on their way to their record. The beat has been replaced since the older ones were stored, so
+that no Redis that was saved before them passes."""
 
 CLOCKS_APART_MS = 15 * 60 * 1000
 """The clocks of storage and Redis; S3 bears no more itself."""
@@ -34,6 +37,12 @@ EXAMPLES = 10
 
 COUNT_PAUSE_S = 3600
 CONFIRM_PAUSE_S = 60.0
+
+SETTLE_PAUSE_S = 2.0
+"""A Redis that crashes may lose its last second. The next beat is older than that before the storage has it."""
+
+CONFLICT = "conflict"
+"""The beat of a marker that two Redis have moved: nobody's."""
 
 
 class NotCertain(Exception):
@@ -48,17 +57,31 @@ class Orphans(Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...]
 
 
-async def mark(installation: Installation, storage: Storage) -> None:
-    """Put the marker into the storage where there is none, unless some object is older than this Redis: then nobody can
-    say whose the objects are."""
+class Marker(Struct, frozen=True, kw_only=True):
+    """What the storage holds of an installation."""
+
+    id: str
+    beat: str
+
+
+async def move_beat(installation: Installation, storage: Storage) -> None:
+    """Replace the beat in the marker and in Redis, and put the marker where there is none. The process whose turn it is
+    does so; it may end at any point of this. Raises NotCertain where nothing is to be looked for.
+
+    Where the marker has moved without this Redis, another one has moved it. The marker gets no one's beat then, so that
+    the other stops as well."""
     identity = await installation.found()
-    if await _marker(storage) is not None:
-        return
-    async for stored in _objects(storage):
-        if stored.modified < identity.created - CLOCKS_APART_MS:
-            logger.bind(example=stored.key).info("the storage has objects from before this Redis: it is not marked")
-            return
-    await storage.put(MARKER, msgspec.json.encode(identity), "application/json")
+    marker = await _marker(storage)
+    if marker is None:
+        await _refuse_older(identity, storage)
+    else:
+        if marker.id == identity.id and marker.beat not in (*identity.beats, CONFLICT):
+            await _mark(storage, Marker(id=identity.id, beat=CONFLICT))
+        _compare(identity, marker, storage)
+    word = await installation.next_beat()
+    await asyncio.sleep(SETTLE_PAUSE_S)
+    await _mark(storage, Marker(id=identity.id, beat=word))
+    await installation.beat_moved(word)
 
 
 async def find_orphans(installation: Installation, storage: Storage) -> list[Stored]:
@@ -98,11 +121,11 @@ def summary(found: list[Stored]) -> Orphans:
 
 
 async def sweep_orphans(installation: Installation, storage: Storage, *, delete: bool) -> None:
-    """Mark the storage; then, in one process an hour, count the orphans, and delete them if that is wanted."""
-    await mark(installation, storage)
+    """In one process an hour, move the beat and count the orphans, and delete them if that is wanted."""
     if not await installation.take_turn(COUNT_PAUSE_S):
         return
     try:
+        await move_beat(installation, storage)
         found = await find_orphans(installation, storage)
         telemetry.report("storage.orphans", len(found))
         if found and delete:
@@ -111,7 +134,7 @@ async def sweep_orphans(installation: Installation, storage: Storage, *, delete:
             logger.bind(count=gone.count, bytes=gone.bytes, examples=gone.examples).warning("orphans deleted")
             telemetry.report("storage.orphans", len(found) - gone.count)
     except NotCertain as error:
-        logger.bind(reason=str(error)).info("orphans are not looked for")
+        logger.bind(reason=str(error)).warning("orphans are not looked for")
 
 
 async def _certain(installation: Installation, storage: Storage) -> Identity:
@@ -121,19 +144,39 @@ async def _certain(installation: Installation, storage: Storage) -> Identity:
     marker = await _marker(storage)
     if marker is None:
         raise NotCertain("the storage has no marker: it had objects before this Redis, or no server has run with both")
-    if marker != identity.id:
-        raise NotCertain("the marker in the storage is of another installation, or of a Redis that was emptied since")
+    _compare(identity, marker, storage)
     return identity
 
 
-async def _marker(storage: Storage) -> str | None:
-    """The id in it; a marker that cannot be read is nobody's."""
+def _compare(identity: Identity, marker: Marker, storage: Storage) -> None:
+    if marker.id != identity.id:
+        raise NotCertain("the marker in the storage is of another installation, or of a Redis that was emptied since")
+    if marker.beat not in identity.beats:
+        raise NotCertain(
+            "this Redis is older than the marker in the storage, or there is a copy of it that uses the same storage: "
+            f"let one Redis alone use it, and if the objects belong to that one, delete {storage.full_key(MARKER)}"
+        )
+
+
+async def _refuse_older(identity: Identity, storage: Storage) -> None:
+    """Raises NotCertain when an object is older than this Redis: then nobody can say whose the objects are."""
+    async for stored in _objects(storage):
+        if stored.modified < identity.created - CLOCKS_APART_MS:
+            raise NotCertain(f"the storage is not marked: {stored.key} is older than this Redis")
+
+
+async def _marker(storage: Storage) -> Marker | None:
+    """A marker that cannot be read is nobody's."""
     try:
-        return msgspec.json.decode(await storage.get(MARKER, limit=4096), type=Identity).id
+        return msgspec.json.decode(await storage.get(MARKER, limit=4096), type=Marker)
     except ResultExpired:
         return None
-    except msgspec.DecodeError:
-        return ""
+    except (InputTooLarge, msgspec.DecodeError):
+        return Marker(id="", beat="")
+
+
+async def _mark(storage: Storage, marker: Marker) -> None:
+    await storage.put(MARKER, msgspec.json.encode(marker), "application/json")
 
 
 async def _objects(storage: Storage) -> AsyncIterator[Stored]:

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from penstock.errors import StorageUnavailable
-from penstock.orphans import NotCertain, delete_orphans, find_orphans, mark, sweep_orphans
+from penstock.orphans import NotCertain, delete_orphans, find_orphans, move_beat, sweep_orphans
 from penstock.settings import Settings, StorageSettings, environment_of
 from penstock.storage import MARKER, Item, LocalStorage, Storage, Stored, open_storage
 from penstock.store import BatchStore, Installation, TaskStore, UploadStore, connect
@@ -24,6 +24,12 @@ from tests.integration.test_doctor import penstock
 
 DAY_S = 24 * 3600
 PNG = "image/png"
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.orphans.SETTLE_PAUSE_S", 0.0)
+    monkeypatch.setattr("penstock.orphans.CONFIRM_PAUSE_S", 0.0)
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ async def world(settings: Settings, installation: Installation, storage: Storage
         world = World(settings, client, storage)
         await installation.found()
         await client.hset(world.keys.installation, "created", int((time.time() - 10 * DAY_S) * 1000))
-        await mark(installation, storage)
+        await move_beat(installation, storage)
         yield world
 
 
@@ -200,7 +206,7 @@ async def test_nothing_is_looked_for_where_redis_was_emptied(
     await world.redis.delete(world.keys.installation)
     await nothing_is_deleted(installation, storage, "Redis knows of no installation")
 
-    await mark(installation, storage)  # as a server does at its start
+    await sweep_orphans(installation, storage, delete=True)
 
     await nothing_is_deleted(installation, storage, "of another installation")
 
@@ -209,7 +215,7 @@ async def test_nothing_is_looked_for_in_the_storage_of_another_installation(
     world: World, installation: Installation, storage: Storage
 ) -> None:
     await world.put(*ORPHANS)
-    await storage.put(MARKER, b'{"id": "another", "created": 0}', "application/json")
+    await storage.put(MARKER, b'{"id": "another", "beat": "0"}', "application/json")
     world.age()
 
     await nothing_is_deleted(installation, storage, "of another installation")
@@ -222,7 +228,8 @@ async def test_a_storage_with_objects_from_before_redis_is_not_marked(
     await world.put(*ORPHANS)
     world.age(20)
 
-    await mark(installation, storage)
+    with pytest.raises(NotCertain, match="older than this Redis"):
+        await move_beat(installation, storage)
 
     await nothing_is_deleted(installation, storage, "has no marker")
 
@@ -237,14 +244,128 @@ async def test_nothing_is_deleted_where_an_object_is_older_than_redis(
         await find_orphans(installation, storage)
 
 
-async def test_a_marker_is_put_once_and_all_processes_have_the_same_identity(
-    installation: Installation, storage: Storage
-) -> None:
+async def test_all_processes_have_the_same_identity(installation: Installation, storage: Storage) -> None:
     identities = await asyncio.gather(*(installation.found() for _ in range(20)))
-    await asyncio.gather(*(mark(installation, storage) for _ in range(5)))
+    await move_beat(installation, storage)
 
     assert len(set(identities)) == 1
     assert msgspec.json.decode(await storage.get(MARKER))["id"] == identities[0].id
+
+
+@pytest.mark.parametrize("content", [b"", b"no JSON", b'{"id": "of another version"}', b"x" * 5000])
+async def test_a_marker_that_cannot_be_read_is_nobody_s(
+    world: World, installation: Installation, storage: Storage, content: bytes
+) -> None:
+    await world.put(*ORPHANS)
+    await storage.put(MARKER, content, "application/json")
+    world.age()
+
+    await nothing_is_deleted(installation, storage, "of another installation")
+
+
+# --- where Redis was set back, or there are two of it ----------------------------------------------------------
+
+
+async def moved(installation: Installation, storage: Storage, hours: int = 1) -> None:
+    for _ in range(hours):
+        await move_beat(installation, storage)
+
+
+async def test_nothing_is_deleted_by_a_redis_that_was_restored_from_an_older_save(
+    world: World, installation: Installation, storage: Storage
+) -> None:
+    save = await world.redis.hgetall(world.keys.installation)
+    await moved(installation, storage, hours=2)
+    await world.put(*ORPHANS)
+    world.age()
+
+    await world.redis.delete(world.keys.installation)
+    await world.redis.hset(world.keys.installation, mapping=save)
+
+    await nothing_is_deleted(installation, storage, "older than the marker")
+    await sweep_orphans(installation, storage, delete=True)
+    await nothing_is_deleted(installation, storage, "older than the marker")
+
+
+async def test_of_two_copies_of_a_redis_none_deletes_what_the_other_knows(
+    world: World, installation: Installation, settings: Settings, storage: Storage
+) -> None:
+    copy = Installation(world.redis, f"{settings.redis.namespace}-copy", settings.queue)
+    await world.redis.copy(world.keys.installation, Keys(copy.namespace).installation)
+    await world.put(*ORPHANS)
+    world.age()
+
+    await moved(copy, storage)
+    await sweep_orphans(installation, storage, delete=True)
+
+    await nothing_is_deleted(installation, storage, "a copy of it that uses the same storage")
+    await nothing_is_deleted(copy, storage, "a copy of it that uses the same storage")
+    await sweep_orphans(copy, storage, delete=True)
+    for key in ORPHANS:
+        assert await storage.get(key) == b"12345"
+
+
+async def test_a_copy_that_moves_the_marker_during_a_sweep_stops_its_deletions(
+    world: World, installation: Installation, settings: Settings, storage: Storage
+) -> None:
+    copy = Installation(world.redis, f"{settings.redis.namespace}-copy", settings.queue)
+    await world.redis.copy(world.keys.installation, Keys(copy.namespace).installation)
+    await world.put(*ORPHANS)
+    world.age()
+    found = await find_orphans(installation, storage)
+
+    await moved(copy, storage)
+
+    with pytest.raises(NotCertain, match="a copy of it"):
+        await delete_orphans(installation, storage, found)
+    assert {stored.key async for stored in storage.list("inputs/")} == {k for k in ORPHANS if k.startswith("inputs/")}
+
+
+async def test_who_deletes_the_marker_says_whose_the_objects_are(
+    world: World, installation: Installation, storage: Storage
+) -> None:
+    save = await world.redis.hgetall(world.keys.installation)
+    await moved(installation, storage)
+    await world.redis.hset(world.keys.installation, mapping=save)
+    await world.put(*ORPHANS)
+    world.age()
+    with pytest.raises(NotCertain, match=f"delete {storage.full_key(MARKER)}"):
+        await move_beat(installation, storage)
+
+    await storage.delete(MARKER)
+    await move_beat(installation, storage)
+
+    assert keys_of(await find_orphans(installation, storage)) == ORPHANS
+
+
+class Crash(Exception):
+    """What ends a process."""
+
+
+class BeforeThePut(LocalStorage):
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        raise Crash
+
+
+class AfterThePut(LocalStorage):
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        await super().put(key, data, content_type)
+        raise Crash
+
+
+@pytest.mark.parametrize("crashing", [BeforeThePut, AfterThePut])
+async def test_a_crash_while_the_beat_is_replaced_stops_nobody(
+    world: World, installation: Installation, settings: Settings, storage: Storage, crashing: type[LocalStorage]
+) -> None:
+    await world.put(*ORPHANS)
+    world.age()
+
+    with pytest.raises(Crash):
+        await move_beat(installation, crashing(settings.storage.directory, settings.redis.namespace))
+
+    assert keys_of(await find_orphans(installation, storage)) == ORPHANS
+    await moved(installation, storage, hours=2)
+    assert keys_of(await find_orphans(installation, storage)) == ORPHANS
 
 
 # --- who does it ----------------------------------------------------------------------------------------------
@@ -252,9 +373,8 @@ async def test_a_marker_is_put_once_and_all_processes_have_the_same_identity(
 
 @pytest.mark.parametrize("delete", [False, True])
 async def test_upkeep_counts_orphans_and_deletes_them_only_when_told_to(
-    world: World, installation: Installation, storage: Storage, monkeypatch: pytest.MonkeyPatch, delete: bool
+    world: World, installation: Installation, storage: Storage, delete: bool
 ) -> None:
-    monkeypatch.setattr("penstock.orphans.CONFIRM_PAUSE_S", 0.0)
     await world.put(*ORPHANS)
     world.age()
 
@@ -320,7 +440,7 @@ async def test_the_doctor_does_not_touch_what_may_be_another_s(
     world: World, settings: Settings, storage: Storage, tmp_path: Path
 ) -> None:
     await world.put(*ORPHANS)
-    await storage.put(MARKER, b'{"id": "another", "created": 0}', "application/json")
+    await storage.put(MARKER, b'{"id": "another", "beat": "0"}', "application/json")
     world.age()
 
     status, said = await asyncio.to_thread(doctored, settings, tmp_path, "--delete")
@@ -339,7 +459,7 @@ async def test_orphans_are_found_in_a_bucket_too(
 ) -> None:
     monkeypatch.setattr("penstock.orphans.OLD_MS", -60_000)
     async with open_storage(replace(s3_server), settings.redis.namespace) as storage:
-        await mark(installation, storage)
+        await move_beat(installation, storage)
         await storage.put_all([Item(key, b"12345", PNG) for key in ORPHANS])
 
         found = await find_orphans(installation, storage)

@@ -152,4 +152,25 @@ MUTATIONS = (
         "",
         "tests/integration/test_transitions.py::test_settling_twice_with_one_lease_is_accepted_and_counts_once",
     ),
+    Mutation(
+        "the beat of an installation",
+        "src/penstock/orphans.py",
+        "    if marker.beat not in identity.beats:\n",
+        "    if False:\n",
+        "tests/integration/test_orphans.py::test_nothing_is_deleted_by_a_redis_that_was_restored_from_an_older_save",
+    ),
+    Mutation(
+        "the conflict that is written into the marker",
+        "src/penstock/orphans.py",
+        "            await _mark(storage, Marker(id=identity.id, beat=CONFLICT))\n",
+        "            pass\n",
+        "tests/integration/test_orphans.py::test_of_two_copies_of_a_redis_none_deletes_what_the_other_knows",
+    ),
+    Mutation(
+        "the next beat, written down before the storage has it",
+        "src/penstock/store/installation.py",
+        "        return self.beat, self.next\n",
+        "        return (self.beat,)\n",
+        "tests/integration/test_orphans.py::test_a_crash_while_the_beat_is_replaced_stops_nobody",
+    ),
 )

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from penstock.store.queries import Queries
@@ -12,11 +13,19 @@ PAGE = 500
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """What Redis holds of an installation: an id made once, and the ms when it was made. A Redis that was emptied makes
-    another."""
+    """What Redis holds of an installation: an id made once, the ms when it was made, and the beat, a word that is
+    replaced every hour here and in the storage. `next` is there while it is being replaced. A Redis that was emptied
+    makes another id; one that was set back has an earlier beat."""
 
     id: str
     created: int
+    beat: str
+    next: str | None = None
+
+    @property
+    def beats(self) -> tuple[str | None, ...]:
+        """What the storage may have: it has the next one a moment earlier."""
+        return self.beat, self.next
 
 
 class Installation(Queries):
@@ -24,7 +33,7 @@ class Installation(Queries):
 
     async def found(self) -> Identity:
         """The identity, made at the first call of all processes."""
-        made: dict[str, str | int] = {"id": secrets.token_hex(16), "created": await self.now_ms()}
+        made: dict[str, str | int] = {"id": _word(), "created": await self.now_ms(), "beat": _word()}
         await self._pipelined([("HSETNX", self._keys.installation, name, value) for name, value in made.items()])
         identity = await self.identity()
         if identity is None:
@@ -34,9 +43,26 @@ class Installation(Queries):
     async def identity(self) -> Identity | None:
         """The identity; None when no server has made one since Redis was emptied."""
         (row,) = await self._pipelined([("HGETALL", self._keys.installation)])
-        if b"id" not in row or b"created" not in row:
+        values = {name.decode(): value.decode() for name, value in row.items()}
+        if not values.keys() >= {"id", "created", "beat"}:
             return None
-        return Identity(id=row[b"id"].decode(), created=int(row[b"created"]))
+        return msgspec.convert(values, Identity, strict=False)
+
+    async def next_beat(self) -> str:
+        """The word that replaces the beat: the same one until `beat_moved`, whoever asks."""
+        _, word = await self._pipelined(
+            [
+                ("HSETNX", self._keys.installation, "next", _word()),
+                ("HGET", self._keys.installation, "next"),
+            ]
+        )
+        return str(word.decode())
+
+    async def beat_moved(self, word: str) -> None:
+        """The storage has this word: it is the beat from now on."""
+        await self._pipelined(
+            [("HSET", self._keys.installation, "beat", word), ("HDEL", self._keys.installation, "next")]
+        )
 
     async def now_ms(self) -> int:
         """By the clock of Redis."""
@@ -44,7 +70,7 @@ class Installation(Queries):
         return int(seconds * 1000 + micros // 1000)
 
     async def take_turn(self, pause_s: int) -> bool:
-        """Whether it is this process that looks for orphans now: one does within that time."""
+        """Whether it is this process that moves the beat and looks for orphans: one does within that time."""
         (taken,) = await self._pipelined([("SET", self._keys.orphan_turn, "", "NX", "EX", pause_s)])
         return taken is not None
 
@@ -92,6 +118,10 @@ class Installation(Queries):
             ("ZSCORE", self._keys.awaited, key),
             *(("ZSCORE", self._keys.condemned, entry) for entry in entries),
         ]
+
+
+def _word() -> str:
+    return secrets.token_hex(16)
 
 
 def owner_of(key: str) -> tuple[str, str, str]:

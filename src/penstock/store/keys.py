@@ -79,8 +79,9 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | earlier one, which it has given up, get nothing      |                         |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
-| `installation`             | hash   | `id` and `created` (ms), as the marker in the        | kept                    |
-|                            |        | storage has them                                     |                         |
+| `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
+|                            |        | are in the marker of the storage too, which has      |                         |
+|                            |        | `next` already while the beat is replaced            |                         |
 | `orphan-turn`              | string | nothing; there while nobody need look for orphans    | an hour                 |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
 | `signals` (channel)        | –      | `queued <model>`, `cancel <id> <token>`,             | –                       |
