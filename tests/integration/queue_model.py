@@ -510,7 +510,7 @@ class QueueModel:
             condemned |= self._condemn(of.own_input)
         origin = task.origin or of.id
         if not any(origin in (t.origin, t.submission.id) for t in self.tasks.values()):
-            late = None if task.cut_off is None else task.cut_off + LATE_MS
+            late = max(task.cut_off or 0, task.score - task.submission.result_ttl_s * 1000) + LATE_MS
             if task.origin:  # nobody knows any more whether an attempt at that one was cut off
                 late = self.now + LATE_MS
             condemned |= self._condemn(f"results/{of.tenant}/{origin}/", late)

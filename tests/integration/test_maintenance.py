@@ -152,7 +152,7 @@ async def test_the_gauges_show_queues_records_uploads_and_workers(
     assert f'penstock_queue_depth{{model="{MODEL}",priority="normal"}} 1.0' in shown
     assert 'penstock_tasks_stored{status="PENDING"} 1.0' in shown
     assert "penstock_uploads_unused 1.0" in shown
-    assert "penstock_storage_condemned 2.0" in shown
+    assert "penstock_storage_condemned 3.0" in shown
     assert 'penstock_workers{state="READY"} 1.0' in shown
 
 

@@ -507,3 +507,17 @@ async def test_a_result_is_not_given_out_after_its_source_is_pruned(redis_url: s
 
         assert (await store.submit(submission(reuse_digest=CAT), rate_limit=0)).reuse == "miss"
         assert (await store.get(kept, TENANT)).state is State.SUCCESS
+
+
+async def test_equal_tasks_that_kill_their_workers_do_not_each_do_so_as_often_as_one_may(redis_url: str) -> None:
+    async with open_store(redis_url, max_crashes=3) as store:
+        ids = [await equal(store) for _ in range(10)]
+        deaths = 0
+
+        while (lease := (await claim(store, "w1")).lease) is not None:
+            assert lease.id in ids
+            deaths += 1
+            await store.reclaim("w1")
+
+        assert {task.state for task in (await store.page(TENANT)).tasks} == {State.FAILED}
+        assert deaths <= len(ids) + 3, "not three for each"

@@ -25,6 +25,7 @@ from penstock.storage.contract import (
 )
 from penstock.storage.s3_client import (
     SLOWEST_BYTES_PER_S,
+    a_list,
     calling,
     client_of,
     is_unknown_to_server,

@@ -200,8 +200,8 @@ class Queries:
         return [task_id for task_id, score in zip(task_ids, scores, strict=True) if score is not None]
 
     async def ping(self) -> None:
-        """Raises StoreUnavailable unless Redis answers."""
-        await self._pipelined([("PING",)])
+        """Raises StoreUnavailable unless Redis answers, and takes writes."""
+        await self._run("ping")
 
     async def _newest(
         self, tenant: str, states: Sequence[State], after: int | None, before: int | None, limit: int

@@ -19,6 +19,9 @@ UPLOADS = 32
 UPLOAD_BYTES = 256 * 1024 * 1024
 """As many results, together of this size, may be on their way to the storage beside the tasks that hold slots."""
 
+RETRIES = 4
+"""As many results are put again at a time: over a slow link all of them at once would end none in its time."""
+
 LONGEST_WAIT_S = 5.0
 """Between two tries of one waiting result."""
 
@@ -47,6 +50,7 @@ class Spool:
         self._directory = directory or None
         self._free_bytes = max_bytes
         self._memory_bytes = 0
+        self._retrying = asyncio.Semaphore(RETRIES)
         self._taking_back: set[asyncio.Task[None]] = set()
         self.on_disk = 0
         """Results that wait in files."""
@@ -102,10 +106,14 @@ class Spool:
         await asyncio.shield(parcel.begun)
 
     async def _wait_in_memory(self, parcel: Parcel) -> None:
+        async def put_again() -> None:
+            async with self._retrying:
+                await self._store(parcel, parcel.data)
+
         self.in_memory += 1
         logger.bind(key=parcel.key, bytes=len(parcel.data)).warning("storage away and spool full, nothing is claimed")
         try:
-            await patiently(lambda: self._store(parcel, parcel.data))
+            await patiently(put_again)
         finally:
             self.in_memory -= 1
 
@@ -118,9 +126,10 @@ class Spool:
                 return await self._wait_in_memory(parcel)
 
         async def put_again() -> None:
-            data = await asyncio.to_thread(_read, file)
-            with self._holding(len(data)):
-                await self._store(parcel, data)
+            async with self._retrying:
+                data = await asyncio.to_thread(_read, file)
+                with self._holding(len(data)):
+                    await self._store(parcel, data)
 
         logger.bind(key=parcel.key, bytes=len(parcel.data)).warning("storage away, result waits on the spool")
         parcel.data = b""  # only the disk holds it while it waits

@@ -1,7 +1,8 @@
 -- What is in the storage belongs to a record, or is in one of two sorted sets. `awaited` has the keys of inputs that are
 -- about to be stored for tasks that are not there yet, by the ms when that is given up; `condemned` has what is to be
 -- deleted, by the ms when that is done: a key, or all keys that begin with it when it ends with a slash. In front of one
--- that is deleted a second time stands 'again ', since something may have been stored there after the first time.
+-- that is deleted a second time stands 'again ', since something may have been stored there after the first time: by an
+-- attempt that was cut off, or by a slow storage that applies late what was given up long ago.
 local AWAITED_MS = 7200000
 local LATE_MS = 1800000
 
@@ -38,7 +39,7 @@ end
 
 -- The files of a task go with the last record that shows its result: its own, or one of those which it answered.
 local function condemn_results(task)
-  local late = task.cut_off and task.cut_off + LATE_MS
+  local late = math.max(tonumber(task.cut_off or 0), tonumber(task.finished)) + LATE_MS
   local origin, shared = task.origin or task.id, ROOT .. 'shared'
   local others = tonumber(redis.call('HGET', shared, origin) or 0)
   if others > 1 then
