@@ -346,6 +346,10 @@ async def pause(p: Place) -> Call:
     return lambda: p.operator.pause(MODEL, PRIORITIES, by="x")
 
 
+async def ping(p: Place) -> Call:
+    return p.store.ping
+
+
 async def progress(p: Place) -> Call:
     await p.tasks(1)
     lease = await p.claim()
@@ -530,6 +534,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "buried": [buried],
     "cancel": [cancel],
     "claim": [claim],
+    "claim_late": [claim],
     "condemned": [condemned],
     "delete": [delete],
     "deliver": [deliver],
@@ -541,6 +546,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "explain": [explain],
     "overrun": [overrun],
     "pause": [pause],
+    "ping": [ping],
     "progress": [progress],
     "prune": [prune],
     "purge": [purge],

@@ -32,4 +32,4 @@ def test_every_script_has_a_worst_case() -> None:
 async def test_a_script_gives_a_bounded_number_of_commands_in_its_worst_case(
     place: Place, socket: str, script: str
 ) -> None:
-    assert 0 < await commands_of(place, socket, script) <= MOST_COMMANDS
+    assert await commands_of(place, socket, script) <= MOST_COMMANDS

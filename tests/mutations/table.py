@@ -113,7 +113,7 @@ MUTATIONS = (
     Mutation(
         "who waits for a leader that ended without a result goes on",
         f"{LUA}/parts/reuse.lua",
-        "  if redis.call('HGET', ROOT .. 'reuse', digest) == task.id then lead_anew(model, digest) end\n",
+        "  if redis.call('HGET', ROOT .. 'reuse', digest) == task.id then lead_anew(model, digest, task.crashes) end\n",
         "",
         BETWEEN + "b-follows-a",
     ),
@@ -148,7 +148,7 @@ MUTATIONS = (
     Mutation(
         "receipt of a settle",
         f"{LUA}/settle.lua",
-        "if task.receipt == receipt then return {'ok', task.state, 1, 0} end\n",
+        "if task.receipt == receipt then return {'ok', task.state, ''} end\n",
         "",
         "tests/integration/test_transitions.py::test_settling_twice_with_one_lease_is_accepted_and_counts_once",
     ),
