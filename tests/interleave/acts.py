@@ -178,7 +178,7 @@ def again(key: str) -> Act:
 
 async def prune_later(world: World, _: int) -> None:
     """What upkeep does when the time of some is over."""
-    await world.advance(LATER_S)
+    await world.time_passes(LATER_S)
     await keep_up(world)
 
 
@@ -189,13 +189,13 @@ async def keep_up(world: World) -> None:
 
 async def expire(world: World, _: int) -> None:
     """The time to start is over."""
-    await world.advance(LATER_S)
+    await world.time_passes(LATER_S)
     await world.store.expire()
 
 
 async def overrun(world: World, _: int) -> None:
     """The deadline is over."""
-    await world.advance(LATER_S)
+    await world.time_passes(LATER_S)
     await world.store.overrun()
 
 
@@ -228,7 +228,7 @@ async def delete_upload(world: World, _: int) -> None:
 
 async def sweep(world: World, _: int) -> None:
     """What upkeep does when the time of unused uploads is over."""
-    await world.advance(LATER_S)
+    await world.time_passes(LATER_S)
     await sweep_uploads(world.uploads, world.storage)
 
 
@@ -241,7 +241,7 @@ async def feed(world: World, _: int) -> None:
 
 async def feed_after_a_death(world: World, number: int) -> None:
     """One round of a feeder that comes when the leases of the others are over."""
-    await world.advance(LEASE_IS_OVER_S)
+    await world.time_passes(LEASE_IS_OVER_S)
     await feed(world, number)
 
 
@@ -541,7 +541,7 @@ SITUATIONS: dict[str, Situation] = {
 async def delete_everything(world: World) -> None:
     """All tasks and batches end and are deleted, and upkeep does all it can, for two weeks."""
     for _ in range(3):
-        await world.advance(LEASE_IS_OVER_S)
+        await world.time_passes(LEASE_IS_OVER_S)
         snapshot = await world.look()
         for batch_id in snapshot.under("batch:"):
             with suppress(PenstockError):
@@ -557,6 +557,7 @@ async def delete_everything(world: World) -> None:
     for task_id in (await world.look()).records:
         await removal.delete_task.fn(world.request, world.services, task_id)
     for _ in range(2):
-        await world.advance(LONG_S)
+        await world.time_passes(LONG_S)
         await keep_up(world)
+        await world.store.answer_waiting()
         await sweep_uploads(world.uploads, world.storage)

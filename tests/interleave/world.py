@@ -39,6 +39,7 @@ from tests.monitor import WHOLE, Touch
 from tests.moved_clock import KEY, STILL, moved_clock
 
 NAMESPACE = "between"
+REAPER = f"{{{NAMESPACE}}}:reaper"
 MODEL = noop.Noop.name
 ALICE = ApiCaller("alice", TENANT)
 MORNING_US = 1_800_000_000_000_000
@@ -125,6 +126,13 @@ class World:
         """Set the clock of Redis forward."""
         async with call("the clock is set forward"):
             await self.client.incrby(KEY, int(seconds * 1_000_000))
+
+    async def time_passes(self, seconds: float) -> None:
+        """While the reaper looks at the clock every second: nothing has jumped."""
+        async with call("time passes"):
+            await self.client.incrby(KEY, int(seconds * 1_000_000))
+            if await self.client.exists(REAPER):
+                await self.client.incrby(REAPER, int(seconds * 1000))
 
     async def put_by_link(self, key: str, data: bytes, until_ms: int) -> None:
         """What the bucket does with bytes that a client sends by a link: it takes them while that is valid."""

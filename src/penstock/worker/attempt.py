@@ -15,6 +15,9 @@ from penstock.store import TaskStore
 from penstock.task import TRANSITIONS, Lease, Outcome, Problem, RetryPolicy, State, Verb, verdict
 from penstock.worker.pipeline import Pipeline, Watcher
 
+SHORTEST_S = 0.001
+"""A task that seems to have taken no time, when the clock of Redis was set back."""
+
 FINAL_WRITE_S = 5.0
 """How long a stopping worker still tries to settle a finished attempt."""
 
@@ -150,7 +153,8 @@ def _count(lease: Lease, settlement: Settlement, kept: int, took_s: float) -> No
         telemetry.report("tasks.finished", kept, model=model, status=status, code=settlement.code)
         if settlement.verb is Verb.COMPLETE and lease.promised_ms is not None:
             true_s = lease.waited_ms / 1000 + took_s
-            telemetry.report("eta.error.ratio", abs(lease.promised_ms / 1000 - true_s) / true_s, model=model)
+            ratio = abs(lease.promised_ms / 1000 - true_s) / max(true_s, SHORTEST_S)
+            telemetry.report("eta.error.ratio", ratio, model=model)
         if kept > 1:
             telemetry.report("tasks.reused", kept - 1, model=model, how="coalesced")
 
