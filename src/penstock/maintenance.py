@@ -5,6 +5,7 @@ Any number of processes may do it at the same time; each act is one script of th
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -23,8 +24,8 @@ SWEEP_PAUSE_S = 1.0
 MEASURE_PAUSE_S = 5.0
 PRUNE_PAUSE_S = 60.0
 
-AWAY_AFTER = 3
-"""Deletions that fail one after the other say that the storage is away."""
+AWAY_AFTER, SILENT_S = 3, 5.0
+"""So many deletions that fail one after the other say that the storage is away, and so does one that takes so long."""
 
 
 async def sweep(store: TaskStore) -> None:
@@ -76,9 +77,12 @@ async def remove(condemned: Condemned, storage: Storage, entries: Sequence[str])
 
     Raises StorageUnavailable when some could not be deleted; those are still to be.
     """
+    started = time.monotonic()
     try:
         await _delete(storage, entries)
     except StorageUnavailable:
+        if len(entries) == 1 or time.monotonic() - started > SILENT_S:
+            raise
         await _remove_each(condemned, storage, random.sample(entries, len(entries)))
     else:
         await condemned.bury(entries)
