@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from tests.chaos.parts import Api, Host, is_frozen
-from tests.chaos.proxy import PASS, Proxy, Toxic
+from tests.chaos.proxy import DROP, PASS, Proxy, Toxic
 from tests.chaos.world import World
 
 CGROUPS = (
@@ -81,6 +81,13 @@ class Nemesis:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
         self._heal(f"resume child of {host.name}")
+
+    async def cut_off(self, seconds: float) -> None:
+        """A random worker reaches no Redis for so long, and its supervisor neither."""
+        host = self._rng.choice(self._world.hosts)
+        child = host.child()
+        async with self.network([self._world.links[host.name]], DROP, worker=child[1] if child else ""):
+            await asyncio.sleep(seconds)
 
     async def stop_host(self, host: Host, timeout_s: float = 60) -> tuple[int | None, float]:
         """SIGTERM a supervisor; its exit status and the seconds that it took."""

@@ -184,6 +184,23 @@ SCENARIOS: dict[str, Scenario] = {
             bars=(*SOUND, Bar("canceled", ">=", 1), Bar("ended_as_either", "==", "tasks"), Bar("freed_s", "<=", 2.0)),
         ),
         Scenario(
+            id="L1",
+            title="tasks three leases long, while workers are frozen and cut off in turn",
+            run=worker.long_tasks,
+            bars=(
+                *ALL_DONE,
+                Bar("faults", ">=", 2),
+                Bar("interrupted", ">=", 1),
+                Bar("zombies", ">=", 1),
+                Bar("zombies_accepted", "==", 0),
+                Bar("workers_died", "==", 0),
+                Bar("orphans", "==", 0),
+            ),
+            tasks=40,
+            short_tasks=16,
+            setup=Setup(env=SHORT_LEASE | MANY_CRASHES),
+        ),
+        Scenario(
             id="A1",
             title="SIGKILL the API during idempotent submits",
             run=api.kill_api,

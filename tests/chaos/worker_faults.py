@@ -6,6 +6,7 @@ import shutil
 import signal
 from contextlib import suppress
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import httpx
@@ -25,6 +26,7 @@ from tests.chaos.world import World
 KILL_EVERY_S = 2.0
 KILL_HOST_EVERY_S = 5.0
 FREEZE_LEASES = 1.5
+LONG_LEASES = 3
 TASKS_PER_TRIAL = 100
 """More than are needed: the load ends with the last trial."""
 BACKLOG = 40
@@ -68,6 +70,23 @@ async def zombies(world: World, seed: int, tasks: int) -> Report:
     await asyncio.sleep(world.lease_s / 2)  # the last to wake looks at its leases
     world.collect()
     return await conclude(world, load, **_zombie_figures(world, load), freezes=_frozen(world), trials=tasks)
+
+
+async def long_tasks(world: World, seed: int, tasks: int) -> Report:
+    """L1: each task takes three leases. In turn a worker is frozen and one is cut off from Redis, each for longer than
+    a lease: its tasks are claimed by others, and it comes back with attempts that have lost theirs."""
+    nemesis, ms = Nemesis(world), int(LONG_LEASES * world.lease_s * 1000)
+    load = Load(world, orders(seed, tasks, (ms, ms)))
+    deeds = cycle((nemesis.freeze_child, nemesis.cut_off))
+    async with nemesis.again(lambda: next(deeds)(FREEZE_LEASES * world.lease_s), LONG_LEASES * world.lease_s):
+        await load.run()
+    await asyncio.sleep(world.lease_s)  # the last to come back looks at its leases, and deletes what nobody wants
+    world.collect()
+    done = await conclude(
+        world, load, **_zombie_figures(world, load), faults=_frozen(world), workers_died=_deaths(world)
+    )
+    files = sum(path.is_file() for path in (world.objects / "penstock/results").rglob("*"))
+    return Report(figures=done.figures | {"orphans": files - done.figures["done"]}, violations=done.violations)
 
 
 async def blocked_interpreter(world: World, seed: int, tasks: int) -> Report:
@@ -251,6 +270,10 @@ async def _all_ready(world: World) -> bool:
 
 def _frozen(world: World) -> int:
     return sum(1 for _ in world.history.of("fault"))
+
+
+def _deaths(world: World) -> int:
+    return sum(1 for _ in world.history.of("worker.died"))
 
 
 def _zombie_figures(world: World, load: Load) -> dict[str, float]:

@@ -17,6 +17,7 @@ class Mutation(NamedTuple):
 
 
 BETWEEN = "tests.interleave --first --seconds 120 --only "
+LONG = "tests/integration/test_long_outages.py::test_a_task_"
 
 MUTATIONS = (
     Mutation(
@@ -137,6 +138,27 @@ MUTATIONS = (
         "                await self._pipeline.discard(settlement.outcome)\n",
         "                pass\n",
         "tests/integration/test_attempt.py::test_a_file_goes_when_its_settling_is_refused",
+    ),
+    Mutation(
+        "a worker's books by the lease",
+        "src/penstock/task.py",
+        'return f"{self.id} {self.token}"',
+        "return self.id",
+        LONG + "whose_worker_is_cut_off_from_redis_for_more_than_a_lease_ends_with_its_second_attempt",
+    ),
+    Mutation(
+        "a lease is kept while its result is on its way to the storage",
+        "src/penstock/worker/host.py",
+        "self._store.renew(info, tuple(self._leases.values()))",
+        "self._store.renew(info, [lease for key, lease in self._leases.items() if key not in self._uploading])",
+        LONG + "whose_result_takes_six_leases_to_store_is_run_once",
+    ),
+    Mutation(
+        "who is told that this is a replica leaves it",
+        "src/penstock/store/connection.py",
+        "            self._wire.leave()\n",
+        "            pass\n",
+        LONG + "over_which_redis_fails_over_ends_once",
     ),
     Mutation(
         "a canceled attempt takes back what it has stored",
