@@ -51,6 +51,7 @@ class Proxy:
         self._rng = rng
         self._toxic = PASS
         self._pipes: set[_Pipe] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
         self.cut = 0
@@ -93,9 +94,22 @@ class Proxy:
         if self._server:
             self._server.close()
         self.reset_all()
+        for serving in self._serving:
+            serving.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
         await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
+        try:
+            await self._serve(reader, writer)
+        finally:
+            self._serving.discard(serving)
+            _reset(writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._toxic.refuse or self._rng.random() < self._toxic.reset_new:
             _reset(writer)
             return

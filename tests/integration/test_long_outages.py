@@ -90,10 +90,12 @@ class Client:
         await self._world.until(has_progress, "on the device", WITHIN_S)
 
     async def has(self, task_id: str, status: str) -> dict[str, Any]:
-        """The task, when it has this state."""
+        """The task, when it has this state. Fails when it ends in another."""
 
         async def is_there() -> bool:
-            return (await self.task(task_id)).get("status") == status
+            task = await self.task(task_id)
+            assert task.get("status", "") in ("", "PENDING", "RUNNING", status), task["error"]
+            return bool(task.get("status") == status)
 
         await self._world.until(is_there, status, WITHIN_S)
         return await self.task(task_id)
