@@ -150,8 +150,8 @@ async def worker() -> None:
 @cli.command("worker-process", hidden=True)
 @click.option("--device", required=True)
 @click.option("--id", "worker_id", required=True)
-@click.option("--ready-fd", type=int)
-def worker_process(device: str, worker_id: str, ready_fd: int | None) -> None:
+@click.option("--report-fd", type=int)
+def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
     """One worker process; started by `up` and `worker`."""
     from penstock.logs import set_up_logs
     from penstock.up import device_of
@@ -160,7 +160,7 @@ def worker_process(device: str, worker_id: str, ready_fd: int | None) -> None:
     settings = settings_of_call()
     on = device_of(device)
     set_up_logs(settings.telemetry, process=f"worker-{on.name}")
-    sys.exit(run(settings, on, worker_id=worker_id, ready_fd=ready_fd))
+    sys.exit(run(settings, on, worker_id=worker_id, report_fd=report_fd))
 
 
 @cli.command()

@@ -339,7 +339,7 @@ def test_the_metrics_of_all_processes_are_on_one_port(system: System) -> None:
     }
     assert finished["superres-x4", "SUCCESS"] >= 1
     assert finished["image-scoring-v1", "SUCCESS"] >= 1
-    assert {labels["process"] for rows in samples.values() for labels, _ in rows} == {"api", "worker-cpu"}
+    assert {labels["process"] for rows in samples.values() for labels, _ in rows} == {"parent", "api", "worker-cpu"}
     busy_s = sum(value for _, value in samples["penstock_device_busy_seconds_total"])
     stages = {labels["stage"] for labels, _ in samples["penstock_stage_duration_seconds_count"]}
     assert busy_s > 0
