@@ -188,7 +188,8 @@ def _wants_own_redis(settings: Settings) -> bool:
 
 def _greeting(address: Any) -> str:
     curl = (
-        f"curl -s {address.url}/v1/tasks -H 'x-api-key: {address.api_key}' -H 'content-type: application/json' \\\n"
+        f"curl -s {address.url}/v1/tasks -H 'content-type: application/json' \\\n"
+        f"       -H 'Authorization: Bearer {address.api_key}' \\\n"
         """       -d '{"model": "superres-x4", "input": {"image_url": "https://picsum.photos/320/240.jpg"}}'"""
     )
     rows = {
