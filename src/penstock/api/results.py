@@ -1,5 +1,6 @@
 """/v1/tasks/{id}/result: the bytes, or a link to them."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from litestar import Response, get
@@ -12,7 +13,14 @@ from penstock.api.problems import documented
 from penstock.api.ranges import range_of
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.views import filename
-from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
+from penstock.errors import (
+    RangeNotSatisfiable,
+    ResultExpired,
+    ResultNotReady,
+    StorageUnavailable,
+    StoreUnavailable,
+    TaskNotFound,
+)
 from penstock.task import Artifact, Result, Task
 
 
@@ -55,7 +63,12 @@ async def read_result(
     if is_current(headers["ETag"], if_none_match):
         return Response(None, status_code=304, headers=headers)
     part = range_of(range_, if_range, etag=headers["ETag"], size=result.artifact.size)
-    return await _file(result.artifact, part, headers, services)
+    try:
+        return await _file(result.artifact, part, headers, services)
+    except ResultExpired:
+        with suppress(StoreUnavailable):  # the next equal submit looks for the file itself
+            await services.store.result_lost(task.id)
+        raise
 
 
 def _result_of(task: Task) -> Result:
