@@ -341,7 +341,8 @@ class Task(Struct, frozen=True, kw_only=True):
 
 class Lease(Struct, frozen=True, kw_only=True):
     """The timed right to run one task: every write of its holder carries `id` and `token`. `promised_ms` is the time
-    from submit to end that its client was promised."""
+    from submit to end that its client was promised; `device_ms` is what the task should take of the device, by the
+    measured pace of its model, None while nothing has been measured."""
 
     id: str
     epoch: int
@@ -356,6 +357,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     waited_ms: float
     request: Request
     promised_ms: int | None = None
+    device_ms: float | None = None
 
     @property
     def token(self) -> str:

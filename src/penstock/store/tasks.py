@@ -134,7 +134,7 @@ class TaskStore(Overdue):
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
         task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, *rest = answer
-        body, promised = rest
+        body, promised, device_ms = rest
         return Claim(
             Lease(
                 id=task_id.decode(),
@@ -150,6 +150,7 @@ class TaskStore(Overdue):
                 waited_ms=waited / 1000,
                 request=msgspec.json.decode(body, type=Request),
                 promised_ms=int(promised) if promised else None,
+                device_ms=float(device_ms) if device_ms else None,
             )
         )
 
