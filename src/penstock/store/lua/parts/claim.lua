@@ -10,35 +10,34 @@ local function queue_due_retries()
     redis.call('ZREM', ROOT .. 'delayed', id)
     redis.call('HSET', task_key(id), 'stage', 'queued')
     tell(id)
-    requeue(read_task(id))
+    enqueue(read_task(id))
   end
 end
 
--- The answer when nothing waits: ms until a delayed task is due, or -1.
+-- The answer when nothing waits: ms until a delayed task is due, or -1; 0 when there was too much to look at.
 local function nothing_to_claim()
+  if HAS_MORE then return {'', 0} end
   local due = redis.call('ZRANGE', ROOT .. 'delayed', 0, 0, 'WITHSCORES')[2]
   return {'', due and math.max(0, tonumber(due) - now_ms()) or -1}
 end
 
--- {queue, id, score} of the task whose turn it is, and its class; nil when nothing waits. A class that was passed over
--- more often than `guard` says has its turn.
-local function choose(models, priorities, guard)
-  local paused, chosen, class = paused_queues(), nil, nil
-  for priority in string.gmatch(priorities, '%S+') do
-    local head
-    for model in string.gmatch(models, '%S+') do
-      local queue = queue_key(model, priority)
-      local first = paused[queue] and {} or redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
-      local score = tonumber(first[2])
-      if score and (not head or score < head.score) then head = {queue = queue, id = first[1], score = score} end
-    end
-    if head and not chosen then
-      chosen, class = head, priority
-    elseif head and guard > 0 and redis.call('HINCRBY', ROOT .. 'clock:' .. priority, 'skipped', 1) > guard then
-      return head, priority
+-- Whose turn it is among the classes, as `head_of` says it: the highest of those that the slot is `for`; but one that
+-- was passed over as often as `guard` says has its turn in any slot. With it come the classes that are passed over by
+-- this claim; the count is written when it is given. Nil when nothing waits that may be given.
+local function choose(pool, models, classes, guard)
+  local paused, chosen, passed_over, longest = paused_queues(), nil, {}, guard
+  local due
+  for priority in string.gmatch(PRIORITIES, '%S+') do
+    local head = head_of(pool, models, priority, paused)
+    if head and chosen then
+      passed_over[#passed_over + 1] = priority
+      local times = guard > 0 and tonumber(redis.call('HGET', clock_key(pool, priority), 'skipped') or 0) + 1
+      if times and times > longest then due, longest = head, times end
+    elseif head and string.find(classes, priority, 1, true) then
+      chosen = head
     end
   end
-  return chosen, class
+  return due or chosen, passed_over
 end
 
 -- How a task ends that is not to be started any more: 'overrun', 'expire', or nil.
@@ -47,24 +46,21 @@ local function lateness(task)
   return task.start_by and not task.started and tonumber(task.start_by) <= now_ms() and 'expire' or nil
 end
 
--- How many ms of a device the task should take, by the pace of its model, as text; '' while nobody knows.
-local function device_ms(task)
-  local pace = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. task.model, 'cost:' .. task.model)
-  return pace[1] and tostring(pace[1] * task.cost / pace[2]) or ''
-end
-
--- Give a chosen task to a worker. Answers what it is told.
-local function give(chosen, priority, task, moves, worker, device, lease_ms, fence)
-  local now, clock, epoch = now_ms(), ROOT .. 'clock:' .. priority, task.epoch + 1
-  redis.call('ZREM', chosen.queue, task.id)
-  local v = tonumber(redis.call('HGET', clock, 'v') or 0)
-  redis.call('HSET', clock, 'v', math.max(v, chosen.score - tonumber(task.cost)), 'skipped', 0)
+-- Give a chosen task to a worker, and charge its owner. Answers what the worker is told.
+local function give(pool, head, passed_over, task, moves, worker, device, lease_ms, fence)
+  local now, epoch = now_ms(), task.epoch + 1
+  local ms, is_measured = expected_ms(task.model, tonumber(task.cost))
+  redis.call('ZREM', head.queue, head.place)
+  for _, priority in ipairs(passed_over) do
+    if priority ~= head.priority then redis.call('HINCRBY', clock_key(pool, priority), 'skipped', 1) end
+  end
+  charge(pool, head, ms)
   move(task, target(moves, task.state), 'stage', 'fetch', 'epoch', epoch, 'fence', fence, 'worker', worker,
-    'device', device, 'claimed', now, 'started', task.started or now)
+    'device', device, 'claimed', now, 'started', task.started or now, 'pool', pool, 'charged', ms)
   if task.total then redis.call('HDEL', task.key, 'done', 'total', 'unit') end
   if task.start_by then redis.call('ZREM', ROOT .. 'starting', task.id) end
   redis.call('ZADD', ROOT .. 'running', now + tonumber(lease_ms), task.id)
-  return {task.id, epoch, task.tenant, task.caller, priority, task.failures, task.crashes, task.max_retries,
+  return {task.id, epoch, task.tenant, task.caller, head.priority, task.failures, task.crashes, task.max_retries,
     task.timeout_s, math.max(0, now_us() - tonumber(task.created)), redis.call('GET', ROOT .. 'body:' .. task.id),
-    task.eta or '', device_ms(task)}
+    task.eta or '', is_measured and string.format('%.17g', ms) or ''}
 end
