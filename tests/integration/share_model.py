@@ -9,7 +9,7 @@ from typing import Protocol
 from penstock.task import PRIORITIES, Priority, Submission
 
 UNMEASURED_MS, SHORTEST_MS = 1000.0, 0.1
-LOOKED_AT = 8
+FEW = 3
 
 
 class Waiting(Protocol):
@@ -39,7 +39,7 @@ class Clock:
     tenants: dict[str, float] = field(default_factory=dict)
     callers: defaultdict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     left: dict[str, float] = field(default_factory=dict)
-    skipped: int = 0
+    passed: int = 0
     unseen: set[str] = field(default_factory=set)
 
     def enter(self, tenant: str, caller: str) -> None:
@@ -55,7 +55,6 @@ class Clock:
         self.v_of[turn.tenant] = max(self.v_of[turn.tenant], callers[turn.caller])
         self.tenants[turn.tenant] += ms
         callers[turn.caller] += ms
-        self.skipped = 0
 
     def recharge(self, tenant: str, caller: str, more: float) -> None:
         """An attempt took so much more than was charged."""
@@ -97,25 +96,29 @@ class Shares:
 
     def choose(
         self, pool: tuple[str, ...], classes: Sequence[Priority], paused: set[tuple[str, Priority]]
-    ) -> tuple[Turn | None, list[Priority]]:
+    ) -> tuple[Turn | None, set[Priority]]:
         """Whose turn it is, and the classes that are passed over."""
-        chosen, due, longest, passed = None, None, self._guard, []
+        chosen, due, longest, passed = None, None, self._guard - 1, set()
         for priority in PRIORITIES:
-            head = self._head(pool, priority, paused)
-            if head and chosen:
-                passed.append(priority)
-                times = self.pools[pool][priority].skipped + 1
-                if self._guard and times > longest:
-                    due, longest = head, times
-            elif head and priority in classes:
-                chosen = head
+            clock = self.pools[pool][priority]
+            if chosen and (clock.tenants or clock.unseen):
+                passed.add(priority)
+                if self._guard and clock.passed > longest:
+                    head = self._head(pool, priority, paused)
+                    if head is None:
+                        passed.discard(priority)
+                    else:
+                        due, longest = head, clock.passed
+            elif not chosen and priority in classes:
+                chosen = self._head(pool, priority, paused)
         return due or chosen, passed
 
-    def give(self, pool: tuple[str, ...], turn: Turn, passed: Iterable[Priority]) -> float:
+    def give(self, pool: tuple[str, ...], turn: Turn, passed: set[Priority]) -> float:
         """The task is claimed; what its owner is charged."""
         clocks, of = self.pools[pool], turn.task.submission
         for priority in passed:
-            clocks[priority].skipped += priority is not turn.priority
+            clocks[priority].passed += 1
+        clocks[turn.priority].passed = 0
         charged = self.expected_ms(of.request.model, of.cost)
         clocks[turn.priority].charge(turn, charged)
         return charged
@@ -182,12 +185,12 @@ def _first(starts: dict[str, float]) -> str:
 
 
 def _served_before(starts: dict[str, float], me: str, own: int, ms: float, count: Callable[[str], int]) -> int:
-    """Exact while all are looked at."""
+    """Where they are few."""
     ahead = 0
     for other in starts:
         if other != me:
             rounds = own + ((starts[me] - starts[other]) / ms if me in starts else 0)
             turns = math.floor(rounds) + 1 if other < me else math.ceil(rounds)
             ahead += min(max(turns, 0), count(other))
-    assert len(starts) <= LOOKED_AT
+    assert len(starts) <= FEW
     return ahead

@@ -11,8 +11,8 @@ local refusal = refusal_of_claim(ARGV[2], ARGV[9])
 if refusal then return refusal end
 queue_due_retries()
 local pool = open_pool(ARGV[6])
-local head, passed_over = choose(pool, ARGV[6], ARGV[7], tonumber(ARGV[5]))
+local head, counts = choose(pool, ARGV[6], ARGV[7], tonumber(ARGV[5]))
 if not head then return nothing_to_claim() end
 local task = read_task(string.match(head.place, '%S+$'))
 if lateness(task) then return {'', 0, 'late'} end
-return give(pool, head, passed_over, task, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[8])
+return give(pool, head, counts, task, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[8])

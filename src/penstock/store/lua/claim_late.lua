@@ -11,11 +11,11 @@ if refusal then return refusal end
 local ends = {expire = {ARGV[10], ARGV[11]}, overrun = {ARGV[12], ARGV[13]}}
 local pool = open_pool(ARGV[6])
 while may_go_on() do
-  local head, passed_over = choose(pool, ARGV[6], ARGV[7], tonumber(ARGV[5]))
+  local head, counts = choose(pool, ARGV[6], ARGV[7], tonumber(ARGV[5]))
   if not head then return nothing_to_claim() end
   local task = read_task(string.match(head.place, '%S+$'))
   local how = ends[lateness(task)]
-  if not how then return give(pool, head, passed_over, task, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[8]) end
+  if not how then return give(pool, head, counts, task, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[8]) end
   redis.call('ZREM', head.queue, head.place)
   finish(task, target(how[1], task.state), how[2])
 end

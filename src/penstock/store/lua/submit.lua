@@ -149,8 +149,8 @@ elseif as ~= 'hit' then
   end
   local task = {id = id, tenant = tenant, caller = caller, model = model, priority = priority, created = now}
   enqueue(task)
-  local own = redis.call('ZLEXCOUNT', queue_key(model, priority), all_of(flow_of(task)), '(' .. place_of(task))
-  position = ahead + ahead_in_class(model, priority, tenant, caller, own, in_class + 1)
+  local flow = redis.call('ZLEXCOUNT', queue_key(model, priority), all_of(flow_of(task)))
+  position = ahead + ahead_in_class(model, priority, tenant, caller, flow - 1, flow, in_class + 1)
 end
 local reused = (as == 'hit' or as == 'coalesced') and as or ''
 local answer = accepted('ok', id, position, queue_key(model, priority), reused, left, reset)

@@ -21,23 +21,44 @@ local function nothing_to_claim()
   return {'', due and math.max(0, tonumber(due) - now_ms()) or -1}
 end
 
--- Whose turn it is among the classes, as `head_of` says it: the highest of those that the slot is `for`; but one that
--- was passed over as often as `guard` says has its turn in any slot. With it come the classes that are passed over by
--- this claim; the count is written when it is given. Nil when nothing waits that may be given.
-local function choose(pool, models, classes, guard)
-  local paused, chosen, passed_over, longest = paused_queues(), nil, {}, guard
-  local due
+-- `passed:<pool>` counts by class how many claims have passed it over since it was served last. Answers what is to be
+-- written there when a task of class `served` is given now.
+local function counts_after(counts, passed_over, served)
+  local changed = {}
   for priority in string.gmatch(PRIORITIES, '%S+') do
-    local head = head_of(pool, models, priority, paused)
-    if head and chosen then
-      passed_over[#passed_over + 1] = priority
-      local times = guard > 0 and tonumber(redis.call('HGET', clock_key(pool, priority), 'skipped') or 0) + 1
-      if times and times > longest then due, longest = head, times end
-    elseif head and string.find(classes, priority, 1, true) then
-      chosen = head
+    local count = counts[priority]
+    local new = priority == served and 0 or passed_over[priority] and count + 1 or count
+    if new ~= count then
+      changed[#changed + 1] = priority
+      changed[#changed + 1] = new
     end
   end
-  return due or chosen, passed_over
+  return changed
+end
+
+-- Whose turn it is among the classes, as `head_of` says it: the highest of those that the slot is `for`; but one that
+-- was passed over as often as `guard` says has its turn in any slot. With it comes what is to be counted when it is
+-- given. Nil when nothing waits that may be given.
+local function choose(pool, models, classes, guard)
+  local paused, counts, passed_over, chosen, due = paused_queues(), {}, {}, nil, nil
+  local known = redis.call('HGETALL', ROOT .. 'passed:' .. pool)
+  for i = 1, #known, 2 do counts[known[i]] = tonumber(known[i + 1]) end
+  for priority in string.gmatch(PRIORITIES, '%S+') do
+    counts[priority] = counts[priority] or 0
+    if chosen then
+      passed_over[priority] = redis.call('EXISTS', flows_key(pool, priority)) == 1
+      local is_due = passed_over[priority] and guard > 0 and counts[priority] >= guard
+      if is_due and (not due or counts[priority] > counts[due.priority]) then
+        local head = head_of(pool, models, priority, paused)
+        passed_over[priority] = head ~= nil
+        due = head or due
+      end
+    elseif string.find(classes, priority, 1, true) then
+      chosen = head_of(pool, models, priority, paused)
+    end
+  end
+  local head = due or chosen
+  return head, head and counts_after(counts, passed_over, head.priority)
 end
 
 -- How a task ends that is not to be started any more: 'overrun', 'expire', or nil.
@@ -47,13 +68,11 @@ local function lateness(task)
 end
 
 -- Give a chosen task to a worker, and charge its owner. Answers what the worker is told.
-local function give(pool, head, passed_over, task, moves, worker, device, lease_ms, fence)
+local function give(pool, head, counts, task, moves, worker, device, lease_ms, fence)
   local now, epoch = now_ms(), task.epoch + 1
   local ms, is_measured = expected_ms(task.model, tonumber(task.cost))
   redis.call('ZREM', head.queue, head.place)
-  for _, priority in ipairs(passed_over) do
-    if priority ~= head.priority then redis.call('HINCRBY', clock_key(pool, priority), 'skipped', 1) end
-  end
+  if counts[1] then redis.call('HSET', ROOT .. 'passed:' .. pool, unpack(counts)) end
   charge(pool, head, ms)
   move(task, target(moves, task.state), 'stage', 'fetch', 'epoch', epoch, 'fence', fence, 'worker', worker,
     'device', device, 'claimed', now, 'started', task.started or now, 'pool', pool, 'charged', ms)

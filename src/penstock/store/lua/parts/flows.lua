@@ -128,7 +128,7 @@ local function charge(pool, head, ms)
   local clock = clock_key(pool, head.priority)
   local v = redis.call('HMGET', clock, 'v', 'v:' .. head.tenant)
   redis.call('HSET', clock, 'v', math.max(tonumber(v[1] or 0), head.tenant_start), 'v:' .. head.tenant,
-    math.max(tonumber(v[2] or 0), head.caller_start), 'skipped', 0)
+    math.max(tonumber(v[2] or 0), head.caller_start))
   redis.call('ZADD', flows_key(pool, head.priority), head.tenant_start + ms, head.tenant)
   redis.call('ZADD', callers_key(pool, head.priority, head.tenant), head.caller_start + ms, head.caller)
 end

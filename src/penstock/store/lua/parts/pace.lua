@@ -15,8 +15,8 @@ end
 local function learn(model, size, ms)
   local known = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. model, 'cost:' .. model)
   local function mean(old, new) return old and old + (new - old) / 10 or new end
-  redis.call('HSET', ROOT .. 'pace', 'ms:' .. model, mean(tonumber(known[1]), ms))
-  if size > 0 then redis.call('HSET', ROOT .. 'pace', 'cost:' .. model, mean(tonumber(known[2]), size)) end
+  local sized = size > 0 and {'cost:' .. model, mean(tonumber(known[2]), size)} or {}
+  redis.call('HSET', ROOT .. 'pace', 'ms:' .. model, mean(tonumber(known[1]), ms), unpack(sized))
 end
 
 -- What an attempt that is ended from outside has taken of the device, as far as its progress shows: nothing before it

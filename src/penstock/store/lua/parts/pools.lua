@@ -8,8 +8,10 @@ local function pool_of(models)
   return string.sub(redis.sha1hex(models), 1, 8)
 end
 
+local POOLS
 local function pools_with(model)
-  local found, known = {}, redis.call('HGETALL', ROOT .. 'pools')
+  POOLS = POOLS or redis.call('HGETALL', ROOT .. 'pools')
+  local found, known = {}, POOLS
   for i = 1, #known, 2 do
     if string.find(' ' .. known[i + 1] .. ' ', ' ' .. model .. ' ', 1, true) then found[#found + 1] = known[i] end
   end
@@ -24,6 +26,7 @@ local function drop_pool(pool)
     end
     redis.call('DEL', flows, clock_key(pool, priority), unseen_key(pool, priority))
   end
+  redis.call('DEL', ROOT .. 'passed:' .. pool)
   redis.call('HDEL', ROOT .. 'pools', pool)
   redis.call('ZREM', ROOT .. 'pools:seen', pool)
 end

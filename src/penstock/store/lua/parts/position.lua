@@ -1,38 +1,43 @@
--- How many tasks of its model are served before one that waits. It is exact for one caller; beside others it follows
--- their start times, as if all tasks of the model took the same time, and looks at those who are served next.
-local FLOWS_LOOKED_AT = 8
+-- How many tasks of its model are served before one that waits. It is exact for one caller. Beside few others it follows
+-- their start times, as if all tasks of the model took the same time; beside many it is as many tasks of each of them as
+-- there are of his own, and one more of each who starts before him.
+local FEW = 3
 
 -- Of a sorted set of flows: how many tasks of others are served before one with `own` tasks in front of it. `count`
 -- tells how many tasks a flow has waiting.
-local function served_before(set, me, own, ms, count)
-  local found = redis.call('ZRANGE', set, 0, FLOWS_LOOKED_AT, 'WITHSCORES')
-  local start, looked_at, ahead = tonumber(redis.call('ZSCORE', set, me)), 0, 0
+local function served_before(set, me, own, model, count)
+  local found = redis.call('ZRANGE', set, 0, FEW, 'WITHSCORES')
+  if #found <= 2 then return 0 end
+  local start = tonumber(redis.call('ZSCORE', set, me))
+  if #found > 2 * FEW then
+    local others = redis.call('ZCARD', set) - 1
+    return own * others + (start and redis.call('ZCOUNT', set, '-inf', '(' .. start) or others)
+  end
+  local ms, ahead = expected_ms(model, 0), 0
   for i = 1, #found, 2 do
     if found[i] ~= me and found[i] ~= UNSEEN then
       local rounds = own + (start and (start - found[i + 1]) / ms or 0)
       local turns = found[i] < me and math.floor(rounds) + 1 or math.ceil(rounds)
-      looked_at = looked_at + 1
       if turns > 0 then ahead = ahead + math.min(turns, count(found[i])) end
     end
   end
-  if #found > 2 * FLOWS_LOOKED_AT then ahead = ahead * (redis.call('ZCARD', set) - 1) / looked_at end
   return ahead
 end
 
--- The same in one class of a model: of a caller's task that has `own` of his in front of it, and of all `waiting` there.
-local function ahead_in_class(model, priority, tenant, caller, own, waiting)
-  local queue = queue_key(model, priority)
-  local function count(flow) return redis.call('ZLEXCOUNT', queue, all_of(flow)) end
-  local others = waiting - count(tenant .. '/' .. caller)
+-- The same in one class of a model: of a caller's task that has `own` of his in front of it, of `flow` that he has there
+-- and `waiting` in all.
+local function ahead_in_class(model, priority, tenant, caller, own, flow, waiting)
+  local others = waiting - flow
   if others == 0 then return own end
-  local pool = pools_with(model)[1]
+  local pool, queue = pools_with(model)[1], queue_key(model, priority)
   if not pool then return own + others end
-  local ms, in_tenant = expected_ms(model, 0), callers_key(pool, priority, tenant)
-  local ahead = served_before(in_tenant, caller, own, ms, function(other) return count(tenant .. '/' .. other) end)
-  ahead = ahead + served_before(flows_key(pool, priority), tenant, own + ahead, ms, function(other)
+  local ahead = served_before(callers_key(pool, priority, tenant), caller, own, model, function(other)
+    return redis.call('ZLEXCOUNT', queue, all_of(tenant .. '/' .. other))
+  end)
+  ahead = ahead + served_before(flows_key(pool, priority), tenant, own + ahead, model, function(other)
     return redis.call('ZLEXCOUNT', queue, '[' .. other .. '/', '(' .. other .. '0')
   end)
-  return own + math.floor(math.min(others, ahead))
+  return own + math.min(others, ahead)
 end
 
 -- The same of a task, or -1 when it is in no queue. Nothing of a paused class is served.
@@ -46,7 +51,9 @@ local function position_of(task, paused)
     if not paused[key] then higher = higher + redis.call('ZCARD', key) end
   end
   local own = redis.call('ZLEXCOUNT', queue, all_of(flow_of(task)), '(' .. place)
-  return higher + ahead_in_class(task.model, task.priority, task.tenant, task.caller, own, redis.call('ZCARD', queue))
+  local flow = redis.call('ZLEXCOUNT', queue, all_of(flow_of(task)))
+  return higher
+    + ahead_in_class(task.model, task.priority, task.tenant, task.caller, own, flow, redis.call('ZCARD', queue))
 end
 
 -- The fields of a record that say where it stands, or nil.
