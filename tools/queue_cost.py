@@ -179,6 +179,7 @@ async def by_verb(home: Path, tasks: int) -> list[Cost]:
         async def read_one(number: int) -> None:
             await store.get(leases[number].id, TENANT)
 
+        await claim_nothing(store)
         verbs = {
             "await": await_one,
             "submit": submit_one,
@@ -246,6 +247,11 @@ async def claim(store: TaskStore) -> Lease:
     found = await store.claim(worker="w", device="cpu", models=[MODEL], priorities=PRIORITIES)
     assert found.lease is not None
     return found.lease
+
+
+async def claim_nothing(store: TaskStore) -> None:
+    """From here on it is known which models a worker serves, as on any server but a new one."""
+    assert (await store.claim(worker="w", device="cpu", models=[MODEL])).lease is None
 
 
 async def script_us(client: Redis) -> float:

@@ -25,7 +25,7 @@ from penstock.errors import PenstockError
 TENANT = "default"
 """The only tenant so far; every record and every API key belongs to one."""
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 """Written into every record; a server or worker refuses to start where records are of another one."""
 
 
@@ -106,8 +106,7 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the input is: a URL to fetch, a storage key, or, if it is small, here. What lies under the key came with
-    the task, or is an `upload`, which other tasks may use too; nothing is run unless it has the `sha256` that was
-    announced."""
+    the task, or is an `upload`, which others may use too; nothing is run but what has the announced `sha256`."""
 
     url: str | None = None
     key: str | None = None
@@ -190,12 +189,13 @@ class Forecast(Struct, frozen=True, kw_only=True):
 
 
 class Submission(Struct, frozen=True, kw_only=True):
-    """A request with everything the store needs to queue it. `cost` is in kilopixels (at least 1), the unit of fair
-    shares; `fingerprint` is a digest of the client's body, compared when `client_request_id` is seen again.
-    `reuse_digest` is what equal tasks share, None for one that takes no part; a task that `must_run` takes no other's
-    result, but others may take its. The line of a batch is accepted in its `turn` only. `forecast` is what its client
-    is promised, None where nobody knows. With `file_seen` "ask" the store tells of the file of a result before it gives
-    it. `own_input` is the key of one that goes with it.
+    """A request with everything the store needs to queue it.
+
+    `cost` is what the device computes, in kilopixels, 0 where nobody knows; `fingerprint` is a digest of the client's
+    body, compared when `client_request_id` is seen again. `reuse_digest` is what equal tasks share, None for one that
+    takes no part; a task that `must_run` takes no other's result, but others may take its. The line of a batch is
+    accepted in its `turn` only. `forecast` is what its client is promised, None where nobody knows. With `file_seen`
+    "ask" the store tells of the file of a result before it gives it. `own_input` is the key of one that goes with it.
     """
 
     id: str
@@ -340,8 +340,8 @@ class Task(Struct, frozen=True, kw_only=True):
 
 
 class Lease(Struct, frozen=True, kw_only=True):
-    """The timed right to run one task: every write of its holder carries `id` and `token`. `promised_ms` is the time
-    from submit to end that its client was promised."""
+    """The timed right to run one task: every write of its holder carries `id` and `token`. `promised_ms` is what
+    its client was promised; `device_ms` what the device should need, None while no task of the model is measured."""
 
     id: str
     epoch: int
@@ -356,6 +356,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     waited_ms: float
     request: Request
     promised_ms: int | None = None
+    device_ms: float | None = None
 
     @property
     def token(self) -> str:

@@ -136,6 +136,8 @@ class Pipeline:
             result, parcel = done.product or await self._on_cpu(lease, pack, work)
         device = self._device.device.name
         execution = {"device": device, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(done.device_s)}
+        if work.device_size is not None:
+            execution["kilopixels"] = work.device_size
         return result, parcel, execution
 
     def _prepare_if_room(self, runner: Runner, source: bytes, params: Params, room: Room) -> Work | None:
