@@ -32,6 +32,7 @@ from penstock.bench.figures import spread
 from penstock.redis_server import find_server
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Redis, TaskStore, connect
+from penstock.submission import Submission
 from penstock.supervisor import die_with_parent
 from penstock.task import (
     PRIORITIES,
@@ -43,7 +44,6 @@ from penstock.task import (
     Request,
     Result,
     Source,
-    Submission,
     new_task_id,
 )
 

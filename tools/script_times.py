@@ -28,6 +28,7 @@ from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskS
 from penstock.store.keys import Keys
 from penstock.store.outbox import Room
 from penstock.store.tasks import MAX_FOLLOWERS
+from penstock.submission import Submission, Turn
 from penstock.task import (
     PRIORITIES,
     TENANT,
@@ -43,8 +44,6 @@ from penstock.task import (
     Request,
     Source,
     State,
-    Submission,
-    Turn,
     Webhook,
     new_task_id,
 )

@@ -18,7 +18,8 @@ from penstock.errors import (
     WorkerNotFound,
 )
 from penstock.store import NotItsTurn
-from penstock.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Submission, Turn, Verb
+from penstock.submission import Submission, Turn
+from penstock.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Verb
 from tests.integration.share_model import Shares
 
 REAPER_PAUSE_MS = 3_000

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from penstock.task import PRIORITIES, Priority, Submission
+from penstock.submission import Submission
+from penstock.task import PRIORITIES, Priority
 
 UNMEASURED_MS, SHORTEST_MS = 1000.0, 0.1
 FEW = 3

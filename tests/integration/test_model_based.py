@@ -45,6 +45,7 @@ from penstock.errors import (
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import BatchStore, Condemned, NotItsTurn, Operator, Redis, TaskStore, UploadStore, connect
 from penstock.store.condemned import TAKEN_MS
+from penstock.submission import Submission, Turn
 from penstock.task import (
     PRIORITIES,
     TENANT,
@@ -56,8 +57,6 @@ from penstock.task import (
     Progress,
     Result,
     State,
-    Submission,
-    Turn,
     Verb,
 )
 from tests.integration.queue_model import QueueModel

@@ -32,7 +32,8 @@ from penstock.runners.base import registry
 from penstock.settings import Settings
 from penstock.storage import CHUNK_BYTES
 from penstock.store import Submitted
-from penstock.task import Dialect, Line, OutputOptions, Request, Source, Submission, Turn, Webhook
+from penstock.submission import Submission, Turn
+from penstock.task import Dialect, Line, OutputOptions, Request, Source, Webhook
 from penstock.upload import Upload
 from penstock.urlguard import check_input
 

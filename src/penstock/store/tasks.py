@@ -24,6 +24,7 @@ from penstock.store.connection import listen
 from penstock.store.keys import endpoint_digest, idempotency_digest
 from penstock.store.overdue import LATE, OVERRUN, TOGETHER, Overdue, moves_of, outcome_of
 from penstock.store.queries import ALL_PRIORITIES
+from penstock.submission import Submission, Turn
 from penstock.task import (
     EVENTS,
     PRIORITIES,
@@ -37,8 +38,6 @@ from penstock.task import (
     Reuse,
     Stage,
     State,
-    Submission,
-    Turn,
     Verb,
     Webhook,
 )
