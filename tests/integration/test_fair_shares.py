@@ -360,9 +360,11 @@ async def test_a_position_counts_what_is_served_before_and_not_all_that_came_bef
         await measured(store)
         for _ in range(50):
             await submit(store, caller="alice")
+        promised = await store.ahead(TENANT, "bob", MODEL, Priority.NORMAL)
         mine = [await submit(store, caller="bob") for _ in range(3)]
 
         positions = [(await store.get(task_id, TENANT)).position for task_id in mine]
         order = [(await lease_of(store)).id for _ in range(8)]
 
         assert positions == [order.index(task_id) for task_id in mine] == [1, 3, 5]
+        assert promised == 1
