@@ -212,6 +212,13 @@ class Place:
 # --- the worst case of each script: builds it, and answers the call to make ---------------------------------------
 
 
+async def ahead(p: Place) -> Call:
+    """Of few others, who are counted one by one."""
+    await p.store.renew(INFO, [])
+    await p.of_callers(3)
+    return lambda: p.store.ahead(TENANT, CALLER, MODEL, Priority.LOW)
+
+
 async def answer(p: Place) -> Call:
     """What a settle has left of several full groups."""
     await _settled_groups(p)
@@ -584,6 +591,7 @@ async def _ended_batch(p: Place) -> FeedLease:
 
 
 CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
+    "ahead": [ahead],
     "answer": [answer],
     "await": [await_],
     "batch_cancel": [batch_cancel],

@@ -155,6 +155,8 @@ class Shares:
         if not others or not pools:
             return own + others
         clock, ms = self.pools[pools[0]][of.priority], self.expected_ms(model, 0)
+        if clock.unseen:
+            return own + others
         callers = clock.callers[of.tenant]
         return own + min(others, _served_before(callers, of.caller, own, ms, lambda c: count[of.tenant, c]))
 

@@ -6,12 +6,17 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec.structs import replace
 
+from penstock.storage import Storage
 from penstock.store import TaskStore
-from penstock.task import PRIORITIES, TENANT, Lease, Outcome, Priority, Problem, Progress
+from penstock.task import PRIORITIES, TENANT, Lease, Outcome, OutputOptions, Priority, Problem, Progress, State
+from tests.integration.slow_model import MODEL as SLOW
 from tests.integration.stores import MODEL, claim, lease_of, open_operator, open_store, submit, worker_info
+from tests.integration.workers import ended, host, submit_image
 
 BROKEN = Outcome(error=Problem(code="unsupported_image_format", message="no image", retryable=False))
+LOST = Problem(code="input_download_failed", message="timed out", retryable=True)
 OTHER = "image-scoring-v1"
 
 
@@ -133,6 +138,48 @@ async def test_what_was_on_the_device_and_failed_is_charged_as_far_as_it_came(re
         await store.fail(lease, BROKEN)
 
         assert await owners(store, 3, ms=1000) == ["bob", "bob", "alice"], "two tiles of four: 2,000 ms"
+
+
+async def fail_late(store: TaskStore, lease: Lease) -> None:
+    await store.fail(lease, replace(BROKEN, execution={"device_ms": 2000.0}))
+
+
+async def retry_late(store: TaskStore, lease: Lease) -> None:
+    await store.retry(lease, LOST, delay_ms=600_000, device_ms=2000.0)
+
+
+async def release_late(store: TaskStore, lease: Lease) -> None:
+    """And cancel what waits then."""
+    await store.release(lease, device_ms=2000.0)
+    await store.cancel(lease.id, TENANT)
+
+
+@pytest.mark.parametrize("end", [fail_late, retry_late, release_late])
+async def test_an_attempt_that_did_not_succeed_is_charged_what_its_worker_says(
+    redis_url: str, end: Callable[[TaskStore, Lease], Awaitable[None]]
+) -> None:
+    async with open_store(redis_url) as store:
+        await measured(store)
+        for caller in ("alice", "bob"):
+            for _ in range(8):
+                await submit(store, caller=caller)
+        lease = await lease_of(store)
+        assert lease.caller == "alice"
+        await end(store, lease)
+
+        assert await owners(store, 3) == ["bob", "bob", "alice"]
+
+
+async def test_a_worker_says_what_a_task_took_that_failed_after_the_device(redis_url: str, storage: Storage) -> None:
+    async with open_store(redis_url) as store, host(store, storage, SLOW):
+        failed, early = [
+            await ended(store, await submit_image(store, SLOW, params, output=OutputOptions()))
+            for params in ({"tile_s": 0.2, "product": "not a number"}, {"tile_s": "long"})
+        ]
+
+    assert failed.state is early.state is State.FAILED
+    assert failed.outcome.execution["device_ms"] >= 200
+    assert early.outcome.execution["device_ms"] == 0
 
 
 async def test_a_wrong_estimate_is_set_right_when_the_task_has_ended(redis_url: str) -> None:
@@ -313,9 +360,11 @@ async def test_a_position_counts_what_is_served_before_and_not_all_that_came_bef
         await measured(store)
         for _ in range(50):
             await submit(store, caller="alice")
+        promised = await store.ahead(TENANT, "bob", MODEL, Priority.NORMAL)
         mine = [await submit(store, caller="bob") for _ in range(3)]
 
         positions = [(await store.get(task_id, TENANT)).position for task_id in mine]
         order = [(await lease_of(store)).id for _ in range(8)]
 
         assert positions == [order.index(task_id) for task_id in mine] == [1, 3, 5]
+        assert promised == 1

@@ -166,6 +166,10 @@ class Queries:
             for (name, priority), (depth, age) in zip(queues, found, strict=True)
         ]
 
+    async def ahead(self, tenant: str, caller: str, model: str, priority: Priority) -> int:
+        """How many tasks would be served before one more of this caller."""
+        return int(await self._run("ahead", tenant, caller, model, priority))
+
     async def workers(self) -> list[WorkerInfo]:
         """The workers heard of within their lease."""
         rows, drained = await self._pipelined([("HGETALL", self._keys.workers), ("ZRANGE", self._keys.drained, 0, -1)])

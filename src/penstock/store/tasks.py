@@ -194,13 +194,17 @@ class TaskStore(Overdue):
         """End in FAILED; False when the lease is lost."""
         return bool(await self._settle(Verb.FAIL, lease, outcome=outcome, failures=1))
 
-    async def retry(self, lease: Lease, problem: Problem, *, delay_ms: int) -> bool:
-        """Wait `delay_ms`, then queue again; counts a failure. False when the lease is lost."""
-        return bool(await self._settle(Verb.RETRY, lease, problem=problem, wait_ms=max(1, delay_ms), failures=1))
+    async def retry(self, lease: Lease, problem: Problem, *, delay_ms: int, device_ms: float | None = None) -> bool:
+        """Wait `delay_ms`, then queue again; counts a failure. `device_ms` is what the attempt took of the device, None
+        where nobody knows. False when the lease is lost."""
+        wait_ms = max(1, delay_ms)
+        return bool(
+            await self._settle(Verb.RETRY, lease, problem=problem, wait_ms=wait_ms, failures=1, device_ms=device_ms)
+        )
 
-    async def release(self, lease: Lease) -> bool:
-        """Hand back untried, at the head of its class; counts nothing. False when the lease is lost."""
-        return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0))
+    async def release(self, lease: Lease, *, device_ms: float | None = None) -> bool:
+        """Hand back untried, to its old place; counts nothing. `device_ms` as above. False when the lease is lost."""
+        return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0, device_ms=device_ms))
 
     async def disown(self, worker: str, known: Iterable[Lease], *, before: int) -> list[str]:
         """Hand back what this worker was given without knowing, after a claim whose answer was lost: every task that it
@@ -291,6 +295,7 @@ class TaskStore(Overdue):
         outcome: Outcome | None = None,
         wait_ms: int = -1,
         failures: int = 0,
+        device_ms: float | None = None,
     ) -> int:
         problem = problem or (outcome.error if outcome else None)
         execution = outcome.execution if outcome else {}
@@ -299,7 +304,7 @@ class TaskStore(Overdue):
             verb, moves_of(verb), lease.id, lease.token,
             msgspec.json.encode(problem) if problem else "", msgspec.json.encode(outcome) if outcome else "",
             wait_ms, failures, "result" if verb is Verb.COMPLETE else "",
-            execution.get("device_ms", ""), execution.get("kilopixels", ""),
+            execution.get("device_ms", "" if device_ms is None else device_ms), execution.get("kilopixels", ""),
         )  # fmt: skip
         if answer[0] != b"ok":
             return 0

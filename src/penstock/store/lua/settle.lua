@@ -26,7 +26,8 @@ local function lead_equals(digest)
   return waiting
 end
 
-local ms = tonumber(ARGV[10]) and math.max(tonumber(ARGV[10]), SHORTEST_MS)
+local ms = tonumber(ARGV[10])
+if ms and ARGV[9] ~= '' then ms = math.max(ms, SHORTEST_MS) end
 end_attempt(task, ARGV[1], ARGV[5], ms)
 local failures, waiting = task.failures + ARGV[8], ''
 if wait == 0 then
