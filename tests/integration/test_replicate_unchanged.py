@@ -52,6 +52,15 @@ def opened(system: System, key: str) -> Iterator[Client]:
     client._client.close()
 
 
+@contextmanager
+def paused(system: System) -> Iterator[None]:
+    """Meanwhile nothing starts."""
+    with httpx.Client(base_url=system.url, headers={"X-API-Key": KEYS[0]}) as ours:
+        ours.post("/v1/queues/superres-x4/pause").raise_for_status()
+        yield
+        ours.post("/v1/queues/superres-x4/resume").raise_for_status()
+
+
 @pytest.fixture
 async def client(system: System) -> AsyncIterator[Client]:
     with opened(system, KEYS[0]) as client:
@@ -238,12 +247,10 @@ async def test_a_file_is_stored_named_listed_and_deleted(client: Client, other: 
 
 def test_a_file_that_a_prediction_still_needs_can_be_deleted(client: Client, system: System) -> None:
     file = client.files.create(io.BytesIO(image(11, 12)))
-    with httpx.Client(base_url=system.url, headers={"X-API-Key": KEYS[0]}) as ours:
-        ours.post("/v1/queues/superres-x4/pause").raise_for_status()
+    with paused(system):
         made = client.predictions.create(version=REF, input={"image": file.urls["get"]})
 
         assert client.files.delete(file.id)
-        ours.post("/v1/queues/superres-x4/resume").raise_for_status()
     made.wait()
 
     assert made.status == "succeeded", made.error
@@ -325,6 +332,15 @@ async def test_a_run_that_does_not_wait_polls(client: Client) -> None:
     ]
 
     assert [size_of(output.read()) for output in outputs] == [(32, 24)] * 3
+
+
+def test_a_wait_that_is_too_short_gives_a_prediction_to_poll(client: Client, system: System) -> None:
+    with paused(system):
+        made = client.predictions.create(version=REF, input={"image": data_uri(image(13, 14))}, wait=1)
+    started_as = made.status
+    made.wait()
+
+    assert (started_as, made.status) == ("starting", "succeeded")
 
 
 async def test_predictions_are_listed_read_and_canceled_without_blocking(client: Client) -> None:

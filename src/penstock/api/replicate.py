@@ -291,10 +291,16 @@ async def _create(
         base_url = str(request.base_url)
         examined = await examine(asked, services, request.auth, base_url=base_url, dialect="replicate")
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
-    submitted, task = await take(asked, examined, wait_s, request, services)
+    submitted, task = await take(asked, examined, wait_s and held_s(wait_s), request, services)
     task = task or await services.store.get(submitted.id, request.auth.tenant)
     view = await _whole(task, request, services)
     return view if task.state.is_final else msgspec.structs.replace(view, status=STATUS[State.PENDING])
+
+
+def held_s(wait_s: int) -> float:
+    """Seconds to hold an answer for a client that asks to wait so long: a little less, since Replicate's Python client
+    gives up half a second after its time, and would not know of the prediction that it has made."""
+    return max(wait_s - 1, wait_s / 2)
 
 
 async def _whole(task: Task, request: ApiRequest, services: Services) -> PredictionView:
