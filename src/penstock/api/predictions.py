@@ -9,7 +9,7 @@ from typing import Any
 from penstock.api.schemas import Moment, View
 from penstock.api.views import filename, moment
 from penstock.errors import DeadlineExceeded
-from penstock.runners.base import BaseModelRunner, registry
+from penstock.runners.base import BaseModelRunner, registry, results_digest
 from penstock.task import Artifact, Progress, Source, State, Task
 
 PREFIX = "/replicate/v1"
@@ -100,8 +100,9 @@ def file_url(upload_id: str, base_url: str) -> str:
 
 @functools.cache
 def version_id(runner: type[BaseModelRunner[Any]]) -> str:
-    """The id of the only version of a model: 64 hex digits that change with its digest, and are no other model's."""
-    return hashlib.sha256(f"{runner.name} {runner.digest()}".encode()).hexdigest()
+    """The id of the only version of a model: 64 hex digits that no other model has, and that change with whatever
+    changes its results."""
+    return hashlib.sha256(f"{runner.name} {results_digest(runner)}".encode()).hexdigest()
 
 
 def prediction_view(task: Task, base_url: str, links: OutputLinks) -> PredictionView:

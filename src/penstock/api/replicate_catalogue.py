@@ -29,6 +29,13 @@ LIST = "GET /replicate/v1/models lists them"
 _VERSION = re.compile(r"[0-9a-f]{7,64}|v?[0-9]+(\.[0-9]+)*|latest")
 """What a version looks like: an id of Replicate, its beginning, or a number. Anything else is the name of a model."""
 
+OUTPUTS: dict[str, dict[str, Any]] = {
+    "image": {"type": "string", "format": "uri"},
+    "data": {"type": "object"},
+    "any": {},
+}
+"""The schema of a prediction's output by what the card of the model says that it produces."""
+
 
 class ModelVersionView(View, frozen=True):
     """A version; the schemas `Input` and `Output` of its `openapi_schema` say what it takes and gives. `created_at` is
@@ -292,19 +299,16 @@ def _described(runner: Runner) -> dict[str, Any]:
         [runner.params, OutputRequest], ref_template="#/components/schemas/{name}"
     )
     own, written = (schemas.pop(ref["$ref"].rpartition("/")[2])["properties"] for ref in (params, output))
-    makes_image = runner.card.produces == "image"
-    of_output = {"output_format": written["format"], "output_quality": written["quality"]} if makes_image else {}
+    of_file = {"output_format": written["format"], "output_quality": written["quality"]}
     fixed = {name: {"const": value, "default": value} for name, value in fixed_inputs(runner, {}).items()}
     image = {"type": "string", "format": "uri", "title": "Image"}
     schemas["Input"] = {
         "title": "Input",
         "type": "object",
-        "properties": {"image": image} | own | fixed | of_output,
+        "properties": {"image": image} | own | fixed | (of_file if runner.card.produces != "data" else {}),
         "required": ["image"],
     }
-    schemas["Output"] = {"title": "Output"} | (
-        {"type": "string", "format": "uri"} if makes_image else {"type": "object"}
-    )
+    schemas["Output"] = {"title": "Output"} | OUTPUTS[runner.card.produces]
     return {
         "openapi": "3.1.0",
         "info": {"title": runner.card.title, "version": runner.card.version},

@@ -1,5 +1,6 @@
 """/v1/tasks/{id}/result: the bytes, or a link to them."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from litestar import Response, get
@@ -12,7 +13,14 @@ from penstock.api.problems import documented
 from penstock.api.ranges import range_of
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.views import filename
-from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
+from penstock.errors import (
+    RangeNotSatisfiable,
+    ResultExpired,
+    ResultNotReady,
+    StorageUnavailable,
+    StoreUnavailable,
+    TaskNotFound,
+)
 from penstock.task import Artifact, Result, Task
 
 
@@ -21,7 +29,11 @@ from penstock.task import Artifact, Result, Task
     operation_id="getTaskResult",
     tags=["tasks"],
     summary="Download a result",
-    description="The file, or a redirect to where it is stored; JSON for a model that gives data only.",
+    description=(
+        "The file, or a redirect to where it is stored; JSON for a model that gives data only. The signed link needs "
+        "no key: clients that follow the redirect should send theirs as `Authorization: Bearer`, which they do not "
+        "pass on to another host, as they do with `x-api-key`."
+    ),
     responses={
         206: ResponseSpec(bytes, description="The bytes asked for with `Range`", generate_examples=False),
         302: ResponseSpec(None, description="`Location` is a signed link"),
@@ -66,7 +78,12 @@ async def served(
     if is_current(headers["ETag"], if_none_match):
         return Response(None, status_code=304, headers=headers)
     part = range_of(range_, if_range, etag=headers["ETag"], size=file.size)
-    return await _file(file, part, headers, services)
+    try:
+        return await _file(file, part, headers, services)
+    except ResultExpired:
+        with suppress(StoreUnavailable):  # the next equal submit looks for the file itself
+            await services.store.result_lost(task.id)
+        raise
 
 
 def result_of(task: Task) -> Result:
