@@ -47,7 +47,7 @@ from penstock.task import (
     Webhook,
     new_task_id,
 )
-from penstock.upload import new_upload_id, upload_key
+from penstock.upload import FileFacts, new_upload_id, upload_key
 from tests import redis_server
 from tests.monitor import Command, monitoring
 
@@ -109,11 +109,11 @@ class Place:
         return next(lease for lease in leases if lease.id == batch_id)
 
     async def upload(self) -> str:
-        """An upload whose bytes are there."""
+        """An upload that is listed as a file, and whose bytes are there."""
         upload_id = new_upload_id()
         await self.uploads.open(
             upload_id, tenant=TENANT, caller=CALLER, size=1, content_type="image/png", sha256=None, token=None,
-            url_ttl_s=0, late_s=0, unused_ttl_s=0, rate_limit=0,
+            url_ttl_s=0, late_s=0, unused_ttl_s=0, rate_limit=0, file=FileFacts(name="photo.png"),
         )  # fmt: skip
         await self.uploads.arrive(upload_id)
         return upload_id

@@ -52,6 +52,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `rate:<caller>`            | zset   | accepted submits of the last 60 s by their µs        | 60 s                    |
 | `upload:<id>`              | hash   | an upload: its owner, size and digest, and how many  | deleted, and no byte    |
 |                            |        | `tasks` use it                                       | can arrive any more     |
+| `files:<tenant>:<caller>`  | zset   | uploads that are listed as files, by their created   | given up, unlisted      |
+|                            |        | µs                                                   |                         |
 | `uploads`                  | zset   | uploads that no task uses, by the ms when they are   | used, forgotten         |
 |                            |        | given up, or their objects deleted                   |                         |
 | `uploadrate:<caller>`      | zset   | uploads opened in the last 60 s by their µs          | 60 s                    |
@@ -159,6 +161,10 @@ class Keys:
     def upload(self, upload_id: str) -> str:
         """An upload."""
         return f"{self.root}upload:{upload_id}"
+
+    def files(self, tenant: str, caller: str) -> str:
+        """Ids of the uploads of one caller that are listed as files."""
+        return f"{self.root}files:{tenant}:{caller}"
 
     def outcome(self, task_id: str) -> str:
         """Result or error."""
