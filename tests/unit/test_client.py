@@ -1,6 +1,9 @@
 """The client, as far as it needs no server: where it finds one, what it sends, what it makes of answers."""
 
 import base64
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -8,6 +11,7 @@ import msgspec
 import pytest
 
 from penstock import AsyncClient, Client, PenstockApiError
+from penstock.client import Mapped
 from penstock.client.address import address_of
 from penstock.client.problems import failure_of, refusal
 from penstock.client.requests import Options, Source, body_of
@@ -155,3 +159,37 @@ def test_the_two_clients_can_do_the_same() -> None:
     verbs = [{name for name in vars(client) if not name.startswith("_")} for client in (AsyncClient, Client)]
 
     assert verbs[0] == verbs[1]
+
+
+def with_all_its_members() -> PenstockApiError:
+    return PenstockApiError(
+        "100 wait", code="queue_full", status=429, param="model", request_id="r1", retryable=True, retry_after_s=7.0
+    )
+
+
+@pytest.mark.parametrize("error", [with_all_its_members(), ConfigurationError("no API key"), RuntimeError("closed")])
+@pytest.mark.parametrize("travel", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
+def test_an_error_arrives_in_another_process_as_it_was(
+    error: Exception, travel: Callable[[Exception], Exception]
+) -> None:
+    error.add_note("while it was raining")
+    arrived = travel(error)
+
+    assert type(arrived) is type(error)
+    assert (str(arrived), arrived.args, vars(arrived)) == (str(error), error.args, vars(error))
+
+
+def test_what_became_of_a_source_arrives_in_another_process() -> None:
+    mapped = Mapped(source=Path("a.png"), error=with_all_its_members())
+    arrived = pickle.loads(pickle.dumps(mapped))
+
+    assert (arrived.source, arrived.error.code, arrived.error.retry_after_s) == (mapped.source, "queue_full", 7.0)
+
+
+def test_a_url_may_be_of_a_subclass_of_str() -> None:
+    class Url(str):
+        __slots__ = ()
+
+    assert msgspec.json.decode(body_of(Url("https://x.example/a.png"), "m", {}))["input"] == {
+        "image_url": "https://x.example/a.png"
+    }

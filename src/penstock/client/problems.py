@@ -1,5 +1,7 @@
 """The one exception of the client, and how answers and broken connections become it."""
 
+from typing import Any
+
 import httpx
 import msgspec
 from msgspec import Struct
@@ -42,6 +44,10 @@ class PenstockApiError(Exception):
         self.request_id = request_id
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes, and in copies, it stays as it is; by default it would be made anew from `args` alone."""
+        return Exception.__new__, (type(self), *self.args), self.__dict__
 
 
 class _Problem(Struct, frozen=True, kw_only=True):
