@@ -5,7 +5,7 @@ import asyncio
 import io
 import math
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import IO, Self, Unpack
@@ -54,7 +54,7 @@ class Mapped(Struct, frozen=True, kw_only=True):
 
     source: Source
     task: Task | None = None
-    error: PenstockApiError | OSError | None = None
+    error: PenstockApiError | OSError | TypeError | ValueError | None = None
 
 
 class AsyncClient:
@@ -137,13 +137,19 @@ class AsyncClient:
         return task
 
     async def map(
-        self, sources: Iterable[Source], model: str, *, concurrency: int = 16, **options: Unpack[Shared]
+        self,
+        sources: Iterable[Source] | AsyncIterable[Source],
+        model: str,
+        *,
+        concurrency: int = 16,
+        **options: Unpack[Shared],
     ) -> AsyncGenerator[Mapped, None]:
         """`run` for each source, that many at a time, in the order in which they end. Errors are values here; sources
-        are taken as room becomes free, so that they may be endless."""
+        are taken as room becomes free, so that they may be endless. An iterable is run in a thread of its own, so that
+        it may wait. When it raises, the results of what it gave before come first."""
 
         async def one(source: Source) -> Mapped:
-            return await self._mapped(source, model, options)
+            return await outcome_of(self, source, model, options)
 
         async with aclosing(as_they_end(one, sources, limit=concurrency)) as ended:
             async for mapped in ended:
@@ -288,12 +294,15 @@ class AsyncClient:
         result = (await self.get(task_id)).result
         await self._transport.receive(f"{_path(task_id)}/result", sink, sha256=result.sha256 if result else None)
 
-    async def _mapped(self, source: Source, model: str, options: Shared) -> Mapped:
-        try:
-            task = await self.wait((await self.submit(source, model, **options)).task_id)
-        except (PenstockApiError, OSError) as error:
-            return Mapped(source=source, error=error)
-        return Mapped(source=source, task=task, error=failure_of(task))
+
+async def outcome_of(client: AsyncClient, source: Source, model: str, options: Shared) -> Mapped:
+    """Runs one of many; raises nothing but what says that there are no more to come, as RuntimeError of a closed
+    client."""
+    try:
+        task = await client.wait((await client.submit(source, model, **options)).task_id)
+    except (PenstockApiError, OSError, TypeError, ValueError) as error:
+        return Mapped(source=source, error=error)
+    return Mapped(source=source, task=task, error=failure_of(task))
 
 
 def _batch_path(batch_id: str) -> str:

@@ -8,10 +8,12 @@ from typing import IO, Any, TypeVar
 
 import httpx
 import msgspec
+from msgspec import Struct
 
 from penstock.client.address import address_of, is_loopback
 from penstock.client.files import File
 from penstock.client.problems import DAMAGED, PenstockApiError, refusal, unreachable
+from penstock.client.processes import PerProcess
 from penstock.client.retries import Tries
 from penstock.client.views import Opened
 
@@ -25,30 +27,53 @@ CHUNK_BYTES = 1024 * 1024
 
 NOT_MODIFIED, FOUND = 304, 302
 
+CLOSED = "this client is closed"
+
 T = TypeVar("T")
+
+
+class _Connections(Struct, frozen=True):
+    """Those to the server; and `keyless` ones for signed links, since the key is for nobody but the server."""
+
+    http: httpx.AsyncClient
+    keyless: httpx.AsyncClient
 
 
 class Transport:
     """Connections to one server; `patience_s` is how long one request is tried."""
 
     def __init__(self, url: str | None, api_key: str | None, *, patience_s: float, connections: int) -> None:
-        self.url, key = address_of(url, api_key)
+        self.url, self._key = address_of(url, api_key)
         self._patience_s = patience_s
-        trust_env = not is_loopback(self.url)  # a proxy leads away from this machine
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            headers={"x-api-key": key},
-            limits=httpx.Limits(max_connections=connections),
-            timeout=httpx.Timeout(ANSWER_S, pool=None),
-            trust_env=trust_env,
-        )
-        self._keyless = httpx.AsyncClient(timeout=ANSWER_S, trust_env=trust_env)
-        """For signed links: the key is for nobody but the server."""
+        self._limits = httpx.Limits(max_connections=connections)
+        self._connections = PerProcess(self._connect)
+        self._is_closed = False
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._http.aclose()
-        await self._keyless.aclose()
+        """Close all connections of this process; repeating it is fine."""
+        self._is_closed = True
+        if made := self._connections.made():
+            await made.http.aclose()
+            await made.keyless.aclose()
+
+    def _connect(self) -> "_Connections":
+        trust_env = not is_loopback(self.url)  # a proxy leads away from this machine
+        return _Connections(
+            http=httpx.AsyncClient(
+                base_url=self.url,
+                headers={"x-api-key": self._key},
+                limits=self._limits,
+                timeout=httpx.Timeout(ANSWER_S, pool=None),
+                trust_env=trust_env,
+            ),
+            keyless=httpx.AsyncClient(timeout=ANSWER_S, trust_env=trust_env),
+        )
+
+    @property
+    def _open(self) -> "_Connections":
+        if self._is_closed:
+            raise RuntimeError(CLOSED)
+        return self._connections.get()
 
     async def ask(self, method: str, path: str, answer: type[T], **request: Any) -> T:
         """The answer to a request that may be repeated."""
@@ -71,7 +96,7 @@ class Transport:
         tries = Tries(self._patience_s)
         while True:
             try:
-                answer = await self._http.request(
+                answer = await self._open.http.request(
                     method, path, params=said, content=body, headers=head, timeout=timeout
                 )
                 if answer.is_success or answer.status_code == NOT_MODIFIED:
@@ -87,7 +112,7 @@ class Transport:
         tries = Tries(self._patience_s)
         while True:
             try:
-                answer = await self._keyless.request(
+                answer = await self._open.keyless.request(
                     opened.method, opened.url, headers=opened.headers, content=file.pieces(), timeout=STORED_S
                 )
                 if answer.is_success:
@@ -122,12 +147,12 @@ class Transport:
 
     @asynccontextmanager
     async def _opened(self, path: str) -> AsyncIterator[httpx.Response]:
-        async with self._http.stream("GET", path) as answer:
+        async with self._open.http.stream("GET", path) as answer:
             if answer.status_code != FOUND:
                 yield await _accepted(answer)
                 return
             link = answer.headers["location"]
-        async with self._keyless.stream("GET", link) as answer:
+        async with self._open.keyless.stream("GET", link) as answer:
             yield await _accepted(answer)
 
 
