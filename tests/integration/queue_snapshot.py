@@ -158,9 +158,13 @@ def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
             flows = snapshot.keys.get(f"flows:{key}", {})
             assert snapshot.keys.get(f"unseen:{key}", {}).keys() == clock.unseen
             assert {name: start for name, start in flows.items() if name != "*"} == clock.tenants
-            assert {name: start for name, start in clock.callers.items() if start} == snapshot.under(f"flows:{key}:")
+            assert {name: start for name, start in clock.callers.items() if start} == snapshot.under(f"flows:{key}:"), (
+                key,
+                clock.callers,
+                snapshot.under(f"flows:{key}:"),
+            )
             times = {name: float(text) for name, text in snapshot.keys.get(f"clock:{key}", {}).items()}
-            assert times.get("v", 0.0) == clock.v
+            assert times.get("v", 0.0) == clock.v, (key, times, clock)
             assert int(snapshot.keys.get(f"passed:{pools[models]}", {}).get(priority, 0)) == clock.passed
             left = {name: start for name, start in clock.left.items() if name not in clock.tenants}
             assert left.items() <= {name.removeprefix("f:"): t for name, t in times.items()}.items()
