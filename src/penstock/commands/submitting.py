@@ -79,9 +79,9 @@ class Watcher(Protocol):
 
 async def submit(client: AsyncClient, wish: Wish, *, produces: str) -> int:
     """Submit all files that have no result yet, and fetch the results; the exit status. `produces` is what the model
-    gives: an image, or data."""
-    suffix = wish.written.get("format", "png") if produces == "image" else "json"
-    jobs = await asyncio.to_thread(jobs_of, wish.paths, wish.output, suffix)
+    gives: an image, data, or anything, which is named by the content type of each result."""
+    suffixes = {"image": wish.written.get("format", "png"), "data": "json"}
+    jobs = await asyncio.to_thread(jobs_of, wish.paths, wish.output, suffixes.get(produces))
     if not jobs:
         raise ConfigurationError("no PNG, JPEG or WebP files there")
     skipped = [job for job in jobs if job.is_done and not wish.overwrite]
@@ -181,6 +181,7 @@ class _Run:
             self._watcher.saw(self._job.source, task)
         if refused := failure_of(task):
             raise refused
+        self._job = self._job.of_type(task.result.content_type if task.result else "")
         await asyncio.to_thread(self._job.target.parent.mkdir, parents=True, exist_ok=True)
         await self._client.download(task_id, self._job.target)
         return task
