@@ -70,7 +70,7 @@ class QueueSettings(Section, frozen=True):
     max_depth: Positive = 100_000
     """Tasks that may wait for one model; more are refused with `queue_full`."""
     starvation_guard: NonNegative = 20
-    """A waiting lower priority is served after being passed over this many times; 0 turns it off."""
+    """A waiting lower priority is served after being passed over this many times, in any slot; 0 turns it off."""
     max_retries: NonNegative = 3
     """Retries after a transient error."""
     max_crashes: Positive = 3
@@ -107,7 +107,7 @@ class WorkerSettings(Section, frozen=True):
     slots: Positive = 8
     """Tasks in flight in one worker process: one infers while others fetch, decode, encode and upload."""
     reserved_slots: NonNegative = 1
-    """Further slots that only tasks of high priority may take."""
+    """Further slots that only tasks of high priority may take, and those that were passed over often enough."""
     threads: NonNegative = 0
     """ONNX Runtime threads of one CPU worker; 0 is one per core."""
     task_timeout_s: Seconds = 600.0

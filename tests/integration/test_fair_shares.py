@@ -314,11 +314,11 @@ async def test_many_who_have_canceled_all_hide_nobody(redis_url: str) -> None:
             await store.cancel(await submit(store, caller=f"caller {n}"), TENANT)
         last = await submit(store, caller="z")
 
-        answers = [await claim(store) for _ in range(4)]
+        answers = [await claim(store) for _ in range(7)]
 
-        assert [answer.next_due_s for answer in answers[:3]] == [0, 0, 0], "the worker asks again at once"
-        assert answers[3].lease is not None
-        assert answers[3].lease.id == last
+        assert {answer.next_due_s for answer in answers[:6]} == {0}, "the worker asks again at once"
+        assert answers[6].lease is not None
+        assert answers[6].lease.id == last
 
 
 async def test_names_of_which_one_begins_like_the_other_are_two_callers(redis_url: str) -> None:

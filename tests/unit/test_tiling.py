@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.device import CPU_SIDES
 from penstock.errors import InvalidOutput
-from penstock.runners.tiling import Ladder, Span, TiledImage, spans
+from penstock.runners.base import Params
+from penstock.runners.scoring import ImageScoring
+from penstock.runners.superres import SuperResolution, SuperresParams
+from penstock.runners.tiling import Ladder, Span, TiledImage, spans, tiled_area
 from penstock.worker.devices import cpu
 
 SHAPES = cpu(1).shapes
@@ -86,3 +90,22 @@ def test_values_beyond_the_range_are_clipped_not_wrapped() -> None:
     work.accept(0, np.stack([np.full((4, 4), v, np.float32) for v in (-0.5, 0.5, 1.5)]))
 
     assert work.canvas.pixels[0, 0].tolist() == [0, 128, 255]
+
+
+@given(height=st.integers(1, 3000), width=st.integers(1, 3000), overlap=st.sampled_from([16, 32]))
+@settings(max_examples=50)
+def test_the_size_of_an_image_is_that_of_the_tiles_which_a_cpu_cuts(height: int, width: int, overlap: int) -> None:
+    assert tiled_area(height, width, CPU_SIDES, overlap) == Ladder(SHAPES, overlap).plan(height, width).area
+
+
+@pytest.mark.parametrize(("width", "height", "times"), [(4, 30_000, 19), (30_000, 4, 19), (2000, 2000, 1)])
+def test_a_thin_image_counts_what_is_padded(width: int, height: int, times: int) -> None:
+    counted = SuperResolution.device_size(width, height, SuperresParams()) * 1000 / (width * height)
+
+    assert times <= counted < times + 1
+
+
+def test_a_score_is_as_large_whatever_the_photo() -> None:
+    sizes = {ImageScoring.device_size(*size, Params()) for size in ((1, 1), (224, 224), (8000, 6000))}
+
+    assert sizes == {50}

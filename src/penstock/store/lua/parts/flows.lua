@@ -74,8 +74,10 @@ local function look_further(pool, priority)
   return false
 end
 
--- What one claim may still look at, and whether it left something for the next one.
+-- What one claim may still look at, in one class no more than so many, so that it comes to the others; and whether it
+-- left something for the next one.
 local LOOKS = 60
+local LOOKS_IN_CLASS = 30
 local HAS_MORE = false
 
 -- The oldest task of a caller in the queues of these models: {queue, place}, or nil.
@@ -99,7 +101,8 @@ local function head_of(pool, models, priority, paused)
     HAS_MORE = not look_further(pool, priority) or HAS_MORE
     first = redis.call('ZRANGE', flows, 0, 1, 'WITHSCORES')
   end
-  while first[1] and LOOKS > 0 do
+  local least = math.max(0, LOOKS - LOOKS_IN_CLASS)
+  while first[1] and LOOKS > least do
     LOOKS = LOOKS - 1
     local at = first[1] == UNSEEN and 3 or 1
     local tenant, tenant_start = first[at], tonumber(first[at + 1])
