@@ -1,4 +1,4 @@
-"""The device scheduler: tiles of all tasks in flight, highest priority first, in batches.
+"""The device scheduler: tiles of all tasks in flight, highest priority and shortest task first, in batches.
 
 A CUDA device is used by one thread, which also loads the models: its memory grows without bound when runs come from
 several. While a batch runs, other threads cut the tiles of the next and take in the outputs of the last.
@@ -59,14 +59,15 @@ class Run(Struct, frozen=True, eq=False):
 class DeviceScheduler:
     """The one way to a device. `start` and `close` frame its life; `run` may be called by many tasks at once.
 
-    `pool` cuts tiles and takes outputs in: it must have nothing else to do, or the device waits for that.
+    `pool` cuts tiles and takes outputs in: it must have nothing else to do, or the device waits for that. `guard` is
+    that of the backlog.
     """
 
-    def __init__(self, device: Device, pool: Threads) -> None:
+    def __init__(self, device: Device, pool: Threads, *, guard: int = 0) -> None:
         self.device = device
         self._pool = pool
         self._threads = Threads(device.streams, device.name)
-        self._backlog = Backlog(device.batches, device.name)
+        self._backlog = Backlog(device.batches, device.name, guard)
         self._ready = asyncio.Event()
         self._ceilings: dict[tuple[str, str], int] = {}
         self._intake = asyncio.Semaphore(OUTPUT_BATCHES)
