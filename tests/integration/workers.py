@@ -32,7 +32,9 @@ RETRY = RetryPolicy(base_s=0.01, cap_s=0.01)
 
 
 @asynccontextmanager
-async def pipeline(storage: Storage, *models: str, spool: Spool | None = None) -> AsyncIterator[Pipeline]:
+async def pipeline(
+    storage: Storage, *models: str, spool: Spool | None = None, memory_bytes: int = 10**9
+) -> AsyncIterator[Pipeline]:
     """A pipeline with these models, which are loaded."""
     device = cpu(1)
     async with AsyncExitStack() as stack:
@@ -50,7 +52,7 @@ async def pipeline(storage: Storage, *models: str, spool: Spool | None = None) -
             storage=storage,
             spool=spool or Spool(storage, directory="", max_bytes=0),
             codecs=codecs,
-            memory=MemoryBudget(10**9),
+            memory=MemoryBudget(memory_bytes),
             max_data_bytes=LimitSettings().max_result_data_bytes,
         )
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from penstock import telemetry
 from penstock.runners.base import BaseModelRunner, Work
 from penstock.task import PRIORITIES, Priority
+from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.guard import StarvationGuard
 
 K = TypeVar("K")
@@ -41,7 +43,8 @@ def lane_of(runner: Runner, work: Work) -> Lane:
 
 
 class Job:
-    """One task's work on the device. `alone` after it was in a batch that failed: it then runs by itself."""
+    """One task's work on the device. `alone` after it was in a batch that failed: it then runs by itself. Its `clock`,
+    which whoever waits for the job holds, goes on while some of its tiles are cut, run or taken in."""
 
     def __init__(
         self,
@@ -50,12 +53,15 @@ class Job:
         priority: Priority,
         on_progress: Listener,
         finish: Finish | None = None,
+        clock: AttemptClock | None = None,
     ) -> None:
         self.runner = runner
         self.priority = priority
         self.arrival = next(_arrivals)
         self.on_progress = on_progress
         self.finish = finish
+        self.clock = clock or AttemptClock()
+        self.busy_batches = 0
         self.product: Any = None
         self.finish_s = 0.0
         self.device_s = 0.0
@@ -71,6 +77,18 @@ class Job:
         self.lane = lane_of(self.runner, work)
         self.waiting = list(reversed(range(work.count)))
         self.accepted = 0
+
+    def begin_batch(self) -> None:
+        """A batch that holds some of its tiles is worked at: its time counts until the last such batch ends."""
+        self.busy_batches += 1
+        if self.busy_batches == 1:
+            self.clock.resume()
+
+    def end_batch(self) -> None:
+        """A batch that holds some of its tiles has ended, or waits for the device."""
+        self.busy_batches -= 1
+        if not self.busy_batches:
+            self.clock.hold()
 
     def take_in(self, work: Work, tile: int, output: Any) -> None:
         """The output of one tile, on any thread; the only one of a work is its last one too."""
@@ -133,6 +151,18 @@ class Batch(Struct, eq=False):
     def jobs(self) -> set[Job]:
         """Whose tiles these are."""
         return {item.job for item in self.items}
+
+    @contextmanager
+    def being_worked_at(self) -> Iterator[None]:
+        """The time of its jobs counts."""
+        jobs = self.jobs
+        for job in jobs:
+            job.begin_batch()
+        try:
+            yield
+        finally:
+            for job in jobs:
+                job.end_batch()
 
     @property
     def lead(self) -> Item:
