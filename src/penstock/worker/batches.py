@@ -53,6 +53,7 @@ class Job:
         self.alone = False
         self.arrived = time.monotonic()
         self.reached_device: float | None = None
+        self.on_begin: Callable[[], None] | None = None
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.take(work)
 
@@ -66,6 +67,12 @@ class Job:
     def lane(self) -> Lane:
         """Of its tiles."""
         return lane_of(self.runner, self.work)
+
+    def begin(self) -> None:
+        """A batch with some of its tiles goes to the device."""
+        if self.on_begin is not None:
+            self.on_begin()
+            self.on_begin = None
 
     def take_in(self, work: Work, tile: int, output: Any) -> None:
         """The output of one tile, on any thread; the only one of a work is its last one too."""

@@ -11,7 +11,7 @@ tiles.
 import asyncio
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -97,10 +97,18 @@ class DeviceScheduler:
         self._threads.close(wait=self.broken is None)
 
     async def run(
-        self, runner: Runner, work: Work, *, priority: Priority, on_progress: Listener, finish: Finish | None = None
+        self,
+        runner: Runner,
+        work: Work,
+        *,
+        priority: Priority,
+        on_progress: Listener,
+        on_begin: Callable[[], None] = lambda: None,
+        finish: Finish | None = None,
     ) -> Run:
         """Run every tile of `work`, or of a finer cut of it, and give it its outputs. Of a work of one tile, `finish`
-        makes the product then and there: for what is done sooner than a thread is changed.
+        makes the product then and there: for what is done sooner than a thread is changed. `on_begin` is called once,
+        when a batch with its first tiles goes to the device.
 
         When canceled, the device is free of this work on return. Raises what the runner raised, DeviceOutOfMemory,
         InvalidOutput, DeviceBroken.
@@ -110,6 +118,7 @@ class DeviceScheduler:
         ceiling = self._ceilings.get((runner.name, work.lane))
         fitting = work if ceiling is None else work.recut(ceiling) or work
         job = Job(runner, fitting, priority, on_progress, finish)
+        job.on_begin = on_begin
         self._backlog.add(job)
         self._ready.set()
         try:
@@ -149,7 +158,7 @@ class DeviceScheduler:
                 self._release(batch)
                 continue
             await self._intake.acquire()
-            self._running.add(batch)
+            self._enter(batch)
             running = self._threads.run(self._infer, batch)
             following = await self._cut(self._choose())
             outputs, *_ = await asyncio.gather(running, return_exceptions=True)
@@ -162,7 +171,7 @@ class DeviceScheduler:
         """Run after run for a device that is the CPU itself: there is a driver for each stream, and one ahead."""
         while True:
             batch = Batch(await self._next())
-            self._running.add(batch)
+            self._enter(batch)
             running = self._threads.run(self._run_in_place, batch)
             taken, *_ = await asyncio.gather(running, return_exceptions=True)
             self._release(batch)
@@ -189,6 +198,12 @@ class DeviceScheduler:
         if items and self.device.streams > 1 and not items[0].job.runner.concurrent:
             self._busy.add(items[0].job.runner.name)
         return items
+
+    def _enter(self, batch: Batch) -> None:
+        """It is on the device, or next in line of a stream, and cannot be taken back."""
+        self._running.add(batch)
+        for job in batch.jobs:
+            job.begin()
 
     def _release(self, batch: Batch | None) -> None:
         """It is on the device no more, and a model that runs one batch at a time is free again."""
