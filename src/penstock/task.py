@@ -106,8 +106,7 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the input is: a URL to fetch, a storage key, or, if it is small, here. What lies under the key came with
-    the task, or is an `upload`, which other tasks may use too; nothing is run unless it has the `sha256` that was
-    announced."""
+    the task, or is an `upload`, which others may use too; nothing is run but what has the announced `sha256`."""
 
     url: str | None = None
     key: str | None = None
@@ -340,8 +339,8 @@ class Task(Struct, frozen=True, kw_only=True):
 
 
 class Lease(Struct, frozen=True, kw_only=True):
-    """The timed right to run one task: every write of its holder carries `id` and `token`. `promised_ms` is the time
-    from submit to end that its client was promised."""
+    """The timed right to run one task: every write of its holder carries `id` and `token`. `promised_ms` is what
+    its client was promised; `device_ms` what the device should need, None while no task of the model is measured."""
 
     id: str
     epoch: int
@@ -356,6 +355,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     waited_ms: float
     request: Request
     promised_ms: int | None = None
+    device_ms: float | None = None
 
     @property
     def token(self) -> str:

@@ -66,13 +66,19 @@ async def sweeping(store: TaskStore) -> None:
 
 @asynccontextmanager
 async def host(
-    store: TaskStore, storage: Storage, *models: str, spool_bytes: int = 0, slots: int = 4, lease_s: float = 6.0
+    store: TaskStore,
+    storage: Storage,
+    *models: str,
+    worker_id: str = "w1",
+    spool_bytes: int = 0,
+    slots: int = 4,
+    lease_s: float = 6.0,
 ) -> AsyncIterator[Host]:
     """A worker that serves until the end of the block, and then hands back what it runs."""
     spool = Spool(storage, directory="", max_bytes=spool_bytes)
     async with pipeline(storage, *models, spool=spool) as running:
         worker = Host(
-            info=worker_info(models=models),
+            info=worker_info(worker_id, models),
             memory=lambda: WorkerMemory(process=0, tasks=0, tasks_limit=0, device_limit=0),
             store=store,
             upkeep=partial(sweeping, store),

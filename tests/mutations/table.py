@@ -149,8 +149,8 @@ MUTATIONS = (
     Mutation(
         "a lease is kept while its result is on its way to the storage",
         "src/penstock/worker/host.py",
-        "self._store.renew(info, tuple(self._leases.values()))",
-        "self._store.renew(info, [lease for key, lease in self._leases.items() if key not in self._uploading])",
+        "self._uploading.add(key)\n",
+        "self._uploading.add(key)\n                self._leases.let_go(key)\n",
         LONG + "whose_result_takes_six_leases_to_store_is_run_once",
     ),
     Mutation(

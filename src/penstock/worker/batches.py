@@ -68,6 +68,7 @@ class Job:
         self.alone = False
         self.arrived = time.monotonic()
         self.reached_device: float | None = None
+        self.on_begin: Callable[[], None] | None = None
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.take(work)
 
@@ -89,6 +90,12 @@ class Job:
         self.busy_batches -= 1
         if not self.busy_batches:
             self.clock.hold()
+
+    def begin(self) -> None:
+        """A batch with some of its tiles goes to the device."""
+        if self.on_begin is not None:
+            self.on_begin()
+            self.on_begin = None
 
     def take_in(self, work: Work, tile: int, output: Any) -> None:
         """The output of one tile, on any thread; the only one of a work is its last one too."""
@@ -163,6 +170,11 @@ class Batch(Struct, eq=False):
         finally:
             for job in jobs:
                 job.end_batch()
+
+    def begin(self) -> None:
+        """It is on the device, or next in line of a stream, and cannot be taken back."""
+        for job in self.jobs:
+            job.begin()
 
     @property
     def lead(self) -> Item:

@@ -85,6 +85,16 @@ class Pipeline:
         """Why this process must end, if it must."""
         return self._device.broken
 
+    @property
+    def streams(self) -> int:
+        """How many batches the device runs at a time."""
+        return self._device.device.streams
+
+    def streams_of(self, model: str) -> int:
+        """How many of them may be of this model."""
+        runner = self._runners.get(model)
+        return self.streams if runner is None or runner.concurrent else 1
+
     async def discard(self, outcome: Outcome) -> None:
         """Delete the file of a result that nobody may see."""
         if outcome.result and outcome.result.artifact:
@@ -139,7 +149,13 @@ class Pipeline:
         at_once = pack if runner.card.produces == "data" else None  # a file takes its time, on a codec thread
         with stage("infer") as infer:
             done = await self._device.run(
-                runner, work, priority=lease.priority, on_progress=stage.tiles, finish=at_once, clock=clock
+                runner,
+                work,
+                priority=lease.priority,
+                on_progress=stage.tiles,
+                on_begin=partial(stage.tiles, 0, work.count),
+                finish=at_once,
+                clock=clock,
             )
             work, infer.of_another_s = done.work, done.finish_s
         stage.reached_device(infer, done.waited_s)

@@ -11,7 +11,7 @@ tiles.
 import asyncio
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -107,12 +107,13 @@ class DeviceScheduler:
         *,
         priority: Priority,
         on_progress: Listener,
+        on_begin: Callable[[], None] = lambda: None,
         finish: Finish | None = None,
         clock: AttemptClock | None = None,
     ) -> Run:
         """Run every tile of `work`, or of a finer cut of it, and give it its outputs. Of a work of one tile, `finish`
-        makes the product then and there: for what is done sooner than a thread is changed. The `clock` stands while
-        none of its tiles is worked at.
+        makes the product then and there: for what is done sooner than a thread is changed. `on_begin` is called once,
+        when a batch with its first tiles goes to the device. The `clock` stands while none of its tiles is worked at.
 
         When canceled, the device is free of this work on return. Raises what the runner raised, DeviceOutOfMemory,
         InvalidOutput, DeviceBroken.
@@ -122,6 +123,7 @@ class DeviceScheduler:
         ceiling = self._ceilings.get((runner.name, work.lane))
         fitting = work if ceiling is None else work.recut(ceiling) or work
         job = Job(runner, fitting, priority, on_progress, finish, clock)
+        job.on_begin = on_begin
         with job.clock.standing():
             self._backlog.add(job)
             self._ready.set()
@@ -169,6 +171,7 @@ class DeviceScheduler:
                 continue
             await self._intake.acquire()
             with self._holding(batch):
+                batch.begin()
                 running = self._threads.run(self._infer, batch)
                 following = await self._cut(self._choose())
                 outputs, *_ = await asyncio.gather(running, return_exceptions=True)
@@ -181,6 +184,7 @@ class DeviceScheduler:
         while True:
             batch = Batch(await self._next())
             with self._holding(batch):
+                batch.begin()
                 running = self._threads.run(self._run_in_place, batch)
                 taken, *_ = await asyncio.gather(running, return_exceptions=True)
             self._free(batch.lead.job.runner)

@@ -4,7 +4,7 @@
 -- ARGV  1 moves of claim  2 worker  3 device  4 lease ms  5 guard  6 models  7 priorities
 --       8 fence: a word that no other claim has  9 round of the worker's claims
 -- Answers  {id, epoch, tenant, caller, priority, failures, crashes, max retries, timeout s, waited µs, body,
---           ms in which a client was promised its end, or ''}
+--           ms in which a client was promised its end, or '', ms of a device that it should take, or ''}
 --          {'', ms until a delayed task is due, or -1}   {'', -1, 'drained'}
 --          {'', 0, 'late'} when it is the turn of one whose time is over: `claim_late` ends it and goes on
 local refusal = refusal_of_claim(ARGV[2], ARGV[9])

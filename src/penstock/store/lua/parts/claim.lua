@@ -47,6 +47,12 @@ local function lateness(task)
   return task.start_by and not task.started and tonumber(task.start_by) <= now_ms() and 'expire' or nil
 end
 
+-- How many ms of a device the task should take, by the pace of its model, as text; '' while nobody knows.
+local function device_ms(task)
+  local pace = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. task.model, 'cost:' .. task.model)
+  return pace[1] and tostring(pace[1] * task.cost / pace[2]) or ''
+end
+
 -- Give a chosen task to a worker. Answers what it is told.
 local function give(chosen, priority, task, moves, worker, device, lease_ms, fence)
   local now, clock, epoch = now_ms(), ROOT .. 'clock:' .. priority, task.epoch + 1
@@ -60,5 +66,5 @@ local function give(chosen, priority, task, moves, worker, device, lease_ms, fen
   redis.call('ZADD', ROOT .. 'running', now + tonumber(lease_ms), task.id)
   return {task.id, epoch, task.tenant, task.caller, priority, task.failures, task.crashes, task.max_retries,
     task.timeout_s, math.max(0, now_us() - tonumber(task.created)), redis.call('GET', ROOT .. 'body:' .. task.id),
-    task.eta or ''}
+    task.eta or '', device_ms(task)}
 end
