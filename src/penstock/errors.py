@@ -273,7 +273,7 @@ class UnsupportedImageFormat(PenstockError):
 
 
 class ExecutionTimeout(PenstockError):
-    """One attempt ran longer than `timeout_s`; it would again."""
+    """One attempt worked longer than `timeout_s`; it would again."""
 
     code, status, title = "execution_timeout", 504, "Attempt ran too long"
 

@@ -70,7 +70,8 @@ class QueueSettings(Section, frozen=True):
     max_depth: Positive = 100_000
     """Tasks that may wait for one model; more are refused with `queue_full`."""
     starvation_guard: NonNegative = 20
-    """A waiting lower priority is served after being passed over this many times, in any slot; 0 turns it off."""
+    """A lower priority that waits is served after being passed over this many times, by claims and by batches on the
+    device alike, and so is a large task on the device; 0 turns it off."""
     max_retries: NonNegative = 3
     """Retries after a transient error."""
     max_crashes: Positive = 3
@@ -111,7 +112,7 @@ class WorkerSettings(Section, frozen=True):
     threads: NonNegative = 0
     """ONNX Runtime threads of one CPU worker; 0 is one per core."""
     task_timeout_s: Seconds = 600.0
-    """Longest attempt, unless the task asks for less."""
+    """Longest work of one attempt, unless the task asks for less. What it waits behind others does not count."""
     start_s: Seconds = 180.0
     """Longest start of a worker process, in which it loads and warms up its models; then it is killed and started anew.
     Once it serves, it is when it gives no sign of life for three times `queue.lease_s`."""

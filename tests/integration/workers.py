@@ -32,7 +32,9 @@ RETRY = RetryPolicy(base_s=0.01, cap_s=0.01)
 
 
 @asynccontextmanager
-async def pipeline(storage: Storage, *models: str, spool: Spool | None = None) -> AsyncIterator[Pipeline]:
+async def pipeline(
+    storage: Storage, *models: str, spool: Spool | None = None, memory_bytes: int = 10**9
+) -> AsyncIterator[Pipeline]:
     """A pipeline with these models, which are loaded."""
     device = cpu(1)
     async with AsyncExitStack() as stack:
@@ -50,7 +52,7 @@ async def pipeline(storage: Storage, *models: str, spool: Spool | None = None) -
             storage=storage,
             spool=spool or Spool(storage, directory="", max_bytes=0),
             codecs=codecs,
-            memory=MemoryBudget(10**9),
+            memory=MemoryBudget(memory_bytes),
             max_data_bytes=LimitSettings().max_result_data_bytes,
         )
 
@@ -64,13 +66,19 @@ async def sweeping(store: TaskStore) -> None:
 
 @asynccontextmanager
 async def host(
-    store: TaskStore, storage: Storage, *models: str, spool_bytes: int = 0, slots: int = 4, lease_s: float = 6.0
+    store: TaskStore,
+    storage: Storage,
+    *models: str,
+    worker_id: str = "w1",
+    spool_bytes: int = 0,
+    slots: int = 4,
+    lease_s: float = 6.0,
 ) -> AsyncIterator[Host]:
     """A worker that serves until the end of the block, and then hands back what it runs."""
     spool = Spool(storage, directory="", max_bytes=spool_bytes)
     async with pipeline(storage, *models, spool=spool) as running:
         worker = Host(
-            info=worker_info(models=models),
+            info=worker_info(worker_id, models),
             memory=lambda: WorkerMemory(process=0, tasks=0, tasks_limit=0, device_limit=0),
             store=store,
             upkeep=partial(sweeping, store),

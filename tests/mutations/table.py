@@ -17,6 +17,8 @@ class Mutation(NamedTuple):
 
 
 BETWEEN = "tests.interleave --first --seconds 120 --only "
+ORDER = "tests/unit/test_device_order.py::test_"
+TIME = "tests/integration/test_attempt_time.py::test_an_attempt_that_waits_"
 LONG = "tests/integration/test_long_outages.py::test_a_task_"
 
 MUTATIONS = (
@@ -149,8 +151,8 @@ MUTATIONS = (
     Mutation(
         "a lease is kept while its result is on its way to the storage",
         "src/penstock/worker/host.py",
-        "self._store.renew(info, tuple(self._leases.values()))",
-        "self._store.renew(info, [lease for key, lease in self._leases.items() if key not in self._uploading])",
+        "self._uploading.add(key)\n",
+        "self._uploading.add(key)\n                self._leases.let_go(key)\n",
         LONG + "whose_result_takes_six_leases_to_store_is_run_once",
     ),
     Mutation(
@@ -194,5 +196,76 @@ MUTATIONS = (
         "        return self.beat, self.next\n",
         "        return (self.beat,)\n",
         "tests/integration/test_orphans.py::test_a_crash_while_the_beat_is_replaced_stops_nobody",
+    ),
+    Mutation(
+        "the guard between priorities on a device",
+        "src/penstock/worker/batches.py",
+        "        priority = self._priorities.next(list(dict.fromkeys(job.priority for job in ready)))\n",
+        "        priority = ready[0].priority\n",
+        ORDER + "a_lower_priority_has_the_batch_after_as_many_as_the_guard_says",
+    ),
+    Mutation(
+        "the guard inside a priority on a device",
+        "src/penstock/worker/batches.py",
+        "        return self._within[priority].next([job for job in ready if job.priority is priority])\n",
+        "        return next(job for job in ready if job.priority is priority)\n",
+        ORDER + "a_large_job_has_the_batch_after_as_many_small_ones_as_the_guard_says",
+    ),
+    Mutation(
+        "the shortest job first",
+        "src/penstock/worker/batches.py",
+        "self.remaining_s(job), job.arrival))",
+        "job.arrival))",
+        ORDER + "small_tasks_are_answered_soon_though_a_hundred_and_two_tiles_were_there_first",
+    ),
+    Mutation(
+        "the turn of a priority is to lead a batch",
+        "src/penstock/worker/batches.py",
+        "{job.priority for job in still_ready} - {lead.priority})",
+        "{j.priority for j in left_out} - {j.priority for j in in_batch})",
+        ORDER + "a_job_of_another_lane_does_not_wait_for_ever_while_others_of_its_priority_fill_batches",
+    ),
+    Mutation(
+        "the clock of an attempt stands at the device",
+        "src/penstock/worker/scheduler.py",
+        "        with job.clock.standing():\n",
+        "        with suppress():\n",
+        "tests/unit/test_device_waits.py::test_the_clock_of_a_task_stands_while_others_hold_the_device",
+    ),
+    Mutation(
+        "the clock of an attempt stands until a thread is free",
+        "src/penstock/worker/pipeline.py",
+        "        clock.hold()\n",
+        "",
+        TIME + "behind_others_loses_no_time[prepare]",
+    ),
+    Mutation(
+        "the clock of an attempt stands until there is memory",
+        "src/penstock/worker/pipeline.py",
+        "            with clock.standing():\n                await self._memory.wait(room)\n",
+        "            await self._memory.wait(room)\n",
+        TIME + "for_memory_loses_no_time",
+    ),
+    Mutation(
+        "a batch that nobody wants is stopped, whoever is in it",
+        "src/penstock/worker/scheduler.py",
+        "if not any(other in self._backlog for other in batch.jobs)]",
+        "if len(batch.jobs) == 1]",
+        "tests/unit/test_device_waits.py::"
+        "test_a_run_that_does_not_stop_ends_all_whom_it_holds_when_none_of_them_wants_it",
+    ),
+    Mutation(
+        "a driver that died is heard of",
+        "src/penstock/worker/scheduler.py",
+        '            self._break(DeviceBroken("a device driver died"), set())\n',
+        "            pass\n",
+        "tests/unit/test_device_waits.py::test_a_device_that_nobody_drives_any_more_is_lost",
+    ),
+    Mutation(
+        "a success has made all progress",
+        "src/penstock/store/records.py",
+        "    if state is State.SUCCESS:\n",
+        "    if False:\n",
+        "tests/integration/test_progress.py::test_a_success_that_said_no_progress_has_made_all",
     ),
 )

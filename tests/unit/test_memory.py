@@ -120,3 +120,41 @@ async def test_threads_that_ask_at_the_same_time_are_never_given_more_than_there
         assert sum(given) == 1000 // 7
         assert budget.held == 1000 // 7 * 7
     assert budget.held == 0
+
+
+async def test_a_lower_priority_has_its_room_after_as_many_as_the_guard_says() -> None:
+    budget = MemoryBudget(100, guard=2)
+    running = Holder(budget, 100, Priority.HIGH)
+    await settle()
+    low = Holder(budget, 60, Priority.LOW)
+    order: list[Holder] = []
+    for holder in [Holder(budget, 60, Priority.HIGH) for _ in range(4)]:
+        order.append(holder)
+        await settle()
+    await end(running)
+    ended: list[Holder] = []
+    while len(ended) < 5:
+        await settle()
+        [holder] = [holder for holder in [low, *order] if holder.has]
+        await end(holder)
+        ended.append(holder)
+
+    assert ended == [*order[:2], low, *order[2:]]
+
+
+async def test_a_canceled_wait_leaves_the_others_in_their_order() -> None:
+    budget = MemoryBudget(100)
+    running = Holder(budget, 100)
+    await settle()
+    first, second, third = (Holder(budget, 100) for _ in range(3))
+    await settle()
+    second.task.cancel()
+    await asyncio.gather(second.task, return_exceptions=True)
+    await end(running)
+    await settle()
+    assert (first.has, third.has) == (True, False)
+    await end(first)
+    await settle()
+    assert third.has
+    await end(third)
+    assert budget.held == 0

@@ -94,3 +94,16 @@ async def test_an_idle_thread_keeps_nothing_of_its_last_call_alive() -> None:
         del pixels
         gc.collect()
         assert gone() is None
+
+
+async def test_a_call_says_when_a_thread_has_taken_it_up() -> None:
+    gate, begun = threading.Event(), asyncio.Event()
+    with Threads(1, "work") as threads:
+        first = threads.run(gate.wait)
+        second = threads.run(lambda: None, on_begin=begun.set)
+        await asyncio.sleep(0.02)
+        was_begun = begun.is_set()
+        gate.set()
+        await asyncio.gather(first, second)
+
+    assert (was_begun, begun.is_set()) == (False, True)

@@ -79,7 +79,15 @@ class TaskRequest(Ask, frozen=True):
         Annotated[float, Meta(ge=5, le=604_800, description="from submit to end; the twin of Cancel-After")] | None
     ) = None
     timeout_s: (
-        Annotated[float, Meta(ge=1, le=86_400, description="of one attempt; at most worker.task_timeout_s")] | None
+        Annotated[
+            float,
+            Meta(
+                ge=1,
+                le=86_400,
+                description="of the work of one attempt, not of its waits behind others; at most worker.task_timeout_s",
+            ),
+        ]
+        | None
     ) = None
     result_ttl_s: (
         Annotated[int, Meta(ge=60, le=604_800, description="task and result are deleted this long after its end")]

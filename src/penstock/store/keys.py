@@ -92,6 +92,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `drained`                  | zset   | workers that are to claim nothing, by the ms since   | resumed, worker gone    |
 | `round:<worker>`           | string | the round of its claims that counts: those of an     | a day                   |
 |                            |        | earlier one, which it has given up, get nothing      |                         |
+| `asking:<worker>`          | string | nothing; there while an idle worker asks the others  | 2 s, or until one gives |
+|                            |        | for a task                                           | it a task               |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
 | `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
@@ -100,7 +102,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `orphan-turn`              | string | nothing; there while nobody need look for orphans    | an hour                 |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
 | `signals` (channel)        | –      | `queued <model>`, `cancel <id> <token>`,             | –                       |
-|                            |        | `drain <worker>`, `resume <worker>`: for workers     |                         |
+|                            |        | `drain <worker>`, `resume <worker>`, and             |                         |
+|                            |        | `idle <worker> <models>`: for workers                |                         |
 | `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
 | `changed:<id>` (channel)   | –      | nothing, when the task has changed: for who watches  | –                       |
 | `posted` (channel)         | –      | nothing, whenever an event is owed: for dispatchers  | –                       |
@@ -149,6 +152,10 @@ class Keys:
     def state(self, tenant: str, state: str) -> str:
         """Ids of one tenant in one state."""
         return f"{self.root}state:{tenant}:{state}"
+
+    def asking(self, worker: str) -> str:
+        """Whether an idle worker waits to be given a task."""
+        return f"{self.root}asking:{worker}"
 
     def task(self, task_id: str) -> str:
         """The record."""

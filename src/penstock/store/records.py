@@ -23,14 +23,12 @@ def task_of(task_id: str, answer: list[Any]) -> Task | None:
     def number(name: str) -> int | None:
         return int(float(f[name])) if name in f else None
 
-    progress = None
-    if "total" in f:
-        progress = Progress(done=int(f["done"]), total=int(f["total"]), unit=f["unit"])
+    state, written = State(f["state"]), msgspec.json.decode(outcome, type=Outcome) if outcome else Outcome()
     return Task(
         id=task_id,
         tenant=f["tenant"],
         caller=f["caller"],
-        state=State(f["state"]),
+        state=state,
         stage=msgspec.convert(f["stage"], Stage),
         priority=Priority(f["priority"]),
         request=msgspec.json.decode(body, type=Request),
@@ -44,9 +42,9 @@ def task_of(task_id: str, answer: list[Any]) -> Task | None:
         deadline=number("deadline"),
         expires=expires if expires >= 0 else None,
         worker=f.get("worker"),
-        progress=progress,
+        progress=_progress_of(f, state, written),
         position=position if position >= 0 else None,
-        outcome=_outcome_of(f, outcome),
+        outcome=_outcome_of(f, written),
         attempts=tuple(msgspec.json.decode(entry, type=Attempt) for entry in attempts),
         reuse=msgspec.convert(f.get("reused", "miss"), Reuse),
         version=int(f["version"]),
@@ -142,9 +140,17 @@ def pace_of(device_ms: bytes, cost: bytes) -> Pace:
     return Pace(device_s=float(device_ms) / 1000, cost=float(cost or 0))
 
 
-def _outcome_of(f: dict[str, str], outcome: bytes) -> Outcome:
+def _progress_of(f: dict[str, str], state: State, written: Outcome) -> Progress | None:
+    """As the worker said last, now and then. A success has done everything, also where that was not said any more, or
+    another's run has done it; its outcome knows how much it was."""
+    if state is State.SUCCESS:
+        total = int(written.execution.get("tiles") or f.get("total") or 1)
+        return Progress(done=total, total=total)
+    return Progress(done=int(f["done"]), total=int(f["total"]), unit=f["unit"]) if "total" in f else None
+
+
+def _outcome_of(f: dict[str, str], written: Outcome) -> Outcome:
     """As written by the settling worker. A task that was answered by another's run has spent no time but its wait."""
-    written = msgspec.json.decode(outcome, type=Outcome) if outcome else Outcome()
     if "origin" not in f:
         return written
     waited_ms = float(int(f["finished"]) - int(f["created"]) // 1000)

@@ -46,6 +46,9 @@ MAX_FOLLOWERS = 200
 """Tasks that may wait for the result of one; the next ones run. When it ends, the script that looks for the next to
 lead them reads them all, which takes about 2 µs for each."""
 
+ASKED_MS = 2000
+"""An idle worker that has asked for a task and died is given none later than this."""
+
 ROUND_KNOWN_S = 86_400
 """No claim is on its way for longer."""
 
@@ -271,9 +274,23 @@ class TaskStore(Overdue):
         deleted."""
         await self._run("await", *keys)
 
+    async def ask_for_task(self, worker: str, models: Iterable[str]) -> None:
+        """Say that this worker is idle and finds nothing: one that holds a task of these models which has not begun,
+        and may wait long, gives it back. What is asked is forgotten after a while."""
+        await self._pipelined(
+            [
+                ("SET", self._keys.asking(worker), "", "PX", ASKED_MS),
+                ("PUBLISH", self._keys.signals, " ".join(["idle", worker, *models])),
+            ]
+        )
+
+    async def answer_ask(self, worker: str) -> bool:
+        """Take it upon oneself to give that worker a task: False when another has, or it has asked long ago."""
+        return await self._pipelined([("DEL", self._keys.asking(worker))]) == [1]
+
     async def signals(self) -> AsyncIterator[tuple[str, str]]:
-        """(`queued`, model), (`cancel`, key of the lease), (`drain`, worker) and (`resume`, worker) as they happen;
-        (`look`, "") when some may have been missed."""
+        """(`queued`, model), (`cancel`, key of the lease), (`drain`, worker), (`resume`, worker), and (`idle`, a worker
+        and its models) as they happen; (`look`, "") when some may have been missed."""
         async for message in listen(self._client, self._keys.signals):
             kind, _, subject = message.partition(" ")
             yield kind or "look", subject

@@ -33,11 +33,11 @@ class Settlement(Struct, frozen=True, eq=False):
 
 
 class Attempts:
-    """Runs leases; `settling` has the keys of those whose end is decided: from there on the settle script alone
-    judges, and nothing stops them."""
+    """Runs leases; `settling` has the keys of those whose end is decided, and `on_settling` is told each: from there on
+    the settle script alone judges, and nothing stops them."""
 
     def __init__(
-        self, store: TaskStore, pipeline: Pipeline, retry: RetryPolicy, *, on_settling: Callable[[], None]
+        self, store: TaskStore, pipeline: Pipeline, retry: RetryPolicy, *, on_settling: Callable[[str], None]
     ) -> None:
         self._store = store
         self._pipeline = pipeline
@@ -62,7 +62,7 @@ class Attempts:
                 self._pipeline.forget(lease)
                 return
             self.settling.add(lease.key)
-            self._on_settling()
+            self._on_settling(lease.key)
             try:
                 await self._settle(lease, settlement, started)
             finally:

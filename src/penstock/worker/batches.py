@@ -3,9 +3,10 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 from penstock import telemetry
 from penstock.runners.base import BaseModelRunner, Work
 from penstock.task import PRIORITIES, Priority
+from penstock.worker.attempt_clock import AttemptClock
+from penstock.worker.guard import StarvationGuard
+
+K = TypeVar("K")
 
 Runner = BaseModelRunner[Any]
 
@@ -38,34 +43,59 @@ def lane_of(runner: Runner, work: Work) -> Lane:
 
 
 class Job:
-    """One task's work on the device. `alone` after it was in a batch that failed: it then runs by itself."""
+    """One task's work on the device. `alone` after it was in a batch that failed: it then runs by itself. Its `clock`,
+    which whoever waits for the job holds, goes on while some of its tiles are cut, run or taken in."""
 
     def __init__(
-        self, runner: Runner, work: Work, priority: Priority, on_progress: Listener, finish: Finish | None = None
+        self,
+        runner: Runner,
+        work: Work,
+        priority: Priority,
+        on_progress: Listener,
+        finish: Finish | None = None,
+        clock: AttemptClock | None = None,
     ) -> None:
         self.runner = runner
-        self.rank = (PRIORITIES.index(priority), next(_arrivals))
+        self.priority = priority
+        self.arrival = next(_arrivals)
         self.on_progress = on_progress
         self.finish = finish
+        self.clock = clock or AttemptClock()
+        self.busy_batches = 0
         self.product: Any = None
         self.finish_s = 0.0
         self.device_s = 0.0
         self.alone = False
         self.arrived = time.monotonic()
         self.reached_device: float | None = None
+        self.on_begin: Callable[[], None] | None = None
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.take(work)
 
     def take(self, work: Work) -> None:
         """Begin with this work, or again with another cut of it."""
         self.work = work
+        self.lane = lane_of(self.runner, work)
         self.waiting = list(reversed(range(work.count)))
         self.accepted = 0
 
-    @property
-    def lane(self) -> Lane:
-        """Of its tiles."""
-        return lane_of(self.runner, self.work)
+    def begin_batch(self) -> None:
+        """A batch that holds some of its tiles is worked at: its time counts until the last such batch ends."""
+        self.busy_batches += 1
+        if self.busy_batches == 1:
+            self.clock.resume()
+
+    def end_batch(self) -> None:
+        """A batch that holds some of its tiles has ended, or waits for the device."""
+        self.busy_batches -= 1
+        if not self.busy_batches:
+            self.clock.hold()
+
+    def begin(self) -> None:
+        """A batch with some of its tiles goes to the device."""
+        if self.on_begin is not None:
+            self.on_begin()
+            self.on_begin = None
 
     def take_in(self, work: Work, tile: int, output: Any) -> None:
         """The output of one tile, on any thread; the only one of a work is its last one too."""
@@ -84,6 +114,7 @@ class Job:
 
     def fail(self, error: BaseException) -> None:
         """It ends with an error, unless it has ended before."""
+        self.waiting.clear()
         if not self.finished.done():
             self.finished.set_exception(error)
 
@@ -128,6 +159,23 @@ class Batch(Struct, eq=False):
         """Whose tiles these are."""
         return {item.job for item in self.items}
 
+    @contextmanager
+    def being_worked_at(self) -> Iterator[None]:
+        """The time of its jobs counts."""
+        jobs = self.jobs
+        for job in jobs:
+            job.begin_batch()
+        try:
+            yield
+        finally:
+            for job in jobs:
+                job.end_batch()
+
+    def begin(self) -> None:
+        """It is on the device, or next in line of a stream, and cannot be taken back."""
+        for job in self.jobs:
+            job.begin()
+
     @property
     def lead(self) -> Item:
         """The first of them."""
@@ -146,12 +194,17 @@ class Costs:
     def __init__(self, sizes: tuple[int, ...]) -> None:
         self._sizes = sizes
         self._seconds: dict[tuple[Lane, int], float] = {}
+        self._paces: dict[tuple[str, str], float] = {}
         self._most: dict[Lane, int] = {}
 
     def note(self, lane: Lane, size: int, seconds: float) -> None:
         """A run of this size took so long."""
-        before = self._seconds.get((lane, size))
-        self._seconds[lane, size] = seconds if before is None else self.KEPT * before + (1 - self.KEPT) * seconds
+        self._average(self._seconds, (lane, size), seconds)
+        self._average(self._paces, (lane.model, lane.work), seconds / (size * math.prod(lane.shape)))
+
+    def _average(self, means: dict[K, float], key: K, new: float) -> None:
+        before = means.get(key)
+        means[key] = new if before is None else self.KEPT * before + (1 - self.KEPT) * new
 
     def forbid(self, lane: Lane, size: int) -> int:
         """The device cannot hold a run of this size; the largest that is left, 0 for none."""
@@ -160,8 +213,9 @@ class Costs:
         return left
 
     def most(self, lane: Lane) -> int:
-        """The largest run that the device can hold, as far as is known."""
-        return self._most.get(lane, self._sizes[-1])
+        """The largest run that the device can hold, as far as is known; at least the smallest, which is tried again by
+        every job that was cut before a single tile turned out to be too much."""
+        return self._most.get(lane, self._sizes[-1]) or self._sizes[0]
 
     def best(self, lane: Lane, waiting: int) -> int:
         """The size with the least time for each tile, of `waiting` ones; of equal ones the largest."""
@@ -174,14 +228,31 @@ class Costs:
         smaller = (self._seconds[lane, s] for s in reversed(self._sizes) if s <= size and (lane, s) in self._seconds)
         return next(smaller, 1.0)
 
+    def tile_s(self, lane: Lane) -> float:
+        """Seconds for each tile in runs of the best size. Where the lane was never measured, the pace of the same
+        network in other shapes tells, and where nothing was, it is 1."""
+        if any((lane, size) in self._seconds for size in self._sizes):
+            most = self.most(lane)
+            size = self.best(lane, most)
+            return self.hoped(lane, size) / size
+        pace = self._paces.get((lane.model, lane.work))
+        return 1.0 if pace is None else pace * math.prod(lane.shape)
+
 
 class Backlog:
-    """Jobs in flight, highest priority first, then in order of arrival."""
+    """Jobs in flight, and whose tiles the device runs next.
 
-    def __init__(self, sizes: tuple[int, ...], device: str) -> None:
+    Priorities are strict, and inside a priority the job that needs the least of the device goes first, so that a small
+    task does not wait for a large one. Both hold within `guard`: a priority that was passed over by so many batches
+    leads the next one, and so does a job that was by so many of its own priority; 0 is no guard.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], device: str, guard: int = 0) -> None:
         self.costs = Costs(sizes)
         self._device = device
         self._jobs: list[Job] = []
+        self._priorities: StarvationGuard[Priority] = StarvationGuard(guard)
+        self._within: dict[Priority, StarvationGuard[Job]] = {p: StarvationGuard(guard) for p in PRIORITIES}
         self._last_lead: Job | None = None
 
     def __iter__(self) -> Iterator[Job]:
@@ -191,27 +262,37 @@ class Backlog:
         return job in self._jobs
 
     def add(self, job: Job) -> None:
-        """In its place."""
+        """From here on its tiles may be chosen."""
         self._jobs.append(job)
-        self._jobs.sort(key=lambda j: j.rank)
 
     def remove(self, job: Job) -> None:
         """None of its waiting tiles will be chosen."""
         self._jobs.remove(job)
         job.waiting.clear()
+        self._within[job.priority].forget(job)
+        if self._last_lead is job:
+            self._last_lead = None  # or its pixels stay until another leads
+
+    def remaining_s(self, job: Job) -> float:
+        """Seconds of the device that its waiting tiles should take."""
+        return len(job.waiting) * self.costs.tile_s(job.lane)
 
     def choose(self, busy: Collection[str], within_s: float = math.inf) -> list[Item]:
-        """Tiles for one run: those of the first job in rank, filled up from later ones of its lane. Models in `busy`
+        """Tiles for one run: those of the job whose turn it is, filled up from others of its lane. Models in `busy`
         are left alone. None if a single tile is not known to take less than `within_s`."""
-        lead = next((job for job in self._jobs if job.waiting and job.runner.name not in busy), None)
-        if lead is None or self.costs.hoped(lead.lane, 1) > within_s:
+        ready = self._in_order([job for job in self._jobs if job.waiting and job.runner.name not in busy])
+        if not ready:
             return []
-        mates = [lead] if lead.alone else [j for j in self._jobs if j.lane == lead.lane and not j.alone]
+        lead = self._lead(ready)
+        if self.costs.hoped(lead.lane, 1) > within_s:
+            return []
+        mates = [lead] if lead.alone else self._mates(lead)
         waiting = sum(len(job.waiting) for job in mates)
         if self._may_wait(lead) and waiting < self.costs.best(lead.lane, self.costs.most(lead.lane)):
             return []
-        self._count_preemption(lead)
-        return _first(mates, self.costs.best(lead.lane, waiting))
+        items = _first(mates, self.costs.best(lead.lane, waiting))
+        self._count_turn(lead, [job for job in ready if job.waiting], {item.job for item in items})
+        return items
 
     def patience_s(self) -> float | None:
         """Until the first window for company closes; None when none is open."""
@@ -224,14 +305,33 @@ class Backlog:
             if job in self._jobs and work is job.work and not job.finished.done():
                 job.waiting.append(index)
 
+    def _in_order(self, jobs: Sequence[Job]) -> list[Job]:
+        return sorted(jobs, key=lambda job: (PRIORITIES.index(job.priority), self.remaining_s(job), job.arrival))
+
+    def _lead(self, ready: Sequence[Job]) -> Job:
+        priority = self._priorities.next(list(dict.fromkeys(job.priority for job in ready)))
+        return self._within[priority].next([job for job in ready if job.priority is priority])
+
+    def _mates(self, lead: Job) -> list[Job]:
+        others = [job for job in self._jobs if job.lane == lead.lane and not job.alone and job is not lead]
+        return [lead, *self._in_order(others)]
+
     def _may_wait(self, lead: Job) -> bool:
         return time.monotonic() < lead.arrived + lead.runner.window_s
 
-    def _count_preemption(self, lead: Job) -> None:
-        passed_over = self._last_lead
-        if passed_over and passed_over is not lead and passed_over.waiting and lead.rank < passed_over.rank:
+    def _count_turn(self, lead: Job, still_ready: Sequence[Job], in_batch: Collection[Job]) -> None:
+        """A priority has its turn when it leads: if a tile among another's counted, those of it that are of another
+        lane would wait for ever. A job has it with any tile."""
+        left_out = [job for job in still_ready if job not in in_batch]
+        if self._last_lead in left_out:
             telemetry.report("preemptions", device=self._device)
         self._last_lead = lead
+        self._priorities.served(lead.priority, {job.priority for job in still_ready} - {lead.priority})
+        self._within[lead.priority].served(lead, [job for job in left_out if job.priority is lead.priority])
+        for job in in_batch:
+            self._within[job.priority].forget(job)
+        for priority in set(PRIORITIES) - {job.priority for job in self._jobs if job.waiting}:
+            self._priorities.forget(priority)
 
 
 def _first(jobs: list[Job], size: int) -> list[Item]:

@@ -3,20 +3,17 @@
 arq 0.28.0 is pinned, and the parts used here, underscored ones too, were read in that version.
 arq's half: the main task and its signals, draining (`job_completion_wait`, then cancel), the books of running jobs
 (`tasks`, `job_tasks`, `aborting_tasks`, `max_jobs`).
-Ours: `main` (woken at once instead of polling), claim, running a lease, settle, renewing leases, upkeep. Stock arq
+Ours: `main` (woken at once instead of polling), running a lease, giving it back; `claims`, `leases`, `attempt` and
+`progress` beside this file; upkeep. Stock arq
 polls twice a second, needs 310 s to notice a killed worker, has no priorities, no fencing, and dies when Redis blinks;
 its `run_job` alone would cost three more round trips a task and keys outside of our hash tag, and its timetable goes by
 the time of day, so that a clock which is set back by an hour would stop the upkeep for as long.
-
-Everything that is known of a running attempt is kept by the key of its lease, not by the id of its task: a task that
-was canceled and retried, or whose lease was lost, can come back while its old attempt still holds the device.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from functools import partial
 from signal import Signals
 from typing import Any
 
@@ -27,33 +24,19 @@ from msgspec.structs import replace
 from penstock import telemetry
 from penstock.errors import StoreUnavailable
 from penstock.runners.base import DeviceBroken
-from penstock.store import Claim, TaskStore, WorkerInfo, WorkerMemory
-from penstock.task import (
-    PRIORITIES,
-    Lease,
-    Priority,
-    Progress,
-    RetryPolicy,
-    Stage,
-    is_suspect,
-)
-from penstock.worker.attempt import Attempts, jitter_s
+from penstock.store import TaskStore, WorkerInfo, WorkerMemory
+from penstock.task import Lease, Progress, RetryPolicy, Stage, is_suspect
+from penstock.worker.attempt import Attempts
+from penstock.worker.claims import Claims, Slots
+from penstock.worker.hand import Hand
+from penstock.worker.leases import Leases
 from penstock.worker.pipeline import Pipeline
+from penstock.worker.progress import ProgressWriter
 from penstock.worker.spool import Spool
-
-LOOK_EVERY_S = 1.0
-"""An idle worker looks at the queue this often even if no signal came: a published message can be lost."""
-
-SLOW_CLAIM_S = 0.02
-"""When a claim takes this long, the next are sent for all free slots at once: one after the other they would leave the
-device waiting for the network."""
-
-PROGRESS_EVERY_S = 0.2
-"""Stage and progress of the running tasks are written this often, and only where they changed."""
 
 
 class Host(arq.Worker):
-    """One device's worker: claims while it has slots, runs, settles."""
+    """One device's worker: claims while its device has too little to do, runs, settles."""
 
     def __init__(
         self,
@@ -81,19 +64,17 @@ class Host(arq.Worker):
         self._upkeep = upkeep
         self._pipeline = pipeline
         self._spool = spool
-        self._attempts = Attempts(store, pipeline, retry, on_settling=self._slot_is_free)
         self._slots = slots
-        self._lease_s = lease_s
-        self._leases: dict[str, Lease] = {}
+        self._hand = Hand(pipeline.streams, pipeline.streams_of)
+        self._leases = Leases(store, lease_s, describe=self._describe, lost=self._lease_lost)
+        self._progress = ProgressWriter(store, self._leases.get)
+        self._claims = Claims(
+            store, info, self._hand, slots=self._free_slots, start=self._start, known=self._leases.held
+        )
+        self._attempts = Attempts(store, pipeline, retry, on_settling=self._settling)
         self._uploading: set[str] = set()
-        self._claim_s = 0.0
-        self._round = 0
         self._suspects: list[str] = []
         self._freed = asyncio.Event()
-        self._wake = asyncio.Event()
-        self._is_dry = False
-        self._is_drained = False
-        self._news: dict[str, tuple[Stage, Progress | None]] = {}
         self.broken: DeviceBroken | None = None
 
     async def serve(self) -> None:
@@ -110,88 +91,49 @@ class Host(arq.Worker):
             await self.close()
 
     async def main(self) -> None:
-        """Claim whenever there is a free slot, woken by a submit, an ended task, or a due retry."""
+        """Claim and run, with everything that goes on beside it."""
         async with AsyncExitStack() as stack:
-            for loop in (self._renew, self._listen, self._write_progress, self._keep_up):
-                self._watch(stack, loop)
-            failures = 0
-            while True:
-                self._wake.clear()  # before looking, so that no signal falls between
-                try:
-                    if failures:  # the answer to a claim may have been lost, or the claim be on its way
-                        self._round += 1
-                        await self._store.disown(self._info.id, self._leases.values(), before=self._round)
-                    failures = 0
-                    due_s = await self._claim_free_slots()
-                except StoreUnavailable as error:
-                    failures += 1
-                    due_s = jitter_s(failures)
-                    logger.bind(error=error.detail).warning("task store unavailable")
-                await self._sleep(due_s)
+            for name, loop in (
+                ("renew", self._leases.renew),
+                ("listen", self._listen),
+                ("progress", self._progress.write),
+                ("upkeep", self._upkeep),
+            ):
+                self._watch(stack, name, loop)
+            await self._claims.serve()
 
-    async def _claim_free_slots(self) -> float:
-        """Claim until there is no slot, no task, or no room for results; seconds until the next look."""
-        self._is_dry = False
-        while self._may_claim:
-            free = self._slots - self._slots_taken
-            priorities = PRIORITIES if free > 0 else (Priority.HIGH,)
-            at_once = max(1, free) if self._claim_s > SLOW_CLAIM_S else 1
-            claims = await self._claim(priorities, at_once)
-            self._heed(is_drained=claims[-1].is_drained)
-            for claim in claims:
-                if claim.lease is None:
-                    self._is_dry = free > 0 and not self._wake.is_set()
-                    return LOOK_EVERY_S if claim.next_due_s is None else min(LOOK_EVERY_S, claim.next_due_s)
-        return LOOK_EVERY_S
+    # --- slots ------------------------------------------------------------------------------------------------
 
-    async def _claim(self, priorities: Sequence[Priority], count: int) -> list[Claim]:
-        """Claim and start; raises StoreUnavailable after what was given has been started."""
-        started = time.monotonic()
-        ask = partial(
-            self._store.claim,
-            worker=self._info.id,
-            device=self._info.device,
-            models=self._info.models,
-            priorities=priorities,
-            round=self._round,
-        )
-        answers = await asyncio.gather(*(ask() for _ in range(count)), return_exceptions=True)
-        self._claim_s = time.monotonic() - started
-        claims = [answer for answer in answers if isinstance(answer, Claim)]
-        for claim in claims:
-            if claim.lease is not None:
-                self._start(claim.lease)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return claims
-
-    @property
-    def _may_claim(self) -> bool:
-        """A full spool means that the storage is away: what would be made could not be stored either."""
-        has_slot = self._slots_taken < self.max_jobs
-        return self.allow_pick_jobs and has_slot and not self._suspects and not self._spool.is_full
-
-    def _heed(self, *, is_drained: bool) -> None:
-        if is_drained != self._is_drained:
-            logger.info("drained: nothing more is claimed" if is_drained else "resumed: tasks are claimed again")
-        self._is_drained = is_drained
+    def _free_slots(self) -> Slots:
+        """What may be claimed: nothing beside a suspect, which runs alone, and nothing while the spool is full. That
+        means that the storage is away: what would be made could not be stored either."""
+        if not self.allow_pick_jobs or self._suspects or self._spool.is_full:
+            return Slots(0, 0)
+        taken = self._slots_taken
+        return Slots(self._slots - taken, self.max_jobs - max(taken, self._slots))
 
     @property
     def _slots_taken(self) -> int:
-        """What only waits for the storage or for Redis holds no slot: the device goes on."""
+        # A slot is held from the claim until the device and the codecs are done with the task. An attempt that is being
+        # settled only waits for Redis, and one that is being uploaded for the storage: neither holds one, so that the
+        # device goes on. But a result that waits for the storage in the memory of this process does, since nothing else
+        # bounds these: of the uploading attempts only as many hold none as the spool has on its disk or is sending.
         settling = self._attempts.settling
         uploading = min(len(self._uploading - settling), self._spool.on_disk + self._spool.uploads)
         return len(self.tasks) - len(settling) - uploading
+
+    # --- attempts ---------------------------------------------------------------------------------------------
 
     def _start(self, lease: Lease) -> None:
         key, earlier = lease.key, self._stop_earlier(lease)
 
         def watch(stage: Stage, progress: Progress | None) -> None:
-            self._news[key] = (stage, progress)
+            self._progress.note(key, stage, progress)
+            self._hand.hear(key, stage, progress, time.monotonic())
             if stage == "upload":
                 self._uploading.add(key)
-                self._slot_is_free()
+                self._freed.set()
+            self._claims.go_on()
 
         async def until_free() -> None:
             if earlier:
@@ -203,7 +145,8 @@ class Host(arq.Worker):
         attempt = self._attempts.run(lease, watch, until_free=until_free, is_aborted=lambda: key in self.aborting_tasks)
         if is_suspect(lease):
             self._suspects.append(key)
-        self._leases[key] = lease
+        self._leases.hold(lease)
+        self._hand.take(lease, time.monotonic())
         self.job_tasks[key] = self.tasks[key] = task = asyncio.create_task(attempt, name=key)
         task.add_done_callback(lambda _: self._ended(key))
         telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
@@ -213,7 +156,7 @@ class Host(arq.Worker):
     def _stop_earlier(self, lease: Lease) -> list[asyncio.Task[Any]]:
         """The attempts at the same task that still run here. The lease of an older one is lost, or this one would not
         have been given: it need not go on until a renewal says so."""
-        earlier = [other for other in self._leases.values() if other.id == lease.id]
+        earlier = self._leases.of_task(lease.id)
         for other in earlier:
             if other.epoch < lease.epoch:
                 self.abort(other.key, "claimed again")
@@ -223,15 +166,20 @@ class Host(arq.Worker):
         """Suspects run one after the other, and only when nothing else does."""
         return self._suspects[:1] == [suspect] and self._slots_taken <= len(self._suspects)
 
+    def _settling(self, key: str) -> None:
+        self._hand.drop(key)
+        self._slot_is_free()
+
     def _slot_is_free(self) -> None:
-        """Time for a claim, unless nothing was waiting at the last one: what comes since then is signaled."""
         self._freed.set()
-        if not self._is_dry:
-            self._wake.set()
+        self._claims.go_on()
 
     def _ended(self, key: str) -> None:
-        for book in (self.tasks, self.job_tasks, self._leases, self._news):
+        for book in (self.tasks, self.job_tasks):
             book.pop(key, None)
+        self._leases.let_go(key)
+        self._progress.forget(key)
+        self._hand.drop(key)
         self.aborting_tasks.discard(key)
         self._uploading.discard(key)
         if self._pipeline.broken:
@@ -252,36 +200,16 @@ class Host(arq.Worker):
     def abort(self, key: str, why: str) -> None:
         """Stop the attempt under this lease, which must not be settled any more. Nothing happens if it does not run
         here, or its end is decided."""
-        task = self.job_tasks.get(key)
-        if task is not None and key not in self.aborting_tasks | self._attempts.settling:
+        if self._may_stop(key):
             lease = self._leases[key]
             logger.bind(task_id=lease.id, attempt=lease.epoch, why=why).warning("attempt is stopped")
             self.aborting_tasks.add(key)
-            task.cancel()
+            self.job_tasks[key].cancel()
 
-    async def _renew(self) -> None:
-        """Keep the leases; four chances before they end."""
-        while True:
-            state = "READY" if self.allow_pick_jobs else "DRAINING"
-            info = replace(
-                self._info,
-                running=len(self.tasks),
-                state=state,
-                memory=self._memory(),
-                spool_full=self._spool.is_full,
-            )
-            self._report_spool()
-            try:
-                for key in await self._store.renew(info, tuple(self._leases.values())):
-                    self.abort(key, "lease lost")
-            except StoreUnavailable:
-                await asyncio.sleep(self._lease_s / 16)
-                continue
-            await asyncio.sleep(self._lease_s / 4)
+    def _may_stop(self, key: str) -> bool:
+        return key in self.job_tasks and key not in self.aborting_tasks | self._attempts.settling
 
-    def _report_spool(self) -> None:
-        for place, count in (("disk", self._spool.on_disk), ("memory", self._spool.in_memory)):
-            telemetry.report("worker.spool", count, device=self._info.device, place=place)
+    # --- what is heard ----------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         async for kind, subject in self._store.signals():
@@ -289,32 +217,55 @@ class Host(arq.Worker):
                 self.abort(subject, "canceled")
             elif kind in ("drain", "resume"):
                 if subject == self._info.id:
-                    self._heed(is_drained=kind == "drain")
-                    self._look()
-            elif kind == "look" or (subject in self._info.models and not self._is_drained):
-                self._look()
+                    self._claims.heed(is_drained=kind == "drain")
+                    self._claims.look()
+            elif kind == "idle":
+                await self._heed_ask(*subject.split())
+            elif kind == "look" or (subject in self._info.models and not self._claims.is_drained):
+                self._claims.look()
 
-    def _look(self) -> None:
-        self._is_dry = False
-        self._wake.set()
+    async def _heed_ask(self, asker: str, *models: str) -> None:
+        """Give a task back that an idle worker can begin at once, if one waits here; only one worker does for each
+        time that one has asked."""
+        if asker == self._info.id:
+            return
+        self._claims.another_asked()
+        if self._spare(models) is None:
+            return
+        try:
+            if not await self._store.answer_ask(asker):
+                return
+        except StoreUnavailable:
+            return  # it will ask again
+        key = self._spare(models)  # the device has gone on meanwhile
+        if key is not None:
+            lease = self._leases[key]
+            logger.bind(task_id=lease.id, attempt=lease.epoch, to=asker).info("task is given back to an idle worker")
+            self._hand.give(key, time.monotonic())
+            self.job_tasks[key].cancel()
 
-    async def _write_progress(self) -> None:
-        while True:
-            await asyncio.sleep(PROGRESS_EVERY_S)
-            news, self._news = self._news, {}
-            try:
-                for key, (stage, progress) in news.items():
-                    if key in self._leases:
-                        await self._store.progress(self._leases[key], stage, progress)
-            except StoreUnavailable:
-                continue  # progress is best effort
+    def _spare(self, models: tuple[str, ...]) -> str | None:
+        key = self._hand.spare(models, time.monotonic())
+        return key if key is not None and self._may_stop(key) else None
 
-    async def _keep_up(self) -> None:
-        await self._upkeep()
+    def _lease_lost(self, key: str) -> None:
+        self.abort(key, "lease lost")
 
-    def _watch(self, stack: AsyncExitStack, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _describe(self) -> WorkerInfo:
+        """What this worker says of itself with each renewal."""
+        for place, count in (("disk", self._spool.on_disk), ("memory", self._spool.in_memory)):
+            telemetry.report("worker.spool", count, device=self._info.device, place=place)
+        return replace(
+            self._info,
+            running=len(self.tasks),
+            state="READY" if self.allow_pick_jobs else "DRAINING",
+            memory=self._memory(),
+            spool_full=self._spool.is_full,
+        )
+
+    def _watch(self, stack: AsyncExitStack, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a loop for as long as the worker; if it dies, so does the worker, loudly."""
-        task = asyncio.create_task(loop(), name=loop.__name__)
+        task = asyncio.create_task(loop(), name=name)
 
         def stop(done: asyncio.Task[None]) -> None:
             if not done.cancelled() and self.main_task:
@@ -323,13 +274,6 @@ class Host(arq.Worker):
 
         task.add_done_callback(stop)
         stack.callback(task.cancel)
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
 
     # --- arq's seams ------------------------------------------------------------------------------------------
 

@@ -1,15 +1,14 @@
 """Memory of the tasks in flight: each is admitted by what it is predicted to take."""
 
 import asyncio
-import heapq
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from threading import Lock
 
 from penstock.task import PRIORITIES, Priority
+from penstock.worker.guard import StarvationGuard
 
 RESERVED = 0.25
 """Share of all that only tasks of high priority may take, so that one is never behind a full house of others."""
@@ -30,20 +29,20 @@ class Room:
         self.rank = rank
         self.size = 0
         self.is_granted = False
-        self.is_waiting = False
         self.granted = asyncio.Event()
 
 
 class MemoryBudget:
-    """Grants bytes by priority, then in order of asking. Whoever asks for more than there is gets it when nobody else
-    holds any: a task that is within the limits of inputs is never refused."""
+    """Grants bytes by priority, then in order of asking; but a priority that waited while others were granted bytes
+    `guard` times is next (0: never). Whoever asks for more than there is gets it when nobody else holds any: a task
+    that is within the limits of inputs is never refused."""
 
-    def __init__(self, total_bytes: int) -> None:
+    def __init__(self, total_bytes: int, *, guard: int = 0) -> None:
         self._total = total_bytes
         self._held = 0
         self._lock = Lock()
-        self._waiting: list[tuple[int, int, Room]] = []
-        self._order = count()
+        self._waiting: list[Room] = []
+        self._guard: StarvationGuard[int] = StarvationGuard(guard)
 
     @property
     def total(self) -> int:
@@ -74,22 +73,26 @@ class MemoryBudget:
 
     async def wait(self, room: Room) -> None:
         """Until there are the bytes that `take` has refused."""
-        room.is_waiting = True
-        heapq.heappush(self._waiting, (room.rank, next(self._order), room))
+        self._waiting.append(room)
         self._grant()
         try:
             await room.granted.wait()
         finally:
-            room.is_waiting = False
+            if not room.is_granted:
+                self._waiting.remove(room)
 
     def _grant(self) -> None:
         while self._waiting:
-            *_, room = self._waiting[0]
-            if room.is_waiting:
-                if not self._fill(room):
-                    return
-                room.granted.set()
-            heapq.heappop(self._waiting)
+            rank = self._guard.next(self._waiting_ranks())
+            room = next(room for room in self._waiting if room.rank == rank)
+            if not self._fill(room):
+                return
+            self._waiting.remove(room)
+            self._guard.served(rank, [other for other in self._waiting_ranks() if other != rank])
+            room.granted.set()
+
+    def _waiting_ranks(self) -> list[int]:
+        return sorted({room.rank for room in self._waiting})
 
     def _fill(self, room: Room) -> bool:
         bound = self._total if room.rank == 0 else int(self._total * (1 - RESERVED))

@@ -23,7 +23,8 @@ from penstock.errors import (
 )
 from penstock.runners.base import DeviceBroken, Params, Work
 from penstock.storage import Storage
-from penstock.task import Lease, Outcome, Progress, Result, Stage
+from penstock.task import Lease, Outcome, Priority, Progress, Result, Stage
+from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batches import Runner
 from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
@@ -67,15 +68,17 @@ class Pipeline:
         """The outcome of a success. Raises PenstockError for everything else, DeviceBroken when this process is done
         for; when canceled, the device and the CPU pool are free of the task on return.
 
-        `timeout_s` bounds the work, not the wait for a storage that is away.
+        `timeout_s` bounds what the attempt does itself: download, preparation, its own batches on the device and
+        postprocessing. The clock stands while it waits behind others, for memory, a thread or the device, and while
+        our own storage is away.
         """
-        limit = asyncio.timeout(lease.timeout_s)
+        clock = AttemptClock(lease.timeout_s)
         try:
-            async with limit:
-                return await self._stages(lease, watch, limit)
+            async with clock:
+                return await self._stages(lease, watch, clock)
         except (TimeoutError, DeviceBroken) as error:
-            if limit.expired():
-                raise ExecutionTimeout(f"the attempt ran longer than {lease.timeout_s:g} s") from error
+            if clock.has_expired:
+                raise ExecutionTimeout(f"the attempt worked longer than {lease.timeout_s:g} s") from error
             raise
 
     @property
@@ -91,6 +94,16 @@ class Pipeline:
         """Nobody asks for this attempt any more."""
         self._device_s.pop(lease.key, None)
 
+    @property
+    def streams(self) -> int:
+        """How many batches the device runs at a time."""
+        return self._device.device.streams
+
+    def streams_of(self, model: str) -> int:
+        """How many of them may be of this model."""
+        runner = self._runners.get(model)
+        return self.streams if runner is None or runner.concurrent else 1
+
     async def discard(self, outcome: Outcome) -> None:
         """Delete the file of a result that nobody may see."""
         if outcome.result and outcome.result.artifact:
@@ -102,7 +115,7 @@ class Pipeline:
             own, files = outcome.result.artifact.s3_key, self._storage.list(results_of(lease))
             await self._storage.delete(*[file.key async for file in files if file.key != own])
 
-    async def _stages(self, lease: Lease, watch: Watcher, limit: asyncio.Timeout) -> Outcome:
+    async def _stages(self, lease: Lease, watch: Watcher, clock: AttemptClock) -> Outcome:
         request = lease.request
         runner = self._runners.get(request.model)
         if runner is None:
@@ -111,26 +124,34 @@ class Pipeline:
         stage = _Stages(lease, watch)
 
         with stage("fetch"):
-            source = await self._fetch(lease, limit)
+            source = await self._fetch(lease, clock)
         with self._memory.room(lease.priority) as room:
-            result, parcel, execution = await self._make(lease, runner, source, params, stage, room)
+            result, parcel, execution = await self._make(lease, runner, source, params, stage, room, clock)
         del source
-        limit.reschedule(None)
-        with stage("upload"):
+        with stage("upload"), clock.standing():
             if parcel is not None:
                 await self._spool.put(parcel)
         return Outcome(result=result, timing=stage.timing(), execution=execution)
 
     async def _make(
-        self, lease: Lease, runner: Runner, source: bytes, params: Params, stage: "_Stages", room: Room
+        self,
+        lease: Lease,
+        runner: Runner,
+        source: bytes,
+        params: Params,
+        stage: "_Stages",
+        room: Room,
+        clock: AttemptClock,
     ) -> tuple[Result, Parcel | None, dict[str, Any]]:
         """The three stages that hold pixels; what they took on the device."""
+        on_cpu = partial(self._on_cpu, lease.priority, clock)
         with stage("prepare"):
-            work = await self._on_cpu(lease, self._prepare_if_room, runner, source, params, room)
+            work = await on_cpu(self._prepare_if_room, runner, source, params, room)
         if work is None:
-            await self._memory.wait(room)
+            with clock.standing():
+                await self._memory.wait(room)
             with stage("prepare"):
-                work = await self._on_cpu(lease, runner.prepare, source, params)
+                work = await on_cpu(runner.prepare, source, params)
         if work.size is not None:
             imaging.check_holds(lease.request.output, *work.size)
         pack = partial(self._pack, lease, runner, params)
@@ -141,13 +162,15 @@ class Pipeline:
                 work,
                 priority=lease.priority,
                 on_progress=stage.tiles,
-                finish=at_once,
+                on_begin=partial(stage.tiles, 0, work.count),
                 on_leave=partial(self._device_s.__setitem__, lease.key),
+                finish=at_once,
+                clock=clock,
             )
             work, infer.of_another_s = done.work, done.finish_s
         stage.reached_device(infer, done.waited_s)
         with stage("postprocess", before_s=done.finish_s):
-            result, parcel = done.product or await self._on_cpu(lease, pack, work)
+            result, parcel = done.product or await on_cpu(pack, work)
         device = self._device.device.name
         execution = {"device": device, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(done.device_s)}
         if work.device_size is not None:
@@ -159,26 +182,26 @@ class Pipeline:
         enough = self._memory.take(room, runner.footprint(source, params))
         return runner.prepare(source, params) if enough else None
 
-    async def _fetch(self, lease: Lease, limit: asyncio.Timeout) -> bytes:
+    async def _fetch(self, lease: Lease, clock: AttemptClock) -> bytes:
         source = lease.request.source
         if source.data is not None:
             return source.data
         if source.key is not None:
-            data = await self._stored_input(source.key, lease.timeout_s, limit)
-            await self._check(lease, data)
+            data = await self._stored_input(source.key, clock)
+            await self._check(lease, data, clock)
             return data
         if source.url is None:
             raise Internal("the record has no input")
         return await self._fetcher.fetch(source.url)
 
-    async def _check(self, lease: Lease, data: bytes) -> None:
+    async def _check(self, lease: Lease, data: bytes, clock: AttemptClock) -> None:
         """A bucket may have taken other bytes than were announced: what they give would be taken for the result of all
         who have the right ones."""
         announced = lease.request.source.sha256
-        if announced is not None and await self._on_cpu(lease, _sha256, data) != announced:
+        if announced is not None and await self._on_cpu(lease.priority, clock, _sha256, data) != announced:
             raise UploadMismatch("the bytes of the upload have another sha256 than was announced")
 
-    async def _stored_input(self, key: str, timeout_s: float, limit: asyncio.Timeout) -> bytes:
+    async def _stored_input(self, key: str, clock: AttemptClock) -> bytes:
         """Our own storage being away is no fault of the task: it waits, and its time starts anew."""
 
         async def get() -> bytes:
@@ -188,10 +211,9 @@ class Pipeline:
             try:
                 return await get()
             except StorageUnavailable:
-                limit.reschedule(None)
-                data = await patiently(get)
-                limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
-                return data
+                clock.start_anew()
+                with clock.standing():
+                    return await patiently(get)
         except ResultExpired as error:
             raise InputNotFound("the input that was sent is gone") from error
 
@@ -206,10 +228,11 @@ class Pipeline:
             max_data_bytes=self._max_data_bytes,
         )
 
-    async def _on_cpu(self, lease: Lease, work: Callable[..., T], *args: Any) -> T:
-        """Run on a codec thread. A thread cannot be stopped: a cancellation waits for it, so that no stage of an
-        attempt outlives it."""
-        future = self._codecs.of_priority(lease.priority).run(work, *args)
+    async def _on_cpu(self, priority: Priority, clock: AttemptClock, work: Callable[..., T], *args: Any) -> T:
+        """Run on a codec thread; the clock stands until one is free. A thread cannot be stopped: a cancellation waits
+        for it, so that no stage of an attempt outlives it."""
+        clock.hold()
+        future = self._codecs.of_priority(priority).run(work, *args, on_begin=clock.resume)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

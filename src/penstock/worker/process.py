@@ -61,7 +61,8 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
         tiles = stack.enter_context(Threads(device.streams + 1, "tiles"))
         runners = {name: registry()[name](settings.limits) for name in names}
-        scheduler = await stack.enter_async_context(_started(DeviceScheduler(device, tiles), runners.values()))
+        scheduler = DeviceScheduler(device, tiles, guard=settings.queue.starvation_guard)
+        await stack.enter_async_context(_started(scheduler, runners.values()))
         stack.callback(asyncio.create_task(heartbeat.beat(), name="heartbeat").cancel)
         for warning in await _when_available(client, settings.redis.namespace):
             logger.warning(warning)
@@ -69,7 +70,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         condemned = Condemned(client, settings.redis.namespace, settings.queue)
         spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
         stack.push_async_callback(spool.aclose)
-        memory = MemoryBudget(device.ram_bytes)
+        memory = MemoryBudget(device.ram_bytes, guard=settings.queue.starvation_guard)
         pipeline = Pipeline(
             runners,
             scheduler,

@@ -1,4 +1,4 @@
-"""The device scheduler: tiles of all tasks in flight, highest priority first, in batches.
+"""The device scheduler: tiles of all tasks in flight, highest priority and shortest task first, in batches.
 
 A CUDA device is used by one thread, which also loads the models: its memory grows without bound when runs come from
 several. While a batch runs, other threads cut the tiles of the next and take in the outputs of the last.
@@ -11,8 +11,8 @@ tiles.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from penstock.device import Device
 from penstock.errors import DeviceOutOfMemory, Internal, InvalidOutput, PenstockError
 from penstock.runners.base import DeviceBroken, Interrupted, Outputs, Work
 from penstock.task import Priority
+from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batches import Backlog, Batch, Finish, Item, Job, Lane, Listener, Runner, lane_of
 from penstock.worker.threads import Threads
 
@@ -59,14 +60,15 @@ class Run(Struct, frozen=True, eq=False):
 class DeviceScheduler:
     """The one way to a device. `start` and `close` frame its life; `run` may be called by many tasks at once.
 
-    `pool` cuts tiles and takes outputs in: it must have nothing else to do, or the device waits for that.
+    `pool` cuts tiles and takes outputs in: it must have nothing else to do, or the device waits for that. `guard` is
+    that of the backlog.
     """
 
-    def __init__(self, device: Device, pool: Threads) -> None:
+    def __init__(self, device: Device, pool: Threads, *, guard: int = 0) -> None:
         self.device = device
         self._pool = pool
         self._threads = Threads(device.streams, device.name)
-        self._backlog = Backlog(device.batches, device.name)
+        self._backlog = Backlog(device.batches, device.name, guard)
         self._ready = asyncio.Event()
         self._ceilings: dict[tuple[str, str], int] = {}
         self._intake = asyncio.Semaphore(OUTPUT_BATCHES)
@@ -88,6 +90,8 @@ class DeviceScheduler:
             logger.bind(model=runner.name, device=self.device.name, seconds=round(took_s, 3)).info("model loaded")
         drives = [self._drive_ahead] if self.device.streams == 1 else [self._drive_in_place] * (self.device.streams + 1)
         self._drivers = [asyncio.create_task(drive(), name=f"device driver {n}") for n, drive in enumerate(drives)]
+        for driver in self._drivers:
+            driver.add_done_callback(self._driver_ended)
 
     async def close(self) -> None:
         """Stop. A thread that hangs on a broken device is left behind."""
@@ -103,12 +107,15 @@ class DeviceScheduler:
         *,
         priority: Priority,
         on_progress: Listener,
+        on_begin: Callable[[], None] = lambda: None,
+        on_leave: Callable[[float], None] = lambda _: None,
         finish: Finish | None = None,
-        on_leave: Callable[[float], None] | None = None,
+        clock: AttemptClock | None = None,
     ) -> Run:
         """Run every tile of `work`, or of a finer cut of it, and give it its outputs. Of a work of one tile, `finish`
-        makes the product then and there: for what is done sooner than a thread is changed. However it ends, `on_leave`
-        hears the seconds that it has had the device.
+        makes the product then and there: for what is done sooner than a thread is changed. `on_begin` is called once,
+        when a batch with its first tiles goes to the device; however it ends, `on_leave` hears the seconds that it has
+        had the device. The `clock` stands while none of its tiles is worked at.
 
         When canceled, the device is free of this work on return. Raises what the runner raised, DeviceOutOfMemory,
         InvalidOutput, DeviceBroken.
@@ -117,37 +124,45 @@ class DeviceScheduler:
             raise DeviceBroken(str(self.broken), guilty=False)
         ceiling = self._ceilings.get((runner.name, work.lane))
         fitting = work if ceiling is None else work.recut(ceiling) or work
-        job = Job(runner, fitting, priority, on_progress, finish)
-        self._backlog.add(job)
-        self._ready.set()
-        try:
-            await job.finished
-        finally:
-            self._backlog.remove(job)
-            await self._leave(job)
-            if on_leave:
+        job = Job(runner, fitting, priority, on_progress, finish, clock)
+        job.on_begin = on_begin
+        with job.clock.standing():
+            self._backlog.add(job)
+            self._ready.set()
+            try:
+                await job.finished
+            finally:
+                self._backlog.remove(job)
+                await self._leave(job)
                 on_leave(job.device_s)
         waited_s = (job.reached_device or job.arrived) - job.arrived
         return Run(job.work, job.device_s, waited_s, job.product, job.finish_s)
 
     async def _leave(self, job: Job) -> None:
-        """Wait until no batch on the device holds this job any more; stop those that hold nothing else."""
+        """Wait until no batch on the device holds this job any more; stop those that hold no other that is wanted."""
         while (mine := [b for b in self._running if job in b.jobs]) and not self.broken:
-            alone = all(len(batch.jobs) == 1 for batch in mine)
-            if alone:
-                job.runner.interrupt(job.work)
+            unwanted = [batch for batch in mine if not any(other in self._backlog for other in batch.jobs)]
+            for _, work, _ in [batch.lead for batch in unwanted]:
+                job.runner.interrupt(work)
             self._ended.clear()
             try:
-                async with asyncio.timeout(STUCK_S if alone else None):
+                async with asyncio.timeout(STUCK_S if len(unwanted) == len(mine) else None):
                     await self._ended.wait()
             except TimeoutError:
-                self._break(DeviceBroken("a run does not stop"), {job})
+                self._break(DeviceBroken("a run does not stop"), set())
 
     def _break(self, error: DeviceBroken, guilty: set[Job]) -> None:
         """Nothing runs here any more: every task in flight hears of it."""
         self.broken = error
+        self._ended.set()
         for job in self._backlog:
             job.fail(error if job in guilty else DeviceBroken(str(error), guilty=False))
+
+    def _driver_ended(self, driver: asyncio.Task[None]) -> None:
+        """By a fault of ours: without this, every task would wait for a device that nobody drives."""
+        if not driver.cancelled() and (error := driver.exception()) is not None:
+            logger.opt(exception=error).critical("a device driver died")
+            self._break(DeviceBroken("a device driver died"), set())
 
     async def _drive_ahead(self) -> None:
         """The stream of a device that has only one: batch after batch, the next one cut while this one runs."""
@@ -156,14 +171,13 @@ class DeviceScheduler:
             batch = following or await self._cut(await self._next())
             following = None
             if batch is None or not batch.counts:
-                self._release(batch)
                 continue
             await self._intake.acquire()
-            self._running.add(batch)
-            running = self._threads.run(self._infer, batch)
-            following = await self._cut(self._choose())
-            outputs, *_ = await asyncio.gather(running, return_exceptions=True)
-            self._release(batch)
+            with self._holding(batch):
+                batch.begin()
+                running = self._threads.run(self._infer, batch)
+                following = await self._cut(self._choose())
+                outputs, *_ = await asyncio.gather(running, return_exceptions=True)
             intake = asyncio.create_task(self._take_in(batch, outputs), name="take in")
             self._intakes.add(intake)
             intake.add_done_callback(self._intakes.discard)
@@ -172,11 +186,23 @@ class DeviceScheduler:
         """Run after run for a device that is the CPU itself: there is a driver for each stream, and one ahead."""
         while True:
             batch = Batch(await self._next())
-            self._running.add(batch)
-            running = self._threads.run(self._run_in_place, batch)
-            taken, *_ = await asyncio.gather(running, return_exceptions=True)
-            self._release(batch)
+            with self._holding(batch):
+                batch.begin()
+                running = self._threads.run(self._run_in_place, batch)
+                taken, *_ = await asyncio.gather(running, return_exceptions=True)
+            self._free(batch.lead.job.runner)
             self._conclude(batch, taken)
+
+    @contextmanager
+    def _holding(self, batch: Batch) -> Iterator[None]:
+        """A thread works at this batch: the time of its jobs counts, and none of them has left before the end."""
+        self._running.add(batch)
+        try:
+            with batch.being_worked_at():
+                yield
+        finally:
+            self._running.discard(batch)
+            self._ended.set()
 
     def _run_in_place(self, batch: Batch) -> Taken:
         batch.tiles = self._stack(batch.items)
@@ -200,15 +226,10 @@ class DeviceScheduler:
             self._busy.add(items[0].job.runner.name)
         return items
 
-    def _release(self, batch: Batch | None) -> None:
-        """It is on the device no more, and a model that runs one batch at a time is free again."""
-        if batch is None:
-            return
-        self._running.discard(batch)
-        self._ended.set()
-        name = batch.lead.job.runner.name
-        if name in self._busy:
-            self._busy.discard(name)
+    def _free(self, runner: Runner) -> None:
+        """A model that runs one batch at a time may run the next."""
+        if runner.name in self._busy:
+            self._busy.discard(runner.name)
             self._ready.set()
 
     async def _cut(self, items: list[Item]) -> Batch | None:
@@ -216,10 +237,10 @@ class DeviceScheduler:
             return None
         batch = Batch(items)
         try:
-            batch.tiles = await self._pool.run(self._stack, items)
+            with self._holding(batch):
+                batch.tiles = await self._pool.run(self._stack, items)
         except Exception as error:  # noqa: BLE001  a runner's own code: its task fails, the device goes on
-            self._release(batch)
-            self._recover(batch, error)
+            self._conclude(batch, error)
             return None
         return batch
 
@@ -269,15 +290,23 @@ class DeviceScheduler:
             if isinstance(outputs, BaseException):
                 self._conclude(batch, outputs)
                 return
-            self._conclude(batch, await self._pool.run(_taken, batch, outputs))
+            with batch.being_worked_at():
+                self._conclude(batch, await self._pool.run(_taken, batch, outputs))
         finally:
             self._intake.release()
 
     def _conclude(self, batch: Batch, taken: Taken | BaseException) -> None:
-        """What the end of a batch means for each task in it."""
-        if isinstance(taken, BaseException):
-            self._recover(batch, taken)
-            return
+        """What the end of a batch means for each task in it. A runner's own code may fail here too."""
+        try:
+            if isinstance(taken, BaseException):
+                self._recover(batch, taken)
+            else:
+                self._accept(batch, taken)
+        except Exception as error:  # noqa: BLE001  or the device would have no driver, or the tasks no end
+            for job in batch.jobs:
+                job.fail(_unexpected(error))
+
+    def _accept(self, batch: Batch, taken: Taken) -> None:
         for item, error in zip(batch.items, taken, strict=False):
             if error is not None:  # its task fails, the others of the batch go on
                 item.job.fail(error if isinstance(error, PenstockError) else _unexpected(error))

@@ -24,14 +24,15 @@ class Threads:
         for thread in self._threads:
             thread.start()
 
-    def run(self, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """What `work` returns or raises. Canceled, it does not begin, or goes on unheard if it has begun.
+    def run(self, work: Callable[..., T], *args: Any, on_begin: Callable[[], None] | None = None) -> asyncio.Future[T]:
+        """What `work` returns or raises. Canceled, it does not begin, or goes on unheard if it has begun. The event
+        loop calls `on_begin` when a thread has taken it up.
 
         What a coroutine cannot be told by raising it, as StopIteration and SystemExit, comes as RuntimeError.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        self._calls.put(_Call(loop, answer, work, args))
+        self._calls.put(_Call(loop, answer, work, args, on_begin))
         return answer
 
     def close(self, *, wait: bool = True) -> None:
@@ -66,11 +67,15 @@ class _Call(NamedTuple):
     answer: asyncio.Future[Any]
     work: Callable[..., Any]
     args: tuple[Any, ...]
+    on_begin: Callable[[], None] | None
 
     def make(self) -> None:
         """On a thread."""
         value: Any = None
         fault: Exception | None = None
+        if self.on_begin is not None:
+            with suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self.on_begin)
         try:
             value = self.work(*self.args)
         except BaseException as error:  # noqa: BLE001  who awaits it judges; it must not end the thread

@@ -1,0 +1,64 @@
+"""The leases that a worker holds, by their keys, and their renewal."""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from penstock.errors import StoreUnavailable
+from penstock.store import TaskStore, WorkerInfo
+from penstock.task import Lease
+
+
+class Leases:
+    """Renews what it holds. `describe` says what the worker is like now, `lost` hears of the keys whose lease is gone.
+
+    An attempt is known by the key of its lease, not by the id of its task: a task that was canceled and retried, or
+    whose lease was lost, can come back while its old attempt still holds the device.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        lease_s: float,
+        *,
+        describe: Callable[[], WorkerInfo],
+        lost: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._lease_s = lease_s
+        self._describe = describe
+        self._lost = lost
+        self._held: dict[str, Lease] = {}
+
+    def __getitem__(self, key: str) -> Lease:
+        return self._held[key]
+
+    def get(self, key: str) -> Lease | None:
+        """The lease with this key, if it is held."""
+        return self._held.get(key)
+
+    def held(self) -> Collection[Lease]:
+        """All of them."""
+        return self._held.values()
+
+    def of_task(self, task_id: str) -> list[Lease]:
+        """Those under which this task runs here."""
+        return [lease for lease in self._held.values() if lease.id == task_id]
+
+    def hold(self, lease: Lease) -> None:
+        """Renew it from now on."""
+        self._held[lease.key] = lease
+
+    def let_go(self, key: str) -> None:
+        """Renew it no more."""
+        self._held.pop(key, None)
+
+    async def renew(self) -> None:
+        """Keep the leases, for ever; four chances before they end."""
+        while True:
+            try:
+                for key in await self._store.renew(self._describe(), tuple(self._held.values())):
+                    self._lost(key)
+            except StoreUnavailable:
+                await asyncio.sleep(self._lease_s / 16)
+                continue
+            await asyncio.sleep(self._lease_s / 4)

@@ -1,0 +1,406 @@
+"""What a worker has in hand: how far ahead it claims, what it gives back, and what that makes of a backlog."""
+
+import heapq
+import math
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
+
+from penstock.task import PRIORITIES, Lease, OutputOptions, Priority, Progress, Request, Source
+from penstock.worker.hand import AHEAD_S, GIVE_WAY_S, WORTH_S, Hand
+
+MODEL, OTHER = "slow", "other"
+BEGUN = Progress(done=0, total=1)
+_numbers = count()
+
+
+def lease(device_s: float | None, *, model: str = MODEL, priority: Priority = Priority.NORMAL, **members: Any) -> Lease:
+    usual: dict[str, Any] = {"epoch": 1, "failures": 0, "crashes": 0}
+    return Lease(
+        id=f"tsk_{next(_numbers)}",
+        fence="f",
+        tenant="default",
+        caller="alice",
+        priority=priority,
+        max_retries=3,
+        timeout_s=60,
+        waited_ms=0,
+        request=Request(model=model, source=Source(data=b""), params={}, output=OutputOptions()),
+        device_ms=None if device_s is None else device_s * 1000,
+        **usual | members,
+    )
+
+
+def one_stream() -> Hand:
+    return Hand(1, lambda model: 1)
+
+
+def taken(hand: Hand, device_s: float | None, now: float = 0.0, **members: Any) -> str:
+    """Claim a task; its key."""
+    made = lease(device_s, **members)
+    hand.take(made, now)
+    return made.key
+
+
+def ready(hand: Hand, device_s: float | None, now: float = 0.0, **members: Any) -> str:
+    """Claim a task whose input is ready at once."""
+    key = taken(hand, device_s, now, **members)
+    for stage in ("fetch", "prepare", "infer"):
+        hand.hear(key, stage, None, now)  # type: ignore[arg-type]
+    return key
+
+
+def begun(hand: Hand, device_s: float | None, now: float = 0.0, **members: Any) -> str:
+    """Claim a task that the device begins at once."""
+    key = ready(hand, device_s, now, **members)
+    hand.hear(key, "infer", BEGUN, now)
+    return key
+
+
+# --- claiming ---------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_with_nothing_wants_tasks_of_every_class() -> None:
+    assert one_stream().wanted(0) == PRIORITIES
+
+
+def test_a_long_task_in_hand_is_enough_until_the_device_has_begun_it() -> None:
+    hand = one_stream()
+    key = ready(hand, 10)
+
+    assert hand.wanted(0) == (Priority.HIGH,), "of the others it has enough"
+    hand.hear(key, "infer", BEGUN, 0)
+    assert hand.wanted(0) == PRIORITIES, "the next one is to be there when this one ends"
+    ready(hand, 10)
+    assert hand.wanted(0) == (Priority.HIGH,)
+
+
+def test_small_tasks_are_claimed_as_far_ahead_as_they_take_together() -> None:
+    hand, claimed = one_stream(), 0
+    while len(hand.wanted(0)) == len(PRIORITIES):
+        ready(hand, AHEAD_S / 8)
+        claimed += 1
+
+    assert claimed == 8
+
+
+def test_a_task_of_a_higher_class_is_claimed_whatever_there_is_of_lower_ones() -> None:
+    hand = one_stream()
+    begun(hand, 10, priority=Priority.LOW)
+    ready(hand, 10, priority=Priority.LOW)
+    assert hand.wanted(0) == (Priority.HIGH, Priority.NORMAL)
+
+    ready(hand, 10, priority=Priority.NORMAL)
+    assert hand.wanted(0) == (Priority.HIGH,)
+
+    ready(hand, 10, priority=Priority.HIGH)
+    assert hand.wanted(0) == ()
+
+
+def test_of_a_model_that_was_never_measured_one_is_on_the_device_and_one_waits() -> None:
+    hand = one_stream()
+    begun(hand, None)
+    assert hand.wanted(0) == PRIORITIES
+
+    ready(hand, None)
+    assert hand.wanted(0) == (Priority.HIGH,)
+    assert hand.wanted(0.1) == (Priority.HIGH,), "nor does a moment change that"
+
+
+def test_inputs_that_take_long_are_fetched_as_much_earlier() -> None:
+    hand = one_stream()
+    first = taken(hand, 1)
+    hand.hear(first, "fetch", None, 0)
+    hand.hear(first, "prepare", None, 2)
+    hand.hear(first, "infer", None, 2)
+    hand.hear(first, "infer", BEGUN, 2)
+
+    assert hand.ahead_s == 2 + AHEAD_S
+    waiting = 0
+    while len(hand.wanted(2)) == len(PRIORITIES):
+        taken(hand, 1, 2)
+        waiting += 1
+    assert waiting == 2, "3 s of device time, with the one that runs"
+
+
+def test_an_input_that_does_not_come_holds_nothing_up() -> None:
+    """Its task counts as feeding the device no longer than inputs take."""
+    hand = one_stream()
+    hand.hear(taken(hand, 10), "fetch", None, 0)
+    assert hand.wanted(0) == (Priority.HIGH,)
+    assert 0 < hand.changes_in_s(0) <= AHEAD_S
+
+    assert hand.wanted(AHEAD_S + 0.01) == PRIORITIES
+
+
+def test_the_wait_for_memory_is_no_reason_to_claim_further_ahead() -> None:
+    hand = one_stream()
+    key = taken(hand, 1)
+    for at, stage in ((0, "fetch"), (0, "prepare"), (100, "prepare"), (100.5, "infer")):
+        hand.hear(key, stage, None, at)  # type: ignore[arg-type]
+
+    assert hand.ahead_s == 0.5 + AHEAD_S
+
+
+def test_a_task_that_takes_longer_than_it_should_makes_no_busy_device_look_free() -> None:
+    hand = one_stream()
+    begun(hand, 1)
+    ready(hand, 1)
+
+    assert hand.wanted(0.9) == (Priority.HIGH,)
+    assert hand.wanted(3) == (Priority.HIGH,), "2 s late, so that 2 more are expected"
+
+
+def test_each_stream_of_a_processor_has_something_to_do() -> None:
+    hand = Hand(2, lambda model: 2)
+    begun(hand, 10)
+    assert hand.is_idle(0)
+    assert hand.wanted(0) == PRIORITIES
+
+    begun(hand, 10)
+    assert not hand.is_idle(0)
+    ready(hand, 10)
+    assert hand.wanted(0) == (Priority.HIGH,)
+
+
+def test_of_a_model_that_runs_once_at_a_time_no_task_waits_for_a_stream_it_cannot_use() -> None:
+    hand = Hand(8, lambda model: 1)
+    begun(hand, 10)
+    ready(hand, 10)
+
+    assert hand.wanted(0) == (Priority.HIGH,)
+
+
+def test_a_task_of_many_tiles_keeps_all_streams_busy() -> None:
+    hand = Hand(2, lambda model: 2)
+    hand.hear(ready(hand, 10), "infer", Progress(done=0, total=10), 0)
+
+    assert not hand.is_idle(0)
+
+
+@pytest.mark.parametrize("stage", ["postprocess", "upload"])
+def test_what_has_left_the_device_is_not_in_hand(stage: Any) -> None:
+    hand = one_stream()
+    key = begun(hand, 10)
+    hand.hear(key, stage, None, 1)
+
+    assert hand.is_idle(1)
+
+
+def test_as_many_are_claimed_at_once_as_would_feed_the_device() -> None:
+    hand = one_stream()
+    assert hand.room(0, 8) == 1, "nobody knows what a task takes"
+    key = begun(hand, AHEAD_S / 4)
+    hand.drop(key)
+
+    assert hand.room(0, 8) == 4
+    assert hand.room(0, 2) == 2
+
+
+# --- giving back ------------------------------------------------------------------------------------------------
+
+
+def test_the_last_task_that_waits_is_given_back_and_one_that_has_begun_never() -> None:
+    hand = one_stream()
+    begun(hand, 10)
+    assert hand.spare({MODEL}, 0) is None
+
+    ready(hand, 10, 1)
+    last = ready(hand, 10, 2)
+    assert hand.spare({MODEL}, 2) == last
+    assert hand.spare({OTHER}, 2) is None, "the idle worker has no such model"
+
+
+def test_a_task_whose_input_is_on_its_way_is_given_back_before_one_that_is_ready() -> None:
+    hand = one_stream()
+    begun(hand, 10)
+    fetching = taken(hand, 10)
+    hand.hear(fetching, "fetch", None, 0)
+    ready(hand, 10, 0.1)
+
+    assert hand.spare({MODEL}, 0.1) == fetching
+
+
+def test_a_task_that_begins_soon_is_kept() -> None:
+    hand = one_stream()
+    begun(hand, 10)
+    last = ready(hand, 10)
+
+    assert hand.spare({MODEL}, 9) == last
+    assert hand.spare({MODEL}, 9.95) is None
+
+
+def test_a_task_whose_input_takes_longer_to_fetch_than_to_wait_for_is_kept() -> None:
+    hand = one_stream()
+    first = taken(hand, 1)
+    for at, stage in ((0, "fetch"), (3, "prepare"), (3, "infer")):
+        hand.hear(first, stage, None, at)  # type: ignore[arg-type]
+    hand.hear(first, "infer", BEGUN, 3)
+    ready(hand, 1, 3)
+
+    assert hand.spare({MODEL}, 3) is None
+
+
+def test_a_suspect_is_kept() -> None:
+    hand = one_stream()
+    begun(hand, 10)
+    taken(hand, 10, crashes=1)
+
+    assert hand.spare({MODEL}, 0) is None
+
+
+def test_a_task_is_not_given_back_twice_within_a_second() -> None:
+    hand = one_stream()
+    begun(hand, 10)
+    taken(hand, 10, epoch=2)
+
+    assert hand.spare({MODEL}, GIVE_WAY_S / 2) is None
+    assert hand.spare({MODEL}, GIVE_WAY_S) is not None
+
+
+def test_who_gives_a_task_back_does_not_claim_it_again_at_once() -> None:
+    hand = one_stream()
+    running = begun(hand, 10)
+    hand.give(ready(hand, 10), 0)
+
+    assert hand.wanted(0) == (Priority.HIGH,), "what is more urgent it does claim"
+    assert hand.wanted(GIVE_WAY_S) == PRIORITIES, "the idle worker has had its time"
+    hand.drop(running)
+    assert hand.wanted(0) == PRIORITIES, "its own device has nothing to do"
+
+
+# --- a fleet ----------------------------------------------------------------------------------------------------
+
+
+class Worker(Struct):
+    """A simulated worker: its device runs one task after the other in the order of the claims."""
+
+    joins: float
+    hand: Hand
+    queue: list[Lease] = []
+    ends: float = math.inf
+
+    @property
+    def running(self) -> Lease | None:
+        return self.queue[0] if self.ends < math.inf else None
+
+
+class Fleet:
+    """Workers that share a queue. Time passes from event to event; nothing else takes any."""
+
+    def __init__(self, true_s: list[float], error: list[float], joins: list[float]) -> None:
+        self.waiting = [lease(true * wrong) for true, wrong in zip(true_s, error, strict=True)]
+        self.true_s = {each.key: true for each, true in zip(self.waiting, true_s, strict=True)}
+        self.workers = [Worker(joins, Hand(1, lambda model: 1)) for joins in joins]
+        self.given_back: list[tuple[float, str]] = []
+        self.moments = list(joins)
+        self.ended = 0.0
+
+    def run(self, look: Callable[["Fleet", float], None] = lambda fleet, now: None) -> float:
+        """The moment when the last task ends. `look` is shown the fleet whenever everybody has done what there is."""
+        heapq.heapify(self.moments)
+        while self.moments:
+            now = heapq.heappop(self.moments)
+            for worker in self.workers:
+                if worker.ends <= now:
+                    self.ended = now
+                    self._end(worker)
+            while any(self._act(worker, now) for worker in self.workers if worker.joins <= now):
+                pass
+            look(self, now)
+        assert not self.waiting
+        return self.ended
+
+    def _act(self, worker: Worker, now: float) -> bool:
+        """Begin, claim or ask; False when there is nothing to do."""
+        if worker.queue and worker.running is None:
+            worker.ends = now + self.true_s[worker.queue[0].key]
+            worker.hand.hear(worker.queue[0].key, "infer", BEGUN, now)
+            heapq.heappush(self.moments, worker.ends)
+            return True
+        if self.waiting and len(worker.hand.wanted(now)) == len(PRIORITIES):
+            claimed = self.waiting.pop(0)
+            worker.queue.append(claimed)
+            worker.hand.take(claimed, now)
+            for stage in ("fetch", "prepare", "infer"):
+                worker.hand.hear(claimed.key, stage, None, now)  # type: ignore[arg-type]
+            return True
+        if self.waiting and worker.queue:
+            wait_s = worker.hand.changes_in_s(now)
+            if wait_s < math.inf and now + wait_s < worker.ends:
+                heapq.heappush(self.moments, now + wait_s)
+        return not self.waiting and worker.hand.is_idle(now) and self._is_helped(worker, now)
+
+    def _is_helped(self, asker: Worker, now: float) -> bool:
+        for worker in self.workers:
+            key = worker.hand.spare({MODEL}, now) if worker is not asker else None
+            if key is not None:
+                worker.hand.give(key, now)
+                given = next(each for each in worker.queue if each.key == key)
+                worker.queue.remove(given)
+                self.given_back.append((now, given.id))
+                again = replace(given, epoch=given.epoch + 1)
+                self.true_s[again.key] = self.true_s[given.key]
+                self.waiting.insert(0, again)
+                heapq.heappush(self.moments, now + GIVE_WAY_S)
+                return self._act(asker, now)
+        return False
+
+    def _end(self, worker: Worker) -> None:
+        worker.hand.drop(worker.queue.pop(0).key)
+        worker.ends = math.inf
+
+
+@pytest.mark.parametrize("task_s", [0.05, 0.2, 0.5, 1.5, 60])
+def test_three_workers_need_no_more_than_a_fifth_longer_than_ideal_for_twelve_equal_tasks(task_s: float) -> None:
+    """But for what is not worth moving."""
+    fleet = Fleet([task_s] * 12, [1.0] * 12, [0, 0, 0])
+
+    assert fleet.run() <= 1.2 * 4 * task_s + WORTH_S
+
+
+@pytest.mark.parametrize("task_s", [0.5, 1.5, 60])
+def test_two_workers_that_join_when_one_task_is_done_share_what_is_left(task_s: float) -> None:
+    fleet = Fleet([task_s] * 12, [1.0] * 12, [0, task_s, task_s])
+    ideal_s = task_s + math.ceil(11 / 3) * task_s
+
+    assert fleet.run() <= 1.2 * ideal_s
+
+
+JOINS = st.lists(st.floats(0, 5), min_size=1, max_size=4)
+TASK_S = st.floats(0.02, 20)
+
+
+def held_from_an_idle_worker(fleet: Fleet, now: float) -> None:
+    """Fails when a worker has nothing while a task waits somewhere for longer than it is worth to move it."""
+    there = [worker for worker in fleet.workers if worker.joins <= now]
+    if all(worker.queue for worker in there):
+        return
+    assert not fleet.waiting
+    for worker in there:
+        wait_s = worker.ends - now
+        for n, waits in enumerate(worker.queue[1:], 1):
+            assert wait_s <= WORTH_S + 1e-6 or (waits.epoch > 1 and n == 1), f"{wait_s} s at {now}"
+            wait_s += fleet.true_s[waits.key]
+
+
+@settings(max_examples=200, deadline=None)
+@given(tasks=st.lists(TASK_S, min_size=1, max_size=30), joins=JOINS)
+def test_no_worker_is_idle_while_a_task_waits_at_another(tasks: list[float], joins: list[float]) -> None:
+    Fleet(tasks, [1.0] * len(tasks), [0.0, *joins]).run(held_from_an_idle_worker)
+
+
+@settings(max_examples=200, deadline=None)
+@given(tasks=st.lists(st.tuples(TASK_S, st.floats(0.25, 4)), min_size=1, max_size=30), joins=JOINS)
+def test_whatever_the_estimates_no_task_goes_to_and_fro(tasks: list[tuple[float, float]], joins: list[float]) -> None:
+    fleet = Fleet([true for true, _ in tasks], [wrong for _, wrong in tasks], [0.0, *joins])
+    fleet.run()
+
+    for n, (at, task_id) in enumerate(fleet.given_back):
+        assert not [a for a, other in fleet.given_back[:n] if other == task_id and at - a < GIVE_WAY_S]
