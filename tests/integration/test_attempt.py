@@ -44,7 +44,7 @@ class Refused(TaskStore):
 @asynccontextmanager
 async def attempts(store: TaskStore, storage: LocalStorage, model: str = MODEL) -> AsyncIterator[Attempts]:
     async with pipeline(storage, model) as running:
-        yield Attempts(store, running, RetryPolicy(base_s=1, cap_s=1), on_settling=lambda: None)
+        yield Attempts(store, running, RetryPolicy(base_s=1, cap_s=1), on_settling=lambda key: None)
 
 
 def stored_in(directory: Path) -> list[Path]:
