@@ -27,7 +27,7 @@ from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskStore, UploadStore, WorkerInfo, connect
 from penstock.store.keys import Keys
 from penstock.store.outbox import Room
-from penstock.store.tasks import MAX_FOLLOWERS
+from penstock.store.submits import MAX_FOLLOWERS
 from penstock.submission import Submission, Turn
 from penstock.task import (
     PRIORITIES,

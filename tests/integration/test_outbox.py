@@ -11,7 +11,7 @@ from penstock.settings import Settings
 from penstock.store import Due, LeasedEvent, Outbox, TaskStore, connect
 from penstock.store.keys import endpoint_digest
 from penstock.store.outbox import Room
-from penstock.store.tasks import hook_of
+from penstock.store.submits import hook_of
 from penstock.task import Delivery, Event, Outcome, Progress, State, TaskEventType, Webhook
 from tests.integration.stores import lease_of, submit
 

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.errors import QueueFull
 from penstock.store import Condemned, TaskStore
-from penstock.store.tasks import MAX_FOLLOWERS
+from penstock.store.submits import MAX_FOLLOWERS
 from penstock.task import TENANT, Artifact, Lease, Outcome, Priority, Problem, Result, State
 from tests.integration.stores import (
     MODEL,

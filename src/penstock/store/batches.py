@@ -20,7 +20,7 @@ from penstock.store.connection import listen
 from penstock.store.keys import idempotency_digest
 from penstock.store.queries import Queries
 from penstock.store.records import GONE, batch_of, end_of
-from penstock.store.tasks import hook_of
+from penstock.store.submits import hook_of
 from penstock.task import Outcome, State
 
 RECEIVED_WITHIN_MS = 3_600_000

@@ -2,49 +2,32 @@
 
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from typing import Any
 
 import msgspec
 
 from penstock.errors import (
-    IdempotencyMismatch,
-    PenstockError,
-    QueueFull,
-    RateLimited,
     ResultExpired,
-    StoreUnavailable,
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
-    UploadNotFound,
 )
-from penstock.store.answers import Claim, NotItsTurn, ResultFound, Submitted, WorkerInfo
+from penstock.store.answers import Claim, ResultFound, Submitted, WorkerInfo
 from penstock.store.changes import Changes
 from penstock.store.connection import listen
-from penstock.store.keys import endpoint_digest, idempotency_digest
 from penstock.store.overdue import LATE, OVERRUN, TOGETHER, Overdue, moves_of, outcome_of
-from penstock.store.queries import ALL_PRIORITIES
-from penstock.submission import Submission, Turn
+from penstock.store.submits import answer_or_error, call_of, file_of, submitted_of
+from penstock.submission import Submission
 from penstock.task import (
-    EVENTS,
     PRIORITIES,
-    RECORD_VERSION,
     Lease,
     Outcome,
     Priority,
     Problem,
     Progress,
     Request,
-    Reuse,
     Stage,
-    State,
     Verb,
-    Webhook,
 )
-
-MAX_FOLLOWERS = 200
-"""Tasks that may wait for the result of one; the next ones run. When it ends, the script that looks for the next to
-lead them reads them all, which takes about 2 µs for each."""
 
 ASKED_MS = 2000
 """An idle worker that has asked for a task and died is given none later than this."""
@@ -85,8 +68,11 @@ class TaskStore(Overdue):
         """Lines of a batch, handed in one after the other in a single round trip; with each, whether its input has been
         stored. What `submit` or `submit_without_input` would answer, or raise, for each of them: once a line was not
         taken, it is the turn of none that follows."""
-        calls = [self._call_of(submission, 0, has_input=has_input) for submission, has_input in submissions]
-        return [_answer_or_error(answer) for answer in await self._run_each("submit", calls)]
+        calls = [
+            call_of(submission, self._settings.max_depth, 0, has_input=has_input)
+            for submission, has_input in submissions
+        ]
+        return [answer_or_error(answer) for answer in await self._run_each("submit", calls)]
 
     async def results_of(self, digests: Sequence[str]) -> list[ResultFound | None]:
         """The file that has the result of a task with this reuse digest; None where there is no result, or one without
@@ -94,7 +80,7 @@ class TaskStore(Overdue):
         owners = await self._pipelined([("HGET", self._keys.reuse, digest) for digest in digests])
         known = [owner.decode() for owner in owners if owner]
         outcomes = await self._pipelined([("GET", self._keys.outcome(owner)) for owner in known]) if known else []
-        found = {owner: _file_of(owner, outcome) for owner, outcome in zip(known, outcomes, strict=True)}
+        found = {owner: file_of(owner, outcome) for owner, outcome in zip(known, outcomes, strict=True)}
         return [found[owner.decode()] if owner else None for owner in owners]
 
     async def result_lost(self, task_id: str) -> None:
@@ -107,22 +93,9 @@ class TaskStore(Overdue):
         return [bool(is_there) for is_there in found]
 
     async def _submit(self, s: Submission, rate_limit: int, *, has_input: bool) -> Submitted | None:
-        return _submitted_of(await self._run("submit", *self._call_of(s, rate_limit, has_input=has_input)))
-
-    def _call_of(self, s: Submission, rate_limit: int, *, has_input: bool) -> tuple[str | bytes | float, ...]:
-        """The arguments of the script."""
-        client_request_id = s.request.client_request_id
-        return (
-            s.id, s.tenant, s.caller, s.request.model, s.priority, s.cost, msgspec.json.encode(s.request),
-            s.fingerprint, idempotency_digest(s.caller, client_request_id) if client_request_id else "",
-            rate_limit, self._settings.max_depth, s.max_retries, s.timeout_s,
-            "" if s.start_within_s is None else int(s.start_within_s * 1000), s.result_ttl_s, RECORD_VERSION,
-            State.PENDING, ALL_PRIORITIES, "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
-            s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, moves_of(Verb.REUSE),
-            "input" if has_input else "", hook_of(s.request.webhook), *_turn_of(s.turn),
-            s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
-            s.request.source.upload or "", s.own_input or "", s.file_seen,
-        )  # fmt: skip
+        return submitted_of(
+            await self._run("submit", *call_of(s, self._settings.max_depth, rate_limit, has_input=has_input))
+        )
 
     async def claim(
         self,
@@ -338,65 +311,3 @@ def _check(task_id: str, kind: bytes) -> None:
         raise ResultExpired("the task was deleted, by a client or after its retention")
     if kind == b"absent":
         raise TaskNotFound(f"there is no task {task_id}")
-
-
-def _submitted_of(answer: Any) -> Submitted | None:
-    """None where only the input is missing. Raises what has kept the task out."""
-    kind = answer[0].decode()
-    if kind in ("turn", "window"):
-        raise NotItsTurn(kind)
-    if kind == "input":
-        return None
-    if kind == "look" and (found := _file_of(answer[1].decode(), answer[2])):
-        raise found
-    if kind not in ("ok", "replay"):
-        raise _refusal(kind, answer[-1])
-    return Submitted(
-        id=answer[1].decode(),
-        replayed=kind == "replay",
-        position=answer[2] if answer[2] >= 0 else None,
-        rate_left=answer[3],
-        rate_reset_s=-(-answer[4] // 1000),
-        reuse=msgspec.convert(answer[5].decode() or "miss", Reuse),
-        is_paused=bool(answer[6]),
-    )
-
-
-def _answer_or_error(answer: Any) -> Submitted | Exception | None:
-    try:
-        return _submitted_of(answer)
-    except (NotItsTurn, ResultFound, PenstockError) as error:
-        return error
-
-
-def _file_of(owner: str, outcome: bytes | None) -> ResultFound | None:
-    result = msgspec.json.decode(outcome, type=Outcome).result if outcome else None
-    return ResultFound(owner, result.artifact.s3_key) if result and result.artifact else None
-
-
-def hook_of(webhook: Webhook | None) -> str:
-    """The field of the record by which scripts know whom to tell, and of what; at most 64 bytes."""
-    if webhook is None:
-        return ""
-    return " ".join(
-        [endpoint_digest(webhook.url), *(word for word, event in EVENTS.items() if event in webhook.events)]
-    )
-
-
-def _turn_of(turn: Turn | None) -> tuple[str | int, ...]:
-    return (turn.batch, turn.epoch, turn.place, turn.window, turn.lease_ms) if turn else ("",) * 5
-
-
-def _refusal(kind: str, value: Any) -> Exception:
-    if kind == "rate":
-        return RateLimited("too many submits with this API key", retry_after_s=-(-int(value) // 1000) or 1)
-    if kind == "full":
-        return QueueFull(f"{value} tasks are waiting for this model", retry_after_s=5)
-    if kind == "late":
-        return StoreUnavailable("the input of this task was given up before the task came", retry_after_s=5)
-    if kind == "upload":
-        return UploadNotFound("this upload has just been deleted", param="input.upload_id")
-    return IdempotencyMismatch(
-        f"this client_request_id belongs to task {value.decode()}, submitted with another body",
-        param="client_request_id",
-    )
