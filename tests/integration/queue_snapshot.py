@@ -157,7 +157,8 @@ def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
             key = f"{pools[models]}:{priority}"
             flows = snapshot.keys.get(f"flows:{key}", {})
             assert snapshot.keys.get(f"unseen:{key}", {}).keys() == clock.unseen
-            assert {name: start for name, start in flows.items() if name != "*"} == clock.tenants
+            tenants = {name: start for name, start in flows.items() if name != "*"}
+            assert tenants == clock.tenants, (key, tenants, clock.tenants)
             assert {name: start for name, start in clock.callers.items() if start} == snapshot.under(f"flows:{key}:"), (
                 key,
                 clock.callers,
