@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct
 
 from penstock.api.batch_views import MAX_LINES, BatchDefaults, BatchLine
 from penstock.api.guards import Caller
-from penstock.api.inline import is_inline, is_long
+from penstock.api.inline import is_inline, is_long, refuse_bare_base64
 from penstock.api.problems import Finding, InvalidLines, invalid
 from penstock.api.schemas import TaskRequest
 from penstock.api.services import Services
@@ -26,7 +26,7 @@ from penstock.batch import StoredLine, part_key
 from penstock.errors import InvalidRequest, PayloadTooLarge, PenstockError, StoreUnavailable, UrlBlocked
 from penstock.imaging import Header
 from penstock.task import Priority
-from penstock.urlguard import Policy, check_url
+from penstock.urlguard import Policy, check_input
 
 MAX_LINE_BYTES = 1024 * 1024
 SLICE, SLICE_S = 16, 0.002
@@ -222,13 +222,14 @@ def defaults_of(said: dict[str, Any]) -> Any:
 
 
 def check_defaults(defaults: Any, policy: Policy) -> None:
-    """What no line has to use is right all the same. Raises UrlBlocked."""
+    """What no line has to use is right all the same. Raises InvalidRequest, UrlBlocked."""
     url = defaults.input.image_url if defaults.input else UNSET
     if not url or is_inline(url):
         return
     try:
-        check_url(url, policy)
-    except UrlBlocked as error:
+        refuse_bare_base64(url)
+        check_input(url, policy)
+    except (InvalidRequest, UrlBlocked) as error:
         error.param = "defaults.input.image_url"
         raise
 

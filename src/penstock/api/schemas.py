@@ -12,7 +12,7 @@ ClientRequestId = Annotated[
     str,
     Meta(min_length=1, max_length=128, pattern=r"^[!-~]+(?!\n)$", description="1 to 128 visible ASCII characters"),
 ]
-IMAGE_URL = "http(s) URL, data: URI in base64 (PNG, JPEG, WebP), or s3://bucket/key where that is allowed"
+IMAGE_URL = "http(s) URL, data: URI of a PNG, JPEG or WebP in any form, or s3://bucket/key where that is allowed"
 
 
 class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

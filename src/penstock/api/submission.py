@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct
 from penstock import imaging
 from penstock.api.arrivals import beginning_of, check_digest, ready_upload
 from penstock.api.guards import Caller
-from penstock.api.inline import bytes_of, is_inline, is_long
+from penstock.api.inline import bytes_of, is_inline, is_long, refuse_bare_base64
 from penstock.api.problems import invalid
 from penstock.api.reuse import reuse_digest
 from penstock.api.schemas import ClientRequestId, InputRequest, TaskRequest
@@ -123,6 +123,7 @@ async def _examine_url(asked: TaskRequest, services: Services, caller: Caller) -
     if url is UNSET:
         raise InvalidRequest("either image_url or upload_id is needed")
     if not is_inline(url):
+        refuse_bare_base64(url)
         checked = str(check_input(url, services.policy))
         return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=checked)
     if not is_long(url):
