@@ -174,8 +174,8 @@ async def test_the_model_of_a_submit_decides_what_its_params_are(document: dict[
     assert [choice["$ref"] for choice in schemas["TaskRequest"]["oneOf"]] == list(chosen["mapping"].values())
     for model, reference in chosen["mapping"].items():
         assert schemas[reference.rpartition("/")[2]]["properties"]["model"]["const"] == model
-    assert schemas["SuperresX4Request"]["properties"]["params"]["$ref"].endswith("/SuperresParams")
-    assert schemas["ImageScoringV1Request"]["properties"]["params"]["$ref"].endswith("/Params")
+    assert schemas["SuperresX4Request"]["properties"]["params"]["anyOf"][0]["$ref"].endswith("/SuperresParams")
+    assert schemas["ImageScoringV1Request"]["properties"]["params"]["anyOf"][0]["$ref"].endswith("/Params")
 
 
 async def test_the_documentation_needs_nothing_from_elsewhere(stranger: httpx.AsyncClient, server: str) -> None:

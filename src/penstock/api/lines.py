@@ -15,15 +15,23 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from penstock.api.batch_views import MAX_LINES, BatchDefaults, BatchLine
+from penstock.api.decoding import BYTE_ORDER_MARK, convert, decode
 from penstock.api.guards import Caller
 from penstock.api.inline import is_inline, is_long, refuse_bare_base64
-from penstock.api.problems import Finding, InvalidLines, invalid
+from penstock.api.problems import Finding, InvalidLines
 from penstock.api.schemas import TaskRequest
 from penstock.api.services import Services
 from penstock.api.submission import check_params, examine, look_at
 from penstock.api.webhooks import accepted
 from penstock.batch import StoredLine, part_key
-from penstock.errors import InvalidRequest, PayloadTooLarge, PenstockError, StoreUnavailable, UrlBlocked
+from penstock.errors import (
+    InvalidRequest,
+    MalformedRequest,
+    PayloadTooLarge,
+    PenstockError,
+    StoreUnavailable,
+    UrlBlocked,
+)
 from penstock.imaging import Header
 from penstock.task import Priority
 from penstock.urlguard import Policy, check_input
@@ -192,10 +200,8 @@ def _noting(line: _Line) -> Iterator[None]:
 def line_of(text: bytes | msgspec.Raw) -> Any:
     """A BatchLine. Raises InvalidRequest."""
     try:
-        return msgspec.json.decode(text, type=BatchLine)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        return decode(text, BatchLine)
+    except MalformedRequest as error:
         raise InvalidRequest("the line is not JSON, or is nested too deeply") from error
 
 
@@ -215,10 +221,7 @@ def task_of(line: Any, defaults: Any) -> TaskRequest:
 
 def defaults_of(said: dict[str, Any]) -> Any:
     """A BatchDefaults. Raises InvalidRequest."""
-    try:
-        return msgspec.convert(said, BatchDefaults)
-    except msgspec.ValidationError as error:
-        raise invalid(error, inside="defaults") from error
+    return convert(said, BatchDefaults, inside="defaults")
 
 
 def check_defaults(defaults: Any, policy: Policy) -> None:
@@ -268,7 +271,7 @@ async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[
             number += 1
             if is_too_long or len(text) > MAX_LINE_BYTES:
                 some.append((number, None))
-            elif stripped := text.strip():
+            elif stripped := _without_mark(text, number).strip():
                 some.append((number, stripped))
                 held += len(stripped)
             is_too_long = False
@@ -278,6 +281,10 @@ async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[
         if len(rest) > MAX_LINE_BYTES:
             rest, is_too_long = b"", True
     yield some
+
+
+def _without_mark(text: bytes, number: int) -> bytes:
+    return text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text
 
 
 async def _ended(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -185,14 +185,18 @@ def _schemas(models: Collection[str]) -> Document:
     )
     for base in ("Ask", "View", "PredictionAsk"):
         components.pop(base, None)
-    components["InputRequest"] |= {"minProperties": 1, "maxProperties": 1}  # of a oneOf generators make nothing typed
+    components["InputRequest"] |= {"minProperties": 1}  # of a oneOf generators make nothing typed
+    for name in {t.__name__ for t in types if issubclass(t, schemas.Ask)} & components.keys():
+        _let_null_stand_for_nothing(components[name])
     general = components["TaskRequest"]
     names = {model: _request_name(model) for model in models}
     for (model, name), of_model in zip(names.items(), params, strict=False):
+        _let_null_stand_for_nothing(components.get(of_model.get("$ref", "").rpartition("/")[2], {}))
+        params_of_model = _or_null(of_model, "params")
         components[name] = general | {
             "title": name,
             "properties": general["properties"]
-            | {"model": {"type": "string", "const": model}, "params": of_model | {"default": {}}},
+            | {"model": {"type": "string", "const": model}, "params": params_of_model},
         }
     components["TaskEvent"] = _EVENT
     components["TaskRequest"] = {
@@ -206,6 +210,35 @@ def _schemas(models: Collection[str]) -> Document:
     }
     return components
 
+
+def _let_null_stand_for_nothing(of_request: Document) -> None:
+    """In every member that may be left out, as `decoding.decode` has it."""
+    members = of_request.get("properties", {})
+    for name in members.keys() - set(of_request.get("required", ())):
+        members[name] = _or_null(members[name], name)
+
+
+def _or_null(schema: Document, name: str) -> Document:
+    """The same, or null; null for what is in an object of any names too. A default that is an object says no more than
+    those of its members, and generators fail at it."""
+    around = {key: schema[key] for key in ("default", "description") if key in schema}
+    if isinstance(around.get("default"), dict):
+        del around["default"]
+    inner = {key: part for key, part in schema.items() if key not in ("default", "description")}
+    if isinstance(inner.get("additionalProperties"), dict):
+        inner["additionalProperties"] = _or_null(inner["additionalProperties"], name)
+    alternatives = [_titled(one, name) for one in inner.get("anyOf", [inner]) if one != _NULL]
+    return around | {"anyOf": [*alternatives, _NULL]}
+
+
+def _titled(schema: Document, name: str) -> Document:
+    """With the name that generators give to the type of a member: they name an alternative by its number else."""
+    if "items" in schema:
+        return schema | {"items": _titled(schema["items"], f"{name}_item")}
+    return schema | {"title": _title(name)} if {"enum", "additionalProperties"} & schema.keys() else schema
+
+
+_NULL = {"type": "null"}
 
 _EVENT = {
     "title": "TaskEvent",
@@ -226,7 +259,11 @@ _EVENT = {
 
 def _request_name(model: str) -> str:
     """superres-x4: SuperresX4Request."""
-    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", model)) + "Request"
+    return _title(model) + "Request"
+
+
+def _title(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", name))
 
 
 def _complete_operation(operation: Document, *, guarded: bool) -> None:

@@ -11,6 +11,7 @@ from litestar.types import ExceptionHandlersMap
 from loguru import logger
 from msgspec import UNSET, Struct, UnsetType
 
+from penstock.api.known import known_at
 from penstock.errors import (
     Internal,
     InvalidRequest,
@@ -59,13 +60,17 @@ class InvalidLines(InvalidRequest):
         self.findings = findings
 
 
-def invalid(error: msgspec.ValidationError, *, inside: str = "") -> InvalidRequest:
-    """msgspec's "Expected `int` <= 100 - at `$.output.quality`", with `param` naming the place."""
+def invalid(error: msgspec.ValidationError, kind: Any, *, inside: str = "") -> InvalidRequest:
+    """msgspec's "Expected `int` <= 100 - at `$.output.quality`", with `param` naming the place. A value that is not one
+    of a list, and a member that is not known, are answered with those that are; `kind` is the type that has them."""
     text, _, where = str(error).partition(" - at ")
     path = [inside, _PATH.sub("", where.strip("`")).removeprefix("."), *_MEMBER.findall(text)]
-    return InvalidRequest(text[:_SHOWN], param=".".join(part for part in path if part)[:_SHOWN] or None)
+    known = ", ".join(known_at(kind, where.strip("`"))) if text.startswith(_HAVE_OTHERS) else ""
+    detail = f"{text[:_SHOWN]}; known are: {known}" if known else text[:_SHOWN]
+    return InvalidRequest(detail, param=".".join(part for part in path if part)[:_SHOWN] or None)
 
 
+_HAVE_OTHERS = ("Invalid enum value", "Object contains unknown field")
 _PATH = re.compile(r"^.*\$|\[\.\.\.\]|`")
 _MEMBER = re.compile(r"(?:unknown|missing required) field `(.+)`", re.DOTALL)
 _SHOWN = 200

@@ -12,6 +12,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from msgspec import Meta
 
 from penstock.api.bodies import body_of
+from penstock.api.decoding import decode
 from penstock.api.guards import require_json
 from penstock.api.predictions import (
     PREFIX,
@@ -22,12 +23,12 @@ from penstock.api.predictions import (
     predictions_url,
 )
 from penstock.api.prefer import wait_of
-from penstock.api.problems import documented, invalid
+from penstock.api.problems import documented
 from penstock.api.schemas import Ask
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.submission import DURATION_PATTERN, examine, read_request
 from penstock.api.tasks import SUBMIT_ERRORS, end_early, refusals_counted, take
-from penstock.errors import InvalidRequest, MalformedRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
+from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
 from penstock.task import EventType, State
 
 PAGE = 100
@@ -186,13 +187,7 @@ ROUTES = (create, create_of_model, read, list_predictions, cancel)
 
 
 async def _read(request: ApiRequest, of: type[Any]) -> Any:
-    body = await body_of(request)
-    try:
-        return msgspec.json.decode(body, type=of)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
+    return decode(await body_of(request), of)
 
 
 async def _create(

@@ -12,9 +12,9 @@ from msgspec import UNSET, Struct
 
 from penstock import imaging
 from penstock.api.arrivals import beginning_of, check_digest, ready_upload
+from penstock.api.decoding import convert, decode
 from penstock.api.guards import Caller
 from penstock.api.inline import bytes_of, is_inline, is_long, refuse_bare_base64
-from penstock.api.problems import invalid
 from penstock.api.reuse import reuse_digest
 from penstock.api.schemas import ClientRequestId, InputRequest, TaskRequest
 from penstock.api.services import Services
@@ -38,6 +38,9 @@ from penstock.urlguard import check_input
 
 URL_COST = 1000
 """Kilopixels that an image counts in fair shares while nobody has seen it: a usual photo."""
+
+SHOWN_MODELS = 20
+"""Names of models that a client is told of when it has asked for another."""
 
 CLIENT_REQUEST_ID = "client_request_id"
 KEPT_IN_RECORD_BYTES = 4 * 1024
@@ -87,12 +90,7 @@ def read_request(
 
     Raises MalformedRequest, InvalidRequest, ModelNotFound.
     """
-    try:
-        asked = msgspec.json.decode(body, type=TaskRequest)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
+    asked = decode(body, TaskRequest)
     check_params(asked, models)
     if idempotency_key is not None:
         key = request_id_of(idempotency_key, asked.client_request_id)
@@ -176,13 +174,11 @@ def check_params(asked: TaskRequest, models: Collection[str]) -> None:
     """Of the model that is asked for. Raises InvalidRequest, ModelNotFound."""
     runner = registry().get(asked.model)
     if runner is None or asked.model not in models:
-        raise ModelNotFound("no model of this name is served here; GET /v1/models lists them", param="model")
+        served = ", ".join(sorted(models)[:SHOWN_MODELS])
+        raise ModelNotFound(f"no model of this name is served here; the models are {served}", param="model")
     if UNSET not in (asked.input.image_url, asked.input.upload_id):
         raise InvalidRequest("either image_url or upload_id, not both", param=UPLOAD_ID)
-    try:
-        msgspec.convert(asked.params, runner.params)
-    except msgspec.ValidationError as error:
-        raise invalid(error, inside="params") from error
+    convert(asked.params, runner.params, inside="params")
     if asked.output.lossless and asked.output.format == "jpeg":
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
 
@@ -201,10 +197,7 @@ def request_id_of(header: str, said: str | None) -> str:
         raise InvalidRequest(
             "Idempotency-Key and client_request_id are both given, and differ", param=CLIENT_REQUEST_ID
         )
-    try:
-        return msgspec.convert(key, ClientRequestId)
-    except msgspec.ValidationError as error:
-        raise invalid(error, inside="Idempotency-Key") from error
+    return str(convert(key, ClientRequestId, inside="Idempotency-Key"))
 
 
 def _with_deadline(asked: TaskRequest, header: str) -> TaskRequest:

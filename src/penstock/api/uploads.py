@@ -5,7 +5,6 @@ import hmac
 import secrets
 from typing import Annotated, Literal
 
-import msgspec
 from litestar import Response, delete, get, post, put
 from litestar.params import FromPath, QueryParameter
 from msgspec import Meta
@@ -13,8 +12,9 @@ from msgspec import Meta
 from penstock import telemetry
 from penstock.api.arrivals import arrived, take
 from penstock.api.bodies import body_of, pieces_of
+from penstock.api.decoding import decode
 from penstock.api.guards import BY_URL, require_json
-from penstock.api.problems import documented, invalid
+from penstock.api.problems import documented
 from penstock.api.ratelimits import rate_headers
 from penstock.api.schemas import Ask, Moment, View
 from penstock.api.services import ApiRequest, Open, Services
@@ -190,12 +190,7 @@ async def delete_upload(request: ApiRequest, services: Open, upload_id: FromPath
 
 
 def _read(body: bytes, services: Services) -> UploadRequest:
-    try:
-        asked = msgspec.json.decode(body, type=UploadRequest)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
+    asked = decode(body, UploadRequest)
     if asked.size > services.settings.limits.max_upload_bytes:
         limit = services.settings.limits.max_upload_bytes
         raise PayloadTooLarge(f"the file has {asked.size} bytes, the limit is {limit}", param="size")
