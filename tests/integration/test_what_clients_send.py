@@ -1,7 +1,10 @@
 """Bodies as clients of all kinds write them, at a server in a process of its own."""
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +16,7 @@ from tests.api_server import ServerProcess
 from tests.integration.drive import MODEL, body, data_uri, image, photo
 
 MAX_BODY = 200_000
+BOMB = 150_000_000
 NAMESPACE = "test-what-clients-send"
 JSON = {"Content-Type": "application/json"}
 MARK = b"\xef\xbb\xbf"
@@ -21,6 +25,12 @@ FORMS = {
     "a charset": data_uri(image(), "image/png;charset=utf-8"),
     "line breaks": data_uri(image()).replace("A", "A\r\n"),
     "no padding": data_uri(image()).rstrip("="),
+}
+COMPRESSED = {
+    "gzip": gzip.compress,
+    "x-gzip": lambda data: gzip.compress(data[:50]) + gzip.compress(data[50:]),
+    "deflate": zlib.compress,
+    "identity": bytes,
 }
 
 
@@ -147,6 +157,94 @@ def test_null_is_missing_in_a_member_that_is_needed(client: httpx.Client, member
     answer = client.post("/v1/tasks", json=body() | {member: None})
 
     assert (answer.status_code, answer.json()["param"]) == (422, member)
+
+
+# --- compressed bodies ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", COMPRESSED)
+def test_a_body_is_taken_as(client: httpx.Client, encoding: str) -> None:
+    asked = json.dumps(body(metadata={"encoding": encoding})).encode()
+    headers = JSON | {"Content-Encoding": encoding}
+    answer = client.post("/v1/tasks", content=COMPRESSED[encoding](asked), headers=headers)
+
+    assert answer.status_code == 202, answer.text
+    assert client.get(answer.headers["Location"]).json()["metadata"] == {"encoding": encoding}
+
+
+def test_lines_files_and_uploads_may_be_compressed_too(client: httpx.Client) -> None:
+    row = {"custom_id": "1", **body()}
+    encoded = {"Content-Encoding": "gzip"}
+    batch = client.post(
+        "/v1/batches", content=gzip.compress(lines(row)), headers=encoded | {"Content-Type": "application/jsonl"}
+    )
+    upload = client.post("/v1/uploads", json={"size": len(image())}).json()
+    sent = httpx.put(
+        upload["url"], content=gzip.compress(image()), headers=encoded | {"Content-Type": "image/png"}, trust_env=False
+    )
+    task = client.post("/v1/tasks", json=body() | {"input": {"upload_id": upload["upload_id"]}})
+
+    assert batch.status_code == 202, batch.text
+    assert sent.status_code == 200, sent.text
+    assert task.status_code == 202, task.text
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks", "/v1/uploads", "/replicate/v1/predictions"])
+def test_what_inflates_beyond_the_limit_on_bodies_is_too_large(client: httpx.Client, path: str) -> None:
+    data = gzip.compress(b'{"model":"' + b"x" * MAX_BODY)
+
+    answer = client.post(path, content=data, headers=JSON | {"Content-Encoding": "gzip"})
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+
+
+def test_no_more_is_inflated_than_the_limit_allows(client: httpx.Client, server: ServerProcess) -> None:
+    bomb = gzip.compress(bytes(BOMB))
+    assert len(bomb) < MAX_BODY
+    process = Path(f"/proc/{server.process.pid}")
+    (process / "clear_refs").write_text("5")  # the high-water mark of its memory begins anew
+    before = high_water(process)
+
+    answer = client.post("/v1/tasks", content=bomb, headers=JSON | {"Content-Encoding": "gzip"})
+
+    assert answer.status_code == 413
+    assert high_water(process) - before < BOMB // 8
+
+
+def high_water(process: Path) -> int:
+    """Most bytes that it has had in memory."""
+    (line,) = [line for line in (process / "status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+BEYOND = {
+    "bytes": (b"x" * (200 * 1024 * 1024 + 1), 413, "payload_too_large"),
+    "lines": (b"\n" * 100_001, 422, "invalid_request"),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND)
+def test_a_batch_of_compressed_lines_is_held_to_its_limit_of(client: httpx.Client, case: str) -> None:
+    data, status, code = BEYOND[case]
+    headers = {"Content-Type": "application/jsonl", "Content-Encoding": "gzip"}
+    answer = client.post("/v1/batches", content=gzip.compress(data, 1), headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "utf-8"])
+def test_an_encoding_that_is_not_known_is_refused_with_those_that_are(client: httpx.Client, encoding: str) -> None:
+    answer = client.post("/v1/tasks", json=body(), headers={"Content-Encoding": encoding})
+
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    assert answer.headers["Accept-Encoding"] == "gzip, deflate"
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", gzip.compress(b'{"model": "a"}')[:-9]], ids=["empty", "plain", "cut"])
+def test_a_body_that_is_not_compressed_as_it_says_is_malformed(client: httpx.Client, data: bytes) -> None:
+    answer = client.post("/v1/tasks", content=data, headers=JSON | {"Content-Encoding": "gzip"})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
 
 
 # --- the rest -------------------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ SLICE_BYTES = 512 * 1024
 PART_LINES, PART_BYTES = 1_000, 1024 * 1024
 """A part is full when it has either."""
 MAX_FINDINGS = 100
+MAX_NUMBER = 2 * MAX_LINES
+"""Lines of a file with those that are empty: compressed, a file of nothing else is as good as free to send."""
 
 Text = bytes | None
 """A line as it came; None for one that is too long to be read."""
@@ -257,7 +259,7 @@ async def sliced(rows: Iterable[msgspec.Raw]) -> AsyncGenerator[Sequence[tuple[i
 async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[Sequence[tuple[int, Text]], None]:
     """Lines of a file that comes piece by piece, numbered; empty ones are left out, but counted.
 
-    Raises PayloadTooLarge when all of it is longer than `max_bytes`.
+    Raises PayloadTooLarge when all of it is longer than `max_bytes`, InvalidRequest when it has too many lines.
     """
     number, size, rest, is_too_long = 0, 0, b"", False
     some: list[tuple[int, Text]] = []
@@ -267,6 +269,8 @@ async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[
         if size > max_bytes:
             raise PayloadTooLarge("the batch is over limits.max_batch_bytes")
         *whole, rest = (rest + piece).split(b"\n")
+        if number + len(whole) > MAX_NUMBER:
+            raise InvalidRequest(f"a batch has {MAX_LINES} lines at most, and as many empty ones", param="lines")
         for text in whole:
             number += 1
             if is_too_long or len(text) > MAX_LINE_BYTES:

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from penstock import telemetry
 from penstock.api.arrivals import arrived, take
-from penstock.api.bodies import body_of, pieces_of
+from penstock.api.bodies import body_of, encoding_of, pieces_of
 from penstock.api.decoding import decode
 from penstock.api.guards import BY_URL, require_json
 from penstock.api.problems import documented
@@ -146,7 +146,7 @@ async def send_upload(
     upload, storage = await services.uploads.find(upload_id), services.storage
     if upload is None or not _is_let_in(upload, token) or not isinstance(storage, LocalStorage):
         raise not_found(upload_id)
-    if request.content_length not in (None, upload.size):
+    if encoding_of(request) is None and request.content_length not in (None, upload.size):
         raise UploadMismatch(f"{request.content_length} bytes are to come, {upload.size} were announced")
     try:
         await take(upload, pieces_of(request), storage, services.uploads)
