@@ -12,7 +12,7 @@ import msgspec
 from litestar import Request
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme, Tag
+from litestar.openapi.spec import Components, SecurityScheme, Server, Tag
 
 from penstock import __version__
 from penstock.api import (
@@ -28,13 +28,13 @@ from penstock.api import (
 )
 from penstock.api.batch_views import JSONL
 from penstock.api.problems import MEDIA_TYPE, Problem
-from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
+from penstock.errors import Internal, MalformedRequest, PenstockError, StoreUnavailable, Unauthorized
 from penstock.runners.base import registry
 
 _REF = "#/components/schemas/{name}"
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
-_GUARDED: tuple[type[PenstockError], ...] = (Unauthorized, Internal, StoreUnavailable)
-_OPEN: tuple[type[PenstockError], ...] = (Internal,)
+_GUARDED: tuple[type[PenstockError], ...] = (MalformedRequest, Unauthorized, Internal, StoreUnavailable)
+_OPEN: tuple[type[PenstockError], ...] = (MalformedRequest, Internal)
 _OF_SUBMIT = ("TaskView", "QuoteView")
 _BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _IMAGES = ("image/png", "image/jpeg", "image/webp")
@@ -68,13 +68,14 @@ class Json(JsonRenderPlugin):
         return self._rendered
 
 
-def config(models: Collection[str]) -> OpenAPIConfig:
-    """For Litestar; `models` are the names that are served."""
+def config(models: Collection[str], public_url: str = "") -> OpenAPIConfig:
+    """For Litestar; `models` are the names that are served, `public_url` is where, if that is known."""
     return OpenAPIConfig(
         title="Penstock",
         version=__version__,
         description="Post a task, get an id, collect the result. Errors are application/problem+json.",
         path="/schema",
+        servers=[Server(url=public_url.rstrip("/") or "/")],
         tags=[
             Tag("tasks", "Submit, watch, cancel, collect."),
             Tag("uploads", "Files that are too big for JSON."),
@@ -313,4 +314,5 @@ def _add_problem(responses: Document, error: type[PenstockError]) -> None:
         str(error.status),
         {"description": "", "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}},
     )
-    response["description"] = ", ".join(filter(None, [response["description"], error.code]))
+    said = [code for code in response["description"].split(", ") if code]
+    response["description"] = ", ".join(dict.fromkeys([*said, error.code]))

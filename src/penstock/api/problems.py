@@ -1,6 +1,7 @@
 """Every error becomes one document: application/problem+json (RFC 9457) with a `code` from the closed list."""
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -93,11 +94,9 @@ def type_of(code: str) -> str:
     return f"urn:penstock:error:{code}"
 
 
-def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, ...] = ()) -> Response[Problem]:
-    headers = dict(error.headers)
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
-    problem = Problem(
+def problem_of(error: PenstockError, request_id: str, findings: tuple[Finding, ...] = ()) -> Problem:
+    """The document that says so."""
+    return Problem(
         type=type_of(error.code),
         title=error.title,
         status=error.status,
@@ -105,9 +104,16 @@ def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, 
         code=error.code,
         param=error.param,
         retryable=error.retryable,
-        request_id=request.scope["state"]["request_id"],
+        request_id=request_id,
         errors=findings or UNSET,
     )
+
+
+def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, ...] = ()) -> Response[Problem]:
+    headers = dict(error.headers)
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    problem = problem_of(error, request.scope["state"]["request_id"], findings)
     return Response(problem, status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -123,6 +129,11 @@ def _parameters(request: AnyRequest, error: ValidationException) -> Response[Pro
     return _answer(request, InvalidRequest(first.detail, param=first.param or None), findings[1:] and findings)
 
 
+def allow_of(methods: Collection[str]) -> str:
+    """The header `Allow`: there is HEAD wherever there is GET."""
+    return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
+
+
 _OF_STATUS: dict[int, type[PenstockError]] = {
     cls.status: cls for cls in (MalformedRequest, NotFound, MethodNotAllowed, PayloadTooLarge, UnsupportedMediaType)
 }
@@ -133,7 +144,8 @@ def _framework(request: AnyRequest, error: HTTPException) -> Response[Problem]:
     cls = _OF_STATUS.get(error.status_code)
     if cls is None:
         return _unexpected(request, error)
-    allowed = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+    allow = next((value for name, value in (error.headers or {}).items() if name.lower() == "allow"), None)
+    allowed = {} if allow is None else {"Allow": allow_of(allow.split(", "))}
     return _answer(request, cls(headers=allowed))
 
 
