@@ -289,3 +289,14 @@ def test_a_refusal_names_what_is_allowed_instead_of(client: httpx.Client, case: 
     for said in (problem, finding):
         assert said["param"] == param
         assert names in said["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [("priority=urgent", "high, normal, low"), ("status=DONE", "PENDING, RUNNING, SUCCESS, FAILED, CANCELED, EXPIRED")],
+)
+def test_a_refusal_of_a_parameter_names_what_is_allowed_too(client: httpx.Client, query: str, names: str) -> None:
+    answer = client.get(f"/v1/tasks?{query}")
+
+    assert (answer.status_code, answer.json()["param"]) == (422, query.partition("=")[0])
+    assert names in answer.json()["detail"]

@@ -41,4 +41,6 @@ def _words(of: inspect.Type) -> list[str]:
         return [field.encode_name for field in of.fields]
     if isinstance(of, inspect.EnumType):
         return [str(one.value) for one in of.cls]
+    if isinstance(of, inspect.VarTupleType | inspect.ListType):
+        return [word for one in _alternatives(of.item_type) for word in _words(one)]
     return [str(value) for value in of.values] if isinstance(of, inspect.LiteralType) else []

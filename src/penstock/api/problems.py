@@ -66,9 +66,14 @@ def invalid(error: msgspec.ValidationError, kind: Any, *, inside: str = "") -> I
     of a list, and a member that is not known, are answered with those that are; `kind` is the type that has them."""
     text, _, where = str(error).partition(" - at ")
     path = [inside, _PATH.sub("", where.strip("`")).removeprefix("."), *_MEMBER.findall(text)]
-    known = ", ".join(known_at(kind, where.strip("`"))) if text.startswith(_HAVE_OTHERS) else ""
-    detail = f"{text[:_SHOWN]}; known are: {known}" if known else text[:_SHOWN]
+    detail = _with_others(text, kind, where.strip("`"))
     return InvalidRequest(detail, param=".".join(part for part in path if part)[:_SHOWN] or None)
+
+
+def _with_others(text: str, kind: Any, where: str = "") -> str:
+    """What msgspec says, and what the type has at that place instead."""
+    known = ", ".join(known_at(kind, where)) if text.startswith(_HAVE_OTHERS) else ""
+    return f"{text[:_SHOWN]}; known are: {known}" if known else text[:_SHOWN]
 
 
 _HAVE_OTHERS = ("Invalid enum value", "Object contains unknown field")
@@ -124,7 +129,8 @@ def _ours(request: AnyRequest, error: PenstockError) -> Response[Problem]:
 def _parameters(request: AnyRequest, error: ValidationException) -> Response[Problem]:
     """Query and path parameters that Litestar refused."""
     found = error.extra if isinstance(error.extra, list) else []
-    findings = tuple(Finding(param=str(f.get("key", "")), detail=str(f.get("message", ""))[:_SHOWN]) for f in found)
+    named = [(str(f.get("key", "")), str(f.get("message", ""))) for f in found]
+    findings = tuple(Finding(param=name, detail=_with_others(text, _type_of(request, name))) for name, text in named)
     first = findings[0] if findings else Finding(param="", detail="a parameter is wrong")
     return _answer(request, InvalidRequest(first.detail, param=first.param or None), findings[1:] and findings)
 
@@ -132,6 +138,17 @@ def _parameters(request: AnyRequest, error: ValidationException) -> Response[Pro
 def allow_of(methods: Collection[str]) -> str:
     """The header `Allow`: there is HEAD wherever there is GET."""
     return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
+
+
+def _type_of(request: AnyRequest, name: str) -> Any:
+    """Of a parameter, by what the handler and its dependencies declare."""
+    handler = request.route_handler
+    provided = [dependency.parsed_fn_signature for dependency in handler.resolve_dependencies().values()]
+    for signature in (handler.parsed_fn_signature, *provided):
+        for field in signature.parameters.values():
+            if name in (field.name, getattr(field.kwarg_definition, "name", None)):
+                return field.raw
+    return None
 
 
 _OF_STATUS: dict[int, type[PenstockError]] = {
