@@ -411,6 +411,13 @@ async def renew(p: Place) -> Call:
     return lambda: p.store.renew(INFO, leases)
 
 
+async def result_lost(p: Place) -> Call:
+    await p.groups()
+    (lease,) = await p.claims(1)
+    await p.store.complete(lease, Outcome())
+    return lambda: p.store.result_lost(lease.id)
+
+
 async def resubmit(p: Place) -> Call:
     (task_id,) = await p.ended(1)
     return lambda: p.store.resubmit(task_id, TENANT)
@@ -555,6 +562,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "redeliver": [redeliver],
     "regroup": [regroup],
     "renew": [renew],
+    "result_lost": [result_lost],
     "resubmit": [resubmit],
     "settle": [settle, settle_without_result],
     "submit": [submit],

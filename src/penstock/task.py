@@ -190,12 +190,12 @@ class Forecast(Struct, frozen=True, kw_only=True):
 
 
 class Submission(Struct, frozen=True, kw_only=True):
-    """A request with everything the store needs to queue it.
-
-    `cost` is in kilopixels (at least 1), the unit of fair shares; `fingerprint` is a digest of the client's
-    body, compared when `client_request_id` is seen again. `reuse_digest` is what equal tasks share, None for one that
-    takes no part; a task that `must_run` takes no other's result, but others may take its. The line of a batch is
-    accepted in its `turn` only. `forecast` is what its client is promised, None where nobody knows.
+    """A request with everything the store needs to queue it. `cost` is in kilopixels (at least 1), the unit of fair
+    shares; `fingerprint` is a digest of the client's body, compared when `client_request_id` is seen again.
+    `reuse_digest` is what equal tasks share, None for one that takes no part; a task that `must_run` takes no other's
+    result, but others may take its. The line of a batch is accepted in its `turn` only. `forecast` is what its client
+    is promised, None where nobody knows. With `file_seen` "ask" the store tells of the file of a result before it gives
+    it. `own_input` is the key of one that goes with it.
     """
 
     id: str
@@ -214,10 +214,10 @@ class Submission(Struct, frozen=True, kw_only=True):
     must_run: bool = False
     turn: Turn | None = None
     forecast: Forecast | None = None
+    file_seen: str = ""
 
     @property
     def own_input(self) -> str | None:
-        """The storage key of an input that goes with the task."""
         return None if self.request.source.upload else self.request.source.key
 
 

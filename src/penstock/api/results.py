@@ -1,6 +1,7 @@
 """/v1/tasks/{id}/result: the bytes, or a link to them."""
 
 import hashlib
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +15,14 @@ from penstock.api.problems import documented
 from penstock.api.ranges import range_of
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.views import filename
-from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
+from penstock.errors import (
+    RangeNotSatisfiable,
+    ResultExpired,
+    ResultNotReady,
+    StorageUnavailable,
+    StoreUnavailable,
+    TaskNotFound,
+)
 from penstock.task import Artifact, Result, Task
 
 
@@ -23,8 +31,12 @@ from penstock.task import Artifact, Result, Task
     operation_id="getTaskResult",
     tags=["tasks"],
     summary="Download a result",
-    description="The file, or a redirect to where it is stored; JSON for a model that gives data only. Answers 304 to "
-    "a client that has it: the `ETag` is its sha256, wherever it is stored.",
+    description=(
+        "The file, or a redirect to where it is stored; JSON for a model that gives data only. The signed link needs "
+        "no key: clients that follow the redirect should send theirs as `Authorization: Bearer`, which they do not "
+        "pass on to another host, as they do with `x-api-key`. Answers 304 to a client that has the result: the `ETag` "
+        "is its sha256, wherever it is stored."
+    ),
     responses={
         206: ResponseSpec(bytes, description="The bytes asked for with `Range`", generate_examples=False),
         302: ResponseSpec(None, description="`Location` is a signed link"),
@@ -56,7 +68,12 @@ async def read_result(
         return Response(b"", status_code=302, media_type="text/plain", headers=headers)
     headers = _headers(task, result.artifact, etag)
     part = range_of(range_, if_range, etag=etag, size=result.artifact.size)
-    return await _file(result.artifact, part, headers, services)
+    try:
+        return await _file(result.artifact, part, headers, services)
+    except ResultExpired:
+        with suppress(StoreUnavailable):  # the next equal submit looks for the file itself
+            await services.store.result_lost(task.id)
+        raise
 
 
 def _digest(data: dict[str, Any] | None) -> str:

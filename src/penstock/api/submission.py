@@ -15,7 +15,7 @@ from penstock.api.arrivals import beginning_of, check_digest, ready_upload
 from penstock.api.decoding import convert, decode
 from penstock.api.guards import Caller
 from penstock.api.inline import bytes_of, is_inline, is_long, refuse_bare_base64
-from penstock.api.reuse import reuse_digest
+from penstock.api.reuse import looking, reuse_digest
 from penstock.api.schemas import ClientRequestId, InputRequest, TaskRequest
 from penstock.api.services import Services
 from penstock.api.webhooks import accepted
@@ -150,16 +150,16 @@ async def hand_in(
     )
     key = submission.own_input
     if key is None or examined.image is None:
-        return await store.submit(submission, rate_limit=rate_limit)
+        return await looking(submission, storage, lambda s: store.submit(s, rate_limit=rate_limit))
     if submission.reuse_digest is not None and not submission.must_run:
-        answered = await store.submit_without_input(submission, rate_limit=rate_limit)
+        answered = await looking(submission, storage, lambda s: store.submit_without_input(s, rate_limit=rate_limit))
         if answered is not None:
             return answered
     else:
         await store.await_inputs([key])
     await storage.put(key, examined.image, examined.content_type)
     try:
-        submitted = await store.submit(submission, rate_limit=rate_limit)
+        submitted = await looking(submission, storage, lambda s: store.submit(s, rate_limit=rate_limit))
     except StoreUnavailable:
         raise  # perhaps only the answer is lost and the task is there: its input stays
     except PenstockError:
@@ -349,6 +349,7 @@ async def submission_of(
         result_ttl_s=asked.result_ttl_s or settings.queue.result_ttl_s,
         reuse_digest=examined.reuse_digest,
         must_run=not asked.reuse,
+        file_seen="ask",
         turn=turn,
         forecast=await services.estimates.forecast(asked.model, cost=examined.cost),
     )

@@ -35,6 +35,19 @@ class NotItsTurn(Exception):
     its tasks as may be are unfinished (`window`)."""
 
 
+class ResultFound(Exception):
+    """An equal task, `owner`, has a result with a file, `key`: somebody has to look whether it is there."""
+
+    def __init__(self, owner: str, key: str) -> None:
+        super().__init__(owner, key)
+        self.owner = owner
+        self.key = key
+
+    def seen(self, *, there: bool) -> str:
+        """The `Submission.file_seen` of who has looked."""
+        return f"{self.owner} {'there' if there else 'gone'}"
+
+
 class Claim(Struct, frozen=True):
     """A lease, or none and how long until a delayed task is due (None: nothing is delayed), or none since the worker is
     drained."""

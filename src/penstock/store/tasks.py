@@ -18,7 +18,7 @@ from penstock.errors import (
     TaskNotFound,
     UploadNotFound,
 )
-from penstock.store.answers import Claim, NotItsTurn, Submitted, WorkerInfo
+from penstock.store.answers import Claim, NotItsTurn, ResultFound, Submitted, WorkerInfo
 from penstock.store.changes import Changes
 from penstock.store.connection import listen
 from penstock.store.keys import endpoint_digest, idempotency_digest
@@ -62,8 +62,9 @@ class TaskStore(Overdue):
         """Queue a task, end it at once with the result of an equal one, let it wait for the result of an equal one
         that is on its way, or answer the one that the same caller submitted under the same client_request_id.
 
-        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a batch; and
-        StoreUnavailable when its own input is not awaited any more, since it took hours to be stored.
+        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a batch;
+        ResultFound, as `Submission.file_seen` says; and StoreUnavailable when its own input is not awaited any more,
+        since it took hours to be stored.
         """
         submitted = await self._submit(submission, rate_limit, has_input=True)
         assert submitted is not None  # noqa: S101  its input is there
@@ -85,6 +86,19 @@ class TaskStore(Overdue):
         calls = [self._call_of(submission, 0, has_input=has_input) for submission, has_input in submissions]
         return [_answer_or_error(answer) for answer in await self._run_each("submit", calls)]
 
+    async def results_of(self, digests: Sequence[str]) -> list[ResultFound | None]:
+        """The file that has the result of a task with this reuse digest; None where there is no result, or one without
+        a file."""
+        owners = await self._pipelined([("HGET", self._keys.reuse, digest) for digest in digests])
+        known = [owner.decode() for owner in owners if owner]
+        outcomes = await self._pipelined([("GET", self._keys.outcome(owner)) for owner in known]) if known else []
+        found = {owner: _file_of(owner, outcome) for owner, outcome in zip(known, outcomes, strict=True)}
+        return [found[owner.decode()] if owner else None for owner in owners]
+
+    async def result_lost(self, task_id: str) -> None:
+        """The file of this task's result is gone: no equal task is given the result from now on."""
+        await self._run("result_lost", task_id)
+
     async def have_results(self, digests: Sequence[str]) -> list[bool]:
         """Whether a task with this reuse digest has ended, or is on its way."""
         found = await self._pipelined([("HEXISTS", self._keys.reuse, digest) for digest in digests])
@@ -105,7 +119,7 @@ class TaskStore(Overdue):
             s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, moves_of(Verb.REUSE),
             "input" if has_input else "", hook_of(s.request.webhook), *_turn_of(s.turn),
             s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
-            s.request.source.upload or "", s.own_input or "",
+            s.request.source.upload or "", s.own_input or "", s.file_seen,
         )  # fmt: skip
 
     async def claim(
@@ -302,6 +316,8 @@ def _submitted_of(answer: Any) -> Submitted | None:
         raise NotItsTurn(kind)
     if kind == "input":
         return None
+    if kind == "look" and (found := _file_of(answer[1].decode(), answer[2])):
+        raise found
     if kind not in ("ok", "replay"):
         raise _refusal(kind, answer[-1])
     return Submitted(
@@ -318,8 +334,13 @@ def _submitted_of(answer: Any) -> Submitted | None:
 def _answer_or_error(answer: Any) -> Submitted | Exception | None:
     try:
         return _submitted_of(answer)
-    except (NotItsTurn, PenstockError) as error:
+    except (NotItsTurn, ResultFound, PenstockError) as error:
         return error
+
+
+def _file_of(owner: str, outcome: bytes | None) -> ResultFound | None:
+    result = msgspec.json.decode(outcome, type=Outcome).result if outcome else None
+    return ResultFound(owner, result.artifact.s3_key) if result and result.artifact else None
 
 
 def hook_of(webhook: Webhook | None) -> str:

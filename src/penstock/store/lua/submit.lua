@@ -8,6 +8,8 @@
 --      26 batch or ''  27 epoch of who feeds it  28 place of the line  29 most unfinished tasks of it  30 lease ms
 --      31 ms that each task ahead will take, or '' when nobody knows  32 ms that this one will
 --      33 id of the upload that is its input, or ''  34 key of an input of its own in the storage, or ''
+--      35 of the file of a result that is there already: '' it is not looked at, 'ask' look at it first,
+--         `<task> there` or `<task> gone` for the task that has it
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
 --          {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}
@@ -15,6 +17,7 @@
 --          {'late'} when its key is awaited no longer
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 --          {'upload'} when that is gone
+--          {'look', task, its outcome} when a file is to be looked at before its result is given; nothing was done
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local cost, rate_limit = tonumber(ARGV[6]), tonumber(ARGV[10])
 local now, paused = now_us(), paused_queues()
@@ -64,6 +67,17 @@ end
 
 local digest, upload, own_input = ARGV[20], ARGV[33], ARGV[34]
 local source = digest ~= '' and redis.call('HGET', ROOT .. 'reuse', digest)
+if source and ARGV[35] == source .. ' gone' then
+  redis.call('HDEL', ROOT .. 'reuse', digest)
+  source = nil
+end
+
+-- The outcome of the task whose result would be given, when somebody has to look first whether its file is there.
+local function unseen()
+  if ARGV[35] == '' or ARGV[35] == source .. ' there' then return nil end
+  local outcome = redis.call('GET', ROOT .. 'outcome:' .. source) or ''
+  return string.find(outcome, '"artifact":{', 1, true) and outcome
+end
 
 -- How the task gets its result. One that must run leads nobody, so that every leader may become a follower.
 local function role()
@@ -83,6 +97,8 @@ local function role()
 end
 
 local as, ahead = role(), 0
+local outcome_unseen = as == 'hit' and unseen()
+if outcome_unseen then return {'look', source, outcome_unseen} end
 if as ~= 'hit' then
   local depth, is_higher = redis.call('ZCARD', following_key(model)), true
   for other in string.gmatch(ARGV[18], '%S+') do
