@@ -93,6 +93,15 @@ def test_bare_base64_is_refused_as_what_it_is(client: httpx.Client, place: str) 
     assert "this is base64" in problem["detail"]
 
 
+@pytest.mark.parametrize("kind", ["image/jpg", "image/png; charset=utf-8", 'image/png;name="a photo.png"', ""])
+def test_an_upload_takes_any_media_type_or_none(client: httpx.Client, kind: str) -> None:
+    opened = client.post("/v1/uploads", json={"size": len(image()), "content_type": kind}).json()
+    sent = httpx.put(opened["url"], content=image(), headers=opened["headers"], trust_env=False)
+
+    assert sent.status_code == 200, sent.text
+    assert sent.json()["content_type"] == (kind or "application/octet-stream")
+
+
 # --- null -----------------------------------------------------------------------------------------------------
 
 OPTIONAL = (

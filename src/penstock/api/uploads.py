@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from litestar import Response, delete, get, post, put
 from litestar.params import FromPath, QueryParameter
 from msgspec import Meta
+from msgspec.structs import force_setattr
 
 from penstock import telemetry
 from penstock.api.arrivals import arrived, take
@@ -41,7 +42,10 @@ LATE_S = 3600.0
 
 TOKEN_BYTES = 24
 
-_MEDIA_TYPE = r"^[A-Za-z0-9.+_-]+/[A-Za-z0-9.+_-]+(?!\n)$"
+_WORD = r"[A-Za-z0-9.+_-]+"
+_MEDIA_TYPE = rf'^({_WORD}/{_WORD}( ?; ?{_WORD}=({_WORD}|"[A-Za-z0-9.+_ -]*"))*)?(?!\n)$'
+"""With parameters, or empty, which browsers say of a file that they do not know."""
+UNKNOWN_TYPE = "application/octet-stream"
 
 
 class UploadRequest(Ask, frozen=True):
@@ -49,8 +53,13 @@ class UploadRequest(Ask, frozen=True):
     take the result of an equal one only if the sha256 is known."""
 
     size: Annotated[int, Meta(ge=1, description="in bytes; at most limits.max_upload_bytes")]
-    content_type: Annotated[str, Meta(max_length=64, pattern=_MEDIA_TYPE)] = "application/octet-stream"
+    content_type: Annotated[str, Meta(max_length=128, pattern=_MEDIA_TYPE)] = UNKNOWN_TYPE
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$", description="in hex")] | None = None
+
+    def __post_init__(self) -> None:
+        """No type is the one that says nothing."""
+        if not self.content_type:
+            force_setattr(self, "content_type", UNKNOWN_TYPE)
 
 
 class OpenedView(View, frozen=True):
