@@ -17,7 +17,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api.lingering import LINGER_BYTES
+from penstock.api.lingering import LINGER_BYTES, LINGER_S
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
 from penstock.store import TaskStore
@@ -435,7 +435,7 @@ def test_a_client_that_stops_sending_does_not_hold_its_connection(url: str) -> N
         assert answer_over(connection) == 401
         assert is_held(connection), "it waits for the rest"
 
-        until(lambda: not is_held(connection))
+        until(lambda: not is_held(connection), within_s=LINGER_S - 5)  # or it is the end of all lingering
 
 
 def is_held(connection: socket.socket) -> bool:
@@ -454,9 +454,8 @@ def answer_over(connection: socket.socket) -> int:
     return status
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for it, a minute at most."""
-    give_up = time.monotonic() + 60
+def until(holds: Callable[[], bool], *, within_s: float) -> None:
+    give_up = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < give_up
         time.sleep(0.1)

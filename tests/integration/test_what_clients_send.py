@@ -34,6 +34,10 @@ COMPRESSED = {
 }
 
 
+def lines(*rows: dict[str, Any]) -> bytes:
+    return b"\n".join(json.dumps(row).encode() for row in rows)
+
+
 @pytest.fixture(scope="module")
 def server(redis_url: str, api_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     settings = Settings(
@@ -51,10 +55,6 @@ def server(redis_url: str, api_key: str, tmp_path_factory: pytest.TempPathFactor
 def client(server: ServerProcess, api_key: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, headers={"X-API-Key": api_key}, timeout=30, trust_env=False) as opened:
         yield opened
-
-
-def lines(*rows: dict[str, Any]) -> bytes:
-    return b"\n".join(json.dumps(row).encode() for row in rows)
 
 
 # --- data: URIs -----------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def high_water(process: Path) -> int:
 
 BEYOND = {
     "bytes": (b"x" * (200 * 1024 * 1024 + 1), 413, "payload_too_large"),
-    "lines": (b"\n" * 100_001, 422, "invalid_request"),
+    "lines, empty as they are": (b"\n" * 100_000 + lines({"custom_id": "1", **body()}), 422, "invalid_request"),
 }
 
 
