@@ -301,7 +301,7 @@ async def test_every_link_is_made_from_the_public_url(
             client.get(path).json()["result"]["url"],
             client.get("/v1/tasks").json()["data"][-1]["result"]["url"],
             *prediction.json()["urls"].values(),
-            prediction.json()["output"],
+            client.get("/replicate/v1/predictions").json()["results"][-1]["output"],
             *(server["url"] for server in client.get("/schema/openapi.json").json()["servers"]),
         ]
         pages = re.findall(r'(?:href|src)="([^"]+)"', client.get("/docs").text)

@@ -54,7 +54,7 @@ async def read_result(
 ) -> Response[Any]:
     """409 while there is none, or when there will be none; 410 when it is gone."""
     task = await services.store.get(task_id, request.auth.tenant)
-    result = _result_of(task)
+    result = result_of(task)
     etag = f'"{result.artifact.sha256 if result.artifact else _digest(result.data)}"'
     if is_current(etag, if_none_match):
         return Response(None, status_code=304, headers={"ETag": etag})
@@ -66,10 +66,27 @@ async def read_result(
     if link is not None:
         headers = {"Location": link, "ETag": etag}
         return Response(b"", status_code=302, media_type="text/plain", headers=headers)
-    headers = _headers(task, result.artifact, etag)
-    part = range_of(range_, if_range, etag=etag, size=result.artifact.size)
+    return await served(task, result.artifact, services, if_none_match, range_, if_range)
+
+
+async def served(
+    task: Task,
+    file: Artifact,
+    services: Services,
+    if_none_match: str | None,
+    range_: str | None,
+    if_range: str | None,
+) -> Response[Any]:
+    """The file by way of this server, wherever it is stored, as these headers of the request ask for it.
+
+    Raises RangeNotSatisfiable, ResultExpired, StorageUnavailable.
+    """
+    headers = _headers(task, file)
+    if is_current(headers["ETag"], if_none_match):
+        return Response(None, status_code=304, headers=headers)
+    part = range_of(range_, if_range, etag=headers["ETag"], size=file.size)
     try:
-        return await _file(result.artifact, part, headers, services)
+        return await _file(file, part, headers, services)
     except ResultExpired:
         with suppress(StoreUnavailable):  # the next equal submit looks for the file itself
             await services.store.result_lost(task.id)
@@ -80,7 +97,8 @@ def _digest(data: dict[str, Any] | None) -> str:
     return hashlib.sha256(msgspec.json.encode(data, order="deterministic")).hexdigest()
 
 
-def _result_of(task: Task) -> Result:
+def result_of(task: Task) -> Result:
+    """What the task gave. Raises ResultNotReady when it has nothing, yet or for ever."""
     if task.outcome.result is not None:
         return task.outcome.result
     if task.state.is_final:
@@ -88,9 +106,9 @@ def _result_of(task: Task) -> Result:
     raise ResultNotReady("the task has not ended yet", retry_after_s=1)
 
 
-def _headers(task: Task, file: Artifact, etag: str) -> dict[str, str]:
+def _headers(task: Task, file: Artifact) -> dict[str, str]:
     return {
-        "ETag": etag,
+        "ETag": f'"{file.sha256}"',
         "Accept-Ranges": "bytes",
         "Content-Disposition": f'attachment; filename="{filename(task, file)}"',
         "Content-Security-Policy": "sandbox",  # whatever a browser takes it for, it is no page of ours

@@ -125,7 +125,7 @@ async def submit(
         )
         examined = await examine(asked, services, request.auth, base_url=str(request.base_url))
         if dry_run:
-            return Response[Any](await quote(asked, examined, services), status_code=200)
+            return Response[Any](await quote(asked, examined, request.auth, services), status_code=200)
     submitted, task = await take(asked, examined, wait_s, request, services)
     headers = _submit_headers(submitted, wait_s, limit)
     if task is not None and (wait_s is None or task.state.is_final):
@@ -138,7 +138,7 @@ async def submit(
 
 
 async def take(
-    asked: TaskRequest, examined: Examined, wait_s: int | None, request: ApiRequest, services: Services
+    asked: TaskRequest, examined: Examined, wait_s: float | None, request: ApiRequest, services: Services
 ) -> tuple[Submitted, Task | None]:
     """Queue what was asked for, and wait for its end as long as the client would. The task is None for a new one for
     which nobody waits, or which cannot be read just now: it is queued all the same. Raises as a submit may."""
@@ -206,7 +206,7 @@ async def _view(task: Task, request: ApiRequest, services: Services) -> TaskView
 
 
 async def _awaited(
-    submitted: Submitted, end: End, wait_s: int | None, request: ApiRequest, services: Services
+    submitted: Submitted, end: End, wait_s: float | None, request: ApiRequest, services: Services
 ) -> Task | None:
     if submitted.replayed:
         return await services.waiting.end_of(submitted.id, seconds=wait_s or 0, request=request)
