@@ -3,6 +3,7 @@
 import base64
 import copy
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from penstock.client import Mapped
 from penstock.client.address import address_of
 from penstock.client.problems import failure_of, refusal
 from penstock.client.requests import Options, Source, body_of
-from penstock.client.retries import BASE_S, CAP_S, Tries
+from penstock.client.retries import BASE_S, CAP_S, LEAST_S, Tries
 from penstock.client.views import Failure, Task
 from penstock.errors import ConfigurationError
 
@@ -193,3 +194,26 @@ def test_a_url_may_be_of_a_subclass_of_str() -> None:
     assert msgspec.json.decode(body_of(Url("https://x.example/a.png"), "m", {}))["input"] == {
         "image_url": "https://x.example/a.png"
     }
+
+
+def test_patience_begins_anew_while_bytes_move_until_a_try_has_failed() -> None:
+    broken = PenstockApiError("", code="unreachable", retryable=True)
+    tries = Tries(1.0)
+    time.sleep(1.1)
+    tries.moved()
+
+    tries.pause_after(broken)
+    time.sleep(1.1)
+    tries.moved()
+    with pytest.raises(PenstockApiError):
+        tries.pause_after(broken)
+
+
+def test_no_try_may_be_silent_for_longer_than_there_is_patience_left() -> None:
+    assert Tries(1000.0).silence_s(30.0) == 30.0
+    assert Tries(3.0).silence_s(30.0) == 3.0
+    assert Tries(0.0).silence_s(30.0) == LEAST_S
+
+    failed = Tries(10.0)
+    failed.pause_after(PenstockApiError("", code="unreachable", retryable=True))
+    assert LEAST_S < failed.silence_s(30.0) < 10.0

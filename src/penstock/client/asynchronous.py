@@ -19,7 +19,7 @@ from penstock.client.bounded import as_they_end
 from penstock.client.files import File, is_large
 from penstock.client.problems import PenstockApiError, failure_of
 from penstock.client.requests import Options, Shared, Source, batch_of, body_of, file_in, new_request_id
-from penstock.client.transport import NOT_MODIFIED, Transport, decoded
+from penstock.client.transport import NOT_MODIFIED, OnPause, Transport, decoded
 from penstock.client.views import (
     Batch,
     Line,
@@ -60,14 +60,22 @@ class Mapped(Struct, frozen=True, kw_only=True):
 class AsyncClient:
     """One server, spoken to with one key. Without arguments: PENSTOCK_URL and PENSTOCK_API_KEY, else the
     `penstock up` of this directory. `patience_s` is how long a request is repeated while the server is away, full or
-    limits the rate; a submit is safe to repeat, since each has a `client_request_id`.
+    limits the rate, and how long it may be silent (2 s at least), in a transfer of a file since the last byte; a
+    submit is safe to repeat, since each has a `client_request_id`. `on_pause` is called before each repeat with the
+    reason and the pause in seconds. After `close` every method raises RuntimeError.
     """
 
     def __init__(
-        self, url: str | None = None, api_key: str | None = None, *, patience_s: float = 120.0, connections: int = 64
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        patience_s: float = 120.0,
+        connections: int = 64,
+        on_pause: OnPause | None = None,
     ) -> None:
         """Raises ConfigurationError when there is no key, or the URL is none."""
-        self._transport = Transport(url, api_key, patience_s=patience_s, connections=connections)
+        self._transport = Transport(url, api_key, patience_s=patience_s, connections=connections, on_pause=on_pause)
         self.url = self._transport.url
 
     async def __aenter__(self) -> Self:
