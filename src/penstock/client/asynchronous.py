@@ -185,18 +185,24 @@ class AsyncClient:
 
     async def download(self, task_id: str, path: str | Path) -> Path:
         """The same as a file, which appears under its name when it is whole and its digest is right; one that is there
-        already is replaced. Raises OSError when it cannot be written."""
+        already is replaced. Raises OSError, with the path as its `filename`, when it cannot be written."""
         target = Path(path)
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-        file = await asyncio.to_thread(part.open, "wb")
+        part = target.with_name(
+            f".penstock-{secrets.token_hex(8)}.part"
+        )  # a name has 255 bytes, which are the target's
         try:
+            file = await asyncio.to_thread(part.open, "wb")
             try:
-                await self._receive(task_id, file)
+                try:
+                    await self._receive(task_id, file)
+                finally:
+                    await asyncio.to_thread(file.close)
+                await asyncio.to_thread(part.replace, target)
             finally:
-                await asyncio.to_thread(file.close)
-            await asyncio.to_thread(part.replace, target)
-        finally:
-            await asyncio.to_thread(part.unlink, missing_ok=True)
+                await asyncio.to_thread(part.unlink, missing_ok=True)
+        except OSError as error:
+            error.filename, error.filename2 = str(target), None
+            raise
         return target
 
     async def cancel(self, task_id: str) -> Task:

@@ -101,7 +101,7 @@ class Client:
 
     def download(self, task_id: str, path: str | Path) -> Path:
         """The same as a file, which appears under its name when it is whole and its digest is right; one that is there
-        already is replaced. Raises OSError when it cannot be written."""
+        already is replaced. Raises OSError, with the path as its `filename`, when it cannot be written."""
         return self._wait_for(self._client.download(task_id, path))
 
     def cancel(self, task_id: str) -> Task:

@@ -1,6 +1,7 @@
 """Which files a submit is about: where each result goes, and the name by which a task is found again."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from penstock.errors import ConfigurationError
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 """Of the files that a folder is searched for; a file that is named itself may be called anything."""
 
+NAME_BYTES = 255
+"""What file systems take as a name."""
+
 
 class Job(Struct, frozen=True, kw_only=True):
     """One file and where its result goes."""
@@ -23,14 +27,14 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def is_done(self) -> bool:
-        """The result is there; only whole ones ever are."""
-        return self.target.exists()
+        """The result is there; only whole ones ever are, but a machine that loses its power may leave an empty file."""
+        return self.target.exists() and self.target.stat().st_size > 0
 
 
 def jobs_of(paths: Sequence[Path], output: Path, suffix: str) -> list[Job]:
     """A job for each file, in order. What lies below a folder keeps its place below `output`; the results themselves,
     and what begins with a dot, are passed over. Two files that differ in their suffix only keep it in their result's
-    name.
+    name; one that is too long for a name of a file is cut, and told from others by a digest.
 
     Raises ConfigurationError when results would lie among their sources, or two would have one name.
     """
@@ -39,7 +43,7 @@ def jobs_of(paths: Sequence[Path], output: Path, suffix: str) -> list[Job]:
 
     def target(place: Path) -> Path:
         name = place.stem if stems[place.with_suffix("")] == 1 else place.name
-        return output / place.with_name(f"{name}.{suffix}")
+        return output / place.with_name(_fitting(name, suffix))
 
     jobs = [Job(source=source, target=target(place)) for source, place in places.items()]
     _check(jobs)
@@ -52,6 +56,16 @@ def request_id(source: Path, said: Mapping[str, Any]) -> str:
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
     return "submit-" + hashlib.sha256(digest + msgspec.json.encode(said, order="deterministic")).hexdigest()[:48]
+
+
+def _fitting(name: str, suffix: str) -> str:
+    whole = f"{name}.{suffix}"
+    if len(os.fsencode(whole)) <= NAME_BYTES:
+        return whole
+    end = f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}.{suffix}"
+    while len(os.fsencode(name + end)) > NAME_BYTES:
+        name = name[:-1]
+    return name + end
 
 
 def _places(paths: Iterable[Path], output: Path) -> Iterable[tuple[Path, Path]]:
