@@ -1,10 +1,8 @@
 """The Python client over links that fail: silent, frozen, or with somebody else at their end. The server is a process
 of its own; what is in the way is a TCP proxy."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Iterator
 from math import inf
 from pathlib import Path
 
@@ -17,13 +15,12 @@ from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore
 from tests.api_server import ServerProcess
+from tests.integration.bad_links import answering, frozen_link
 from tests.integration.drive import MODEL, URL, complete, stored_objects
 
 PATIENCE_S = 2.0
 FAR_LONGER_S = ANSWER_S - PATIENCE_S
 """What a busy machine may add to a patience that is kept; without one the client would wait for longer."""
-
-PIECE = 65_536
 
 
 @pytest.fixture
@@ -31,74 +28,6 @@ def process(settings: Settings) -> Iterator[str]:
     """URL of an API server."""
     with ServerProcess(settings) as running:
         yield running.url
-
-
-Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-@asynccontextmanager
-async def listening(serve: Callable[[Line], Awaitable[None]]) -> AsyncIterator[str]:
-    """A server of which nothing is open afterwards; its URL."""
-    serving: set[asyncio.Task[None]] = set()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        with suppress(OSError, EOFError, asyncio.CancelledError):
-            await serve((reader, writer))
-        writer.transport.abort()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=PIECE)
-    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    server.close()
-    for task in serving:
-        task.cancel()
-    await asyncio.gather(*serving, return_exceptions=True)
-
-
-@asynccontextmanager
-async def frozen_link(server: str, *, to_server: float, to_client: float, times: float) -> AsyncIterator[str]:
-    """A link whose first connections take that many bytes each way and then stand still, both ends open; its URL."""
-    host, _, port = server.removeprefix("http://").partition(":")
-    connections = 0
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: float) -> None:
-        while data := await reader.read(PIECE):
-            most -= len(data)
-            if most < 0:
-                await asyncio.Event().wait()
-            writer.write(data)
-            await writer.drain()
-        writer.transport.abort()
-
-    async def serve(client: Line) -> None:
-        nonlocal connections
-        connections += 1
-        limits = (to_server, to_client) if connections <= times else (inf, inf)
-        there = await asyncio.open_connection(host, int(port), limit=PIECE)
-        try:
-            await asyncio.gather(carry(client[0], there[1], limits[0]), carry(there[0], client[1], limits[1]))
-        finally:
-            there[1].transport.abort()
-
-    async with listening(serve) as url:
-        yield url
-
-
-@asynccontextmanager
-async def answering(answer: bytes) -> AsyncIterator[str]:
-    """A server that says this to every request, or nothing at all; its URL."""
-
-    async def serve(client: Line) -> None:
-        await client[0].readuntil(b"\r\n\r\n")
-        if not answer:
-            await asyncio.Event().wait()
-        client[1].write(answer)
-        await client[1].drain()
-
-    async with listening(serve) as url:
-        yield url
 
 
 async def refusal_of(work: Awaitable[object]) -> tuple[PenstockApiError, float]:

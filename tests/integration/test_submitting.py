@@ -1,6 +1,7 @@
 """`penstock submit` where something is in its way: names, full disks, limits, lost results, signals. The commands are
 processes, and so is the server."""
 
+import asyncio
 import base64
 import io
 import json
@@ -19,6 +20,7 @@ from PIL import Image
 
 from penstock.settings import Settings, clean_environment
 from tests.api_server import ServerProcess
+from tests.integration.bad_links import revoking_link
 from tests.processes import System, up
 
 MODEL = ("--model", "noop-v1")
@@ -181,6 +183,20 @@ def test_a_wrong_param_ends_the_run_at_the_first_file(system: System, tmp_path: 
     assert line["error"]["code"] == "invalid_request"
     assert "0 done, 1 failed, 29 not tried" in said
     assert "stopped: the other files would fail as this one did" in said
+
+
+async def test_a_key_that_is_revoked_ends_the_run(system: System, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "in", 30, kind=12)
+    async with revoking_link(system.url, system.api_key, after_submits=3) as url:
+        wish = ("submit", folder, "-o", tmp_path / "out", *MODEL, "--concurrency", "1", "--json")
+        process = start(url, system.api_key, *wish)
+        out, said = await asyncio.to_thread(process.communicate, timeout=LONGEST_S)
+
+    ends = lines_of(out.decode())
+    assert process.returncode == 1
+    assert [line["status"] for line in ends] == ["done", "done", "done", "failed"]
+    assert ends[-1]["error"]["code"] == "unauthorized"
+    assert "3 done, 1 failed, 26 not tried" in said.decode()
 
 
 def test_what_is_wrong_with_one_file_ends_no_run(system: System, tmp_path: Path) -> None:
