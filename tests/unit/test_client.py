@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import os
 import pickle
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from penstock import AsyncClient, Client, PenstockApiError
 from penstock.client import Mapped
 from penstock.client.address import address_of
 from penstock.client.problems import failure_of, refusal
-from penstock.client.requests import Options, Source, body_of
+from penstock.client.requests import Options, Source, batch_of, body_of
 from penstock.client.retries import BASE_S, CAP_S, LEAST_S, Tries
 from penstock.client.views import Failure, Task
 from penstock.errors import ConfigurationError
@@ -217,3 +218,8 @@ def test_no_try_may_be_silent_for_longer_than_there_is_patience_left() -> None:
     failed = Tries(10.0)
     failed.pause_after(PenstockApiError("", code="unreachable", retryable=True))
     assert LEAST_S < failed.silence_s(30.0) < 10.0
+
+
+def test_a_name_in_a_batch_that_is_no_text_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(ValueError, match="surrogates"):
+        batch_of({os.fsdecode(b"latin1-\xe9"): "https://x.example/a.png"}, "m", {})

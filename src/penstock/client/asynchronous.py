@@ -222,7 +222,8 @@ class AsyncClient:
         **options: Unpack[Shared],
     ) -> Batch:
         """Queue a task for each source, under a name of yours (50,000 at most, each of 1 MiB in base64): all or none.
-        Priority is low unless said otherwise. Raises OSError when a path cannot be read."""
+        Priority is low unless said otherwise. Raises OSError when a path cannot be read, and ValueError when a name is
+        no Unicode text."""
         body, said = await asyncio.to_thread(batch_of, sources, model, options)
         said["client_request_id"] = client_request_id or new_request_id()
         query = {"options": msgspec.json.encode(said).decode()}

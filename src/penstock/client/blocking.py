@@ -121,7 +121,8 @@ class Client:
         **options: Unpack[Shared],
     ) -> Batch:
         """Queue a task for each source, under a name of yours (50,000 at most, each of 1 MiB in base64): all or none.
-        Priority is low unless said otherwise. Raises OSError when a path cannot be read."""
+        Priority is low unless said otherwise. Raises OSError when a path cannot be read, and ValueError when a name is
+        no Unicode text."""
         submitted = self._client.submit_batch(sources, model, client_request_id=client_request_id, **options)
         return self._wait_for(submitted)
 
