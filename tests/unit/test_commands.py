@@ -8,7 +8,9 @@ import click
 import pytest
 from rich.console import Console
 
+from penstock.client import PenstockApiError
 from penstock.client.views import Failure
+from penstock.commands.board import Pauses
 from penstock.commands.client import params_of
 from penstock.commands.folder import jobs_of, request_id
 from penstock.commands.terminal import failures_of, plain
@@ -138,3 +140,15 @@ def test_a_result_s_name_that_does_not_fit_is_cut_and_stays_another_s(tmp_path: 
     assert first == again, "a second run finds what the first has left"
     assert len(set(cut)) == 3
     assert all(len(os.fsencode(name)) <= 255 and name.startswith("写" * 79) and name.endswith(".webp") for name in cut)
+
+
+def test_what_many_files_wait_for_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    pauses = Pauses()
+    for _ in range(16):
+        pauses(PenstockApiError("600 a minute", code="rate_limited", retryable=True), 33.2)
+    pauses(PenstockApiError("http://gpu:1: \x1b[31mno answer", code="unreachable", retryable=True), 0.3)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "server limits the rate, goes on in 34 s",
+        "unreachable: http://gpu:1:  [31mno answer; tries again",
+    ]
