@@ -17,6 +17,9 @@ from tests.processes import System, up
 LONGEST_S = 120
 """A program that has not ended by then never will."""
 
+FORK_WARNING = "This process"
+"""How Python 3.12 and later begin to say that a process with threads is forked, which is what is tried here."""
+
 PREAMBLE = """
 import asyncio, base64, gc, io, multiprocessing, os, sys, threading, time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -47,7 +50,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def printed_by(system: System, program: str) -> list[str]:
     """The lines that a program prints, which has to end well and to say nothing on stderr."""
     with subprocess.Popen(
-        [sys.executable, "-c", PREAMBLE + dedent(program)],
+        [sys.executable, "-W", f"ignore:{FORK_WARNING}:DeprecationWarning", "-c", PREAMBLE + dedent(program)],
         env=clean_environment() | {"PENSTOCK_URL": system.url, "PENSTOCK_API_KEY": system.api_key},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

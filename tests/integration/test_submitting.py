@@ -6,8 +6,10 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -162,14 +164,13 @@ def test_a_limit_of_the_rate_is_said_in_a_line_and_ctrl_c_ends_the_wait(
     with ServerProcess(slow) as server:
         process = start(server.url, api_key, "submit", folder, "-o", tmp_path / "out", "--json")
         assert process.stderr is not None
-        line = process.stderr.readline().decode()
+        line = next(line for line in map(bytes.decode, process.stderr) if line.startswith("server limits the rate"))
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=LONGEST_S)
 
-    assert line.startswith("server limits the rate, goes on in ")
-    assert 1 <= int(line.split()[-2]) <= 61
+    assert re.fullmatch(r"server limits the rate, goes on in \d+ s\n", line)
     assert process.returncode == 130
-    assert rest.decode().count("\n") == 1, "the other files say nothing of the same wait"
+    assert b"server limits the rate" not in rest, "the other files say nothing of the same wait"
 
 
 def test_a_wrong_param_ends_the_run_at_the_first_file(system: System, tmp_path: Path) -> None:
@@ -277,25 +278,28 @@ def test_who_stops_a_run_is_told_what_becomes_of_the_tasks(
             client.post("/v1/queues/noop-v1/resume").raise_for_status()
 
     assert process.returncode == 128 + number
-    assert said.decode() == "stopped; the tasks go on at the server, and the same command takes them up again\n"
+    assert said.decode().endswith("stopped; the tasks go on at the server, and the same command takes them up again\n")
+    assert b"Traceback" not in said
 
 
 @pytest.mark.parametrize("loaded", ["click", "msgspec", "penstock.supervisor", "httpx", "rich.console"])
-def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(system: System, loaded: str) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-X", "importtime", "-m", "penstock", "submit", __file__],
-        env=clean_environment() | {"PENSTOCK_URL": system.url, "PENSTOCK_API_KEY": system.api_key},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.rpartition("|")[2].strip() == loaded:
-            break
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=LONGEST_S)
+def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(loaded: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-X", "importtime", "-m", "penstock", "submit", __file__],
+            env=clean_environment() | {"PENSTOCK_URL": url, "PENSTOCK_API_KEY": "a-key-only-for-the-tests"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.rpartition("|")[2].strip() == loaded:
+                break
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=LONGEST_S)
 
     assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
     assert "Traceback" not in said

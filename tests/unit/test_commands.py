@@ -1,12 +1,16 @@
 """Commands, as far as they need no server: which files are meant, what a person is shown."""
 
+import io
+import os
 from pathlib import Path
 
 import click
 import pytest
 from rich.console import Console
 
+from penstock.client import PenstockApiError
 from penstock.client.views import Failure
+from penstock.commands.board import Pauses
 from penstock.commands.client import params_of
 from penstock.commands.folder import jobs_of, request_id
 from penstock.commands.terminal import failures_of, plain
@@ -116,3 +120,35 @@ def test_nothing_that_others_wrote_is_obeyed_by_a_terminal() -> None:
     assert "[bold]x[/bold]" in text
     assert "[red]" in text
     assert not set("\x1b\x07\x9b\u202e") & set(text)
+
+
+def test_a_name_that_is_no_utf8_can_be_shown_on_a_terminal() -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    Console(file=out).print(plain(os.fsdecode(b"latin1-\xe9.png")))
+    out.flush()
+
+    assert out.buffer.getvalue().decode() == "latin1-\N{REPLACEMENT CHARACTER}.png\n"
+
+
+def test_a_result_s_name_that_does_not_fit_is_cut_and_stays_another_s(tmp_path: Path) -> None:
+    names = [f"{'写' * 80}{'x' * 10}{n}.png" for n in range(3)]
+    files(tmp_path, *(f"in/{name}" for name in names))
+
+    first, again = (targets(tmp_path, [tmp_path / "in"], tmp_path / "out", "webp") for _ in range(2))
+    cut = [Path(target).name for target in first.values()]
+
+    assert first == again, "a second run finds what the first has left"
+    assert len(set(cut)) == 3
+    assert all(len(os.fsencode(name)) <= 255 and name.startswith("写" * 79) and name.endswith(".webp") for name in cut)
+
+
+def test_what_many_files_wait_for_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    pauses = Pauses()
+    for _ in range(16):
+        pauses(PenstockApiError("600 a minute", code="rate_limited", retryable=True), 33.2)
+    pauses(PenstockApiError("http://gpu:1: \x1b[31mno answer", code="unreachable", retryable=True), 0.3)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "server limits the rate, goes on in 34 s",
+        "unreachable: http://gpu:1:  [31mno answer; tries again",
+    ]

@@ -137,9 +137,10 @@ def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
 @coroutine
 async def watch(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
     """Follow a task to its end. Exit status 1 when it has no result."""
+    from penstock.commands.board import Pauses
     from penstock.commands.looking import watch as run
 
-    async with reached(url, api_key, patience_s=60.0) as client:
+    async with reached(url, api_key, 60.0, Pauses()) as client:
         sys.exit(await run(client, task_id, as_json=as_json))
 
 
