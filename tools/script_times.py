@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvloop
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +28,7 @@ from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskS
 from penstock.store.keys import Keys
 from penstock.store.outbox import Room
 from penstock.store.tasks import MAX_FOLLOWERS
+from penstock.submission import Submission, Turn
 from penstock.task import (
     PRIORITIES,
     TENANT,
@@ -42,9 +44,8 @@ from penstock.task import (
     Request,
     Source,
     State,
-    Submission,
-    Turn,
     Webhook,
+    new_task_id,
 )
 from penstock.upload import FileFacts, new_upload_id, upload_key
 from tests import redis_server
@@ -134,6 +135,32 @@ class Place:
         """Full groups of equal tasks; the first of each leads it."""
         return [await self.tasks(size + 1, digest=f"digest-{n:022d}", late=late) for n in range(count)]
 
+    async def of_callers(self, count: int, priority: Priority = Priority.NORMAL, *, model: str = MODEL) -> list[str]:
+        """A plain task of each of so many callers."""
+        ids = [new_task_id() for _ in range(count)]
+        for n, task_id in enumerate(ids):
+            plain = Submission(
+                id=task_id,
+                tenant=TENANT,
+                caller=f"caller-{n}",
+                priority=priority,
+                cost=1,
+                request=Request(model=model, source=Source(data=b""), params={}, output=OutputOptions()),
+                fingerprint="f",
+                max_retries=0,
+                timeout_s=60,
+                start_within_s=None,
+                finish_within_s=None,
+                result_ttl_s=0,
+            )
+            await self.store.submit(plain, rate_limit=0)
+        return ids
+
+    async def pools(self, count: int) -> None:
+        """So many workers have come, each with the model and another one."""
+        for n in range(count):
+            await self.store.renew(replace(INFO, id=f"{WORKER}-{n}", models=(MODEL, f"model-{n}")), [])
+
     async def claim(self) -> Lease:
         """The next task."""
         lease = (await self.store.claim(worker=WORKER, device="cpu", models=[MODEL])).lease
@@ -183,6 +210,13 @@ class Place:
 
 
 # --- the worst case of each script: builds it, and answers the call to make ---------------------------------------
+
+
+async def ahead(p: Place) -> Call:
+    """Of few others, who are counted one by one."""
+    await p.store.renew(INFO, [])
+    await p.of_callers(3)
+    return lambda: p.store.ahead(TENANT, CALLER, MODEL, Priority.LOW)
 
 
 async def answer(p: Place) -> Call:
@@ -275,6 +309,20 @@ async def claim(p: Place) -> Call:
     return lambda: p.store.claim(worker=WORKER, device="cpu", models=[MODEL, "another", "third"])
 
 
+async def claim_of_nobodys(p: Place) -> Call:
+    """In every class of a new pool of many models: callers who have canceled what they had, and others, at whom nobody
+    has looked, whose queue is paused."""
+    models = (MODEL, *(f"model-{n}" for n in range(15)))
+    for priority in PRIORITIES:
+        await p.of_callers(100, priority, model=models[1])
+    await p.operator.pause(models[1], PRIORITIES, by="x")
+    await p.store.renew(replace(INFO, models=models), [])
+    for priority in PRIORITIES:
+        for task_id in await p.of_callers(100, priority):
+            await p.store.cancel(task_id, TENANT)
+    return lambda: p.store.claim(worker=WORKER, device="cpu", models=models)
+
+
 async def condemned(p: Place) -> Call:
     """As many inputs as are taken at once are given up, and as much waits."""
     ids = await p.tasks(300)
@@ -306,6 +354,12 @@ async def delivered(p: Place) -> Call:
     return lambda: p.outbox.settle(due.events[0], delivery, status="waiting", wait_s=1, rest_s=1, is_prompt=False)
 
 
+async def depth(p: Place) -> Call:
+    """Of many callers."""
+    await p.of_callers(100)
+    return lambda: p.store.depths([MODEL])
+
+
 async def disown(p: Place) -> Call:
     """Of leaders of full groups."""
     await p.groups()
@@ -331,6 +385,7 @@ async def expire(p: Place) -> Call:
 
 
 async def explain(p: Place) -> Call:
+    await p.of_callers(100)
     (ids,) = await p.groups(1)
     return lambda: p.store.explain(ids[-1], TENANT)
 
@@ -343,7 +398,10 @@ async def overrun(p: Place) -> Call:
 
 
 async def pause(p: Place) -> Call:
-    return lambda: p.operator.pause(MODEL, PRIORITIES, by="x")
+    """Queues that as many pools have as may be go on."""
+    await p.pools(100)
+    await p.operator.pause(MODEL, PRIORITIES, by="x")
+    return lambda: p.operator.resume(MODEL, PRIORITIES)
 
 
 async def ping(p: Place) -> Call:
@@ -368,6 +426,7 @@ async def purge(p: Place) -> Call:
 
 
 async def read(p: Place) -> Call:
+    await p.of_callers(100)
     ids = await p.tasks(1)
     return lambda: p.store.get(ids[0], TENANT)
 
@@ -440,17 +499,24 @@ async def settle_without_result(p: Place) -> Call:
 
 
 async def submit(p: Place) -> Call:
-    """A higher one takes the lead of a full group."""
+    """A higher one takes the lead of a full group; many pools have its model, and many callers wait."""
+    await p.pools(100)
+    await p.of_callers(100, Priority.HIGH)
     await p.groups(1, size=MAX_FOLLOWERS - 1)
     return lambda: p.tasks(1, digest=f"digest-{0:022d}", priority=Priority.HIGH)
 
 
 async def tidy(p: Place) -> Call:
-    """Many drained workers are gone, and many callers have been served long ago."""
+    """Many drained workers are gone, half of all pools have no worker, and in the others many callers have been served
+    long ago."""
     await p.client.zadd(p.keys.drained, {f"gone-{n}": 1.0 for n in range(1000)})
-    callers = [part for n in range(1000) for part in (f"f:caller-{n}", 0)]
-    for priority in PRIORITIES:
-        await p.write(f"clock:{priority}", "v", 1, *callers)
+    await p.pools(100)
+    pools = [name.decode() for name in await cast("Awaitable[list[bytes]]", p.client.hkeys(p.keys.pools))]
+    await p.client.zadd(f"{p.keys.root}pools:seen", dict.fromkeys(pools[::2], 1.0))
+    callers = [part for n in range(200) for part in (f"f:caller-{n}", 0)]
+    for pool in pools:
+        for priority in PRIORITIES:
+            await p.write(f"clock:{pool}:{priority}", "v", 10**9, *callers)
     return p.store.prune
 
 
@@ -525,6 +591,7 @@ async def _ended_batch(p: Place) -> FeedLease:
 
 
 CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
+    "ahead": [ahead],
     "answer": [answer],
     "await": [await_],
     "batch_cancel": [batch_cancel],
@@ -540,12 +607,13 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "batch_start": [batch_start],
     "buried": [buried],
     "cancel": [cancel],
-    "claim": [claim],
+    "claim": [claim, claim_of_nobodys],
     "claim_late": [claim],
     "condemned": [condemned],
     "delete": [delete],
     "deliver": [deliver],
     "delivered": [delivered],
+    "depth": [depth],
     "disown": [disown],
     "doubt": [doubt],
     "drain": [drain],

@@ -16,7 +16,7 @@ from penstock.errors import ResultExpired, StorageUnavailable
 from penstock.runners.base import registry, results_digest
 from penstock.storage import Storage
 from penstock.store import ResultFound
-from penstock.task import Submission
+from penstock.submission import Submission
 
 DIGEST_BYTES = 16
 """128 bits: nobody but the caller can make two inputs meet, and it would take 2^64 tries."""

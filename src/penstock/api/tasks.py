@@ -125,7 +125,7 @@ async def submit(
         )
         examined = await examine(asked, services, request.auth, base_url=str(request.base_url))
         if dry_run:
-            return Response[Any](await quote(asked, examined, services), status_code=200)
+            return Response[Any](await quote(asked, examined, request.auth, services), status_code=200)
     submitted, task = await take(asked, examined, wait_s, request, services)
     headers = _submit_headers(submitted, wait_s, limit)
     if task is not None and (wait_s is None or task.state.is_final):

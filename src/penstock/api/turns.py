@@ -27,7 +27,8 @@ from penstock.errors import Internal, PenstockError, QueueFull, StorageUnavailab
 from penstock.imaging import Header
 from penstock.storage import Item
 from penstock.store import NotItsTurn, ResultFound, Submitted
-from penstock.task import Line, State, Submission, Turn
+from penstock.submission import Submission, Turn
+from penstock.task import Line, State
 
 TOGETHER = 8
 """Lines handed in by one round trip, which takes Redis about a millisecond: others wait no longer for their answers."""

@@ -24,6 +24,7 @@ from penstock.store.connection import listen
 from penstock.store.keys import endpoint_digest, idempotency_digest
 from penstock.store.overdue import LATE, OVERRUN, TOGETHER, Overdue, moves_of, outcome_of
 from penstock.store.queries import ALL_PRIORITIES
+from penstock.submission import Submission, Turn
 from penstock.task import (
     EVENTS,
     PRIORITIES,
@@ -37,8 +38,6 @@ from penstock.task import (
     Reuse,
     Stage,
     State,
-    Submission,
-    Turn,
     Verb,
     Webhook,
 )
@@ -131,7 +130,8 @@ class TaskStore(Overdue):
         priorities: Sequence[Priority] = PRIORITIES,
         round: int = 0,  # noqa: A002  the word of the scripts
     ) -> Claim:
-        """Take the next task of these models and priorities.
+        """Take the next task of these models, for a slot that is for these priorities. Whatever the slot is for, a task
+        of a lower class comes when `starvation_guard` claims of workers with the same models have passed it over.
 
         After StoreUnavailable the worker may have been given one without knowing, or be given one later: `disown` hands
         it back, and ends the round of claims.
@@ -139,7 +139,7 @@ class TaskStore(Overdue):
         fence = secrets.token_hex(4)
         asked = (
             moves_of(Verb.CLAIM), worker, device, self._lease_ms, self._settings.starvation_guard,
-            " ".join(models), " ".join(priorities), fence, round,
+            in_pool(models), " ".join(priorities), fence, round,
         )  # fmt: skip
         answer = await self._run("claim", *asked, again=False)
         if answer[2:] == [b"late"]:
@@ -148,7 +148,7 @@ class TaskStore(Overdue):
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
         task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, *rest = answer
-        body, promised = rest
+        body, promised, device_ms = rest
         return Claim(
             Lease(
                 id=task_id.decode(),
@@ -164,18 +164,21 @@ class TaskStore(Overdue):
                 waited_ms=waited / 1000,
                 request=msgspec.json.decode(body, type=Request),
                 promised_ms=int(promised) if promised else None,
+                device_ms=float(device_ms) if device_ms else None,
             )
         )
 
     async def renew(self, info: WorkerInfo, leases: Iterable[Lease]) -> set[str]:
         """Extend every lease of a worker and keep it listed; the keys of the leases that are lost."""
         pairs = [part for lease in leases for part in (lease.id, lease.token)]
-        lost = await self._run("renew", info.id, msgspec.json.encode(info), self._lease_ms, *pairs)
+        lost = await self._run(
+            "renew", info.id, msgspec.json.encode(info), self._lease_ms, in_pool(info.models), *pairs
+        )
         return {key.decode() for key in lost}
 
     async def sign_off(self, worker: str) -> None:
         """Take a worker off the list."""
-        await self._run("renew", worker, "", self._lease_ms)
+        await self._run("renew", worker, "", self._lease_ms, "")
 
     async def progress(self, lease: Lease, stage: Stage, progress: Progress | None = None) -> bool:
         """Record where a task is; False when the lease is lost."""
@@ -191,13 +194,17 @@ class TaskStore(Overdue):
         """End in FAILED; False when the lease is lost."""
         return bool(await self._settle(Verb.FAIL, lease, outcome=outcome, failures=1))
 
-    async def retry(self, lease: Lease, problem: Problem, *, delay_ms: int) -> bool:
-        """Wait `delay_ms`, then queue again; counts a failure. False when the lease is lost."""
-        return bool(await self._settle(Verb.RETRY, lease, problem=problem, wait_ms=max(1, delay_ms), failures=1))
+    async def retry(self, lease: Lease, problem: Problem, *, delay_ms: int, device_ms: float | None = None) -> bool:
+        """Wait `delay_ms`, then queue again; counts a failure. `device_ms` is what the attempt took of the device, None
+        where nobody knows. False when the lease is lost."""
+        wait_ms = max(1, delay_ms)
+        return bool(
+            await self._settle(Verb.RETRY, lease, problem=problem, wait_ms=wait_ms, failures=1, device_ms=device_ms)
+        )
 
-    async def release(self, lease: Lease) -> bool:
-        """Hand back untried, at the head of its class; counts nothing. False when the lease is lost."""
-        return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0))
+    async def release(self, lease: Lease, *, device_ms: float | None = None) -> bool:
+        """Hand back untried, to its old place; counts nothing. `device_ms` as above. False when the lease is lost."""
+        return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0, device_ms=device_ms))
 
     async def disown(self, worker: str, known: Iterable[Lease], *, before: int) -> list[str]:
         """Hand back what this worker was given without knowing, after a claim whose answer was lost: every task that it
@@ -288,18 +295,25 @@ class TaskStore(Overdue):
         outcome: Outcome | None = None,
         wait_ms: int = -1,
         failures: int = 0,
+        device_ms: float | None = None,
     ) -> int:
         problem = problem or (outcome.error if outcome else None)
+        execution = outcome.execution if outcome else {}
         answer = await self._run(
             "settle",
             verb, moves_of(verb), lease.id, lease.token,
             msgspec.json.encode(problem) if problem else "", msgspec.json.encode(outcome) if outcome else "",
             wait_ms, failures, "result" if verb is Verb.COMPLETE else "",
-            outcome.execution.get("device_ms", "") if outcome else "",
+            execution.get("device_ms", "" if device_ms is None else device_ms), execution.get("kilopixels", ""),
         )  # fmt: skip
         if answer[0] != b"ok":
             return 0
         return 1 + (await self.answer_waiting(answer[2]) if answer[2] else 0)
+
+
+def in_pool(models: Iterable[str]) -> str:
+    """In the form that scripts take: workers with the same models have the same text."""
+    return " ".join(sorted(models))
 
 
 def _check(task_id: str, kind: bytes) -> None:
