@@ -2,39 +2,47 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from penstock.settings import ApiSettings
 from tests.clients.test_clients import NODE, NPM, PHOTO, run
-from tests.processes import System, up
+from tests.processes import up
+from tests.tls_front import tls_front
 
 pytestmark = pytest.mark.clients
 
 HERE = Path(__file__).parent / "replicate"
+ACTS = ("runs", "large", "files", "models", "deployments", "predictions", "webhooks", "refusals")
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    environ = {"PENSTOCK_LIMITS_ALLOW_NETWORKS": "127.0.0.0/8", "PENSTOCK_WEBHOOKS_ALLOW_HTTP": "true"}
-    with up(tmp_path_factory.mktemp("up"), MAX_RETRIES="0", **environ) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def found(system: System, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What the client got, act by act."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the client, a program that uses it, and images."""
     place = tmp_path_factory.mktemp("npm")
     for name in ("package.json", "package-lock.json", "main.js"):
         shutil.copy(HERE / name, place)
     Image.effect_noise((240, 180), 100).convert("RGB").save(place / "noise.png")
     Image.new("RGB", (1100, 900), "teal").save(place / "wide.png")
-    files = (PHOTO, "noise.png", "wide.png")
     run(*NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=place)
-    return json.loads(run(*NODE, "main.js", system.url, system.api_key, *files, cwd=place))
+    return place
+
+
+def acted(place: Path, url: str, key: str, *acts: str) -> Any:
+    """What the client got, act by act."""
+    files = (PHOTO, "noise.png", "wide.png")
+    return json.loads(run(*NODE, "main.js", url, key, *files, *acts, cwd=place))
+
+
+@pytest.fixture(scope="module")
+def found(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """By plain http."""
+    environ = {"PENSTOCK_LIMITS_ALLOW_NETWORKS": "127.0.0.0/8", "PENSTOCK_WEBHOOKS_ALLOW_HTTP": "true"}
+    with up(tmp_path_factory.mktemp("up"), MAX_RETRIES="0", **environ) as system:
+        return acted(place, system.url, system.api_key, *ACTS)
 
 
 def test_replicates_npm_client_runs_unchanged(found: Any) -> None:
@@ -62,6 +70,20 @@ def test_it_fetches_a_large_output_without_a_key(found: Any) -> None:
     assert found["large"]["kind"] == "string", "by plain http it makes no file object"
     assert found["large"]["type"] == "image/png"
     assert found["large"]["size"] > 1_000_000
+
+
+@pytest.mark.skipif("public_url" not in ApiSettings.__struct_fields__, reason="links are made from api.public_url")
+def test_a_large_output_is_a_file_object_behind_tls(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tls_front(tmp_path) as front, up(tmp_path / "up", PENSTOCK_API_PUBLIC_URL=front.url) as system:
+        front.behind = system.url
+        monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(front.authority))
+        large = acted(place, front.url, system.api_key, "large")["large"]
+
+    assert (large["kind"], large["type"]) == ("object", "image/png")
+    assert large["size"] > 1_000_000
+    assert large["url"].startswith(f"{front.url}/replicate/v1/predictions/")
 
 
 def test_it_keeps_files(found: Any) -> None:

@@ -1,9 +1,9 @@
-// Replicate's npm client as its users write it, but for `baseUrl` and `auth`. URL KEY PHOTO NOISE WIDE; prints what it got.
+// Replicate's npm client as its users write it, but for `baseUrl` and `auth`. URL KEY PHOTO NOISE WIDE ACT ...; prints what it got.
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import Replicate, { parseProgressFromLogs, validateWebhook } from "replicate";
 
-const [url, key, photo, noise, wide] = process.argv.slice(2);
+const [url, key, photo, noise, wide, ...wanted] = process.argv.slice(2);
 const MODEL = "someone/superres-x4";
 const DAMAGED = `data:image/png;base64,${readFileSync(noise).subarray(0, 2000).toString("base64")}`;
 
@@ -44,8 +44,8 @@ async function runs() {
 
 async function large() {
   const output = await replicate.run(MODEL, { input: { image: readFileSync(noise), variant: "clean" } });
-  const answer = await fetch(output);
-  return { kind: typeof output, type: answer.headers.get("content-type"), size: (await answer.blob()).size };
+  const blob = typeof output === "string" ? await (await fetch(output)).blob() : await output.blob();
+  return { kind: typeof output, type: blob.type, size: blob.size, url: output.toString() };
 }
 
 async function files() {
@@ -163,5 +163,5 @@ async function refusals() {
 
 const acts = { runs, large, files, models, deployments, predictions, webhooks, refusals };
 const found = {};
-for (const [name, act] of Object.entries(acts)) found[name] = await act();
+for (const name of wanted) found[name] = await acts[name]();
 console.log(JSON.stringify(found));
