@@ -24,6 +24,7 @@ from penstock.api import (
     operations,
     predictions,
     problems,
+    quotes,
     removal,
     replicate,
     replicate_files,
@@ -33,10 +34,13 @@ from penstock.api import (
     uploads,
     webhooks,
 )
+from penstock.api.bulk import terms_of
 from penstock.api.cursors import Cursors
 from penstock.api.envelope import Envelope
 from penstock.api.feeder import Feeder
+from penstock.api.filters import filter_of
 from penstock.api.guards import KeyRing, require_key
+from penstock.api.query import check_query
 from penstock.api.services import Services, open_services
 from penstock.errors import StorageUnavailable
 from penstock.links import check_links
@@ -48,6 +52,7 @@ from penstock.webhooks.dispatcher import Dispatcher
 
 V1 = (
     tasks.submit,
+    quotes.quote_task,
     tasks.read,
     listing.list_tasks,
     tasks.cancel,
@@ -122,8 +127,13 @@ def create_app(settings: Settings) -> Litestar:
                 "started": False,
             }
         ),
-        dependencies={"services": Provide(opened, sync_to_thread=False)},
+        dependencies={
+            "services": Provide(opened, sync_to_thread=False),
+            "task_filter": Provide(filter_of),
+            "terms": Provide(terms_of),
+        },
         exception_handlers=problems.HANDLERS,
+        before_request=check_query,
         before_send=[_name_all_methods],
         openapi_config=openapi.config(names),
         request_max_body_size=settings.limits.max_body_bytes,

@@ -30,7 +30,6 @@ from penstock.api.batch_views import (
 )
 from penstock.api.bodies import pieces_of
 from penstock.api.conditional import is_current
-from penstock.api.guards import refuse_null
 from penstock.api.manifest import manifest
 from penstock.api.problems import documented, invalid
 from penstock.api.ratelimits import rate_headers
@@ -158,7 +157,6 @@ async def read_batch(
     operation_id="listBatches",
     tags=["batches"],
     summary="List batches, newest first",
-    middleware=[refuse_null],
     responses=documented(InvalidRequest),
 )
 async def list_batches(

@@ -28,22 +28,34 @@ from penstock.api import (
 )
 from penstock.api.batch_views import JSONL
 from penstock.api.problems import MEDIA_TYPE, Problem
-from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
+from penstock.api.query import METADATA
+from penstock.errors import Internal, InvalidRequest, PenstockError, StoreUnavailable, Unauthorized
 from penstock.runners.base import registry
 
 _REF = "#/components/schemas/{name}"
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
-_GUARDED: tuple[type[PenstockError], ...] = (Unauthorized, Internal, StoreUnavailable)
-_OPEN: tuple[type[PenstockError], ...] = (Internal,)
-_OF_SUBMIT = ("TaskView", "QuoteView")
+_GUARDED: tuple[type[PenstockError], ...] = (Unauthorized, InvalidRequest, Internal, StoreUnavailable)
+_OPEN: tuple[type[PenstockError], ...] = (InvalidRequest, Internal)
+"""Every route refuses a query that it does not know."""
 _BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _IMAGES = ("image/png", "image/jpeg", "image/webp")
 
 _IDS = {"task_id": ("task_id", ("SubmittedView", "TaskView")), "prediction_id": ("id", ("PredictionView",))}
 """What names a task in a path: the member that says it, and the answers that have it."""
-_FILTERS = ("model", "batch_id")
 _NOT_NULL = "^(?![Nn][Uu][Ll][Ll]$)"
-"""The word null is refused as a filter, by `guards.refuse_null`."""
+"""The word null is refused as a value, by `query.check_query`."""
+_ANY_METADATA = {
+    "name": "metadata",
+    "schema": {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "propertyNames": {"pattern": r"^metadata\."},
+    },
+    "style": "form",
+    "explode": True,
+    "example": {"metadata.album": "42"},
+}
+"""A parameter for every name that begins so: an object whose members become parameters of their own."""
 _FILE = {
     "type": "object",
     "properties": {replicate_files.CONTENT: {"type": "string", "format": "binary"}},
@@ -107,7 +119,8 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
             _complete_operation(operation, guarded="/v1/" in path and "security" not in operation)
     _add_links(document)
     submits = {model: {"value": examples.of_submit(model)} for model in models}
-    _set_body(document, "/v1/tasks", "TaskRequest", {"examples": submits})
+    for path in ("/v1/tasks", "/v1/tasks/quote"):
+        _set_body(document, path, "TaskRequest", {"examples": submits})
     for path, request in replicate.BODIES.items():
         _set_body(document, path, request.__name__, {"example": specimens.REPLICATED[request]})
     _set_body(document, "/v1/uploads", "UploadRequest", {"example": specimens.UPLOAD})
@@ -121,7 +134,6 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
         "required": True,
         "content": {replicate_files.MEDIA_TYPE: {"schema": _FILE}},
     }
-    document["paths"]["/v1/tasks"]["post"]["responses"]["200"]["content"] = {"application/json": _one_of(*_OF_SUBMIT)}
     images = {name: {"schema": {"type": "string", "format": "binary"}} for name in _IMAGES}
     score = {"application/json": {"schema": {"type": "object"}, "example": specimens.SCORE}}
     _set_content(document, "/v1/tasks/{task_id}/result", images | score)
@@ -165,13 +177,6 @@ def _set_content(document: Document, path: str, content: Document, status: str =
 
 def _schema(name: str) -> Document:
     return {"$ref": _REF.format(name=name)}
-
-
-def _one_of(*names: str) -> Document:
-    return {
-        "schema": {"oneOf": [_schema(name) for name in names]},
-        "examples": {name: {"value": _ANSWERS[name]} for name in names},
-    }
 
 
 def _schemas(models: Collection[str]) -> Document:
@@ -242,8 +247,10 @@ def _complete_operation(operation: Document, *, guarded: bool) -> None:
         _add_examples(response)
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _of_parameter(parameter["schema"])
-        if parameter["name"] in _FILTERS:
+        if parameter["in"] == "query" and parameter["schema"] == {"type": "string"}:
             parameter["schema"]["pattern"] = _NOT_NULL
+        if parameter["name"] == METADATA:
+            parameter |= _ANY_METADATA
         if parameter["name"] in examples.PARAMETERS:
             parameter["example"] = examples.PARAMETERS[parameter["name"]]
     if guarded:
@@ -276,4 +283,5 @@ def _add_problem(responses: Document, error: type[PenstockError]) -> None:
         str(error.status),
         {"description": "", "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}},
     )
-    response["description"] = ", ".join(filter(None, [response["description"], error.code]))
+    known = [code for code in response["description"].split(", ") if code]
+    response["description"] = ", ".join(dict.fromkeys([*known, error.code]))
