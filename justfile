@@ -130,6 +130,11 @@ contract *args:
 clients:
     {{ python }} -m pytest -q -m clients tests/clients
 
+# build the wheel, install it in a fresh environment, check a typed program against it and run the demo from it
+[group('measure')]
+package:
+    {{ python }} -m pytest -q -m package tests/package
+
 # rebuild the shipped models from their sources and compare them byte for byte
 [group('measure')]
 models:

@@ -7,7 +7,7 @@ from litestar import get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
-from penstock import telemetry
+from penstock import endings
 from penstock.api.bulk import ROUNDS, SHOWN, DryRun
 from penstock.api.overview import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
 from penstock.api.problems import documented
@@ -129,7 +129,7 @@ async def purge(
         return await _would_purge(tenant, _served(model, services), priority, limit, services)
     purged = await services.operator.purge(tenant, _served(model, services), _wanted(priority), limit=limit)
     if purged.canceled:
-        telemetry.report("tasks.finished", purged.canceled, model=model, status=State.CANCELED, code="")
+        endings.count_end(model, State.CANCELED, tasks=purged.canceled)
     logger.bind(model=model, priority=priority, canceled=purged.canceled, by=request.auth.id).info("queues purged")
     return PurgedView(
         matched=purged.canceled, task_ids=(), dry_run=False, canceled=purged.canceled, has_more=purged.has_more

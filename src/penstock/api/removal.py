@@ -8,7 +8,7 @@ from litestar.datastructures import State as AppState
 from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
-from penstock import telemetry
+from penstock import endings
 from penstock.api.bulk import GO_ON, Terms, chosen, said
 from penstock.api.filters import Filter
 from penstock.api.problems import documented
@@ -113,7 +113,7 @@ async def _cancel(task_ids: Sequence[str], tenant: str, services: Services) -> i
     for task in await services.store.read_each(task_ids, tenant):
         try:
             if await services.store.cancel(task.id, tenant):
-                telemetry.report("tasks.finished", model=task.request.model, status=State.CANCELED, code="")
+                endings.count_end(task.request.model, State.CANCELED)
                 canceled += 1
         except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
             continue

@@ -21,7 +21,11 @@ from penstock.task import Artifact, Result, Task
     operation_id="getTaskResult",
     tags=["tasks"],
     summary="Download a result",
-    description="The file, or a redirect to where it is stored; JSON for a model that gives data only.",
+    description=(
+        "The file, or a redirect to where it is stored; JSON for a model that gives data only. The signed link needs "
+        "no key: clients that follow the redirect should send theirs as `Authorization: Bearer`, which they do not "
+        "pass on to another host, as they do with `x-api-key`."
+    ),
     responses={
         206: ResponseSpec(bytes, description="The bytes asked for with `Range`", generate_examples=False),
         302: ResponseSpec(None, description="`Location` is a signed link"),

@@ -8,7 +8,7 @@ import msgspec
 from penstock import __version__
 from penstock.api.guards import Caller
 from penstock.api.schemas import TaskRequest
-from penstock.runners.base import registry
+from penstock.runners.base import registry, results_digest
 
 DIGEST_BYTES = 16
 """128 bits: nobody but the caller can make two inputs meet, and it would take 2^64 tries."""
@@ -23,9 +23,9 @@ def reuse_digest(asked: TaskRequest, sha256: str, caller: Caller) -> str:
         caller.tenant,
         caller.id,
         runner.name,
-        runner.digest(),
+        results_digest(runner),
         msgspec.convert(asked.params, runner.params),
-        asked.output if runner.card.produces == "image" else None,
+        None if runner.card.produces == "data" else asked.output,
         sha256,
     )
     whole = hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).digest()

@@ -8,7 +8,7 @@ from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
-from penstock import telemetry
+from penstock import endings, telemetry
 from penstock.api.bodies import body_of
 from penstock.api.conditional import is_current
 from penstock.api.guards import require_json
@@ -53,7 +53,7 @@ from penstock.errors import (
     WebhooksDisabled,
 )
 from penstock.store import Submitted
-from penstock.task import State, Task, new_task_id
+from penstock.task import Task, new_task_id
 
 POLL_S = 1
 """What clients are told to wait before they look again."""
@@ -194,7 +194,7 @@ async def end_early(task_id: str, request: ApiRequest, services: Services) -> Ta
     acted = await services.store.cancel(task_id, request.auth.tenant)
     task = await services.store.get(task_id, request.auth.tenant)
     if acted:
-        telemetry.report("tasks.finished", model=task.request.model, status=task.state, code="")
+        endings.count_end(task.request.model, task.state)
     return task
 
 
@@ -237,8 +237,7 @@ def report_accepted(submitted: Submitted, asked: TaskRequest) -> None:
     if not submitted.replayed:
         telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
     if submitted.is_hit:
-        telemetry.report("tasks.reused", model=asked.model, how="hit")
-        telemetry.report("tasks.finished", model=asked.model, status=State.SUCCESS, code="")
+        endings.count_hits(asked.model)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 from loguru import logger
 from msgspec import Struct
 
-from penstock import telemetry
+from penstock import endings, telemetry
 from penstock.api.guards import Caller
 from penstock.api.inline import is_long
 from penstock.api.lines import defaults_of, line_of, task_of
@@ -270,8 +270,7 @@ class Turns:
             telemetry.report("tasks.submitted", count, model=model, priority=priority)
         hits = [line for line, submitted in zip(lines, taken, strict=True) if submitted.is_hit]
         for model, count in Counter(line.submission.request.model for line in hits).items():
-            telemetry.report("tasks.reused", count, model=model, how="hit")
-            telemetry.report("tasks.finished", count, model=model, status=State.SUCCESS, code="")
+            endings.count_hits(model, tasks=count)
 
 
 def _leading(answers: Sequence[Submitted | Exception | None]) -> Iterator[Submitted]:

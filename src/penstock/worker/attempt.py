@@ -8,7 +8,7 @@ from contextlib import suppress
 from loguru import logger
 from msgspec import Struct
 
-from penstock import telemetry
+from penstock import endings, telemetry
 from penstock.errors import Internal, PenstockError, StoreUnavailable
 from penstock.runners.base import DeviceBroken
 from penstock.store import TaskStore
@@ -150,13 +150,11 @@ def _count(lease: Lease, settlement: Settlement, kept: int, took_s: float) -> No
         telemetry.report("writes.fenced", model=model)
     elif settlement.verb in (Verb.COMPLETE, Verb.FAIL):
         status = TRANSITIONS[State.RUNNING, settlement.verb]
-        telemetry.report("tasks.finished", kept, model=model, status=status, code=settlement.code)
+        endings.count_settled(model, status, code=settlement.code, tasks=kept)
         if settlement.verb is Verb.COMPLETE and lease.promised_ms is not None:
             true_s = lease.waited_ms / 1000 + took_s
             ratio = abs(lease.promised_ms / 1000 - true_s) / max(true_s, SHORTEST_S)
             telemetry.report("eta.error.ratio", ratio, model=model)
-        if kept > 1:
-            telemetry.report("tasks.reused", kept - 1, model=model, how="coalesced")
 
 
 def _unexpected() -> Internal:

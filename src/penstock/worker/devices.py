@@ -60,7 +60,7 @@ def placements(settings: WorkerSettings) -> list[Placement]:
                 f"worker.gpu_ids: there is no GPU {missing[0]} here; found {sorted(gpus) or 'none'}"
             )
         if not _has_gpu_runtime():
-            raise ConfigurationError("worker.gpu_ids: asks for GPUs, but penstock[gpu] is not installed")
+            raise ConfigurationError("worker.gpu_ids: asks for GPUs, but penstock-server[gpu] is not installed")
         gpus = {n: gpus[n] for n in numbers}
     if gpus and _has_gpu_runtime():
         found = [_on_gpu(number, gpu, settings) for number, gpu in gpus.items()]

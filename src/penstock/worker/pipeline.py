@@ -183,7 +183,12 @@ class Pipeline:
         """On a thread: the result as it will be published, and the file to store for it. Results are immutable: the key
         holds the token of the lease, so that no other attempt can write over it."""
         product = runner.postprocess(work, params, lease.request.output)
-        return published(product, results_of(lease) + lease.token, max_data_bytes=self._max_data_bytes)
+        return published(
+            product,
+            results_of(lease) + lease.token,
+            produces=runner.card.produces,
+            max_data_bytes=self._max_data_bytes,
+        )
 
     async def _on_cpu(self, lease: Lease, work: Callable[..., T], *args: Any) -> T:
         """Run on a codec thread. A thread cannot be stopped: a cancellation waits for it, so that no stage of an
