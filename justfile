@@ -125,7 +125,7 @@ openapi out="docs/openapi.json":
 contract *args:
     {{ python }} -m tests.contract {{ args }}
 
-# generate clients in Python and TypeScript, check their types and let them do the main job; needs npm's registry
+# lint the OpenAPI document, generate clients in Python and TypeScript from it and let them work; needs npm's registry
 [group('measure')]
 clients:
     {{ python }} -m pytest -q -m clients tests/clients

@@ -216,8 +216,8 @@ async def delete_batch(request: ApiRequest, services: Open, batch_id: FromPath[s
     summary="How the lines of a batch have ended",
     description="JSONL, a LineView for each line that has ended by now, in the order in which they did. It can be read "
     "while the batch runs: go on with `start`, the number of lines that are known. A line whose task was retried comes "
-    "once more when it has ended again.",
-    media_type="application/jsonl",
+    "once more when it has ended again. Clients whose `Accept` prefers application/x-ndjson get the same bytes by that "
+    "name.",
     responses=documented(BatchNotFound, ResultExpired, InvalidRequest, StorageUnavailable),
 )
 async def read_results(
@@ -228,7 +228,9 @@ async def read_results(
 ) -> Stream:
     """Streamed: 50,000 lines are never in memory at once."""
     batch = await services.batches.batch(batch_id, request.auth.tenant)
-    return Stream(manifest(batch, services, str(request.base_url), start=start), media_type=JSONL[0])
+    rows = manifest(batch, services, str(request.base_url), start=start)
+    called = request.accept.best_match(list(JSONL), default=JSONL[0])
+    return Stream(rows, media_type=called, headers={"Vary": "Accept"})
 
 
 @post(

@@ -12,7 +12,7 @@ import msgspec
 from litestar import Request
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme, Tag
+from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Tag
 
 from penstock import __version__
 from penstock.api import (
@@ -37,7 +37,8 @@ _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
 _GUARDED: tuple[type[PenstockError], ...] = (Unauthorized, InvalidRequest, Internal, StoreUnavailable)
 _OPEN: tuple[type[PenstockError], ...] = (InvalidRequest, Internal)
 """Every route refuses a query that it does not know."""
-_BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_BINARY = {"type": "string", "format": "binary"}
+_BYTES = {"*/*": {"schema": _BINARY}}
 _IMAGES = ("image/png", "image/jpeg", "image/webp")
 
 _IDS = {"task_id": ("task_id", ("SubmittedView", "TaskView")), "prediction_id": ("id", ("PredictionView",))}
@@ -58,7 +59,7 @@ _ANY_METADATA = {
 """A parameter for every name that begins so: an object whose members become parameters of their own."""
 _FILE = {
     "type": "object",
-    "properties": {replicate_files.CONTENT: {"type": "string", "format": "binary"}},
+    "properties": {replicate_files.CONTENT: _BINARY},
     "required": [replicate_files.CONTENT],
 }
 
@@ -86,7 +87,10 @@ def config(models: Collection[str]) -> OpenAPIConfig:
         title="Penstock",
         version=__version__,
         description="Post a task, get an id, collect the result. Errors are application/problem+json.",
+        contact=Contact(name="The Penstock authors"),
+        license=License(name="MIT", identifier="MIT"),
         path="/schema",
+        use_handler_docstrings=True,
         tags=[
             Tag("tasks", "Submit, watch, cancel, collect."),
             Tag("uploads", "Files that are too big for JSON."),
@@ -111,12 +115,14 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     """The document as it is served, for these models; the one given stays as it is."""
     document = msgspec.json.decode(msgspec.json.encode(litestars))
     document["components"]["schemas"] = _schemas(models)
-    document["components"]["examples"] = {
-        code: {"summary": problem["title"], "value": problem} for code, problem in examples.of_problems().items()
-    }
     for path, item in document["paths"].items():
         for operation in item.values():
             _complete_operation(operation, guarded="/v1/" in path and "security" not in operation)
+    document["components"]["examples"] = {
+        code: {"summary": problem["title"], "value": problem}
+        for code, problem in examples.of_problems().items()
+        if code in _answered(document)
+    }
     _add_links(document)
     submits = {model: {"value": examples.of_submit(model)} for model in models}
     for path in ("/v1/tasks", "/v1/tasks/quote"):
@@ -125,16 +131,16 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
         _set_body(document, path, request.__name__, {"example": specimens.REPLICATED[request]})
     _set_body(document, "/v1/uploads", "UploadRequest", {"example": specimens.UPLOAD})
     document["paths"]["/v1/uploads/{upload_id}"]["put"]["requestBody"] = {"required": True, "content": _BYTES}
-    lines = {name: {"schema": {"type": "string", "format": "binary"}, "example": specimens.LINES} for name in JSONL}
+    lines = {name: {"schema": _BINARY, "example": specimens.LINES} for name in JSONL}
     _set_body(document, "/v1/batches", "BatchRequest", {"example": specimens.BATCH})
     document["paths"]["/v1/batches"]["post"]["requestBody"]["content"] |= lines
-    ended = {JSONL[0]: {"schema": {"anyOf": [{"type": "string"}, _schema("LineView")]}, "example": specimens.ENDED}}
-    _set_content(document, "/v1/batches/{batch_id}/results", ended)
+    rows = {"schema": _BINARY | {"contentSchema": _schema("LineView")}, "example": specimens.ENDED}
+    _set_content(document, "/v1/batches/{batch_id}/results", dict.fromkeys(JSONL, rows))
     document["paths"][f"{predictions.PREFIX}/files"]["post"]["requestBody"] = {
         "required": True,
         "content": {replicate_files.MEDIA_TYPE: {"schema": _FILE}},
     }
-    images = {name: {"schema": {"type": "string", "format": "binary"}} for name in _IMAGES}
+    images = {name: {"schema": _BINARY} for name in _IMAGES}
     score = {"application/json": {"schema": {"type": "object"}, "example": specimens.SCORE}}
     _set_content(document, "/v1/tasks/{task_id}/result", images | score)
     _set_content(document, "/v1/tasks/{task_id}/result", images, status="206")
@@ -142,6 +148,13 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     _set_content(document, "/v1/tasks/{task_id}/events", {"text/event-stream": events})
     _set_content(document, "/metrics", {"text/plain": {"schema": {"type": "string"}, "example": specimens.METRICS}})
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+def _answered(document: Document) -> set[str]:
+    """The codes of all refusals; others are only found in a task that has failed."""
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    refusals = [r for o in operations for status, r in o["responses"].items() if status >= "400"]
+    return {code for refusal in refusals for code in refusal["description"].split(", ")}
 
 
 def _add_links(document: Document) -> None:
@@ -188,7 +201,7 @@ def _schemas(models: Collection[str]) -> Document:
     params, components = msgspec.json.schema_components(
         [*(runners[model].params for model in models), *types, Problem], ref_template=_REF
     )
-    for base in ("Ask", "View", "PredictionAsk"):
+    for base in ("Ask", "View", "BulkView", "BatchOptions", "PredictionAsk"):
         components.pop(base, None)
     components["InputRequest"] |= {"minProperties": 1, "maxProperties": 1}  # of a oneOf generators make nothing typed
     general = components["TaskRequest"]
@@ -253,8 +266,7 @@ def _complete_operation(operation: Document, *, guarded: bool) -> None:
             parameter |= _ANY_METADATA
         if parameter["name"] in examples.PARAMETERS:
             parameter["example"] = examples.PARAMETERS[parameter["name"]]
-    if guarded:
-        operation["security"] = _SECURITY
+    operation.setdefault("security", _SECURITY if guarded else [])
 
 
 def _add_examples(response: Document) -> None:

@@ -21,7 +21,7 @@ EVERY = "Of one priority, or of all when none is given. Repeating it is fine."
 
 @get("/workers", operation_id="listWorkers", tags=["operation"], summary="The workers heard of within their lease")
 async def list_workers(request: ApiRequest, services: Open) -> WorkerList:
-    """By id, each with what it runs."""
+    """Lists the workers by id, each with the tasks that it runs."""
     return WorkerList(data=await _workers(request.auth.tenant, services))
 
 
@@ -65,7 +65,7 @@ async def resume_worker(request: ApiRequest, services: Open, worker_id: FromPath
     summary="Queues by model and priority: how much waits, and what is paused",
 )
 async def list_queues(services: Open) -> QueueList:
-    """Of all models that are served."""
+    """Lists the queues of all models that are served."""
     return QueueList(data=tuple(queue_view(queue) for queue in await services.store.depths(services.models)))
 
 
@@ -143,7 +143,7 @@ async def purge(
     summary="Tasks by status, queues by model and priority, workers by state",
 )
 async def stats(request: ApiRequest, services: Open) -> StatsView:
-    """Of this moment."""
+    """Counts what there is now."""
     counts = await services.store.count(request.auth.tenant)
     queues = await services.store.depths(services.models)
     workers = await services.store.workers()
