@@ -1,5 +1,6 @@
 """Acts on all matching tasks: each hits what the list shows for the same filter, and nothing else."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,10 +11,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from penstock.api import services
+from penstock.errors import TaskAlreadyFinal
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore
 from penstock.store.queries import FILTERED
+from penstock.task import State
 from tests.integration.drive import MODEL, body, claim, complete, fail
 from tests.integration.stores import submission
 
@@ -56,11 +60,14 @@ _filters = st.fixed_dictionaries(
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """No lease ends while a test goes on."""
+def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """No lease ends while a test goes on, and no request gives Redis up, however busy the machine is: what an act that
+    was cut off has done is not counted."""
+    monkeypatch.setattr(services, "PATIENCE_S", 60.0)
     return replace(settings, queue=replace(settings.queue, lease_s=600))
 
 
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")  # the server's thread does
 @hypothesis_settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -130,6 +137,42 @@ async def test_an_act_on_every_task_of_a_status_has_to_be_meant(
     assert "all=true" in refused[0].json()["detail"]
     assert untouched == status
     assert (done.status_code, done.json()[DONE[act]]) == (200, 1)
+
+
+async def test_a_task_that_starts_while_the_waiting_ones_are_canceled_goes_on(
+    client: httpx.AsyncClient, store: TaskStore
+) -> None:
+    for _ in range(300):
+        await store.submit(submission(), rate_limit=0)
+
+    canceling = asyncio.create_task(client.post("/v1/tasks/cancel?status=PENDING&all=true"))
+    started = []
+    while not canceling.done():
+        if lease := (await store.claim(worker="w", device="cpu", models=[MODEL])).lease:
+            started.append(lease.id)
+    answer = (await canceling).raise_for_status().json()
+    running = {task_id for task_id, task in (await everything(client)).items() if task["status"] == "RUNNING"}
+
+    assert running == {*started}
+    assert answer["canceled"] + len(started) == 300
+
+
+async def test_an_act_passes_over_a_task_that_is_in_another_state_by_its_turn(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+) -> None:
+    await client.post("/v1/tasks", json=body())
+    await complete(store, storage, b"bytes of a result")
+    (task_id,) = await everything(client)
+    await client.post("/v1/tasks", json=body(reuse=False))
+    canceled = (await client.get("/v1/tasks?status=PENDING")).json()["data"][0]["task_id"]
+    await store.cancel(canceled, "default", states=[State.PENDING])
+
+    deleted = await store.delete_each([task_id, canceled], "default", states=[State.FAILED])
+    with pytest.raises(TaskAlreadyFinal):
+        await store.resubmit(canceled, "default", states=[State.FAILED])
+
+    assert deleted == (0, [])
+    assert {task["status"] for task in (await everything(client)).values()} == {"SUCCESS", "CANCELED"}
 
 
 async def test_a_status_may_be_given_more_than_once(client: httpx.AsyncClient, store: TaskStore) -> None:

@@ -69,9 +69,9 @@ async def delete_matching(
     status: FromQuery[list[Ended]],
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
 ) -> DeletedView:
-    """A task that somebody else changes meanwhile is passed over."""
+    """A task that is in none of these states any more by its turn is passed over."""
     found = await chosen(task_filter, status, terms, limit=limit, request=request, services=services)
-    deleted = 0 if terms.dry_run else await _delete(found.ids, request.auth.tenant, services)
+    deleted = 0 if terms.dry_run else await _delete(found.ids, status, request.auth.tenant, services)
     logger.bind(status=status, matched=len(found.ids), deleted=deleted).info("tasks deleted by filter")
     return DeletedView(deleted=deleted, **said(found, terms, state))
 
@@ -95,24 +95,25 @@ async def cancel_matching(
     status: FromQuery[list[Live]],
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000,
 ) -> CanceledView:
-    """A task that somebody else changes meanwhile is passed over; one that was PENDING may be RUNNING by its turn."""
+    """A task that is in none of these states any more by its turn is passed over."""
     found = await chosen(task_filter, status, terms, limit=limit, request=request, services=services)
-    canceled = 0 if terms.dry_run else await _cancel(found.ids, request.auth.tenant, services)
+    canceled = 0 if terms.dry_run else await _cancel(found.ids, status, request.auth.tenant, services)
     logger.bind(status=status, matched=len(found.ids), canceled=canceled).info("tasks canceled by filter")
     return CanceledView(canceled=canceled, **said(found, terms, state))
 
 
-async def _delete(task_ids: Sequence[str], tenant: str, services: Services) -> int:
-    deleted, entries = await services.store.delete_each(task_ids, tenant)
+async def _delete(task_ids: Sequence[str], status: Sequence[Ended], tenant: str, services: Services) -> int:
+    states = tuple(map(State, status))
+    deleted, entries = await services.store.delete_each(task_ids, tenant, states=states)
     await remove(services.condemned, services.storage, entries)
     return deleted
 
 
-async def _cancel(task_ids: Sequence[str], tenant: str, services: Services) -> int:
-    canceled = 0
+async def _cancel(task_ids: Sequence[str], status: Sequence[Live], tenant: str, services: Services) -> int:
+    canceled, states = 0, tuple(map(State, status))
     for task in await services.store.read_each(task_ids, tenant):
         try:
-            if await services.store.cancel(task.id, tenant):
+            if await services.store.cancel(task.id, tenant, states=states):
                 endings.count_end(task.request.model, State.CANCELED)
                 canceled += 1
         except (ResultExpired, TaskAlreadyFinal, TaskNotFound):

@@ -15,6 +15,7 @@ from penstock.api.schemas import RetriedView, TaskView
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.views import task_view
 from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
+from penstock.task import State
 
 Retryable = Literal["FAILED", "CANCELED", "EXPIRED"]
 """The states that `resubmit` leads out of; a test compares them with the table."""
@@ -56,18 +57,18 @@ async def retry_matching(
     status: FromQuery[list[Retryable]],
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000,
 ) -> RetriedView:
-    """A task that somebody else changes meanwhile is passed over."""
+    """A task that is in none of these states any more by its turn is passed over."""
     found = await chosen(task_filter, status, terms, limit=limit, request=request, services=services)
-    retried = 0 if terms.dry_run else await _retry(found.ids, request.auth.tenant, services)
+    retried = 0 if terms.dry_run else await _retry(found.ids, status, request.auth.tenant, services)
     logger.bind(status=status, matched=len(found.ids), retried=retried).info("tasks retried by filter")
     return RetriedView(retried=retried, **said(found, terms, state))
 
 
-async def _retry(task_ids: Sequence[str], tenant: str, services: Services) -> int:
-    retried = 0
+async def _retry(task_ids: Sequence[str], status: Sequence[Retryable], tenant: str, services: Services) -> int:
+    retried, states = 0, tuple(map(State, status))
     for task_id in task_ids:
         try:
-            retried += await services.store.resubmit(task_id, tenant)
+            retried += await services.store.resubmit(task_id, tenant, states=states)
         except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
             continue
     return retried
