@@ -1,6 +1,8 @@
 """A model of the operator's own that was edited gives no results of before, and gives what its card says."""
 
 import base64
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 
 from penstock.runners.base import results_digest
 from penstock.runners.superres import SuperResolution
-from tests.processes import up, wait_for
+from penstock.settings import clean_environment
+from tests.processes import System, up, wait_for
 
 PHOTO = Path(__file__).parents[2] / "src/penstock/samples/photo.jpg"
 
@@ -36,10 +39,32 @@ class Constant(BaseModelRunner[Params]):
 class Honest(Constant):
     card = Card(title="Gives data", produces="data")
 
+@model_runner("table-v1")
+class Table(Constant):
+    def postprocess(self, work, params, output):
+        return Product(file=b"a,b", content_type="text/csv; charset=utf-8", extension="csv")
+
 @model_runner("boastful-v1")
 class Boastful(Constant):
     card = Card(title="Gives data too", produces="image")
 """
+
+
+ENVIRON = {
+    "GPU_IDS": "cpu",
+    "PENSTOCK_MODELS_MODULES": "constant_model",
+    "PENSTOCK_MODELS_SERVE": "constant-v1,boastful-v1,table-v1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+def submitted(running: System, source: Path, output: Path, model: str) -> str:
+    """What the command says on a run from the shell."""
+    argv = [sys.executable, "-m", "penstock", "submit", source, "-o", output, "--model", model]
+    key = {"PENSTOCK_URL": running.url, "PENSTOCK_API_KEY": running.api_key}
+    done = subprocess.run([str(part) for part in argv], env=clean_environment() | key, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
 
 
 def answer_of(client: httpx.Client, model: str = "constant-v1") -> dict[str, Any]:
@@ -51,13 +76,7 @@ def answer_of(client: httpx.Client, model: str = "constant-v1") -> dict[str, Any
 
 def test_an_edited_model_runs_again_where_an_unchanged_one_gives_its_result_of_before(tmp_path: Path) -> None:
     module, weight = tmp_path / "constant_model.py", tmp_path / "weight.txt"
-    environ = {
-        "GPU_IDS": "cpu",
-        "PENSTOCK_MODELS_MODULES": "constant_model",
-        "PENSTOCK_MODELS_SERVE": "constant-v1,boastful-v1",
-        "PYTHONPATH": str(tmp_path),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    environ = ENVIRON | {"PYTHONPATH": str(tmp_path)}
     module.write_text(SOURCE)
     weight.write_text("1")
     seen = []
@@ -73,6 +92,19 @@ def test_an_edited_model_runs_again_where_an_unchanged_one_gives_its_result_of_b
     assert boastful["error"]["code"] == "model_result_invalid"
     assert boastful["error"]["message"] == "the model returned no file, and its card says that it produces an image"
     assert len(boastful["attempts"]) == 1
+
+
+def test_a_model_that_says_nothing_of_its_results_has_them_named_by_their_type(tmp_path: Path) -> None:
+    (tmp_path / "constant_model.py").write_text(SOURCE)
+    (tmp_path / "weight.txt").write_text("1")
+    environ = ENVIRON | {"PYTHONPATH": str(tmp_path)}
+    with up(tmp_path / "data", **environ) as running:
+        printed = [submitted(running, PHOTO, tmp_path / "out", "table-v1") for _ in range(2)]
+
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.csv"]
+    assert (tmp_path / "out/photo.csv").read_bytes() == b"a,b"
+    assert "1 done" in printed[0]
+    assert "skipped" in printed[1]
 
 
 def test_the_digest_of_a_built_in_model_is_that_of_its_version_and_its_files() -> None:

@@ -13,7 +13,7 @@ LAYERS = [
     {"settings", "device"},
     {"heartbeat"},
     {"task", "upload", "urlguard"},
-    {"batch"},
+    {"batch", "submission"},
     {"telemetry", "logs", "exposition", "imaging", "storage", "store", "client", "egress"},
     {"links", "orphans", "endings"},
     {"runners", "maintenance", "webhooks"},

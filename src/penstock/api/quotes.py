@@ -4,14 +4,13 @@ from litestar import post
 
 from penstock.api.bodies import body_of
 from penstock.api.estimates import forecast
-from penstock.api.guards import require_json
+from penstock.api.guards import Caller, require_json
 from penstock.api.problems import documented
 from penstock.api.schemas import AheadView, QuoteView, SizeView, TaskRequest
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.submission import Examined, examine, output_size, read_request
 from penstock.api.tasks import SUBMIT_ERRORS, CacheControl, CancelAfter, IdempotencyKey, refusals_counted
 from penstock.errors import QueueFull
-from penstock.task import PRIORITIES
 
 
 @post(
@@ -42,10 +41,10 @@ async def quote_task(
             models=services.models,
         )
         examined = await examine(asked, services, request.auth, base_url=str(request.base_url))
-        return await quote(asked, examined, services)
+        return await quote(asked, examined, request.auth, services)
 
 
-async def quote(asked: TaskRequest, examined: Examined, services: Services) -> QuoteView:
+async def quote(asked: TaskRequest, examined: Examined, caller: Caller, services: Services) -> QuoteView:
     """Of a request that has passed all checks. Nothing is stored or counted, and no equal task is looked for.
 
     Raises QueueFull as a submit would.
@@ -53,10 +52,9 @@ async def quote(asked: TaskRequest, examined: Examined, services: Services) -> Q
     queues = {queue.priority: queue for queue in await services.store.depths([asked.model])}
     if sum(queue.depth for queue in queues.values()) >= services.settings.queue.max_depth:
         raise QueueFull("as many tasks are waiting for this model as are let in", retry_after_s=5)
-    own, higher = queues[asked.priority], PRIORITIES[: PRIORITIES.index(asked.priority)]
-    ahead = own.depth + sum(queues[priority].depth for priority in higher if queues[priority].pause is None)
+    ahead = await services.store.ahead(caller.tenant, caller.id, asked.model, asked.priority)
     pace, workers = await services.estimates.of(asked.model)
-    expected = None if own.pause else forecast(pace, cost=examined.cost, workers=workers)
+    expected = None if queues[asked.priority].pause else forecast(pace, cost=examined.cost, workers=workers)
     return QuoteView(
         model=asked.model,
         priority=asked.priority,

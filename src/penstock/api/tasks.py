@@ -135,7 +135,7 @@ async def submit(
 
 
 async def take(
-    asked: TaskRequest, examined: Examined, wait_s: int | None, request: ApiRequest, services: Services
+    asked: TaskRequest, examined: Examined, wait_s: float | None, request: ApiRequest, services: Services
 ) -> tuple[Submitted, Task | None]:
     """Queue what was asked for, and wait for its end as long as the client would. The task is None for a new one for
     which nobody waits, or which cannot be read just now: it is queued all the same. Raises as a submit may."""
@@ -203,7 +203,7 @@ async def _view(task: Task, request: ApiRequest, services: Services) -> TaskView
 
 
 async def _awaited(
-    submitted: Submitted, end: End, wait_s: int | None, request: ApiRequest, services: Services
+    submitted: Submitted, end: End, wait_s: float | None, request: ApiRequest, services: Services
 ) -> Task | None:
     if submitted.replayed:
         return await services.waiting.end_of(submitted.id, seconds=wait_s or 0, request=request)

@@ -50,12 +50,21 @@ Outputs = Union[Sequence[Any], "NDArray[Any]"]
 
 class Work:
     """Prepared input of one task. `lane` names what tiles must share to meet in a batch, besides their shape;
-    `context` is the runner's own."""
+    `context` is the runner's own. `device_size` is that of the runner for this input, None where it does not say: the
+    pace of the model is learned from it also where the size of the image was not known before."""
 
-    def __init__(self, tiles: Sequence[NDArray[Any]], *, lane: str = "", context: Any = None) -> None:
+    def __init__(
+        self,
+        tiles: Sequence[NDArray[Any]],
+        *,
+        lane: str = "",
+        context: Any = None,
+        device_size: int | None = None,
+    ) -> None:
         self._tiles = tiles
         self.lane = lane
         self.context = context
+        self.device_size = device_size
         self.outputs: list[Any] = [None] * len(tiles)
 
     @property
@@ -166,6 +175,12 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     @classmethod
     def output_size(cls, width: int, height: int, params: ParamsT) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where there is no image, or nobody knows."""
+
+    @classmethod
+    def device_size(cls, width: int, height: int, params: ParamsT) -> int:  # noqa: ARG003  others need it
+        """How much the network computes for an image of this size, in kilopixels: what fair shares and estimates go by.
+        Here it is the image; a runner that resizes or pads its input says what becomes of it."""
+        return max(1, width * height // 1000)
 
     def load_model(self, device: Device) -> None:
         """Load and warm up. Runs on the device thread; no task is claimed before all models are loaded."""

@@ -10,12 +10,9 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.device import Device
+from penstock.device import CPU_SIDES, Device
 from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings
-
-CPU_SIDES = tuple(range(64, 385, 32))
-"""Tile sides of a CPU: fine steps, since a new shape costs it nothing and padding does; 384 keeps one run short."""
 
 GPU_SIDES = (128, 192, 256, 384, 512)
 """Tile sides of a GPU, square: each is warmed up. 512 px of Real-ESRGAN x4plus need 9 GB, so no more."""

@@ -61,6 +61,7 @@ class Pipeline:
         self._codecs = codecs
         self._memory = memory
         self._max_data_bytes = max_data_bytes
+        self._device_s: dict[str, float] = {}
 
     async def run(self, lease: Lease, watch: Watcher) -> Outcome:
         """The outcome of a success. Raises PenstockError for everything else, DeviceBroken when this process is done
@@ -81,6 +82,14 @@ class Pipeline:
     def broken(self) -> DeviceBroken | None:
         """Why this process must end, if it must."""
         return self._device.broken
+
+    def took_ms(self, lease: Lease) -> float:
+        """What an attempt that has ended took of the device, until it is forgotten."""
+        return _ms(self._device_s.get(lease.key, 0.0))
+
+    def forget(self, lease: Lease) -> None:
+        """Nobody asks for this attempt any more."""
+        self._device_s.pop(lease.key, None)
 
     async def discard(self, outcome: Outcome) -> None:
         """Delete the file of a result that nobody may see."""
@@ -128,7 +137,12 @@ class Pipeline:
         at_once = pack if runner.card.produces == "data" else None  # a file takes its time, on a codec thread
         with stage("infer") as infer:
             done = await self._device.run(
-                runner, work, priority=lease.priority, on_progress=stage.tiles, finish=at_once
+                runner,
+                work,
+                priority=lease.priority,
+                on_progress=stage.tiles,
+                finish=at_once,
+                on_leave=partial(self._device_s.__setitem__, lease.key),
             )
             work, infer.of_another_s = done.work, done.finish_s
         stage.reached_device(infer, done.waited_s)
@@ -136,6 +150,8 @@ class Pipeline:
             result, parcel = done.product or await self._on_cpu(lease, pack, work)
         device = self._device.device.name
         execution = {"device": device, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(done.device_s)}
+        if work.device_size is not None:
+            execution["kilopixels"] = work.device_size
         return result, parcel, execution
 
     def _prepare_if_room(self, runner: Runner, source: bytes, params: Params, room: Room) -> Work | None:

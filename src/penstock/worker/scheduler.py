@@ -11,7 +11,7 @@ tiles.
 import asyncio
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -97,10 +97,18 @@ class DeviceScheduler:
         self._threads.close(wait=self.broken is None)
 
     async def run(
-        self, runner: Runner, work: Work, *, priority: Priority, on_progress: Listener, finish: Finish | None = None
+        self,
+        runner: Runner,
+        work: Work,
+        *,
+        priority: Priority,
+        on_progress: Listener,
+        finish: Finish | None = None,
+        on_leave: Callable[[float], None] | None = None,
     ) -> Run:
         """Run every tile of `work`, or of a finer cut of it, and give it its outputs. Of a work of one tile, `finish`
-        makes the product then and there: for what is done sooner than a thread is changed.
+        makes the product then and there: for what is done sooner than a thread is changed. However it ends, `on_leave`
+        hears the seconds that it has had the device.
 
         When canceled, the device is free of this work on return. Raises what the runner raised, DeviceOutOfMemory,
         InvalidOutput, DeviceBroken.
@@ -117,6 +125,8 @@ class DeviceScheduler:
         finally:
             self._backlog.remove(job)
             await self._leave(job)
+            if on_leave:
+                on_leave(job.device_s)
         waited_s = (job.reached_device or job.arrived) - job.arrived
         return Run(job.work, job.device_s, waited_s, job.product, job.finish_s)
 
