@@ -125,7 +125,7 @@ openapi out="docs/openapi.json":
 contract *args:
     {{ python }} -m tests.contract {{ args }}
 
-# generate clients in Python and TypeScript, check their types, let them do the main job, and run Replicate's npm client; needs npm's registry
+# lint the OpenAPI document, generate clients in Python and TypeScript from it and let them work, and run Replicate's npm client; needs npm's registry
 [group('measure')]
 clients:
     {{ python }} -m pytest -q -m clients tests/clients

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from penstock import __version__
-from penstock.commands import client, fleet, operator
+from penstock.commands import client, fleet, matching, operator
 from penstock.commands.context import as_toml, coroutine, settings_of_call
 from penstock.errors import ConfigurationError
 from penstock.settings import Settings
@@ -177,7 +177,7 @@ def config() -> None:
     click.echo(as_toml(settings_of_call()), nl=False)
 
 
-for command in (*client.COMMANDS, *fleet.COMMANDS, *operator.COMMANDS):
+for command in (*client.COMMANDS, *matching.COMMANDS, *fleet.COMMANDS, *operator.COMMANDS):
     cli.add_command(command)
 
 

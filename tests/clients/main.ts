@@ -28,7 +28,6 @@ const submitted = await client.POST("/v1/tasks", {
   body: { model: "superres-x4", input: { image_url }, params: { variant: "general" }, output: { format: "webp" } },
 });
 if (submitted.error) throw refused(submitted.error);
-if (!("task_id" in submitted.data)) throw new Error("a quote, which only dry_run asks for");
 
 const task = await ended(submitted.data.task_id);
 if (task.error) throw new Error(task.error.message);

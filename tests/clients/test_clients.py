@@ -1,10 +1,13 @@
 """Clients generated from the committed document: made without a warning, strictly typed, and they do the main job."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -28,8 +31,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield running
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+def run(*command: str | Path, cwd: Path, **environ: str) -> str:
+    env = os.environ | {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"} | environ
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -39,6 +43,51 @@ def check_job(printed: str, result: Path) -> None:
         size = (photo.width * 4, photo.height * 4)
         assert (upscaled.format, upscaled.size) == ("WEBP", size)
     assert printed.split() == ["SUCCESS", "image/webp", *map(str, size)]
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what package.json names; folders inside of it find that too."""
+    folder = tmp_path_factory.mktemp("packages")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / name, folder)
+    run(*NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
+    return folder
+
+
+def folder_with(packages: Path, name: str, *files: str) -> Path:
+    """Of one test, with these files of ours."""
+    folder = packages / name
+    folder.mkdir()
+    for file in files:
+        shutil.copy(HERE / file, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("linter", "arguments"),
+    [
+        ("@redocly/cli/bin/cli.js", ("lint", "--max-problems=1000", "--format=json")),
+        (
+            "@stoplight/spectral-cli/dist/index.js",
+            ("lint", "--fail-severity=hint", "--ruleset", HERE / "spectral.yaml"),
+        ),
+    ],
+    ids=["redocly", "spectral"],
+)
+def test_a_linter_finds_nothing_in_the_document(packages: Path, linter: str, arguments: tuple[str | Path, ...]) -> None:
+    printed = run(*NODE, packages / "node_modules" / linter, *arguments, DOCUMENT, cwd=packages)
+
+    assert '"severity"' not in printed, printed
+
+
+def check_results(said: dict[str, Any]) -> None:
+    """What a client has read: a quote, the lines of a batch of two, and which tasks a filter by metadata finds."""
+    lines = said.pop("lines")
+    with Image.open(PHOTO) as photo:
+        assert said == {"quoted": ["image-scoring-v1", photo.width], "listed": 2, "would_delete": [2, 0]}
+    assert [(name, status) for name, status, _ in lines] == [("photo 1", "SUCCESS"), ("photo 2", "SUCCESS")]
+    assert all(1 <= score <= 10 for _, _, score in lines)
 
 
 def test_a_python_client_does_the_main_job(system: System, tmp_path: Path) -> None:
@@ -53,14 +102,35 @@ def test_a_python_client_does_the_main_job(system: System, tmp_path: Path) -> No
     check_job(printed, tmp_path / "out.webp")
 
 
-def test_a_typescript_client_does_the_main_job(system: System, tmp_path: Path) -> None:
-    for name in ("package.json", "package-lock.json", "tsconfig.json", "main.ts"):
-        shutil.copy(HERE / name, tmp_path)
-    run(*NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=tmp_path)
-    generator = "node_modules/openapi-typescript/bin/cli.js"
-    run(*NODE, generator, DOCUMENT, "-o", "schema.d.ts", "--default-non-nullable=false", cwd=tmp_path)
+def test_a_client_of_openapi_generator_reads_the_results_of_a_batch(system: System, tmp_path: Path) -> None:
+    generator = (sys.executable, "-c", "from openapi_generator_cli import cli; cli()", "generate", "-g", "python")
+    run(*generator, "-i", DOCUMENT, "-o", tmp_path, "--package-name", "penstock_client", cwd=tmp_path)
+    shutil.copy(HERE / "results.py", tmp_path)
 
-    run(*NODE, "node_modules/typescript/bin/tsc", cwd=tmp_path)
-    printed = run(*NODE, "out/main.js", system.url, system.api_key, PHOTO, "out.webp", cwd=tmp_path)
+    printed = run(sys.executable, "results.py", system.url, system.api_key, PHOTO, cwd=tmp_path)
 
-    check_job(printed, tmp_path / "out.webp")
+    check_results(json.loads(printed))
+
+
+def test_a_client_of_hey_api_reads_the_results_of_a_batch(system: System, packages: Path) -> None:
+    folder = folder_with(packages, "results", "tsconfig.json", "openapi-ts.config.mjs", "results.ts")
+    generator = "../node_modules/@hey-api/openapi-ts/bin/run.js"
+    run(*NODE, generator, "--no-log-file", cwd=folder, DOCUMENT=str(DOCUMENT))
+
+    run(*NODE, "../node_modules/typescript/bin/tsc", cwd=folder)
+    printed = run(*NODE, "out/results.js", system.url, system.api_key, PHOTO, cwd=folder)
+
+    said = json.loads(printed)
+    assert (said.pop("submitted"), said.pop("type")) == ("tsk_", "application/x-ndjson")
+    check_results(said)
+
+
+def test_a_typescript_client_does_the_main_job(system: System, packages: Path) -> None:
+    folder = folder_with(packages, "main", "tsconfig.json", "main.ts")
+    generator = "../node_modules/openapi-typescript/bin/cli.js"
+    run(*NODE, generator, DOCUMENT, "-o", "schema.d.ts", "--default-non-nullable=false", cwd=folder)
+
+    run(*NODE, "../node_modules/typescript/bin/tsc", cwd=folder)
+    printed = run(*NODE, "out/main.js", system.url, system.api_key, PHOTO, "out.webp", cwd=folder)
+
+    check_job(printed, folder / "out.webp")

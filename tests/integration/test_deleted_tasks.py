@@ -42,11 +42,11 @@ async def test_acts_by_filter_pass_over_what_is_deleted_meanwhile(
             await store.cancel(task_id, TENANT)
 
         retried, *deleted = await asyncio.gather(
-            client.post("/v1/tasks/retry?status=CANCELED"),
+            client.post("/v1/tasks/retry?status=CANCELED&all=true"),
             *(client.delete(f"/v1/tasks/{task_id}") for task_id in ids),
         )
         canceled, *_ = await asyncio.gather(
-            client.post("/v1/tasks/cancel?status=PENDING"), *(client.delete(f"/v1/tasks/{t}") for t in ids)
+            client.post("/v1/tasks/cancel?status=PENDING&all=true"), *(client.delete(f"/v1/tasks/{t}") for t in ids)
         )
 
         assert (retried.status_code, canceled.status_code) == (200, 200)

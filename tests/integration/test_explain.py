@@ -211,7 +211,7 @@ async def test_a_submit_says_when_it_should_be_done(client: httpx.AsyncClient, s
 
 async def quoted(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
     """Answer to a submit that is none."""
-    return await client.post("/v1/tasks?dry_run=true", json=body(**changes))
+    return await client.post("/v1/tasks/quote", json=body(**changes))
 
 
 async def test_a_quote_counts_what_is_ahead_and_queues_nothing(

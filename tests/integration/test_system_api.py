@@ -140,7 +140,7 @@ def test_a_quote_queues_nothing(client: httpx.Client) -> None:
     before = client.get("/v1/stats").json()["tasks"]
     body = {"model": "superres-x4", "input": {"image_url": data_uri(image(20, 10))}}
 
-    quoted = client.post("/v1/tasks?dry_run=true", json=body)
+    quoted = client.post("/v1/tasks/quote", json=body)
 
     assert (quoted.status_code, client.get("/v1/stats").json()["tasks"]) == (200, before)
     assert (quoted.json()["input"], quoted.json()["output"]) == (
@@ -236,9 +236,9 @@ def test_tasks_are_canceled_run_again_and_deleted_by_filter(client: httpx.Client
     for task_id in ids:
         wait_for(client, task_id)
     one = client.post(f"/v1/tasks/{blocker}/cancel")
-    deleted = client.post("/v1/tasks/delete?status=CANCELED").json()
+    deleted = client.post("/v1/tasks/delete?status=CANCELED&all=true").json()
 
-    assert (canceled, retried) == ({"canceled": 3, "has_more": False}, {"retried": 3, "has_more": False})
+    assert (canceled["canceled"], canceled["has_more"], retried["retried"], retried["has_more"]) == (3, False, 3, False)
     assert one.status_code == 200, "canceling again is fine"
     assert deleted["deleted"] >= 1
     assert client.get(f"/v1/tasks/{blocker}").status_code == 410

@@ -58,9 +58,7 @@ async def test_a_worker_finds_the_bytes_of_an_upload(
 async def test_an_upload_weighs_as_much_as_its_image(client: httpx.AsyncClient) -> None:
     upload_id = await upload(client, PHOTO)
 
-    quote = (
-        await client.post("/v1/tasks?dry_run=true", json={"model": MODEL, "input": {"upload_id": upload_id}})
-    ).json()
+    quote = (await client.post("/v1/tasks/quote", json={"model": MODEL, "input": {"upload_id": upload_id}})).json()
 
     assert quote["input"] == {"width": 160, "height": 120}
 

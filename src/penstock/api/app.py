@@ -24,6 +24,7 @@ from penstock.api import (
     operations,
     predictions,
     problems,
+    quotes,
     removal,
     replicate,
     replicate_catalogue,
@@ -35,11 +36,14 @@ from penstock.api import (
     uploads,
     webhooks,
 )
+from penstock.api.bulk import terms_of
 from penstock.api.cursors import Cursors
 from penstock.api.envelope import Envelope
 from penstock.api.feeder import Feeder
+from penstock.api.filters import filter_of
 from penstock.api.guards import KeyRing, require_key
 from penstock.api.origins import Origins
+from penstock.api.query import check_query
 from penstock.api.services import ApiRequest, Services, open_services
 from penstock.errors import StorageUnavailable
 from penstock.links import check_links
@@ -51,6 +55,7 @@ from penstock.webhooks.dispatcher import Dispatcher
 
 V1 = (
     tasks.submit,
+    quotes.quote_task,
     tasks.read,
     listing.list_tasks,
     tasks.cancel,
@@ -132,8 +137,13 @@ def create_app(settings: Settings) -> Litestar:
                 "started": False,
             }
         ),
-        dependencies={"services": Provide(opened, sync_to_thread=False)},
+        dependencies={
+            "services": Provide(opened, sync_to_thread=False),
+            "task_filter": Provide(filter_of),
+            "terms": Provide(terms_of),
+        },
         exception_handlers=problems.HANDLERS,
+        before_request=check_query,
         before_send=[_name_all_methods],
         openapi_config=openapi.config(names, settings.api.public_url),
         request_class=ApiRequest,

@@ -31,7 +31,6 @@ from penstock.api.batch_views import (
 from penstock.api.bodies import pieces_of
 from penstock.api.conditional import is_current
 from penstock.api.decoding import decode
-from penstock.api.guards import refuse_null
 from penstock.api.manifest import manifest
 from penstock.api.problems import documented
 from penstock.api.ratelimits import rate_headers
@@ -157,7 +156,6 @@ async def read_batch(
     operation_id="listBatches",
     tags=["batches"],
     summary="List batches, newest first",
-    middleware=[refuse_null],
     responses=documented(InvalidRequest),
 )
 async def list_batches(
@@ -217,8 +215,8 @@ async def delete_batch(request: ApiRequest, services: Open, batch_id: FromPath[s
     summary="How the lines of a batch have ended",
     description="JSONL, a LineView for each line that has ended by now, in the order in which they did. It can be read "
     "while the batch runs: go on with `start`, the number of lines that are known. A line whose task was retried comes "
-    "once more when it has ended again.",
-    media_type="application/jsonl",
+    "once more when it has ended again. Clients whose `Accept` prefers application/x-ndjson get the same bytes by that "
+    "name.",
     responses=documented(BatchNotFound, ResultExpired, InvalidRequest, StorageUnavailable),
 )
 async def read_results(
@@ -229,7 +227,9 @@ async def read_results(
 ) -> Stream:
     """Streamed: 50,000 lines are never in memory at once."""
     batch = await services.batches.batch(batch_id, request.auth.tenant)
-    return Stream(manifest(batch, services, str(request.base_url), start=start), media_type=JSONL[0])
+    rows = manifest(batch, services, str(request.base_url), start=start)
+    called = request.accept.best_match(list(JSONL), default=JSONL[0])
+    return Stream(rows, media_type=called, headers={"Vary": "Accept"})
 
 
 @post(

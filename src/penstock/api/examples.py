@@ -67,6 +67,13 @@ from penstock.runners.base import registry
 from penstock.task import Priority, State
 from penstock.upload import UploadState
 
+
+def _hit(matched: int, *, has_more: bool) -> dict[str, Any]:
+    """What the answers of acts on all matching tasks have in common."""
+    cursor = CURSOR if has_more else None
+    return {"matched": matched, "task_ids": (TASK_ID,), "dry_run": False, "has_more": has_more, "next_cursor": cursor}
+
+
 _ANSWERS: tuple[View, ...] = (
     TASK,
     BATCH_VIEW,
@@ -125,15 +132,15 @@ _ANSWERS: tuple[View, ...] = (
     DEPLOYMENT,
     DeploymentPage(next=None, previous=None, results=(DEPLOYMENT,)),
     WebhookSecretView(key="whsec_c2VjcmV0IG9mIGFuIGV4YW1wbGUsIG5vdCBvbmU="),
-    CanceledView(canceled=12, has_more=False),
-    DeletedView(deleted=100, has_more=True),
-    RetriedView(retried=12, has_more=False),
+    CanceledView(canceled=12, **_hit(12, has_more=False)),
+    DeletedView(deleted=100, **_hit(100, has_more=True)),
+    RetriedView(retried=12, **_hit(12, has_more=False)),
     MODEL,
     ModelList(data=(MODEL,)),
     STATUS,
     WorkerList(data=(STATUS,)),
     QueueList(data=(QUEUE,)),
-    PurgedView(canceled=12, has_more=False),
+    PurgedView(canceled=12, has_more=False, matched=12, task_ids=(), dry_run=False),
     StatsView(
         tasks={"PENDING": 3, "RUNNING": 3, "SUCCESS": 812, "FAILED": 1, "CANCELED": 0, "EXPIRED": 0},
         queues=(QUEUE,),

@@ -3,17 +3,12 @@
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from litestar.connection import ASGIConnection
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
-from penstock.errors import ConfigurationError, InvalidRequest, Unauthorized, UnsupportedMediaType
+from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
 from penstock.task import TENANT
-
-METADATA = "metadata."
-"""In front of a key of metadata, as the name of a parameter."""
 
 SCHEMES = (b"bearer", b"token")
 """Of `Authorization`; the second is what older clients of Replicate send."""
@@ -90,15 +85,6 @@ def require_json(scope: Scope) -> None:
     declared = (_header(scope, b"content-type") or b"").partition(b";")[0].strip().lower()
     if declared != b"application/json":
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
-
-
-@guard
-def refuse_null(scope: Scope) -> None:
-    """Routes with an optional parameter that is no string: the word null would count as leaving it out. It can be the
-    value of a member of a task's metadata."""
-    for name, value in ASGIConnection[Any, Any, Any, Any](scope).query_params.multi_items():
-        if value.lower() == "null" and not name.startswith(METADATA):
-            raise InvalidRequest("leave the parameter out, or give it a value", param=name)
 
 
 def _secret(scope: Scope) -> bytes:

@@ -87,7 +87,7 @@ class StorageWatch:
 
 @get("/livez", operation_id="livez", tags=["health"], summary="The process answers", sync_to_thread=False)
 def livez() -> LiveView:
-    """Touches nothing."""
+    """Answers without asking Redis or the storage."""
     return LiveView(status="ok")
 
 
@@ -142,14 +142,14 @@ async def startupz(services: Open, request: Request[None, None, State]) -> Start
 
 @get("/metrics", operation_id="metrics", tags=["health"], summary="Metrics of this process, for Prometheus")
 async def metrics() -> Response[bytes]:
-    """In the text format."""
+    """Answers in the text format of Prometheus."""
     text = await asyncio.to_thread(exposition.scrape)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @get("/", operation_id="discover", tags=["health"], summary="What this server is", sync_to_thread=False)
 def discover() -> DiscoveryView:
-    """Where everything is."""
+    """Says where everything is."""
     return DiscoveryView(
         name="penstock",
         version=__version__,

@@ -18,7 +18,7 @@ FORMATS = ("image/png", "image/jpeg", "image/webp")
 
 @get("/models", operation_id="listModels", tags=["models"], summary="The models that are served", sync_to_thread=False)
 def list_models(services: Open) -> ModelList:
-    """All of them, by name."""
+    """Lists all of them, by name."""
     return ModelList(data=tuple(_view(registry()[name], services.settings) for name in services.models))
 
 
@@ -31,7 +31,7 @@ def list_models(services: Open) -> ModelList:
     sync_to_thread=False,
 )
 def read_model(name: FromPath[str], services: Open) -> ModelView:
-    """404 for one that is not served."""
+    """Answers 404 for a model that is not served."""
     if name not in services.models:
         raise ModelNotFound("no model of this name is served here; GET /v1/models lists them")
     return _view(registry()[name], services.settings)

@@ -12,7 +12,7 @@ import msgspec
 from litestar import Request
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme, Server, Tag
+from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Server, Tag
 
 from penstock import __version__
 from penstock.api import (
@@ -29,26 +29,39 @@ from penstock.api import (
 )
 from penstock.api.batch_views import JSONL
 from penstock.api.problems import MEDIA_TYPE, Problem
-from penstock.errors import Internal, MalformedRequest, PenstockError, StoreUnavailable, Unauthorized
+from penstock.api.query import METADATA
+from penstock.errors import Internal, InvalidRequest, MalformedRequest, PenstockError, StoreUnavailable, Unauthorized
 from penstock.runners.base import registry
 
 _REF = "#/components/schemas/{name}"
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
-_GUARDED: tuple[type[PenstockError], ...] = (MalformedRequest, Unauthorized, Internal, StoreUnavailable)
-_OPEN: tuple[type[PenstockError], ...] = (MalformedRequest, Internal)
-_OF_SUBMIT = ("TaskView", "QuoteView")
-_BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_GUARDED: tuple[type[PenstockError], ...] = (MalformedRequest, Unauthorized, InvalidRequest, Internal, StoreUnavailable)
+_OPEN: tuple[type[PenstockError], ...] = (MalformedRequest, InvalidRequest, Internal)
+"""Every route refuses a request without a valid Host, and a query that it does not know."""
+_BINARY = {"type": "string", "format": "binary"}
+_BYTES = {"*/*": {"schema": _BINARY}}
 _IMAGES = ("image/png", "image/jpeg", "image/webp")
 
 _IDS = {"task_id": ("task_id", ("SubmittedView", "TaskView")), "prediction_id": ("id", ("PredictionView",))}
 """What names a task in a path: the member that says it, and the answers that have it."""
-_FILTERS = ("model", "batch_id")
 _NOT_NULL = "^(?![Nn][Uu][Ll][Ll]$)"
-"""The word null is refused as a filter, by `guards.refuse_null`."""
+"""The word null is refused as a value, by `query.check_query`."""
+_ANY_METADATA = {
+    "name": "metadata",
+    "schema": {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "propertyNames": {"pattern": r"^metadata\."},
+    },
+    "style": "form",
+    "explode": True,
+    "example": {"metadata.album": "42"},
+}
+"""A parameter for every name that begins so: an object whose members become parameters of their own."""
 _FILE = {
     "type": "object",
     "properties": {
-        replicate_files.CONTENT: {"type": "string", "format": "binary"},
+        replicate_files.CONTENT: _BINARY,
         replicate_files.METADATA: {"type": "string", "contentMediaType": "application/json"},
     },
     "required": [replicate_files.CONTENT],
@@ -78,8 +91,11 @@ def config(models: Collection[str], public_url: str = "") -> OpenAPIConfig:
         title="Penstock",
         version=__version__,
         description="Post a task, get an id, collect the result. Errors are application/problem+json.",
+        contact=Contact(name="The Penstock authors"),
+        license=License(name="MIT", identifier="MIT"),
         path="/schema",
         servers=[Server(url=public_url.rstrip("/") or "/")],
+        use_handler_docstrings=True,
         tags=[
             Tag("tasks", "Submit, watch, cancel, collect."),
             Tag("uploads", "Files that are too big for JSON."),
@@ -105,30 +121,32 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     """The document as it is served, for these models; the one given stays as it is."""
     document = msgspec.json.decode(msgspec.json.encode(litestars))
     document["components"]["schemas"] = _schemas(models)
-    document["components"]["examples"] = {
-        code: {"summary": problem["title"], "value": problem} for code, problem in examples.of_problems().items()
-    }
     for path, item in document["paths"].items():
         for operation in item.values():
             _complete_operation(operation, guarded="/v1/" in path and "security" not in operation)
+    document["components"]["examples"] = {
+        code: {"summary": problem["title"], "value": problem}
+        for code, problem in examples.of_problems().items()
+        if code in _answered(document)
+    }
     _add_links(document)
     submits = {model: {"value": examples.of_submit(model)} for model in models}
-    _set_body(document, "/v1/tasks", "TaskRequest", {"examples": submits})
+    for path in ("/v1/tasks", "/v1/tasks/quote"):
+        _set_body(document, path, "TaskRequest", {"examples": submits})
     for path, request in replicate.BODIES.items():
         _set_body(document, path, request.__name__, {"example": specimens.REPLICATED[request]})
     _set_body(document, "/v1/uploads", "UploadRequest", {"example": specimens.UPLOAD})
     document["paths"]["/v1/uploads/{upload_id}"]["put"]["requestBody"] = {"required": True, "content": _BYTES}
-    lines = {name: {"schema": {"type": "string", "format": "binary"}, "example": specimens.LINES} for name in JSONL}
+    lines = {name: {"schema": _BINARY, "example": specimens.LINES} for name in JSONL}
     _set_body(document, "/v1/batches", "BatchRequest", {"example": specimens.BATCH})
     document["paths"]["/v1/batches"]["post"]["requestBody"]["content"] |= lines
-    ended = {JSONL[0]: {"schema": {"anyOf": [{"type": "string"}, _schema("LineView")]}, "example": specimens.ENDED}}
-    _set_content(document, "/v1/batches/{batch_id}/results", ended)
+    rows = {"schema": _BINARY | {"contentSchema": _schema("LineView")}, "example": specimens.ENDED}
+    _set_content(document, "/v1/batches/{batch_id}/results", dict.fromkeys(JSONL, rows))
     document["paths"][f"{predictions.PREFIX}/files"]["post"]["requestBody"] = {
         "required": True,
         "content": {replicate_files.MEDIA_TYPE: {"schema": _FILE}},
     }
-    document["paths"]["/v1/tasks"]["post"]["responses"]["200"]["content"] = {"application/json": _one_of(*_OF_SUBMIT)}
-    images = {name: {"schema": {"type": "string", "format": "binary"}} for name in _IMAGES}
+    images = {name: {"schema": _BINARY} for name in _IMAGES}
     score = {"application/json": {"schema": {"type": "object"}, "example": specimens.SCORE}}
     _set_content(document, "/v1/tasks/{task_id}/result", images | score)
     _set_content(document, "/v1/tasks/{task_id}/result", images, status="206")
@@ -138,6 +156,13 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     _set_content(document, "/v1/tasks/{task_id}/events", {"text/event-stream": events})
     _set_content(document, "/metrics", {"text/plain": {"schema": {"type": "string"}, "example": specimens.METRICS}})
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+def _answered(document: Document) -> set[str]:
+    """The codes of all refusals; others are only found in a task that has failed."""
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    refusals = [r for o in operations for status, r in o["responses"].items() if status >= "400"]
+    return {code for refusal in refusals for code in refusal["description"].split(", ")}
 
 
 def _add_links(document: Document) -> None:
@@ -175,13 +200,6 @@ def _schema(name: str) -> Document:
     return {"$ref": _REF.format(name=name)}
 
 
-def _one_of(*names: str) -> Document:
-    return {
-        "schema": {"oneOf": [_schema(name) for name in names]},
-        "examples": {name: {"value": _ANSWERS[name]} for name in names},
-    }
-
-
 def _schemas(models: Collection[str]) -> Document:
     """Every struct of the wire, and a request for every model, told apart by `model`."""
     modules = (schemas, overview, batch_views, uploads, replicate, replicate_catalogue, replicate_files)
@@ -191,7 +209,7 @@ def _schemas(models: Collection[str]) -> Document:
     params, components = msgspec.json.schema_components(
         [*(runners[model].params for model in models), *types, Problem], ref_template=_REF
     )
-    for base in ("Ask", "View", "PredictionAsk"):
+    for base in ("Ask", "View", "BulkView", "BatchOptions", "PredictionAsk"):
         components.pop(base, None)
     components["InputRequest"] |= {"minProperties": 1}  # of a oneOf generators make nothing typed
     for name in {t.__name__ for t in types if issubclass(t, schemas.Ask)} & components.keys():
@@ -287,12 +305,13 @@ def _complete_operation(operation: Document, *, guarded: bool) -> None:
         _add_examples(response)
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _of_parameter(parameter["schema"])
-        if parameter["name"] in _FILTERS:
+        if parameter["in"] == "query" and parameter["schema"] == {"type": "string"}:
             parameter["schema"]["pattern"] = _NOT_NULL
+        if parameter["name"] == METADATA:
+            parameter |= _ANY_METADATA
         if parameter["name"] in examples.PARAMETERS:
             parameter["example"] = examples.PARAMETERS[parameter["name"]]
-    if guarded:
-        operation["security"] = _SECURITY
+    operation.setdefault("security", _SECURITY if guarded else [])
 
 
 def _add_examples(response: Document) -> None:
@@ -321,5 +340,5 @@ def _add_problem(responses: Document, error: type[PenstockError]) -> None:
         str(error.status),
         {"description": "", "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}},
     )
-    said = [code for code in response["description"].split(", ") if code]
-    response["description"] = ", ".join(dict.fromkeys([*said, error.code]))
+    known = [code for code in response["description"].split(", ") if code]
+    response["description"] = ", ".join(dict.fromkeys([*known, error.code]))

@@ -8,7 +8,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
 from penstock import endings
-from penstock.api.guards import refuse_null
+from penstock.api.bulk import ROUNDS, SHOWN, DryRun
 from penstock.api.overview import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
 from penstock.api.problems import documented
 from penstock.api.services import ApiRequest, Open, Services
@@ -21,7 +21,7 @@ EVERY = "Of one priority, or of all when none is given. Repeating it is fine."
 
 @get("/workers", operation_id="listWorkers", tags=["operation"], summary="The workers heard of within their lease")
 async def list_workers(request: ApiRequest, services: Open) -> WorkerList:
-    """By id, each with what it runs."""
+    """Lists the workers by id, each with the tasks that it runs."""
     return WorkerList(data=await _workers(request.auth.tenant, services))
 
 
@@ -65,7 +65,7 @@ async def resume_worker(request: ApiRequest, services: Open, worker_id: FromPath
     summary="Queues by model and priority: how much waits, and what is paused",
 )
 async def list_queues(services: Open) -> QueueList:
-    """Of all models that are served."""
+    """Lists the queues of all models that are served."""
     return QueueList(data=tuple(queue_view(queue) for queue in await services.store.depths(services.models)))
 
 
@@ -75,7 +75,6 @@ async def list_queues(services: Open) -> QueueList:
     tags=["operation"],
     summary="Let no task of a model start",
     description="What runs goes on to its end, submits are taken, limits of time are kept. " + EVERY,
-    middleware=[refuse_null],
     status_code=200,
     responses=documented(ModelNotFound, InvalidRequest),
 )
@@ -94,7 +93,6 @@ async def pause(
     tags=["operation"],
     summary="Let the tasks of a model start again",
     description=EVERY,
-    middleware=[refuse_null],
     status_code=200,
     responses=documented(ModelNotFound, InvalidRequest),
 )
@@ -113,8 +111,7 @@ async def resume(
     tags=["operation"],
     summary="Cancel the tasks of a model that wait",
     description="Those that are PENDING, newest first; none that runs, and none that comes meanwhile. Repeat while "
-    "`has_more`. " + EVERY,
-    middleware=[refuse_null],
+    "`has_more`. With `dry_run=true` nothing is canceled, and the answer says what would be. " + EVERY,
     status_code=200,
     responses=documented(ModelNotFound, InvalidRequest),
 )
@@ -123,15 +120,20 @@ async def purge(
     services: Open,
     model: FromPath[str],
     priority: FromQuery[Priority | None] = None,
+    dry_run: DryRun = False,
     limit: Annotated[int, QueryParameter(ge=1, le=100_000)] = 10_000,
 ) -> PurgedView:
     """How many; up to a hundred more than `limit`, since they are canceled in such steps."""
-    wanted = _wanted(priority)
-    purged = await services.operator.purge(request.auth.tenant, _served(model, services), wanted, limit=limit)
+    tenant = request.auth.tenant
+    if dry_run:
+        return await _would_purge(tenant, _served(model, services), priority, limit, services)
+    purged = await services.operator.purge(tenant, _served(model, services), _wanted(priority), limit=limit)
     if purged.canceled:
         endings.count_end(model, State.CANCELED, tasks=purged.canceled)
     logger.bind(model=model, priority=priority, canceled=purged.canceled, by=request.auth.id).info("queues purged")
-    return PurgedView(canceled=purged.canceled, has_more=purged.has_more)
+    return PurgedView(
+        matched=purged.canceled, task_ids=(), dry_run=False, canceled=purged.canceled, has_more=purged.has_more
+    )
 
 
 @get(
@@ -141,7 +143,7 @@ async def purge(
     summary="Tasks by status, queues by model and priority, workers by state",
 )
 async def stats(request: ApiRequest, services: Open) -> StatsView:
-    """Of this moment."""
+    """Counts what there is now."""
     counts = await services.store.count(request.auth.tenant)
     queues = await services.store.depths(services.models)
     workers = await services.store.workers()
@@ -156,6 +158,16 @@ def _served(model: str, services: Services) -> str:
     if model not in services.models:
         raise ModelNotFound("no model of this name is served here; GET /v1/models lists them")
     return model
+
+
+async def _would_purge(
+    tenant: str, model: str, priority: Priority | None, limit: int, services: Services
+) -> PurgedView:
+    found = await services.store.matching(
+        tenant, states=(State.PENDING,), model=model, priority=priority, limit=limit, rounds=ROUNDS
+    )
+    has_more, shown = found.next_before is not None, tuple(found.ids[:SHOWN])
+    return PurgedView(matched=len(found.ids), task_ids=shown, dry_run=True, canceled=0, has_more=has_more)
 
 
 def _wanted(priority: Priority | None) -> tuple[Priority, ...]:

@@ -127,8 +127,12 @@ class QueueList(View, frozen=True):
 
 
 class PurgedView(View, frozen=True):
-    """How many waiting tasks were canceled; `has_more` says that there may be others: ask again."""
+    """How many waiting tasks were canceled; `has_more` says that there may be others: ask again. With `dry_run` none
+    was, `matched` says how many would be, and `task_ids` has the first 100 of them."""
 
+    matched: int
+    task_ids: tuple[str, ...]
+    dry_run: bool
     canceled: int
     has_more: bool
 

@@ -1,11 +1,47 @@
-"""What a submit would lead to, without one: `POST /v1/tasks?dry_run=true`."""
+"""What a submit would lead to, without one: `POST /v1/tasks/quote`."""
 
+from litestar import post
+
+from penstock.api.bodies import body_of
 from penstock.api.estimates import forecast
-from penstock.api.guards import Caller
+from penstock.api.guards import Caller, require_json
+from penstock.api.problems import documented
 from penstock.api.schemas import AheadView, QuoteView, SizeView, TaskRequest
-from penstock.api.services import Services
-from penstock.api.submission import Examined, output_size
+from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.submission import Examined, examine, output_size, read_request
+from penstock.api.tasks import SUBMIT_ERRORS, CacheControl, CancelAfter, IdempotencyKey, refusals_counted
 from penstock.errors import QueueFull
+
+
+@post(
+    "/tasks/quote",
+    operation_id="quoteTask",
+    tags=["tasks"],
+    summary="Check a submit, and say what it would lead to",
+    description="Takes what a submit takes, refuses what a submit would refuse, and queues nothing: the answer says "
+    "how much is ahead, and how long the task should take.",
+    middleware=[require_json],
+    status_code=200,
+    responses=documented(*SUBMIT_ERRORS),
+)
+async def quote_task(
+    request: ApiRequest,
+    services: Open,
+    idempotency_key: IdempotencyKey = None,
+    cancel_after: CancelAfter = None,
+    cache_control: CacheControl = None,
+) -> QuoteView:
+    """Nothing is stored or counted but a refusal."""
+    with refusals_counted(services.settings.api.rate_limit_per_minute):
+        asked = read_request(
+            await body_of(request),
+            idempotency_key=idempotency_key,
+            cancel_after=cancel_after,
+            cache_control=cache_control,
+            models=services.models,
+        )
+        examined = await examine(asked, services, request.auth, base_url=str(request.base_url))
+        return await quote(asked, examined, request.auth, services)
 
 
 async def quote(asked: TaskRequest, examined: Examined, caller: Caller, services: Services) -> QuoteView:

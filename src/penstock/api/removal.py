@@ -1,16 +1,19 @@
 """Ending and deleting before the time: one task, or all that match."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from litestar import delete, post
+from litestar.datastructures import State as AppState
 from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
 from penstock import endings
-from penstock.api.guards import refuse_null
+from penstock.api.bulk import GO_ON, Terms, chosen, said
+from penstock.api.filters import Filter
 from penstock.api.problems import documented
 from penstock.api.schemas import CanceledView, DeletedView
-from penstock.api.services import ApiRequest, Open
+from penstock.api.services import ApiRequest, Open, Services
 from penstock.errors import (
     InvalidRequest,
     ResultExpired,
@@ -20,7 +23,7 @@ from penstock.errors import (
     TaskNotFound,
 )
 from penstock.maintenance import remove
-from penstock.task import Priority, State
+from penstock.task import State
 
 Live = Literal["PENDING", "RUNNING"]
 Ended = Literal["SUCCESS", "FAILED", "CANCELED", "EXPIRED"]
@@ -52,29 +55,25 @@ async def delete_task(request: ApiRequest, services: Open, task_id: FromPath[str
     operation_id="deleteTasks",
     tags=["tasks"],
     summary="Delete all matching tasks",
-    description="The newest `limit` tasks of one status in which a task has ended. Repeat while `has_more`.",
-    middleware=[refuse_null],
+    description="The newest `limit` tasks that have ended, by `status`, and pass the filter, which is that of the "
+    "list. " + GO_ON,
     status_code=200,
     responses=documented(InvalidRequest, StorageUnavailable),
 )
 async def delete_matching(
     request: ApiRequest,
     services: Open,
-    status: FromQuery[Ended],
-    model: FromQuery[str | None] = None,
-    priority: FromQuery[Priority | None] = None,
-    batch_id: FromQuery[str | None] = None,
+    state: AppState,
+    task_filter: Filter,
+    terms: Terms,
+    status: FromQuery[list[Ended]],
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
 ) -> DeletedView:
-    """A task that somebody else changes meanwhile is passed over."""
-    tenant = request.auth.tenant
-    found = await services.store.matching(
-        tenant, states=(State(status),), model=model, priority=priority, batch=batch_id, limit=limit
-    )
-    deleted, entries = await services.store.delete_each(found.ids, tenant)
-    await remove(services.condemned, services.storage, entries)
-    logger.bind(status=status, model=model, deleted=deleted).info("tasks deleted by filter")
-    return DeletedView(deleted=deleted, has_more=found.next_before is not None)
+    """A task that is in none of these states any more by its turn is passed over."""
+    found = await chosen(task_filter, status, terms, limit=limit, request=request, services=services)
+    deleted = 0 if terms.dry_run else await _delete(found.ids, status, request.auth.tenant, services)
+    logger.bind(status=status, matched=len(found.ids), deleted=deleted).info("tasks deleted by filter")
+    return DeletedView(deleted=deleted, **said(found, terms, state))
 
 
 @post(
@@ -82,32 +81,41 @@ async def delete_matching(
     operation_id="cancelTasks",
     tags=["tasks"],
     summary="Cancel all matching tasks",
-    description="The newest `limit` tasks of one status, PENDING or RUNNING. Repeat while `has_more`.",
-    middleware=[refuse_null],
+    description="The newest `limit` tasks that wait or run, by `status`, and pass the filter, which is that of the "
+    "list. " + GO_ON,
     status_code=200,
     responses=documented(InvalidRequest),
 )
 async def cancel_matching(
     request: ApiRequest,
     services: Open,
-    status: FromQuery[Live],
-    model: FromQuery[str | None] = None,
-    priority: FromQuery[Priority | None] = None,
-    batch_id: FromQuery[str | None] = None,
+    state: AppState,
+    task_filter: Filter,
+    terms: Terms,
+    status: FromQuery[list[Live]],
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000,
 ) -> CanceledView:
-    """A task that somebody else changes meanwhile is passed over; one that was PENDING may be RUNNING by its turn."""
-    tenant = request.auth.tenant
-    page = await services.store.page(
-        tenant, states=(State(status),), model=model, priority=priority, batch=batch_id, limit=limit
-    )
-    canceled = 0
-    for task in page.tasks:
+    """A task that is in none of these states any more by its turn is passed over."""
+    found = await chosen(task_filter, status, terms, limit=limit, request=request, services=services)
+    canceled = 0 if terms.dry_run else await _cancel(found.ids, status, request.auth.tenant, services)
+    logger.bind(status=status, matched=len(found.ids), canceled=canceled).info("tasks canceled by filter")
+    return CanceledView(canceled=canceled, **said(found, terms, state))
+
+
+async def _delete(task_ids: Sequence[str], status: Sequence[Ended], tenant: str, services: Services) -> int:
+    states = tuple(map(State, status))
+    deleted, entries = await services.store.delete_each(task_ids, tenant, states=states)
+    await remove(services.condemned, services.storage, entries)
+    return deleted
+
+
+async def _cancel(task_ids: Sequence[str], status: Sequence[Live], tenant: str, services: Services) -> int:
+    canceled, states = 0, tuple(map(State, status))
+    for task in await services.store.read_each(task_ids, tenant):
         try:
-            if await services.store.cancel(task.id, tenant):
+            if await services.store.cancel(task.id, tenant, states=states):
                 endings.count_end(task.request.model, State.CANCELED)
                 canceled += 1
         except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
             continue
-    logger.bind(status=status, model=model, canceled=canceled).info("tasks canceled by filter")
-    return CanceledView(canceled=canceled, has_more=page.next_before is not None)
+    return canceled

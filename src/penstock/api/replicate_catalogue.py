@@ -61,7 +61,7 @@ class ReplicateModelView(View, frozen=True):
     license_url: str | None
     run_count: int
     cover_image_url: str | None
-    default_example: None
+    default_example: dict[str, Any] | None
     latest_version: ModelVersionView
 
 

@@ -1,18 +1,21 @@
 """Running again what failed, was canceled or expired: one task, or all that match."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from litestar import Response, post
+from litestar.datastructures import State as AppState
 from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
-from penstock.api.guards import refuse_null
+from penstock.api.bulk import GO_ON, Terms, chosen, said
+from penstock.api.filters import Filter
 from penstock.api.problems import documented
 from penstock.api.schemas import RetriedView, TaskView
-from penstock.api.services import ApiRequest, Open
+from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.views import task_view
 from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
-from penstock.task import Priority, State
+from penstock.task import State
 
 Retryable = Literal["FAILED", "CANCELED", "EXPIRED"]
 """The states that `resubmit` leads out of; a test compares them with the table."""
@@ -40,30 +43,32 @@ async def retry(request: ApiRequest, services: Open, task_id: FromPath[str]) -> 
     operation_id="retryTasks",
     tags=["tasks"],
     summary="Run all matching tasks again",
-    description="The newest `limit` tasks of one status, FAILED, CANCELED or EXPIRED. Repeat while `has_more`.",
-    middleware=[refuse_null],
+    description="The newest `limit` tasks that are FAILED, CANCELED or EXPIRED, by `status`, and pass the filter, "
+    "which is that of the list. " + GO_ON,
     status_code=200,
     responses=documented(InvalidRequest),
 )
 async def retry_matching(
     request: ApiRequest,
     services: Open,
-    status: FromQuery[Retryable],
-    model: FromQuery[str | None] = None,
-    priority: FromQuery[Priority | None] = None,
-    batch_id: FromQuery[str | None] = None,
+    state: AppState,
+    task_filter: Filter,
+    terms: Terms,
+    status: FromQuery[list[Retryable]],
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000,
 ) -> RetriedView:
-    """A task that somebody else changes meanwhile is passed over."""
-    tenant = request.auth.tenant
-    found = await services.store.matching(
-        tenant, states=(State(status),), model=model, priority=priority, batch=batch_id, limit=limit
-    )
-    retried = 0
-    for task_id in found.ids:
+    """A task that is in none of these states any more by its turn is passed over."""
+    found = await chosen(task_filter, status, terms, limit=limit, request=request, services=services)
+    retried = 0 if terms.dry_run else await _retry(found.ids, status, request.auth.tenant, services)
+    logger.bind(status=status, matched=len(found.ids), retried=retried).info("tasks retried by filter")
+    return RetriedView(retried=retried, **said(found, terms, state))
+
+
+async def _retry(task_ids: Sequence[str], status: Sequence[Retryable], tenant: str, services: Services) -> int:
+    retried, states = 0, tuple(map(State, status))
+    for task_id in task_ids:
         try:
-            retried += await services.store.resubmit(task_id, tenant)
+            retried += await services.store.resubmit(task_id, tenant, states=states)
         except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
             continue
-    logger.bind(status=status, model=model, retried=retried).info("tasks retried by filter")
-    return RetriedView(retried=retried, has_more=found.next_before is not None)
+    return retried

@@ -282,25 +282,33 @@ class QuoteView(View, frozen=True):
     output: SizeView | None
 
 
-class RetriedView(View, frozen=True):
-    """How many tasks were queued again; `has_more` says that there are others: ask again."""
+class BulkView(View, frozen=True):
+    """What every act on all matching tasks answers: how many tasks `matched`, and the first 100 of them; with
+    `has_more` there may be others: go on with `cursor=next_cursor`."""
+
+    matched: int
+    task_ids: tuple[str, ...]
+    dry_run: bool
+    has_more: bool
+    next_cursor: str | None
+
+
+class RetriedView(BulkView, frozen=True):
+    """How many of the tasks that matched were queued again."""
 
     retried: int
-    has_more: bool
 
 
-class CanceledView(View, frozen=True):
-    """How many tasks were canceled; `has_more` says that there are others: ask again."""
+class CanceledView(BulkView, frozen=True):
+    """How many of the tasks that matched were canceled."""
 
     canceled: int
-    has_more: bool
 
 
-class DeletedView(View, frozen=True):
-    """How many tasks were deleted; `has_more` says that there are others: ask again."""
+class DeletedView(BulkView, frozen=True):
+    """How many of the tasks that matched were deleted."""
 
     deleted: int
-    has_more: bool
 
 
 class TaskList(View, frozen=True):

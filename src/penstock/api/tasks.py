@@ -14,7 +14,6 @@ from penstock.api.conditional import is_current
 from penstock.api.guards import require_json
 from penstock.api.prefer import MAX_WAIT_S, wait_of
 from penstock.api.problems import documented
-from penstock.api.quotes import quote
 from penstock.api.ratelimits import rate_headers
 from penstock.api.schemas import SubmittedView, TaskRequest, TaskView
 from penstock.api.services import ApiRequest, Open, Services
@@ -66,10 +65,27 @@ SUBMIT_ERRORS = (
 )  # fmt: skip
 """How a submit can be refused."""
 
-WHOLE = (
-    "With `Prefer: wait`, the task, which has ended; without, a task that was submitted before, as it is now; "
-    "with `dry_run`, a quote"
-)
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="The same as client_request_id in the body",
+        schema_extra={"pattern": KEY_PATTERN},
+    ),
+]
+CancelAfter = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Cancel-After",
+        description="The same as finish_within_s: 90, 90s, 5m, 1h30m",
+        schema_extra={"pattern": DURATION_PATTERN},
+    ),
+]
+CacheControl = Annotated[
+    str | None, HeaderParameter(name="Cache-Control", description="`no-cache` is the same as reuse: false")
+]
+
+WHOLE = "With `Prefer: wait`, the task, which has ended; without, a task that was submitted before, as it is now"
 
 
 @post(
@@ -79,7 +95,7 @@ WHOLE = (
     description="Queues a task. Repeating a submit with its `client_request_id` (or `Idempotency-Key`) is safe. A task "
     "equal to another of the same key takes its result, now or when it is there. With `Prefer: wait=n` the answer is "
     "the whole task (200) if it has ended within n seconds, and as usual (202) if not; hanging up cancels nothing. "
-    "With `dry_run=true` nothing is queued: the request is checked, and answered with a quote (200).",
+    "What it would lead to, `POST /v1/tasks/quote` says, and queues nothing.",
     middleware=[require_json],
     status_code=202,
     responses={200: ResponseSpec(TaskView, description=WHOLE, generate_examples=False)}
@@ -88,29 +104,12 @@ WHOLE = (
 async def submit(
     request: ApiRequest,
     services: Open,
-    idempotency_key: Annotated[
-        str | None,
-        HeaderParameter(
-            name="Idempotency-Key",
-            description="The same as client_request_id in the body",
-            schema_extra={"pattern": KEY_PATTERN},
-        ),
-    ] = None,
-    cancel_after: Annotated[
-        str | None,
-        HeaderParameter(
-            name="Cancel-After",
-            description="The same as finish_within_s: 90, 90s, 5m, 1h30m",
-            schema_extra={"pattern": DURATION_PATTERN},
-        ),
-    ] = None,
-    cache_control: Annotated[
-        str | None, HeaderParameter(name="Cache-Control", description="`no-cache` is the same as reuse: false")
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
+    cancel_after: CancelAfter = None,
+    cache_control: CacheControl = None,
     prefer: Annotated[
         str | None, HeaderParameter(name="Prefer", description="wait=n: seconds to wait for the end, 300 at most")
     ] = None,
-    dry_run: Annotated[bool, QueryParameter(description="check it and estimate how long it would take")] = False,
 ) -> Response[SubmittedView]:
     """202 for a new task, 200 for one that is there already; with a wait, 200 for one that has ended and 202 else."""
     limit = services.settings.api.rate_limit_per_minute
@@ -124,8 +123,6 @@ async def submit(
             models=services.models,
         )
         examined = await examine(asked, services, request.auth, base_url=str(request.base_url))
-        if dry_run:
-            return Response[Any](await quote(asked, examined, request.auth, services), status_code=200)
     submitted, task = await take(asked, examined, wait_s, request, services)
     headers = _submit_headers(submitted, wait_s, limit)
     if task is not None and (wait_s is None or task.state.is_final):

@@ -173,7 +173,7 @@ async def send_upload(
     responses=documented(UploadNotFound, StorageUnavailable),
 )
 async def read_upload(request: ApiRequest, services: Open, upload_id: FromPath[str]) -> UploadView:
-    """READY when its bytes are there."""
+    """The upload is READY when its bytes are there."""
     caller = request.auth
     upload = await services.uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
     try:

@@ -2,15 +2,18 @@
 
 from penstock.client.asynchronous import AsyncClient, Mapped
 from penstock.client.blocking import Client
+from penstock.client.filters import Filter
 from penstock.client.problems import PenstockApiError, failure_of
 from penstock.client.requests import Options, Output, Shared, Source
-from penstock.client.views import Batch, Counts, Line, Model, Queue, Result, Stats, Submitted, Task, Upload, Worker
+from penstock.client.views import Batch, Counts, Hit, Line, Model, Queue, Result, Stats, Submitted, Task, Upload, Worker
 
 __all__ = [
     "AsyncClient",
     "Batch",
     "Client",
     "Counts",
+    "Filter",
+    "Hit",
     "Line",
     "Mapped",
     "Model",

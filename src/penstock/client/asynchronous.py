@@ -17,11 +17,14 @@ from msgspec.structs import replace
 
 from penstock.client.bounded import as_they_end
 from penstock.client.files import File, is_large
+from penstock.client.filters import Filter, query_of
 from penstock.client.problems import PenstockApiError, failure_of
 from penstock.client.requests import Options, Shared, Source, batch_of, body_of, file_in, new_request_id
 from penstock.client.transport import NOT_MODIFIED, OnPause, Transport, decoded
 from penstock.client.views import (
+    Acted,
     Batch,
+    Hit,
     Line,
     Model,
     ModelList,
@@ -163,11 +166,9 @@ class AsyncClient:
             async for mapped in ended:
                 yield mapped
 
-    async def list(
-        self, *, status: Sequence[str] = (), model: str | None = None, priority: str | None = None
-    ) -> AsyncGenerator[Task, None]:
+    async def list(self, **which: Unpack[Filter]) -> AsyncGenerator[Task, None]:
         """All tasks that match, newest first, page by page."""
-        query = {"status": list(status) or None, "model": model, "priority": priority, "limit": PAGE}
+        query = {**query_of(which), "limit": PAGE}
         cursor: str | None = None
         while True:
             page = await self._transport.ask("GET", "/v1/tasks", Page, query={**query, "cursor": cursor})
@@ -212,6 +213,19 @@ class AsyncClient:
     async def retry(self, task_id: str) -> Task:
         """Run a task again that failed, was canceled or expired; one that waits or runs is left alone."""
         return await self._transport.ask("POST", f"{_path(task_id)}/retry", Task)
+
+    async def cancel_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
+        """Cancel all tasks that match, PENDING or RUNNING by `status`. A filter by status alone needs `every`; with
+        `dry_run` nothing is changed, and the answer says what would be."""
+        return await self._act_on_matching("cancel", dry_run, every, which)
+
+    async def retry_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
+        """The same for running again what is FAILED, CANCELED or EXPIRED by `status`."""
+        return await self._act_on_matching("retry", dry_run, every, which)
+
+    async def delete_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
+        """The same for deleting what has ended, by `status`, with its files."""
+        return await self._act_on_matching("delete", dry_run, every, which)
 
     async def submit_batch(
         self,
@@ -297,6 +311,17 @@ class AsyncClient:
     async def stats(self) -> Stats:
         """Tasks by status, queues by model and priority, workers by state."""
         return await self._transport.ask("GET", "/v1/stats", Stats)
+
+    async def _act_on_matching(self, act: str, dry_run: bool, every: bool, which: Filter) -> Hit:
+        terms = {"dry_run": dry_run or None, "all": every or None}
+        hit, cursor = Hit(matched=0, changed=0, task_ids=()), None
+        while True:
+            query = {**query_of(which), **terms, "cursor": cursor}
+            page = await self._transport.ask("POST", f"/v1/tasks/{act}", Acted, query=query)
+            hit = hit.and_of(page)
+            cursor = page.next_cursor
+            if cursor is None:
+                return hit
 
     async def _act_on_worker(self, worker_id: str, act: str) -> Worker:
         return await self._transport.ask("POST", f"/v1/workers/{_segment(worker_id)}/{act}", Worker)

@@ -10,10 +10,11 @@ from typing import Any, Self, TypeVar, Unpack
 from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, Mapped, outcome_of
 from penstock.client.background import Background
 from penstock.client.bounded import as_they_end_here
+from penstock.client.filters import Filter
 from penstock.client.processes import PerProcess
 from penstock.client.requests import Options, Shared, Source
 from penstock.client.transport import CLOSED
-from penstock.client.views import Batch, Line, Model, Queue, Stats, Submitted, Task, Upload, Worker
+from penstock.client.views import Batch, Hit, Line, Model, Queue, Stats, Submitted, Task, Upload, Worker
 
 T = TypeVar("T")
 
@@ -89,11 +90,9 @@ class Client:
         except CancelledError:
             raise RuntimeError(CLOSED) from None
 
-    def list(
-        self, *, status: Sequence[str] = (), model: str | None = None, priority: str | None = None
-    ) -> Iterator[Task]:
+    def list(self, **which: Unpack[Filter]) -> Iterator[Task]:
         """All tasks that match, newest first, page by page."""
-        return self._each(self._client.list(status=status, model=model, priority=priority))
+        return self._each(self._client.list(**which))
 
     def result(self, task_id: str) -> bytes:
         """The bytes of the result; of a model that gives data, its JSON."""
@@ -111,6 +110,19 @@ class Client:
     def retry(self, task_id: str) -> Task:
         """Run a task again that failed, was canceled or expired; one that waits or runs is left alone."""
         return self._wait_for(self._client.retry(task_id))
+
+    def cancel_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
+        """Cancel all tasks that match, PENDING or RUNNING by `status`. A filter by status alone needs `every`; with
+        `dry_run` nothing is changed, and the answer says what would be."""
+        return self._wait_for(self._client.cancel_matching(dry_run=dry_run, every=every, **which))
+
+    def retry_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
+        """The same for running again what is FAILED, CANCELED or EXPIRED by `status`."""
+        return self._wait_for(self._client.retry_matching(dry_run=dry_run, every=every, **which))
+
+    def delete_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
+        """The same for deleting what has ended, by `status`, with its files."""
+        return self._wait_for(self._client.delete_matching(dry_run=dry_run, every=every, **which))
 
     def submit_batch(
         self,

@@ -127,6 +127,31 @@ class Page(View, frozen=True):
     next_cursor: str | None = None
 
 
+class Acted(View, frozen=True):
+    """One answer of an act on all tasks that match."""
+
+    matched: int
+    task_ids: tuple[str, ...]
+    next_cursor: str | None = None
+    canceled: int = 0
+    retried: int = 0
+    deleted: int = 0
+
+
+class Hit(View, frozen=True):
+    """What an act has hit: how many tasks matched, how many were changed, and the ids of the first that matched."""
+
+    matched: int
+    changed: int
+    task_ids: tuple[str, ...]
+
+    def and_of(self, page: Acted) -> "Hit":
+        """With one answer more."""
+        changed = page.canceled + page.retried + page.deleted
+        ids = self.task_ids or page.task_ids
+        return Hit(matched=self.matched + page.matched, changed=self.changed + changed, task_ids=ids)
+
+
 class Counts(View, frozen=True):
     """Lines of a batch: `waiting` are not tasks yet, `queued` and `running` are, and the others have ended."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from penstock.commands.context import coroutine
+from penstock.commands.filters import PRIORITIES, filtered
 
 if TYPE_CHECKING:
     from penstock.client import AsyncClient
@@ -23,8 +24,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATIENCE_S = 5.0
 """A person who looks is told soon that nobody answers."""
 
-STATUSES = click.Choice(["PENDING", "RUNNING", "SUCCESS", "FAILED", "CANCELED", "EXPIRED"], case_sensitive=False)
-PRIORITIES = click.Choice(["high", "normal", "low"])
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 
@@ -145,9 +144,7 @@ async def watch(url: str | None, api_key: str | None, task_id: str, as_json: boo
 
 
 @click.command()
-@click.option("--status", multiple=True, type=STATUSES, help="Repeatable [all].")
-@click.option("--model", help="Of this model only.")
-@click.option("--priority", type=PRIORITIES, help="Of this priority only.")
+@filtered
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest so many.")
 @AS_JSON
 @at_a_server

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from penstock.commands.client import AS_JSON, PRIORITIES, at_a_server, reached
+from penstock.commands.client import AS_JSON, at_a_server, reached
 from penstock.commands.context import coroutine
+from penstock.commands.filters import PRIORITIES
 
 OF_PRIORITY = click.option("--priority", type=PRIORITIES, help="Of this priority only [all].")
 

@@ -1,15 +1,15 @@
 """Tasks, models and workers on a terminal, or as JSON lines."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import click
 import msgspec
 from rich.table import Table
 
-from penstock.client import AsyncClient, Model, PenstockApiError, Queue, Task, Worker
+from penstock.client import AsyncClient, Filter, Model, PenstockApiError, Queue, Task, Worker
 from penstock.commands.board import Board
 from penstock.commands.terminal import console, plain, state, table
 
@@ -32,13 +32,11 @@ async def watch(client: AsyncClient, task_id: str, *, as_json: bool) -> int:
     return 0 if task.succeeded else 1
 
 
-async def ls(
-    client: AsyncClient, *, status: Sequence[str], model: str | None, priority: str | None, limit: int, as_json: bool
-) -> None:
+async def ls(client: AsyncClient, *, limit: int, as_json: bool, **which: Unpack[Filter]) -> None:
     """The newest tasks that match."""
     rows = table("task", "status", "stage", "model", "priority", "created", "took", "error")
     left = limit
-    async with aclosing(client.list(status=status, model=model, priority=priority)) as tasks:
+    async with aclosing(client.list(**which)) as tasks:
         async for task in tasks:
             if as_json:
                 _say(task)

@@ -1,5 +1,6 @@
 """What ends tasks by itself: deaths of workers, limits of time, results of equal tasks, and the end of retention."""
 
+from collections.abc import Collection
 from functools import cache
 
 import msgspec
@@ -23,6 +24,8 @@ TOGETHER = 100
 
 DRAINED_KNOWN_MS = 86_400_000
 """A drained worker that has lost its connection is still drained when it is back within a day."""
+
+STATES = tuple(State)
 
 _LOST = WorkerLost("the worker that ran this attempt died or went silent")
 _POISON = PoisonInput("the worker died each time it ran this task; it is not tried again")
@@ -76,6 +79,11 @@ class Overdue(Queries):
 def moves_of(verb: Verb) -> str:
     """In the form that scripts take."""
     return " ".join(f"{source}>{target}" for source, target in moves(verb).items())
+
+
+def moves_from(states: Collection[State], verb: Verb) -> str:
+    """The same, of tasks in these states only."""
+    return " ".join(f"{source}>{target}" for source, target in moves(verb).items() if source in states)
 
 
 def outcome_of(error: PenstockError) -> bytes:

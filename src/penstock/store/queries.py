@@ -43,17 +43,23 @@ FILTERED = 1000
 ALL_PRIORITIES = " ".join(PRIORITIES)
 
 
-class Which(TypedDict, total=False):
-    """Which tasks: see `Queries.matching`."""
+class Filters(TypedDict, total=False):
+    """What a task has to have: see `Queries.matching`."""
 
-    states: Sequence[State]
     model: str | None
     priority: Priority | None
     metadata: Mapping[str, str] | None
     batch: str | None
     after: int | None
     before: int | None
+
+
+class Which(Filters, total=False):
+    """Which tasks, and how many: see `Queries.matching`."""
+
+    states: Sequence[State]
     limit: int
+    rounds: int
 
 
 class Queries:
@@ -99,7 +105,7 @@ class Queries:
     async def page(self, tenant: str, **which: Unpack[Which]) -> Page:
         """The tasks that `matching` finds."""
         found = await self.matching(tenant, **which)
-        return Page(tuple(await self._read(found.ids, tenant)), found.next_before)
+        return Page(tuple(await self.read_each(found.ids, tenant)), found.next_before)
 
     async def matching(
         self,
@@ -113,16 +119,41 @@ class Queries:
         after: int | None = None,
         before: int | None = None,
         limit: int = 50,
+        rounds: int = 1,
     ) -> Matching:
         """Tasks newest first, created between the given µs. A filter by model, priority, metadata or batch looks at the
-        next 1,000 tasks at most, so there may be few, or none, and still a `next_before`."""
+        next 1,000 tasks, so many `rounds` at most: there may be few, or none, and still a `next_before`."""
+        ids: list[str] = []
+        for _ in range(rounds):
+            found = await self._match(
+                tenant, states, model, priority, metadata or {}, batch, after, before, limit - len(ids)
+            )
+            ids += found.ids
+            before = found.next_before
+            if before is None or len(ids) == limit:
+                break
+        return Matching(ids, before)
+
+    async def _match(
+        self,
+        tenant: str,
+        states: Sequence[State],
+        model: str | None,
+        priority: Priority | None,
+        metadata: Mapping[str, str],
+        batch: str | None,
+        after: int | None,
+        before: int | None,
+        limit: int,
+    ) -> Matching:
+        """One round of `matching`."""
         is_filtered = bool(metadata) or (model, priority, batch) != (None, None, None)
         window = FILTERED if is_filtered else limit
         newest = await self._newest(tenant, states, after, before, window + 1)
         picked: list[str] = []
         for start in range(0, min(window, len(newest)), LOOKED_AT_TOGETHER):
             ids = [task_id for _, task_id in newest[:window][start : start + LOOKED_AT_TOGETHER]]
-            fits = await self._fits(ids, model, priority, metadata or {}, batch) if is_filtered else [True] * len(ids)
+            fits = await self._fits(ids, model, priority, metadata, batch) if is_filtered else [True] * len(ids)
             for place, (task_id, fit) in enumerate(zip(ids, fits, strict=True), start + 1):
                 if fit:
                     picked.append(task_id)
@@ -212,8 +243,8 @@ class Queries:
         merged = sorted(((int(score), task_id.decode()) for task_id, score in pairs), reverse=True)
         return merged[:limit]
 
-    async def _read(self, task_ids: Sequence[str], tenant: str) -> list[Task]:
-        """Those of them that are still there."""
+    async def read_each(self, task_ids: Sequence[str], tenant: str) -> list[Task]:
+        """The tasks of these ids that are still there."""
         found: list[Task | None] = []
         for some in await self._pieces(task_ids, self._keys.outcome):
             answers = await self._run_apart("read", [(task_id, tenant) for task_id in some])

@@ -1,7 +1,7 @@
 """TaskStore: one method for each verb, each one script and one round trip."""
 
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 
 import msgspec
 
@@ -14,7 +14,7 @@ from penstock.errors import (
 from penstock.store.answers import Claim, ResultFound, Submitted, WorkerInfo
 from penstock.store.changes import Changes
 from penstock.store.connection import listen
-from penstock.store.overdue import LATE, OVERRUN, TOGETHER, Overdue, moves_of, outcome_of
+from penstock.store.overdue import LATE, OVERRUN, STATES, TOGETHER, Overdue, moves_from, moves_of, outcome_of
 from penstock.store.submits import answer_or_error, call_of, file_of, submitted_of
 from penstock.submission import Submission
 from penstock.task import (
@@ -26,6 +26,7 @@ from penstock.task import (
     Progress,
     Request,
     Stage,
+    State,
     Verb,
 )
 
@@ -194,24 +195,25 @@ class TaskStore(Overdue):
             released += [task_id.decode() for task_id in found]
         return released
 
-    async def cancel(self, task_id: str, tenant: str) -> bool:
+    async def cancel(self, task_id: str, tenant: str, *, states: Collection[State] = STATES) -> bool:
         """End in CANCELED, waiting or running, at once; False when it was canceled before.
 
-        Raises TaskNotFound, TaskAlreadyFinal, and ResultExpired for one that was deleted within a week.
+        Raises TaskNotFound, TaskAlreadyFinal, also for one that is in none of these states, and ResultExpired for one
+        that was deleted within a week.
         """
-        answer = await self._run("cancel", moves_of(Verb.CANCEL), task_id, tenant)
+        answer = await self._run("cancel", moves_from(states, Verb.CANCEL), task_id, tenant)
         _check(task_id, answer[0])
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
         return bool(answer[0] == b"ok")
 
-    async def resubmit(self, task_id: str, tenant: str) -> bool:
+    async def resubmit(self, task_id: str, tenant: str, *, states: Collection[State] = STATES) -> bool:
         """Queue an ended task again, under its id, with its attempts kept; False when it waits or runs already.
 
-        Raises TaskNotFound, TaskAlreadyFinal for one that has succeeded, and ResultExpired for one that was deleted
-        within a week.
+        Raises TaskNotFound, TaskAlreadyFinal for one that has succeeded, or has ended in none of these states, and
+        ResultExpired for one that was deleted within a week.
         """
-        answer = await self._run("resubmit", moves_of(Verb.RESUBMIT), task_id, tenant)
+        answer = await self._run("resubmit", moves_from(states, Verb.RESUBMIT), task_id, tenant)
         _check(task_id, answer[0])
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
@@ -223,7 +225,7 @@ class TaskStore(Overdue):
 
         Raises TaskNotFound, and TaskNotFinal for one that waits or runs.
         """
-        entries, answer = await self._run("delete", tenant, task_id)
+        entries, answer = await self._run("delete", tenant, " ".join(STATES), task_id)
         if answer == b"gone":
             return None
         _check(task_id, answer)
@@ -231,12 +233,14 @@ class TaskStore(Overdue):
             raise TaskNotFinal(f"the task is {answer.decode()}; cancel it before you delete it")
         return [entry.decode() for entry in entries]
 
-    async def delete_each(self, task_ids: Sequence[str], tenant: str) -> tuple[int, list[str]]:
-        """The same for many, but one that is not there or has not ended is passed over: how many were deleted, and what
-        is to be deleted for them."""
+    async def delete_each(
+        self, task_ids: Sequence[str], tenant: str, *, states: Collection[State] = STATES
+    ) -> tuple[int, list[str]]:
+        """The same for many, but one that is not there, has not ended, or is in none of these states is passed over:
+        how many were deleted, and what is to be deleted for them."""
         total, condemned, left = 0, list[str](), list(task_ids)
         while left:
-            entries, *answers = await self._run("delete", tenant, *left[:TOGETHER])
+            entries, *answers = await self._run("delete", tenant, " ".join(states), *left[:TOGETHER])
             condemned += [entry.decode() for entry in entries]
             total += answers.count(b"ok")
             left = left[len(answers) :]

@@ -1,0 +1,88 @@
+"""Which tasks: one filter, read from the query in one place, for the list and for every act on all that match."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter, SkipValidation
+from msgspec import Meta, Struct
+
+from penstock.api.query import METADATA
+from penstock.api.services import ApiRequest
+from penstock.errors import InvalidRequest
+from penstock.store.queries import Filters
+from penstock.task import Priority
+
+Moment = Annotated[str | None, QueryParameter(format="date-time", description="RFC 3339, with its zone")]
+"""Not a datetime, for which Litestar would also take a number."""
+
+Cursor = Annotated[str | None, QueryParameter(format="cursor", description="`next_cursor` of the answer before")]
+
+
+class TaskFilter(Struct, frozen=True, kw_only=True):
+    """What a task has to have; None, and no metadata, leave nothing out. Moments are µs since 1970."""
+
+    model: str | None
+    priority: Priority | None
+    batch: str | None
+    metadata: dict[str, str]
+    created_after: int | None
+    created_before: int | None
+    cursor: int | None
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether anything but the status of a task decides."""
+        named = (self.model, self.priority, self.batch, self.created_after, self.created_before)
+        return bool(self.metadata) or any(value is not None for value in named)
+
+    def which(self) -> Filters:
+        """The same for the store."""
+        bounds = [bound for bound in (self.created_before, self.cursor) if bound is not None]
+        return Filters(
+            model=self.model,
+            priority=self.priority,
+            metadata=self.metadata,
+            batch=self.batch,
+            after=self.created_after,
+            before=min(bounds, default=None),
+        )
+
+
+Filter = NamedDependency[SkipValidation[TaskFilter]]
+"""The type of a handler's parameter `task_filter`."""
+
+
+async def filter_of(
+    request: ApiRequest,
+    model: FromQuery[str | None] = None,
+    priority: FromQuery[Priority | None] = None,
+    batch_id: FromQuery[str | None] = None,
+    metadata: Annotated[  # noqa: ARG001  declares the names, which the query itself has
+        str | None, QueryParameter(name=METADATA, description="`metadata.<key>=<value>`: tasks with that entry")
+    ] = None,
+    created_after: Moment = None,
+    created_before: Moment = None,
+    cursor: Cursor = None,
+) -> TaskFilter:
+    """Raises InvalidRequest."""
+    return TaskFilter(
+        model=model,
+        priority=priority,
+        batch=batch_id,
+        metadata={k.removeprefix(METADATA): v for k, v in request.query_params.items() if k.startswith(METADATA)},
+        created_after=_micros(created_after, "created_after"),
+        created_before=_micros(created_before, "created_before"),
+        cursor=None if cursor is None else request.app.state.cursors.read(cursor),
+    )
+
+
+def _micros(moment: str | None, param: str) -> int | None:
+    if moment is None:
+        return None
+    try:
+        found: datetime = msgspec.convert(moment, Annotated[datetime, Meta(tz=True)])
+    except msgspec.ValidationError as error:
+        raise InvalidRequest("a moment is given with its zone, such as 2026-11-22T10:00:00Z", param=param) from error
+    return round(found.timestamp() * 1_000_000)

@@ -1,0 +1,85 @@
+"""The query of a request: a name that the route does not declare, one value too many, or none at all is refused.
+
+What is known is read from what the handler and its dependencies declare, so that no route can leave the check out. An
+ignored parameter is worse than a refused one: a misspelt filter would let an act hit everything.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from litestar import Request
+from litestar.di import Provide
+from litestar.enums import ParamType
+from litestar.handlers import BaseRouteHandler
+from litestar.params import ParameterKwarg
+from litestar.typing import FieldDefinition
+from msgspec import Struct
+
+from penstock.errors import InvalidRequest
+
+METADATA = "metadata."
+"""A declared name that ends with a dot stands for every name that begins with it."""
+
+SHOWN = 100
+"""Characters of the client's own text that are given back."""
+
+
+class Known(Struct, frozen=True):
+    """What a route takes: each name, and whether it may come more than once."""
+
+    repeatable: dict[str, bool]
+
+    def declared(self, name: str) -> str | None:
+        """The declared name that this one is, or begins with."""
+        if name in self.repeatable:
+            return name
+        return next((known for known in self.repeatable if known.endswith(".") and name.startswith(known)), None)
+
+    def described(self) -> str:
+        """All names, as one would write them."""
+        names = [_written(name) for name in sorted(self.repeatable)]
+        return f"known here: {', '.join(names)}" if names else "this endpoint takes none"
+
+
+async def check_query(request: Request[Any, Any, Any]) -> None:
+    """Runs before every handler, after the key was checked. Raises InvalidRequest."""
+    if not request.scope["query_string"]:
+        return
+    known = known_to(request.route_handler)
+    pairs = list(request.query_params.multi_items())
+    for name, value in pairs:
+        declared = known.declared(name)
+        if declared is None:
+            raise InvalidRequest(_unknown(name, known), param=name[:SHOWN])
+        if value.lower() == "null" and declared != METADATA:  # it would count as leaving the parameter out
+            raise InvalidRequest("leave the parameter out, or give it a value", param=name)
+    for name, times in Counter(name for name, _ in pairs).items():
+        if times > 1 and not known.repeatable[known.declared(name) or name]:
+            raise InvalidRequest("this parameter can be given once only", param=name[:SHOWN])
+
+
+def known_to(handler: BaseRouteHandler) -> Known:
+    """The query parameters that a handler and its dependencies declare."""
+    return Known(dict(_declared(handler.parsed_fn_signature.parameters, handler.resolve_dependencies())))
+
+
+def _declared(parameters: dict[str, FieldDefinition], providers: dict[str, Provide]) -> Iterator[tuple[str, bool]]:
+    for name, field in parameters.items():
+        if name in providers:
+            yield from _declared(providers[name].parsed_fn_signature.parameters, providers)
+        elif (
+            isinstance(field.kwarg_definition, ParameterKwarg) and field.kwarg_definition.param_type is ParamType.QUERY
+        ):
+            yield field.kwarg_definition.name or name, field.is_non_string_sequence
+
+
+def _unknown(name: str, known: Known) -> str:
+    close = get_close_matches(name[:SHOWN], known.repeatable, n=1)
+    meant = f"; did you mean `{_written(close[0])}`?" if close else ""
+    return f"there is no query parameter `{name[:SHOWN]}` here{meant} ({known.described()})"
+
+
+def _written(declared: str) -> str:
+    return f"{declared}<key>" if declared.endswith(".") else declared
