@@ -5,7 +5,6 @@ Precedence, highest first: the environment (`PENSTOCK_<SECTION>_<FIELD>`, or one
 its own, which are no settings of a server.
 """
 
-import binascii
 import os
 import secrets
 import tomllib
@@ -17,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from penstock.errors import ConfigurationError
+from penstock.rules import RULES
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -24,7 +24,6 @@ NonNegative = Annotated[int, Meta(ge=0)]
 NotBelowZero = Annotated[float, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 
-KEY_MIN_LENGTH = 16
 KEY_BYTES = 24  # 192 random bits
 
 
@@ -51,6 +50,15 @@ class ApiSettings(Section, frozen=True):
     between two looks of the load balancer."""
     drain_s: Seconds = 5.0
     """After that: how long requests in flight may take to finish."""
+    keep_alive_s: Seconds = 75.0
+    """How long a connection stays open without a request: longer than a proxy before the server keeps it (60 s for
+    most), so that it is the proxy that closes it."""
+    public_url: str = ""
+    """Where clients reach the server, such as `https://images.example.com`: every link is made from it. Empty: from the
+    Host of the request."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks, such as `10.0.0.0/8`, whose `Forwarded` and `X-Forwarded-Proto`, `-Host` and `-Port` are
+    believed."""
 
 
 class RedisSettings(Section, frozen=True):
@@ -364,27 +372,6 @@ def _readable(error: msgspec.ValidationError) -> str:
 
 def _check(settings: Settings) -> None:
     """What types cannot say."""
-    for key in settings.api.keys:
-        if len(key.rpartition(":")[2]) < KEY_MIN_LENGTH:
-            raise ConfigurationError(f"api.keys: a key needs at least {KEY_MIN_LENGTH} characters after its name")
-        if "change-me" in key:
-            raise ConfigurationError("api.keys: replace the example key by one of your own")
-    if not all(_is_signing_secret(secret) for secret in settings.webhooks.secrets):
-        raise ConfigurationError("webhooks.secrets: each must be whsec_ and the base64 of 24 to 64 random bytes")
-    if settings.queue.retry_cap_s < settings.queue.retry_base_s:
-        raise ConfigurationError("queue.retry_cap_s: must not be below queue.retry_base_s")
-    gpu_ids = settings.worker.gpu_ids
-    if gpu_ids not in ("auto", "cpu") and not all(part.strip().isdigit() for part in gpu_ids.split(",")):
-        raise ConfigurationError("worker.gpu_ids: must be auto, cpu or device numbers such as 0,1")
-    if settings.worker.tensorrt and not settings.worker.engine_cache_dir:
-        raise ConfigurationError("worker.engine_cache_dir: must name a directory when worker.tensorrt is on")
-    if settings.worker.tensorrt and settings.worker.cuda_graphs:
-        raise ConfigurationError("worker.cuda_graphs: cannot be on together with worker.tensorrt")
-
-
-def _is_signing_secret(text: str) -> bool:
-    prefix, _, encoded = text.partition("_")
-    try:
-        return prefix == "whsec" and 24 <= len(binascii.a2b_base64(encoded, strict_mode=True)) <= 64
-    except ValueError:
-        return False
+    for name, holds, must in RULES:
+        if not holds(settings):
+            raise ConfigurationError(f"{name}: {must}")

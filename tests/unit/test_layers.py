@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "penstock"
 
 LAYERS = [
-    {"errors", "deferred"},
+    {"errors", "deferred", "rules"},
     {"settings", "device"},
     {"heartbeat"},
     {"task", "upload", "urlguard"},
@@ -45,6 +45,7 @@ VENDORS: dict[str, set[str]] = {
     "rich": {"demo.py", "bench", "commands"},
     "litestar": {"api"},
     "uvicorn": {"api/serve.py"},
+    "httptools": {"api/serve.py"},
     "uvloop": {"api/serve.py", "worker/process.py"},
     "numpy": {"imaging.py", "runners", "worker/batches.py", "worker/scheduler.py", "bench"},
     "PIL": {"imaging.py"},

@@ -39,7 +39,8 @@ from penstock.api.cursors import Cursors
 from penstock.api.envelope import Envelope
 from penstock.api.feeder import Feeder
 from penstock.api.guards import KeyRing, require_key
-from penstock.api.services import Services, open_services
+from penstock.api.origins import Origins
+from penstock.api.services import ApiRequest, Services, open_services
 from penstock.errors import StorageUnavailable
 from penstock.links import check_links
 from penstock.maintenance import run_maintenance
@@ -134,12 +135,13 @@ def create_app(settings: Settings) -> Litestar:
         dependencies={"services": Provide(opened, sync_to_thread=False)},
         exception_handlers=problems.HANDLERS,
         before_send=[_name_all_methods],
-        openapi_config=openapi.config(names),
+        openapi_config=openapi.config(names, settings.api.public_url),
+        request_class=ApiRequest,
         request_max_body_size=settings.limits.max_body_bytes,
         logging_config=None,
         debug=False,
     )
-    app.asgi_handler = Envelope(app.asgi_handler, lambda: bool(app.state.draining))
+    app.asgi_handler = Envelope(app.asgi_handler, Origins(settings.api), lambda: bool(app.state.draining))
     return app
 
 
@@ -149,7 +151,7 @@ async def _name_all_methods(message: Message, scope: Scope) -> None:
         path = scope.get("path_template")
         for route in scope["litestar_app"].routes:
             if isinstance(route, HTTPRoute) and route.path_format == path:
-                MutableScopeHeaders.from_message(message)["Allow"] = ", ".join(sorted(route.methods))
+                MutableScopeHeaders.from_message(message)["Allow"] = problems.allow_of(route.methods)
 
 
 def openapi_document() -> str:

@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, delete, get, post
@@ -30,9 +30,10 @@ from penstock.api.batch_views import (
 )
 from penstock.api.bodies import pieces_of
 from penstock.api.conditional import is_current
+from penstock.api.decoding import decode
 from penstock.api.guards import refuse_null
 from penstock.api.manifest import manifest
-from penstock.api.problems import documented, invalid
+from penstock.api.problems import documented
 from penstock.api.ratelimits import rate_headers
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.submission import KEY_PATTERN, request_id_of
@@ -67,8 +68,6 @@ MAX_INLINE_BYTES = 4 * 1024 * 1024
 """Of a JSON body: so much is decoded in a few milliseconds."""
 
 JSON = "application/json"
-
-T = TypeVar("T", bound=BatchOptions)
 
 READ_WITHIN_S = 600.0
 """How long an upload is kept at least when its lines begin to be read: many times what 50,000 lines take."""
@@ -257,7 +256,7 @@ async def _asked(request: ApiRequest, options: str | None, services: Services) -
     """What is said of the batch, and its lines, which are here or on their way."""
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared == JSON:
-        asked = _decoded(await _whole(request), BatchRequest)
+        asked = decode(await _whole(request), BatchRequest)
         if (asked.lines is UNSET) == (asked.upload_id is UNSET):
             raise InvalidRequest("a batch needs either lines or an upload_id", param="lines")
         if asked.lines is not UNSET:
@@ -265,7 +264,7 @@ async def _asked(request: ApiRequest, options: str | None, services: Services) -
         upload = await ready_upload(str(asked.upload_id), request.auth, services)
         return asked, lines.split(_uploaded(upload, services), services.settings.limits.max_batch_bytes)
     if declared in JSONL:
-        return _decoded((options or "{}").encode(), BatchOptions, inside="options"), lines.split(
+        return decode((options or "{}").encode(), BatchOptions, inside="options"), lines.split(
             pieces_of(request), services.settings.limits.max_batch_bytes
         )
     raise UnsupportedMediaType(f"send a batch as Content-Type: {JSON} or {JSONL[0]}")
@@ -293,15 +292,6 @@ async def _whole(request: ApiRequest) -> bytes:
         if len(body) > MAX_INLINE_BYTES:
             raise PayloadTooLarge(f"lines in a JSON body have {MAX_INLINE_BYTES} bytes at most; send them as JSONL")
     return bytes(body)
-
-
-def _decoded(body: bytes, kind: type[T], *, inside: str = "") -> T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        raise invalid(error, inside=inside) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedRequest("the body, or `options`, is not JSON, or is nested too deeply") from error
 
 
 async def _started(batch_id: str, asked: BatchOptions, slices: Slices, request: ApiRequest, services: Services) -> str:

@@ -1,29 +1,59 @@
-"""The body of a request, within the limit on bodies, or piece by piece."""
+"""The body of a request as the client meant it: within the limit on bodies, or piece by piece, and inflated."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncGenerator
 
 from litestar.exceptions import HTTPException
 
 from penstock.api.services import ApiRequest
-from penstock.errors import MalformedRequest, PayloadTooLarge
+from penstock.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
 
 IDLE_S = 60.0
 """A client that sends nothing for so long is taken to be gone."""
 
+PIECE_BYTES = 256 * 1024
+"""Most bytes that are inflated at a time: less than a millisecond of work."""
+
+ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""What a body may be compressed by, and the `wbits` of zlib for it. Whoever limits a body limits what it inflates to:
+the pieces are small, and no more is inflated once nobody asks for another one."""
+
 
 async def body_of(request: ApiRequest) -> bytes:
-    """All of it. Raises PayloadTooLarge, MalformedRequest."""
-    try:
-        return await request.body()
-    except HTTPException as error:
-        if error.status_code == PayloadTooLarge.status:
-            raise PayloadTooLarge("the request body is over limits.max_body_bytes") from error
-        raise MalformedRequest("the request body broke off") from error
+    """All of it. Raises PayloadTooLarge, MalformedRequest, UnsupportedMediaType."""
+    limit = request.app.state.services.settings.limits.max_body_bytes
+    body = bytearray()
+    async for piece in pieces_of(request):
+        body += piece
+        if len(body) > limit:
+            raise _too_large()
+    return bytes(body)
 
 
 async def pieces_of(request: ApiRequest) -> AsyncGenerator[bytes, None]:
-    """It as it comes, however long. Raises MalformedRequest."""
+    """It as it comes, however long. Raises MalformedRequest, UnsupportedMediaType, and PayloadTooLarge on a route that
+    limits what comes."""
+    encoding = encoding_of(request)
+    pieces = _sent(request)
+    async for piece in _inflated(pieces, ENCODINGS[encoding]) if encoding else pieces:
+        yield piece
+
+
+def encoding_of(request: ApiRequest) -> str | None:
+    """How the body is compressed. Raises UnsupportedMediaType when that is not known here."""
+    encoding = ", ".join(request.headers.getall("content-encoding", ())).strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding not in ENCODINGS:
+        raise UnsupportedMediaType(
+            "send the body as it is, or with Content-Encoding: gzip or deflate",
+            headers={"Accept-Encoding": "gzip, deflate"},
+        )
+    return encoding
+
+
+async def _sent(request: ApiRequest) -> AsyncGenerator[bytes, None]:
     body = request.stream()
     while True:
         try:
@@ -32,4 +62,29 @@ async def pieces_of(request: ApiRequest) -> AsyncGenerator[bytes, None]:
         except StopAsyncIteration:
             return
         except (HTTPException, TimeoutError) as error:
+            if isinstance(error, HTTPException) and error.status_code == PayloadTooLarge.status:
+                raise _too_large() from error
             raise MalformedRequest("the request body broke off") from error
+
+
+async def _inflated(pieces: AsyncGenerator[bytes, None], wbits: int) -> AsyncGenerator[bytes, None]:
+    """Never more than `PIECE_BYTES` at once, whatever a few bytes would inflate to; others have their turn between."""
+    inflating = zlib.decompressobj(wbits)
+    try:
+        async for piece in pieces:
+            rest = piece
+            while rest:
+                if inflating.eof:  # gzip may have several members
+                    inflating = zlib.decompressobj(wbits)
+                yield inflating.decompress(rest, PIECE_BYTES)
+                await asyncio.sleep(0)
+                rest = inflating.unused_data if inflating.eof else inflating.unconsumed_tail
+        yield inflating.flush()
+    except zlib.error as error:
+        raise MalformedRequest("the body is not compressed as Content-Encoding says") from error
+    if not inflating.eof:
+        raise MalformedRequest("the compressed body breaks off")
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge("the request body is over limits.max_body_bytes")

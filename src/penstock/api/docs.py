@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from litestar import Response, Router, get
+from litestar import Request, Response, Router, get
 from litestar.params import FromPath
 
 from penstock.errors import NotFound
@@ -29,20 +29,20 @@ _PAGE = """\
   <meta charset="utf-8">
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <title>Penstock API</title>
-  <link rel="stylesheet" href="/docs/assets/swagger-ui.css">
-  <link rel="icon" type="image/png" href="/docs/assets/favicon-32x32.png">
+  <link rel="stylesheet" href="{prefix}/docs/assets/swagger-ui.css">
+  <link rel="icon" type="image/png" href="{prefix}/docs/assets/favicon-32x32.png">
 </head>
 <body style="margin: 0">
   <div id="swagger-ui"></div>
-  <script src="/docs/assets/swagger-ui-bundle.js"></script>
-  <script src="/docs/start.js"></script>
+  <script src="{prefix}/docs/assets/swagger-ui-bundle.js"></script>
+  <script src="{prefix}/docs/start.js"></script>
 </body>
 </html>
 """
 
 _START = """\
 SwaggerUIBundle({
-  url: "/schema/openapi.json",
+  url: "{prefix}/schema/openapi.json",
   dom_id: "#swagger-ui",
   presets: [SwaggerUIBundle.presets.apis],
   layout: "BaseLayout",
@@ -54,15 +54,16 @@ SwaggerUIBundle({
 
 
 @get("/", sync_to_thread=False)
-def page() -> Response[str]:
+def page(request: Request[Any, Any, Any]) -> Response[str]:
     """The page."""
-    return Response(_PAGE, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
+    text = _PAGE.replace("{prefix}", _prefix(request))
+    return Response(text, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
 @get("/start.js", sync_to_thread=False)
-def start() -> Response[str]:
+def start(request: Request[Any, Any, Any]) -> Response[str]:
     """Its only script that is ours."""
-    return Response(_START, media_type="text/javascript; charset=utf-8")
+    return Response(_START.replace("{prefix}", _prefix(request)), media_type="text/javascript; charset=utf-8")
 
 
 @get("/assets/{name:str}", sync_to_thread=True)
@@ -75,6 +76,11 @@ def asset(name: FromPath[str]) -> Response[Any]:
 
 
 router = Router("/docs", route_handlers=[page, start, asset], include_in_schema=False)
+
+
+def _prefix(request: Request[Any, Any, Any]) -> str:
+    """The path of `api.public_url`, which a proxy takes off."""
+    return request.base_url.path.rstrip("/")
 
 
 def _directory() -> Path:

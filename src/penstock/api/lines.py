@@ -15,18 +15,26 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from penstock.api.batch_views import MAX_LINES, BatchDefaults, BatchLine
+from penstock.api.decoding import BYTE_ORDER_MARK, convert, decode
 from penstock.api.guards import Caller
-from penstock.api.inline import is_inline, is_long
-from penstock.api.problems import Finding, InvalidLines, invalid
+from penstock.api.inline import is_inline, is_long, refuse_bare_base64
+from penstock.api.problems import Finding, InvalidLines
 from penstock.api.schemas import TaskRequest
 from penstock.api.services import Services
 from penstock.api.submission import check_params, examine, look_at
 from penstock.api.webhooks import accepted
 from penstock.batch import StoredLine, part_key
-from penstock.errors import InvalidRequest, PayloadTooLarge, PenstockError, StoreUnavailable, UrlBlocked
+from penstock.errors import (
+    InvalidRequest,
+    MalformedRequest,
+    PayloadTooLarge,
+    PenstockError,
+    StoreUnavailable,
+    UrlBlocked,
+)
 from penstock.imaging import Header
 from penstock.task import Priority
-from penstock.urlguard import Policy, check_url
+from penstock.urlguard import Policy, check_input
 
 MAX_LINE_BYTES = 1024 * 1024
 SLICE, SLICE_S = 16, 0.002
@@ -36,6 +44,8 @@ SLICE_BYTES = 512 * 1024
 PART_LINES, PART_BYTES = 1_000, 1024 * 1024
 """A part is full when it has either."""
 MAX_FINDINGS = 100
+MAX_NUMBER = 2 * MAX_LINES
+"""Lines of a file with those that are empty: compressed, a file of nothing else is as good as free to send."""
 
 Text = bytes | None
 """A line as it came; None for one that is too long to be read."""
@@ -192,10 +202,8 @@ def _noting(line: _Line) -> Iterator[None]:
 def line_of(text: bytes | msgspec.Raw) -> Any:
     """A BatchLine. Raises InvalidRequest."""
     try:
-        return msgspec.json.decode(text, type=BatchLine)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        return decode(text, BatchLine)
+    except MalformedRequest as error:
         raise InvalidRequest("the line is not JSON, or is nested too deeply") from error
 
 
@@ -215,20 +223,18 @@ def task_of(line: Any, defaults: Any) -> TaskRequest:
 
 def defaults_of(said: dict[str, Any]) -> Any:
     """A BatchDefaults. Raises InvalidRequest."""
-    try:
-        return msgspec.convert(said, BatchDefaults)
-    except msgspec.ValidationError as error:
-        raise invalid(error, inside="defaults") from error
+    return convert(said, BatchDefaults, inside="defaults")
 
 
 def check_defaults(defaults: Any, policy: Policy) -> None:
-    """What no line has to use is right all the same. Raises UrlBlocked."""
+    """What no line has to use is right all the same. Raises InvalidRequest, UrlBlocked."""
     url = defaults.input.image_url if defaults.input else UNSET
     if not url or is_inline(url):
         return
     try:
-        check_url(url, policy)
-    except UrlBlocked as error:
+        refuse_bare_base64(url)
+        check_input(url, policy)
+    except (InvalidRequest, UrlBlocked) as error:
         error.param = "defaults.input.image_url"
         raise
 
@@ -253,7 +259,7 @@ async def sliced(rows: Iterable[msgspec.Raw]) -> AsyncGenerator[Sequence[tuple[i
 async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[Sequence[tuple[int, Text]], None]:
     """Lines of a file that comes piece by piece, numbered; empty ones are left out, but counted.
 
-    Raises PayloadTooLarge when all of it is longer than `max_bytes`.
+    Raises PayloadTooLarge when all of it is longer than `max_bytes`, InvalidRequest when it has too many lines.
     """
     number, size, rest, is_too_long = 0, 0, b"", False
     some: list[tuple[int, Text]] = []
@@ -263,11 +269,13 @@ async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[
         if size > max_bytes:
             raise PayloadTooLarge("the batch is over limits.max_batch_bytes")
         *whole, rest = (rest + piece).split(b"\n")
+        if number + len(whole) > MAX_NUMBER:
+            raise InvalidRequest(f"a batch has {MAX_LINES} lines at most, and as many empty ones", param="lines")
         for text in whole:
             number += 1
             if is_too_long or len(text) > MAX_LINE_BYTES:
                 some.append((number, None))
-            elif stripped := text.strip():
+            elif stripped := _without_mark(text, number).strip():
                 some.append((number, stripped))
                 held += len(stripped)
             is_too_long = False
@@ -277,6 +285,10 @@ async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[
         if len(rest) > MAX_LINE_BYTES:
             rest, is_too_long = b"", True
     yield some
+
+
+def _without_mark(text: bytes, number: int) -> bytes:
+    return text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text
 
 
 async def _ended(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -12,7 +12,7 @@ import msgspec
 from litestar import Request
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme, Tag
+from litestar.openapi.spec import Components, SecurityScheme, Server, Tag
 
 from penstock import __version__
 from penstock.api import (
@@ -29,13 +29,13 @@ from penstock.api import (
 )
 from penstock.api.batch_views import JSONL
 from penstock.api.problems import MEDIA_TYPE, Problem
-from penstock.errors import Internal, PenstockError, StoreUnavailable, Unauthorized
+from penstock.errors import Internal, MalformedRequest, PenstockError, StoreUnavailable, Unauthorized
 from penstock.runners.base import registry
 
 _REF = "#/components/schemas/{name}"
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
-_GUARDED: tuple[type[PenstockError], ...] = (Unauthorized, Internal, StoreUnavailable)
-_OPEN: tuple[type[PenstockError], ...] = (Internal,)
+_GUARDED: tuple[type[PenstockError], ...] = (MalformedRequest, Unauthorized, Internal, StoreUnavailable)
+_OPEN: tuple[type[PenstockError], ...] = (MalformedRequest, Internal)
 _OF_SUBMIT = ("TaskView", "QuoteView")
 _BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _IMAGES = ("image/png", "image/jpeg", "image/webp")
@@ -72,13 +72,14 @@ class Json(JsonRenderPlugin):
         return self._rendered
 
 
-def config(models: Collection[str]) -> OpenAPIConfig:
-    """For Litestar; `models` are the names that are served."""
+def config(models: Collection[str], public_url: str = "") -> OpenAPIConfig:
+    """For Litestar; `models` are the names that are served, `public_url` is where, if that is known."""
     return OpenAPIConfig(
         title="Penstock",
         version=__version__,
         description="Post a task, get an id, collect the result. Errors are application/problem+json.",
         path="/schema",
+        servers=[Server(url=public_url.rstrip("/") or "/")],
         tags=[
             Tag("tasks", "Submit, watch, cancel, collect."),
             Tag("uploads", "Files that are too big for JSON."),
@@ -192,14 +193,18 @@ def _schemas(models: Collection[str]) -> Document:
     )
     for base in ("Ask", "View", "PredictionAsk"):
         components.pop(base, None)
-    components["InputRequest"] |= {"minProperties": 1, "maxProperties": 1}  # of a oneOf generators make nothing typed
+    components["InputRequest"] |= {"minProperties": 1}  # of a oneOf generators make nothing typed
+    for name in {t.__name__ for t in types if issubclass(t, schemas.Ask)} & components.keys():
+        _let_null_stand_for_nothing(components[name])
     general = components["TaskRequest"]
     names = {model: _request_name(model) for model in models}
     for (model, name), of_model in zip(names.items(), params, strict=False):
+        _let_null_stand_for_nothing(components.get(of_model.get("$ref", "").rpartition("/")[2], {}))
+        params_of_model = _or_null(of_model, "params")
         components[name] = general | {
             "title": name,
             "properties": general["properties"]
-            | {"model": {"type": "string", "const": model}, "params": of_model | {"default": {}}},
+            | {"model": {"type": "string", "const": model}, "params": params_of_model},
         }
     components["TaskEvent"] = _EVENT
     components["TaskRequest"] = {
@@ -213,6 +218,35 @@ def _schemas(models: Collection[str]) -> Document:
     }
     return components
 
+
+def _let_null_stand_for_nothing(of_request: Document) -> None:
+    """In every member that may be left out, as `decoding.decode` has it."""
+    members = of_request.get("properties", {})
+    for name in members.keys() - set(of_request.get("required", ())):
+        members[name] = _or_null(members[name], name)
+
+
+def _or_null(schema: Document, name: str) -> Document:
+    """The same, or null; null for what is in an object of any names too. A default that is an object says no more than
+    those of its members, and generators fail at it."""
+    around = {key: schema[key] for key in ("default", "description") if key in schema}
+    if isinstance(around.get("default"), dict):
+        del around["default"]
+    inner = {key: part for key, part in schema.items() if key not in ("default", "description")}
+    if isinstance(inner.get("additionalProperties"), dict):
+        inner["additionalProperties"] = _or_null(inner["additionalProperties"], name)
+    alternatives = [_titled(one, name) for one in inner.get("anyOf", [inner]) if one != _NULL]
+    return around | {"anyOf": [*alternatives, _NULL]}
+
+
+def _titled(schema: Document, name: str) -> Document:
+    """With the name that generators give to the type of a member: they name an alternative by its number else."""
+    if "items" in schema:
+        return schema | {"items": _titled(schema["items"], f"{name}_item")}
+    return schema | {"title": _title(name)} if {"enum", "additionalProperties"} & schema.keys() else schema
+
+
+_NULL = {"type": "null"}
 
 _EVENT = {
     "title": "TaskEvent",
@@ -233,7 +267,11 @@ _EVENT = {
 
 def _request_name(model: str) -> str:
     """superres-x4: SuperresX4Request."""
-    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", model)) + "Request"
+    return _title(model) + "Request"
+
+
+def _title(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", name))
 
 
 def _complete_operation(operation: Document, *, guarded: bool) -> None:
@@ -283,4 +321,5 @@ def _add_problem(responses: Document, error: type[PenstockError]) -> None:
         str(error.status),
         {"description": "", "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}},
     )
-    response["description"] = ", ".join(filter(None, [response["description"], error.code]))
+    said = [code for code in response["description"].split(", ") if code]
+    response["description"] = ", ".join(dict.fromkeys([*said, error.code]))

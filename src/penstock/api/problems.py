@@ -1,6 +1,7 @@
 """Every error becomes one document: application/problem+json (RFC 9457) with a `code` from the closed list."""
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from litestar.types import ExceptionHandlersMap
 from loguru import logger
 from msgspec import UNSET, Struct, UnsetType
 
+from penstock.api.known import known_at
 from penstock.errors import (
     Internal,
     InvalidRequest,
@@ -59,13 +61,22 @@ class InvalidLines(InvalidRequest):
         self.findings = findings
 
 
-def invalid(error: msgspec.ValidationError, *, inside: str = "") -> InvalidRequest:
-    """msgspec's "Expected `int` <= 100 - at `$.output.quality`", with `param` naming the place."""
+def invalid(error: msgspec.ValidationError, kind: Any, *, inside: str = "") -> InvalidRequest:
+    """msgspec's "Expected `int` <= 100 - at `$.output.quality`", with `param` naming the place. A value that is not one
+    of a list, and a member that is not known, are answered with those that are; `kind` is the type that has them."""
     text, _, where = str(error).partition(" - at ")
     path = [inside, _PATH.sub("", where.strip("`")).removeprefix("."), *_MEMBER.findall(text)]
-    return InvalidRequest(text[:_SHOWN], param=".".join(part for part in path if part)[:_SHOWN] or None)
+    detail = _with_others(text, kind, where.strip("`"))
+    return InvalidRequest(detail, param=".".join(part for part in path if part)[:_SHOWN] or None)
 
 
+def _with_others(text: str, kind: Any, where: str = "") -> str:
+    """What msgspec says, and what the type has at that place instead."""
+    known = ", ".join(known_at(kind, where)) if text.startswith(_HAVE_OTHERS) else ""
+    return f"{text[:_SHOWN]}; known are: {known}" if known else text[:_SHOWN]
+
+
+_HAVE_OTHERS = ("Invalid enum value", "Object contains unknown field")
 _PATH = re.compile(r"^.*\$|\[\.\.\.\]|`")
 _MEMBER = re.compile(r"(?:unknown|missing required) field `(.+)`", re.DOTALL)
 _SHOWN = 200
@@ -88,11 +99,9 @@ def type_of(code: str) -> str:
     return f"urn:penstock:error:{code}"
 
 
-def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, ...] = ()) -> Response[Problem]:
-    headers = dict(error.headers)
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
-    problem = Problem(
+def problem_of(error: PenstockError, request_id: str, findings: tuple[Finding, ...] = ()) -> Problem:
+    """The document that says so."""
+    return Problem(
         type=type_of(error.code),
         title=error.title,
         status=error.status,
@@ -100,9 +109,16 @@ def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, 
         code=error.code,
         param=error.param,
         retryable=error.retryable,
-        request_id=request.scope["state"]["request_id"],
+        request_id=request_id,
         errors=findings or UNSET,
     )
+
+
+def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, ...] = ()) -> Response[Problem]:
+    headers = dict(error.headers)
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    problem = problem_of(error, request.scope["state"]["request_id"], findings)
     return Response(problem, status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -113,9 +129,26 @@ def _ours(request: AnyRequest, error: PenstockError) -> Response[Problem]:
 def _parameters(request: AnyRequest, error: ValidationException) -> Response[Problem]:
     """Query and path parameters that Litestar refused."""
     found = error.extra if isinstance(error.extra, list) else []
-    findings = tuple(Finding(param=str(f.get("key", "")), detail=str(f.get("message", ""))[:_SHOWN]) for f in found)
+    named = [(str(f.get("key", "")), str(f.get("message", ""))) for f in found]
+    findings = tuple(Finding(param=name, detail=_with_others(text, _type_of(request, name))) for name, text in named)
     first = findings[0] if findings else Finding(param="", detail="a parameter is wrong")
     return _answer(request, InvalidRequest(first.detail, param=first.param or None), findings[1:] and findings)
+
+
+def allow_of(methods: Collection[str]) -> str:
+    """The header `Allow`: there is HEAD wherever there is GET."""
+    return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
+
+
+def _type_of(request: AnyRequest, name: str) -> Any:
+    """Of a parameter, by what the handler and its dependencies declare."""
+    handler = request.route_handler
+    provided = [dependency.parsed_fn_signature for dependency in handler.resolve_dependencies().values()]
+    for signature in (handler.parsed_fn_signature, *provided):
+        for field in signature.parameters.values():
+            if name in (field.name, getattr(field.kwarg_definition, "name", None)):
+                return field.raw
+    return None
 
 
 _OF_STATUS: dict[int, type[PenstockError]] = {
@@ -128,7 +161,8 @@ def _framework(request: AnyRequest, error: HTTPException) -> Response[Problem]:
     cls = _OF_STATUS.get(error.status_code)
     if cls is None:
         return _unexpected(request, error)
-    allowed = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+    allow = next((value for name, value in (error.headers or {}).items() if name.lower() == "allow"), None)
+    allowed = {} if allow is None else {"Allow": allow_of(allow.split(", "))}
     return _answer(request, cls(headers=allowed))
 
 

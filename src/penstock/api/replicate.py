@@ -15,6 +15,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from msgspec import Meta
 
 from penstock.api.bodies import body_of
+from penstock.api.decoding import decode
 from penstock.api.guards import require_json
 from penstock.api.predictions import (
     PREFIX,
@@ -25,7 +26,7 @@ from penstock.api.predictions import (
     predictions_url,
 )
 from penstock.api.prefer import wait_of
-from penstock.api.problems import documented, invalid
+from penstock.api.problems import documented
 from penstock.api.replicate_catalogue import model_of, without_fixed
 from penstock.api.replicate_outputs import whole_view
 from penstock.api.schemas import Ask, View
@@ -34,7 +35,6 @@ from penstock.api.submission import DURATION_PATTERN, examine, read_request
 from penstock.api.tasks import SUBMIT_ERRORS, end_early, refusals_counted, take
 from penstock.errors import (
     InvalidRequest,
-    MalformedRequest,
     PenstockError,
     ResultExpired,
     TaskAlreadyFinal,
@@ -263,13 +263,7 @@ ROUTES = (create, create_of_model, create_of_deployment, read, list_predictions,
 
 
 async def _read(request: ApiRequest, of: type[Any]) -> Any:
-    body = await body_of(request)
-    try:
-        return msgspec.json.decode(body, type=of)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
+    return decode(await body_of(request), of)
 
 
 async def _create(

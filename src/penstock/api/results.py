@@ -1,8 +1,10 @@
 """/v1/tasks/{id}/result: the bytes, or a link to them."""
 
+import hashlib
 from contextlib import suppress
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter
@@ -32,7 +34,8 @@ from penstock.task import Artifact, Result, Task
     description=(
         "The file, or a redirect to where it is stored; JSON for a model that gives data only. The signed link needs "
         "no key: clients that follow the redirect should send theirs as `Authorization: Bearer`, which they do not "
-        "pass on to another host, as they do with `x-api-key`."
+        "pass on to another host, as they do with `x-api-key`. Answers 304 to a client that has the result: the `ETag` "
+        "is its sha256, wherever it is stored."
     ),
     responses={
         206: ResponseSpec(bytes, description="The bytes asked for with `Range`", generate_examples=False),
@@ -52,13 +55,17 @@ async def read_result(
     """409 while there is none, or when there will be none; 410 when it is gone."""
     task = await services.store.get(task_id, request.auth.tenant)
     result = result_of(task)
+    etag = f'"{result.artifact.sha256 if result.artifact else _digest(result.data)}"'
+    if is_current(etag, if_none_match):
+        return Response(None, status_code=304, headers={"ETag": etag})
     if result.artifact is None:
-        return Response(result.data, media_type="application/json")
+        return Response(result.data, media_type="application/json", headers={"ETag": etag})
     link = await services.storage.url(
         result.artifact.s3_key, result.artifact.content_type, filename(task, result.artifact)
     )
     if link is not None:
-        return Response(b"", status_code=302, media_type="text/plain", headers={"Location": link})
+        headers = {"Location": link, "ETag": etag}
+        return Response(b"", status_code=302, media_type="text/plain", headers=headers)
     return await served(task, result.artifact, services, if_none_match, range_, if_range)
 
 
@@ -74,16 +81,21 @@ async def served(
 
     Raises RangeNotSatisfiable, ResultExpired, StorageUnavailable.
     """
-    headers = _headers(task, file)
-    if is_current(headers["ETag"], if_none_match):
+    etag = f'"{file.sha256}"'
+    headers = _headers(task, file, etag)
+    if is_current(etag, if_none_match):
         return Response(None, status_code=304, headers=headers)
-    part = range_of(range_, if_range, etag=headers["ETag"], size=file.size)
+    part = range_of(range_, if_range, etag=etag, size=file.size)
     try:
         return await _file(file, part, headers, services)
     except ResultExpired:
         with suppress(StoreUnavailable):  # the next equal submit looks for the file itself
             await services.store.result_lost(task.id)
         raise
+
+
+def _digest(data: dict[str, Any] | None) -> str:
+    return hashlib.sha256(msgspec.json.encode(data, order="deterministic")).hexdigest()
 
 
 def result_of(task: Task) -> Result:
@@ -95,9 +107,9 @@ def result_of(task: Task) -> Result:
     raise ResultNotReady("the task has not ended yet", retry_after_s=1)
 
 
-def _headers(task: Task, file: Artifact) -> dict[str, str]:
+def _headers(task: Task, file: Artifact, etag: str) -> dict[str, str]:
     return {
-        "ETag": f'"{file.sha256}"',
+        "ETag": etag,
         "Accept-Ranges": "bytes",
         "Content-Disposition": f'attachment; filename="{filename(task, file)}"',
         "Content-Security-Policy": "sandbox",  # whatever a browser takes it for, it is no page of ours

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec.structs import force_setattr
 
 from penstock.task import Format, Priority, Reuse, Stage, State, TaskEventType
 
@@ -12,7 +13,7 @@ ClientRequestId = Annotated[
     str,
     Meta(min_length=1, max_length=128, pattern=r"^[!-~]+(?!\n)$", description="1 to 128 visible ASCII characters"),
 ]
-IMAGE_URL = "http(s) URL, data: URI in base64 (PNG, JPEG, WebP), or s3://bucket/key where that is allowed"
+IMAGE_URL = "http(s) URL, data: URI of a PNG, JPEG or WebP in any form, or s3://bucket/key where that is allowed"
 
 
 class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,12 +32,17 @@ class InputRequest(Ask, frozen=True):
 
 
 class OutputRequest(Ask, frozen=True):
-    """How a result image is written; `quality` is of JPEG and WebP. PNG is always lossless, `lossless` makes WebP so:
-    about as small, and up to three times as fast to write."""
+    """How a result image is written; `quality` is of JPEG and WebP, jpg is another word for jpeg. PNG is always
+    lossless, `lossless` makes WebP so: about as small, and up to three times as fast to write."""
 
-    format: Format = "png"
+    format: Literal[Format, "jpg"] = "png"
     quality: Annotated[int, Meta(ge=1, le=100)] = 90
     lossless: bool = False
+
+    def __post_init__(self) -> None:
+        """Whoever reads it finds one word for one thing."""
+        if self.format == "jpg":
+            force_setattr(self, "format", "jpeg")
 
 
 class RetryRequest(Ask, frozen=True):

@@ -1,18 +1,27 @@
 """The server process: uvicorn with uvloop and httptools, bounds on what it listens to, a stop that nobody notices."""
 
 import asyncio
+import math
 import resource
 import signal
 import socket
+import sys
 import time
 from types import FrameType
+from typing import cast
 
+import httptools
 import uvicorn
 from litestar import Litestar
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from loguru import logger
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from penstock import telemetry
 from penstock.api.app import create_app
+from penstock.api.envelope import UNMATCHED, complete, new_request_id, refusal
+from penstock.api.lingering import LingeringTransport
 from penstock.api.services import open_services
+from penstock.errors import MalformedRequest
 from penstock.runners import load_runners
 from penstock.settings import Settings
 
@@ -20,6 +29,7 @@ BACKLOG = 1024
 FILES = 65_536
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers; most proxies allow 8 to 32 KiB."""
+HEAD_TOO_LONG = f"the request line and the headers have more than {MAX_HEAD_BYTES} bytes"
 HEAD_TIMEOUT_S = 10.0
 """From the connection, or the first byte of a later request, to the end of its headers."""
 STALL_TIMEOUT_S = 60.0
@@ -67,6 +77,8 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 backlog=BACKLOG,
+                proxy_headers=False,  # `origins` knows whom to believe, and what else proxies say
+                timeout_keep_alive=math.ceil(settings.api.keep_alive_s),
                 timeout_graceful_shutdown=max(1, round(settings.api.drain_s)),
             )
         )
@@ -102,11 +114,18 @@ class Server(uvicorn.Server):
 class BoundedHttp(HttpToolsProtocol):
     """Answers 400 and closes when the head of a request is too long; closes without a word when it takes too long.
     Without these bounds, one client that never ends a header holds a connection and any amount of memory. A client that
-    does not take its answer is cut off: what waits for it would be held for as long as it likes."""
+    does not take its answer is cut off: what waits for it would be held for as long as it likes. One that is still
+    sending when it has its answer may send the rest, which nobody reads.
+
+    Of uvicorn's protocol it relies on `transport`, `parser`, `cycle`, `headers`, `url` and `timeout_keep_alive`, on the
+    names of the parser's callbacks, and on `send_400_response` being called while the error is handled.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection is open: the client has to say something."""
-        super().connection_made(transport)
+        self._is_receiving = False
+        self._lingering = LingeringTransport(transport, lambda: self._is_receiving)
+        super().connection_made(cast(asyncio.Transport, self._lingering))
         self._head_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
@@ -116,27 +135,49 @@ class BoundedHttp(HttpToolsProtocol):
         """The connection is gone."""
         self._head_is_here()
         self._is_taken()
+        self._lingering.close_now()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a head, of a body, or of both."""
+        """Bytes of a head, of a body, or of both; or of what nobody reads."""
+        if self._lingering.is_lingering:
+            self._lingering.drop(len(data))
+            return
         if self._deadline is not None:
             self._head_bytes += len(data)
         super().data_received(data)
         if self._deadline is not None and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The head of the request is too long.")
+            self._is_receiving = True
+            self._refuse(HEAD_TOO_LONG)
+        self._limit_idle_time()
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser cannot read is answered as every refusal is; its own words say what it is."""
+        error = sys.exception()
+        if isinstance(error, httptools.HttpParserCallbackError):
+            error = error.__context__
+        self._is_receiving = True
+        is_ours = isinstance(error, _HeadTooLong)
+        said = f"{_NOT_HTTP}: {str(error).lower()}" if isinstance(error, httptools.HttpParserError) else _NOT_HTTP
+        self._refuse(str(error) if is_ours else said)
 
     def on_message_begin(self) -> None:
         """A request begins, perhaps the next one of an open connection."""
         super().on_message_begin()
+        self._is_receiving = True
         self._await_head()
 
     def on_headers_complete(self) -> None:
         """Its head is here."""
         self._head_is_here()
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
-            raise ValueError("the head of the request is too long")  # the parser stops, and uvicorn answers 400
+            raise _HeadTooLong(HEAD_TOO_LONG)  # the parser stops, and what it says is answered
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """All of it is here."""
+        self._is_receiving = False
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         """What was sent has filled every buffer on the way to the client."""
@@ -149,6 +190,31 @@ class BoundedHttp(HttpToolsProtocol):
         self._is_taken()
         super().resume_writing()
 
+    def _refuse(self, detail: str) -> None:
+        """Answer a request that reaches no handler, unless another answer is on its way over this connection."""
+        cycle, error, request_id = self.cycle, MalformedRequest(detail), new_request_id()
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
+        headers, body = refusal(error, request_id)
+        lines = [b"%b: %b\r\n" % header for header in complete(headers, request_id, closing=True)]
+        self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", body]))
+        self.transport.close()
+        telemetry.report("http.requests", 0.0, route=UNMATCHED, method="", status=str(error.status))
+        logger.bind(request_id=request_id, status=error.status, reason=detail).info("request refused")
+
+    def _limit_idle_time(self) -> None:
+        """Of a connection with bytes that belong to an answered request: uvicorn has stopped its clock, and would not
+        start it again."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        if answered and self._deadline is None and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
     def _is_taken(self) -> None:
         if self._stalled is not None:
             self._stalled.cancel()
@@ -157,12 +223,19 @@ class BoundedHttp(HttpToolsProtocol):
     def _await_head(self) -> None:
         if self._deadline is None:
             self._head_bytes = 0
-            self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
+            self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self._lingering.close_now)
 
     def _head_is_here(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class _HeadTooLong(ValueError):
+    """Raised in a callback of the parser."""
+
+
+_NOT_HTTP = "the request cannot be read as HTTP/1.1"
 
 
 async def _try(settings: Settings) -> None:

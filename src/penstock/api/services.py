@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from litestar import Request
-from litestar.datastructures import State
+from litestar.datastructures import URL, State
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from loguru import logger
@@ -52,8 +52,14 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
 Open = NamedDependency[SkipValidation[Services]]
 """The type of a handler's parameter `services`."""
 
-ApiRequest = Request[None, Caller, State]
-"""A request that has passed the key guard."""
+
+class ApiRequest(Request[None, Caller, State]):
+    """A request that has passed the key guard."""
+
+    @property
+    def base_url(self) -> URL:
+        """Where the client reaches the server, by `origins.Origins`."""
+        return URL(f"{self.scope['state']['base_url']}/")
 
 
 @asynccontextmanager

@@ -12,9 +12,9 @@ from msgspec import UNSET, Struct
 
 from penstock import imaging
 from penstock.api.arrivals import beginning_of, check_digest, ready_upload
+from penstock.api.decoding import convert, decode
 from penstock.api.guards import Caller
-from penstock.api.inline import bytes_of, is_inline, is_long
-from penstock.api.problems import invalid
+from penstock.api.inline import bytes_of, is_inline, is_long, refuse_bare_base64
 from penstock.api.reuse import looking, reuse_digest
 from penstock.api.schemas import ClientRequestId, InputRequest, TaskRequest
 from penstock.api.services import Services
@@ -39,6 +39,9 @@ from penstock.urlguard import check_input
 
 UNSEEN = 0
 """Kilopixels of an image that nobody has seen: it counts as a mean task of its model."""
+
+SHOWN_MODELS = 20
+"""Names of models that a client is told of when it has asked for another."""
 
 CLIENT_REQUEST_ID = "client_request_id"
 KEPT_IN_RECORD_BYTES = 4 * 1024
@@ -88,12 +91,7 @@ def read_request(
 
     Raises MalformedRequest, InvalidRequest, ModelNotFound.
     """
-    try:
-        asked = msgspec.json.decode(body, type=TaskRequest)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
+    asked = decode(body, TaskRequest)
     check_params(asked, models)
     if idempotency_key is not None:
         key = request_id_of(idempotency_key, asked.client_request_id)
@@ -124,6 +122,7 @@ async def _examine_url(asked: TaskRequest, services: Services, caller: Caller) -
     if url is UNSET:
         raise InvalidRequest("either image_url or upload_id is needed")
     if not is_inline(url):
+        refuse_bare_base64(url)
         checked = str(check_input(url, services.policy))
         return Examined(fingerprint=_fingerprint(asked), cost=UNSEEN, url=checked)
     if not is_long(url):
@@ -176,13 +175,11 @@ def check_params(asked: TaskRequest, models: Collection[str]) -> None:
     """Of the model that is asked for. Raises InvalidRequest, ModelNotFound."""
     runner = registry().get(asked.model)
     if runner is None or asked.model not in models:
-        raise ModelNotFound("no model of this name is served here; GET /v1/models lists them", param="model")
+        served = ", ".join(sorted(models)[:SHOWN_MODELS])
+        raise ModelNotFound(f"no model of this name is served here; the models are {served}", param="model")
     if UNSET not in (asked.input.image_url, asked.input.upload_id):
         raise InvalidRequest("either image_url or upload_id, not both", param=UPLOAD_ID)
-    try:
-        msgspec.convert(asked.params, runner.params)
-    except msgspec.ValidationError as error:
-        raise invalid(error, inside="params") from error
+    convert(asked.params, runner.params, inside="params")
     if asked.output.lossless and asked.output.format == "jpeg":
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
 
@@ -201,10 +198,7 @@ def request_id_of(header: str, said: str | None) -> str:
         raise InvalidRequest(
             "Idempotency-Key and client_request_id are both given, and differ", param=CLIENT_REQUEST_ID
         )
-    try:
-        return msgspec.convert(key, ClientRequestId)
-    except msgspec.ValidationError as error:
-        raise invalid(error, inside="Idempotency-Key") from error
+    return str(convert(key, ClientRequestId, inside="Idempotency-Key"))
 
 
 def _with_deadline(asked: TaskRequest, header: str) -> TaskRequest:

@@ -5,16 +5,17 @@ import hmac
 import secrets
 from typing import Annotated, Literal
 
-import msgspec
 from litestar import Response, delete, get, post, put
 from litestar.params import FromPath, QueryParameter
 from msgspec import Meta
+from msgspec.structs import force_setattr
 
 from penstock import telemetry
 from penstock.api.arrivals import arrived, take
-from penstock.api.bodies import body_of, pieces_of
+from penstock.api.bodies import body_of, encoding_of, pieces_of
+from penstock.api.decoding import decode
 from penstock.api.guards import BY_URL, require_json
-from penstock.api.problems import documented, invalid
+from penstock.api.problems import documented
 from penstock.api.ratelimits import rate_headers
 from penstock.api.schemas import Ask, Moment, View
 from penstock.api.services import ApiRequest, Open, Services
@@ -41,7 +42,10 @@ LATE_S = 3600.0
 
 TOKEN_BYTES = 24
 
-_MEDIA_TYPE = r"^[A-Za-z0-9.+_-]+/[A-Za-z0-9.+_-]+(?!\n)$"
+_WORD = r"[A-Za-z0-9.+_-]+"
+_MEDIA_TYPE = rf'^({_WORD}/{_WORD}( ?; ?{_WORD}=({_WORD}|"[A-Za-z0-9.+_ -]*"))*)?(?!\n)$'
+"""With parameters, or empty, which browsers say of a file that they do not know."""
+UNKNOWN_TYPE = "application/octet-stream"
 
 
 class UploadRequest(Ask, frozen=True):
@@ -49,8 +53,13 @@ class UploadRequest(Ask, frozen=True):
     take the result of an equal one only if the sha256 is known."""
 
     size: Annotated[int, Meta(ge=1, description="in bytes; at most limits.max_upload_bytes")]
-    content_type: Annotated[str, Meta(max_length=64, pattern=_MEDIA_TYPE)] = "application/octet-stream"
+    content_type: Annotated[str, Meta(max_length=128, pattern=_MEDIA_TYPE)] = UNKNOWN_TYPE
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$", description="in hex")] | None = None
+
+    def __post_init__(self) -> None:
+        """No type is the one that says nothing."""
+        if not self.content_type:
+            force_setattr(self, "content_type", UNKNOWN_TYPE)
 
 
 class OpenedView(View, frozen=True):
@@ -146,7 +155,7 @@ async def send_upload(
     upload, storage = await services.uploads.find(upload_id), services.storage
     if upload is None or not _is_let_in(upload, token) or not isinstance(storage, LocalStorage):
         raise not_found(upload_id)
-    if request.content_length not in (None, upload.size):
+    if encoding_of(request) is None and request.content_length not in (None, upload.size):
         raise UploadMismatch(f"{request.content_length} bytes are to come, {upload.size} were announced")
     try:
         await take(upload, pieces_of(request), storage, services.uploads)
@@ -190,12 +199,7 @@ async def delete_upload(request: ApiRequest, services: Open, upload_id: FromPath
 
 
 def _read(body: bytes, services: Services) -> UploadRequest:
-    try:
-        asked = msgspec.json.decode(body, type=UploadRequest)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedRequest("the body is not JSON, or is nested too deeply") from error
+    asked = decode(body, UploadRequest)
     if asked.size > services.settings.limits.max_upload_bytes:
         limit = services.settings.limits.max_upload_bytes
         raise PayloadTooLarge(f"the file has {asked.size} bytes, the limit is {limit}", param="size")

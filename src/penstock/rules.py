@@ -1,0 +1,83 @@
+"""What settings must be, beyond their types: one table, with the words for whoever breaks a rule.
+
+Pure, and below the settings themselves: a rule is given the tree.
+"""
+
+import binascii
+import re
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Any
+
+KEY_MIN_LENGTH = 16
+
+_PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(/[A-Za-z0-9._~/-]*)?")
+
+
+def _is_network(text: str) -> bool:
+    try:
+        return bool(ip_network(text))
+    except ValueError:
+        return False
+
+
+def _is_signing_secret(text: str) -> bool:
+    prefix, _, encoded = text.partition("_")
+    try:
+        return prefix == "whsec" and 24 <= len(binascii.a2b_base64(encoded, strict_mode=True)) <= 64
+    except ValueError:
+        return False
+
+
+def _are_devices(text: str) -> bool:
+    return text in ("auto", "cpu") or all(part.strip().isdigit() for part in text.split(","))
+
+
+RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    (
+        "api.keys",
+        lambda tree: all(len(key.rpartition(":")[2]) >= KEY_MIN_LENGTH for key in tree.api.keys),
+        f"a key needs at least {KEY_MIN_LENGTH} characters after its name",
+    ),
+    (
+        "api.keys",
+        lambda tree: not any("change-me" in key for key in tree.api.keys),
+        "replace the example key by one of your own",
+    ),
+    (
+        "api.public_url",
+        lambda tree: not tree.api.public_url or bool(_PUBLIC_URL.fullmatch(tree.api.public_url)),
+        "must look like https://images.example.com, without ? and #",
+    ),
+    (
+        "api.trusted_proxies",
+        lambda tree: all(map(_is_network, tree.api.trusted_proxies)),
+        "each must be an address or a network such as 10.0.0.0/8",
+    ),
+    (
+        "webhooks.secrets",
+        lambda tree: all(map(_is_signing_secret, tree.webhooks.secrets)),
+        "each must be whsec_ and the base64 of 24 to 64 random bytes",
+    ),
+    (
+        "queue.retry_cap_s",
+        lambda tree: tree.queue.retry_cap_s >= tree.queue.retry_base_s,
+        "must not be below queue.retry_base_s",
+    ),
+    (
+        "worker.gpu_ids",
+        lambda tree: _are_devices(tree.worker.gpu_ids),
+        "must be auto, cpu or device numbers such as 0,1",
+    ),
+    (
+        "worker.engine_cache_dir",
+        lambda tree: not tree.worker.tensorrt or bool(tree.worker.engine_cache_dir),
+        "must name a directory when worker.tensorrt is on",
+    ),
+    (
+        "worker.cuda_graphs",
+        lambda tree: not (tree.worker.tensorrt and tree.worker.cuda_graphs),
+        "cannot be on together with worker.tensorrt",
+    ),
+)
+"""The setting at fault, whether a tree keeps the rule, and what it must be."""
