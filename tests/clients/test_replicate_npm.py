@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from penstock.settings import ApiSettings
 from tests.clients.test_clients import NODE, NPM, PHOTO, run
 from tests.processes import up
 from tests.tls_front import tls_front
@@ -72,7 +71,6 @@ def test_it_fetches_a_large_output_without_a_key(found: Any) -> None:
     assert found["large"]["size"] > 1_000_000
 
 
-@pytest.mark.skipif("public_url" not in ApiSettings.__struct_fields__, reason="links are made from api.public_url")
 def test_a_large_output_is_a_file_object_behind_tls(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,14 +7,9 @@ import pytest
 import replicate
 from replicate.helpers import FileOutput
 
-from penstock.settings import ApiSettings
 from tests.integration.test_replicate_unchanged import REF, noise, size_of
 from tests.processes import up
 from tests.tls_front import tls_front
-
-pytestmark = pytest.mark.skipif(
-    "public_url" not in ApiSettings.__struct_fields__, reason="links are made from api.public_url"
-)
 
 
 async def test_a_large_output_is_a_file_object_behind_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
