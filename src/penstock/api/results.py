@@ -81,11 +81,10 @@ async def served(
 
     Raises RangeNotSatisfiable, ResultExpired, StorageUnavailable.
     """
-    etag = f'"{file.sha256}"'
-    headers = _headers(task, file, etag)
-    if is_current(etag, if_none_match):
+    headers = _headers(task, file)
+    if is_current(headers["ETag"], if_none_match):
         return Response(None, status_code=304, headers=headers)
-    part = range_of(range_, if_range, etag=etag, size=file.size)
+    part = range_of(range_, if_range, etag=headers["ETag"], size=file.size)
     try:
         return await _file(file, part, headers, services)
     except ResultExpired:
