@@ -81,7 +81,7 @@ class World:
         self.meters = {(pool, priority): Meter() for pool in fleet for priority in PRIORITIES}
         self.passed_over: Counter[tuple[tuple[str, ...], Priority]] = Counter()
         self.largest = 0.0
-        self.worst_gap = self.worst_wait = 0.0
+        self.worst_gap = self.worst_wait = self.worst_deficit = 0.0
 
     async def submit(self, job: Job, size: int) -> None:
         made = submission(caller=job.caller, priority=job.priority, model=job.model, cost=size)
@@ -148,6 +148,9 @@ class World:
             allowed = 1 + was_served + (0 if self.is_exact else flew + flying)
             assert gap <= allowed * self.largest, f"{job.caller} got {gap} ms more than {caller}"
             self.worst_gap = max(self.worst_gap, gap / self.largest)
+            got = [(meter.got - before)[key] for key in KEYS if key == caller or (meter.got - before)[key]]
+            deficit = sum(got) / len(got) - (meter.got[caller] - before[caller])
+            self.worst_deficit = max(self.worst_deficit, deficit / self.largest)
 
     def count_classes(self, pool: tuple[str, ...], job: Job) -> None:
         """A class that is due beside another one waits for one claim more."""
@@ -194,6 +197,7 @@ def test_nobody_who_waits_gets_less_than_another_by_more_than_one_task(
     """What is charged is what the tasks take."""
     world = asyncio.run(play(redis_url, fleet, slots, steps, []))
     target(world.worst_gap, label="gap in largest tasks")
+    target(world.worst_deficit, label="less than an equal share, in largest tasks")
     target(float(world.worst_wait), label="claims that passed a class over")
 
 

@@ -332,6 +332,16 @@ async def test_names_of_which_one_begins_like_the_other_are_two_callers(redis_ur
         assert (await store.depths([MODEL]))[1].depth == 4
 
 
+async def test_who_has_nothing_left_gives_no_turn_to_a_name_that_begins_like_his(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        await submit(store, caller="ann")
+        for _ in range(8):
+            await submit(store, caller="ann b")
+            await submit(store, caller="bob")
+
+        assert Counter(await owners(store, 9)) == {"ann": 1, "ann b": 4, "bob": 4}
+
+
 async def test_more_kinds_of_workers_than_are_kept_apart_still_get_tasks(redis_url: str) -> None:
     async with open_store(redis_url) as store:
         kinds = [[MODEL, f"own-{n}"] for n in range(40)]

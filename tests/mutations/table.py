@@ -20,6 +20,8 @@ BETWEEN = "tests.interleave --first --seconds 120 --only "
 ORDER = "tests/unit/test_device_order.py::test_"
 TIME = "tests/integration/test_attempt_time.py::test_an_attempt_that_waits_"
 LONG = "tests/integration/test_long_outages.py::test_a_task_"
+SHARES = "tests/integration/test_fair_shares.py::test_"
+SHARE_TIME = "tests/integration/test_fair_device_time.py::test_"
 
 MUTATIONS = (
     Mutation(
@@ -267,5 +269,89 @@ MUTATIONS = (
         "    if state is State.SUCCESS:\n",
         "    if False:\n",
         "tests/integration/test_progress.py::test_a_success_that_said_no_progress_has_made_all",
+    ),
+    Mutation(
+        "a task is charged when it is claimed",
+        f"{LUA}/parts/flows.lua",
+        "head.caller_start + ms, head.caller)",
+        "head.caller_start, head.caller)",
+        SHARE_TIME + "nobody_who_waits_gets_less_than_another_by_more_than_one_task",
+    ),
+    Mutation(
+        "what was charged is set right",
+        f"{LUA}/parts/flows.lua",
+        "  if more == 0 then return end\n",
+        "  if more ~= nil then return end\n",
+        SHARES + "a_wrong_estimate_is_set_right_when_the_task_has_ended",
+    ),
+    Mutation(
+        "nobody has a claim on the time when he had no task",
+        f"{LUA}/parts/flows.lua",
+        "math.max(tonumber(t[3] or 0), tonumber(t[4] or 0))",
+        "tonumber(t[4] or 0)",
+        "tests/integration/test_claims.py::test_a_caller_who_was_idle_has_no_claim_on_the_past",
+    ),
+    Mutation(
+        "names of callers end where they end",
+        f"{LUA}/parts/queue.lua",
+        "return '[' .. flow .. '\\n', '(' .. flow .. '\\11'",
+        "return '[' .. flow, '(' .. flow .. '~'",
+        SHARES + "who_has_nothing_left_gives_no_turn_to_a_name_that_begins_like_his",
+    ),
+    Mutation(
+        "the guard in a slot for high priority",
+        f"{LUA}/parts/claim.lua",
+        "      if is_due and ",
+        "      if is_due and string.find(classes, priority, 1, true) and ",
+        SHARES + "a_slot_for_high_priority_is_given_to_a_class_that_was_passed_over_often_enough",
+    ),
+    Mutation(
+        "late tasks pass nobody over",
+        f"{LUA}/claim_late.lua",
+        "  local how = ends[lateness(task)]\n",
+        "  local how = ends[lateness(task)]\n  redis.call('HSET', ROOT .. 'passed:' .. pool, unpack(counts))\n",
+        SHARES + "late_tasks_that_are_met_pass_nobody_over",
+    ),
+    Mutation(
+        "callers of a queue that goes on are looked for",
+        f"{LUA}/pause.lua",
+        "do look_through(pool, priority, ARGV[1]) end",
+        "do end",
+        SHARES + "whoever_waits_in_a_paused_queue_is_found_when_it_goes_on",
+    ),
+    Mutation(
+        "callers are looked for when a worker with other models comes",
+        f"{LUA}/parts/pools.lua",
+        "do look_through(pool, priority, model) end",
+        "do end",
+        SHARES + "whoever_waits_is_found_by_a_worker_that_comes_with_other_models",
+    ),
+    Mutation(
+        "a claim that has not looked at all says so",
+        f"{LUA}/parts/claim.lua",
+        "  if HAS_MORE then return {'', 0} end\n",
+        "",
+        SHARES + "many_who_have_canceled_all_hide_nobody",
+    ),
+    Mutation(
+        "an attempt before the device costs nothing",
+        f"{LUA}/parts/pace.lua",
+        "  if string.find(BEFORE_DEVICE, task.stage, 1, true) then return 0 end\n",
+        "",
+        SHARES + "an_attempt_that_ends_before_the_device_costs_nothing",
+    ),
+    Mutation(
+        "an attempt on the device costs what it did",
+        f"{LUA}/parts/pace.lua",
+        "charged * math.min(1, (task.done + 1) / total)",
+        "charged",
+        SHARES + "what_was_on_the_device_and_failed_is_charged_as_far_as_it_came",
+    ),
+    Mutation(
+        "a failed attempt says what it took",
+        "src/penstock/worker/attempt.py",
+        'execution={"device_ms": self._pipeline.took_ms(lease)}',
+        'execution={"device_ms": 0.0}',
+        SHARES + "a_worker_says_what_a_task_took_that_failed_after_the_device",
     ),
 )

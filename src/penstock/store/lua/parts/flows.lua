@@ -145,7 +145,7 @@ end
 -- An attempt has ended, and took so many ms of a device: what it was charged is set right. Who is not known any more
 -- has taken nothing for longer than any attempt lasts (see `tidy`).
 local function recharge(task, ms)
-  local more, pool, priority, tenant = ms - tonumber(task.charged), task.pool, task.priority, task.tenant
+  local more, pool, priority, tenant = ms - tonumber(task.charged or ms), task.pool, task.priority, task.tenant
   if more == 0 then return end
   local clock = clock_key(pool, priority)
   add(flows_key(pool, priority), tenant, clock, tenant, more)
