@@ -106,7 +106,8 @@ class WorkerSettings(Section, frozen=True):
     gpu_ids: str = "auto"
     """`auto` (every CUDA device, else the CPU), `cpu`, or device numbers such as `0,1`."""
     slots: Positive = 8
-    """Tasks in flight in one worker process: one infers while others fetch, decode, encode and upload."""
+    """Most tasks in flight in one worker process: one infers while others fetch, decode, encode and upload. It holds
+    fewer when these keep its device busy."""
     reserved_slots: NonNegative = 1
     """Further slots that only tasks of high priority may take."""
     threads: NonNegative = 0

@@ -203,6 +203,35 @@ def test_as_many_are_claimed_at_once_as_would_feed_the_device() -> None:
     assert hand.room(0, 2) == 2
 
 
+@pytest.mark.parametrize("task_s", [0.1, 0.5, 1.5, 10])
+@pytest.mark.parametrize("fetch_s", [0.05, 2])
+def test_a_device_is_fed_though_each_input_takes_its_time(fetch_s: float, task_s: float) -> None:
+    """It waits for the inputs until the worker has seen how long the first ones take, and from then on never."""
+    hand, tasks = one_stream(), 60
+    fetching: list[tuple[float, str]] = []
+    waiting: list[str] = []
+    now, running, ends, busy_s, claimed = 0.0, "", math.inf, 0.0, 0
+    while claimed < tasks or fetching or waiting or running:
+        while claimed < tasks and len(hand.wanted(now)) == len(PRIORITIES):
+            fetching.append((now + fetch_s, taken(hand, task_s, now)))
+            hand.hear(fetching[-1][1], "fetch", None, now)
+            claimed += 1
+        if waiting and not running:
+            running, ends = waiting.pop(0), now + task_s
+            hand.hear(running, "infer", BEGUN, now)
+            continue
+        now = min([ends, now + hand.changes_in_s(now), *[at for at, _ in fetching[:1]]])
+        while fetching and fetching[0][0] <= now:
+            waiting.append(fetching.pop(0)[1])
+            hand.hear(waiting[-1], "prepare", None, now)
+            hand.hear(waiting[-1], "infer", None, now)
+        if ends <= now:
+            hand.drop(running)
+            running, ends, busy_s = "", math.inf, busy_s + task_s
+
+    assert now - busy_s <= 2 * (fetch_s + AHEAD_S)
+
+
 # --- giving back ------------------------------------------------------------------------------------------------
 
 

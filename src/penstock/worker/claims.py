@@ -64,7 +64,8 @@ class Claims:
         self._wake = asyncio.Event()
         self._round = 0
         self._claim_s = 0.0
-        self._dry = 0
+        self._dry = 0  # of so many classes, highest first, nothing was waiting at the last claim
+        self._is_claiming = False
         self._is_drained = False
         self._asked_at = -ASK_EVERY_S
         self._asks_after_s = ASK_AFTER_S
@@ -96,7 +97,8 @@ class Claims:
     def go_on(self) -> None:
         """A slot is free, or the device has got on: time for a claim, unless nothing that could be claimed was waiting
         at the last one. What comes since then is signaled."""
-        if not self._wake.is_set() and len(self._wanted()) > self._dry:
+        is_awake = self._is_claiming or self._wake.is_set()
+        if not is_awake and len(self._wanted()) > self._dry:
             self._wake.set()
 
     def heed(self, *, is_drained: bool) -> None:
@@ -150,7 +152,7 @@ class Claims:
 
     async def _claim(self, priorities: Sequence[Priority], count: int) -> list[Claim]:
         """Claim and start; raises StoreUnavailable after what was given has been started."""
-        started = time.monotonic()
+        started, self._is_claiming = time.monotonic(), True
         ask = partial(
             self._store.claim,
             worker=self._info.id,
@@ -160,7 +162,7 @@ class Claims:
             round=self._round,
         )
         answers = await asyncio.gather(*(ask() for _ in range(count)), return_exceptions=True)
-        self._claim_s = time.monotonic() - started
+        self._claim_s, self._is_claiming = time.monotonic() - started, False
         claims = [answer for answer in answers if isinstance(answer, Claim)]
         for claim in claims:
             if claim.lease is not None:
