@@ -125,10 +125,15 @@ openapi out="docs/openapi.json":
 contract *args:
     {{ python }} -m tests.contract {{ args }}
 
-# generate clients in Python and TypeScript, check their types and let them do the main job; needs npm's registry
+# generate clients in Python and TypeScript, check their types, let them do the main job, and run Replicate's npm client; needs npm's registry
 [group('measure')]
 clients:
     {{ python }} -m pytest -q -m clients tests/clients
+
+# build the wheel, install it in a fresh environment, check a typed program against it and run the demo from it
+[group('measure')]
+package:
+    {{ python }} -m pytest -q -m package tests/package
 
 # rebuild the shipped models from their sources and compare them byte for byte
 [group('measure')]

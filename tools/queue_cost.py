@@ -32,6 +32,7 @@ from penstock.bench.figures import spread
 from penstock.redis_server import find_server
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Redis, TaskStore, connect
+from penstock.submission import Submission
 from penstock.supervisor import die_with_parent
 from penstock.task import (
     PRIORITIES,
@@ -43,7 +44,6 @@ from penstock.task import (
     Request,
     Result,
     Source,
-    Submission,
     new_task_id,
 )
 
@@ -179,6 +179,7 @@ async def by_verb(home: Path, tasks: int) -> list[Cost]:
         async def read_one(number: int) -> None:
             await store.get(leases[number].id, TENANT)
 
+        await claim_nothing(store)
         verbs = {
             "await": await_one,
             "submit": submit_one,
@@ -246,6 +247,11 @@ async def claim(store: TaskStore) -> Lease:
     found = await store.claim(worker="w", device="cpu", models=[MODEL], priorities=PRIORITIES)
     assert found.lease is not None
     return found.lease
+
+
+async def claim_nothing(store: TaskStore) -> None:
+    """From here on it is known which models a worker serves, as on any server but a new one."""
+    assert (await store.claim(worker="w", device="cpu", models=[MODEL])).lease is None
 
 
 async def script_us(client: Redis) -> float:

@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvloop
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +28,7 @@ from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskS
 from penstock.store.keys import Keys
 from penstock.store.outbox import Room
 from penstock.store.tasks import MAX_FOLLOWERS
+from penstock.submission import Submission, Turn
 from penstock.task import (
     PRIORITIES,
     TENANT,
@@ -42,11 +44,10 @@ from penstock.task import (
     Request,
     Source,
     State,
-    Submission,
-    Turn,
     Webhook,
+    new_task_id,
 )
-from penstock.upload import new_upload_id, upload_key
+from penstock.upload import FileFacts, new_upload_id, upload_key
 from tests import redis_server
 from tests.monitor import Command, monitoring
 
@@ -108,11 +109,11 @@ class Place:
         return next(lease for lease in leases if lease.id == batch_id)
 
     async def upload(self) -> str:
-        """An upload whose bytes are there."""
+        """An upload that is listed as a file, and whose bytes are there."""
         upload_id = new_upload_id()
         await self.uploads.open(
             upload_id, tenant=TENANT, caller=CALLER, size=1, content_type="image/png", sha256=None, token=None,
-            url_ttl_s=0, late_s=0, unused_ttl_s=0, rate_limit=0,
+            url_ttl_s=0, late_s=0, unused_ttl_s=0, rate_limit=0, file=FileFacts(name="photo.png"),
         )  # fmt: skip
         await self.uploads.arrive(upload_id)
         return upload_id
@@ -133,6 +134,32 @@ class Place:
     async def groups(self, count: int = GROUPS, *, late: bool = False, size: int = MAX_FOLLOWERS) -> list[list[str]]:
         """Full groups of equal tasks; the first of each leads it."""
         return [await self.tasks(size + 1, digest=f"digest-{n:022d}", late=late) for n in range(count)]
+
+    async def of_callers(self, count: int, priority: Priority = Priority.NORMAL, *, model: str = MODEL) -> list[str]:
+        """A plain task of each of so many callers."""
+        ids = [new_task_id() for _ in range(count)]
+        for n, task_id in enumerate(ids):
+            plain = Submission(
+                id=task_id,
+                tenant=TENANT,
+                caller=f"caller-{n}",
+                priority=priority,
+                cost=1,
+                request=Request(model=model, source=Source(data=b""), params={}, output=OutputOptions()),
+                fingerprint="f",
+                max_retries=0,
+                timeout_s=60,
+                start_within_s=None,
+                finish_within_s=None,
+                result_ttl_s=0,
+            )
+            await self.store.submit(plain, rate_limit=0)
+        return ids
+
+    async def pools(self, count: int) -> None:
+        """So many workers have come, each with the model and another one."""
+        for n in range(count):
+            await self.store.renew(replace(INFO, id=f"{WORKER}-{n}", models=(MODEL, f"model-{n}")), [])
 
     async def claim(self) -> Lease:
         """The next task."""
@@ -183,6 +210,13 @@ class Place:
 
 
 # --- the worst case of each script: builds it, and answers the call to make ---------------------------------------
+
+
+async def ahead(p: Place) -> Call:
+    """Of few others, who are counted one by one."""
+    await p.store.renew(INFO, [])
+    await p.of_callers(3)
+    return lambda: p.store.ahead(TENANT, CALLER, MODEL, Priority.LOW)
 
 
 async def answer(p: Place) -> Call:
@@ -275,6 +309,20 @@ async def claim(p: Place) -> Call:
     return lambda: p.store.claim(worker=WORKER, device="cpu", models=[MODEL, "another", "third"])
 
 
+async def claim_of_nobodys(p: Place) -> Call:
+    """In every class of a new pool of many models: callers who have canceled what they had, and others, at whom nobody
+    has looked, whose queue is paused."""
+    models = (MODEL, *(f"model-{n}" for n in range(15)))
+    for priority in PRIORITIES:
+        await p.of_callers(100, priority, model=models[1])
+    await p.operator.pause(models[1], PRIORITIES, by="x")
+    await p.store.renew(replace(INFO, models=models), [])
+    for priority in PRIORITIES:
+        for task_id in await p.of_callers(100, priority):
+            await p.store.cancel(task_id, TENANT)
+    return lambda: p.store.claim(worker=WORKER, device="cpu", models=models)
+
+
 async def condemned(p: Place) -> Call:
     """As many inputs as are taken at once are given up, and as much waits."""
     ids = await p.tasks(300)
@@ -306,6 +354,12 @@ async def delivered(p: Place) -> Call:
     return lambda: p.outbox.settle(due.events[0], delivery, status="waiting", wait_s=1, rest_s=1, is_prompt=False)
 
 
+async def depth(p: Place) -> Call:
+    """Of many callers."""
+    await p.of_callers(100)
+    return lambda: p.store.depths([MODEL])
+
+
 async def disown(p: Place) -> Call:
     """Of leaders of full groups."""
     await p.groups()
@@ -331,6 +385,7 @@ async def expire(p: Place) -> Call:
 
 
 async def explain(p: Place) -> Call:
+    await p.of_callers(100)
     (ids,) = await p.groups(1)
     return lambda: p.store.explain(ids[-1], TENANT)
 
@@ -343,7 +398,10 @@ async def overrun(p: Place) -> Call:
 
 
 async def pause(p: Place) -> Call:
-    return lambda: p.operator.pause(MODEL, PRIORITIES, by="x")
+    """Queues that as many pools have as may be go on."""
+    await p.pools(100)
+    await p.operator.pause(MODEL, PRIORITIES, by="x")
+    return lambda: p.operator.resume(MODEL, PRIORITIES)
 
 
 async def ping(p: Place) -> Call:
@@ -368,6 +426,7 @@ async def purge(p: Place) -> Call:
 
 
 async def read(p: Place) -> Call:
+    await p.of_callers(100)
     ids = await p.tasks(1)
     return lambda: p.store.get(ids[0], TENANT)
 
@@ -411,6 +470,13 @@ async def renew(p: Place) -> Call:
     return lambda: p.store.renew(INFO, leases)
 
 
+async def result_lost(p: Place) -> Call:
+    await p.groups()
+    (lease,) = await p.claims(1)
+    await p.store.complete(lease, Outcome())
+    return lambda: p.store.result_lost(lease.id)
+
+
 async def resubmit(p: Place) -> Call:
     (task_id,) = await p.ended(1)
     return lambda: p.store.resubmit(task_id, TENANT)
@@ -433,17 +499,24 @@ async def settle_without_result(p: Place) -> Call:
 
 
 async def submit(p: Place) -> Call:
-    """A higher one takes the lead of a full group."""
+    """A higher one takes the lead of a full group; many pools have its model, and many callers wait."""
+    await p.pools(100)
+    await p.of_callers(100, Priority.HIGH)
     await p.groups(1, size=MAX_FOLLOWERS - 1)
     return lambda: p.tasks(1, digest=f"digest-{0:022d}", priority=Priority.HIGH)
 
 
 async def tidy(p: Place) -> Call:
-    """Many drained workers are gone, and many callers have been served long ago."""
+    """Many drained workers are gone, half of all pools have no worker, and in the others many callers have been served
+    long ago."""
     await p.client.zadd(p.keys.drained, {f"gone-{n}": 1.0 for n in range(1000)})
-    callers = [part for n in range(1000) for part in (f"f:caller-{n}", 0)]
-    for priority in PRIORITIES:
-        await p.write(f"clock:{priority}", "v", 1, *callers)
+    await p.pools(100)
+    pools = [name.decode() for name in await cast("Awaitable[list[bytes]]", p.client.hkeys(p.keys.pools))]
+    await p.client.zadd(f"{p.keys.root}pools:seen", dict.fromkeys(pools[::2], 1.0))
+    callers = [part for n in range(200) for part in (f"f:caller-{n}", 0)]
+    for pool in pools:
+        for priority in PRIORITIES:
+            await p.write(f"clock:{pool}:{priority}", "v", 10**9, *callers)
     return p.store.prune
 
 
@@ -518,6 +591,7 @@ async def _ended_batch(p: Place) -> FeedLease:
 
 
 CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
+    "ahead": [ahead],
     "answer": [answer],
     "await": [await_],
     "batch_cancel": [batch_cancel],
@@ -533,12 +607,13 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "batch_start": [batch_start],
     "buried": [buried],
     "cancel": [cancel],
-    "claim": [claim],
+    "claim": [claim, claim_of_nobodys],
     "claim_late": [claim],
     "condemned": [condemned],
     "delete": [delete],
     "deliver": [deliver],
     "delivered": [delivered],
+    "depth": [depth],
     "disown": [disown],
     "doubt": [doubt],
     "drain": [drain],
@@ -555,6 +630,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "redeliver": [redeliver],
     "regroup": [regroup],
     "renew": [renew],
+    "result_lost": [result_lost],
     "resubmit": [resubmit],
     "settle": [settle, settle_without_result],
     "submit": [submit],

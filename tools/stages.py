@@ -37,7 +37,8 @@ from penstock.runners.base import BaseModelRunner, registry
 from penstock.settings import LimitSettings, ModelSettings, QueueSettings
 from penstock.storage.local import LocalStorage
 from penstock.store import TaskStore
-from penstock.task import PRIORITIES, TENANT, Outcome, OutputOptions, Result, Submission
+from penstock.submission import Submission
+from penstock.task import PRIORITIES, TENANT, Outcome, OutputOptions, Result
 from penstock.worker.devices import cpu
 from tools.queue_cost import MODEL, redis_at, submission
 

@@ -1,5 +1,19 @@
-"""`python -m penstock`."""
+"""The command `penstock`, also as `python -m penstock`."""
 
-from penstock.cli import main
+import signal
 
-main()
+
+def main() -> None:
+    """Run it. Ctrl-C while it is loaded ends it at once, and without a traceback of whatever was being imported."""
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_default:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from penstock.cli import main as run
+
+    if is_default:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
+
+
+if __name__ == "__main__":
+    main()

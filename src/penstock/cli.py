@@ -150,8 +150,8 @@ async def worker() -> None:
 @cli.command("worker-process", hidden=True)
 @click.option("--device", required=True)
 @click.option("--id", "worker_id", required=True)
-@click.option("--ready-fd", type=int)
-def worker_process(device: str, worker_id: str, ready_fd: int | None) -> None:
+@click.option("--report-fd", type=int)
+def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
     """One worker process; started by `up` and `worker`."""
     from penstock.logs import set_up_logs
     from penstock.up import device_of
@@ -160,7 +160,7 @@ def worker_process(device: str, worker_id: str, ready_fd: int | None) -> None:
     settings = settings_of_call()
     on = device_of(device)
     set_up_logs(settings.telemetry, process=f"worker-{on.name}")
-    sys.exit(run(settings, on, worker_id=worker_id, ready_fd=ready_fd))
+    sys.exit(run(settings, on, worker_id=worker_id, report_fd=report_fd))
 
 
 @cli.command()
@@ -188,7 +188,8 @@ def _wants_own_redis(settings: Settings) -> bool:
 
 def _greeting(address: Any) -> str:
     curl = (
-        f"curl -s {address.url}/v1/tasks -H 'x-api-key: {address.api_key}' -H 'content-type: application/json' \\\n"
+        f"curl -s {address.url}/v1/tasks -H 'content-type: application/json' \\\n"
+        f"       -H 'Authorization: Bearer {address.api_key}' \\\n"
         """       -d '{"model": "superres-x4", "input": {"image_url": "https://picsum.photos/320/240.jpg"}}'"""
     )
     rows = {

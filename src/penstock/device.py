@@ -5,6 +5,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+CPU_SIDES = tuple(range(64, 385, 32))
+"""Tile sides of a CPU: fine steps, since a new shape costs it nothing and padding does; 384 keeps one run short."""
+
 
 class Device(Struct, frozen=True, kw_only=True):
     """Where a worker runs its models, and what it may be shown: tiles with these sides, in batches of these sizes, both

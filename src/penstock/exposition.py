@@ -1,15 +1,16 @@
 """Metrics on the wire: the Prometheus text of this process, and on one port that of several.
 
-Without the instruments: the parent of workers has none of its own.
+Without the instruments, which are in `telemetry`.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from urllib.request import urlopen
 
 import prometheus_client
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
 SCRAPE_TIMEOUT_S = 2.0
 
@@ -26,7 +27,8 @@ def serve_metrics(host: str, port: int) -> int:
 
 
 def serve_children(host: str, port: int, children: Callable[[], dict[str, str]]) -> int:
-    """Serve the metrics of several processes on one port, each series with the label `process`.
+    """Serve the metrics of several processes on one port, each series with the label `process`: those of this process
+    as `parent`, and those of its children.
 
     `children` gives process name -> its metrics URL at the time of each scrape; one that does not answer within
     2 s is left out of that scrape.
@@ -46,8 +48,9 @@ class _Children(Collector):
 
     def collect(self) -> Iterable[Metric]:
         families: dict[str, Metric] = {}
-        for process, url in self._children().items():
-            for family in fetch(url):
+        own = [("parent", REGISTRY.collect())]
+        for process, found in chain(own, ((name, fetch(url)) for name, url in self._children().items())):
+            for family in found:
                 merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 merged.samples += [s._replace(labels=s.labels | {"process": process}) for s in family.samples]
         return families.values()

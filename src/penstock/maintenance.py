@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from loguru import logger
 
 from penstock import telemetry
-from penstock.errors import DeadlineExceeded, PoisonInput, StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
+from penstock.endings import count_end, count_reclaimed
+from penstock.errors import DeadlineExceeded, StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
 from penstock.orphans import sweep_orphans
 from penstock.storage import Storage
-from penstock.store import BatchStore, Condemned, Installation, Reclaimed, TaskStore, UploadStore, place_of
+from penstock.store import BatchStore, Condemned, Installation, TaskStore, UploadStore, place_of
 from penstock.task import TENANT, State
 from penstock.upload import upload_key
 
@@ -32,20 +33,11 @@ async def sweep(store: TaskStore) -> None:
     """Take tasks back from dead workers, and end those that are late."""
     count_reclaimed(await store.reclaim())
     for _, model, state in await store.overrun():
-        telemetry.report("tasks.finished", model=model, status=state, code=DeadlineExceeded.code)
+        count_end(model, state, code=DeadlineExceeded.code)
     if count := await store.answer_waiting():
         logger.bind(tasks=count).info("tasks answered that were left when a result came")
     for _, model in await store.expire():
-        telemetry.report("tasks.finished", model=model, status=State.EXPIRED, code=StartDeadlineExceeded.code)
-
-
-def count_reclaimed(taken: Sequence[Reclaimed]) -> None:
-    """Report tasks that were taken back, and those that have killed too many workers."""
-    for task in taken:
-        logger.bind(task_id=task.id, status=task.state).warning("task taken back from a dead worker")
-        telemetry.report("leases.reclaimed", status=task.state)
-        if task.state.is_final:
-            telemetry.report("tasks.finished", model=task.model, status=task.state, code=PoisonInput.code)
+        count_end(model, State.EXPIRED, code=StartDeadlineExceeded.code)
 
 
 async def prune(store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage) -> int:

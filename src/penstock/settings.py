@@ -114,6 +114,9 @@ class WorkerSettings(Section, frozen=True):
     """ONNX Runtime threads of one CPU worker; 0 is one per core."""
     task_timeout_s: Seconds = 600.0
     """Longest work of one attempt, unless the task asks for less. What it waits behind others does not count."""
+    start_s: Seconds = 180.0
+    """Longest start of a worker process, in which it loads and warms up its models; then it is killed and started anew.
+    Once it serves, it is when it gives no sign of life for three times `queue.lease_s`."""
     drain_s: Positive = 25
     """On SIGTERM: how long running tasks may take to finish before they are handed back."""
     spool_directory: str = ""

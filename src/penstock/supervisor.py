@@ -11,11 +11,16 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from typing import IO, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import IO
 
 from loguru import logger
 from msgspec import Struct
+
+from penstock.deferred import deferred
+
+telemetry = deferred("penstock.telemetry")
 
 EXIT_CONFIGURATION = 78
 """A child that ends so will end so again (EX_CONFIG of sysexits.h)."""
@@ -27,6 +32,9 @@ would kill it again."""
 MAX_EARLY_DEATHS = 5
 """A child that has never been ready dies this often before its parent gives up."""
 
+LOOK_S = 0.25
+"""How often the parent looks at the silence of a child. Silence is counted in looks, not by the clock, so that a parent
+that was itself asleep with its machine, or stopped, takes no child for hung."""
 
 FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 """For glibc, unless the environment says otherwise: with an arena for each thread, images that come and go in many
@@ -43,17 +51,24 @@ class Launch(Struct, frozen=True, kw_only=True, eq=False):
     pass_fds: tuple[int, ...] = ()
 
 
+class Patience(Struct, frozen=True, kw_only=True):
+    """How long a child may be silent before it counts as hung: `start_s` until its first line, then `silence_s`."""
+
+    start_s: float
+    silence_s: float
+
+
 class Child(Struct, frozen=True, kw_only=True, eq=False):
     """A process to keep running. Children of a higher `rank` are stopped first.
 
-    `reports` says that it writes one JSON line to the file descriptor given as `--ready-fd`.
+    One with `reports` writes JSON lines to the file descriptor given as `--report-fd`; see `penstock.heartbeat`.
     """
 
     name: str
     rank: int
     launch: Callable[[], Launch]
     grace_s: float
-    reports: bool = False
+    reports: "Patience | None" = None
     metrics_url: str = ""
     after_death: Callable[[str], Awaitable[None]] | None = None
 
@@ -72,8 +87,11 @@ class Supervisor:
         self.exit_status = 0
 
     def add(self, child: Child) -> None:
-        """Start a child, now and whenever it dies."""
+        """Start a child, now and whenever it dies or hangs."""
         self._children[child.name] = child
+        telemetry.report("process.restarts", 0, child=child.name)  # a series that begins at 1 shows no increase
+        if child.reports:
+            telemetry.report("workers.hung", 0, child=child.name)
         if child.metrics_url:
             self._metrics[child.name] = child.metrics_url
         self._keepers[child.name] = asyncio.create_task(self._keep(child), name=child.name)
@@ -115,16 +133,12 @@ class Supervisor:
             launch = child.launch()
             started = time.monotonic()
             process, report = await self._spawn(child, launch)
-            reader = asyncio.create_task(_read_report(report)) if report is not None else None
-            if reader and (said := await reader):
-                was_ready, started = True, time.monotonic()
-                self._metrics[child.name] = said["metrics_url"]
+            watch = asyncio.create_task(self._watch(child, process, report)) if report is not None else None
             status = await process.wait()
+            ready = await watch if watch else None
             if child.name in self._stopping:
                 return
-            if child.reports:
-                self._metrics.pop(child.name, None)
-            steady_s = time.monotonic() - started
+            was_ready, steady_s = was_ready or ready is not None, time.monotonic() - (ready or started)
             logger.bind(child=child.name, status=status, steady_s=round(steady_s, 1)).error("process died")
             if child.after_death:
                 await child.after_death(launch.identity)
@@ -133,10 +147,36 @@ class Supervisor:
                 self.request_stop(status if status > 0 else 1)
                 return
             await asyncio.sleep(_backoff_s(early_deaths))
+            telemetry.report("process.restarts", child=child.name)
+
+    async def _watch(self, child: Child, process: asyncio.subprocess.Process, report: int) -> float | None:
+        """Read what a child reports until it ends, and kill it when it hangs. When it became ready; None for never."""
+        assert child.reports is not None  # noqa: S101  else there is nothing to read
+        left_s, ready = child.reports.start_s, None
+        async with _lines_of(report) as lines:
+            while left_s > 0 or child.name in self._stopping:  # one that stops has its grace
+                try:
+                    async with asyncio.timeout(LOOK_S):
+                        line = await lines.readline()
+                except TimeoutError:
+                    left_s -= LOOK_S
+                    continue
+                if not line:
+                    break
+                left_s = child.reports.silence_s
+                if said := json.loads(line):
+                    ready = time.monotonic()
+                    self._metrics[child.name] = said["metrics_url"]
+            else:
+                logger.bind(child=child.name, pid=process.pid).critical("process hangs, killed")
+                telemetry.report("workers.hung", child=child.name)
+                _send(process, signal.SIGKILL)
+        self._metrics.pop(child.name, None)
+        return ready
 
     async def _spawn(self, child: Child, launch: Launch) -> tuple[asyncio.subprocess.Process, int | None]:
         report, told = os.pipe() if child.reports else (None, None)
-        argv = launch.argv + (["--ready-fd", str(told)] if told is not None else [])
+        argv = launch.argv + (["--report-fd", str(told)] if told is not None else [])
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
@@ -175,14 +215,14 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "penstock", *arguments]
 
 
-async def _read_report(fd: int) -> dict[str, Any]:
-    """The child's one line, {} when it died before."""
+@asynccontextmanager
+async def _lines_of(fd: int) -> AsyncIterator[asyncio.StreamReader]:
+    """The lines that are written to the other end of a pipe."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb"))
     try:
-        line = await reader.readline()
-        return dict(json.loads(line)) if line else {}
+        yield reader
     finally:
         transport.close()
 

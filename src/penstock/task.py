@@ -25,7 +25,7 @@ from penstock.errors import PenstockError
 TENANT = "default"
 """The only tenant so far; every record and every API key belongs to one."""
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 """Written into every record; a server or worker refuses to start where records are of another one."""
 
 
@@ -164,60 +164,6 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceparent: str | None = None
     webhook: Webhook | None = None
     line: Line | None = None
-
-
-class Turn(Struct, frozen=True, kw_only=True):
-    """The right to hand in one line of a batch: `epoch` of the lease under which it is fed, which lasts `lease_ms`
-    longer with each line; the `place` of the line, from 0; and how many tasks of the batch may be unfinished."""
-
-    batch: str
-    epoch: int
-    place: int
-    window: int
-    lease_ms: int
-
-
-class Forecast(Struct, frozen=True, kw_only=True):
-    """How long a task should take: so many ms for each one ahead of it, and so many itself."""
-
-    ahead_ms: float
-    own_ms: float
-
-    def s(self, ahead: int) -> float:
-        """Seconds, behind so many."""
-        return round((ahead * self.ahead_ms + self.own_ms) / 1000, 3)
-
-
-class Submission(Struct, frozen=True, kw_only=True):
-    """A request with everything the store needs to queue it.
-
-    `cost` is in kilopixels (at least 1), the unit of fair shares; `fingerprint` is a digest of the client's
-    body, compared when `client_request_id` is seen again. `reuse_digest` is what equal tasks share, None for one that
-    takes no part; a task that `must_run` takes no other's result, but others may take its. The line of a batch is
-    accepted in its `turn` only. `forecast` is what its client is promised, None where nobody knows.
-    """
-
-    id: str
-    tenant: str
-    caller: str
-    priority: Priority
-    cost: int
-    request: Request
-    fingerprint: str
-    max_retries: int
-    timeout_s: float
-    start_within_s: float | None
-    finish_within_s: float | None
-    result_ttl_s: int
-    reuse_digest: str | None = None
-    must_run: bool = False
-    turn: Turn | None = None
-    forecast: Forecast | None = None
-
-    @property
-    def own_input(self) -> str | None:
-        """The storage key of an input that goes with the task."""
-        return None if self.request.source.upload else self.request.source.key
 
 
 class Artifact(Struct, frozen=True, kw_only=True):

@@ -84,6 +84,10 @@ INSTRUMENTS: dict[str, Instrument] = {
         Instrument("penstock.model.load", "gauge", "s", ("model", "device"), "Time to load and warm up"),
         Instrument("penstock.writes.fenced", "counter", "1", ("model",), "Writes of a lost lease, refused"),
         Instrument("penstock.leases.reclaimed", "counter", "1", ("status",), "Tasks taken back from dead workers"),
+        Instrument("penstock.process.restarts", "counter", "1", ("child",), "Processes started again by their parent"),
+        Instrument(
+            "penstock.workers.hung", "counter", "1", ("child",), "Workers killed since they gave no sign of life"
+        ),
         Instrument("penstock.tasks.pruned", "counter", "1", (), "Tasks deleted after their retention"),
         Instrument("penstock.uploads", "counter", "1", ("outcome",), "Uploads opened, completed, broken off, deleted"),
         Instrument("penstock.storage.condemned", "gauge", "1", (), "Keys and prefixes to be deleted from the storage"),

@@ -22,9 +22,10 @@ from msgspec.structs import replace
 from penstock import exposition
 from penstock.device import Device
 from penstock.errors import ConfigurationError, StoreUnavailable
+from penstock.heartbeat import longest_silence_s
 from penstock.redis_server import redis_child
 from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
-from penstock.supervisor import Child, Launch, Supervisor, python
+from penstock.supervisor import Child, Launch, Patience, Supervisor, python
 from penstock.worker.devices import Placement, placements
 
 START_TIMEOUT_S = 120.0
@@ -75,11 +76,12 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
     """One supervised worker process for each placement; the tasks of one that dies are released at once."""
 
     async def release(worker_id: str) -> None:
+        from penstock.endings import count_reclaimed
         from penstock.store import TaskStore, connect  # 8 MB that a parent needs after a death only
 
         try:
             async with connect(settings.redis) as client:
-                await TaskStore(client, settings.redis.namespace, settings.queue).reclaim(worker_id)
+                count_reclaimed(await TaskStore(client, settings.redis.namespace, settings.queue).reclaim(worker_id))
         except StoreUnavailable:
             pass  # its leases end by themselves
 
@@ -98,7 +100,7 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
             rank=1,
             launch=launch,
             grace_s=settings.worker.drain_s + 10,
-            reports=True,
+            reports=Patience(start_s=settings.worker.start_s, silence_s=longest_silence_s(settings)),
             after_death=release,
         )
 

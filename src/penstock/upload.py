@@ -8,6 +8,7 @@ An upload that no task uses is retired after a while, or by its owner; one in us
 
 import secrets
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
@@ -19,13 +20,20 @@ class UploadState(StrEnum):
     READY = "READY"
 
 
+class FileFacts(Struct, frozen=True, kw_only=True):
+    """What the owner of an upload says of it when it comes as a file of Replicate's files API: it is listed then."""
+
+    name: str
+    metadata: dict[str, Any] = {}
+
+
 class Upload(Struct, frozen=True, kw_only=True):
     """The record as read; moments in ms since 1970 by the clock of Redis.
 
     `size` in bytes and `sha256` in hex are what its owner has said, and what arrives is held to; a `sha256` that was
     not said is known when we have taken the bytes ourselves. It `is_checked` when somebody here has read them all, and
     they have it: a bucket may take any. `token` is the digest of what allows to send them to us, while it `is_open`.
-    `due` is when it is deleted, None while `tasks` tasks use it.
+    `due` is when it is deleted, None while `tasks` tasks use it. `file` is there for one that is listed as a file.
     """
 
     id: str
@@ -41,6 +49,7 @@ class Upload(Struct, frozen=True, kw_only=True):
     is_open: bool
     due: int | None
     tasks: int
+    file: FileFacts | None = None
 
     @property
     def key(self) -> str:

@@ -1,8 +1,9 @@
 """What the queue should do: a model of it in plain Python."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from penstock.batch import ENDS, BatchState
 from penstock.errors import (
@@ -17,7 +18,9 @@ from penstock.errors import (
     WorkerNotFound,
 )
 from penstock.store import NotItsTurn
-from penstock.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Submission, Turn, Verb
+from penstock.submission import Submission, Turn
+from penstock.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Verb
+from tests.integration.share_model import Shares
 
 REAPER_PAUSE_MS = 3_000
 RATE_WINDOW_MS = 60_000
@@ -31,7 +34,7 @@ class Expected:
     """What Redis should hold of one task. It is in one place at a time, with one score."""
 
     submission: Submission
-    vft: int
+    order: int
     start_by: int | None
     deadline: int | None
     place: str = "queue"  # queue | following | delayed | running | finals
@@ -49,6 +52,8 @@ class Expected:
     origin: str | None = None
     leader_started: bool = False
     cut_off: int | None = None
+    pool: tuple[str, ...] = ()
+    charged: float = 0.0
     attempts: list[tuple[int, str, str]] = field(default_factory=list)
     told: list[State] = field(default_factory=list)
 
@@ -93,7 +98,7 @@ class QueueModel:
     should answer."""
 
     def __init__(self, *, lease_ms: int, guard: int, max_depth: int, max_crashes: int) -> None:
-        self._lease_ms, self._guard, self._max_depth, self._max_crashes = lease_ms, guard, max_depth, max_crashes
+        self._lease_ms, self._max_depth, self._max_crashes = lease_ms, max_depth, max_crashes
         self.now = 0
         self.tasks: dict[str, Expected] = {}
         self.seen: dict[str, int] = {}
@@ -106,9 +111,8 @@ class QueueModel:
         self.condemned: dict[str, int] = {}
         self._reaped: int | None = None
         self._grace_until = 0
-        self._virtual: Counter[Priority] = Counter()
-        self._finish: Counter[tuple[Priority, str]] = Counter()
-        self._skipped: Counter[Priority] = Counter()
+        self.shares = Shares(guard, self._queue)
+        self._orders = count()
         self._accepted: defaultdict[str, list[int]] = defaultdict(list)
 
     def submit(
@@ -130,15 +134,14 @@ class QueueModel:
             return QueueFull
         if role != "hit" and s.own_input and not self._takes_input(s.own_input, has_input):
             return None
-        vft = max(self._virtual[s.priority], self._finish[s.priority, s.caller]) + s.cost
-        if role != "hit":
-            self._finish[s.priority, s.caller] = vft
         if s.turn:
             self.batches[s.turn.batch].open.add(s.turn.place)
             self.batches[s.turn.batch].fed += 1
-        task = Expected(s, vft, self._in(s.start_within_s), self._in(s.finish_within_s), score=vft)
+        task = Expected(s, next(self._orders), self._in(s.start_within_s), self._in(s.finish_within_s))
         self._begin(task, role)
         self.tasks[s.id] = task
+        if task.place == "queue":
+            self.shares.enqueue(s)
         if rate_limit:
             self._accepted[s.caller].append(self.now)
         return self._answer_to(task, replayed=False)
@@ -150,38 +153,32 @@ class QueueModel:
         for task in self._at("delayed"):
             if task.score <= self.now:
                 self._requeue(task)
-        first = self._choose(models, priorities)
-        if first and not self._is_late(first):
-            return self._give(first, worker)
-        while first and (task := self._choose(models, priorities)):  # the first look counts, too
+        pool = self.shares.open_pool(models)
+        while True:
+            turn, passed_over = self.shares.choose(pool, priorities, self.paused)
+            if turn is None:
+                return None
+            task = turn.task
             if task.timed and task.deadline <= self.now:
                 self._finish_as(task, Verb.OVERRUN, "deadline_exceeded")
                 continue
             if task.starting and task.start_by <= self.now:
                 self._finish_as(task, Verb.EXPIRE, "start_deadline_exceeded")
                 continue
-            return self._give(task, worker)
-        return None
-
-    def _is_late(self, task: Expected) -> bool:
-        return (task.timed and task.deadline <= self.now) or (task.starting and task.start_by <= self.now)
-
-    def _give(self, task: Expected, worker: str) -> tuple[str, int]:
-        of = task.submission
-        self._virtual[of.priority] = max(self._virtual[of.priority], task.score - of.cost)
-        self._skipped[of.priority] = 0
-        self._move(task, Verb.CLAIM, "running", self.now + self._lease_ms, stage="fetch")
-        task.epoch, task.worker, task.progress = task.epoch + 1, worker, None
-        return of.id, task.epoch
+            task.pool, task.charged = pool, self.shares.give(pool, turn, passed_over)
+            self._move(task, Verb.CLAIM, "running", self.now + self._lease_ms, stage="fetch")
+            task.epoch, task.worker, task.progress = task.epoch + 1, worker, None
+            return task.submission.id, task.epoch
 
     def holds(self, lease: Lease) -> bool:
         """Whether a lease still counts."""
         task = self.tasks.get(lease.id)
         return task is not None and (task.place, task.epoch) == ("running", lease.epoch)
 
-    def renew(self, worker: str, leases: Iterable[Lease]) -> set[str]:
+    def renew(self, worker: str, models: Sequence[str], leases: Iterable[Lease]) -> set[str]:
         """The keys of the lost ones."""
         self.seen[worker] = self.now + self._lease_ms
+        self.shares.open_pool(models)
         for lease in (kept for kept in leases if self.holds(kept)):
             self.tasks[lease.id].score = self.now + self._lease_ms
         return {lease.key for lease in leases if not self.holds(lease)}
@@ -193,15 +190,15 @@ class QueueModel:
             self.tasks[lease.id].progress = (done, total) if total else self.tasks[lease.id].progress
         return self.holds(lease)
 
-    def settle(self, verb: Verb, lease: Lease, *, delay_ms: int, ending: str) -> bool:
-        """Whether it was accepted, now or before."""
+    def settle(self, verb: Verb, lease: Lease, *, delay_ms: int, ending: str, device_ms: float | None) -> bool:
+        """Whether it was accepted, now or before; `device_ms` is what a success has taken."""
         task = self.tasks.get(lease.id)
         receipt = f"{verb} {lease.token}"
         if task is None or task.receipt == receipt or not self.holds(lease):
             return task is not None and task.receipt == receipt
         task.receipt = receipt
         task.failures += verb in (Verb.FAIL, Verb.RETRY)
-        self._log(task, verb)
+        self._end_attempt(task, verb, device_ms)
         if verb is Verb.COMPLETE:
             self._answer_equals(task, ending)
         if verb is Verb.RELEASE:
@@ -213,6 +210,8 @@ class QueueModel:
             self._finish_as(task, verb, ending)
         if verb is Verb.COMPLETE and task.submission.reuse_digest:
             self.leaders[task.submission.reuse_digest] = lease.id
+        if device_ms:
+            self.shares.learn(task.submission.request.model, task.submission.cost, device_ms)
         return True
 
     def cancel(self, task_id: str) -> bool | type[Exception]:
@@ -233,7 +232,7 @@ class QueueModel:
         held = [t for t in self._at("running") if t.worker == worker]
         unknown = [t for t in held if (t.submission.id, t.epoch) not in kept]
         for task in unknown:
-            self._log(task, "release")
+            self._end_attempt(task, "release")
             self._requeue(task, Verb.RELEASE)
         return {task.submission.id for task in unknown}
 
@@ -336,6 +335,8 @@ class QueueModel:
         queues = {(model, priority) for priority in priorities}
         changed = queues - self.paused if is_on else queues & self.paused
         self.paused ^= changed
+        if not is_on:
+            self.shares.resume(model, priorities)
         for task in [t for t in self._at("following") if t.submission.request.model == model]:
             leader = self.tasks[self.leaders[task.submission.reuse_digest]]
             if leader.place == "queue" and self._class_of(task) < self._class_of(leader):
@@ -362,10 +363,9 @@ class QueueModel:
         task = self.tasks[task_id]
         if task.place != "queue":
             return None
-        same = [t for t in self._at("queue") if t.submission.request.model == task.submission.request.model]
-        own = task.submission.priority
-        served = [t for t in same if t.submission.priority is own or not self._is_paused(t.submission)]
-        return sum(_rank(t) < _rank(task) for t in served)
+        model, own = task.submission.request.model, task.submission.priority
+        higher = [p for p in PRIORITIES[: PRIORITIES.index(own)] if (model, p) not in self.paused]
+        return sum(len(self._queue(model, p)) for p in higher) + self.shares.ahead_in_class(task)
 
     def recent(self, caller: str) -> int:
         """Submits that count against the rate; the others are forgotten, whatever the clock does later."""
@@ -470,13 +470,14 @@ class QueueModel:
             del self.leaders[digest]
             followers = self._followers(digest)
             if followers:  # the one that would be served first leads the others
-                first = min(followers, key=lambda t: (self._class_of(t), t.vft, t.submission.id))
+                first = min(followers, key=lambda t: (self._class_of(t), t.order))
                 self._unfollow(first)
                 first.crashes = max(first.crashes, task.crashes)
                 self.leaders[digest] = first.submission.id
 
     def _unfollow(self, task: Expected) -> None:
-        task.place, task.score, task.reuse = "queue", task.vft, "miss"
+        task.place, task.reuse = "queue", "miss"
+        self.shares.enqueue(task.submission)
 
     def _class_of(self, task: Expected) -> tuple[bool, int]:
         """Its place in the order in which classes are served: those of paused queues come last."""
@@ -540,19 +541,9 @@ class QueueModel:
     def _at(self, place: str) -> list[Expected]:
         return [task for task in self.tasks.values() if task.place == place]
 
-    def _choose(self, models: Sequence[str], priorities: Sequence[Priority]) -> Expected | None:
-        of_models = [t for t in self._at("queue") if t.submission.request.model in models]
-        waiting = [t for t in of_models if not self._is_paused(t.submission)]
-        chosen = None
-        for priority in priorities:
-            same = [t for t in waiting if t.submission.priority == priority]
-            if same and chosen is None:
-                chosen = min(same, key=lambda t: _turn(t, models))
-            elif same and self._guard:
-                self._skipped[priority] += 1
-                if self._skipped[priority] > self._guard:
-                    return min(same, key=lambda t: _turn(t, models))
-        return chosen
+    def _queue(self, model: str, priority: Priority) -> list[Expected]:
+        of = [(t, t.submission) for t in self._at("queue")]
+        return [t for t, s in of if (s.request.model, s.priority) == (model, priority)]
 
     def _is_paused(self, of: Submission) -> bool:
         return (of.request.model, of.priority) in self.paused
@@ -562,10 +553,11 @@ class QueueModel:
         task.place, task.score, task.stage = place, score, stage
 
     def _requeue(self, task: Expected, verb: Verb | None = None) -> None:
-        """At the head of its class: it has waited its turn before."""
+        """Where it has stood before."""
         self._part(task)
         task.state = TRANSITIONS[task.state, verb] if verb else task.state
-        task.place, task.score, task.stage = "queue", min(self._virtual[task.submission.priority], task.vft), "queued"
+        task.place, task.stage = "queue", "queued"
+        self.shares.enqueue(task.submission)
 
     def _finish_as(self, task: Expected, verb: Verb, ending: str | None) -> None:
         self._part(task)
@@ -583,9 +575,11 @@ class QueueModel:
     def _cut_off(self, task: Expected, outcome: str) -> None:
         """Without its worker, which may store something yet."""
         task.cut_off = self.now
-        self._log(task, outcome)
+        self._end_attempt(task, outcome)
 
-    def _log(self, task: Expected, outcome: str) -> None:
+    def _end_attempt(self, task: Expected, outcome: str, device_ms: float | None = None) -> None:
+        took = device_ms if device_ms is not None else _taken_ms(task)
+        self.shares.recharge(task.pool, task.submission, took - task.charged)
         task.attempts.append((task.epoch, str(task.worker), outcome))
 
 
@@ -593,9 +587,9 @@ def _key(s: Submission) -> tuple[str, str] | None:
     return (s.caller, s.request.client_request_id) if s.request.client_request_id else None
 
 
-def _rank(task: Expected) -> tuple[int, int, str]:
-    return PRIORITIES.index(task.submission.priority), task.score, task.submission.id
-
-
-def _turn(task: Expected, models: Sequence[str]) -> tuple[int, int, str]:
-    return task.score, models.index(task.submission.request.model), task.submission.id
+def _taken_ms(task: Expected) -> float:
+    """Of the device, as far as the progress shows."""
+    if task.stage in ("fetch", "prepare"):
+        return 0.0
+    done, total = task.progress or (0, 1)
+    return task.charged * min(1, (done + 1) / total)

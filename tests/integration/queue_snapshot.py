@@ -81,13 +81,14 @@ def check_places(snapshot: Snapshot) -> None:
     check_uploads(snapshot)
     check_batches(snapshot)
     check_storage(snapshot)
+    check_flows(snapshot)
     found: defaultdict[str, set[str]] = defaultdict(set)
     for place, members in snapshot.under("following:").items():
         for member in members:
             found[member.partition(" ")[2]].add(f"following:{place}")
     for place in [key for key in snapshot.keys if key.startswith("queue:") or key in ("delayed", "running", "finals")]:
-        for task_id in snapshot.keys[place]:
-            found[task_id].add(place)
+        for member in snapshot.keys[place]:
+            found[member.rpartition(" ")[2]].add(place)
     index: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for task_id, record in snapshot.records.items():
         state = State(record["state"])
@@ -121,6 +122,52 @@ def check_places(snapshot: Snapshot) -> None:
     }
     assert {digest: value.split()[0] for digest, value in snapshot.under("idem:").items()} == named
     assert snapshot.keys.get("workers", {}).keys() == snapshot.keys.get("workers:seen", {}).keys()
+
+
+def check_flows(snapshot: Snapshot) -> None:
+    """What waits will be found: its owner stands in every pool that has its model, or will do so when the next claim
+    has looked on; but for paused queues, which are looked at when they go on. And it stands at its place."""
+    for queue, members in snapshot.under("queue:").items():
+        model, _, priority = queue.rpartition(":")
+        for member in members:
+            f = snapshot.records[member.rpartition(" ")[2]]
+            flow = f"{f['tenant']}/{f['caller']}"
+            assert member == f"{flow}\n{int(f['created']):016} {member.rpartition(' ')[2]}"
+            for pool in pools_with(snapshot, model):
+                flows = f"flows:{pool}:{priority}"
+                last = snapshot.keys.get(f"unseen:{pool}:{priority}", {}).get(model, flow)
+                is_there = f["caller"] in snapshot.keys.get(f"{flows}:{f['tenant']}", {})
+                assert not is_there or f["tenant"] in snapshot.keys[flows]
+                assert is_there or last < flow or queue in snapshot.keys.get("paused", {}), "nobody would find it"
+    for key in snapshot.under("unseen:"):
+        assert snapshot.keys[f"flows:{key}"]["*"] == float("-inf"), "or nobody would look on"
+
+
+def pools_with(snapshot: Snapshot, model: str) -> list[str]:
+    """The pools whose workers serve it."""
+    return [pool for pool, models in snapshot.keys.get("pools", {}).items() if model in models.split()]
+
+
+def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
+    """The clocks are those of the model."""
+    pools = {tuple(models.split()): pool for pool, models in snapshot.keys.get("pools", {}).items()}
+    assert pools.keys() == model.shares.pools.keys()
+    for models, clocks in model.shares.pools.items():
+        for priority, clock in clocks.items():
+            key = f"{pools[models]}:{priority}"
+            flows = snapshot.keys.get(f"flows:{key}", {})
+            assert snapshot.keys.get(f"unseen:{key}", {}).keys() == clock.unseen
+            assert {name: start for name, start in flows.items() if name != "*"} == clock.tenants
+            assert {name: start for name, start in clock.callers.items() if start} == snapshot.under(f"flows:{key}:"), (
+                key,
+                clock.callers,
+                snapshot.under(f"flows:{key}:"),
+            )
+            times = {name: float(text) for name, text in snapshot.keys.get(f"clock:{key}", {}).items()}
+            assert times.get("v", 0.0) == clock.v, (key, times, clock)
+            assert int(snapshot.keys.get(f"passed:{pools[models]}", {}).get(priority, 0)) == clock.passed
+            left = {name: start for name, start in clock.left.items() if name not in clock.tenants}
+            assert left.items() <= {name.removeprefix("f:"): t for name, t in times.items()}.items()
 
 
 def check_reuse(snapshot: Snapshot) -> None:
@@ -274,9 +321,7 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
         assert digest == (idempotency_digest(task.submission.caller, name) if name else None)
         upload_id = None if task.reuse == "hit" else task.submission.request.source.upload
         assert snapshot.records[task_id].get("upload") == upload_id
-        if task.place == "queue":
-            queue = f"queue:{task.submission.request.model}:{task.submission.priority}"
-            assert snapshot.keys[queue][task_id] == task.score
+    check_shares(model, snapshot)
     assert snapshot.keys.get("reuse", {}) == model.leaders
     assert snapshot.keys.get("paused", {}).keys() == {f"{name}:{priority}" for name, priority in model.paused}
     assert snapshot.keys.get("drained", {}).keys() == model.drained
@@ -304,7 +349,7 @@ def seen_of(snapshot: Snapshot, task_id: str) -> tuple[Any, ...]:
     ending = outcome.error.code if outcome.error else outcome.result and outcome.result.data["by"]
     progress = (int(f["done"]), int(f["total"])) if "total" in f else None
     attempts = [(entry["n"], entry["worker"], entry["outcome"]) for entry in snapshot.attempts(task_id)]
-    counts = (int(f["epoch"]), int(f["failures"]), int(f["crashes"]), int(f["vft"]))
+    counts = (int(f["epoch"]), int(f["failures"]), int(f["crashes"]), float(f.get("charged", 0)))
     reuse = f.get("reused", "miss"), f.get("origin")
     events = {
         int(name): json.loads(row) for name, row in snapshot.keys.get(f"events:{task_id}", {}).items() if name.isdigit()
@@ -331,6 +376,6 @@ def by_line(rows: list[str]) -> list[str]:
 
 def seen_of_model(e: Expected) -> tuple[Any, ...]:
     """The same, from the model."""
-    counts = (e.epoch, e.failures, e.crashes, e.vft)
+    counts = (e.epoch, e.failures, e.crashes, e.charged)
     reuse = e.reuse, e.origin
     return e.state, e.stage, counts, e.worker, e.progress, e.receipt, e.ending, reuse, e.attempts, e.told

@@ -77,7 +77,7 @@ class Slow(BaseModelRunner[SlowParams]):
     """A run holds the device until its end, as native code does."""
 
     params = SlowParams
-    card = Card(title="Sleeps", produces="data")
+    card = Card(title="Sleeps")
 
     def load_model(self, device: Device) -> None:
         pass

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from penstock.batch import Plan, new_batch_id
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import BatchStore, Claim, Condemned, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
-from penstock.task import EventType, Lease, OutputOptions, Priority, Request, Source, Submission, Webhook, new_task_id
+from penstock.submission import Submission
+from penstock.task import EventType, Lease, OutputOptions, Priority, Request, Source, Webhook, new_task_id
 from penstock.upload import new_upload_id, upload_key
 
 MODEL = "superres-x4"

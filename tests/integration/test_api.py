@@ -58,8 +58,19 @@ GUARDED = [
     ("GET", "/v1/uploads/upl_0"),
     ("DELETE", "/v1/uploads/upl_0"),
     ("POST", "/replicate/v1/files"),
+    ("GET", "/replicate/v1/files"),
+    ("GET", "/replicate/v1/files/upl_0"),
+    ("DELETE", "/replicate/v1/files/upl_0"),
+    ("GET", "/replicate/v1/models"),
+    ("GET", f"/replicate/v1/models/penstock/{MODEL}"),
+    ("GET", f"/replicate/v1/models/penstock/{MODEL}/versions"),
+    ("GET", f"/replicate/v1/models/penstock/{MODEL}/versions/1"),
+    ("GET", "/replicate/v1/deployments"),
+    ("GET", f"/replicate/v1/deployments/penstock/{MODEL}"),
+    ("POST", f"/replicate/v1/deployments/penstock/{MODEL}/predictions"),
+    ("GET", "/replicate/v1/webhooks/default/secret"),
 ]
-BY_URL = [("PUT", "/v1/uploads/upl_0")]
+BY_URL = [("PUT", "/v1/uploads/upl_0"), ("GET", "/replicate/v1/predictions/tsk_0/output/tsk_0.png")]
 """What the URL itself lets in."""
 PLACES = {
     "task_id": "tsk_0",
@@ -67,6 +78,10 @@ PLACES = {
     "batch_id": "bat_0",
     "worker_id": "w0",
     "upload_id": "upl_0",
+    "file_id": "upl_0",
+    "output_id": "tsk_0",
+    "file_name": "tsk_0.png",
+    "version": "1",
     "owner": "penstock",
     "name": MODEL,
     "model": MODEL,

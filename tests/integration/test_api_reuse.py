@@ -17,7 +17,8 @@ from penstock.api.submission import examine, hand_in
 from penstock.maintenance import prune
 from penstock.settings import ApiSettings, QueueSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import BatchStore, Condemned, TaskStore
+from penstock.store import BatchStore, Condemned, TaskStore, connect
+from penstock.store.keys import Keys
 from penstock.task import State
 from tests import api_server
 from tests.integration.drive import body, claim, complete, data_uri, image, photo, stored_objects
@@ -76,7 +77,7 @@ async def test_a_later_submit_is_answered_at_once_and_stores_nothing(
     assert stored_objects(settings) == before
 
 
-async def test_the_storage_is_not_asked_for_a_task_that_has_its_result(
+async def test_a_task_that_has_its_result_is_answered_while_the_storage_is_away(
     client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
 ) -> None:
     await submitted(client, image_url=PHOTO)
@@ -304,14 +305,56 @@ async def test_the_file_outlives_the_task_that_made_it_and_goes_with_the_last_th
     assert stored_objects(settings) == []
 
 
-async def test_a_result_whose_file_is_lost_says_so(
+async def test_a_result_whose_file_is_lost_is_not_given_out_and_the_task_runs_again(
     client: httpx.AsyncClient, store: TaskStore, storage: Storage
 ) -> None:
-    await submitted(client)
+    first = await submitted(client)
     file = await complete(store, storage, b"result")
     await storage.delete(file.s3_key)
 
+    second = await submitted(client)
+
+    assert (second["status"], second["reuse"]) == ("PENDING", "miss")
+    answer = await client.get(first["links"]["result"])
+    assert (answer.status_code, answer.json()["code"]) == (410, "result_expired")
+    await complete(store, storage, b"the same again")
+    third = await submitted(client)
+    assert (third["status"], third["reuse"]) == ("SUCCESS", "hit")
+    assert (await client.get(third["links"]["result"])).content == b"the same again"
+
+
+async def test_reading_a_result_whose_file_is_lost_ends_its_reuse(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+) -> None:
+    await submitted(client)
+    file = await complete(store, storage, b"result")
     hit = await submitted(client)
+    assert hit["reuse"] == "hit"
+    await storage.delete(file.s3_key)
 
     answer = await client.get(hit["links"]["result"])
-    assert (answer.status_code, answer.json()["code"]) == (410, "result_expired")
+
+    assert answer.status_code == 410
+    async with connect(settings.redis) as redis:
+        assert await redis.hlen(Keys(settings.redis.namespace).reuse) == 0
+
+
+async def test_lines_whose_results_are_lost_run_and_the_others_are_answered(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+) -> None:
+    await submitted(client)
+    lost = await complete(store, storage, b"a cat")
+    await submitted(client, image_url=DOG)
+    await complete(store, storage, b"a dog")
+    await storage.delete(lost.s3_key)
+    lines = [{"custom_id": str(n)} | body(image_url=url) for n, url in enumerate((CAT, DOG, DOG, CAT))]
+
+    answer = await client.post("/v1/batches", json={"lines": lines})
+    batch = answer.raise_for_status().json()["batch_id"]
+    async with asyncio.timeout(20):
+        while len(tasks := (await client.get("/v1/tasks", params={"batch_id": batch})).json()["data"]) < len(lines):
+            await asyncio.sleep(0.01)
+
+    assert {task["custom_id"]: task["reuse"] for task in tasks} == {
+        "0": "miss", "1": "hit", "2": "hit", "3": "coalesced"
+    }  # fmt: skip

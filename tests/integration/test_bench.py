@@ -146,7 +146,7 @@ def test_a_duration_ends_the_run(tmp_path: Path) -> None:
     assert all(sample["due_s"] < 1 for sample in report["samples"])
 
 
-@pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs penstock[bench]")
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs penstock-server[bench]")
 @pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
 def test_the_timeline_is_drawn(tmp_path: Path, suffix: str, begins: bytes) -> None:
     picture = tmp_path / f"run.{suffix}"

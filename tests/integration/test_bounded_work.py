@@ -12,7 +12,8 @@ from penstock.batch import FeedLease, task_id_of
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import BatchStore, Operator, Redis, TaskStore, UploadStore, connect
 from penstock.store.tasks import MAX_FOLLOWERS
-from penstock.task import PRIORITIES, TENANT, Artifact, Outcome, Priority, Problem, Result, State, Turn
+from penstock.submission import Turn
+from penstock.task import PRIORITIES, TENANT, Artifact, Outcome, Priority, Problem, Result, State
 from tests.integration.stores import MODEL, claim, lease_of, open_batch, open_store, open_upload, submission, submit
 from tests.redis_server import RedisProcess
 

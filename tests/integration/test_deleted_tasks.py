@@ -14,7 +14,8 @@ from penstock.settings import Settings
 from penstock.storage import LocalStorage, Storage
 from penstock.store import BatchStore, Condemned, TaskStore, connect
 from penstock.store.keys import Keys
-from penstock.task import PRIORITIES, TENANT, Outcome, Problem, State, Turn, new_task_id
+from penstock.submission import Turn
+from penstock.task import PRIORITIES, TENANT, Outcome, Problem, State, new_task_id
 from tests.api_server import ServerProcess
 from tests.integration.drive import body, data_uri, photo, stored_objects
 from tests.integration.stores import claim, lease_of, open_batch, open_operator, own_input, submission, submit

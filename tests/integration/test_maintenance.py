@@ -12,7 +12,8 @@ from penstock.maintenance import measure, prune, run_maintenance, run_upkeep, sw
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
 from penstock.store import BatchStore, Condemned, Installation, Reclaimed, TaskStore, UploadStore, connect
-from penstock.task import OutputOptions, Priority, Request, Source, State, Submission, new_task_id
+from penstock.submission import Submission
+from penstock.task import OutputOptions, Priority, Request, Source, State, new_task_id
 from tests.integration.drive import MODEL, WORKER, claim, complete, stored_objects
 from tests.integration.stores import open_upload
 from tests.redis_server import RedisProcess

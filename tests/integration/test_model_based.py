@@ -45,6 +45,7 @@ from penstock.errors import (
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import BatchStore, Condemned, NotItsTurn, Operator, Redis, TaskStore, UploadStore, connect
 from penstock.store.condemned import TAKEN_MS
+from penstock.submission import Submission, Turn
 from penstock.task import (
     PRIORITIES,
     TENANT,
@@ -56,8 +57,6 @@ from penstock.task import (
     Progress,
     Result,
     State,
-    Submission,
-    Turn,
     Verb,
 )
 from tests.integration.queue_model import QueueModel
@@ -470,12 +469,13 @@ class QueueMachine(RuleBasedStateMachine):
             of = task.submission
             assert (lease.request, lease.caller) == (of.request, of.caller)
             assert (lease.priority, lease.failures, lease.crashes) == (of.priority, task.failures, task.crashes)
+            assert lease.device_ms == (task.charged if of.request.model in self.model.shares.ms else None)
         return lease
 
     @precondition(lambda self: self.any_is("running"))
     @rule(worker=st.sampled_from(WORKERS))
     def renew(self, worker: str) -> None:
-        expected = self.model.renew(worker, self.known[worker])
+        expected = self.model.renew(worker, [MODEL], self.known[worker])
 
         assert self.do(self.store.renew(worker_info(worker), self.known[worker])) == expected
 
@@ -497,7 +497,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.settle_one(lease, *ending)
 
     def settle_one(self, lease: Lease, verb: Verb, delay_ms: int) -> None:
-        expected = self.model.settle(verb, lease, delay_ms=delay_ms, ending=ending_of(verb, lease))
+        took = device_ms_of(verb, lease)
+        expected = self.model.settle(verb, lease, delay_ms=delay_ms, ending=ending_of(verb, lease), device_ms=took)
 
         assert bool(self.do(settling(self.store, verb, lease, delay_ms=delay_ms))) == expected
 
@@ -641,12 +642,18 @@ def ending_of(verb: Verb, lease: Lease) -> str:
     return f"{verb} {lease.epoch}"
 
 
+def device_ms_of(verb: Verb, lease: Lease) -> float | None:
+    """What an attempt says that it has taken, where it succeeds."""
+    return 700.0 * lease.epoch if verb is Verb.COMPLETE else None
+
+
 def settling(store: TaskStore, verb: Verb, lease: Lease, *, delay_ms: int) -> Awaitable[int]:
     """The call of a verb that ends an attempt."""
     mark = ending_of(verb, lease)
     if verb is Verb.COMPLETE:
         file = Artifact(s3_key=lease.id, size=1, sha256="", content_type="image/png")
-        return store.complete(lease, Outcome(result=Result(artifact=file, data={"by": mark})))
+        execution = {"device_ms": device_ms_of(verb, lease)}
+        return store.complete(lease, Outcome(result=Result(artifact=file, data={"by": mark}), execution=execution))
     if verb is Verb.FAIL:
         return store.fail(lease, Outcome(error=Problem(code=mark, message="it cannot be done", retryable=False)))
     if verb is Verb.RETRY:

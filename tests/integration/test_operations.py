@@ -30,7 +30,7 @@ async def submitted(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]
 async def measured(store: TaskStore) -> None:
     """A task of the size of a photo has taken half a second, and a worker is there: times can be estimated. The API is
     not asked, since for some seconds it would still know of neither."""
-    await submit(store, cost=19)
+    await submit(store, cost=20)
     outcome = Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": 500.0})
     assert await store.complete(await claim(store), outcome)
     await store.renew(WORKER, [])

@@ -71,8 +71,8 @@ class _Taking(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def receiver(data_dir: Path) -> Iterator[Receiver]:
-    with Receiver((data_dir / "webhook-secret").read_text().strip()) as server:
+def receiver(client: Client) -> Iterator[Receiver]:
+    with Receiver(client.webhooks.default.secret().key) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -80,32 +80,40 @@ def receiver(data_dir: Path) -> Iterator[Receiver]:
         thread.join()
 
 
-def size_of(url: str, system: System) -> tuple[str | None, tuple[int, int]]:
-    file = httpx.get(url, headers={"Authorization": f"Token {system.api_key}"}).raise_for_status()
-    with Image.open(io.BytesIO(file.content)) as found:
+def size_of(data: bytes) -> tuple[str | None, tuple[int, int]]:
+    with Image.open(io.BytesIO(data)) as found:
         return found.format, found.size
 
 
-def test_run_waits_and_gives_the_url_of_the_file(client: Client, system: System) -> None:
+def test_run_waits_and_gives_the_file(client: Client) -> None:
     output = client.run(REF, input={"image": SMALL, "variant": "clean", "output_format": "jpg", "output_quality": 80})
 
-    assert size_of(output, system) == ("JPEG", (32, 24))
+    assert output.url.startswith("data:image/jpeg;base64,")
+    assert size_of(output.read()) == ("JPEG", (32, 24))
 
 
-def test_an_open_file_can_be_the_input(client: Client, system: System, tmp_path: Path) -> None:
+def test_an_open_file_can_be_the_input(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "photo"
     path.write_bytes(base64.b64decode(SMALL.partition(",")[2]))
 
     with path.open("rb") as file:
         output = client.run(REF, input={"image": file, "output_format": "webp"})
 
-    assert size_of(output, system) == ("WEBP", (32, 24))
+    assert size_of(output.read()) == ("WEBP", (32, 24))
+
+
+def form(*parts: tuple[str, str]) -> bytes:
+    fields = (f'--x\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in parts)
+    return "".join([*fields, "--x--"]).encode()
 
 
 @pytest.mark.parametrize(
     ("media_type", "sent", "status"),
     [
-        ("multipart/form-data; boundary=x", b'--x\r\ncontent-disposition: form-data; name="a"\r\n\r\n1\r\n--x--', 422),
+        ("multipart/form-data; boundary=x", form(("a", "1")), 422),
+        ("multipart/form-data; boundary=x", form(("content", "")), 422),
+        ("multipart/form-data; boundary=x", form(("content", "1"), ("metadata", "[1]")), 422),
+        ("multipart/form-data; boundary=x", form(("content", "1"), ("metadata", f'{{"a": "{"x" * 20_000}"}}')), 422),
         ("multipart/form-data; boundary=x", b"--x\r\n", 400),
         ("multipart/form-data; boundary=x", b"", 400),
         ("multipart/form-data", b"--x--", 400),
@@ -182,7 +190,9 @@ def test_a_webhook_is_told_of_the_end_in_replicates_words(client: Client, receiv
     told = receiver.take()
 
     assert (told["id"], told["status"]) == (made.id, "succeeded")
-    assert told == client._request("GET", f"/v1/predictions/{made.id}").json()
+    read = client._request("GET", f"/v1/predictions/{made.id}").json()
+    assert told == read | {"output": told["output"]}
+    assert httpx.get(told["output"]).content == base64.b64decode(read["output"].partition(",")[2])
     assert receiver.got.empty()
 
 

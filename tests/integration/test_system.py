@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -339,7 +340,7 @@ def test_the_metrics_of_all_processes_are_on_one_port(system: System) -> None:
     }
     assert finished["superres-x4", "SUCCESS"] >= 1
     assert finished["image-scoring-v1", "SUCCESS"] >= 1
-    assert {labels["process"] for rows in samples.values() for labels, _ in rows} == {"api", "worker-cpu"}
+    assert {labels["process"] for rows in samples.values() for labels, _ in rows} == {"parent", "api", "worker-cpu"}
     busy_s = sum(value for _, value in samples["penstock_device_busy_seconds_total"])
     stages = {labels["stage"] for labels, _ in samples["penstock_stage_duration_seconds_count"]}
     assert busy_s > 0
@@ -544,6 +545,7 @@ def test_inputs_and_results_go_through_s3_by_signed_links(
             task = wait_for(client, submit(client))
             direct = httpx.get(task["result"]["url"], trust_env=False)
             redirect = client.get(task["links"]["result"])
+            followed = download_as_the_readme_does(url, api_key, task["task_id"], tmp_path / "result.png")
             uploaded = wait_for(client, submit(client, input={"upload_id": upload(url, api_key).upload_id}))
             vendor.put_object(Bucket=storage.s3_bucket, Key="shared/photo.jpg", Body=PHOTO)
             named = wait_for(client, submit(client, input={"image_url": f"s3://{storage.s3_bucket}/shared/photo.jpg"}))
@@ -554,6 +556,19 @@ def test_inputs_and_results_go_through_s3_by_signed_links(
     assert uploaded["result"]["sha256"] == named["result"]["sha256"] == task["result"]["sha256"]
     assert len(direct.content) == task["result"]["size"]
     assert redirect.status_code == 302
+    first, second = re.split(r"^> GET ", followed, flags=re.MULTILINE)[1:]
+    assert api_key in first
+    assert api_key not in second, "the bucket must not learn the key"
+    assert (tmp_path / "result.png").read_bytes() == direct.content
+
+
+def download_as_the_readme_does(url: str, api_key: str, task_id: str, to: Path) -> str:
+    """What curl says of its requests."""
+    line = re.search(r"^curl -sL .*/result .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert line is not None
+    command = line[0].replace("curl -sL", "curl -sLv").replace("tsk_...", task_id).replace("upscaled.png", str(to))
+    environ = os.environ | {"URL": url, "KEY": api_key, "NO_PROXY": "127.0.0.1"}
+    return subprocess.run(["/bin/bash", "-c", command], env=environ, capture_output=True, text=True, check=True).stderr
 
 
 # --- a model of one's own -----------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from standardwebhooks.webhooks import Webhook as Verifier
 
 from penstock import __version__
+from penstock.api.predictions import OutputLinks
 from penstock.api.webhooks import body_of
 from penstock.batch import task_id_of
 from penstock.settings import LimitSettings, Settings, WebhookSettings
@@ -292,7 +293,7 @@ async def test_an_end_that_was_taken_back_is_told_in_short(store: TaskStore, sto
     task = await store.get(task_id, "default")
     webhook = task.request.webhook
     assert webhook is not None
-    said = json.loads(await body_of(storage)(task, task.events[0], webhook))
+    said = json.loads(await body_of(storage, OutputLinks(b""))(task, task.events[0], webhook))
 
     assert task.state == "PENDING"
     assert (said["type"], said["data"]["status"]) == ("task.failed", "FAILED")
@@ -666,7 +667,9 @@ async def test_a_name_that_leads_inside_is_never_connected_to(
     limits = LimitSettings(ports=(port,))
     task_id = await submitted_past_the_api(store, f"http://rebinding.example.com:{port}/")
     await drive.fail(store)
-    dispatcher = Dispatcher(outbox, body_of(storage), settings.webhooks, limits, resolver=LyingResolver())
+    dispatcher = Dispatcher(
+        outbox, body_of(storage, OutputLinks(b"")), settings.webhooks, limits, resolver=LyingResolver()
+    )
 
     async with AsyncExitStack() as closing:
         running = asyncio.create_task(dispatcher.run())

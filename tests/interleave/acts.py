@@ -176,6 +176,15 @@ def again(key: str) -> Act:
     return lambda world, number: submit(world, f"again{number}", key=key)
 
 
+def say_lost(name: str) -> Act:
+    """A reader has not found the file of this task's result."""
+
+    async def act(world: World, _: int) -> None:
+        await world.store.result_lost(task(name))
+
+    return act
+
+
 async def prune_later(world: World, _: int) -> None:
     """What upkeep does when the time of some is over."""
     await world.time_passes(LATER_S)
@@ -430,7 +439,13 @@ SITUATIONS: dict[str, Situation] = {
     ),
     "b-shows-the-result-of-a": Situation(
         _a_result_is_shown_twice,
-        {"delete-a": delete("a"), "delete-b": delete("b"), "prune": prune_later, "equal": equal("c")},
+        {
+            "delete-a": delete("a"),
+            "delete-b": delete("b"),
+            "prune": prune_later,
+            "equal": equal("c"),
+            "say-lost": say_lost("b"),
+        },
     ),
     "a-was-lost-and-b-shows-its-result": Situation(
         _a_was_lost_and_its_result_is_shown_twice,

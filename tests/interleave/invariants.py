@@ -15,7 +15,8 @@ from penstock.upload import upload_key
 from tests.integration.queue_snapshot import Snapshot, check_places
 
 KEPT = re.compile(
-    r"gone:.*|round:.*|clock:.*|rate:.*|uploadrate:.*|pace|prompt|reaper|grace|workers|workers:seen|drained|paused"
+    r"gone:.*|round:.*|(pools|flows|clock|passed|unseen|rate|uploadrate)(:.*)?|pace|prompt|reaper|grace|workers|workers:seen"
+    r"|drained|paused"
 )
 """The keys that may be there when all tasks, batches and uploads are deleted."""
 

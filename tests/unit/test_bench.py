@@ -308,7 +308,7 @@ def test_the_device_is_in_use_by_the_tasks_that_have_reached_it() -> None:
 def test_a_picture_without_its_library_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
-    with pytest.raises(ConfigurationError, match=r"pip install 'penstock\[bench\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install 'penstock-server\[bench\]'"):
         check_library()
 
 

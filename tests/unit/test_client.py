@@ -1,6 +1,11 @@
 """The client, as far as it needs no server: where it finds one, what it sends, what it makes of answers."""
 
 import base64
+import copy
+import os
+import pickle
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -8,10 +13,11 @@ import msgspec
 import pytest
 
 from penstock import AsyncClient, Client, PenstockApiError
+from penstock.client import Mapped
 from penstock.client.address import address_of
 from penstock.client.problems import failure_of, refusal
-from penstock.client.requests import Options, Source, body_of
-from penstock.client.retries import BASE_S, CAP_S, Tries
+from penstock.client.requests import Options, Source, batch_of, body_of
+from penstock.client.retries import BASE_S, CAP_S, LEAST_S, Tries
 from penstock.client.views import Failure, Task
 from penstock.errors import ConfigurationError
 
@@ -155,3 +161,65 @@ def test_the_two_clients_can_do_the_same() -> None:
     verbs = [{name for name in vars(client) if not name.startswith("_")} for client in (AsyncClient, Client)]
 
     assert verbs[0] == verbs[1]
+
+
+def with_all_its_members() -> PenstockApiError:
+    return PenstockApiError(
+        "100 wait", code="queue_full", status=429, param="model", request_id="r1", retryable=True, retry_after_s=7.0
+    )
+
+
+@pytest.mark.parametrize("error", [with_all_its_members(), ConfigurationError("no API key"), RuntimeError("closed")])
+@pytest.mark.parametrize("travel", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
+def test_an_error_arrives_in_another_process_as_it_was(
+    error: Exception, travel: Callable[[Exception], Exception]
+) -> None:
+    error.add_note("while it was raining")
+    arrived = travel(error)
+
+    assert type(arrived) is type(error)
+    assert (str(arrived), arrived.args, vars(arrived)) == (str(error), error.args, vars(error))
+
+
+def test_what_became_of_a_source_arrives_in_another_process() -> None:
+    mapped = Mapped(source=Path("a.png"), error=with_all_its_members())
+    arrived = pickle.loads(pickle.dumps(mapped))
+
+    assert (arrived.source, arrived.error.code, arrived.error.retry_after_s) == (mapped.source, "queue_full", 7.0)
+
+
+def test_a_url_may_be_of_a_subclass_of_str() -> None:
+    class Url(str):
+        __slots__ = ()
+
+    assert msgspec.json.decode(body_of(Url("https://x.example/a.png"), "m", {}))["input"] == {
+        "image_url": "https://x.example/a.png"
+    }
+
+
+def test_patience_begins_anew_while_bytes_move_until_a_try_has_failed() -> None:
+    broken = PenstockApiError("", code="unreachable", retryable=True)
+    tries = Tries(1.0)
+    time.sleep(1.1)
+    tries.moved()
+
+    tries.pause_after(broken)
+    time.sleep(1.1)
+    tries.moved()
+    with pytest.raises(PenstockApiError):
+        tries.pause_after(broken)
+
+
+def test_no_try_may_be_silent_for_longer_than_there_is_patience_left() -> None:
+    assert Tries(1000.0).silence_s(30.0) == 30.0
+    assert Tries(3.0).silence_s(30.0) == 3.0
+    assert Tries(0.0).silence_s(30.0) == LEAST_S
+
+    failed = Tries(10.0)
+    failed.pause_after(PenstockApiError("", code="unreachable", retryable=True))
+    assert LEAST_S < failed.silence_s(30.0) < 10.0
+
+
+def test_a_name_in_a_batch_that_is_no_text_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(ValueError, match="surrogates"):
+        batch_of({os.fsdecode(b"latin1-\xe9"): "https://x.example/a.png"}, "m", {})

@@ -600,3 +600,39 @@ def test_grafana_finds_its_data_source_and_its_dashboards() -> None:
     assert provider["options"]["path"] == mounts["./deploy/grafana/dashboards"]
     assert home == f"{provider['options']['path']}/penstock.json"
     assert mounts["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"
+
+
+# --- what people are told to do -----------------------------------------------------------------------------------
+
+TOLD = [
+    *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *DEPLOY.rglob("*.*"),
+    ROOT / "Containerfile", ROOT / "compose.yaml", ROOT / "justfile", ROOT / "pyproject.toml",
+    *(ROOT / "src").rglob("*.py"),
+]  # fmt: skip
+"""Pages, files and messages that say what to type."""
+
+
+def told() -> Iterator[tuple[str, str]]:
+    for path in TOLD:
+        if path.is_file():
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                yield f"{path.relative_to(ROOT)}:{number}", line
+
+
+def test_nobody_is_told_to_install_the_package_of_another_project() -> None:
+    """`penstock` on PyPI is not this one."""
+    other = re.compile(r"(pip3? (install|download|wheel).*[ '\"]penstock(?!-server)[\s'\"=<>\[]|\bpenstock\[)")
+
+    assert [(where, line) for where, line in told() if other.search(line)] == []
+
+
+def test_no_example_sends_the_key_in_a_header_that_is_passed_on_to_another_host() -> None:
+    """Clients that follow a redirect to the bucket drop `Authorization`, and no other header."""
+    assert [(where, line) for where, line in told() if re.search(r"-H ?['\"]x-api-key", line, re.IGNORECASE)] == []
+
+
+def test_no_command_names_a_volume_that_may_not_exist() -> None:
+    """`docker run -v name:/path` makes one that is missing, so that an empty one would be backed up."""
+    named = re.compile(r"docker.* -v \w[\w.-]*:/")
+
+    assert [(where, line) for where, line in told() if named.search(line)] == []

@@ -81,7 +81,7 @@ def test_gpus_are_left_alone_without_a_runtime_for_them(tmp_path: Path, monkeypa
     tool(tmp_path, TWO)
 
     assert [d.kind for d in devices()] == ["cpu"]
-    with pytest.raises(ConfigurationError, match=r"penstock\[gpu\]"):
+    with pytest.raises(ConfigurationError, match=r"penstock-server\[gpu\]"):
         placements(WorkerSettings(gpu_ids="0"))
 
 

@@ -71,3 +71,13 @@ def test_every_error_code_is_asserted_by_some_test() -> None:
 
     untested = [code for code, cls in codes().items() if code not in tests and cls.__name__ not in tests]
     assert untested == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_the_tests_that_are_named_exist(path: Path) -> None:
+    named = set(re.findall(r"`(test_\w+)`", path.read_text()))
+    there = {name for p in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", p.read_text())}
+
+    assert named - there == set()
+    for file in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", path.read_text()):
+        assert (ROOT / file).exists(), file

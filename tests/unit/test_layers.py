@@ -11,10 +11,11 @@ SOURCE = Path(__file__).parents[2] / "src" / "penstock"
 LAYERS = [
     {"errors", "deferred"},
     {"settings", "device"},
+    {"heartbeat"},
     {"task", "upload", "urlguard"},
-    {"batch"},
+    {"batch", "submission"},
     {"telemetry", "logs", "exposition", "imaging", "storage", "store", "client", "egress"},
-    {"links", "orphans"},
+    {"links", "orphans", "endings"},
     {"runners", "maintenance", "webhooks"},
     {"api", "worker"},
     {"supervisor"},
@@ -140,3 +141,9 @@ def test_no_file_has_grown_beyond_reading() -> None:
     long = {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 400}
 
     assert long == {}
+
+
+def test_the_end_of_a_task_is_counted_in_one_place() -> None:
+    counting = {p.name for p in FILES if '"tasks.finished"' in p.read_text() or '"leases.reclaimed"' in p.read_text()}
+
+    assert counting == {"endings.py"}

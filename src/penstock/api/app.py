@@ -26,7 +26,9 @@ from penstock.api import (
     problems,
     removal,
     replicate,
+    replicate_catalogue,
     replicate_files,
+    replicate_outputs,
     results,
     retries,
     tasks,
@@ -82,7 +84,12 @@ V1 = (
     operations.purge,
     operations.stats,
 )
-REPLICATE = (*replicate.ROUTES, replicate_files.create_file)
+REPLICATE = (
+    *replicate.ROUTES,
+    *replicate_catalogue.ROUTES,
+    *replicate_files.ROUTES,
+    replicate_outputs.read_output,
+)
 OPEN = (health.discover, health.livez, health.readyz, health.startupz, health.metrics)
 """Without a key."""
 
@@ -93,11 +100,12 @@ def create_app(settings: Settings) -> Litestar:
     Raises ConfigurationError when no API key is set or a runner module cannot be imported.
     """
     key_ring, watch = KeyRing(settings.api.keys), health.StorageWatch()
+    output_links = predictions.OutputLinks(key_ring.digest())
     names = tuple(load_runners(settings.models))
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_services(settings, names) as services, _running(services, watch):
+        async with open_services(settings, names) as services, _running(services, watch, output_links):
             app.state.services = services
             yield
 
@@ -117,6 +125,7 @@ def create_app(settings: Settings) -> Litestar:
             {
                 "key_ring": key_ring,
                 "cursors": Cursors(key_ring.digest()),
+                "output_links": output_links,
                 "storage_watch": watch,
                 "draining": False,
                 "started": False,
@@ -151,7 +160,9 @@ def openapi_document() -> str:
 
 
 @asynccontextmanager
-async def _running(services: Services, watch: health.StorageWatch) -> AsyncIterator[None]:
+async def _running(
+    services: Services, watch: health.StorageWatch, output_links: predictions.OutputLinks
+) -> AsyncIterator[None]:
     """What goes on beside the requests."""
     work = run_maintenance(
         services.store,
@@ -172,7 +183,7 @@ async def _running(services: Services, watch: health.StorageWatch) -> AsyncItera
         asyncio.create_task(_try_links(services.storage, watch), name="links"),
     ]
     if services.settings.webhooks.secrets:
-        loops.append(asyncio.create_task(_dispatch_webhooks(services), name="webhooks"))
+        loops.append(asyncio.create_task(_dispatch_webhooks(services, output_links), name="webhooks"))
     for loop in loops:
         loop.add_done_callback(_say_why)
     try:
@@ -195,9 +206,9 @@ async def _try_links(storage: Storage, watch: health.StorageWatch) -> None:
         logger.bind(found=trouble.found, advice=trouble.advice).warning("clients may not be able to use their links")
 
 
-async def _dispatch_webhooks(services: Services) -> None:
+async def _dispatch_webhooks(services: Services, output_links: predictions.OutputLinks) -> None:
     settings = services.settings
-    body = webhooks.body_of(services.storage)
+    body = webhooks.body_of(services.storage, output_links)
     await Dispatcher(services.outbox, body, settings.webhooks, settings.limits).run()
 
 

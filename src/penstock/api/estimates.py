@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from penstock.errors import StoreUnavailable
 from penstock.store import Pace, TaskStore, WorkerInfo
-from penstock.task import Forecast
+from penstock.submission import Forecast
 
 KNOWN_FOR_S = 5.0
 """How long one look at workers and paces is good for: a submit costs no further round trip."""

@@ -22,7 +22,9 @@ from penstock.api.overview import (
 )
 from penstock.api.predictions import PredictionPage
 from penstock.api.problems import Problem, type_of
-from penstock.api.replicate_files import FileUrls, FileView
+from penstock.api.replicate import WebhookSecretView
+from penstock.api.replicate_catalogue import DeploymentPage, ModelVersionPage, ReplicateModelPage
+from penstock.api.replicate_files import FilePageView
 from penstock.api.schemas import (
     AheadView,
     CanceledView,
@@ -40,17 +42,22 @@ from penstock.api.specimens import (
     BATCH_ID,
     BATCH_VIEW,
     CURSOR,
-    DIGEST,
+    DEPLOYMENT,
+    FILE,
     IMAGE_URL,
     MODEL,
+    MODEL_VERSION,
     PREDICTION,
     PREDICTIONS,
     QUEUE,
+    REPLICATE,
+    REPLICATE_MODEL,
     STATUS,
     TASK,
     TASK_ID,
     UPLOAD_ID,
     UPLOAD_REQUEST,
+    VERSION_ID,
     WORKER,
 )
 from penstock.api.uploads import OpenedView, UploadView
@@ -109,18 +116,15 @@ _ANSWERS: tuple[View, ...] = (
         created_at="2026-11-22T09:00:00.000Z",
         expires_at="2026-11-23T09:00:04.512Z",
     ),
-    FileView(
-        id="file_5d6a1f0e9c3b7a2488d1e0f4",
-        name="photo.jpg",
-        content_type="image/jpeg",
-        size=4,
-        etag=DIGEST,
-        checksums={"sha256": DIGEST},
-        metadata={},
-        created_at="2026-11-22T09:00:00.000Z",
-        expires_at=None,
-        urls=FileUrls(get="data:;base64,/9j/2Q=="),
-    ),
+    FILE,
+    FilePageView(next=f"{REPLICATE}/files?cursor={CURSOR}", previous=None, results=(FILE,)),
+    MODEL_VERSION,
+    ModelVersionPage(next=None, previous=None, results=(MODEL_VERSION,)),
+    REPLICATE_MODEL,
+    ReplicateModelPage(next=None, previous=None, results=(REPLICATE_MODEL,)),
+    DEPLOYMENT,
+    DeploymentPage(next=None, previous=None, results=(DEPLOYMENT,)),
+    WebhookSecretView(key="whsec_c2VjcmV0IG9mIGFuIGV4YW1wbGUsIG5vdCBvbmU="),
     CanceledView(canceled=12, has_more=False),
     DeletedView(deleted=100, has_more=True),
     RetriedView(retried=12, has_more=False),
@@ -154,6 +158,10 @@ PARAMETERS = {
     "prediction_id": TASK_ID,
     "worker_id": "gpu1-cuda0-4f2a",
     "upload_id": UPLOAD_ID,
+    "file_id": UPLOAD_ID,
+    "output_id": TASK_ID,
+    "file_name": f"{TASK_ID}.png",
+    "version": VERSION_ID,
     "owner": "penstock",
     "name": "superres-x4",
     "model": "superres-x4",

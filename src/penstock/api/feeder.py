@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from loguru import logger
 
-from penstock import telemetry
+from penstock import endings, telemetry
 from penstock.api.lines import rows_of
 from penstock.api.services import Services
 from penstock.api.turns import Turns
@@ -181,4 +181,4 @@ class Feeder:
         with suppress(ResultExpired, TaskAlreadyFinal, TaskNotFound):
             if await self._services.store.cancel(task_id, tenant):
                 task = await self._services.store.get(task_id, tenant)
-                telemetry.report("tasks.finished", model=task.request.model, status=task.state, code="")
+                endings.count_end(task.request.model, task.state)

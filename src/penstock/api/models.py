@@ -10,7 +10,7 @@ from penstock.api.overview import LimitsView, ModelList, ModelView, RangeView, V
 from penstock.api.problems import documented
 from penstock.api.services import Open
 from penstock.errors import ModelNotFound
-from penstock.runners.base import BaseModelRunner, registry
+from penstock.runners.base import BaseModelRunner, registry, results_digest
 from penstock.settings import Settings
 
 FORMATS = ("image/png", "image/jpeg", "image/webp")
@@ -44,7 +44,7 @@ def _view(runner: type[BaseModelRunner[Any]], settings: Settings) -> ModelView:
         name=runner.name,
         title=card.title,
         version=card.version,
-        versions=(VersionView(version=card.version, digest=runner.digest()),),
+        versions=(VersionView(version=card.version, digest=results_digest(runner)),),
         licence=card.licence,
         source=card.source,
         produces=card.produces,

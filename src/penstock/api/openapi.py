@@ -21,6 +21,7 @@ from penstock.api import (
     overview,
     predictions,
     replicate,
+    replicate_catalogue,
     replicate_files,
     schemas,
     specimens,
@@ -46,7 +47,10 @@ _NOT_NULL = "^(?![Nn][Uu][Ll][Ll]$)"
 """The word null is refused as a filter, by `guards.refuse_null`."""
 _FILE = {
     "type": "object",
-    "properties": {replicate_files.CONTENT: {"type": "string", "format": "binary"}},
+    "properties": {
+        replicate_files.CONTENT: {"type": "string", "format": "binary"},
+        replicate_files.METADATA: {"type": "string", "contentMediaType": "application/json"},
+    },
     "required": [replicate_files.CONTENT],
 }
 
@@ -90,6 +94,7 @@ def config(models: Collection[str]) -> OpenAPIConfig:
                 "apiKey": SecurityScheme(type="apiKey", name="x-api-key", security_scheme_in="header"),
                 "bearer": SecurityScheme(type="http", scheme="bearer"),
                 "uploadToken": SecurityScheme(type="apiKey", name="token", security_scheme_in="query"),
+                "outputToken": SecurityScheme(type="apiKey", name="token", security_scheme_in="query"),
             }
         ),
     )
@@ -126,6 +131,8 @@ def complete(litestars: Document, models: Collection[str]) -> bytes:
     score = {"application/json": {"schema": {"type": "object"}, "example": specimens.SCORE}}
     _set_content(document, "/v1/tasks/{task_id}/result", images | score)
     _set_content(document, "/v1/tasks/{task_id}/result", images, status="206")
+    for status in ("200", "206"):
+        _set_content(document, f"{predictions.PREFIX}/predictions/{{output_id}}/output/{{file_name}}", images, status)
     events = {"schema": {"anyOf": [{"type": "string"}, _schema("TaskEvent")]}, "example": specimens.EVENTS}
     _set_content(document, "/v1/tasks/{task_id}/events", {"text/event-stream": events})
     _set_content(document, "/metrics", {"text/plain": {"schema": {"type": "string"}, "example": specimens.METRICS}})
@@ -176,7 +183,7 @@ def _one_of(*names: str) -> Document:
 
 def _schemas(models: Collection[str]) -> Document:
     """Every struct of the wire, and a request for every model, told apart by `model`."""
-    modules = (schemas, overview, batch_views, uploads, replicate, replicate_files)
+    modules = (schemas, overview, batch_views, uploads, replicate, replicate_catalogue, replicate_files)
     defined = [found for module in modules for found in vars(module).values()]
     types = [t for t in defined if isinstance(t, type) and issubclass(t, schemas.Ask | schemas.View)]
     runners = registry()

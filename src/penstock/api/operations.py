@@ -7,7 +7,7 @@ from litestar import get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
-from penstock import telemetry
+from penstock import endings
 from penstock.api.guards import refuse_null
 from penstock.api.overview import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
 from penstock.api.problems import documented
@@ -129,7 +129,7 @@ async def purge(
     wanted = _wanted(priority)
     purged = await services.operator.purge(request.auth.tenant, _served(model, services), wanted, limit=limit)
     if purged.canceled:
-        telemetry.report("tasks.finished", purged.canceled, model=model, status=State.CANCELED, code="")
+        endings.count_end(model, State.CANCELED, tasks=purged.canceled)
     logger.bind(model=model, priority=priority, canceled=purged.canceled, by=request.auth.id).info("queues purged")
     return PurgedView(canceled=purged.canceled, has_more=purged.has_more)
 

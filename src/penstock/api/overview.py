@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from penstock.api.schemas import AheadView, Eta, Moment, View
+from penstock.runners.base import Produces
 from penstock.task import Priority, Stage, State
 
 
@@ -39,7 +40,7 @@ class ModelView(View, frozen=True):
     versions: tuple[VersionView, ...]
     licence: str
     source: str
-    produces: Literal["image", "data"]
+    produces: Produces
     score_range: RangeView | None
     limits: LimitsView
     notes: dict[str, Any]

@@ -1,14 +1,14 @@
 """What a submit would lead to, without one: `POST /v1/tasks?dry_run=true`."""
 
 from penstock.api.estimates import forecast
+from penstock.api.guards import Caller
 from penstock.api.schemas import AheadView, QuoteView, SizeView, TaskRequest
 from penstock.api.services import Services
 from penstock.api.submission import Examined, output_size
 from penstock.errors import QueueFull
-from penstock.task import PRIORITIES
 
 
-async def quote(asked: TaskRequest, examined: Examined, services: Services) -> QuoteView:
+async def quote(asked: TaskRequest, examined: Examined, caller: Caller, services: Services) -> QuoteView:
     """Of a request that has passed all checks. Nothing is stored or counted, and no equal task is looked for.
 
     Raises QueueFull as a submit would.
@@ -16,10 +16,9 @@ async def quote(asked: TaskRequest, examined: Examined, services: Services) -> Q
     queues = {queue.priority: queue for queue in await services.store.depths([asked.model])}
     if sum(queue.depth for queue in queues.values()) >= services.settings.queue.max_depth:
         raise QueueFull("as many tasks are waiting for this model as are let in", retry_after_s=5)
-    own, higher = queues[asked.priority], PRIORITIES[: PRIORITIES.index(asked.priority)]
-    ahead = own.depth + sum(queues[priority].depth for priority in higher if queues[priority].pause is None)
+    ahead = await services.store.ahead(caller.tenant, caller.id, asked.model, asked.priority)
     pace, workers = await services.estimates.of(asked.model)
-    expected = None if own.pause else forecast(pace, cost=examined.cost, workers=workers)
+    expected = None if queues[asked.priority].pause else forecast(pace, cost=examined.cost, workers=workers)
     return QuoteView(
         model=asked.model,
         priority=asked.priority,

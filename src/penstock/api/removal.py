@@ -6,7 +6,7 @@ from litestar import delete, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
-from penstock import telemetry
+from penstock import endings
 from penstock.api.guards import refuse_null
 from penstock.api.problems import documented
 from penstock.api.schemas import CanceledView, DeletedView
@@ -105,7 +105,7 @@ async def cancel_matching(
     for task in page.tasks:
         try:
             if await services.store.cancel(task.id, tenant):
-                telemetry.report("tasks.finished", model=task.request.model, status=State.CANCELED, code="")
+                endings.count_end(task.request.model, State.CANCELED)
                 canceled += 1
         except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
             continue

@@ -3,6 +3,9 @@
 Words alone: every request becomes one of ours, and is checked, queued, read and canceled as those are.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,12 +26,23 @@ from penstock.api.predictions import (
 )
 from penstock.api.prefer import wait_of
 from penstock.api.problems import documented, invalid
-from penstock.api.schemas import Ask
+from penstock.api.replicate_catalogue import model_of, without_fixed
+from penstock.api.replicate_outputs import whole_view
+from penstock.api.schemas import Ask, View
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.submission import DURATION_PATTERN, examine, read_request
 from penstock.api.tasks import SUBMIT_ERRORS, end_early, refusals_counted, take
-from penstock.errors import InvalidRequest, MalformedRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
-from penstock.task import EventType, State
+from penstock.errors import (
+    InvalidRequest,
+    MalformedRequest,
+    PenstockError,
+    ResultExpired,
+    TaskAlreadyFinal,
+    TaskNotFound,
+    WebhooksDisabled,
+)
+from penstock.runners.base import registry
+from penstock.task import EventType, State, Task
 
 PAGE = 100
 """Predictions of one page, as there."""
@@ -36,6 +50,18 @@ PAGE = 100
 IMAGE = ("image", "image_url")
 OUTPUT = {"output_format": "format", "output_quality": "quality"}
 FORMAT = {"jpg": "jpeg"}
+
+PLACES = {
+    "params": "input",
+    "input.image_url": "input.image",
+    "input.upload_id": "input.image",
+    "output.format": "input.output_format",
+    "output.quality": "input.output_quality",
+    "webhook.url": "webhook",
+}
+"""Where a member of our submit stands in a prediction; what is in it stands there too."""
+
+_FILE = re.compile(r"https?://[^?#]*/replicate/v1/files/(upl_[0-9a-f]{32})", re.IGNORECASE)
 
 ENDS: tuple[EventType, ...] = ("succeeded", "failed", "canceled", "expired")
 TOLD: dict[str, tuple[EventType, ...]] = {
@@ -50,25 +76,35 @@ HookEvent = Literal["start", "output", "logs", "completed"]
 
 
 class PredictionAsk(Ask, frozen=True, kw_only=True):
-    """What all predictions share. `input` has the image (http(s) URL or data: URI), `output_format` and
-    `output_quality`; all else in it are params of the model. The webhook is sent the prediction, signed, when it
-    starts, gets on and has ended, or only at the events of the filter. No model streams: `stream` changes nothing."""
+    """What all predictions share. `input` has the image (http(s) URL, data: URI, or the URL of a file), `output_format`
+    and `output_quality`; all else in it are params of the model, or inputs of Replicate's upscalers with the value that
+    the model has anyway. The webhook is sent the prediction, signed, when it starts, gets on and has ended, or only at
+    the events of the filter; `webhook_completed` is an older word for one that is told of the end only. No model
+    streams: `stream` changes nothing."""
 
     input: dict[str, Any]
     webhook: Annotated[str, Meta(min_length=1, extra_json_schema={"format": "uri"})] | None = None
+    webhook_completed: Annotated[str, Meta(min_length=1, extra_json_schema={"format": "uri"})] | None = None
     webhook_events_filter: tuple[HookEvent, ...] | None = None
     stream: bool | None = None
 
 
 class PredictionRequest(PredictionAsk, frozen=True, kw_only=True):
     """A prediction to run. `version` is the name of a model, alone or as owner/name or owner/name:version, where owner
-    and version are not looked at."""
+    and version are not looked at, or the version of a model. A version that is not known here means the model that
+    makes images, where only one does."""
 
     version: Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class ModelPredictionRequest(PredictionAsk, frozen=True):
-    """The same for the model that the path names."""
+    """The same for the model, or the deployment, that the path names."""
+
+
+class WebhookSecretView(View, frozen=True):
+    """What the receiver of a webhook checks its signature with."""
+
+    key: str
 
 
 Prefer = Annotated[
@@ -96,7 +132,8 @@ async def create(
 ) -> PredictionView:
     """`starting` until it has ended: the official client takes any other word for the end."""
     asked = await _read(request, PredictionRequest)
-    name = asked.version.partition(":")[0].rpartition("/")[2]
+    with refusals_counted(services.settings.api.rate_limit_per_minute):
+        name = model_of(asked.version, services.models)
     return await _create(name, asked, prefer, cancel_after, request, services)
 
 
@@ -122,6 +159,28 @@ async def create_of_model(
     return await _create(name, asked, prefer, cancel_after, request, services)
 
 
+@post(
+    "/deployments/{owner:str}/{name:str}/predictions",
+    operation_id="createDeploymentPrediction",
+    tags=["replicate"],
+    summary="Create a prediction with the deployment of the path",
+    middleware=[require_json],
+    status_code=201,
+    responses=documented(*SUBMIT_ERRORS),
+)
+async def create_of_deployment(
+    request: ApiRequest,
+    services: Open,
+    owner: FromPath[str],  # noqa: ARG001  any will do
+    name: FromPath[str],
+    prefer: Prefer = None,
+    cancel_after: CancelAfter = None,
+) -> PredictionView:
+    """A deployment is the model of the same name."""
+    asked = await _read(request, ModelPredictionRequest)
+    return await _create(name, asked, prefer, cancel_after, request, services)
+
+
 @get(
     "/predictions/{prediction_id:str}",
     operation_id="getPrediction",
@@ -130,8 +189,8 @@ async def create_of_model(
     responses=documented(TaskNotFound, ResultExpired),
 )
 async def read(request: ApiRequest, services: Open, prediction_id: FromPath[str]) -> PredictionView:
-    """As it is now."""
-    return prediction_view(await services.store.get(prediction_id, request.auth.tenant), str(request.base_url))
+    """As it is now, with a small output in it."""
+    return await _whole(await services.store.get(prediction_id, request.auth.tenant), request, services)
 
 
 @get(
@@ -147,7 +206,7 @@ async def list_predictions(
     state: AppState,
     cursor: Annotated[str | None, QueryParameter(format="cursor", description="`next` of a page has it")] = None,
 ) -> PredictionPage:
-    """Tasks that came in other words are among them."""
+    """Tasks that came in other words are among them. A file is always a URL here: a page is to stay small."""
     before = None if cursor is None else state.cursors.read(cursor)
     page = await services.store.page(request.auth.tenant, states=tuple(State), before=before, limit=PAGE)
     after = page.next_before
@@ -155,7 +214,7 @@ async def list_predictions(
     return PredictionPage(
         next=None if after is None else f"{predictions_url(base_url)}?cursor={state.cursors.write(after)}",
         previous=None,
-        results=tuple(prediction_view(task, base_url) for task in page.tasks),
+        results=tuple(prediction_view(task, base_url, state.output_links) for task in page.tasks),
     )
 
 
@@ -173,16 +232,34 @@ async def cancel(request: ApiRequest, services: Open, prediction_id: FromPath[st
         task = await end_early(prediction_id, request, services)
     except TaskAlreadyFinal:
         task = await services.store.get(prediction_id, request.auth.tenant)
-    return prediction_view(task, str(request.base_url))
+    return await _whole(task, request, services)
+
+
+@get(
+    "/webhooks/default/secret",
+    operation_id="getWebhookSecret",
+    tags=["replicate"],
+    summary="Read the secret that webhooks are signed with",
+    description="The first of webhooks.secrets; every delivery is signed by it. Whoever has an API key may read it.",
+    responses=documented(WebhooksDisabled),
+    sync_to_thread=False,
+)
+def webhook_secret(services: Open) -> WebhookSecretView:
+    """The clients verify deliveries with it."""
+    secrets = services.settings.webhooks.secrets
+    if not secrets:
+        raise WebhooksDisabled("this server has no webhooks.secrets to sign with")
+    return WebhookSecretView(key=secrets[0])
 
 
 BODIES: dict[str, type[PredictionAsk]] = {
     f"{PREFIX}/predictions": PredictionRequest,
     f"{PREFIX}/models/{{owner}}/{{name}}/predictions": ModelPredictionRequest,
+    f"{PREFIX}/deployments/{{owner}}/{{name}}/predictions": ModelPredictionRequest,
 }
 """What is sent to the paths whose handlers decode it themselves."""
 
-ROUTES = (create, create_of_model, read, list_predictions, cancel)
+ROUTES = (create, create_of_model, create_of_deployment, read, list_predictions, cancel, webhook_secret)
 
 
 async def _read(request: ApiRequest, of: type[Any]) -> Any:
@@ -203,7 +280,7 @@ async def _create(
     request: ApiRequest,
     services: Services,
 ) -> PredictionView:
-    with refusals_counted(services.settings.api.rate_limit_per_minute):
+    with refusals_counted(services.settings.api.rate_limit_per_minute), _in_their_words():
         asked = read_request(
             msgspec.json.encode(_ours(model, given)),
             idempotency_key=None,
@@ -214,27 +291,66 @@ async def _create(
         base_url = str(request.base_url)
         examined = await examine(asked, services, request.auth, base_url=base_url, dialect="replicate")
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
-    submitted, task = await take(asked, examined, wait_s, request, services)
+    submitted, task = await take(asked, examined, wait_s and held_s(wait_s), request, services)
     task = task or await services.store.get(submitted.id, request.auth.tenant)
-    view = prediction_view(task, base_url)
+    view = await _whole(task, request, services)
     return view if task.state.is_final else msgspec.structs.replace(view, status=STATUS[State.PENDING])
+
+
+def held_s(wait_s: int) -> float:
+    """Seconds to hold an answer for a client that asks to wait so long: a little less, since Replicate's Python client
+    gives up half a second after its time, and would not know of the prediction that it has made."""
+    return max(wait_s - 1, wait_s / 2)
+
+
+async def _whole(task: Task, request: ApiRequest, services: Services) -> PredictionView:
+    return await whole_view(task, str(request.base_url), request.app.state.output_links, services)
 
 
 def _ours(model: str, asked: PredictionAsk) -> dict[str, Any]:
     """The body of a submit; what is wrong with a value is found there."""
-    given = asked.input
+    given = {name: value for name, value in asked.input.items() if value is not None}
     places = [name for name in IMAGE if name in given]
     if len(places) != 1:
-        raise InvalidRequest("give the image as `image`, an http(s) URL or a data: URI", param="input.image")
+        raise InvalidRequest("give one image: an http(s) URL, a data: URI or a file", param="input.image_url")
     output = {ours: given[theirs] for theirs, ours in OUTPUT.items() if theirs in given}
     if isinstance(output.get("format"), str):
         output["format"] = FORMAT.get(output["format"], output["format"])
     params = {name: value for name, value in given.items() if name not in (*IMAGE, *OUTPUT)}
-    body = {"model": model, "input": {"image_url": given[places[0]]}, "params": params, "output": output}
+    if model in registry():
+        params = without_fixed(registry()[model], params)
+    body = {"model": model, "input": _source(given[places[0]]), "params": params, "output": output}
     return body | {"webhook": _webhook(asked)}
 
 
+def _source(image: Any) -> dict[str, Any]:
+    """The URL of a file means the upload that has its bytes."""
+    file = _FILE.fullmatch(image) if isinstance(image, str) else None
+    return {"upload_id": file[1].lower()} if file else {"image_url": image}
+
+
 def _webhook(asked: PredictionAsk) -> dict[str, Any] | None:
+    if asked.webhook is None and asked.webhook_completed is not None:
+        return {"url": asked.webhook_completed, "events": ENDS}
     words = TOLD if asked.webhook_events_filter is None else asked.webhook_events_filter
     events = list(dict.fromkeys(event for word in words for event in TOLD[word]))
     return {"url": asked.webhook, "events": events} if asked.webhook is not None and events else None
+
+
+@contextmanager
+def _in_their_words() -> Iterator[None]:
+    """Errors inside name the member of the prediction, also in their text: it is all that the Python client shows."""
+    try:
+        yield
+    except PenstockError as error:
+        if error.param is not None:
+            error.param = _place(error.param)
+            error.detail = f"{error.param}: {error.detail}"
+        raise
+
+
+def _place(param: str) -> str:
+    for ours, theirs in PLACES.items():
+        if param == ours or param.startswith(f"{ours}."):
+            return theirs + param.removeprefix(ours)
+    return param

@@ -1,5 +1,6 @@
 """/v1/tasks/{id}/result: the bytes, or a link to them."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from litestar import Response, get
@@ -12,7 +13,14 @@ from penstock.api.problems import documented
 from penstock.api.ranges import range_of
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.api.views import filename
-from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
+from penstock.errors import (
+    RangeNotSatisfiable,
+    ResultExpired,
+    ResultNotReady,
+    StorageUnavailable,
+    StoreUnavailable,
+    TaskNotFound,
+)
 from penstock.task import Artifact, Result, Task
 
 
@@ -21,7 +29,11 @@ from penstock.task import Artifact, Result, Task
     operation_id="getTaskResult",
     tags=["tasks"],
     summary="Download a result",
-    description="The file, or a redirect to where it is stored; JSON for a model that gives data only.",
+    description=(
+        "The file, or a redirect to where it is stored; JSON for a model that gives data only. The signed link needs "
+        "no key: clients that follow the redirect should send theirs as `Authorization: Bearer`, which they do not "
+        "pass on to another host, as they do with `x-api-key`."
+    ),
     responses={
         206: ResponseSpec(bytes, description="The bytes asked for with `Range`", generate_examples=False),
         302: ResponseSpec(None, description="`Location` is a signed link"),
@@ -39,7 +51,7 @@ async def read_result(
 ) -> Response[Any]:
     """409 while there is none, or when there will be none; 410 when it is gone."""
     task = await services.store.get(task_id, request.auth.tenant)
-    result = _result_of(task)
+    result = result_of(task)
     if result.artifact is None:
         return Response(result.data, media_type="application/json")
     link = await services.storage.url(
@@ -47,14 +59,35 @@ async def read_result(
     )
     if link is not None:
         return Response(b"", status_code=302, media_type="text/plain", headers={"Location": link})
-    headers = _headers(task, result.artifact)
+    return await served(task, result.artifact, services, if_none_match, range_, if_range)
+
+
+async def served(
+    task: Task,
+    file: Artifact,
+    services: Services,
+    if_none_match: str | None,
+    range_: str | None,
+    if_range: str | None,
+) -> Response[Any]:
+    """The file by way of this server, wherever it is stored, as these headers of the request ask for it.
+
+    Raises RangeNotSatisfiable, ResultExpired, StorageUnavailable.
+    """
+    headers = _headers(task, file)
     if is_current(headers["ETag"], if_none_match):
         return Response(None, status_code=304, headers=headers)
-    part = range_of(range_, if_range, etag=headers["ETag"], size=result.artifact.size)
-    return await _file(result.artifact, part, headers, services)
+    part = range_of(range_, if_range, etag=headers["ETag"], size=file.size)
+    try:
+        return await _file(file, part, headers, services)
+    except ResultExpired:
+        with suppress(StoreUnavailable):  # the next equal submit looks for the file itself
+            await services.store.result_lost(task.id)
+        raise
 
 
-def _result_of(task: Task) -> Result:
+def result_of(task: Task) -> Result:
+    """What the task gave. Raises ResultNotReady when it has nothing, yet or for ever."""
     if task.outcome.result is not None:
         return task.outcome.result
     if task.state.is_final:

@@ -18,6 +18,15 @@ from penstock.api.overview import (
 )
 from penstock.api.predictions import PredictionUrls, PredictionView
 from penstock.api.replicate import ModelPredictionRequest, PredictionRequest
+from penstock.api.replicate_catalogue import (
+    DeploymentAccount,
+    DeploymentConfiguration,
+    DeploymentView,
+    ModelVersionView,
+    ReleaseView,
+    ReplicateModelView,
+)
+from penstock.api.replicate_files import FileUrls, FileView
 from penstock.api.schemas import (
     Ask,
     AttemptView,
@@ -169,14 +178,16 @@ QUEUE = QueueView(
     paused=PauseView(since="2026-11-22T08:59:59.000Z", by="alice"),
 )
 
-PREDICTIONS = "http://127.0.0.1:8000/replicate/v1/predictions"
+REPLICATE = "http://127.0.0.1:8000/replicate/v1"
+PREDICTIONS = f"{REPLICATE}/predictions"
+VERSION_ID = "0c2ad5e1b09f3d4768e1f2a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7"
 PREDICTION = PredictionView(
     id=TASK_ID,
-    model="superres-x4",
-    version="1",
+    model="penstock/superres-x4",
+    version=VERSION_ID,
     status="succeeded",
     input={"image": IMAGE_URL, "variant": "general"},
-    output=f"http://127.0.0.1:8000/v1/tasks/{TASK_ID}/result",
+    output=f"{PREDICTIONS}/{TASK_ID}/output/{TASK_ID}.png?token=hZ3XkWm5wTqvJx0gQ2nB8sYd",
     error=None,
     logs="",
     metrics={"predict_time": 2.1},
@@ -184,6 +195,66 @@ PREDICTION = PredictionView(
     started_at="2026-11-22T09:00:00.004Z",
     completed_at="2026-11-22T09:00:02.104Z",
     urls=PredictionUrls(get=f"{PREDICTIONS}/{TASK_ID}", cancel=f"{PREDICTIONS}/{TASK_ID}/cancel"),
+)
+MODEL_VERSION = ModelVersionView(
+    id=VERSION_ID,
+    created_at="2026-11-20T12:00:00.000Z",
+    cog_version="",
+    openapi_schema={
+        "openapi": "3.1.0",
+        "info": {"title": "Super-resolution, 4×", "version": "1"},
+        "paths": {},
+        "components": {
+            "schemas": {
+                "Input": {
+                    "title": "Input",
+                    "type": "object",
+                    "properties": {"image": {"type": "string", "format": "uri"}},
+                    "required": ["image"],
+                },
+                "Output": {"title": "Output", "type": "string", "format": "uri"},
+            }
+        },
+    },
+)
+REPLICATE_MODEL = ReplicateModelView(
+    url=f"{REPLICATE}/models/penstock/superres-x4",
+    owner="penstock",
+    name="superres-x4",
+    description="Super-resolution, 4×",
+    visibility="private",
+    is_official=False,
+    github_url=None,
+    paper_url=None,
+    license_url=None,
+    run_count=0,
+    cover_image_url=None,
+    default_example=None,
+    latest_version=MODEL_VERSION,
+)
+DEPLOYMENT = DeploymentView(
+    owner="penstock",
+    name="superres-x4",
+    current_release=ReleaseView(
+        number=1,
+        model="penstock/superres-x4",
+        version=VERSION_ID,
+        created_at="2026-11-20T12:00:00.000Z",
+        created_by=DeploymentAccount(type="organization", username="penstock", name="Penstock"),
+        configuration=DeploymentConfiguration(hardware="cuda:0", min_instances=1, max_instances=1),
+    ),
+)
+FILE = FileView(
+    id=UPLOAD_ID,
+    name="photo.jpg",
+    content_type="image/jpeg",
+    size=8346,
+    etag=DIGEST,
+    checksums={"sha256": DIGEST},
+    metadata={},
+    created_at="2026-11-22T09:00:00.000Z",
+    expires_at="2026-11-23T09:00:00.000Z",
+    urls=FileUrls(get=f"{REPLICATE}/files/{UPLOAD_ID}"),
 )
 GIVEN = {"image": IMAGE_URL, "variant": "general", "output_format": "webp"}
 TOLD = {"webhook": "https://shop.example.com/told", "webhook_events_filter": ["completed"]}

@@ -15,7 +15,7 @@ from penstock.api.arrivals import beginning_of, check_digest, ready_upload
 from penstock.api.guards import Caller
 from penstock.api.inline import bytes_of, is_inline, is_long
 from penstock.api.problems import invalid
-from penstock.api.reuse import reuse_digest
+from penstock.api.reuse import looking, reuse_digest
 from penstock.api.schemas import ClientRequestId, InputRequest, TaskRequest
 from penstock.api.services import Services
 from penstock.api.webhooks import accepted
@@ -32,12 +32,13 @@ from penstock.runners.base import registry
 from penstock.settings import Settings
 from penstock.storage import CHUNK_BYTES
 from penstock.store import Submitted
-from penstock.task import Dialect, Line, OutputOptions, Request, Source, Submission, Turn, Webhook
+from penstock.submission import Submission, Turn
+from penstock.task import Dialect, Line, OutputOptions, Request, Source, Webhook
 from penstock.upload import Upload
 from penstock.urlguard import check_input
 
-URL_COST = 1000
-"""Kilopixels that an image counts in fair shares while nobody has seen it: a usual photo."""
+UNSEEN = 0
+"""Kilopixels of an image that nobody has seen: it counts as a mean task of its model."""
 
 CLIENT_REQUEST_ID = "client_request_id"
 KEPT_IN_RECORD_BYTES = 4 * 1024
@@ -61,7 +62,7 @@ _BARE = re.compile(r"[!#-~]+")
 
 class Examined(Struct, frozen=True, kw_only=True):
     """What looking at a request has shown: the URL to fetch, the bytes themselves or the upload that has them, and what
-    fair shares count; `size` is width and height, None while nobody has seen the image."""
+    the device will compute (kilopixels); `size` is width and height, None while nobody has seen the image."""
 
     cost: int
     fingerprint: str = ""
@@ -124,7 +125,7 @@ async def _examine_url(asked: TaskRequest, services: Services, caller: Caller) -
         raise InvalidRequest("either image_url or upload_id is needed")
     if not is_inline(url):
         checked = str(check_input(url, services.policy))
-        return Examined(fingerprint=_fingerprint(asked), cost=URL_COST, url=checked)
+        return Examined(fingerprint=_fingerprint(asked), cost=UNSEEN, url=checked)
     if not is_long(url):
         return _examine_inline(asked, services.settings, caller)
     return await asyncio.to_thread(_examine_inline, asked, services.settings, caller)
@@ -151,16 +152,16 @@ async def hand_in(
     )
     key = submission.own_input
     if key is None or examined.image is None:
-        return await store.submit(submission, rate_limit=rate_limit)
+        return await looking(submission, storage, lambda s: store.submit(s, rate_limit=rate_limit))
     if submission.reuse_digest is not None and not submission.must_run:
-        answered = await store.submit_without_input(submission, rate_limit=rate_limit)
+        answered = await looking(submission, storage, lambda s: store.submit_without_input(s, rate_limit=rate_limit))
         if answered is not None:
             return answered
     else:
         await store.await_inputs([key])
     await storage.put(key, examined.image, examined.content_type)
     try:
-        submitted = await store.submit(submission, rate_limit=rate_limit)
+        submitted = await looking(submission, storage, lambda s: store.submit(s, rate_limit=rate_limit))
     except StoreUnavailable:
         raise  # perhaps only the answer is lost and the task is there: its input stays
     except PenstockError:
@@ -258,7 +259,7 @@ def weigh(
     """What follows from an inline image that is all right, without a fingerprint: only a client_request_id needs it."""
     reuse = settings.queue.reuse
     return Examined(
-        cost=_cost(header),
+        cost=_cost(asked, header),
         image=image,
         size=(header.width, header.height),
         content_type=f"image/{header.format.lower()}",
@@ -289,7 +290,7 @@ async def _examine_upload(asked: TaskRequest, services: Services, caller: Caller
         await check_digest(upload, services)  # or bytes that nobody has read would get the result of others
     return Examined(
         fingerprint=_fingerprint(asked, upload),
-        cost=URL_COST if header is None else _cost(header),
+        cost=UNSEEN if header is None else _cost(asked, header),
         upload=upload,
         size=None if header is None else (header.width, header.height),
         reuse_digest=digest,
@@ -301,8 +302,9 @@ def _check_holds(asked: TaskRequest, header: imaging.Header) -> None:
         imaging.check_holds(msgspec.convert(asked.output, OutputOptions, from_attributes=True), *made)
 
 
-def _cost(header: imaging.Header) -> int:
-    return max(1, header.width * header.height // 1000)
+def _cost(asked: TaskRequest, header: imaging.Header) -> int:
+    runner = registry()[asked.model]
+    return runner.device_size(header.width, header.height, msgspec.convert(asked.params, runner.params))
 
 
 def _fingerprint(asked: TaskRequest, upload: Upload | None = None) -> str:
@@ -355,6 +357,7 @@ async def submission_of(
         result_ttl_s=asked.result_ttl_s or settings.queue.result_ttl_s,
         reuse_digest=examined.reuse_digest,
         must_run=not asked.reuse,
+        file_seen="ask",
         turn=turn,
         forecast=await services.estimates.forecast(asked.model, cost=examined.cost),
     )

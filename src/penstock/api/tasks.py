@@ -8,7 +8,7 @@ from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
-from penstock import telemetry
+from penstock import endings, telemetry
 from penstock.api.bodies import body_of
 from penstock.api.conditional import is_current
 from penstock.api.guards import require_json
@@ -54,7 +54,7 @@ from penstock.errors import (
     WebhooksDisabled,
 )
 from penstock.store import Submitted
-from penstock.task import State, Task, new_task_id
+from penstock.task import Task, new_task_id
 
 POLL_S = 1
 """What clients are told to wait before they look again."""
@@ -125,7 +125,7 @@ async def submit(
         )
         examined = await examine(asked, services, request.auth, base_url=str(request.base_url))
         if dry_run:
-            return Response[Any](await quote(asked, examined, services), status_code=200)
+            return Response[Any](await quote(asked, examined, request.auth, services), status_code=200)
     submitted, task = await take(asked, examined, wait_s, request, services)
     headers = _submit_headers(submitted, wait_s, limit)
     if task is not None and (wait_s is None or task.state.is_final):
@@ -138,7 +138,7 @@ async def submit(
 
 
 async def take(
-    asked: TaskRequest, examined: Examined, wait_s: int | None, request: ApiRequest, services: Services
+    asked: TaskRequest, examined: Examined, wait_s: float | None, request: ApiRequest, services: Services
 ) -> tuple[Submitted, Task | None]:
     """Queue what was asked for, and wait for its end as long as the client would. The task is None for a new one for
     which nobody waits, or which cannot be read just now: it is queued all the same. Raises as a submit may."""
@@ -197,7 +197,7 @@ async def end_early(task_id: str, request: ApiRequest, services: Services) -> Ta
     acted = await services.store.cancel(task_id, request.auth.tenant)
     task = await services.store.get(task_id, request.auth.tenant)
     if acted:
-        telemetry.report("tasks.finished", model=task.request.model, status=task.state, code="")
+        endings.count_end(task.request.model, task.state)
     return task
 
 
@@ -206,7 +206,7 @@ async def _view(task: Task, request: ApiRequest, services: Services) -> TaskView
 
 
 async def _awaited(
-    submitted: Submitted, end: End, wait_s: int | None, request: ApiRequest, services: Services
+    submitted: Submitted, end: End, wait_s: float | None, request: ApiRequest, services: Services
 ) -> Task | None:
     if submitted.replayed:
         return await services.waiting.end_of(submitted.id, seconds=wait_s or 0, request=request)
@@ -240,8 +240,7 @@ def report_accepted(submitted: Submitted, asked: TaskRequest) -> None:
     if not submitted.replayed:
         telemetry.report("tasks.submitted", model=asked.model, priority=asked.priority)
     if submitted.is_hit:
-        telemetry.report("tasks.reused", model=asked.model, how="hit")
-        telemetry.report("tasks.finished", model=asked.model, status=State.SUCCESS, code="")
+        endings.count_hits(asked.model)
 
 
 @contextmanager

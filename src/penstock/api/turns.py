@@ -11,11 +11,13 @@ from typing import Any
 
 from loguru import logger
 from msgspec import Struct
+from msgspec.structs import replace
 
-from penstock import telemetry
+from penstock import endings, telemetry
 from penstock.api.guards import Caller
 from penstock.api.inline import is_long
 from penstock.api.lines import defaults_of, line_of, task_of
+from penstock.api.reuse import seen
 from penstock.api.schemas import TaskRequest
 from penstock.api.services import Services
 from penstock.api.submission import Examined, check_params, discard, examine, look_again, submission_of, weigh
@@ -24,8 +26,9 @@ from penstock.batch import Batch, FeedLease, StoredLine, task_id_of
 from penstock.errors import Internal, PenstockError, QueueFull, StorageUnavailable, StoreUnavailable
 from penstock.imaging import Header
 from penstock.storage import Item
-from penstock.store import NotItsTurn, Submitted
-from penstock.task import Line, State, Submission, Turn
+from penstock.store import NotItsTurn, ResultFound, Submitted
+from penstock.submission import Submission, Turn
+from penstock.task import Line, State
 
 TOGETHER = 8
 """Lines handed in by one round trip, which takes Redis about a millisecond: others wait no longer for their answers."""
@@ -57,6 +60,11 @@ class _Ready(Struct, eq=False):
     def input_key(self) -> str | None:
         """Under which its input has to be stored, if it does not go with the record."""
         return None if self.examined.image is None else self.submission.request.source.key
+
+    def look_said(self, file_seen: str) -> None:
+        """Somebody has looked for the file of a result; without it, the line runs."""
+        self.submission = replace(self.submission, file_seen=file_seen)
+        self.may_be_there = self.may_be_there and not file_seen.endswith("gone")
 
     @property
     def has_input(self) -> bool:
@@ -216,6 +224,9 @@ class Turns:
 
     async def _after(self, answer: Submitted | Exception | None, lines: Sequence[_Ready]) -> Sequence[_Ready]:
         """What is to be submitted next, when the first of these lines was answered so."""
+        if isinstance(answer, ResultFound):
+            lines[0].look_said(await seen(answer, self._services.storage))
+            return lines
         if answer is None:  # the result is gone that was there, and so may be those of the next lines
             for line in lines:
                 line.may_be_there = False
@@ -227,14 +238,17 @@ class Turns:
         raise answer
 
     async def _find_results(self, lines: Sequence[_Ready]) -> None:
-        asking = [line for line in lines if line.input_key and not line.submission.must_run]
-        digests = {digest: line for line in asking if (digest := line.submission.reuse_digest)}
+        asking = [line for line in lines if not line.submission.must_run and line.submission.reuse_digest]
+        digests = [str(line.submission.reuse_digest) for line in asking]
         if not digests:
             return
-        for line, is_there in zip(
-            digests.values(), await self._services.store.have_results(list(digests)), strict=True
-        ):
-            line.may_be_there = is_there
+        store, storage = self._services.store, self._services.storage
+        there, files = await asyncio.gather(store.have_results(digests), store.results_of(digests))
+        for line, is_there in zip(asking, there, strict=True):
+            line.may_be_there = is_there and line.input_key is not None
+        said = await asyncio.gather(*(seen(found, storage) for found in files if found))
+        for line, one in zip((line for line, found in zip(asking, files, strict=True) if found), said, strict=True):
+            line.look_said(one)
 
     async def _store_inputs(self, lines: Sequence[_Ready]) -> None:
         """Only while the lease is held: the tasks of these lines may be gone by now. Raises NotItsTurn."""
@@ -270,8 +284,7 @@ class Turns:
             telemetry.report("tasks.submitted", count, model=model, priority=priority)
         hits = [line for line, submitted in zip(lines, taken, strict=True) if submitted.is_hit]
         for model, count in Counter(line.submission.request.model for line in hits).items():
-            telemetry.report("tasks.reused", count, model=model, how="hit")
-            telemetry.report("tasks.finished", count, model=model, status=State.SUCCESS, code="")
+            endings.count_hits(model, tasks=count)
 
 
 def _leading(answers: Sequence[Submitted | Exception | None]) -> Iterator[Submitted]:

@@ -5,7 +5,7 @@ from litestar import Response, post
 from litestar.params import FromPath
 
 from penstock.api.batch_views import BatchWebhookRequest, batch_view
-from penstock.api.predictions import STATUS, prediction_view
+from penstock.api.predictions import STATUS, OutputLinks, prediction_view
 from penstock.api.problems import documented
 from penstock.api.schemas import TaskView, WebhookRequest
 from penstock.api.services import ApiRequest, Open, Services
@@ -56,7 +56,7 @@ def accepted(
     return Webhook(url=url, events=asked.events, base_url=base_url, dialect=dialect)
 
 
-def body_of(storage: Storage) -> Body:
+def body_of(storage: Storage, output_links: OutputLinks) -> Body:
     """What an event says: the task or batch as a client reads it, or, if that is too long or not true of the event
     any more, what is needed to read it."""
 
@@ -65,7 +65,7 @@ def body_of(storage: Storage) -> Body:
 
     async def _of_task(task: Task, event: Event, webhook: Webhook) -> str:
         if webhook.dialect == "replicate":
-            return _prediction(task, event, webhook).decode()
+            return _prediction(task, event, webhook, output_links).decode()
         about = {"type": f"task.{event.type}", "timestamp": moment(event.at)}
         if event.type == "progress" or event.what == task.state:
             view = msgspec.to_builtins(await task_view(task, storage, webhook.base_url))
@@ -85,9 +85,10 @@ def body_of(storage: Storage) -> Body:
     return body
 
 
-def _prediction(task: Task, event: Event, webhook: Webhook) -> bytes:
-    """The prediction alone, which is as short as its params; if it has been run again since, with the end it had."""
-    view = prediction_view(task, webhook.base_url)
+def _prediction(task: Task, event: Event, webhook: Webhook, output_links: OutputLinks) -> bytes:
+    """The prediction alone, which is as short as its params, with the URL of its file; if it has been run again since,
+    with the end it had."""
+    view = prediction_view(task, webhook.base_url, output_links)
     if event.type != "progress" and event.what != task.state:
         ended = {"status": STATUS[State(event.what)], "completed_at": moment(event.at)}
         view = msgspec.structs.replace(view, output=None, error=None, metrics={}, **ended)

@@ -39,7 +39,7 @@ class Bar(Struct, frozen=True):
 def check_library() -> None:
     """Raises ConfigurationError when a plot is asked for and cannot be drawn."""
     if find_spec("matplotlib") is None:
-        raise ConfigurationError("--plot needs matplotlib: pip install 'penstock[bench]', or leave --plot out")
+        raise ConfigurationError("--plot needs matplotlib: pip install 'penstock-server[bench]', or leave --plot out")
 
 
 def draw(report: Report, path: Path) -> None:

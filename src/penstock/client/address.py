@@ -23,6 +23,10 @@ def address_of(url: str | None, api_key: str | None) -> tuple[str, str]:
     key = api_key or environment.api_key or (_own_key() if is_loopback(url) else None)
     if not key:
         raise ConfigurationError(f"no API key for {url}; give one, or set {CLIENT_KEY}")
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigurationError(
+            "the API key has characters that no key has; give what `penstock keys new` has printed"
+        )
     return url, key
 
 

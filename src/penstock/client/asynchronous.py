@@ -5,7 +5,7 @@ import asyncio
 import io
 import math
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import IO, Self, Unpack
@@ -19,7 +19,7 @@ from penstock.client.bounded import as_they_end
 from penstock.client.files import File, is_large
 from penstock.client.problems import PenstockApiError, failure_of
 from penstock.client.requests import Options, Shared, Source, batch_of, body_of, file_in, new_request_id
-from penstock.client.transport import NOT_MODIFIED, Transport, decoded
+from penstock.client.transport import NOT_MODIFIED, OnPause, Transport, decoded
 from penstock.client.views import (
     Batch,
     Line,
@@ -54,20 +54,28 @@ class Mapped(Struct, frozen=True, kw_only=True):
 
     source: Source
     task: Task | None = None
-    error: PenstockApiError | OSError | None = None
+    error: PenstockApiError | OSError | TypeError | ValueError | None = None
 
 
 class AsyncClient:
     """One server, spoken to with one key. Without arguments: PENSTOCK_URL and PENSTOCK_API_KEY, else the
     `penstock up` of this directory. `patience_s` is how long a request is repeated while the server is away, full or
-    limits the rate; a submit is safe to repeat, since each has a `client_request_id`.
+    limits the rate, and how long it may be silent (2 s at least), in a transfer of a file since the last byte; a
+    submit is safe to repeat, since each has a `client_request_id`. `on_pause` is called before each repeat with the
+    reason and the pause in seconds. After `close` every method raises RuntimeError.
     """
 
     def __init__(
-        self, url: str | None = None, api_key: str | None = None, *, patience_s: float = 120.0, connections: int = 64
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        patience_s: float = 120.0,
+        connections: int = 64,
+        on_pause: OnPause | None = None,
     ) -> None:
         """Raises ConfigurationError when there is no key, or the URL is none."""
-        self._transport = Transport(url, api_key, patience_s=patience_s, connections=connections)
+        self._transport = Transport(url, api_key, patience_s=patience_s, connections=connections, on_pause=on_pause)
         self.url = self._transport.url
 
     async def __aenter__(self) -> Self:
@@ -137,13 +145,19 @@ class AsyncClient:
         return task
 
     async def map(
-        self, sources: Iterable[Source], model: str, *, concurrency: int = 16, **options: Unpack[Shared]
+        self,
+        sources: Iterable[Source] | AsyncIterable[Source],
+        model: str,
+        *,
+        concurrency: int = 16,
+        **options: Unpack[Shared],
     ) -> AsyncGenerator[Mapped, None]:
         """`run` for each source, that many at a time, in the order in which they end. Errors are values here; sources
-        are taken as room becomes free, so that they may be endless."""
+        are taken as room becomes free, so that they may be endless. An iterable is run in a thread of its own, so that
+        it may wait. When it raises, the results of what it gave before come first."""
 
         async def one(source: Source) -> Mapped:
-            return await self._mapped(source, model, options)
+            return await outcome_of(self, source, model, options)
 
         async with aclosing(as_they_end(one, sources, limit=concurrency)) as ended:
             async for mapped in ended:
@@ -171,18 +185,24 @@ class AsyncClient:
 
     async def download(self, task_id: str, path: str | Path) -> Path:
         """The same as a file, which appears under its name when it is whole and its digest is right; one that is there
-        already is replaced. Raises OSError when it cannot be written."""
+        already is replaced. Raises OSError, with the path as its `filename`, when it cannot be written."""
         target = Path(path)
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-        file = await asyncio.to_thread(part.open, "wb")
+        part = target.with_name(
+            f".penstock-{secrets.token_hex(8)}.part"
+        )  # a name has 255 bytes, which are the target's
         try:
+            file = await asyncio.to_thread(part.open, "wb")
             try:
-                await self._receive(task_id, file)
+                try:
+                    await self._receive(task_id, file)
+                finally:
+                    await asyncio.to_thread(file.close)
+                await asyncio.to_thread(part.replace, target)
             finally:
-                await asyncio.to_thread(file.close)
-            await asyncio.to_thread(part.replace, target)
-        finally:
-            await asyncio.to_thread(part.unlink, missing_ok=True)
+                await asyncio.to_thread(part.unlink, missing_ok=True)
+        except OSError as error:
+            error.filename, error.filename2 = str(target), None
+            raise
         return target
 
     async def cancel(self, task_id: str) -> Task:
@@ -202,7 +222,8 @@ class AsyncClient:
         **options: Unpack[Shared],
     ) -> Batch:
         """Queue a task for each source, under a name of yours (50,000 at most, each of 1 MiB in base64): all or none.
-        Priority is low unless said otherwise. Raises OSError when a path cannot be read."""
+        Priority is low unless said otherwise. Raises OSError when a path cannot be read, and ValueError when a name is
+        no Unicode text."""
         body, said = await asyncio.to_thread(batch_of, sources, model, options)
         said["client_request_id"] = client_request_id or new_request_id()
         query = {"options": msgspec.json.encode(said).decode()}
@@ -288,12 +309,15 @@ class AsyncClient:
         result = (await self.get(task_id)).result
         await self._transport.receive(f"{_path(task_id)}/result", sink, sha256=result.sha256 if result else None)
 
-    async def _mapped(self, source: Source, model: str, options: Shared) -> Mapped:
-        try:
-            task = await self.wait((await self.submit(source, model, **options)).task_id)
-        except (PenstockApiError, OSError) as error:
-            return Mapped(source=source, error=error)
-        return Mapped(source=source, task=task, error=failure_of(task))
+
+async def outcome_of(client: AsyncClient, source: Source, model: str, options: Shared) -> Mapped:
+    """Runs one of many; raises nothing but what says that there are no more to come, as RuntimeError of a closed
+    client."""
+    try:
+        task = await client.wait((await client.submit(source, model, **options)).task_id)
+    except (PenstockApiError, OSError, TypeError, ValueError) as error:
+        return Mapped(source=source, error=error)
+    return Mapped(source=source, task=task, error=failure_of(task))
 
 
 def _batch_path(batch_id: str) -> str:

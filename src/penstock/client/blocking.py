@@ -1,33 +1,35 @@
 """The client for everybody else: `AsyncClient` on an event loop in a thread of its own, so that it works in scripts,
 in threads and in notebooks alike, and so that there is one client and not two."""
 
-import asyncio
 import math
-import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
-from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, Mapped
+from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, Mapped, outcome_of
+from penstock.client.background import Background
+from penstock.client.bounded import as_they_end_here
+from penstock.client.processes import PerProcess
 from penstock.client.requests import Options, Shared, Source
+from penstock.client.transport import CLOSED
 from penstock.client.views import Batch, Line, Model, Queue, Stats, Submitted, Task, Upload, Worker
 
 T = TypeVar("T")
 
 
 class Client:
-    """One server, spoken to with one key, as `AsyncClient` says. It may be shared by threads; an interrupted call is
-    given up here and goes on at the server."""
+    """One server, spoken to with one key, as `AsyncClient` says. It may be shared by threads and by forked processes,
+    each of which has connections of its own; an interrupted call is given up here and goes on at the server. After
+    `close` every method raises RuntimeError, also in threads that wait in one."""
 
     def __init__(
         self, url: str | None = None, api_key: str | None = None, *, patience_s: float = 120.0, connections: int = 64
     ) -> None:
         """Raises ConfigurationError when there is no key, or the URL is none."""
         self._client = AsyncClient(url, api_key, patience_s=patience_s, connections=connections)
+        self._background = PerProcess(Background)
         self.url = self._client.url
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="penstock-client", daemon=True)
-        self._thread.start()
 
     def __enter__(self) -> Self:
         return self
@@ -36,13 +38,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close all connections; repeating it is fine."""
-        if self._loop.is_closed():
-            return
-        self._wait_for(self._client.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Close all connections of this process; repeating it is fine."""
+        self._background.get().end(self._client.close())
 
     def submit(self, source: Source, model: str, **options: Unpack[Options]) -> Submitted:
         """Queue a task; a file that is too big for it is sent before, as by `upload`. Raises OSError when a path cannot
@@ -74,8 +71,23 @@ class Client:
         self, sources: Iterable[Source], model: str, *, concurrency: int = 16, **options: Unpack[Shared]
     ) -> Iterator[Mapped]:
         """`run` for each source, that many at a time, in the order in which they end. Errors are values here; sources
-        are taken as room becomes free, so that they may be endless."""
-        return self._each(self._client.map(sources, model, concurrency=concurrency, **options))
+        are taken as room becomes free, so that they may be endless, and by the thread that takes the results, so that
+        a generator may use this client. When it raises, the results of what it gave before come first.
+
+        Raises RuntimeError in a process that was forked off meanwhile: the tasks in flight are its parent's.
+        """
+        begun_in = self._background.get()
+
+        def start(source: Source) -> Future[Mapped]:
+            return self._start(outcome_of(self._client, source, model, options))
+
+        try:
+            for mapped in as_they_end_here(start, sources, limit=concurrency):
+                yield mapped
+                if self._background.get() is not begun_in:
+                    raise RuntimeError("this goes on in the process that has begun it, and not in one forked from it")
+        except CancelledError:
+            raise RuntimeError(CLOSED) from None
 
     def list(
         self, *, status: Sequence[str] = (), model: str | None = None, priority: str | None = None
@@ -89,7 +101,7 @@ class Client:
 
     def download(self, task_id: str, path: str | Path) -> Path:
         """The same as a file, which appears under its name when it is whole and its digest is right; one that is there
-        already is replaced. Raises OSError when it cannot be written."""
+        already is replaced. Raises OSError, with the path as its `filename`, when it cannot be written."""
         return self._wait_for(self._client.download(task_id, path))
 
     def cancel(self, task_id: str) -> Task:
@@ -109,7 +121,8 @@ class Client:
         **options: Unpack[Shared],
     ) -> Batch:
         """Queue a task for each source, under a name of yours (50,000 at most, each of 1 MiB in base64): all or none.
-        Priority is low unless said otherwise. Raises OSError when a path cannot be read."""
+        Priority is low unless said otherwise. Raises OSError when a path cannot be read, and ValueError when a name is
+        no Unicode text."""
         submitted = self._client.submit_batch(sources, model, client_request_id=client_request_id, **options)
         return self._wait_for(submitted)
 
@@ -169,24 +182,30 @@ class Client:
         """Tasks by status, queues by model and priority, workers by state."""
         return self._wait_for(self._client.stats())
 
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        future = self._background.get().start(work)
+        if future is None:
+            raise RuntimeError(CLOSED)
+        return future
+
     def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self._start(work)
         try:
             return future.result()
+        except CancelledError:  # by `close`
+            raise RuntimeError(CLOSED) from None
         except BaseException:
             future.cancel()
             raise
 
     def _each(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
-        try:
-            while True:
-                try:
-                    yield self._wait_for(_next(items))
-                except StopAsyncIteration:
-                    return
-        finally:
-            if not self._loop.is_closed():
-                self._wait_for(items.aclose())
+        """When nobody wants more of them, the loop closes the items by itself: to wait for that here could be to wait
+        on the loop's own thread, where garbage is collected too."""
+        while True:
+            try:
+                yield self._wait_for(_next(items))
+            except StopAsyncIteration:
+                return
 
 
 async def _next(items: AsyncGenerator[T, None]) -> T:

@@ -1,5 +1,10 @@
 """The one exception of the client, and how answers and broken connections become it."""
 
+import html
+import os
+import re
+from typing import Any
+
 import httpx
 import msgspec
 from msgspec import Struct
@@ -12,6 +17,20 @@ DAMAGED = "damaged_download"
 
 PASSING = frozenset({429, 502, 503, 504})
 """Statuses after which it is worth trying again, where a proxy answered and there is no problem document."""
+
+BUCKET_PASSING = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
+"""Codes of S3 after which it is worth trying again; some come with 400 or 500."""
+
+SAID = {
+    httpx.ConnectTimeout: "no connection for {connect:.3g} s",
+    httpx.ReadTimeout: "no answer for {read:.3g} s",
+    httpx.WriteTimeout: "nothing more of the request was taken for {write:.3g} s",
+    httpx.ReadError: "the connection broke before the answer was whole",
+    httpx.WriteError: "the connection broke while the request was sent",
+}
+"""What httpx has no words for, or only those of a lower layer; with its limits in seconds."""
+
+BUCKET_CODE, BUCKET_MESSAGE = (re.compile(rf"<{name}>([^<]{{1,300}})</{name}>") for name in ("Code", "Message"))
 
 
 class PenstockApiError(Exception):
@@ -43,6 +62,10 @@ class PenstockApiError(Exception):
         self.retryable = retryable
         self.retry_after_s = retry_after_s
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes, and in copies, it stays as it is; by default it would be made anew from `args` alone."""
+        return Exception.__new__, (type(self), *self.args), self.__dict__
+
 
 class _Problem(Struct, frozen=True, kw_only=True):
     """The members of a problem document (RFC 9457) that Penstock always gives."""
@@ -60,11 +83,12 @@ def refusal(answer: httpx.Response) -> PenstockApiError:
     try:
         problem = msgspec.json.decode(answer.content, type=_Problem)
     except (msgspec.MsgspecError, UnicodeDecodeError):
+        bucket_code, said = _of_a_bucket(answer)
         return PenstockApiError(
-            f"{answer.url.host} answered {answer.status_code}, and not as Penstock does",
+            f"{answer.url.host} answered {answer.status_code}{said}",
             code=f"http_{answer.status_code}",
             status=answer.status_code,
-            retryable=answer.status_code in PASSING,
+            retryable=answer.status_code in PASSING or bucket_code in BUCKET_PASSING,
             retry_after_s=retry_after_s,
         )
     return PenstockApiError(
@@ -80,7 +104,26 @@ def refusal(answer: httpx.Response) -> PenstockApiError:
 
 def unreachable(url: str, error: httpx.TransportError) -> PenstockApiError:
     """A connection that could not be made, broke, or gave no answer in time."""
-    return PenstockApiError(f"{url}: {error or type(error).__name__}", code=UNREACHABLE, retryable=True)
+    return PenstockApiError(f"{url}: {_reason(error)}", code=UNREACHABLE, retryable=True)
+
+
+def _reason(error: httpx.TransportError) -> str:
+    if said := SAID.get(type(error)):
+        return said.format(**error.request.extensions.get("timeout", {}))
+    cause: BaseException = error
+    while inner := cause.__cause__ or cause.__context__:
+        cause = inner
+    if isinstance(cause, ConnectionError) and cause.errno:
+        return os.strerror(cause.errno)
+    return str(error) or type(error).__name__
+
+
+def _of_a_bucket(answer: httpx.Response) -> tuple[str | None, str]:
+    """The code of an S3 server if it was one, and what it has said."""
+    code, message = BUCKET_CODE.search(answer.text), BUCKET_MESSAGE.search(answer.text)
+    if code is None:
+        return None, ", and not as Penstock does"
+    return code[1], f" {code[1]}" + (f": {html.unescape(message[1])}" if message else "")
 
 
 def failure_of(task: Task) -> PenstockApiError | None:

@@ -92,6 +92,6 @@ def _input_of(source: Source) -> dict[str, str]:
 
 def _url_of(source: str | bytes | Path) -> str:
     if isinstance(source, str) and source.lower().startswith(SCHEMES):
-        return source
+        return str(source)  # it may be of a subclass, such as numpy's
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     return f"data:;base64,{base64.b64encode(data).decode()}"

@@ -2,16 +2,18 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import IO, Any, TypeVar
 
 import httpx
 import msgspec
+from msgspec import Struct
 
 from penstock.client.address import address_of, is_loopback
 from penstock.client.files import File
 from penstock.client.problems import DAMAGED, PenstockApiError, refusal, unreachable
+from penstock.client.processes import PerProcess
 from penstock.client.retries import Tries
 from penstock.client.views import Opened
 
@@ -25,30 +27,61 @@ CHUNK_BYTES = 1024 * 1024
 
 NOT_MODIFIED, FOUND = 304, 302
 
+CLOSED = "this client is closed"
+
 T = TypeVar("T")
+
+OnPause = Callable[[PenstockApiError, float], None]
+
+
+class _Connections(Struct, frozen=True):
+    """Those to the server; and `keyless` ones for signed links, since the key is for nobody but the server."""
+
+    http: httpx.AsyncClient
+    keyless: httpx.AsyncClient
 
 
 class Transport:
-    """Connections to one server; `patience_s` is how long one request is tried."""
+    """Connections to one server; `patience_s` is how long one request is tried, and `on_pause` is told before each
+    pause why and for how many seconds."""
 
-    def __init__(self, url: str | None, api_key: str | None, *, patience_s: float, connections: int) -> None:
-        self.url, key = address_of(url, api_key)
+    def __init__(
+        self,
+        url: str | None,
+        api_key: str | None,
+        *,
+        patience_s: float,
+        connections: int,
+        on_pause: OnPause | None = None,
+    ) -> None:
+        self.url, self._key = address_of(url, api_key)
         self._patience_s = patience_s
-        trust_env = not is_loopback(self.url)  # a proxy leads away from this machine
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            headers={"x-api-key": key},
-            limits=httpx.Limits(max_connections=connections),
-            timeout=httpx.Timeout(ANSWER_S, pool=None),
-            trust_env=trust_env,
-        )
-        self._keyless = httpx.AsyncClient(timeout=ANSWER_S, trust_env=trust_env)
-        """For signed links: the key is for nobody but the server."""
+        self._on_pause = on_pause
+        self._limits = httpx.Limits(max_connections=connections)
+        self._connections = PerProcess(self._connect)
+        self._is_closed = False
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._http.aclose()
-        await self._keyless.aclose()
+        """Close all connections of this process; repeating it is fine."""
+        self._is_closed = True
+        if made := self._connections.made():
+            await made.http.aclose()
+            await made.keyless.aclose()
+
+    def _connect(self) -> "_Connections":
+        trust_env = not is_loopback(self.url)  # a proxy leads away from this machine
+        return _Connections(
+            http=httpx.AsyncClient(
+                base_url=self.url, headers={"x-api-key": self._key}, limits=self._limits, trust_env=trust_env
+            ),
+            keyless=httpx.AsyncClient(trust_env=trust_env),
+        )
+
+    @property
+    def _open(self) -> "_Connections":
+        if self._is_closed:
+            raise RuntimeError(CLOSED)
+        return self._connections.get()
 
     async def ask(self, method: str, path: str, answer: type[T], **request: Any) -> T:
         """The answer to a request that may be repeated."""
@@ -67,19 +100,18 @@ class Transport:
         """The answer to a request that may be repeated. Raises PenstockApiError for what is refused."""
         said = {name: value for name, value in (query or {}).items() if value is not None}
         head = {"content-type": "application/json", **(headers or {})} if body is not None else headers
-        timeout = httpx.Timeout(ANSWER_S + wait_s, pool=None)
         tries = Tries(self._patience_s)
         while True:
             try:
-                answer = await self._http.request(
-                    method, path, params=said, content=body, headers=head, timeout=timeout
+                answer = await self._open.http.request(
+                    method, path, params=said, content=body, headers=head, timeout=_silence(tries, wait_s=wait_s)
                 )
                 if answer.is_success or answer.status_code == NOT_MODIFIED:
                     return answer
                 error = refusal(answer)
             except httpx.TransportError as broken:
                 error = unreachable(self.url, broken)
-            await asyncio.sleep(tries.pause_after(error))
+            await self._pause(tries, error)
 
     async def deliver(self, opened: Opened, file: File) -> None:
         """Send a file to where an upload of it was opened, as often as it takes. Raises OSError when it cannot be read,
@@ -87,48 +119,72 @@ class Transport:
         tries = Tries(self._patience_s)
         while True:
             try:
-                answer = await self._keyless.request(
-                    opened.method, opened.url, headers=opened.headers, content=file.pieces(), timeout=STORED_S
+                answer = await self._open.keyless.request(
+                    opened.method,
+                    opened.url,
+                    headers=opened.headers,
+                    content=_told(file.pieces(), tries),
+                    timeout=_silence(tries, answer_s=STORED_S),
                 )
                 if answer.is_success:
                     return
                 error = refusal(answer)
             except httpx.TransportError as broken:
                 error = unreachable(opened.url.partition("?")[0], broken)
-            await asyncio.sleep(tries.pause_after(error))
+            await self._pause(tries, error)
 
     async def receive(self, path: str, sink: IO[bytes], *, sha256: str | None) -> None:
         """Write a result to the sink, from its beginning, as often as it takes to get it whole and right."""
         tries = Tries(self._patience_s)
         while True:
             try:
-                return await self._copy(path, sink, sha256)
+                return await self._copy(path, sink, sha256, tries)
             except httpx.TransportError as broken:
                 error = unreachable(self.url, broken)
             except PenstockApiError as refused:
                 error = refused
-            await asyncio.sleep(tries.pause_after(error))
+            await self._pause(tries, error)
 
-    async def _copy(self, path: str, sink: IO[bytes], sha256: str | None) -> None:
+    async def _pause(self, tries: Tries, error: PenstockApiError) -> None:
+        pause_s = tries.pause_after(error)
+        if self._on_pause is not None:
+            self._on_pause(error, pause_s)
+        await asyncio.sleep(pause_s)
+
+    async def _copy(self, path: str, sink: IO[bytes], sha256: str | None, tries: Tries) -> None:
         digest = hashlib.sha256()
         sink.seek(0)
         sink.truncate()
-        async with self._opened(path) as answer:
-            async for chunk in answer.aiter_bytes(CHUNK_BYTES):
+        async with self._opened(path, _silence(tries)) as answer:
+            async for chunk in _told(answer.aiter_bytes(CHUNK_BYTES), tries):
                 digest.update(chunk)
                 await asyncio.to_thread(sink.write, chunk)
         if sha256 not in (None, digest.hexdigest()):
             raise PenstockApiError("other bytes came than the server has stored", code=DAMAGED, retryable=True)
 
     @asynccontextmanager
-    async def _opened(self, path: str) -> AsyncIterator[httpx.Response]:
-        async with self._http.stream("GET", path) as answer:
+    async def _opened(self, path: str, silence: httpx.Timeout) -> AsyncIterator[httpx.Response]:
+        async with self._open.http.stream("GET", path, timeout=silence) as answer:
             if answer.status_code != FOUND:
                 yield await _accepted(answer)
                 return
             link = answer.headers["location"]
-        async with self._keyless.stream("GET", link) as answer:
+        async with self._open.keyless.stream("GET", link, timeout=silence) as answer:
             yield await _accepted(answer)
+
+
+def _silence(tries: Tries, *, wait_s: float = 0.0, answer_s: float | None = None) -> httpx.Timeout:
+    """`wait_s` is what the server was asked to wait, `answer_s` its longest silence when all was sent. For a free
+    connection of ours one waits as long as it takes."""
+    silence_s = tries.silence_s(ANSWER_S)
+    read_s = silence_s if answer_s is None else tries.silence_s(answer_s)
+    return httpx.Timeout(silence_s, read=read_s + wait_s, pool=None)
+
+
+async def _told(pieces: AsyncIterator[bytes], tries: Tries) -> AsyncGenerator[bytes, None]:
+    async for piece in pieces:
+        yield piece
+        tries.moved()
 
 
 async def _accepted(answer: httpx.Response) -> httpx.Response:

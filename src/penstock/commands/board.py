@@ -1,5 +1,7 @@
 """What a person sees while tasks run: a bar for each task that runs, and one for all with the time that is left."""
 
+import math
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +13,18 @@ from rich.progress import Task as Row
 from rich.table import Column
 from rich.text import Text
 
-from penstock.client import Task
+from penstock.client import PenstockApiError, Task
 from penstock.commands.terminal import plain
 
 NAME_WIDTH = 28
+
+QUIET_S = 10.0
+"""After a line that says why nothing goes on, no other says the same for so long."""
+
+PAUSES = {
+    "rate_limited": "server limits the rate, goes on in {s} s",
+    "queue_full": "server has its queue full, goes on in {s} s",
+}
 
 
 class Board:
@@ -70,14 +80,16 @@ class Board:
             self._progress.remove_task(row)
         self._move()
 
-    def summary(self, *, failed: int) -> Text:
-        """One line for the end."""
+    def summary(self, *, done: int, failed: int) -> Text:
+        """One line for the end; what is neither done nor failed was not tried."""
         took_s = time.monotonic() - self._started
-        parts = [(f"{self._ended - failed} done", "green")]
+        parts = [(f"{done} done", "green")]
         if self._skipped:
             parts.append((f"{self._skipped} skipped (already in {self._output})", "yellow"))
         if failed:
             parts.append((f"{failed} failed", "red"))
+        if untried := self._total - done - failed:
+            parts.append((f"{untried} not tried", "yellow"))
         return Text(", ").join(Text(*part) for part in parts).append(f"  in {took_s:.1f} s", style="dim")
 
     def _move(self) -> None:
@@ -85,6 +97,24 @@ class Board:
 
     def _count(self) -> str:
         return f"{self._ended}/{self._total} files"
+
+
+class Pauses:
+    """Says on stderr why nothing goes on, once while it lasts: the `on_pause` of a client."""
+
+    def __init__(self) -> None:
+        self._said: str | None = None
+        self._quiet_until = 0.0
+
+    def __call__(self, error: PenstockApiError, pause_s: float) -> None:
+        """What the client says before it tries again."""
+        now = time.monotonic()
+        if error.code == self._said and now < self._quiet_until:
+            return
+        self._said, self._quiet_until = error.code, now + max(QUIET_S, pause_s)
+        line = PAUSES.get(error.code, "{error}; tries again").format(error=plain(error).plain, s=math.ceil(pause_s))
+        sys.stderr.write(line + "\n")  # the bars, while they are shown, put it above themselves
+        sys.stderr.flush()
 
 
 class _Clock(ProgressColumn):

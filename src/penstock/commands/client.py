@@ -3,8 +3,9 @@ directory."""
 
 import asyncio
 import json
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,14 +16,12 @@ from penstock.commands.context import coroutine
 
 if TYPE_CHECKING:
     from penstock.client import AsyncClient
+    from penstock.client.transport import OnPause
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PATIENCE_S = 3.0
+PATIENCE_S = 5.0
 """A person who looks is told soon that nobody answers."""
-
-INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
 
 STATUSES = click.Choice(["PENDING", "RUNNING", "SUCCESS", "FAILED", "CANCELED", "EXPIRED"], case_sensitive=False)
 PRIORITIES = click.Choice(["high", "normal", "low"])
@@ -40,15 +39,19 @@ def at_a_server(command: F) -> F:
 
 
 @asynccontextmanager
-async def reached(url: str | None, api_key: str | None, patience_s: float = PATIENCE_S) -> AsyncIterator["AsyncClient"]:
-    """The client; what the server refuses is one line and exit status 1."""
+async def reached(
+    url: str | None, api_key: str | None, patience_s: float = PATIENCE_S, on_pause: "OnPause | None" = None
+) -> AsyncIterator["AsyncClient"]:
+    """The client; what the server refuses is one line and exit status 1, and what cannot be sent to it another."""
     from penstock.client import AsyncClient, PenstockApiError
 
     try:
-        async with AsyncClient(url, api_key, patience_s=patience_s) as client:
+        async with AsyncClient(url, api_key, patience_s=patience_s, on_pause=on_pause) as client:
             yield client
     except PenstockApiError as error:
         raise click.ClickException(str(error)) from error
+    except UnicodeEncodeError as error:
+        raise click.BadParameter(f"{error.object!r} is not UTF-8") from error
 
 
 def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -87,28 +90,44 @@ def submit(
     """Run files and folders through a model, and fetch the results.
 
     What is there already is skipped. After Ctrl-C the tasks go on at the server, and the same command takes them up
-    again. Exit status 1 when a file failed.
+    again. What fails as every other file would, such as a full disk, a wrong param or a revoked key, ends the run. Exit
+    status 1 when a file failed.
     """
-    from penstock.commands.submitting import PATIENCE_S, Wish
-    from penstock.commands.submitting import submit as run
-
     written = {"format": format_, "quality": quality, "lossless": lossless or None}
     said = {name: value for name, value in written.items() if value is not None}
 
     async def submitting() -> int:
+        from penstock.commands.board import Pauses
+        from penstock.commands.submitting import PATIENCE_S, Wish
+        from penstock.commands.submitting import submit as run
+
         asked = Wish(params=params_of(pairs), written=said, **wish)  # type: ignore[arg-type]
         async with reached(
             url, api_key
         ) as client:  # a wrong address is told of soon, a later failure is borne for long
             model = await client.model(asked.model)
-        async with reached(url, api_key, PATIENCE_S) as client:
+        async with reached(url, api_key, PATIENCE_S, Pauses()) as client:
             return await run(client, asked, produces=model.produces)
 
+    sys.exit(_until_stopped(submitting()))
+
+
+def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
+    """The exit status of the work, or what shells have for one that was stopped by Ctrl-C or SIGTERM."""
+
+    async def run() -> int:
+        working = asyncio.create_task(work)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.cancel)
+        return await working
+
     try:
-        sys.exit(asyncio.run(submitting()))
+        return asyncio.run(run())
     except KeyboardInterrupt:
-        click.echo("stopped; the tasks go on at the server, and the same command takes them up again", err=True)
-        sys.exit(INTERRUPTED)
+        by = signal.SIGINT
+    except asyncio.CancelledError:
+        by = signal.SIGTERM
+    click.echo("stopped; the tasks go on at the server, and the same command takes them up again", err=True)
+    return 128 + by
 
 
 @click.command()

@@ -1,7 +1,9 @@
 """How commands show what servers and file systems say: as text, whatever it holds."""
 
+import os
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +22,9 @@ COLOURS = {
     "DRAINING": "yellow",
 }
 
+STAND_INS = {"Cc": " ", "Cf": " ", "Cs": "\N{REPLACEMENT CHARACTER}"}
+"""What is shown for a control or format character, and for half of a surrogate pair, which no terminal can be sent."""
+
 
 def console(*, stderr: bool = False) -> Console:
     """Of this terminal, or of the file that the output goes to."""
@@ -28,7 +33,16 @@ def console(*, stderr: bool = False) -> Console:
 
 def plain(text: object, style: str = "") -> Text:
     """Somebody else's words: no markup, and no control character that a terminal would obey."""
-    return Text("".join(" " if unicodedata.category(c) in ("Cc", "Cf") else c for c in str(text)), style=style)
+    return Text("".join(map(_printable, str(text))), style=style)
+
+
+def readable(path: Path) -> str:
+    """A path as text; where its bytes are no UTF-8, U+FFFD stands for them."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _printable(character: str) -> str:
+    return STAND_INS.get(unicodedata.category(character), character)
 
 
 def state(word: str) -> Text:

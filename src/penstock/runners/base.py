@@ -13,8 +13,12 @@ meet in one `infer`; a runner that does not cut its input has one tile.
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Union
 
 from msgspec import Struct, field
@@ -46,12 +50,21 @@ Outputs = Union[Sequence[Any], "NDArray[Any]"]
 
 class Work:
     """Prepared input of one task. `lane` names what tiles must share to meet in a batch, besides their shape;
-    `context` is the runner's own."""
+    `context` is the runner's own. `device_size` is that of the runner for this input, None where it does not say: the
+    pace of the model is learned from it also where the size of the image was not known before."""
 
-    def __init__(self, tiles: Sequence[NDArray[Any]], *, lane: str = "", context: Any = None) -> None:
+    def __init__(
+        self,
+        tiles: Sequence[NDArray[Any]],
+        *,
+        lane: str = "",
+        context: Any = None,
+        device_size: int | None = None,
+    ) -> None:
         self._tiles = tiles
         self.lane = lane
         self.context = context
+        self.device_size = device_size
         self.outputs: list[Any] = [None] * len(tiles)
 
     @property
@@ -95,14 +108,19 @@ class Product(Struct, frozen=True, kw_only=True, eq=False):
     data: dict[str, Any] | None = None
 
 
+Produces = Literal["image", "data", "any"]
+"""What a model gives: the file of an image, perhaps with data; data without a file; or whatever it likes."""
+
+
 class Card(Struct, frozen=True, kw_only=True):
-    """The model as the catalogue shows it; `score_range` are the bounds of `score` in the data of one that gives it."""
+    """The model as the catalogue shows it. A result that is not what `produces` says fails its task as
+    `model_result_invalid`; `score_range` are the bounds of `score` in the data of a model that gives it."""
 
     title: str
     version: str = "1"
     licence: str = ""
     source: str = ""
-    produces: Literal["image", "data"] = "image"
+    produces: Produces = "any"
     score_range: tuple[float, float] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -130,6 +148,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     card: ClassVar[Card] = Card(title="")
     concurrent: ClassVar[bool] = False
     """Whether `infer` may be called from several threads at a time. Only a CPU asks for it."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Model files, by their paths from the folder of the runner's module. Read with `read_file`; when one changes, no
+    result of before is reused."""
     window_s: ClassVar[float] = 0.0
     """How long the first tile waits for others when the device is free and a larger batch would pay: 0 runs at once
     what is there."""
@@ -140,12 +161,26 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     @classmethod
     def digest(cls) -> str:
         """Changes whenever the model gives other results for the same input: those of before are no longer reused. Here
-        it is the version on the card."""
+        it is the version on the card. `results_digest` adds the source of runners that are not Penstock's own, and
+        their `files`."""
         return cls.card.version
+
+    @classmethod
+    def read_file(cls, name: str) -> bytes:
+        """The contents of one of `files`. Raises ConfigurationError when it is not listed there, or cannot be read."""
+        if name not in cls.files:
+            raise ConfigurationError(f"{cls.name}: {name!r} is not in the runner's `files`")
+        return _contents(cls, name)
 
     @classmethod
     def output_size(cls, width: int, height: int, params: ParamsT) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where there is no image, or nobody knows."""
+
+    @classmethod
+    def device_size(cls, width: int, height: int, params: ParamsT) -> int:  # noqa: ARG003  others need it
+        """How much the network computes for an image of this size, in kilopixels: what fair shares and estimates go by.
+        Here it is the image; a runner that resizes or pads its input says what becomes of it."""
+        return max(1, width * height // 1000)
 
     def load_model(self, device: Device) -> None:
         """Load and warm up. Runs on the device thread; no task is claimed before all models are loaded."""
@@ -180,6 +215,43 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     def image(self, source: bytes) -> imaging.Picture:
         """Decode an image within the operator's limits."""
         return imaging.decode(source, max_megapixels=self.limits.max_image_megapixels)
+
+
+@cache
+def results_digest(runner: type[BaseModelRunner[Any]]) -> str:
+    """Changes whenever the runner may give other results for the same input: its own `digest`, and for a runner that is
+    not Penstock's (which has a version) the sha256 of its source and of its `files`. The source is the module that it
+    is defined in, with all modules beside it when it is part of a package, and those of its base classes. It is read
+    once: whoever edits a model starts the API and the workers again.
+
+    Raises ConfigurationError when one of its files cannot be read.
+    """
+    sources = sorted({path for base in runner.__mro__ for path in _sources(base)})
+    if not sources:
+        return runner.digest()
+    whole = hashlib.sha256()
+    for content in (*(path.read_bytes() for path in sources), *(_contents(runner, name) for name in runner.files)):
+        whole.update(hashlib.sha256(content).digest())
+    return f"{runner.digest()} {whole.hexdigest()}"
+
+
+def _sources(cls: type) -> Iterable[Path]:
+    """Where the code of a class is, if it belongs to a runner of the operator's."""
+    module = sys.modules[cls.__module__]
+    file = getattr(module, "__file__", None)
+    if file is None or cls.__module__.split(".")[0] in {"penstock", *sys.stdlib_module_names}:
+        return ()
+    if module.__package__:
+        return Path(file).parent.rglob("*.py")
+    return (Path(file),)
+
+
+def _contents(runner: type[BaseModelRunner[Any]], name: str) -> bytes:
+    path = Path(str(sys.modules[runner.__module__].__file__)).parent / name
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{runner.name}: cannot read its file {path}: {error.strerror}") from error
 
 
 def as_tile(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

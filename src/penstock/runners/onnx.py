@@ -207,7 +207,7 @@ def _runtime() -> Any:
     installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if len(installed) != 1:
         what = "both onnxruntime and onnxruntime-gpu are" if installed else "no ONNX Runtime is"
-        raise ConfigurationError(f"{what} installed; install penstock[cpu] or penstock[gpu], not both")
+        raise ConfigurationError(f"{what} installed; install penstock-server[cpu] or penstock-server[gpu], not both")
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 

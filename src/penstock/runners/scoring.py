@@ -45,6 +45,11 @@ class ImageScoring(BaseModelRunner[Params]):
         """Version of the code and of its files."""
         return f"{cls.card.version} {digest_of(files_of(cls.name))}"
 
+    @classmethod
+    def device_size(cls, width: int, height: int, params: Params) -> int:  # noqa: ARG003  it is always the same
+        """The network sees 224 x 224 of every image."""
+        return SIDE * SIDE // 1000
+
     def load_model(self, device: Device) -> None:
         """Load."""
         self._session = open_session(manifest()[(self.name, "nima")], device, [(SIDE, SIDE)])
@@ -59,7 +64,8 @@ class ImageScoring(BaseModelRunner[Params]):
 
     def prepare(self, source: bytes, params: Params) -> Work:
         """One tile of 224 x 224: the whole image, transparency on white."""
-        return Work([as_tile(nearest(imaging.on_white(self.image(source)), SIDE))])
+        tile = as_tile(nearest(imaging.on_white(self.image(source)), SIDE))
+        return Work([tile], device_size=SIDE * SIDE // 1000)
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Sequence[Any]:
         """(n, 3, 224, 224) of 0..1 -> n pairs of score and distribution."""

@@ -10,11 +10,11 @@ from msgspec import Struct
 
 from penstock import imaging
 from penstock.deferred import deferred
-from penstock.device import Device
+from penstock.device import CPU_SIDES, Device
 from penstock.runners.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.runners.onnx import digest_of, files_of, manifest
 from penstock.runners.precision import open_session
-from penstock.runners.tiling import Ladder, TiledImage
+from penstock.runners.tiling import Ladder, TiledImage, tiled_area
 from penstock.task import OutputOptions
 
 if TYPE_CHECKING:
@@ -72,6 +72,12 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         scale = manifest()[(cls.name, params.variant)].scale
         return width * scale, height * scale
 
+    @classmethod
+    def device_size(cls, width: int, height: int, params: SuperresParams) -> int:
+        """Its tiles, with what they share and their padding, as a CPU cuts them: who asks does not know the device."""
+        overlap = manifest()[(cls.name, params.variant)].overlap_px
+        return max(1, tiled_area(height, width, CPU_SIDES, overlap) // 1000)
+
     def load_model(self, device: Device) -> None:
         """Load both variants."""
         files = {v: manifest()[(self.name, v)] for v in ("general", "clean")}
@@ -98,7 +104,15 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         file = self._files[params.variant]
         sides = _Sides(picture.alpha, picture.grey)
         ladder = self._ladders[params.variant]
-        return TiledImage(picture.rgb, ladder, scale=file.scale, lane=params.variant, context=sides)
+        height, width = picture.rgb.shape[:2]
+        return TiledImage(
+            picture.rgb,
+            ladder,
+            scale=file.scale,
+            lane=params.variant,
+            context=sides,
+            device_size=self.device_size(width, height, params),
+        )
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
         """(n, 3, h, w) of 0..1 -> (n, 3, 4h, 4w)."""

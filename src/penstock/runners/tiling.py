@@ -7,6 +7,7 @@ kept never saw a tile border.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,10 +49,24 @@ def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
     """Tiles along one axis, evenly spread; a single one where the image is not longer than the tile."""
     if length <= tile:
         return (Span(0, 0, length),)
-    steps = -(-(length - tile) // (tile - 2 * overlap))
+    steps = _tiles_along(length, tile, overlap) - 1
     starts = [round(i * (length - tile) / steps) for i in range(steps + 1)]
     cuts = [0, *((second + first + tile) // 2 for first, second in pairwise(starts)), length]
     return tuple(Span(start, low, high) for start, low, high in zip(starts, cuts, cuts[1:], strict=False))
+
+
+def tiled_area(height: int, width: int, sides: Sequence[int], overlap: int) -> int:
+    """The pixels that the best plan of tiles with any two of these sides computes, without making the plan."""
+    return _tiled_length(height, sides, overlap) * _tiled_length(width, sides, overlap)
+
+
+def _tiled_length(length: int, sides: Sequence[int], overlap: int) -> int:
+    usable = [side for side in sides if length <= side or side > 2 * overlap]
+    return min(side * _tiles_along(length, side, overlap) for side in usable)
+
+
+def _tiles_along(length: int, tile: int, overlap: int) -> int:
+    return 1 if length <= tile else 1 + -(-(length - tile) // (tile - 2 * overlap))
 
 
 class Ladder(NamedTuple):
@@ -82,11 +97,19 @@ class TiledImage(Work):
     """
 
     def __init__(
-        self, rgb: Pixels, ladder: Ladder, *, scale: int, lane: str, context: Any, canvas: Canvas | None = None
+        self,
+        rgb: Pixels,
+        ladder: Ladder,
+        *,
+        scale: int,
+        lane: str,
+        context: Any,
+        canvas: Canvas | None = None,
+        device_size: int | None = None,
     ) -> None:
         layout = ladder.plan(*rgb.shape[:2])
         spots = [(row, column) for row in layout.rows for column in layout.columns]
-        super().__init__(spots, lane=lane, context=context)  # type: ignore[arg-type]
+        super().__init__(spots, lane=lane, context=context, device_size=device_size)  # type: ignore[arg-type]
         self._spots = spots
         self._rgb = rgb
         self._ladder = ladder
@@ -100,7 +123,13 @@ class TiledImage(Work):
         if ladder is None:
             return None
         return TiledImage(
-            self._rgb, ladder, scale=self._scale, lane=self.lane, context=self.context, canvas=self.canvas
+            self._rgb,
+            ladder,
+            scale=self._scale,
+            lane=self.lane,
+            context=self.context,
+            canvas=self.canvas,
+            device_size=self.device_size,
         )
 
     @property

@@ -162,7 +162,14 @@ class LocalStorage:
             try:
                 return path.open("rb")
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+                self._check_root()
                 raise ResultExpired from error
+
+    def _check_root(self) -> None:
+        """Nothing can be said of an object while something else is where the directory should be."""
+        with suppress(FileNotFoundError):  # nothing has been stored yet
+            if not stat.S_ISDIR(self._root.stat().st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
     def _walk(self, prefix: str) -> Iterator[Stored]:
         """The files below, but for links and for what is no object. One that goes meanwhile is not among them."""

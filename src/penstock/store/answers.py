@@ -35,6 +35,19 @@ class NotItsTurn(Exception):
     its tasks as may be are unfinished (`window`)."""
 
 
+class ResultFound(Exception):
+    """An equal task, `owner`, has a result with a file, `key`: somebody has to look whether it is there."""
+
+    def __init__(self, owner: str, key: str) -> None:
+        super().__init__(owner, key)
+        self.owner = owner
+        self.key = key
+
+    def seen(self, *, there: bool) -> str:
+        """The `Submission.file_seen` of who has looked."""
+        return f"{self.owner} {'there' if there else 'gone'}"
+
+
 class Claim(Struct, frozen=True):
     """A lease, or none and how long until a delayed task is due (None: nothing is delayed), or none since the worker is
     drained."""
@@ -104,14 +117,15 @@ class Purged(Struct, frozen=True):
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """Of a model: moving averages of the device time and the cost (kilopixels) of its finished tasks."""
+    """Of a model: moving averages of the device time and of the cost (kilopixels) of its finished tasks; the cost is 0
+    while that of none was known."""
 
     device_s: float
     cost: float
 
     def of(self, cost: int) -> float:
-        """Seconds on the device for a task of this size."""
-        return self.device_s * cost / self.cost
+        """Seconds on the device for a task of this size, or for a mean one where it is 0: nobody knows it."""
+        return self.device_s * cost / self.cost if cost and self.cost else self.device_s
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -135,7 +149,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 class QueueDepth(Struct, frozen=True, kw_only=True):
-    """Waiting tasks of one model and priority, the age of the oldest near its head, and the device time that they
+    """Waiting tasks of one model and priority, the age of the oldest, and the device time that they
     should take: None while no task of the model has been measured."""
 
     model: str

@@ -10,15 +10,27 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `body:<id>`                | string | the request as JSON, written once                    | pruned                  |
 | `outcome:<id>`             | string | result or error and timing as JSON                   | pruned                  |
 | `attempts:<id>`            | list   | one JSON object for each ended attempt               | pruned                  |
-| `queue:<model>:<priority>` | zset   | waiting ids by virtual finish time (kilopixels)      | claimed, canceled       |
+| `queue:<model>:<priority>` | zset   | what waits, by its bytes: `<tenant>/<caller>`, a     | claimed, canceled       |
+|                            |        | line feed, the created µs, the id                    |                         |
+| `pools`                    | hash   | the name of a pool -> the models that some workers   | an hour without such a  |
+|                            |        | serve                                                | worker, at most 32      |
+| `pools:seen`               | zset   | pools by the ms when such a worker was heard of last | the same                |
+| `flows:<pool>:<priority>`  | zset   | tenants with tasks waiting by their start times (ms  | found without tasks     |
+|                            |        | of a device); `*` while `unseen` has something       |                         |
+| `flows:...:<tenant>`       | zset   | the same of a tenant's callers                       | the same                |
+| `unseen:<pool>:<priority>` | hash   | models whose callers may not be in `flows` -> the    | all looked at           |
+|                            |        | last that was looked at                              |                         |
 | `following:<model>`        | zset   | `<digest> <id>` of those in no queue, who wait for   | answered, canceled,     |
 |                            |        | the result of `reuse` of that digest; no score       | queued after all        |
 | `reuse`                    | hash   | digest -> the task that equal ones wait for, or that | ended without, pruned   |
 |                            |        | has their result: the leader                         |                         |
 | `shared`                   | hash   | id of a task that ran -> how many others show its    | the others are pruned   |
 |                            |        | result (none: only itself)                           |                         |
-| `clock:<priority>`         | hash   | `v` virtual time; `f:<caller>` last finish time;     | kept                    |
-|                            |        | `skipped` claims that passed the class over          | `f` passed by `v`       |
+| `clock:<pool>:<priority>`  | hash   | `v` virtual time, `v:<tenant>` that of its callers;  | as the pool; `f` passed |
+|                            |        | `f:<tenant>[/<caller>]` start times of those not in  | by `v` long ago         |
+|                            |        | `flows`                                              |                         |
+| `passed:<pool>`            | hash   | class -> claims that have passed it over since it    | as the pool             |
+|                            |        | was served                                           |                         |
 | `delayed`                  | zset   | ids waiting for a retry, by the ms when they are due | due                     |
 | `running`                  | zset   | running ids by the ms when their lease ends          | settled, reclaimed      |
 | `starting`                 | zset   | ids with a start limit, by that ms                   | claimed, expired        |
@@ -40,11 +52,14 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `rate:<caller>`            | zset   | accepted submits of the last 60 s by their µs        | 60 s                    |
 | `upload:<id>`              | hash   | an upload: its owner, size and digest, and how many  | deleted, and no byte    |
 |                            |        | `tasks` use it                                       | can arrive any more     |
+| `files:<tenant>:<caller>`  | zset   | uploads that are listed as files, by their created   | given up, unlisted      |
+|                            |        | µs                                                   |                         |
 | `uploads`                  | zset   | uploads that no task uses, by the ms when they are   | used, forgotten         |
 |                            |        | given up, or their objects deleted                   |                         |
 | `uploadrate:<caller>`      | zset   | uploads opened in the last 60 s by their µs          | 60 s                    |
 | `pace`                     | hash   | `ms:<model>`, `cost:<model>`: moving averages of the | kept                    |
-|                            |        | device ms and the kilopixels of a finished task      |                         |
+|                            |        | device ms and the kilopixels of a finished task; no  |                         |
+|                            |        | `cost` while no size was known                       |                         |
 | `events:<id>`              | hash   | seq -> an event its webhook is told, as JSON; `n`    | pruned                  |
 |                            |        | the last seq; `progress` the seq of the last word of |                         |
 |                            |        | progress; `progressed` the ms when it was due        |                         |
@@ -109,6 +124,7 @@ class Keys:
         self.root = f"{{{namespace}}}:"
         self.workers = f"{self.root}workers"
         self.workers_seen = f"{self.root}workers:seen"
+        self.pools = f"{self.root}pools"
         self.paused = f"{self.root}paused"
         self.drained = f"{self.root}drained"
         self.running = f"{self.root}running"
@@ -152,6 +168,10 @@ class Keys:
     def upload(self, upload_id: str) -> str:
         """An upload."""
         return f"{self.root}upload:{upload_id}"
+
+    def files(self, tenant: str, caller: str) -> str:
+        """Ids of the uploads of one caller that are listed as files."""
+        return f"{self.root}files:{tenant}:{caller}"
 
     def outcome(self, task_id: str) -> str:
         """Result or error."""

@@ -73,7 +73,7 @@ class Queries:
     async def get(self, task_id: str, tenant: str) -> Task:
         """The whole record. Raises TaskNotFound, also for a task of another tenant, and ResultExpired for one that
         was pruned within a week."""
-        answer = await self._run("read", task_id, tenant, ALL_PRIORITIES)
+        answer = await self._run("read", task_id, tenant)
         if answer == GONE:
             raise ResultExpired("the task was deleted, by a client or after its retention")
         found = task_of(task_id, answer)
@@ -83,7 +83,7 @@ class Queries:
 
     async def explain(self, task_id: str, tenant: str) -> Explanation:
         """What is known of how long it still takes. Raises as `get` does."""
-        answer = await self._run("explain", task_id, tenant, ALL_PRIORITIES)
+        answer = await self._run("explain", task_id, tenant)
         if answer == GONE:
             raise ResultExpired("the task was deleted, by a client or after its retention")
         found = explanation_of(answer)
@@ -149,31 +149,26 @@ class Queries:
         return fits
 
     async def depths(self, models: Iterable[str]) -> list[QueueDepth]:
-        """Of every queue; the age looks at the 64 tasks nearest the head."""
+        """Of every queue; the age looks at the oldest tasks of 64 callers."""
         queues = [(name, priority) for name in models for priority in PRIORITIES]
-        commands = [
-            command
-            for queue in queues
-            for command in (("ZCARD", self._keys.queue(*queue)), ("ZRANGE", self._keys.queue(*queue), 0, 63))
-        ]
-        around = [("HGETALL", self._keys.pace), ("HGETALL", self._keys.paused), ("TIME",)]
-        *rows, pace, paused, (seconds, micros) = await self._pipelined([*commands, *around])
+        found = await self._run_each("depth", queues)
+        pace, paused = await self._pipelined([("HGETALL", self._keys.pace), ("HGETALL", self._keys.paused)])
         paces = _paces_of(pace)
-        heads = [[task_id.decode() for task_id in head] for head in rows[1::2]]
-        created = iter(await self._pipelined([("HGET", self._keys.task(t), "created") for head in heads for t in head]))
-        now = seconds * 1_000_000 + micros
-        ages = [max((now - int(c) for _ in head if (c := next(created))), default=0) / 1e6 for head in heads]
         return [
             QueueDepth(
                 model=name,
                 priority=priority,
                 depth=depth,
-                oldest_s=max(0.0, age),
+                oldest_s=max(0.0, age / 1e6),
                 device_s=paces[name].device_s * depth if name in paces else None,
                 pause=pause_of(paused.get(f"{name}:{priority}".encode())),
             )
-            for (name, priority), depth, age in zip(queues, rows[::2], ages, strict=True)
+            for (name, priority), (depth, age) in zip(queues, found, strict=True)
         ]
+
+    async def ahead(self, tenant: str, caller: str, model: str, priority: Priority) -> int:
+        """How many tasks would be served before one more of this caller."""
+        return int(await self._run("ahead", tenant, caller, model, priority))
 
     async def workers(self) -> list[WorkerInfo]:
         """The workers heard of within their lease."""
@@ -221,7 +216,7 @@ class Queries:
         """Those of them that are still there."""
         found: list[Task | None] = []
         for some in await self._pieces(task_ids, self._keys.outcome):
-            answers = await self._run_apart("read", [(task_id, tenant, ALL_PRIORITIES) for task_id in some])
+            answers = await self._run_apart("read", [(task_id, tenant) for task_id in some])
             found += map(task_of, some, answers)
         return [task for task in found if task]
 
@@ -311,4 +306,4 @@ def _metadata_of(body: bytes | None) -> dict[str, str]:
 
 def _paces_of(row: Mapping[bytes, bytes]) -> dict[str, Pace]:
     models = [name.decode().removeprefix("ms:") for name in row if name.startswith(b"ms:")]
-    return {model: pace_of(row[f"ms:{model}".encode()], row[f"cost:{model}".encode()]) for model in models}
+    return {model: pace_of(row[f"ms:{model}".encode()], row.get(f"cost:{model}".encode(), b"")) for model in models}

@@ -137,7 +137,7 @@ def pause_of(row: bytes | None) -> Pause | None:
 
 def pace_of(device_ms: bytes, cost: bytes) -> Pace:
     """As settle.lua has written it."""
-    return Pace(device_s=float(device_ms) / 1000, cost=float(cost))
+    return Pace(device_s=float(device_ms) / 1000, cost=float(cost or 0))
 
 
 def _progress_of(f: dict[str, str], state: State, written: Outcome) -> Progress | None:

@@ -18,12 +18,13 @@ from penstock.errors import (
     TaskNotFound,
     UploadNotFound,
 )
-from penstock.store.answers import Claim, NotItsTurn, Submitted, WorkerInfo
+from penstock.store.answers import Claim, NotItsTurn, ResultFound, Submitted, WorkerInfo
 from penstock.store.changes import Changes
 from penstock.store.connection import listen
 from penstock.store.keys import endpoint_digest, idempotency_digest
 from penstock.store.overdue import LATE, OVERRUN, TOGETHER, Overdue, moves_of, outcome_of
 from penstock.store.queries import ALL_PRIORITIES
+from penstock.submission import Submission, Turn
 from penstock.task import (
     EVENTS,
     PRIORITIES,
@@ -37,8 +38,6 @@ from penstock.task import (
     Reuse,
     Stage,
     State,
-    Submission,
-    Turn,
     Verb,
     Webhook,
 )
@@ -65,8 +64,9 @@ class TaskStore(Overdue):
         """Queue a task, end it at once with the result of an equal one, let it wait for the result of an equal one
         that is on its way, or answer the one that the same caller submitted under the same client_request_id.
 
-        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a batch; and
-        StoreUnavailable when its own input is not awaited any more, since it took hours to be stored.
+        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a batch;
+        ResultFound, as `Submission.file_seen` says; and StoreUnavailable when its own input is not awaited any more,
+        since it took hours to be stored.
         """
         submitted = await self._submit(submission, rate_limit, has_input=True)
         assert submitted is not None  # noqa: S101  its input is there
@@ -88,6 +88,19 @@ class TaskStore(Overdue):
         calls = [self._call_of(submission, 0, has_input=has_input) for submission, has_input in submissions]
         return [_answer_or_error(answer) for answer in await self._run_each("submit", calls)]
 
+    async def results_of(self, digests: Sequence[str]) -> list[ResultFound | None]:
+        """The file that has the result of a task with this reuse digest; None where there is no result, or one without
+        a file."""
+        owners = await self._pipelined([("HGET", self._keys.reuse, digest) for digest in digests])
+        known = [owner.decode() for owner in owners if owner]
+        outcomes = await self._pipelined([("GET", self._keys.outcome(owner)) for owner in known]) if known else []
+        found = {owner: _file_of(owner, outcome) for owner, outcome in zip(known, outcomes, strict=True)}
+        return [found[owner.decode()] if owner else None for owner in owners]
+
+    async def result_lost(self, task_id: str) -> None:
+        """The file of this task's result is gone: no equal task is given the result from now on."""
+        await self._run("result_lost", task_id)
+
     async def have_results(self, digests: Sequence[str]) -> list[bool]:
         """Whether a task with this reuse digest has ended, or is on its way."""
         found = await self._pipelined([("HEXISTS", self._keys.reuse, digest) for digest in digests])
@@ -108,7 +121,7 @@ class TaskStore(Overdue):
             s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, moves_of(Verb.REUSE),
             "input" if has_input else "", hook_of(s.request.webhook), *_turn_of(s.turn),
             s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
-            s.request.source.upload or "", s.own_input or "",
+            s.request.source.upload or "", s.own_input or "", s.file_seen,
         )  # fmt: skip
 
     async def claim(
@@ -120,7 +133,8 @@ class TaskStore(Overdue):
         priorities: Sequence[Priority] = PRIORITIES,
         round: int = 0,  # noqa: A002  the word of the scripts
     ) -> Claim:
-        """Take the next task of these models and priorities.
+        """Take the next task of these models, for a slot that is for these priorities. Whatever the slot is for, a task
+        of a lower class comes when `starvation_guard` claims of workers with the same models have passed it over.
 
         After StoreUnavailable the worker may have been given one without knowing, or be given one later: `disown` hands
         it back, and ends the round of claims.
@@ -128,7 +142,7 @@ class TaskStore(Overdue):
         fence = secrets.token_hex(4)
         asked = (
             moves_of(Verb.CLAIM), worker, device, self._lease_ms, self._settings.starvation_guard,
-            " ".join(models), " ".join(priorities), fence, round,
+            in_pool(models), " ".join(priorities), fence, round,
         )  # fmt: skip
         answer = await self._run("claim", *asked, again=False)
         if answer[2:] == [b"late"]:
@@ -160,12 +174,14 @@ class TaskStore(Overdue):
     async def renew(self, info: WorkerInfo, leases: Iterable[Lease]) -> set[str]:
         """Extend every lease of a worker and keep it listed; the keys of the leases that are lost."""
         pairs = [part for lease in leases for part in (lease.id, lease.token)]
-        lost = await self._run("renew", info.id, msgspec.json.encode(info), self._lease_ms, *pairs)
+        lost = await self._run(
+            "renew", info.id, msgspec.json.encode(info), self._lease_ms, in_pool(info.models), *pairs
+        )
         return {key.decode() for key in lost}
 
     async def sign_off(self, worker: str) -> None:
         """Take a worker off the list."""
-        await self._run("renew", worker, "", self._lease_ms)
+        await self._run("renew", worker, "", self._lease_ms, "")
 
     async def progress(self, lease: Lease, stage: Stage, progress: Progress | None = None) -> bool:
         """Record where a task is; False when the lease is lost."""
@@ -181,13 +197,17 @@ class TaskStore(Overdue):
         """End in FAILED; False when the lease is lost."""
         return bool(await self._settle(Verb.FAIL, lease, outcome=outcome, failures=1))
 
-    async def retry(self, lease: Lease, problem: Problem, *, delay_ms: int) -> bool:
-        """Wait `delay_ms`, then queue again; counts a failure. False when the lease is lost."""
-        return bool(await self._settle(Verb.RETRY, lease, problem=problem, wait_ms=max(1, delay_ms), failures=1))
+    async def retry(self, lease: Lease, problem: Problem, *, delay_ms: int, device_ms: float | None = None) -> bool:
+        """Wait `delay_ms`, then queue again; counts a failure. `device_ms` is what the attempt took of the device, None
+        where nobody knows. False when the lease is lost."""
+        wait_ms = max(1, delay_ms)
+        return bool(
+            await self._settle(Verb.RETRY, lease, problem=problem, wait_ms=wait_ms, failures=1, device_ms=device_ms)
+        )
 
-    async def release(self, lease: Lease) -> bool:
-        """Hand back untried, at the head of its class; counts nothing. False when the lease is lost."""
-        return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0))
+    async def release(self, lease: Lease, *, device_ms: float | None = None) -> bool:
+        """Hand back untried, to its old place; counts nothing. `device_ms` as above. False when the lease is lost."""
+        return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0, device_ms=device_ms))
 
     async def disown(self, worker: str, known: Iterable[Lease], *, before: int) -> list[str]:
         """Hand back what this worker was given without knowing, after a claim whose answer was lost: every task that it
@@ -292,18 +312,25 @@ class TaskStore(Overdue):
         outcome: Outcome | None = None,
         wait_ms: int = -1,
         failures: int = 0,
+        device_ms: float | None = None,
     ) -> int:
         problem = problem or (outcome.error if outcome else None)
+        execution = outcome.execution if outcome else {}
         answer = await self._run(
             "settle",
             verb, moves_of(verb), lease.id, lease.token,
             msgspec.json.encode(problem) if problem else "", msgspec.json.encode(outcome) if outcome else "",
             wait_ms, failures, "result" if verb is Verb.COMPLETE else "",
-            outcome.execution.get("device_ms", "") if outcome else "",
+            execution.get("device_ms", "" if device_ms is None else device_ms), execution.get("kilopixels", ""),
         )  # fmt: skip
         if answer[0] != b"ok":
             return 0
         return 1 + (await self.answer_waiting(answer[2]) if answer[2] else 0)
+
+
+def in_pool(models: Iterable[str]) -> str:
+    """In the form that scripts take: workers with the same models have the same text."""
+    return " ".join(sorted(models))
 
 
 def _check(task_id: str, kind: bytes) -> None:
@@ -320,6 +347,8 @@ def _submitted_of(answer: Any) -> Submitted | None:
         raise NotItsTurn(kind)
     if kind == "input":
         return None
+    if kind == "look" and (found := _file_of(answer[1].decode(), answer[2])):
+        raise found
     if kind not in ("ok", "replay"):
         raise _refusal(kind, answer[-1])
     return Submitted(
@@ -336,8 +365,13 @@ def _submitted_of(answer: Any) -> Submitted | None:
 def _answer_or_error(answer: Any) -> Submitted | Exception | None:
     try:
         return _submitted_of(answer)
-    except (NotItsTurn, PenstockError) as error:
+    except (NotItsTurn, ResultFound, PenstockError) as error:
         return error
+
+
+def _file_of(owner: str, outcome: bytes | None) -> ResultFound | None:
+    result = msgspec.json.decode(outcome, type=Outcome).result if outcome else None
+    return ResultFound(owner, result.artifact.s3_key) if result and result.artifact else None
 
 
 def hook_of(webhook: Webhook | None) -> str:

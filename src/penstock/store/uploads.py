@@ -3,11 +3,12 @@ no longer come, so that the storage holds nothing that nobody knows of."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
 from penstock.store.queries import Queries
-from penstock.upload import Upload, UploadState, upload_key
+from penstock.upload import FileFacts, Upload, UploadState, upload_key
 
 
 class Opened(Struct, frozen=True):
@@ -16,6 +17,13 @@ class Opened(Struct, frozen=True):
     url_until: int
     rate_left: int
     rate_reset_s: int
+
+
+class FilePage(Struct, frozen=True):
+    """Uploads that are listed as files, newest first; the next page begins `next_before` (µs), None at the end."""
+
+    files: tuple[Upload, ...]
+    next_before: int | None
 
 
 class UploadStore(Queries):
@@ -35,13 +43,15 @@ class UploadStore(Queries):
         late_s: float,
         unused_ttl_s: float,
         rate_limit: int,
+        file: FileFacts | None = None,
     ) -> Opened:
         """Write down an upload whose bytes may be sent for `url_ttl_s` from now, and will all be here `late_s` after
-        that. Raises RateLimited."""
+        that; with the facts of a `file` it is listed as one. Raises RateLimited."""
         answer = await self._run(
             "upload_open",
             upload_id, tenant, caller, size, content_type, sha256 or "", token or "",
             int(url_ttl_s * 1000), int(late_s * 1000), int(unused_ttl_s * 1000), rate_limit,
+            "" if file is None else msgspec.json.encode(file),
         )  # fmt: skip
         if answer[0] == b"rate":
             raise RateLimited("too many uploads with this API key", retry_after_s=-(-answer[1] // 1000) or 1)
@@ -56,11 +66,30 @@ class UploadStore(Queries):
 
     async def find(self, upload_id: str) -> Upload | None:
         """The record, whoever asks."""
-        fields, due, (seconds, _) = await self._pipelined(
-            [("HGETALL", self._keys.upload(upload_id)), ("ZSCORE", self._keys.uploads, upload_id), ("TIME",)]
+        return (await self._read_all([upload_id]))[0]
+
+    async def _read_all(self, upload_ids: Sequence[str]) -> list[Upload | None]:
+        """The records, None for each that is not there."""
+        commands = [
+            command
+            for upload_id in upload_ids
+            for command in (("HGETALL", self._keys.upload(upload_id)), ("ZSCORE", self._keys.uploads, upload_id))
+        ]
+        *rows, (seconds, _) = await self._pipelined([*commands, ("TIME",)])
+        return [
+            _upload_of(upload_id, fields, due, now=seconds * 1000)
+            for upload_id, fields, due in zip(upload_ids, rows[::2], rows[1::2], strict=True)
+        ]
+
+    async def files(self, *, tenant: str, caller: str, before: int | None, limit: int) -> FilePage:
+        """The uploads of this caller that are listed as files and whose bytes are there. A page may be short."""
+        newest = "+inf" if before is None else f"({before}"
+        (row,) = await self._pipelined(
+            [("ZREVRANGEBYSCORE", self._keys.files(tenant, caller), newest, "-inf", "WITHSCORES", "LIMIT", 0, limit)]
         )
-        found = {name.decode(): value.decode() for name, value in fields.items()}
-        return _upload_of(upload_id, found, due, now=seconds * 1000)
+        known = await self._read_all([upload_id.decode() for upload_id in row[::2]])
+        shown = tuple(upload for upload in known if upload and upload.file and upload.state is UploadState.READY)
+        return FilePage(shown, int(row[-1]) if len(row) == 2 * limit else None)
 
     async def hold(self, upload_id: str, seconds: float, *, sha256: str | None = None) -> None:
         """Keep it for so long at least; with the digest of the bytes that are stored for it, or about to be, for no
@@ -84,11 +113,19 @@ class UploadStore(Queries):
 
     async def retire(self, upload_id: str, *, tenant: str, caller: str) -> None:
         """Give it up; it is `due` at once. Raises UploadNotFound, and UploadInUse while a task uses it."""
-        answer = await self._run("upload_retire", upload_id, tenant, caller)
-        if answer == b"used":
+        if not await self._retire(upload_id, tenant, caller, "refuse"):
             raise UploadInUse("tasks use this upload; it can be deleted when they are")
+
+    async def retire_file(self, upload_id: str, *, tenant: str, caller: str) -> bool:
+        """Give it up, and list it no more. False: a task uses it, and it goes after the last of its tasks. Raises
+        UploadNotFound."""
+        return await self._retire(upload_id, tenant, caller, "unlist")
+
+    async def _retire(self, upload_id: str, tenant: str, caller: str, if_used: str) -> bool:
+        answer = await self._run("upload_retire", upload_id, tenant, caller, if_used)
         if answer == b"absent":
             raise not_found(upload_id)
+        return bool(answer == b"ok")
 
     async def due(self, *, limit: int = 100) -> Mapping[str, str]:
         """Uploads that nobody can use any more -> the storage key to delete before `forget`."""
@@ -111,7 +148,8 @@ def not_found(upload_id: str) -> UploadNotFound:
     return UploadNotFound(f"there is no upload {upload_id}")
 
 
-def _upload_of(upload_id: str, f: Mapping[str, str], due: float | None, *, now: int) -> Upload | None:
+def _upload_of(upload_id: str, fields: Mapping[bytes, bytes], due: float | None, *, now: int) -> Upload | None:
+    f = {name.decode(): value.decode() for name, value in fields.items()}
     if not f or "deleted" in f:
         return None
     return Upload(
@@ -128,4 +166,5 @@ def _upload_of(upload_id: str, f: Mapping[str, str], due: float | None, *, now: 
         is_open=now < int(f["url_until"]),
         due=None if due is None else int(due),
         tasks=int(f.get("tasks", 0)),
+        file=msgspec.json.decode(f["file"], type=FileFacts) if "file" in f else None,
     )

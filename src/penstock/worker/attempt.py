@@ -4,11 +4,12 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from loguru import logger
 from msgspec import Struct
 
-from penstock import telemetry
+from penstock import endings, telemetry
 from penstock.errors import Internal, PenstockError, StoreUnavailable
 from penstock.runners.base import DeviceBroken
 from penstock.store import TaskStore
@@ -58,6 +59,7 @@ class Attempts:
             if settlement is None:
                 telemetry.report("attempts", model=model, outcome="stopped")
                 logger.info("attempt stopped")
+                self._pipeline.forget(lease)
                 return
             self.settling.add(lease.key)
             self._on_settling(lease.key)
@@ -65,6 +67,7 @@ class Attempts:
                 await self._settle(lease, settlement, started)
             finally:
                 self.settling.discard(lease.key)
+                self._pipeline.forget(lease)
 
     async def _settle(self, lease: Lease, settlement: Settlement, started: float) -> None:
         """Write the end of an attempt, count it, and delete the files that no record points to: a refused attempt its
@@ -103,10 +106,10 @@ class Attempts:
             await until_free()
             outcome = await self._pipeline.run(lease, watch)
         except asyncio.CancelledError:
-            return None if is_aborted() else Settlement(Verb.RELEASE, lambda: self._store.release(lease))
+            return None if is_aborted() else self._release(lease)
         except DeviceBroken as error:
             # The guilty task is left to be reclaimed, with a crash counted; the others lose nothing.
-            return None if error.guilty else Settlement(Verb.RELEASE, lambda: self._store.release(lease))
+            return None if error.guilty else self._release(lease)
         except PenstockError as error:
             return self._judge(lease, error)
         except Exception as error:  # noqa: BLE001  around an attempt: a bug fails the task, not the worker
@@ -121,12 +124,18 @@ class Attempts:
         if error.__cause__ is not None:
             logger.opt(exception=error.__cause__).debug("cause")
         if verdict(error, lease) is Verb.RETRY:
-            delay_ms = self._retry.delay_ms(lease.failures + 1)
-            return Settlement(Verb.RETRY, lambda: self._store.retry(lease, problem, delay_ms=delay_ms), problem.code)
+            delay_ms, took_ms = self._retry.delay_ms(lease.failures + 1), self._pipeline.took_ms(lease)
+            write = partial(self._store.retry, lease, problem, delay_ms=delay_ms, device_ms=took_ms)
+            return Settlement(Verb.RETRY, write, problem.code)
         return self._failure(lease, problem)
 
+    def _release(self, lease: Lease) -> Settlement:
+        took_ms = self._pipeline.took_ms(lease)
+        return Settlement(Verb.RELEASE, partial(self._store.release, lease, device_ms=took_ms))
+
     def _failure(self, lease: Lease, problem: Problem) -> Settlement:
-        return Settlement(Verb.FAIL, lambda: self._store.fail(lease, Outcome(error=problem)), problem.code)
+        outcome = Outcome(error=problem, execution={"device_ms": self._pipeline.took_ms(lease)})
+        return Settlement(Verb.FAIL, partial(self._store.fail, lease, outcome), problem.code)
 
     async def _insist(self, write: Callable[[], Awaitable[int]]) -> int | None:
         """Settle, however long Redis is away: while this process lives, finished work is not lost. 0 when the lease
@@ -150,13 +159,11 @@ def _count(lease: Lease, settlement: Settlement, kept: int, took_s: float) -> No
         telemetry.report("writes.fenced", model=model)
     elif settlement.verb in (Verb.COMPLETE, Verb.FAIL):
         status = TRANSITIONS[State.RUNNING, settlement.verb]
-        telemetry.report("tasks.finished", kept, model=model, status=status, code=settlement.code)
+        endings.count_settled(model, status, code=settlement.code, tasks=kept)
         if settlement.verb is Verb.COMPLETE and lease.promised_ms is not None:
             true_s = lease.waited_ms / 1000 + took_s
             ratio = abs(lease.promised_ms / 1000 - true_s) / max(true_s, SHORTEST_S)
             telemetry.report("eta.error.ratio", ratio, model=model)
-        if kept > 1:
-            telemetry.report("tasks.reused", kept - 1, model=model, how="coalesced")
 
 
 def _unexpected() -> Internal:

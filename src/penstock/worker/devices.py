@@ -10,12 +10,9 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.device import Device
+from penstock.device import CPU_SIDES, Device
 from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings
-
-CPU_SIDES = tuple(range(64, 385, 32))
-"""Tile sides of a CPU: fine steps, since a new shape costs it nothing and padding does; 384 keeps one run short."""
 
 GPU_SIDES = (128, 192, 256, 384, 512)
 """Tile sides of a GPU, square: each is warmed up. 512 px of Real-ESRGAN x4plus need 9 GB, so no more."""
@@ -60,7 +57,7 @@ def placements(settings: WorkerSettings) -> list[Placement]:
                 f"worker.gpu_ids: there is no GPU {missing[0]} here; found {sorted(gpus) or 'none'}"
             )
         if not _has_gpu_runtime():
-            raise ConfigurationError("worker.gpu_ids: asks for GPUs, but penstock[gpu] is not installed")
+            raise ConfigurationError("worker.gpu_ids: asks for GPUs, but penstock-server[gpu] is not installed")
         gpus = {n: gpus[n] for n in numbers}
     if gpus and _has_gpu_runtime():
         found = [_on_gpu(number, gpu, settings) for number, gpu in gpus.items()]

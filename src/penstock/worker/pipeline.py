@@ -62,6 +62,7 @@ class Pipeline:
         self._codecs = codecs
         self._memory = memory
         self._max_data_bytes = max_data_bytes
+        self._device_s: dict[str, float] = {}
 
     async def run(self, lease: Lease, watch: Watcher) -> Outcome:
         """The outcome of a success. Raises PenstockError for everything else, DeviceBroken when this process is done
@@ -94,6 +95,14 @@ class Pipeline:
         """How many of them may be of this model."""
         runner = self._runners.get(model)
         return self.streams if runner is None or runner.concurrent else 1
+
+    def took_ms(self, lease: Lease) -> float:
+        """What an attempt that has ended took of the device, until it is forgotten."""
+        return _ms(self._device_s.get(lease.key, 0.0))
+
+    def forget(self, lease: Lease) -> None:
+        """Nobody asks for this attempt any more."""
+        self._device_s.pop(lease.key, None)
 
     async def discard(self, outcome: Outcome) -> None:
         """Delete the file of a result that nobody may see."""
@@ -156,6 +165,7 @@ class Pipeline:
                 on_begin=partial(stage.tiles, 0, work.count),
                 finish=at_once,
                 clock=clock,
+                on_leave=partial(self._device_s.__setitem__, lease.key),
             )
             work, infer.of_another_s = done.work, done.finish_s
         stage.reached_device(infer, done.waited_s)
@@ -163,6 +173,8 @@ class Pipeline:
             result, parcel = done.product or await on_cpu(pack, work)
         device = self._device.device.name
         execution = {"device": device, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(done.device_s)}
+        if work.device_size is not None:
+            execution["kilopixels"] = work.device_size
         return result, parcel, execution
 
     def _prepare_if_room(self, runner: Runner, source: bytes, params: Params, room: Room) -> Work | None:
@@ -209,7 +221,12 @@ class Pipeline:
         """On a thread: the result as it will be published, and the file to store for it. Results are immutable: the key
         holds the token of the lease, so that no other attempt can write over it."""
         product = runner.postprocess(work, params, lease.request.output)
-        return published(product, results_of(lease) + lease.token, max_data_bytes=self._max_data_bytes)
+        return published(
+            product,
+            results_of(lease) + lease.token,
+            produces=runner.card.produces,
+            max_data_bytes=self._max_data_bytes,
+        )
 
     async def _on_cpu(self, priority: Priority, clock: AttemptClock, work: Callable[..., T], *args: Any) -> T:
         """Run on a codec thread; the clock stands until one is free. A thread cannot be stopped: a cancellation waits

@@ -1,7 +1,6 @@
 """One worker process from start to exit: what it opens, in which order, and what its exit status says."""
 
 import asyncio
-import json
 import os
 import socket
 import time
@@ -15,6 +14,7 @@ from loguru import logger
 from penstock import exposition
 from penstock.device import Device
 from penstock.errors import StoreUnavailable
+from penstock.heartbeat import Heartbeat, longest_silence_s
 from penstock.maintenance import run_upkeep
 from penstock.runners import load_runners
 from penstock.runners.base import DeviceBroken, registry
@@ -36,21 +36,22 @@ EXIT_DEVICE_LOST = 75
 """The device or its context is gone: start a new process (EX_TEMPFAIL of sysexits.h)."""
 
 
-def run(settings: Settings, device: Device, *, worker_id: str, ready_fd: int | None) -> int:
+def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | None) -> int:
     """Serve one device until SIGTERM; the exit status.
 
-    `ready_fd` is told the metrics URL as one JSON line when models are loaded and the worker is listed.
+    `report_fd` leads to the parent, which is told that this process lives and when it is ready: see `heartbeat`.
     """
     names = load_runners(settings.models)
     try:
-        uvloop.run(_serve(settings, device, names, worker_id, ready_fd))
+        heartbeat = Heartbeat(report_fd, silence_s=longest_silence_s(settings))
+        uvloop.run(_serve(settings, device, names, worker_id, heartbeat))
     except DeviceBroken:
         # The runtime's threads may hang on a lost device: leave without them.
         os._exit(EXIT_DEVICE_LOST)
     return 0
 
 
-async def _serve(settings: Settings, device: Device, names: list[str], worker_id: str, ready_fd: int | None) -> None:
+async def _serve(settings: Settings, device: Device, names: list[str], worker_id: str, heartbeat: Heartbeat) -> None:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect(settings.redis))
         store = TaskStore(client, settings.redis.namespace, settings.queue)
@@ -62,6 +63,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         runners = {name: registry()[name](settings.limits) for name in names}
         scheduler = DeviceScheduler(device, tiles, guard=settings.queue.starvation_guard)
         await stack.enter_async_context(_started(scheduler, runners.values()))
+        stack.callback(asyncio.create_task(heartbeat.beat(), name="heartbeat").cancel)
         for warning in await _when_available(client, settings.redis.namespace):
             logger.warning(warning)
         batches = BatchStore(client, settings.redis.namespace, settings.queue)
@@ -106,7 +108,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             lease_s=settings.queue.lease_s,
             drain_s=settings.worker.drain_s,
         )
-        _say_ready(ready_fd)
+        heartbeat.ready(f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics")
         logger.bind(device=device.name, models=names).info("worker ready")
         await host.serve()
         logger.info("worker stopped")
@@ -138,10 +140,3 @@ async def _when_available(client: Redis, namespace: str) -> list[str]:
         except StoreUnavailable as error:
             logger.bind(error=error.detail).warning("waiting for the task store")
             await asyncio.sleep(0.5)
-
-
-def _say_ready(ready_fd: int | None) -> None:
-    port = exposition.serve_metrics("127.0.0.1", 0)
-    if ready_fd is not None:
-        with os.fdopen(ready_fd, "w") as pipe:
-            pipe.write(json.dumps({"metrics_url": f"http://127.0.0.1:{port}/metrics"}) + "\n")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from penstock.errors import ModelResultInvalid
-from penstock.runners.base import Product
+from penstock.runners.base import Produces, Product
 from penstock.task import Artifact, Result
 from penstock.worker.spool import Parcel
 
@@ -26,14 +26,15 @@ _EXTENSION = re.compile(r"[A-Za-z0-9]{1,16}")
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
 
 
-def published(product: Any, key: str, *, max_data_bytes: int) -> tuple[Result, Parcel | None]:
+def published(product: Any, key: str, *, produces: Produces, max_data_bytes: int) -> tuple[Result, Parcel | None]:
     """The result as the record will show it, and the file to store for it under `key` and its extension.
 
-    Raises ModelResultInvalid when the product, or a part of it, is of a wrong type, when its data is not JSON, or takes
-    more than `max_data_bytes` of it.
+    Raises ModelResultInvalid when the product, or a part of it, is of a wrong type or not what the card of the model
+    says, when its data is not JSON, or takes more than `max_data_bytes` of it.
     """
     if not isinstance(product, Product):
         raise ModelResultInvalid(f"the model returned {_kind(product)} where a Product is expected")
+    _check_promise(product, produces)
     data = None if product.data is None else plain(product.data, max_bytes=max_data_bytes)
     if product.file is None:
         return Result(data=data), None
@@ -49,6 +50,16 @@ def published(product: Any, key: str, *, max_data_bytes: int) -> tuple[Result, P
         height=_pixels(product.height, "height"),
     )
     return Result(artifact=artifact, data=data), Parcel(artifact.s3_key, artifact.content_type, file)
+
+
+def _check_promise(product: Product, produces: Produces) -> None:
+    """Clients go by the card: they name files and show results as it says."""
+    is_image = product.file is not None and str(product.content_type).startswith("image/")
+    given = "no file" if product.file is None else f"a file of type {str(product.content_type)[:50]!r}"
+    if produces == "image" and not is_image:
+        raise ModelResultInvalid(f"the model returned {given}, and its card says that it produces an image")
+    if produces == "data" and product.file is not None:
+        raise ModelResultInvalid(f"the model returned {given}, and its card says that it produces data alone")
 
 
 def plain(data: Any, *, max_bytes: int) -> dict[str, Any]:

@@ -109,11 +109,13 @@ class DeviceScheduler:
         on_progress: Listener,
         on_begin: Callable[[], None] = lambda: None,
         finish: Finish | None = None,
+        on_leave: Callable[[float], None] | None = None,
         clock: AttemptClock | None = None,
     ) -> Run:
         """Run every tile of `work`, or of a finer cut of it, and give it its outputs. Of a work of one tile, `finish`
         makes the product then and there: for what is done sooner than a thread is changed. `on_begin` is called once,
-        when a batch with its first tiles goes to the device. The `clock` stands while none of its tiles is worked at.
+        when a batch with its first tiles goes to the device. However it ends, `on_leave`
+        hears the seconds that it has had the device. The `clock` stands while none of its tiles is worked at.
 
         When canceled, the device is free of this work on return. Raises what the runner raised, DeviceOutOfMemory,
         InvalidOutput, DeviceBroken.
@@ -132,6 +134,8 @@ class DeviceScheduler:
             finally:
                 self._backlog.remove(job)
                 await self._leave(job)
+                if on_leave:
+                    on_leave(job.device_s)
         waited_s = (job.reached_device or job.arrived) - job.arrived
         return Run(job.work, job.device_s, waited_s, job.product, job.finish_s)
 

@@ -15,7 +15,7 @@ for _, id in ipairs(redis.call('ZREVRANGE', ROOT .. 'running', place, place + 49
   if f[1] == ARGV[2] and not known[id .. ' ' .. f[2] .. '-' .. f[3]] then
     local task = read_task(id)
     end_lease(id)
-    log_attempt(task, 'release', '')
+    end_attempt(task, 'release', '')
     put_back(task, target(ARGV[1], task.state))
     answer[#answer + 1] = id
     place = place - 1

@@ -1,5 +1,5 @@
 -- What there is to say of how long a task still takes, in one step.
--- ARGV  1 id  2 tenant  3 all priorities, highest first
+-- ARGV  1 id  2 tenant
 -- Answers {state, stage, model, cost, done, total, position or -1, ms when a retry is due or -1, id of the task it
 -- follows or '', mean device ms of a task of this model or '', its mean cost or '', {workers}, now in ms, {drained
 -- workers}, the priority of its queue, the pause of that or ''}, {} when there is no such task, {'gone'} when there was
@@ -13,12 +13,13 @@ local model, digest = f[4], f[6]
 local follows = digest and redis.call('ZSCORE', following_key(model), digest .. ' ' .. id)
 local leader = follows and redis.call('HGET', ROOT .. 'reuse', digest) or ''
 local runs = follows and leader or id
-local r = redis.call('HMGET', task_key(runs), 'priority', 'done', 'total')
+local r = redis.call('HMGET', task_key(runs), 'done', 'total')
 
-local position = position_of(runs, model, r[1], ARGV[3], paused_queues())
-local pause = not redis.call('ZSCORE', ROOT .. 'running', runs) and pause_of(model, r[1]) or ''
+local running = waiting_task(runs)
+local position = position_of(running, paused_queues())
+local pause = not redis.call('ZSCORE', ROOT .. 'running', runs) and pause_of(model, running.priority) or ''
 
 local due = math.floor(tonumber(redis.call('ZSCORE', ROOT .. 'delayed', id) or -1))
 local pace = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. model, 'cost:' .. model)
-return {f[2], f[3], model, f[5], r[2] or '0', r[3] or '0', position, due, leader, pace[1] or '', pace[2] or '',
-  redis.call('HVALS', ROOT .. 'workers'), now_ms(), redis.call('ZRANGE', ROOT .. 'drained', 0, -1), r[1], pause}
+return {f[2], f[3], model, f[5], r[1] or '0', r[2] or '0', position, due, leader, pace[1] or '', pace[2] or '',
+  redis.call('HVALS', ROOT .. 'workers'), now_ms(), redis.call('ZRANGE', ROOT .. 'drained', 0, -1), running.priority, pause}

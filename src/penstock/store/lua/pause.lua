@@ -11,5 +11,10 @@ for priority in string.gmatch(ARGV[2], '%S+') do
     changed = changed + redis.call('HSETNX', ROOT .. 'paused', queue, cjson.encode({at = now_ms(), by = ARGV[3]}))
   end
 end
-if ARGV[3] == '' then redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. ARGV[1]) end
+if ARGV[3] == '' then
+  for _, pool in ipairs(pools_with(ARGV[1])) do
+    for priority in string.gmatch(ARGV[2], '%S+') do look_through(pool, priority, ARGV[1]) end
+  end
+  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. ARGV[1])
+end
 return changed

@@ -8,9 +8,9 @@ local paused, ranks = paused_queues(), {}
 local function rank_of_leader(digest)
   if ranks[digest] == nil then
     local leader = redis.call('HGET', ROOT .. 'reuse', digest)
-    local priority = redis.call('HGET', task_key(leader), 'priority')
-    local waits = redis.call('ZSCORE', queue_key(model, priority), leader)
-    ranks[digest] = waits and rank_of(model, priority, paused)
+    local task = waiting_task(leader)
+    local waits = redis.call('ZSCORE', queue_key(model, task.priority), place_of(task))
+    ranks[digest] = waits and rank_of(model, task.priority, paused)
   end
   return ranks[digest]
 end
@@ -19,11 +19,10 @@ local waiting = redis.call('ZRANGE', following_key(model), place, place + 499)
 for _, member in ipairs(waiting) do
   if not may_go_on() then return place end
   local digest, id = string.match(member, '^(%S+) (%S+)$')
-  local leader, own = rank_of_leader(digest), redis.call('HMGET', task_key(id), 'priority', 'vft')
-  if leader and rank_of(model, own[1], paused) < leader then
+  local leader, task = rank_of_leader(digest), waiting_task(id)
+  if leader and rank_of(model, task.priority, paused) < leader then
     unfollow(model, digest, id)
-    redis.call('ZADD', queue_key(model, own[1]), own[2], id)
-    redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
+    enqueue(task)
   else
     place = place + 1
   end

@@ -1,5 +1,5 @@
 -- Extend the leases of one worker, all in one call, and say that it lives.
--- ARGV  1 worker  2 description (JSON) or '' to sign off  3 lease ms  4.. id, token, id, token ...
+-- ARGV  1 worker  2 description (JSON) or '' to sign off  3 lease ms  4 its models, sorted  5.. id, token, id, token ...
 -- Answers 'id token' of each lease that is lost.
 local now = now_ms()
 if ARGV[2] == '' then
@@ -9,9 +9,10 @@ if ARGV[2] == '' then
 else
   redis.call('HSET', ROOT .. 'workers', ARGV[1], ARGV[2])
   redis.call('ZADD', ROOT .. 'workers:seen', now + tonumber(ARGV[3]), ARGV[1])
+  redis.call('ZADD', ROOT .. 'pools:seen', now, open_pool(ARGV[4]))
 end
 local lost = {}
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   if holds(ARGV[i], redis.call('HMGET', task_key(ARGV[i]), 'epoch', 'fence'), ARGV[i + 1]) then
     redis.call('ZADD', ROOT .. 'running', now + tonumber(ARGV[3]), ARGV[i])
   else

@@ -14,6 +14,6 @@ local batch, place = move(task, to, 'stage', 'queued', 'failures', 0, 'crashes',
 redis.call('ZREM', ROOT .. 'finals', id)
 redis.call('DEL', ROOT .. 'outcome:' .. id)
 redis.call('HDEL', task.key, 'finished', 'start_by', 'deadline', 'receipt', 'done', 'total', 'unit', 'eta')
-requeue(task)
+enqueue(task)
 if batch then reopen_line(batch, place) end
 return {'ok', to}

@@ -2,7 +2,8 @@
 -- A success leads all equal tasks that have not started, and those that come as long as it is kept.
 -- ARGV  1 verb  2 its moves  3 id  4 token  5 problem (JSON) or ''  6 outcome (JSON) or ''
 --       7 wait ms before the next try: -1 there is none, 0 at once  8 failures to count
---       9 'result' when there is one, or ''  10 ms of the device that it took, or ''
+--       9 'result' when there is one, or ''  10 ms of the device that it took, or ''  11 its size in kilopixels, as seen by
+--       the worker, or ''
 -- Answers {'ok', state, `<model> <digest>` of those who wait for its result or ''} or {'fenced', state or ''}
 local id, wait = ARGV[3], tonumber(ARGV[7])
 local receipt = ARGV[1] .. ' ' .. ARGV[4]
@@ -25,15 +26,9 @@ local function lead_equals(digest)
   return waiting
 end
 
--- Two moving averages: their quotient is the time for a size, and no single odd task spoils it.
-local function learn(model, cost, ms)
-  local known = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. model, 'cost:' .. model)
-  local function mean(old, new) return old and old + (new - old) / 10 or new end
-  redis.call('HSET', ROOT .. 'pace', 'ms:' .. model, mean(tonumber(known[1]), ms),
-    'cost:' .. model, mean(tonumber(known[2]), cost))
-end
-
-log_attempt(task, ARGV[1], ARGV[5])
+local ms = tonumber(ARGV[10])
+if ms and ARGV[9] ~= '' then ms = math.max(ms, SHORTEST_MS) end
+end_attempt(task, ARGV[1], ARGV[5], ms)
 local failures, waiting = task.failures + ARGV[8], ''
 if wait == 0 then
   put_back(task, to, 'receipt', receipt, 'failures', failures)
@@ -46,6 +41,6 @@ else
   local digest = ARGV[9] ~= '' and task.reuse
   if digest then waiting = lead_equals(digest) else part(task) end
   close(task, to, ARGV[6], 'receipt', receipt, 'failures', failures)
-  if ARGV[10] ~= '' then learn(task.model, tonumber(task.cost), tonumber(ARGV[10])) end
+  if ms and ARGV[9] ~= '' then learn(task.model, tonumber(ARGV[11]) or tonumber(task.cost), ms) end
 end
 return {'ok', to, waiting}

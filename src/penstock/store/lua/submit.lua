@@ -1,6 +1,6 @@
 -- Accept a task: idempotency, rate, reuse, depth and enqueue in one step. A lost answer is healed by submitting again
 -- with the same client_request_id.
--- ARGV  1 id  2 tenant  3 caller  4 model  5 priority  6 cost (kilopixels)  7 body (JSON)  8 fingerprint
+-- ARGV  1 id  2 tenant  3 caller  4 model  5 priority  6 size (kilopixels, 0: unknown)  7 body (JSON)  8 fingerprint
 --       9 idempotency digest or ''  10 rate limit per 60 s, 0 none  11 max depth  12 max retries  13 timeout s
 --      14 start within ms or ''  15 ttl s  16 record version  17 first state  18 all priorities, highest first
 --      19 finish within ms or ''  20 reuse digest or ''  21 'run' when no other's result will do  22 most followers
@@ -8,6 +8,8 @@
 --      26 batch or ''  27 epoch of who feeds it  28 place of the line  29 most unfinished tasks of it  30 lease ms
 --      31 ms that each task ahead will take, or '' when nobody knows  32 ms that this one will
 --      33 id of the upload that is its input, or ''  34 key of an input of its own in the storage, or ''
+--      35 of the file of a result that is there already: '' it is not looked at, 'ask' look at it first,
+--         `<task> there` or `<task> gone` for the task that has it
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
 --          {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}
@@ -15,8 +17,9 @@
 --          {'late'} when its key is awaited no longer
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 --          {'upload'} when that is gone
+--          {'look', task, its outcome} when a file is to be looked at before its result is given; nothing was done
 local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local cost, rate_limit = tonumber(ARGV[6]), tonumber(ARGV[10])
+local rate_limit = tonumber(ARGV[10])
 local now, paused = now_us(), paused_queues()
 local rate_key = ROOT .. 'rate:' .. caller
 local batch, place = ARGV[26], ARGV[28]
@@ -28,10 +31,10 @@ end
 -- Of a task that is there: it may have been submitted with another priority than this call says.
 local function accepted_before(kind, task)
   local left, reset = rate_state(rate_key, rate_limit, now)
-  local f = redis.call('HMGET', task_key(task), 'model', 'priority', 'reused')
-  if not f[1] then return {kind, task, -1, left, reset, '', 0} end
-  local position = position_of(task, f[1], f[2], ARGV[18], paused)
-  return accepted(kind, task, position, queue_key(f[1], f[2]), f[3] or '', left, reset)
+  local there = waiting_task(task)
+  if not there then return {kind, task, -1, left, reset, '', 0} end
+  local reused = redis.call('HGET', task_key(task), 'reused') or ''
+  return accepted(kind, task, position_of(there, paused), queue_key(there.model, there.priority), reused, left, reset)
 end
 
 if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
@@ -64,6 +67,17 @@ end
 
 local digest, upload, own_input = ARGV[20], ARGV[33], ARGV[34]
 local source = digest ~= '' and redis.call('HGET', ROOT .. 'reuse', digest)
+if source and ARGV[35] == source .. ' gone' then
+  redis.call('HDEL', ROOT .. 'reuse', digest)
+  source = nil
+end
+
+-- The outcome of the task whose result would be given, when somebody has to look first whether its file is there.
+local function unseen()
+  if ARGV[35] == '' or ARGV[35] == source .. ' there' then return nil end
+  local outcome = redis.call('GET', ROOT .. 'outcome:' .. source) or ''
+  return string.find(outcome, '"artifact":{', 1, true) and outcome
+end
 
 -- How the task gets its result. One that must run leads nobody, so that every leader may become a follower.
 local function role()
@@ -82,13 +96,15 @@ local function role()
   end
 end
 
-local as, ahead = role(), 0
+local as, ahead, in_class = role(), 0, 0
+local outcome_unseen = as == 'hit' and unseen()
+if outcome_unseen then return {'look', source, outcome_unseen} end
 if as ~= 'hit' then
   local depth, is_higher = redis.call('ZCARD', following_key(model)), true
   for other in string.gmatch(ARGV[18], '%S+') do
     local waiting = redis.call('ZCARD', queue_key(model, other))
     depth = depth + waiting
-    is_higher = is_higher and other ~= priority
+    if other == priority then is_higher, in_class = false, waiting end
     if is_higher and not paused[queue_key(model, other)] then ahead = ahead + waiting end
   end
   if depth >= tonumber(ARGV[11]) then return {'full', depth} end
@@ -102,13 +118,6 @@ if as ~= 'hit' then
   end
   if upload ~= '' and not has_upload(upload, 'arrived') then return {'upload'} end
 end
-
--- Start-time fair queueing (Goyal, Vin, Cheng 1996) over callers: a task starts where the caller's last one
--- finished, but not before the virtual time of what is being served now.
-local clock = ROOT .. 'clock:' .. priority
-local times = redis.call('HMGET', clock, 'v', 'f:' .. caller)
-local vft = math.max(tonumber(times[1] or 0), tonumber(times[2] or 0)) + cost
-if as ~= 'hit' then redis.call('HSET', clock, 'f:' .. caller, vft) end
 
 local fields = {} -- that not every task has
 local function put(field, value)
@@ -146,6 +155,7 @@ if as ~= 'hit' and upload ~= '' then
   put('upload', upload)
   use_upload(upload)
 end
+local position = -1
 if as == 'coalesced' then
   follow(model, digest, id)
 elseif as ~= 'hit' then
@@ -153,12 +163,13 @@ elseif as ~= 'hit' then
     if source then step_down(source, digest) end
     redis.call('HSET', ROOT .. 'reuse', digest, id)
   end
-  redis.call('ZADD', queue_key(model, priority), vft, id)
-  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
+  local task = {id = id, tenant = tenant, caller = caller, model = model, priority = priority, created = now}
+  enqueue(task)
+  local flow = redis.call('ZLEXCOUNT', queue_key(model, priority), all_of(flow_of(task)))
+  position = ahead + ahead_in_class(model, priority, tenant, caller, flow - 1, flow, in_class + 1)
 end
 local reused = (as == 'hit' or as == 'coalesced') and as or ''
-local place = redis.call('ZRANK', queue_key(model, priority), id)
-local answer = accepted('ok', id, place and ahead + place or -1, queue_key(model, priority), reused, left, reset)
+local answer = accepted('ok', id, position, queue_key(model, priority), reused, left, reset)
 if ARGV[31] ~= '' and answer[3] >= 0 and answer[7] == 0 then
   put('eta', math.floor(answer[3] * ARGV[31] + ARGV[32]))
 end
@@ -167,7 +178,7 @@ redis.call('SET', ROOT .. 'body:' .. id, ARGV[7])
 redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. ARGV[17], now, id)
 redis.call('HSET', task_key(id), 'version', ARGV[16], 'tenant', tenant, 'caller', caller, 'model', model,
   'priority', priority, 'state', ARGV[17], 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
-  'cost', cost, 'vft', vft, 'created', now, 'max_retries', ARGV[12], 'timeout_s', ARGV[13], 'ttl_s', ARGV[15],
+  'cost', ARGV[6], 'created', now, 'max_retries', ARGV[12], 'timeout_s', ARGV[13], 'ttl_s', ARGV[15],
   unpack(fields))
 if as == 'hit' then
   local outcome = redis.call('GET', ROOT .. 'outcome:' .. source) or ''

@@ -1,13 +1,20 @@
--- Drop what says nothing any more: drained workers that were not heard of for a while, and the last finish times of
--- callers which the virtual time has passed. Of the callers some are looked at, picked at random.
+-- Drop what says nothing any more: drained workers that were not heard of for a while, pools that no worker has, and the
+-- start times of callers which the virtual time has passed long ago: by more than any attempt takes, so that what is
+-- still to be set right for them makes no difference. Of the callers some are looked at, picked at random.
 -- ARGV  1 ms after which a drained worker that is gone is forgotten
+local PASSED_MS = 86400000
 forget_drained(ARGV[1])
-for priority in string.gmatch(PRIORITIES, '%S+') do
-  local clock = ROOT .. 'clock:' .. priority
-  local v = tonumber(redis.call('HGET', clock, 'v') or 0)
-  local some, passed = redis.call('HRANDFIELD', clock, 100, 'WITHVALUES'), {}
-  for i = 1, #some, 2 do
-    if string.sub(some[i], 1, 2) == 'f:' and tonumber(some[i + 1]) <= v then passed[#passed + 1] = some[i] end
+for _, pool in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'pools:seen', '-inf', now_ms() - POOL_KEPT_MS)) do
+  drop_pool(pool)
+end
+for _, pool in ipairs(redis.call('HKEYS', ROOT .. 'pools')) do
+  for priority in string.gmatch(PRIORITIES, '%S+') do
+    local clock = clock_key(pool, priority)
+    local v = tonumber(redis.call('HGET', clock, 'v') or 0)
+    local some, passed = redis.call('HRANDFIELD', clock, 100, 'WITHVALUES'), {}
+    for i = 1, #some, 2 do
+      if string.sub(some[i], 1, 2) == 'f:' and some[i + 1] + PASSED_MS < v then passed[#passed + 1] = some[i] end
+    end
+    if passed[1] then redis.call('HDEL', clock, unpack(passed)) end
   end
-  if passed[1] then redis.call('HDEL', clock, unpack(passed)) end
 end

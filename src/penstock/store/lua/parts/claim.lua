@@ -10,35 +10,55 @@ local function queue_due_retries()
     redis.call('ZREM', ROOT .. 'delayed', id)
     redis.call('HSET', task_key(id), 'stage', 'queued')
     tell(id)
-    requeue(read_task(id))
+    enqueue(read_task(id))
   end
 end
 
--- The answer when nothing waits: ms until a delayed task is due, or -1.
+-- The answer when nothing waits: ms until a delayed task is due, or -1; 0 when there was too much to look at.
 local function nothing_to_claim()
+  if HAS_MORE then return {'', 0} end
   local due = redis.call('ZRANGE', ROOT .. 'delayed', 0, 0, 'WITHSCORES')[2]
   return {'', due and math.max(0, tonumber(due) - now_ms()) or -1}
 end
 
--- {queue, id, score} of the task whose turn it is, and its class; nil when nothing waits. A class that was passed over
--- more often than `guard` says has its turn.
-local function choose(models, priorities, guard)
-  local paused, chosen, class = paused_queues(), nil, nil
-  for priority in string.gmatch(priorities, '%S+') do
-    local head
-    for model in string.gmatch(models, '%S+') do
-      local queue = queue_key(model, priority)
-      local first = paused[queue] and {} or redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
-      local score = tonumber(first[2])
-      if score and (not head or score < head.score) then head = {queue = queue, id = first[1], score = score} end
-    end
-    if head and not chosen then
-      chosen, class = head, priority
-    elseif head and guard > 0 and redis.call('HINCRBY', ROOT .. 'clock:' .. priority, 'skipped', 1) > guard then
-      return head, priority
+-- `passed:<pool>` counts by class how many claims have passed it over since it was served last. Answers what is to be
+-- written there when a task of class `served` is given now.
+local function counts_after(counts, passed_over, served)
+  local changed = {}
+  for priority in string.gmatch(PRIORITIES, '%S+') do
+    local count = counts[priority]
+    local new = priority == served and 0 or passed_over[priority] and count + 1 or count
+    if new ~= count then
+      changed[#changed + 1] = priority
+      changed[#changed + 1] = new
     end
   end
-  return chosen, class
+  return changed
+end
+
+-- Whose turn it is among the classes, as `head_of` says it: the highest of those that the slot is `for`; but one that
+-- was passed over as often as `guard` says has its turn in any slot. With it comes what is to be counted when it is
+-- given. Nil when nothing waits that may be given.
+local function choose(pool, models, classes, guard)
+  local paused, counts, passed_over, chosen, due = paused_queues(), {}, {}, nil, nil
+  local known = redis.call('HGETALL', ROOT .. 'passed:' .. pool)
+  for i = 1, #known, 2 do counts[known[i]] = tonumber(known[i + 1]) end
+  for priority in string.gmatch(PRIORITIES, '%S+') do
+    counts[priority] = counts[priority] or 0
+    if chosen then
+      passed_over[priority] = redis.call('EXISTS', flows_key(pool, priority)) == 1
+      local is_due = passed_over[priority] and guard > 0 and counts[priority] >= guard
+      if is_due and (not due or counts[priority] > counts[due.priority]) then
+        local head = head_of(pool, models, priority, paused)
+        passed_over[priority] = head ~= nil
+        due = head or due
+      end
+    elseif string.find(classes, priority, 1, true) then
+      chosen = head_of(pool, models, priority, paused)
+    end
+  end
+  local head = due or chosen
+  return head, head and counts_after(counts, passed_over, head.priority)
 end
 
 -- How a task ends that is not to be started any more: 'overrun', 'expire', or nil.
@@ -47,24 +67,19 @@ local function lateness(task)
   return task.start_by and not task.started and tonumber(task.start_by) <= now_ms() and 'expire' or nil
 end
 
--- How many ms of a device the task should take, by the pace of its model, as text; '' while nobody knows.
-local function device_ms(task)
-  local pace = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. task.model, 'cost:' .. task.model)
-  return pace[1] and tostring(pace[1] * task.cost / pace[2]) or ''
-end
-
--- Give a chosen task to a worker. Answers what it is told.
-local function give(chosen, priority, task, moves, worker, device, lease_ms, fence)
-  local now, clock, epoch = now_ms(), ROOT .. 'clock:' .. priority, task.epoch + 1
-  redis.call('ZREM', chosen.queue, task.id)
-  local v = tonumber(redis.call('HGET', clock, 'v') or 0)
-  redis.call('HSET', clock, 'v', math.max(v, chosen.score - tonumber(task.cost)), 'skipped', 0)
+-- Give a chosen task to a worker, and charge its owner. Answers what the worker is told.
+local function give(pool, head, counts, task, moves, worker, device, lease_ms, fence)
+  local now, epoch = now_ms(), task.epoch + 1
+  local ms, is_measured = expected_ms(task.model, tonumber(task.cost))
+  redis.call('ZREM', head.queue, head.place)
+  if counts[1] then redis.call('HSET', ROOT .. 'passed:' .. pool, unpack(counts)) end
+  charge(pool, head, ms)
   move(task, target(moves, task.state), 'stage', 'fetch', 'epoch', epoch, 'fence', fence, 'worker', worker,
-    'device', device, 'claimed', now, 'started', task.started or now)
+    'device', device, 'claimed', now, 'started', task.started or now, 'pool', pool, 'charged', ms)
   if task.total then redis.call('HDEL', task.key, 'done', 'total', 'unit') end
   if task.start_by then redis.call('ZREM', ROOT .. 'starting', task.id) end
   redis.call('ZADD', ROOT .. 'running', now + tonumber(lease_ms), task.id)
-  return {task.id, epoch, task.tenant, task.caller, priority, task.failures, task.crashes, task.max_retries,
+  return {task.id, epoch, task.tenant, task.caller, head.priority, task.failures, task.crashes, task.max_retries,
     task.timeout_s, math.max(0, now_us() - tonumber(task.created)), redis.call('GET', ROOT .. 'body:' .. task.id),
-    task.eta or '', device_ms(task)}
+    task.eta or '', is_measured and string.format('%.17g', ms) or ''}
 end

@@ -15,8 +15,10 @@ local function end_lease(id)
   return redis.call('ZREM', ROOT .. 'running', id) == 1
 end
 
--- Write down the attempt that ends now. `problem` is a JSON object or ''.
-local function log_attempt(task, outcome, problem)
+-- An attempt ends now: write it down, and set right what its owner was charged. `problem` is a JSON object or '', `ms`
+-- what it has taken of the device, nil where its worker does not say.
+local function end_attempt(task, outcome, problem, ms)
+  recharge(task, ms or taken_ms(task))
   local entry = cjson.encode({
     n = tonumber(task.epoch), fence = task.fence, worker = task.worker, device = task.device,
     started = tonumber(task.claimed), ended = now_ms(), outcome = outcome,
@@ -31,5 +33,5 @@ end
 -- task is deleted.
 local function cut_off(task, outcome, problem)
   redis.call('HSET', task.key, 'cut_off', now_ms())
-  log_attempt(task, outcome, problem)
+  end_attempt(task, outcome, problem)
 end

@@ -1,6 +1,21 @@
--- Where tasks wait.
+-- Where tasks wait. The members of a queue are sorted by their bytes: `<tenant>/<caller>`, a line feed, the µs when the
+-- task was created, its id. So the tasks of one caller lie together, the oldest first, and one that is put back stands
+-- where it stood before. `task` is a record, or has these fields of one: id tenant caller model priority created.
 local function queue_key(model, priority)
   return ROOT .. 'queue:' .. model .. ':' .. priority
+end
+
+local function flow_of(task)
+  return task.tenant .. '/' .. task.caller
+end
+
+local function place_of(task)
+  return flow_of(task) .. '\n' .. string.format('%016.0f', tonumber(task.created)) .. ' ' .. task.id
+end
+
+-- The bounds of all tasks of one caller: a vertical tab is the character after the line feed.
+local function all_of(flow)
+  return '[' .. flow .. '\n', '(' .. flow .. '\11'
 end
 
 -- Since when and by whom a queue is paused, as JSON, or nothing.
@@ -15,28 +30,20 @@ local function paused_queues()
   return paused
 end
 
--- How many tasks of its model are served before it, or -1 when it is in no queue. Nothing of a paused class is served.
-local function position_of(id, model, priority, priorities, paused)
-  local ahead = redis.call('ZRANK', queue_key(model, priority), id)
-  if not ahead then return -1 end
-  for higher in string.gmatch(priorities, '%S+') do
-    if higher == priority then break end
-    local key = queue_key(model, higher)
-    if not paused[key] then ahead = ahead + redis.call('ZCARD', key) end
-  end
-  return ahead
+-- Let a task wait, and its caller be looked at by every worker that could run it.
+local function enqueue(task)
+  redis.call('ZADD', queue_key(task.model, task.priority), 0, place_of(task))
+  for _, pool in ipairs(pools_with(task.model)) do enter(pool, task.priority, task.tenant, task.caller) end
+  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. task.model)
+end
+
+-- Take a waiting task out of its queue; answers whether it was there.
+local function dequeue(task)
+  return redis.call('ZREM', queue_key(task.model, task.priority), place_of(task)) == 1
 end
 
 -- Take a waiting task out of where it waits.
 local function withdraw(task)
-  redis.call('ZREM', queue_key(task.model, task.priority), task.id)
+  dequeue(task)
   redis.call('ZREM', ROOT .. 'delayed', task.id)
-end
-
--- Put a task that has waited its turn before at the head of its class: at the present virtual time, not behind
--- what came since.
-local function requeue(task)
-  local v = tonumber(redis.call('HGET', ROOT .. 'clock:' .. task.priority, 'v') or 0)
-  redis.call('ZADD', queue_key(task.model, task.priority), math.min(v, tonumber(task.vft)), task.id)
-  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. task.model)
 end

@@ -29,8 +29,8 @@ end
 
 -- The leader of a digest follows too, unless it has started.
 local function step_down(leader, digest)
-  local f = redis.call('HMGET', task_key(leader), 'model', 'priority')
-  if redis.call('ZREM', queue_key(f[1], f[2]), leader) == 1 then follow(f[1], digest, leader) end
+  local task = waiting_task(leader)
+  if dequeue(task) then follow(task.model, digest, leader) end
 end
 
 -- The place of a class in the order in which classes are served; those of paused queues come after all others.
@@ -39,22 +39,21 @@ local function rank_of(model, priority, paused)
   return paused[queue_key(model, priority)] and rank + #PRIORITIES or rank
 end
 
--- Of those who wait for the result of a digest, the one that would be served first alone: {id, priority, vft}, or nil.
+-- Of those who wait for the result of a digest, who all have the same owner, the one that would be served first alone.
 local function first_of(model, digest)
-  local paused, best = paused_queues(), nil
+  local paused, best, best_rank = paused_queues(), nil, nil
   for _, id in ipairs(followers(model, digest)) do
-    local own = redis.call('HMGET', task_key(id), 'priority', 'vft')
-    local rank, vft = rank_of(model, own[1], paused), tonumber(own[2])
-    if not best or rank < best.rank or (rank == best.rank and vft < best.vft) then
-      best = {id = id, priority = own[1], vft = vft, rank = rank}
+    local task = waiting_task(id)
+    local rank = rank_of(model, task.priority, paused)
+    if not best or rank < best_rank or (rank == best_rank and place_of(task) < place_of(best)) then
+      best, best_rank = task, rank
     end
   end
   return best
 end
 
--- The first of those who wait leads the others from now on. It takes the place in its queue that it would have had
--- alone: not the head, since nobody knows whether its turn had come. What has killed workers does so in every equal
--- task: it has as many deaths behind it as the one that led before.
+-- The first of those who wait leads the others from now on, at the place in its queue that it would have had alone. What
+-- has killed workers does so in every equal task: it has as many deaths behind it as the one that led before.
 local function lead_anew(model, digest, crashes)
   local first = first_of(model, digest)
   if not first then
@@ -64,8 +63,7 @@ local function lead_anew(model, digest, crashes)
   unfollow(model, digest, first.id)
   if tonumber(crashes) > 0 then redis.call('HSET', task_key(first.id), 'crashes', crashes) end
   redis.call('HSET', ROOT .. 'reuse', digest, first.id)
-  redis.call('ZADD', queue_key(model, first.priority), first.vft, first.id)
-  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
+  enqueue(first)
 end
 
 -- The task follows nobody and leads nobody any more.

@@ -66,5 +66,5 @@ end
 local function put_back(task, to, ...)
   part(task)
   move(task, to, 'stage', 'queued', ...)
-  requeue(task)
+  enqueue(task)
 end

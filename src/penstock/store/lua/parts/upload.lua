@@ -9,7 +9,20 @@ local function has_upload(id, field)
   return f[1] and not f[2]
 end
 
+local function files_key(tenant, caller)
+  return ROOT .. 'files:' .. tenant .. ':' .. caller
+end
+
+-- It is no file any more, if it was one.
+local function unlist_upload(id)
+  local f = redis.call('HMGET', upload_key(id), 'tenant', 'caller', 'file')
+  if not f[3] then return end
+  redis.call('HDEL', upload_key(id), 'file')
+  redis.call('ZREM', files_key(f[1], f[2]), id)
+end
+
 local function retire_upload(id)
+  unlist_upload(id)
   redis.call('HSETNX', upload_key(id), 'deleted', now_ms())
   redis.call('ZADD', ROOT .. 'uploads', now_ms(), id)
 end

@@ -1,0 +1,13 @@
+-- How many tasks wait in a queue, and for how long the oldest has.
+-- ARGV  1 model  2 priority
+-- Answers {how many, age of the oldest in µs, or 0}; of many callers the first are looked at, by name.
+local queue, oldest_us, place = queue_key(ARGV[1], ARGV[2]), nil, nil
+local after = '-'
+for _ = 1, 64 do
+  place = redis.call('ZRANGEBYLEX', queue, after, '+', 'LIMIT', 0, 1)[1]
+  if not place then break end
+  local flow, created = string.match(place, '^([^\n]+)\n(%d+) ')
+  oldest_us = math.min(oldest_us or created, created)
+  after = '(' .. flow .. '\11'
+end
+return {redis.call('ZCARD', queue), oldest_us and now_us() - oldest_us or 0}

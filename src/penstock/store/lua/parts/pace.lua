@@ -1,0 +1,29 @@
+-- How long tasks of a model take on a device: two moving averages, whose quotient is the time for a size, so that no
+-- single odd task spoils it. Sizes are in kilopixels, 0 where nobody knows.
+local UNMEASURED_MS = 1000
+local SHORTEST_MS = 0.1
+
+-- The ms of a device that a task of this size should take, and whether that has been measured.
+local function expected_ms(model, size)
+  local pace = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. model, 'cost:' .. model)
+  local ms, mean_size = tonumber(pace[1]), tonumber(pace[2])
+  if not ms then return size > 0 and size or UNMEASURED_MS, false end
+  if size > 0 and mean_size then ms = ms * size / mean_size end
+  return math.max(ms, SHORTEST_MS), true
+end
+
+local function learn(model, size, ms)
+  local known = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. model, 'cost:' .. model)
+  local function mean(old, new) return old and old + (new - old) / 10 or new end
+  local sized = size > 0 and {'cost:' .. model, mean(tonumber(known[2]), size)} or {}
+  redis.call('HSET', ROOT .. 'pace', 'ms:' .. model, mean(tonumber(known[1]), ms), unpack(sized))
+end
+
+-- What an attempt that is ended from outside has taken of the device, as far as its progress shows: nothing before it
+-- came to `infer`; there, the tiles that were done and the one after them.
+local BEFORE_DEVICE = 'queued fetch prepare'
+local function taken_ms(task)
+  if string.find(BEFORE_DEVICE, task.stage, 1, true) then return 0 end
+  local charged, total = tonumber(task.charged), tonumber(task.total)
+  return total and charged * math.min(1, (task.done + 1) / total) or charged
+end

@@ -1,0 +1,69 @@
+-- How many tasks of its model are served before one that waits. It is exact for one caller. Beside few others it follows
+-- their start times, as if all tasks of the model took the same time; beside many it is as many tasks of each of them as
+-- there are of his own, and one more of each who starts before him. While nobody knows who waits, it is all that wait.
+local FEW = 3
+
+-- Of a sorted set of flows: how many tasks of others are served before one with `own` tasks in front of it. `count`
+-- tells how many tasks a flow has waiting.
+local function served_before(set, me, own, model, count)
+  local found = redis.call('ZRANGE', set, 0, FEW, 'WITHSCORES')
+  if #found == 2 and found[1] == me then return 0 end
+  local start = tonumber(redis.call('ZSCORE', set, me))
+  if #found > 2 * FEW then
+    local others = redis.call('ZCARD', set) - (start and 1 or 0)
+    return own * others + (start and redis.call('ZCOUNT', set, '-inf', '(' .. start) or others)
+  end
+  local ms, ahead = expected_ms(model, 0), 0
+  for i = 1, #found, 2 do
+    if found[i] ~= me then
+      local rounds = own + (start and (start - found[i + 1]) / ms or 0)
+      local turns = found[i] < me and math.floor(rounds) + 1 or math.ceil(rounds)
+      if turns > 0 then ahead = ahead + math.min(turns, count(found[i])) end
+    end
+  end
+  return ahead
+end
+
+-- The same in one class of a model: of a caller's task that has `own` of his in front of it, of `flow` that he has there
+-- and `waiting` in all.
+local function ahead_in_class(model, priority, tenant, caller, own, flow, waiting)
+  local others = waiting - flow
+  if others == 0 then return own end
+  local pool, queue = pools_with(model)[1], queue_key(model, priority)
+  local flows = pool and flows_key(pool, priority)
+  if not pool or redis.call('ZSCORE', flows, UNSEEN) then return own + others end
+  local ahead = served_before(callers_key(pool, priority, tenant), caller, own, model, function(other)
+    return redis.call('ZLEXCOUNT', queue, all_of(tenant .. '/' .. other))
+  end)
+  ahead = ahead + served_before(flows, tenant, own + ahead, model, function(other)
+    return redis.call('ZLEXCOUNT', queue, '[' .. other .. '/', '(' .. other .. '0')
+  end)
+  return own + math.min(others, ahead)
+end
+
+-- How many tasks of a model are of higher classes than this one. Nothing of a paused class is served.
+local function waiting_above(model, priority, paused)
+  local count = 0
+  for higher in string.gmatch(PRIORITIES, '%S+') do
+    if higher == priority then break end
+    local queue = queue_key(model, higher)
+    if not paused[queue] then count = count + redis.call('ZCARD', queue) end
+  end
+  return count
+end
+
+-- How many tasks are served before this one, or -1 when it is in no queue.
+local function position_of(task, paused)
+  local queue, place = queue_key(task.model, task.priority), place_of(task)
+  if not redis.call('ZSCORE', queue, place) then return -1 end
+  local own = redis.call('ZLEXCOUNT', queue, all_of(flow_of(task)), '(' .. place)
+  local flow = redis.call('ZLEXCOUNT', queue, all_of(flow_of(task)))
+  return waiting_above(task.model, task.priority, paused)
+    + ahead_in_class(task.model, task.priority, task.tenant, task.caller, own, flow, redis.call('ZCARD', queue))
+end
+
+-- The fields of a record that say where it stands, or nil.
+local function waiting_task(id)
+  local f = redis.call('HMGET', task_key(id), 'tenant', 'caller', 'model', 'priority', 'created')
+  return f[1] and {id = id, tenant = f[1], caller = f[2], model = f[3], priority = f[4], created = f[5]} or nil
+end
