@@ -277,12 +277,9 @@ class TaskStore(Overdue):
     async def ask_for_task(self, worker: str, models: Iterable[str]) -> None:
         """Say that this worker is idle and finds nothing: one that holds a task of these models which has not begun,
         and may wait long, gives it back. What is asked is forgotten after a while."""
-        await self._pipelined(
-            [
-                ("SET", self._keys.asking(worker), "", "PX", ASKED_MS),
-                ("PUBLISH", self._keys.signals, " ".join(["idle", worker, *models])),
-            ]
-        )
+        said = " ".join(["idle", worker, *models])
+        asks = ("SET", self._keys.asking(worker), "", "PX", ASKED_MS)
+        await self._pipelined([asks, ("PUBLISH", self._keys.signals, said)])
 
     async def answer_ask(self, worker: str) -> bool:
         """Take it upon oneself to give that worker a task: False when another has, or it has asked long ago."""

@@ -123,7 +123,8 @@ class Claims:
         waits = [LOOK_EVERY_S, self._hand.changes_in_s(now)]
         if next_due_s is not None:
             waits.append(next_due_s)
-        if self._dry == len(PRIORITIES) and self._hand.is_idle(now) and not self._is_drained:
+        found_nothing = self._dry == len(PRIORITIES) and next_due_s != 0  # 0: a task is about to be queued
+        if found_nothing and self._hand.is_idle(now) and not self._is_drained:
             waits.append(await self._ask())
         return min(waits)
 

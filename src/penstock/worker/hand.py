@@ -17,7 +17,8 @@ from penstock.task import PRIORITIES, Lease, Priority, Progress, Stage, is_suspe
 AHEAD_S = 0.5
 """Device time in hand beyond what it takes to make an input ready. It covers a claim (1 ms, 50 across a network), an
 input that takes longer than most, and the full batches of a GPU: eight tiles of up to 60 ms are in hand, and larger
-tiles fill a GPU by themselves. Three workers that claim this far end 1.5 s apart at most, before they give back."""
+ones fill most GPUs by themselves. Where they do not, tasks of one tile of half a second meet in batches of two at most.
+Workers that claim this far end half a second and one task apart at most, before they give back."""
 
 WORTH_S = 0.1
 """A task is given back only if it would wait this much longer here than another worker needs to make it ready: for

@@ -114,8 +114,8 @@ class DeviceScheduler:
     ) -> Run:
         """Run every tile of `work`, or of a finer cut of it, and give it its outputs. Of a work of one tile, `finish`
         makes the product then and there: for what is done sooner than a thread is changed. `on_begin` is called once,
-        when a batch with its first tiles goes to the device. However it ends, `on_leave`
-        hears the seconds that it has had the device. The `clock` stands while none of its tiles is worked at.
+        when a batch with its first tiles goes to the device; however it ends, `on_leave` hears the seconds that it has
+        had the device. The `clock` stands while none of its tiles is worked at.
 
         When canceled, the device is free of this work on return. Raises what the runner raised, DeviceOutOfMemory,
         InvalidOutput, DeviceBroken.
