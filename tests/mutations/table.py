@@ -18,7 +18,7 @@ class Mutation(NamedTuple):
 
 BETWEEN = "tests.interleave --first --seconds 120 --only "
 ORDER = "tests/unit/test_device_order.py::test_"
-TIME = "tests/integration/test_attempt_time.py::test_an_attempt_that_waits_"
+WAITS = "tests/integration/test_attempt_time.py::test_an_attempt_that_waits_"
 LONG = "tests/integration/test_long_outages.py::test_a_task_"
 SHARES = "tests/integration/test_fair_shares.py::test_"
 SHARE_TIME = "tests/integration/test_fair_device_time.py::test_"
@@ -239,14 +239,14 @@ MUTATIONS = (
         "src/penstock/worker/pipeline.py",
         "        clock.hold()\n",
         "",
-        TIME + "behind_others_loses_no_time[prepare]",
+        WAITS + "behind_others_loses_no_time[prepare]",
     ),
     Mutation(
         "the clock of an attempt stands until there is memory",
         "src/penstock/worker/pipeline.py",
         "            with clock.standing():\n                await self._memory.wait(room)\n",
         "            await self._memory.wait(room)\n",
-        TIME + "for_memory_loses_no_time",
+        WAITS + "for_memory_loses_no_time",
     ),
     Mutation(
         "a batch that nobody wants is stopped, whoever is in it",

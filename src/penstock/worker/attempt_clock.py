@@ -11,13 +11,19 @@ from typing import Self
 class AttemptClock:
     """Cancels the block that it is entered around, which then raises TimeoutError, when that has worked for `limit_s`
     seconds. The clock stands while `standing` or between `hold` and `resume`, which may be nested. Used on one event
-    loop only; outside of the block it may be held and resumed, and nothing happens."""
+    loop only; outside of the block it may be held and resumed, and nothing happens.
+
+    A hold only notes the time, since a task of a small model has ten of them: the timer looks when it fires whether
+    the time is used up, and is set again if it is not.
+    """
 
     def __init__(self, limit_s: float = math.inf) -> None:
         self._limit_s = limit_s
         self._left_s = limit_s
+        self._ends_at = math.inf
         self._holds = 0
         self._timeout = asyncio.timeout(None)
+        self._timer: asyncio.TimerHandle | None = None
         self._is_entered = False
 
     async def __aenter__(self) -> Self:
@@ -30,6 +36,8 @@ class AttemptClock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_entered = False
+        if self._timer is not None:
+            self._timer.cancel()
         await self._timeout.__aexit__(kind, error, trace)
 
     @property
@@ -45,8 +53,9 @@ class AttemptClock:
     def hold(self) -> None:
         """From here on the attempt waits behind others."""
         self._holds += 1
-        if self._holds == 1:
-            self._stand()
+        if self._holds == 1 and self._is_entered:
+            self._left_s = self._ends_at - asyncio.get_running_loop().time()
+            self._ends_at = math.inf
 
     def resume(self) -> None:
         """What it waited for since the `hold` is there."""
@@ -69,15 +78,19 @@ class AttemptClock:
         if not self._holds:
             self._run()
 
-    def _stand(self) -> None:
-        if (end := self._timeout.when()) is not None:
-            self._left_s = end - asyncio.get_running_loop().time()
-            self._end_at(None)
-
     def _run(self) -> None:
-        if math.isfinite(self._left_s):
-            self._end_at(asyncio.get_running_loop().time() + self._left_s)
+        if self._is_entered:
+            self._ends_at = asyncio.get_running_loop().time() + self._left_s
+            self._set_timer()
 
-    def _end_at(self, moment: float | None) -> None:
-        if self._is_entered and not self.has_expired:
-            self._timeout.reschedule(moment)
+    def _set_timer(self) -> None:
+        if self._timer is None and math.isfinite(self._ends_at):
+            self._timer = asyncio.get_running_loop().call_at(self._ends_at, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        if now >= self._ends_at:
+            self._timeout.reschedule(now)
+        else:
+            self._set_timer()

@@ -57,6 +57,7 @@ class Job:
     ) -> None:
         self.runner = runner
         self.priority = priority
+        self.rank = PRIORITIES.index(priority)
         self.arrival = next(_arrivals)
         self.on_progress = on_progress
         self.finish = finish
@@ -195,12 +196,14 @@ class Costs:
         self._sizes = sizes
         self._seconds: dict[tuple[Lane, int], float] = {}
         self._paces: dict[tuple[str, str], float] = {}
+        self._tile_s: dict[Lane, float] = {}
         self._most: dict[Lane, int] = {}
 
     def note(self, lane: Lane, size: int, seconds: float) -> None:
         """A run of this size took so long."""
         self._average(self._seconds, (lane, size), seconds)
         self._average(self._paces, (lane.model, lane.work), seconds / (size * math.prod(lane.shape)))
+        self._tile_s[lane] = self._best_tile_s(lane)
 
     def _average(self, means: dict[K, float], key: K, new: float) -> None:
         before = means.get(key)
@@ -210,6 +213,7 @@ class Costs:
         """The device cannot hold a run of this size; the largest that is left, 0 for none."""
         left = max((s for s in self._sizes if s < size), default=0)
         self._most[lane] = left
+        self._tile_s.pop(lane, None)
         return left
 
     def most(self, lane: Lane) -> int:
@@ -231,12 +235,14 @@ class Costs:
     def tile_s(self, lane: Lane) -> float:
         """Seconds for each tile in runs of the best size. Where the lane was never measured, the pace of the same
         network in other shapes tells, and where nothing was, it is 1."""
-        if any((lane, size) in self._seconds for size in self._sizes):
-            most = self.most(lane)
-            size = self.best(lane, most)
-            return self.hoped(lane, size) / size
+        if (known := self._tile_s.get(lane)) is not None:
+            return known
         pace = self._paces.get((lane.model, lane.work))
         return 1.0 if pace is None else pace * math.prod(lane.shape)
+
+    def _best_tile_s(self, lane: Lane) -> float:
+        size = self.best(lane, self.most(lane))
+        return self.hoped(lane, size) / size
 
 
 class Backlog:
@@ -286,7 +292,7 @@ class Backlog:
         lead = self._lead(ready)
         if self.costs.hoped(lead.lane, 1) > within_s:
             return []
-        mates = [lead] if lead.alone else self._mates(lead)
+        mates = self._mates(lead)
         waiting = sum(len(job.waiting) for job in mates)
         if self._may_wait(lead) and waiting < self.costs.best(lead.lane, self.costs.most(lead.lane)):
             return []
@@ -306,13 +312,15 @@ class Backlog:
                 job.waiting.append(index)
 
     def _in_order(self, jobs: Sequence[Job]) -> list[Job]:
-        return sorted(jobs, key=lambda job: (PRIORITIES.index(job.priority), self.remaining_s(job), job.arrival))
+        return sorted(jobs, key=lambda job: (job.rank, self.remaining_s(job), job.arrival))
 
     def _lead(self, ready: Sequence[Job]) -> Job:
         priority = self._priorities.next(list(dict.fromkeys(job.priority for job in ready)))
         return self._within[priority].next([job for job in ready if job.priority is priority])
 
     def _mates(self, lead: Job) -> list[Job]:
+        if lead.alone or len(lead.waiting) >= self.costs.most(lead.lane):
+            return [lead]
         others = [job for job in self._jobs if job.lane == lead.lane and not job.alone and job is not lead]
         return [lead, *self._in_order(others)]
 
