@@ -93,6 +93,10 @@ class Pipeline:
         runner = self._runners.get(model)
         return self.streams if runner is None or runner.concurrent else 1
 
+    def paying_batch(self, model: str) -> tuple[int, float]:
+        """How many tiles of it one run should have, and the seconds of one alone."""
+        return self._device.paying_batch(model)
+
     def took_ms(self, lease: Lease) -> float:
         """What an attempt that has ended took of the device, until it is forgotten."""
         return _ms(self._device_s.get(lease.key, 0.0))
