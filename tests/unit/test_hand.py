@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.task import PRIORITIES, Lease, OutputOptions, Priority, Progress, Request, Source
+from penstock.worker.batches import Costs, Lane
 from penstock.worker.hand import AHEAD_S, GIVE_WAY_S, WORTH_S, Hand
 
 MODEL, OTHER = "slow", "other"
@@ -191,6 +192,46 @@ def test_what_has_left_the_device_is_not_in_hand(stage: Any) -> None:
     hand.hear(key, stage, None, 1)
 
     assert hand.is_idle(1)
+
+
+@pytest.mark.parametrize(("pays", "waiting"), [(1, 1), (4, 4), (8, 8)])
+def test_where_batches_pay_the_tasks_of_one_wait_though_they_take_long(pays: int, waiting: int) -> None:
+    hand = Hand(1, lambda model: 1, lambda model: (pays, 10.0))
+    begun(hand, 10)
+    claimed = 0
+    while len(hand.wanted(0)) == len(PRIORITIES):
+        ready(hand, 10)
+        claimed += 1
+
+    assert claimed == waiting
+
+
+def test_a_task_of_many_tiles_fills_a_batch_alone() -> None:
+    hand = Hand(1, lambda model: 1, lambda model: (8, 1.0))
+    begun(hand, 10)
+    ready(hand, 10)
+
+    assert hand.wanted(0) == (Priority.HIGH,)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pays"),
+    [
+        ({1: 1.0, 2: 2.0, 4: 4.0, 8: 7.9}, (1, 1.0)),
+        ({1: 1.0, 2: 1.0, 4: 1.0, 8: 1.0}, (8, 1.0)),
+        ({1: 1.0, 2: 1.1, 4: 1.2, 8: 2.3}, (4, 1.0)),
+        ({1: 1.0}, (8, 1.0)),
+        ({}, (1, 1.0)),
+    ],
+    ids=["each tile takes its time", "a run takes its time", "up to four", "not measured yet", "unknown"],
+)
+def test_a_batch_pays_when_its_tiles_take_less_time_each(seconds: dict[int, float], pays: tuple[int, float]) -> None:
+    costs = Costs((1, 2, 4, 8))
+    for size, took_s in seconds.items():
+        costs.note(Lane(MODEL, "", (1, 1)), size, took_s)
+
+    assert costs.paying(MODEL) == pays
+    assert costs.paying(OTHER) == (1, 1.0)
 
 
 def test_as_many_are_claimed_at_once_as_would_feed_the_device() -> None:

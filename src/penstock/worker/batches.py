@@ -227,6 +227,16 @@ class Costs:
         enough = next((s for s in usable if s >= waiting), usable[-1])
         return min((s for s in usable if s <= enough), key=lambda s: (self.hoped(lane, s) / min(s, waiting), -s))
 
+    def paying(self, model: str) -> tuple[int, float]:
+        """How many tiles of a model are to be run at once, as fewer would take a fifth more time each, and the seconds
+        of one alone; of several lanes the one that asks for the most."""
+        lanes = {lane for lane, _ in self._seconds if lane.model == model}
+        return max((self._paying(lane) for lane in lanes), default=(1, 1.0))
+
+    def _paying(self, lane: Lane) -> tuple[int, float]:
+        each = {s: self.hoped(lane, s) / s for s in self._sizes if s <= max(1, self.most(lane))}
+        return next(s for s, seconds in each.items() if seconds <= 1.2 * min(each.values())), each[1]
+
     def hoped(self, lane: Lane, size: int) -> float:
         """Seconds of a run of this size; of a lane that was never measured, 1."""
         smaller = (self._seconds[lane, s] for s in reversed(self._sizes) if s <= size and (lane, s) in self._seconds)

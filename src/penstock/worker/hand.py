@@ -15,10 +15,9 @@ from msgspec import Struct
 from penstock.task import PRIORITIES, Lease, Priority, Progress, Stage, is_suspect
 
 AHEAD_S = 0.5
-"""Device time in hand beyond what it takes to make an input ready. It covers a claim (1 ms, 50 across a network), an
-input that takes longer than most, and the full batches of a GPU: eight tiles of up to 60 ms are in hand, and larger
-ones fill most GPUs by themselves. Where they do not, tasks of one tile of half a second meet in batches of two at most.
-Workers that claim this far end half a second and one task apart at most, before they give back."""
+"""Device time in hand beyond what it takes to make an input ready. It covers a claim (1 ms, 50 across a network), and
+an input that takes longer than most. Workers that claim this far end half a second and one task apart at most, before
+they give back; where a model gains by batches, it is the tasks of one batch."""
 
 WORTH_S = 0.1
 """A task is given back only if it would wait this much longer here than another worker needs to make it ready: for
@@ -70,12 +69,18 @@ class Attempt(Struct, eq=False):
 
 
 class Hand:
-    """The attempts of one worker that have not left its device; `streams_of` says how many tasks of a model the device
-    runs at a time."""
+    """The attempts of one worker that have not left its device. `streams_of` says how many runs of a model the device
+    does at a time, `paying_batch` how many tiles one of them should have, and the seconds of a tile alone."""
 
-    def __init__(self, streams: int, streams_of: Callable[[str], int]) -> None:
+    def __init__(
+        self,
+        streams: int,
+        streams_of: Callable[[str], int],
+        paying_batch: Callable[[str], tuple[int, float]] = lambda _: (1, 1.0),
+    ) -> None:
         self._streams = streams
         self._streams_of = streams_of
+        self._paying_batch = paying_batch
         self._attempts: dict[str, Attempt] = {}
         self._ready_s = 0.0
         self._mean_s: float | None = None
@@ -179,8 +184,18 @@ class Hand:
         return [a for a in self._attempts.values() if not a.is_on_its_way or a.claimed > slow]
 
     def _is_fed(self, attempts: Collection[Attempt], now: float) -> bool:
-        """Something waits for the device, so that it goes on when an estimate was too long; and it has enough to do."""
-        return not all(attempt.has_begun for attempt in attempts) and self._free_at(attempts, now) >= self.ahead_s
+        """The device has enough to do, and its next run waits for it: so it goes on when an estimate was too long, and
+        no model that gains by batches runs in smaller ones."""
+        return self._free_at(attempts, now) >= self.ahead_s and self._has_next_run(attempts)
+
+    def _has_next_run(self, attempts: Collection[Attempt]) -> bool:
+        waiting = [attempt for attempt in attempts if not attempt.has_begun]
+        for model in {attempt.lease.request.model for attempt in waiting}:
+            tiles, tile_s = self._paying_batch(model)
+            mine = [attempt for attempt in waiting if attempt.lease.request.model == model]
+            if sum(max(1.0, (attempt.device_s or 0) / tile_s) for attempt in mine) >= tiles:
+                return True
+        return False
 
     def _free_at(self, attempts: Collection[Attempt], now: float) -> float:
         """Seconds until a stream has nothing more to do; what has begun comes first, and spreads over the streams."""

@@ -65,7 +65,7 @@ class Host(arq.Worker):
         self._pipeline = pipeline
         self._spool = spool
         self._slots = slots
-        self._hand = Hand(pipeline.streams, pipeline.streams_of)
+        self._hand = Hand(pipeline.streams, pipeline.streams_of, pipeline.paying_batch)
         self._leases = Leases(store, lease_s, describe=self._describe, lost=self._lease_lost)
         self._progress = ProgressWriter(store, self._leases.get)
         self._claims = Claims(

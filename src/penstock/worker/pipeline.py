@@ -104,6 +104,10 @@ class Pipeline:
         runner = self._runners.get(model)
         return self.streams if runner is None or runner.concurrent else 1
 
+    def paying_batch(self, model: str) -> tuple[int, float]:
+        """How many tiles of it one run should have, and the seconds of one alone."""
+        return self._device.paying_batch(model)
+
     async def discard(self, outcome: Outcome) -> None:
         """Delete the file of a result that nobody may see."""
         if outcome.result and outcome.result.artifact:

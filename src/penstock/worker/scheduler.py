@@ -100,6 +100,11 @@ class DeviceScheduler:
         await asyncio.gather(*self._drivers, return_exceptions=True)
         self._threads.close(wait=self.broken is None)
 
+    def paying_batch(self, model: str) -> tuple[int, float]:
+        """How many tiles of a model should wait so that none runs in a batch that is too small to pay, and the seconds
+        of one alone."""
+        return self._backlog.costs.paying(model) if self.device.batches[-1] > 1 else (1, 1.0)
+
     async def run(
         self,
         runner: Runner,
