@@ -9,12 +9,12 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "penstock"
 
 LAYERS = [
-    {"errors", "deferred"},
+    {"errors", "deferred", "loopback"},
     {"settings", "device"},
     {"task", "upload", "urlguard"},
     {"batch"},
     {"telemetry", "logs", "exposition", "imaging", "storage", "store", "client", "egress"},
-    {"links", "orphans"},
+    {"links", "orphans", "watches"},
     {"runners", "maintenance", "webhooks"},
     {"api", "worker"},
     {"supervisor"},

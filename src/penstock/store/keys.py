@@ -79,6 +79,9 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | earlier one, which it has given up, get nothing      |                         |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
+| `unreadable`               | zset   | `<id> <reason>` of records that could not be read,   | a week                  |
+|                            |        | by the ms when they were set aside                   |                         |
+| `aside:<id>:<part>`        | any    | what was there in their place                        | a week                  |
 | `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
 |                            |        | are in the marker of the storage too, which has      |                         |
 |                            |        | `next` already while the beat is replaced            |                         |
@@ -125,6 +128,7 @@ class Keys:
         self.closed = f"{self.root}closed"
         self.room = f"{self.root}room"
         self.reuse = f"{self.root}reuse"
+        self.unreadable = f"{self.root}unreadable"
 
     def queue(self, model: str, priority: str) -> str:
         """Waiting ids of one model and priority."""

@@ -11,7 +11,16 @@ from redis.exceptions import NoScriptError
 
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import QueueSettings
-from penstock.store.answers import Explanation, Matching, Pace, Page, QueueDepth, Running, WorkerInfo
+from penstock.store.answers import (
+    Explanation,
+    Matching,
+    Pace,
+    Page,
+    QueueDepth,
+    Running,
+    SetAside,
+    WorkerInfo,
+)
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
 from penstock.store.records import (
@@ -21,6 +30,7 @@ from penstock.store.records import (
     pause_of,
     running_of,
     task_of,
+    set_aside_of,
     workers_of,
 )
 from penstock.store.scripts import Scripts
@@ -198,6 +208,11 @@ class Queries:
         """Those of these tasks that are in a final state."""
         scores = await self._pipelined([("ZSCORE", self._keys.finals, task_id) for task_id in task_ids])
         return [task_id for task_id, score in zip(task_ids, scores, strict=True) if score is not None]
+
+    async def unreadable(self) -> list[SetAside]:
+        """The records that were set aside within a week, the latest first."""
+        (rows,) = await self._pipelined([("ZREVRANGE", self._keys.unreadable, 0, -1, "WITHSCORES")])
+        return [set_aside_of(member, int(at)) for member, at in zip(rows[::2], rows[1::2], strict=True)]
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless Redis answers, and takes writes."""
