@@ -4,12 +4,14 @@ Without the instruments: the parent of workers has none of its own.
 """
 
 from collections.abc import Callable, Iterable
-from urllib.request import urlopen
+from http import HTTPStatus
 
 import prometheus_client
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
+
+from penstock import loopback
 
 SCRAPE_TIMEOUT_S = 2.0
 
@@ -56,7 +58,7 @@ class _Children(Collector):
 def fetch(url: str) -> list[Metric]:
     """The metrics served at a URL; none when it does not answer within 2 s."""
     try:
-        with urlopen(url, timeout=SCRAPE_TIMEOUT_S) as answer:  # noqa: S310  the operator names it
-            return list(text_string_to_metric_families(answer.read().decode()))
+        status, text = loopback.read(url, timeout_s=SCRAPE_TIMEOUT_S)
     except OSError:
         return []
+    return list(text_string_to_metric_families(text.decode())) if status == HTTPStatus.OK else []

@@ -28,6 +28,10 @@ MAX_EARLY_DEATHS = 5
 """A child that has never been ready dies this often before its parent gives up."""
 
 
+class StoppedEarly(Exception):
+    """What was being started was told to stop before it was ready."""
+
+
 FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 """For glibc, unless the environment says otherwise: with an arena for each thread, images that come and go in many
 threads leave holes in all of them. 4,000 mixed tasks left 117 MB in the API instead of 167, 210 in the worker instead

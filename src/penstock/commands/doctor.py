@@ -25,7 +25,7 @@ from penstock.runners.onnx import damaged
 from penstock.runners.trial import Trial
 from penstock.settings import RedisSettings, Settings, StorageSettings, clean_environment, environment_of
 from penstock.storage import Storage, open_storage
-from penstock.store import Installation, Redis, check_server, connect, look_at
+from penstock.store import Installation, Redis, check_server, connect, look_at, takes_writes
 from penstock.supervisor import python
 from penstock.worker.devices import Placement, placements
 
@@ -129,6 +129,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
         async with connect(redis) as client:
             try:
                 server = await look_at(client)
+                await takes_writes(client, redis.namespace)
                 name = f"{server.product.capitalize()} {server.version} at {_shown(redis.url)}"
                 yield await _set_up(client, name, server.major, settings.redis.namespace)
                 yield _clock(server.ahead_s)
@@ -137,7 +138,8 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
             else:
                 return
     if not own:
-        yield _fail("redis", f"{_shown(settings.redis.url)}: {why}", "start it, or set REDIS_URL to one that runs")
+        found, _, advice = why.partition("; ")
+        yield _fail("redis", f"{_shown(settings.redis.url)}: {found}", advice or "see the log of Redis")
         return
     try:
         yield _ok("redis", f"none runs yet; `penstock up` starts {find_server()}")

@@ -18,7 +18,7 @@ from penstock.store.answers import (
 from penstock.store.batches import BatchStore
 from penstock.store.condemned import Condemned, place_of
 from penstock.store.connection import Redis, connect
-from penstock.store.inspection import ServerInfo, check_server, look_at
+from penstock.store.inspection import ServerInfo, check_server, look_at, takes_writes
 from penstock.store.installation import Identity, Installation, owner_of
 from penstock.store.operator import Operator
 from penstock.store.outbox import Due, LeasedEvent, Outbox
@@ -57,4 +57,5 @@ __all__ = [
     "look_at",
     "owner_of",
     "place_of",
+    "takes_writes",
 ]
