@@ -154,6 +154,18 @@ class Keys:
         """Result or error."""
         return f"{self.root}outcome:{task_id}"
 
+    def attempts(self, task_id: str) -> str:
+        """The ended attempts."""
+        return f"{self.root}attempts:{task_id}"
+
+    def events(self, subject: str) -> str:
+        """What a webhook is told of a task or a batch."""
+        return f"{self.root}events:{subject}"
+
+    def of_root(self, name: str) -> str:
+        """A key that only scripts use."""
+        return self.root + name
+
     def batch(self, batch_id: str) -> str:
         """The record of a batch."""
         return f"{self.root}batch:{batch_id}"

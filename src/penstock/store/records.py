@@ -14,6 +14,10 @@ GONE = [b"gone"]
 """The answer of read.lua for a task that was pruned."""
 
 
+OF_SCRIPTS = ("cost", "max_retries", "timeout_s", "ttl_s")
+"""Numbers of a record that only scripts use: without them it could be read, but neither run nor end."""
+
+
 class UnreadableRecord(Exception):
     """What Redis holds under this id is damaged."""
 
@@ -30,7 +34,7 @@ def reading(name: str) -> Iterator[None]:
         yield
     except KeyError as error:
         raise UnreadableRecord(name, f"{error.args[0]} is missing") from error
-    except (ValueError, TypeError, msgspec.MsgspecError) as error:
+    except (ValueError, TypeError, AttributeError, msgspec.MsgspecError) as error:
         raise UnreadableRecord(name, str(error)) from error
 
 
@@ -45,6 +49,9 @@ def task_of(task_id: str, answer: list[Any]) -> Task | None:
 def _task(task_id: str, answer: list[Any]) -> Task:
     flat, body, outcome, attempts, position, expires, events = answer
     f = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+    for name in OF_SCRIPTS:
+        float(f[name])
 
     def number(name: str) -> int | None:
         return int(float(f[name])) if name in f else None
@@ -73,10 +80,10 @@ def _task(task_id: str, answer: list[Any]) -> Task:
         progress=progress,
         position=position if position >= 0 else None,
         outcome=_outcome_of(f, outcome),
-        attempts=tuple(msgspec.json.decode(entry, type=Attempt) for entry in attempts),
+        attempts=attempts_of(attempts),
         reuse=msgspec.convert(f.get("reused", "miss"), Reuse),
         version=int(f["version"]),
-        events=_events_of(events),
+        events=events_of(events),
     )
 
 
@@ -132,7 +139,7 @@ def _batch(batch_id: str, answer: list[Any]) -> Batch:
         created=int(f["created"]) // 1000,
         finished=int(f["finished"]) if "finished" in f else None,
         expires=expires if expires >= 0 else None,
-        events=_events_of(events),
+        events=events_of(events),
     )
 
 
@@ -205,7 +212,12 @@ def _outcome_of(f: dict[str, str], outcome: bytes) -> Outcome:
     return Outcome(result=written.result, timing=timing, execution={"reused_from": f["origin"]})
 
 
-def _events_of(flat: list[bytes]) -> tuple[Event, ...]:
+def attempts_of(rows: list[bytes]) -> tuple[Attempt, ...]:
+    """The ended attempts of a task, the first first."""
+    return tuple(msgspec.json.decode(row, type=Attempt) for row in rows)
+
+
+def events_of(flat: list[bytes]) -> tuple[Event, ...]:
     """In the order in which they happened."""
     rows = (
         msgspec.json.decode(row, type=Event) for name, row in zip(flat[::2], flat[1::2], strict=True) if name.isdigit()

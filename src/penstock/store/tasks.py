@@ -24,6 +24,7 @@ from penstock.store.connection import listen
 from penstock.store.keys import endpoint_digest, idempotency_digest
 from penstock.store.overdue import LATE, OVERRUN, TOGETHER, Overdue, moves_of, outcome_of
 from penstock.store.queries import ALL_PRIORITIES
+from penstock.store.records import UnreadableRecord, reading
 from penstock.task import (
     EVENTS,
     PRIORITIES,
@@ -133,25 +134,11 @@ class TaskStore(Overdue):
             answer = await self._run("claim_late", *asked, *late, again=False)
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
-        task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, *rest = answer
-        body, promised = rest
-        return Claim(
-            Lease(
-                id=task_id.decode(),
-                epoch=epoch,
-                fence=fence,
-                tenant=tenant.decode(),
-                caller=caller.decode(),
-                priority=Priority(priority.decode()),
-                failures=int(failures),
-                crashes=int(crashes),
-                max_retries=int(max_retries),
-                timeout_s=float(timeout_s),
-                waited_ms=waited / 1000,
-                request=msgspec.json.decode(body, type=Request),
-                promised_ms=int(promised) if promised else None,
-            )
-        )
+        try:
+            return Claim(_lease_of(answer, fence))
+        except UnreadableRecord as error:
+            await self._salvage.examine([error.name])
+            return Claim(None, 0.0)
 
     async def renew(self, info: WorkerInfo, leases: Iterable[Lease]) -> set[str]:
         """Extend every lease of a worker and keep it listed; the keys of the leases that are lost."""
@@ -286,6 +273,28 @@ class TaskStore(Overdue):
         if answer[0] != b"ok":
             return 0
         return 1 + (await self.answer_waiting(answer[2]) if answer[2] else 0)
+
+
+def _lease_of(answer: Any, fence: str) -> Lease:
+    """The answer of claim.lua. Raises UnreadableRecord."""
+    with reading(answer[0].decode()):
+        task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, *rest = answer
+        body, promised = rest
+        return Lease(
+            id=task_id.decode(),
+            epoch=epoch,
+            fence=fence,
+            tenant=tenant.decode(),
+            caller=caller.decode(),
+            priority=Priority(priority.decode()),
+            failures=int(failures),
+            crashes=int(crashes),
+            max_retries=int(max_retries),
+            timeout_s=float(timeout_s),
+            waited_ms=waited / 1000,
+            request=msgspec.json.decode(body, type=Request),
+            promised_ms=int(promised) if promised else None,
+        )
 
 
 def _check(task_id: str, kind: bytes) -> None:

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
 from penstock.store.queries import Queries
+from penstock.store.records import UnreadableRecord, reading
 from penstock.upload import Upload, UploadState, upload_key
 
 
@@ -59,8 +60,13 @@ class UploadStore(Queries):
         fields, due, (seconds, _) = await self._pipelined(
             [("HGETALL", self._keys.upload(upload_id)), ("ZSCORE", self._keys.uploads, upload_id), ("TIME",)]
         )
-        found = {name.decode(): value.decode() for name, value in fields.items()}
-        return _upload_of(upload_id, found, due, now=seconds * 1000)
+        try:
+            with reading(upload_id):
+                found = {name.decode(): value.decode() for name, value in fields.items()}
+                return _upload_of(upload_id, found, due, now=seconds * 1000)
+        except UnreadableRecord:
+            await self._salvage.examine([upload_id])
+            return None
 
     async def hold(self, upload_id: str, seconds: float, *, sha256: str | None = None) -> None:
         """Keep it for so long at least; with the digest of the bytes that are stored for it, or about to be, for no
@@ -93,8 +99,10 @@ class UploadStore(Queries):
     async def due(self, *, limit: int = 100) -> Mapping[str, str]:
         """Uploads that nobody can use any more -> the storage key to delete before `forget`."""
         answer = await self._run("upload_due", limit)
-        rows = zip(answer[::2], answer[1::2], strict=True)
-        return {upload_id.decode(): upload_key(tenant.decode(), upload_id.decode()) for upload_id, tenant in rows}
+        rows = [(upload_id.decode(), tenant) for upload_id, tenant in zip(answer[::2], answer[1::2], strict=True)]
+        if any(tenant is None for _, tenant in rows):  # its record is damaged
+            await self._salvage.examine(upload_id for upload_id, _ in rows)
+        return {upload_id: upload_key(tenant.decode(), upload_id) for upload_id, tenant in rows if tenant}
 
     async def forget(self, upload_ids: Iterable[str]) -> int:
         """Drop the records of these, as far as nothing can arrive for them any more; how many."""
