@@ -145,6 +145,11 @@ models:
 containers:
     {{ python }} -m pytest -q -rs tests/containers
 
+# freeze Redis under a real Prometheus with the shipped rules, and see it page; needs prometheus on the path
+[group('measure')]
+alerts:
+    {{ python }} -m pytest -q -rs -s -m alerts tests/alerts
+
 # open the docs page in a real browser, where there is one
 [group('measure')]
 browser:

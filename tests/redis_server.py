@@ -80,6 +80,11 @@ class RedisProcess:
                 assert time.monotonic() < give_up, "the Redis of the tests does not answer"
                 time.sleep(0.005)
 
+    @property
+    def pid(self) -> int:
+        """Of the server, to freeze it by."""
+        return self._process.pid
+
     def kill(self) -> None:
         """As by the kernel: no time to write anything."""
         self._process.kill()

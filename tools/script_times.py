@@ -482,6 +482,21 @@ async def resubmit(p: Place) -> Call:
     return lambda: p.store.resubmit(task_id, TENANT)
 
 
+async def put_away(p: Place) -> Call:
+    """A batch with all that it can have."""
+    lease = await p.batch()
+    await p.write(f"batch:{lease.id}", "total", "damaged")
+    return lambda: p.batches.batches(TENANT)
+
+
+async def set_aside(p: Place) -> Call:
+    """The leader of a full group, while it runs: somebody else is to lead."""
+    await p.groups(1)
+    lease = await p.claim()
+    await p.write(f"task:{lease.id}", "ttl_s", "damaged")
+    return lambda: p.store.get(lease.id, TENANT)
+
+
 async def settle(p: Place) -> Call:
     """A full group is answered."""
     await p.groups(1)
@@ -625,6 +640,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "progress": [progress],
     "prune": [prune],
     "purge": [purge],
+    "put_away": [put_away],
     "read": [read],
     "reclaim": [reclaim, reclaim_after_the_clock],
     "redeliver": [redeliver],
@@ -632,6 +648,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "renew": [renew],
     "result_lost": [result_lost],
     "resubmit": [resubmit],
+    "set_aside": [set_aside],
     "settle": [settle, settle_without_result],
     "submit": [submit],
     "tidy": [tidy],

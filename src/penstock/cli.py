@@ -12,7 +12,10 @@ from penstock.commands import client, fleet, matching, operator
 from penstock.commands.context import as_toml, coroutine, settings_of_call
 from penstock.errors import ConfigurationError
 from penstock.settings import Settings
-from penstock.supervisor import EXIT_CONFIGURATION
+from penstock.supervisor import EXIT_CONFIGURATION, StoppedEarly
+
+EXIT_INTERRUPTED = 130
+"""As shells say it of a command that Ctrl-C has ended."""
 
 PATH = click.Path(path_type=Path)
 
@@ -24,6 +27,9 @@ def main() -> None:
     except ConfigurationError as error:
         click.echo(f"penstock: {error}", err=True)
         sys.exit(EXIT_CONFIGURATION)
+    except StoppedEarly:
+        click.echo("penstock: stopped before it was ready", err=True)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -49,9 +55,12 @@ async def up(host: str | None, port: int | None, data_dir: str | None, as_json: 
         api_host=host, api_port=port, up_data_dir=data_dir, telemetry_metrics_port=free_metrics_port
     )
     set_up_logs(settings.telemetry, process="up")
-    async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
-        click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address))
-        await supervisor.until_stopped()
+    try:
+        async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
+            click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address))
+            await supervisor.until_stopped()
+    except StoppedEarly:  # a server that stops on request has done what it should
+        return
     sys.exit(supervisor.exit_status)
 
 

@@ -9,7 +9,8 @@ PenstockError
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 ├── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
-│                ModelResultInvalid StorageUnavailable WorkerLost PoisonInput Internal
+│                ModelResultInvalid StorageUnavailable WorkerLost PoisonInput RecordUnreadable
+│                Internal
 └── of the set-up (never on the wire): ConfigurationError
 """
 
@@ -324,6 +325,12 @@ class PoisonInput(PenstockError):
     """The task was running at several worker deaths and is not tried again by itself."""
 
     code, status, title = "poison_input", 500, "Task killed its workers"
+
+
+class RecordUnreadable(PenstockError):
+    """What Redis held of the task was damaged, so that the task was ended and its record set aside."""
+
+    code, status, title = "record_unreadable", 500, "Record unreadable"
 
 
 class Internal(PenstockError):

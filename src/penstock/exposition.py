@@ -4,13 +4,15 @@ Without the instruments, which are in `telemetry`.
 """
 
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from itertools import chain
-from urllib.request import urlopen
 
 import prometheus_client
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
+
+from penstock import loopback
 
 SCRAPE_TIMEOUT_S = 2.0
 
@@ -59,7 +61,7 @@ class _Children(Collector):
 def fetch(url: str) -> list[Metric]:
     """The metrics served at a URL; none when it does not answer within 2 s."""
     try:
-        with urlopen(url, timeout=SCRAPE_TIMEOUT_S) as answer:  # noqa: S310  the operator names it
-            return list(text_string_to_metric_families(answer.read().decode()))
+        status, text = loopback.read(url, timeout_s=SCRAPE_TIMEOUT_S)
     except OSError:
         return []
+    return list(text_string_to_metric_families(text.decode())) if status == HTTPStatus.OK else []

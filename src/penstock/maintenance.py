@@ -122,10 +122,34 @@ async def _delete_uploads(uploads: UploadStore, storage: Storage, due: Mapping[s
     telemetry.report("uploads", await uploads.forget(due), outcome="deleted")
 
 
+MEASURED = (
+    "queue.depth",
+    "queue.oldest",
+    "queue.device",
+    "queue.paused",
+    "tasks.stored",
+    "uploads.unused",
+    "storage.condemned",
+    "batches.feeding",
+    "batches.backlog",
+    "records.unreadable",
+    "workers",
+)
+"""The gauges that `measure` sets."""
+
+
 async def measure(
     store: TaskStore, batches: BatchStore, uploads: UploadStore, condemned: Condemned, models: Sequence[str]
 ) -> None:
-    """Set the gauges of the queues, the records, the batches, the uploads, the storage and the workers."""
+    """Set the gauges of the queues, the records, the batches, the uploads, the storage and the workers; while they
+    cannot be measured, none of them is shown."""
+    with telemetry.meters().measuring(*MEASURED):
+        await _measure(store, batches, uploads, condemned, models)
+
+
+async def _measure(
+    store: TaskStore, batches: BatchStore, uploads: UploadStore, condemned: Condemned, models: Sequence[str]
+) -> None:
     meters = telemetry.meters()
     queues = [(queue, {"model": queue.model, "priority": queue.priority}) for queue in await store.depths(models)]
     meters.replace("queue.depth", [(queue.depth, labels) for queue, labels in queues])
@@ -136,6 +160,7 @@ async def measure(
     meters.replace("tasks.stored", [(n, {"status": state}) for state, n in stored.items()])
     meters.report("uploads.unused", await uploads.unused())
     meters.report("storage.condemned", await condemned.waiting())
+    meters.report("records.unreadable", len(await store.unreadable()))
     feeding, backlog = await batches.waiting_lines()
     meters.report("batches.feeding", feeding)
     meters.report("batches.backlog", backlog)

@@ -125,8 +125,9 @@ async def sweep_orphans(installation: Installation, storage: Storage, *, delete:
     if not await installation.take_turn(COUNT_PAUSE_S):
         return
     try:
-        await move_beat(installation, storage)
-        found = await find_orphans(installation, storage)
+        with telemetry.meters().measuring("storage.orphans"):
+            await move_beat(installation, storage)
+            found = await find_orphans(installation, storage)
         telemetry.report("storage.orphans", len(found))
         if found and delete:
             await asyncio.sleep(CONFIRM_PAUSE_S)

@@ -36,6 +36,11 @@ LOOK_S = 0.25
 """How often the parent looks at the silence of a child. Silence is counted in looks, not by the clock, so that a parent
 that was itself asleep with its machine, or stopped, takes no child for hung."""
 
+
+class StoppedEarly(Exception):
+    """What was being started was told to stop before it was ready."""
+
+
 FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 """For glibc, unless the environment says otherwise: with an arena for each thread, images that come and go in many
 threads leave holes in all of them. 4,000 mixed tasks left 117 MB in the API instead of 167, 210 in the worker instead

@@ -7,6 +7,7 @@ Labels are bounded sets: never an id or a URL.
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Literal, NamedTuple
 
@@ -100,6 +101,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         ),
         Instrument("penstock.queue.paused", "gauge", "1", ("model", "priority"), "1 when nothing of it may start"),
         Instrument("penstock.tasks.stored", "gauge", "1", ("status",), "Task records, by status"),
+        Instrument("penstock.records.unreadable", "gauge", "1", (), "Records that were set aside within a week"),
         Instrument("penstock.workers", "gauge", "1", ("state",), "Workers heard of within their lease"),
         Instrument("penstock.webhooks.attempts", "counter", "1", ("event", "outcome"), "Deliveries tried"),
         Instrument("penstock.webhooks.lag", "histogram", "s", ("event",), "Event to its delivery", SECONDS),
@@ -109,6 +111,8 @@ INSTRUMENTS: dict[str, Instrument] = {
         ),
         Instrument("penstock.batches.feeding", "gauge", "1", (), "Batches with lines that are no tasks yet"),
         Instrument("penstock.batches.backlog", "gauge", "1", (), "Lines of batches that are no tasks yet"),
+        Instrument("penstock.store.up", "gauge", "1", (), "1 while Redis answers this process and takes writes"),
+        Instrument("penstock.storage.up", "gauge", "1", (), "1 while the storage answers this process"),
         Instrument("penstock.waits", "gauge", "1", (), "Requests that wait for the end of a task"),
         Instrument(
             "penstock.http.requests",
@@ -159,6 +163,17 @@ class Meters:
     def replace(self, key: str, values: Iterable[tuple[float, Labels]]) -> None:
         """Set a gauge whose label sets come and go: those not given are no longer shown."""
         self._values[key] = {_series(labels): value for value, labels in values}
+
+    @contextmanager
+    def measuring(self, *keys: str) -> Iterator[None]:
+        """Around what sets these gauges: when it fails they are no longer shown, since their last values say nothing of
+        the present."""
+        try:
+            yield
+        except BaseException:
+            for key in keys:
+                self.replace(key, ())
+            raise
 
     def _into_histogram(self, key: str, value: float, labels: Labels) -> None:
         self._record[key](value, labels)

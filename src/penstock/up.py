@@ -7,29 +7,34 @@ import json
 import os
 import secrets
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import msgspec
+from loguru import logger
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock import exposition
+from penstock import exposition, loopback
 from penstock.device import Device
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.heartbeat import longest_silence_s
 from penstock.redis_server import redis_child
 from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
-from penstock.supervisor import Child, Launch, Patience, Supervisor, python
+from penstock.supervisor import Child, Launch, Patience, StoppedEarly, Supervisor, python
 from penstock.worker.devices import Placement, placements
 
 START_TIMEOUT_S = 120.0
 """Longest wait for readiness: loading and warming up models on a GPU takes most of it."""
+
+SILENT_START_S, TELL_AGAIN_S = 5.0, 15.0
+"""A start that takes longer says what is missing, and again after each of these."""
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -46,7 +51,8 @@ async def everything(
 ) -> AsyncIterator[tuple[Supervisor, Address]]:
     """Start all, wait until a task could run, and stop all on leaving, so that nothing stays behind.
 
-    Raises ConfigurationError when the data directory or a port is taken, or something cannot start.
+    Raises ConfigurationError when the data directory or a port is taken, or something cannot start; StoppedEarly when
+    it is told to stop before a task could run.
     """
     data_dir = _directory(settings.up.data_dir)
     with _locked(data_dir), _bound(settings.api.host, settings.api.port) as listener:
@@ -139,27 +145,41 @@ def _api_child(settings: Settings, fd: int, url: str) -> Child:
 
 
 async def _until_ready(supervisor: Supervisor, url: str) -> None:
+    """Wait for it. What is missing is logged when it has been so for a while, and when it changes."""
     stopped = asyncio.create_task(supervisor.until_stopped())
+    missing, tell_at = "", time.monotonic() + SILENT_START_S
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             while not stopped.done():
-                if await asyncio.to_thread(_is_ready, url):
-                    return
+                before, missing = missing, await asyncio.to_thread(_missing, url)
+                if not missing:
+                    break
+                if missing != before:
+                    tell_at = max(tell_at, time.monotonic() + 1)
+                if time.monotonic() > tell_at:
+                    logger.bind(missing=missing).warning("not ready yet")
+                    tell_at = time.monotonic() + TELL_AGAIN_S
                 await asyncio.wait([stopped], timeout=0.02)
     except TimeoutError:
-        raise ConfigurationError("not ready in time; the log above says what is missing") from None
+        raise ConfigurationError(f"not ready in {START_TIMEOUT_S:g} s: {missing}") from None
     finally:
         stopped.cancel()
     if supervisor.exit_status:
         raise ConfigurationError("a process could not start; its message is above")
+    if stopped.done():
+        raise StoppedEarly
 
 
-def _is_ready(url: str) -> bool:
+def _missing(url: str) -> str:
+    """Why no task could run yet, in the words of the API; "" when one could."""
     try:
-        with urlopen(f"{url}/readyz", timeout=2) as answer:  # noqa: S310  our own child
-            return bool(json.loads(answer.read())["workers"])
-    except (URLError, OSError, ValueError):
-        return False
+        status, body = loopback.read(f"{url}/readyz", timeout_s=2)
+        said = json.loads(body)
+    except (OSError, HTTPException, ValueError):
+        return "the API does not answer yet"
+    if status != HTTPStatus.OK:
+        return str(said.get("detail", status))
+    return "" if said["workers"] else "no worker is ready yet: its log says what it waits for"
 
 
 def _directory(path: str) -> Path:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from penstock.api import health
+from penstock import watches
 from penstock.errors import StorageUnavailable
 from penstock.settings import Settings, StorageSettings
 from penstock.storage import LocalStorage
@@ -152,8 +152,8 @@ class Hanging(LocalStorage):
 
 
 async def test_a_look_that_hangs_is_not_left_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "SLOW_S", 0.02)
-    watch, storage = health.StorageWatch(), Hanging(tmp_path)
+    monkeypatch.setattr(watches, "SLOW_S", 0.02)
+    watch, storage = watches.StorageWatch(), Hanging(tmp_path)
     watching = asyncio.create_task(watch.run(storage))
     while "has not answered for" not in str((await watch.last()).problem):
         await asyncio.sleep(0.01)
@@ -170,7 +170,7 @@ async def test_a_look_that_hangs_is_not_left_for_another(tmp_path: Path, monkeyp
 async def test_whatever_a_look_raises_is_a_problem_and_the_watch_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(health, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(watches, "LOOK_AGAIN_S", 0.01)
     errors: list[Exception] = [error]
 
     class Failing(LocalStorage):
@@ -178,7 +178,7 @@ async def test_whatever_a_look_raises_is_a_problem_and_the_watch_goes_on(
             if errors:
                 raise errors.pop()
 
-    watch = health.StorageWatch()
+    watch = watches.StorageWatch()
     watching = asyncio.create_task(watch.run(Failing(tmp_path)))
     first = await watch.last()
     await watch.was_well.wait()

@@ -17,7 +17,8 @@ from redis._parsers.base import BaseParser
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.store import TaskStore, connect
-from penstock.store.connection import REFUSALS, Pool, refusal_of
+from penstock.store.connection import Pool
+from penstock.store.failures import REFUSALS, refusal_of
 from tests import api_server
 from tests.chaos.proxy import Proxy
 from tests.integration.drive import body
@@ -246,11 +247,25 @@ async def is_busy(server: RedisProcess) -> bool:
         return False
 
 
-@pytest.mark.parametrize("code", REFUSALS)
+OF_PASSWORDS = {
+    "NOAUTH": "NOAUTH Authentication required.",
+    "WRONGPASS": "WRONGPASS invalid username-password pair or user is disabled.",
+    "NOPASS": "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
+    "configuration is correct?",
+}
+"""For these the vendor has one class, and leaves the word out."""
+
+
+@pytest.mark.parametrize("code", sorted(REFUSALS.keys() - OF_PASSWORDS.keys()))
 @pytest.mark.parametrize("sentence", ["{} and why", "ERR Error running script (f_0): @user_script:1: -{} and why"])
 def test_every_refusal_is_known_by_its_word(code: str, sentence: str) -> None:
     """As the vendor gives it, who knows some of the words; and as older servers say it."""
     assert refusal_of(BaseParser.parse_error(sentence.format(code))) is REFUSALS[code]
+
+
+@pytest.mark.parametrize(("code", "sentence"), OF_PASSWORDS.items())
+def test_what_is_wrong_with_a_password_is_known_by_the_sentence(code: str, sentence: str) -> None:
+    assert refusal_of(BaseParser.parse_error(sentence)) is REFUSALS[code]
 
 
 @pytest.mark.parametrize("text", ["ERR unknown command", "BUSYGROUP the group exists", "WRONGTYPE of value"])

@@ -9,13 +9,13 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "penstock"
 
 LAYERS = [
-    {"errors", "deferred", "rules"},
+    {"errors", "deferred", "rules", "loopback"},
     {"settings", "device"},
     {"heartbeat"},
     {"task", "upload", "urlguard"},
     {"batch", "submission"},
     {"telemetry", "logs", "exposition", "imaging", "storage", "store", "client", "egress"},
-    {"links", "orphans", "endings"},
+    {"links", "orphans", "endings", "watches"},
     {"runners", "maintenance", "webhooks"},
     {"api", "worker"},
     {"supervisor"},

@@ -51,6 +51,7 @@ from penstock.maintenance import run_maintenance
 from penstock.runners import load_runners
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
+from penstock.watches import StorageWatch, watch_store
 from penstock.webhooks.dispatcher import Dispatcher
 
 V1 = (
@@ -105,7 +106,7 @@ def create_app(settings: Settings) -> Litestar:
 
     Raises ConfigurationError when no API key is set or a runner module cannot be imported.
     """
-    key_ring, watch = KeyRing(settings.api.keys), health.StorageWatch()
+    key_ring, watch = KeyRing(settings.api.keys), StorageWatch()
     output_links = predictions.OutputLinks(key_ring.digest())
     names = tuple(load_runners(settings.models))
 
@@ -173,7 +174,7 @@ def openapi_document() -> str:
 
 @asynccontextmanager
 async def _running(
-    services: Services, watch: health.StorageWatch, output_links: predictions.OutputLinks
+    services: Services, watch: StorageWatch, output_links: predictions.OutputLinks
 ) -> AsyncIterator[None]:
     """What goes on beside the requests."""
     work = run_maintenance(
@@ -192,6 +193,7 @@ async def _running(
         asyncio.create_task(services.watching.run(), name="watching"),
         asyncio.create_task(Feeder(services).run(), name="feeder"),
         asyncio.create_task(watch.run(services.storage), name="storage watch"),
+        asyncio.create_task(watch_store(services.store), name="store watch"),
         asyncio.create_task(_try_links(services.storage, watch), name="links"),
     ]
     if services.settings.webhooks.secrets:
@@ -206,7 +208,7 @@ async def _running(
         await asyncio.gather(*loops, return_exceptions=True)
 
 
-async def _try_links(storage: Storage, watch: health.StorageWatch) -> None:
+async def _try_links(storage: Storage, watch: StorageWatch) -> None:
     """Once, when the storage works, use it as clients will; what does not work then is logged, and stops nothing."""
     await watch.was_well.wait()
     try:

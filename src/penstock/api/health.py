@@ -1,88 +1,22 @@
 """Is it alive, is it ready, how is it doing: for orchestrators and Prometheus, without a key."""
 
 import asyncio
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
-from loguru import logger
-from msgspec import Struct
 
 from penstock import __version__, exposition
 from penstock.api.overview import DiscoveryView, LiveView, ReadyView, StartedView
 from penstock.api.problems import documented
 from penstock.api.services import Open, Services
-from penstock.errors import NotReady, StorageUnavailable, StoreUnavailable
-from penstock.storage import Storage
+from penstock.errors import NotReady, StoreUnavailable
 from penstock.store import TaskStore, WorkerInfo
-
-LOOK_PAUSE_S = 5.0
-LOOK_AGAIN_S = 1.0
-"""Between two looks at the storage: after one that was answered, and after one that was not."""
-
-SLOW_S = 3.0
-"""A look that takes longer counts as not answered until it is."""
-
-FIRST_LOOK_S = 0.7
-"""Longest wait for the first look; whoever asks later has the last one at once."""
+from penstock.watches import Look
 
 WORKER_READY = "READY"
 
 SPOOL_FULL = "its spool is full of results that the storage does not take, so that it claims nothing"
-
-
-class Look(Struct, frozen=True, kw_only=True):
-    """What a look at the storage has found, and how long ago; None: all is well."""
-
-    problem: str | None
-    age_s: float
-
-
-class StorageWatch:
-    """Looks at the storage every few seconds, beside the requests: these never wait for it."""
-
-    def __init__(self) -> None:
-        self._problem: str | None = None
-        self._at = time.monotonic()
-        self._looked = asyncio.Event()
-        self.was_well = asyncio.Event()
-        """Set with the first look that was answered."""
-
-    async def last(self) -> Look:
-        """The last look. Waits for the first one only, and not for long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_LOOK_S):
-                await self._looked.wait()
-        problem = self._problem if self._looked.is_set() else "it has not answered yet"
-        return Look(problem=problem, age_s=time.monotonic() - self._at)
-
-    async def run(self, storage: Storage) -> None:
-        """Look again and again, for ever."""
-        while True:
-            await self._look(storage)
-            await asyncio.sleep(LOOK_AGAIN_S if self._problem else LOOK_PAUSE_S)
-
-    async def _look(self, storage: Storage) -> None:
-        """A look that hangs is not left for another: in a directory it holds a thread, of which there are few."""
-        started, looking = time.monotonic(), asyncio.ensure_future(_problem_of(storage))
-        try:
-            while not (await asyncio.wait([looking], timeout=SLOW_S))[0]:
-                self._note(f"it has not answered for {time.monotonic() - started:.0f} s")
-            self._note(await looking)
-        finally:
-            looking.cancel()
-
-    def _note(self, problem: str | None) -> None:
-        if problem and not self._problem:
-            logger.bind(reason=problem).warning("the storage cannot be used")
-        if self._problem and not problem:
-            logger.info("the storage can be used again")
-        self._problem, self._at = problem, time.monotonic()
-        self._looked.set()
-        if not problem:
-            self.was_well.set()
 
 
 @get("/livez", operation_id="livez", tags=["health"], summary="The process answers", sync_to_thread=False)
@@ -95,7 +29,7 @@ def livez() -> LiveView:
     "/readyz",
     operation_id="readyz",
     tags=["health"],
-    summary="Redis and storage answer, and the server is not stopping",
+    summary="Redis takes writes, the storage answers, and the server is not stopping",
     responses=documented(NotReady),
 )
 async def readyz(services: Open, request: Request[None, None, State]) -> ReadyView:
@@ -179,19 +113,9 @@ async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo],
 
 
 async def _workers(store: TaskStore) -> Sequence[WorkerInfo] | str:
-    """Or why they are not known; within the patience of the API."""
+    """Or why they are not known, or Redis takes no writes; within the patience of the API."""
     try:
-        return await store.workers()
+        workers, _ = await asyncio.gather(store.workers(), store.ping())
     except StoreUnavailable as error:
         return error.detail
-
-
-async def _problem_of(storage: Storage) -> str | None:
-    try:
-        await storage.look()
-    except StorageUnavailable as error:
-        return error.detail
-    except Exception as error:  # noqa: BLE001  what asks whether it is ready must hear so, whatever is wrong
-        logger.exception("the look at the storage failed")
-        return f"the look at it failed with {type(error).__name__}"
-    return None
+    return workers

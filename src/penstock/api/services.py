@@ -97,4 +97,4 @@ async def _warnings(client: Redis, namespace: str) -> list[str]:
     try:
         return await check_server(client, namespace)
     except StoreUnavailable as error:  # it may come later; until then /readyz says so
-        return [f"Redis does not answer yet: {error.detail}"]
+        return [f"Redis cannot be used yet: {error.detail}"]

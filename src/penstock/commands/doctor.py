@@ -4,7 +4,7 @@ import asyncio
 import platform
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +25,7 @@ from penstock.runners.onnx import damaged
 from penstock.runners.trial import Trial
 from penstock.settings import RedisSettings, Settings, StorageSettings, clean_environment, environment_of
 from penstock.storage import Storage, open_storage
-from penstock.store import Installation, Redis, check_server, connect, look_at
+from penstock.store import Installation, Redis, SetAside, TaskStore, check_server, connect, look_at, takes_writes
 from penstock.supervisor import python
 from penstock.worker.devices import Placement, placements
 
@@ -36,6 +36,9 @@ CLOCKS_APART_S = 2.0
 """Moments of tasks are by the clock of Redis, logs and signed links by ours; S3 itself bears 15 minutes."""
 
 DEVICE_WITHIN_S = 120.0
+
+SHOWN_RECORDS = 20
+"""Of those that were set aside, the latest."""
 
 State = Literal["ok", "warn", "fail"]
 COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -129,15 +132,19 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
         async with connect(redis) as client:
             try:
                 server = await look_at(client)
+                await takes_writes(client, redis.namespace)
                 name = f"{server.product.capitalize()} {server.version} at {_shown(redis.url)}"
                 yield await _set_up(client, name, server.major, settings.redis.namespace)
                 yield _clock(server.ahead_s)
+                if aside := await TaskStore(client, redis.namespace, settings.queue).unreadable():
+                    yield _records(aside)
             except StoreUnavailable as error:
                 why = error.detail
             else:
                 return
     if not own:
-        yield _fail("redis", f"{_shown(settings.redis.url)}: {why}", "start it, or set REDIS_URL to one that runs")
+        found, _, advice = why.partition("; ")
+        yield _fail("redis", f"{_shown(settings.redis.url)}: {found}", advice or "see the log of Redis")
         return
     try:
         yield _ok("redis", f"none runs yet; `penstock up` starts {find_server()}")
@@ -172,6 +179,12 @@ def _clock(ahead_s: float) -> Finding:
     if abs(ahead_s) > CLOCKS_APART_S:
         return _warn("clock", found, "run a time service (chrony, systemd-timesyncd) on both hosts")
     return _ok("clock", found)
+
+
+def _records(aside: Sequence[SetAside]) -> Finding:
+    some = "; ".join(f"{one.id} ({one.reason})" for one in aside[:SHOWN_RECORDS])
+    found = f"{len(aside)} records could not be read within a week, and were set aside: {some}"
+    return _warn("records", found, "look for a faulty disk, a restore, or another program that writes to this Redis")
 
 
 async def _storage(settings: Settings) -> AsyncIterator[Finding]:

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import re
+import socket
+import ssl
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -34,7 +37,42 @@ _ENDED_CREDENTIALS_ADVICE = (
     "the credentials of this machine have ended and no new ones come: see to the role, or the service that gives them"
 )
 _PROFILE_ADVICE = "check AWS_PROFILE and the files that it names"
-_TLS_ADVICE = "TLS fails: check the scheme and port of storage.s3_endpoint, and name a private CA by AWS_CA_BUNDLE"
+_TLS_ADVICE = "TLS fails: check the scheme and port of storage.s3_endpoint, and the certificate there"
+_CA_FILE_ADVICE = "the file of trusted CAs cannot be read: AWS_CA_BUNDLE must name a file with certificates in PEM"
+
+_BEHIND: tuple[tuple[type[BaseException], str, str], ...] = (
+    (
+        ssl.SSLCertVerificationError,
+        "",
+        "its certificate is not trusted here: name the CA by AWS_CA_BUNDLE (a PEM file), and the host that "
+        "the certificate is for by storage.s3_endpoint",
+    ),
+    (
+        ssl.SSLError,
+        "WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST",
+        "its port does not speak TLS: begin storage.s3_endpoint with http://, or name the port that does",
+    ),
+    (ssl.SSLError, "X509|NO_CERTIFICATE|PEM", _CA_FILE_ADVICE),
+    (ssl.SSLError, "", _TLS_ADVICE),
+    (FileNotFoundError, "", _CA_FILE_ADVICE),
+    (PermissionError, "", _CA_FILE_ADVICE),
+    (
+        socket.gaierror,
+        "",
+        "its host has no address: check the host in storage.s3_endpoint, and DNS",
+    ),
+    (
+        ConnectionRefusedError,
+        "",
+        "it refuses connections: start it, or check host and port in storage.s3_endpoint",
+    ),
+    (
+        Exception,
+        "reset by peer|Server disconnected|closed before we received",
+        "it breaks connections off: see its log, and begin storage.s3_endpoint with https:// if its port speaks TLS",
+    ),
+)
+"""Class of the error, or of one behind it, a pattern in its text, and what to do; the first row that fits counts."""
 
 _BY_CODE = {
     "SignatureDoesNotMatch": _KEY_ADVICE,
@@ -49,6 +87,11 @@ _BY_CODE = {
     "AuthorizationHeaderMalformed": _BUCKET_ADVICE,
     "RequestTimeTooSkewed": "set the clock of this machine",
 }
+_BY_STATUS = {
+    "400": _NO_CODE_ADVICE + "; if its port speaks TLS, begin storage.s3_endpoint with https://",
+}
+"""Where an answer has no code of S3."""
+
 _BY_KIND = {
     "NoCredentialsError": _NO_CREDENTIALS_ADVICE,
     "PartialCredentialsError": _NO_CREDENTIALS_ADVICE,
@@ -106,10 +149,20 @@ def advice_of(error: Exception) -> str:
     """What to do about an error of the vendor that is no answer of a server."""
     if "credentials" in str(error) and "still expired" in str(error):  # a bare RuntimeError
         return _ENDED_CREDENTIALS_ADVICE
+    behind = tuple(_behind(error))
+    for cause, pattern, advice in _BEHIND:
+        if any(isinstance(one, cause) and re.search(pattern, str(one)) for one in behind):
+            return advice
     for kind in type(error).__mro__:
         if kind.__name__ in _BY_KIND:
             return _BY_KIND[kind.__name__]
     return f"the library that speaks to it failed with {type(error).__name__}"
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def code_of(answer: dict[str, Any]) -> str:
@@ -222,5 +275,5 @@ def _from_answer(answer: dict[str, Any], operation: str) -> PenstockError:
     code = code_of(answer)
     if code in GONE.get(operation, ()):
         return ResultExpired()
-    advice = _BY_CODE.get(code, _NO_CODE_ADVICE if code.isdigit() else _LOG_ADVICE)
+    advice = _BY_CODE.get(code) or _BY_STATUS.get(code) or (_NO_CODE_ADVICE if code.isdigit() else _LOG_ADVICE)
     return StorageUnavailable(f"the storage answered {status_of(answer)} {code}; {advice}")

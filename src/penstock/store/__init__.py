@@ -12,6 +12,7 @@ from penstock.store.answers import (
     Reclaimed,
     ResultFound,
     Running,
+    SetAside,
     Submitted,
     WorkerInfo,
     WorkerMemory,
@@ -19,7 +20,7 @@ from penstock.store.answers import (
 from penstock.store.batches import BatchStore
 from penstock.store.condemned import Condemned, place_of
 from penstock.store.connection import Redis, connect
-from penstock.store.inspection import ServerInfo, check_server, look_at
+from penstock.store.inspection import ServerInfo, check_server, look_at, takes_writes
 from penstock.store.installation import Identity, Installation, owner_of
 from penstock.store.operator import Operator
 from penstock.store.outbox import Due, LeasedEvent, Outbox
@@ -49,6 +50,7 @@ __all__ = [
     "ResultFound",
     "Running",
     "ServerInfo",
+    "SetAside",
     "Submitted",
     "TaskStore",
     "UploadStore",
@@ -59,4 +61,5 @@ __all__ = [
     "look_at",
     "owner_of",
     "place_of",
+    "takes_writes",
 ]

@@ -160,6 +160,14 @@ class QueueDepth(Struct, frozen=True, kw_only=True):
     pause: Pause | None
 
 
+class SetAside(Struct, frozen=True):
+    """A record that could not be read: what it is of, why, and the ms when it was set aside."""
+
+    id: str
+    reason: str
+    at: int
+
+
 class Matching(Struct, frozen=True):
     """Ids of tasks, newest first; `next_before` continues the list, None at its end."""
 

@@ -1,6 +1,7 @@
 """Batches: their records, and the turns in which their lines become tasks."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +20,7 @@ from penstock.errors import (
 from penstock.store.connection import listen
 from penstock.store.keys import idempotency_digest
 from penstock.store.queries import Queries
-from penstock.store.records import GONE, batch_of, end_of
+from penstock.store.records import GONE, UnreadableRecord, batch_of, end_of
 from penstock.store.submits import hook_of
 from penstock.task import Outcome, State
 
@@ -55,9 +56,9 @@ class BatchQueries(Queries):
         answer = await self._run("batch_read", batch_id, tenant)
         if answer == GONE:
             raise _gone()
-        found = batch_of(batch_id, answer)
+        found = _batch_or_none(batch_id, answer)
         if found is None:
-            raise _absent(batch_id)
+            raise _gone() if await self._salvage.examine([batch_id]) else _absent(batch_id)
         return found
 
     async def batches(self, tenant: str, *, before: int | None = None, limit: int = 50) -> BatchPage:
@@ -66,23 +67,26 @@ class BatchQueries(Queries):
         key = self._keys.batches(tenant)
         (row,) = await self._pipelined([("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", 0, limit + 1)])
         ids = [batch_id.decode() for batch_id in row[::2]]
-        found: list[Batch | None] = []
+        found: list[Batch] = []
         for some in await self._pieces(ids[:limit], self._keys.plan):
-            found += map(batch_of, some, await self._run_apart("batch_read", [(batch_id, tenant) for batch_id in some]))
+            answers = await self._run_apart("batch_read", [(batch_id, tenant) for batch_id in some])
+            read = map(_batch_or_none, some, answers)
+            found += [batch for batch in read if batch]
+        await self._salvage.examine(set(ids[:limit]) - {batch.id for batch in found})
         more = int(row[2 * limit - 1]) if len(ids) > limit else None
-        return BatchPage(tuple(batch for batch in found if batch), more)
+        return BatchPage(tuple(found), more)
 
     async def ends(self, batch_id: str, start: int, count: int) -> list[End]:
         """Rows of the manifest, in the order in which the lines ended, from `start` (0 is the first)."""
         (rows,) = await self._pipelined([("LRANGE", self._keys.ends(batch_id), start, start + count - 1)])
-        return [end_of(row) for row in rows]
+        return [end for row in rows if (end := _end_or_none(row))]
 
     async def outcomes(self, task_ids: Sequence[str]) -> list[Outcome | None]:
-        """What the runs of these tasks gave; None for one without, or whose record is gone."""
+        """What the runs of these tasks gave; None for one without, or whose record is gone or damaged."""
         rows = []
         for some in await self._pieces(task_ids, self._keys.outcome):
             rows += await self._pipelined([("GET", self._keys.outcome(task_id)) for task_id in some])
-        return [msgspec.json.decode(row, type=Outcome) if row else None for row in rows]
+        return [_outcome_or_none(row) for row in rows]
 
     async def open_places(self, batch_id: str, most: int) -> list[int]:
         """Some of the places whose tasks wait or run."""
@@ -94,7 +98,7 @@ class BatchQueries(Queries):
         (ids,) = await self._pipelined([("ZRANGE", self._keys.feeding, 0, -1)])
         keys = [self._keys.batch(batch_id.decode()) for batch_id in ids]
         rows = await self._pipelined([("HMGET", key, "total", "fed") for key in keys])
-        return len(ids), sum(int(total) - int(fed) for total, fed in rows if total)
+        return len(ids), sum(int(total) - int(fed) for total, fed in rows if _are_numbers(total, fed))
 
 
 class BatchStore(BatchQueries):
@@ -202,6 +206,31 @@ class BatchStore(BatchQueries):
     def rooms(self) -> AsyncIterator[str]:
         """Something whenever a batch may be fed; also when that may have been missed."""
         return listen(self._client, self._keys.room)
+
+
+def _batch_or_none(batch_id: str, answer: list[Any]) -> Batch | None:
+    try:
+        return batch_of(batch_id, answer)
+    except UnreadableRecord:
+        return None
+
+
+def _end_or_none(row: bytes) -> End | None:
+    try:
+        return end_of(row)
+    except UnreadableRecord:
+        return None
+
+
+def _outcome_or_none(row: bytes | None) -> Outcome | None:
+    try:
+        return msgspec.json.decode(row, type=Outcome) if row else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def _are_numbers(*values: bytes | None) -> bool:
+    return all(value is not None and value.isdigit() for value in values)
 
 
 def _digest(caller: str, client_request_id: str | None) -> str:

@@ -1,29 +1,25 @@
 """One impatient client per process, with a bounded pool of connections, and vendor errors turned into ours."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import redis.asyncio as redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
     ConnectionError,  # noqa: A004  the vendor's name
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
+    InvalidResponse,
     RedisError,
     ResponseError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from penstock.errors import ConfigurationError, StoreUnavailable
+from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings
+from penstock.store.failures import failure_of, refusal_of, unavailable
 from penstock.store.wire import Wire
 
 POOL_SIZE = 32
@@ -106,64 +102,9 @@ class Redis(redis.Redis):
         return connection
 
 
-class Refusal(NamedTuple):
-    """What it means for our clients that Redis says no, and whether the connection leads to the wrong server."""
-
-    detail: str
-    retry_after_s: int
-    ends_connection: bool = False
-
-
 T = TypeVar("T")
 
-_NOT_LET_IN = Refusal("the task store does not let us in: check the credentials in redis.url", 5)
-_HELD_UP = Refusal("the task store is held up by a script that runs long", 1)
-
-REFUSALS = {
-    "READONLY": Refusal("the task store is a replica, which takes no writes", 1, ends_connection=True),
-    "MASTERDOWN": Refusal("the task store is a replica that has lost its master", 1, ends_connection=True),
-    "UNBLOCKED": Refusal("the task store has become a replica", 1, ends_connection=True),
-    "LOADING": Refusal("the task store is loading its data", 1, ends_connection=True),
-    "MOVED": Refusal("the task store has its keys on another node", 1, ends_connection=True),
-    "BUSY": _HELD_UP,
-    "UNKILLABLE": _HELD_UP,
-    "TRYAGAIN": Refusal("the task store is moving its keys to another node", 1),
-    "ASK": Refusal("the task store is moving its keys to another node", 1),
-    "CLUSTERDOWN": Refusal("the task store is a cluster that is down", 5),
-    "NOREPLICAS": Refusal("the task store refuses writes: too few of its replicas are there", 5),
-    "MISCONF": Refusal("the task store refuses writes: it cannot save them to its disk", 5),
-    "OOM": Refusal("the task store refuses writes: its memory is full", 5),
-    "NOAUTH": _NOT_LET_IN,
-    "WRONGPASS": _NOT_LET_IN,
-    "NOPERM": _NOT_LET_IN,
-    "DENIED": _NOT_LET_IN,
-}
-"""By the word of Redis; nothing was done. Any other answer that is an error is a fault of ours, and stays loud."""
-
-_CODES: dict[type[Exception], str] = {
-    ReadOnlyError: "READONLY",
-    BusyLoadingError: "LOADING",
-    OutOfMemoryError: "OOM",
-    AuthenticationError: "WRONGPASS",
-    NoPermissionError: "NOPERM",
-}
-"""Where the vendor has a class, it leaves the word out."""
-
-_CODE = re.compile(rf"\b({'|'.join(REFUSALS)})\b")
-"""An older server has the word inside of a sentence about the script."""
-
-_AWAY = "the task store cannot be reached"
-_SLOW = "the task store does not answer in time; what was asked may be done all the same"
-
-_UNREACHABLE = (ConnectionError, RedisTimeoutError, TimeoutError)
-
-
-def refusal_of(error: Exception) -> Refusal | None:
-    """What an answer of Redis means, if it is one that says no."""
-    if type(error) in _CODES:
-        return REFUSALS[_CODES[type(error)]]
-    found = _CODE.search(str(error)) if isinstance(error, ResponseError) else None
-    return REFUSALS[found[1]] if found else None
+_UNREACHABLE = (ConnectionError, RedisTimeoutError, TimeoutError, InvalidResponse)
 
 
 @asynccontextmanager
@@ -184,12 +125,19 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
         )
         client = Redis(_checked(pool), settings.timeout_s)
     except (ValueError, TypeError) as error:  # TypeError: an option that nobody knows
-        raise ConfigurationError(f"redis.url: {error}") from error
+        raise ConfigurationError(f"redis.url: {_without_secrets(error)}") from error
     try:
         yield client
     finally:
         await client.aclose()
         await pool.aclose()
+
+
+def _without_secrets(error: Exception) -> str:
+    """What is wrong with the URL. A password with a slash in it is taken for the port, and shown."""
+    if "Port" in str(error):
+        return "the port is no number; characters such as / # ? @ in a password have to be percent-encoded"
+    return str(error)
 
 
 def _checked(pool: Pool) -> Pool:
@@ -221,17 +169,14 @@ async def ask(call: Callable[[], Awaitable[T]], *, patience_s: float, again: boo
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Vendor errors inside become StoreUnavailable; scripts that are wrong stay loud."""
+    """Vendor errors inside become StoreUnavailable, or WrongSetting; scripts that are wrong stay loud."""
     try:
         yield
     except (*_UNREACHABLE, ResponseError, RuntimeError) as error:
         refusal = refusal_of(error)
-        if refusal is not None:
-            raise StoreUnavailable(refusal.detail, retry_after_s=refusal.retry_after_s) from error
-        if not isinstance(error, _UNREACHABLE) and not _is_broken(error):
+        if refusal is None and not isinstance(error, _UNREACHABLE) and not _is_broken(error):
             raise
-        is_slow = isinstance(error, TimeoutError | RedisTimeoutError)
-        raise StoreUnavailable(_SLOW if is_slow else _AWAY, retry_after_s=1) from error
+        raise unavailable(refusal or failure_of(error)) from error
 
 
 def _is_broken(error: Exception) -> bool:

@@ -5,11 +5,14 @@ from collections.abc import Awaitable
 from typing import Any, cast
 
 from msgspec import Struct
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
-from penstock.errors import ConfigurationError
+from penstock.errors import ConfigurationError, StoreUnavailable
+from penstock.settings import QueueSettings
 from penstock.store.connection import Redis, translated
+from penstock.store.failures import WrongSetting
 from penstock.store.keys import Keys
+from penstock.store.queries import Queries
 from penstock.task import RECORD_VERSION, TENANT, State
 
 HERE = (None, "localhost", "127.0.0.1", "::1")
@@ -46,15 +49,27 @@ async def look_at(client: Redis) -> ServerInfo:
 async def check_server(client: Redis, namespace: str) -> list[str]:
     """Warnings about the server's set-up, each with what to change.
 
-    Raises ConfigurationError for an evicting server and for records of another version, StoreUnavailable when it cannot
-    be reached.
+    Raises ConfigurationError for an evicting server, for records of another version, and for what only another setting
+    can mend, such as a wrong password; StoreUnavailable when it cannot be reached.
     """
+    try:
+        return await _warnings(client, namespace)
+    except WrongSetting as error:
+        raise ConfigurationError(error.detail) from error
+
+
+async def takes_writes(client: Redis, namespace: str) -> None:
+    """Raises StoreUnavailable, saying why, when the server refuses them."""
+    await Queries(client, namespace, QueueSettings()).ping()
+
+
+async def _warnings(client: Redis, namespace: str) -> list[str]:
     with translated():
         await _check_version(client, Keys(namespace))
         try:
             said = {name: value for pattern in _PATTERNS for name, value in (await client.config_get(pattern)).items()}
         except ResponseError as error:
-            if "unknown command" in str(error) or "NOPERM" in str(error):
+            if "unknown command" in str(error) or isinstance(error, NoPermissionError):
                 return ["Redis does not let CONFIG be read; make sure that maxmemory-policy is noeviction"]
             raise
         replication = await client.info("replication")
@@ -64,6 +79,7 @@ async def check_server(client: Redis, namespace: str) -> list[str]:
     return [
         *_of_persistence(said, is_here=client.connection_pool.connection_kwargs.get("host") in HERE),
         *_of_replicas(said, replication),
+        *await _of_writes(client, namespace),
     ]
 
 
@@ -93,6 +109,17 @@ def _of_persistence(said: dict[str, str], *, is_here: bool) -> list[str]:
             f"Redis has appendfsync {fsync}: a crash of its machine loses its last second, and tasks submitted in "
             "it (set appendfsync always, if its disk is quick)"
         ]
+    return []
+
+
+async def _of_writes(client: Redis, namespace: str) -> list[str]:
+    """A worker starts all the same: what it finishes can be deleted, and only that frees memory."""
+    try:
+        await takes_writes(client, namespace)
+    except WrongSetting:
+        raise
+    except StoreUnavailable as error:
+        return [error.detail]
     return []
 
 

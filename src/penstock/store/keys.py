@@ -96,6 +96,9 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | for a task                                           | it a task               |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
+| `unreadable`               | zset   | `<id> <reason>` of records that could not be read,   | a week                  |
+|                            |        | by the ms when they were set aside                   |                         |
+| `aside:<id>:<part>`        | any    | what was there in their place                        | a week                  |
 | `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
 |                            |        | are in the marker of the storage too, which has      |                         |
 |                            |        | `next` already while the beat is replaced            |                         |
@@ -144,6 +147,7 @@ class Keys:
         self.closed = f"{self.root}closed"
         self.room = f"{self.root}room"
         self.reuse = f"{self.root}reuse"
+        self.unreadable = f"{self.root}unreadable"
 
     def queue(self, model: str, priority: str) -> str:
         """Waiting ids of one model and priority."""
@@ -176,6 +180,18 @@ class Keys:
     def outcome(self, task_id: str) -> str:
         """Result or error."""
         return f"{self.root}outcome:{task_id}"
+
+    def attempts(self, task_id: str) -> str:
+        """The ended attempts."""
+        return f"{self.root}attempts:{task_id}"
+
+    def events(self, subject: str) -> str:
+        """What a webhook is told of a task or a batch."""
+        return f"{self.root}events:{subject}"
+
+    def of_root(self, name: str) -> str:
+        """A key that only scripts use."""
+        return self.root + name
 
     def batch(self, batch_id: str) -> str:
         """The record of a batch."""

@@ -49,19 +49,19 @@ class Overdue(Queries):
                 place,
             )  # fmt: skip
             rows = zip(found[::3], found[1::3], found[2::3], strict=True)
-            taken += [Reclaimed(t.decode(), State(state.decode()), m.decode()) for t, state, m in rows]
+            taken += [Reclaimed(t.decode(), State(state.decode()), _name(m)) for t, state, m in rows]
         return taken
 
     async def expire(self) -> list[tuple[str, str]]:
         """End the tasks that were not started in time; (id, model) of each."""
         found = await self._run_to_end("expire", moves_of(Verb.EXPIRE), outcome_of(LATE))
-        return [(t.decode(), m.decode()) for t, m in zip(found[::2], found[1::2], strict=True)]
+        return [(t.decode(), _name(m)) for t, m in zip(found[::2], found[1::2], strict=True)]
 
     async def overrun(self) -> list[tuple[str, str, State]]:
         """End the tasks that have not ended by their deadline; (id, model, new state) of each."""
         found = await self._run_to_end("overrun", moves_of(Verb.OVERRUN), outcome_of(OVERRUN))
         rows = zip(found[::3], found[1::3], found[2::3], strict=True)
-        return [(t.decode(), m.decode(), State(state.decode())) for t, m, state in rows]
+        return [(t.decode(), _name(m), State(state.decode())) for t, m, state in rows]
 
     async def answer_waiting(self, waiting: bytes = b"") -> int:
         """End the tasks that wait for results which are there, or for the one that settle.lua has named; how many. Who
@@ -73,6 +73,11 @@ class Overdue(Queries):
         tasks."""
         await self._run("tidy", DRAINED_KNOWN_MS)
         return sum(await self._run_to_end("prune", TOGETHER))
+
+
+def _name(model: bytes) -> str:
+    """That of a damaged record may be anything."""
+    return model.decode(errors="replace")
 
 
 @cache

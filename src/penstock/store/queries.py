@@ -2,27 +2,41 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 from msgspec import Struct
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import QueueSettings
-from penstock.store.answers import Explanation, Matching, Pace, Page, QueueDepth, Running, WorkerInfo
+from penstock.store.answers import (
+    Explanation,
+    Matching,
+    Pace,
+    Page,
+    QueueDepth,
+    Running,
+    SetAside,
+    WorkerInfo,
+)
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
 from penstock.store.records import (
     GONE,
+    UnreadableRecord,
     explanation_of,
     pace_of,
     pause_of,
+    reading,
     running_of,
+    set_aside_of,
     task_of,
     workers_of,
 )
+from penstock.store.salvage import Direct, Salvage
 from penstock.store.scripts import Scripts
 from penstock.task import PRIORITIES, Priority, State, Task
 
@@ -75,6 +89,7 @@ class Queries:
         self._patience_s = patience_s
         self._lease_ms = int(settings.lease_s * 1000)
         self._scripts = Scripts(client)
+        self._salvage = Salvage(self._keys, Direct(client, self._keys, self._scripts, patience_s))
 
     async def get(self, task_id: str, tenant: str) -> Task:
         """The whole record. Raises TaskNotFound, also for a task of another tenant, and ResultExpired for one that
@@ -82,17 +97,33 @@ class Queries:
         answer = await self._run("read", task_id, tenant)
         if answer == GONE:
             raise ResultExpired("the task was deleted, by a client or after its retention")
-        found = task_of(task_id, answer)
+        try:
+            found = task_of(task_id, answer)
+        except UnreadableRecord:
+            found = None
         if found is None:
-            raise TaskNotFound(f"there is no task {task_id}")
+            found = await self._salvaged(task_id, tenant)
         return found
+
+    async def _salvaged(self, task_id: str, tenant: str) -> Task:
+        """A task that was not found, or whose record could not be read: in the second case it has failed by now."""
+        if await self._salvage.examine([task_id]):
+            found = task_of(task_id, await self._run("read", task_id, tenant))
+            if found is not None:
+                return found
+        raise TaskNotFound(f"there is no task {task_id}")
 
     async def explain(self, task_id: str, tenant: str) -> Explanation:
         """What is known of how long it still takes. Raises as `get` does."""
         answer = await self._run("explain", task_id, tenant)
         if answer == GONE:
             raise ResultExpired("the task was deleted, by a client or after its retention")
-        found = explanation_of(answer)
+        try:
+            found = explanation_of(answer)
+        except UnreadableRecord:
+            if not await self._salvage.clear_way([task_id]):
+                raise
+            found = explanation_of(await self._run("explain", task_id, tenant))
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")
         return found
@@ -213,7 +244,11 @@ class Queries:
         fields = ("tenant", "worker", "state", "model", "priority", "stage", "claimed")
         rows = await self._pipelined([("HMGET", self._keys.task(name), *fields) for name in names])
         of_tenant = [(name, row[1:]) for name, row in zip(names, rows, strict=True) if row[0] == tenant.encode()]
-        return [found for name, row in of_tenant if (found := running_of(name, row))]
+        found: list[Running] = []
+        for name, row in of_tenant:
+            with suppress(UnreadableRecord):
+                found += [one] if (one := running_of(name, row)) else []
+        return found
 
     async def count(self, tenant: str) -> dict[State, int]:
         """How many tasks are in each state."""
@@ -224,6 +259,11 @@ class Queries:
         """Those of these tasks that are in a final state."""
         scores = await self._pipelined([("ZSCORE", self._keys.finals, task_id) for task_id in task_ids])
         return [task_id for task_id, score in zip(task_ids, scores, strict=True) if score is not None]
+
+    async def unreadable(self) -> list[SetAside]:
+        """The records that were set aside within a week, the latest first."""
+        (rows,) = await self._pipelined([("ZREVRANGE", self._keys.unreadable, 0, -1, "WITHSCORES")])
+        return [set_aside_of(member, int(at)) for member, at in zip(rows[::2], rows[1::2], strict=True)]
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless Redis answers, and takes writes."""
@@ -245,11 +285,24 @@ class Queries:
 
     async def read_each(self, task_ids: Sequence[str], tenant: str) -> list[Task]:
         """The tasks of these ids that are still there."""
-        found: list[Task | None] = []
+        found: list[Task] = []
         for some in await self._pieces(task_ids, self._keys.outcome):
-            answers = await self._run_apart("read", [(task_id, tenant) for task_id in some])
-            found += map(task_of, some, answers)
-        return [task for task in found if task]
+            read = await self._read_some(some, tenant)
+            missing = [task_id for task_id in some if task_id not in read]
+            if missing and await self._salvage.examine(missing):
+                read |= await self._read_some(missing, tenant)
+            found += (read[task_id] for task_id in some if task_id in read)
+        return found
+
+    async def _read_some(self, task_ids: Sequence[str], tenant: str) -> dict[str, Task]:
+        """Those that are there and can be read."""
+        answers = await self._run_apart("read", [(task_id, tenant) for task_id in task_ids])
+        read: dict[str, Task] = {}
+        for task_id, answer in zip(task_ids, answers, strict=True):
+            with suppress(UnreadableRecord):
+                if task := task_of(task_id, answer):
+                    read[task_id] = task
+        return read
 
     async def _pieces(self, ids: Sequence[str], key_of: Callable[[str], str]) -> list[list[str]]:
         """The ids in their order, cut so that what is under these keys can be read piece by piece."""
@@ -275,7 +328,7 @@ class Queries:
             asked = self._scripts[script]
             return await asyncio.gather(*(asked(keys=[self._keys.root], args=args) for args in calls))
 
-        return await self._ask(run) if calls else []
+        return await self._ask(run, about=calls) if calls else []
 
     async def _pipelined(self, commands: Sequence[tuple[str | bytes | float, ...]]) -> list[Any]:
         async def execute() -> list[Any]:
@@ -284,14 +337,14 @@ class Queries:
                     pipe.execute_command(*command)
                 return list(await pipe.execute())
 
-        return await self._ask(execute) if commands else []
+        return await self._ask(execute, about=commands) if commands else []
 
     async def _run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
         async def run() -> Any:
             await self._scripts.load()
             return await self._scripts[script](keys=[self._keys.root], args=args)
 
-        return await self._ask(run, again=again)
+        return await self._ask(run, again=again, about=args)
 
     async def _run_to_end(self, script: str, *args: str | bytes | float) -> list[Any]:
         """What a script answers that does no more than one may, called as often as it says that there may be more."""
@@ -302,8 +355,16 @@ class Queries:
             found += part
         return found
 
-    async def _ask(self, call: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
-        return await ask(call, patience_s=self._patience_s, again=again)
+    async def _ask(self, call: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
+        """The answer; where a record that cannot be read was in the way, it is set aside, and Redis asked once more."""
+        try:
+            return await ask(call, patience_s=self._patience_s, again=again)
+        except NoScriptError:
+            raise
+        except ResponseError:
+            if not await self._salvage.clear_way(about):
+                raise
+            return await ask(call, patience_s=self._patience_s, again=again)
 
 
 def cut(ids: Sequence[str], sizes: Sequence[int], most: int) -> list[list[str]]:
@@ -319,6 +380,11 @@ def cut(ids: Sequence[str], sizes: Sequence[int], most: int) -> list[list[str]]:
     return pieces
 
 
+def moment(text: bytes, instead: int) -> int:
+    """A moment of a record, or another one where it cannot be read."""
+    return int(text) if text.isdigit() else instead
+
+
 def _named(row: list[bytes | None]) -> tuple[bytes | None, ...]:
     """Model, priority and batch from these fields of a record: the last one has the place of the line, too."""
     model, priority, line = row
@@ -332,9 +398,18 @@ class _Noted(Struct):
 
 
 def _metadata_of(body: bytes | None) -> dict[str, str]:
-    return msgspec.json.decode(body, type=_Noted).metadata if body else {}
+    try:
+        return msgspec.json.decode(body, type=_Noted).metadata if body else {}
+    except msgspec.MsgspecError:
+        return {}
 
 
 def _paces_of(row: Mapping[bytes, bytes]) -> dict[str, Pace]:
-    models = [name.decode().removeprefix("ms:") for name in row if name.startswith(b"ms:")]
-    return {model: pace_of(row[f"ms:{model}".encode()], row.get(f"cost:{model}".encode(), b"")) for model in models}
+    """By model; what cannot be read is left out, and measured anew."""
+    paces: dict[str, Pace] = {}
+    for name in row:
+        if name.startswith(b"ms:"):
+            with suppress(UnreadableRecord), reading("pace"):
+                model = name.decode().removeprefix("ms:")
+                paces[model] = pace_of(row[name], row.get(f"cost:{model}".encode(), b""))
+    return paces

@@ -1,24 +1,57 @@
 """From what Redis holds to what the rest of Penstock knows: the record, decoded."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from penstock.batch import Batch, BatchState, End, Plan
-from penstock.store.answers import Explanation, Pace, Pause, Running, WorkerInfo
+from penstock.store.answers import Explanation, Pace, Pause, Running, SetAside, WorkerInfo
 from penstock.task import Attempt, Event, Outcome, Priority, Progress, Request, Reuse, Stage, State, Task
 
 GONE = [b"gone"]
 """The answer of read.lua for a task that was pruned."""
 
 
+OF_SCRIPTS = ("cost", "max_retries", "timeout_s", "ttl_s")
+"""Numbers of a record that only scripts use: without them it could be read, but neither run nor end."""
+
+
+class UnreadableRecord(Exception):
+    """What Redis holds under this id is damaged."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = " ".join(reason.split())[:200]
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Around everything that decodes a record. Raises UnreadableRecord, whatever is wrong with it."""
+    try:
+        yield
+    except KeyError as error:
+        raise UnreadableRecord(name, f"{error.args[0]} is missing") from error
+    except (ValueError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+        raise UnreadableRecord(name, str(error)) from error
+
+
 def task_of(task_id: str, answer: list[Any]) -> Task | None:
-    """The answer of read.lua as a task; None when there is none."""
+    """The answer of read.lua as a task; None when there is none. Raises UnreadableRecord."""
     if not answer or answer == GONE:
         return None
+    with reading(task_id):
+        return _task(task_id, answer)
+
+
+def _task(task_id: str, answer: list[Any]) -> Task:
     flat, body, outcome, attempts, position, expires, events = answer
     f = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+    for name in OF_SCRIPTS:
+        float(f[name])
 
     def number(name: str) -> int | None:
         return int(float(f[name])) if name in f else None
@@ -45,17 +78,22 @@ def task_of(task_id: str, answer: list[Any]) -> Task | None:
         progress=_progress_of(f, state, written),
         position=position if position >= 0 else None,
         outcome=_outcome_of(f, written),
-        attempts=tuple(msgspec.json.decode(entry, type=Attempt) for entry in attempts),
+        attempts=attempts_of(attempts),
         reuse=msgspec.convert(f.get("reused", "miss"), Reuse),
         version=int(f["version"]),
-        events=_events_of(events),
+        events=events_of(events),
     )
 
 
 def explanation_of(answer: list[Any]) -> Explanation | None:
-    """The answer of explain.lua; None when there is no such task."""
+    """The answer of explain.lua; None when there is no such task. Raises UnreadableRecord."""
     if not answer or answer == GONE:
         return None
+    with reading("explanation"):
+        return _explanation(answer)
+
+
+def _explanation(answer: list[Any]) -> Explanation:
     state, stage, model, cost, done, total, position, due, leader, ms, mean_cost, workers, now, *of_queue = answer
     drained, priority, pause = of_queue
     return Explanation(
@@ -76,9 +114,14 @@ def explanation_of(answer: list[Any]) -> Explanation | None:
 
 
 def batch_of(batch_id: str, answer: list[Any]) -> Batch | None:
-    """The answer of batch_read.lua; None when there is no such batch."""
+    """The answer of batch_read.lua; None when there is no such batch. Raises UnreadableRecord."""
     if not answer or answer == GONE:
         return None
+    with reading(batch_id):
+        return _batch(batch_id, answer)
+
+
+def _batch(batch_id: str, answer: list[Any]) -> Batch:
     flat, plan, expires, events = answer
     f = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
     return Batch(
@@ -94,40 +137,57 @@ def batch_of(batch_id: str, answer: list[Any]) -> Batch | None:
         created=int(f["created"]) // 1000,
         finished=int(f["finished"]) if "finished" in f else None,
         expires=expires if expires >= 0 else None,
-        events=_events_of(events),
+        events=events_of(events),
     )
 
 
 def end_of(row: bytes) -> End:
-    """A row as `note_end` of the scripts writes it."""
-    place, state, *code = row.decode().split(" ")
-    return End(
-        place=int(place),
-        state=State(state.removeprefix("-")),
-        code=code[0] if code else None,
-        run=not state.startswith("-"),
-    )
+    """A row as `note_end` of the scripts writes it. Raises UnreadableRecord."""
+    with reading("end of a line"):
+        place, state, *code = row.decode().split(" ")
+        return End(
+            place=int(place),
+            state=State(state.removeprefix("-")),
+            code=code[0] if code else None,
+            run=not state.startswith("-"),
+        )
 
 
 def workers_of(rows: Iterable[bytes], drained: Collection[bytes]) -> list[WorkerInfo]:
-    """As they describe themselves; but a drained one is DRAINING, whatever it says."""
-    workers = (msgspec.json.decode(row, type=WorkerInfo) for row in rows)
+    """As they describe themselves; but a drained one is DRAINING, whatever it says. A description that cannot be read
+    is left out: the worker writes another within its lease."""
+    workers = [worker for row in rows if (worker := _worker_of(row))]
     return [msgspec.structs.replace(w, state="DRAINING") if w.id.encode() in drained else w for w in workers]
 
 
-def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
-    """From worker, state, model, priority, stage and claimed of a record; None for a task that has ended just now."""
-    worker, state, model, priority, stage, claimed = (field.decode() if field else "" for field in fields)
-    if state != State.RUNNING:
+def _worker_of(row: bytes) -> WorkerInfo | None:
+    try:
+        return msgspec.json.decode(row, type=WorkerInfo)
+    except msgspec.MsgspecError:
         return None
-    return Running(
-        task_id=task_id,
-        worker=worker,
-        model=model,
-        priority=Priority(priority),
-        stage=msgspec.convert(stage, Stage),
-        claimed=int(claimed),
-    )
+
+
+def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
+    """From worker, state, model, priority, stage and claimed of a record; None for a task that has ended just now.
+    Raises UnreadableRecord."""
+    with reading(task_id):
+        worker, state, model, priority, stage, claimed = (field.decode() if field else "" for field in fields)
+        if state != State.RUNNING:
+            return None
+        return Running(
+            task_id=task_id,
+            worker=worker,
+            model=model,
+            priority=Priority(priority),
+            stage=msgspec.convert(stage, Stage),
+            claimed=int(claimed),
+        )
+
+
+def set_aside_of(member: bytes, at: int) -> SetAside:
+    """As set_aside.lua has written it."""
+    name, _, reason = member.decode().partition(" ")
+    return SetAside(name, reason, at)
 
 
 def pause_of(row: bytes | None) -> Pause | None:
@@ -158,7 +218,12 @@ def _outcome_of(f: dict[str, str], written: Outcome) -> Outcome:
     return Outcome(result=written.result, timing=timing, execution={"reused_from": f["origin"]})
 
 
-def _events_of(flat: list[bytes]) -> tuple[Event, ...]:
+def attempts_of(rows: list[bytes]) -> tuple[Attempt, ...]:
+    """The ended attempts of a task, the first first."""
+    return tuple(msgspec.json.decode(row, type=Attempt) for row in rows)
+
+
+def events_of(flat: list[bytes]) -> tuple[Event, ...]:
     """In the order in which they happened."""
     rows = (
         msgspec.json.decode(row, type=Event) for name, row in zip(flat[::2], flat[1::2], strict=True) if name.isdigit()

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -15,6 +16,7 @@ from penstock.store.answers import Claim, ResultFound, Submitted, WorkerInfo
 from penstock.store.changes import Changes
 from penstock.store.connection import listen
 from penstock.store.overdue import LATE, OVERRUN, STATES, TOGETHER, Overdue, moves_from, moves_of, outcome_of
+from penstock.store.records import UnreadableRecord, reading
 from penstock.store.submits import answer_or_error, call_of, file_of, submitted_of
 from penstock.submission import Submission
 from penstock.task import (
@@ -124,26 +126,11 @@ class TaskStore(Overdue):
             answer = await self._run("claim_late", *asked, *late, again=False)
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
-        task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, *rest = answer
-        body, promised, device_ms = rest
-        return Claim(
-            Lease(
-                id=task_id.decode(),
-                epoch=epoch,
-                fence=fence,
-                tenant=tenant.decode(),
-                caller=caller.decode(),
-                priority=Priority(priority.decode()),
-                failures=int(failures),
-                crashes=int(crashes),
-                max_retries=int(max_retries),
-                timeout_s=float(timeout_s),
-                waited_ms=waited / 1000,
-                request=msgspec.json.decode(body, type=Request),
-                promised_ms=int(promised) if promised else None,
-                device_ms=float(device_ms) if device_ms else None,
-            )
-        )
+        try:
+            return Claim(_lease_of(answer, fence))
+        except UnreadableRecord as error:
+            await self._salvage.examine([error.name])
+            return Claim(None, 0.0)
 
     async def renew(self, info: WorkerInfo, leases: Iterable[Lease]) -> set[str]:
         """Extend every lease of a worker and keep it listed; the keys of the leases that are lost."""
@@ -305,6 +292,29 @@ class TaskStore(Overdue):
 def in_pool(models: Iterable[str]) -> str:
     """In the form that scripts take: workers with the same models have the same text."""
     return " ".join(sorted(models))
+
+
+def _lease_of(answer: Any, fence: str) -> Lease:
+    """The answer of claim.lua. Raises UnreadableRecord."""
+    with reading(answer[0].decode()):
+        task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, *rest = answer
+        body, promised, device_ms = rest
+        return Lease(
+            id=task_id.decode(),
+            epoch=epoch,
+            fence=fence,
+            tenant=tenant.decode(),
+            caller=caller.decode(),
+            priority=Priority(priority.decode()),
+            failures=int(failures),
+            crashes=int(crashes),
+            max_retries=int(max_retries),
+            timeout_s=float(timeout_s),
+            waited_ms=waited / 1000,
+            request=msgspec.json.decode(body, type=Request),
+            promised_ms=int(promised) if promised else None,
+            device_ms=float(device_ms) if device_ms else None,
+        )
 
 
 def _check(task_id: str, kind: bytes) -> None:

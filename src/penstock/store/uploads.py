@@ -77,9 +77,20 @@ class UploadStore(Queries):
         ]
         *rows, (seconds, _) = await self._pipelined([*commands, ("TIME",)])
         return [
-            _upload_of(upload_id, fields, due, now=seconds * 1000)
+            await self._read(upload_id, fields, due, now=seconds * 1000)
             for upload_id, fields, due in zip(upload_ids, rows[::2], rows[1::2], strict=True)
         ]
+
+    async def _read(
+        self, upload_id: str, fields: Mapping[bytes, bytes], due: float | None, *, now: int
+    ) -> Upload | None:
+        """None also for a record that cannot be read, which is set aside."""
+        try:
+            with reading(upload_id):
+                return _upload_of(upload_id, fields, due, now=now)
+        except UnreadableRecord:
+            await self._salvage.examine([upload_id])
+            return None
 
     async def files(self, *, tenant: str, caller: str, before: int | None, limit: int) -> FilePage:
         """The uploads of this caller that are listed as files and whose bytes are there. A page may be short."""
@@ -130,8 +141,10 @@ class UploadStore(Queries):
     async def due(self, *, limit: int = 100) -> Mapping[str, str]:
         """Uploads that nobody can use any more -> the storage key to delete before `forget`."""
         answer = await self._run("upload_due", limit)
-        rows = zip(answer[::2], answer[1::2], strict=True)
-        return {upload_id.decode(): upload_key(tenant.decode(), upload_id.decode()) for upload_id, tenant in rows}
+        rows = [(upload_id.decode(), tenant) for upload_id, tenant in zip(answer[::2], answer[1::2], strict=True)]
+        if any(tenant is None for _, tenant in rows):  # its record is damaged
+            await self._salvage.examine(upload_id for upload_id, _ in rows)
+        return {upload_id: upload_key(tenant.decode(), upload_id) for upload_id, tenant in rows if tenant}
 
     async def forget(self, upload_ids: Iterable[str]) -> int:
         """Drop the records of these, as far as nothing can arrive for them any more; how many."""

@@ -94,8 +94,7 @@ class Line:
     async def _live(self) -> None:
         broken: Exception = ConnectionError("the connection was closed")
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._connection.connect()  # type: ignore[no-untyped-call]
+            await self._connect()
             self._is_open = True
             await self._send()
             await self._hear()
@@ -107,6 +106,13 @@ class Line:
                 if not answer.done():
                     answer.set_exception(broken)
             await self._connection.disconnect(nowait=True)
+
+    async def _connect(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._connection.connect()  # type: ignore[no-untyped-call]
+        except TimeoutError as error:
+            raise ConnectionError("timeout connecting") from error
 
     async def _send(self) -> None:
         """All that was asked since the last time, but for what nobody wants to know any more."""

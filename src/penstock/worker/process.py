@@ -19,9 +19,10 @@ from penstock.maintenance import run_upkeep
 from penstock.runners import load_runners
 from penstock.runners.base import DeviceBroken, registry
 from penstock.settings import Settings
-from penstock.storage import S3Inputs, open_storage
+from penstock.storage import S3Inputs, Storage, open_storage
 from penstock.store import BatchStore, Condemned, Redis, TaskStore, WorkerInfo, WorkerMemory, check_server, connect
 from penstock.task import RetryPolicy
+from penstock.watches import StorageWatch, watch_store
 from penstock.worker.batches import Runner
 from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
@@ -99,7 +100,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
                 device_limit=device.memory_limit_bytes,
             ),
             store=store,
-            upkeep=partial(run_upkeep, store, batches, condemned, storage),
+            upkeep=partial(_keep_up, store, batches, condemned, storage),
             pipeline=pipeline,
             spool=spool,
             retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
@@ -132,11 +133,21 @@ async def _started(scheduler: DeviceScheduler, runners: Iterable[Runner]) -> Asy
         await scheduler.close()
 
 
+async def _keep_up(store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage) -> None:
+    await asyncio.gather(
+        run_upkeep(store, batches, condemned, storage), watch_store(store), StorageWatch().run(storage)
+    )
+
+
 async def _when_available(client: Redis, namespace: str) -> list[str]:
-    """The server's warnings, once it answers: a worker may start before its Redis."""
+    """The server's warnings, once it answers: a worker may start before its Redis. What it waits for is logged when it
+    changes."""
+    reason = ""
     while True:
         try:
             return await check_server(client, namespace)
         except StoreUnavailable as error:
-            logger.bind(error=error.detail).warning("waiting for the task store")
+            if error.detail != reason:
+                logger.bind(error=error.detail).warning("waiting for the task store")
+            reason = error.detail
             await asyncio.sleep(0.5)

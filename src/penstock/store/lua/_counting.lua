@@ -1,12 +1,17 @@
 -- In front of scripts that work on many tasks: they count the commands that they give, and stop in time, so that others
 -- wait no longer than a few milliseconds. One step may take 500 commands more; all of them together stay below 2,000.
 local CALLS = 0
-local uncounted = redis.call
+local uncounted, uncounted_pcall = redis.call, redis.pcall
 local redis = {sha1hex = redis.sha1hex}
 
 function redis.call(...)
   CALLS = CALLS + 1
   return uncounted(...)
+end
+
+function redis.pcall(...)
+  CALLS = CALLS + 1
+  return uncounted_pcall(...)
 end
 
 local function may_go_on()

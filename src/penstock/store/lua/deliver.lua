@@ -33,7 +33,13 @@ local function lease_from(lane, prompt, left, most_each)
           return
         end
         local id, seq = string.match(member, '^(%S+) (%d+)$')
-        if lease(id, event_of(id, seq), endpoint, prompt) then left = left - 1 end
+        local event = event_of(id, seq)
+        if not event then
+          redis.call('ZREM', outbox_key(endpoint), member)
+          keep_due(endpoint)
+        elseif lease(id, event, endpoint, prompt) then
+          left = left - 1
+        end
       end
     end
   end

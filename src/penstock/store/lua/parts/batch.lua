@@ -14,9 +14,9 @@ end
 local function count_line(task, to)
   if not task.batch then return end
   local place, batch = string.match(task.batch, '^(%d+) (%S+)$')
-  local f = redis.call('HMGET', batch_key(batch), 'tenant', task.state, to)
-  if not f[1] then return end
-  redis.call('HSET', batch_key(batch), task.state, f[2] - 1, to, (f[3] or 0) + 1)
+  local f = redis.pcall('HMGET', batch_key(batch), 'tenant', task.state, to) -- a damaged one must not stop the task
+  if f.err or not f[1] then return end
+  redis.call('HSET', batch_key(batch), task.state, (tonumber(f[2]) or 0) - 1, to, (tonumber(f[3]) or 0) + 1)
   return batch, place
 end
 

@@ -21,6 +21,7 @@ end
 -- Answers the batch of the task, if it has one, and the place of its line.
 local function move(task, to, ...)
   local index = ROOT .. 'state:' .. task.tenant .. ':'
+  assert(tonumber(task.created), 'created is no number') -- or a damaged record would be in no list any more
   redis.call('ZREM', index .. task.state, task.id)
   redis.call('ZADD', index .. to, task.created, task.id)
   redis.call('HSET', task.key, 'state', to, ...)
@@ -31,10 +32,11 @@ end
 -- Enter a final state: nothing of the task waits any more, its deletion is scheduled, and who waits for its end hears
 -- of it: on a channel of its own, so that no worker wakes up for it.
 local function close(task, to, outcome, ...)
+  local due = now_ms() + task.ttl_s * 1000 -- first, since it fails for a damaged record
   local batch, place = move(task, to, 'stage', 'done', 'finished', now_ms(), ...)
   if task.start_by then redis.call('ZREM', ROOT .. 'starting', task.id) end
   if task.deadline then redis.call('ZREM', ROOT .. 'deadlines', task.id) end
-  redis.call('ZADD', ROOT .. 'finals', now_ms() + task.ttl_s * 1000, task.id)
+  redis.call('ZADD', ROOT .. 'finals', due, task.id)
   if outcome ~= '' then redis.call('SET', ROOT .. 'outcome:' .. task.id, outcome) end
   redis.call('PUBLISH', ROOT .. 'ended', task.id)
   if task.hook then post_end(task.id, to, task.hook) end
@@ -50,9 +52,11 @@ end
 -- The record of an ended task goes, from everywhere at once, and what only it needs in the storage is condemned: from
 -- here on nobody can start, show or share what is about to be deleted.
 local function forget(task)
+  local index = ROOT .. 'state:' .. task.tenant .. ':' .. task.state
+  assert(tonumber(task.finished), 'finished is no number') -- nothing is forgotten of a damaged record
   part(task)
   redis.call('ZREM', ROOT .. 'finals', task.id)
-  redis.call('ZREM', ROOT .. 'state:' .. task.tenant .. ':' .. task.state, task.id)
+  redis.call('ZREM', index, task.id)
   if task.idem then redis.call('DEL', ROOT .. 'idem:' .. task.idem) end
   if task.upload then disuse_upload(task.upload) end
   if task.hook then forget_events(task.id, task.hook) end

@@ -26,9 +26,11 @@ local function endpoint_of(hook, what)
   return (not what or string.find(hook, ' ' .. what, 1, true)) and string.match(hook, '^%S+')
 end
 
+-- Nothing for one that cannot be read, either.
 local function event_of(id, seq)
-  local event = seq and redis.call('HGET', events_key(id), seq)
-  return event and cjson.decode(event)
+  local text = seq and redis.pcall('HGET', events_key(id), seq)
+  local is_read, event = pcall(cjson.decode, type(text) == 'string' and text or '')
+  return is_read and type(event) == 'table' and tonumber(event.epoch) and event.seq and event.status and event or nil
 end
 
 -- `outbox` has every endpoint that is owed something, by the ms of its next delivery; but those that answer promptly are

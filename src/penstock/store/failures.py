@@ -1,0 +1,244 @@
+"""What can be wrong between us and Redis: one table of answers that say no, one of connections that fail. Each message
+says what is wrong and, after a semicolon, what to change; none has a part of redis.url in it, which holds a password.
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    BusyLoadingError,
+    InvalidResponse,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from penstock.errors import StoreUnavailable
+
+
+class Refusal(NamedTuple):
+    """What a failure means for our clients: `ends_connection` says that the connection leads to the wrong server,
+    `is_setting` that the failure stays until somebody changes a setting."""
+
+    detail: str
+    retry_after_s: int
+    ends_connection: bool = False
+    is_setting: bool = False
+
+
+class WrongSetting(StoreUnavailable):
+    """Redis cannot be used before somebody changes a setting, here or in Redis; at start this is a configuration error.
+
+    Its code is that of StoreUnavailable.
+    """
+
+
+_HELD_UP = Refusal("the task store is held up by a script that runs long", 1)
+
+REFUSALS = {
+    "READONLY": Refusal("the task store is a replica, which takes no writes", 1, ends_connection=True),
+    "MASTERDOWN": Refusal("the task store is a replica that has lost its master", 1, ends_connection=True),
+    "UNBLOCKED": Refusal("the task store has become a replica", 1, ends_connection=True),
+    "LOADING": Refusal("the task store is loading its data", 1, ends_connection=True),
+    "MOVED": Refusal(
+        "the task store is a node of a cluster that has our keys on another node; set redis.url to the node that has "
+        "them, or to a Redis without cluster mode",
+        1,
+        ends_connection=True,
+        is_setting=True,
+    ),
+    "BUSY": _HELD_UP,
+    "UNKILLABLE": _HELD_UP,
+    "TRYAGAIN": Refusal("the task store is moving its keys to another node", 1),
+    "ASK": Refusal("the task store is moving its keys to another node", 1),
+    "CLUSTERDOWN": Refusal("the task store is a cluster that is down; see CLUSTER INFO on it", 5),
+    "NOREPLICAS": Refusal("the task store refuses writes: too few of its replicas are there", 5),
+    "MISCONF": Refusal("the task store refuses writes: it cannot save them to its disk; free space, or see its log", 5),
+    "OOM": Refusal("the task store refuses writes: its memory is full; raise maxmemory of Redis, or delete tasks", 5),
+    "NOAUTH": Refusal(
+        "the task store wants a password, and redis.url has none; set it as redis://:PASSWORD@host:port",
+        5,
+        is_setting=True,
+    ),
+    "WRONGPASS": Refusal(
+        "the task store refuses the user or the password of redis.url; correct them (characters such as @ : / # have "
+        "to be percent-encoded)",
+        5,
+        is_setting=True,
+    ),
+    "NOPASS": Refusal(
+        "the task store has no password, and redis.url has one; take it out, or set requirepass in Redis",
+        5,
+        is_setting=True,
+    ),
+    "NOPERM": Refusal(
+        "the task store does not allow its user a command that is needed; give the user of redis.url all commands on "
+        "the keys of redis.namespace",
+        5,
+        is_setting=True,
+    ),
+    "DENIED": Refusal(
+        "the task store is in protected mode, which lets only its own machine in; set requirepass in Redis, and the "
+        "password in redis.url",
+        5,
+        is_setting=True,
+    ),
+}
+"""By the word of Redis; nothing was done. Any other answer that is an error is a fault of ours, and stays loud."""
+
+_TYPES: dict[type[Exception], str] = {
+    ReadOnlyError: "READONLY",
+    BusyLoadingError: "LOADING",
+    OutOfMemoryError: "OOM",
+    NoPermissionError: "NOPERM",
+    MovedError: "MOVED",
+    AskError: "ASK",
+}
+"""Where the vendor has a class, it leaves the word out."""
+
+_OF_AUTHENTICATION = {"Authentication required": "NOAUTH", "without any password": "NOPASS"}
+"""By a part of the text, since the vendor has one class for all; any other is WRONGPASS."""
+
+_CODE = re.compile(rf"\b({'|'.join(REFUSALS)})\b")
+"""An older server has the word inside of a sentence about the script."""
+
+_AWAY = Refusal("the task store cannot be reached; check redis.url and the network", 1)
+_DATABASE = Refusal(
+    "the task store has no database of this number; change the number at the end of redis.url (a cluster has 0 only)",
+    5,
+    is_setting=True,
+)
+
+_CONNECTIONS: tuple[tuple[type[BaseException], str, Refusal], ...] = (
+    (
+        ssl.SSLCertVerificationError,
+        "",
+        Refusal(
+            "the task store has a certificate that is not trusted here; name its CA in redis.url "
+            "(?ssl_ca_certs=/path/ca.crt), and the host that the certificate is for",
+            5,
+            is_setting=True,
+        ),
+    ),
+    (
+        ssl.SSLError,
+        "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERTIFICATE|UNKNOWN_CA",
+        Refusal(
+            "the task store wants a client certificate; name it in redis.url (?ssl_certfile=…&ssl_keyfile=…), or set "
+            "tls-auth-clients no in Redis",
+            5,
+            is_setting=True,
+        ),
+    ),
+    (
+        ssl.SSLError,
+        "",
+        Refusal(
+            "the task store does not speak TLS as redis.url wants it; begin redis.url with redis:// for a plain port",
+            5,
+            is_setting=True,
+        ),
+    ),
+    (
+        socket.gaierror,
+        "",
+        Refusal("the host of the task store has no address; check the host in redis.url, and DNS", 1),
+    ),
+    (
+        ConnectionRefusedError,
+        "",
+        Refusal("the task store refuses connections; start Redis, or check host and port in redis.url", 1),
+    ),
+    (
+        FileNotFoundError,
+        "",
+        Refusal("a file that redis.url names is not there; check its socket, or ssl_ca_certs and the like", 1),
+    ),
+    (
+        PermissionError,
+        "",
+        Refusal("a file that redis.url names may not be read; check the rights of its socket or certificates", 5),
+    ),
+    (
+        InvalidResponse,
+        "",
+        Refusal("what answers is no Redis; check host and port in redis.url, and a proxy on the way", 5),
+    ),
+    (
+        Exception,
+        "max number of clients",
+        Refusal("the task store has too many clients; raise maxclients of Redis", 5),
+    ),
+    (
+        Exception,
+        "[Tt]imeout connecting",
+        Refusal(
+            "the task store does not take a connection in time; check host and port in redis.url, and that rediss:// "
+            "goes to a port with TLS",
+            1,
+        ),
+    ),
+    (
+        TimeoutError,
+        "",
+        Refusal("the task store does not answer in time; what was asked may be done all the same", 1),
+    ),
+    (
+        RedisTimeoutError,
+        "",
+        Refusal("the task store does not answer in time; what was asked may be done all the same", 1),
+    ),
+    (
+        Exception,
+        "reset by peer|closed by server|Broken pipe",
+        Refusal(
+            "the task store broke the connection off; see whether it runs, begin redis.url with rediss:// if its port "
+            "speaks TLS, and name a client certificate if it wants one",
+            1,
+        ),
+    ),
+)
+"""Class of the error, or of one behind it, a pattern in its text, and what it means; the first row that fits counts."""
+
+
+def refusal_of(error: Exception) -> Refusal | None:
+    """What an answer of Redis means, if it is one that says no."""
+    if type(error) is AuthenticationError:
+        return REFUSALS[next((code for text, code in _OF_AUTHENTICATION.items() if text in str(error)), "WRONGPASS")]
+    if type(error) in _TYPES:
+        return REFUSALS[_TYPES[type(error)]]
+    if not isinstance(error, ResponseError):
+        return None
+    if "DB index" in str(error) or "SELECT is not allowed" in str(error):
+        return _DATABASE
+    found = _CODE.search(str(error))
+    return REFUSALS[found[1]] if found else None
+
+
+def failure_of(error: Exception) -> Refusal:
+    """What it means that there is no answer."""
+    behind = tuple(_behind(error))
+    for kind, pattern, meaning in _CONNECTIONS:
+        if any(isinstance(one, kind) and re.search(pattern, str(one)) for one in behind):
+            return meaning
+    return _AWAY
+
+
+def unavailable(refusal: Refusal) -> StoreUnavailable:
+    """The error that says so."""
+    kind = WrongSetting if refusal.is_setting else StoreUnavailable
+    return kind(refusal.detail, retry_after_s=refusal.retry_after_s)
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
