@@ -28,9 +28,8 @@ from penstock.store.records import (
     GONE,
     UnreadableRecord,
     explanation_of,
-    pace_of,
+    paces_of,
     pause_of,
-    reading,
     running_of,
     set_aside_of,
     task_of,
@@ -131,7 +130,7 @@ class Queries:
     async def paces(self) -> dict[str, Pace]:
         """Of every model of which a task has ended."""
         (row,) = await self._pipelined([("HGETALL", self._keys.pace)])
-        return _paces_of(row)
+        return paces_of(row)
 
     async def page(self, tenant: str, **which: Unpack[Which]) -> Page:
         """The tasks that `matching` finds."""
@@ -215,7 +214,7 @@ class Queries:
         queues = [(name, priority) for name in models for priority in PRIORITIES]
         found = await self._run_each("depth", queues)
         pace, paused = await self._pipelined([("HGETALL", self._keys.pace), ("HGETALL", self._keys.paused)])
-        paces = _paces_of(pace)
+        paces = paces_of(pace)
         return [
             QueueDepth(
                 model=name,
@@ -380,11 +379,6 @@ def cut(ids: Sequence[str], sizes: Sequence[int], most: int) -> list[list[str]]:
     return pieces
 
 
-def moment(text: bytes, instead: int) -> int:
-    """A moment of a record, or another one where it cannot be read."""
-    return int(text) if text.isdigit() else instead
-
-
 def _named(row: list[bytes | None]) -> tuple[bytes | None, ...]:
     """Model, priority and batch from these fields of a record: the last one has the place of the line, too."""
     model, priority, line = row
@@ -402,14 +396,3 @@ def _metadata_of(body: bytes | None) -> dict[str, str]:
         return msgspec.json.decode(body, type=_Noted).metadata if body else {}
     except msgspec.MsgspecError:
         return {}
-
-
-def _paces_of(row: Mapping[bytes, bytes]) -> dict[str, Pace]:
-    """By model; what cannot be read is left out, and measured anew."""
-    paces: dict[str, Pace] = {}
-    for name in row:
-        if name.startswith(b"ms:"):
-            with suppress(UnreadableRecord), reading("pace"):
-                model = name.decode().removeprefix("ms:")
-                paces[model] = pace_of(row[name], row.get(f"cost:{model}".encode(), b""))
-    return paces

@@ -1,7 +1,7 @@
 """From what Redis holds to what the rest of Penstock knows: the record, decoded."""
 
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -229,3 +229,14 @@ def events_of(flat: list[bytes]) -> tuple[Event, ...]:
         msgspec.json.decode(row, type=Event) for name, row in zip(flat[::2], flat[1::2], strict=True) if name.isdigit()
     )
     return tuple(sorted(rows, key=lambda event: event.seq))
+
+
+def paces_of(row: Mapping[bytes, bytes]) -> dict[str, Pace]:
+    """By model; what cannot be read is left out, and measured anew."""
+    paces: dict[str, Pace] = {}
+    for name in row:
+        if name.startswith(b"ms:"):
+            with suppress(UnreadableRecord), reading("pace"):
+                model = name.decode().removeprefix("ms:")
+                paces[model] = pace_of(row[name], row.get(f"cost:{model}".encode(), b""))
+    return paces

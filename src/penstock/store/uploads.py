@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
 from penstock.store.queries import Queries
+from penstock.store.records import UnreadableRecord, reading
 from penstock.upload import FileFacts, Upload, UploadState, upload_key
 
 
