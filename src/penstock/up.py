@@ -30,8 +30,8 @@ from penstock.settings import Settings, clean_environment, env_name, environment
 from penstock.supervisor import Child, Launch, Patience, StoppedEarly, Supervisor, python
 from penstock.worker.devices import Placement, placements
 
-START_TIMEOUT_S = 120.0
-"""Longest wait for readiness: loading and warming up models on a GPU takes most of it."""
+BESIDE_WORKERS_S = 30.0
+"""Longest start of everything but a worker, whose models take most of the time: see `worker.start_s`."""
 
 SILENT_START_S, TELL_AGAIN_S = 5.0, 15.0
 """A start that takes longer says what is missing, and again after each of these."""
@@ -72,7 +72,7 @@ async def everything(
             for child in worker_children(settings, placements(settings.worker)):
                 supervisor.add(child)
             metrics_url = serve_metrics(settings, supervisor)
-            await _until_ready(supervisor, url)
+            await _until_ready(supervisor, url, within_s=settings.worker.start_s + BESIDE_WORKERS_S)
             yield supervisor, Address(url=url, metrics_url=metrics_url, api_key=key)
         finally:
             await supervisor.close()
@@ -144,12 +144,12 @@ def _api_child(settings: Settings, fd: int, url: str) -> Child:
     )
 
 
-async def _until_ready(supervisor: Supervisor, url: str) -> None:
+async def _until_ready(supervisor: Supervisor, url: str, *, within_s: float) -> None:
     """Wait for it. What is missing is logged when it has been so for a while, and when it changes."""
     stopped = asyncio.create_task(supervisor.until_stopped())
     missing, tell_at = "", time.monotonic() + SILENT_START_S
     try:
-        async with asyncio.timeout(START_TIMEOUT_S):
+        async with asyncio.timeout(within_s):
             while not stopped.done():
                 before, missing = missing, await asyncio.to_thread(_missing, url)
                 if not missing:
@@ -161,7 +161,7 @@ async def _until_ready(supervisor: Supervisor, url: str) -> None:
                     tell_at = time.monotonic() + TELL_AGAIN_S
                 await asyncio.wait([stopped], timeout=0.02)
     except TimeoutError:
-        raise ConfigurationError(f"not ready in {START_TIMEOUT_S:g} s: {missing}") from None
+        raise ConfigurationError(f"not ready in {within_s:g} s: {missing}") from None
     finally:
         stopped.cancel()
     if supervisor.exit_status:
