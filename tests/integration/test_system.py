@@ -433,7 +433,7 @@ def test_a_dead_host_loses_its_task_to_another_within_ten_seconds(
 
 
 def test_a_frozen_worker_that_wakes_up_late_changes_nothing(settings: Settings, api_key: str, tmp_path: Path) -> None:
-    """The zombie: stopped past its lease, its task finished elsewhere, then continued."""
+    """The zombie: stopped past its lease with its whole host, its task finished elsewhere, then continued."""
     environ = environment_of(settings) | {
         "PENSTOCK_WORKER_GPU_IDS": "cpu",
         "PENSTOCK_QUEUE_LEASE_S": "1.5",
@@ -450,11 +450,13 @@ def test_a_frozen_worker_that_wakes_up_late_changes_nothing(settings: Settings, 
             ready_workers(client, 2)
             task_id = submit(client, image=large_photo(), params={"variant": "clean"})
             worker_id = wait_for(client, task_id, "RUNNING")["execution"]["worker"]
-            zombie = next(c for p in hosts for c in p.children() if worker_id in command_line(c))
-            os.kill(zombie, signal.SIGSTOP)
+            host, zombie = next((p, c) for p in hosts for c in p.children() if worker_id in command_line(c))
+            for pid in (host.popen.pid, zombie):  # its parent would kill it, awake
+                os.kill(pid, signal.SIGSTOP)
             task = wait_for(client, task_id)
             before = client.get(task["links"]["result"])
-            os.kill(zombie, signal.SIGCONT)
+            for pid in (host.popen.pid, zombie):
+                os.kill(pid, signal.SIGCONT)
             ready_workers(client, 2)
             time.sleep(2)
             again = client.get(f"/v1/tasks/{task_id}").json()

@@ -383,7 +383,8 @@ def test_a_real_worker_lives_and_doctor_names_what_was_set_aside(own_redis: Redi
             assert wait_for(client, sound)["status"] == "SUCCESS"
             for task_id, name in damaged.items():
                 view = client.get(f"/v1/tasks/{task_id}").json()
-                assert view["status"] == ("SUCCESS" if name == "stage" else "FAILED"), (name, view)  # a claim writes it
+                ends = {"SUCCESS", "FAILED"} if name == "stage" else {"FAILED"}  # a claim that comes first writes it
+                assert view["status"] in ends, (name, view)
             again = client.post("/v1/tasks", json=asked).json()["task_id"]
             assert wait_for(client, again)["status"] == "SUCCESS"
         assert system.process.child("worker-process") == worker, "it was not started again"

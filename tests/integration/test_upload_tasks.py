@@ -90,7 +90,7 @@ async def test_what_is_no_image_is_refused_by_its_first_bytes(
         ({"image_url": URL, "upload_id": f"upl_{'0' * 32}"}, "input.upload_id"),
         ({"upload_id": "upl_1"}, "input.upload_id"),
         ({"upload_id": "../../results/default/tsk_1/1.png"}, "input.upload_id"),
-        ({"upload_id": None, "image_url": URL}, "input.upload_id"),
+        ({"upload_id": None, "image_url": None}, "input.image_url"),
     ],
 )
 async def test_an_input_is_one_of_two(client: httpx.AsyncClient, given: dict[str, Any], param: str) -> None:

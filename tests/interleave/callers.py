@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -136,9 +136,9 @@ async def call(name: str, *touched: Touch) -> AsyncIterator[None]:
 class ByTurns(ByStillClock):
     """A store whose every question to Redis is a call."""
 
-    async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
+    async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
         async with call(_asked.get()):
-            return await super()._ask(question, again=again)
+            return await super()._ask(question, again=again, about=about)
 
     async def _run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
         _asked.set(script)

@@ -76,6 +76,8 @@ async def _warnings(client: Redis, namespace: str) -> list[str]:
     policy = said.get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         raise ConfigurationError(f"Redis has maxmemory-policy {policy}; set it to noeviction, or tasks are lost")
+    if replication.get("role") == "slave":
+        return ["Redis is a replica, which takes no writes: name its master in redis.url"]
     return [
         *_of_persistence(said, is_here=client.connection_pool.connection_kwargs.get("host") in HERE),
         *_of_replicas(said, replication),
@@ -124,8 +126,6 @@ async def _of_writes(client: Redis, namespace: str) -> list[str]:
 
 
 def _of_replicas(said: dict[str, str], replication: dict[str, Any]) -> list[str]:
-    if replication.get("role") == "slave":
-        return ["Redis is a replica, which takes no writes: name its master in redis.url"]
     wanted = said.get("min-replicas-to-write") or said.get("min-slaves-to-write") or "0"
     if int(replication.get("connected_slaves", 0)) and wanted == "0":
         return [
