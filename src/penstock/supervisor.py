@@ -145,8 +145,7 @@ class Supervisor:
                 return
             was_ready, steady_s = was_ready or ready is not None, time.monotonic() - (ready or started)
             logger.bind(child=child.name, status=status, steady_s=round(steady_s, 1)).error("process died")
-            if child.after_death:
-                await child.after_death(launch.identity)
+            await _settle(child, launch.identity)
             early_deaths = 0 if steady_s > STEADY_S else early_deaths + 1
             if status == EXIT_CONFIGURATION or (not was_ready and early_deaths >= MAX_EARLY_DEATHS):
                 self.request_stop(status if status > 0 else 1)
@@ -230,6 +229,15 @@ async def _lines_of(fd: int) -> AsyncIterator[asyncio.StreamReader]:
         yield reader
     finally:
         transport.close()
+
+
+async def _settle(child: Child, identity: str) -> None:
+    """What is to be done after a death. Whatever comes of it, the child is started again, or its parent gives up."""
+    if child.after_death:
+        try:
+            await child.after_death(identity)
+        except Exception:  # noqa: BLE001  a keeper that ended here would leave a parent without a child, for ever
+            logger.bind(child=child.name).exception("what follows a death failed")
 
 
 def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

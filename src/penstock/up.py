@@ -88,8 +88,8 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
         try:
             async with connect(settings.redis) as client:
                 count_reclaimed(await TaskStore(client, settings.redis.namespace, settings.queue).reclaim(worker_id))
-        except StoreUnavailable:
-            pass  # its leases end by themselves
+        except (StoreUnavailable, ConfigurationError):
+            pass  # its leases end by themselves; a wrong setting has been said by the child
 
     def child(place: Placement) -> Child:
         def launch() -> Launch:

@@ -18,6 +18,7 @@ PHOTO = Path(__file__).parents[2] / "src/penstock/samples/photo.jpg"
 
 SOURCE = """
 import numpy as np
+from constant_helper import OFFSET
 from penstock.runners.base import BaseModelRunner, Card, Params, Product, Work, model_runner
 
 class Constant(BaseModelRunner[Params]):
@@ -33,7 +34,7 @@ class Constant(BaseModelRunner[Params]):
         return list(tiles)
 
     def postprocess(self, work, params, output):
-        return Product(data={"answer": self.weight + 0})
+        return Product(data={"answer": self.weight + OFFSET + 0})
 
 @model_runner("constant-v1")
 class Honest(Constant):
@@ -47,13 +48,20 @@ class Table(Constant):
 @model_runner("boastful-v1")
 class Boastful(Constant):
     card = Card(title="Gives data too", produces="image")
+
+@model_runner("empty-v1")
+class Empty(Constant):
+    card = Card(title="Gives nothing", produces="data")
+
+    def postprocess(self, work, params, output):
+        return Product()
 """
 
 
 ENVIRON = {
     "GPU_IDS": "cpu",
     "PENSTOCK_MODELS_MODULES": "constant_model",
-    "PENSTOCK_MODELS_SERVE": "constant-v1,boastful-v1,table-v1",
+    "PENSTOCK_MODELS_SERVE": "constant-v1,boastful-v1,table-v1,empty-v1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
@@ -75,28 +83,36 @@ def answer_of(client: httpx.Client, model: str = "constant-v1") -> dict[str, Any
 
 
 def test_an_edited_model_runs_again_where_an_unchanged_one_gives_its_result_of_before(tmp_path: Path) -> None:
-    module, weight = tmp_path / "constant_model.py", tmp_path / "weight.txt"
+    module, weight, helper = (tmp_path / name for name in ("constant_model.py", "weight.txt", "constant_helper.py"))
     environ = ENVIRON | {"PYTHONPATH": str(tmp_path)}
     module.write_text(SOURCE)
     weight.write_text("1")
+    helper.write_text("OFFSET = 0")
     seen = []
-    for edit in (None, lambda: module.write_text(SOURCE.replace("+ 0", "+ 10")), lambda: weight.write_text("2")):
+    for edit in (
+        None,
+        lambda: module.write_text(SOURCE.replace("+ 0", "+ 10")),
+        lambda: weight.write_text("2"),
+        lambda: helper.write_text("OFFSET = 100"),
+    ):
         if edit:
             edit()
         with up(tmp_path / "data", **environ) as running, running.client() as client:
             first, second = answer_of(client), answer_of(client)
-            boastful = answer_of(client, "boastful-v1")
+            boastful, empty = answer_of(client, "boastful-v1"), answer_of(client, "empty-v1")
         seen.append((first["result"]["data"]["answer"], first["reuse"], second["reuse"]))
 
-    assert seen == [(1, "miss", "hit"), (11, "miss", "hit"), (12, "miss", "hit")]
+    assert seen == [(1, "miss", "hit"), (11, "miss", "hit"), (12, "miss", "hit"), (112, "miss", "hit")]
     assert boastful["error"]["code"] == "model_result_invalid"
     assert boastful["error"]["message"] == "the model returned no file, and its card says that it produces an image"
-    assert len(boastful["attempts"]) == 1
+    assert empty["error"]["message"] == "the model returned a Product without a file and without data"
+    assert len(boastful["attempts"]) == len(empty["attempts"]) == 1
 
 
 def test_a_model_that_says_nothing_of_its_results_has_them_named_by_their_type(tmp_path: Path) -> None:
     (tmp_path / "constant_model.py").write_text(SOURCE)
     (tmp_path / "weight.txt").write_text("1")
+    (tmp_path / "constant_helper.py").write_text("OFFSET = 0")
     environ = ENVIRON | {"PYTHONPATH": str(tmp_path)}
     with up(tmp_path / "data", **environ) as running:
         printed = [submitted(running, PHOTO, tmp_path / "out", "table-v1") for _ in range(2)]

@@ -266,8 +266,9 @@ def _answered(url: str) -> httpx.Response:
             time.sleep(0.05)
 
 
-def test_a_password_with_a_slash_is_not_shown_as_a_port(tmp_path: Path) -> None:
-    with running(tmp_path, "api", REDIS_URL=f"redis://:{SECRET}/tail@127.0.0.1:6379") as process:
+@pytest.mark.parametrize("command", ["api", "worker"])
+def test_a_password_with_a_slash_is_not_shown_as_a_port(command: str, tmp_path: Path) -> None:
+    with running(tmp_path, command, REDIS_URL=f"redis://:{SECRET}/tail@127.0.0.1:6379") as process:
         assert process.popen.wait(WITHIN_S) == EXIT_CONFIGURATION
         log = process.log.read_text()
 

@@ -35,6 +35,9 @@ HASH_FIELDS = (
     "version", "tenant", "caller", "model", "priority", "state", "stage", "epoch", "failures", "crashes", "cost",
     "created", "max_retries", "timeout_s", "ttl_s",
 )  # fmt: skip
+SUMMED = ("cost", "created", "start_by", "deadline")
+BEYOND = (b"inf", b"nan", b"1e400", b"9" * 25)
+"""Numbers for a script, and some for a reader, but none that a record can have."""
 
 
 def _field(name: str, value: bytes | None) -> Damage:
@@ -62,6 +65,7 @@ def _part(part: str, value: Any) -> Damage:
 DAMAGES: dict[str, Damage] = {
     **{f"{name} is garbage": _field(name, GARBAGE) for name in HASH_FIELDS},
     **{f"{name} is missing": _field(name, None) for name in HASH_FIELDS},
+    **{f"{name} is {value.decode()}": _field(name, value) for name in SUMMED for value in BEYOND},
     "the record is a string": _part("task", b"text"),
     "the record is a list": _part("task", [b"text"]),
     "the record is missing": _part("task", None),

@@ -221,8 +221,8 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
 def results_digest(runner: type[BaseModelRunner[Any]]) -> str:
     """Changes whenever the runner may give other results for the same input: its own `digest`, and for a runner that is
     not Penstock's (which has a version) the sha256 of its source and of its `files`. The source is the module that it
-    is defined in, with all modules beside it when it is part of a package, and those of its base classes. It is read
-    once: whoever edits a model starts the API and the workers again.
+    is defined in, with all modules beside it when it is part of a package, else those beside it that were imported, and
+    those of its base classes. It is read once: whoever edits a model starts the API and the workers again.
 
     Raises ConfigurationError when one of its files cannot be read.
     """
@@ -241,9 +241,11 @@ def _sources(cls: type) -> Iterable[Path]:
     file = getattr(module, "__file__", None)
     if file is None or cls.__module__.split(".")[0] in {"penstock", *sys.stdlib_module_names}:
         return ()
+    folder = Path(file).parent
     if module.__package__:
-        return Path(file).parent.rglob("*.py")
-    return (Path(file),)
+        return folder.rglob("*.py")
+    loaded = [Path(found) for one in list(sys.modules.values()) if (found := getattr(one, "__file__", None))]
+    return [path for path in loaded if path.parent == folder and path.suffix == ".py"]
 
 
 def _contents(runner: type[BaseModelRunner[Any]], name: str) -> bytes:

@@ -17,6 +17,12 @@ GONE = [b"gone"]
 OF_SCRIPTS = ("cost", "max_retries", "timeout_s", "ttl_s")
 """Numbers of a record that only scripts use: without them it could be read, but neither run nor end."""
 
+LARGEST = 1e17
+"""No number of a record is as large: it would be infinite for a script, or no moment that can be shown."""
+
+LATEST_MS = 253402300799999
+"""The end of the year 9999: later moments cannot be written."""
+
 
 class UnreadableRecord(Exception):
     """What Redis holds under this id is damaged."""
@@ -34,7 +40,7 @@ def reading(name: str) -> Iterator[None]:
         yield
     except KeyError as error:
         raise UnreadableRecord(name, f"{error.args[0]} is missing") from error
-    except (ValueError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, msgspec.MsgspecError) as error:
         raise UnreadableRecord(name, str(error)) from error
 
 
@@ -51,10 +57,10 @@ def _task(task_id: str, answer: list[Any]) -> Task:
     f = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
     for name in OF_SCRIPTS:
-        float(f[name])
+        _within(LARGEST, name, f[name])
 
-    def number(name: str) -> int | None:
-        return int(float(f[name])) if name in f else None
+    def moment(name: str) -> int | None:
+        return int(_within(LATEST_MS, name, f[name])) if name in f else None
 
     state, written = State(f["state"]), msgspec.json.decode(outcome, type=Outcome) if outcome else Outcome()
     return Task(
@@ -68,11 +74,11 @@ def _task(task_id: str, answer: list[Any]) -> Task:
         epoch=int(f["epoch"]),
         failures=int(f["failures"]),
         crashes=int(f["crashes"]),
-        created=int(f["created"]) // 1000,
-        started=number("started"),
-        finished=number("finished"),
-        start_by=number("start_by"),
-        deadline=number("deadline"),
+        created=int(_within(1000 * LATEST_MS, "created", f["created"])) // 1000,
+        started=moment("started"),
+        finished=moment("finished"),
+        start_by=moment("start_by"),
+        deadline=moment("deadline"),
         expires=expires if expires >= 0 else None,
         worker=f.get("worker"),
         progress=_progress_of(f, state, written),
@@ -83,6 +89,13 @@ def _task(task_id: str, answer: list[Any]) -> Task:
         version=int(f["version"]),
         events=events_of(events),
     )
+
+
+def _within(most: float, name: str, written: str) -> float:
+    number = float(written)
+    if not abs(number) <= most:  # so that NaN is none either
+        raise ValueError(f"{name} is not what it should be")
+    return number
 
 
 def explanation_of(answer: list[Any]) -> Explanation | None:

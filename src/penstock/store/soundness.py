@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from penstock.batch import BatchState
 from penstock.errors import RecordUnreadable
-from penstock.store.records import UnreadableRecord, attempts_of, batch_of, events_of, reading, task_of
+from penstock.store.records import LARGEST, UnreadableRecord, attempts_of, batch_of, events_of, reading, task_of
 from penstock.task import PRIORITIES, RECORD_VERSION, TENANT, Outcome, Problem, Request, Reuse, Source, Stage, State
 
 NUMBER = r"-?\d+(\.\d+)?(e[-+]?\d+)?"
@@ -176,7 +176,8 @@ def _checked(name: str, what: str, fields: Any, patterns: Mapping[str, str], req
         for field in sorted(required):
             known[field]
     for field, value in known.items():
-        if not re.fullmatch(patterns.get(field, TEXT), value):
+        pattern = patterns.get(field, TEXT)
+        if not re.fullmatch(pattern, value) or (pattern is NUMBER and abs(float(value)) > LARGEST):
             raise UnreadableRecord(name, f"{field} is not what it should be")
     return known
 
@@ -198,7 +199,9 @@ def _is_name(name: bytes) -> bool:
 
 def _is_sound(name: bytes, value: bytes) -> bool:
     try:
-        return re.fullmatch(PATTERNS.get(name.decode(), TEXT), value.decode()) is not None
+        pattern = PATTERNS.get(name.decode(), TEXT)
+        fits = re.fullmatch(pattern, value.decode()) is not None
+        return fits and (pattern is not NUMBER or abs(float(value)) <= LARGEST)
     except UnicodeDecodeError:
         return False
 

@@ -58,6 +58,8 @@ def _check_promise(product: Product, produces: Produces) -> None:
     given = "no file" if product.file is None else f"a file of type {str(product.content_type)[:50]!r}"
     if produces == "image" and not is_image:
         raise ModelResultInvalid(f"the model returned {given}, and its card says that it produces an image")
+    if product.file is None and product.data is None:
+        raise ModelResultInvalid("the model returned a Product without a file and without data")
     if produces == "data" and product.file is not None:
         raise ModelResultInvalid(f"the model returned {given}, and its card says that it produces data alone")
 

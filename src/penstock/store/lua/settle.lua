@@ -41,6 +41,6 @@ else
   local digest = ARGV[9] ~= '' and task.reuse
   if digest then waiting = lead_equals(digest) else part(task) end
   close(task, to, ARGV[6], 'receipt', receipt, 'failures', failures)
-  if ms and ARGV[9] ~= '' then learn(task.model, tonumber(ARGV[11]) or tonumber(task.cost), ms) end
+  if ms and ARGV[9] ~= '' then learn(task.model, tonumber(ARGV[11]) or sound_number(task.cost, 'cost'), ms) end
 end
 return {'ok', to, waiting}

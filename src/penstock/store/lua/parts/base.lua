@@ -16,6 +16,13 @@ local function now_ms()
   return math.floor(now_us() / 1000)
 end
 
+-- A number of a record. What is infinite, or none, would go on from here into sums that others share, and stay there.
+local function sound_number(text, name)
+  local number = tonumber(text)
+  assert(number and number >= -1e17 and number <= 1e17, name .. ' is no number')
+  return number
+end
+
 local LONG_MS = 60000
 
 -- Deletes by time wait while this is true: the clock has jumped ahead, and may be set right again. It may have done so

@@ -70,7 +70,7 @@ end
 -- Give a chosen task to a worker, and charge its owner. Answers what the worker is told.
 local function give(pool, head, counts, task, moves, worker, device, lease_ms, fence)
   local now, epoch = now_ms(), task.epoch + 1
-  local ms, is_measured = expected_ms(task.model, tonumber(task.cost))
+  local ms, is_measured = expected_ms(task.model, sound_number(task.cost, 'cost'))
   redis.call('ZREM', head.queue, head.place)
   if counts[1] then redis.call('HSET', ROOT .. 'passed:' .. pool, unpack(counts)) end
   charge(pool, head, ms)

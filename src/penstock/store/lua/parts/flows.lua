@@ -145,7 +145,8 @@ end
 -- An attempt has ended, and took so many ms of a device: what it was charged is set right. Who is not known any more
 -- has taken nothing for longer than any attempt lasts (see `tidy`).
 local function recharge(task, ms)
-  local more, pool, priority, tenant = ms - tonumber(task.charged or ms), task.pool, task.priority, task.tenant
+  local more = ms - sound_number(task.charged or ms, 'charged')
+  local pool, priority, tenant = task.pool, task.priority, task.tenant
   if more == 0 then return end
   local clock = clock_key(pool, priority)
   add(flows_key(pool, priority), tenant, clock, tenant, more)

@@ -24,6 +24,6 @@ end
 local BEFORE_DEVICE = 'queued fetch prepare'
 local function taken_ms(task)
   if string.find(BEFORE_DEVICE, task.stage, 1, true) then return 0 end
-  local charged, total = tonumber(task.charged or 0), tonumber(task.total)
+  local charged, total = sound_number(task.charged or 0, 'charged'), tonumber(task.total)
   return total and charged * math.min(1, (task.done + 1) / total) or charged
 end

@@ -21,7 +21,7 @@ end
 -- Answers the batch of the task, if it has one, and the place of its line.
 local function move(task, to, ...)
   local index = ROOT .. 'state:' .. task.tenant .. ':'
-  assert(tonumber(task.created), 'created is no number') -- or a damaged record would be in no list any more
+  sound_number(task.created, 'created') -- or a damaged record would be in no list any more
   redis.call('ZREM', index .. task.state, task.id)
   redis.call('ZADD', index .. to, task.created, task.id)
   redis.call('HSET', task.key, 'state', to, ...)
