@@ -339,3 +339,24 @@ def test_a_refusal_of_a_parameter_names_what_is_allowed_too(client: httpx.Client
 
     assert (answer.status_code, answer.json()["param"]) == (422, query.partition("=")[0])
     assert names in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "param", "says"),
+    [
+        ("", "status", "this parameter is needed; known are: PENDING, RUNNING"),
+        ("model=image-scoring-v1&dry_run=true", "status", "this parameter is needed; known are: PENDING, RUNNING"),
+        ("status=PENDING&all=perhaps", "all", "Expected `bool`"),
+    ],
+)
+def test_a_parameter_that_is_missing_or_wrong_is_called_by_its_name(
+    client: httpx.Client, query: str, param: str, says: str
+) -> None:
+    answer = client.post(f"/v1/tasks/cancel?{query}")
+
+    assert (answer.status_code, answer.json()["param"]) == (422, param)
+    assert says in answer.json()["detail"]
+
+
+def test_the_metrics_name_their_charset_once(client: httpx.Client) -> None:
+    assert client.get("/metrics").headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
