@@ -29,6 +29,7 @@ from penstock.errors import (
     MalformedRequest,
     PayloadTooLarge,
     PenstockError,
+    ResultExpired,
     StoreUnavailable,
     UrlBlocked,
 )
@@ -240,8 +241,11 @@ def check_defaults(defaults: Any, policy: Policy) -> None:
 
 
 def rows_of(part: bytes) -> list[StoredLine]:
-    """The lines of a stored part."""
-    return [msgspec.json.decode(row, type=StoredLine) for row in part.split(b"\n")]
+    """The lines of a stored part. Raises ResultExpired when it is damaged: then it is as good as gone."""
+    try:
+        return [msgspec.json.decode(row, type=StoredLine) for row in part.split(b"\n")]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ResultExpired("the stored lines of this batch are damaged") from error
 
 
 async def sliced(rows: Iterable[msgspec.Raw]) -> AsyncGenerator[Sequence[tuple[int, Text]], None]:
