@@ -496,6 +496,20 @@ async def test_a_batch_whose_stored_lines_are_damaged_ends(
     assert (view["counts"]["succeeded"], view["counts"]["failed"]) == (WINDOW, 8 - WINDOW)
 
 
+async def test_results_whose_lines_are_gone_from_the_storage_are_refused(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+) -> None:
+    batch_id = (await send(client, jsonl(line(0)))).json()["batch_id"]
+    async with working(store):
+        await until(client, batch_id, status="COMPLETED")
+    await storage.delete(part_key("default", batch_id, 0))
+
+    answer = await client.get(f"/v1/batches/{batch_id}/results")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (410, "application/problem+json")
+    assert answer.json()["code"] == "result_expired"
+
+
 async def test_lines_take_results_that_are_there_and_store_nothing(
     client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
 ) -> None:
