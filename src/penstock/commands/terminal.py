@@ -1,6 +1,7 @@
 """How commands show what servers and file systems say: as text, whatever it holds."""
 
 import os
+import shutil
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,8 +33,8 @@ STAND_INS = {"Cc": " ", "Cf": " ", "Cs": "\N{REPLACEMENT CHARACTER}"}
 def console(*, stderr: bool = False) -> Console:
     """Of this terminal, or of the file that the output goes to, whose lines may be long."""
     found = Console(stderr=stderr, highlight=False)
-    if not found.is_terminal and "COLUMNS" not in os.environ:
-        found.width = FILE_COLUMNS
+    if not found.is_terminal:
+        found.width = shutil.get_terminal_size((FILE_COLUMNS, 0)).columns  # or what COLUMNS says
     return found
 
 
