@@ -483,6 +483,33 @@ async def test_lines_that_an_older_server_has_stored_are_fed(
     assert sorted(ended) == [f"line {n}" for n in range(8)]
 
 
+async def test_a_batch_whose_stored_lines_are_damaged_ends(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+) -> None:
+    batch_id = (await send(client, jsonl(*(line(n) for n in range(8))))).json()["batch_id"]
+    await until(client, batch_id, queued=WINDOW)
+    await storage.put(part_key("default", batch_id, 0), b"\0" * 100, "")
+
+    async with working(store):
+        view = await until(client, batch_id, status="COMPLETED")
+
+    assert (view["counts"]["succeeded"], view["counts"]["failed"]) == (WINDOW, 8 - WINDOW)
+
+
+async def test_results_whose_lines_are_gone_from_the_storage_are_refused(
+    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+) -> None:
+    batch_id = (await send(client, jsonl(line(0)))).json()["batch_id"]
+    async with working(store):
+        await until(client, batch_id, status="COMPLETED")
+    await storage.delete(part_key("default", batch_id, 0))
+
+    answer = await client.get(f"/v1/batches/{batch_id}/results")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (410, "application/problem+json")
+    assert answer.json()["code"] == "result_expired"
+
+
 async def test_lines_take_results_that_are_there_and_store_nothing(
     client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
 ) -> None:

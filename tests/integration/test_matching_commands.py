@@ -1,6 +1,7 @@
 """The client and the command line on all tasks that match a filter."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,6 +80,38 @@ def test_the_client_hits_every_task_of_a_status_only_if_it_says_so(penstock: Cli
         penstock.cancel_matching(status=["PENDING"])
 
     assert penstock.cancel_matching(status=["PENDING"], every=True).changed == 1
+
+
+NO_FILTERS: dict[str, dict[str, Any]] = {
+    "prioritty": {"prioritty": "low"},
+    "metadata.album": {"metadata.album": "42"},
+    "every one": {"all": True},
+    "None": {"metadata": {"album": None}},
+}
+
+
+@pytest.mark.parametrize("said", NO_FILTERS.values(), ids=NO_FILTERS)
+def test_the_client_refuses_what_is_no_filter(penstock: Client, said: dict[str, Any]) -> None:
+    waiting = submitted(penstock, 1)
+
+    for act in (penstock.cancel_matching, penstock.retry_matching, penstock.delete_matching):
+        with pytest.raises(TypeError, match=re.escape(next(iter(said)))):
+            act(status=["PENDING"], model=MODEL, **said)
+    with pytest.raises(TypeError, match=re.escape(next(iter(said)))):
+        list(penstock.list(**said))
+
+    assert [task.task_id for task in penstock.list(status="PENDING")] == waiting
+
+
+def test_a_moment_that_is_text_is_a_filter_of_the_client_too(penstock: Client) -> None:
+    submitted(penstock, 1)
+    which: dict[str, Any] = {"status": "PENDING", "model": MODEL}
+
+    missed = penstock.cancel_matching(**which, created_before="2026-01-01T00:00:00Z")
+    with pytest.raises(PenstockApiError, match="created_before"):
+        penstock.cancel_matching(**which, created_before="yesterday")
+
+    assert missed.matched == 0
 
 
 def test_a_command_looks_first_asks_and_then_acts(penstock: Client, api_key: str) -> None:

@@ -150,6 +150,13 @@ async def test_any_version_runs_the_model_that_makes_images(client: Client, vers
     assert size_of((await client.async_run(ref, input={"image": SMALL})).read()) == (32, 24)
 
 
+async def test_a_model_of_replicate_by_its_version_runs_the_model_that_makes_images(client: Client) -> None:
+    ref = "nightmareai/real-esrgan:f121d640bd286e1fdc67f9799164c1d5be36ff74576ee11c803ae5b665dd46aa"
+
+    assert size_of(client.run(ref, input={"image": SMALL}).read()) == (32, 24)
+    assert size_of((await client.async_run(ref, input={"image": SMALL})).read()) == (32, 24)
+
+
 @pytest.mark.parametrize("name", ["superres-x4", "image-scoring-v1"])
 def test_the_version_of_a_model_runs_that_model(client: Client, name: str) -> None:
     latest = client.models.get("penstock", name).latest_version
@@ -168,6 +175,15 @@ def test_the_name_of_a_model_that_is_not_here_is_no_version(client: Client, vers
 
     assert refused.value.status == 404
     assert "is served here" in str(refused.value)
+
+
+def test_an_input_that_a_model_does_not_have_is_refused_with_those_it_has(client: Client) -> None:
+    with pytest.raises(ReplicateError) as refused:
+        client.predictions.create(version=REF, input={"image": SMALL, "tile": 400})
+
+    assert refused.value.status == 422
+    known = "image, variant, scale, face_enhance, output_format, output_quality"
+    assert f"input.tile: superres-x4 has no such input; known are: {known}" in str(refused.value)
 
 
 async def test_models_are_listed_and_read_with_what_they_take(client: Client) -> None:

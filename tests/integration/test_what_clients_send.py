@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -268,6 +269,35 @@ def test_a_byte_order_mark_is_skipped(client: httpx.Client) -> None:
     assert batch.status_code == 202, batch.text
 
 
+def test_files_with_byte_order_marks_may_be_put_together_to_a_batch(client: httpx.Client) -> None:
+    rows = [lines({"custom_id": name, **body()}) for name in "abc"]
+    batch = client.post(
+        "/v1/batches",
+        content=b"\r\n".join(MARK + row for row in rows),
+        headers={"Content-Type": "application/jsonl"},
+    )
+    assert batch.status_code == 202, batch.text
+
+    found: list[dict[str, Any]] = []
+    ends = time.monotonic() + 30
+    while len(found) < len(rows) and time.monotonic() < ends:
+        found = client.get("/v1/tasks", params={"batch_id": batch.json()["batch_id"]}).json()["data"]
+        time.sleep(0.05)
+
+    assert sorted(task["custom_id"] for task in found) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("start", [b" " + MARK, MARK + MARK])
+def test_a_batch_is_refused_with_a_byte_order_mark_that_is_not_the_first_of_its_line(
+    client: httpx.Client, start: bytes
+) -> None:
+    row = lines({"custom_id": "a", **body()})
+    answer = client.post("/v1/batches", content=start + row, headers={"Content-Type": "application/jsonl"})
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["detail"].startswith("the line is not JSON")
+
+
 def test_jpg_is_another_word_for_jpeg(client: httpx.Client) -> None:
     answers = [
         client.post("/v1/tasks", json=body(output={"format": word}, client_request_id="one-word"))
@@ -309,3 +339,24 @@ def test_a_refusal_of_a_parameter_names_what_is_allowed_too(client: httpx.Client
 
     assert (answer.status_code, answer.json()["param"]) == (422, query.partition("=")[0])
     assert names in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "param", "says"),
+    [
+        ("", "status", "this parameter is needed; known are: PENDING, RUNNING"),
+        ("model=image-scoring-v1&dry_run=true", "status", "this parameter is needed; known are: PENDING, RUNNING"),
+        ("status=PENDING&all=perhaps", "all", "Expected `bool`"),
+    ],
+)
+def test_a_parameter_that_is_missing_or_wrong_is_called_by_its_name(
+    client: httpx.Client, query: str, param: str, says: str
+) -> None:
+    answer = client.post(f"/v1/tasks/cancel?{query}")
+
+    assert (answer.status_code, answer.json()["param"]) == (422, param)
+    assert says in answer.json()["detail"]
+
+
+def test_the_metrics_name_their_charset_once(client: httpx.Client) -> None:
+    assert client.get("/metrics").headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"

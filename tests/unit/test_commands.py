@@ -13,7 +13,7 @@ from penstock.client.views import Failure
 from penstock.commands.board import Pauses
 from penstock.commands.client import params_of
 from penstock.commands.folder import jobs_of, request_id
-from penstock.commands.terminal import failures_of, plain
+from penstock.commands.terminal import console, failures_of, ids, plain, table
 from penstock.errors import ConfigurationError
 
 
@@ -152,3 +152,19 @@ def test_what_many_files_wait_for_is_said_once(capsys: pytest.CaptureFixture[str
         "server limits the rate, goes on in 34 s",
         "unreachable: http://gpu:1:  [31mno answer; tries again",
     ]
+
+
+def test_a_table_shows_ids_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    task_id = "tsk_01a222be69afca0487f5d89f4d6271c4"
+    rows = table(ids("task"), *(f"column {n}" for n in range(7)))
+    rows.add_row(task_id, *["something long"] * 7)
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    console().print(rows)
+    into_a_file = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "60")
+    console().print(rows)
+    narrow = capsys.readouterr().out
+
+    assert task_id in into_a_file
+    assert "".join(line.split(" ")[0] for line in narrow.splitlines()[1:]).endswith(task_id)

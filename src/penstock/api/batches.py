@@ -225,11 +225,12 @@ async def read_results(
     batch_id: FromPath[str],
     start: Annotated[int, QueryParameter(ge=0, le=2**53, description="how many lines to leave out")] = 0,
 ) -> Stream:
-    """Streamed: 50,000 lines are never in memory at once."""
+    """Streamed: 50,000 lines are never in memory at once. What is wrong with the first of them is refused."""
     batch = await services.batches.batch(batch_id, request.auth.tenant)
     rows = manifest(batch, services, str(request.base_url), start=start)
+    first = await anext(rows, b"")
     called = request.accept.best_match(list(JSONL), default=JSONL[0])
-    return Stream(rows, media_type=called, headers={"Vary": "Accept"})
+    return Stream(_from(first, rows), media_type=called, headers={"Vary": "Accept"})
 
 
 @post(
@@ -246,6 +247,13 @@ async def redeliver_batch(request: ApiRequest, services: Open, batch_id: FromPat
     batch = await services.batches.batch(batch_id, request.auth.tenant)
     await services.outbox.redeliver(batch_id, request.auth.tenant)
     return Response(_view(batch), status_code=202)
+
+
+async def _from(first: bytes, others: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(others):
+        yield first
+        async for piece in others:
+            yield piece
 
 
 def _view(batch: Batch) -> BatchView:

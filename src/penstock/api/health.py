@@ -78,7 +78,7 @@ async def startupz(services: Open, request: Request[None, None, State]) -> Start
 async def metrics() -> Response[bytes]:
     """Answers in the text format of Prometheus."""
     text = await asyncio.to_thread(exposition.scrape)
-    return Response(text, media_type="text/plain; version=0.0.4")  # the framework adds the charset
+    return Response(text, media_type="text/plain; version=0.0.4")  # Litestar adds the charset
 
 
 @get("/", operation_id="discover", tags=["health"], summary="What this server is", sync_to_thread=False)

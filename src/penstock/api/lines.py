@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from penstock.api.batch_views import MAX_LINES, BatchDefaults, BatchLine
-from penstock.api.decoding import BYTE_ORDER_MARK, convert, decode
+from penstock.api.decoding import BYTE_ORDER_MARK, convert, decode_plain
 from penstock.api.guards import Caller
 from penstock.api.inline import is_inline, is_long, refuse_bare_base64
 from penstock.api.problems import Finding, InvalidLines
@@ -29,6 +29,7 @@ from penstock.errors import (
     MalformedRequest,
     PayloadTooLarge,
     PenstockError,
+    ResultExpired,
     StoreUnavailable,
     UrlBlocked,
 )
@@ -202,7 +203,7 @@ def _noting(line: _Line) -> Iterator[None]:
 def line_of(text: bytes | msgspec.Raw) -> Any:
     """A BatchLine. Raises InvalidRequest."""
     try:
-        return decode(text, BatchLine)
+        return decode_plain(bytes(text), BatchLine)
     except MalformedRequest as error:
         raise InvalidRequest("the line is not JSON, or is nested too deeply") from error
 
@@ -240,8 +241,11 @@ def check_defaults(defaults: Any, policy: Policy) -> None:
 
 
 def rows_of(part: bytes) -> list[StoredLine]:
-    """The lines of a stored part."""
-    return [msgspec.json.decode(row, type=StoredLine) for row in part.split(b"\n")]
+    """The lines of a stored part. Raises ResultExpired when it is damaged: then it is as good as gone."""
+    try:
+        return [msgspec.json.decode(row, type=StoredLine) for row in part.split(b"\n")]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ResultExpired("the stored lines of this batch are damaged") from error
 
 
 async def sliced(rows: Iterable[msgspec.Raw]) -> AsyncGenerator[Sequence[tuple[int, Text]], None]:
@@ -257,7 +261,8 @@ async def sliced(rows: Iterable[msgspec.Raw]) -> AsyncGenerator[Sequence[tuple[i
 
 
 async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[Sequence[tuple[int, Text]], None]:
-    """Lines of a file that comes piece by piece, numbered; empty ones are left out, but counted.
+    """Lines of a file that comes piece by piece, numbered; empty ones are left out, but counted. Files that were put
+    together may have a byte order mark in front of any line.
 
     Raises PayloadTooLarge when all of it is longer than `max_bytes`, InvalidRequest when it has too many lines.
     """
@@ -275,7 +280,7 @@ async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[
             number += 1
             if is_too_long or len(text) > MAX_LINE_BYTES:
                 some.append((number, None))
-            elif stripped := _without_mark(text, number).strip():
+            elif stripped := text.removeprefix(BYTE_ORDER_MARK).strip():
                 some.append((number, stripped))
                 held += len(stripped)
             is_too_long = False
@@ -285,10 +290,6 @@ async def split(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[
         if len(rest) > MAX_LINE_BYTES:
             rest, is_too_long = b"", True
     yield some
-
-
-def _without_mark(text: bytes, number: int) -> bytes:
-    return text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text
 
 
 async def _ended(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -9,6 +9,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ExceptionHandlersMap
+from litestar.typing import FieldDefinition
 from loguru import logger
 from msgspec import UNSET, Struct, UnsetType
 
@@ -76,7 +77,9 @@ def _with_others(text: str, kind: Any, where: str = "") -> str:
     return f"{text[:_SHOWN]}; known are: {known}" if known else text[:_SHOWN]
 
 
-_HAVE_OTHERS = ("Invalid enum value", "Object contains unknown field")
+NEEDED = "this parameter is needed"
+_HAVE_OTHERS = ("Invalid enum value", "Object contains unknown field", NEEDED)
+_MISSING = re.compile(r"^Missing required \w+ parameter '([^']+)'")
 _PATH = re.compile(r"^.*\$|\[\.\.\.\]|`")
 _MEMBER = re.compile(r"(?:unknown|missing required) field `(.+)`", re.DOTALL)
 _SHOWN = 200
@@ -127,12 +130,21 @@ def _ours(request: AnyRequest, error: PenstockError) -> Response[Problem]:
 
 
 def _parameters(request: AnyRequest, error: ValidationException) -> Response[Problem]:
-    """Query and path parameters that Litestar refused."""
+    """Query and path parameters that Litestar refused: those that are wrong, or the first that is missing."""
     found = error.extra if isinstance(error.extra, list) else []
     named = [(str(f.get("key", "")), str(f.get("message", ""))) for f in found]
-    findings = tuple(Finding(param=name, detail=_with_others(text, _type_of(request, name))) for name, text in named)
+    findings = tuple(_finding(request, name, text) for name, text in named)
+    findings = findings or tuple(_finding(request, name, NEEDED) for name in _MISSING.findall(error.detail))
     first = findings[0] if findings else Finding(param="", detail="a parameter is wrong")
     return _answer(request, InvalidRequest(first.detail, param=first.param or None), findings[1:] and findings)
+
+
+def _finding(request: AnyRequest, name: str, text: str) -> Finding:
+    """About a parameter, by the name that clients use."""
+    field = _field_of(request, name)
+    if field is None:
+        return Finding(param=name, detail=text)
+    return Finding(param=getattr(field.kwarg_definition, "name", None) or name, detail=_with_others(text, field.raw))
 
 
 def allow_of(methods: Collection[str]) -> str:
@@ -140,14 +152,14 @@ def allow_of(methods: Collection[str]) -> str:
     return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
 
 
-def _type_of(request: AnyRequest, name: str) -> Any:
-    """Of a parameter, by what the handler and its dependencies declare."""
+def _field_of(request: AnyRequest, name: str) -> FieldDefinition | None:
+    """The parameter, as the handler or one of its dependencies declares it."""
     handler = request.route_handler
     provided = [dependency.parsed_fn_signature for dependency in handler.resolve_dependencies().values()]
     for signature in (handler.parsed_fn_signature, *provided):
         for field in signature.parameters.values():
             if name in (field.name, getattr(field.kwarg_definition, "name", None)):
-                return field.raw
+                return field
     return None
 
 

@@ -168,7 +168,8 @@ def list_versions(services: Open, owner: FromPath[str], name: FromPath[str]) -> 
     operation_id="getModelVersion",
     tags=["replicate"],
     summary="Read a version of a model",
-    description="Any version will do: the answer is the one that is served, under the id that was asked for.",
+    description="Any version will do: the answer is the one that is served, under the id that was asked for. Where no "
+    "model has the name, it is of the model that a prediction with this version runs.",
     responses=documented(ModelNotFound),
     sync_to_thread=False,
 )
@@ -178,8 +179,9 @@ def read_version(
     name: FromPath[str],
     version: FromPath[str],
 ) -> ModelVersionView:
-    """The Python client reads it after each run with a version."""
-    return msgspec.structs.replace(_version(_served(name, services)), id=version)
+    """The Python client reads it after each run with a version, which it has sent without the name."""
+    served = name if name in services.models else model_of(version, services.models)
+    return msgspec.structs.replace(_version(registry()[served]), id=version)
 
 
 @get("/deployments", operation_id="listDeployments", tags=["replicate"], summary="List deployments")
@@ -243,9 +245,13 @@ def fixed_inputs(runner: Runner, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_fixed(runner: Runner, inputs: dict[str, Any]) -> dict[str, Any]:
-    """The inputs but for those that the model does anyway. Raises InvalidRequest for a value that it cannot do."""
+    """The inputs but for those that the model does anyway. Raises InvalidRequest for an input that is not known, and
+    for a value that the model cannot do."""
     params = {name: value for name, value in inputs.items() if name in runner.params.__struct_fields__}
     fixed = fixed_inputs(runner, params)
+    if unknown := [name for name in inputs if name not in params and name not in fixed]:
+        known = ", ".join(_described(runner)["components"]["schemas"]["Input"]["properties"])
+        raise InvalidRequest(f"{runner.name} has no such input; known are: {known}", param=f"params.{unknown[0][:100]}")
     for name, value in fixed.items():
         if inputs.get(name, value) != value:
             raise InvalidRequest(

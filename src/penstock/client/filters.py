@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 class Filter(TypedDict, total=False):
     """What a task has to have: one of these `status`, this model and so on; `metadata` are entries that it has among
-    others. A moment without a zone is local time."""
+    others. A moment without a zone is local time. What is None, but for an entry of `metadata`, leaves nothing out."""
 
     status: Sequence[str]
     model: str | None
@@ -19,11 +19,21 @@ class Filter(TypedDict, total=False):
 
 
 def query_of(which: Filter) -> dict[str, Any]:
-    """The same as parameters of a request."""
-    moments = {name: which.get(name) for name in ("created_after", "created_before")}
+    """The same as parameters of a request. Whatever is no filter raises TypeError: were it left out, an act would hit
+    what it does not name."""
+    if unknown := which.keys() - Filter.__annotations__.keys():
+        raise TypeError(f"{', '.join(sorted(unknown))}: no such filter; known are {', '.join(Filter.__annotations__)}")
+    said: dict[str, Any] = dict(which)
+    status, metadata = said.pop("status", None), said.pop("metadata", None) or {}
+    if empty := [name for name, value in metadata.items() if value is None]:
+        raise TypeError(f"metadata {empty[0]!r} is None; leave the entry out, or say what it has to be")
     return {
-        "status": list(which.get("status", ())) or None,
-        **{name: which.get(name) for name in ("model", "priority", "batch_id")},
-        **{f"metadata.{name}": value for name, value in which.get("metadata", {}).items()},
-        **{name: moment.astimezone().isoformat() for name, moment in moments.items() if isinstance(moment, datetime)},
+        "status": [status] if isinstance(status, str) else list(status or ()) or None,
+        **{name: _written(value) for name, value in said.items()},
+        **{f"metadata.{name}": value for name, value in metadata.items()},
     }
+
+
+def _written(value: Any) -> Any:
+    """As the API has it; whether it is right, the API says."""
+    return value.astimezone().isoformat() if isinstance(value, datetime) else value

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from penstock.client import AsyncClient, Filter, Model, PenstockApiError, Queue, Task, Worker
 from penstock.commands.board import Board
-from penstock.commands.terminal import console, plain, state, table
+from penstock.commands.terminal import console, ids, plain, state, table
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ async def watch(client: AsyncClient, task_id: str, *, as_json: bool) -> int:
 
 async def ls(client: AsyncClient, *, limit: int, as_json: bool, **which: Unpack[Filter]) -> None:
     """The newest tasks that match."""
-    rows = table("task", "status", "stage", "model", "priority", "created", "took", "error")
+    rows = table(ids("task"), "status", "stage", "model", "priority", "created", "took", "error")
     left = limit
     async with aclosing(client.list(**which)) as tasks:
         async for task in tasks:
@@ -112,7 +112,7 @@ def models(served: Iterable[Model], *, as_json: bool) -> None:
 
 def workers(known: Iterable[Worker], *, as_json: bool) -> None:
     """Who works, and on what."""
-    rows = table("worker", "state", "device", "memory", "running", "models", "since")
+    rows = table(ids("worker"), "state", "device", "memory", "running", "models", "since")
     for worker in known:
         if as_json:
             _say(worker)
