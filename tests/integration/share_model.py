@@ -76,6 +76,7 @@ class Shares:
         self.pools: dict[tuple[str, ...], dict[Priority, Clock]] = {}
         self.ms: dict[str, float] = {}
         self.size: dict[str, float] = {}
+        self._ended: list[float] = []
 
     def open_pool(self, models: Iterable[str]) -> tuple[str, ...]:
         """A worker serves these."""
@@ -140,8 +141,16 @@ class Shares:
 
     def recharge(self, pool: tuple[str, ...], s: Submission, more: float) -> None:
         """An attempt took so much more than was charged."""
+        self._ended.append(abs(more))
         if more:
             self.pools[pool][s.priority].recharge(s.tenant, s.caller, more)
+
+    def slack_ms(self) -> float:
+        """How far start times may be off since the last time that this was asked. Where one script ends several
+        attempts, it comes upon them by the ends of their leases, which may be the same for the model; who is queued
+        again before another's time is given back starts later than he would after it."""
+        ended, self._ended = self._ended, []
+        return sum(ended) if len(ended) > 1 else 0.0
 
     def ahead_in_class(self, task: Waiting) -> int:
         """How many tasks of its model and class should be served before it."""
