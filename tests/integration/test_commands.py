@@ -188,6 +188,13 @@ def test_a_wait_outlives_a_server_that_is_killed(system: System, tmp_path: Path)
         assert waiting.result().succeeded
 
 
+def test_jpg_is_another_word_for_jpeg_here_too(system: System, tmp_path: Path) -> None:
+    (line,) = lines_of(penstock(system, "submit", PHOTO, "-o", tmp_path, "--format", "jpg", "--json"))
+
+    assert line["status"] == "done"
+    assert (tmp_path / "photo.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
 def test_watch_ls_show_cancel_and_retry(system: System, tmp_path: Path) -> None:
     pixels = np.asarray(Image.open(PHOTO).resize((600, 400)))
     file = io.BytesIO()

@@ -20,7 +20,7 @@ SCHEMES = ("http://", "https://", "s3://", "data:")
 class Output(TypedDict, total=False):
     """How a result image is written; `quality` (1 to 100) is of JPEG and WebP, `lossless` of WebP."""
 
-    format: Literal["png", "jpeg", "webp"]
+    format: Literal["png", "jpeg", "jpg", "webp"]
     quality: int
     lossless: bool
 

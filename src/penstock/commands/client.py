@@ -74,7 +74,7 @@ def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:
 )
 @click.option("--model", default="superres-x4", show_default=True)
 @click.option("--param", "pairs", multiple=True, metavar="K=V", help="Of the model, such as variant=clean; repeatable.")
-@click.option("--format", "format_", type=click.Choice(["png", "jpeg", "webp"]), help="Of result images [png].")
+@click.option("--format", "format_", type=click.Choice(["png", "jpeg", "jpg", "webp"]), help="Of result images [png].")
 @click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG and WebP [90].")
 @click.option("--lossless", is_flag=True, help="Of WebP.")
 @click.option("--priority", type=PRIORITIES, default="normal", show_default=True)
