@@ -14,5 +14,9 @@ local pool = open_pool(ARGV[6])
 local head, counts = choose(pool, ARGV[6], ARGV[7], tonumber(ARGV[5]))
 if not head then return nothing_to_claim() end
 local task = read_task(string.match(head.place, '%S+$'))
+if task.is_missing then
+  redis.call('ZREM', head.queue, head.place)
+  return {'', 0}
+end
 if lateness(task) then return {'', 0, 'late'} end
 return give(pool, head, counts, task, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[8])

@@ -15,8 +15,10 @@ while may_go_on() do
   if not head then return nothing_to_claim() end
   local task = read_task(string.match(head.place, '%S+$'))
   local how = ends[lateness(task)]
-  if not how then return give(pool, head, counts, task, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[8]) end
+  if not how and not task.is_missing then
+    return give(pool, head, counts, task, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[8])
+  end
   redis.call('ZREM', head.queue, head.place)
-  finish(task, target(how[1], task.state), how[2])
+  if how then finish(task, target(how[1], task.state), how[2]) end
 end
 return {'', 0}

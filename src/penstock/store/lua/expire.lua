@@ -11,7 +11,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'starting', '-inf', now_
   answer[1] = 1
   if not may_go_on() then break end
   local task = read_task(id)
-  local to = target(ARGV[1], task.state)
+  local to = not task.is_missing and target(ARGV[1], task.state)
   redis.call('ZREM', ROOT .. 'starting', id)
   local started = start_of_leader(task)
   if started then

@@ -6,7 +6,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'deadlines', '-inf', now
   answer[1] = 1
   if not may_go_on() then break end
   local task = read_task(id)
-  local to = target(ARGV[1], task.state)
+  local to = not task.is_missing and target(ARGV[1], task.state)
   redis.call('ZREM', ROOT .. 'deadlines', id)
   if to then
     if end_lease(id) then

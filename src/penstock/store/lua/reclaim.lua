@@ -11,6 +11,7 @@ local answer = {-1}
 
 local function take_back(id)
   local task = read_task(id)
+  if task.is_missing then return end_lease(id) end
   local to, crashes = target(ARGV[1], task.state), task.crashes + 1
   task.crashes = crashes
   end_lease(id)

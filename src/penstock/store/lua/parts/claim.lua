@@ -7,10 +7,13 @@ end
 
 local function queue_due_retries()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'delayed', '-inf', now_ms(), 'LIMIT', 0, 50)) do
+    local task = read_task(id)
     redis.call('ZREM', ROOT .. 'delayed', id)
-    redis.call('HSET', task_key(id), 'stage', 'queued')
-    tell(id)
-    enqueue(read_task(id))
+    if not task.is_missing then
+      redis.call('HSET', task.key, 'stage', 'queued')
+      tell(id)
+      enqueue(task)
+    end
   end
 end
 

@@ -4,10 +4,12 @@ local function task_key(id)
   return ROOT .. 'task:' .. id
 end
 
--- The fields of the record by their names, with its `id` and `key`; only these two when there is no such task.
+-- The fields of the record by their names, with its `id` and `key`; only these two, and `is_missing`, when there is no
+-- such task: Redis may have lost it, and whoever comes upon its id somewhere takes that out and goes on.
 local function read_task(id)
   local task = {id = id, key = task_key(id)}
   local flat = redis.call('HGETALL', task.key)
+  task.is_missing = not flat[1]
   for i = 1, #flat, 2 do task[flat[i]] = flat[i + 1] end
   return task
 end
