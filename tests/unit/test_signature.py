@@ -37,6 +37,7 @@ def test_the_vector_of_the_specification() -> None:
         ("webhook-timestamp", str(int(time.time()) + 360)),
         ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
     ],
+    ids=["id", "a minute ago", "six minutes ago", "in six minutes", "signature"],  # the same in every process
 )
 def test_a_changed_header_is_rejected(header: str, value: str) -> None:
     headers = Signer([SECRET]).headers("msg_1", BODY)
