@@ -8,7 +8,10 @@ blocked. The first one comes when the models are loaded, since loading may hold 
 import asyncio
 import json
 import os
+import signal
 from contextlib import suppress
+
+from loguru import logger
 
 from penstock.settings import Settings
 
@@ -31,16 +34,23 @@ class Heartbeat:
             os.set_blocking(fd, False)  # a parent that does not read must not hold up its child
 
     async def beat(self) -> None:
-        """Beat until canceled."""
+        """Beat until canceled. When nobody listens any more the parent is gone, however it ended, and the process is
+        told to stop: it would go on for ever where the kernel does not do so."""
         while True:
-            self._write({})
+            try:
+                self._write({})
+            except BrokenPipeError:
+                logger.warning("the parent is gone, the worker stops")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             await asyncio.sleep(self._pause_s)
 
     def ready(self, metrics_url: str) -> None:
         """Tell the parent that tasks are taken from now on, and where the metrics are."""
-        self._write({"metrics_url": metrics_url})
+        with suppress(BrokenPipeError):  # the next beat finds out
+            self._write({"metrics_url": metrics_url})
 
     def _write(self, line: dict[str, str]) -> None:
         if self._fd is not None:
-            with suppress(BlockingIOError, BrokenPipeError):
+            with suppress(BlockingIOError):
                 os.write(self._fd, json.dumps(line).encode() + b"\n")

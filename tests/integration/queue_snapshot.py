@@ -158,19 +158,47 @@ def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
             key = f"{pools[models]}:{priority}"
             flows = snapshot.keys.get(f"flows:{key}", {})
             assert snapshot.keys.get(f"unseen:{key}", {}).keys() == clock.unseen
-            _agree(clock.tenants, {name: start for name, start in flows.items() if name != "*"}, slack_ms)
-            callers = snapshot.under(f"flows:{key}:")
-            assert {name for name, starts in clock.callers.items() if starts} == callers.keys()
-            for tenant, starts in callers.items():
-                _agree(clock.callers[tenant], starts, slack_ms)
+            waiting = {
+                (task.submission.tenant, task.submission.caller)
+                for name in models
+                for task in model.shares.waiting_in(name, priority)
+            }
             times = {name: float(text) for name, text in snapshot.keys.get(f"clock:{key}", {}).items()}
+            kept = {name.removeprefix("f:"): start for name, start in times.items()}
+            callers = snapshot.under(f"flows:{key}:")
+            for tenant in clock.callers.keys() | callers.keys():
+                wait = {caller for of, caller in waiting if of == tenant}
+                _meet(clock.callers[tenant], callers.get(tenant, {}), wait, clock.left, kept, f"{tenant}/")
+                _agree(clock.callers[tenant], callers.get(tenant, {}), slack_ms)
+            tenants = {name: start for name, start in flows.items() if name != "*"}
+            _meet(clock.tenants, tenants, {tenant for tenant, _ in waiting}, clock.left, kept)
+            _agree(clock.tenants, tenants, slack_ms)
             assert times.get("v", 0.0) == clock.v, (key, times, clock)
             assert int(snapshot.keys.get(f"passed:{pools[models]}", {}).get(priority, 0)) == clock.passed
             here = clock.tenants.keys() | {f"{tenant}/{name}" for tenant in callers for name in callers[tenant]}
             left = {name: start for name, start in clock.left.items() if name not in here}
-            kept = {name.removeprefix("f:"): start for name, start in times.items()}
             _agree(left, {name: start for name, start in kept.items() if name in left}, slack_ms)
             clock.left |= left
+
+
+def _meet(
+    ours: dict[str, float],
+    theirs: Mapping[str, float],
+    waiting: set[str],
+    left: dict[str, float],
+    kept: Mapping[str, float],
+    prefix: str = "",
+) -> None:
+    """Who has nothing waiting may stand in a clock or not, as the script has come upon his tasks: several of them may
+    end in one, and whoever is met first may have queued another. Ours are theirs then."""
+    for name in ours.keys() ^ theirs.keys():
+        assert name not in waiting, (name, ours, theirs)
+        if name in theirs:
+            ours[name] = theirs[name]
+        else:
+            del ours[name]
+            if prefix + name in kept:
+                left[prefix + name] = kept[prefix + name]
 
 
 def _agree(ours: dict[str, float], theirs: Mapping[str, float], slack_ms: float) -> None:

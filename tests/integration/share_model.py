@@ -145,6 +145,10 @@ class Shares:
         if more:
             self.pools[pool][s.priority].recharge(s.tenant, s.caller, more)
 
+    def waiting_in(self, model: str, priority: Priority) -> Iterable[Waiting]:
+        """The tasks in the queue of this model and class."""
+        return self._waiting(model, priority)
+
     def slack_ms(self) -> float:
         """How far start times may be off since the last time that this was asked. Where one script ends several
         attempts, it comes upon them by the ends of their leases, which may be the same for the model; who is queued

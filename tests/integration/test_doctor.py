@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import redis
 
 from penstock.settings import clean_environment, load
@@ -50,9 +51,10 @@ def test_a_person_is_shown_the_same(tmp_path: Path, own_redis: RedisProcess) -> 
     assert [line.split()[0] for line in finished.stdout.splitlines()] == ["ok"] * 7
 
 
-def test_the_redis_of_a_running_up_is_found(tmp_path: Path) -> None:
-    with up(tmp_path / "penstock-data", GPU_IDS="cpu", PENSTOCK_MODELS_SERVE="image-scoring-v1"):
-        found = examined(tmp_path, 0)
+def test_the_redis_of_a_running_up_is_found(tmp_path_factory: pytest.TempPathFactory) -> None:
+    here = tmp_path_factory.mktemp("up")  # a short path: that of a socket has 107 bytes at most
+    with up(here / "penstock-data", GPU_IDS="cpu", PENSTOCK_MODELS_SERVE="image-scoring-v1"):
+        found = examined(here, 0)
 
     assert (found["redis"]["state"], found["clock"]["state"]) == ("ok", "ok")
 
