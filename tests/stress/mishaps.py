@@ -4,9 +4,9 @@ or it takes long."""
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.store import BatchStore, Condemned, Operator, Outbox, TaskStore, UploadStore
@@ -58,14 +58,14 @@ mine: ContextVar[Luck | None] = ContextVar("luck", default=None)
 class Unreliable(ByMovedClock):
     """A store with the luck of its caller."""
 
-    async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
+    async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
         luck = mine.get()
         if luck is None:
-            return await super()._ask(question, again=again)
+            return await super()._ask(question, again=again, about=about)
         await luck.before_call()
-        answer = await super()._ask(question, again=again)
+        answer = await super()._ask(question, again=again, about=about)
         if again and luck.happens("calls made twice", IS_REPEATED):
-            answer = await super()._ask(question, again=again)
+            answer = await super()._ask(question, again=again, about=about)
         if luck.happens("answers lost", IS_LOST):
             raise StoreUnavailable("the answer was lost", retry_after_s=1)
         return answer
