@@ -1,7 +1,7 @@
 """The one connection that everybody asks over: to each his own answer, whatever the others do."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -9,6 +9,8 @@ import redis.asyncio
 from redis.asyncio.connection import Connection, parse_url
 from redis.exceptions import ConnectionError, ResponseError  # noqa: A004  the vendor's name
 
+from penstock.settings import RedisSettings
+from penstock.store.connection import Redis, ask, connect, listen
 from penstock.store.wire import Wire
 from tests.redis_server import RedisProcess
 
@@ -162,3 +164,26 @@ async def test_closing_tells_those_who_wait(wire: Wire, other: "redis.asyncio.Re
 
     with pytest.raises(ConnectionError):
         await waiting
+
+
+async def first_message(client: Redis) -> None:
+    """Waits for ever: nobody says anything."""
+    async for message in listen(client, "a channel"):
+        assert not message
+
+
+@pytest.mark.parametrize("work", [lambda client: ask(client.ping, patience_s=5), first_message], ids=["ask", "listen"])
+async def test_a_call_ends_when_it_is_canceled_in_whatever_turn_of_the_loop_that_is(
+    own_redis: RedisProcess, work: Callable[[Redis], Coroutine[Any, Any, Any]]
+) -> None:
+    """With a new connection each time, since redis-py writes most while it makes one."""
+    for turns in range(80):
+        async with connect(RedisSettings(url=own_redis.url)) as client:
+            call = asyncio.create_task(work(client))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            is_in_time = call.cancel()
+            await asyncio.wait([call], timeout=5)
+
+            assert call.done(), f"it goes on after a cancel in turn {turns}"
+            assert call.cancelled() or not is_in_time

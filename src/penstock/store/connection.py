@@ -157,7 +157,7 @@ async def ask(call: Callable[[], Awaitable[T]], *, patience_s: float, again: boo
     A broken connection is tried a second time, since the server may have closed an idle one or been restarted;
     `again=False` is for what must not happen twice.
     """
-    with translated():
+    with translated(), cancellation_kept():
         async with asyncio.timeout(patience_s):
             try:
                 return await call()
@@ -165,6 +165,20 @@ async def ask(call: Callable[[], Awaitable[T]], *, patience_s: float, again: boo
                 if not again or not _is_broken(error):
                     raise
                 return await call()
+
+
+@contextmanager
+def cancellation_kept() -> Iterator[None]:
+    """A task that was canceled inside ends here at the latest.
+
+    redis-py writes under `asyncio.wait_for`, which in Python 3.11 drops a cancel that comes in the turn of the loop in
+    which the write ends (python/cpython#86296): a worker went on after its SIGTERM.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    yield
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 @contextmanager
@@ -192,7 +206,8 @@ async def listen(client: Redis, channel: str) -> AsyncGenerator[str, None]:
     while True:
         pubsub, generation = client.pubsub(), client.generation
         try:
-            await pubsub.subscribe(channel)
+            with cancellation_kept():
+                await pubsub.subscribe(channel)
             while client.generation == generation:
                 message = await pubsub.get_message(timeout=LISTENED_S)
                 if message is None:
