@@ -20,7 +20,7 @@ _PROCESS = """
 import sys
 from penstock.api.serve import serve
 from penstock.settings import load
-from penstock.logs import set_up_logs
+from penstock.telemetry.logs import set_up_logs
 
 settings = load(None)
 set_up_logs(settings.telemetry, process="api")

@@ -22,14 +22,9 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from penstock.batch import FeedLease, Plan, new_batch_id, task_id_of
-from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskStore, UploadStore, WorkerInfo, connect
-from penstock.store.keys import Keys
-from penstock.store.outbox import Room
-from penstock.store.submits import MAX_FOLLOWERS
-from penstock.submission import Submission, Turn
-from penstock.task import (
+from penstock.core.batch import FeedLease, Plan, new_batch_id, task_id_of
+from penstock.core.submission import Submission, Turn
+from penstock.core.task import (
     PRIORITIES,
     TENANT,
     Delivery,
@@ -47,7 +42,12 @@ from penstock.task import (
     Webhook,
     new_task_id,
 )
-from penstock.upload import FileFacts, new_upload_id, upload_key
+from penstock.core.upload import FileFacts, new_upload_id, upload_key
+from penstock.settings import QueueSettings, RedisSettings
+from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskStore, UploadStore, WorkerInfo, connect
+from penstock.store.keys import Keys
+from penstock.store.outbox import Room
+from penstock.store.submits import MAX_FOLLOWERS
 from tests import redis_server
 from tests.monitor import Command, monitoring
 

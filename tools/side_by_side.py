@@ -1,7 +1,7 @@
 """`python tools/side_by_side.py IN OUT` draws a photo enlarged four times: by bicubic, and by superres-x4.
 
 How the picture in the README was made:
-    python tools/side_by_side.py src/penstock/samples/photo.jpg \\
+    python tools/side_by_side.py src/penstock/models/photo.jpg \\
         docs/images/superres-side-by-side.jpg --crop 50,26,144,120
 """
 

@@ -8,9 +8,9 @@ from itertools import cycle, pairwise
 
 from msgspec.structs import replace
 
+from penstock.core.task import PRIORITIES, TENANT, State
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Operator, TaskStore, connect
-from penstock.task import PRIORITIES, TENANT, State
 from tests import redis_server
 from tests.chaos.client import Order
 from tests.chaos.load import Load

@@ -9,11 +9,11 @@ from typing import Any
 
 from PIL import Image
 
-from penstock.api.submission import KEPT_IN_RECORD_BYTES
+from penstock.core.task import Artifact, Lease, Outcome, Problem, Result
+from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore, WorkerInfo, WorkerMemory
-from penstock.task import Artifact, Lease, Outcome, Problem, Result
 
 MODEL = "superres-x4"
 URL = "https://images.example.com/photo.png"

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.runners.base import BaseModelRunner, Card, Device, Outputs, Params, Product, Work, model_runner
-from penstock.task import OutputOptions
+from penstock.core.task import OutputOptions
+from penstock.models.base import BaseModelRunner, Card, Device, Outputs, Params, Product, Work, model_runner
 
 MODEL = "hanging-v1"
 

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from penstock.batch import ENDS, BatchState
+from penstock.core.batch import ENDS, BatchState
+from penstock.core.submission import Submission, Turn
+from penstock.core.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Verb
 from penstock.errors import (
     BatchAlreadyFinal,
     IdempotencyMismatch,
@@ -18,8 +20,6 @@ from penstock.errors import (
     WorkerNotFound,
 )
 from penstock.store import NotItsTurn
-from penstock.submission import Submission, Turn
-from penstock.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Verb
 from tests.integration.share_model import Shares
 
 REAPER_PAUSE_MS = 3_000

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from penstock.batch import BatchState
+from penstock.core.batch import BatchState
+from penstock.core.task import PRIORITIES, TRANSITIONS, Outcome, Priority, State
 from penstock.store import Redis, place_of
 from penstock.store.keys import idempotency_digest
-from penstock.task import PRIORITIES, TRANSITIONS, Outcome, Priority, State
 from tests.integration.queue_model import Expected, QueueModel
 
 SAME_MOMENT_MS = 900

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from penstock.submission import Submission
-from penstock.task import PRIORITIES, Priority
+from penstock.core.submission import Submission
+from penstock.core.task import PRIORITIES, Priority
 
 UNMEASURED_MS, SHORTEST_MS = 1000.0, 0.1
 FEW = 3

@@ -7,12 +7,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from penstock.batch import Plan, new_batch_id
+from penstock.core.batch import Plan, new_batch_id
+from penstock.core.submission import Submission
+from penstock.core.task import EventType, Lease, OutputOptions, Priority, Request, Source, Webhook, new_task_id
+from penstock.core.upload import new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import BatchStore, Claim, Condemned, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
-from penstock.submission import Submission
-from penstock.task import EventType, Lease, OutputOptions, Priority, Request, Source, Webhook, new_task_id
-from penstock.upload import new_upload_id, upload_key
 
 MODEL = "superres-x4"
 PHOTO_URL = "https://example.com/photo.jpg"

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 import redis
 
-from penstock import watches
 from penstock.api.app import create_app
 from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings, Settings, StorageSettings
 from penstock.store import TaskStore
+from penstock.upkeep import watches
 from tests import api_server
 from tests.integration.drive import MODEL, WORKER, body, data_uri, photo, stored_objects
 from tests.redis_server import RedisProcess

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from penstock.batch import part_key, task_id_of
+from penstock.core.batch import part_key, task_id_of
+from penstock.core.task import Outcome, Priority, Problem, Result, State
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore, connect
-from penstock.task import Outcome, Priority, Problem, Result, State
 from tests import api_server
 from tests.integration.drive import MODEL, URL, body, claim, data_uri, image, photo, stored_objects
 from tests.integration.queue_snapshot import check_places, take_snapshot

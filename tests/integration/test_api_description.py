@@ -12,13 +12,15 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api import batch_views, overview, replicate, replicate_catalogue, replicate_files, schemas, uploads
 from penstock.api.app import openapi_document
-from penstock.api.submission import DURATION_PATTERN, KEY_PATTERN
+from penstock.api.replicate import catalogue, files, routes
+from penstock.api.routes import uploads
+from penstock.api.schemas import batches, operators, tasks
 from penstock.errors import codes
+from penstock.intake.enqueue import DURATION_PATTERN, KEY_PATTERN
 from tests.integration.drive import MODEL, body
 
-MODULES = (schemas, overview, batch_views, replicate, replicate_catalogue, replicate_files, uploads)
+MODULES = (tasks, operators, batches, routes, catalogue, files, uploads)
 WIRE = {name: found for module in MODULES for name, found in vars(module).items()}
 BY_URL = ("sendUpload", "getPredictionOutput")
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
@@ -112,7 +114,7 @@ async def test_every_answer_has_an_example_that_is_one(document: dict[str, Any])
     for operation, status, content in found:
         names = [reference.rpartition("/")[2] for reference in references(content["schema"])]
         shown = content.get("examples") or {name: {"value": content["example"]} for name in names or [""]}
-        assert list(shown) == (names or [""]), f"{operation} {status}: add {names} to api/examples.py"
+        assert list(shown) == (names or [""]), f"{operation} {status}: add {names} to api/description/examples.py"
         for name in names:
             msgspec.convert(shown[name]["value"], WIRE[name])
 

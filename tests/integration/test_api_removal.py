@@ -7,11 +7,11 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api.removal import Ended, Live
+from penstock.api.routes.removal import Ended, Live
+from penstock.core.task import TENANT, State
 from penstock.settings import Settings, StorageSettings
 from penstock.storage import Storage
 from penstock.store import TaskStore
-from penstock.task import TENANT, State
 from tests import api_server
 from tests.integration.drive import MODEL, body, claim, complete, data_uri, fail, photo, stored_objects
 from tests.integration.stores import submit

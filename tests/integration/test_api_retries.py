@@ -6,9 +6,9 @@ from typing import get_args
 import httpx
 import pytest
 
-from penstock.api.retries import Retryable
+from penstock.api.routes.retries import Retryable
+from penstock.core.task import TRANSITIONS, Outcome, Problem, Verb
 from penstock.store import TaskStore
-from penstock.task import TRANSITIONS, Outcome, Problem, Verb
 from tests.integration.stores import MODEL
 
 BODY = {"model": MODEL, "input": {"image_url": "https://example.com/photo.jpg"}}

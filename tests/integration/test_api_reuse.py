@@ -9,17 +9,17 @@ import httpx
 import msgspec
 import pytest
 
-from penstock import exposition
-from penstock.api.guards import Caller
-from penstock.api.schemas import TaskRequest
+from penstock.api.http.auth import Caller
+from penstock.api.schemas.tasks import TaskRequest
 from penstock.api.services import open_services
-from penstock.api.submission import examine, hand_in
-from penstock.maintenance import prune
+from penstock.core.task import State
+from penstock.intake.enqueue import examine, hand_in
 from penstock.settings import ApiSettings, QueueSettings, Settings
 from penstock.storage import LocalStorage, Storage
 from penstock.store import BatchStore, Condemned, TaskStore, connect
 from penstock.store.keys import Keys
-from penstock.task import State
+from penstock.telemetry import exposition
+from penstock.upkeep.maintenance import prune
 from tests import api_server
 from tests.integration.drive import body, claim, complete, data_uri, image, photo, stored_objects
 

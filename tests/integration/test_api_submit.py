@@ -8,9 +8,9 @@ import httpx
 import msgspec
 import pytest
 
+from penstock.core.task import OutputOptions
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings, StorageSettings
 from penstock.store import TaskStore
-from penstock.task import OutputOptions
 from tests import api_server, redis_server
 from tests.integration.drive import MODEL, URL, body, claim, data_uri, image, photo, stored_objects
 

@@ -9,10 +9,10 @@ import httpx
 import msgspec
 import pytest
 
+from penstock.core.task import Outcome, Problem, Progress, Result
 from penstock.settings import Settings, StorageSettings
 from penstock.storage import Storage, open_storage
 from penstock.store import TaskStore
-from penstock.task import Outcome, Problem, Progress, Result
 from tests import api_server
 from tests.integration.drive import MODEL, body, claim, complete, fail, image
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-import penstock.runners.superres  # noqa: F401  registers its model
+import penstock.models.superres  # noqa: F401  registers its model
+from penstock.core.task import Lease, Outcome, OutputOptions, RetryPolicy, Source, State, Task
 from penstock.settings import QueueSettings, Settings
 from penstock.storage import LocalStorage
 from penstock.store import TaskStore, connect
-from penstock.task import Lease, Outcome, OutputOptions, RetryPolicy, Source, State, Task
 from penstock.worker.attempt import Attempts
 from penstock.worker.pipeline import Watcher
 from tests.chaos.models import MODEL, result_of

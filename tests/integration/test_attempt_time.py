@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from penstock.core.task import Lease, Outcome, OutputOptions, Priority, Request, Source
 from penstock.errors import ExecutionTimeout, StorageUnavailable
-from penstock.runners.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
-from penstock.task import Lease, Outcome, OutputOptions, Priority, Request, Source
+from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.worker.devices import cores
 from penstock.worker.pipeline import Pipeline
 from tests.integration.workers import pipeline, until

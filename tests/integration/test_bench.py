@@ -20,7 +20,7 @@ FAILING = """
 import numpy as np
 
 from penstock.errors import InvalidOutput
-from penstock.runners.base import BaseModelRunner, Params, Work, model_runner
+from penstock.models.base import BaseModelRunner, Params, Work, model_runner
 
 
 @model_runner("fails-v1")
@@ -179,7 +179,7 @@ def test_a_task_that_fails_is_counted_and_makes_the_exit_status_one(tmp_path: Pa
 
 def test_a_running_server_is_measured_as_far_as_it_can_be_seen(tmp_path: Path) -> None:
     (tmp_path / "image").mkdir()
-    with up(tmp_path / "up", GPU_IDS="cpu", PENSTOCK_MODELS_MODULES="penstock.runners.noop") as system:
+    with up(tmp_path / "up", GPU_IDS="cpu", PENSTOCK_MODELS_MODULES="penstock.models.noop") as system:
         place = ("--url", system.url, "--api-key", system.api_key)
         alone, _ = noop(tmp_path, *place, "--tasks", "3")
         with_metrics, _ = noop(tmp_path, *place, "--tasks", "3", "--metrics-url", system.metrics_url)

@@ -9,11 +9,11 @@ import pytest
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from penstock.device import Device
+from penstock.core.device import Device
 from penstock.errors import ConfigurationError
-from penstock.runners.base import Interrupted
-from penstock.runners.binding import GRAPH_BYTES, NO_GRAPH, DeviceBound, HostBound, PlainRun
-from penstock.runners.onnx import Session, manifest
+from penstock.models.base import Interrupted
+from penstock.models.onnxruntime.bindings import GRAPH_BYTES, NO_GRAPH, DeviceBound, HostBound, PlainRun
+from penstock.models.onnxruntime.session import Session, manifest
 from penstock.worker.devices import cpu
 
 GENERAL = manifest()["superres-x4", "general"]

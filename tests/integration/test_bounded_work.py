@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from penstock.batch import FeedLease, task_id_of
+from penstock.core.batch import FeedLease, task_id_of
+from penstock.core.submission import Turn
+from penstock.core.task import PRIORITIES, TENANT, Artifact, Outcome, Priority, Problem, Result, State
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import BatchStore, Operator, Redis, TaskStore, UploadStore, connect
 from penstock.store.submits import MAX_FOLLOWERS
-from penstock.submission import Turn
-from penstock.task import PRIORITIES, TENANT, Artifact, Outcome, Priority, Problem, Result, State
 from tests.integration.stores import MODEL, claim, lease_of, open_batch, open_store, open_upload, submission, submit
 from tests.redis_server import RedisProcess
 

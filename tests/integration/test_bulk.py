@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from penstock.api import services
+from penstock.core.task import State
 from penstock.errors import TaskAlreadyFinal
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore
 from penstock.store.queries import FILTERED
-from penstock.task import State
 from tests.integration.drive import MODEL, body, claim, complete, fail
 from tests.integration.stores import submission
 

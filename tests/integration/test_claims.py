@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from penstock.core.task import Priority, Problem, State
 from penstock.errors import StoreUnavailable
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Redis, TaskStore, connect
-from penstock.task import Priority, Problem, State
 from tests.integration.stores import claim, lease_of, open_store, submit
 
 TRANSIENT = Problem(code="input_download_failed", message="timed out", retryable=True)

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from penstock import AsyncClient, Client, PenstockApiError
 from penstock.client import Mapped, Task
+from penstock.core.task import Outcome, Progress, State
 from penstock.settings import RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
 from penstock.store import TaskStore, connect
-from penstock.task import Outcome, Progress, State
 from tests import api_server
 from tests.integration.drive import MODEL, URL, WORKER, claim, complete, data_uri, fail, image, stored_objects
 from tests.redis_server import RedisProcess

@@ -42,7 +42,7 @@ def number(source):
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A worker with the model that does nothing."""
-    environ = {"GPU_IDS": "cpu", "PENSTOCK_MODELS_MODULES": "penstock.runners.noop", "PENSTOCK_MODELS_SERVE": "noop-v1"}
+    environ = {"GPU_IDS": "cpu", "PENSTOCK_MODELS_MODULES": "penstock.models.noop", "PENSTOCK_MODELS_SERVE": "noop-v1"}
     with up(tmp_path_factory.mktemp("up"), RATE_LIMIT_PER_MINUTE="100000", **environ) as running:
         yield running
 

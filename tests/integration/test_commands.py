@@ -21,7 +21,7 @@ from penstock.settings import clean_environment
 from tests.processes import System, up, wait_for
 
 ROOT = Path(__file__).parents[2]
-PHOTO = ROOT / "src/penstock/samples/photo.jpg"
+PHOTO = ROOT / "src/penstock/models/photo.jpg"
 
 
 @pytest.fixture(scope="module")

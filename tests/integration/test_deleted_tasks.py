@@ -8,14 +8,14 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from penstock.core.submission import Turn
+from penstock.core.task import PRIORITIES, TENANT, Outcome, Problem, State, new_task_id
 from penstock.errors import ResultExpired, StorageUnavailable, StoreUnavailable, TaskNotFinal, TaskNotFound
-from penstock.maintenance import delete_condemned, prune, remove
 from penstock.settings import Settings
 from penstock.storage import LocalStorage, Storage
 from penstock.store import BatchStore, Condemned, TaskStore, connect
 from penstock.store.keys import Keys
-from penstock.submission import Turn
-from penstock.task import PRIORITIES, TENANT, Outcome, Problem, State, new_task_id
+from penstock.upkeep.maintenance import delete_condemned, prune, remove
 from tests.api_server import ServerProcess
 from tests.integration.drive import body, data_uri, photo, stored_objects
 from tests.integration.stores import claim, lease_of, open_batch, open_operator, own_input, submission, submit

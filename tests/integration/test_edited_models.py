@@ -9,17 +9,17 @@ from typing import Any
 import httpx
 import pytest
 
-from penstock.runners.base import results_digest
-from penstock.runners.superres import SuperResolution
+from penstock.models.base import results_digest
+from penstock.models.superres import SuperResolution
 from penstock.settings import clean_environment
 from tests.processes import System, up, wait_for
 
-PHOTO = Path(__file__).parents[2] / "src/penstock/samples/photo.jpg"
+PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 
 SOURCE = """
 import numpy as np
 from constant_helper import OFFSET
-from penstock.runners.base import BaseModelRunner, Card, Params, Product, Work, model_runner
+from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, model_runner
 
 class Constant(BaseModelRunner[Params]):
     files = ("weight.txt",)

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 import redis.asyncio
 
-from penstock.api import events
+from penstock.api.routes import events
+from penstock.core.task import Progress
 from penstock.settings import RedisSettings, Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore, connect
 from penstock.store.connection import POOL_SIZE
-from penstock.task import Progress
 from tests import api_server
 from tests.integration.drive import body, claim, complete, fail
 from tests.redis_server import RedisProcess

@@ -8,9 +8,9 @@ import httpx
 import msgspec
 import pytest
 
+from penstock.core.task import Outcome, Priority, Problem, Progress, Result
 from penstock.settings import Settings
 from penstock.store import TaskStore
-from penstock.task import Outcome, Priority, Problem, Progress, Result
 from tests import api_server
 from tests.integration.drive import MODEL, WORKER, body, claim, data_uri, image, photo, stored_objects
 from tests.integration.stores import submission

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, target
 from hypothesis import strategies as st
 
+from penstock.core.task import PRIORITIES, TENANT, Lease, Outcome, Priority
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import TaskStore, connect
-from penstock.task import PRIORITIES, TENANT, Lease, Outcome, Priority
 from tests.integration.stores import drop, submission
 
 GUARD = 4

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 from msgspec.structs import replace
 
+from penstock.core.task import PRIORITIES, TENANT, Lease, Outcome, OutputOptions, Priority, Problem, Progress, State
 from penstock.storage import Storage
 from penstock.store import TaskStore
-from penstock.task import PRIORITIES, TENANT, Lease, Outcome, OutputOptions, Priority, Problem, Progress, State
 from tests.integration.slow_model import MODEL as SLOW
 from tests.integration.stores import MODEL, claim, lease_of, open_operator, open_store, submit, worker_info
 from tests.integration.workers import ended, host, submit_image

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from penstock.batch import Batch
+from penstock.core.batch import Batch
+from penstock.core.task import Outcome, Result
 from penstock.settings import Settings
 from penstock.store import BatchStore, TaskStore, connect
-from penstock.task import Outcome, Result
 from tests.api_server import ServerProcess
 from tests.integration.drive import MODEL, URL, data_uri, image
 from tests.integration.queue_snapshot import check_places, take_snapshot
@@ -98,7 +98,7 @@ async def test_a_feeder_that_is_stopped_hands_its_batches_back(
 
 def test_a_batch_goes_through_a_whole_penstock(tmp_path: Path) -> None:
     lines = [{"custom_id": f"{n}", "input": {"image_url": data_uri(image(8 + n))}} for n in range(60)]
-    models = {"PENSTOCK_MODELS_MODULES": "penstock.runners.noop", "PENSTOCK_MODELS_SERVE": "noop-v1"}
+    models = {"PENSTOCK_MODELS_MODULES": "penstock.models.noop", "PENSTOCK_MODELS_SERVE": "noop-v1"}
     with up(tmp_path / "up", GPU_IDS="cpu", PENSTOCK_QUEUE_BATCH_WINDOW="20", **models) as system:
         with system.client() as client:
             path = client.post("/v1/batches", json={"lines": lines, "defaults": {"model": "noop-v1"}}).headers[

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from penstock.core.task import Lease, State, Task
 from penstock.errors import ResultExpired, StoreUnavailable
 from penstock.settings import QueueSettings, Settings
 from penstock.storage import Storage
 from penstock.store import Claim, TaskStore, connect
-from penstock.task import Lease, State, Task
 from tests.integration.bad_storages import Away, Held, Undeletable
 from tests.integration.slow_model import MODEL
 from tests.integration.stores import submit

@@ -17,11 +17,11 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api.lingering import LINGER_BYTES, LINGER_S
+from penstock.api.http.lingering import LINGER_BYTES, LINGER_S
+from penstock.core.task import Outcome, Result
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
 from penstock.store import TaskStore
-from penstock.task import Outcome, Result
 from tests import redis_server
 from tests.api_server import ServerProcess
 from tests.integration.drive import body, claim, complete

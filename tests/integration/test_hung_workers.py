@@ -13,7 +13,7 @@ import httpx
 from tests.integration import hanging_model, slow_model
 from tests.processes import System, up, wait_for
 
-PHOTO = Path(__file__).parents[2] / "src/penstock/samples/photo.jpg"
+PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 
 LEASE_S = 1
 """A worker counts as hung after three times as long."""

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from penstock.core.task import Artifact, Outcome, Reclaimed, Result, State
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import RedisSettings
-from penstock.store import Reclaimed, connect
-from penstock.task import Artifact, Outcome, Result, State
+from penstock.store import connect
 from tests.integration.stores import MODEL, claim, lease_of, open_store, submit, worker_info
 
 

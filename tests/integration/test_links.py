@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from penstock.links import LinkReport, check_links
 from penstock.settings import Settings, StorageSettings, environment_of
 from penstock.storage import LocalStorage, open_storage
+from penstock.upkeep.links import LinkReport, check_links
 from tests import api_server
 from tests.integration.faulty import Fault, Peer, http, peer_of
 from tests.integration.s3_server import s3_client

@@ -9,10 +9,10 @@ import pytest
 import redis.asyncio
 from msgspec.structs import replace
 
+from penstock.core.task import Outcome, Priority, Result, State
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import TaskStore, connect
 from penstock.store.queries import READ_BYTES, cut
-from penstock.task import Outcome, Priority, Result, State
 from tests.chaos.proxy import Proxy, Toxic
 from tests.integration.stores import MODEL, lease_of, open_store, submission, submit
 from tests.integration.test_round_trips import counted

@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from penstock.core.task import TENANT, Artifact, Lease, Outcome, Problem, Progress, Result, State
 from penstock.settings import RedisSettings
 from penstock.store import Redis, TaskStore, connect
-from penstock.task import TENANT, Artifact, Lease, Outcome, Problem, Progress, Result, State
 from tests.integration.stores import lease_of, open_store, submit, worker_info
 
 BROKEN = Problem(code="image_decode_failed", message="the image is damaged", retryable=False)

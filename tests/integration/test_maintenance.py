@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from penstock import exposition
+from penstock.core.submission import Submission
+from penstock.core.task import OutputOptions, Priority, Reclaimed, Request, Source, State, new_task_id
 from penstock.errors import ResultExpired
-from penstock.maintenance import measure, prune, run_maintenance, run_upkeep, sweep
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import BatchStore, Condemned, Installation, Reclaimed, TaskStore, UploadStore, connect
-from penstock.submission import Submission
-from penstock.task import OutputOptions, Priority, Request, Source, State, new_task_id
+from penstock.store import BatchStore, Condemned, Installation, TaskStore, UploadStore, connect
+from penstock.telemetry import exposition
+from penstock.upkeep.maintenance import measure, prune, run_maintenance, run_upkeep, sweep
 from tests.integration.drive import MODEL, WORKER, claim, complete, stored_objects
 from tests.integration.stores import open_upload
 from tests.redis_server import RedisProcess

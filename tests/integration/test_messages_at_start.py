@@ -18,8 +18,8 @@ import httpx
 import pytest
 import redis
 
+from penstock.local.supervisor import EXIT_CONFIGURATION
 from penstock.settings import clean_environment
-from penstock.supervisor import EXIT_CONFIGURATION
 from tests.processes import Process
 from tests.redis_server import RedisProcess, free_port
 from tests.set_up_servers import Certificates, certificates, redis_with, tls_options
@@ -29,7 +29,7 @@ WITHIN_S = 60.0
 ENVIRON = {
     "API_KEYS": "tester:0123456789abcdef",
     "GPU_IDS": "cpu",
-    "PENSTOCK_MODELS_MODULES": "penstock.runners.noop",
+    "PENSTOCK_MODELS_MODULES": "penstock.models.noop",
     "PENSTOCK_MODELS_SERVE": "noop-v1",
     "COLUMNS": "400",
 }

@@ -11,16 +11,16 @@ import httpx
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from penstock import telemetry
-from penstock.maintenance import MEASURED
 from penstock.settings import Settings, StorageSettings
+from penstock.telemetry import metrics
+from penstock.upkeep.maintenance import MEASURED
 from tests import api_server
 from tests.integration.faulty import Fault, peer_of
 from tests.processes import System, up
 from tests.redis_server import RedisProcess
 
 WITHIN_S = 60.0
-OF_REDIS = {telemetry.INSTRUMENTS[key].exported for key in MEASURED}
+OF_REDIS = {metrics.INSTRUMENTS[key].exported for key in MEASURED}
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -42,7 +42,7 @@ def test_every_process_says_that_redis_is_frozen_and_shows_no_old_numbers(
     environ = {
         "REDIS_URL": own_redis.url,
         "GPU_IDS": "cpu",
-        "PENSTOCK_MODELS_MODULES": "penstock.runners.noop",
+        "PENSTOCK_MODELS_MODULES": "penstock.models.noop",
         "PENSTOCK_MODELS_SERVE": "noop-v1",
     }
     with up(tmp_path, **environ) as system:

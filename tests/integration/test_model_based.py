@@ -30,7 +30,21 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from penstock.batch import FeedLease, Plan, Started, task_id_of
+from penstock.core.batch import FeedLease, Plan, Started, task_id_of
+from penstock.core.submission import Submission, Turn
+from penstock.core.task import (
+    PRIORITIES,
+    TENANT,
+    Artifact,
+    Lease,
+    Outcome,
+    Priority,
+    Problem,
+    Progress,
+    Result,
+    State,
+    Verb,
+)
 from penstock.errors import (
     BatchNotFound,
     IdempotencyMismatch,
@@ -45,20 +59,6 @@ from penstock.errors import (
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import BatchStore, Condemned, NotItsTurn, Operator, Redis, TaskStore, UploadStore, connect
 from penstock.store.condemned import TAKEN_MS
-from penstock.submission import Submission, Turn
-from penstock.task import (
-    PRIORITIES,
-    TENANT,
-    Artifact,
-    Lease,
-    Outcome,
-    Priority,
-    Problem,
-    Progress,
-    Result,
-    State,
-    Verb,
-)
 from tests.integration.queue_model import QueueModel
 from tests.integration.queue_snapshot import (
     SAME_MOMENT_MS,

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from penstock.core.task import TENANT, Lease, Outcome, Problem, State
 from penstock.settings import Settings
 from penstock.store import BatchStore, Condemned, Outbox, Redis, TaskStore, connect, scripts
 from penstock.store.outbox import Room
-from penstock.task import TENANT, Lease, Outcome, Problem, State
 from tests.integration.stores import claim, lease_of, open_batch, submission, submit
 
 SECOND, MINUTE, DAY = 1, 60, 86_400

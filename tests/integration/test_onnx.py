@@ -14,17 +14,17 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
-from penstock.device import Device
+from penstock.core.device import Device
 from penstock.errors import ConfigurationError
-from penstock.runners import load_runners
-from penstock.runners.base import Interrupted, registry
-from penstock.runners.onnx import Session, digest_of, files_of, manifest
-from penstock.runners.superres import SuperResolution, SuperresParams
-from penstock.runners.tiling import Ladder, TiledImage
+from penstock.models import load_runners
+from penstock.models.base import Interrupted, registry
+from penstock.models.onnxruntime.session import Session, digest_of, files_of, manifest
+from penstock.models.superres import SuperResolution, SuperresParams
+from penstock.models.tiling import Ladder, TiledImage
 from penstock.settings import LimitSettings, ModelSettings
 from penstock.worker.devices import CPU_SIDES, GPU_SIDES, cpu
 
-PHOTO = Path(__file__).parents[2] / "src/penstock/samples/photo.jpg"
+PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 GENERAL = manifest()["superres-x4", "general"]
 
 
@@ -69,7 +69,9 @@ def test_two_runtimes_side_by_side_are_refused(tmp_path: Path) -> None:
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.31.0\n")
 
-    answer = run_python("from penstock.runners.onnx import runtime_version as v; v()", PYTHONPATH=str(tmp_path))
+    answer = run_python(
+        "from penstock.models.onnxruntime.session import runtime_version as v; v()", PYTHONPATH=str(tmp_path)
+    )
 
     assert "ConfigurationError" in answer.stderr
     assert "not both" in answer.stderr
@@ -77,7 +79,7 @@ def test_two_runtimes_side_by_side_are_refused(tmp_path: Path) -> None:
 
 def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
     program = (
-        "from penstock.runners.onnx import Session, manifest\n"
+        "from penstock.models.onnxruntime.session import Session, manifest\n"
         "from penstock.worker.devices import cpu\n"
         "import numpy as np\n"
         "Session(manifest()['image-scoring-v1', 'nima'], cpu()).run(np.zeros((1, 3, 224, 224), np.float32))\n"
@@ -183,7 +185,7 @@ def test_a_batch_gives_what_its_tiles_give_alone(runner: SuperResolution, varian
 
 
 def test_prepare_and_postprocess_are_the_inverse_of_each_other_in_shape(runner: SuperResolution) -> None:
-    from penstock.task import OutputOptions
+    from penstock.core.task import OutputOptions
 
     out = io.BytesIO()
     Image.new("RGBA", (70, 33), (200, 10, 10, 128)).save(out, "PNG")

@@ -7,12 +7,12 @@ import httpx
 import msgspec
 import pytest
 
-from penstock import exposition
-from penstock.maintenance import measure
+from penstock.core.task import PRIORITIES, TENANT, Outcome, Priority, Problem, Result, State
 from penstock.settings import Settings
 from penstock.store import BatchStore, Condemned, Operator, TaskStore, UploadStore, connect
 from penstock.store.operator import PURGED_TOGETHER
-from penstock.task import PRIORITIES, TENANT, Outcome, Priority, Problem, Result, State
+from penstock.telemetry import exposition
+from penstock.upkeep.maintenance import measure
 from tests.integration.drive import MODEL, WORKER, body, claim, data_uri, photo
 from tests.integration.stores import open_operator, submission, submit
 

@@ -11,14 +11,14 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from penstock.core.task import Artifact, Outcome, Result, new_task_id
+from penstock.core.upload import new_upload_id, upload_key
 from penstock.errors import StorageUnavailable
-from penstock.orphans import NotCertain, delete_orphans, find_orphans, move_beat, sweep_orphans
 from penstock.settings import Settings, StorageSettings, environment_of
 from penstock.storage import MARKER, Item, LocalStorage, Storage, Stored, open_storage
 from penstock.store import BatchStore, Installation, TaskStore, UploadStore, connect
 from penstock.store.keys import Keys
-from penstock.task import Artifact, Outcome, Result, new_task_id
-from penstock.upload import new_upload_id, upload_key
+from penstock.upkeep.orphans import NotCertain, delete_orphans, find_orphans, move_beat, sweep_orphans
 from tests.integration.stores import lease_of, open_upload, submission, submit
 from tests.integration.test_doctor import penstock
 
@@ -28,8 +28,8 @@ PNG = "image/png"
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.orphans.SETTLE_PAUSE_S", 0.0)
-    monkeypatch.setattr("penstock.orphans.CONFIRM_PAUSE_S", 0.0)
+    monkeypatch.setattr("penstock.upkeep.orphans.SETTLE_PAUSE_S", 0.0)
+    monkeypatch.setattr("penstock.upkeep.orphans.CONFIRM_PAUSE_S", 0.0)
 
 
 @pytest.fixture
@@ -457,7 +457,7 @@ def test_delete_is_no_word_alone(tmp_path: Path) -> None:
 async def test_orphans_are_found_in_a_bucket_too(
     s3_server: StorageSettings, settings: Settings, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.orphans.OLD_MS", -60_000)
+    monkeypatch.setattr("penstock.upkeep.orphans.OLD_MS", -60_000)
     async with open_storage(replace(s3_server), settings.redis.namespace) as storage:
         await move_beat(installation, storage)
         await storage.put_all([Item(key, b"12345", PNG) for key in ORPHANS])

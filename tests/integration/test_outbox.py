@@ -6,13 +6,13 @@ from typing import get_args
 
 import pytest
 
+from penstock.core.task import Delivery, Event, Outcome, Progress, State, TaskEventType, Webhook
 from penstock.errors import TaskNotFound, WebhookNotFound
 from penstock.settings import Settings
 from penstock.store import Due, LeasedEvent, Outbox, TaskStore, connect
 from penstock.store.keys import endpoint_digest
 from penstock.store.outbox import Room
 from penstock.store.submits import hook_of
-from penstock.task import Delivery, Event, Outcome, Progress, State, TaskEventType, Webhook
 from tests.integration.stores import lease_of, submit
 
 ENDS = ("succeeded", "failed", "canceled", "expired")

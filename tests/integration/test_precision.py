@@ -9,8 +9,8 @@ from loguru import logger
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from penstock.runners.onnx import Session, half, manifest
-from penstock.runners.precision import better, check_images, largest_difference, open_session
+from penstock.models.onnxruntime.precision import better, check_images, largest_difference, open_session
+from penstock.models.onnxruntime.session import Session, half, manifest
 from penstock.worker.devices import cpu
 
 GENERAL = manifest()["superres-x4", "general"]

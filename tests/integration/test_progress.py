@@ -4,8 +4,8 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from penstock.core.task import Lease, Outcome, Progress, Result
 from penstock.store import TaskStore
-from penstock.task import Lease, Outcome, Progress, Result
 from tests.integration.drive import body, claim
 
 TILES = Outcome(result=Result(data={"ok": True}), execution={"device": "cpu", "tiles": 7})

@@ -7,9 +7,9 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from penstock.api.app import create_app
+from penstock.core.task import TENANT
 from penstock.settings import Settings
 from penstock.store import TaskStore
-from penstock.task import TENANT
 from tests.integration.drive import MODEL, body, fail
 
 PLACES = {

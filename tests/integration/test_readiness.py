@@ -11,10 +11,10 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from penstock import watches
 from penstock.errors import StorageUnavailable
 from penstock.settings import Settings, StorageSettings
 from penstock.storage import LocalStorage
+from penstock.upkeep import watches
 from tests import api_server
 from tests.integration import s3_server as servers
 from tests.integration.drive import body, data_uri, photo

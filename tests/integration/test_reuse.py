@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from penstock.core.task import TENANT, Artifact, Lease, Outcome, Priority, Problem, Result, State
 from penstock.errors import QueueFull
 from penstock.store import Condemned, TaskStore
 from penstock.store.submits import MAX_FOLLOWERS
-from penstock.task import TENANT, Artifact, Lease, Outcome, Priority, Problem, Result, State
 from tests.integration.stores import (
     MODEL,
     claim,

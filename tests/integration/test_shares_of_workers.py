@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from penstock.core.task import State, Task
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import Operator, TaskStore, connect
-from penstock.task import State, Task
 from tests.integration.slow_model import MODEL
 from tests.integration.stores import open_store
 from tests.integration.workers import ended, host, reached, submit_image

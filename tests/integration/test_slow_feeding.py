@@ -9,18 +9,18 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from penstock.api.feeder import Feeder
-from penstock.api.guards import Caller
-from penstock.api.lines import Receiver, defaults_of, rows_of, sliced
+from penstock.api.http.auth import Caller
 from penstock.api.services import Services, open_services
-from penstock.api.turns import Turns
-from penstock.batch import Batch, FeedLease, Plan, StoredLine, new_batch_id, part_key, task_id_of
-from penstock.runners import load_runners
+from penstock.core.batch import Batch, FeedLease, Plan, StoredLine, new_batch_id, part_key, task_id_of
+from penstock.core.upload import upload_key
+from penstock.intake.batch_enqueue import Turns
+from penstock.intake.batch_feeder import Feeder
+from penstock.intake.batch_lines import Receiver, defaults_of, rows_of, sliced
+from penstock.models import load_runners
 from penstock.settings import Settings
 from penstock.storage import Item, LocalStorage
 from penstock.store import NotItsTurn
 from penstock.store.connection import connect
-from penstock.upload import upload_key
 from tests import api_server
 from tests.integration.drive import MODEL, data_uri, photo, stored_objects
 from tests.integration.stores import open_upload

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from penstock.core.task import State
 from penstock.errors import IdempotencyMismatch, QueueFull, RateLimited
-from penstock.task import State
 from tests.integration.stores import claim, lease_of, open_store, submission, submit
 
 

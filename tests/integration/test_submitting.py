@@ -32,7 +32,7 @@ LONGEST_S = 120
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A worker with the model that does nothing."""
-    environ = {"GPU_IDS": "cpu", "PENSTOCK_MODELS_MODULES": "penstock.runners.noop"}
+    environ = {"GPU_IDS": "cpu", "PENSTOCK_MODELS_MODULES": "penstock.models.noop"}
     with up(tmp_path_factory.mktemp("up"), RATE_LIMIT_PER_MINUTE="100000", **environ) as running:
         yield running
 
@@ -282,7 +282,7 @@ def test_who_stops_a_run_is_told_what_becomes_of_the_tasks(
     assert b"Traceback" not in said
 
 
-@pytest.mark.parametrize("loaded", ["click", "msgspec", "penstock.supervisor", "httpx", "rich.console"])
+@pytest.mark.parametrize("loaded", ["click", "msgspec", "penstock.local.supervisor", "httpx", "rich.console"])
 def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(loaded: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

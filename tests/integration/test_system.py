@@ -31,7 +31,7 @@ from tests.integration.s3_server import s3_client
 from tests.processes import Process, System, up, wait_for
 
 ROOT = Path(__file__).parents[2]
-PHOTO = (ROOT / "src/penstock/samples/photo.jpg").read_bytes()
+PHOTO = (ROOT / "src/penstock/models/photo.jpg").read_bytes()
 
 
 def data_uri(image: bytes) -> str:

@@ -22,7 +22,7 @@ from tests.chaos.models import MODEL, result_of
 from tests.integration.drive import data_uri, image
 from tests.processes import System, up, wait_for
 
-PHOTO = (Path(__file__).parents[2] / "src/penstock/samples/photo.jpg").read_bytes()
+PHOTO = (Path(__file__).parents[2] / "src/penstock/models/photo.jpg").read_bytes()
 ENVIRON = {
     "GPU_IDS": "cpu",
     "RATE_LIMIT_PER_MINUTE": "100000",

@@ -6,9 +6,9 @@ from itertools import product
 
 import pytest
 
+from penstock.core.task import PRIORITIES, TRANSITIONS, Lease, Outcome, Priority, Problem, State, Verb
 from penstock.errors import TaskAlreadyFinal
 from penstock.store import TaskStore
-from penstock.task import PRIORITIES, TRANSITIONS, Lease, Outcome, Priority, Problem, State, Verb
 from tests.integration.stores import MODEL, claim, lease_of, open_operator, open_store, submit
 
 START_WITHIN_S, FINISH_WITHIN_S = 0.3, 0.4

@@ -15,13 +15,13 @@ import httpx
 import pytest
 import redis.asyncio
 
+from penstock.core.task import Outcome, Problem, State
 from penstock.errors import RecordUnreadable
-from penstock.maintenance import prune, sweep
 from penstock.settings import RedisSettings, Settings, clean_environment
 from penstock.storage import Storage
 from penstock.store import BatchStore, Condemned, TaskStore, connect
 from penstock.store.keys import Keys
-from penstock.task import Outcome, Problem, State
+from penstock.upkeep.maintenance import prune, sweep
 from tests.integration.drive import MODEL, WORKER, body, claim, complete, data_uri, image
 from tests.integration.stores import submission
 from tests.processes import up, wait_for
@@ -364,7 +364,7 @@ def test_a_real_worker_lives_and_doctor_names_what_was_set_aside(own_redis: Redi
     environ = {
         "REDIS_URL": own_redis.url,
         "GPU_IDS": "cpu",
-        "PENSTOCK_MODELS_MODULES": "penstock.runners.noop",
+        "PENSTOCK_MODELS_MODULES": "penstock.models.noop",
         "PENSTOCK_MODELS_SERVE": "noop-v1",
         "RATE_LIMIT_PER_MINUTE": "0",
     }

@@ -5,13 +5,13 @@ import asyncio
 import msgspec
 import pytest
 
+from penstock.core.task import Outcome, Problem
+from penstock.core.upload import UploadState, upload_key
 from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
-from penstock.maintenance import sweep_uploads
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore, UploadStore
-from penstock.task import Outcome, Problem
-from penstock.upload import UploadState, upload_key
+from penstock.upkeep.maintenance import sweep_uploads
 from tests.integration.drive import stored_objects
 from tests.integration.stores import lease_of, open_upload, submission, submit
 

@@ -11,10 +11,10 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api.arrivals import ready_upload
-from penstock.api.guards import Caller
+from penstock.api.http.auth import Caller
 from penstock.api.services import open_services
 from penstock.errors import UploadNotFound, UploadNotReady
+from penstock.intake.uploads import ready_upload
 from penstock.settings import LimitSettings, Settings, StorageSettings
 from penstock.storage import open_storage
 from penstock.store import TaskStore, UploadStore, connect
@@ -252,7 +252,7 @@ async def test_an_upload_that_is_broken_off_leaves_nothing_and_can_be_sent_again
 async def test_a_client_that_stops_sending_is_left(
     client: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.api.bodies.IDLE_S", 0.2)
+    monkeypatch.setattr("penstock.api.http.bodies.IDLE_S", 0.2)
     where = await opened(client, PHOTO)
     writer = await begun(where, PHOTO[:600_000])
     while not unfinished(settings):

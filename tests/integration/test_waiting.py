@@ -12,13 +12,13 @@ import msgspec
 import pytest
 import redis.asyncio
 
+from penstock.core.task import Lease, Outcome, Problem, Result
 from penstock.errors import TaskNotFound
 from penstock.settings import RedisSettings, Settings
 from penstock.storage import Storage
 from penstock.store import Redis, TaskStore, connect
 from penstock.store.connection import POOL_SIZE
 from penstock.store.keys import Keys
-from penstock.task import Lease, Outcome, Problem, Result
 from tests import api_server
 from tests.integration.drive import MODEL, WORKER, body, complete
 from tests.redis_server import RedisProcess

@@ -23,17 +23,17 @@ from msgspec.structs import replace
 from standardwebhooks.webhooks import Webhook as Verifier
 
 from penstock import __version__
-from penstock.api.predictions import OutputLinks
-from penstock.api.webhooks import body_of
-from penstock.batch import task_id_of
+from penstock.api.replicate.predictions import OutputLinks
+from penstock.api.routes.webhooks import body_of
+from penstock.core.batch import task_id_of
+from penstock.core.task import Event, Outcome, Progress, Result, Task, Webhook
+from penstock.local.up import _with_webhook_secret
+from penstock.net.guard import Policy
 from penstock.settings import LimitSettings, Settings, WebhookSettings
 from penstock.storage import Storage
 from penstock.store import Outbox, TaskStore, connect
-from penstock.task import Event, Outcome, Progress, Result, Task, Webhook
-from penstock.up import _with_webhook_secret
-from penstock.urlguard import Policy
 from penstock.webhooks.dispatcher import Dispatcher
-from penstock.webhooks.lanes import OTHERS_AT_ONCE, PROMPT_AT_ONCE, PROMPT_EACH
+from penstock.webhooks.endpoint_pools import OTHERS_AT_ONCE, PROMPT_AT_ONCE, PROMPT_EACH
 from penstock.webhooks.sender import MAX_RETRY_AFTER_S, Sender
 from tests import api_server
 from tests.integration import drive

@@ -10,19 +10,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from penstock.maintenance import sweep
-from penstock.runners.base import registry
+from penstock.core.task import RetryPolicy, Source, Stage, Task
+from penstock.models.base import registry
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.store import TaskStore, WorkerMemory
-from penstock.task import RetryPolicy, Source, Stage, Task
+from penstock.upkeep.maintenance import sweep
+from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.codecs import Codecs
 from penstock.worker.devices import cpu
 from penstock.worker.fetch import Fetcher
 from penstock.worker.host import Host
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
-from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.spool import Spool
 from penstock.worker.threads import Threads
 from tests.integration.drive import image

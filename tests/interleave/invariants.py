@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from penstock.batch import part_key
+from penstock.core.batch import part_key
+from penstock.core.task import TENANT, Artifact, Outcome, Request, State
+from penstock.core.upload import upload_key
 from penstock.store import place_of
-from penstock.task import TENANT, Artifact, Outcome, Request, State
-from penstock.upload import upload_key
 from tests.integration.queue_snapshot import Snapshot, check_places
 
 KEPT = re.compile(

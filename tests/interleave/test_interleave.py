@@ -6,7 +6,7 @@ from itertools import groupby
 
 import pytest
 
-from penstock.task import TENANT
+from penstock.core.task import TENANT
 from tests import redis_server
 from tests.interleave.acts import SITUATIONS, Situation, equal, task
 from tests.interleave.explorer import Bounds, Footprint, Replay, Search

@@ -13,20 +13,20 @@ from typing import Any
 
 from litestar.datastructures import State as AppState
 
-from penstock.api.estimates import Estimates
-from penstock.api.feeder import Feeder
-from penstock.api.guards import Caller as ApiCaller
+from penstock.api.http.auth import Caller as ApiCaller
 from penstock.api.services import Services
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
+from penstock.core.task import TENANT, Artifact, Lease, Result, RetryPolicy
 from penstock.errors import ImageDecodeFailed, InputDownloadFailed
-from penstock.runners import noop
-from penstock.runners.base import registry
+from penstock.intake.batch_feeder import Feeder
+from penstock.intake.estimates import Estimates
+from penstock.models import noop
+from penstock.models.base import registry
+from penstock.net.guard import Policy
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings
 from penstock.storage import Storage
 from penstock.store import BatchStore, Condemned, Installation, Operator, Outbox, Redis, TaskStore, UploadStore, connect
-from penstock.task import TENANT, Artifact, Lease, Result, RetryPolicy
-from penstock.urlguard import Policy
 from penstock.worker.attempt import Attempts
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline

@@ -145,7 +145,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a worker's books by the lease",
-        "src/penstock/task.py",
+        "src/penstock/core/task.py",
         'return f"{self.id} {self.token}"',
         "return self.id",
         LONG + "whose_worker_is_cut_off_from_redis_for_more_than_a_lease_ends_with_its_second_attempt",
@@ -180,14 +180,14 @@ MUTATIONS = (
     ),
     Mutation(
         "the beat of an installation",
-        "src/penstock/orphans.py",
+        "src/penstock/upkeep/orphans.py",
         "    if marker.beat not in identity.beats:\n",
         "    if False:\n",
         "tests/integration/test_orphans.py::test_nothing_is_deleted_by_a_redis_that_was_restored_from_an_older_save",
     ),
     Mutation(
         "the conflict that is written into the marker",
-        "src/penstock/orphans.py",
+        "src/penstock/upkeep/orphans.py",
         "            await _mark(storage, Marker(id=identity.id, beat=CONFLICT))\n",
         "            pass\n",
         "tests/integration/test_orphans.py::test_of_two_copies_of_a_redis_none_deletes_what_the_other_knows",
@@ -201,35 +201,35 @@ MUTATIONS = (
     ),
     Mutation(
         "the guard between priorities on a device",
-        "src/penstock/worker/batches.py",
+        "src/penstock/worker/batcher/backlog.py",
         "        priority = self._priorities.next(list(dict.fromkeys(job.priority for job in ready)))\n",
         "        priority = ready[0].priority\n",
         ORDER + "a_lower_priority_has_the_batch_after_as_many_as_the_guard_says",
     ),
     Mutation(
         "the guard inside a priority on a device",
-        "src/penstock/worker/batches.py",
+        "src/penstock/worker/batcher/backlog.py",
         "        return self._within[priority].next([job for job in ready if job.priority is priority])\n",
         "        return next(job for job in ready if job.priority is priority)\n",
         ORDER + "a_large_job_has_the_batch_after_as_many_small_ones_as_the_guard_says",
     ),
     Mutation(
         "the shortest job first",
-        "src/penstock/worker/batches.py",
+        "src/penstock/worker/batcher/backlog.py",
         "self.remaining_s(job), job.arrival))",
         "job.arrival))",
         ORDER + "small_tasks_are_answered_soon_though_a_hundred_and_two_tiles_were_there_first",
     ),
     Mutation(
         "the turn of a priority is to lead a batch",
-        "src/penstock/worker/batches.py",
+        "src/penstock/worker/batcher/backlog.py",
         "{job.priority for job in still_ready} - {lead.priority})",
         "{j.priority for j in left_out} - {j.priority for j in in_batch})",
         ORDER + "a_job_of_another_lane_does_not_wait_for_ever_while_others_of_its_priority_fill_batches",
     ),
     Mutation(
         "the clock of an attempt stands at the device",
-        "src/penstock/worker/scheduler.py",
+        "src/penstock/worker/batcher/scheduler.py",
         "        with job.clock.standing():\n",
         "        with suppress():\n",
         "tests/unit/test_device_waits.py::test_the_clock_of_a_task_stands_while_others_hold_the_device",
@@ -250,7 +250,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a batch that nobody wants is stopped, whoever is in it",
-        "src/penstock/worker/scheduler.py",
+        "src/penstock/worker/batcher/scheduler.py",
         "if not any(other in self._backlog for other in batch.jobs)]",
         "if len(batch.jobs) == 1]",
         "tests/unit/test_device_waits.py::"
@@ -258,7 +258,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a driver that died is heard of",
-        "src/penstock/worker/scheduler.py",
+        "src/penstock/worker/batcher/scheduler.py",
         '            self._break(DeviceBroken("a device driver died"), set())\n',
         "            pass\n",
         "tests/unit/test_device_waits.py::test_a_device_that_nobody_drives_any_more_is_lost",
@@ -384,7 +384,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the states that an act is about, in its script",
-        "src/penstock/api/removal.py",
+        "src/penstock/api/routes/removal.py",
         "services.store.cancel(task.id, tenant, states=states)",
         "services.store.cancel(task.id, tenant)",
         "tests/integration/test_bulk.py::test_a_task_that_starts_while_the_waiting_ones_are_canceled_goes_on",

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import NamedTuple
 
+from penstock.core.task import PRIORITIES, TENANT, State
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import connect, scripts
-from penstock.task import PRIORITIES, TENANT, State
 from tests.interleave.acts import delete_everything
 from tests.interleave.invariants import broken, left_behind
 from tests.interleave.world import MODEL, World
