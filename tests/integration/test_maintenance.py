@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import Submission
-from penstock.core.task import OutputOptions, Priority, Reclaimed, Request, Source, State, new_task_id
+from penstock.core.task import Priority, Reclaimed, State, new_task_id
 from penstock.errors import ResultExpired
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage

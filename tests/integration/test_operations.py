@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.core.task import PRIORITIES, TENANT, Outcome, Priority, Problem, Result, State
+from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import Settings
 from penstock.store import BatchStore, Condemned, Operator, TaskStore, UploadStore, connect
 from penstock.store.operator import PURGED_TOGETHER
@@ -17,7 +17,7 @@ from tests.integration.drive import MODEL, WORKER, body, claim, data_uri, photo
 from tests.integration.stores import open_operator, submission, submit
 
 SCORING = "image-scoring-v1"
-HURT = Problem(code="storage_unavailable", message="away", retryable=True)
+HURT = ErrorRecord(code="storage_unavailable", message="away", retryable=True)
 EQUAL = {"image_url": data_uri(photo()), "reuse": True}
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import redis.asyncio
 
-from penstock.core.task import Outcome, Problem, State
+from penstock.core.task import ErrorRecord, Outcome, State
 from penstock.errors import RecordUnreadable
 from penstock.settings import RedisSettings, Settings, clean_environment
 from penstock.storage import Storage
@@ -351,7 +351,7 @@ async def test_a_damaged_batch_is_gone_and_its_tasks_and_all_other_batches_go_on
 
 
 def _failed() -> Outcome:
-    return Outcome(error=Problem(code="image_decode_failed", message="damaged", retryable=False))
+    return Outcome(error=ErrorRecord(code="image_decode_failed", message="damaged", retryable=False))
 
 
 async def _until_fed(store: TaskStore, count: int) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from penstock.core.task import Outcome, Problem
+from penstock.core.task import ErrorRecord, Outcome
 from penstock.core.upload import UploadState, upload_key
 from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
 from penstock.settings import Settings
@@ -16,7 +16,7 @@ from tests.integration.drive import stored_objects
 from tests.integration.stores import lease_of, open_upload, submission, submit
 
 ALICE = {"tenant": "default", "caller": "alice"}
-PROBLEM = Problem(code="image_decode_failed", message="damaged", retryable=False)
+PROBLEM = ErrorRecord(code="image_decode_failed", message="damaged", retryable=False)
 
 
 async def arrived(uploads: UploadStore, storage: Storage, **options: object) -> str:

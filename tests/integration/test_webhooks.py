@@ -26,7 +26,8 @@ from penstock import __version__
 from penstock.api.replicate.predictions import OutputLinks
 from penstock.api.routes.webhooks import body_of
 from penstock.core.batch import task_id_of
-from penstock.core.task import Event, Outcome, Progress, Result, Task, Webhook
+from penstock.core.events import Event, Webhook
+from penstock.core.task import Outcome, Progress, Result, Task
 from penstock.local.up import _with_webhook_secret
 from penstock.net.guard import Policy
 from penstock.settings import LimitSettings, Settings, WebhookSettings
@@ -582,7 +583,9 @@ async def test_progress_is_told_now_and_then_and_never_after_the_end(
             await store.progress(lease, "infer", Progress(done=done, total=60))
             await asyncio.sleep(0.03)
         await receiver.has(3)
-        assert await store.fail(lease, drive.Outcome(error=drive.Problem(code="internal", message="", retryable=True)))
+        assert await store.fail(
+            lease, drive.Outcome(error=drive.ErrorRecord(code="internal", message="", retryable=True))
+        )
         event = await event_when(client, task_id, is_settled)
         await asyncio.sleep(0.7)
 

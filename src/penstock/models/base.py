@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Unio
 from msgspec import Struct, field
 
 from penstock.core.device import Device
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import deferred
 from penstock.models import imaging

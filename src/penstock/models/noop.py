@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.lazy_import import deferred
 from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, model_runner
 

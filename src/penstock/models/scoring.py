@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.device import Device
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import deferred
 from penstock.models import imaging

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from penstock.core.device import CPU_SIDES, Device
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.lazy_import import deferred
 from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner

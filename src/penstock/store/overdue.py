@@ -5,7 +5,7 @@ from functools import cache
 
 import msgspec
 
-from penstock.core.task import Outcome, Problem, Reclaimed, State, Verb, moves
+from penstock.core.task import ErrorRecord, Outcome, Reclaimed, State, Verb, moves
 from penstock.errors import (
     DeadlineExceeded,
     PenstockError,
@@ -44,8 +44,8 @@ class Overdue(Queries):
             place, *found = await self._run(
                 "reclaim",
                 moves_of(Verb.RELEASE), moves_of(Verb.FAIL), self._lease_ms, int(REAPER_PAUSE_S * 1000),
-                self._settings.max_crashes, dead_worker, msgspec.json.encode(Problem.of(_LOST)), outcome_of(_POISON),
-                place,
+                self._settings.max_crashes, dead_worker, msgspec.json.encode(ErrorRecord.of(_LOST)),
+                outcome_of(_POISON), place,
             )  # fmt: skip
             rows = zip(found[::3], found[1::3], found[2::3], strict=True)
             taken += [Reclaimed(t.decode(), State(state.decode()), _name(m)) for t, state, m in rows]
@@ -91,4 +91,4 @@ def moves_from(states: Collection[State], verb: Verb) -> str:
 
 
 def outcome_of(error: PenstockError) -> bytes:
-    return msgspec.json.encode(Outcome(error=Problem.of(error)))
+    return msgspec.json.encode(Outcome(error=ErrorRecord.of(error)))

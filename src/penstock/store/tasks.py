@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.request import Request
 from penstock.core.submission import Submission
-from penstock.core.task import PRIORITIES, Lease, Outcome, Priority, Problem, Progress, Request, Stage, State, Verb
+from penstock.core.task import PRIORITIES, ErrorRecord, Lease, Outcome, Priority, Progress, Stage, State, Verb
 from penstock.errors import (
     ResultExpired,
     TaskAlreadyFinal,
@@ -147,7 +148,7 @@ class TaskStore(Overdue):
         """End in FAILED; False when the lease is lost."""
         return bool(await self._settle(Verb.FAIL, lease, outcome=outcome, failures=1))
 
-    async def retry(self, lease: Lease, problem: Problem, *, delay_ms: int, device_ms: float | None = None) -> bool:
+    async def retry(self, lease: Lease, problem: ErrorRecord, *, delay_ms: int, device_ms: float | None = None) -> bool:
         """Wait `delay_ms`, then queue again; counts a failure. `device_ms` is what the attempt took of the device, None
         where nobody knows. False when the lease is lost."""
         wait_ms = max(1, delay_ms)
@@ -258,7 +259,7 @@ class TaskStore(Overdue):
         verb: Verb,
         lease: Lease,
         *,
-        problem: Problem | None = None,
+        problem: ErrorRecord | None = None,
         outcome: Outcome | None = None,
         wait_ms: int = -1,
         failures: int = 0,

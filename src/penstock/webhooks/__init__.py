@@ -4,7 +4,8 @@ once."""
 from collections.abc import Awaitable, Callable
 
 from penstock.core.batch import Batch
-from penstock.core.task import Event, Task, Webhook
+from penstock.core.events import Event, Webhook
+from penstock.core.task import Task
 
 Body = Callable[[Task | Batch, Event, Webhook], Awaitable[str]]
 """What a message says, as JSON."""

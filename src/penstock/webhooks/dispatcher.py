@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from penstock.core.batch import PREFIX, Batch
-from penstock.core.task import Delivery, Event, Task
+from penstock.core.events import Delivery, Event
+from penstock.core.task import Task
 from penstock.errors import BatchNotFound, ResultExpired, StoreUnavailable, TaskNotFound
 from penstock.net.guard import Policy
 from penstock.settings import LimitSettings, WebhookSettings

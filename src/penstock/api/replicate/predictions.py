@@ -8,7 +8,8 @@ from typing import Any
 
 from penstock.api.schemas.render import filename, moment
 from penstock.api.schemas.tasks import Moment, View
-from penstock.core.task import Artifact, Progress, Source, State, Task
+from penstock.core.request import Source
+from penstock.core.task import Artifact, Progress, State, Task
 from penstock.errors import DeadlineExceeded
 from penstock.models.base import BaseModelRunner, registry, results_digest
 

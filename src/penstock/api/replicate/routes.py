@@ -32,7 +32,8 @@ from penstock.api.replicate.predictions import (
 from penstock.api.routes.tasks import SUBMIT_ERRORS, end_early, refusals_counted, take
 from penstock.api.schemas.tasks import Ask, View
 from penstock.api.services import ApiRequest, Open, Services
-from penstock.core.task import EventType, State, Task
+from penstock.core.events import EventType
+from penstock.core.task import State, Task
 from penstock.errors import (
     InvalidRequest,
     PenstockError,

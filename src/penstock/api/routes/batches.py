@@ -34,7 +34,7 @@ from penstock.api.schemas.batches import (
     batch_view,
 )
 from penstock.api.services import ApiRequest, Open, Services
-from penstock.core.batch import Batch, Plan, new_batch_id
+from penstock.core.batch import Batch, BatchPlan, new_batch_id
 from penstock.core.upload import Upload
 from penstock.errors import (
     BatchAlreadyFinal,
@@ -314,7 +314,7 @@ async def _started(batch_id: str, asked: BatchOptions, slices: Slices, request: 
         started = await services.batches.start(
             batch_id,
             request.auth.id,
-            Plan(
+            BatchPlan(
                 defaults=asked.defaults,
                 starts=received.starts,
                 base_url=base_url,

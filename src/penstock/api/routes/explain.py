@@ -34,7 +34,7 @@ async def explain(request: ApiRequest, services: Open, state: AppState, task_id:
     expected = forecast(known.pace, cost=known.cost, workers=len(workers), left=known.left)
     if known.pause is not None or known.state.is_final:
         expected = None
-    eta = None if expected is None else round(expected.s(ahead) + (known.due_in_s or 0.0), 3)
+    eta = None if expected is None else round(expected.eta_seconds(ahead) + (known.due_in_s or 0.0), 3)
     return ExplainView(
         task_id=task_id,
         status=known.state,

@@ -61,7 +61,7 @@ async def quote(asked: TaskRequest, examined: Examined, caller: Caller, services
         queue_position=ahead,
         ahead=AheadView(tasks=ahead, device_s=round(ahead * pace.device_s, 3) if pace else None),
         run_device_s=round(pace.of(examined.cost), 3) if pace else None,
-        eta_s=None if expected is None else expected.s(ahead),
+        eta_s=None if expected is None else expected.eta_seconds(ahead),
         input=None if examined.size is None else SizeView(width=examined.size[0], height=examined.size[1]),
         output=_output(asked, examined),
     )

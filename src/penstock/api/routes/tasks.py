@@ -123,7 +123,7 @@ async def submit(
         return Response[Any](whole, status_code=200, headers=headers | _cache_headers(task))
     shown = task or submitted
     expected = None if submitted.is_paused else await services.estimates.forecast(asked.model, cost=examined.cost)
-    eta_s = None if expected is None or shown.position is None else expected.s(shown.position)
+    eta_s = None if expected is None or shown.position is None else expected.eta_seconds(shown.position)
     return Response(_submitted_view(submitted, task, eta_s), headers=headers | {"Retry-After": str(POLL_S)})
 
 

@@ -11,7 +11,8 @@ from penstock.api.schemas.render import links, moment, task_view
 from penstock.api.schemas.tasks import TaskView, WebhookRequest
 from penstock.api.services import ApiRequest, Open, Services
 from penstock.core.batch import Batch
-from penstock.core.task import Dialect, Event, State, Task, Webhook
+from penstock.core.events import Dialect, Event, Webhook
+from penstock.core.task import State, Task
 from penstock.errors import TaskNotFound, UrlBlocked, WebhookNotFound, WebhooksDisabled
 from penstock.net.guard import check_url
 from penstock.storage import Storage
@@ -67,7 +68,7 @@ def body_of(storage: Storage, output_links: OutputLinks) -> Body:
         if webhook.dialect == "replicate":
             return _prediction(task, event, webhook, output_links).decode()
         about = {"type": f"task.{event.type}", "timestamp": moment(event.at)}
-        if event.type == "progress" or event.what == task.state:
+        if event.type == "progress" or event.kind == task.state:
             view = msgspec.to_builtins(await task_view(task, storage, webhook.base_url))
             del view["webhook"]
             whole = msgspec.json.encode(about | {"data": view | {"sequence": event.seq}})
@@ -76,7 +77,7 @@ def body_of(storage: Storage, output_links: OutputLinks) -> Body:
         thin = {
             "task_id": task.id,
             "client_request_id": task.request.client_request_id,
-            "status": task.state if event.type == "progress" else event.what,
+            "status": task.state if event.type == "progress" else event.kind,
             "links": msgspec.to_builtins(links(task.id)),
             "sequence": event.seq,
         }
@@ -89,8 +90,8 @@ def _prediction(task: Task, event: Event, webhook: Webhook, output_links: Output
     """The prediction alone, which is as short as its params, with the URL of its file; if it has been run again since,
     with the end it had."""
     view = prediction_view(task, webhook.base_url, output_links)
-    if event.type != "progress" and event.what != task.state:
-        ended = {"status": STATUS[State(event.what)], "completed_at": moment(event.at)}
+    if event.type != "progress" and event.kind != task.state:
+        ended = {"status": STATUS[State(event.kind)], "completed_at": moment(event.at)}
         view = msgspec.structs.replace(view, output=None, error=None, metrics={}, **ended)
     return msgspec.json.encode(view)
 
@@ -100,7 +101,7 @@ def _of_batch(batch: Batch, event: Event) -> str:
     view = msgspec.to_builtins(batch_view(batch))
     del view["webhook"]
     data = view | {"sequence": event.seq}
-    if event.what != batch.state or len(msgspec.json.encode(about | {"data": data})) >= MAX_BODY_BYTES:
+    if event.kind != batch.state or len(msgspec.json.encode(about | {"data": data})) >= MAX_BODY_BYTES:
         data = {name: view[name] for name in ("batch_id", "client_request_id", "links")}
-        data |= {"status": event.what, "sequence": event.seq}
+        data |= {"status": event.kind, "sequence": event.seq}
     return msgspec.json.encode(about | {"data": data}).decode()

@@ -17,7 +17,8 @@ from penstock.api.schemas.tasks import (
     WebhookView,
 )
 from penstock.core.batch import Batch, BatchState
-from penstock.core.task import BatchEventType, Progress, State
+from penstock.core.events import BatchEventType
+from penstock.core.task import Progress, State
 
 MAX_INLINE = 1_000
 MAX_LINES = 50_000

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import force_setattr
 
-from penstock.core.task import Format, Priority, Reuse, Stage, State, TaskEventType
+from penstock.core.events import TaskEventType
+from penstock.core.request import Format
+from penstock.core.task import Priority, Reuse, Stage, State
 
 # --- in -------------------------------------------------------------------------------------------------------
 
