@@ -5,7 +5,7 @@
 For each script the state is built in which it has most to do: full groups of equal tasks, each a line of a batch with a
 webhook, limits of time and an upload. Then the method of the store that runs it is called; where that asks again and
 again, each call of the script counts by itself. Times are by the clock of Redis (SLOWLOG), the slowest of some rounds.
-`tests/integration/test_script_bounds.py` holds the commands to their limit.
+`tests/store/test_script_bounds.py` holds the commands to their limit.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskS
 from penstock.store.keys import Keys
 from penstock.store.outbox import Room
 from penstock.store.submits import MAX_FOLLOWERS
-from tests import redis_server
-from tests.monitor import Command, monitoring
+from tests.support import redis_server
+from tests.support.monitor import Command, monitoring
 
 NAMESPACE, MODEL, CALLER, WORKER = "worst", "m", "alice", "w"
 GROUPS = 12

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageDraw, ImageFont
 
-MODELS = Path(__file__).parents[1] / "src" / "penstock" / "models"
+MODELS = Path(__file__).parents[1] / "src" / "penstock" / "weights"
 SCALE = 4
 GAP_PX = 8
 MARGIN_PX = 10

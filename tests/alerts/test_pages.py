@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from penstock.net import loopback
-from tests.processes import System, up
-from tests.redis_server import RedisProcess, free_port
+from tests.support.processes import System, up
+from tests.support.redis_server import RedisProcess, free_port
 
 pytestmark = [pytest.mark.alerts, pytest.mark.timeout(600)]
 

@@ -303,7 +303,7 @@ def _damaged_package(directory: Path) -> Path:
     source = Path(penstock.__file__).parent
     copy = directory / "damaged"
     shutil.copytree(source, copy / "penstock", ignore=shutil.ignore_patterns("__pycache__"))
-    model = next((copy / "penstock/models").glob("image-scoring-v1*.onnx"))
+    model = next((copy / "penstock/weights").glob("image-scoring-v1*.onnx"))
     with suppress(OSError):
         os.truncate(model, model.stat().st_size // 2)
     return copy

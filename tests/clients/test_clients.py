@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.processes import System, up
+from tests.support.processes import System, up
 from tools.convert.sources import NPM
 
 pytestmark = pytest.mark.clients

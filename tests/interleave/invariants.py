@@ -13,7 +13,7 @@ from penstock.core.request import Request
 from penstock.core.task import TENANT, Artifact, Outcome, State
 from penstock.core.upload import upload_key
 from penstock.store import place_of
-from tests.integration.queue_snapshot import Snapshot, check_places
+from tests.support.queue_snapshot import Snapshot, check_places
 
 KEPT = re.compile(
     r"gone:.*|round:.*|(pools|flows|clock|passed|unseen|rate|uploadrate)(:.*)?|pace|prompt|reaper|grace|workers|workers:seen"

@@ -31,12 +31,12 @@ from penstock.worker.attempt import Attempts
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.spool import Parcel, Spool
-from tests.integration.queue_snapshot import Snapshot, take_snapshot
 from tests.interleave import callers
 from tests.interleave.callers import StorageByTurns, call, written
-from tests.memory_storage import MemoryStorage
-from tests.monitor import WHOLE, Touch
-from tests.moved_clock import KEY, STILL, moved_clock
+from tests.support.memory_storage import MemoryStorage
+from tests.support.monitor import WHOLE, Touch
+from tests.support.moved_clock import KEY, STILL, moved_clock
+from tests.support.queue_snapshot import Snapshot, take_snapshot
 
 NAMESPACE = "between"
 REAPER = f"{{{NAMESPACE}}}:reaper"

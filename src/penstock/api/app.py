@@ -20,7 +20,7 @@ from penstock.api.http.auth import KeyRing, require_key
 from penstock.api.http.cursors import Cursors
 from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
-from penstock.api.http.request_context import Envelope
+from penstock.api.http.request_context import RequestContext
 from penstock.api.replicate import catalogue, files, outputs, predictions, routes
 from penstock.api.routes import (
     batches,
@@ -147,7 +147,7 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
         debug=False,
     )
-    app.asgi_handler = Envelope(app.asgi_handler, Origins(settings.api), lambda: bool(app.state.draining))
+    app.asgi_handler = RequestContext(app.asgi_handler, Origins(settings.api), lambda: bool(app.state.draining))
     return app
 
 

@@ -49,7 +49,7 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     """Held for a slice of work on the lines of a batch: however many are checked, requests wait for one slice."""
 
 
-Open = NamedDependency[SkipValidation[Services]]
+ServicesDep = NamedDependency[SkipValidation[Services]]
 """The type of a handler's parameter `services`."""
 
 

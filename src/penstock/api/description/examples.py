@@ -55,12 +55,12 @@ from penstock.api.schemas.tasks import (
     DeletedView,
     InputRequest,
     QuoteView,
+    ResponseBody,
     RetriedView,
     SizeView,
     SubmittedView,
     TaskList,
     TaskRequest,
-    View,
 )
 from penstock.core.task import Priority, State
 from penstock.core.upload import UploadState
@@ -74,7 +74,7 @@ def _hit(matched: int, *, has_more: bool) -> dict[str, Any]:
     return {"matched": matched, "task_ids": (TASK_ID,), "dry_run": False, "has_more": has_more, "next_cursor": cursor}
 
 
-_ANSWERS: tuple[View, ...] = (
+_ANSWERS: tuple[ResponseBody, ...] = (
     TASK,
     BATCH_VIEW,
     BatchList(data=(BATCH_VIEW,), has_more=True, next_cursor=CURSOR),

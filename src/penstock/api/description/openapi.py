@@ -196,15 +196,15 @@ def _schemas(models: Collection[str]) -> Document:
     """Every struct of the wire, and a request for every model, told apart by `model`."""
     modules = (tasks, operators, batches, uploads, routes, catalogue, files)
     defined = [found for module in modules for found in vars(module).values()]
-    types = [t for t in defined if isinstance(t, type) and issubclass(t, tasks.Ask | tasks.View)]
+    types = [t for t in defined if isinstance(t, type) and issubclass(t, tasks.RequestBody | tasks.ResponseBody)]
     runners = registry()
     params, components = msgspec.json.schema_components(
         [*(runners[model].params for model in models), *types, Problem], ref_template=_REF
     )
-    for base in ("Ask", "View", "BulkView", "BatchOptions", "PredictionAsk"):
+    for base in ("RequestBody", "ResponseBody", "BulkView", "BatchOptions", "PredictionBody"):
         components.pop(base, None)
     components["InputRequest"] |= {"minProperties": 1}  # of a oneOf generators make nothing typed
-    for name in {t.__name__ for t in types if issubclass(t, tasks.Ask)} & components.keys():
+    for name in {t.__name__ for t in types if issubclass(t, tasks.RequestBody)} & components.keys():
         _let_null_stand_for_nothing(components[name])
     general = components["TaskRequest"]
     names = {model: _request_name(model) for model in models}

@@ -30,11 +30,11 @@ from penstock.api.schemas.operators import (
 )
 from penstock.api.schemas.render import links
 from penstock.api.schemas.tasks import (
-    Ask,
     AttemptView,
     DeliveryView,
     EventView,
     ProgressView,
+    RequestBody,
     ResultView,
     TaskView,
     WebhookView,
@@ -258,7 +258,7 @@ FILE = FileView(
 )
 GIVEN = {"image": IMAGE_URL, "variant": "general", "output_format": "webp"}
 TOLD = {"webhook": "https://shop.example.com/told", "webhook_events_filter": ["completed"]}
-REPLICATED: dict[type[Ask], dict[str, Any]] = {
+REPLICATED: dict[type[RequestBody], dict[str, Any]] = {
     PredictionRequest: {"version": "penstock/superres-x4", "input": GIVEN, **TOLD},
     ModelPredictionRequest: {"input": GIVEN},
 }

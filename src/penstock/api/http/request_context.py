@@ -31,7 +31,7 @@ _NOT_STORED = (b"cache-control", b"private, no-cache")
 Headers = list[tuple[bytes, bytes]]
 
 
-class Envelope:
+class RequestContext:
     """ASGI, outside of Litestar, so that it sees the answers to unknown paths too.
 
     Sets `request_id`, `traceparent` and `base_url` in the scope's state. A HEAD is answered as the GET would be, up to

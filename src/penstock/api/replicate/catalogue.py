@@ -16,8 +16,8 @@ from litestar.params import FromPath
 from penstock.api.http.problems import documented
 from penstock.api.replicate.predictions import OWNER, PREFIX, version_id
 from penstock.api.schemas.render import moment
-from penstock.api.schemas.tasks import Moment, OutputRequest, View
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.schemas.tasks import Moment, OutputRequest, ResponseBody
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.errors import InvalidRequest, ModelNotFound
 from penstock.models.base import BaseModelRunner, registry
 from penstock.store import WorkerInfo
@@ -37,7 +37,7 @@ OUTPUTS: dict[str, dict[str, Any]] = {
 """The schema of a prediction's output by what the card of the model says that it produces."""
 
 
-class ModelVersionView(View, frozen=True):
+class ModelVersionView(ResponseBody, frozen=True):
     """A version; the schemas `Input` and `Output` of its `openapi_schema` say what it takes and gives. `created_at` is
     when its module was written."""
 
@@ -47,7 +47,7 @@ class ModelVersionView(View, frozen=True):
     openapi_schema: dict[str, Any]
 
 
-class ReplicateModelView(View, frozen=True):
+class ReplicateModelView(ResponseBody, frozen=True):
     """A model of this server. Runs are not counted, and pages about it are not known here."""
 
     url: str
@@ -65,7 +65,7 @@ class ReplicateModelView(View, frozen=True):
     latest_version: ModelVersionView
 
 
-class ReplicateModelPage(View, frozen=True):
+class ReplicateModelPage(ResponseBody, frozen=True):
     """All models, on one page."""
 
     next: str | None
@@ -73,7 +73,7 @@ class ReplicateModelPage(View, frozen=True):
     results: tuple[ReplicateModelView, ...]
 
 
-class ModelVersionPage(View, frozen=True):
+class ModelVersionPage(ResponseBody, frozen=True):
     """All versions of a model, on one page."""
 
     next: str | None
@@ -81,7 +81,7 @@ class ModelVersionPage(View, frozen=True):
     results: tuple[ModelVersionView, ...]
 
 
-class DeploymentAccount(View, frozen=True):
+class DeploymentAccount(ResponseBody, frozen=True):
     """Who made a deployment."""
 
     type: Literal["user", "organization"]
@@ -89,7 +89,7 @@ class DeploymentAccount(View, frozen=True):
     name: str
 
 
-class DeploymentConfiguration(View, frozen=True):
+class DeploymentConfiguration(ResponseBody, frozen=True):
     """The devices, and how many worker processes serve the model just now."""
 
     hardware: str
@@ -97,7 +97,7 @@ class DeploymentConfiguration(View, frozen=True):
     max_instances: int
 
 
-class ReleaseView(View, frozen=True):
+class ReleaseView(ResponseBody, frozen=True):
     """The only release of a deployment."""
 
     number: int
@@ -108,7 +108,7 @@ class ReleaseView(View, frozen=True):
     configuration: DeploymentConfiguration
 
 
-class DeploymentView(View, frozen=True):
+class DeploymentView(ResponseBody, frozen=True):
     """A model by another name."""
 
     owner: str
@@ -116,7 +116,7 @@ class DeploymentView(View, frozen=True):
     current_release: ReleaseView
 
 
-class DeploymentPage(View, frozen=True):
+class DeploymentPage(ResponseBody, frozen=True):
     """All deployments, on one page."""
 
     next: str | None
@@ -125,7 +125,7 @@ class DeploymentPage(View, frozen=True):
 
 
 @get("/models", operation_id="listReplicateModels", tags=["replicate"], summary="List models", sync_to_thread=False)
-def list_models(request: ApiRequest, services: Open) -> ReplicateModelPage:
+def list_models(request: ApiRequest, services: ServicesDep) -> ReplicateModelPage:
     """By name."""
     base_url = str(request.base_url)
     models = tuple(_model(registry()[name], base_url) for name in services.models)
@@ -142,7 +142,7 @@ def list_models(request: ApiRequest, services: Open) -> ReplicateModelPage:
 )
 def read_model(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     owner: FromPath[str],  # noqa: ARG001  any will do
     name: FromPath[str],
 ) -> ReplicateModelView:
@@ -158,7 +158,7 @@ def read_model(
     responses=documented(ModelNotFound),
     sync_to_thread=False,
 )
-def list_versions(services: Open, owner: FromPath[str], name: FromPath[str]) -> ModelVersionPage:  # noqa: ARG001
+def list_versions(services: ServicesDep, owner: FromPath[str], name: FromPath[str]) -> ModelVersionPage:  # noqa: ARG001
     """There is one."""
     return ModelVersionPage(next=None, previous=None, results=(_version(_served(name, services)),))
 
@@ -174,7 +174,7 @@ def list_versions(services: Open, owner: FromPath[str], name: FromPath[str]) -> 
     sync_to_thread=False,
 )
 def read_version(
-    services: Open,
+    services: ServicesDep,
     owner: FromPath[str],  # noqa: ARG001  any will do
     name: FromPath[str],
     version: FromPath[str],
@@ -185,7 +185,7 @@ def read_version(
 
 
 @get("/deployments", operation_id="listDeployments", tags=["replicate"], summary="List deployments")
-async def list_deployments(services: Open) -> DeploymentPage:
+async def list_deployments(services: ServicesDep) -> DeploymentPage:
     """One for each model."""
     workers = await services.store.workers()
     found = tuple(_deployment(registry()[name], workers) for name in services.models)
@@ -199,7 +199,7 @@ async def list_deployments(services: Open) -> DeploymentPage:
     summary="Read a deployment",
     responses=documented(ModelNotFound),
 )
-async def read_deployment(services: Open, owner: FromPath[str], name: FromPath[str]) -> DeploymentView:  # noqa: ARG001
+async def read_deployment(services: ServicesDep, owner: FromPath[str], name: FromPath[str]) -> DeploymentView:  # noqa: ARG001
     """404 for a model that is not served."""
     return _deployment(_served(name, services), await services.store.workers())
 

@@ -20,8 +20,8 @@ from penstock.api.http.problems import documented
 from penstock.api.http.ratelimits import rate_headers
 from penstock.api.replicate.predictions import PREFIX, file_url
 from penstock.api.schemas.render import moment
-from penstock.api.schemas.tasks import Moment, View
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.schemas.tasks import Moment, ResponseBody
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.core.upload import FileFacts, Upload, new_upload_id, upload_key
 from penstock.errors import (
     InvalidRequest,
@@ -49,13 +49,13 @@ ANY_TYPE = "application/octet-stream"
 _TYPE = re.compile(r"[A-Za-z0-9.+_-]{1,32}/[A-Za-z0-9.+_-]{1,64}")
 
 
-class FileUrls(View, frozen=True):
+class FileUrls(ResponseBody, frozen=True):
     """What names the file in the input of a prediction, and is where it is described."""
 
     get: str
 
 
-class FileView(View, frozen=True):
+class FileView(ResponseBody, frozen=True):
     """A file to be named in the input of predictions by `urls.get`. `expires_at` is when it is deleted, null while
     predictions use it."""
 
@@ -71,7 +71,7 @@ class FileView(View, frozen=True):
     urls: FileUrls
 
 
-class FilePageView(View, frozen=True):
+class FilePageView(ResponseBody, frozen=True):
     """Newest first; `next` is the URL of the next page."""
 
     next: str | None
@@ -99,7 +99,7 @@ class Sent(Struct, frozen=True, kw_only=True):
         MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited, StorageUnavailable
     ),
 )
-async def create_file(request: ApiRequest, services: Open) -> FileView:
+async def create_file(request: ApiRequest, services: ServicesDep) -> FileView:
     """Whether it is an image is found out when a prediction is made with it."""
     declared, options = parse_options_header(request.headers.get("content-type", ""))
     if declared != MEDIA_TYPE:
@@ -117,7 +117,7 @@ async def create_file(request: ApiRequest, services: Open) -> FileView:
 )
 async def list_files(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     state: AppState,
     cursor: Annotated[str | None, QueryParameter(format="cursor", description="`next` of a page has it")] = None,
 ) -> FilePageView:
@@ -140,7 +140,7 @@ async def list_files(
     summary="Read what is known of a file",
     responses=documented(UploadNotFound),
 )
-async def read_file(request: ApiRequest, services: Open, file_id: FromPath[str]) -> FileView:
+async def read_file(request: ApiRequest, services: ServicesDep, file_id: FromPath[str]) -> FileView:
     """404 for one of another API key."""
     caller = request.auth
     return _view(await services.uploads.owned(file_id, tenant=caller.tenant, caller=caller.id), str(request.base_url))
@@ -155,7 +155,7 @@ async def read_file(request: ApiRequest, services: Open, file_id: FromPath[str])
     status_code=204,
     responses=documented(UploadNotFound, StorageUnavailable),
 )
-async def delete_file(request: ApiRequest, services: Open, file_id: FromPath[str]) -> None:
+async def delete_file(request: ApiRequest, services: ServicesDep, file_id: FromPath[str]) -> None:
     """If the storage is away, the bytes go when that is back."""
     caller = request.auth
     if await services.uploads.retire_file(file_id, tenant=caller.tenant, caller=caller.id):

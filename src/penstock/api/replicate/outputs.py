@@ -19,7 +19,7 @@ from penstock.api.http.auth import BY_URL
 from penstock.api.http.problems import documented
 from penstock.api.replicate.predictions import OutputLinks, PredictionView, prediction_view
 from penstock.api.routes.results import result_of, served
-from penstock.api.services import Open, Services
+from penstock.api.services import Services, ServicesDep
 from penstock.core.task import TENANT, Artifact, Task
 from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
 
@@ -43,7 +43,7 @@ INLINE_BYTES = 1_000_000
     | documented(TaskNotFound, ResultNotReady, ResultExpired, RangeNotSatisfiable, StorageUnavailable),
 )
 async def read_output(
-    services: Open,
+    services: ServicesDep,
     state: AppState,
     output_id: FromPath[str],
     file_name: FromPath[str],  # noqa: ARG001  for those who name a download by the end of its URL

@@ -7,7 +7,7 @@ import hmac
 from typing import Any
 
 from penstock.api.schemas.render import filename, moment
-from penstock.api.schemas.tasks import Moment, View
+from penstock.api.schemas.tasks import Moment, ResponseBody
 from penstock.core.request import Source
 from penstock.core.task import Artifact, Progress, State, Task
 from penstock.errors import DeadlineExceeded
@@ -32,14 +32,14 @@ that failed by its deadline, which is canceled there."""
 TOKEN_BYTES = 18
 
 
-class PredictionUrls(View, frozen=True):
+class PredictionUrls(ResponseBody, frozen=True):
     """Absolute."""
 
     get: str
     cancel: str
 
 
-class PredictionView(View, frozen=True):
+class PredictionView(ResponseBody, frozen=True):
     """A task in Replicate's words. `output` is a file, as a data: URI or as a URL that needs no key, or the data of a
     model that makes no file."""
 
@@ -58,7 +58,7 @@ class PredictionView(View, frozen=True):
     urls: PredictionUrls
 
 
-class PredictionPage(View, frozen=True):
+class PredictionPage(ResponseBody, frozen=True):
     """Newest first; `next` is the URL of the next page."""
 
     next: str | None

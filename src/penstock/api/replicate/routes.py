@@ -30,8 +30,8 @@ from penstock.api.replicate.predictions import (
     predictions_url,
 )
 from penstock.api.routes.tasks import SUBMIT_ERRORS, end_early, refusals_counted, take
-from penstock.api.schemas.tasks import Ask, View
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.schemas.tasks import RequestBody, ResponseBody
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.core.events import EventType
 from penstock.core.task import State, Task
 from penstock.errors import (
@@ -76,7 +76,7 @@ TOLD: dict[str, tuple[EventType, ...]] = {
 HookEvent = Literal["start", "output", "logs", "completed"]
 
 
-class PredictionAsk(Ask, frozen=True, kw_only=True):
+class PredictionBody(RequestBody, frozen=True, kw_only=True):
     """What all predictions share. `input` has the image (http(s) URL, data: URI, or the URL of a file), `output_format`
     and `output_quality`; all else in it are params of the model, or inputs of Replicate's upscalers with the value that
     the model has anyway. The webhook is sent the prediction, signed, when it starts, gets on and has ended, or only at
@@ -90,7 +90,7 @@ class PredictionAsk(Ask, frozen=True, kw_only=True):
     stream: bool | None = None
 
 
-class PredictionRequest(PredictionAsk, frozen=True, kw_only=True):
+class PredictionRequest(PredictionBody, frozen=True, kw_only=True):
     """A prediction to run. `version` is the name of a model, alone or as owner/name or owner/name:version, where owner
     and version are not looked at, or the version of a model. A version that is not known here means the model that
     makes images, where only one does."""
@@ -98,11 +98,11 @@ class PredictionRequest(PredictionAsk, frozen=True, kw_only=True):
     version: Annotated[str, Meta(min_length=1, max_length=256)]
 
 
-class ModelPredictionRequest(PredictionAsk, frozen=True):
+class ModelPredictionRequest(PredictionBody, frozen=True):
     """The same for the model, or the deployment, that the path names."""
 
 
-class WebhookSecretView(View, frozen=True):
+class WebhookSecretView(ResponseBody, frozen=True):
     """What the receiver of a webhook checks its signature with."""
 
     key: str
@@ -129,7 +129,7 @@ CancelAfter = Annotated[
     responses=documented(*SUBMIT_ERRORS),
 )
 async def create(
-    request: ApiRequest, services: Open, prefer: Prefer = None, cancel_after: CancelAfter = None
+    request: ApiRequest, services: ServicesDep, prefer: Prefer = None, cancel_after: CancelAfter = None
 ) -> PredictionView:
     """`starting` until it has ended: the official client takes any other word for the end."""
     asked = await _read(request, PredictionRequest)
@@ -149,7 +149,7 @@ async def create(
 )
 async def create_of_model(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     owner: FromPath[str],  # noqa: ARG001  any will do
     name: FromPath[str],
     prefer: Prefer = None,
@@ -171,7 +171,7 @@ async def create_of_model(
 )
 async def create_of_deployment(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     owner: FromPath[str],  # noqa: ARG001  any will do
     name: FromPath[str],
     prefer: Prefer = None,
@@ -189,7 +189,7 @@ async def create_of_deployment(
     summary="Read a prediction",
     responses=documented(TaskNotFound, ResultExpired),
 )
-async def read(request: ApiRequest, services: Open, prediction_id: FromPath[str]) -> PredictionView:
+async def read(request: ApiRequest, services: ServicesDep, prediction_id: FromPath[str]) -> PredictionView:
     """As it is now, with a small output in it."""
     return await _whole(await services.store.get(prediction_id, request.auth.tenant), request, services)
 
@@ -203,7 +203,7 @@ async def read(request: ApiRequest, services: Open, prediction_id: FromPath[str]
 )
 async def list_predictions(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     state: AppState,
     cursor: Annotated[str | None, QueryParameter(format="cursor", description="`next` of a page has it")] = None,
 ) -> PredictionPage:
@@ -227,7 +227,7 @@ async def list_predictions(
     status_code=200,
     responses=documented(TaskNotFound, ResultExpired),
 )
-async def cancel(request: ApiRequest, services: Open, prediction_id: FromPath[str]) -> PredictionView:
+async def cancel(request: ApiRequest, services: ServicesDep, prediction_id: FromPath[str]) -> PredictionView:
     """One that has ended stays as it is."""
     try:
         task = await end_early(prediction_id, request, services)
@@ -245,7 +245,7 @@ async def cancel(request: ApiRequest, services: Open, prediction_id: FromPath[st
     responses=documented(WebhooksDisabled),
     sync_to_thread=False,
 )
-def webhook_secret(services: Open) -> WebhookSecretView:
+def webhook_secret(services: ServicesDep) -> WebhookSecretView:
     """The clients verify deliveries with it."""
     secrets = services.settings.webhooks.secrets
     if not secrets:
@@ -253,7 +253,7 @@ def webhook_secret(services: Open) -> WebhookSecretView:
     return WebhookSecretView(key=secrets[0])
 
 
-BODIES: dict[str, type[PredictionAsk]] = {
+BODIES: dict[str, type[PredictionBody]] = {
     f"{PREFIX}/predictions": PredictionRequest,
     f"{PREFIX}/models/{{owner}}/{{name}}/predictions": ModelPredictionRequest,
     f"{PREFIX}/deployments/{{owner}}/{{name}}/predictions": ModelPredictionRequest,
@@ -269,7 +269,7 @@ async def _read(request: ApiRequest, of: type[Any]) -> Any:
 
 async def _create(
     model: str,
-    given: PredictionAsk,
+    given: PredictionBody,
     prefer: str | None,
     cancel_after: str | None,
     request: ApiRequest,
@@ -302,7 +302,7 @@ async def _whole(task: Task, request: ApiRequest, services: Services) -> Predict
     return await whole_view(task, str(request.base_url), request.app.state.output_links, services)
 
 
-def _ours(model: str, asked: PredictionAsk) -> dict[str, Any]:
+def _ours(model: str, asked: PredictionBody) -> dict[str, Any]:
     """The body of a submit; what is wrong with a value is found there."""
     given = {name: value for name, value in asked.input.items() if value is not None}
     places = [name for name in IMAGE if name in given]
@@ -324,7 +324,7 @@ def _source(image: Any) -> dict[str, Any]:
     return {"upload_id": file[1].lower()} if file else {"image_url": image}
 
 
-def _webhook(asked: PredictionAsk) -> dict[str, Any] | None:
+def _webhook(asked: PredictionBody) -> dict[str, Any] | None:
     if asked.webhook is None and asked.webhook_completed is not None:
         return {"url": asked.webhook_completed, "events": ENDS}
     words = TOLD if asked.webhook_events_filter is None else asked.webhook_events_filter

@@ -33,7 +33,7 @@ from penstock.api.schemas.batches import (
     batch_version,
     batch_view,
 )
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.core.batch import Batch, BatchPlan, new_batch_id
 from penstock.core.upload import Upload
 from penstock.errors import (
@@ -93,7 +93,7 @@ Slices = AsyncIterator[Sequence[tuple[int, bytes | None]]]
 )  # fmt: skip
 async def submit_batch(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     options: Annotated[
         str | None, QueryParameter(description="of a JSONL body: JSON with all members of the body but `lines`")
     ] = None,
@@ -139,7 +139,7 @@ async def submit_batch(
 )
 async def read_batch(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     batch_id: FromPath[str],
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
 ) -> Response[BatchView]:
@@ -160,7 +160,7 @@ async def read_batch(
 )
 async def list_batches(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     state: AppState,
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, QueryParameter(format="cursor", description="`next_cursor` of a page")] = None,
@@ -185,7 +185,7 @@ async def list_batches(
     status_code=200,
     responses=documented(BatchNotFound, BatchAlreadyFinal, ResultExpired),
 )
-async def cancel_batch(request: ApiRequest, services: Open, batch_id: FromPath[str]) -> BatchView:
+async def cancel_batch(request: ApiRequest, services: ServicesDep, batch_id: FromPath[str]) -> BatchView:
     """409 for a batch that has completed."""
     await services.batches.cancel(batch_id, request.auth.tenant)
     return _view(await services.batches.batch(batch_id, request.auth.tenant))
@@ -202,7 +202,7 @@ async def cancel_batch(request: ApiRequest, services: Open, batch_id: FromPath[s
     status_code=204,
     responses=documented(BatchNotFound, BatchNotFinal, StorageUnavailable),
 )
-async def delete_batch(request: ApiRequest, services: Open, batch_id: FromPath[str]) -> None:
+async def delete_batch(request: ApiRequest, services: ServicesDep, batch_id: FromPath[str]) -> None:
     """The batch reads as 410 afterwards, for a week. With the storage away it is 503, and done when it is back."""
     if lines := await services.batches.delete(batch_id, request.auth.tenant):
         await remove(services.condemned, services.storage, [lines])
@@ -221,7 +221,7 @@ async def delete_batch(request: ApiRequest, services: Open, batch_id: FromPath[s
 )
 async def read_results(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     batch_id: FromPath[str],
     start: Annotated[int, QueryParameter(ge=0, le=2**53, description="how many lines to leave out")] = 0,
 ) -> Stream:
@@ -242,7 +242,7 @@ async def read_results(
     status_code=202,
     responses=documented(BatchNotFound, WebhookNotFound, ResultExpired),
 )
-async def redeliver_batch(request: ApiRequest, services: Open, batch_id: FromPath[str]) -> Response[BatchView]:
+async def redeliver_batch(request: ApiRequest, services: ServicesDep, batch_id: FromPath[str]) -> Response[BatchView]:
     """404 also when it has not ended yet."""
     batch = await services.batches.batch(batch_id, request.auth.tenant)
     await services.outbox.redeliver(batch_id, request.auth.tenant)

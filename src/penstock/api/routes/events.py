@@ -17,8 +17,8 @@ from litestar.response import Stream
 
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import progress_view, task_view, version_of
-from penstock.api.schemas.tasks import View
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.schemas.tasks import ResponseBody
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.core.task import State, Task
 from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFound
 
@@ -48,7 +48,7 @@ KEEP_ALIVE = b": keep-alive\n\n"
 )
 async def watch(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     task_id: FromPath[str],
     last_event_id: Annotated[
         str | None, HeaderParameter(name="Last-Event-ID", description="The id of the last event that came")
@@ -92,7 +92,7 @@ async def _event(task: Task, seen: str | None, request: ApiRequest, services: Se
     return _written("completed" if task.state.is_final else "status", version, view)
 
 
-def _written(name: str, version: str, data: View) -> bytes:
+def _written(name: str, version: str, data: ResponseBody) -> bytes:
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (version.encode(), name.encode(), msgspec.json.encode(data))
 
 

@@ -10,7 +10,7 @@ from penstock.api.http.problems import documented
 from penstock.api.schemas.operators import BlockerView, ExplainView
 from penstock.api.schemas.render import moment, worker_view
 from penstock.api.schemas.tasks import AheadView
-from penstock.api.services import ApiRequest, Open
+from penstock.api.services import ApiRequest, ServicesDep
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.intake.estimates import able, forecast
 from penstock.store import Explanation, WorkerInfo
@@ -25,7 +25,7 @@ from penstock.store import Explanation, WorkerInfo
     "estimated from the device time of the model's last tasks (a moving average over about ten).",
     responses=documented(TaskNotFound, ResultExpired),
 )
-async def explain(request: ApiRequest, services: Open, state: AppState, task_id: FromPath[str]) -> ExplainView:
+async def explain(request: ApiRequest, services: ServicesDep, state: AppState, task_id: FromPath[str]) -> ExplainView:
     """Of this moment."""
     known = await services.store.explain(task_id, request.auth.tenant)
     workers = able(known.workers, known.model)

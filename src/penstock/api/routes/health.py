@@ -9,7 +9,7 @@ from litestar.datastructures import State
 from penstock import __version__
 from penstock.api.http.problems import documented
 from penstock.api.schemas.operators import DiscoveryView, LiveView, ReadyView, StartedView
-from penstock.api.services import Open, Services
+from penstock.api.services import Services, ServicesDep
 from penstock.errors import NotReady, StoreUnavailable
 from penstock.store import TaskStore, WorkerInfo
 from penstock.telemetry import exposition
@@ -33,7 +33,7 @@ def livez() -> LiveView:
     summary="Redis takes writes, the storage answers, and the server is not stopping",
     responses=documented(NotReady),
 )
-async def readyz(services: Open, request: Request[None, None, State]) -> ReadyView:
+async def readyz(services: ServicesDep, request: Request[None, None, State]) -> ReadyView:
     """503 names what is missing, within a second; `warnings` what only holds tasks up. `workers` may be 0: tasks are
     taken all the same, and wait. A server that left the balancer then could not take the task that makes a scaler start
     a worker.
@@ -64,7 +64,7 @@ async def readyz(services: Open, request: Request[None, None, State]) -> ReadyVi
     summary="Redis and storage have answered since the server was started",
     responses=documented(NotReady),
 )
-async def startupz(services: Open, request: Request[None, None, State]) -> StartedView:
+async def startupz(services: ServicesDep, request: Request[None, None, State]) -> StartedView:
     """503 names what has not. Once it has answered 200 it does so for good: what is lost later, /readyz says."""
     state = request.app.state
     if not state.started:

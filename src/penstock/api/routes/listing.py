@@ -10,7 +10,7 @@ from penstock.api.filters import Filter
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import task_view
 from penstock.api.schemas.tasks import TaskList
-from penstock.api.services import ApiRequest, Open
+from penstock.api.services import ApiRequest, ServicesDep
 from penstock.core.task import State
 from penstock.errors import InvalidRequest
 
@@ -27,7 +27,7 @@ from penstock.errors import InvalidRequest
 )
 async def list_tasks(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     state: AppState,
     task_filter: Filter,
     status: FromQuery[list[State] | None] = None,

@@ -8,7 +8,7 @@ from litestar.params import FromPath
 
 from penstock.api.http.problems import documented
 from penstock.api.schemas.operators import LimitsView, ModelList, ModelView, RangeView, VersionView
-from penstock.api.services import Open
+from penstock.api.services import ServicesDep
 from penstock.errors import ModelNotFound
 from penstock.models.base import BaseModelRunner, registry, results_digest
 from penstock.settings import Settings
@@ -17,7 +17,7 @@ FORMATS = ("image/png", "image/jpeg", "image/webp")
 
 
 @get("/models", operation_id="listModels", tags=["models"], summary="The models that are served", sync_to_thread=False)
-def list_models(services: Open) -> ModelList:
+def list_models(services: ServicesDep) -> ModelList:
     """Lists all of them, by name."""
     return ModelList(data=tuple(_view(registry()[name], services.settings) for name in services.models))
 
@@ -30,7 +30,7 @@ def list_models(services: Open) -> ModelList:
     responses=documented(ModelNotFound),
     sync_to_thread=False,
 )
-def read_model(name: FromPath[str], services: Open) -> ModelView:
+def read_model(name: FromPath[str], services: ServicesDep) -> ModelView:
     """Answers 404 for a model that is not served."""
     if name not in services.models:
         raise ModelNotFound("no model of this name is served here; GET /v1/models lists them")

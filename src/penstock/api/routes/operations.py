@@ -11,7 +11,7 @@ from penstock.api.bulk import ROUNDS, SHOWN, DryRun
 from penstock.api.http.problems import documented
 from penstock.api.schemas.operators import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
 from penstock.api.schemas.render import queue_view, worker_status
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.core.task import PRIORITIES, Priority, State
 from penstock.errors import InvalidRequest, ModelNotFound, WorkerNotFound
 from penstock.telemetry import endings
@@ -20,7 +20,7 @@ EVERY = "Of one priority, or of all when none is given. Repeating it is fine."
 
 
 @get("/workers", operation_id="listWorkers", tags=["operation"], summary="The workers heard of within their lease")
-async def list_workers(request: ApiRequest, services: Open) -> WorkerList:
+async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList:
     """Lists the workers by id, each with the tasks that it runs."""
     return WorkerList(data=await _workers(request.auth.tenant, services))
 
@@ -35,7 +35,7 @@ async def list_workers(request: ApiRequest, services: Open) -> WorkerList:
     status_code=200,
     responses=documented(WorkerNotFound),
 )
-async def drain(request: ApiRequest, services: Open, worker_id: FromPath[str]) -> WorkerStatusView:
+async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
     """The worker as it is now."""
     await services.operator.drain(worker_id)
     logger.bind(worker=worker_id, by=request.auth.id).info("worker drained")
@@ -51,7 +51,7 @@ async def drain(request: ApiRequest, services: Open, worker_id: FromPath[str]) -
     status_code=200,
     responses=documented(WorkerNotFound),
 )
-async def resume_worker(request: ApiRequest, services: Open, worker_id: FromPath[str]) -> WorkerStatusView:
+async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
     """The worker as it is now."""
     await services.operator.resume_worker(worker_id)
     logger.bind(worker=worker_id, by=request.auth.id).info("worker resumed")
@@ -64,7 +64,7 @@ async def resume_worker(request: ApiRequest, services: Open, worker_id: FromPath
     tags=["operation"],
     summary="Queues by model and priority: how much waits, and what is paused",
 )
-async def list_queues(services: Open) -> QueueList:
+async def list_queues(services: ServicesDep) -> QueueList:
     """Lists the queues of all models that are served."""
     return QueueList(data=tuple(queue_view(queue) for queue in await services.store.depths(services.models)))
 
@@ -79,7 +79,7 @@ async def list_queues(services: Open) -> QueueList:
     responses=documented(ModelNotFound, InvalidRequest),
 )
 async def pause(
-    request: ApiRequest, services: Open, model: FromPath[str], priority: FromQuery[Priority | None] = None
+    request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
     """The queues of the model as they are now."""
     paused = await services.operator.pause(_served(model, services), _wanted(priority), by=request.auth.id)
@@ -97,7 +97,7 @@ async def pause(
     responses=documented(ModelNotFound, InvalidRequest),
 )
 async def resume(
-    request: ApiRequest, services: Open, model: FromPath[str], priority: FromQuery[Priority | None] = None
+    request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
     """The queues of the model as they are now."""
     resumed = await services.operator.resume(_served(model, services), _wanted(priority))
@@ -117,7 +117,7 @@ async def resume(
 )
 async def purge(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     model: FromPath[str],
     priority: FromQuery[Priority | None] = None,
     dry_run: DryRun = False,
@@ -142,7 +142,7 @@ async def purge(
     tags=["operation"],
     summary="Tasks by status, queues by model and priority, workers by state",
 )
-async def stats(request: ApiRequest, services: Open) -> StatsView:
+async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:
     """Counts what there is now."""
     counts = await services.store.count(request.auth.tenant)
     queues = await services.store.depths(services.models)

@@ -7,7 +7,7 @@ from penstock.api.http.bodies import body_of
 from penstock.api.http.problems import documented
 from penstock.api.routes.tasks import SUBMIT_ERRORS, CacheControl, CancelAfter, IdempotencyKey, refusals_counted
 from penstock.api.schemas.tasks import AheadView, QuoteView, SizeView, TaskRequest
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.errors import QueueFull
 from penstock.intake.enqueue import Examined, examine, output_size, read_request
 from penstock.intake.estimates import forecast
@@ -26,7 +26,7 @@ from penstock.intake.estimates import forecast
 )
 async def quote_task(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     idempotency_key: IdempotencyKey = None,
     cancel_after: CancelAfter = None,
     cache_control: CacheControl = None,

@@ -12,7 +12,7 @@ from penstock.api.bulk import GO_ON, Terms, chosen, said
 from penstock.api.filters import Filter
 from penstock.api.http.problems import documented
 from penstock.api.schemas.tasks import CanceledView, DeletedView
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.core.task import State
 from penstock.errors import (
     InvalidRequest,
@@ -40,7 +40,7 @@ Ended = Literal["SUCCESS", "FAILED", "CANCELED", "EXPIRED"]
     status_code=204,
     responses=documented(TaskNotFound, TaskNotFinal, StorageUnavailable),
 )
-async def delete_task(request: ApiRequest, services: Open, task_id: FromPath[str]) -> None:
+async def delete_task(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> None:
     """The task reads as 410 from then on, for a week. With the storage away it is 503: the task is gone all the same,
     and its files go when the storage is back."""
     tenant = request.auth.tenant
@@ -62,7 +62,7 @@ async def delete_task(request: ApiRequest, services: Open, task_id: FromPath[str
 )
 async def delete_matching(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     state: AppState,
     task_filter: Filter,
     terms: Terms,
@@ -88,7 +88,7 @@ async def delete_matching(
 )
 async def cancel_matching(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     state: AppState,
     task_filter: Filter,
     terms: Terms,

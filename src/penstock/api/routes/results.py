@@ -14,7 +14,7 @@ from penstock.api.http.conditional import is_current
 from penstock.api.http.problems import documented
 from penstock.api.http.ranges import range_of
 from penstock.api.schemas.render import filename
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.core.task import Artifact, Result, Task
 from penstock.errors import (
     RangeNotSatisfiable,
@@ -46,7 +46,7 @@ from penstock.errors import (
 )
 async def read_result(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     task_id: FromPath[str],
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     range_: Annotated[str | None, HeaderParameter(name="Range", description="one range, of a file")] = None,

@@ -13,7 +13,7 @@ from penstock.api.filters import Filter
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import task_view
 from penstock.api.schemas.tasks import RetriedView, TaskView
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.core.task import State
 from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
 
@@ -30,7 +30,7 @@ Retryable = Literal["FAILED", "CANCELED", "EXPIRED"]
     status_code=202,
     responses=documented(TaskNotFound, TaskAlreadyFinal, ResultExpired),
 )
-async def retry(request: ApiRequest, services: Open, task_id: FromPath[str]) -> Response[TaskView]:
+async def retry(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> Response[TaskView]:
     """409 for a task that has succeeded."""
     tenant = request.auth.tenant
     await services.store.resubmit(task_id, tenant)
@@ -50,7 +50,7 @@ async def retry(request: ApiRequest, services: Open, task_id: FromPath[str]) -> 
 )
 async def retry_matching(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     state: AppState,
     task_filter: Filter,
     terms: Terms,

@@ -16,7 +16,7 @@ from penstock.api.http.problems import documented
 from penstock.api.http.ratelimits import rate_headers
 from penstock.api.schemas.render import links, task_view, version_of
 from penstock.api.schemas.tasks import SubmittedView, TaskRequest, TaskView
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.api.waiting import End
 from penstock.core.task import Task, new_task_id
 from penstock.errors import (
@@ -96,7 +96,7 @@ WHOLE = "With `Prefer: wait`, the task, which has ended; without, a task that wa
 )  # fmt: skip
 async def submit(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     idempotency_key: IdempotencyKey = None,
     cancel_after: CancelAfter = None,
     cache_control: CacheControl = None,
@@ -155,7 +155,7 @@ async def take(
 )
 async def read(
     request: ApiRequest,
-    services: Open,
+    services: ServicesDep,
     task_id: FromPath[str],
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     wait: Annotated[int, QueryParameter(ge=0, le=MAX_WAIT_S)] = 0,
@@ -177,7 +177,7 @@ async def read(
     status_code=200,
     responses=documented(TaskNotFound, TaskAlreadyFinal, ResultExpired),
 )
-async def cancel(request: ApiRequest, services: Open, task_id: FromPath[str]) -> TaskView:
+async def cancel(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> TaskView:
     """409 for a task that has ended otherwise."""
     return await _view(await end_early(task_id, request, services), request, services)
 

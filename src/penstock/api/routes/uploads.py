@@ -16,8 +16,8 @@ from penstock.api.http.decoding import decode
 from penstock.api.http.problems import documented
 from penstock.api.http.ratelimits import rate_headers
 from penstock.api.schemas.render import moment
-from penstock.api.schemas.tasks import Ask, Moment, View
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.schemas.tasks import Moment, RequestBody, ResponseBody
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.core.upload import Upload, UploadState, new_upload_id, upload_key
 from penstock.errors import (
     InvalidRequest,
@@ -48,7 +48,7 @@ _MEDIA_TYPE = rf'^({_WORD}/{_WORD}( ?; ?{_WORD}=({_WORD}|"[A-Za-z0-9.+_ -]*"))*)
 UNKNOWN_TYPE = "application/octet-stream"
 
 
-class UploadRequest(Ask, frozen=True):
+class UploadRequest(RequestBody, frozen=True):
     """A file that is going to be sent. What arrives is held to its size, and to its sha256 if that is given; a task can
     take the result of an equal one only if the sha256 is known."""
 
@@ -62,7 +62,7 @@ class UploadRequest(Ask, frozen=True):
             force_setattr(self, "content_type", UNKNOWN_TYPE)
 
 
-class OpenedView(View, frozen=True):
+class OpenedView(ResponseBody, frozen=True):
     """Where to send the bytes: `method` to `url` with these `headers`, and no API key; begun before `expires_at`."""
 
     upload_id: str
@@ -72,7 +72,7 @@ class OpenedView(View, frozen=True):
     expires_at: Moment
 
 
-class UploadView(View, frozen=True):
+class UploadView(ResponseBody, frozen=True):
     """An upload. `expires_at` is when it is deleted, null while `tasks` tasks use it; `sha256` is null while it is not
     known."""
 
@@ -99,7 +99,7 @@ class UploadView(View, frozen=True):
         MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited, StorageUnavailable
     ),
 )
-async def open_upload(request: ApiRequest, services: Open) -> Response[OpenedView]:
+async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[OpenedView]:
     """Nothing is stored yet but the record."""
     asked = _read(await body_of(request), services)
     caller, limit = request.auth, services.settings.api.rate_limit_per_minute
@@ -149,7 +149,7 @@ async def open_upload(request: ApiRequest, services: Open) -> Response[OpenedVie
     responses=documented(UploadNotFound, UploadMismatch, MalformedRequest, StorageUnavailable),
 )
 async def send_upload(
-    request: ApiRequest, services: Open, upload_id: FromPath[str], token: Annotated[str, QueryParameter()] = ""
+    request: ApiRequest, services: ServicesDep, upload_id: FromPath[str], token: Annotated[str, QueryParameter()] = ""
 ) -> UploadView:
     """Straight to the disk, of any size, and no more of it than was announced."""
     upload, storage = await services.uploads.find(upload_id), services.storage
@@ -172,7 +172,7 @@ async def send_upload(
     summary="Read an upload",
     responses=documented(UploadNotFound, StorageUnavailable),
 )
-async def read_upload(request: ApiRequest, services: Open, upload_id: FromPath[str]) -> UploadView:
+async def read_upload(request: ApiRequest, services: ServicesDep, upload_id: FromPath[str]) -> UploadView:
     """The upload is READY when its bytes are there."""
     caller = request.auth
     upload = await services.uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
@@ -191,7 +191,7 @@ async def read_upload(request: ApiRequest, services: Open, upload_id: FromPath[s
     status_code=204,
     responses=documented(UploadNotFound, UploadInUse, StorageUnavailable),
 )
-async def delete_upload(request: ApiRequest, services: Open, upload_id: FromPath[str]) -> None:
+async def delete_upload(request: ApiRequest, services: ServicesDep, upload_id: FromPath[str]) -> None:
     """Nobody can use it from now on, also if the storage is away; then its bytes go when that is back."""
     caller = request.auth
     await services.uploads.retire(upload_id, tenant=caller.tenant, caller=caller.id)

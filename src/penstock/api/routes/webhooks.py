@@ -9,7 +9,7 @@ from penstock.api.replicate.predictions import STATUS, OutputLinks, prediction_v
 from penstock.api.schemas.batches import BatchWebhookRequest, batch_view
 from penstock.api.schemas.render import links, moment, task_view
 from penstock.api.schemas.tasks import TaskView, WebhookRequest
-from penstock.api.services import ApiRequest, Open, Services
+from penstock.api.services import ApiRequest, Services, ServicesDep
 from penstock.core.batch import Batch
 from penstock.core.events import Dialect, Event, Webhook
 from penstock.core.task import State, Task
@@ -31,7 +31,7 @@ MAX_BODY_BYTES = 20_000
     status_code=202,
     responses=documented(TaskNotFound, WebhookNotFound),
 )
-async def redeliver(request: ApiRequest, services: Open, task_id: FromPath[str]) -> Response[TaskView]:
+async def redeliver(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> Response[TaskView]:
     """404 also when nothing has happened yet that it is told."""
     await services.outbox.redeliver(task_id, request.auth.tenant)
     task = await services.store.get(task_id, request.auth.tenant)

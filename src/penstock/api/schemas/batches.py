@@ -7,13 +7,13 @@ from msgspec import UNSET, Meta, Raw, UnsetType, field
 
 from penstock.api.schemas.render import moment, progress_view, webhook_view
 from penstock.api.schemas.tasks import (
-    Ask,
     ClientRequestId,
     ErrorView,
     Moment,
     ProgressView,
+    RequestBody,
+    ResponseBody,
     TaskRequest,
-    View,
     WebhookView,
 )
 from penstock.core.batch import Batch, BatchState
@@ -35,12 +35,12 @@ _MEMBERS = [
 ]
 
 BatchDefaults: Any = msgspec.defstruct(
-    "BatchDefaults", _MEMBERS, bases=(Ask,), frozen=True, kw_only=True, module=__name__
+    "BatchDefaults", _MEMBERS, bases=(RequestBody,), frozen=True, kw_only=True, module=__name__
 )
 BatchDefaults.__doc__ = "Members of every line that does not have them itself; a member is taken whole, not merged."
 
 BatchLine: Any = msgspec.defstruct(
-    "BatchLine", [("custom_id", CustomId), *_MEMBERS], bases=(Ask,), frozen=True, kw_only=True, module=__name__
+    "BatchLine", [("custom_id", CustomId), *_MEMBERS], bases=(RequestBody,), frozen=True, kw_only=True, module=__name__
 )
 BatchLine.__doc__ = (
     "One line: a task, and its `custom_id`, which no other line of the batch has. What it does not say is as the "
@@ -48,7 +48,7 @@ BatchLine.__doc__ = (
 )
 
 
-class BatchWebhookRequest(Ask, frozen=True):
+class BatchWebhookRequest(RequestBody, frozen=True):
     """Whom to tell that a batch has ended, by Standard Webhooks 1.0."""
 
     url: Annotated[str, Meta(min_length=1, description="https URL that takes a signed POST")]
@@ -58,7 +58,7 @@ class BatchWebhookRequest(Ask, frozen=True):
     )
 
 
-class BatchOptions(Ask, frozen=True):
+class BatchOptions(RequestBody, frozen=True):
     """What is said of a batch as a whole. The same `client_request_id` with the same lines names the same batch."""
 
     defaults: Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/components/schemas/BatchDefaults"})] = field(
@@ -89,7 +89,7 @@ class BatchRequest(BatchOptions, frozen=True):
     ) = UNSET
 
 
-class BatchLinksView(View, frozen=True):
+class BatchLinksView(ResponseBody, frozen=True):
     """Where to go on from here, relative to the server."""
 
     self_: str = field(name="self")
@@ -98,7 +98,7 @@ class BatchLinksView(View, frozen=True):
     tasks: str
 
 
-class CountsView(View, frozen=True):
+class CountsView(ResponseBody, frozen=True):
     """Lines: `waiting` are not tasks yet, `queued` and `running` are, and the others have ended."""
 
     total: int
@@ -111,7 +111,7 @@ class CountsView(View, frozen=True):
     expired: int
 
 
-class BatchView(View, frozen=True):
+class BatchView(ResponseBody, frozen=True):
     """A batch."""
 
     batch_id: str
@@ -132,7 +132,7 @@ class BatchView(View, frozen=True):
     links: BatchLinksView
 
 
-class BatchList(View, frozen=True):
+class BatchList(ResponseBody, frozen=True):
     """Batches, newest first; `next_cursor` continues the list."""
 
     data: tuple[BatchView, ...]
@@ -140,7 +140,7 @@ class BatchList(View, frozen=True):
     next_cursor: str | None
 
 
-class LineResultView(View, frozen=True):
+class LineResultView(ResponseBody, frozen=True):
     """The result of a line; all but `url` is null when its record was deleted after its retention."""
 
     url: str
@@ -152,7 +152,7 @@ class LineResultView(View, frozen=True):
     data: dict[str, Any] | None
 
 
-class LineView(View, frozen=True):
+class LineView(ResponseBody, frozen=True):
     """How a line has ended; `task_id` is null if it never became a task."""
 
     line: int

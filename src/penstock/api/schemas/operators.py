@@ -2,12 +2,12 @@
 
 from typing import Any, Literal
 
-from penstock.api.schemas.tasks import AheadView, Eta, Moment, View
+from penstock.api.schemas.tasks import AheadView, Eta, Moment, ResponseBody
 from penstock.core.task import Priority, Stage, State
 from penstock.models.base import Produces
 
 
-class LimitsView(View, frozen=True):
+class LimitsView(ResponseBody, frozen=True):
     """What is refused at a submit, or ends a task: larger inputs, and attempts that take longer."""
 
     input_formats: tuple[str, ...]
@@ -16,21 +16,21 @@ class LimitsView(View, frozen=True):
     timeout_s: float
 
 
-class VersionView(View, frozen=True):
+class VersionView(ResponseBody, frozen=True):
     """A version that is served; `digest` changes whenever it gives other results for the same input."""
 
     version: str
     digest: str
 
 
-class RangeView(View, frozen=True):
+class RangeView(ResponseBody, frozen=True):
     """Bounds of a number, both of which it may reach."""
 
     minimum: float
     maximum: float
 
 
-class ModelView(View, frozen=True):
+class ModelView(ResponseBody, frozen=True):
     """A model that is served; `params` is the JSON Schema of a task's `params`, `version` the one that runs,
     `score_range` that of `score` in the data of a model that gives one."""
 
@@ -47,13 +47,13 @@ class ModelView(View, frozen=True):
     params: dict[str, Any]
 
 
-class ModelList(View, frozen=True):
+class ModelList(ResponseBody, frozen=True):
     """The models that are served."""
 
     data: tuple[ModelView, ...]
 
 
-class MemoryView(View, frozen=True):
+class MemoryView(ResponseBody, frozen=True):
     """Bytes: what the process takes of the host, what the images of its tasks in flight take and may take, and what one
     model may take of the device (null: no limit, or it is the host's)."""
 
@@ -63,7 +63,7 @@ class MemoryView(View, frozen=True):
     device_limit: int | None
 
 
-class WorkerView(View, frozen=True):
+class WorkerView(ResponseBody, frozen=True):
     """A worker heard of within its lease. `models` are loaded; DRAINING claims nothing more, nor does one whose results
     wait for the storage and have filled its spool."""
 
@@ -79,7 +79,7 @@ class WorkerView(View, frozen=True):
     spool_full: bool
 
 
-class RunningView(View, frozen=True):
+class RunningView(ResponseBody, frozen=True):
     """A task that a worker runs; those of other tenants are not shown."""
 
     task_id: str
@@ -95,20 +95,20 @@ class WorkerStatusView(WorkerView, frozen=True):
     tasks: tuple[RunningView, ...]
 
 
-class WorkerList(View, frozen=True):
+class WorkerList(ResponseBody, frozen=True):
     """The workers."""
 
     data: tuple[WorkerStatusView, ...]
 
 
-class PauseView(View, frozen=True):
+class PauseView(ResponseBody, frozen=True):
     """Since when a queue is paused, and by the key of which name."""
 
     since: Moment
     by: str
 
 
-class QueueView(View, frozen=True):
+class QueueView(ResponseBody, frozen=True):
     """Waiting tasks of one model and priority; `device_s` is the device time that they should take, null while no task
     of the model has been measured."""
 
@@ -120,13 +120,13 @@ class QueueView(View, frozen=True):
     paused: PauseView | None
 
 
-class QueueList(View, frozen=True):
+class QueueList(ResponseBody, frozen=True):
     """Queues by model, highest priority first."""
 
     data: tuple[QueueView, ...]
 
 
-class PurgedView(View, frozen=True):
+class PurgedView(ResponseBody, frozen=True):
     """How many waiting tasks were canceled; `has_more` says that there may be others: ask again. With `dry_run` none
     was, `matched` says how many would be, and `task_ids` has the first 100 of them."""
 
@@ -137,7 +137,7 @@ class PurgedView(View, frozen=True):
     has_more: bool
 
 
-class BlockerView(View, frozen=True):
+class BlockerView(ResponseBody, frozen=True):
     """What is in the way of a task: until when, or which other task, if that is known."""
 
     code: Literal[
@@ -154,7 +154,7 @@ class BlockerView(View, frozen=True):
     task_id: str | None = None
 
 
-class ExplainView(View, frozen=True):
+class ExplainView(ResponseBody, frozen=True):
     """Why a task is not done yet; `workers` are those that are READY and serve its model."""
 
     task_id: str
@@ -167,7 +167,7 @@ class ExplainView(View, frozen=True):
     eta_s: Eta
 
 
-class StatsView(View, frozen=True):
+class StatsView(ResponseBody, frozen=True):
     """Task records by status, queues, and workers by state."""
 
     tasks: dict[str, int]
@@ -175,13 +175,13 @@ class StatsView(View, frozen=True):
     workers: dict[str, int]
 
 
-class LiveView(View, frozen=True):
+class LiveView(ResponseBody, frozen=True):
     """The process answers."""
 
     status: Literal["ok"]
 
 
-class ReadyView(View, frozen=True):
+class ReadyView(ResponseBody, frozen=True):
     """What the server needs is there; `workers` counts those that are READY, `storage_age_s` are the seconds since the
     storage was looked at. `warnings` say what holds tasks up and is no reason to send no requests."""
 
@@ -193,13 +193,13 @@ class ReadyView(View, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-class StartedView(View, frozen=True):
+class StartedView(ResponseBody, frozen=True):
     """Redis and the storage have answered since the server was started."""
 
     status: Literal["started"]
 
 
-class DiscoveryView(View, frozen=True):
+class DiscoveryView(ResponseBody, frozen=True):
     """What this server is, and where its parts are."""
 
     name: str

@@ -18,11 +18,11 @@ ClientRequestId = Annotated[
 IMAGE_URL = "http(s) URL, data: URI of a PNG, JPEG or WebP in any form, or s3://bucket/key where that is allowed"
 
 
-class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RequestBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of everything a client sends."""
 
 
-class InputRequest(Ask, frozen=True):
+class InputRequest(RequestBody, frozen=True):
     """Where the image is: one of the two."""
 
     image_url: (
@@ -33,7 +33,7 @@ class InputRequest(Ask, frozen=True):
     ) = UNSET
 
 
-class OutputRequest(Ask, frozen=True):
+class OutputRequest(RequestBody, frozen=True):
     """How a result image is written; `quality` is of JPEG and WebP, jpg is another word for jpeg. PNG is always
     lossless, `lossless` makes WebP so: about as small, and up to three times as fast to write."""
 
@@ -47,13 +47,13 @@ class OutputRequest(Ask, frozen=True):
             force_setattr(self, "format", "jpeg")
 
 
-class RetryRequest(Ask, frozen=True):
+class RetryRequest(RequestBody, frozen=True):
     """How often a transient failure is tried; at most as often as the operator allows."""
 
     max_attempts: Annotated[int, Meta(ge=1, le=10)]
 
 
-class WebhookRequest(Ask, frozen=True):
+class WebhookRequest(RequestBody, frozen=True):
     """Whom to tell what happens to the task, by Standard Webhooks 1.0."""
 
     url: Annotated[
@@ -68,7 +68,7 @@ class WebhookRequest(Ask, frozen=True):
     )
 
 
-class TaskRequest(Ask, frozen=True):
+class TaskRequest(RequestBody, frozen=True):
     """A task to run. The same `client_request_id` with the same body names the same task."""
 
     model: Annotated[str, Meta(min_length=1, max_length=128)]
@@ -114,11 +114,11 @@ Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """RFC 3339, UTC, to the millisecond."""
 
 
-class View(Struct, frozen=True, kw_only=True):
+class ResponseBody(Struct, frozen=True, kw_only=True):
     """Base of everything a client sees."""
 
 
-class LinksView(View, frozen=True):
+class LinksView(ResponseBody, frozen=True):
     """Where to go on from here, relative to the server."""
 
     self_: str = field(name="self")
@@ -127,7 +127,7 @@ class LinksView(View, frozen=True):
     result: str
 
 
-class ProgressView(View, frozen=True):
+class ProgressView(ResponseBody, frozen=True):
     """Device work done; `ratio` is done / total."""
 
     ratio: float
@@ -136,7 +136,7 @@ class ProgressView(View, frozen=True):
     total: int
 
 
-class ErrorView(View, frozen=True):
+class ErrorView(ResponseBody, frozen=True):
     """Why an attempt or a task failed; `code` is one of the codes of the API's errors."""
 
     code: str
@@ -144,7 +144,7 @@ class ErrorView(View, frozen=True):
     retryable: bool
 
 
-class AttemptView(View, frozen=True):
+class AttemptView(ResponseBody, frozen=True):
     """One go at the task by one worker."""
 
     n: int
@@ -156,7 +156,7 @@ class AttemptView(View, frozen=True):
     error: ErrorView | None
 
 
-class ResultView(View, frozen=True):
+class ResultView(ResponseBody, frozen=True):
     """A file (`url` serves it), plain data, or both. A signed `url` is made anew by every read."""
 
     s3_key: str | None
@@ -179,7 +179,7 @@ Eta = Annotated[
 ]
 
 
-class SubmittedView(View, frozen=True):
+class SubmittedView(ResponseBody, frozen=True):
     """Answer to a submit."""
 
     task_id: str
@@ -198,7 +198,7 @@ ReuseView = Annotated[
 ]
 
 
-class DeliveryView(View, frozen=True):
+class DeliveryView(ResponseBody, frozen=True):
     """One try to deliver an event."""
 
     at: Moment
@@ -207,7 +207,7 @@ class DeliveryView(View, frozen=True):
     code: int | None
 
 
-class EventView(View, frozen=True):
+class EventView(ResponseBody, frozen=True):
     """An event that the webhook is told; `deliveries` are the latest 20 tries."""
 
     type: str
@@ -217,7 +217,7 @@ class EventView(View, frozen=True):
     next_delivery_at: Moment | None
 
 
-class WebhookView(View, frozen=True):
+class WebhookView(ResponseBody, frozen=True):
     """The webhook of a task or a batch, and how the deliveries to it went."""
 
     url: str
@@ -225,7 +225,7 @@ class WebhookView(View, frozen=True):
     log: tuple[EventView, ...]
 
 
-class TaskView(View, frozen=True):
+class TaskView(ResponseBody, frozen=True):
     """A task."""
 
     task_id: str
@@ -256,21 +256,21 @@ class TaskView(View, frozen=True):
     links: LinksView
 
 
-class AheadView(View, frozen=True):
+class AheadView(ResponseBody, frozen=True):
     """Tasks of the same model that wait and are served before; `device_s` is null while none has been measured."""
 
     tasks: int
     device_s: float | None
 
 
-class SizeView(View, frozen=True):
+class SizeView(ResponseBody, frozen=True):
     """Of an image, in pixels."""
 
     width: int
     height: int
 
 
-class QuoteView(View, frozen=True):
+class QuoteView(ResponseBody, frozen=True):
     """What a submit would lead to. `run_device_s` is the device time of the task itself; an image behind a URL is not
     fetched for a quote: `input` and `output` are null, and its size is taken to be one megapixel."""
 
@@ -284,7 +284,7 @@ class QuoteView(View, frozen=True):
     output: SizeView | None
 
 
-class BulkView(View, frozen=True):
+class BulkView(ResponseBody, frozen=True):
     """What every act on all matching tasks answers: how many tasks `matched`, and the first 100 of them; with
     `has_more` there may be others: go on with `cursor=next_cursor`."""
 
@@ -313,7 +313,7 @@ class DeletedView(BulkView, frozen=True):
     deleted: int
 
 
-class TaskList(View, frozen=True):
+class TaskList(ResponseBody, frozen=True):
     """Tasks, newest first; `next_cursor` continues the list."""
 
     data: tuple[TaskView, ...]
