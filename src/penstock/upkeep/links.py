@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from penstock.errors import ResultExpired
-from penstock.lazy_import import deferred
+from penstock.lazy_import import lazy_import
 from penstock.storage import Storage, UploadLink
 
 if TYPE_CHECKING:
     from penstock.net import egress
 else:
-    egress = deferred("penstock.net.egress")
+    egress = lazy_import("penstock.net.egress")
 
 DATA = b"what a client sends and fetches\n"
 OTHER_DATA = DATA[::-1]

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from penstock import __version__
 from penstock.errors import UrlBlocked
-from penstock.lazy_import import deferred, load
+from penstock.lazy_import import lazy_import, load
 from penstock.net.guard import Policy, check_url
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from penstock.net import egress
 else:
-    aiohttp, yarl, egress = deferred("aiohttp"), deferred("yarl"), deferred("penstock.net.egress")
+    aiohttp, yarl, egress = lazy_import("aiohttp"), lazy_import("yarl"), lazy_import("penstock.net.egress")
 
 HEADERS = {
     "User-Agent": f"penstock/{__version__}",

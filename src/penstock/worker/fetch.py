@@ -20,7 +20,7 @@ from penstock.errors import (
     UnsupportedImageFormat,
     UrlBlocked,
 )
-from penstock.lazy_import import deferred, load
+from penstock.lazy_import import lazy_import, load
 from penstock.net.guard import Policy, check_input, check_redirect
 from penstock.settings import LimitSettings
 from penstock.storage import S3Inputs
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from penstock.net import egress
 else:
-    aiohttp, yarl, egress = deferred("aiohttp"), deferred("yarl"), deferred("penstock.net.egress")
+    aiohttp, yarl, egress = lazy_import("aiohttp"), lazy_import("yarl"), lazy_import("penstock.net.egress")
 
 HEADERS = {
     "User-Agent": f"penstock/{__version__}",
