@@ -1,150 +1,82 @@
 """The house keeps its order: imports only go down, and each vendor library is used in its own place."""
 
 import ast
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
 
+from tools.house.imports import edges_of, entry_of, imports_of, layer_of, upward
+from tools.house.layers import LAYERS, VENDORS
+from tools.house.source import Module, modules_of
+
 SOURCE = Path(__file__).parents[2] / "src" / "penstock"
-
-LAYERS = [
-    {"errors", "deferred", "rules", "loopback"},
-    {"settings", "device"},
-    {"heartbeat"},
-    {"task", "upload", "urlguard"},
-    {"batch", "submission"},
-    {"telemetry", "logs", "exposition", "imaging", "storage", "store", "client", "egress"},
-    {"links", "orphans", "endings", "watches"},
-    {"runners", "maintenance", "webhooks"},
-    {"api", "worker"},
-    {"supervisor"},
-    {"redis_server"},
-    {"up"},
-    {"demo"},
-    {"bench"},
-    {"commands"},
-    {"cli"},
-    {"__main__"},
-]
-"""Lowest first. What stands together may not know one another, but a package knows itself."""
-
 ANYWHERE = {"msgspec", "loguru", "penstock"}
+DATA = {"models", "samples"}
+"""Folders with no code in them."""
 
-VENDORS: dict[str, set[str]] = {
-    "aioboto3": {"storage"},
-    "aiobotocore": {"storage"},
-    "botocore": {"storage"},
-    "aiohttp": {"egress.py", "worker/fetch.py", "webhooks", "bench"},
-    "yarl": {"egress.py", "worker/fetch.py", "webhooks"},
-    "arq": {"worker/host.py"},
-    "click": {"cli.py", "commands"},
-    "httpx": {"demo.py", "client"},
-    "multipart": {"api/replicate_files.py"},
-    "matplotlib": {"bench/plot.py"},
-    "rich": {"demo.py", "bench", "commands"},
-    "litestar": {"api"},
-    "uvicorn": {"api/serve.py"},
-    "httptools": {"api/serve.py"},
-    "uvloop": {"api/serve.py", "worker/process.py"},
-    "numpy": {"imaging.py", "runners", "worker/batches.py", "worker/scheduler.py", "bench"},
-    "PIL": {"imaging.py"},
-    "onnxruntime": {"runners/onnx.py"},
-    "opentelemetry": {"telemetry.py"},
-    "prometheus_client": {"exposition.py"},
-    "hiredis": {"store/wire.py"},
-    "redis": {"store"},
-    "standardwebhooks": {"webhooks/signature.py"},
-}
-"""Vendor -> the files and packages that may import it."""
+ALL_MODULES = modules_of(SOURCE)
+MODULES = [module for module in ALL_MODULES if module.name]
+"""All but the package's own `__init__.py`, its public face."""
 
-FILES = sorted(p for p in SOURCE.rglob("*.py") if p.relative_to(SOURCE).as_posix() != "__init__.py")
+each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.place)
 
 
-def module_of(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+@each_module
+def test_each_module_has_a_layer(module: Module) -> None:
+    entry = entry_of(module.name, LAYERS)
+
+    assert entry in DATA or layer_of(entry, LAYERS) >= 0, f"{entry} has no layer: add it to LAYERS"
 
 
-def layer_of(module: str) -> int:
-    return next((i for i, layer in enumerate(LAYERS) if module in layer), -1)
+def test_imports_go_down() -> None:
+    assert upward(edges_of(ALL_MODULES, "penstock"), LAYERS) == []
 
 
-def imports_of(path: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "penstock":
-                yield from ((node.lineno, f"penstock.{alias.name}") for alias in node.names)
-            else:
-                yield node.lineno, node.module
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
-def test_imports_go_down(path: Path) -> None:
-    own = module_of(path)
-    if own in ("models", "samples"):
-        return
-    assert layer_of(own) >= 0, f"{own} has no layer: add it to LAYERS"
-
-    for line, name in imports_of(path):
-        if not name.startswith("penstock."):
-            continue
-        other = name.split(".")[1]
-        if other == own or other == "__version__":
-            continue
-        assert layer_of(other) < layer_of(own), f"{path.name}:{line} imports {name}, which is not below it"
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
-def test_vendors_stay_in_their_place(path: Path) -> None:
-    place = path.relative_to(SOURCE).as_posix()
-    standard = __import__("sys").stdlib_module_names
-
-    for line, name in imports_of(path):
-        vendor = name.split(".")[0]
-        if vendor in standard or vendor in ANYWHERE:
+@each_module
+def test_vendors_stay_in_their_place(module: Module) -> None:
+    for found in imports_of(module):
+        vendor = found.name.split(".")[0]
+        if vendor in sys.stdlib_module_names or vendor in ANYWHERE:
             continue
         allowed = VENDORS.get(vendor, set())
-        assert any(place == a or place.startswith(f"{a}/") or place == f"{a}.py" for a in allowed), (
-            f"{place}:{line} imports {vendor}, which belongs to {sorted(allowed) or 'nobody: add it to VENDORS'}"
+        assert any(module.place == a or module.place.startswith(f"{a}/") for a in allowed), (
+            f"{module.place}:{found.line} imports {vendor}, which belongs to "
+            f"{sorted(allowed) or 'nobody: add it to VENDORS'}"
         )
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
-def test_only_the_settings_read_the_environment(path: Path) -> None:
-    place = path.relative_to(SOURCE).as_posix()
-    if place in ("settings.py", "runners/onnx.py"):  # the latter writes one variable before an import
+@each_module
+def test_only_the_settings_read_the_environment(module: Module) -> None:
+    if module.place in ("settings.py", "runners/onnx.py"):  # the latter writes one variable before an import
         return
 
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in module.nodes:
         if isinstance(node, ast.Attribute):
-            assert node.attr not in ("environ", "getenv"), f"{place}:{node.lineno} reads the environment"
+            assert node.attr not in ("environ", "getenv"), f"{module.place}:{node.lineno} reads the environment"
 
 
 def test_nothing_unpickles_or_evaluates() -> None:
     banned = {"pickle", "dill", "cloudpickle", "marshal", "shelve"}
-    for path in FILES:
-        for line, name in imports_of(path):
-            assert name.split(".")[0] not in banned, f"{path.name}:{line}"
-        for node in ast.walk(ast.parse(path.read_text())):
+    for module in MODULES:
+        for found in imports_of(module):
+            assert found.name.split(".")[0] not in banned, f"{module.place}:{found.line}"
+        for node in module.nodes:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                assert node.func.id not in ("eval", "exec"), f"{path.name}:{node.lineno}"
+                assert node.func.id not in ("eval", "exec"), f"{module.place}:{node.lineno}"
 
 
 def test_there_is_no_drawer_for_odds_and_ends() -> None:
-    names = {path.stem for path in FILES}
+    names = {Path(module.place).stem for module in MODULES}
 
     assert not names & {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 
 
 def test_no_file_has_grown_beyond_reading() -> None:
-    long = {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 400}
-
-    assert long == {}
+    assert {module.place: module.lines for module in MODULES if module.lines > 400} == {}
 
 
 def test_the_end_of_a_task_is_counted_in_one_place() -> None:
-    counting = {p.name for p in FILES if '"tasks.finished"' in p.read_text() or '"leases.reclaimed"' in p.read_text()}
+    counting = {m.place for m in MODULES if '"tasks.finished"' in m.text or '"leases.reclaimed"' in m.text}
 
     assert counting == {"endings.py"}
