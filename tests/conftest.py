@@ -9,7 +9,7 @@ import pytest
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
 from penstock.store import BatchStore, Condemned, TaskStore, UploadStore, connect
-from tests import redis_server
+from tests.support import redis_server
 
 API_KEY = "a-key-only-for-the-tests"
 
@@ -86,3 +86,12 @@ async def condemned(settings: Settings) -> AsyncIterator[Condemned]:
 async def storage(settings: Settings) -> AsyncIterator[Storage]:
     async with open_storage(settings.storage, settings.redis.namespace) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageSettings]:
+    """Settings of a running S3 server with an empty bucket; skipped where the wheel is not installed."""
+    from tests.support.s3_server import running  # botocore takes a second to import, and few tests need it
+
+    with running(tmp_path_factory.mktemp("s3")) as settings:
+        yield settings

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from penstock.runners.base import registry
-from penstock.runners.superres import SuperresParams
+from penstock.core.task import OutputOptions
+from penstock.models.base import registry
+from penstock.models.superres import SuperresParams
 from penstock.settings import LimitSettings
-from penstock.task import OutputOptions
 from penstock.worker.devices import cpu
 
-PHOTO = Path(__file__).parents[1] / "src/penstock/samples/photo.jpg"
+PHOTO = Path(__file__).parents[1] / "src/penstock/models/photo.jpg"
 
 
 def main() -> None:

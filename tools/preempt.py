@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-PHOTO = Path(__file__).parents[1] / "src/penstock/samples/photo.jpg"
+PHOTO = Path(__file__).parents[1] / "src/penstock/models/photo.jpg"
 LOW_TASKS = 9
 """One more than a worker has slots."""
 LOW_RUNS = 6

@@ -29,12 +29,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from penstock.bench.figures import spread
-from penstock.redis_server import find_server
-from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Redis, TaskStore, connect
-from penstock.submission import Submission
-from penstock.supervisor import die_with_parent
-from penstock.task import (
+from penstock.core.submission import Submission
+from penstock.core.task import (
     PRIORITIES,
     TENANT,
     Artifact,
@@ -46,6 +42,10 @@ from penstock.task import (
     Source,
     new_task_id,
 )
+from penstock.local.redis_server import find_server
+from penstock.local.supervisor import die_with_parent
+from penstock.settings import QueueSettings, RedisSettings
+from penstock.store import Redis, TaskStore, connect
 
 MODEL = "superres-x4"
 CALLERS = 100

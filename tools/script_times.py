@@ -5,7 +5,7 @@
 For each script the state is built in which it has most to do: full groups of equal tasks, each a line of a batch with a
 webhook, limits of time and an upload. Then the method of the store that runs it is called; where that asks again and
 again, each call of the script counts by itself. Times are by the clock of Redis (SLOWLOG), the slowest of some rounds.
-`tests/integration/test_script_bounds.py` holds the commands to their limit.
+`tests/store/test_script_bounds.py` holds the commands to their limit.
 """
 
 import argparse
@@ -22,14 +22,9 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from penstock.batch import FeedLease, Plan, new_batch_id, task_id_of
-from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskStore, UploadStore, WorkerInfo, connect
-from penstock.store.keys import Keys
-from penstock.store.outbox import Room
-from penstock.store.submits import MAX_FOLLOWERS
-from penstock.submission import Submission, Turn
-from penstock.task import (
+from penstock.core.batch import FeedLease, Plan, new_batch_id, task_id_of
+from penstock.core.submission import Submission, Turn
+from penstock.core.task import (
     PRIORITIES,
     TENANT,
     Delivery,
@@ -47,9 +42,14 @@ from penstock.task import (
     Webhook,
     new_task_id,
 )
-from penstock.upload import FileFacts, new_upload_id, upload_key
-from tests import redis_server
-from tests.monitor import Command, monitoring
+from penstock.core.upload import FileFacts, new_upload_id, upload_key
+from penstock.settings import QueueSettings, RedisSettings
+from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskStore, UploadStore, WorkerInfo, connect
+from penstock.store.keys import Keys
+from penstock.store.outbox import Room
+from penstock.store.submits import MAX_FOLLOWERS
+from tests.support import redis_server
+from tests.support.monitor import Command, monitoring
 
 NAMESPACE, MODEL, CALLER, WORKER = "worst", "m", "alice", "w"
 GROUPS = 12

@@ -1,7 +1,7 @@
 """`python tools/side_by_side.py IN OUT` draws a photo enlarged four times: by bicubic, and by superres-x4.
 
 How the picture in the README was made:
-    python tools/side_by_side.py src/penstock/samples/photo.jpg \\
+    python tools/side_by_side.py src/penstock/models/photo.jpg \\
         docs/images/superres-side-by-side.jpg --crop 50,26,144,120
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageDraw, ImageFont
 
-MODELS = Path(__file__).parents[1] / "src" / "penstock" / "models"
+MODELS = Path(__file__).parents[1] / "src" / "penstock" / "weights"
 SCALE = 4
 GAP_PX = 8
 MARGIN_PX = 10

@@ -31,10 +31,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from penstock.bench import processes
+from penstock.local.supervisor import die_with_parent
 from penstock.settings import clean_environment
-from penstock.supervisor import die_with_parent
 
-PHOTO = Path(__file__).parents[1] / "src/penstock/samples/photo.jpg"
+PHOTO = Path(__file__).parents[1] / "src/penstock/models/photo.jpg"
 SAMPLES = 100
 SCORED_SIDES = (64, 224, 300, 512, 777, 1024, 1600, 2048)
 ENLARGED_SIDES = (24, 33, 48, 64, 80, 96)

@@ -29,16 +29,15 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from penstock import imaging
 from penstock.bench.images import mirrored
-from penstock.device import Device
-from penstock.runners import load_runners
-from penstock.runners.base import BaseModelRunner, registry
+from penstock.core.device import Device
+from penstock.core.submission import Submission
+from penstock.core.task import PRIORITIES, TENANT, Outcome, OutputOptions, Result
+from penstock.models import imaging, load_runners
+from penstock.models.base import BaseModelRunner, registry
 from penstock.settings import LimitSettings, ModelSettings, QueueSettings
 from penstock.storage.local import LocalStorage
 from penstock.store import TaskStore
-from penstock.submission import Submission
-from penstock.task import PRIORITIES, TENANT, Outcome, OutputOptions, Result
 from penstock.worker.devices import cpu
 from tools.queue_cost import MODEL, redis_at, submission
 

@@ -8,7 +8,7 @@ def main() -> None:
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_default:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from penstock.cli import main as run
+    from penstock.cli.main import main as run
 
     if is_default:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import yaml
 
-from penstock import loopback
-from tests.processes import System, up
-from tests.redis_server import RedisProcess, free_port
+from penstock.net import loopback
+from tests.support.processes import System, up
+from tests.support.redis_server import RedisProcess, free_port
 
 pytestmark = [pytest.mark.alerts, pytest.mark.timeout(600)]
 
@@ -34,7 +34,7 @@ def system(own_redis: RedisProcess, tmp_path: Path) -> Iterator[System]:
     environ = {
         "REDIS_URL": own_redis.url,
         "GPU_IDS": "cpu",
-        "PENSTOCK_MODELS_MODULES": "penstock.runners.noop",
+        "PENSTOCK_MODELS_MODULES": "penstock.models.noop",
         "PENSTOCK_MODELS_SERVE": "noop-v1",
     }
     with up(tmp_path / "penstock", **environ) as system:

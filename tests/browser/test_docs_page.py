@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.settings import Settings
-from tests import api_server
+from tests.support import api_server
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]

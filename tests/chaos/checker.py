@@ -27,7 +27,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from penstock.task import State
+from penstock.core.task import State
 from tests.chaos.client import FOREIGN
 from tests.chaos.history import Event
 from tests.chaos.models import result_of

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
-from penstock.task import State
+from penstock.core.task import State
 from tests.chaos.client import Client, Order
 from tests.chaos.world import World
 

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.core.task import OutputOptions
 from penstock.errors import ConfigurationError, InvalidOutput
-from penstock.runners.base import (
+from penstock.models.base import (
     BaseModelRunner,
     Card,
     Device,
@@ -25,7 +26,6 @@ from penstock.runners.base import (
     Work,
     model_runner,
 )
-from penstock.task import OutputOptions
 
 MODEL = "chaos-v1"
 

@@ -14,7 +14,7 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.settings import clean_environment
-from tests import redis_server
+from tests.support import redis_server
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 30.0

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from tests import redis_server
 from tests.chaos.parts import ROOT
 from tests.chaos.scenarios import SHORT
+from tests.support import redis_server
 
 SEED = 1
 

@@ -8,10 +8,9 @@ from itertools import cycle, pairwise
 
 from msgspec.structs import replace
 
+from penstock.core.task import PRIORITIES, TENANT, State
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Operator, TaskStore, connect
-from penstock.task import PRIORITIES, TENANT, State
-from tests import redis_server
 from tests.chaos.client import Order
 from tests.chaos.load import Load
 from tests.chaos.models import MODEL
@@ -20,6 +19,7 @@ from tests.chaos.receiver import HANG, RESET, Message, Receiver
 from tests.chaos.report import Report
 from tests.chaos.trial import conclude, orders
 from tests.chaos.world import Setup, World
+from tests.support import redis_server
 
 OLD, NEW = (f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in (1, 2))
 HOOKS = {"WEBHOOKS_SECRETS": OLD, "WEBHOOKS_ALLOW_HTTP": "true", "LIMITS_ALLOW_NETWORKS": "127.0.0.0/8"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from msgspec.structs import replace
 
-from penstock.supervisor import EXIT_CONFIGURATION
+from penstock.local.supervisor import EXIT_CONFIGURATION
 from tests.chaos.checker import moment
 from tests.chaos.client import Client, Order
 from tests.chaos.load import Load
@@ -303,7 +303,7 @@ def _damaged_package(directory: Path) -> Path:
     source = Path(penstock.__file__).parent
     copy = directory / "damaged"
     shutil.copytree(source, copy / "penstock", ignore=shutil.ignore_patterns("__pycache__"))
-    model = next((copy / "penstock/models").glob("image-scoring-v1*.onnx"))
+    model = next((copy / "penstock/weights").glob("image-scoring-v1*.onnx"))
     with suppress(OSError):
         os.truncate(model, model.stat().st_size // 2)
     return copy

@@ -163,7 +163,7 @@ class World:
         await self.until_ready()
 
     async def _start_s3(self) -> None:
-        from tests.integration import s3_server
+        from tests.support import s3_server
 
         directory = self.directory / "s3"
         directory.mkdir()

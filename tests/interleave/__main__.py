@@ -17,11 +17,11 @@ from pathlib import Path
 import uvloop
 from loguru import logger
 
-from tests import redis_server
 from tests.interleave.explorer import Bounds, Replay
 from tests.interleave.meeting import Meeting, Stage, meetings
 from tests.interleave.world import open_world
-from tests.monitor import monitoring
+from tests.support import redis_server
+from tests.support.monitor import monitoring
 
 SHORT, SHORT_WITH_DEATH = Bounds(most_preemptions=3), Bounds(most_preemptions=1)
 EVERY_ORDER = Bounds(most_choices=24)

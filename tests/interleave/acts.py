@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock.api import batches, removal, uploads
-from penstock.api.arrivals import ready_upload
-from penstock.api.schemas import InputRequest, TaskRequest
-from penstock.api.submission import KEPT_IN_RECORD_BYTES, Examined, hand_in
-from penstock.batch import Plan, StoredLine, part_key, task_id_of
+from penstock.api.routes import batches, removal, uploads
+from penstock.api.schemas.tasks import InputRequest, TaskRequest
+from penstock.core.batch import Plan, StoredLine, part_key, task_id_of
+from penstock.core.task import TENANT, Lease, Priority
+from penstock.core.upload import upload_key
 from penstock.errors import PenstockError
-from penstock.maintenance import prune, sweep_uploads
-from penstock.task import TENANT, Lease, Priority
-from penstock.upload import upload_key
+from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES, Examined, hand_in
+from penstock.intake.uploads import ready_upload
+from penstock.upkeep.maintenance import prune, sweep_uploads
 from tests.interleave.world import ALICE, MODEL, MORNING_US, World
 
 IMAGE = b"i" * (KEPT_IN_RECORD_BYTES + 1)

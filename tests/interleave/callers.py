@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from penstock.errors import PenstockError
 from penstock.storage import Item, Stored
 from penstock.store import BatchStore, Condemned, NotItsTurn, Operator, Outbox, TaskStore, UploadStore
-from tests.memory_storage import MemoryStorage
-from tests.monitor import WHOLE, Touch
-from tests.moved_clock import ByStillClock
+from tests.support.memory_storage import MemoryStorage
+from tests.support.monitor import WHOLE, Touch
+from tests.support.moved_clock import ByStillClock
 
 T = TypeVar("T")
 

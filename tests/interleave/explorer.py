@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.monitor import Touch, conflict
+from tests.support.monitor import Touch, conflict
 
 Footprint = frozenset[Touch]
 """What a call reads and writes."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from penstock.batch import part_key
+from penstock.core.batch import part_key
+from penstock.core.task import TENANT, Artifact, Outcome, Request, State
+from penstock.core.upload import upload_key
 from penstock.store import place_of
-from penstock.task import TENANT, Artifact, Outcome, Request, State
-from penstock.upload import upload_key
-from tests.integration.queue_snapshot import Snapshot, check_places
+from tests.support.queue_snapshot import Snapshot, check_places
 
 KEPT = re.compile(
     r"gone:.*|round:.*|(pools|flows|clock|passed|unseen|rate|uploadrate)(:.*)?|pace|prompt|reaper|grace|workers|workers:seen"

@@ -13,7 +13,7 @@ from tests.interleave.callers import Caller
 from tests.interleave.explorer import Bounds, Footprint, Search
 from tests.interleave.invariants import broken, left_behind
 from tests.interleave.world import Saved, World, begin
-from tests.monitor import Monitor, touches
+from tests.support.monitor import Monitor, touches
 
 _BY_CHANCE = re.compile(r"[0-9a-f]{8,}")
 """Fences, and parts of ids and keys."""

@@ -6,13 +6,13 @@ from itertools import groupby
 
 import pytest
 
-from penstock.task import TENANT
-from tests import redis_server
+from penstock.core.task import TENANT
 from tests.interleave.acts import SITUATIONS, Situation, equal, task
 from tests.interleave.explorer import Bounds, Footprint, Replay, Search
 from tests.interleave.meeting import Death, Meeting, Stage
 from tests.interleave.world import World, open_world
-from tests.monitor import WHOLE, Monitor, Touch, monitoring
+from tests.support import redis_server
+from tests.support.monitor import WHOLE, Monitor, Touch, monitoring
 
 ALL = Bounds()
 

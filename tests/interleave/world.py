@@ -13,30 +13,30 @@ from typing import Any
 
 from litestar.datastructures import State as AppState
 
-from penstock.api.estimates import Estimates
-from penstock.api.feeder import Feeder
-from penstock.api.guards import Caller as ApiCaller
+from penstock.api.http.auth import Caller as ApiCaller
 from penstock.api.services import Services
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
+from penstock.core.task import TENANT, Artifact, Lease, Result, RetryPolicy
 from penstock.errors import ImageDecodeFailed, InputDownloadFailed
-from penstock.runners import noop
-from penstock.runners.base import registry
+from penstock.intake.batch_feeder import Feeder
+from penstock.intake.estimates import Estimates
+from penstock.models import noop
+from penstock.models.base import registry
+from penstock.net.guard import Policy
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings
 from penstock.storage import Storage
 from penstock.store import BatchStore, Condemned, Installation, Operator, Outbox, Redis, TaskStore, UploadStore, connect
-from penstock.task import TENANT, Artifact, Lease, Result, RetryPolicy
-from penstock.urlguard import Policy
 from penstock.worker.attempt import Attempts
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.spool import Parcel, Spool
-from tests.integration.queue_snapshot import Snapshot, take_snapshot
 from tests.interleave import callers
 from tests.interleave.callers import StorageByTurns, call, written
-from tests.memory_storage import MemoryStorage
-from tests.monitor import WHOLE, Touch
-from tests.moved_clock import KEY, STILL, moved_clock
+from tests.support.memory_storage import MemoryStorage
+from tests.support.monitor import WHOLE, Touch
+from tests.support.moved_clock import KEY, STILL, moved_clock
+from tests.support.queue_snapshot import Snapshot, take_snapshot
 
 NAMESPACE = "between"
 REAPER = f"{{{NAMESPACE}}}:reaper"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tools.convert import recipes, sources
 
-MODELS = Path(__file__).parents[2] / "src" / "penstock" / "models"
+MODELS = Path(__file__).parents[2] / "src" / "penstock" / "weights"
 MANIFEST = tomllib.loads((MODELS / "manifest.toml").read_text())["model"]
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 

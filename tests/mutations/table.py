@@ -18,10 +18,10 @@ class Mutation(NamedTuple):
 
 BETWEEN = "tests.interleave --first --seconds 120 --only "
 ORDER = "tests/unit/test_device_order.py::test_"
-WAITS = "tests/integration/test_attempt_time.py::test_an_attempt_that_waits_"
-LONG = "tests/integration/test_long_outages.py::test_a_task_"
-SHARES = "tests/integration/test_fair_shares.py::test_"
-SHARE_TIME = "tests/integration/test_fair_device_time.py::test_"
+WAITS = "tests/worker/test_attempt_time.py::test_an_attempt_that_waits_"
+LONG = "tests/system/test_long_outages.py::test_a_task_"
+SHARES = "tests/worker/test_fair_shares.py::test_"
+SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 
 MUTATIONS = (
     Mutation(
@@ -127,25 +127,25 @@ MUTATIONS = (
         f"{LUA}/_counting.lua",
         "return CALLS < 1500",
         "return true",
-        "tests/integration/test_script_bounds.py",
+        "tests/store/test_script_bounds.py",
     ),
     Mutation(
         "commands are counted from the first",
         "src/penstock/store/scripts.py",
         'return f"{counting}\\n{text}" if "may_go_on()" in text else text',
         'return f"local function may_go_on() return true end\\n{text}" if "may_go_on()" in text else text',
-        "tests/integration/test_script_bounds.py",
+        "tests/store/test_script_bounds.py",
     ),
     Mutation(
         "a result that was refused is deleted by who stored it",
         "src/penstock/worker/attempt.py",
         "                await self._pipeline.discard(settlement.outcome)\n",
         "                pass\n",
-        "tests/integration/test_attempt.py::test_a_file_goes_when_its_settling_is_refused",
+        "tests/worker/test_attempt.py::test_a_file_goes_when_its_settling_is_refused",
     ),
     Mutation(
         "a worker's books by the lease",
-        "src/penstock/task.py",
+        "src/penstock/core/task.py",
         'return f"{self.id} {self.token}"',
         "return self.id",
         LONG + "whose_worker_is_cut_off_from_redis_for_more_than_a_lease_ends_with_its_second_attempt",
@@ -169,67 +169,67 @@ MUTATIONS = (
         "src/penstock/worker/spool.py",
         "            await self._storage.delete(parcel.key)\n",
         "            pass\n",
-        "tests/integration/test_spool.py",
+        "tests/worker/test_spool.py",
     ),
     Mutation(
         "receipt of a settle",
         f"{LUA}/settle.lua",
         "if task.receipt == receipt then return {'ok', task.state, ''} end\n",
         "",
-        "tests/integration/test_transitions.py::test_settling_twice_with_one_lease_is_accepted_and_counts_once",
+        "tests/store/test_transitions.py::test_settling_twice_with_one_lease_is_accepted_and_counts_once",
     ),
     Mutation(
         "the beat of an installation",
-        "src/penstock/orphans.py",
+        "src/penstock/upkeep/orphans.py",
         "    if marker.beat not in identity.beats:\n",
         "    if False:\n",
-        "tests/integration/test_orphans.py::test_nothing_is_deleted_by_a_redis_that_was_restored_from_an_older_save",
+        "tests/store/test_orphans.py::test_nothing_is_deleted_by_a_redis_that_was_restored_from_an_older_save",
     ),
     Mutation(
         "the conflict that is written into the marker",
-        "src/penstock/orphans.py",
+        "src/penstock/upkeep/orphans.py",
         "            await _mark(storage, Marker(id=identity.id, beat=CONFLICT))\n",
         "            pass\n",
-        "tests/integration/test_orphans.py::test_of_two_copies_of_a_redis_none_deletes_what_the_other_knows",
+        "tests/store/test_orphans.py::test_of_two_copies_of_a_redis_none_deletes_what_the_other_knows",
     ),
     Mutation(
         "the next beat, written down before the storage has it",
         "src/penstock/store/installation.py",
         "        return self.beat, self.next\n",
         "        return (self.beat,)\n",
-        "tests/integration/test_orphans.py::test_a_crash_while_the_beat_is_replaced_stops_nobody",
+        "tests/store/test_orphans.py::test_a_crash_while_the_beat_is_replaced_stops_nobody",
     ),
     Mutation(
         "the guard between priorities on a device",
-        "src/penstock/worker/batches.py",
+        "src/penstock/worker/batcher/backlog.py",
         "        priority = self._priorities.next(list(dict.fromkeys(job.priority for job in ready)))\n",
         "        priority = ready[0].priority\n",
         ORDER + "a_lower_priority_has_the_batch_after_as_many_as_the_guard_says",
     ),
     Mutation(
         "the guard inside a priority on a device",
-        "src/penstock/worker/batches.py",
+        "src/penstock/worker/batcher/backlog.py",
         "        return self._within[priority].next([job for job in ready if job.priority is priority])\n",
         "        return next(job for job in ready if job.priority is priority)\n",
         ORDER + "a_large_job_has_the_batch_after_as_many_small_ones_as_the_guard_says",
     ),
     Mutation(
         "the shortest job first",
-        "src/penstock/worker/batches.py",
+        "src/penstock/worker/batcher/backlog.py",
         "self.remaining_s(job), job.arrival))",
         "job.arrival))",
         ORDER + "small_tasks_are_answered_soon_though_a_hundred_and_two_tiles_were_there_first",
     ),
     Mutation(
         "the turn of a priority is to lead a batch",
-        "src/penstock/worker/batches.py",
+        "src/penstock/worker/batcher/backlog.py",
         "{job.priority for job in still_ready} - {lead.priority})",
         "{j.priority for j in left_out} - {j.priority for j in in_batch})",
         ORDER + "a_job_of_another_lane_does_not_wait_for_ever_while_others_of_its_priority_fill_batches",
     ),
     Mutation(
         "the clock of an attempt stands at the device",
-        "src/penstock/worker/scheduler.py",
+        "src/penstock/worker/batcher/scheduler.py",
         "        with job.clock.standing():\n",
         "        with suppress():\n",
         "tests/unit/test_device_waits.py::test_the_clock_of_a_task_stands_while_others_hold_the_device",
@@ -250,7 +250,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a batch that nobody wants is stopped, whoever is in it",
-        "src/penstock/worker/scheduler.py",
+        "src/penstock/worker/batcher/scheduler.py",
         "if not any(other in self._backlog for other in batch.jobs)]",
         "if len(batch.jobs) == 1]",
         "tests/unit/test_device_waits.py::"
@@ -258,7 +258,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a driver that died is heard of",
-        "src/penstock/worker/scheduler.py",
+        "src/penstock/worker/batcher/scheduler.py",
         '            self._break(DeviceBroken("a device driver died"), set())\n',
         "            pass\n",
         "tests/unit/test_device_waits.py::test_a_device_that_nobody_drives_any_more_is_lost",
@@ -268,7 +268,7 @@ MUTATIONS = (
         "src/penstock/store/records.py",
         "    if state is State.SUCCESS:\n",
         "    if False:\n",
-        "tests/integration/test_progress.py::test_a_success_that_said_no_progress_has_made_all",
+        "tests/api/test_progress.py::test_a_success_that_said_no_progress_has_made_all",
     ),
     Mutation(
         "a task is charged when it is claimed",
@@ -289,7 +289,7 @@ MUTATIONS = (
         f"{LUA}/parts/flows.lua",
         "math.max(tonumber(t[3] or 0), tonumber(t[4] or 0))",
         "tonumber(t[4] or 0)",
-        "tests/integration/test_claims.py::test_a_caller_who_was_idle_has_no_claim_on_the_past",
+        "tests/store/test_claims.py::test_a_caller_who_was_idle_has_no_claim_on_the_past",
     ),
     Mutation(
         "names of callers end where they end",
@@ -359,34 +359,34 @@ MUTATIONS = (
         "src/penstock/api/app.py",
         "        before_request=check_query,\n",
         "",
-        "tests/integration/test_query_names.py::test_every_route_refuses_a_query_name_that_it_does_not_know",
+        "tests/api/test_query_names.py::test_every_route_refuses_a_query_name_that_it_does_not_know",
     ),
     Mutation(
         "the filter of the list in the acts",
         "src/penstock/api/filters.py",
         "            metadata=self.metadata,\n",
         "",
-        "tests/integration/test_bulk.py::test_an_act_hits_what_its_dry_run_says_and_the_list_shows",
+        "tests/api/test_bulk.py::test_an_act_hits_what_its_dry_run_says_and_the_list_shows",
     ),
     Mutation(
         "looking on behind a thousand tasks",
         "src/penstock/api/bulk.py",
         "ROUNDS = 20",
         "ROUNDS = 1",
-        "tests/integration/test_bulk.py::test_an_act_goes_on_past_a_thousand_tasks_that_do_not_match",
+        "tests/api/test_bulk.py::test_an_act_goes_on_past_a_thousand_tasks_that_do_not_match",
     ),
     Mutation(
         "asking for all=true",
         "src/penstock/api/bulk.py",
         "if not task_filter.leaves_out and",
         "if False and",
-        "tests/integration/test_bulk.py::test_an_act_on_every_task_of_a_status_has_to_be_meant",
+        "tests/api/test_bulk.py::test_an_act_on_every_task_of_a_status_has_to_be_meant",
     ),
     Mutation(
         "the states that an act is about, in its script",
-        "src/penstock/api/removal.py",
+        "src/penstock/api/routes/removal.py",
         "services.store.cancel(task.id, tenant, states=states)",
         "services.store.cancel(task.id, tenant)",
-        "tests/integration/test_bulk.py::test_a_task_that_starts_while_the_waiting_ones_are_canceled_goes_on",
+        "tests/api/test_bulk.py::test_a_task_that_starts_while_the_waiting_ones_are_canceled_goes_on",
     ),
 )

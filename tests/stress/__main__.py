@@ -17,8 +17,8 @@ from pathlib import Path
 import uvloop
 from loguru import logger
 
-from tests import redis_server
 from tests.stress.run import Report, stress
+from tests.support import redis_server
 
 
 def main() -> int:

@@ -7,19 +7,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
 
-from penstock.api import batches, removal, uploads
-from penstock.api.arrivals import ready_upload
-from penstock.api.feeder import Feeder
-from penstock.api.guards import Caller
-from penstock.api.schemas import InputRequest, TaskRequest
-from penstock.api.submission import Examined, hand_in
-from penstock.batch import Plan, new_batch_id, part_key, task_id_of
+from penstock.api.http.auth import Caller
+from penstock.api.routes import batches, removal, uploads
+from penstock.api.schemas.tasks import InputRequest, TaskRequest
+from penstock.core.batch import Plan, new_batch_id, part_key, task_id_of
+from penstock.core.task import PRIORITIES, TENANT, Delivery, Lease, Webhook, new_task_id
+from penstock.core.upload import new_upload_id, upload_key
 from penstock.errors import PenstockError, StoreUnavailable
-from penstock.maintenance import prune, sweep, sweep_uploads
+from penstock.intake.batch_feeder import Feeder
+from penstock.intake.enqueue import Examined, hand_in
+from penstock.intake.uploads import ready_upload
 from penstock.store import NotItsTurn, WorkerInfo
 from penstock.store.outbox import Room
-from penstock.task import PRIORITIES, TENANT, Delivery, Lease, Webhook, new_task_id
-from penstock.upload import new_upload_id, upload_key
+from penstock.upkeep.maintenance import prune, sweep, sweep_uploads
 from tests.interleave.acts import IMAGE, lines_of
 from tests.interleave.world import MODEL, World
 from tests.stress.mishaps import Luck

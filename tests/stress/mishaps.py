@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.store import BatchStore, Condemned, Operator, Outbox, TaskStore, UploadStore
-from tests.memory_storage import MemoryStorage
-from tests.moved_clock import ByMovedClock
+from tests.support.memory_storage import MemoryStorage
+from tests.support.moved_clock import ByMovedClock
 
 T = TypeVar("T")
 

@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import NamedTuple
 
+from penstock.core.task import PRIORITIES, TENANT, State
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import connect, scripts
-from penstock.task import PRIORITIES, TENANT, State
 from tests.interleave.acts import delete_everything
 from tests.interleave.invariants import broken, left_behind
 from tests.interleave.world import MODEL, World
-from tests.moved_clock import AHEAD, moved_clock
 from tests.stress.actors import CAST, STAY_WHEN_CALM, Actor, Seen
 from tests.stress.mishaps import KINDS, Died, Luck, UnreliableStorage, mine
+from tests.support.moved_clock import AHEAD, moved_clock
 
 QUEUE = QueueSettings(
     lease_s=1.0, max_crashes=4, max_retries=2, retry_base_s=0.1, retry_cap_s=0.5, result_ttl_s=3, batch_window=6,

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.device import Device
+from penstock.core.device import Device
+from penstock.core.task import OutputOptions, Priority
 from penstock.errors import DeviceOutOfMemory
-from penstock.runners.base import BaseModelRunner, Interrupted, Outputs, Params, Product, Work
-from penstock.runners.tiling import Ladder, TiledImage
+from penstock.models.base import BaseModelRunner, Interrupted, Outputs, Params, Product, Work
+from penstock.models.tiling import Ladder, TiledImage
 from penstock.settings import LimitSettings
-from penstock.task import OutputOptions, Priority
-from penstock.worker.batches import Backlog, Costs, Job, Lane
-from penstock.worker.scheduler import DeviceScheduler, Run
+from penstock.worker.batcher.backlog import Backlog, Costs, Job, Lane
+from penstock.worker.batcher.scheduler import DeviceScheduler, Run
 from penstock.worker.threads import Threads
 
 LANE = Lane("model", "", (3, 64, 64))

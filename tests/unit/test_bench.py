@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from penstock.api.submission import KEPT_IN_RECORD_BYTES
 from penstock.bench import figures, processes
 from penstock.bench.figures import Sample, percentile, spread
 from penstock.bench.images import SIZES, image_set
@@ -19,11 +18,12 @@ from penstock.bench.load import halves
 from penstock.bench.plan import NOOP, Plan, arrivals, parse_mix, plan_of, priorities
 from penstock.bench.plot import bars, check_library, in_use, laid_out, merged
 from penstock.bench.server import settings_of
+from penstock.core.task import Priority
 from penstock.errors import ConfigurationError
+from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES
 from penstock.settings import RedisSettings, Settings
-from penstock.task import Priority
 
-PHOTO = Path(__file__).parents[2] / "src/penstock/samples/photo.jpg"
+PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 
 OPTIONS: dict[str, Any] = {
     "model": "superres-x4",
@@ -126,7 +126,7 @@ def test_a_server_of_our_own_uses_nothing_of_the_operators_and_serves_the_noop_a
     settings = settings_of(Plan(model=NOOP, mix={}), operators)
 
     assert settings.redis.url == RedisSettings().url
-    assert settings.models.modules == ("penstock.runners.noop",)
+    assert settings.models.modules == ("penstock.models.noop",)
     assert settings.models.serve == (NOOP,)
     assert settings.api.rate_limit_per_minute == 0
 

@@ -8,12 +8,12 @@ import click
 import pytest
 from rich.console import Console
 
+from penstock.cli.client import params_of
+from penstock.cli.progress_bars import Pauses
+from penstock.cli.sources import jobs_of, request_id
+from penstock.cli.terminal import console, failures_of, ids, plain, table
 from penstock.client import PenstockApiError
 from penstock.client.views import Failure
-from penstock.commands.board import Pauses
-from penstock.commands.client import params_of
-from penstock.commands.folder import jobs_of, request_id
-from penstock.commands.terminal import console, failures_of, ids, plain, table
 from penstock.errors import ConfigurationError
 
 

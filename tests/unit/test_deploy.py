@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from penstock.cli import cli
+from penstock.cli.main import cli
 from penstock.errors import ConfigurationError, codes
+from penstock.local.supervisor import EXIT_CONFIGURATION
 from penstock.settings import ALIASES, Settings, load
-from penstock.supervisor import EXIT_CONFIGURATION
-from penstock.telemetry import INSTRUMENTS
+from penstock.telemetry.metrics import INSTRUMENTS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -526,7 +526,7 @@ def test_counters_are_only_asked_for_their_growth(where: str, expression: str) -
 
 
 def test_statuses_and_codes_in_expressions_exist() -> None:
-    from penstock.task import State
+    from penstock.core.task import State
 
     for where, expression in expressions():
         for value in re.findall(r'(?<=status=")\w+|(?<=status=~")[\w|]+', expression):

@@ -15,13 +15,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.device import Device
-from penstock.runners.base import BaseModelRunner, Outputs, Params, Product, Work
+from penstock.core.device import Device
+from penstock.core.task import PRIORITIES, OutputOptions, Priority
+from penstock.models.base import BaseModelRunner, Outputs, Params, Product, Work
 from penstock.settings import LimitSettings
-from penstock.task import PRIORITIES, OutputOptions, Priority
-from penstock.worker.batches import Backlog, Batch, Job
+from penstock.worker.batcher.backlog import Backlog, Batch, Job
+from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.guard import StarvationGuard
-from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.threads import Threads
 
 GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(4,), batches=(1, 2, 4))

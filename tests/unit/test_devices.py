@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.device import Device
+from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings
 from penstock.worker.devices import GPU_RESERVE_BYTES, placements

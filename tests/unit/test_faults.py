@@ -7,8 +7,8 @@ the code in question; the rest are put together from the formats in its librarie
 import pytest
 
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
-from penstock.runners import faults
-from penstock.runners.base import DeviceBroken
+from penstock.models.base import DeviceBroken
+from penstock.models.onnxruntime import faults
 
 WHERE = "; GPU=0 ; hostname=h ; file=/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc ; line=1 ; expr=f() "
 NODE = (

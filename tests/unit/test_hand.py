@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.task import PRIORITIES, Lease, OutputOptions, Priority, Progress, Request, Source
-from penstock.worker.batches import Costs, Lane
+from penstock.core.task import PRIORITIES, Lease, OutputOptions, Priority, Progress, Request, Source
+from penstock.worker.batcher.backlog import Costs, Lane
 from penstock.worker.hand import AHEAD_S, GIVE_WAY_S, WORTH_S, Hand
 
 MODEL, OTHER = "slow", "other"

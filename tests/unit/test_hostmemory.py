@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from penstock.runners import hostmemory
-from penstock.runners.hostmemory import SMALL_BYTES, Blocks, CudaLock, NoLock
+from penstock.models.onnxruntime import memory
+from penstock.models.onnxruntime.memory import SMALL_BYTES, Blocks, CudaLock, NoLock
 
 SHAPE = (4, 3, 64, 64)
 
@@ -95,7 +95,7 @@ def test_small_arrays_are_ordinary_ones() -> None:
 
 
 def test_what_is_free_beyond_measure_is_unlocked_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hostmemory, "KEPT_BYTES", 1_000_000)
+    monkeypatch.setattr(memory, "KEPT_BYTES", 1_000_000)
     locks = Locks()
     blocks = Blocks(locks)
     arrays = [blocks.take((300, 1000), np.uint8) for _ in range(6)]

@@ -28,7 +28,7 @@ def modules(**texts: str) -> list[Module]:
 
 
 def value_of(name: str, *found: Module) -> float:
-    return next(row.value for row in figures(Path("src/penstock"), [], found) if row.name == name)
+    return next(row.value for row in figures(Path("src/penstock"), found, [], {}) if row.name == name)
 
 
 def test_the_same_loop_with_other_names_is_found() -> None:

@@ -25,7 +25,7 @@ PACKAGE = "import sys, penstock; print(*sys.modules); penstock.Client; assert 'h
 
 HELP = """
 import sys
-from penstock.cli import cli
+from penstock.cli.main import cli
 cli.main(["--help"], standalone_mode=False)
 assert "submit" in cli.commands
 print(*sys.modules)
@@ -46,7 +46,7 @@ async def main():
 asyncio.run(main())
 """
 
-PARENT = "import sys, penstock.cli, penstock.up; print(*sys.modules)"
+PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
 
 
 @pytest.mark.parametrize(

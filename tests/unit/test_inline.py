@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 import pytest
 
-from penstock.api.inline import BARE_FROM, bytes_of, refuse_bare_base64
 from penstock.errors import InputTooLarge, InvalidRequest
+from penstock.intake.inline import BARE_FROM, bytes_of, refuse_bare_base64
 
 DATA = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) + b"\xfb\xff\xbf"
 PLAIN = base64.b64encode(DATA).decode()

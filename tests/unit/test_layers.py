@@ -2,35 +2,126 @@
 
 import ast
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from tools.house.imports import edges_of, entry_of, imports_of, layer_of, upward
-from tools.house.layers import LAYERS, VENDORS
+from tools.house.figures import MAY_REPEAT, SHORT_FILE, repeated_classes
+from tools.house.imports import Edge, between_routes, edges_of, entry_of, imports_of, layer_of, upward, within
+from tools.house.layers import INSIDE, LAYERS, VENDORS
 from tools.house.source import Module, modules_of
 
 SOURCE = Path(__file__).parents[2] / "src" / "penstock"
 ANYWHERE = {"msgspec", "loguru", "penstock"}
-DATA = {"models", "samples"}
-"""Folders with no code in them."""
+LONGEST_FILE = 350
 
 ALL_MODULES = modules_of(SOURCE)
 MODULES = [module for module in ALL_MODULES if module.name]
 """All but the package's own `__init__.py`, its public face."""
 
+EDGES = edges_of(ALL_MODULES, "penstock")
+
+MAY_BE_SHORT = {
+    "__main__.py",  # `python -m penstock`
+    "runners/noop.py",  # an old name, for those who import it
+    "webhooks/signature.py",  # the only one that imports standardwebhooks
+}
+
+# What does not obey yet. A line that is mended goes; none comes.
+UPWARD_YET = {
+    "intake.batch_enqueue -> api.http.auth",
+    "intake.batch_enqueue -> api.routes.webhooks",
+    "intake.batch_enqueue -> api.schemas.tasks",
+    "intake.batch_enqueue -> api.services",
+    "intake.batch_feeder -> api.services",
+    "intake.batch_lines -> api.http.auth",
+    "intake.batch_lines -> api.http.decoding",
+    "intake.batch_lines -> api.http.problems",
+    "intake.batch_lines -> api.routes.webhooks",
+    "intake.batch_lines -> api.schemas.batches",
+    "intake.batch_lines -> api.schemas.tasks",
+    "intake.batch_lines -> api.services",
+    "intake.enqueue -> api.http.auth",
+    "intake.enqueue -> api.http.decoding",
+    "intake.enqueue -> api.routes.webhooks",
+    "intake.enqueue -> api.schemas.tasks",
+    "intake.enqueue -> api.services",
+    "intake.reuse_digest -> api.http.auth",
+    "intake.reuse_digest -> api.schemas.tasks",
+    "intake.uploads -> api.http.auth",
+    "intake.uploads -> api.services",
+}
+UPWARD_INSIDE_YET = {
+    "api.http.bodies -> api.services",
+    "api.routes.webhooks -> api.replicate.predictions",
+}
+BETWEEN_ROUTES_YET = {
+    "api.replicate.outputs -> api.routes.results",
+    "api.replicate.routes -> api.replicate.catalogue",
+    "api.replicate.routes -> api.replicate.outputs",
+    "api.replicate.routes -> api.routes.tasks",
+    "api.routes.batches -> api.routes.manifest",
+    "api.routes.batches -> api.routes.tasks",
+    "api.routes.batches -> api.routes.webhooks",
+    "api.routes.quotes -> api.routes.tasks",
+}
+REPEATED_YET = {
+    "Answer", "Attempt", "Batch", "Finding", "Item", "Job", "Line", "Plan", "Problem", "Room", "Server", "_Named",
+}  # fmt: skip
+SHORT_YET = {
+    "api/http/conditional.py",
+    "api/http/prefer.py",
+    "api/http/ranges.py",
+    "api/http/ratelimits.py",
+    "lazy_import.py",
+    "net/loopback.py",
+    "worker/codecs.py",
+}
+LONG_YET = {
+    "client/asynchronous.py",
+    "core/task.py",
+    "intake/enqueue.py",
+    "settings.py",
+    "storage/local.py",
+    "store/queries.py",
+    "worker/batcher/backlog.py",
+    "worker/batcher/scheduler.py",
+}
+
 each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.place)
+
+
+def pairs(edges: Iterable[Edge]) -> set[str]:
+    return {f"{edge.importer} -> {edge.imported}" for edge in edges}
 
 
 @each_module
 def test_each_module_has_a_layer(module: Module) -> None:
     entry = entry_of(module.name, LAYERS)
 
-    assert entry in DATA or layer_of(entry, LAYERS) >= 0, f"{entry} has no layer: add it to LAYERS"
+    assert layer_of(entry, LAYERS) >= 0, f"{entry} has no layer: add it to LAYERS"
 
 
 def test_imports_go_down() -> None:
-    assert upward(edges_of(ALL_MODULES, "penstock"), LAYERS) == []
+    assert pairs(upward(EDGES, LAYERS)) <= UPWARD_YET
+
+
+@pytest.mark.parametrize("room", INSIDE)
+def test_imports_go_down_inside_a_room_too(room: str) -> None:
+    assert pairs(upward(within(EDGES, room), INSIDE[room])) <= UPWARD_INSIDE_YET
+
+
+def test_no_route_imports_a_route() -> None:
+    assert pairs(between_routes(EDGES, MODULES)) <= BETWEEN_ROUTES_YET
+
+
+def test_every_name_of_the_tables_exists() -> None:
+    entries = {entry for layers in (LAYERS, *INSIDE.values()) for layer in layers for entry in layer}
+    places = {place for allowed in VENDORS.values() for place in allowed}
+
+    assert entries - {module.name for module in MODULES} == set()
+    assert {place for place in places if not (SOURCE / place).exists()} == set()
 
 
 @each_module
@@ -48,7 +139,10 @@ def test_vendors_stay_in_their_place(module: Module) -> None:
 
 @each_module
 def test_only_the_settings_read_the_environment(module: Module) -> None:
-    if module.place in ("settings.py", "runners/onnx.py"):  # the latter writes one variable before an import
+    if module.place in (
+        "settings.py",
+        "models/onnxruntime/session.py",
+    ):  # the latter writes one variable before an import
         return
 
     for node in module.nodes:
@@ -73,10 +167,22 @@ def test_there_is_no_drawer_for_odds_and_ends() -> None:
 
 
 def test_no_file_has_grown_beyond_reading() -> None:
-    assert {module.place: module.lines for module in MODULES if module.lines > 400} == {}
+    assert {module.place for module in MODULES if module.lines > LONGEST_FILE} <= LONG_YET
+
+
+def test_no_file_is_too_short_to_stand_alone() -> None:
+    short = {module.place for module in MODULES if module.lines < SHORT_FILE and not module.is_package}
+
+    assert short - MAY_BE_SHORT <= SHORT_YET
+
+
+def test_no_two_classes_have_one_name() -> None:
+    ours = [module for module in MODULES if not module.place.startswith(MAY_REPEAT)]
+
+    assert set(repeated_classes(ours)) <= REPEATED_YET
 
 
 def test_the_end_of_a_task_is_counted_in_one_place() -> None:
     counting = {m.place for m in MODULES if '"tasks.finished"' in m.text or '"leases.reclaimed"' in m.text}
 
-    assert counting == {"endings.py"}
+    assert counting == {"telemetry/endings.py"}

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import ExitStack
 
-from penstock.task import Priority
+from penstock.core.task import Priority
 from penstock.worker.memory import MemoryBudget
 
 

@@ -4,8 +4,8 @@ from itertools import product
 
 import pytest
 
-from penstock.device import Device
-from penstock.runners.providers import engine_directory, setup
+from penstock.core.device import Device
+from penstock.models.onnxruntime.providers import engine_directory, setup
 
 BASE = {
     "device_id": "0",

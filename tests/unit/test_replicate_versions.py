@@ -2,12 +2,12 @@
 
 import pytest
 
-from penstock.api.predictions import version_id
-from penstock.api.replicate_catalogue import model_of
+from penstock.api.replicate.catalogue import model_of
+from penstock.api.replicate.predictions import version_id
 from penstock.errors import ModelNotFound
-from penstock.runners import base, load_runners
-from penstock.runners.base import registry
-from penstock.runners.superres import SuperResolution
+from penstock.models import base, load_runners
+from penstock.models.base import registry
+from penstock.models.superres import SuperResolution
 from penstock.settings import ModelSettings
 
 IMAGES, SCORES = "superres-x4", "image-scoring-v1"

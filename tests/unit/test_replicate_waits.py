@@ -2,7 +2,7 @@
 
 import pytest
 
-from penstock.api.replicate import held_s
+from penstock.api.replicate.routes import held_s
 
 
 @pytest.mark.parametrize(("asked_s", "held"), [(1, 0.5), (2, 1), (60, 59), (300, 299)])

@@ -11,20 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from penstock.core.task import OutputOptions, Priority
 from penstock.errors import DeviceOutOfMemory, ImageTooLarge, Internal, InvalidOutput
-from penstock.runners.base import (
-    BaseModelRunner,
-    Device,
-    DeviceBroken,
-    Interrupted,
-    Outputs,
-    Params,
-    Product,
-    Work,
-)
+from penstock.models.base import BaseModelRunner, Device, DeviceBroken, Interrupted, Outputs, Params, Product, Work
 from penstock.settings import LimitSettings
-from penstock.task import OutputOptions, Priority
-from penstock.worker.scheduler import DeviceScheduler, Run
+from penstock.worker.batcher.scheduler import DeviceScheduler, Run
 from penstock.worker.threads import Threads
 
 GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(4,), batches=(1, 2, 4))
@@ -321,7 +312,7 @@ async def test_a_task_that_cannot_be_cut_does_not_stop_the_device() -> None:
 
 
 async def test_a_run_that_does_not_stop_makes_the_device_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.worker.scheduler.STUCK_S", 0.2)
+    monkeypatch.setattr("penstock.worker.batcher.scheduler.STUCK_S", 0.2)
 
     class Deaf(Doubling):
         def interrupt(self, work: Work) -> None:

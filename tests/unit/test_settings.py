@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from penstock.commands.context import as_toml
+from penstock.cli.context import as_toml
 from penstock.errors import ConfigurationError
 from penstock.settings import (
     ALIASES,

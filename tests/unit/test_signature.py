@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from penstock.task import EVENTS, Event, new_task_id
+from penstock.core.task import EVENTS, Event, new_task_id
 from penstock.webhooks.dispatcher import message_id
 from penstock.webhooks.signature import Signer
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.errors import ImageDecodeFailed, InputDownloadFailed
-from penstock.task import (
+from penstock.core.task import (
     TRANSITIONS,
     Lease,
     OutputOptions,
@@ -19,6 +18,7 @@ from penstock.task import (
     new_task_id,
     verdict,
 )
+from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 
 
 def lease(failures: int = 0, max_retries: int = 3) -> Lease:

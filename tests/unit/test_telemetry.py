@@ -9,9 +9,9 @@ import pytest
 from loguru import logger
 from prometheus_client.parser import text_string_to_metric_families
 
-from penstock import exposition, logs, telemetry
 from penstock.settings import TelemetrySettings
-from penstock.telemetry import INSTRUMENTS, accept_traceparent, trace_id
+from penstock.telemetry import exposition, logs, metrics
+from penstock.telemetry.metrics import INSTRUMENTS, accept_traceparent, trace_id
 
 CANARY = "canary-0123456789abcdef"
 
@@ -71,7 +71,7 @@ def test_lines_of_libraries_are_json_too(json_logs: pytest.CaptureFixture[str]) 
 
 def test_every_instrument_is_exported_under_its_documented_name() -> None:
     program = (
-        "from penstock import exposition, telemetry as t\n"
+        "from penstock.telemetry import exposition, metrics as t\n"
         "for key, i in t.INSTRUMENTS.items():\n"
         "    t.report(key, 1, **{label: 'x' for label in i.labels})\n"
         "print(exposition.scrape().decode())\n"
@@ -85,7 +85,7 @@ def test_every_instrument_is_exported_under_its_documented_name() -> None:
 
 
 def test_the_metrics_of_children_are_merged_and_a_dead_one_is_left_out() -> None:
-    telemetry.report("tasks.submitted", model="merged", priority="low")
+    metrics.report("tasks.submitted", model="merged", priority="low")
     port = exposition.serve_metrics("127.0.0.1", 0)
     children = {"alive": f"http://127.0.0.1:{port}/metrics", "dead": "http://127.0.0.1:9/metrics"}
     merged = exposition.serve_children("127.0.0.1", 0, lambda: children)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.device import CPU_SIDES
+from penstock.core.device import CPU_SIDES
 from penstock.errors import InvalidOutput
-from penstock.runners.base import Params
-from penstock.runners.scoring import ImageScoring
-from penstock.runners.superres import SuperResolution, SuperresParams
-from penstock.runners.tiling import Ladder, Span, TiledImage, spans, tiled_area
+from penstock.models.base import Params
+from penstock.models.scoring import ImageScoring
+from penstock.models.superres import SuperResolution, SuperresParams
+from penstock.models.tiling import Ladder, Span, TiledImage, spans, tiled_area
 from penstock.worker.devices import cpu
 
 SHAPES = cpu(1).shapes

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from penstock.errors import ConfigurationError, UrlBlocked
+from penstock.net.guard import ObjectName, Policy, check_address, check_input, check_redirect, check_url
 from penstock.settings import LimitSettings
-from penstock.urlguard import ObjectName, Policy, check_address, check_input, check_redirect, check_url
 
 PUBLIC_ONLY = Policy.from_limits(LimitSettings())
 LOOPBACK_TOO = Policy.from_limits(LimitSettings(allow_networks=("127.0.0.0/8", "fd00::/8")))

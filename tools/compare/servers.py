@@ -15,9 +15,9 @@ from pathlib import Path
 import redis
 
 from penstock.bench import processes
-from penstock.redis_server import find_server
+from penstock.local.redis_server import find_server
+from penstock.local.supervisor import die_with_parent
 from penstock.settings import clean_environment
-from penstock.supervisor import die_with_parent
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +53,7 @@ def penstock(home: Path) -> Iterator[Server]:
     environ = {
         "GPU_IDS": "cpu",
         "RATE_LIMIT_PER_MINUTE": "0",
-        "PENSTOCK_MODELS_MODULES": "penstock.runners.noop",
+        "PENSTOCK_MODELS_MODULES": "penstock.models.noop",
         "PENSTOCK_MODELS_SERVE": "noop-v1",
     }
     command = [sys.executable, "-m", "penstock", "up", "--port", "0", "--data-dir", str(home / "data"), "--json"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from .recipes import RECIPES
 from .sources import SourceError
 
-MODELS = Path(__file__).parents[2] / "src" / "penstock" / "models"
+MODELS = Path(__file__).parents[2] / "src" / "penstock" / "weights"
 
 
 def main() -> int:

@@ -8,15 +8,16 @@ A checkout of another day has other folders: `--layers` names its own table, a P
 import argparse
 import ast
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tools.house.figures import Figure, figures
-from tools.house.layers import LAYERS
+from tools.house.figures import Figure, Layers, figures
+from tools.house.layers import INSIDE, LAYERS
 from tools.house.source import modules_of
 
 SOURCE = Path(__file__).parents[2] / "src" / "penstock"
@@ -26,27 +27,31 @@ def main() -> None:
     """Measures one package and prints its figures; always succeeds, the tests hold what must hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, default=SOURCE, help="the package's folder")
-    parser.add_argument("--layers", type=Path, help="a Python file with its LAYERS")
+    parser.add_argument("--layers", type=Path, help="a Python file with its LAYERS and INSIDE")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--list", action="store_true", help="list what was counted as well")
     options = parser.parse_args()
     source = options.source.resolve()
-    rows = figures(source, layers_in(options.layers) if options.layers else LAYERS, modules_of(source))
+    layers, inside = tables_of(options.layers) if options.layers else (LAYERS, INSIDE)
+    rows = figures(source, modules_of(source), layers, inside)
     if options.json:
         print(json.dumps([asdict(row) | {"bar": row.bar} for row in rows], indent=1))
     else:
         show(rows, evidence=options.list)
 
 
-def layers_in(path: Path) -> Sequence[set[str]]:
-    """The literal that a file assigns to LAYERS."""
+def tables_of(path: Path) -> tuple[Layers, Mapping[str, Layers]]:
+    """The literals that a file assigns to LAYERS and, where it does, to INSIDE."""
+    found: dict[str, Any] = {"INSIDE": {}}
     for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-            if isinstance(target, ast.Name) and target.id == "LAYERS":
-                layers: list[set[str]] = ast.literal_eval(node.value)
-                return layers
-    raise SystemExit(f"{path} has no LAYERS")
+        match node:
+            case ast.Assign(targets=[ast.Name(id="LAYERS" | "INSIDE" as name)], value=ast.expr() as value):
+                found[name] = ast.literal_eval(value)
+            case ast.AnnAssign(target=ast.Name(id="LAYERS" | "INSIDE" as name), value=ast.expr() as value):
+                found[name] = ast.literal_eval(value)
+    if "LAYERS" not in found:
+        raise SystemExit(f"{path} has no LAYERS")
+    return found["LAYERS"], found["INSIDE"]
 
 
 def show(rows: Sequence[Figure], *, evidence: bool) -> None:

@@ -3,12 +3,12 @@
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.house.duplicates import duplicates
-from tools.house.imports import between_routes, edges_of, in_cycles, upward
+from tools.house.imports import between_routes, edges_of, in_cycles, upward, within
 from tools.house.source import Function, Module, code_of
 
 PRAGMA = re.compile(r"#\s*(type:|noqa|fmt:|ruff:|pragma:|nosec|mypy:|pyright:|!|-\*-)")
@@ -29,6 +29,7 @@ BARS = {
     'docstrings that begin with "Of"': "0",
     "modules in import cycles": "0",
     "imports that go up": "0",
+    "imports that go up inside a room": "0",
     "imports between routes": "0",
     "blocks of 6 lines that repeat": "0",
     "README, lines": "about 130",
@@ -50,8 +51,11 @@ class Figure:
         return BARS.get(self.name, "")
 
 
-def figures(source: Path, layers: Sequence[set[str]], modules: Sequence[Module]) -> list[Figure]:
-    """All figures of a package, in the order of the table."""
+Layers = Sequence[set[str]]
+
+
+def figures(source: Path, modules: Sequence[Module], layers: Layers, inside: Mapping[str, Layers]) -> list[Figure]:
+    """All figures of a package, in the order of the table; `inside` has the layers of single rooms."""
     return [
         *_files(modules),
         *_functions(modules),
@@ -59,7 +63,7 @@ def figures(source: Path, layers: Sequence[set[str]], modules: Sequence[Module])
         *_comments(modules),
         *_lua(sorted(source.rglob("*.lua"))),
         *_docstrings(modules),
-        *_imports(modules, source.name, layers),
+        *_imports(modules, source.name, layers, inside),
         *_duplicates(modules),
         *_readme(source.parents[1] / "README.md"),
     ]
@@ -141,11 +145,13 @@ def _docstrings(modules: Sequence[Module]) -> Iterator[Figure]:
     yield Figure(f"docstrings of {SHORT_DOCSTRING} words or fewer", len(short), "", tuple(short))
 
 
-def _imports(modules: Sequence[Module], package: str, layers: Sequence[set[str]]) -> Iterator[Figure]:
+def _imports(modules: Sequence[Module], package: str, layers: Layers, inside: Mapping[str, Layers]) -> Iterator[Figure]:
     edges = edges_of(modules, package)
+    in_rooms = [edge for room, own in inside.items() for edge in upward(within(edges, room), own)]
     yield _listed("modules in import cycles", in_cycles(edges), "imports in functions too")
     yield _listed("imports that go up", upward(edges, layers), "by LAYERS")
-    yield _listed("imports between routes", between_routes(edges, modules), "modules of api/ with handlers")
+    yield _listed("imports that go up inside a room", in_rooms, "by INSIDE")
+    yield _listed("imports between routes", between_routes(edges, modules), "modules of api/routes, or with handlers")
 
 
 def _duplicates(modules: Sequence[Module]) -> Iterator[Figure]:

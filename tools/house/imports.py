@@ -74,6 +74,12 @@ def _reached(start: str, imported: dict[str, set[str]]) -> set[str]:
     return reached
 
 
+def within(edges: Sequence[Edge], room: str) -> list[Edge]:
+    """Imports from one module of a folder to another of the same folder."""
+    inside = f"{room}."
+    return [edge for edge in edges if edge.importer.startswith(inside) and edge.imported.startswith(inside)]
+
+
 def upward(edges: Sequence[Edge], layers: Sequence[set[str]]) -> list[Edge]:
     """Imports of what does not stand below the importer; an entry of the layers knows itself.
 
@@ -88,23 +94,23 @@ def _goes_down(edge: Edge, layers: Sequence[set[str]]) -> bool:
 
 
 def entry_of(name: str, layers: Sequence[set[str]]) -> str:
-    """The longest entry of the layers that a module stands in; its first folder if it has none."""
-    entries = {entry for layer in layers for entry in layer}
-    return _longest(name, entries) or name.partition(".")[0]
+    """The longest entry of the layers that a module stands in; its own name if it stands in none."""
+    return _longest(name, {entry for layer in layers for entry in layer}) or name
 
 
 def layer_of(entry: str, layers: Sequence[set[str]]) -> int:
-    """Number of the layer, from 0 at the bottom; -1 for what has none."""
+    """Number of the layer, from 0 at the bottom; -1 for what stands in none."""
     return next((number for number, layer in enumerate(layers) if entry in layer), -1)
 
 
 def between_routes(edges: Sequence[Edge], modules: Sequence[Module]) -> list[Edge]:
-    """Imports from one module with HTTP handlers to another."""
-    routes = {module.name for module in modules if module.place.startswith("api/") and _has_handlers(module)}
+    """Imports from one route of the API to another: a module of `api/routes`, or any with HTTP handlers."""
+    routes = {module.name for module in modules if module.place.startswith("api/") and _is_route(module)}
     return [edge for edge in edges if edge.importer in routes and edge.imported in routes]
 
 
-def _has_handlers(module: Module) -> bool:
+def _is_route(module: Module) -> bool:
     decorators = (decorator for function in module.functions for decorator in function.decorator_list)
     calls = (decorator.func for decorator in decorators if isinstance(decorator, ast.Call))
-    return any(isinstance(call, ast.Name) and call.id in ROUTE_DECORATORS for call in calls)
+    handles = any(isinstance(call, ast.Name) and call.id in ROUTE_DECORATORS for call in calls)
+    return handles or (module.place.startswith("api/routes/") and not module.is_package)

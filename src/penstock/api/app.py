@@ -12,46 +12,41 @@ from litestar.routes import HTTPRoute
 from litestar.types import Message, Scope
 from loguru import logger
 
-from penstock.api import (
+from penstock.api.bulk import terms_of
+from penstock.api.description import docs, openapi
+from penstock.api.filters import filter_of
+from penstock.api.http import problems
+from penstock.api.http.auth import KeyRing, require_key
+from penstock.api.http.cursors import Cursors
+from penstock.api.http.origins import Origins
+from penstock.api.http.query import check_query
+from penstock.api.http.request_context import RequestContext
+from penstock.api.replicate import catalogue, files, outputs, predictions, routes
+from penstock.api.routes import (
     batches,
-    docs,
     events,
     explain,
     health,
     listing,
     models,
-    openapi,
     operations,
-    predictions,
-    problems,
     quotes,
     removal,
-    replicate,
-    replicate_catalogue,
-    replicate_files,
-    replicate_outputs,
     results,
     retries,
     tasks,
     uploads,
     webhooks,
 )
-from penstock.api.bulk import terms_of
-from penstock.api.cursors import Cursors
-from penstock.api.envelope import Envelope
-from penstock.api.feeder import Feeder
-from penstock.api.filters import filter_of
-from penstock.api.guards import KeyRing, require_key
-from penstock.api.origins import Origins
-from penstock.api.query import check_query
 from penstock.api.services import ApiRequest, Services, open_services
 from penstock.errors import StorageUnavailable
-from penstock.links import check_links
-from penstock.maintenance import run_maintenance
-from penstock.runners import load_runners
+from penstock.intake.batch_feeder import Feeder
+from penstock.models import load_runners
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
-from penstock.watches import StorageWatch, watch_store
+from penstock.upkeep.links import check_links
+from penstock.upkeep.maintenance import run_maintenance
+from penstock.upkeep.watches import StorageWatch, watch_store
 from penstock.webhooks.dispatcher import Dispatcher
 
 V1 = (
@@ -92,10 +87,10 @@ V1 = (
     operations.stats,
 )
 REPLICATE = (
-    *replicate.ROUTES,
-    *replicate_catalogue.ROUTES,
-    *replicate_files.ROUTES,
-    replicate_outputs.read_output,
+    *routes.ROUTES,
+    *catalogue.ROUTES,
+    *files.ROUTES,
+    outputs.read_output,
 )
 OPEN = (health.discover, health.livez, health.readyz, health.startupz, health.metrics)
 """Without a key."""
@@ -152,7 +147,7 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
         debug=False,
     )
-    app.asgi_handler = Envelope(app.asgi_handler, Origins(settings.api), lambda: bool(app.state.draining))
+    app.asgi_handler = RequestContext(app.asgi_handler, Origins(settings.api), lambda: bool(app.state.draining))
     return app
 
 

@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from penstock.api.filters import TaskFilter
 from penstock.api.services import ApiRequest, Services
+from penstock.core.task import State
 from penstock.errors import InvalidRequest
 from penstock.store.answers import Matching
-from penstock.task import State
 
 ROUNDS = 20
 """Times that one request looks at the next 1,000 tasks: about a second of work where hardly any of them matches."""

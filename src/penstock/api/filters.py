@@ -8,11 +8,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter, SkipValidation
 from msgspec import Meta, Struct
 
-from penstock.api.query import METADATA
+from penstock.api.http.query import METADATA
 from penstock.api.services import ApiRequest
+from penstock.core.task import Priority
 from penstock.errors import InvalidRequest
 from penstock.store.queries import Filters
-from penstock.task import Priority
 
 Moment = Annotated[str | None, QueryParameter(format="date-time", description="RFC 3339, with its zone")]
 """Not a datetime, for which Litestar would also take a number."""

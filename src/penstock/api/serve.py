@@ -16,14 +16,14 @@ from litestar import Litestar
 from loguru import logger
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from penstock import telemetry
 from penstock.api.app import create_app
-from penstock.api.envelope import UNMATCHED, complete, new_request_id, refusal
-from penstock.api.lingering import LingeringTransport
+from penstock.api.http.lingering import LingeringTransport
+from penstock.api.http.request_context import UNMATCHED, complete, new_request_id, refusal
 from penstock.api.services import open_services
 from penstock.errors import MalformedRequest
-from penstock.runners import load_runners
+from penstock.models import load_runners
 from penstock.settings import Settings
+from penstock.telemetry import metrics
 
 BACKLOG = 1024
 FILES = 65_536
@@ -203,7 +203,7 @@ class BoundedHttp(HttpToolsProtocol):
         lines = [b"%b: %b\r\n" % header for header in complete(headers, request_id, closing=True)]
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", body]))
         self.transport.close()
-        telemetry.report("http.requests", 0.0, route=UNMATCHED, method="", status=str(error.status))
+        metrics.report("http.requests", 0.0, route=UNMATCHED, method="", status=str(error.status))
         logger.bind(request_id=request_id, status=error.status, reason=detail).info("request refused")
 
     def _limit_idle_time(self) -> None:

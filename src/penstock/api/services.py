@@ -11,17 +11,17 @@ from litestar.params import SkipValidation
 from loguru import logger
 from msgspec import Struct
 
-from penstock.api.estimates import Estimates
-from penstock.api.guards import Caller
+from penstock.api.http.auth import Caller
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
+from penstock.intake.estimates import Estimates
+from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
 from penstock.store import BatchStore, Condemned, Installation, Operator, Outbox, TaskStore, UploadStore, connect
 from penstock.store.connection import Redis
 from penstock.store.inspection import check_server
-from penstock.urlguard import Policy
 
 PATIENCE_S = 0.8
 """Longest wait for Redis while a client waits for us: within a second it hears 503 instead."""
@@ -49,7 +49,7 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     """Held for a slice of work on the lines of a batch: however many are checked, requests wait for one slice."""
 
 
-Open = NamedDependency[SkipValidation[Services]]
+ServicesDep = NamedDependency[SkipValidation[Services]]
 """The type of a handler's parameter `services`."""
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from litestar import Request
 from litestar.types import Receive
 
-from penstock import telemetry
+from penstock.core.task import Task
 from penstock.errors import StoreUnavailable
 from penstock.store import TaskStore
-from penstock.task import Task
+from penstock.telemetry import metrics
 
 LOOK_EVERY_S = 1.0
 """What is waited for is looked at this often even if no message came, all in one round trip: one can be lost."""
@@ -117,7 +117,7 @@ class Waiting:
 
     def _count(self, change: int) -> None:
         self._open += change
-        telemetry.report("waits", self._open)
+        metrics.report("waits", self._open)
 
 
 async def _hang_up(receive: Receive) -> None:

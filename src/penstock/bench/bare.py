@@ -18,13 +18,13 @@ import numpy as np
 
 from penstock.bench.images import Image
 from penstock.bench.server import last_line
-from penstock.device import Device
+from penstock.core.device import Device
+from penstock.core.task import OutputOptions
 from penstock.errors import ConfigurationError
-from penstock.runners import load_runners
-from penstock.runners.base import BaseModelRunner, Work, registry
+from penstock.local.supervisor import die_with_parent, python
+from penstock.models import load_runners
+from penstock.models.base import BaseModelRunner, Work, registry
 from penstock.settings import Settings, clean_environment, environment_of
-from penstock.supervisor import die_with_parent, python
-from penstock.task import OutputOptions
 from penstock.worker.devices import placements
 
 

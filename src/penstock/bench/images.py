@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from msgspec import Struct
 
-from penstock import imaging
 from penstock.bench.plan import NOOP
+from penstock.core.task import OutputOptions
 from penstock.errors import ConfigurationError, PenstockError
-from penstock.task import OutputOptions
+from penstock.models import imaging
 
 SIZES = ((256, 192), (384, 256), (512, 384), (640, 480), (768, 512), (1024, 768))
 """Width and height of the built-in mix: 0.05 to 0.79 megapixels, 0.31 on average."""
@@ -74,7 +74,7 @@ def _jpeg(columns: int, rows: int, *, corner: int = 0) -> Image:
 
 
 def _bundled() -> bytes:
-    return (resources.files("penstock.samples") / "photo.jpg").read_bytes()
+    return (resources.files("penstock.models") / "photo.jpg").read_bytes()
 
 
 def _inside(directory: Path) -> list[Path]:

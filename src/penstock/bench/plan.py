@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from penstock.core.task import Priority
 from penstock.errors import ConfigurationError
-from penstock.task import Priority
 
 NOOP = "noop-v1"
 """The model that measures the server itself."""

@@ -13,15 +13,15 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock import exposition
 from penstock.bench import processes
 from penstock.bench.plan import NOOP, Plan
 from penstock.errors import ConfigurationError
+from penstock.local.supervisor import die_with_parent, python
+from penstock.local.up import Address
 from penstock.settings import RedisSettings, Settings, StorageSettings, clean_environment, environment_of
-from penstock.supervisor import die_with_parent, python
-from penstock.up import Address
+from penstock.telemetry import exposition
 
-MODULES = {NOOP: "penstock.runners.noop"}
+MODULES = {NOOP: "penstock.models.noop"}
 """Models that are there but not served by default; a run of one serves nothing else."""
 
 STOP_WITHIN_S = 60.0

@@ -1,1 +1,25 @@
-"""The models that ship with Penstock: .onnx files, and manifest.toml, which says where they came from."""
+"""The models that are served: importing this package fills the registry. A further model is one file and one line."""
+
+from importlib import import_module
+
+from penstock.errors import ConfigurationError
+from penstock.models import scoring, superres  # noqa: F401  they register themselves
+from penstock.models.base import registry
+from penstock.settings import ModelSettings
+
+
+def load_runners(settings: ModelSettings) -> list[str]:
+    """Import the operator's own runner modules too; the names of the models to serve.
+
+    Raises ConfigurationError for a module that cannot be imported, or a name that no runner has.
+    """
+    for module in settings.modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise ConfigurationError(f"models.modules: cannot import {module}: {error}") from error
+    known = registry()
+    for name in settings.serve:
+        if name not in known:
+            raise ConfigurationError(f"models.serve: there is no model {name}; known are {', '.join(sorted(known))}")
+    return sorted(settings.serve or known)

@@ -1,25 +1,14 @@
-"""The models that are served: importing this package fills the registry. A further model is one file and one line."""
+"""Deprecated name of `penstock.models`: what was imported from here is found there."""
 
-from importlib import import_module
+import sys
+import warnings
 
-from penstock.errors import ConfigurationError
-from penstock.runners import scoring, superres  # noqa: F401  they register themselves
-from penstock.runners.base import registry
-from penstock.settings import ModelSettings
+from penstock.models import base, load_runners, scoring, superres, tiling
+from penstock.models.base import BaseModelRunner, model_runner, registry
 
+__all__ = ["BaseModelRunner", "base", "load_runners", "model_runner", "registry", "scoring", "superres", "tiling"]
 
-def load_runners(settings: ModelSettings) -> list[str]:
-    """Import the operator's own runner modules too; the names of the models to serve.
+warnings.warn("penstock.runners is called penstock.models now", DeprecationWarning, stacklevel=2)
 
-    Raises ConfigurationError for a module that cannot be imported, or a name that no runner has.
-    """
-    for module in settings.modules:
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise ConfigurationError(f"models.modules: cannot import {module}: {error}") from error
-    known = registry()
-    for name in settings.serve:
-        if name not in known:
-            raise ConfigurationError(f"models.serve: there is no model {name}; known are {', '.join(sorted(known))}")
-    return sorted(settings.serve or known)
+for _module in (base, scoring, superres, tiling):
+    sys.modules[_module.__name__.replace("penstock.models", __name__)] = _module

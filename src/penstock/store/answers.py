@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from penstock.task import Lease, Priority, Reuse, Stage, State, Task
+from penstock.core.task import Lease, Priority, Reuse, Stage, State, Task
 
 
 class Submitted(Struct, frozen=True):
@@ -55,14 +55,6 @@ class Claim(Struct, frozen=True):
     lease: Lease | None
     next_due_s: float | None = None
     is_drained: bool = False
-
-
-class Reclaimed(Struct, frozen=True, order=True):
-    """A task taken back from a dead worker: waiting again, or failed as poison."""
-
-    id: str
-    state: State
-    model: str
 
 
 class WorkerMemory(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from penstock.batch import ENDS, Batch, BatchState, End, FeedLease, Plan, Started
+from penstock.core.batch import ENDS, Batch, BatchState, End, FeedLease, Plan, Started
+from penstock.core.task import Outcome, State
 from penstock.errors import (
     BatchAlreadyFinal,
     BatchNotFinal,
@@ -22,7 +23,6 @@ from penstock.store.keys import idempotency_digest
 from penstock.store.queries import Queries
 from penstock.store.records import GONE, UnreadableRecord, batch_of, end_of
 from penstock.store.submits import hook_of
-from penstock.task import Outcome, State
 
 RECEIVED_WITHIN_MS = 3_600_000
 """A batch of which nothing has come for so long is deleted."""

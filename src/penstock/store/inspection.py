@@ -7,13 +7,13 @@ from typing import Any, cast
 from msgspec import Struct
 from redis.exceptions import NoPermissionError, ResponseError
 
+from penstock.core.task import RECORD_VERSION, TENANT, State
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import QueueSettings
 from penstock.store.connection import Redis, translated
 from penstock.store.failures import WrongSetting
 from penstock.store.keys import Keys
 from penstock.store.queries import Queries
-from penstock.task import RECORD_VERSION, TENANT, State
 
 HERE = (None, "localhost", "127.0.0.1", "::1")
 """Hosts that are this machine; None: a Unix socket."""

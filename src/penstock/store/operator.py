@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
+from penstock.core.task import TRANSITIONS, Priority, State, Verb
 from penstock.errors import WorkerNotFound
 from penstock.store.answers import Purged
 from penstock.store.queries import Queries
-from penstock.task import TRANSITIONS, Priority, State, Verb
 
 PURGED_TOGETHER = 100
 """Tasks that one script looks at, which holds Redis meanwhile: about 30 µs for each that it cancels."""

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Mapping
 import msgspec
 from msgspec import Struct
 
-from penstock.batch import PREFIX
+from penstock.core.batch import PREFIX
+from penstock.core.task import Delivery, Event
 from penstock.errors import BatchNotFound, TaskNotFound, WebhookNotFound
 from penstock.store.batches import BatchQueries
 from penstock.store.connection import listen
-from penstock.task import Delivery, Event
 
 REMEMBERED = 20
 """Deliveries of one event that its log keeps: all of the schedule, and as many redeliveries."""

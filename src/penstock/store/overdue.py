@@ -5,6 +5,7 @@ from functools import cache
 
 import msgspec
 
+from penstock.core.task import Outcome, Problem, Reclaimed, State, Verb, moves
 from penstock.errors import (
     DeadlineExceeded,
     PenstockError,
@@ -12,9 +13,7 @@ from penstock.errors import (
     StartDeadlineExceeded,
     WorkerLost,
 )
-from penstock.store.answers import Reclaimed
 from penstock.store.queries import Queries
-from penstock.task import Outcome, Problem, State, Verb, moves
 
 REAPER_PAUSE_S = 3.0
 """The reaper runs every second; after a longer gap leases are first given one full period."""

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 from redis.exceptions import NoScriptError, ResponseError
 
+from penstock.core.task import PRIORITIES, Priority, State, Task
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import QueueSettings
 from penstock.store.answers import (
@@ -37,7 +38,6 @@ from penstock.store.records import (
 )
 from penstock.store.salvage import Direct, Salvage
 from penstock.store.scripts import Scripts
-from penstock.task import PRIORITIES, Priority, State, Task
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from penstock.batch import Batch, BatchState, End, Plan
+from penstock.core.batch import Batch, BatchState, End, Plan
+from penstock.core.task import Attempt, Event, Outcome, Priority, Progress, Request, Reuse, Stage, State, Task
 from penstock.store.answers import Explanation, Pace, Pause, Running, SetAside, WorkerInfo
-from penstock.task import Attempt, Event, Outcome, Priority, Progress, Request, Reuse, Stage, State, Task
 
 GONE = [b"gone"]
 """The answer of read.lua for a task that was pruned."""

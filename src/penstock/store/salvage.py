@@ -9,11 +9,11 @@ from typing import Any
 from loguru import logger
 from redis.exceptions import ResponseError
 
+from penstock.core.task import TENANT, State
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
 from penstock.store.scripts import Scripts
 from penstock.store.soundness import FAILURE, Held, flaw_of_batch, flaw_of_task, flaw_of_upload, mended
-from penstock.task import TENANT, State
 
 TOGETHER = 100
 """Records that are looked at in one step of Redis."""

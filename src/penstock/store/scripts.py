@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
+from penstock.core.task import PRIORITIES
 from penstock.store.connection import Redis
-from penstock.task import PRIORITIES
 
 REFUSED_WHEN_FULL = {"ping", "submit", "batch_open", "batch_start", "upload_open"}
 """When Redis has no memory left, new tasks, batches and uploads are refused; all else goes on, since only that frees

@@ -7,10 +7,21 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 from redis.exceptions import ResponseError
 
-from penstock.batch import BatchState
+from penstock.core.batch import BatchState
+from penstock.core.task import (
+    PRIORITIES,
+    RECORD_VERSION,
+    TENANT,
+    Outcome,
+    Problem,
+    Request,
+    Reuse,
+    Source,
+    Stage,
+    State,
+)
 from penstock.errors import RecordUnreadable
 from penstock.store.records import LARGEST, UnreadableRecord, attempts_of, batch_of, events_of, reading, task_of
-from penstock.task import PRIORITIES, RECORD_VERSION, TENANT, Outcome, Problem, Request, Reuse, Source, Stage, State
 
 NUMBER = r"-?\d+(\.\d+)?(e[-+]?\d+)?"
 WORD = r"\S{1,200}"

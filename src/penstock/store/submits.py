@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.submission import Submission, Turn
+from penstock.core.task import EVENTS, RECORD_VERSION, Outcome, Reuse, State, Verb, Webhook
 from penstock.errors import (
     IdempotencyMismatch,
     PenstockError,
@@ -16,8 +18,6 @@ from penstock.store.answers import NotItsTurn, ResultFound, Submitted
 from penstock.store.keys import endpoint_digest, idempotency_digest
 from penstock.store.overdue import moves_of
 from penstock.store.queries import ALL_PRIORITIES
-from penstock.submission import Submission, Turn
-from penstock.task import EVENTS, RECORD_VERSION, Outcome, Reuse, State, Verb, Webhook
 
 MAX_FOLLOWERS = 200
 """Tasks that may wait for the result of one; the next ones run. When it ends, the script that looks for the next to

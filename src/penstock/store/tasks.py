@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.submission import Submission
+from penstock.core.task import PRIORITIES, Lease, Outcome, Priority, Problem, Progress, Request, Stage, State, Verb
 from penstock.errors import (
     ResultExpired,
     TaskAlreadyFinal,
@@ -18,19 +20,6 @@ from penstock.store.connection import listen
 from penstock.store.overdue import LATE, OVERRUN, STATES, TOGETHER, Overdue, moves_from, moves_of, outcome_of
 from penstock.store.records import UnreadableRecord, reading
 from penstock.store.submits import answer_or_error, call_of, file_of, submitted_of
-from penstock.submission import Submission
-from penstock.task import (
-    PRIORITIES,
-    Lease,
-    Outcome,
-    Priority,
-    Problem,
-    Progress,
-    Request,
-    Stage,
-    State,
-    Verb,
-)
 
 ASKED_MS = 2000
 """An idle worker that has asked for a task and died is given none later than this."""

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from penstock.core.upload import FileFacts, Upload, UploadState, upload_key
 from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
 from penstock.store.queries import Queries
 from penstock.store.records import UnreadableRecord, reading
-from penstock.upload import FileFacts, Upload, UploadState, upload_key
 
 
 class Opened(Struct, frozen=True):

@@ -3,8 +3,8 @@ once."""
 
 from collections.abc import Awaitable, Callable
 
-from penstock.batch import Batch
-from penstock.task import Event, Task, Webhook
+from penstock.core.batch import Batch
+from penstock.core.task import Event, Task, Webhook
 
 Body = Callable[[Task | Batch, Event, Webhook], Awaitable[str]]
 """What a message says, as JSON."""

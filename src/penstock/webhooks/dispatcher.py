@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from penstock import telemetry
-from penstock.batch import PREFIX, Batch
+from penstock.core.batch import PREFIX, Batch
+from penstock.core.task import Delivery, Event, Task
 from penstock.errors import BatchNotFound, ResultExpired, StoreUnavailable, TaskNotFound
+from penstock.net.guard import Policy
 from penstock.settings import LimitSettings, WebhookSettings
 from penstock.store import LeasedEvent, Outbox
-from penstock.task import Delivery, Event, Task
-from penstock.urlguard import Policy
+from penstock.telemetry import metrics
 from penstock.webhooks import Body
-from penstock.webhooks.lanes import PROMPT_S, Lanes
+from penstock.webhooks.endpoint_pools import PROMPT_S, Lanes
 from penstock.webhooks.sender import Answer, Sender
 from penstock.webhooks.signature import Signer
 
@@ -161,9 +161,9 @@ class Dispatcher:
                 outcome=answer.verdict,
                 code=answer.code,
             )
-            telemetry.report("webhooks.attempts", event=event.type, outcome=answer.verdict)
+            metrics.report("webhooks.attempts", event=event.type, outcome=answer.verdict)
             if answer.verdict == "delivered":
-                telemetry.report("webhooks.lag", max(0.0, at - event.at / 1000), event=event.type)
+                metrics.report("webhooks.lag", max(0.0, at - event.at / 1000), event=event.type)
             await self._settle(leased, delivery, answer)
         except (TaskNotFound, BatchNotFound, ResultExpired):
             return  # pruned just now, and the event with it

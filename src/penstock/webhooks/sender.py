@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Literal, Self
 from msgspec import Struct
 
 from penstock import __version__
-from penstock.deferred import deferred, load
 from penstock.errors import UrlBlocked
-from penstock.urlguard import Policy, check_url
+from penstock.lazy_import import deferred, load
+from penstock.net.guard import Policy, check_url
 
 if TYPE_CHECKING:
     import aiohttp
     import yarl
     from aiohttp.abc import AbstractResolver
 
-    from penstock import egress
+    from penstock.net import egress
 else:
-    aiohttp, yarl, egress = deferred("aiohttp"), deferred("yarl"), deferred("penstock.egress")
+    aiohttp, yarl, egress = deferred("aiohttp"), deferred("yarl"), deferred("penstock.net.egress")
 
 HEADERS = {
     "User-Agent": f"penstock/{__version__}",
@@ -88,7 +88,7 @@ class Sender:
             return Answer(verdict="unreachable")
 
     async def _opened(self) -> aiohttp.ClientSession:
-        await load("penstock.egress")
+        await load("penstock.net.egress")
         if self._session is None:
             self._session = egress.guarded_session(self._policy, HEADERS, resolver=self._resolver, limit=0)
         return self._session

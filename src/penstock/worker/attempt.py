@@ -9,11 +9,11 @@ from functools import partial
 from loguru import logger
 from msgspec import Struct
 
-from penstock import endings, telemetry
+from penstock.core.task import TRANSITIONS, Lease, Outcome, Problem, RetryPolicy, State, Verb, verdict
 from penstock.errors import Internal, PenstockError, StoreUnavailable
-from penstock.runners.base import DeviceBroken
+from penstock.models.base import DeviceBroken
 from penstock.store import TaskStore
-from penstock.task import TRANSITIONS, Lease, Outcome, Problem, RetryPolicy, State, Verb, verdict
+from penstock.telemetry import endings, metrics
 from penstock.worker.pipeline import Pipeline, Watcher
 
 SHORTEST_S = 0.001
@@ -52,12 +52,12 @@ class Attempts:
         log. When canceled, `is_aborted` tells whether nothing may be written any more, or the task is handed back.
         """
         model, started = lease.request.model, asyncio.get_running_loop().time()
-        trace = telemetry.trace_id(lease.request.traceparent)
+        trace = metrics.trace_id(lease.request.traceparent)
         with logger.contextualize(task_id=lease.id, attempt=lease.epoch, model=model, trace_id=trace):
             logger.debug("attempt started")
             settlement = await self._end_of(lease, watch, until_free, is_aborted)
             if settlement is None:
-                telemetry.report("attempts", model=model, outcome="stopped")
+                metrics.report("attempts", model=model, outcome="stopped")
                 logger.info("attempt stopped")
                 self._pipeline.forget(lease)
                 return
@@ -74,7 +74,7 @@ class Attempts:
         own, an accepted one those before it."""
         written, kept = await self._write(lease, settlement)
         if kept is None:
-            telemetry.report("attempts", model=lease.request.model, outcome="unknown")
+            metrics.report("attempts", model=lease.request.model, outcome="unknown")
             return
         took_s = asyncio.get_running_loop().time() - started
         _count(lease, written, kept, took_s)
@@ -153,17 +153,17 @@ class Attempts:
 
 def _count(lease: Lease, settlement: Settlement, kept: int, took_s: float) -> None:
     model = lease.request.model
-    telemetry.report("attempts", model=model, outcome=settlement.verb if kept else "fenced")
-    telemetry.report("task.duration", took_s, model=model)
+    metrics.report("attempts", model=model, outcome=settlement.verb if kept else "fenced")
+    metrics.report("task.duration", took_s, model=model)
     if not kept:
-        telemetry.report("writes.fenced", model=model)
+        metrics.report("writes.fenced", model=model)
     elif settlement.verb in (Verb.COMPLETE, Verb.FAIL):
         status = TRANSITIONS[State.RUNNING, settlement.verb]
         endings.count_settled(model, status, code=settlement.code, tasks=kept)
         if settlement.verb is Verb.COMPLETE and lease.promised_ms is not None:
             true_s = lease.waited_ms / 1000 + took_s
             ratio = abs(lease.promised_ms / 1000 - true_s) / max(true_s, SHORTEST_S)
-            telemetry.report("eta.error.ratio", ratio, model=model)
+            metrics.report("eta.error.ratio", ratio, model=model)
 
 
 def _unexpected() -> Internal:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from loguru import logger
 
+from penstock.core.task import PRIORITIES, Lease, Priority
 from penstock.errors import StoreUnavailable
 from penstock.store import Claim, TaskStore, WorkerInfo
-from penstock.task import PRIORITIES, Lease, Priority
 from penstock.worker.attempt import jitter_s
 from penstock.worker.hand import Hand
 

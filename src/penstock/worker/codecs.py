@@ -2,8 +2,8 @@
 
 from typing import NamedTuple, Self
 
-from penstock.device import Device
-from penstock.task import Priority
+from penstock.core.device import Device
+from penstock.core.task import Priority
 from penstock.worker.devices import cores
 from penstock.worker.threads import Threads
 

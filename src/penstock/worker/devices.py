@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.device import CPU_SIDES, Device
+from penstock.core.device import CPU_SIDES, Device
 from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings
 

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from penstock import __version__
-from penstock.deferred import deferred, load
 from penstock.errors import (
     InputDownloadFailed,
     InputNotFound,
@@ -21,18 +20,19 @@ from penstock.errors import (
     UnsupportedImageFormat,
     UrlBlocked,
 )
+from penstock.lazy_import import deferred, load
+from penstock.net.guard import Policy, check_input, check_redirect
 from penstock.settings import LimitSettings
 from penstock.storage import S3Inputs
-from penstock.urlguard import Policy, check_input, check_redirect
 
 if TYPE_CHECKING:
     import aiohttp
     import yarl
     from aiohttp.abc import AbstractResolver
 
-    from penstock import egress
+    from penstock.net import egress
 else:
-    aiohttp, yarl, egress = deferred("aiohttp"), deferred("yarl"), deferred("penstock.egress")
+    aiohttp, yarl, egress = deferred("aiohttp"), deferred("yarl"), deferred("penstock.net.egress")
 
 HEADERS = {
     "User-Agent": f"penstock/{__version__}",
@@ -116,7 +116,7 @@ class Fetcher:
             return await self._read(response)
 
     async def _opened(self) -> aiohttp.ClientSession:
-        await load("penstock.egress")
+        await load("penstock.net.egress")
         if self._session is None:
             self._session = egress.guarded_session(self._policy, HEADERS, resolver=self._resolver)
         return self._session

@@ -21,11 +21,11 @@ import arq
 from loguru import logger
 from msgspec.structs import replace
 
-from penstock import telemetry
+from penstock.core.task import Lease, Progress, RetryPolicy, Stage, is_suspect
 from penstock.errors import StoreUnavailable
-from penstock.runners.base import DeviceBroken
+from penstock.models.base import DeviceBroken
 from penstock.store import TaskStore, WorkerInfo, WorkerMemory
-from penstock.task import Lease, Progress, RetryPolicy, Stage, is_suspect
+from penstock.telemetry import metrics
 from penstock.worker.attempt import Attempts
 from penstock.worker.claims import Claims, Slots
 from penstock.worker.hand import Hand
@@ -149,9 +149,9 @@ class Host(arq.Worker):
         self._hand.take(lease, time.monotonic())
         self.job_tasks[key] = self.tasks[key] = task = asyncio.create_task(attempt, name=key)
         task.add_done_callback(lambda _: self._ended(key))
-        telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
+        metrics.report("tasks.in_flight", len(self.tasks), device=self._info.device)
         if lease.epoch == 1:
-            telemetry.report("task.wait", lease.waited_ms / 1000, model=lease.request.model, priority=lease.priority)
+            metrics.report("task.wait", lease.waited_ms / 1000, model=lease.request.model, priority=lease.priority)
 
     def _stop_earlier(self, lease: Lease) -> list[asyncio.Task[Any]]:
         """The attempts at the same task that still run here. The lease of an older one is lost, or this one would not
@@ -184,7 +184,7 @@ class Host(arq.Worker):
         self._uploading.discard(key)
         if self._pipeline.broken:
             self._give_up(self._pipeline.broken)
-        telemetry.report("tasks.in_flight", len(self.tasks), device=self._info.device)
+        metrics.report("tasks.in_flight", len(self.tasks), device=self._info.device)
         if key in self._suspects:
             self._suspects.remove(key)
         self._slot_is_free()
@@ -254,7 +254,7 @@ class Host(arq.Worker):
     def _describe(self) -> WorkerInfo:
         """What this worker says of itself with each renewal."""
         for place, count in (("disk", self._spool.on_disk), ("memory", self._spool.in_memory)):
-            telemetry.report("worker.spool", count, device=self._info.device, place=place)
+            metrics.report("worker.spool", count, device=self._info.device, place=place)
         return replace(
             self._info,
             running=len(self.tasks),

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable, Collection
 
+from penstock.core.task import Lease
 from penstock.errors import StoreUnavailable
 from penstock.store import TaskStore, WorkerInfo
-from penstock.task import Lease
 
 
 class Leases:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from penstock.task import PRIORITIES, Priority
+from penstock.core.task import PRIORITIES, Priority
 from penstock.worker.guard import StarvationGuard
 
 RESERVED = 0.25

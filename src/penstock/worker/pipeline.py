@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from penstock import imaging, telemetry
+from penstock.core.task import Lease, Outcome, Priority, Progress, Result, Stage
 from penstock.errors import (
     ExecutionTimeout,
     InputNotFound,
@@ -21,16 +21,17 @@ from penstock.errors import (
     StorageUnavailable,
     UploadMismatch,
 )
-from penstock.runners.base import DeviceBroken, Params, Work
+from penstock.models import imaging
+from penstock.models.base import DeviceBroken, Params, Work
 from penstock.storage import Storage
-from penstock.task import Lease, Outcome, Priority, Progress, Result, Stage
+from penstock.telemetry import metrics
 from penstock.worker.attempt_clock import AttemptClock
-from penstock.worker.batches import Runner
+from penstock.worker.batcher.backlog import Runner
+from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
 from penstock.worker.memory import MemoryBudget, Room
 from penstock.worker.results import published
-from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.spool import Parcel, Spool, patiently
 
 T = TypeVar("T")
@@ -272,7 +273,7 @@ class _Stages:
         yield span
         took_s = before_s + time.perf_counter() - span.began - span.of_another_s
         self._timing[f"{name}_ms"] = _ms(took_s)
-        telemetry.report("stage.duration", took_s, model=self._model, stage=name)
+        metrics.report("stage.duration", took_s, model=self._model, stage=name)
 
     def tiles(self, done: int, total: int) -> None:
         """A listener for the device's progress."""
@@ -282,7 +283,7 @@ class _Stages:
         """The first batch began so long after `infer` did."""
         to_device_s = self._lease.waited_ms / 1000 + infer.began - self._started + waited_s
         self._timing["to_device_ms"] = _ms(to_device_s)
-        telemetry.report("task.to_device", to_device_s, model=self._model, priority=self._lease.priority)
+        metrics.report("task.to_device", to_device_s, model=self._model, priority=self._lease.priority)
 
     def timing(self) -> dict[str, float]:
         """Milliseconds by stage, with the wait in the queue, the time from the submit to the first batch on the device,

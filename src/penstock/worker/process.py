@@ -11,25 +11,25 @@ from functools import partial
 import uvloop
 from loguru import logger
 
-from penstock import exposition
-from penstock.device import Device
+from penstock.core.device import Device
+from penstock.core.task import RetryPolicy
 from penstock.errors import StoreUnavailable
-from penstock.heartbeat import Heartbeat, longest_silence_s
-from penstock.maintenance import run_upkeep
-from penstock.runners import load_runners
-from penstock.runners.base import DeviceBroken, registry
+from penstock.models import load_runners
+from penstock.models.base import DeviceBroken, registry
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
 from penstock.store import BatchStore, Condemned, Redis, TaskStore, WorkerInfo, WorkerMemory, check_server, connect
-from penstock.task import RetryPolicy
-from penstock.watches import StorageWatch, watch_store
-from penstock.worker.batches import Runner
+from penstock.telemetry import exposition
+from penstock.upkeep.maintenance import run_upkeep
+from penstock.upkeep.watches import StorageWatch, watch_store
+from penstock.worker.batcher.backlog import Runner
+from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
+from penstock.worker.heartbeat import Heartbeat, longest_silence_s
 from penstock.worker.host import Host
 from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
-from penstock.worker.scheduler import DeviceScheduler
 from penstock.worker.spool import Spool
 from penstock.worker.threads import Threads
 

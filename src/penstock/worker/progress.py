@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
+from penstock.core.task import Lease, Progress, Stage
 from penstock.errors import StoreUnavailable
 from penstock.store import TaskStore
-from penstock.task import Lease, Progress, Stage
 
 PROGRESS_EVERY_S = 0.2
 """Stage and progress of the running tasks are written this often, and only where they changed."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.task import Artifact, Result
 from penstock.errors import ModelResultInvalid
-from penstock.runners.base import Produces, Product
-from penstock.task import Artifact, Result
+from penstock.models.base import Produces, Product
 from penstock.worker.spool import Parcel
 
 MAX_DEPTH = 64

@@ -1,0 +1,119 @@
+"""Where a client reaches this server: the beginning of every link that it is given.
+
+`api.public_url` says so where it is set. Else it is what the request was sent to, by its Host header; behind a proxy of
+`api.trusted_proxies`, what the proxy says that it was sent to. Whoever else sends `Forwarded` is not believed.
+"""
+
+import ipaddress
+import re
+
+from litestar.types import Scope
+
+from penstock.errors import MalformedRequest
+from penstock.net.guard import DEFAULT_PORTS
+from penstock.settings import ApiSettings
+
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,255}|\[(?P<v6>[0-9A-Fa-f:.]{2,45})\])(?::(?P<port>[0-9]{0,5}))?")
+_PAIR = re.compile(r'[ \t]*([A-Za-z0-9_-]+)=("(?:[^"\\]|\\.)*"|[^",; \t]*)[ \t]*([;,]|$)')
+"""One of `Forwarded`, and what ends it: `for=192.0.2.1;proto=https;host="example.com:8443"`."""
+_PORT = re.compile(r":[0-9]+$")
+_LARGEST_PORT = 65_535
+
+
+class Origins:
+    """Knows whom to believe."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self._public = settings.public_url.rstrip("/")
+        self._trusted = tuple(ipaddress.ip_network(text) for text in settings.trusted_proxies)
+
+    def of(self, scope: Scope) -> str:
+        """The URL under which the client of this request reaches `/`, without the slash. Raises MalformedRequest when
+        the request does not say which host it is for, or says so in a way that is not one."""
+        scheme, host = scope["scheme"], _own_host(scope)
+        if self._public:
+            return self._public
+        if self._is_trusted(scope):
+            scheme, host = _forwarded(scope, scheme, host)
+        return f"{scheme}://{host}"
+
+    def led(self, location: bytes) -> bytes:
+        """Where a `Location` of ours leads: with `api.public_url`, all of it is said, since the client may know another
+        path to this server than the one that its request came in by."""
+        return f"{self._public}{location.decode()}".encode() if location.startswith(b"/") else location
+
+    def _is_trusted(self, scope: Scope) -> bool:
+        client = scope.get("client")
+        if not client or not self._trusted:
+            return False
+        address = ipaddress.ip_address(client[0].partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._trusted)
+
+
+def _forwarded(scope: Scope, scheme: str, host: str) -> tuple[str, str]:
+    """What the nearest proxy says; these two where it says nothing. It is the last in every list: what stands before it
+    may come from anybody. Raises MalformedRequest."""
+    said = _last_element(",".join(_values(scope, b"forwarded")))
+    if not said:
+        lists = {name: ",".join(_values(scope, header)) for name, header in _X_FORWARDED.items()}
+        said = {name: values.rpartition(",")[2].strip() for name, values in lists.items()}
+    scheme = said.get("proto", "").lower() or scheme
+    if scheme not in DEFAULT_PORTS:
+        raise MalformedRequest("a proxy says that the scheme is neither http nor https", param="Forwarded")
+    if said.get("host"):
+        host = _checked(said["host"], "Forwarded")
+    port = said.get("port")
+    if port and port != str(DEFAULT_PORTS[scheme]) and not _PORT.search(host):
+        host = _checked(f"{host}:{port}", "X-Forwarded-Port")
+    return scheme, host
+
+
+_X_FORWARDED = {"proto": b"x-forwarded-proto", "host": b"x-forwarded-host", "port": b"x-forwarded-port"}
+
+
+def _own_host(scope: Scope) -> str:
+    """Of the Host header, which only HTTP/1.0 may lack: then it is the address that was connected to."""
+    hosts = _values(scope, b"host")
+    if len(hosts) == 1:
+        return _checked(hosts[0], "Host")
+    if hosts or scope["http_version"] != "1.0":
+        raise MalformedRequest("a request has one Host header", param="Host")
+    name, port = scope.get("server") or ("localhost", None)
+    return _checked(f"[{name}]:{port}" if ":" in name else f"{name}:{port}", "Host")
+
+
+def _checked(host: str, header: str) -> str:
+    """The name, address and port, without a port that is empty. Raises MalformedRequest."""
+    found = _HOST.fullmatch(host)
+    if found is None or int(found["port"] or 0) > _LARGEST_PORT or not _is_v6(found["v6"]):
+        raise MalformedRequest("the host must be a name or an address, perhaps with :port", param=header)
+    return host.removesuffix(":") if found["port"] == "" else host
+
+
+def _values(scope: Scope, name: bytes) -> list[str]:
+    """Of all headers of this name."""
+    return [value.decode("latin-1") for given, value in scope["headers"] if given == name]
+
+
+def _is_v6(text: str | None) -> bool:
+    try:
+        return text is None or bool(ipaddress.IPv6Address(text))
+    except ValueError:
+        return False
+
+
+def _last_element(header: str) -> dict[str, str]:
+    """Of `Forwarded` (RFC 7239), by names in lower case. Raises MalformedRequest."""
+    elements: list[dict[str, str]] = [{}]
+    at = 0
+    while at < len(header):
+        found = _PAIR.match(header, at)
+        if found is None:
+            raise MalformedRequest("Forwarded must look like proto=https;host=images.example.com", param="Forwarded")
+        name, value, end = found.groups()
+        elements[-1][name.lower()] = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
+        if end == ",":
+            elements.append({})
+        at = found.end()
+    return elements[-1]

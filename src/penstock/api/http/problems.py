@@ -1,0 +1,191 @@
+"""Every error becomes one document: application/problem+json (RFC 9457) with a `code` from the closed list."""
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import ExceptionHandlersMap
+from litestar.typing import FieldDefinition
+from loguru import logger
+from msgspec import UNSET, Struct, UnsetType
+
+from penstock.api.http.known import known_at
+from penstock.errors import (
+    Internal,
+    InvalidRequest,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    PenstockError,
+    UnsupportedMediaType,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One of several things wrong with one request; in the lines of a batch, with the number of the line, from 1."""
+
+    param: str
+    detail: str
+    code: str | UnsetType = UNSET
+    line: int | UnsetType = UNSET
+    custom_id: str | UnsetType = UNSET
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """Why a request failed. `code` is stable, `detail` is for people, `param` names the member at fault."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    param: str | None
+    retryable: bool
+    request_id: str
+    errors: tuple[Finding, ...] | UnsetType = UNSET
+
+
+class InvalidLines(InvalidRequest):
+    """Lines of a batch are wrong, and none is queued; `findings` has the first of them."""
+
+    def __init__(self, detail: str, findings: tuple[Finding, ...]) -> None:
+        super().__init__(detail, param="lines")
+        self.findings = findings
+
+
+def invalid(error: msgspec.ValidationError, kind: Any, *, inside: str = "") -> InvalidRequest:
+    """msgspec's "Expected `int` <= 100 - at `$.output.quality`", with `param` naming the place. A value that is not one
+    of a list, and a member that is not known, are answered with those that are; `kind` is the type that has them."""
+    text, _, where = str(error).partition(" - at ")
+    path = [inside, _PATH.sub("", where.strip("`")).removeprefix("."), *_MEMBER.findall(text)]
+    detail = _with_others(text, kind, where.strip("`"))
+    return InvalidRequest(detail, param=".".join(part for part in path if part)[:_SHOWN] or None)
+
+
+def _with_others(text: str, kind: Any, where: str = "") -> str:
+    """What msgspec says, and what the type has at that place instead."""
+    known = ", ".join(known_at(kind, where)) if text.startswith(_HAVE_OTHERS) else ""
+    return f"{text[:_SHOWN]}; known are: {known}" if known else text[:_SHOWN]
+
+
+NEEDED = "this parameter is needed"
+_HAVE_OTHERS = ("Invalid enum value", "Object contains unknown field", NEEDED)
+_MISSING = re.compile(r"^Missing required \w+ parameter '([^']+)'")
+_PATH = re.compile(r"^.*\$|\[\.\.\.\]|`")
+_MEMBER = re.compile(r"(?:unknown|missing required) field `(.+)`", re.DOTALL)
+_SHOWN = 200
+"""Characters of the client's own text that are given back."""
+
+
+def documented(*errors: type[PenstockError]) -> dict[int, ResponseSpec]:
+    """The OpenAPI responses of these errors, one for each status."""
+    by_status: dict[int, list[str]] = {}
+    for error in errors:
+        by_status.setdefault(error.status, []).append(error.code)
+    return {
+        status: ResponseSpec(Problem, media_type=MEDIA_TYPE, description=", ".join(names), generate_examples=False)
+        for status, names in by_status.items()
+    }
+
+
+def type_of(code: str) -> str:
+    """The `type` of problems with this code."""
+    return f"urn:penstock:error:{code}"
+
+
+def problem_of(error: PenstockError, request_id: str, findings: tuple[Finding, ...] = ()) -> Problem:
+    """The document that says so."""
+    return Problem(
+        type=type_of(error.code),
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        param=error.param,
+        retryable=error.retryable,
+        request_id=request_id,
+        errors=findings or UNSET,
+    )
+
+
+def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, ...] = ()) -> Response[Problem]:
+    headers = dict(error.headers)
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    problem = problem_of(error, request.scope["state"]["request_id"], findings)
+    return Response(problem, status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _ours(request: AnyRequest, error: PenstockError) -> Response[Problem]:
+    return _answer(request, error, error.findings if isinstance(error, InvalidLines) else ())
+
+
+def _parameters(request: AnyRequest, error: ValidationException) -> Response[Problem]:
+    """Query and path parameters that Litestar refused: those that are wrong, or the first that is missing."""
+    found = error.extra if isinstance(error.extra, list) else []
+    named = [(str(f.get("key", "")), str(f.get("message", ""))) for f in found]
+    findings = tuple(_finding(request, name, text) for name, text in named)
+    findings = findings or tuple(_finding(request, name, NEEDED) for name in _MISSING.findall(error.detail))
+    first = findings[0] if findings else Finding(param="", detail="a parameter is wrong")
+    return _answer(request, InvalidRequest(first.detail, param=first.param or None), findings[1:] and findings)
+
+
+def _finding(request: AnyRequest, name: str, text: str) -> Finding:
+    """About a parameter, by the name that clients use."""
+    field = _field_of(request, name)
+    if field is None:
+        return Finding(param=name, detail=text)
+    return Finding(param=getattr(field.kwarg_definition, "name", None) or name, detail=_with_others(text, field.raw))
+
+
+def allow_of(methods: Collection[str]) -> str:
+    """The header `Allow`: there is HEAD wherever there is GET."""
+    return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
+
+
+def _field_of(request: AnyRequest, name: str) -> FieldDefinition | None:
+    """The parameter, as the handler or one of its dependencies declares it."""
+    handler = request.route_handler
+    provided = [dependency.parsed_fn_signature for dependency in handler.resolve_dependencies().values()]
+    for signature in (handler.parsed_fn_signature, *provided):
+        for field in signature.parameters.values():
+            if name in (field.name, getattr(field.kwarg_definition, "name", None)):
+                return field
+    return None
+
+
+_OF_STATUS: dict[int, type[PenstockError]] = {
+    cls.status: cls for cls in (MalformedRequest, NotFound, MethodNotAllowed, PayloadTooLarge, UnsupportedMediaType)
+}
+
+
+def _framework(request: AnyRequest, error: HTTPException) -> Response[Problem]:
+    """Litestar's own refusals; its text is not ours to repeat, it contains the URL."""
+    cls = _OF_STATUS.get(error.status_code)
+    if cls is None:
+        return _unexpected(request, error)
+    allow = next((value for name, value in (error.headers or {}).items() if name.lower() == "allow"), None)
+    allowed = {} if allow is None else {"Allow": allow_of(allow.split(", "))}
+    return _answer(request, cls(headers=allowed))
+
+
+def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
+    logger.opt(exception=error).error("request failed")
+    return _answer(request, Internal("an internal error; the log has it under this request_id"))
+
+
+HANDLERS: ExceptionHandlersMap = {
+    PenstockError: _ours,
+    ValidationException: _parameters,
+    HTTPException: _framework,
+    Exception: _unexpected,
+}

@@ -1,0 +1,133 @@
+"""Around every request: its id, trace and origin, one log line, one measurement, and the headers of every answer."""
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
+from litestar.types.asgi_types import HTTPResponseBodyEvent, HTTPResponseStartEvent
+from loguru import logger
+
+from penstock.api.http.origins import Origins
+from penstock.api.http.problems import MEDIA_TYPE, problem_of
+from penstock.errors import MalformedRequest, PenstockError
+from penstock.telemetry import metrics
+
+UNMATCHED = "unmatched"
+"""The route of a request for which there is none; never the path, which has no bounds."""
+
+READ_ANYWAY_BYTES = 1024 * 1024
+"""The server reads the rest of a body that was answered early, to keep the connection; after a longer one it closes it,
+and one in chunks may never end."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_QUIET = {"/livez", "/readyz", "/startupz", "/metrics"}
+_ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
+_NOT_STORED = (b"cache-control", b"private, no-cache")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class RequestContext:
+    """ASGI, outside of Litestar, so that it sees the answers to unknown paths too.
+
+    Sets `request_id`, `traceparent` and `base_url` in the scope's state. A HEAD is answered as the GET would be, up to
+    the headers. Neither query strings nor keys are ever logged.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Origins, is_draining: Callable[[], bool]) -> None:
+        self._app = app
+        self._origins = origins
+        self._is_draining = is_draining
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers.get(b"x-request-id"))
+        traceparent = metrics.accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
+        scope["state"] |= {"request_id": request_id, "traceparent": traceparent}
+        status, body_left, is_over = 500, _is_long_body(headers), False
+        started = time.perf_counter()
+        is_head = scope["method"] == "HEAD"
+        inner: Scope = {**scope, "method": "GET"} if is_head else scope
+
+        async def receive_body() -> ReceiveMessage:
+            nonlocal body_left
+            message = await receive()
+            body_left = body_left and bool(message.get("more_body"))
+            return message
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status, is_over
+            if is_over:
+                return  # of the answer to a HEAD there is no more to say, and a stream hears that its client has gone
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                led = [(n, self._origins.led(v) if n == b"location" else v) for n, v in message["headers"]]
+                message["headers"] = complete(led, request_id, closing=body_left or self._is_draining())
+            await send(message)
+            if is_head and message["type"] == "http.response.start":
+                is_over = True
+                await send(_end())
+
+        with logger.contextualize(request_id=request_id, trace_id=metrics.trace_id(traceparent)):
+            try:
+                scope["state"]["base_url"] = self._origins.of(scope)
+                await self._app(inner, receive_body, send_with_headers)
+            except MalformedRequest as error:
+                await _refuse(error, request_id, send_with_headers)
+            finally:
+                _record(inner, str(scope["method"]), status, time.perf_counter() - started)
+
+
+def refusal(error: PenstockError, request_id: str) -> tuple[Headers, bytes]:
+    """The answer to a request that no handler sees: its own headers, and the problem document."""
+    body = msgspec.json.encode(problem_of(error, request_id))
+    return [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))], body
+
+
+def complete(headers: object, request_id: str, *, closing: bool) -> Headers:
+    """With the headers that every answer has."""
+    present = [(bytes(name), bytes(value)) for name, value in headers]  # type: ignore[attr-defined]
+    names = {name.lower() for name, _ in present}
+    extra = [] if _NOT_STORED[0] in names else [_NOT_STORED]
+    extra += [(b"connection", b"close")] if closing else []
+    return [*present, *_ALWAYS, *extra, (b"x-request-id", request_id.encode())]
+
+
+def new_request_id() -> str:
+    """For a request that has none."""
+    return f"req_{secrets.token_hex(12)}"
+
+
+async def _refuse(error: PenstockError, request_id: str, send: Send) -> None:
+    headers, body = refusal(error, request_id)
+    await send(HTTPResponseStartEvent(type="http.response.start", status=error.status, headers=headers))
+    await send(HTTPResponseBodyEvent(type="http.response.body", body=body, more_body=False))
+
+
+def _end() -> HTTPResponseBodyEvent:
+    return HTTPResponseBodyEvent(type="http.response.body", body=b"", more_body=False)
+
+
+def _request_id(given: bytes | None) -> str:
+    return given.decode() if given and _REQUEST_ID.fullmatch(given) else new_request_id()
+
+
+def _is_long_body(headers: dict[bytes, bytes]) -> bool:
+    length = headers.get(b"content-length", b"0")
+    return b"transfer-encoding" in headers or not length.isdigit() or int(length) > READ_ANYWAY_BYTES
+
+
+def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
+    route = scope.get("path_template") or UNMATCHED
+    worked_s = seconds - scope["state"].get("waited_s", 0.0)
+    metrics.report("http.requests", worked_s, route=route, method=method, status=str(status))
+    line = logger.bind(method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+    line.log("DEBUG" if route in _QUIET else "INFO", "request")

@@ -1,0 +1,1 @@
+"""The same tasks in the words of Replicate's API."""

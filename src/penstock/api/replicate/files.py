@@ -1,0 +1,255 @@
+"""/replicate/v1/files: where Replicate's clients put an open file before they name it in a prediction.
+
+A file is an upload of ours that is listed, and is deleted as one: a while after the last of its predictions.
+"""
+
+import asyncio
+import hashlib
+import re
+from typing import Annotated, Any
+
+import msgspec
+from litestar import delete, get, post
+from litestar.datastructures import State as AppState
+from litestar.params import FromPath, QueryParameter
+from msgspec import Struct
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from penstock.api.http.bodies import body_of
+from penstock.api.http.problems import documented
+from penstock.api.http.ratelimits import rate_headers
+from penstock.api.replicate.predictions import PREFIX, file_url
+from penstock.api.schemas.render import moment
+from penstock.api.schemas.tasks import Moment, ResponseBody
+from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.core.upload import FileFacts, Upload, new_upload_id, upload_key
+from penstock.errors import (
+    InvalidRequest,
+    MalformedRequest,
+    PayloadTooLarge,
+    RateLimited,
+    StorageUnavailable,
+    UnsupportedMediaType,
+    UploadNotFound,
+)
+from penstock.store.uploads import not_found
+from penstock.telemetry import metrics
+from penstock.upkeep.maintenance import delete_upload_of
+
+MEDIA_TYPE = "multipart/form-data"
+CONTENT, METADATA = "content", "metadata"
+MOST_PARTS = 16
+MAX_NAME = 255
+MAX_METADATA_BYTES = 16 * 1024
+PUBLISH_S = 600.0
+"""Longest time from here to the object under its name."""
+PAGE = 100
+
+ANY_TYPE = "application/octet-stream"
+_TYPE = re.compile(r"[A-Za-z0-9.+_-]{1,32}/[A-Za-z0-9.+_-]{1,64}")
+
+
+class FileUrls(ResponseBody, frozen=True):
+    """What names the file in the input of a prediction, and is where it is described."""
+
+    get: str
+
+
+class FileView(ResponseBody, frozen=True):
+    """A file to be named in the input of predictions by `urls.get`. `expires_at` is when it is deleted, null while
+    predictions use it."""
+
+    id: str
+    name: str
+    content_type: str
+    size: int
+    etag: str
+    checksums: dict[str, str]
+    metadata: dict[str, Any]
+    created_at: Moment
+    expires_at: Moment | None
+    urls: FileUrls
+
+
+class FilePageView(ResponseBody, frozen=True):
+    """Newest first; `next` is the URL of the next page."""
+
+    next: str | None
+    previous: str | None
+    results: tuple[FileView, ...]
+
+
+class Sent(Struct, frozen=True, kw_only=True):
+    """A file as a client has sent it."""
+
+    facts: FileFacts
+    content_type: str
+    data: bytes
+    sha256: str
+
+
+@post(
+    "/files",
+    operation_id="createFile",
+    tags=["replicate"],
+    summary="Store a file for predictions",
+    description="`urls.get` of the answer names the file in the input of a prediction.",
+    status_code=201,
+    responses=documented(
+        MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited, StorageUnavailable
+    ),
+)
+async def create_file(request: ApiRequest, services: ServicesDep) -> FileView:
+    """Whether it is an image is found out when a prediction is made with it."""
+    declared, options = parse_options_header(request.headers.get("content-type", ""))
+    if declared != MEDIA_TYPE:
+        raise UnsupportedMediaType(f"send the file as {MEDIA_TYPE}")
+    sent = await asyncio.to_thread(_read, await body_of(request), options.get("boundary", ""))
+    return _view(await _store(sent, request, services), str(request.base_url))
+
+
+@get(
+    "/files",
+    operation_id="listFiles",
+    tags=["replicate"],
+    summary="List files, newest first",
+    responses=documented(InvalidRequest),
+)
+async def list_files(
+    request: ApiRequest,
+    services: ServicesDep,
+    state: AppState,
+    cursor: Annotated[str | None, QueryParameter(format="cursor", description="`next` of a page has it")] = None,
+) -> FilePageView:
+    """Those of the API key. A page may be short although another follows."""
+    caller, base_url = request.auth, str(request.base_url)
+    before = None if cursor is None else state.cursors.read(cursor)
+    page = await services.uploads.files(tenant=caller.tenant, caller=caller.id, before=before, limit=PAGE)
+    after = page.next_before
+    return FilePageView(
+        next=None if after is None else f"{base_url.rstrip('/')}{PREFIX}/files?cursor={state.cursors.write(after)}",
+        previous=None,
+        results=tuple(_view(file, base_url) for file in page.files),
+    )
+
+
+@get(
+    "/files/{file_id:str}",
+    operation_id="getFile",
+    tags=["replicate"],
+    summary="Read what is known of a file",
+    responses=documented(UploadNotFound),
+)
+async def read_file(request: ApiRequest, services: ServicesDep, file_id: FromPath[str]) -> FileView:
+    """404 for one of another API key."""
+    caller = request.auth
+    return _view(await services.uploads.owned(file_id, tenant=caller.tenant, caller=caller.id), str(request.base_url))
+
+
+@delete(
+    "/files/{file_id:str}",
+    operation_id="deleteFile",
+    tags=["replicate"],
+    summary="Delete a file",
+    description="At once, or, while predictions use it, after the last of them is deleted; it is listed no more.",
+    status_code=204,
+    responses=documented(UploadNotFound, StorageUnavailable),
+)
+async def delete_file(request: ApiRequest, services: ServicesDep, file_id: FromPath[str]) -> None:
+    """If the storage is away, the bytes go when that is back."""
+    caller = request.auth
+    if await services.uploads.retire_file(file_id, tenant=caller.tenant, caller=caller.id):
+        await delete_upload_of(services.uploads, services.storage, caller.tenant, file_id)
+
+
+ROUTES = (create_file, list_files, read_file, delete_file)
+
+
+async def _store(sent: Sent, request: ApiRequest, services: Services) -> Upload:
+    """The upload, its bytes being there. Raises RateLimited, StorageUnavailable."""
+    caller, limit = request.auth, services.settings.api.rate_limit_per_minute
+    uploads, upload_id = services.uploads, new_upload_id()
+    try:
+        await uploads.open(
+            upload_id,
+            tenant=caller.tenant,
+            caller=caller.id,
+            size=len(sent.data),
+            content_type=sent.content_type,
+            sha256=sent.sha256,
+            token=None,
+            url_ttl_s=0,
+            late_s=PUBLISH_S,
+            unused_ttl_s=services.settings.storage.upload_ttl_s,
+            rate_limit=limit,
+            file=sent.facts,
+        )
+    except RateLimited as error:
+        error.headers |= rate_headers("upload", limit, left=0, reset_s=error.retry_after_s or 1)
+        raise
+    metrics.report("uploads", outcome="opened")
+    await uploads.hold(upload_id, PUBLISH_S, sha256=sent.sha256)  # nobody else need read the bytes to know them
+    await services.storage.put(upload_key(caller.tenant, upload_id), sent.data, sent.content_type)
+    if await uploads.arrive(upload_id):
+        metrics.report("uploads", outcome="completed")
+    return await uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
+
+
+def _view(upload: Upload, base_url: str) -> FileView:
+    """Raises UploadNotFound for an upload that is no file, or none any more."""
+    if upload.file is None or upload.sha256 is None:
+        raise not_found(upload.id)
+    return FileView(
+        id=upload.id,
+        name=upload.file.name,
+        content_type=upload.content_type,
+        size=upload.size,
+        etag=upload.sha256,
+        checksums={"sha256": upload.sha256},
+        metadata=upload.file.metadata,
+        created_at=moment(upload.created),
+        expires_at=None if upload.due is None else moment(upload.due),
+        urls=FileUrls(get=file_url(upload.id, base_url)),
+    )
+
+
+def _read(body: bytes, boundary: str) -> Sent:
+    """Raises MalformedRequest, InvalidRequest."""
+    parts = _parts(body, boundary)
+    if CONTENT not in parts:
+        raise InvalidRequest("the file is missing", param=CONTENT)
+    segment, data = parts[CONTENT]
+    if not data:
+        raise InvalidRequest("the file is empty", param=CONTENT)
+    _, metadata = parts.get(METADATA, (None, b"{}"))
+    declared = segment.content_type or ""
+    return Sent(
+        facts=FileFacts(name=(segment.filename or CONTENT)[:MAX_NAME], metadata=_metadata(metadata)),
+        content_type=declared if _TYPE.fullmatch(declared) else ANY_TYPE,
+        data=bytes(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def _metadata(text: bytes | bytearray) -> dict[str, Any]:
+    if len(text) > MAX_METADATA_BYTES:
+        raise InvalidRequest(f"more than {MAX_METADATA_BYTES} bytes", param=METADATA)
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest("metadata must be a JSON object", param=METADATA) from error
+
+
+def _parts(body: bytes, boundary: str) -> dict[str, tuple[MultipartSegment, bytearray]]:
+    """By name; the first of each. Raises MalformedRequest."""
+    parts: list[tuple[MultipartSegment, bytearray]] = []
+    try:
+        with PushMultipartParser(boundary, max_segment_count=MOST_PARTS) as parser:
+            for event in parser.parse(body):
+                if isinstance(event, MultipartSegment):
+                    parts.append((event, bytearray()))
+                elif event:
+                    parts[-1][1].extend(event)
+    except (MultipartError, ValueError) as error:
+        raise MalformedRequest(f"the body is not {MEDIA_TYPE}") from error
+    return {segment.name: (segment, data) for segment, data in reversed(parts)}

@@ -1,0 +1,109 @@
+"""/v1/tasks/{id}/events: what becomes of a task, as server-sent events (WHATWG HTML, 9.2).
+
+An event brings a client up to date; it is made of the task as it is when the client can take it, never queued. So a
+slow client gets fewer events, not a longer queue, and one that comes back gets what has changed since its last.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Response, get
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, HeaderParameter
+from litestar.response import Stream
+
+from penstock.api.http.problems import documented
+from penstock.api.schemas.render import progress_view, task_view, version_of
+from penstock.api.schemas.tasks import ResponseBody
+from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.core.task import State, Task
+from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFound
+
+LOOK_EVERY_S = 15.0
+"""A task is looked at this often even if nothing was heard of it; what has not changed makes a comment that keeps
+proxies from closing the connection."""
+
+BACK_AFTER_MS = 2000
+"""When a client comes back by itself after the connection was lost."""
+
+MEDIA_TYPE = "text/event-stream"
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+@get(
+    "/tasks/{task_id:str}/events",
+    operation_id="watchTask",
+    tags=["tasks"],
+    summary="Watch a task",
+    description="Server-sent events: first `status`, the whole task as it is; then `status` when it has moved on, "
+    "`progress` while it runs, and `completed`, the whole task as it has ended, after which the stream ends. A client "
+    "that comes back with `Last-Event-ID` gets what it has missed as one event, and 204 if that is nothing and the "
+    "task has ended. The position in the queue is brought up to date every 15 s.",
+    responses={204: ResponseSpec(None, description="The task has ended, and the client knows: do not come back")}
+    | documented(TaskNotFound, ResultExpired),
+)
+async def watch(
+    request: ApiRequest,
+    services: ServicesDep,
+    task_id: FromPath[str],
+    last_event_id: Annotated[
+        str | None, HeaderParameter(name="Last-Event-ID", description="The id of the last event that came")
+    ] = None,
+) -> Response[Any]:
+    """Refused as a read is, before anything is streamed."""
+    task = await services.store.get(task_id, request.auth.tenant)
+    if task.state.is_final and last_event_id == version_of(task):
+        return Response(None, status_code=204, headers=HEADERS)
+    return Stream(_stream(task, last_event_id, request, services), media_type=MEDIA_TYPE, headers=HEADERS)
+
+
+async def _stream(task: Task, seen: str | None, request: ApiRequest, services: Services) -> AsyncIterator[bytes]:
+    yield f"retry: {BACK_AFTER_MS}\n\n".encode()
+    with services.watching.watch(task.id) as changed:
+        while True:
+            version = version_of(task)
+            if version != seen:
+                yield await _event(task, seen, request, services)
+                seen = version
+            if task.state.is_final or request.app.state.draining:
+                return
+            if not await _has_changed(changed, request):
+                yield KEEP_ALIVE
+            changed.clear()
+            try:
+                with suppress(StoreUnavailable):  # it may be back at the next look
+                    task = await services.store.get(task.id, task.tenant)
+            except (TaskNotFound, ResultExpired):
+                return
+
+
+async def _event(task: Task, seen: str | None, request: ApiRequest, services: Services) -> bytes:
+    """From what the client has seen to what is."""
+    version = version_of(task)
+    progress = progress_view(task.progress)
+    is_same_stage = seen is not None and seen.rpartition(".")[0] == version.rpartition(".")[0]
+    if task.state is State.RUNNING and progress and is_same_stage:
+        return _written("progress", version, progress)
+    view = await task_view(task, services.storage, str(request.base_url))
+    return _written("completed" if task.state.is_final else "status", version, view)
+
+
+def _written(name: str, version: str, data: ResponseBody) -> bytes:
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (version.encode(), name.encode(), msgspec.json.encode(data))
+
+
+async def _has_changed(changed: asyncio.Event, request: ApiRequest) -> bool:
+    """Whether something was heard, in time. The wait is not work of the server's."""
+    state, started = request.scope["state"], asyncio.get_running_loop().time()
+    waited_s = state.get("waited_s", 0.0)
+    try:
+        async with asyncio.timeout(LOOK_EVERY_S):
+            return await changed.wait()
+    except TimeoutError:
+        return False
+    finally:
+        state["waited_s"] = waited_s + asyncio.get_running_loop().time() - started

@@ -1,0 +1,77 @@
+"""/v1/tasks/{id}/explain: why a task is not done yet."""
+
+from collections.abc import Iterator
+
+from litestar import get
+from litestar.datastructures import State as AppState
+from litestar.params import FromPath
+
+from penstock.api.http.problems import documented
+from penstock.api.schemas.operators import BlockerView, ExplainView
+from penstock.api.schemas.render import moment, worker_view
+from penstock.api.schemas.tasks import AheadView
+from penstock.api.services import ApiRequest, ServicesDep
+from penstock.errors import ResultExpired, TaskNotFound
+from penstock.intake.estimates import able, forecast
+from penstock.store import Explanation, WorkerInfo
+
+
+@get(
+    "/tasks/{task_id:str}/explain",
+    operation_id="explainTask",
+    tags=["tasks"],
+    summary="Why a task is not done yet",
+    description="What is ahead of it, who could run it, what is in its way, and when it should be done. Times are "
+    "estimated from the device time of the model's last tasks (a moving average over about ten).",
+    responses=documented(TaskNotFound, ResultExpired),
+)
+async def explain(request: ApiRequest, services: ServicesDep, state: AppState, task_id: FromPath[str]) -> ExplainView:
+    """Of this moment."""
+    known = await services.store.explain(task_id, request.auth.tenant)
+    workers = able(known.workers, known.model)
+    blockers = [] if known.state.is_final else [*_blockers(known, workers), *await _storage_away(state)]
+    ahead = known.position or 0
+    expected = forecast(known.pace, cost=known.cost, workers=len(workers), left=known.left)
+    if known.pause is not None or known.state.is_final:
+        expected = None
+    eta = None if expected is None else round(expected.s(ahead) + (known.due_in_s or 0.0), 3)
+    return ExplainView(
+        task_id=task_id,
+        status=known.state,
+        stage=known.stage,
+        queue_position=known.position,
+        ahead=AheadView(tasks=ahead, device_s=round(ahead * known.pace.device_s, 3) if known.pace else None),
+        workers=tuple(worker_view(worker) for worker in workers),
+        blockers=tuple(blockers),
+        eta_s=eta,
+    )
+
+
+def _blockers(known: Explanation, workers: list[WorkerInfo]) -> Iterator[BlockerView]:
+    if known.leader:
+        yield BlockerView(code="follows_equal_task", detail="it gets the result of an equal task", task_id=known.leader)
+    if known.due is not None:
+        yield BlockerView(code="retry_delay", detail="its last attempt failed; it waits", until=moment(known.due))
+    if known.pause is not None:
+        queue = f"the queue of {known.model} at priority {known.priority}"
+        detail = f"{queue} is paused since {moment(known.pause.at)}, by {known.pause.by}"
+        yield BlockerView(code="queue_paused", detail=detail)
+    if not workers:
+        yield BlockerView(code="no_worker", detail=f"no worker that is READY serves {known.model}")
+    elif known.pause is None and known.position is not None:
+        yield from _unable(workers)
+
+
+def _unable(workers: list[WorkerInfo]) -> Iterator[BlockerView]:
+    """Why none of these workers takes a task now, if none does."""
+    if all(worker.spool_full for worker in workers):
+        detail = "the storage is away, and every worker that could take it has its spool full of results"
+        yield BlockerView(code="spool_full", detail=detail)
+    elif all(worker.spool_full or worker.running >= worker.slots for worker in workers):
+        yield BlockerView(code="workers_busy", detail="every worker that could take it has all it can hold")
+
+
+async def _storage_away(state: AppState) -> list[BlockerView]:
+    """What the last look at the storage has found."""
+    problem = (await state.storage_watch.last()).problem
+    return [BlockerView(code="storage_unavailable", detail=problem)] if problem else []

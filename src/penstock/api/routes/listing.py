@@ -1,0 +1,48 @@
+"""/v1/tasks: the list."""
+
+from typing import Annotated
+
+from litestar import get
+from litestar.datastructures import State as AppState
+from litestar.params import FromQuery, QueryParameter
+
+from penstock.api.filters import Filter
+from penstock.api.http.problems import documented
+from penstock.api.schemas.render import task_view
+from penstock.api.schemas.tasks import TaskList
+from penstock.api.services import ApiRequest, ServicesDep
+from penstock.core.task import State
+from penstock.errors import InvalidRequest
+
+
+@get(
+    "/tasks",
+    operation_id="listTasks",
+    tags=["tasks"],
+    summary="List tasks, newest first",
+    description="`created_after` and `created_before` are moments such as 2026-11-22T10:00:00Z; "
+    "`metadata.<key>=<value>` keeps the tasks with that entry. With a filter by model, priority, batch or metadata a "
+    "page may be short, or empty, although `has_more` is true.",
+    responses=documented(InvalidRequest),
+)
+async def list_tasks(
+    request: ApiRequest,
+    services: ServicesDep,
+    state: AppState,
+    task_filter: Filter,
+    status: FromQuery[list[State] | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
+) -> TaskList:
+    """Pages stay stable while tasks are added: the cursor is a moment, not an offset."""
+    page = await services.store.page(
+        request.auth.tenant,
+        states=tuple(dict.fromkeys(status)) if status else tuple(State),
+        limit=limit,
+        **task_filter.which(),
+    )
+    base_url = str(request.base_url)
+    return TaskList(
+        data=tuple([await task_view(task, services.storage, base_url) for task in page.tasks]),
+        has_more=page.next_before is not None,
+        next_cursor=None if page.next_before is None else state.cursors.write(page.next_before),
+    )

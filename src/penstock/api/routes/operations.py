@@ -1,0 +1,191 @@
+"""/v1/workers, /v1/queues and /v1/stats: what is going on, and what an operator does about it."""
+
+from collections import Counter
+from typing import Annotated
+
+from litestar import get, post
+from litestar.params import FromPath, FromQuery, QueryParameter
+from loguru import logger
+
+from penstock.api.bulk import ROUNDS, SHOWN, DryRun
+from penstock.api.http.problems import documented
+from penstock.api.schemas.operators import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
+from penstock.api.schemas.render import queue_view, worker_status
+from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.core.task import PRIORITIES, Priority, State
+from penstock.errors import InvalidRequest, ModelNotFound, WorkerNotFound
+from penstock.telemetry import endings
+
+EVERY = "Of one priority, or of all when none is given. Repeating it is fine."
+
+
+@get("/workers", operation_id="listWorkers", tags=["operation"], summary="The workers heard of within their lease")
+async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList:
+    """Lists the workers by id, each with the tasks that it runs."""
+    return WorkerList(data=await _workers(request.auth.tenant, services))
+
+
+@post(
+    "/workers/{worker_id:str}/drain",
+    operation_id="drainWorker",
+    tags=["operation"],
+    summary="Let a worker claim nothing more",
+    description="From the answer on. What it runs goes on to its end. It stays so until it is resumed or its process "
+    "ends, also when it loses its connection meanwhile. Repeating it is fine.",
+    status_code=200,
+    responses=documented(WorkerNotFound),
+)
+async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
+    """The worker as it is now."""
+    await services.operator.drain(worker_id)
+    logger.bind(worker=worker_id, by=request.auth.id).info("worker drained")
+    return await _worker(worker_id, request, services)
+
+
+@post(
+    "/workers/{worker_id:str}/resume",
+    operation_id="resumeWorker",
+    tags=["operation"],
+    summary="Let a drained worker claim again",
+    description="It looks for a task at once. Repeating it is fine.",
+    status_code=200,
+    responses=documented(WorkerNotFound),
+)
+async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
+    """The worker as it is now."""
+    await services.operator.resume_worker(worker_id)
+    logger.bind(worker=worker_id, by=request.auth.id).info("worker resumed")
+    return await _worker(worker_id, request, services)
+
+
+@get(
+    "/queues",
+    operation_id="listQueues",
+    tags=["operation"],
+    summary="Queues by model and priority: how much waits, and what is paused",
+)
+async def list_queues(services: ServicesDep) -> QueueList:
+    """Lists the queues of all models that are served."""
+    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.depths(services.models)))
+
+
+@post(
+    "/queues/{model:str}/pause",
+    operation_id="pauseQueue",
+    tags=["operation"],
+    summary="Let no task of a model start",
+    description="What runs goes on to its end, submits are taken, limits of time are kept. " + EVERY,
+    status_code=200,
+    responses=documented(ModelNotFound, InvalidRequest),
+)
+async def pause(
+    request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
+) -> QueueList:
+    """The queues of the model as they are now."""
+    paused = await services.operator.pause(_served(model, services), _wanted(priority), by=request.auth.id)
+    logger.bind(model=model, priority=priority, paused=paused, by=request.auth.id).info("queues paused")
+    return await _queues_of(model, services)
+
+
+@post(
+    "/queues/{model:str}/resume",
+    operation_id="resumeQueue",
+    tags=["operation"],
+    summary="Let the tasks of a model start again",
+    description=EVERY,
+    status_code=200,
+    responses=documented(ModelNotFound, InvalidRequest),
+)
+async def resume(
+    request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
+) -> QueueList:
+    """The queues of the model as they are now."""
+    resumed = await services.operator.resume(_served(model, services), _wanted(priority))
+    logger.bind(model=model, priority=priority, resumed=resumed, by=request.auth.id).info("queues resumed")
+    return await _queues_of(model, services)
+
+
+@post(
+    "/queues/{model:str}/purge",
+    operation_id="purgeQueue",
+    tags=["operation"],
+    summary="Cancel the tasks of a model that wait",
+    description="Those that are PENDING, newest first; none that runs, and none that comes meanwhile. Repeat while "
+    "`has_more`. With `dry_run=true` nothing is canceled, and the answer says what would be. " + EVERY,
+    status_code=200,
+    responses=documented(ModelNotFound, InvalidRequest),
+)
+async def purge(
+    request: ApiRequest,
+    services: ServicesDep,
+    model: FromPath[str],
+    priority: FromQuery[Priority | None] = None,
+    dry_run: DryRun = False,
+    limit: Annotated[int, QueryParameter(ge=1, le=100_000)] = 10_000,
+) -> PurgedView:
+    """How many; up to a hundred more than `limit`, since they are canceled in such steps."""
+    tenant = request.auth.tenant
+    if dry_run:
+        return await _would_purge(tenant, _served(model, services), priority, limit, services)
+    purged = await services.operator.purge(tenant, _served(model, services), _wanted(priority), limit=limit)
+    if purged.canceled:
+        endings.count_end(model, State.CANCELED, tasks=purged.canceled)
+    logger.bind(model=model, priority=priority, canceled=purged.canceled, by=request.auth.id).info("queues purged")
+    return PurgedView(
+        matched=purged.canceled, task_ids=(), dry_run=False, canceled=purged.canceled, has_more=purged.has_more
+    )
+
+
+@get(
+    "/stats",
+    operation_id="getStats",
+    tags=["operation"],
+    summary="Tasks by status, queues by model and priority, workers by state",
+)
+async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:
+    """Counts what there is now."""
+    counts = await services.store.count(request.auth.tenant)
+    queues = await services.store.depths(services.models)
+    workers = await services.store.workers()
+    return StatsView(
+        tasks={state.value: n for state, n in counts.items()},
+        queues=tuple(queue_view(queue) for queue in queues),
+        workers=dict(Counter(worker.state for worker in workers)),
+    )
+
+
+def _served(model: str, services: Services) -> str:
+    if model not in services.models:
+        raise ModelNotFound("no model of this name is served here; GET /v1/models lists them")
+    return model
+
+
+async def _would_purge(
+    tenant: str, model: str, priority: Priority | None, limit: int, services: Services
+) -> PurgedView:
+    found = await services.store.matching(
+        tenant, states=(State.PENDING,), model=model, priority=priority, limit=limit, rounds=ROUNDS
+    )
+    has_more, shown = found.next_before is not None, tuple(found.ids[:SHOWN])
+    return PurgedView(matched=len(found.ids), task_ids=shown, dry_run=True, canceled=0, has_more=has_more)
+
+
+def _wanted(priority: Priority | None) -> tuple[Priority, ...]:
+    return PRIORITIES if priority is None else (priority,)
+
+
+async def _queues_of(model: str, services: Services) -> QueueList:
+    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.depths([model])))
+
+
+async def _workers(tenant: str, services: Services) -> tuple[WorkerStatusView, ...]:
+    workers = await services.store.workers()
+    running = await services.store.running(tenant)
+    return tuple(worker_status(w, running) for w in sorted(workers, key=lambda w: w.id))
+
+
+async def _worker(worker_id: str, request: ApiRequest, services: Services) -> WorkerStatusView:
+    for worker in await _workers(request.auth.tenant, services):
+        if worker.id == worker_id:
+            return worker
+    raise WorkerNotFound("the worker is drained or resumed as asked, but has not been heard of within its lease")

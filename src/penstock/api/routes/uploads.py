@@ -1,0 +1,232 @@
+"""/v1/uploads: files that are too big for JSON, sent once and named by tasks."""
+
+import hashlib
+import hmac
+import secrets
+from typing import Annotated, Literal
+
+from litestar import Response, delete, get, post, put
+from litestar.params import FromPath, QueryParameter
+from msgspec import Meta
+from msgspec.structs import force_setattr
+
+from penstock.api.http.auth import BY_URL, require_json
+from penstock.api.http.bodies import body_of, encoding_of, pieces_of
+from penstock.api.http.decoding import decode
+from penstock.api.http.problems import documented
+from penstock.api.http.ratelimits import rate_headers
+from penstock.api.schemas.render import moment
+from penstock.api.schemas.tasks import Moment, RequestBody, ResponseBody
+from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.core.upload import Upload, UploadState, new_upload_id, upload_key
+from penstock.errors import (
+    InvalidRequest,
+    MalformedRequest,
+    PayloadTooLarge,
+    RateLimited,
+    StorageUnavailable,
+    UnsupportedMediaType,
+    UploadInUse,
+    UploadMismatch,
+    UploadNotFound,
+    UploadNotReady,
+)
+from penstock.intake.uploads import arrived, take
+from penstock.storage import LocalStorage, UploadLink
+from penstock.store.uploads import not_found
+from penstock.telemetry import metrics
+from penstock.upkeep.maintenance import delete_upload_of
+
+LATE_S = 3600.0
+"""Longest time that a bucket takes for bytes after their link has ended: it looks at the link when they begin."""
+
+TOKEN_BYTES = 24
+
+_WORD = r"[A-Za-z0-9.+_-]+"
+_MEDIA_TYPE = rf'^({_WORD}/{_WORD}( ?; ?{_WORD}=({_WORD}|"[A-Za-z0-9.+_ -]*"))*)?(?!\n)$'
+"""With parameters, or empty, which browsers say of a file that they do not know."""
+UNKNOWN_TYPE = "application/octet-stream"
+
+
+class UploadRequest(RequestBody, frozen=True):
+    """A file that is going to be sent. What arrives is held to its size, and to its sha256 if that is given; a task can
+    take the result of an equal one only if the sha256 is known."""
+
+    size: Annotated[int, Meta(ge=1, description="in bytes; at most limits.max_upload_bytes")]
+    content_type: Annotated[str, Meta(max_length=128, pattern=_MEDIA_TYPE)] = UNKNOWN_TYPE
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$", description="in hex")] | None = None
+
+    def __post_init__(self) -> None:
+        """No type is the one that says nothing."""
+        if not self.content_type:
+            force_setattr(self, "content_type", UNKNOWN_TYPE)
+
+
+class OpenedView(ResponseBody, frozen=True):
+    """Where to send the bytes: `method` to `url` with these `headers`, and no API key; begun before `expires_at`."""
+
+    upload_id: str
+    url: str
+    method: Literal["PUT"]
+    headers: dict[str, str]
+    expires_at: Moment
+
+
+class UploadView(ResponseBody, frozen=True):
+    """An upload. `expires_at` is when it is deleted, null while `tasks` tasks use it; `sha256` is null while it is not
+    known."""
+
+    upload_id: str
+    status: UploadState
+    size: int
+    content_type: str
+    sha256: str | None
+    tasks: int
+    created_at: Moment
+    expires_at: Moment | None
+
+
+@post(
+    "/uploads",
+    operation_id="openUpload",
+    tags=["uploads"],
+    summary="Open an upload",
+    description="Says where to send the bytes of a file: to the bucket itself, where there is one, or to this server. "
+    "Then name it in tasks by `input.upload_id`. One that no task uses is deleted after a while.",
+    middleware=[require_json],
+    status_code=201,
+    responses=documented(
+        MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited, StorageUnavailable
+    ),
+)
+async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[OpenedView]:
+    """Nothing is stored yet but the record."""
+    asked = _read(await body_of(request), services)
+    caller, limit = request.auth, services.settings.api.rate_limit_per_minute
+    upload_id = new_upload_id()
+    link = await services.storage.upload_link(
+        upload_key(caller.tenant, upload_id), size=asked.size, content_type=asked.content_type, sha256=asked.sha256
+    )
+    token = None if link else secrets.token_urlsafe(TOKEN_BYTES)
+    try:
+        opened = await services.uploads.open(
+            upload_id,
+            tenant=caller.tenant,
+            caller=caller.id,
+            size=asked.size,
+            content_type=asked.content_type,
+            sha256=asked.sha256,
+            token=token and _digest(token),
+            url_ttl_s=services.settings.storage.url_ttl_s,
+            late_s=LATE_S if link else 0,
+            unused_ttl_s=services.settings.storage.upload_ttl_s,
+            rate_limit=limit,
+        )
+    except RateLimited as error:
+        error.headers |= rate_headers("upload", limit, left=0, reset_s=error.retry_after_s or 1)
+        raise
+    metrics.report("uploads", outcome="opened")
+    where = link or _own_link(request, upload_id, token, asked)
+    view = OpenedView(
+        upload_id=upload_id, url=where.url, method="PUT", headers=where.headers, expires_at=moment(opened.url_until)
+    )
+    headers = {"Location": f"/v1/uploads/{upload_id}"}
+    headers |= rate_headers("upload", limit, left=opened.rate_left, reset_s=opened.rate_reset_s)
+    return Response(view, headers=headers)
+
+
+@put(
+    "/uploads/{upload_id:str}",
+    operation_id="sendUpload",
+    tags=["uploads"],
+    summary="Send the bytes of an upload",
+    description="To the `url` that it was opened with, which needs no API key. The bytes are there, all of them, once "
+    "this has answered; repeating it with the same bytes is fine.",
+    status_code=200,
+    request_max_body_size=None,
+    opt=BY_URL,
+    security=[{"uploadToken": []}],
+    responses=documented(UploadNotFound, UploadMismatch, MalformedRequest, StorageUnavailable),
+)
+async def send_upload(
+    request: ApiRequest, services: ServicesDep, upload_id: FromPath[str], token: Annotated[str, QueryParameter()] = ""
+) -> UploadView:
+    """Straight to the disk, of any size, and no more of it than was announced."""
+    upload, storage = await services.uploads.find(upload_id), services.storage
+    if upload is None or not _is_let_in(upload, token) or not isinstance(storage, LocalStorage):
+        raise not_found(upload_id)
+    if encoding_of(request) is None and request.content_length not in (None, upload.size):
+        raise UploadMismatch(f"{request.content_length} bytes are to come, {upload.size} were announced")
+    try:
+        await take(upload, pieces_of(request), storage, services.uploads)
+    except (UploadMismatch, MalformedRequest):
+        metrics.report("uploads", outcome="broken")
+        raise
+    return _view(await services.uploads.owned(upload_id, tenant=upload.tenant, caller=upload.caller))
+
+
+@get(
+    "/uploads/{upload_id:str}",
+    operation_id="getUpload",
+    tags=["uploads"],
+    summary="Read an upload",
+    responses=documented(UploadNotFound, StorageUnavailable),
+)
+async def read_upload(request: ApiRequest, services: ServicesDep, upload_id: FromPath[str]) -> UploadView:
+    """The upload is READY when its bytes are there."""
+    caller = request.auth
+    upload = await services.uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
+    try:
+        return _view(await arrived(upload, services))
+    except (UploadNotReady, UploadMismatch):
+        return _view(upload)
+
+
+@delete(
+    "/uploads/{upload_id:str}",
+    operation_id="deleteUpload",
+    tags=["uploads"],
+    summary="Delete an upload",
+    description="One that no task uses; one that is in use is deleted after the last of its tasks.",
+    status_code=204,
+    responses=documented(UploadNotFound, UploadInUse, StorageUnavailable),
+)
+async def delete_upload(request: ApiRequest, services: ServicesDep, upload_id: FromPath[str]) -> None:
+    """Nobody can use it from now on, also if the storage is away; then its bytes go when that is back."""
+    caller = request.auth
+    await services.uploads.retire(upload_id, tenant=caller.tenant, caller=caller.id)
+    await delete_upload_of(services.uploads, services.storage, caller.tenant, upload_id)
+
+
+def _read(body: bytes, services: Services) -> UploadRequest:
+    asked = decode(body, UploadRequest)
+    if asked.size > services.settings.limits.max_upload_bytes:
+        limit = services.settings.limits.max_upload_bytes
+        raise PayloadTooLarge(f"the file has {asked.size} bytes, the limit is {limit}", param="size")
+    return asked
+
+
+def _own_link(request: ApiRequest, upload_id: str, token: str | None, asked: UploadRequest) -> UploadLink:
+    url = f"{str(request.base_url).rstrip('/')}/v1/uploads/{upload_id}?token={token}"
+    return UploadLink(url, {"content-length": str(asked.size), "content-type": asked.content_type})
+
+
+def _is_let_in(upload: Upload, token: str) -> bool:
+    return upload.is_open and upload.token is not None and hmac.compare_digest(upload.token, _digest(token))
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _view(upload: Upload) -> UploadView:
+    return UploadView(
+        upload_id=upload.id,
+        status=upload.state,
+        size=upload.size,
+        content_type=upload.content_type,
+        sha256=upload.sha256,
+        tasks=upload.tasks,
+        created_at=moment(upload.created),
+        expires_at=None if upload.due is None else moment(upload.due),
+    )

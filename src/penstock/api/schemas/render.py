@@ -1,0 +1,212 @@
+"""From the record to the wire."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from penstock.api.schemas.operators import MemoryView, PauseView, QueueView, RunningView, WorkerStatusView, WorkerView
+from penstock.api.schemas.tasks import (
+    AttemptView,
+    DeliveryView,
+    ErrorView,
+    EventView,
+    LinksView,
+    ProgressView,
+    ResultView,
+    TaskView,
+    WebhookView,
+)
+from penstock.core.task import Artifact, Attempt, Event, Problem, Progress, Result, Task, Webhook
+from penstock.models.base import registry
+from penstock.storage import Storage
+from penstock.store import QueueDepth, Running, WorkerInfo
+
+
+async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
+    """Everything the store knows of a task."""
+    runner = registry().get(task.request.model)
+    result = task.outcome.result
+    return TaskView(
+        task_id=task.id,
+        client_request_id=task.request.client_request_id,
+        batch_id=task.request.line.batch if task.request.line else None,
+        custom_id=task.request.line.custom_id if task.request.line else None,
+        model=task.request.model,
+        model_version=runner.card.version if runner else None,
+        status=task.state,
+        stage=task.stage,
+        priority=task.priority,
+        progress=progress_view(task.progress),
+        queue_position=task.position,
+        created_at=moment(task.created),
+        started_at=_moment(task.started),
+        finished_at=_moment(task.finished),
+        expires_at=_moment(task.expires),
+        start_by=_moment(task.start_by),
+        deadline=_moment(task.deadline),
+        reuse=task.reuse,
+        timing=task.outcome.timing,
+        execution=({"worker": task.worker} if task.worker else {}) | task.outcome.execution,
+        attempts=tuple(_attempt(attempt) for attempt in task.attempts),
+        result=await _result(task, result, storage, base_url) if result else None,
+        error=error_view(task.outcome.error),
+        metadata=task.request.metadata,
+        webhook=webhook_view("task", task.request.webhook, task.events) if task.request.webhook else None,
+        links=links(task.id),
+    )
+
+
+def links(task_id: str) -> LinksView:
+    """Of one task."""
+    self_ = f"/v1/tasks/{task_id}"
+    return LinksView(self_=self_, cancel=f"{self_}/cancel", events=f"{self_}/events", result=f"{self_}/result")
+
+
+def version_of(task: Task) -> str:
+    """Changes with everything of a task that changes by itself; up to the last dot, with all but its progress."""
+    done = task.progress.done if task.progress else 0
+    told = [f"{sum(e.epoch for e in task.events)}-{sum(e.tries for e in task.events)}"] if task.events else []
+    return ".".join(
+        map(str, [task.state, task.epoch, task.stage, *told, done if task.position is None else f"p{task.position}"])
+    )
+
+
+def worker_view(worker: WorkerInfo) -> WorkerView:
+    """Of one worker."""
+    return WorkerView(**_of_worker(worker))
+
+
+def worker_status(worker: WorkerInfo, running: Iterable[Running]) -> WorkerStatusView:
+    """With those of these tasks that it runs."""
+    own = (task for task in running if task.worker == worker.id)
+    tasks = tuple(
+        RunningView(
+            task_id=task.task_id,
+            model=task.model,
+            priority=task.priority,
+            stage=task.stage,
+            claimed_at=moment(task.claimed),
+        )
+        for task in own
+    )
+    return WorkerStatusView(**_of_worker(worker), tasks=tasks)
+
+
+def _of_worker(worker: WorkerInfo) -> dict[str, Any]:
+    memory = worker.memory
+    return {
+        "id": worker.id,
+        "device": worker.device,
+        "host": worker.host,
+        "models": worker.models,
+        "slots": worker.slots,
+        "running": worker.running,
+        "state": worker.state,
+        "started_at": moment(worker.started),
+        "spool_full": worker.spool_full,
+        "memory": memory
+        and MemoryView(
+            process=memory.process,
+            tasks=memory.tasks,
+            tasks_limit=memory.tasks_limit,
+            device_limit=memory.device_limit or None,
+        ),
+    }
+
+
+def queue_view(queue: QueueDepth) -> QueueView:
+    """Of one queue."""
+    pause = queue.pause
+    return QueueView(
+        model=queue.model,
+        priority=queue.priority,
+        depth=queue.depth,
+        oldest_s=round(queue.oldest_s, 3),
+        device_s=None if queue.device_s is None else round(queue.device_s, 3),
+        paused=None if pause is None else PauseView(since=moment(pause.at), by=pause.by),
+    )
+
+
+def filename(task: Task, artifact: Artifact) -> str:
+    """How a browser saves the result."""
+    return task.id + (PurePosixPath(artifact.s3_key).suffix or ".bin")
+
+
+def moment(ms: int) -> str:
+    """Milliseconds since 1970 as RFC 3339."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment(ms: int | None) -> str | None:
+    return None if ms is None else moment(ms)
+
+
+def progress_view(progress: Progress | None) -> ProgressView | None:
+    """None before it is known how much there is to do."""
+    if progress is None or not progress.total:
+        return None
+    ratio = round(progress.done / progress.total, 4)
+    return ProgressView(ratio=ratio, unit=progress.unit, done=progress.done, total=progress.total)
+
+
+def error_view(problem: Problem | None) -> ErrorView | None:
+    """None when nothing went wrong."""
+    return ErrorView(code=problem.code, message=problem.message, retryable=problem.retryable) if problem else None
+
+
+def _attempt(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        n=attempt.n,
+        worker=attempt.worker,
+        device=attempt.device,
+        started_at=moment(attempt.started),
+        ended_at=moment(attempt.ended),
+        outcome=attempt.outcome,
+        error=error_view(attempt.error),
+    )
+
+
+def webhook_view(subject: str, webhook: Webhook, events: tuple[Event, ...]) -> WebhookView:
+    """Of a task or a batch: a word that its events begin with."""
+    ends = tuple(_event(subject, event) for event in events if event.type != "progress")
+    return WebhookView(url=webhook.url, events=webhook.events, log=ends)
+
+
+def _event(subject: str, event: Event) -> EventView:
+    return EventView(
+        type=f"{subject}.{event.type}",
+        sequence=event.seq,
+        status="waiting" if event.status == "leased" else event.status,
+        deliveries=tuple(
+            DeliveryView(at=moment(entry.at), ms=entry.ms, outcome=entry.outcome, code=entry.code)
+            for entry in event.log
+        ),
+        next_delivery_at=_moment(event.due) if event.status == "waiting" else None,
+    )
+
+
+async def _result(task: Task, result: Result, storage: Storage, base_url: str) -> ResultView:
+    own_url = base_url.rstrip("/") + links(task.id).result
+    file = result.artifact
+    if file is None:
+        return ResultView(
+            s3_key=None,
+            size=None,
+            url=own_url,
+            sha256=None,
+            content_type="application/json",
+            width=None,
+            height=None,
+            data=result.data,
+        )
+    return ResultView(
+        s3_key=storage.full_key(file.s3_key),
+        size=file.size,
+        url=await storage.url(file.s3_key, file.content_type, filename(task, file)) or own_url,
+        sha256=file.sha256,
+        content_type=file.content_type,
+        width=file.width,
+        height=file.height,
+        data=result.data,
+    )

@@ -1,0 +1,213 @@
+"""The commands. Each reads the settings, imports what it runs, and turns a ConfigurationError into one line."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from penstock import __version__
+from penstock.cli import admin, client, matching, workers_queues
+from penstock.cli.context import as_toml, coroutine, settings_of_call
+from penstock.errors import ConfigurationError
+from penstock.local.supervisor import EXIT_CONFIGURATION, StoppedEarly
+from penstock.settings import Settings
+
+EXIT_INTERRUPTED = 130
+"""As shells say it of a command that Ctrl-C has ended."""
+
+PATH = click.Path(path_type=Path)
+
+
+def main() -> None:
+    """Entry point: exit status 78 for a wrong setting."""
+    try:
+        cli.main(prog_name="penstock", standalone_mode=True)
+    except ConfigurationError as error:
+        click.echo(f"penstock: {error}", err=True)
+        sys.exit(EXIT_CONFIGURATION)
+    except StoppedEarly:
+        click.echo("penstock: stopped before it was ready", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+@click.option("--config", type=click.Path(path_type=Path), envvar="PENSTOCK_CONFIG", help="TOML file with settings.")
+def cli(config: Path | None) -> None:
+    """Penstock: post a task, get an id at once, collect the result. GPU inference behind a queue."""
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on [127.0.0.1].")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one [8000].")
+@click.option("--data-dir", type=click.Path(), help="Where queue, objects and key are kept [penstock-data].")
+@click.option("--json", "as_json", is_flag=True, help="Print one line {url, metrics_url, api_key} when ready.")
+@coroutine
+async def up(host: str | None, port: int | None, data_dir: str | None, as_json: bool) -> None:
+    """Run everything on this machine: Redis, the API, one worker for each device."""
+    from penstock.local.up import everything
+    from penstock.telemetry.logs import set_up_logs
+
+    free_metrics_port = 0 if port == 0 else None  # a free port for one is a free port for both
+    settings = settings_of_call(
+        api_host=host, api_port=port, up_data_dir=data_dir, telemetry_metrics_port=free_metrics_port
+    )
+    set_up_logs(settings.telemetry, process="up")
+    try:
+        async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
+            click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address))
+            await supervisor.until_stopped()
+    except StoppedEarly:  # a server that stops on request has done what it should
+        return
+    sys.exit(supervisor.exit_status)
+
+
+@cli.command()
+@click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Directory for the results [.].")
+@coroutine
+async def demo(photos: tuple[Path, ...], output: Path) -> None:
+    """Upscale a photo (the bundled one, or yours), score it before and after, and leave nothing running."""
+    from penstock.local.demo import run_demo
+
+    sys.exit(await run_demo(settings_of_call(api_port=0, telemetry_metrics_port=0), photos, output))
+
+
+@cli.command()
+@click.option("--model", default="superres-x4", show_default=True, help="noop-v1 measures the server itself.")
+@click.option("--images", multiple=True, type=PATH, help="Image or directory, repeatable [six of 256 to 1024 px].")
+@click.option("--clients", type=click.IntRange(1), help="Closed loop: each waits for its task [8].")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Open loop: tasks per second; inf is a burst.")
+@click.option("--tasks", type=click.IntRange(1), help="End after so many [12].")
+@click.option("--duration", type=click.FloatRange(0, min_open=True), help="End after so many seconds.")
+@click.option("--priority-mix", default="normal=1", show_default=True, help="Shares, such as high=1,normal=3.")
+@click.option("--wait", is_flag=True, help="Let the submits wait for the end, instead of polling.")
+@click.option(
+    "--batch",
+    type=click.IntRange(0),
+    is_flag=False,
+    flag_value=0,
+    metavar="[LINES]",
+    help="Send batches of so many lines [as many as one request takes].",
+)
+@click.option("--bare/--no-bare", default=None, help="Measure the bare loop too [yes, except for noop-v1].")
+@click.option("--url", help="A running server [one is started, and stopped after the run].")
+@click.option("--api-key", help="Its key [the first of API_KEYS].")
+@click.option("--metrics-url", help="The metrics of its workers [URL/metrics, which has those of the API alone].")
+@click.option("--json", type=PATH, help="Write all figures to this file.")
+@click.option("--plot", type=PATH, help="Draw stages and device over time to this .svg or .png.")
+@coroutine
+async def bench(**options: Any) -> None:
+    """Put load on a server and print its throughput, latencies and costs beside a loop that has no server."""
+    from penstock.bench.plan import plan_of
+    from penstock.bench.run import run_bench
+
+    sys.exit(await run_bench(settings_of_call(api_port=0, telemetry_metrics_port=0), plan_of(**options)))
+
+
+@cli.command("bare-loop", hidden=True)
+@click.option("--model", required=True)
+@click.option("--device", required=True)
+@click.argument("directory", type=PATH)
+def bare_loop(model: str, device: str, directory: Path) -> None:
+    """The loop without a server; started by `bench`."""
+    from penstock.bench.bare import serve_bare_loop
+    from penstock.local.up import device_of
+
+    serve_bare_loop(settings_of_call(), model, device_of(device), directory)
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on [127.0.0.1].")
+@click.option("--port", type=int, help="Port to listen on [8000].")
+@click.option("--listen-fd", type=int, hidden=True)
+def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
+    """Run the HTTP API."""
+    from penstock.api.serve import serve
+    from penstock.telemetry.logs import set_up_logs
+
+    settings = settings_of_call(api_host=host, api_port=port)
+    set_up_logs(settings.telemetry, process="api")
+    serve(settings, listen_fd=listen_fd)
+
+
+@cli.command()
+@coroutine
+async def worker() -> None:
+    """Run one worker process for each device of this host, and keep them running."""
+    from penstock.local.supervisor import Supervisor
+    from penstock.local.up import serve_metrics, worker_children
+    from penstock.telemetry.logs import set_up_logs
+    from penstock.worker.devices import placements
+
+    settings = settings_of_call()
+    set_up_logs(settings.telemetry, process="worker")
+    supervisor = Supervisor()
+    supervisor.stop_on_signals()
+    try:
+        for child in worker_children(settings, placements(settings.worker)):
+            supervisor.add(child)
+        serve_metrics(settings, supervisor)
+        await supervisor.until_stopped()
+    finally:
+        await supervisor.close()
+    sys.exit(supervisor.exit_status)
+
+
+@cli.command("worker-process", hidden=True)
+@click.option("--device", required=True)
+@click.option("--id", "worker_id", required=True)
+@click.option("--report-fd", type=int)
+def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
+    """One worker process; started by `up` and `worker`."""
+    from penstock.local.up import device_of
+    from penstock.telemetry.logs import set_up_logs
+    from penstock.worker.process import run
+
+    settings = settings_of_call()
+    on = device_of(device)
+    set_up_logs(settings.telemetry, process=f"worker-{on.name}")
+    sys.exit(run(settings, on, worker_id=worker_id, report_fd=report_fd))
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from penstock.api.app import openapi_document
+
+    click.echo(openapi_document())
+
+
+@cli.command()
+def config() -> None:
+    """Print the settings in force as TOML, secrets masked."""
+    click.echo(as_toml(settings_of_call()), nl=False)
+
+
+for command in (*client.COMMANDS, *matching.COMMANDS, *workers_queues.COMMANDS, *admin.COMMANDS):
+    cli.add_command(command)
+
+
+def _wants_own_redis(settings: Settings) -> bool:
+    """`up` brings its own Redis unless a URL was given."""
+    return settings.redis.url == type(settings.redis)().url
+
+
+def _greeting(address: Any) -> str:
+    curl = (
+        f"curl -s {address.url}/v1/tasks -H 'content-type: application/json' \\\n"
+        f"       -H 'Authorization: Bearer {address.api_key}' \\\n"
+        """       -d '{"model": "superres-x4", "input": {"image_url": "https://picsum.photos/320/240.jpg"}}'"""
+    )
+    rows = {
+        "API": address.url,
+        "docs": f"{address.url}/docs",
+        "metrics": address.metrics_url,
+        "API key": address.api_key,
+        "try": curl,
+        "stop": "Ctrl-C",
+    }
+    lines = [f"  {click.style(name.ljust(8), dim=True)} {value}" for name, value in rows.items()]
+    return "\n".join([click.style("Penstock is ready.", bold=True), *lines])

@@ -1,0 +1,191 @@
+"""Tasks, models and workers on a terminal, or as JSON lines."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, TypeVar, Unpack
+
+import click
+import msgspec
+from rich.table import Table
+
+from penstock.cli.progress_bars import Board
+from penstock.cli.terminal import console, ids, plain, state, table
+from penstock.client import AsyncClient, Filter, Model, PenstockApiError, Queue, Task, Worker
+
+T = TypeVar("T")
+
+
+async def watch(client: AsyncClient, task_id: str, *, as_json: bool) -> int:
+    """Follow a task to its end; the exit status."""
+    out = console(stderr=as_json)
+    source = Path(task_id)
+    with Board(out, total=1, skipped=0, output=Path()) as board:
+        async for task in client.watch(task_id):
+            board.saw(source, task)
+            if as_json:
+                _say(task)
+            elif not out.is_terminal:
+                click.echo(f"{task.status}  {task.stage}  {_progress(task)}".rstrip())
+    if not as_json:
+        show(task, as_json=False)
+    return 0 if task.succeeded else 1
+
+
+async def ls(client: AsyncClient, *, limit: int, as_json: bool, **which: Unpack[Filter]) -> None:
+    """The newest tasks that match."""
+    rows = table(ids("task"), "status", "stage", "model", "priority", "created", "took", "error")
+    left = limit
+    async with aclosing(client.list(**which)) as tasks:
+        async for task in tasks:
+            if as_json:
+                _say(task)
+            else:
+                _add(rows, task)
+            left -= 1
+            if not left:
+                break
+    if not as_json:
+        console().print(rows if rows.row_count else "[dim]no tasks[/dim]")
+
+
+def show(task: Task, *, as_json: bool) -> None:
+    """All that is known of a task."""
+    if as_json:
+        _say(task)
+        return
+    rows = table("", "")
+    rows.show_header = False
+    for name, value in msgspec.to_builtins(task).items():
+        if name == "attempts":
+            for attempt in task.attempts:
+                why = f"  {attempt.error.code}: {attempt.error.message}" if attempt.error else ""
+                rows.add_row(f"attempt {attempt.n}", plain(f"{attempt.outcome} on {attempt.worker}{why}"))
+        elif isinstance(value, dict):
+            for member, inner in value.items():
+                if inner is not None:
+                    rows.add_row(plain(f"{name}.{member}"), plain(inner))
+        elif value is not None:
+            rows.add_row(plain(name), state(value) if name == "status" else plain(value))
+    console().print(rows)
+
+
+async def each_task(act: Callable[[str], Awaitable[Task]], task_ids: Iterable[str], *, as_json: bool) -> int:
+    """Do it to each task, whatever becomes of the others; the exit status."""
+    return await _each(act, task_ids, "task_id", lambda task: task.status, as_json=as_json)
+
+
+async def each_worker(act: Callable[[str], Awaitable[Worker]], worker_ids: Iterable[str], *, as_json: bool) -> int:
+    """The same with workers."""
+    return await _each(act, worker_ids, "id", lambda worker: f"{worker.state}, runs {worker.running}", as_json=as_json)
+
+
+async def _each(
+    act: Callable[[str], Awaitable[T]], ids: Iterable[str], key: str, line: Callable[[T], str], *, as_json: bool
+) -> int:
+    failed = 0
+    for one in ids:
+        try:
+            answer = await act(one)
+        except PenstockApiError as error:
+            failed = 1
+            _say({key: one, "error": error.code, "detail": error.detail}) if as_json else click.echo(
+                f"{one}  {error}", err=True
+            )
+        else:
+            _say(answer) if as_json else click.echo(f"{one}  {line(answer)}")
+    return failed
+
+
+def models(served: Iterable[Model], *, as_json: bool) -> None:
+    """The catalogue."""
+    rows = table("model", "version", "gives", "params", "title", "licence")
+    for model in served:
+        if as_json:
+            _say(model)
+        params = ", ".join(f"{name}={_choices(member)}" for name, member in _members(model.params).items())
+        cells = (model.name, model.version, model.produces, params, model.title, model.licence)
+        rows.add_row(*map(plain, cells))
+    if not as_json:
+        console().print(rows)
+
+
+def workers(known: Iterable[Worker], *, as_json: bool) -> None:
+    """Who works, and on what."""
+    rows = table(ids("worker"), "state", "device", "memory", "running", "models", "since")
+    for worker in known:
+        if as_json:
+            _say(worker)
+        rows.add_row(
+            plain(worker.id),
+            state(worker.state),
+            plain(worker.device),
+            f"{worker.memory.process / 2**20:,.0f} MiB" if worker.memory else "",
+            f"{worker.running}/{worker.slots}",
+            plain(", ".join(worker.models)),
+            _short(worker.started_at),
+        )
+        for task in worker.tasks:
+            rows.add_row(
+                plain(f"  {task.task_id}", "dim"), plain(task.stage, "dim"), *[""] * 3, plain(task.model, "dim")
+            )
+    if not as_json:
+        console().print(rows if rows.row_count else "[dim]no workers[/dim]")
+
+
+def queues(known: Iterable[Queue], *, as_json: bool) -> None:
+    """How much waits, and what is paused."""
+    rows = table("model", "priority", "waiting", "oldest", "on the device", "state")
+    for queue in known:
+        if as_json:
+            _say(queue)
+        pause = queue.paused
+        rows.add_row(
+            plain(queue.model),
+            plain(queue.priority),
+            str(queue.depth),
+            f"{queue.oldest_s:.1f} s" if queue.depth else "",
+            f"{queue.device_s:.1f} s" if queue.depth and queue.device_s is not None else "",
+            plain(f"paused by {pause.by} since {_short(pause.since)}", "yellow") if pause else "",
+        )
+    if not as_json:
+        console().print(rows)
+
+
+def _add(rows: Table, task: Task) -> None:
+    took_ms = task.timing.get("total_ms")
+    rows.add_row(
+        plain(task.task_id),
+        state(task.status),
+        plain(_progress(task) or task.stage),
+        plain(task.model),
+        plain(task.priority),
+        _short(task.created_at),
+        f"{took_ms / 1000:.1f} s" if took_ms is not None else "",
+        plain(task.error.code if task.error else "", "red"),
+    )
+
+
+def _progress(task: Task) -> str:
+    done = task.progress
+    return f"{done.done}/{done.total} {done.unit}" if done and not task.is_final else ""
+
+
+def _short(moment: str) -> str:
+    """RFC 3339 to the second, without its T; still UTC."""
+    return moment[:19].replace("T", " ")
+
+
+def _members(schema: dict[str, Any]) -> dict[str, Any]:
+    """The properties of a JSON Schema as msgspec writes it: a reference to one of its definitions."""
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    properties = schema.get("$defs", {}).get(name, schema).get("properties", {})
+    return dict(properties)
+
+
+def _choices(member: dict[str, Any]) -> str:
+    return "|".join(map(str, member.get("enum", [member.get("type", "any")])))
+
+
+def _say(answer: Any) -> None:
+    click.echo(msgspec.json.encode(answer))

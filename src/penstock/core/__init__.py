@@ -1,0 +1,1 @@
+"""What tasks, batches and uploads are: pure, without input or output."""

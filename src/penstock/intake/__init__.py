@@ -1,0 +1,1 @@
+"""From a request to tasks in the queue. No HTTP."""

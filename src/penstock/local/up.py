@@ -1,0 +1,252 @@
+"""Everything on one machine: Redis, the API and one worker for each device, as children of this process."""
+
+import asyncio
+import base64
+import fcntl
+import json
+import os
+import secrets
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO
+
+import msgspec
+from loguru import logger
+from msgspec import Struct
+from msgspec.structs import replace
+
+from penstock.core.device import Device
+from penstock.errors import ConfigurationError, StoreUnavailable
+from penstock.local.redis_server import redis_child
+from penstock.local.supervisor import Child, Launch, Patience, StoppedEarly, Supervisor, python
+from penstock.net import loopback
+from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
+from penstock.telemetry import exposition
+from penstock.worker.devices import Placement, placements
+from penstock.worker.heartbeat import longest_silence_s
+
+BESIDE_WORKERS_S = 30.0
+"""Longest start of everything but a worker, whose models take most of the time: see `worker.start_s`."""
+
+SILENT_START_S, TELL_AGAIN_S = 5.0, 15.0
+"""A start that takes longer says what is missing, and again after each of these."""
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """Where a running `penstock up` is reached; the JSON line of `--json`."""
+
+    url: str
+    metrics_url: str
+    api_key: str
+
+
+@asynccontextmanager
+async def everything(
+    settings: Settings, *, own_redis: bool, log: IO[bytes] | None = None
+) -> AsyncIterator[tuple[Supervisor, Address]]:
+    """Start all, wait until a task could run, and stop all on leaving, so that nothing stays behind.
+
+    Raises ConfigurationError when the data directory or a port is taken, or something cannot start; StoppedEarly when
+    it is told to stop before a task could run.
+    """
+    data_dir = _directory(settings.up.data_dir)
+    with _locked(data_dir), _bound(settings.api.host, settings.api.port) as listener:
+        supervisor = Supervisor(log=log)
+        supervisor.stop_on_signals()
+        settings, key = _with_key(settings, data_dir)
+        settings = _with_webhook_secret(settings, data_dir)
+        settings = _with_directory(settings, data_dir)
+        if own_redis:
+            child, url = redis_child(data_dir)
+            settings = replace(settings, redis=replace(settings.redis, url=url))
+            supervisor.add(child)
+        host, port = listener.getsockname()[:2]
+        url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104  compared, not bound
+        try:
+            supervisor.add(_api_child(settings, listener.fileno(), url))
+            for child in worker_children(settings, placements(settings.worker)):
+                supervisor.add(child)
+            metrics_url = serve_metrics(settings, supervisor)
+            await _until_ready(supervisor, url, within_s=settings.worker.start_s + BESIDE_WORKERS_S)
+            yield supervisor, Address(url=url, metrics_url=metrics_url, api_key=key)
+        finally:
+            await supervisor.close()
+
+
+def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
+    """One supervised worker process for each placement; the tasks of one that dies are released at once."""
+
+    async def release(worker_id: str) -> None:
+        from penstock.store import TaskStore, connect  # 8 MB that a parent needs after a death only
+        from penstock.telemetry.endings import count_reclaimed
+
+        try:
+            async with connect(settings.redis) as client:
+                count_reclaimed(await TaskStore(client, settings.redis.namespace, settings.queue).reclaim(worker_id))
+        except (StoreUnavailable, ConfigurationError):
+            pass  # its leases end by themselves; a wrong setting has been said by the child
+
+    def child(place: Placement) -> Child:
+        def launch() -> Launch:
+            worker_id = f"{socket.gethostname()}-{place.device.name}-{uuid.uuid4().hex[:8]}"
+            device = msgspec.json.encode(place.device).decode()
+            return Launch(
+                argv=python("worker-process", "--device", device, "--id", worker_id),
+                environment=clean_environment() | environment_of(settings) | place.environment,
+                identity=worker_id,
+            )
+
+        return Child(
+            name=f"worker-{place.device.name}",
+            rank=1,
+            launch=launch,
+            grace_s=settings.worker.drain_s + 10,
+            reports=Patience(start_s=settings.worker.start_s, silence_s=longest_silence_s(settings)),
+            after_death=release,
+        )
+
+    return [child(place) for place in places]
+
+
+def serve_metrics(settings: Settings, supervisor: Supervisor) -> str:
+    """Serve the metrics of all children on `telemetry.metrics_port`; the URL."""
+    host, port = settings.telemetry.metrics_host, settings.telemetry.metrics_port
+    try:
+        port = exposition.serve_children(host, port, supervisor.metrics)
+    except OSError as error:
+        raise ConfigurationError(f"telemetry.metrics_port: cannot listen on {host}:{port}: {error.strerror}") from error
+    return f"http://{host}:{port}/metrics"
+
+
+def device_of(text: str) -> Device:
+    """The device in a worker process's command line."""
+    return msgspec.json.decode(text, type=Device)
+
+
+def _api_child(settings: Settings, fd: int, url: str) -> Child:
+    launch = Launch(
+        argv=python("api", "--listen-fd", str(fd)),
+        # Nobody balances load to this one: it need not linger.
+        environment=clean_environment() | environment_of(settings) | {env_name("api", "linger_s"): "0"},
+        pass_fds=(fd,),
+    )
+    return Child(
+        name="api",
+        rank=2,
+        launch=lambda: launch,
+        grace_s=settings.api.linger_s + settings.api.drain_s + 5,
+        metrics_url=f"{url}/metrics",
+    )
+
+
+async def _until_ready(supervisor: Supervisor, url: str, *, within_s: float) -> None:
+    """Wait for it. What is missing is logged when it has been so for a while, and when it changes."""
+    stopped = asyncio.create_task(supervisor.until_stopped())
+    missing, tell_at = "", time.monotonic() + SILENT_START_S
+    try:
+        async with asyncio.timeout(within_s):
+            while not stopped.done():
+                before, missing = missing, await asyncio.to_thread(_missing, url)
+                if not missing:
+                    break
+                if missing != before:
+                    tell_at = max(tell_at, time.monotonic() + 1)
+                if time.monotonic() > tell_at:
+                    logger.bind(missing=missing).warning("not ready yet")
+                    tell_at = time.monotonic() + TELL_AGAIN_S
+                await asyncio.wait([stopped], timeout=0.02)
+    except TimeoutError:
+        raise ConfigurationError(f"not ready in {within_s:g} s: {missing}") from None
+    finally:
+        stopped.cancel()
+    if supervisor.exit_status:
+        raise ConfigurationError("a process could not start; its message is above")
+    if stopped.done():
+        raise StoppedEarly
+
+
+def _missing(url: str) -> str:
+    """Why no task could run yet, in the words of the API; "" when one could."""
+    try:
+        status, body = loopback.read(f"{url}/readyz", timeout_s=2)
+        said = json.loads(body)
+    except (OSError, HTTPException, ValueError):
+        return "the API does not answer yet"
+    if status != HTTPStatus.OK:
+        return str(said.get("detail", status))
+    return "" if said["workers"] else "no worker is ready yet: its log says what it waits for"
+
+
+def _directory(path: str) -> Path:
+    directory = Path(path).absolute()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"up.data_dir: cannot use {directory}: {error.strerror}") from error
+    return directory
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """One `penstock up` for each data directory."""
+    fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(f"another penstock uses {data_dir}; give --data-dir") from error
+        yield
+    finally:
+        os.close(fd)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """The listening socket, bound here so that port 0 is known before the API starts, and stays while it restarts."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(f"api.port: cannot listen on {host}:{port}: {error.strerror}; give --port") from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _with_key(settings: Settings, data_dir: Path) -> tuple[Settings, str]:
+    """The first key of the settings, else one made at the first start and kept in the data directory."""
+    if settings.api.keys:
+        return settings, settings.api.keys[0].rpartition(":")[2]
+    key = _kept(data_dir / "api-key", new_key)
+    return replace(settings, api=replace(settings.api, keys=(f"default:{key}",))), key
+
+
+def _with_webhook_secret(settings: Settings, data_dir: Path) -> Settings:
+    """The same for what webhooks are signed with."""
+    if settings.webhooks.secrets:
+        return settings
+    path = data_dir / "webhook-secret"
+    secret = _kept(path, lambda: f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}")
+    return replace(settings, webhooks=replace(settings.webhooks, secrets=(secret,)))
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """A secret that is made once and stays."""
+    if not path.exists():
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(make())
+    return path.read_text().strip()
+
+
+def _with_directory(settings: Settings, data_dir: Path) -> Settings:
+    """Objects live in the data directory, unless the settings say where."""
+    if settings.storage.directory != type(settings.storage)().directory:
+        return settings
+    return replace(settings, storage=replace(settings.storage, directory=str(data_dir / "objects")))

@@ -1,0 +1,39 @@
+"""noop-v1: does nothing, so that what is measured is the server itself.
+
+Not served by default: `PENSTOCK_MODELS_MODULES=penstock.models.noop`, as `penstock bench --model noop-v1` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.task import OutputOptions
+from penstock.lazy_import import deferred
+from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, model_runner
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
+
+
+@model_runner("noop-v1")
+class Noop(BaseModelRunner[Params]):
+    """Takes any input without looking at it; the answer is always `{"ok": true}`."""
+
+    card = Card(title="No operation", licence="MIT", source="Penstock", produces="data")
+    concurrent = True
+
+    def prepare(self, source: bytes, params: Params) -> Work:
+        """One tile of one number."""
+        return Work([np.zeros(1, np.float32)])
+
+    def infer(self, tiles: NDArray[Any], work: Work) -> Sequence[Any]:
+        """What came in."""
+        return list(tiles)
+
+    def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
+        """The constant."""
+        return Product(data={"ok": True})

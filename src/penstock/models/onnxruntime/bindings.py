@@ -1,0 +1,171 @@
+"""The ways in which a batch goes through a session of ONNX Runtime, all with one face.
+
+- PlainRun: outputs in memory of the runtime's, which is pageable: a GPU's driver copies them piece by piece. Any shape.
+- HostBound: outputs in memory of ours, page-locked for a GPU: it writes there by itself. One shape.
+- DeviceBound: input and outputs keep their place on the device, as a CUDA graph must have it. One shape.
+
+The last two belong to one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from penstock.core.device import Device
+from penstock.lazy_import import deferred
+from penstock.models.onnxruntime.memory import SMALL_BYTES, Blocks, CudaLock, NoLock
+from penstock.models.onnxruntime.providers import INPUT
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
+
+NO_GRAPH = -1
+"""The number of a run that is neither captured nor replayed."""
+
+
+GRAPH_BYTES = 32 * 1024 * 1024
+"""Outputs of a batch that is worth a CUDA graph. A graph saves the launches, some microseconds for each node, and holds
+its input and outputs on the device for ever; beyond this size the launches vanish beside the work and the copy."""
+
+
+class Output(NamedTuple):
+    """One output of one shape of input."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+class Binding(Protocol):
+    """One way. `graph` is the number that the run's options must name where CUDA graphs are on."""
+
+    graph: int
+
+    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
+        """All outputs, which belong to the caller. Raises what the runtime raises."""
+
+
+class PlainRun:
+    """`session.run`."""
+
+    graph = NO_GRAPH
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.names = [output.name for output in session.get_outputs()]
+
+    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
+        """All outputs."""
+        return list(self._session.run(self.names, {INPUT: tiles}, options))
+
+
+class HostBound:
+    """Outputs in blocks of host memory. What lies on the device between is the runtime's, out of its arena: no memory
+    is held for shapes that do not run."""
+
+    graph = NO_GRAPH
+
+    def __init__(self, session: Any, outputs: Sequence[Output], blocks: Blocks) -> None:
+        self._session = session
+        self._outputs = outputs
+        self._blocks = blocks
+
+    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
+        """All outputs."""
+        tiles = np.ascontiguousarray(tiles, np.float32)
+        results = [self._blocks.take(output.shape, output.dtype) for output in self._outputs]
+        binding = self._session.io_binding()
+        binding.bind_input(INPUT, "cpu", 0, tiles.dtype, tiles.shape, tiles.ctypes.data)
+        for output, result in zip(self._outputs, results, strict=True):
+            binding.bind_output(output.name, "cpu", 0, output.dtype, output.shape, result.ctypes.data)
+        self._session.run_with_iobinding(binding, options)
+        return results
+
+
+class DeviceBound:
+    """Input and outputs in fixed buffers on the device, one set for each shape; made at the first run."""
+
+    def __init__(
+        self, runtime: Any, session: Any, outputs: Sequence[Output], blocks: Blocks, *, kind: str, graph: int
+    ) -> None:
+        self.graph = graph
+        self._runtime = runtime
+        self._session = session
+        self._outputs = outputs
+        self._blocks = blocks
+        self._kind = kind
+        self._binding: Any = None
+        self._input: Any = None
+        self._results: list[Any] = []
+
+    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
+        """All outputs."""
+        if self._binding is None:
+            self._place(tiles.shape)
+        self._input.update_inplace(np.ascontiguousarray(tiles, np.float32))
+        self._session.run_with_iobinding(self._binding, options)
+        return [self._fetched(output, value) for output, value in zip(self._outputs, self._results, strict=True)]
+
+    def _place(self, shape: tuple[int, ...]) -> None:
+        self._input = self._buffer(shape, np.dtype(np.float32))
+        self._results = [self._buffer(output.shape, output.dtype) for output in self._outputs]
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(INPUT, self._input)
+        for output, value in zip(self._outputs, self._results, strict=True):
+            binding.bind_ortvalue_output(output.name, value)
+        self._binding = binding
+
+    def _buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        return self._runtime.OrtValue.ortvalue_from_shape_and_type(shape, dtype, self._kind, 0)
+
+    def _fetched(self, output: Output, value: Any) -> NDArray[Any]:
+        result = self._blocks.take(output.shape, output.dtype)
+        self._runtime.OrtValue.ortvalue_from_numpy(result).update_inplace(value)
+        return result
+
+
+class Ways:
+    """The ways through one session, by the shape of the batch."""
+
+    def __init__(self, runtime: Any, session: Any, device: Device, shapes: Sequence[tuple[int, int]]) -> None:
+        self.plain = PlainRun(session)
+        self._runtime = runtime
+        self._session = session
+        self._device = device
+        self._shapes = shapes
+        self._by_shape: dict[tuple[int, ...], Binding] = {}
+
+    def known(self, shape: tuple[int, ...]) -> Binding | None:
+        """The way for a batch of this shape; None when it must be learned."""
+        return self._by_shape.get(shape) if self._device.bound else self.plain
+
+    def learn(self, shape: tuple[int, ...], results: Sequence[NDArray[Any]]) -> Binding:
+        """The same, from what a plain run gave for such a batch: no graph says how large its outputs are."""
+        outputs = [Output(name, a.shape, a.dtype) for name, a in zip(self.plain.names, results, strict=True)]
+        self._by_shape[shape] = way = self._made(shape, outputs)
+        return way
+
+    def _made(self, shape: tuple[int, ...], outputs: Sequence[Output]) -> Binding:
+        device, blocks = self._device, _blocks(self._device.kind)
+        comes_again = shape[0] in device.batches and shape[2:] in self._shapes
+        size = sum(output.size for output in outputs)
+        if not (device.cuda_graphs and comes_again and size <= GRAPH_BYTES):
+            return self.plain if size < SMALL_BYTES else HostBound(self._session, outputs, blocks)
+        number = len(self._by_shape) + 1
+        return DeviceBound(self._runtime, self._session, outputs, blocks, kind=device.kind, graph=number)
+
+
+@cache
+def _blocks(kind: str) -> Blocks:
+    """One for all sessions of this process: what counts is how many results are alive."""
+    return Blocks(CudaLock() if kind == "cuda" else NoLock())

@@ -1,0 +1,126 @@
+"""Host memory for results of a GPU: page-locked, so that it writes there by itself, and used again and again.
+
+Locking costs more than the copy that it saves (a call to the driver, every page touched), so that blocks are kept.
+Nobody gives one back: it is free again when the array made of it, and every view of that array, are gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import mmap
+import re
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from loguru import logger
+
+from penstock.lazy_import import deferred
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import DTypeLike, NDArray
+else:
+    np = deferred("numpy")
+
+SMALL_BYTES = 64 * 1024
+"""Below this an array is an ordinary one: the driver copies it by the way."""
+
+KEPT_BYTES = 1024**3
+"""Of free blocks. Those in use come on top: three batches may wait to be taken in while the fourth runs."""
+
+
+class PageLock(Protocol):
+    """Keeps the pages of a block in place, so that a device can reach them."""
+
+    def lock(self, address: int, size: int) -> bool:
+        """False where it cannot; the block is used all the same, and copied to more slowly."""
+
+    def unlock(self, address: int) -> None:
+        """Undo a `lock` that gave True."""
+
+
+class NoLock:
+    """For a CPU."""
+
+    def lock(self, address: int, size: int) -> bool:
+        """Nothing to do."""
+        return False
+
+    def unlock(self, address: int) -> None:
+        """Nothing to do."""
+
+
+class CudaLock:
+    """cudaHostRegister, of the CUDA runtime that ONNX Runtime has loaded; so it must have opened a session before."""
+
+    def __init__(self) -> None:
+        loaded = re.search(r"\S*/libcudart\.so\S*", Path("/proc/self/maps").read_text())
+        self._cuda = ctypes.CDLL(loaded[0]) if loaded else None
+        if self._cuda:
+            self._cuda.cudaHostRegister.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint)
+            self._cuda.cudaHostUnregister.argtypes = (ctypes.c_void_p,)
+        else:
+            logger.warning("results are copied through pageable memory: no CUDA runtime is loaded")
+
+    def lock(self, address: int, size: int) -> bool:
+        """False where the driver refuses, which is logged once."""
+        if self._cuda is None:
+            return False
+        status = self._cuda.cudaHostRegister(address, size, 0)
+        if status:
+            logger.bind(status=status, bytes=size).warning("results are copied through pageable memory")
+            self._cuda = None
+        return not status
+
+    def unlock(self, address: int) -> None:
+        """Before the memory is given to the system."""
+        if self._cuda:
+            self._cuda.cudaHostUnregister(address)
+
+
+class _Block:
+    """Anonymous memory, page-aligned, locked while it lives."""
+
+    def __init__(self, size: int, pages: PageLock) -> None:
+        self.size = size
+        self.memory = mmap.mmap(-1, size)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        if pages.lock(address, size):
+            weakref.finalize(self, pages.unlock, address).atexit = False
+
+
+class Blocks:
+    """Arrays in blocks of memory. `take` belongs to one thread; arrays may die in any."""
+
+    def __init__(self, pages: PageLock) -> None:
+        self._pages = pages
+        self._free: list[_Block] = []  # the longest unused first
+
+    def take(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+        """An array with arbitrary values.
+
+        Raises OSError when the system has no memory left.
+        """
+        kind = np.dtype(dtype)
+        size = math.prod(shape) * kind.itemsize
+        if size < SMALL_BYTES:
+            return np.empty(shape, kind)
+        block = self._fitting(size) or _Block(size, self._pages)
+        holder = (ctypes.c_char * size).from_buffer(block.memory)
+        weakref.finalize(holder, self._free.append, block).atexit = False
+        self._trim()
+        return np.ndarray(shape, kind, memoryview(holder))
+
+    def _fitting(self, size: int) -> _Block | None:
+        """A free block that is large enough, and not so large that it is wasted."""
+        for index, block in enumerate(self._free):
+            if size <= block.size <= 2 * size:
+                return self._free.pop(index)
+        return None
+
+    def _trim(self) -> None:
+        while sum(block.size for block in tuple(self._free)) > KEPT_BYTES:
+            self._free.pop(0)

@@ -1,0 +1,71 @@
+"""Which arithmetic a model gets: fp16 where the device computes with it what it computes with fp32, else fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from penstock.core.device import Device
+from penstock.errors import ConfigurationError, DeviceOutOfMemory
+from penstock.lazy_import import deferred
+from penstock.models import imaging
+from penstock.models.onnxruntime.session import ModelFile, Session, half
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
+
+Shapes = Sequence[tuple[int, int]]
+
+
+def open_session(file: ModelFile, device: Device, shapes: Shapes = ()) -> Session:
+    """A session of this fp32 file, or of its fp16 twin where the device may use one and it passes.
+
+    Raises what Session raises for the fp32 file.
+    """
+    exact = Session(file, device, shapes)
+    twin = half(file) if device.precision == "auto" else None
+    return better(exact, twin, device, shapes) if twin else exact
+
+
+def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ()) -> Session:
+    """A session of the twin if on the check images it is within its tolerance of `exact`, else `exact`; either is
+    logged."""
+    log = logger.bind(file=twin.file, device=device.name, tolerance=twin.tolerance)
+    try:
+        fast = Session(twin, device, shapes)
+        off = largest_difference(exact, fast, min(shapes or device.shapes))
+    except (ConfigurationError, DeviceOutOfMemory) as error:
+        log.bind(error=str(error)).warning("fp16 cannot be used, fp32 is")
+        return exact
+    if off > twin.tolerance:
+        log.bind(difference=off).warning("fp16 is too far from fp32, fp32 is used")
+        return exact
+    log.bind(difference=off).info("fp16 is used")
+    return fast
+
+
+def largest_difference(one: Session, other: Session, shape: tuple[int, int]) -> float:
+    """Between any two output values, over the check images in this (height, width); infinite for what is no number."""
+    off = 0.0
+    for tile in check_images(*shape):
+        for ours, theirs in zip(one.run(tile[None]), other.run(tile[None]), strict=True):
+            difference = float(np.abs(ours - theirs).max())
+            off = max(off, difference) if np.isfinite(difference) else np.inf
+    return off
+
+
+def check_images(height: int, width: int) -> NDArray[np.float32]:
+    """(n, 3, height, width) of 0..1: a photo, and what showed the faults of fp16 best when it was emulated: stripes,
+    dots, and noise in black and white."""
+    photo = imaging.decode((resources.files("penstock.models") / "photo.jpg").read_bytes(), max_megapixels=1).rgb
+    rows, columns = (np.arange(size) % length for size, length in zip((height, width), photo.shape[:2], strict=True))
+    noise = np.random.default_rng(7).random((height, width))
+    planes: list[NDArray[Any]] = [np.indices((height, width))[1] % 2, noise > 0.85, noise > 0.5]
+    patterns = [np.broadcast_to(plane, (3, height, width)) for plane in planes]
+    return np.stack([photo[rows][:, columns].transpose(2, 0, 1) / 255, *patterns]).astype(np.float32)

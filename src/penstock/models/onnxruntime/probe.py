@@ -1,0 +1,50 @@
+"""Does a device run a model at all, and by which provider: for a person who sets one up."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from penstock.core.device import Device
+from penstock.lazy_import import deferred
+from penstock.models.onnxruntime.session import Session, manifest, runtime_version
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = deferred("numpy")
+
+SMALLEST = ("image-scoring-v1", "nima")
+SIDE = 224
+
+
+class Trial(Struct, frozen=True, kw_only=True):
+    """`provider` is the one that had the nodes of the model, by the runtime's own account."""
+
+    device: str
+    provider: str
+    runtime: str
+    load_s: float
+    run_s: float
+
+
+def try_device(device: Device) -> Trial:
+    """Load the smallest shipped model on it, and run it once warm.
+
+    Raises ConfigurationError when another provider would be used than asked for, or none is there; DeviceBroken.
+    """
+    started = time.perf_counter()
+    session = Session(manifest()[SMALLEST], device, ((SIDE, SIDE),))
+    tile = np.full((1, 3, SIDE, SIDE), 0.5, np.float32)
+    session.run(tile)
+    loaded = time.perf_counter()
+    session.run(tile)
+    return Trial(
+        device=device.name,
+        provider=session.provider,
+        runtime=runtime_version(),
+        load_s=loaded - started,
+        run_s=time.perf_counter() - loaded,
+    )

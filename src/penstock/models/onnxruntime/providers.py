@@ -1,0 +1,91 @@
+"""Which execution providers a session asks for, with which options: a pure function of the device and the file.
+
+Names and values are those of ONNX Runtime 1.31: TensorRT's truth values must be the words `True` and `False`, and every
+unknown name is refused by CUDA's parser.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from penstock.core.device import Device
+
+INPUT = "image"
+"""What every file of the manifest takes: (batch, 3, height, width)."""
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+
+
+class Setup(Struct, frozen=True, kw_only=True):
+    """What a session is opened with. The first provider is the one that must be used."""
+
+    providers: tuple[tuple[str, dict[str, str]], ...]
+    entries: dict[str, str]
+    """Of the session's configuration."""
+
+
+def setup(device: Device, *, fp16: bool, shapes: Sequence[tuple[int, int]], engines: str) -> Setup:
+    """For a file whose arithmetic is fp16 or not, and which will be shown tiles of these (height, width).
+
+    `engines` is the directory of TensorRT's caches; only TensorRT uses it.
+    """
+    if device.kind == "cpu":
+        # One arena for all sessions: each of its own would keep its largest run (measured: 430 MiB instead of 700).
+        return Setup(providers=((CPU, {}),), entries=_ENTRIES | {"session.use_env_allocators": "1"})
+    cuda = (CUDA, _cuda(device))
+    providers = ((TENSORRT, _tensorrt(device, fp16, shapes, engines)), cuda) if device.tensorrt else (cuda,)
+    return Setup(providers=providers, entries=_ENTRIES | {"session.disable_cpu_ep_fallback": "1"})
+
+
+def engine_directory(device: Device, sha256: str, runtime_version: str) -> str:
+    """Of one model, runtime and device: engines fit nothing else, and TensorRT does not write them atomically, so
+    that no two processes may share one."""
+    return str(Path(device.engine_cache_dir) / f"{sha256[:16]}-ort{runtime_version}-{device.name.replace(':', '')}")
+
+
+_ENTRIES = {
+    # Spinning threads burn the cores that decode and encode (measured: 3 x the CPU time, no faster).
+    "session.intra_op.allow_spinning": "0",
+    # Which provider has which node: a provider may be listed and have none.
+    "session.record_ep_graph_assignment_info": "1",
+}
+
+
+def _cuda(device: Device) -> dict[str, str]:
+    options = {
+        # The process sees one device only (CUDA_VISIBLE_DEVICES), so that it is always number 0.
+        "device_id": "0",
+        # The heuristic search costs 2 ms a new shape, the exhaustive one 600.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        # Power-of-two arenas waste up to half the memory.
+        "arena_extend_strategy": "kSameAsRequested",
+        # On by default, and rounds the inputs of convolutions to 11 bits: SPAN cannot bear it (docs/gpu.md).
+        "use_tf32": "0",
+    }
+    if device.memory_limit_bytes:
+        options["gpu_mem_limit"] = str(device.memory_limit_bytes)
+    if device.cuda_graphs:
+        options["enable_cuda_graph"] = "1"
+    return options
+
+
+def _tensorrt(device: Device, fp16: bool, shapes: Sequence[tuple[int, int]], engines: str) -> dict[str, str]:
+    heights, widths = zip(*shapes, strict=True)
+    largest = _shape(device.batches[-1], max(heights), max(widths))
+    return {
+        "device_id": "0",
+        "trt_fp16_enable": str(fp16),
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": engines,
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": engines,
+        # Without a profile an engine is built anew, for minutes, whenever a shape leaves those seen before.
+        "trt_profile_min_shapes": _shape(device.batches[0], min(heights), min(widths)),
+        "trt_profile_opt_shapes": largest,
+        "trt_profile_max_shapes": largest,
+    }
+
+
+def _shape(batch: int, height: int, width: int) -> str:
+    return f"{INPUT}:{batch}x3x{height}x{width}"

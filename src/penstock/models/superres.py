@@ -1,0 +1,135 @@
+"""superres-x4: a photo, four times as wide and as high."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
+
+from penstock.core.device import CPU_SIDES, Device
+from penstock.core.task import OutputOptions
+from penstock.lazy_import import deferred
+from penstock.models import imaging
+from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
+from penstock.models.onnxruntime.precision import open_session
+from penstock.models.onnxruntime.session import digest_of, files_of, manifest
+from penstock.models.tiling import Ladder, TiledImage, tiled_area
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
+
+READ_BYTES, WRITTEN_BYTES = 8, 6
+"""For each pixel: read, 3 as an array and 4 in Pillow; written, 4 in Pillow; and the file, at most 1 or (PNG of noise)
+2. The channels of an image that is transparent or grey as well take 1 or 2 more for a moment."""
+
+Variant = Literal["general", "clean"]
+
+
+class SuperresParams(Params, frozen=True):
+    """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original."""
+
+    variant: Variant = "general"
+
+
+class _Sides(Struct, frozen=True, eq=False):
+    """What bypasses the network."""
+
+    alpha: NDArray[np.uint8] | None
+    grey: bool
+
+
+@model_runner("superres-x4")
+class SuperResolution(BaseModelRunner[SuperresParams]):
+    """Real-ESRGAN general x4 v3, or SPAN x4: both fully convolutional, run in tiles.
+
+    Transparency is resampled bicubically and put back; a grey image stays grey.
+    """
+
+    params = SuperresParams
+    card = Card(
+        title="Super-resolution, 4×",
+        licence="BSD-3-Clause (general), Apache-2.0 (clean)",
+        source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
+        produces="image",
+        notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
+    )
+
+    concurrent = True
+
+    @classmethod
+    def digest(cls) -> str:
+        """Version of the code and of its files."""
+        return f"{cls.card.version} {digest_of(files_of(cls.name))}"
+
+    @classmethod
+    def output_size(cls, width: int, height: int, params: SuperresParams) -> tuple[int, int]:
+        """Of the model file that the variant uses."""
+        scale = manifest()[(cls.name, params.variant)].scale
+        return width * scale, height * scale
+
+    @classmethod
+    def device_size(cls, width: int, height: int, params: SuperresParams) -> int:
+        """Its tiles, with what they share and their padding, as a CPU cuts them: who asks does not know the device."""
+        overlap = manifest()[(cls.name, params.variant)].overlap_px
+        return max(1, tiled_area(height, width, CPU_SIDES, overlap) // 1000)
+
+    def load_model(self, device: Device) -> None:
+        """Load both variants."""
+        files = {v: manifest()[(self.name, v)] for v in ("general", "clean")}
+        self._device = device
+        self._files = files
+        self._sessions = {variant: open_session(file, device) for variant, file in files.items()}
+        self._ladders = {variant: Ladder(device.shapes, file.overlap_px) for variant, file in files.items()}
+
+    def rehearsal(self) -> Iterator[Work]:
+        """A GPU is shown every shape; for a CPU a new one costs nothing."""
+        shapes = self._device.shapes if self._device.kind == "cuda" else self._device.shapes[:1]
+        for variant, (height, width) in product(self._sessions, shapes):
+            yield Work([np.zeros((3, height, width), np.float32)], lane=variant)
+
+    def footprint(self, source: bytes, params: SuperresParams) -> int:
+        """Pixels before and after, and what Pillow holds of each while it reads or writes them."""
+        header = imaging.probe(source, max_megapixels=self.limits.max_image_megapixels)
+        scale = self._files[params.variant].scale
+        return int(header.megapixels * 1e6) * (READ_BYTES + scale**2 * WRITTEN_BYTES)
+
+    def prepare(self, source: bytes, params: SuperresParams) -> Work:
+        """Decode and lay out the tiles."""
+        picture = self.image(source)
+        file = self._files[params.variant]
+        sides = _Sides(picture.alpha, picture.grey)
+        ladder = self._ladders[params.variant]
+        height, width = picture.rgb.shape[:2]
+        return TiledImage(
+            picture.rgb,
+            ladder,
+            scale=file.scale,
+            lane=params.variant,
+            context=sides,
+            device_size=self.device_size(width, height, params),
+        )
+
+    def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
+        """(n, 3, h, w) of 0..1 -> (n, 3, 4h, 4w)."""
+        return self._sessions[work.lane].run(tiles, owner=work)[0]
+
+    def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
+        """Encode the joined tiles."""
+        assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
+        width, height = work.canvas.size
+        return Product(
+            file=work.canvas.encode(output, alpha=work.context.alpha, grey=work.context.grey),
+            content_type=imaging.CONTENT_TYPES[output.format],
+            extension=output.format,
+            width=width,
+            height=height,
+        )
+
+    def interrupt(self, work: Work) -> None:
+        """Stop its runs at their next node."""
+        self._sessions[work.lane].interrupt(work)

@@ -1,0 +1,174 @@
+"""Cutting an image into tiles of a fixed shape that overlap, and joining the results without a seam.
+
+A convolutional network sees `overlap` pixels around each pixel (its receptive radius). Where two tiles meet they
+overlap by at least twice that, and each gives the half that is farther than `overlap` from its own edge: what is
+kept never saw a tile border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from penstock.errors import InvalidOutput
+from penstock.lazy_import import deferred
+from penstock.models.base import Work, as_tile
+from penstock.models.imaging import Canvas, Pixels
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = deferred("numpy")
+
+
+class Span(NamedTuple):
+    """One tile along one axis: it reads from `start`, and gives `low`..`high` (all in input pixels)."""
+
+    start: int
+    low: int
+    high: int
+
+
+class Plan(NamedTuple):
+    """Tiles of `height` x `width` that cover an image: every row with every column."""
+
+    height: int
+    width: int
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
+
+    @property
+    def area(self) -> int:
+        """Pixels that the device computes."""
+        return len(self.rows) * len(self.columns) * self.height * self.width
+
+
+def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
+    """Tiles along one axis, evenly spread; a single one where the image is not longer than the tile."""
+    if length <= tile:
+        return (Span(0, 0, length),)
+    steps = _tiles_along(length, tile, overlap) - 1
+    starts = [round(i * (length - tile) / steps) for i in range(steps + 1)]
+    cuts = [0, *((second + first + tile) // 2 for first, second in pairwise(starts)), length]
+    return tuple(Span(start, low, high) for start, low, high in zip(starts, cuts, cuts[1:], strict=False))
+
+
+def tiled_area(height: int, width: int, sides: Sequence[int], overlap: int) -> int:
+    """The pixels that the best plan of tiles with any two of these sides computes, without making the plan."""
+    return _tiled_length(height, sides, overlap) * _tiled_length(width, sides, overlap)
+
+
+def _tiled_length(length: int, sides: Sequence[int], overlap: int) -> int:
+    usable = [side for side in sides if length <= side or side > 2 * overlap]
+    return min(side * _tiles_along(length, side, overlap) for side in usable)
+
+
+def _tiles_along(length: int, tile: int, overlap: int) -> int:
+    return 1 if length <= tile else 1 + -(-(length - tile) // (tile - 2 * overlap))
+
+
+class Ladder(NamedTuple):
+    """Tile shapes, (height, width), that a device may be shown, and the overlap that the network needs."""
+
+    shapes: tuple[tuple[int, int], ...]
+    overlap: int
+
+    def plan(self, height: int, width: int) -> Plan:
+        """The tiling that computes the fewest pixels; of equal ones, that with the fewest tiles."""
+        usable = [(h, w) for h, w in self.shapes if self._fits(height, h) and self._fits(width, w)]
+        plans = [Plan(h, w, spans(height, h, self.overlap), spans(width, w, self.overlap)) for h, w in usable]
+        return min(plans, key=lambda p: (p.area, len(p.rows) * len(p.columns)))
+
+    def below(self, area: int) -> Ladder | None:
+        """Its rungs of fewer pixels; None when none of them is wider than what overlaps."""
+        lower = tuple((h, w) for h, w in self.shapes if h * w < area)
+        return Ladder(lower, self.overlap) if any(min(shape) > 2 * self.overlap for shape in lower) else None
+
+    def _fits(self, length: int, tile: int) -> bool:
+        return length <= tile or tile > 2 * self.overlap
+
+
+class TiledImage(Work):
+    """Work on an RGB image that grows by `scale`; joined results are in `canvas`.
+
+    Tiles are cut when they are asked for, so that at most those in a batch exist as floats.
+    """
+
+    def __init__(
+        self,
+        rgb: Pixels,
+        ladder: Ladder,
+        *,
+        scale: int,
+        lane: str,
+        context: Any,
+        canvas: Canvas | None = None,
+        device_size: int | None = None,
+    ) -> None:
+        layout = ladder.plan(*rgb.shape[:2])
+        spots = [(row, column) for row in layout.rows for column in layout.columns]
+        super().__init__(spots, lane=lane, context=context, device_size=device_size)  # type: ignore[arg-type]
+        self._spots = spots
+        self._rgb = rgb
+        self._ladder = ladder
+        self._layout = layout
+        self._scale = scale
+        self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
+
+    def recut(self, below: int) -> TiledImage | None:
+        """On the next rung of the ladder; `canvas` stays the same."""
+        ladder = self._ladder.below(below // 3)
+        if ladder is None:
+            return None
+        return TiledImage(
+            self._rgb,
+            ladder,
+            scale=self._scale,
+            lane=self.lane,
+            context=self.context,
+            canvas=self.canvas,
+            device_size=self.device_size,
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the canvas."""
+        return self.canvas.size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(3, height, width) of every tile."""
+        return (3, self._layout.height, self._layout.width)
+
+    def tile(self, index: int) -> NDArray[np.float32]:
+        """Pixels of one tile as 0..1; beyond the right and lower edge the image is mirrored."""
+        row, column = self._spots[index]
+        height, width = self._layout.height, self._layout.width
+        crop = self._rgb[row.start : row.start + height, column.start : column.start + width]
+        missing = (height - crop.shape[0], width - crop.shape[1])
+        if any(missing):
+            crop = np.pad(crop, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+        return as_tile(crop)
+
+    def accept(self, index: int, output: NDArray[np.float32]) -> None:
+        """Keep the middle of one output tile, (3, height, width) of 0..1.
+
+        Raises InvalidOutput for the wrong shape or values that are no numbers.
+        """
+        row, column = self._spots[index]
+        s = self._scale
+        if output.shape != (3, self._layout.height * s, self._layout.width * s):
+            raise InvalidOutput(f"the model gave {output.shape} for a tile of {self.shape}")
+        kept = output[
+            :,
+            (row.low - row.start) * s : (row.high - row.start) * s,
+            (column.low - column.start) * s : (column.high - column.start) * s,
+        ]
+        if not np.isfinite(np.add.reduce(kept, axis=None)):  # one that is no number makes the sum none
+            raise InvalidOutput("the model gave values that are not numbers")
+        levels = np.clip(kept, 0, 1)
+        levels *= 255
+        levels += 0.5
+        self.canvas.put(column.low * s, row.low * s, levels.astype(np.uint8))

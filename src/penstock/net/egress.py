@@ -1,0 +1,144 @@
+"""Connections to other hosts. To places that a client named, none can be made past the guard.
+
+The guard reads the text of a URL before (`urlguard.check_url`). Here it acts twice more: on all addresses that a host
+resolves to, and on the one address a socket is made for. The last is the one that counts: whatever a resolver, a
+redirect or a library does, no connection can be made except through `_guarded_socket`.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from penstock.errors import UrlBlocked
+from penstock.net.guard import Policy, check_address
+
+CONNECT_TIMEOUT_S = 5.0
+"""A host that is there answers within a round trip; a dead one must not hold a slot any longer."""
+
+EXCHANGE_WITHIN_S = 10.0
+EXCHANGED_BYTES = 64 * 1024
+
+LOOKUPS_AT_ONCE = 32
+"""Of one session; a name server that does not answer holds a thread for some seconds."""
+
+NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+
+def guarded_session(
+    policy: Policy, headers: Mapping[str, str], *, resolver: AbstractResolver | None = None, limit: int = 100
+) -> aiohttp.ClientSession:
+    """A session that connects only where the policy allows, `limit` times at once (0: as often as it is asked), keeps
+    no cookies and no connections, ignores the proxies of the environment and unpacks nothing. It has no time limit but
+    that of connecting; redirects are for the caller to refuse or to check.
+
+    `resolver` replaces the name look-up (for tests, or a name server of one's own); the check of the address
+    that is connected to holds whatever it answers.
+    """
+    connector = aiohttp.TCPConnector(
+        resolver=resolver or _GuardedResolver(policy),
+        socket_factory=_guarded_socket(policy),
+        force_close=True,  # each place is visited once; an idle connection would only tie it up
+        limit=limit,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        headers=headers,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,  # a proxy would make the connections, past the guard
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+    )
+
+
+class Answer(NamedTuple):
+    """What a host has answered, of whose body no more than EXCHANGED_BYTES are kept."""
+
+    status: int
+    body: bytes
+
+
+class NoAnswer(Exception):
+    """A host did not answer; the text is the reason."""
+
+
+async def exchange(method: str, url: str, *, headers: Mapping[str, str] | None = None, data: bytes = b"") -> Answer:
+    """One small request to a place that the operator named, private or not, within EXCHANGE_WITHIN_S; the URL is sent
+    as it is, and redirects are not followed. Raises NoAnswer."""
+    try:
+        async with (
+            aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                timeout=aiohttp.ClientTimeout(total=EXCHANGE_WITHIN_S, sock_connect=CONNECT_TIMEOUT_S),
+            ) as session,
+            session.request(
+                method, URL(url, encoded=True), headers=headers, data=data or None, allow_redirects=False
+            ) as answer,
+        ):
+            body = bytearray()
+            while len(body) < EXCHANGED_BYTES and (piece := await answer.content.read(EXCHANGED_BYTES)):
+                body += piece
+            return Answer(answer.status, bytes(body[:EXCHANGED_BYTES]))
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        raise NoAnswer(str(error) or f"no answer within {EXCHANGE_WITHIN_S:g} s") from error
+
+
+class BlockedAddress(OSError):
+    """Raised where aiohttp expects an OSError: at the look-up and at the making of a socket. It arrives as the
+    `os_error` of an `aiohttp.ClientConnectorError`."""
+
+
+class _GuardedResolver(AbstractResolver):
+    """The look-up of the system, in threads of its own: those of the loop are few, and shared by all that look up. A
+    name with one private address among its public ones is blocked whole."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._threads = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        look_up = partial(
+            socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        results = [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=int(address[1]), family=of, proto=protocol, flags=NUMERIC
+            )
+            for of, _, protocol, _, address in found
+            if len(address) < 4 or not address[3]  # scoped to a link: no place for us
+        ]
+        for result in results:
+            _check_or_os_error(result["host"], self._policy)
+        return results
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _guarded_socket(policy: Policy) -> Callable[[Any], socket.socket]:
+    """A socket factory for aiohttp, which calls it with the final address of every attempt to connect."""
+
+    def make(address_info: Any) -> socket.socket:
+        family, kind, protocol, _, address = address_info
+        _check_or_os_error(address[0], policy)
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def _check_or_os_error(address: str, policy: Policy) -> None:
+    try:
+        check_address(address, policy)
+    except UrlBlocked as error:
+        raise BlockedAddress(error.detail) from error

@@ -1,0 +1,67 @@
+"""Metrics on the wire: the Prometheus text of this process, and on one port that of several.
+
+Without the instruments, which are in `telemetry`.
+"""
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from itertools import chain
+
+import prometheus_client
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
+
+from penstock.net import loopback
+
+SCRAPE_TIMEOUT_S = 2.0
+
+
+def scrape() -> bytes:
+    """The metrics of this process in the Prometheus text format."""
+    return prometheus_client.generate_latest()
+
+
+def serve_metrics(host: str, port: int) -> int:
+    """Serve this process's metrics from a thread; the port taken (for port 0)."""
+    server, _ = prometheus_client.start_http_server(port, host)
+    return int(server.server_port)
+
+
+def serve_children(host: str, port: int, children: Callable[[], dict[str, str]]) -> int:
+    """Serve the metrics of several processes on one port, each series with the label `process`: those of this process
+    as `parent`, and those of its children.
+
+    `children` gives process name -> its metrics URL at the time of each scrape; one that does not answer within
+    2 s is left out of that scrape.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Children(children))
+    server, _ = prometheus_client.start_http_server(port, host, registry)
+    return int(server.server_port)
+
+
+class _Children(Collector):
+    def __init__(self, children: Callable[[], dict[str, str]]) -> None:
+        self._children = children
+
+    def describe(self) -> list[Metric]:
+        return []  # nothing is known before a scrape; without this, registering would scrape
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        own = [("parent", REGISTRY.collect())]
+        for process, found in chain(own, ((name, fetch(url)) for name, url in self._children().items())):
+            for family in found:
+                merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                merged.samples += [s._replace(labels=s.labels | {"process": process}) for s in family.samples]
+        return families.values()
+
+
+def fetch(url: str) -> list[Metric]:
+    """The metrics served at a URL; none when it does not answer within 2 s."""
+    try:
+        status, text = loopback.read(url, timeout_s=SCRAPE_TIMEOUT_S)
+    except OSError:
+        return []
+    return list(text_string_to_metric_families(text.decode())) if status == HTTPStatus.OK else []

@@ -1,0 +1,1 @@
+"""Work that is repeated for as long as Penstock runs, by any process."""

@@ -1,0 +1,1 @@
+"""The models that ship with Penstock: .onnx files, and manifest.toml, which says where they came from."""

@@ -1,0 +1,430 @@
+"""The API as a whole: keys, headers, problems, health, metrics."""
+
+import asyncio
+import re
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import redis
+
+from penstock.api.app import create_app
+from penstock.errors import ConfigurationError
+from penstock.settings import RedisSettings, Settings, StorageSettings
+from penstock.store import TaskStore
+from penstock.upkeep import watches
+from tests.support import api_server
+from tests.support.drive import MODEL, WORKER, body, data_uri, photo, stored_objects
+from tests.support.redis_server import RedisProcess
+
+GUARDED = [
+    ("POST", "/v1/tasks"),
+    ("GET", "/v1/tasks"),
+    ("POST", "/v1/tasks/quote"),
+    ("GET", "/v1/tasks/tsk_0"),
+    ("POST", "/v1/tasks/tsk_0/cancel"),
+    ("POST", "/v1/tasks/tsk_0/retry"),
+    ("POST", "/v1/tasks/retry"),
+    ("POST", "/v1/tasks/tsk_0/webhook/redeliver"),
+    ("GET", "/v1/tasks/tsk_0/result"),
+    ("GET", "/v1/tasks/tsk_0/events"),
+    ("GET", "/v1/tasks/tsk_0/explain"),
+    ("DELETE", "/v1/tasks/tsk_0"),
+    ("POST", "/v1/tasks/cancel"),
+    ("POST", "/v1/tasks/delete"),
+    ("POST", "/v1/batches"),
+    ("GET", "/v1/batches"),
+    ("GET", "/v1/batches/bat_0"),
+    ("DELETE", "/v1/batches/bat_0"),
+    ("POST", "/v1/batches/bat_0/cancel"),
+    ("GET", "/v1/batches/bat_0/results"),
+    ("POST", "/v1/batches/bat_0/webhook/redeliver"),
+    ("GET", "/v1/models"),
+    ("GET", f"/v1/models/{MODEL}"),
+    ("GET", "/v1/workers"),
+    ("POST", "/v1/workers/w0/drain"),
+    ("POST", "/v1/workers/w0/resume"),
+    ("GET", "/v1/queues"),
+    ("POST", f"/v1/queues/{MODEL}/pause"),
+    ("POST", f"/v1/queues/{MODEL}/resume"),
+    ("POST", f"/v1/queues/{MODEL}/purge"),
+    ("GET", "/v1/stats"),
+    ("POST", "/replicate/v1/predictions"),
+    ("POST", "/replicate/v1/models/penstock/superres-x4/predictions"),
+    ("GET", "/replicate/v1/predictions"),
+    ("GET", "/replicate/v1/predictions/tsk_0"),
+    ("POST", "/replicate/v1/predictions/tsk_0/cancel"),
+    ("POST", "/v1/uploads"),
+    ("GET", "/v1/uploads/upl_0"),
+    ("DELETE", "/v1/uploads/upl_0"),
+    ("POST", "/replicate/v1/files"),
+    ("GET", "/replicate/v1/files"),
+    ("GET", "/replicate/v1/files/upl_0"),
+    ("DELETE", "/replicate/v1/files/upl_0"),
+    ("GET", "/replicate/v1/models"),
+    ("GET", f"/replicate/v1/models/penstock/{MODEL}"),
+    ("GET", f"/replicate/v1/models/penstock/{MODEL}/versions"),
+    ("GET", f"/replicate/v1/models/penstock/{MODEL}/versions/1"),
+    ("GET", "/replicate/v1/deployments"),
+    ("GET", f"/replicate/v1/deployments/penstock/{MODEL}"),
+    ("POST", f"/replicate/v1/deployments/penstock/{MODEL}/predictions"),
+    ("GET", "/replicate/v1/webhooks/default/secret"),
+]
+BY_URL = [("PUT", "/v1/uploads/upl_0"), ("GET", "/replicate/v1/predictions/tsk_0/output/tsk_0.png")]
+"""What the URL itself lets in."""
+PLACES = {
+    "task_id": "tsk_0",
+    "prediction_id": "tsk_0",
+    "batch_id": "bat_0",
+    "worker_id": "w0",
+    "upload_id": "upl_0",
+    "file_id": "upl_0",
+    "output_id": "tsk_0",
+    "file_name": "tsk_0.png",
+    "version": "1",
+    "owner": "penstock",
+    "name": MODEL,
+    "model": MODEL,
+}
+
+
+# --- keys -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+async def test_a_key_is_needed_for(stranger: httpx.AsyncClient, method: str, path: str) -> None:
+    answer = await stranger.request(method, path)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_every_route_below_v1_is_among_those_tested_for_a_key(stranger: httpx.AsyncClient) -> None:
+    paths = (await stranger.get("/schema/openapi.json")).json()["paths"]
+
+    described = {(method.upper(), path) for path, item in paths.items() for method in item if "/v1/" in path}
+    filled = {(method, path.format(**PLACES)) for method, path in described}
+    assert filled == {*GUARDED, *BY_URL}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-API-Key": "wrong"},
+        {"X-API-Key": ""},
+        {"X-API-Key": "tester:a-key-only-for-the-tests"},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Basic a-key-only-for-the-tests"},
+        {"Authorization": "Bearer"},
+        {"Cookie": "x-api-key=a-key-only-for-the-tests"},
+    ],
+    ids=str,
+)
+async def test_a_key_is_not_taken_from(stranger: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    answer = await stranger.get("/v1/models", headers=headers)
+
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Token"])
+async def test_a_key_may_be_a_bearer_token(stranger: httpx.AsyncClient, api_key: str, scheme: str) -> None:
+    answer = await stranger.get("/v1/models", headers={"Authorization": f"{scheme} {api_key}"})
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 30000000", "Transfer-Encoding: chunked"])
+async def test_a_wrong_key_is_refused_before_the_body_is_read(server: str, length: str) -> None:
+    url = httpx.URL(server)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    lines = ("POST /v1/tasks HTTP/1.1", "Host: x", "X-API-Key: wrong", "Content-Type: application/json", length)
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+
+    answer = await reader.read()  # to the end: the connection is closed too
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 401")
+
+
+def test_without_any_key_the_api_does_not_start(settings: Settings) -> None:
+    keyless = msgspec.structs.replace(settings, api=msgspec.structs.replace(settings.api, keys=()))
+
+    with pytest.raises(ConfigurationError, match=r"api\.keys"):
+        create_app(keyless)
+
+
+# --- headers and problems -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/nothing", "/v1/models", "/v1/tasks/tsk_0", "/docs", "/metrics"])
+async def test_every_answer_has_an_id_and_is_not_sniffed(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+
+    assert re.fullmatch(r"req_[0-9a-f]{24}", answer.headers["X-Request-Id"])
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert "Server" not in answer.headers
+
+
+@pytest.mark.parametrize("given", ["order-991", "a" * 64])
+async def test_a_request_id_is_given_back(client: httpx.AsyncClient, given: str) -> None:
+    answer = await client.get("/nothing", headers={"X-Request-Id": given})
+
+    assert answer.headers["X-Request-Id"] == answer.json()["request_id"] == given
+
+
+@pytest.mark.parametrize("given", ["a b", "a" * 65, "<script>", "ä"])
+async def test_a_request_id_of_other_characters_is_replaced(client: httpx.AsyncClient, given: str) -> None:
+    answer = await client.get("/livez", headers={"X-Request-Id": given.encode()})
+
+    assert answer.headers["X-Request-Id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("GET", "/v1/nothing", 404, "not_found"),
+        ("GET", "/docs/assets/index.html", 404, "not_found"),
+        ("GET", "/docs/assets/..%2fcore.py", 404, "not_found"),
+        ("DELETE", "/v1/tasks", 405, "method_not_allowed"),
+        ("POST", "/livez", 405, "method_not_allowed"),
+        ("GET", "/v1/models/nothing", 404, "model_not_found"),
+    ],
+)
+async def test_every_error_is_a_problem(
+    client: httpx.AsyncClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = await client.request(method, path)
+    with_a_secret = await client.request(method, f"{path}?key=secret-in-a-query")
+
+    problem = answer.json()
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert problem.keys() == {
+        "type", "title", "status", "detail", "code", "param", "retryable", "request_id",
+    }  # fmt: skip
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert problem["type"] == f"urn:penstock:error:{code}"
+    assert "secret-in-a-query" not in with_a_secret.text
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+async def test_an_unexpected_error_says_nothing_but_its_id(
+    settings: Settings, store: TaskStore, api_key: str, own_redis: RedisProcess
+) -> None:
+    """A Redis whose keys have the wrong type is one way to get there."""
+    broken = msgspec.structs.replace(settings, redis=RedisSettings(url=own_redis.url, namespace="test"))
+    with api_server.in_thread(broken) as url:
+        async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}) as client:
+            with redis.Redis.from_url(own_redis.url) as spoiler:
+                spoiler.set("{test}:workers", "no hash")
+            answer = await client.get("/v1/workers")
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["retryable"]) == (500, "internal", True)
+    assert "WRONGTYPE" not in answer.text
+    assert problem["request_id"] == answer.headers["X-Request-Id"]
+
+
+# --- the store away -------------------------------------------------------------------------------------------
+
+
+async def test_without_redis_submits_are_refused_quickly_until_it_is_back(
+    settings: Settings, own_redis: RedisProcess, api_key: str
+) -> None:
+    alone = msgspec.structs.replace(settings, redis=RedisSettings(url=own_redis.url, namespace="test"))
+    with api_server.in_thread(alone) as url:
+        async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client:
+            before = await client.post("/v1/tasks", json=body())
+            own_redis.kill()
+            refused = await client.post("/v1/tasks", json=body())
+            ready = await client.get("/readyz")
+            live = await client.get("/livez")
+            own_redis.start()
+            after = await client.post("/v1/tasks", json=body())
+            stats = (await client.get("/v1/stats")).json()
+
+    assert before.status_code == after.status_code == 202
+    assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert refused.elapsed.total_seconds() < 2
+    assert (ready.status_code, live.status_code) == (503, 200)
+    assert "redis" in ready.json()["detail"]
+    assert stats["tasks"]["PENDING"] == 2
+
+
+async def test_a_server_has_started_once_redis_has_answered(
+    settings: Settings, own_redis: RedisProcess, api_key: str
+) -> None:
+    alone = msgspec.structs.replace(settings, redis=RedisSettings(url=own_redis.url, namespace="test"))
+    own_redis.kill()
+    with api_server.in_thread(alone) as url:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            before = await client.get("/startupz")
+            own_redis.start()
+            started = await client.get("/startupz")
+            own_redis.kill()
+            after = [await client.get(path) for path in ("/startupz", "/readyz")]
+
+    assert (before.status_code, before.json()["code"]) == (503, "not_ready")
+    assert before.json()["detail"].startswith("redis: ")
+    assert (started.status_code, started.json()) == (200, {"status": "started"})
+    assert [answer.status_code for answer in after] == [200, 503]
+
+
+async def test_submits_without_redis_do_not_fill_the_storage(
+    settings: Settings, own_redis: RedisProcess, api_key: str
+) -> None:
+    alone = msgspec.structs.replace(settings, redis=RedisSettings(url=own_redis.url, namespace="test"))
+    with api_server.in_thread(alone) as url:
+        async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client:
+            own_redis.kill()
+            answers = [await client.post("/v1/tasks", json=body(image_url=data_uri(photo()))) for _ in range(5)]
+
+    assert {answer.status_code for answer in answers} == {503}
+    assert len(stored_objects(settings)) <= 1, "only the first did not know yet"
+
+
+# --- health and operations ------------------------------------------------------------------------------------
+
+
+async def test_the_server_is_ready_without_a_worker_and_counts_those_there_are(
+    stranger: httpx.AsyncClient, store: TaskStore
+) -> None:
+    before = await stranger.get("/readyz")
+    await store.renew(WORKER, [])
+    after = await stranger.get("/readyz")
+
+    assert (before.status_code, before.json()["workers"]) == (200, 0)
+    seen = after.json()
+    assert seen == {
+        "status": "ready",
+        "redis": "ok",
+        "storage": "ok",
+        "storage_age_s": seen["storage_age_s"],
+        "workers": 1,
+        "warnings": [],
+    }
+    assert 0 <= seen["storage_age_s"] < watches.LOOK_PAUSE_S + watches.SLOW_S
+
+
+async def test_a_worker_whose_spool_is_full_is_a_warning_and_no_reason_to_send_nothing(
+    stranger: httpx.AsyncClient, store: TaskStore
+) -> None:
+    await store.renew(msgspec.structs.replace(WORKER, spool_full=True), [])
+
+    answer = await stranger.get("/readyz")
+
+    assert (answer.status_code, answer.json()["workers"]) == (200, 1)
+    (warning,) = answer.json()["warnings"]
+    assert warning.startswith("worker w0: its spool is full")
+
+
+async def test_a_worker_that_only_starts_is_not_counted(stranger: httpx.AsyncClient, store: TaskStore) -> None:
+    await store.renew(msgspec.structs.replace(WORKER, state="STARTING"), [])
+
+    assert (await stranger.get("/readyz")).json()["workers"] == 0
+
+
+async def test_a_storage_that_cannot_be_written_is_named(
+    settings: Settings, store: TaskStore, api_key: str, tmp_path: Any
+) -> None:
+    (tmp_path / "file").touch()
+    lost = msgspec.structs.replace(settings, storage=StorageSettings(directory=str(tmp_path / "file" / "objects")))
+    await store.renew(WORKER, [])
+    with api_server.in_thread(lost) as url:
+        async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}) as client:
+            ready = await client.get("/readyz")
+            submit = await client.post("/v1/tasks", json=body(image_url=data_uri(photo())))
+
+    assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
+    assert ready.json()["detail"].startswith("storage: ")
+    assert (submit.status_code, submit.json()["code"]) == (503, "storage_unavailable")
+
+
+async def test_workers_are_listed(client: httpx.AsyncClient, store: TaskStore) -> None:
+    await store.renew(WORKER, [])
+
+    (worker,) = (await client.get("/v1/workers")).json()["data"]
+
+    assert worker == {
+        "id": "w0",
+        "device": "cpu",
+        "host": "here",
+        "models": [MODEL],
+        "slots": 4,
+        "running": 1,
+        "state": "READY",
+        "started_at": "2027-01-15T08:00:00.000Z",
+        "memory": {"process": 400, "tasks": 30, "tasks_limit": 1000, "device_limit": None},
+        "spool_full": False,
+        "tasks": [],
+    }
+
+
+async def test_a_worker_of_an_earlier_version_says_nothing_of_its_memory(
+    client: httpx.AsyncClient, store: TaskStore
+) -> None:
+    await store.renew(msgspec.structs.replace(WORKER, memory=None), [])
+
+    assert (await client.get("/v1/workers")).json()["data"][0]["memory"] is None
+
+
+async def test_statistics_count_tasks_queues_and_workers(client: httpx.AsyncClient, store: TaskStore) -> None:
+    await store.renew(WORKER, [])
+    for priority in ("low", "low", "high"):
+        await client.post("/v1/tasks", json=body(priority=priority))
+
+    stats = (await client.get("/v1/stats")).json()
+
+    assert stats["tasks"]["PENDING"] == 3
+    assert stats["workers"] == {"READY": 1}
+    depths = {q["priority"]: q["depth"] for q in stats["queues"] if q["model"] == MODEL}
+    assert depths == {"high": 1, "normal": 0, "low": 2}
+
+
+async def test_models_are_described_with_the_schema_of_their_params(client: httpx.AsyncClient) -> None:
+    models = {model["name"]: model for model in (await client.get("/v1/models")).json()["data"]}
+
+    assert {MODEL, "image-scoring-v1"} <= models.keys()
+    assert (await client.get(f"/v1/models/{MODEL}")).json() == models[MODEL]
+    assert models[MODEL]["produces"] == "image"
+    (version,) = models[MODEL]["versions"]
+    assert (version["version"], models[MODEL]["version"]) == ("1", "1")
+    assert re.search(r"[0-9a-f]{64}", version["digest"])
+    assert models[MODEL]["limits"] == {
+        "input_formats": ["image/png", "image/jpeg", "image/webp"],
+        "input_bytes": 50 * 1024 * 1024,
+        "input_megapixels": 50,
+        "timeout_s": 600.0,
+    }
+    assert models[MODEL]["score_range"] is None
+    assert models["image-scoring-v1"]["score_range"] == {"minimum": 1, "maximum": 10}
+    (struct,) = models[MODEL]["params"]["$defs"].values()
+    assert (struct["properties"]["variant"]["default"], struct["additionalProperties"]) == ("general", False)
+
+
+async def test_metrics_count_what_happens(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/tasks", json=body(priority="low"))
+    await client.post("/v1/tasks", json=body(model="nothing"))
+    await client.get("/v1/tasks/tsk_0")
+    await client.get("/nothing-of-this-name")
+
+    text = (await client.get("/metrics")).text
+
+    assert 'penstock_tasks_submitted_total{model="superres-x4",priority="low"}' in text
+    assert 'penstock_submits_refused_total{code="model_not_found"}' in text
+    assert re.search(
+        r'penstock_http_requests_seconds_count\{method="GET",route="/v1/tasks/\{task_id\}",status="404"\}', text
+    )
+    assert 'route="unmatched"' in text
+    assert "nothing-of-this-name" not in text
+
+
+async def test_the_root_says_where_everything_is(stranger: httpx.AsyncClient) -> None:
+    found = (await stranger.get("/")).json()
+
+    assert found["name"] == "penstock"
+    for path in (found["docs"], found["openapi"], found["links"]["live"], found["links"]["metrics"]):
+        assert (await stranger.get(path)).status_code == 200

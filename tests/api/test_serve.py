@@ -1,0 +1,170 @@
+"""The server as a process: its port, its log, its end."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import httpx
+import msgspec
+import pytest
+import redis
+
+from penstock.api import serve
+from penstock.api.serve import HEAD_TIMEOUT_S
+from penstock.settings import RedisSettings, Settings, environment_of
+from penstock.storage import Storage
+from penstock.store import TaskStore
+from tests.support.api_server import ServerProcess
+from tests.support.drive import WORKER, body, complete
+from tests.support.redis_server import RedisProcess
+
+
+def head(path: str, *lines: str) -> bytes:
+    """The start of a request."""
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+async def test_a_stop_is_announced_and_requests_in_flight_are_finished(
+    settings: Settings, store: TaskStore, api_key: str
+) -> None:
+    await store.renew(WORKER, [])
+    data = msgspec.json.encode(body())
+    with ServerProcess(settings) as server:
+        url = httpx.URL(server.url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        lines = (f"X-API-Key: {api_key}", "Content-Type: application/json", f"Content-Length: {len(data)}")
+        writer.write(head("/v1/tasks", *lines))
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            while (await client.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.01)
+
+            server.process.send_signal(signal.SIGTERM)
+            while (ready := await client.get("/readyz")).status_code == 200:
+                await asyncio.sleep(0.01)
+        writer.write(data)
+        answer = await reader.readuntil(b"\r\n")
+        writer.close()
+        code = await asyncio.to_thread(server.process.wait, 5)
+
+    assert ready.json()["detail"] == "server: it is stopping"
+    assert answer.startswith(b"HTTP/1.1 202")
+    assert code == 0
+
+
+async def test_a_request_that_never_ends_does_not_hold_up_a_stop(settings: Settings, api_key: str) -> None:
+    hasty = msgspec.structs.replace(settings, api=msgspec.structs.replace(settings.api, drain_s=0.5))
+    with ServerProcess(hasty) as server:
+        url = httpx.URL(server.url)
+        _, writer = await asyncio.open_connection(url.host, url.port)
+        lines = (f"X-API-Key: {api_key}", "Content-Type: application/json", "Content-Length: 10")
+        writer.write(head("/v1/tasks", *lines))
+        await asyncio.sleep(0.2)
+        started = time.monotonic()
+
+        server.process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(server.process.wait, 10)
+        writer.close()
+
+    assert code == 0
+    assert time.monotonic() - started < 4
+
+
+async def test_the_log_has_one_line_for_each_request_and_no_secret(settings: Settings, api_key: str) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    with ServerProcess(settings) as server:
+        headers = {"X-API-Key": api_key, "X-Request-Id": "order-991", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+        async with httpx.AsyncClient(base_url=server.url, headers=headers) as client:
+            await client.get("/v1/tasks?cursor=canary-in-a-query")
+            await client.post("/v1/tasks", json=body(image_url="http://10.0.0.1/canary-in-a-body"))
+        text = server.log()
+
+    lines = [json.loads(line) for line in text.splitlines()]
+    (line,) = [line for line in lines if line["message"] == "request" and line["method"] == "GET"]
+    assert (line["route"], line["status"]) == ("/v1/tasks", 422)
+    assert (line["request_id"], line["trace_id"]) == ("order-991", trace)
+    assert line["ms"] > 0
+    assert "canary" not in text
+    assert api_key not in text
+
+
+async def test_a_redis_that_evicts_is_one_line_at_the_start(settings: Settings, own_redis: RedisProcess) -> None:
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    evicting = msgspec.structs.replace(settings, redis=RedisSettings(url=own_redis.url))
+    program = "from penstock.api.serve import serve; from penstock.settings import load; serve(load(None))"
+
+    finished = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", program],
+        env=os.environ | environment_of(evicting),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert finished.returncode == 1
+    assert "noeviction" in finished.stderr.splitlines()[-1]
+
+
+HOSTILE = {
+    "a header without an end": b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000,
+    "too many headers": b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 14_000 + b"\r\n",
+    "a long path": b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n",
+    "no HTTP": b"\x16\x03\x01 hello\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+async def test_a_head_of_a_request_is_refused_for(server: str, case: str) -> None:
+    url = httpx.URL(server)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+
+    writer.write(HOSTILE[case])
+    answer = await reader.read()  # to the end: the connection is closed too
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.slow
+async def test_a_connection_that_says_nothing_is_closed(server: str) -> None:
+    url = httpx.URL(server)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost:")
+    started = time.monotonic()
+
+    assert await reader.read() == b""
+    writer.close()
+
+    assert HEAD_TIMEOUT_S - 1 < time.monotonic() - started < HEAD_TIMEOUT_S + 3
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(
+    client: httpx.AsyncClient,
+    store: TaskStore,
+    storage: Storage,
+    server: str,
+    api_key: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serve, "STALL_TIMEOUT_S", 0.5)
+    path = (await client.post("/v1/tasks", json=body())).headers["Location"]
+    await complete(store, storage, bytes(64_000_000))
+    host, port = httpx.URL(server).host, httpx.URL(server).port
+
+    with socket.create_connection((host, port or 0)) as connection:
+        connection.sendall(f"GET {path}/result HTTP/1.1\r\nHost: x\r\nX-API-Key: {api_key}\r\n\r\n".encode())
+        await asyncio.sleep(2)
+        connection.settimeout(10)
+        taken = 0
+        with suppress(ConnectionResetError):
+            while data := connection.recv(1_000_000):
+                taken += len(data)
+
+    assert taken < 64_000_000

@@ -1,0 +1,199 @@
+"""ONNX Runtime as we use it: verified files, the device that was asked for, no telemetry, runs that can be stopped."""
+
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from PIL import Image
+
+from penstock.core.device import Device
+from penstock.errors import ConfigurationError
+from penstock.models import load_runners
+from penstock.models.base import Interrupted, registry
+from penstock.models.onnxruntime.session import Session, digest_of, files_of, manifest
+from penstock.models.superres import SuperResolution, SuperresParams
+from penstock.models.tiling import Ladder, TiledImage
+from penstock.settings import LimitSettings, ModelSettings
+from penstock.worker.devices import CPU_SIDES, GPU_SIDES, cpu
+
+PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
+GENERAL = manifest()["superres-x4", "general"]
+
+
+def run_python(program: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | environ, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_damaged_model_file_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="damaged"):
+        Session(replace(GENERAL, sha256="0" * 64), cpu())
+
+
+@pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"version": "2"}], ids=str)
+@pytest.mark.parametrize("index", range(len(files_of("superres-x4"))))
+def test_the_digest_of_a_model_changes_with_each_of_its_files(index: int, change: dict[str, str]) -> None:
+    files = files_of("superres-x4")
+    assert digest_of(files) in SuperResolution.digest()
+
+    changed = [replace(file, **change) if n == index else file for n, file in enumerate(files)]
+
+    assert digest_of(changed) != digest_of(files)
+
+
+def test_the_digest_of_a_model_changes_with_its_version() -> None:
+    class Newer(SuperResolution):
+        card = replace(SuperResolution.card, version="2")
+
+    assert Newer.digest() != SuperResolution.digest()
+
+
+def test_a_gpu_that_is_not_there_is_refused_and_nothing_falls_back_to_the_cpu() -> None:
+    gpu = Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1,))
+
+    with pytest.raises(ConfigurationError, match="cuda:0"):
+        Session(GENERAL, gpu)
+
+
+def test_two_runtimes_side_by_side_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "onnxruntime_gpu-1.31.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.31.0\n")
+
+    answer = run_python(
+        "from penstock.models.onnxruntime.session import runtime_version as v; v()", PYTHONPATH=str(tmp_path)
+    )
+
+    assert "ConfigurationError" in answer.stderr
+    assert "not both" in answer.stderr
+
+
+def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
+    program = (
+        "from penstock.models.onnxruntime.session import Session, manifest\n"
+        "from penstock.worker.devices import cpu\n"
+        "import numpy as np\n"
+        "Session(manifest()['image-scoring-v1', 'nima'], cpu()).run(np.zeros((1, 3, 224, 224), np.float32))\n"
+    )
+
+    answer = run_python(program, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"))
+
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr == answer.stdout == ""
+    assert not list(tmp_path.rglob("*onnxruntime*"))
+
+
+def test_a_run_can_be_stopped_from_another_thread_and_the_session_lives_on() -> None:
+    session = Session(GENERAL, cpu())
+    ends: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            session.run(np.zeros((1, 3, 384, 384), np.float32))
+        except Interrupted as end:
+            ends.append(end)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(0.2)
+    session.interrupt()
+    thread.join(10)
+
+    assert len(ends) == 1
+    assert session.run(np.zeros((1, 3, 64, 64), np.float32))[0].shape == (1, 3, 256, 256)
+
+
+@pytest.fixture(scope="module")
+def runner() -> SuperResolution:
+    load_runners(ModelSettings())
+    runner = registry()["superres-x4"](LimitSettings())
+    runner.load_model(cpu())
+    assert isinstance(runner, SuperResolution)
+    return runner
+
+
+@pytest.mark.parametrize("variant", ["general", "clean"])
+@pytest.mark.parametrize("shape", [(96, 128), (128, 96), (160, 160)])
+def test_tiles_join_without_a_seam(runner: SuperResolution, variant: str, shape: tuple[int, int]) -> None:
+    """Against the same photo in one tile, for every pixel: no more than one step of 255."""
+    rgb = np.asarray(Image.open(PHOTO).convert("RGB"))[:150, :224]
+    whole = TiledImage(rgb, Ladder(((160, 224),), 32), scale=4, lane=variant, context=None)
+    overlap = manifest()["superres-x4", variant].overlap_px
+    tiled = TiledImage(rgb, Ladder((shape,), overlap), scale=4, lane=variant, context=None)
+
+    for work in (whole, tiled):
+        for index in range(work.count):
+            work.accept(index, runner.infer(work.tile(index)[None], work)[0])
+
+    # Below the image the tiles mirror it at different depths: compare where no mirrored pixel is in reach.
+    reach = slice(0, (150 - 36) * 4)
+    assert tiled.count > whole.count == 1
+    assert np.abs(tiled.canvas.pixels[reach].astype(int) - whole.canvas.pixels[reach]).max() <= 1
+
+
+@pytest.mark.parametrize("variant", ["general", "clean"])
+@pytest.mark.parametrize("side", sorted({s for s in (*CPU_SIDES, *GPU_SIDES) if s > 64}))
+def test_no_side_of_any_ladder_shows_a_seam(runner: SuperResolution, variant: str, side: int) -> None:
+    """A strip of a photo in tiles of this width, then of this height, against the same strip in one."""
+    photo = Image.open(PHOTO).convert("RGB").resize((side + 96, 64), Image.Resampling.LANCZOS)
+    overlap = manifest()["superres-x4", variant].overlap_px
+    for rgb in (np.asarray(photo), np.ascontiguousarray(np.asarray(photo).transpose(1, 0, 2))):
+        height, width = rgb.shape[:2]
+        shape = (64, side) if height == 64 else (side, 64)
+        whole = TiledImage(rgb, Ladder(((height, width),), overlap), scale=4, lane=variant, context=None)
+        tiled = TiledImage(rgb, Ladder((shape,), overlap), scale=4, lane=variant, context=None)
+
+        for work in (whole, tiled):
+            for index in range(work.count):
+                work.accept(index, runner.infer(work.tile(index)[None], work)[0])
+
+        assert tiled.count > whole.count == 1
+        assert np.abs(tiled.canvas.pixels.astype(int) - whole.canvas.pixels).max() <= 1
+
+
+def test_runs_that_meet_give_what_a_run_alone_gives() -> None:
+    session = Session(manifest()["superres-x4", "clean"], replace(cpu(2), streams=2))
+    tiles = [np.random.default_rng(n).random((1, 3, 64, 64), np.float32) for n in range(6)]
+
+    alone = [session.run(tile)[0] for tile in tiles]
+    with ThreadPoolExecutor(2) as pool:
+        meeting = [outputs[0] for outputs in pool.map(session.run, tiles)]
+
+    assert all(np.abs(a - m).max() < 1e-5 for a, m in zip(alone, meeting, strict=True))
+
+
+@pytest.mark.parametrize("variant", ["general", "clean"])
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_a_batch_gives_what_its_tiles_give_alone(runner: SuperResolution, variant: str, size: int) -> None:
+    rgb = np.asarray(Image.open(PHOTO).convert("RGB"))
+    work = TiledImage(rgb, Ladder(((96, 96),), 32), scale=4, lane=variant, context=None)
+    tiles = np.stack([work.tile(i) for i in range(size)])
+
+    together = runner.infer(tiles, work)
+
+    for index in range(size):
+        assert np.abs(together[index] - runner.infer(tiles[index : index + 1], work)[0]).max() < 1e-4
+
+
+def test_prepare_and_postprocess_are_the_inverse_of_each_other_in_shape(runner: SuperResolution) -> None:
+    from penstock.core.task import OutputOptions
+
+    out = io.BytesIO()
+    Image.new("RGBA", (70, 33), (200, 10, 10, 128)).save(out, "PNG")
+    params = SuperresParams()
+
+    work = runner.prepare(out.getvalue(), params)
+    for index in range(work.count):
+        work.accept(index, runner.infer(work.tile(index)[None], work)[0])
+    product = runner.postprocess(work, params, OutputOptions(format="png"))
+
+    assert (product.width, product.height, product.content_type) == (280, 132, "image/png")

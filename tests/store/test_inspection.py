@@ -1,0 +1,79 @@
+"""What is said at start of a server that may lose what it has acknowledged."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from penstock.errors import ConfigurationError
+from penstock.settings import RedisSettings
+from penstock.store import Redis, check_server, connect
+from penstock.store.keys import Keys
+from tests.support.redis_server import RedisProcess
+from tests.support.stores import open_store, submit
+
+
+async def warnings_at(url: str) -> list[str]:
+    async with connect(RedisSettings(url=url)) as client:
+        return await check_server(client, "test")
+
+
+def elsewhere(server: RedisProcess) -> str:
+    """The same server under an address that is not known to be this machine's."""
+    return server.url.replace("127.0.0.1", "127.0.0.2")
+
+
+async def listen_there(client: Redis, fsync: str) -> None:
+    await client.config_set("bind", "127.0.0.1 127.0.0.2")
+    await client.config_set("appendfsync", fsync)
+
+
+async def test_a_server_elsewhere_that_does_not_sync_each_write_is_warned_of(own_redis: RedisProcess) -> None:
+    async with connect(RedisSettings(url=own_redis.url)) as client:
+        await listen_there(client, "everysec")
+
+        (warning,) = await warnings_at(elsewhere(own_redis))
+        assert "appendfsync everysec" in warning
+        assert await warnings_at(own_redis.url) == [], "it goes down with all that could work on"
+        await client.config_set("appendfsync", "always")
+        assert await warnings_at(elsewhere(own_redis)) == []
+
+
+async def test_records_of_another_version_are_refused_with_what_to_do(redis_url: str) -> None:
+    async with open_store(redis_url) as store, connect(RedisSettings(url=redis_url)) as client:
+        task_id = await submit(store)
+        assert await check_server(client, store.namespace) == []
+        await client.hset(Keys(store.namespace).task(task_id), "version", "1")
+
+        with pytest.raises(ConfigurationError, match=r"tasks of version 1, .* another redis.namespace"):
+            await check_server(client, store.namespace)
+
+
+async def test_a_server_without_an_append_only_file_is_warned_of(own_redis: RedisProcess) -> None:
+    async with connect(RedisSettings(url=own_redis.url)) as client:
+        await client.config_set("appendonly", "no")
+
+        (warning,) = await warnings_at(own_redis.url)
+
+    assert "appendonly yes" in warning
+
+
+async def test_a_master_that_waits_for_no_replica_is_warned_of(own_redis: RedisProcess, tmp_path: Path) -> None:
+    directory = tmp_path / "replica"
+    directory.mkdir()
+    with RedisProcess(directory) as replica:
+        async with connect(RedisSettings(url=own_redis.url)) as master:
+            async with connect(RedisSettings(url=replica.url)) as client:
+                host, port = own_redis.url.removeprefix("redis://").partition("/")[0].split(":")
+                await client.replicaof(host, port)
+            while not (await master.info("replication"))["connected_slaves"]:
+                await asyncio.sleep(0.02)
+
+            (warning,) = await warnings_at(own_redis.url)
+            assert "min-replicas-to-write 1" in warning
+            (warning,) = await warnings_at(replica.url)
+            assert "takes no writes" in warning
+            await master.config_set("min-replicas-to-write", "1")
+            async with asyncio.timeout(20):  # until the replica has said for the first time how far it is
+                while await warnings_at(own_redis.url):
+                    await asyncio.sleep(0.1)

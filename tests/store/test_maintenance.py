@@ -1,0 +1,183 @@
+"""What is done again and again, against a real store."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from penstock.core.submission import Submission
+from penstock.core.task import OutputOptions, Priority, Reclaimed, Request, Source, State, new_task_id
+from penstock.errors import ResultExpired
+from penstock.settings import QueueSettings, RedisSettings, Settings
+from penstock.storage import LocalStorage, Storage
+from penstock.store import BatchStore, Condemned, Installation, TaskStore, UploadStore, connect
+from penstock.telemetry import exposition
+from penstock.upkeep.maintenance import measure, prune, run_maintenance, run_upkeep, sweep
+from tests.support.drive import MODEL, WORKER, claim, complete, stored_objects
+from tests.support.redis_server import RedisProcess
+from tests.support.stores import open_upload
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Leases that end soon."""
+    return msgspec.structs.replace(settings, queue=QueueSettings(lease_s=0.2))
+
+
+async def submit(store: TaskStore, **changes: Any) -> str:
+    """A task with its input in the storage."""
+    task_id = new_task_id()
+    request = Request(model=MODEL, source=Source(key=f"inputs/default/{task_id}"), params={}, output=OutputOptions())
+    usual: dict[str, Any] = {"max_retries": 0, "timeout_s": 10.0, "start_within_s": None}
+    usual |= {"finish_within_s": None, "result_ttl_s": 60}
+    submission = Submission(
+        id=task_id,
+        tenant="default",
+        caller="tester",
+        priority=Priority.NORMAL,
+        cost=1,
+        request=request,
+        fingerprint="",
+        **usual | changes,
+    )
+    await store.await_inputs([f"inputs/default/{task_id}"])
+    await store.submit(submission, rate_limit=0)
+    return task_id
+
+
+class Counting(TaskStore):
+    """Counts the looks for tasks to take back, and for those to delete."""
+
+    taken_back = 0
+    deleted = 0
+
+    async def reclaim(self, dead_worker: str = "") -> list[Reclaimed]:
+        Counting.taken_back += 1
+        return await super().reclaim(dead_worker)
+
+    async def prune(self) -> int:
+        Counting.deleted += 1
+        return await super().prune()
+
+
+async def test_workers_that_start_together_take_back_at_once_and_delete_one_after_the_other(
+    settings: Settings, batches: BatchStore, condemned: Condemned, storage: Storage
+) -> None:
+    async with connect(settings.redis) as client:
+        store = Counting(client, settings.redis.namespace, settings.queue)
+        workers = [asyncio.create_task(run_upkeep(store, batches, condemned, storage)) for _ in range(20)]
+        while Counting.taken_back < 20:
+            await asyncio.sleep(0.01)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    assert Counting.deleted < 5
+
+
+async def state_of(store: TaskStore, task_id: str) -> State:
+    return (await store.get(task_id, "default")).state
+
+
+async def test_a_task_of_a_dead_worker_is_taken_back(store: TaskStore) -> None:
+    task_id = await submit(store)
+    await claim(store)
+
+    while await state_of(store, task_id) is State.RUNNING:
+        await sweep(store)
+        await asyncio.sleep(0.02)
+
+    assert await state_of(store, task_id) is State.PENDING
+
+
+async def test_a_task_that_nobody_starts_in_time_ends(store: TaskStore) -> None:
+    task_id = await submit(store, start_within_s=0.05)
+
+    while await state_of(store, task_id) is State.PENDING:
+        await sweep(store)
+        await asyncio.sleep(0.02)
+
+    assert await state_of(store, task_id) is State.EXPIRED
+
+
+async def test_what_is_past_its_retention_is_deleted_with_its_objects(
+    settings: Settings, store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage
+) -> None:
+    task_id = await submit(store, result_ttl_s=0)
+    await storage.put(f"inputs/default/{task_id}", b"input", "image/png")
+    await complete(store, storage, b"result")
+    kept = await submit(store)
+
+    assert len(stored_objects(settings)) == 2
+    assert await prune(store, batches, condemned, storage) == 1
+    assert await prune(store, batches, condemned, storage) == 0
+    assert stored_objects(settings) == []
+    assert [task.id for task in (await store.page("default")).tasks] == [kept]
+
+
+async def test_many_who_prune_at_once_delete_what_nobody_shows_and_nothing_else(
+    settings: Settings, store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage
+) -> None:
+    kept = []
+    for n in range(60):
+        await submit(store, result_ttl_s=0, reuse_digest=f"digest-{n}")
+        kept.append(await submit(store, result_ttl_s=60, reuse_digest=f"digest-{n}"))
+        await complete(store, storage, f"result {n}".encode())
+    goes = await submit(store, result_ttl_s=0)
+    file = await complete(store, storage, b"result of one alone")
+
+    counts = await asyncio.gather(*(prune(store, batches, condemned, storage) for _ in range(6)))
+
+    assert sum(counts) == 61
+    shown = [(await store.get(task_id, "default")).outcome.result for task_id in kept]
+    assert {result.artifact.s3_key for result in shown if result and result.artifact} <= set(stored_objects(settings))
+    assert file.s3_key not in stored_objects(settings)
+    with pytest.raises(ResultExpired):
+        await store.get(goes, "default")
+
+
+async def test_the_gauges_show_queues_records_uploads_and_workers(
+    store: TaskStore, batches: BatchStore, uploads: UploadStore, condemned: Condemned
+) -> None:
+    deleted = await submit(store)
+    await store.cancel(deleted, "default")
+    await store.delete(deleted, "default")
+    await submit(store)
+    await open_upload(uploads)
+    await store.renew(WORKER, [])
+
+    await measure(store, batches, uploads, condemned, [MODEL])
+
+    shown = exposition.scrape().decode()
+    assert f'penstock_queue_depth{{model="{MODEL}",priority="normal"}} 1.0' in shown
+    assert 'penstock_tasks_stored{status="PENDING"} 1.0' in shown
+    assert "penstock_uploads_unused 1.0" in shown
+    assert "penstock_storage_condemned 3.0" in shown
+    assert 'penstock_workers{state="READY"} 1.0' in shown
+
+
+async def test_maintenance_goes_on_after_redis_was_away(
+    own_redis: RedisProcess, settings: Settings, storage: LocalStorage
+) -> None:
+    async with connect(RedisSettings(url=own_redis.url, timeout_s=0.2)) as client:
+        store, uploads = TaskStore(client, "test", settings.queue), UploadStore(client, "test", settings.queue)
+        task_id = await submit(store, start_within_s=0.1)
+        own_redis.kill()
+        batches, condemned = (
+            BatchStore(client, "test", settings.queue),
+            Condemned(client, "test", settings.queue),
+        )
+        installation = Installation(client, "test", settings.queue)
+        work = run_maintenance(
+            store, batches, uploads, condemned, storage, [MODEL], installation=installation, delete_orphans=False
+        )
+        loops = asyncio.create_task(work)
+        await asyncio.sleep(0.5)
+
+        own_redis.start()
+        while await state_of(store, task_id) is State.PENDING:
+            assert not loops.done()
+            await asyncio.sleep(0.05)
+        loops.cancel()
+        await asyncio.gather(loops, return_exceptions=True)

@@ -1,0 +1,81 @@
+"""A real API server: uvicorn on a free port, in a thread of the tests or in a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from penstock.api.serve import Server
+from penstock.settings import Settings, environment_of
+
+STARTED_WITHIN_S = 30.0
+_PROCESS = """
+import sys
+from penstock.api.serve import serve
+from penstock.settings import load
+from penstock.telemetry.logs import set_up_logs
+
+settings = load(None)
+set_up_logs(settings.telemetry, process="api")
+serve(settings, listen_fd=int(sys.argv[1]))
+"""
+
+
+@contextmanager
+def in_thread(settings: Settings) -> Iterator[str]:
+    """Its URL. Starts within 0.1 s."""
+    server = Server(settings)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, args=([listener],), name="api")
+    thread.start()
+    give_up = time.monotonic() + STARTED_WITHIN_S
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        assert time.monotonic() < give_up, "the server did not start in time"
+        time.sleep(0.005)
+    try:
+        yield _url(listener)
+    finally:
+        server.drain()
+        thread.join(STARTED_WITHIN_S)
+
+
+class ServerProcess:
+    """A server in a process of its own, with its log."""
+
+    def __init__(self, settings: Settings) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.url = _url(listener)
+            fd = listener.fileno()
+            self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed on leaving
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _PROCESS, str(fd)],
+                env=os.environ | environment_of(settings),
+                pass_fds=[fd],
+                stderr=self._log,
+            )
+
+    def __enter__(self) -> "ServerProcess":
+        httpx.get(f"{self.url}/livez", timeout=STARTED_WITHIN_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
+    def log(self) -> str:
+        """Everything it has written so far."""
+        self._log.seek(0)
+        return self._log.read()
+
+
+def _url(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -1,0 +1,96 @@
+"""Requests to the API, and the part of a worker: it claims, completes and announces itself by the store alone."""
+
+import base64
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from penstock.core.task import Artifact, Lease, Outcome, Problem, Result
+from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES
+from penstock.settings import Settings
+from penstock.storage import Storage
+from penstock.store import TaskStore, WorkerInfo, WorkerMemory
+
+MODEL = "superres-x4"
+URL = "https://images.example.com/photo.png"
+WORKER = WorkerInfo(
+    id="w0",
+    device="cpu",
+    host="here",
+    models=(MODEL,),
+    slots=4,
+    running=1,
+    state="READY",
+    started=1_800_000_000_000,
+    memory=WorkerMemory(process=400, tasks=30, tasks_limit=1000, device_limit=0),
+)
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    """A submit; a change to `image_url` goes where it belongs."""
+    image_url = changes.pop("image_url", URL)
+    return {"model": MODEL, "input": {"image_url": image_url}} | changes
+
+
+def image(width: int = 8, height: int = 6, format: str = "PNG", **options: Any) -> bytes:
+    """Some image."""
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(out, format, **options)
+    return out.getvalue()
+
+
+def photo(format: str = "PNG") -> bytes:
+    """An image that no record takes in."""
+    out = io.BytesIO()
+    Image.effect_noise((160, 120), 100).save(out, format)
+    assert len(out.getvalue()) > KEPT_IN_RECORD_BYTES
+    return out.getvalue()
+
+
+def data_uri(data: bytes, media_type: str = "image/png") -> str:
+    """The image inside of a URL."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def stored_objects(settings: Settings) -> list[str]:
+    """Keys of everything stored, but the probes of readiness and the marker."""
+    root = Path(settings.storage.directory) / settings.redis.namespace
+    files = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
+    found = (path.relative_to(root).as_posix() for path in files)
+    return sorted(key for key in found if not key.startswith((".unfinished", "probe", "installation")))
+
+
+async def claim(store: TaskStore) -> Lease:
+    """Of the next task; there has to be one."""
+    lease = (await store.claim(worker=WORKER.id, device=WORKER.device, models=[MODEL, "image-scoring-v1"])).lease
+    assert lease is not None
+    return lease
+
+
+async def complete(store: TaskStore, storage: Storage, data: bytes) -> Artifact:
+    """Claim the next task and end it with these bytes as its result."""
+    lease = await claim(store)
+    key = f"results/default/{lease.id}/{lease.token}.png"
+    await storage.put(key, data, "image/png")
+    artifact = Artifact(
+        s3_key=key,
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        content_type="image/png",
+        width=32,
+        height=24,
+    )
+    timing = {"queue_ms": 1.0, "infer_ms": 2.5, "total_ms": 9.0}
+    outcome = Outcome(result=Result(artifact=artifact), timing=timing, execution={"device": "cpu", "tiles": 4})
+    assert await store.complete(lease, outcome)
+    return artifact
+
+
+async def fail(store: TaskStore) -> None:
+    """Claim the next task and end it in FAILED."""
+    problem = Problem(code="image_decode_failed", message="the image is damaged", retryable=False)
+    assert await store.fail(await claim(store), Outcome(error=problem))

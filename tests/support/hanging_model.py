@@ -1,0 +1,44 @@
+"""A model whose device hangs: in a call that holds the interpreter, as a driver may, or while it is loaded.
+
+Loaded by Penstock itself through `PENSTOCK_MODELS_MODULES=tests.support.hanging_model`.
+"""
+
+import ctypes
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.core.task import OutputOptions
+from penstock.models.base import BaseModelRunner, Card, Device, Outputs, Params, Product, Work, model_runner
+
+MODEL = "hanging-v1"
+
+FIRST_LOAD = "HANGING_MODEL_FIRST_LOAD"
+"""Names a file: who finds it missing makes it, and never ends loading."""
+
+
+@model_runner(MODEL)
+class Hanging(BaseModelRunner[Params]):
+    """The first byte of the input says whether its run hangs."""
+
+    card = Card(title="Hangs", produces="data")
+
+    def load_model(self, device: Device) -> None:
+        mark = Path(os.environ[FIRST_LOAD]) if FIRST_LOAD in os.environ else None
+        if mark and not mark.exists():
+            mark.touch()
+            time.sleep(3600)
+
+    def prepare(self, source: bytes, params: Params) -> Work:
+        return Work([np.zeros(1, np.float32)])
+
+    def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
+        ctypes.PyDLL(None).sleep(3600)  # unlike CDLL, it keeps the interpreter to itself
+        return list(tiles)
+
+    def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
+        return Product(data={})

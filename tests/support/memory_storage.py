@@ -1,0 +1,98 @@
+"""A storage backend that keeps its objects in memory, for tests that need thousands of empty ones.
+
+`tests/storage/test_storage.py` holds it to the contract of the others.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+from penstock.errors import ResultExpired
+from penstock.storage import CHUNK_BYTES, Item, UploadLink
+from penstock.storage.contract import Stored, checked_key, checked_prefix, opened, round_trip, too_large
+
+
+class MemoryStorage:
+    """Objects as values of a dict."""
+
+    def __init__(self, objects: dict[str, bytes] | None = None) -> None:
+        self.objects: dict[str, bytes] = {} if objects is None else objects
+        self._modified: dict[str, int] = defaultdict(int)
+
+    def full_key(self, key: str) -> str:
+        """See Storage. No other namespace is here."""
+        return checked_key(key)
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        """See Storage."""
+        self.objects[checked_key(key)] = data
+        self._modified[key] = time.time_ns() // 1_000_000
+
+    async def put_all(self, items: Sequence[Item]) -> None:
+        """See Storage. One after the other."""
+        for item in items:
+            await self.put(*item)
+
+    async def get(self, key: str, *, limit: int | None = None) -> bytes:
+        """See Storage."""
+        data = self._found(key)
+        if limit is not None and len(data) > limit:
+            raise too_large(limit)
+        return data
+
+    async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """See Storage."""
+        return await opened(self._pieces(key, start, stop))
+
+    async def size(self, key: str) -> int:
+        """See Storage."""
+        return len(self._found(key))
+
+    async def delete(self, *keys: str) -> None:
+        """See Storage. One after the other."""
+        for key in keys:
+            self.objects.pop(checked_key(key), None)
+
+    async def list(self, prefix: str) -> AsyncIterator[Stored]:
+        """See Storage. In the order of the keys."""
+        checked_prefix(prefix)
+        for key in sorted(self.objects):
+            if key.startswith(prefix):
+                yield Stored(key, len(self.objects[key]), self._modified[key])
+
+    async def clear(self, *prefixes: str) -> None:
+        """See Storage."""
+        for prefix in prefixes:
+            await self.delete(*[found.key async for found in self.list(prefix)])
+
+    async def probe(self) -> None:
+        """See Storage."""
+        await round_trip(self)
+
+    async def look(self) -> None:
+        """See Storage."""
+        await self.probe()
+
+    async def keeps_versions(self) -> bool:
+        """False, always."""
+        return False
+
+    async def url(self, key: str, content_type: str, filename: str) -> str | None:
+        """None, always."""
+        return None
+
+    async def upload_link(self, key: str, *, size: int, content_type: str, sha256: str | None) -> UploadLink | None:
+        """None, always."""
+        return None
+
+    def _found(self, key: str) -> bytes:
+        try:
+            return self.objects[checked_key(key)]
+        except KeyError as error:
+            raise ResultExpired from error
+
+    async def _pieces(self, key: str, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+        data = self._found(key)[start:stop]
+        yield b""
+        for at in range(0, len(data), CHUNK_BYTES):
+            yield data[at : at + CHUNK_BYTES]

@@ -1,0 +1,419 @@
+"""Everything that Redis holds of a queue at one moment, and what must be true of it."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from penstock.core.batch import BatchState
+from penstock.core.task import PRIORITIES, TRANSITIONS, Outcome, Priority, State
+from penstock.store import Redis, place_of
+from penstock.store.keys import idempotency_digest
+from tests.support.queue_model import Expected, QueueModel
+
+SAME_MOMENT_MS = 900
+"""The clock of the tests stands still, but a call takes its time."""
+
+SNAPSHOT = """
+-- Everything in the namespace at one moment: {key, content, key, content ...}.
+local read = {string = {'GET'}, hash = {'HGETALL'}, list = {'LRANGE', 0, -1}, set = {'SMEMBERS'},
+  zset = {'ZRANGE', 0, -1, 'WITHSCORES'}}
+local answer = {}
+for _, key in ipairs(redis.call('KEYS', KEYS[1] .. '*')) do
+  local kind = redis.call('TYPE', key).ok
+  answer[#answer + 1] = string.sub(key, #KEYS[1] + 1)
+  answer[#answer + 1] = kind
+  answer[#answer + 1] = redis.call(read[kind][1], key, unpack(read[kind], 2))
+end
+return answer
+"""
+
+
+class Snapshot:
+    """All keys of a namespace, without its root."""
+
+    def __init__(self, flat: Sequence[Any]) -> None:
+        rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        self.keys = {key.decode(): _decoded(key.decode(), kind.decode(), value) for key, kind, value in rows}
+        self.records: dict[str, dict[str, str]] = self.under("task:")
+
+    def under(self, prefix: str) -> dict[str, Any]:
+        """What comes after this prefix -> the content."""
+        return {key.removeprefix(prefix): value for key, value in self.keys.items() if key.startswith(prefix)}
+
+    def attempts(self, task_id: str) -> list[dict[str, Any]]:
+        """The ended attempts of a task."""
+        return [json.loads(entry) for entry in self.keys.get(f"attempts:{task_id}", [])]
+
+    def is_gone(self, task_id: str) -> bool:
+        """Whether it is remembered that this task was deleted: by the six bytes in the middle of its id."""
+        mark = bytes.fromhex(task_id[16:28])
+        return any(
+            mark == marks[place : place + 6]
+            for marks in self.under("gone:").values()
+            for place in range(0, len(marks), 6)
+        )
+
+
+def _decoded(key: str, kind: str, value: Any) -> Any:
+    if key.startswith("gone:"):
+        return value
+    if kind == "string":
+        return value.decode()
+    texts = [part.decode() for part in value]
+    if kind in ("list", "set"):
+        return texts
+    values = map(float, texts[1::2]) if kind == "zset" else texts[1::2]
+    return dict(zip(texts[::2], values, strict=True))
+
+
+async def take_snapshot(client: Redis, namespace: str) -> Snapshot:
+    """At one moment."""
+    return Snapshot(await client.eval(SNAPSHOT, 1, f"{{{namespace}}}:"))
+
+
+def check_places(snapshot: Snapshot) -> None:
+    """Every task is exactly where its state says, and nothing is anywhere without its task."""
+    check_reuse(snapshot)
+    check_outbox(snapshot)
+    check_uploads(snapshot)
+    check_batches(snapshot)
+    check_storage(snapshot)
+    check_flows(snapshot)
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for place, members in snapshot.under("following:").items():
+        for member in members:
+            found[member.partition(" ")[2]].add(f"following:{place}")
+    for place in [key for key in snapshot.keys if key.startswith("queue:") or key in ("delayed", "running", "finals")]:
+        for member in snapshot.keys[place]:
+            found[member.rpartition(" ")[2]].add(place)
+    index: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for task_id, record in snapshot.records.items():
+        state = State(record["state"])
+        waits = "delayed" if record["stage"] == "retry" else f"queue:{record['model']}:{record['priority']}"
+        if record.get("reused") == "coalesced":
+            waits = f"following:{record['model']}"
+        assert found.pop(task_id, set()) == {
+            "finals" if state.is_final else "running" if state is State.RUNNING else waits
+        }
+        index[f"state:{record['tenant']}:{state}"][task_id] = int(record["created"])
+        attempts = Counter(entry["outcome"] for entry in snapshot.attempts(task_id))
+        assert attempts.total() == int(record["epoch"]) - (state is State.RUNNING), "each claim ends once"
+        if "reuse" not in record:  # or it leads after an equal one that has killed workers
+            assert attempts["lost"] >= int(record["crashes"])
+        assert attempts["fail"] + attempts["retry"] >= int(record["failures"])
+        assert attempts["complete"] == (state is State.SUCCESS and "origin" not in record)
+    assert found == {}, "in a place, but there is no such task"
+    assert {key: value for key, value in snapshot.keys.items() if key.startswith("state:")} == index
+    live = {t: record.keys() for t, record in snapshot.records.items() if not State(record["state"]).is_final}
+    limited = {t for t, fields in live.items() if fields & {"start_by", "started"} == {"start_by"}}
+    assert snapshot.keys.get("starting", {}).keys() == limited
+    assert snapshot.keys.get("deadlines", {}).keys() == {t for t, fields in live.items() if "deadline" in fields}
+    assert snapshot.under("body:").keys() == snapshot.records.keys()
+    of_tasks = {key.partition(":")[2] for key in snapshot.keys if "tsk_" in key}
+    assert of_tasks == snapshot.records.keys(), "a deleted task leaves nothing but the mark that it is gone"
+    assert not any(snapshot.is_gone(task_id) for task_id in snapshot.records)
+    named = {
+        record["idem"]: name
+        for name, record in (snapshot.records | snapshot.under("batch:")).items()
+        if "idem" in record
+    }
+    assert {digest: value.split()[0] for digest, value in snapshot.under("idem:").items()} == named
+    assert snapshot.keys.get("workers", {}).keys() == snapshot.keys.get("workers:seen", {}).keys()
+
+
+def check_flows(snapshot: Snapshot) -> None:
+    """What waits will be found: its owner stands in every pool that has its model, or will do so when the next claim
+    has looked on; but for paused queues, which are looked at when they go on. And it stands at its place."""
+    for queue, members in snapshot.under("queue:").items():
+        model, _, priority = queue.rpartition(":")
+        for member in members:
+            f = snapshot.records[member.rpartition(" ")[2]]
+            flow = f"{f['tenant']}/{f['caller']}"
+            assert member == f"{flow}\n{int(f['created']):016} {member.rpartition(' ')[2]}"
+            for pool in pools_with(snapshot, model):
+                flows = f"flows:{pool}:{priority}"
+                last = snapshot.keys.get(f"unseen:{pool}:{priority}", {}).get(model, flow)
+                is_there = f["caller"] in snapshot.keys.get(f"{flows}:{f['tenant']}", {})
+                assert not is_there or f["tenant"] in snapshot.keys[flows]
+                assert is_there or last < flow or queue in snapshot.keys.get("paused", {}), "nobody would find it"
+    for key in snapshot.under("unseen:"):
+        assert snapshot.keys[f"flows:{key}"]["*"] == float("-inf"), "or nobody would look on"
+
+
+def pools_with(snapshot: Snapshot, model: str) -> list[str]:
+    """The pools whose workers serve it."""
+    return [pool for pool, models in snapshot.keys.get("pools", {}).items() if model in models.split()]
+
+
+def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
+    """The clocks are those of the model, which goes on with those of Redis where it cannot know them."""
+    pools = {tuple(models.split()): pool for pool, models in snapshot.keys.get("pools", {}).items()}
+    assert pools.keys() == model.shares.pools.keys()
+    slack_ms = model.shares.slack_ms()
+    for models, clocks in model.shares.pools.items():
+        for priority, clock in clocks.items():
+            key = f"{pools[models]}:{priority}"
+            flows = snapshot.keys.get(f"flows:{key}", {})
+            assert snapshot.keys.get(f"unseen:{key}", {}).keys() == clock.unseen
+            waiting = {
+                (task.submission.tenant, task.submission.caller)
+                for name in models
+                for task in model.shares.waiting_in(name, priority)
+            }
+            times = {name: float(text) for name, text in snapshot.keys.get(f"clock:{key}", {}).items()}
+            kept = {name.removeprefix("f:"): start for name, start in times.items()}
+            callers = snapshot.under(f"flows:{key}:")
+            for tenant in clock.callers.keys() | callers.keys():
+                wait = {caller for of, caller in waiting if of == tenant}
+                _meet(clock.callers[tenant], callers.get(tenant, {}), wait, clock.left, kept, f"{tenant}/")
+                _agree(clock.callers[tenant], callers.get(tenant, {}), slack_ms)
+            tenants = {name: start for name, start in flows.items() if name != "*"}
+            _meet(clock.tenants, tenants, {tenant for tenant, _ in waiting}, clock.left, kept)
+            _agree(clock.tenants, tenants, slack_ms)
+            assert times.get("v", 0.0) == clock.v, (key, times, clock)
+            assert int(snapshot.keys.get(f"passed:{pools[models]}", {}).get(priority, 0)) == clock.passed
+            here = clock.tenants.keys() | {f"{tenant}/{name}" for tenant in callers for name in callers[tenant]}
+            left = {name: start for name, start in clock.left.items() if name not in here}
+            _agree(left, {name: start for name, start in kept.items() if name in left}, slack_ms)
+            clock.left |= left
+
+
+def _meet(
+    ours: dict[str, float],
+    theirs: Mapping[str, float],
+    waiting: set[str],
+    left: dict[str, float],
+    kept: Mapping[str, float],
+    prefix: str = "",
+) -> None:
+    """Who has nothing waiting may stand in a clock or not, as the script has come upon his tasks: several of them may
+    end in one, and whoever is met first may have queued another. Ours are theirs then."""
+    for name in ours.keys() ^ theirs.keys():
+        assert name not in waiting, (name, ours, theirs)
+        if name in theirs:
+            ours[name] = theirs[name]
+        else:
+            del ours[name]
+            if prefix + name in kept:
+                left[prefix + name] = kept[prefix + name]
+
+
+def _agree(ours: dict[str, float], theirs: Mapping[str, float], slack_ms: float) -> None:
+    """Within the slack; ours are theirs then."""
+    assert ours.keys() == theirs.keys(), (ours, theirs)
+    assert all(abs(ours[name] - theirs[name]) <= slack_ms for name in ours), (ours, theirs, slack_ms)
+    ours |= theirs
+
+
+def check_reuse(snapshot: Snapshot) -> None:
+    """Who waits for an equal task waits for one that will end; and it is known how many records show a result."""
+    records, leaders = snapshot.records, snapshot.keys.get("reuse", {})
+    for digest, leader in leaders.items():
+        assert records[leader]["reuse"] == digest
+        assert records[leader]["state"] in (State.PENDING, State.RUNNING, State.SUCCESS)
+        assert records[leader]["stage"] != "retry"
+        assert "reused" not in records[leader]
+    for model, members in snapshot.under("following:").items():
+        for digest, _, follower in (member.partition(" ") for member in members):
+            leader = records[leaders[digest]]
+            assert records[follower]["reuse"] == digest
+            assert records[follower]["caller"] == leader["caller"]
+            assert not State(leader["state"]).is_final or f"{model} {digest}" in snapshot.keys["answering"]
+    shown_by = Counter(f.get("origin", task_id) for task_id, f in records.items() if f["state"] == State.SUCCESS)
+    others = {origin: str(count - 1) for origin, count in shown_by.items() if count > 1}
+    assert snapshot.keys.get("shared", {}) == others
+    for task_id, record in records.items():
+        if "origin" in record:
+            assert (record["state"], record["epoch"]) == (State.SUCCESS, "0")
+            outcome = snapshot.keys[f"outcome:{task_id}"]
+            assert snapshot.keys.get(f"outcome:{record['origin']}", outcome) == outcome
+
+
+def check_leaders(snapshot: Snapshot) -> None:
+    """Nobody waits for one that is served later; while queues are paused or go on that takes a second call."""
+    records, leaders = snapshot.records, snapshot.keys.get("reuse", {})
+    for members in snapshot.under("following:").values():
+        for digest, _, follower in (member.partition(" ") for member in members):
+            leader = records[leaders[digest]]
+            assert leader["state"] != State.PENDING or rank(snapshot, leader) <= rank(snapshot, records[follower])
+
+
+def rank(snapshot: Snapshot, f: dict[str, str]) -> tuple[bool, int]:
+    """The place of a task's class in the order in which classes are served."""
+    is_paused = f"{f['model']}:{f['priority']}" in snapshot.keys.get("paused", {})
+    return is_paused, PRIORITIES.index(Priority(f["priority"]))
+
+
+def check_storage(snapshot: Snapshot) -> None:
+    """Nothing is to be deleted from the storage, now or later, that a record shows or still needs."""
+    condemned = {place_of(entry) for entry in snapshot.keys.get("condemned", {})}
+    inputs = {f"inputs/{f['tenant']}/{task_id}" for task_id, f in snapshot.records.items() if "input" in f}
+    results = {f"results/{f['tenant']}/{f.get('origin', task_id)}/" for task_id, f in snapshot.records.items()}
+    assert not condemned & (inputs | results)
+    assert not snapshot.keys.get("awaited", {}).keys() & (inputs | condemned)
+
+
+def check_batches(snapshot: Snapshot) -> None:
+    """A batch counts what its tasks are, has a row for each line that has ended, and has ended when all have."""
+    lines: defaultdict[str, dict[str, State]] = defaultdict(dict)
+    for record in snapshot.records.values():
+        place, _, batch = record.get("batch", "").partition(" ")
+        lines[batch][place] = State(record["state"])
+    unfinished = {batch for members in snapshot.under("unfinished:").values() for batch in members}
+    for batch, f in snapshot.under("batch:").items():
+        if "state" not in f:
+            assert batch in snapshot.keys["closed"], "what is being received is given up in time"
+            continue
+        live = {place: state for place, state in lines[batch].items() if not state.is_final}
+        assert set(snapshot.keys.get(f"open:{batch}", [])) == live.keys()
+        rows = [row.split(" ") for row in snapshot.keys.get(f"ends:{batch}", [])]
+        last = {place: State(state.removeprefix("-")) for place, state, *_ in rows}
+        ended = {place: state for place, state in last.items() if place not in live}
+        known = {place: state for place, state in lines[batch].items() if state.is_final}
+        assert known.items() <= ended.items()
+        assert {state: int(f.get(state, 0)) for state in State} == {
+            state: [*live.values(), *ended.values()].count(state) for state in State
+        }
+        assert {int(place) for place in live.keys() | ended.keys()} == set(range(int(f["fed"]))), (
+            "none lost, none twice"
+        )
+        is_over = f["fed"] == f["total"] and not live
+        assert BatchState(f["state"]).is_final == is_over
+        assert (batch in snapshot.keys.get("closed", {})) == is_over == (batch not in unfinished)
+        assert is_over or f["fed"] == f["total"] or batch in snapshot.keys["feeding"], "somebody will look at it"
+
+
+def check_outbox(snapshot: Snapshot) -> None:
+    """What is owed is an event of a task that is there, and every event that nobody has delivered is owed."""
+    rows = {
+        f"{task_id} {name}": json.loads(row)
+        for task_id, events in snapshot.under("events:").items()
+        for name, row in events.items()
+        if name.isdigit()
+    }
+    owed = {member: due for zset in snapshot.under("outbox:").values() for member, due in zset.items()}
+    due = {member: row["due"] for member, row in rows.items() if "due" in row}
+    assert owed.keys() == due.keys()
+    assert all(owed[member] <= due[member] for member in due), "earlier where the clock was set back"
+    assert all(("due" in row) == (row["status"] in ("waiting", "leased")) for row in rows.values())
+    earliest = {endpoint: min(zset.values()) for endpoint, zset in snapshot.under("outbox:").items()}
+    lanes = [snapshot.keys.get(lane, {}).keys() for lane in ("outbox", "outbox-prompt")]
+    assert lanes[0] | lanes[1] == earliest.keys()
+    assert not lanes[0] & lanes[1]
+    assert all(len(record.get("hook", "")) <= 64 for record in snapshot.records.values()), "or it costs 0.5 KB more"
+
+
+def check_uploads(snapshot: Snapshot) -> None:
+    """An upload is to be given up, at some time, exactly as long as no record names it."""
+    named = Counter(record["upload"] for record in snapshot.records.values() if "upload" in record)
+    uploads = snapshot.under("upload:")
+    assert {upload_id: int(f.get("tasks", 0)) for upload_id, f in uploads.items()} == {u: named[u] for u in uploads}
+    assert snapshot.keys.get("uploads", {}).keys() == {u for u in uploads if not named[u]}
+    assert named.keys() <= uploads.keys()
+
+
+def check_history(before: Snapshot, after: Snapshot) -> None:
+    """What holds over any stretch of time: epochs grow, attempts stay, success is for ever."""
+    for task_id, old in before.records.items():
+        new = after.records.get(task_id)
+        if new is not None:
+            ended = before.attempts(task_id)
+            assert after.attempts(task_id)[: len(ended)] == ended
+            assert int(new["epoch"]) >= int(old["epoch"])
+            if old["state"] == State.SUCCESS:
+                assert unmoved(after, task_id) == unmoved(before, task_id)
+
+
+def check_step(before: Snapshot, after: Snapshot) -> None:
+    """What holds over one call: a task makes at most one allowed move, and one that has ended else does not change."""
+    allowed = {(source, target) for (source, _), target in TRANSITIONS.items()}
+    for task_id, old in before.records.items():
+        source, new = State(old["state"]), after.records.get(task_id)
+        if new is None:
+            assert source.is_final, "only what is final is ever deleted"
+            continue
+        claimed = (source, new["state"]) == (State.PENDING, State.RUNNING)
+        assert new["state"] == source or (source, State(new["state"])) in allowed
+        assert int(new["epoch"]) == int(old["epoch"]) + claimed
+        if source.is_final and new["state"] == source:
+            assert unmoved(after, task_id) == unmoved(before, task_id)
+
+
+def unmoved(snapshot: Snapshot, task_id: str) -> tuple[dict[str, str], str | None]:
+    """All of a task that the clock of the test does not touch."""
+    record = snapshot.records[task_id]
+    fields = {name: value for name, value in record.items() if name not in ("start_by", "deadline", "cut_off")}
+    return fields, snapshot.keys.get(f"outcome:{task_id}")
+
+
+def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> None:
+    """Records, places, order and moments are those of the model."""
+    tasks = model.tasks
+    assert {t: seen_of(snapshot, t) for t in snapshot.records} == {t: seen_of_model(e) for t, e in tasks.items()}
+    for task_id, task in tasks.items():
+        digest = snapshot.records[task_id].get("idem")
+        name = task.submission.request.client_request_id
+        assert digest == (idempotency_digest(task.submission.caller, name) if name else None)
+        upload_id = None if task.reuse == "hit" else task.submission.request.source.upload
+        assert snapshot.records[task_id].get("upload") == upload_id
+    check_shares(model, snapshot)
+    assert snapshot.keys.get("reuse", {}) == model.leaders
+    assert snapshot.keys.get("paused", {}).keys() == {f"{name}:{priority}" for name, priority in model.paused}
+    assert snapshot.keys.get("drained", {}).keys() == model.drained
+    following = {member.partition(" ")[2] for members in snapshot.under("following:").values() for member in members}
+    assert following == {t for t, e in tasks.items() if e.place == "following"}
+    assert {batch: batch_seen(snapshot, batch) for batch in snapshot.under("batch:")} == {
+        batch: (e.state, e.fed, e.epoch, by_line(e.rows), e.told) for batch, e in model.batches.items()
+    }
+    moments = {place: {t: e.score for t, e in tasks.items() if e.place == place} for place in ("delayed", "running")}
+    moments["finals"] = {t: e.score for t, e in tasks.items() if e.state.is_final}
+    moments["starting"] = {t: e.start_by for t, e in tasks.items() if e.starting}
+    moments["deadlines"] = {t: e.deadline for t, e in tasks.items() if e.timed}
+    moments |= {"workers:seen": model.seen, "condemned": model.condemned, "awaited": model.awaited}
+    for place, expected in moments.items():
+        found = {member: score - ahead_ms for member, score in snapshot.keys.get(place, {}).items()}
+        assert found.keys() == expected.keys(), place
+        timed = [member for member in found if not member.startswith("again ")]  # a second look need not be exact
+        assert all(abs(found[member] - expected[member]) < SAME_MOMENT_MS for member in timed), (place, found, expected)
+
+
+def seen_of(snapshot: Snapshot, task_id: str) -> tuple[Any, ...]:
+    """What the model knows too of a record."""
+    f = snapshot.records[task_id]
+    outcome = msgspec.json.decode(snapshot.keys.get(f"outcome:{task_id}", "{}"), type=Outcome)
+    ending = outcome.error.code if outcome.error else outcome.result and outcome.result.data["by"]
+    progress = (int(f["done"]), int(f["total"])) if "total" in f else None
+    attempts = [(entry["n"], entry["worker"], entry["outcome"]) for entry in snapshot.attempts(task_id)]
+    counts = (int(f["epoch"]), int(f["failures"]), int(f["crashes"]), float(f.get("charged", 0)))
+    reuse = f.get("reused", "miss"), f.get("origin")
+    events = {
+        int(name): json.loads(row) for name, row in snapshot.keys.get(f"events:{task_id}", {}).items() if name.isdigit()
+    }
+    told = [events[seq]["what"] for seq in sorted(events)]
+    assert sorted(events) == list(range(1, len(events) + 1)), "no end is left out"
+    return f["state"], f["stage"], counts, f.get("worker"), progress, f.get("receipt"), ending, reuse, attempts, told
+
+
+def batch_seen(snapshot: Snapshot, batch: str) -> tuple[Any, ...]:
+    """What the model knows too of a batch."""
+    f = snapshot.keys[f"batch:{batch}"]
+    events = snapshot.keys.get(f"events:{batch}", {})
+    told = [json.loads(events[name])["what"] for name in sorted(filter(str.isdigit, events), key=int)]
+    rows = [" ".join(row.split(" ")[:2]) for row in snapshot.keys.get(f"ends:{batch}", [])]
+    return f["state"], int(f["fed"]), int(f["epoch"]), by_line(rows), told
+
+
+def by_line(rows: list[str]) -> list[str]:
+    """The ends of each line in their order. Which of two lines ends first in one sweep depends on the ms of their
+    deadlines, and the model's clock knows only ticks."""
+    return sorted(rows, key=lambda row: int(row.split(" ")[0]))
+
+
+def seen_of_model(e: Expected) -> tuple[Any, ...]:
+    """The same, from the model."""
+    counts = (e.epoch, e.failures, e.crashes, e.charged)
+    reuse = e.reuse, e.origin
+    return e.state, e.stage, counts, e.worker, e.progress, e.receipt, e.ending, reuse, e.attempts, e.told

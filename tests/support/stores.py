@@ -1,0 +1,146 @@
+"""Task stores on a real Redis, each in a namespace of its own, and submissions to fill them."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from msgspec.structs import replace
+
+from penstock.core.batch import Plan, new_batch_id
+from penstock.core.submission import Submission
+from penstock.core.task import EventType, Lease, OutputOptions, Priority, Request, Source, Webhook, new_task_id
+from penstock.core.upload import new_upload_id, upload_key
+from penstock.settings import QueueSettings, RedisSettings
+from penstock.store import BatchStore, Claim, Condemned, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
+
+MODEL = "superres-x4"
+PHOTO_URL = "https://example.com/photo.jpg"
+HOOK = "https://hooks.example.com/told"
+
+
+@asynccontextmanager
+async def open_store(redis_url: str, *, namespace: str | None = None, **queue: Any) -> AsyncIterator[TaskStore]:
+    """A store with these queue settings; its keys are deleted at the end unless the namespace was given."""
+    name = namespace or f"test-{secrets.token_hex(6)}"
+    async with connect(RedisSettings(url=redis_url, namespace=name)) as client:
+        yield TaskStore(client, name, QueueSettings(**queue))
+        if namespace is None:
+            await drop(client, name)
+
+
+@asynccontextmanager
+async def open_operator(redis_url: str, store: TaskStore) -> AsyncIterator[Operator]:
+    """Of the same queues as a store."""
+    async with connect(RedisSettings(url=redis_url)) as client:
+        yield Operator(client, store.namespace, QueueSettings())
+
+
+@asynccontextmanager
+async def open_condemned(redis_url: str, store: TaskStore) -> AsyncIterator[Condemned]:
+    """What is to be deleted from the storage for the tasks of a store."""
+    async with connect(RedisSettings(url=redis_url)) as client:
+        yield Condemned(client, store.namespace, QueueSettings())
+
+
+async def drop(client: Redis, namespace: str) -> None:
+    """Delete every key of a namespace."""
+    async for key in client.scan_iter(match=f"{{{namespace}}}:*", count=1000):
+        await client.delete(key)
+
+
+def submission(
+    *,
+    model: str = MODEL,
+    priority: Priority = Priority.NORMAL,
+    caller: str = "alice",
+    cost: int = 1000,
+    client_request_id: str | None = None,
+    fingerprint: str = "f",
+    max_retries: int = 3,
+    start_within_s: float | None = None,
+    finish_within_s: float | None = None,
+    result_ttl_s: int = 3600,
+    reuse_digest: str | None = None,
+    must_run: bool = False,
+    tell: tuple[EventType, ...] = (),
+    tell_where: str = HOOK,
+    upload: str | None = None,
+) -> Submission:
+    """A submission; everything that a test does not care about has a value."""
+    request = Request(
+        model=model,
+        source=Source(upload=upload, key=upload_key("default", upload)) if upload else Source(url=PHOTO_URL),
+        params={},
+        output=OutputOptions(),
+        client_request_id=client_request_id,
+        webhook=hook(*tell, url=tell_where) if tell else None,
+    )
+    return Submission(
+        id=new_task_id(),
+        tenant="default",
+        caller=caller,
+        priority=priority,
+        cost=cost,
+        request=request,
+        fingerprint=fingerprint,
+        max_retries=max_retries,
+        timeout_s=60,
+        start_within_s=start_within_s,
+        finish_within_s=finish_within_s,
+        result_ttl_s=result_ttl_s,
+        reuse_digest=reuse_digest,
+        must_run=must_run,
+    )
+
+
+def own_input(made: Submission) -> Submission:
+    """The same with an input that comes with it, under its id in the storage."""
+    source = Source(key=f"inputs/{made.tenant}/{made.id}")
+    return replace(made, request=replace(made.request, source=source))
+
+
+def hook(*events: EventType, url: str = HOOK) -> Webhook:
+    """A webhook that is told these."""
+    return Webhook(url=url, events=events, base_url="http://here/")
+
+
+async def submit(store: TaskStore, **options: Any) -> str:
+    """Submit without a rate limit; the id."""
+    return (await store.submit(submission(**options), rate_limit=0)).id
+
+
+async def open_batch(batches: BatchStore, *, lines: int, is_started: bool = True) -> str:
+    """Open a batch that nothing limits, and start it; the id. The lines are made up as they are fed."""
+    batch_id = new_batch_id()
+    await batches.open(batch_id, "default", "alice", rate_limit=0, most=10**6, client_request_id=None)
+    if is_started:
+        plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
+        await batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
+    return batch_id
+
+
+async def open_upload(uploads: UploadStore, *, upload_id: str = "", **options: Any) -> str:
+    """Open an upload that nothing limits; the id."""
+    upload_id = upload_id or new_upload_id()
+    said = {"tenant": "default", "caller": "alice", "size": 5, "content_type": "image/png", "sha256": None}
+    times = {"token": None, "url_ttl_s": 60, "late_s": 0, "unused_ttl_s": 60, "rate_limit": 0}
+    await uploads.open(upload_id, **said | times | options)
+    return upload_id
+
+
+async def claim(store: TaskStore, worker: str = "w1", **options: Any) -> Claim:
+    """Claim from the one model of these tests."""
+    return await store.claim(**{"worker": worker, "device": "cpu", "models": [MODEL]} | options)
+
+
+async def lease_of(store: TaskStore, worker: str = "w1", **options: Any) -> Lease:
+    """Claim, and expect to get something."""
+    lease = (await claim(store, worker, **options)).lease
+    assert lease is not None
+    return lease
+
+
+def worker_info(worker: str = "w1", models: tuple[str, ...] = (MODEL,)) -> WorkerInfo:
+    """What a worker says of itself."""
+    return WorkerInfo(id=worker, device="cpu", host="here", models=models, slots=4, running=1, state="READY", started=0)

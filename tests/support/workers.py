@@ -1,0 +1,130 @@
+"""A worker inside of the test's own process: a real pipeline on a CPU, and the host around it."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from inspect import isawaitable
+from typing import Any
+
+from msgspec.structs import replace
+
+from penstock.core.task import RetryPolicy, Source, Stage, Task
+from penstock.models.base import registry
+from penstock.settings import LimitSettings
+from penstock.storage import Storage
+from penstock.store import TaskStore, WorkerMemory
+from penstock.upkeep.maintenance import sweep
+from penstock.worker.batcher.scheduler import DeviceScheduler
+from penstock.worker.codecs import Codecs
+from penstock.worker.devices import cpu
+from penstock.worker.fetch import Fetcher
+from penstock.worker.host import Host
+from penstock.worker.memory import MemoryBudget
+from penstock.worker.pipeline import Pipeline
+from penstock.worker.spool import Spool
+from penstock.worker.threads import Threads
+from tests.support.drive import image
+from tests.support.stores import submission, worker_info
+
+RETRY = RetryPolicy(base_s=0.01, cap_s=0.01)
+
+
+@asynccontextmanager
+async def pipeline(
+    storage: Storage, *models: str, spool: Spool | None = None, memory_bytes: int = 10**9
+) -> AsyncIterator[Pipeline]:
+    """A pipeline with these models, which are loaded."""
+    device = cpu(1)
+    async with AsyncExitStack() as stack:
+        codecs = Codecs.of(device)
+        stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
+        tiles = stack.enter_context(Threads(2, "tiles"))
+        runners = {name: registry()[name](LimitSettings()) for name in models}
+        scheduler = DeviceScheduler(device, tiles)
+        await scheduler.start(runners.values())
+        stack.push_async_callback(scheduler.close)
+        yield Pipeline(
+            runners,
+            scheduler,
+            fetcher=await stack.enter_async_context(Fetcher(LimitSettings())),
+            storage=storage,
+            spool=spool or Spool(storage, directory="", max_bytes=0),
+            codecs=codecs,
+            memory=MemoryBudget(memory_bytes),
+            max_data_bytes=LimitSettings().max_result_data_bytes,
+        )
+
+
+async def sweeping(store: TaskStore) -> None:
+    """The part of upkeep that does without a storage."""
+    while True:
+        await sweep(store)
+        await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def host(
+    store: TaskStore,
+    storage: Storage,
+    *models: str,
+    worker_id: str = "w1",
+    spool_bytes: int = 0,
+    slots: int = 4,
+    lease_s: float = 6.0,
+) -> AsyncIterator[Host]:
+    """A worker that serves until the end of the block, and then hands back what it runs."""
+    spool = Spool(storage, directory="", max_bytes=spool_bytes)
+    async with pipeline(storage, *models, spool=spool) as running:
+        worker = Host(
+            info=worker_info(worker_id, models),
+            memory=lambda: WorkerMemory(process=0, tasks=0, tasks_limit=0, device_limit=0),
+            store=store,
+            upkeep=partial(sweeping, store),
+            pipeline=running,
+            spool=spool,
+            retry=RETRY,
+            slots=slots,
+            reserved_slots=0,
+            lease_s=lease_s,
+            drain_s=1,
+        )
+        serving = asyncio.create_task(worker.serve())
+        await asyncio.sleep(0)
+        try:
+            yield worker
+        finally:
+            worker.handle_sig(signal.SIGTERM)
+            await serving
+            await spool.aclose()
+
+
+async def submit_image(store: TaskStore, model: str, params: dict[str, Any] | None = None, **members: Any) -> str:
+    """Queue a task whose small image is part of its record; the id."""
+    asked = submission(model=model)
+    usual = {"source": Source(data=image()), "params": params or {}}
+    request = replace(asked.request, **usual | members)
+    return (await store.submit(replace(asked, request=request), rate_limit=0)).id
+
+
+async def ended(store: TaskStore, task_id: str, within_s: float = 20) -> Task:
+    """The task in its final state."""
+    async with asyncio.timeout(within_s):
+        while not (task := await store.get(task_id, "default")).state.is_final:
+            await asyncio.sleep(0.01)
+    return task
+
+
+async def until(is_so: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Return when it is so."""
+    async with asyncio.timeout(10):
+        while not (found := is_so()) or (isawaitable(found) and not await found):
+            await asyncio.sleep(0.01)
+
+
+async def reached(store: TaskStore, task_id: str, stage: Stage, epoch: int = 1) -> None:
+    """Return when this attempt is in this stage."""
+    async with asyncio.timeout(10):
+        while ((task := await store.get(task_id, "default")).epoch, task.stage) != (epoch, stage):
+            await asyncio.sleep(0.01)

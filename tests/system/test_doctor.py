@@ -1,0 +1,130 @@
+"""`penstock doctor` and `penstock keys new` as processes, on machines that are well and on some that are not."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from penstock.settings import clean_environment, load
+from penstock.store import connect, look_at
+from tests.support.processes import up
+from tests.support.redis_server import RedisProcess
+
+Findings = dict[str, dict[str, str]]
+
+
+def penstock(here: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "penstock", *arguments],
+        cwd=here,
+        env=clean_environment() | {"GPU_IDS": "cpu", "COLUMNS": "300"} | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def examined(here: Path, status: int, **environ: str) -> Findings:
+    finished = penstock(here, "doctor", "--json", **environ)
+    assert finished.returncode == status, finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stderr
+    return {finding["check"]: finding for finding in map(json.loads, finished.stdout.splitlines())}
+
+
+def test_all_is_well_with_a_redis_that_keeps_what_it_is_given(tmp_path: Path, own_redis: RedisProcess) -> None:
+    found = examined(tmp_path, 0, REDIS_URL=own_redis.url)
+
+    assert list(found) == ["python", "settings", "models", "redis", "clock", "storage", "device"]
+    assert {finding["state"] for finding in found.values()} == {"ok"}
+    assert "CPUExecutionProvider" in found["device"]["found"]
+    assert str(tmp_path) in found["storage"]["found"]
+
+
+def test_a_person_is_shown_the_same(tmp_path: Path, own_redis: RedisProcess) -> None:
+    finished = penstock(tmp_path, "doctor", REDIS_URL=own_redis.url)
+
+    assert finished.returncode == 0, finished.stderr
+    assert [line.split()[0] for line in finished.stdout.splitlines()] == ["ok"] * 7
+
+
+def test_the_redis_of_a_running_up_is_found(tmp_path_factory: pytest.TempPathFactory) -> None:
+    here = tmp_path_factory.mktemp("up")  # a short path: that of a socket has 107 bytes at most
+    with up(here / "penstock-data", GPU_IDS="cpu", PENSTOCK_MODELS_SERVE="image-scoring-v1"):
+        found = examined(here, 0)
+
+    assert (found["redis"]["state"], found["clock"]["state"]) == ("ok", "ok")
+
+
+def test_a_redis_that_would_lose_tasks_is_told_of(tmp_path: Path, own_redis: RedisProcess) -> None:
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("appendonly", "no")
+        forgetful = examined(tmp_path, 0, REDIS_URL=own_redis.url)
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        evicting = examined(tmp_path, 1, REDIS_URL=own_redis.url)
+
+    assert (forgetful["redis"]["state"], "appendonly yes" in forgetful["redis"]["advice"]) == ("warn", True)
+    assert (evicting["redis"]["state"], "noeviction" in evicting["redis"]["advice"]) == ("fail", True)
+
+
+def test_everything_that_is_wrong_is_told_of_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("in the way")
+    environ = {
+        "REDIS_URL": "redis://:canary-of-a-password@127.0.0.1:9/0",
+        "PENSTOCK_STORAGE_DIRECTORY": str(tmp_path / "a-file" / "objects"),
+        "GPU_IDS": "7",
+    }
+
+    found = examined(tmp_path, 1, **environ)
+
+    assert [name for name, finding in found.items() if finding["state"] == "fail"] == ["redis", "storage", "device"]
+    assert all(found[name]["advice"] for name in ("redis", "storage", "device"))
+    assert "canary" not in str(found)
+
+
+def test_a_wrong_setting_is_a_finding_and_no_end(tmp_path: Path) -> None:
+    found = examined(tmp_path, 1, PENSTOCK_API_PORT="many")
+
+    assert list(found) == ["python", "settings"]
+    assert "api.port" in found["settings"]["found"]
+
+
+def test_a_damaged_model_is_told_of(tmp_path: Path, own_redis: RedisProcess) -> None:
+    """A copy of the package in which one byte of one file is another."""
+    package = tmp_path / "lib" / "penstock"
+    shutil.copytree(Path(__file__).parents[2] / "src" / "penstock", package)
+    file = package / "models" / "image-scoring-v1.nima.onnx"
+    data = bytearray(file.read_bytes())
+    data[1000] ^= 1
+    file.write_bytes(data)
+
+    found = examined(tmp_path, 1, REDIS_URL=own_redis.url, PYTHONPATH=str(tmp_path / "lib"))
+
+    assert found["models"]["state"] == "fail"
+    assert "image-scoring-v1.nima.onnx" in found["models"]["found"]
+    assert found["device"]["state"] == "fail", "nor does a device run it"
+
+
+async def test_a_server_says_what_it_is_and_what_time_it_has(own_redis: RedisProcess) -> None:
+    async with connect(load(None, {"REDIS_URL": own_redis.url}).redis) as client:
+        server = await look_at(client)
+
+    assert server.major >= 6
+    assert abs(server.ahead_s) < 1
+
+
+def test_a_new_key_can_be_put_where_it_says(tmp_path: Path) -> None:
+    made = penstock(tmp_path, "keys", "new", "--name", "alice")
+    again = penstock(tmp_path, "keys", "new")
+    key = made.stdout.strip()
+    toml = "[api]\n" + next(line for line in made.stderr.splitlines() if line.startswith("keys = "))
+    variable = next(line for line in made.stderr.splitlines() if line.startswith("API_KEYS="))
+    (tmp_path / "config.toml").write_text(toml)
+
+    assert load(tmp_path / "config.toml", {}).api.keys == (f"alice:{key}",)
+    assert load(None, dict([variable.split("=", 1)])).api.keys == (f"alice:{key}",)
+    assert again.stdout.strip() != key
+    assert penstock(tmp_path, "keys", "new", "--name", "a:b").returncode == 2

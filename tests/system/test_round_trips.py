@@ -1,0 +1,87 @@
+"""What a task costs: the commands that reach Redis, by script, as Redis itself reports them (MONITOR)."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import redis.asyncio
+
+from penstock.store.scripts import TEXTS, Scripts
+from tests.support.drive import data_uri, image
+from tests.support.processes import up
+from tests.support.redis_server import RedisProcess
+
+TASKS = 20
+FOR_ONE = ("submit", "claim", "settle", "read", "PING")
+"""What is done for a task; the rest is upkeep, so many times a second."""
+
+
+@asynccontextmanager
+async def counted(url: str) -> AsyncIterator[Counter[str]]:
+    """How often each script, or command outside of scripts, was sent while this is open."""
+    counts: Counter[str] = Counter()
+    async with redis.asyncio.Redis.from_url(url) as client, client.monitor() as monitor:
+        names = await script_names(client)
+
+        async def count() -> None:
+            while True:
+                seen = await monitor.next_command()
+                if seen["client_type"] != "lua":
+                    name, _, rest = seen["command"].partition(" ")
+                    counts[names.get(rest[:40], name.upper())] += 1
+
+        counting = asyncio.create_task(count())
+        yield counts
+        await client.echo("the end")
+        async with asyncio.timeout(5):
+            while not counts["ECHO"]:
+                await asyncio.sleep(0.01)
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)
+
+
+async def script_names(client: "redis.asyncio.Redis[bytes]") -> dict[str, str]:
+    """Digest -> name."""
+    scripts = Scripts(client)
+    await scripts.load()
+    return {scripts[name].sha: name for name in TEXTS}
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+async def test_a_server_takes_every_script(redis_url: str, name: str) -> None:
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        scripts = Scripts(client)
+        await scripts.load()
+
+        assert (await client.script_load(scripts[name].script)) == scripts[name].sha
+
+
+async def test_a_task_costs_four_round_trips_and_a_look_for_the_next_one(
+    own_redis: RedisProcess, tmp_path: Path
+) -> None:
+    environ = {
+        "REDIS_URL": own_redis.url,
+        "GPU_IDS": "cpu",
+        "PENSTOCK_MODELS_MODULES": "tests.chaos.models",
+        "PENSTOCK_MODELS_SERVE": "chaos-v1",
+    }
+    task = {"model": "chaos-v1", "input": {"image_url": data_uri(image())}, "params": {"ms": 0}, "reuse": False}
+    with up(tmp_path / "up", **environ) as system:
+        headers = {"X-API-Key": system.api_key, "Prefer": "wait=30"}
+        async with httpx.AsyncClient(base_url=system.url, headers=headers, timeout=30) as client:
+            await client.post("/v1/tasks", json=task)  # scripts are loaded, connections made
+            async with counted(own_redis.url) as counts:
+                for _ in range(TASKS):
+                    answer = await client.post("/v1/tasks", json=task)
+                    assert (answer.status_code, answer.json()["status"]) == (200, "SUCCESS")
+
+    looks = counts.pop("claim") - TASKS
+    assert {name: counts[name] for name in FOR_ONE} == {
+        "submit": TASKS, "claim": 0, "settle": TASKS, "read": TASKS, "PING": 0,
+    }  # fmt: skip
+    assert looks < 2 * TASKS, "an ended task makes an idle worker look again only if something was signaled"
+    assert counts["ZSCORE"] < TASKS, "messages ended the waits, not the looks that stand in for lost ones"

@@ -1,0 +1,214 @@
+"""One attempt around a real pipeline: how what a runner returns ends a task, and what becomes of its file."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+import penstock.models.superres  # noqa: F401  registers its model
+from penstock.core.task import Lease, Outcome, OutputOptions, RetryPolicy, Source, State, Task
+from penstock.settings import QueueSettings, Settings
+from penstock.storage import LocalStorage
+from penstock.store import TaskStore, connect
+from penstock.worker.attempt import Attempts
+from penstock.worker.pipeline import Watcher
+from tests.chaos.models import MODEL, result_of
+from tests.support.drive import image
+from tests.support.slow_model import MODEL as SLOW
+from tests.support.slow_model import WRONG
+from tests.support.stores import submission
+from tests.support.workers import pipeline
+
+
+class Unheard(TaskStore):
+    """Settles, and the answer never comes."""
+
+    async def complete(self, lease: Lease, outcome: Outcome) -> int:
+        await super().complete(lease, outcome)
+        await asyncio.Event().wait()
+        raise AssertionError("nobody answers")
+
+
+class Refused(TaskStore):
+    """Settles too late: the lease is another's by then."""
+
+    async def complete(self, lease: Lease, outcome: Outcome) -> int:
+        return await super().complete(replace(lease, fence="another"), outcome)
+
+
+@asynccontextmanager
+async def attempts(store: TaskStore, storage: LocalStorage, model: str = MODEL) -> AsyncIterator[Attempts]:
+    async with pipeline(storage, model) as running:
+        yield Attempts(store, running, RetryPolicy(base_s=1, cap_s=1), on_settling=lambda key: None)
+
+
+def stored_in(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
+
+
+async def lease_in(store: TaskStore, model: str = MODEL, *, digest: str | None = None, **members: Any) -> Lease:
+    asked = submission(model=model, reuse_digest=digest)
+    request = replace(asked.request, **{"source": Source(data=image()), "params": {"ms": 1, "nonce": "n"}} | members)
+    sent = replace(asked, request=request)
+    if sent.own_input:
+        await store.await_inputs([sent.own_input])
+    await store.submit(sent, rate_limit=0)
+    lease = (await store.claim(worker="w1", device="cpu", models=[model])).lease
+    assert lease is not None
+    return lease
+
+
+def run(to: Attempts, lease: Lease, watch: Watcher = lambda stage, progress: None) -> asyncio.Task[None]:
+    async def at_once() -> None:
+        """Nothing else runs here."""
+
+    return asyncio.create_task(to.run(lease, watch, until_free=at_once, is_aborted=lambda: False))
+
+
+async def test_a_file_stays_when_its_worker_has_to_stop_without_an_answer(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task is settled, but the worker cannot know."""
+    monkeypatch.setattr("penstock.worker.attempt.FINAL_WRITE_S", 0.1)
+    storage = LocalStorage(tmp_path)
+    async with connect(settings.redis) as client:
+        store = Unheard(client, namespace, QueueSettings())
+        async with attempts(store, storage) as running:
+            lease = await lease_in(store)
+            attempt = run(running, lease)
+            while (await store.get(lease.id, lease.tenant)).state is not State.SUCCESS:
+                await asyncio.sleep(0.01)
+            attempt.cancel()
+            await attempt
+        task = await store.get(lease.id, lease.tenant)
+
+    [path] = stored_in(tmp_path)
+    assert task.state is State.SUCCESS
+    assert path.read_bytes() == result_of("n")
+
+
+async def test_a_file_goes_when_its_settling_is_refused(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    async with connect(settings.redis) as client:
+        store = Refused(client, namespace, QueueSettings())
+        async with attempts(store, LocalStorage(tmp_path)) as running:
+            lease = await lease_in(store)
+            await run(running, lease)
+        task = await store.get(lease.id, lease.tenant)
+
+    assert task.state is State.RUNNING, "its lease will be reclaimed"
+    assert not stored_in(tmp_path)
+
+
+class Broken(TaskStore):
+    """Has a fault in its way to write a success."""
+
+    async def complete(self, lease: Lease, outcome: Outcome) -> int:
+        raise TypeError("a fault of ours")
+
+
+async def settled(store: TaskStore, storage: LocalStorage, product: str) -> Task:
+    """The task after its one attempt."""
+    async with attempts(store, storage, SLOW) as running:
+        lease = await lease_in(store, SLOW, params={"product": product})
+        await run(running, lease)
+    return await store.get(lease.id, lease.tenant)
+
+
+@pytest.mark.parametrize("product", WRONG)
+async def test_a_result_that_no_record_can_hold_ends_its_task_at_once_and_says_so(
+    store: TaskStore, tmp_path: Path, product: str
+) -> None:
+    task = await settled(store, LocalStorage(tmp_path), product)
+
+    assert (task.state, task.outcome.error and task.outcome.error.code) == (State.FAILED, "model_result_invalid")
+    assert [attempt.outcome for attempt in task.attempts] == ["fail"]
+    assert not stored_in(tmp_path)
+
+
+async def test_numbers_and_arrays_of_numpy_are_results(store: TaskStore, tmp_path: Path) -> None:
+    data = await settled(store, LocalStorage(tmp_path), "numpy")
+    file = await settled(store, LocalStorage(tmp_path), "pixels of numpy")
+
+    assert data.outcome.result is not None
+    assert data.outcome.result.data == {"score": 0.5, "best": 3, "is_sure": True, "distribution": [0.25, 0.75]}
+    assert file.outcome.result is not None
+    assert file.outcome.result.artifact is not None
+    assert (file.outcome.result.artifact.width, file.outcome.result.artifact.height) == (2, 1)
+    assert [path.read_bytes() for path in stored_in(tmp_path)] == [b"x"]
+
+
+async def test_an_end_that_cannot_be_written_by_a_fault_of_ours_fails_the_task_at_once(
+    settings: Settings, namespace: str, tmp_path: Path
+) -> None:
+    async with connect(settings.redis) as client:
+        task = await settled(Broken(client, namespace, QueueSettings()), LocalStorage(tmp_path), "file")
+
+    assert (task.state, task.outcome.error and task.outcome.error.code) == (State.FAILED, "internal")
+    assert [attempt.outcome for attempt in task.attempts] == ["fail"]
+    assert not stored_in(tmp_path)
+
+
+async def test_a_format_that_cannot_hold_the_result_is_refused_before_the_device_is_used(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    """What is behind a URL is seen by a worker first."""
+    stages: list[str] = []
+    model = "superres-x4"
+    async with connect(settings.redis) as client:
+        store = TaskStore(client, namespace, QueueSettings())
+        async with attempts(store, LocalStorage(tmp_path), model) as running:
+            wide = Source(data=image(4096, 1))
+            lease = await lease_in(store, model, source=wide, params={}, output=OutputOptions(format="webp"))
+            await run(running, lease, lambda stage, progress: stages.append(stage))
+        task = await store.get(lease.id, lease.tenant)
+
+    assert (task.state, task.outcome.error and task.outcome.error.code) == (State.FAILED, "image_too_large")
+    assert stages == ["fetch", "prepare"]
+
+
+async def test_bytes_with_another_sha256_than_announced_are_not_run_and_answer_nobody(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    """Who waited for the result of such a task, having the right bytes, runs by himself."""
+    storage = LocalStorage(tmp_path)
+    right, wrong = image(8, 8), image(9, 9)
+    await storage.put("uploads/default/upl_1", wrong, "image/png")
+    announced = Source(key="uploads/default/upl_1", sha256=hashlib.sha256(right).hexdigest())
+    stages: list[str] = []
+    async with connect(settings.redis) as client:
+        store = TaskStore(client, namespace, QueueSettings())
+        async with attempts(store, storage) as running:
+            lease = await lease_in(store, digest="same", source=announced)
+            follower = await store.submit(submission(model=MODEL, reuse_digest="same"), rate_limit=0)
+            await run(running, lease, lambda stage, progress: stages.append(stage))
+        failed = await store.get(lease.id, lease.tenant)
+        own = (await store.claim(worker="w1", device="cpu", models=[MODEL])).lease
+
+    assert (failed.state, failed.outcome.error and failed.outcome.error.code) == (State.FAILED, "upload_mismatch")
+    assert ([attempt.outcome for attempt in failed.attempts], stages) == (["fail"], ["fetch"])
+    assert follower.reuse == "coalesced"
+    assert own is not None
+    assert own.id == follower.id
+
+
+async def test_bytes_with_the_sha256_that_was_announced_are_run(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    storage = LocalStorage(tmp_path)
+    await storage.put("uploads/default/upl_1", image(), "image/png")
+    announced = Source(key="uploads/default/upl_1", sha256=hashlib.sha256(image()).hexdigest())
+    async with connect(settings.redis) as client:
+        store = TaskStore(client, namespace, QueueSettings())
+        async with attempts(store, storage) as running:
+            lease = await lease_in(store, source=announced)
+            await run(running, lease)
+        task = await store.get(lease.id, lease.tenant)
+
+    assert task.state is State.SUCCESS

@@ -1,0 +1,145 @@
+"""While the storage is away, finished results wait on disk and are stored by themselves when it is back."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from penstock.errors import ResultExpired
+from penstock.storage import LocalStorage
+from penstock.worker.spool import Parcel, Spool
+from tests.support.bad_storages import Held
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where the storage should be; a file is in its way, so that it is away."""
+    path = tmp_path / "objects"
+    path.write_text("in the way")
+    return path
+
+
+def come_back(place: Path) -> None:
+    place.unlink()
+    place.mkdir()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+async def waiting(spool: Spool, count: int) -> None:
+    await until(lambda: spool.on_disk == count)
+
+
+async def test_a_result_waits_and_is_stored_when_the_storage_is_back(place: Path, tmp_path: Path) -> None:
+    storage = LocalStorage(place)
+    spool = Spool(storage, directory=str(tmp_path), max_bytes=1000)
+    put = asyncio.create_task(spool.put(Parcel("results/a", "image/png", b"x" * 600)))
+    await waiting(spool, 1)
+    come_back(place)
+
+    async with asyncio.timeout(10):
+        await put
+
+    assert await storage.get("results/a") == b"x" * 600
+    assert spool.on_disk == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["objects"], "nothing is left on the disk"
+
+
+async def test_what_finds_no_room_waits_in_memory_and_the_spool_is_full_until_it_is_stored(
+    place: Path, tmp_path: Path
+) -> None:
+    storage = LocalStorage(place)
+    spool = Spool(storage, directory=str(tmp_path), max_bytes=1000)
+    puts = [asyncio.create_task(spool.put(Parcel(f"results/{n}", "image/png", n.encode() * 600))) for n in "abc"]
+    await waiting(spool, 1)
+    await until(lambda: spool.in_memory == 2)
+    assert spool.is_full
+
+    come_back(place)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*puts)
+
+    assert (spool.on_disk, spool.in_memory, spool.is_full) == (0, 0, False)
+    assert [await storage.get(f"results/{n}") for n in "abc"] == [n.encode() * 600 for n in "abc"]
+
+
+async def test_the_room_of_a_result_that_is_given_up_comes_back(place: Path, tmp_path: Path) -> None:
+    spool = Spool(LocalStorage(place), directory=str(tmp_path), max_bytes=1000)
+    for name in ("results/a", "results/b"):
+        put = asyncio.create_task(spool.put(Parcel(name, "image/png", b"x" * 900)))
+        await waiting(spool, 1)
+        put.cancel()
+        await asyncio.gather(put, return_exceptions=True)
+        assert (spool.on_disk, spool.is_full) == (0, False)
+
+
+async def test_a_result_that_waits_in_memory_takes_the_place_of_those_on_their_way(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.worker.spool.UPLOAD_BYTES", 500)
+    spool = Spool(LocalStorage(place), directory=str(tmp_path), max_bytes=0)
+    put = asyncio.create_task(spool.put(Parcel("results/a", "image/png", b"x" * 600)))
+    await until(lambda: spool.in_memory == 1)
+
+    assert spool.uploads == 0
+
+    put.cancel()
+    await asyncio.gather(put, return_exceptions=True)
+    await spool.aclose()
+    assert spool.uploads > 0
+
+
+async def test_a_result_waits_in_memory_where_the_spool_cannot_be_written(place: Path, tmp_path: Path) -> None:
+    storage = LocalStorage(place)
+    spool = Spool(storage, directory=str(tmp_path / "nowhere"), max_bytes=1000)
+    put = asyncio.create_task(spool.put(Parcel("results/a", "image/png", b"x")))
+    await until(lambda: spool.is_full)
+
+    come_back(place)
+    async with asyncio.timeout(10):
+        await put
+
+    assert await storage.get("results/a") == b"x"
+
+
+async def test_a_put_that_had_begun_when_it_was_canceled_leaves_nothing_behind(tmp_path: Path) -> None:
+    storage = Held(tmp_path)
+    spool = Spool(storage, directory="", max_bytes=0)
+    parcel = Parcel("results/a", "image/png", b"x")
+    put = asyncio.create_task(spool.put(parcel))
+    await storage.begun.wait()
+
+    put.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(put, return_exceptions=True)  # it does not wait for the storage
+    storage.may_end.set()
+    assert parcel.begun is not None
+    await parcel.begun
+    await spool.aclose()
+
+    assert put.cancelled()
+    with pytest.raises(ResultExpired):
+        await storage.get("results/a")
+
+
+async def test_a_put_that_ends_as_it_is_canceled_leaves_nothing_behind(tmp_path: Path) -> None:
+    storage = Held(tmp_path)
+    spool = Spool(storage, directory="", max_bytes=0)
+    parcel = Parcel("results/a", "image/png", b"x")
+    put = asyncio.create_task(spool.put(parcel))
+    await storage.begun.wait()
+    assert parcel.begun is not None
+    parcel.begun.add_done_callback(lambda _: put.cancel())
+
+    storage.may_end.set()
+    await asyncio.gather(put, return_exceptions=True)
+    await spool.aclose()
+
+    assert put.cancelled()
+    with pytest.raises(ResultExpired):
+        await storage.get("results/a")
