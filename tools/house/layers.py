@@ -32,7 +32,6 @@ INSIDE: dict[str, list[set[str]]] = {
         {"api.schemas"},
         {"api.waiting", "api.watching"},
         {"api.services"},
-        {"api.filters"},
         {"api.bulk"},
         {"api.routes"},
         {"api.replicate"},
