@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,14 @@ def layer_of(module: str) -> int:
     return next((i for i, layer in enumerate(LAYERS) if module in layer), -1)
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All nodes of its syntax tree; each file is parsed once, though many tests look at it."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -118,7 +125,7 @@ def test_only_the_settings_read_the_environment(path: Path) -> None:
     if place in ("settings.py", "models/onnxruntime/session.py"):  # the latter writes one variable before an import
         return
 
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Attribute):
             assert node.attr not in ("environ", "getenv"), f"{place}:{node.lineno} reads the environment"
 
@@ -128,7 +135,7 @@ def test_nothing_unpickles_or_evaluates() -> None:
     for path in FILES:
         for line, name in imports_of(path):
             assert name.split(".")[0] not in banned, f"{path.name}:{line}"
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("eval", "exec"), f"{path.name}:{node.lineno}"
 
