@@ -17,10 +17,11 @@ from penstock.api.replicate import catalogue, files, routes
 from penstock.api.routes import uploads
 from penstock.api.schemas import batches, operators, tasks
 from penstock.errors import codes
+from penstock.intake import requests
 from penstock.intake.enqueue import DURATION_PATTERN, KEY_PATTERN
 from tests.support.drive import MODEL, body
 
-MODULES = (tasks, operators, batches, routes, catalogue, files, uploads)
+MODULES = (requests, tasks, operators, batches, routes, catalogue, files, uploads)
 WIRE = {name: found for module in MODULES for name, found in vars(module).items()}
 BY_URL = ("sendUpload", "getPredictionOutput")
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"

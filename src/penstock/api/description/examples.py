@@ -53,18 +53,17 @@ from penstock.api.schemas.tasks import (
     AheadView,
     CanceledView,
     DeletedView,
-    InputRequest,
     QuoteView,
     ResponseBody,
     RetriedView,
     SizeView,
     SubmittedView,
     TaskList,
-    TaskRequest,
 )
 from penstock.core.task import Priority, State
 from penstock.core.upload import UploadState
 from penstock.errors import codes
+from penstock.intake.requests import InputRequest, TaskRequest
 from penstock.models.base import registry
 
 

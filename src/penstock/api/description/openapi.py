@@ -23,6 +23,7 @@ from penstock.api.routes import uploads
 from penstock.api.schemas import batches, operators, tasks
 from penstock.api.schemas.batches import JSONL
 from penstock.errors import Internal, InvalidRequest, MalformedRequest, PenstockError, StoreUnavailable, Unauthorized
+from penstock.intake import requests
 from penstock.models.base import registry
 
 _REF = "#/components/schemas/{name}"
@@ -194,9 +195,9 @@ def _schema(name: str) -> Document:
 
 def _schemas(models: Collection[str]) -> Document:
     """Every struct of the wire, and a request for every model, told apart by `model`."""
-    modules = (tasks, operators, batches, uploads, routes, catalogue, files)
+    modules = (requests, tasks, operators, batches, uploads, routes, catalogue, files)
     defined = [found for module in modules for found in vars(module).values()]
-    types = [t for t in defined if isinstance(t, type) and issubclass(t, tasks.RequestBody | tasks.ResponseBody)]
+    types = [t for t in defined if isinstance(t, type) and issubclass(t, requests.RequestBody | tasks.ResponseBody)]
     runners = registry()
     params, components = msgspec.json.schema_components(
         [*(runners[model].params for model in models), *types, Problem], ref_template=_REF
@@ -204,7 +205,7 @@ def _schemas(models: Collection[str]) -> Document:
     for base in ("RequestBody", "ResponseBody", "BulkView", "BatchOptions", "PredictionBody"):
         components.pop(base, None)
     components["InputRequest"] |= {"minProperties": 1}  # of a oneOf generators make nothing typed
-    for name in {t.__name__ for t in types if issubclass(t, tasks.RequestBody)} & components.keys():
+    for name in {t.__name__ for t in types if issubclass(t, requests.RequestBody)} & components.keys():
         _let_null_stand_for_nothing(components[name])
     general = components["TaskRequest"]
     names = {model: _request_name(model) for model in models}

@@ -34,13 +34,13 @@ from penstock.api.schemas.tasks import (
     DeliveryView,
     EventView,
     ProgressView,
-    RequestBody,
     ResultView,
     TaskView,
     WebhookView,
 )
 from penstock.core.batch import BatchState
 from penstock.core.task import Priority, State
+from penstock.intake.requests import RequestBody
 
 TASK_ID = "tsk_019a9f3c5d108f3b2c71d04e6a95b8c2"
 UPLOAD_ID = "upl_5f0c1d7a9b3e4286a1f4c07d92be63d8"
