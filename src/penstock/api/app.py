@@ -14,10 +14,11 @@ from loguru import logger
 
 from penstock.api.bulk import terms_of
 from penstock.api.description import docs, openapi
-from penstock.api.filters import filter_of
 from penstock.api.http import problems
-from penstock.api.http.auth import KeyRing, require_key
+from penstock.api.http.auth import ApiRequest, KeyRing, require_key
 from penstock.api.http.cursors import Cursors
+from penstock.api.http.filters import filter_of
+from penstock.api.http.headers import allow_of
 from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
@@ -38,7 +39,7 @@ from penstock.api.routes import (
     uploads,
     webhooks,
 )
-from penstock.api.services import ApiRequest, Services, open_services
+from penstock.api.services import Services, open_services
 from penstock.errors import StorageUnavailable
 from penstock.intake.batch_feeder import Feeder
 from penstock.models import load_runners
@@ -157,7 +158,7 @@ async def _name_all_methods(message: Message, scope: Scope) -> None:
         path = scope.get("path_template")
         for route in scope["litestar_app"].routes:
             if isinstance(route, HTTPRoute) and route.path_format == path:
-                MutableScopeHeaders.from_message(message)["Allow"] = problems.allow_of(route.methods)
+                MutableScopeHeaders.from_message(message)["Allow"] = allow_of(route.methods)
 
 
 def openapi_document() -> str:

@@ -1,7 +1,6 @@
 """Every error becomes one document: application/problem+json (RFC 9457) with a `code` from the closed list."""
 
 import re
-from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from litestar.typing import FieldDefinition
 from loguru import logger
 from msgspec import UNSET, Struct, UnsetType
 
+from penstock.api.http.headers import allow_of
 from penstock.api.http.known import known_at
 from penstock.errors import (
     Internal,
@@ -145,11 +145,6 @@ def _finding(request: AnyRequest, name: str, text: str) -> Finding:
     if field is None:
         return Finding(param=name, detail=text)
     return Finding(param=getattr(field.kwarg_definition, "name", None) or name, detail=_with_others(text, field.raw))
-
-
-def allow_of(methods: Collection[str]) -> str:
-    """The header `Allow`: there is HEAD wherever there is GET."""
-    return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
 
 
 def _field_of(request: AnyRequest, name: str) -> FieldDefinition | None:

@@ -13,11 +13,12 @@ import msgspec
 from litestar import get
 from litestar.params import FromPath
 
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
 from penstock.api.replicate.predictions import OWNER, PREFIX, version_id
 from penstock.api.schemas.render import moment
 from penstock.api.schemas.tasks import Moment, OutputRequest, ResponseBody
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.errors import InvalidRequest, ModelNotFound
 from penstock.models.base import BaseModelRunner, registry
 from penstock.store import WorkerInfo

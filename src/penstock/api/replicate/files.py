@@ -15,13 +15,14 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import body_of
+from penstock.api.http.headers import rate_headers
 from penstock.api.http.problems import documented
-from penstock.api.http.ratelimits import rate_headers
 from penstock.api.replicate.predictions import PREFIX, file_url
 from penstock.api.schemas.render import moment
 from penstock.api.schemas.tasks import Moment, ResponseBody
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.core.upload import FileFacts, Upload, new_upload_id, upload_key
 from penstock.errors import (
     InvalidRequest,

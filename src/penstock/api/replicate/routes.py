@@ -14,10 +14,10 @@ from litestar.datastructures import State as AppState
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from msgspec import Meta
 
-from penstock.api.http.auth import require_json
+from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
 from penstock.api.http.decoding import decode
-from penstock.api.http.prefer import wait_of
+from penstock.api.http.headers import wait_of
 from penstock.api.http.problems import documented
 from penstock.api.replicate.catalogue import model_of, without_fixed
 from penstock.api.replicate.outputs import whole_view
@@ -31,7 +31,7 @@ from penstock.api.replicate.predictions import (
 )
 from penstock.api.routes.tasks import SUBMIT_ERRORS, end_early, refusals_counted, take
 from penstock.api.schemas.tasks import RequestBody, ResponseBody
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.core.events import EventType
 from penstock.core.task import State, Task
 from penstock.errors import (

@@ -15,11 +15,11 @@ from litestar.response import Stream
 from loguru import logger
 from msgspec import UNSET
 
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import pieces_of
-from penstock.api.http.conditional import is_current
 from penstock.api.http.decoding import decode
+from penstock.api.http.headers import is_current, rate_headers
 from penstock.api.http.problems import documented
-from penstock.api.http.ratelimits import rate_headers
 from penstock.api.routes.manifest import manifest
 from penstock.api.routes.tasks import POLL_S, refusals_counted
 from penstock.api.routes.webhooks import accepted
@@ -33,7 +33,7 @@ from penstock.api.schemas.batches import (
     batch_version,
     batch_view,
 )
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.core.batch import Batch, BatchPlan, new_batch_id
 from penstock.core.upload import Upload
 from penstock.errors import (

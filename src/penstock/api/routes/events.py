@@ -15,10 +15,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter
 from litestar.response import Stream
 
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import progress_view, task_view, version_of
 from penstock.api.schemas.tasks import ResponseBody
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.core.task import State, Task
 from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFound
 

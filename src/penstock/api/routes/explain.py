@@ -6,11 +6,12 @@ from litestar import get
 from litestar.datastructures import State as AppState
 from litestar.params import FromPath
 
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
 from penstock.api.schemas.operators import BlockerView, ExplainView
 from penstock.api.schemas.render import moment, worker_view
 from penstock.api.schemas.tasks import AheadView
-from penstock.api.services import ApiRequest, ServicesDep
+from penstock.api.services import ServicesDep
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.intake.estimates import able, forecast
 from penstock.store import Explanation, WorkerInfo

@@ -10,11 +10,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter
 from litestar.response import Stream
 
-from penstock.api.http.conditional import is_current
+from penstock.api.http.auth import ApiRequest
+from penstock.api.http.headers import is_current, range_of
 from penstock.api.http.problems import documented
-from penstock.api.http.ranges import range_of
 from penstock.api.schemas.render import filename
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.core.task import Artifact, Result, Task
 from penstock.errors import (
     RangeNotSatisfiable,

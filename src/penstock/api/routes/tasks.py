@@ -8,15 +8,13 @@ from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
-from penstock.api.http.auth import require_json
+from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
-from penstock.api.http.conditional import is_current
-from penstock.api.http.prefer import MAX_WAIT_S, wait_of
+from penstock.api.http.headers import MAX_WAIT_S, is_current, rate_headers, wait_of
 from penstock.api.http.problems import documented
-from penstock.api.http.ratelimits import rate_headers
 from penstock.api.schemas.render import links, task_view, version_of
 from penstock.api.schemas.tasks import SubmittedView, TaskRequest, TaskView
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.api.waiting import End
 from penstock.core.task import Task, new_task_id
 from penstock.errors import (

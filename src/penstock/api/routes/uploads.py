@@ -10,14 +10,14 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Meta
 from msgspec.structs import force_setattr
 
-from penstock.api.http.auth import BY_URL, require_json
+from penstock.api.http.auth import BY_URL, ApiRequest, require_json
 from penstock.api.http.bodies import body_of, encoding_of, pieces_of
 from penstock.api.http.decoding import decode
+from penstock.api.http.headers import rate_headers
 from penstock.api.http.problems import documented
-from penstock.api.http.ratelimits import rate_headers
 from penstock.api.schemas.render import moment
 from penstock.api.schemas.tasks import Moment, RequestBody, ResponseBody
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.core.upload import Upload, UploadState, new_upload_id, upload_key
 from penstock.errors import (
     InvalidRequest,

@@ -4,12 +4,13 @@ import msgspec
 from litestar import Response, post
 from litestar.params import FromPath
 
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
 from penstock.api.replicate.predictions import STATUS, OutputLinks, prediction_view
 from penstock.api.schemas.batches import BatchWebhookRequest, batch_view
 from penstock.api.schemas.render import links, moment, task_view
 from penstock.api.schemas.tasks import TaskView, WebhookRequest
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.core.batch import Batch
 from penstock.core.events import Dialect, Event, Webhook
 from penstock.core.task import State, Task
