@@ -165,7 +165,7 @@ def openapi_document() -> str:
     """The description of the API, without anything that runs."""
     settings = Settings(api=ApiSettings(keys=("described-not-served",)))
     described = create_app(settings)
-    return openapi.complete(described.openapi_schema.to_schema(), load_runners(settings.models)).decode()
+    return openapi.complete(described, described.openapi_schema.to_schema(), load_runners(settings.models)).decode()
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from penstock.api.http.auth import BY_URL
+from penstock.api.http.contents import IMAGES, describe
 from penstock.api.http.problems import documented
 from penstock.api.replicate.predictions import OutputLinks, PredictionView, prediction_view
 from penstock.api.routes.results import result_of, served
@@ -34,7 +35,7 @@ INLINE_BYTES = 1_000_000
     summary="Download the output of a prediction",
     description="The URL is the `output` of a prediction, and needs no API key. The file comes from this server, "
     "without a redirect.",
-    opt=BY_URL,
+    opt=BY_URL | describe(answers={200: IMAGES, 206: IMAGES}),
     security=[{"outputToken": []}],
     responses={
         206: ResponseSpec(bytes, description="The bytes asked for with `Range`", generate_examples=False),

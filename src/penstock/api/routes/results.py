@@ -11,6 +11,7 @@ from litestar.params import FromPath, HeaderParameter
 from litestar.response import Stream
 
 from penstock.api.http.auth import ApiRequest
+from penstock.api.http.contents import IMAGES, JSON, describe
 from penstock.api.http.headers import is_current, range_of
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import filename
@@ -37,6 +38,7 @@ from penstock.errors import (
         "pass on to another host, as they do with `x-api-key`. Answers 304 to a client that has the result: the `ETag` "
         "is its sha256, wherever it is stored."
     ),
+    opt=describe(answers={200: {**IMAGES, JSON: {"type": "object"}}, 206: IMAGES}),
     responses={
         206: ResponseSpec(bytes, description="The bytes asked for with `Range`", generate_examples=False),
         302: ResponseSpec(None, description="`Location` is a signed link"),
