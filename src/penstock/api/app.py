@@ -40,6 +40,7 @@ from penstock.api.routes import (
     webhooks,
 )
 from penstock.api.services import Services, open_services
+from penstock.api.webhook_bodies import body_of
 from penstock.errors import StorageUnavailable
 from penstock.intake.batch_feeder import Feeder
 from penstock.models import load_runners
@@ -218,7 +219,7 @@ async def _try_links(storage: Storage, watch: StorageWatch) -> None:
 
 async def _dispatch_webhooks(services: Services, output_links: predictions.OutputLinks) -> None:
     settings = services.settings
-    body = webhooks.body_of(services.storage, output_links)
+    body = body_of(services.storage, output_links)
     await Dispatcher(services.outbox, body, settings.webhooks, settings.limits).run()
 
 

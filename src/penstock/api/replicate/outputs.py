@@ -19,7 +19,7 @@ from penstock.api.http.auth import BY_URL
 from penstock.api.http.contents import IMAGES, describe
 from penstock.api.http.problems import documented
 from penstock.api.replicate.predictions import OutputLinks, PredictionView, prediction_view
-from penstock.api.routes.results import result_of, served
+from penstock.api.result_files import result_of, send_file
 from penstock.api.services import Services, ServicesDep
 from penstock.core.task import TENANT, Artifact, Task
 from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
@@ -60,7 +60,7 @@ async def read_output(
     file = result_of(task).artifact
     if file is None:
         raise ResultNotReady("the prediction has data and no file")
-    return await served(task, file, services, if_none_match, range_, if_range)
+    return await send_file(task, file, services, if_none_match, range_, if_range)
 
 
 async def whole_view(task: Task, base_url: str, links: OutputLinks, services: Services) -> PredictionView:
