@@ -104,8 +104,8 @@ class TaskRequest(RequestBody, frozen=True):
     reuse: MayReuse = True
 
 
-class BatchDefaults(RequestBody, frozen=True):
-    """Members of every line that does not have them itself; a member is taken whole, not merged."""
+class LineMembers(RequestBody, frozen=True):
+    """The members of a task, any of which a line of a batch may leave out."""
 
     model: ModelName | UnsetType = UNSET
     input: InputRequest | UnsetType = UNSET
@@ -122,7 +122,11 @@ class BatchDefaults(RequestBody, frozen=True):
     reuse: MayReuse | UnsetType = UNSET
 
 
-class BatchLine(BatchDefaults, frozen=True, kw_only=True):
+class BatchDefaults(LineMembers, frozen=True):
+    """Members of every line that does not have them itself; a member is taken whole, not merged."""
+
+
+class BatchLine(LineMembers, frozen=True, kw_only=True):
     """One line: a task, and its `custom_id`, which no other line of the batch has. What it does not say is as the
     defaults of the batch have it; `priority` is low unless one of them says otherwise."""
 

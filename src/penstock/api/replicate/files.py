@@ -17,6 +17,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import body_of
+from penstock.api.http.contents import BINARY, Schema, describe
 from penstock.api.http.headers import rate_headers
 from penstock.api.http.problems import documented
 from penstock.api.replicate.predictions import PREFIX, file_url
@@ -35,7 +36,7 @@ from penstock.errors import (
 )
 from penstock.store.uploads import not_found
 from penstock.telemetry import metrics
-from penstock.upkeep.maintenance import delete_upload_of
+from penstock.upkeep.sweep import delete_upload_of
 
 MEDIA_TYPE = "multipart/form-data"
 CONTENT, METADATA = "content", "metadata"
@@ -45,6 +46,12 @@ MAX_METADATA_BYTES = 16 * 1024
 PUBLISH_S = 600.0
 """Longest time from here to the object under its name."""
 PAGE = 100
+
+FORM: Schema = {
+    "type": "object",
+    "properties": {CONTENT: BINARY, METADATA: {"type": "string", "contentMediaType": "application/json"}},
+    "required": [CONTENT],
+}
 
 ANY_TYPE = "application/octet-stream"
 _TYPE = re.compile(r"[A-Za-z0-9.+_-]{1,32}/[A-Za-z0-9.+_-]{1,64}")
@@ -96,6 +103,7 @@ class Sent(Struct, frozen=True, kw_only=True):
     summary="Store a file for predictions",
     description="`urls.get` of the answer names the file in the input of a prediction.",
     status_code=201,
+    opt=describe(body={MEDIA_TYPE: FORM}),
     responses=documented(
         MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited, StorageUnavailable
     ),

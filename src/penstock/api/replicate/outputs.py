@@ -16,9 +16,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from penstock.api.http.auth import BY_URL
+from penstock.api.http.contents import IMAGES, describe
 from penstock.api.http.problems import documented
 from penstock.api.replicate.predictions import OutputLinks, PredictionView, prediction_view
-from penstock.api.routes.results import result_of, served
+from penstock.api.result_files import result_of, send_file
 from penstock.api.services import Services, ServicesDep
 from penstock.core.task import TENANT, Artifact, Task
 from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
@@ -34,7 +35,7 @@ INLINE_BYTES = 1_000_000
     summary="Download the output of a prediction",
     description="The URL is the `output` of a prediction, and needs no API key. The file comes from this server, "
     "without a redirect.",
-    opt=BY_URL,
+    opt=BY_URL | describe(answers={200: IMAGES, 206: IMAGES}),
     security=[{"outputToken": []}],
     responses={
         206: ResponseSpec(bytes, description="The bytes asked for with `Range`", generate_examples=False),
@@ -59,7 +60,7 @@ async def read_output(
     file = result_of(task).artifact
     if file is None:
         raise ResultNotReady("the prediction has data and no file")
-    return await served(task, file, services, if_none_match, range_, if_range)
+    return await send_file(task, file, services, if_none_match, range_, if_range)
 
 
 async def whole_view(task: Task, base_url: str, links: OutputLinks, services: Services) -> PredictionView:

@@ -16,12 +16,12 @@ from msgspec import Meta
 
 from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
+from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import wait_of
 from penstock.api.http.problems import documented
 from penstock.api.replicate.catalogue import model_of, without_fixed
 from penstock.api.replicate.outputs import whole_view
 from penstock.api.replicate.predictions import (
-    PREFIX,
     STATUS,
     PredictionPage,
     PredictionView,
@@ -126,6 +126,7 @@ CancelAfter = Annotated[
     tags=["replicate"],
     summary="Create a prediction",
     middleware=[require_json],
+    opt=describe(body={JSON: PredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
 )
@@ -145,6 +146,7 @@ async def create(
     tags=["replicate"],
     summary="Create a prediction with the model of the path",
     middleware=[require_json],
+    opt=describe(body={JSON: ModelPredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
 )
@@ -167,6 +169,7 @@ async def create_of_model(
     tags=["replicate"],
     summary="Create a prediction with the deployment of the path",
     middleware=[require_json],
+    opt=describe(body={JSON: ModelPredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
 )
@@ -253,13 +256,6 @@ def webhook_secret(services: ServicesDep) -> WebhookSecretView:
         raise WebhooksDisabled("this server has no webhooks.secrets to sign with")
     return WebhookSecretView(key=secrets[0])
 
-
-BODIES: dict[str, type[PredictionBody]] = {
-    f"{PREFIX}/predictions": PredictionRequest,
-    f"{PREFIX}/models/{{owner}}/{{name}}/predictions": ModelPredictionRequest,
-    f"{PREFIX}/deployments/{{owner}}/{{name}}/predictions": ModelPredictionRequest,
-}
-"""What is sent to the paths whose handlers decode it themselves."""
 
 ROUTES = (create, create_of_model, create_of_deployment, read, list_predictions, cancel, webhook_secret)
 
