@@ -7,23 +7,15 @@ from collections.abc import Callable, Iterable
 from litestar import Request
 from litestar.datastructures import URL, State
 from litestar.types import ASGIApp, Receive, Scope, Send
-from msgspec import Struct
 
-from penstock.core.task import TENANT
 from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
+from penstock.intake.call import Caller
 
 SCHEMES = (b"bearer", b"token")
 """Of `Authorization`; the second is what older clients of Replicate send."""
 
 BY_URL = {"let_in_by": "url"}
 """Option of a handler that needs no key: its URL has been given out to be used by whoever has it."""
-
-
-class Caller(Struct, frozen=True):
-    """Whose key it was: the name of the key, or the first 12 hex digits of its digest."""
-
-    id: str
-    tenant: str = TENANT
 
 
 class ApiRequest(Request[None, Caller, State]):
