@@ -141,9 +141,9 @@ class WorkerSettings(Section, frozen=True):
     gpu_memory_bytes: NonNegative = 0
     """What one model may take of a GPU; 0 is all but 1.5 GiB."""
     cuda_graphs: bool = False
-    """Replay small batches as CUDA graphs: experimental, see docs/gpu.md."""
+    """Replay small batches as CUDA graphs: experimental, see docs/how-to/tune-a-gpu.md."""
     tensorrt: bool = False
-    """Run models by TensorRT 10, which must be installed: experimental, see docs/gpu.md."""
+    """Run models by TensorRT 10, which must be installed: experimental, see docs/how-to/tune-a-gpu.md."""
     engine_cache_dir: str = ""
     """Where TensorRT keeps its engines, which take minutes to build; for nobody else to write to."""
 
@@ -169,7 +169,7 @@ class StorageSettings(Section, frozen=True):
     """An upload that no task uses is deleted this long after it was complete."""
     sweep: bool = False
     """Delete the objects older than a day that no record knows of, each hour; otherwise they are only counted. See
-    docs/buckets.md."""
+    docs/how-to/buckets.md."""
 
 
 class LimitSettings(Section, frozen=True):

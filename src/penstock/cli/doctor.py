@@ -97,7 +97,7 @@ async def examine_orphans(settings: Settings, *, delete: bool) -> AsyncIterator[
     except (StoreUnavailable, StorageUnavailable, ConfigurationError) as error:
         yield _fail("orphans", str(error), "the records and the objects are both needed: see penstock doctor")
     except NotCertain as error:
-        yield _fail("orphans", str(error), "nothing is looked for or deleted here: see docs/buckets.md")
+        yield _fail("orphans", str(error), "nothing is looked for or deleted here: see docs/how-to/buckets.md")
 
 
 async def _orphans(installation: Installation, storage: Storage, delete: bool) -> Finding:
@@ -214,7 +214,7 @@ async def _clients_view(storage: Storage, where: str) -> AsyncIterator[Finding]:
         yield _warn("digests", found, "a wrong upload is found when a task reads it: have clients check what they send")
     if await storage.keeps_versions():
         found = f"{where} keeps old versions of what is deleted"
-        yield _warn("versions", found, "let a lifecycle rule remove them: see docs/buckets.md")
+        yield _warn("versions", found, "let a lifecycle rule remove them: see docs/how-to/buckets.md")
 
 
 def _place_of(storage: StorageSettings) -> str:
@@ -243,7 +243,7 @@ def _device(place: Placement, settings: Settings) -> Finding:
     if tried.returncode:
         said = tried.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {tried.returncode}"]
         why = said[-1].removeprefix("penstock: ")
-        return _fail("device", f"{place.device.name}: {why}", "see docs/gpu.md, or set GPU_IDS=cpu")
+        return _fail("device", f"{place.device.name}: {why}", "see docs/how-to/tune-a-gpu.md, or set GPU_IDS=cpu")
     trial = msgspec.json.decode(tried.stdout, type=Trial)
     found = (
         f"{trial.device} by {trial.provider} of ONNX Runtime {trial.runtime}: "

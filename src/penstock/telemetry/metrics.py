@@ -124,7 +124,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         ),
     )
 }
-"""Every metric of Penstock; the README's table is compared with it."""
+"""Every metric of Penstock; docs/reference/metrics.md is generated from it."""
 
 Labels = dict[str, str]
 
