@@ -19,7 +19,7 @@ from penstock.storage import LocalStorage, Storage
 from penstock.store import BatchStore, Condemned, TaskStore, connect
 from penstock.store.keys import Keys
 from penstock.telemetry import exposition
-from penstock.upkeep.maintenance import prune
+from penstock.upkeep.retention import prune
 from tests.support import api_server
 from tests.support.drive import body, claim, complete, data_uri, image, photo, stored_objects
 

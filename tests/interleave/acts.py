@@ -16,7 +16,8 @@ from penstock.core.upload import upload_key
 from penstock.errors import PenstockError
 from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES, Examined, hand_in
 from penstock.intake.uploads import ready_upload
-from penstock.upkeep.maintenance import prune, sweep_uploads
+from penstock.upkeep.retention import prune
+from penstock.upkeep.sweep import sweep_uploads
 from tests.interleave.world import ALICE, MODEL, MORNING_US, World
 
 IMAGE = b"i" * (KEPT_IN_RECORD_BYTES + 1)

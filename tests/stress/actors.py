@@ -20,7 +20,8 @@ from penstock.intake.enqueue import Examined, hand_in
 from penstock.intake.uploads import ready_upload
 from penstock.store import NotItsTurn, WorkerInfo
 from penstock.store.outbox import Room
-from penstock.upkeep.maintenance import prune, sweep, sweep_uploads
+from penstock.upkeep.retention import prune
+from penstock.upkeep.sweep import sweep, sweep_uploads
 from tests.interleave.acts import IMAGE, lines_of
 from tests.interleave.world import MODEL, World
 from tests.stress.mishaps import Luck

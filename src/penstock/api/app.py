@@ -47,7 +47,7 @@ from penstock.models import load_runners
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
 from penstock.upkeep.links import check_links
-from penstock.upkeep.maintenance import run_maintenance
+from penstock.upkeep.rounds import run_maintenance
 from penstock.upkeep.watches import StorageWatch, watch_store
 from penstock.webhooks.dispatcher import Dispatcher
 

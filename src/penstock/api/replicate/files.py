@@ -36,7 +36,7 @@ from penstock.errors import (
 )
 from penstock.store.uploads import not_found
 from penstock.telemetry import metrics
-from penstock.upkeep.maintenance import delete_upload_of
+from penstock.upkeep.sweep import delete_upload_of
 
 MEDIA_TYPE = "multipart/form-data"
 CONTENT, METADATA = "content", "metadata"

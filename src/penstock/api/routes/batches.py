@@ -62,7 +62,7 @@ from penstock.intake import batch_lines
 from penstock.intake.enqueue import KEY_PATTERN, request_id_of
 from penstock.intake.uploads import ready_upload
 from penstock.telemetry import metrics
-from penstock.upkeep.maintenance import remove
+from penstock.upkeep.retention import remove
 
 MAX_INLINE_BYTES = 4 * 1024 * 1024
 """Of a JSON body: so much is decoded in a few milliseconds."""

@@ -36,7 +36,7 @@ from penstock.intake.uploads import arrived, take
 from penstock.storage import LocalStorage, UploadLink
 from penstock.store.uploads import not_found
 from penstock.telemetry import metrics
-from penstock.upkeep.maintenance import delete_upload_of
+from penstock.upkeep.sweep import delete_upload_of
 
 LATE_S = 3600.0
 """Longest time that a bucket takes for bytes after their link has ended: it looks at the link when they begin."""
