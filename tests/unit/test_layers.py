@@ -53,8 +53,6 @@ UPWARD_YET = {
 }
 UPWARD_INSIDE_YET: set[str] = set()
 BETWEEN_ROUTES_YET = {
-    "api.replicate.routes -> api.replicate.catalogue",
-    "api.replicate.routes -> api.replicate.outputs",
     "api.replicate.routes -> api.routes.tasks",
     "api.routes.batches -> api.routes.manifest",
     "api.routes.batches -> api.routes.tasks",
@@ -68,7 +66,6 @@ SHORT_YET = {
     "worker/codecs.py",
 }
 LONG_YET = {
-    "api/replicate/routes.py",
     "client/asynchronous.py",
     "intake/enqueue.py",
     "settings.py",
