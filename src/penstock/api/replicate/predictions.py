@@ -82,7 +82,7 @@ class OutputLinks:
         self._secret = hashlib.sha256(b"penstock output" + secret).digest()
 
     def url(self, task: Task, file: Artifact, base_url: str) -> str:
-        """Return the absolute URL for a client that reaches the server at `base_url`; its path ends with the file name."""
+        """Return the absolute URL for clients that reach the server at `base_url`; its path ends with the file name."""
         return f"{predictions_url(base_url)}/{task.id}/output/{filename(task, file)}?token={self._token(task.id)}"
 
     def opens(self, task_id: str, token: str) -> bool:
