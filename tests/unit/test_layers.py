@@ -45,8 +45,6 @@ UPWARD_YET = {
 }
 UPWARD_INSIDE_YET: set[str] = set()
 BETWEEN_ROUTES_YET = {
-    "api.replicate.routes -> api.replicate.catalogue",
-    "api.replicate.routes -> api.replicate.outputs",
     "api.replicate.routes -> api.routes.tasks",
     "api.routes.batches -> api.routes.manifest",
     "api.routes.batches -> api.routes.tasks",

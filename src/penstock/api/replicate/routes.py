@@ -19,15 +19,15 @@ from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import wait_of
 from penstock.api.http.problems import documented
-from penstock.api.replicate.catalogue import model_of, without_fixed
-from penstock.api.replicate.outputs import whole_view
 from penstock.api.replicate.predictions import (
     STATUS,
     PredictionPage,
     PredictionView,
     prediction_view,
     predictions_url,
+    whole_view,
 )
+from penstock.api.replicate.versions import model_of, params_in
 from penstock.api.routes.tasks import SUBMIT_ERRORS, end_early, refusals_counted, take
 from penstock.api.schemas.tasks import ResponseBody
 from penstock.api.services import Services, ServicesDep
@@ -310,7 +310,7 @@ def _ours(model: str, asked: PredictionBody) -> dict[str, Any]:
         output["format"] = FORMAT.get(output["format"], output["format"])
     params = {name: value for name, value in given.items() if name not in (*IMAGE, *OUTPUT)}
     if model in registry():
-        params = without_fixed(registry()[model], params)
+        params = params_in(registry()[model], params)
     body = {"model": model, "input": _source(given[places[0]]), "params": params, "output": output}
     return body | {"webhook": _webhook(asked)}
 
