@@ -51,9 +51,7 @@ BETWEEN_ROUTES_YET = {
     "api.routes.batches -> api.routes.webhooks",
     "api.routes.quotes -> api.routes.tasks",
 }
-REPEATED_YET = {
-    "Attempt", "Batch", "Finding", "Item", "Job", "Line", "Plan", "Room", "Server", "_Named",
-}  # fmt: skip
+REPEATED_YET = {"_Named", "Attempt", "Batch", "Finding", "Item", "Job", "Line", "Plan", "Room", "Server"}
 SHORT_YET = {
     "worker/codecs.py",
 }
