@@ -15,13 +15,13 @@ from penstock.core.task import TENANT, State
 from penstock.core.upload import upload_key
 from penstock.errors import DeadlineExceeded, StartDeadlineExceeded, StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import BatchStore, Condemned, Installation, TaskStore, UploadStore, place_of
+from penstock.store import Condemned, Installation, Store, UploadStore, place_of
 from penstock.telemetry import metrics
 from penstock.telemetry.endings import count_end, count_reclaimed
 from penstock.upkeep.orphans import sweep_orphans
 
 SWEEP_PAUSE_S = 1.0
-"""How long a task may stay with a worker whose lease has ended; below `store.tasks.REAPER_PAUSE_S`."""
+"""How long a task may stay with a worker whose lease has ended; below `store.overdue.REAPER_PAUSE_S`."""
 MEASURE_PAUSE_S = 5.0
 PRUNE_PAUSE_S = 60.0
 
@@ -29,23 +29,23 @@ AWAY_AFTER, SILENT_S = 3, 5.0
 """So many deletions that fail one after the other say that the storage is away, and so does one that takes so long."""
 
 
-async def sweep(store: TaskStore) -> None:
+async def sweep(store: Store) -> None:
     """Take tasks back from dead workers, and end those that are late."""
-    count_reclaimed(await store.reclaim())
-    for _, model, state in await store.overrun():
+    count_reclaimed(await store.overdue.reclaim())
+    for _, model, state in await store.overdue.overrun():
         count_end(model, state, code=DeadlineExceeded.code)
-    if count := await store.answer_waiting():
+    if count := await store.overdue.answer_waiting():
         logger.bind(tasks=count).info("tasks answered that were left when a result came")
-    for _, model in await store.expire():
+    for _, model in await store.overdue.expire():
         count_end(model, State.EXPIRED, code=StartDeadlineExceeded.code)
 
 
-async def prune(store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage) -> int:
+async def prune(store: Store, storage: Storage) -> int:
     """Forget everything past its retention, then delete what only it needed in the storage; how many records."""
-    tasks = await store.prune()
+    tasks = await store.overdue.prune()
     metrics.report("tasks.pruned", tasks)
-    total = tasks + await batches.prune()
-    await delete_condemned(condemned, storage)
+    total = tasks + await store.batches.prune()
+    await delete_condemned(store.condemned, storage)
     return total
 
 
@@ -138,41 +138,36 @@ MEASURED = (
 """The gauges that `measure` sets."""
 
 
-async def measure(
-    store: TaskStore, batches: BatchStore, uploads: UploadStore, condemned: Condemned, models: Sequence[str]
-) -> None:
+async def measure(store: Store, models: Sequence[str]) -> None:
     """Set the gauges of the queues, the records, the batches, the uploads, the storage and the workers; while they
     cannot be measured, none of them is shown."""
     with metrics.meters().measuring(*MEASURED):
-        await _measure(store, batches, uploads, condemned, models)
+        await _measure(store, models)
 
 
-async def _measure(
-    store: TaskStore, batches: BatchStore, uploads: UploadStore, condemned: Condemned, models: Sequence[str]
-) -> None:
+async def _measure(store: Store, models: Sequence[str]) -> None:
     meters = metrics.meters()
-    queues = [(queue, {"model": queue.model, "priority": queue.priority}) for queue in await store.depths(models)]
+    queues = [
+        (queue, {"model": queue.model, "priority": queue.priority}) for queue in await store.queues.depths(models)
+    ]
     meters.replace("queue.depth", [(queue.depth, labels) for queue, labels in queues])
     meters.replace("queue.oldest", [(queue.oldest_s, labels) for queue, labels in queues])
     meters.replace("queue.device", [(q.device_s, labels) for q, labels in queues if q.device_s is not None])
     meters.replace("queue.paused", [(float(queue.pause is not None), labels) for queue, labels in queues])
-    stored = await store.count(TENANT)
+    stored = await store.listing.count(TENANT)
     meters.replace("tasks.stored", [(n, {"status": state}) for state, n in stored.items()])
-    meters.report("uploads.unused", await uploads.unused())
-    meters.report("storage.condemned", await condemned.waiting())
+    meters.report("uploads.unused", await store.uploads.unused())
+    meters.report("storage.condemned", await store.condemned.waiting())
     meters.report("records.unreadable", len(await store.unreadable()))
-    feeding, backlog = await batches.waiting_lines()
+    feeding, backlog = await store.batches.waiting_lines()
     meters.report("batches.feeding", feeding)
     meters.report("batches.backlog", backlog)
-    states = Counter(worker.state for worker in await store.workers())
+    states = Counter(worker.state for worker in await store.workers.listed())
     meters.replace("workers", [(n, {"state": state}) for state, n in states.items()])
 
 
 async def run_maintenance(
-    store: TaskStore,
-    batches: BatchStore,
-    uploads: UploadStore,
-    condemned: Condemned,
+    store: Store,
     storage: Storage,
     models: Sequence[str],
     *,
@@ -182,20 +177,20 @@ async def run_maintenance(
     """All of it, for ever; a failure is logged, and the next round tries again."""
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
-        _repeat(lambda: measure(store, batches, uploads, condemned, models), MEASURE_PAUSE_S, "measure"),
-        _repeat(lambda: prune(store, batches, condemned, storage), PRUNE_PAUSE_S, "prune"),
-        _repeat(lambda: sweep_uploads(uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
+        _repeat(lambda: measure(store, models), MEASURE_PAUSE_S, "measure"),
+        _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
+        _repeat(lambda: sweep_uploads(store.uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
         _repeat(lambda: sweep_orphans(installation, storage, delete=delete_orphans), PRUNE_PAUSE_S, "sweep orphans"),
     )
 
 
-async def run_upkeep(store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage) -> None:
+async def run_upkeep(store: Store, storage: Storage) -> None:
     """What a worker does of it, for ever: tasks of dead workers are taken back where no API runs, too. Workers that
     start at once begin to delete one after the other."""
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
         _repeat(
-            lambda: prune(store, batches, condemned, storage),
+            lambda: prune(store, storage),
             PRUNE_PAUSE_S,
             "prune",
             first_s=random.uniform(0, PRUNE_PAUSE_S),  # noqa: S311  jitter is no secret

@@ -9,8 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
-from penstock.store import LeasedEvent
-from penstock.store.outbox import Room
+from penstock.store import LeasedEvent, Quota
 
 PROMPT_S = 1.0
 """Whoever answers within this time is prompt."""
@@ -60,11 +59,11 @@ class Lanes:
         return Counter(self._endpoints.values())
 
     @property
-    def prompt(self) -> Room:
+    def prompt(self) -> Quota:
         """For further ones to endpoints that are prompt."""
-        return Room(PROMPT_AT_ONCE - len(self._prompt), PROMPT_EACH)
+        return Quota(PROMPT_AT_ONCE - len(self._prompt), PROMPT_EACH)
 
     @property
-    def others(self) -> Room:
+    def others(self) -> Quota:
         """For further ones to all others."""
-        return Room(OTHERS_AT_ONCE - (len(self._endpoints) - len(self._prompt)), OTHERS_EACH)
+        return Quota(OTHERS_AT_ONCE - (len(self._endpoints) - len(self._prompt)), OTHERS_EACH)

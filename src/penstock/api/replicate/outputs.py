@@ -55,7 +55,7 @@ async def read_output(
     """404 for a wrong token: whoever has none is not told what there is."""
     if not state.output_links.opens(output_id, token):
         raise TaskNotFound("this is not the URL of an output")
-    task = await services.store.get(output_id, TENANT)
+    task = await services.store.tasks.get(output_id, TENANT)
     file = result_of(task).artifact
     if file is None:
         raise ResultNotReady("the prediction has data and no file")
