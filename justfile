@@ -33,6 +33,11 @@ fmt:
 test *args:
     {{ python }} -m pytest -q {{ args }}
 
+# the size and order of the code, beside the bars that it is held to: just house --list
+[group('develop')]
+house *args:
+    {{ python }} -m tools.house {{ args }}
+
 # run everything on this machine in the foreground
 [group('run')]
 dev *args:

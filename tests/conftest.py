@@ -1,6 +1,7 @@
 """What every ring of tests may use: a real Redis, a namespace of one's own in it, a storage, settings."""
 
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,13 @@ API_KEY = "a-key-only-for-the-tests"
 
 def pytest_report_header() -> str:
     return f"redis: {redis_server.choice() or 'none found'}"
+
+
+def pytest_configure() -> None:
+    """Lets SIGINT reach the processes that tests start. A shell has its background jobs ignore it, and children inherit
+    that; where there is a handler, they start with the default."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

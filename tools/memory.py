@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.models.base import registry
 from penstock.models.superres import SuperresParams
 from penstock.settings import LimitSettings

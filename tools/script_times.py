@@ -22,26 +22,11 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from penstock.core.batch import FeedLease, Plan, new_batch_id, task_id_of
-from penstock.core.submission import Submission, Turn
-from penstock.core.task import (
-    PRIORITIES,
-    TENANT,
-    Delivery,
-    EventType,
-    Lease,
-    Line,
-    Outcome,
-    OutputOptions,
-    Priority,
-    Problem,
-    Progress,
-    Request,
-    Source,
-    State,
-    Webhook,
-    new_task_id,
-)
+from penstock.core.batch import BatchPlan, FeedLease, new_batch_id, task_id_of
+from penstock.core.events import Delivery, EventType, Webhook
+from penstock.core.request import Line, OutputOptions, Request, Source
+from penstock.core.submission import EnqueuePermit, Submission
+from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Lease, Outcome, Priority, Progress, State, new_task_id
 from penstock.core.upload import FileFacts, new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, WorkerInfo, connect
@@ -55,7 +40,7 @@ NAMESPACE, MODEL, CALLER, WORKER = "worst", "m", "alice", "w"
 GROUPS = 12
 """Of equal tasks, each as large as may be: more than any one call can end."""
 ALL_EVENTS: tuple[EventType, ...] = ("succeeded", "failed", "canceled", "expired", "progress")
-PROBLEM = Problem(code="internal", message="a problem", retryable=False)
+PROBLEM = ErrorRecord(code="internal", message="a problem", retryable=False)
 INFO = WorkerInfo(id=WORKER, device="cpu", host="h", models=(MODEL,), slots=64, running=64, state="READY", started=0)
 MANY_EVENTS = 7200
 """Two words of progress a second, for an hour."""
@@ -99,7 +84,9 @@ class Place:
         await self.batches.open(batch_id, TENANT, CALLER, rate_limit=0, most=10**6, client_request_id=batch_id)
         await self.batches.grow(batch_id, 20)
         hook = Webhook(url="https://hooks.example.com/", events=("completed", "canceled"), base_url="")
-        plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook, client_request_id=batch_id)
+        plan = BatchPlan(
+            defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook, client_request_id=batch_id
+        )
         await self.batches.start(batch_id, CALLER, plan, total=lines, ttl_s=0, fingerprint="f")
         leases, _ = await self.batches.lease(lease_s=3600, most=100)
         return next(lease for lease in leases if lease.id == batch_id)
@@ -201,7 +188,7 @@ class Place:
             finish_within_s=0.0 if late else 3600.0,
             result_ttl_s=0,
             reuse_digest=digest,
-            turn=Turn(batch=feeding.id, epoch=feeding.epoch, place=place, window=10**6, lease_ms=3_600_000),
+            permit=EnqueuePermit(batch=feeding.id, epoch=feeding.epoch, place=place, window=10**6, lease_ms=3_600_000),
         )
 
 

@@ -1,5 +1,8 @@
-"""Libraries that are imported at their first use: the API checks images and never computes with their pixels, and most
-processes never fetch a URL. What a process does not load costs it neither memory nor time to start."""
+"""Modules that are imported at their first use.
+
+The API checks images and never computes with their pixels, and most processes never fetch a URL. A module that a
+process does not load costs it neither memory nor time to start.
+"""
 
 import asyncio
 import sys
@@ -8,21 +11,25 @@ from types import ModuleType
 from typing import Any
 
 
-class _Deferred(ModuleType):
-    """Stands for a module; asked for a name for the first time, it takes it from there. Any thread may be the first."""
+class _LazyModule(ModuleType):
+    """A stand-in that imports its module when an attribute is read, and keeps the attribute. Threads may share it."""
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(import_module(self.__name__), name)
-        setattr(self, name, found)
-        return found
+        attribute = getattr(import_module(self.__name__), name)
+        setattr(self, name, attribute)
+        return attribute
 
 
-def deferred(module: str) -> Any:
-    """Stands for the module of this name in annotations that are not evaluated, and in the bodies of functions."""
-    return _Deferred(module)
+def lazy_import(module: str) -> Any:
+    """A stand-in for the module of this name.
+
+    It serves the bodies of functions, and annotations that are not evaluated; reading an attribute while the importing
+    module is loaded would import it at once.
+    """
+    return _LazyModule(module)
 
 
 async def load(module: str) -> None:
-    """Import it now, in a thread, so that the loop goes on meanwhile."""
+    """Import the module in a thread, so that the event loop goes on; return at once when it is imported already."""
     if module not in sys.modules:
         await asyncio.to_thread(import_module, module)

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from penstock.core.batch import part_key, task_id_of
-from penstock.core.task import Outcome, Priority, Problem, Result, State
+from penstock.core.task import ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import Store, connect
@@ -24,7 +24,7 @@ WINDOW = 4
 VARIANTS = ("general", "clean", "general")
 JSONL = {"content-type": "application/jsonl"}
 DONE = Outcome(result=Result(data={"score": 7.5}))
-BROKEN = Outcome(error=Problem(code="image_decode_failed", message="the image is damaged", retryable=False))
+BROKEN = Outcome(error=ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False))
 
 
 @pytest.fixture

@@ -8,19 +8,19 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from penstock.core.submission import Turn
-from penstock.core.task import PRIORITIES, TENANT, Outcome, Problem, State, new_task_id
+from penstock.core.submission import EnqueuePermit
+from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, State, new_task_id
 from penstock.errors import ResultExpired, StorageUnavailable, StoreUnavailable, TaskNotFinal, TaskNotFound
 from penstock.settings import Settings
 from penstock.storage import LocalStorage, Storage
 from penstock.store import BatchStore, Condemned, Store, connect
 from penstock.store.keys import Keys
-from penstock.upkeep.maintenance import delete_condemned, prune, remove
+from penstock.upkeep.retention import delete_condemned, prune, remove
 from tests.support.api_server import ServerProcess
 from tests.support.drive import body, data_uri, photo, stored_objects
 from tests.support.stores import claim, lease_of, open_batch, own_input, submission, submit
 
-BROKEN = Problem(code="image_decode_failed", message="the image is damaged", retryable=False)
+BROKEN = ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False)
 DELETED = 5_000
 
 
@@ -96,8 +96,8 @@ async def test_a_line_that_is_run_again_does_not_bring_its_deleted_batch_back(
 ) -> None:
     batch_id = await open_batch(batches, lines=1)
     (lease,), _ = await batches.lease(lease_s=60, most=1)
-    turn = Turn(batch=batch_id, epoch=lease.epoch, place=0, window=1, lease_ms=60_000)
-    line = await store.tasks.submit(replace(submission(), turn=turn), rate_limit=0)
+    permit = EnqueuePermit(batch=batch_id, epoch=lease.epoch, place=0, window=1, lease_ms=60_000)
+    line = await store.tasks.submit(replace(submission(), permit=permit), rate_limit=0)
     await store.leases.fail(await lease_of(store), Outcome(error=BROKEN))
     assert await batches.delete(batch_id, TENANT) == f"batches/default/{batch_id}/"
 

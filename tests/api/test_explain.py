@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.core.task import Outcome, Priority, Problem, Progress, Result
+from penstock.core.task import ErrorRecord, Outcome, Priority, Progress, Result
 from penstock.settings import Settings
 from penstock.store import Store
 from tests.support import api_server
@@ -18,7 +18,7 @@ from tests.support.stores import submission
 MS = 500.0
 """On the device, of every task here that ends; its image counts 19 kilopixels (`photo`)."""
 
-HURT = Problem(code="storage_unavailable", message="away", retryable=True)
+HURT = ErrorRecord(code="storage_unavailable", message="away", retryable=True)
 
 
 async def submitted(client: httpx.AsyncClient, **changes: Any) -> str:

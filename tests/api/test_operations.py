@@ -7,17 +7,17 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.core.task import PRIORITIES, TENANT, Outcome, Priority, Problem, Result, State
+from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import Settings
 from penstock.store import Engine, Store, connect
 from penstock.store.queues import PURGED_TOGETHER
 from penstock.telemetry import exposition
-from penstock.upkeep.maintenance import measure
+from penstock.upkeep.gauges import measure
 from tests.support.drive import MODEL, WORKER, body, claim, data_uri, photo
 from tests.support.stores import submission, submit
 
 SCORING = "image-scoring-v1"
-HURT = Problem(code="storage_unavailable", message="away", retryable=True)
+HURT = ErrorRecord(code="storage_unavailable", message="away", retryable=True)
 EQUAL = {"image_url": data_uri(photo()), "reuse": True}
 
 

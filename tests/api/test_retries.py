@@ -7,12 +7,12 @@ import httpx
 import pytest
 
 from penstock.api.routes.retries import Retryable
-from penstock.core.task import TRANSITIONS, Outcome, Problem, Verb
+from penstock.core.task import TRANSITIONS, ErrorRecord, Outcome, Verb
 from penstock.store import Store
 from tests.support.stores import MODEL
 
 BODY = {"model": MODEL, "input": {"image_url": "https://example.com/photo.jpg"}}
-FAILURE = Outcome(error=Problem(code="input_not_found", message="nothing there", retryable=False))
+FAILURE = Outcome(error=ErrorRecord(code="input_not_found", message="nothing there", retryable=False))
 
 
 async def submit(client: httpx.AsyncClient, **headers: str) -> str:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from penstock.api.http.auth import Caller
 from penstock.api.services import Services, open_services
-from penstock.core.batch import Batch, FeedLease, Plan, StoredLine, new_batch_id, part_key, task_id_of
+from penstock.core.batch import Batch, BatchPlan, FeedLease, StoredLine, new_batch_id, part_key, task_id_of
 from penstock.core.upload import upload_key
 from penstock.intake.batch_enqueue import Turns
 from penstock.intake.batch_feeder import Feeder
@@ -78,7 +78,7 @@ async def started(services: Services, *inputs: dict[str, str]) -> str:
     ]
     await services.batches.open(batch_id, CALLER.tenant, CALLER.id, rate_limit=0, most=9, client_request_id=None)
     received = await Receiver(batch_id, defaults_of({}), CALLER, HERE, services).receive(sliced(lines))
-    plan = Plan(defaults={}, starts=received.starts, base_url=HERE, traceparent="")
+    plan = BatchPlan(defaults={}, starts=received.starts, base_url=HERE, traceparent="")
     await services.batches.start(batch_id, CALLER.id, plan, total=received.total, ttl_s=60, fingerprint="f")
     return batch_id
 

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings, StorageSettings
 from penstock.store import Store
 from tests.support import api_server, redis_server

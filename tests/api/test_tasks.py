@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.core.task import Outcome, Problem, Progress, Result
+from penstock.core.task import ErrorRecord, Outcome, Progress, Result
 from penstock.settings import Settings, StorageSettings
 from penstock.storage import Storage, open_storage
 from penstock.store import Store
@@ -417,7 +417,7 @@ async def test_there_is_no_result_before_the_end(client: httpx.AsyncClient) -> N
 async def test_there_is_no_result_of_a_task_that_failed(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     lease = await claim(store)
-    await store.leases.fail(lease, Outcome(error=Problem(code="internal", message="x", retryable=True)))
+    await store.leases.fail(lease, Outcome(error=ErrorRecord(code="internal", message="x", retryable=True)))
 
     answer = await client.get(f"{path}/result")
 

@@ -15,13 +15,14 @@ import httpx
 import pytest
 import redis.asyncio
 
-from penstock.core.task import Outcome, Problem, State
+from penstock.core.task import ErrorRecord, Outcome, State
 from penstock.errors import RecordUnreadable
 from penstock.settings import RedisSettings, Settings, clean_environment
 from penstock.storage import Storage
 from penstock.store import BatchStore, Condemned, Engine, Store, connect
 from penstock.store.keys import Keys
-from penstock.upkeep.maintenance import prune, sweep
+from penstock.upkeep.retention import prune
+from penstock.upkeep.sweep import sweep
 from tests.support.drive import MODEL, WORKER, body, claim, complete, data_uri, image
 from tests.support.processes import up, wait_for
 from tests.support.redis_server import RedisProcess
@@ -351,7 +352,7 @@ async def test_a_damaged_batch_is_gone_and_its_tasks_and_all_other_batches_go_on
 
 
 def _failed() -> Outcome:
-    return Outcome(error=Problem(code="image_decode_failed", message="damaged", retryable=False))
+    return Outcome(error=ErrorRecord(code="image_decode_failed", message="damaged", retryable=False))
 
 
 async def _until_fed(store: Store, count: int) -> None:

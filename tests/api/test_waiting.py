@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import redis.asyncio
 
-from penstock.core.task import Lease, Outcome, Problem, Result
+from penstock.core.task import ErrorRecord, Lease, Outcome, Result
 from penstock.errors import TaskNotFound
 from penstock.settings import RedisSettings, Settings
 from penstock.storage import Storage
@@ -93,7 +93,7 @@ async def test_a_task_that_ends_in_time_is_answered_whole(
 
 
 async def fail(store: Store, task_id: str) -> None:
-    problem = Problem(code="image_decode_failed", message="the image is damaged", retryable=False)
+    problem = ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False)
     await store.leases.fail(await claimed(store), Outcome(error=problem))
 
 

@@ -24,9 +24,10 @@ from standardwebhooks.webhooks import Webhook as Verifier
 
 from penstock import __version__
 from penstock.api.replicate.predictions import OutputLinks
-from penstock.api.routes.webhooks import body_of
+from penstock.api.webhook_bodies import body_of
 from penstock.core.batch import task_id_of
-from penstock.core.task import Event, Outcome, Progress, Result, Task, Webhook
+from penstock.core.events import Event, Webhook
+from penstock.core.task import Outcome, Progress, Result, Task
 from penstock.local.up import _with_webhook_secret
 from penstock.net.guard import Policy
 from penstock.settings import LimitSettings, Settings, WebhookSettings
@@ -578,7 +579,7 @@ async def test_progress_is_told_now_and_then_and_never_after_the_end(client: htt
             await asyncio.sleep(0.03)
         await receiver.has(3)
         assert await store.leases.fail(
-            lease, drive.Outcome(error=drive.Problem(code="internal", message="", retryable=True))
+            lease, drive.Outcome(error=drive.ErrorRecord(code="internal", message="", retryable=True))
         )
         event = await event_when(client, task_id, is_settled)
         await asyncio.sleep(0.7)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, InvalidOutput
 from penstock.models.base import (
     BaseModelRunner,

@@ -9,14 +9,15 @@ from typing import NamedTuple
 import msgspec
 
 from penstock.api.routes import batches, removal, uploads
-from penstock.api.schemas.tasks import InputRequest, TaskRequest
-from penstock.core.batch import Plan, StoredLine, part_key, task_id_of
+from penstock.core.batch import BatchPlan, StoredLine, part_key, task_id_of
 from penstock.core.task import TENANT, Lease, Priority
 from penstock.core.upload import upload_key
 from penstock.errors import PenstockError
 from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES, Examined, hand_in
+from penstock.intake.requests import InputRequest, TaskRequest
 from penstock.intake.uploads import ready_upload
-from penstock.upkeep.maintenance import prune, sweep_uploads
+from penstock.upkeep.retention import prune
+from penstock.upkeep.sweep import sweep_uploads
 from tests.interleave.world import ALICE, MODEL, MORNING_US, World
 
 IMAGE = b"i" * (KEPT_IN_RECORD_BYTES + 1)
@@ -364,7 +365,7 @@ def _batch_of(images: Sequence[bytes], ttl_s: int = LONG_S) -> Callable[[World],
         await world.batches.open(batch("b"), TENANT, ALICE.id, rate_limit=0, most=9, client_request_id=None)
         await world.batches.grow(batch("b"), 1)
         await world.storage.put(part_key(TENANT, batch("b"), 0), lines_of(images), "application/jsonl")
-        plan = Plan(defaults={"model": MODEL, "result_ttl_s": ttl_s}, starts=(0,), base_url="", traceparent="")
+        plan = BatchPlan(defaults={"model": MODEL, "result_ttl_s": ttl_s}, starts=(0,), base_url="", traceparent="")
         await world.batches.start(batch("b"), ALICE.id, plan, total=len(images), ttl_s=SHORT_S, fingerprint="f")
 
     return prepare

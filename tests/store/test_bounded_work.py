@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from penstock.core.batch import FeedLease, task_id_of
-from penstock.core.submission import Turn
-from penstock.core.task import PRIORITIES, TENANT, Artifact, Outcome, Priority, Problem, Result, State
+from penstock.core.submission import EnqueuePermit
+from penstock.core.task import PRIORITIES, TENANT, Artifact, ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, connect
 from penstock.store.submits import MAX_FOLLOWERS
@@ -24,7 +24,7 @@ PAST_S = 0.02
 DONE = Outcome(
     result=Result(artifact=Artifact(s3_key="results/x", size=1, sha256="", content_type="image/png")),
 )
-BROKEN = Problem(code="input_download_failed", message="timed out", retryable=True)
+BROKEN = ErrorRecord(code="input_download_failed", message="timed out", retryable=True)
 
 
 @asynccontextmanager
@@ -52,9 +52,11 @@ async def in_batch(store: Store, lease: FeedLease, **options: Any) -> list[str]:
     """The ids of a leader and as many followers as it may have: lines of a batch with an upload, all with webhooks."""
     ids = []
     for place in range(MAX_FOLLOWERS + 1):
-        turn = Turn(batch=lease.id, epoch=lease.epoch, place=place, window=MAX_FOLLOWERS + 1, lease_ms=60_000)
+        permit = EnqueuePermit(
+            batch=lease.id, epoch=lease.epoch, place=place, window=MAX_FOLLOWERS + 1, lease_ms=60_000
+        )
         line = submission(tell=("succeeded", "failed", "canceled", "expired"), **options)
-        line = replace(line, id=task_id_of(lease.id, place), turn=turn)
+        line = replace(line, id=task_id_of(lease.id, place), permit=permit)
         ids.append((await store.tasks.submit(line, rate_limit=0)).id)
     return ids
 

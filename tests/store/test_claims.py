@@ -6,13 +6,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from penstock.core.task import Priority, Problem, State
+from penstock.core.task import ErrorRecord, Priority, State
 from penstock.errors import StoreUnavailable
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, connect
 from tests.support.stores import claim, lease_of, open_store, submit
 
-TRANSIENT = Problem(code="input_download_failed", message="timed out", retryable=True)
+TRANSIENT = ErrorRecord(code="input_download_failed", message="timed out", retryable=True)
 
 
 async def claimed_ids(store: Store, count: int) -> list[str]:

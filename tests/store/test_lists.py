@@ -14,9 +14,9 @@ from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Store, connect
 from penstock.store.engine import READ_BYTES, cut
 from tests.chaos.proxy import Proxy, Toxic
+from tests.support.monitor import counted
 from tests.support.redis_server import RedisProcess
 from tests.support.stores import MODEL, lease_of, open_store, submission, submit
-from tests.system.test_round_trips import counted
 
 LARGE = Outcome(result=Result(data={"text": "x" * (READ_BYTES // 4)}))
 SLOW = Toxic(bytes_per_s=READ_BYTES / 8)

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from penstock.core.task import Outcome, Problem, State
+from penstock.core.task import ErrorRecord, Outcome, State
 from penstock.settings import Settings
 from penstock.store import Redis, Store, connect
 from penstock.store.keys import Keys
 from tests.support.stores import MODEL, submission
 
-LOST = Problem(code="input_fetch_failed", message="", retryable=True)
+LOST = ErrorRecord(code="input_fetch_failed", message="", retryable=True)
 
 
 @pytest.fixture

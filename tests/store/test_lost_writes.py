@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from penstock.core.task import TENANT, Artifact, Lease, Outcome, Problem, Progress, Result, State
+from penstock.core.task import TENANT, Artifact, ErrorRecord, Lease, Outcome, Progress, Result, State
 from penstock.settings import RedisSettings
 from penstock.store import Redis, Store, connect
 from tests.support.stores import lease_of, open_store, submit, worker_info
 
-BROKEN = Problem(code="image_decode_failed", message="the image is damaged", retryable=False)
+BROKEN = ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False)
 
 
 @asynccontextmanager
@@ -72,7 +72,7 @@ async def test_of_two_claims_of_the_same_number_one_is_settled(
 
         assert accepted == again == {first.fence: False, second.fence: True}
         task = await store.tasks.get(first.id, TENANT)
-        assert [(attempt.n, attempt.fence, attempt.worker) for attempt in task.attempts] == [
+        assert [(attempt.number, attempt.fence, attempt.worker) for attempt in task.attempts] == [
             (1, second.fence, "w2"),
         ]
 

@@ -6,15 +6,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import Submission
-from penstock.core.task import OutputOptions, Priority, Reclaimed, Request, Source, State, new_task_id
+from penstock.core.task import Priority, Reclaimed, State, new_task_id
 from penstock.errors import ResultExpired
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
 from penstock.store import Engine, Store, UploadStore, connect
 from penstock.store.overdue import Overdue
 from penstock.telemetry import exposition
-from penstock.upkeep.maintenance import measure, prune, run_maintenance, run_upkeep, sweep
+from penstock.upkeep.gauges import measure
+from penstock.upkeep.retention import prune
+from penstock.upkeep.rounds import run_maintenance, run_upkeep
+from penstock.upkeep.sweep import sweep
 from tests.support.drive import MODEL, WORKER, claim, complete, stored_objects
 from tests.support.redis_server import RedisProcess
 from tests.support.stores import open_upload

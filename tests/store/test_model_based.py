@@ -30,16 +30,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from penstock.core.batch import FeedLease, Plan, Started, task_id_of
-from penstock.core.submission import Submission, Turn
+from penstock.core.batch import BatchPlan, FeedLease, Started, task_id_of
+from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import (
     PRIORITIES,
     TENANT,
     Artifact,
+    ErrorRecord,
     Lease,
     Outcome,
     Priority,
-    Problem,
     Progress,
     Result,
     State,
@@ -110,7 +110,7 @@ WORKERS = ("w1", "w2")
 MODELS = ("upscale", "score")
 UPLOADS = ("upl_one", "upl_two")
 SETTLING = (Verb.COMPLETE, Verb.FAIL, Verb.RETRY, Verb.RELEASE)
-LOST_ATTEMPT = Problem(code="input_download_failed", message="timed out", retryable=True)
+LOST_ATTEMPT = ErrorRecord(code="input_download_failed", message="timed out", retryable=True)
 
 SET_CLOCK = """
 -- Give the namespace a clock of its own, which stands still until it is set again: what is due is moved instead.
@@ -379,7 +379,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.batches.open(batch_id, TENANT, "alice", rate_limit=0, most=9, client_request_id=None)
         )
         self.model.start_batch(batch_id, lines)
-        plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
+        plan = BatchPlan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
         start = self.batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
         assert self.do(start) == Started(id=batch_id, replayed=False)
         return batch_id
@@ -401,10 +401,10 @@ class QueueMachine(RuleBasedStateMachine):
         for options in many:
             place = self.model.batches[batch_id].fed - (wrong == "place")
             epoch = late_epoch if wrong == "epoch" else self.model.batches[batch_id].epoch
-            turn = Turn(batch=batch_id, epoch=epoch, place=place, window=2, lease_ms=0)
+            permit = EnqueuePermit(batch=batch_id, epoch=epoch, place=place, window=2, lease_ms=0)
             line = as_submission(options | {"client_request_id": None})
             if place < self.model.batches[batch_id].total:
-                fed.append(with_id(msgspec.structs.replace(line, turn=turn), self.new_id()))
+                fed.append(with_id(msgspec.structs.replace(line, permit=permit), self.new_id()))
                 self.store_input_and_submit(fed[-1], rate_limit=0)
         return multiple(*fed)
 
@@ -656,7 +656,9 @@ def settling(store: Store, verb: Verb, lease: Lease, *, delay_ms: int) -> Awaita
             lease, Outcome(result=Result(artifact=file, data={"by": mark}), execution=execution)
         )
     if verb is Verb.FAIL:
-        return store.leases.fail(lease, Outcome(error=Problem(code=mark, message="it cannot be done", retryable=False)))
+        return store.leases.fail(
+            lease, Outcome(error=ErrorRecord(code=mark, message="it cannot be done", retryable=False))
+        )
     if verb is Verb.RETRY:
         return store.leases.retry(lease, LOST_ATTEMPT, delay_ms=delay_ms)
     return store.leases.release(lease)
@@ -817,9 +819,9 @@ class Client:
             if self.chance.random() < 0.1:
                 return await self.batches.skip(lease, batch.fed, min(3, batch.total - batch.fed), State.FAILED)
             for place in range(batch.fed, min(batch.total, batch.fed + 3)):
-                turn = Turn(batch=batch.id, epoch=lease.epoch, place=place, window=20, lease_ms=10)
+                permit = EnqueuePermit(batch=batch.id, epoch=lease.epoch, place=place, window=20, lease_ms=10)
                 line = submission(result_ttl_s=1, fingerprint="a")
-                line = msgspec.structs.replace(line, id=task_id_of(batch.id, place), turn=turn)
+                line = msgspec.structs.replace(line, id=task_id_of(batch.id, place), permit=permit)
                 answer = await self.store.tasks.submit(line, rate_limit=0)
                 self.told.tasks[None].add((answer.id, "a"))
         return bool(leases)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from penstock.core.task import TENANT, Lease, Outcome, Problem, State
+from penstock.core.task import TENANT, ErrorRecord, Lease, Outcome, State
 from penstock.settings import Settings
 from penstock.store import BatchStore, Condemned, Engine, Outbox, Redis, Store, connect, scripts
 from penstock.store.outbox import Quota
@@ -12,7 +12,7 @@ from tests.support.stores import claim, lease_of, open_batch, submission, submit
 
 SECOND, MINUTE, DAY = 1, 60, 86_400
 BACK = -10 * MINUTE
-BROKEN = Problem(code="input_download_failed", message="timed out", retryable=True)
+BROKEN = ErrorRecord(code="input_download_failed", message="timed out", retryable=True)
 READ = "NOW = t[1] * 1000000 + t[2]"
 MOVED = f"{READ} + tonumber(redis.call('GET', KEYS[1] .. 'clock-is-ahead-by') or 0)"
 

@@ -19,8 +19,8 @@ from penstock.storage import MARKER, Item, LocalStorage, Storage, Stored, open_s
 from penstock.store import BatchStore, Engine, Installation, Store, UploadStore, connect
 from penstock.store.keys import Keys
 from penstock.upkeep.orphans import NotCertain, delete_orphans, find_orphans, move_beat, sweep_orphans
+from tests.support.processes import penstock
 from tests.support.stores import lease_of, open_upload, submission, submit
-from tests.system.test_doctor import penstock
 
 DAY_S = 24 * 3600
 PNG = "image/png"

@@ -6,7 +6,8 @@ from typing import get_args
 
 import pytest
 
-from penstock.core.task import Delivery, Event, Outcome, Progress, State, TaskEventType, Webhook
+from penstock.core.events import Delivery, Event, TaskEventType, Webhook
+from penstock.core.task import Outcome, Progress, State
 from penstock.errors import TaskNotFound, WebhookNotFound
 from penstock.settings import Settings
 from penstock.store import Due, Engine, LeasedEvent, Outbox, Store, connect

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock.core.task import TENANT, Artifact, Lease, Outcome, Priority, Problem, Result, State
+from penstock.core.task import TENANT, Artifact, ErrorRecord, Lease, Outcome, Priority, Result, State
 from penstock.errors import QueueFull
 from penstock.store import Condemned, Store
 from penstock.store.submits import MAX_FOLLOWERS
@@ -23,7 +23,7 @@ from tests.support.stores import (
 )
 
 CAT = "digest-of-a-cat"
-BROKEN = Problem(code="input_download_failed", message="timed out", retryable=True)
+BROKEN = ErrorRecord(code="input_download_failed", message="timed out", retryable=True)
 
 
 def result_of(lease: Lease) -> Outcome:

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from penstock.core.task import PRIORITIES, TRANSITIONS, Lease, Outcome, Priority, Problem, State, Verb
+from penstock.core.task import PRIORITIES, TRANSITIONS, ErrorRecord, Lease, Outcome, Priority, State, Verb
 from penstock.errors import TaskAlreadyFinal
 from penstock.store import Store
 from tests.support.stores import MODEL, claim, lease_of, open_store, submit
@@ -14,7 +14,7 @@ from tests.support.stores import MODEL, claim, lease_of, open_store, submit
 START_WITHIN_S, FINISH_WITHIN_S = 0.3, 0.4
 """Long enough to be claimed on a busy machine, short enough to be waited for."""
 
-OUTCOME = Outcome(error=Problem(code="internal", message="why", retryable=False))
+OUTCOME = Outcome(error=ErrorRecord(code="internal", message="why", retryable=False))
 
 
 async def bring_to(store: Store, state: State) -> tuple[str, Lease | None]:
@@ -85,7 +85,7 @@ DEEDS: dict[Verb, Callable[[Store, str, Lease], Awaitable[bool]]] = {
     Verb.COMPLETE: do_complete,
     Verb.FAIL: lambda store, _, lease: store.leases.fail(lease, OUTCOME),
     Verb.RETRY: lambda store, _, lease: store.leases.retry(
-        lease, Problem(code="x", message="", retryable=True), delay_ms=9999
+        lease, ErrorRecord(code="x", message="", retryable=True), delay_ms=9999
     ),
     Verb.RELEASE: lambda store, _, lease: store.leases.release(lease),
     Verb.CANCEL: do_cancel,
@@ -204,7 +204,7 @@ async def test_a_late_worker_cannot_settle_what_another_runs(redis_url: str, ver
 
 
 async def test_settling_twice_with_one_lease_is_accepted_and_counts_once(redis_url: str) -> None:
-    problem = Problem(code="input_download_failed", message="timed out", retryable=True)
+    problem = ErrorRecord(code="input_download_failed", message="timed out", retryable=True)
     async with open_store(redis_url) as store:
         task_id = await submit(store)
         lease = await lease_of(store)

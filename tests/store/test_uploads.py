@@ -5,18 +5,18 @@ import asyncio
 import msgspec
 import pytest
 
-from penstock.core.task import Outcome, Problem
+from penstock.core.task import ErrorRecord, Outcome
 from penstock.core.upload import UploadState, upload_key
 from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import Store, UploadStore
-from penstock.upkeep.maintenance import sweep_uploads
+from penstock.upkeep.sweep import sweep_uploads
 from tests.support.drive import stored_objects
 from tests.support.stores import lease_of, open_upload, submission, submit
 
 ALICE = {"tenant": "default", "caller": "alice"}
-PROBLEM = Problem(code="image_decode_failed", message="damaged", retryable=False)
+PROBLEM = ErrorRecord(code="image_decode_failed", message="damaged", retryable=False)
 
 
 async def arrived(uploads: UploadStore, storage: Storage, **options: object) -> str:

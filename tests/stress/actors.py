@@ -9,17 +9,19 @@ from random import Random
 
 from penstock.api.http.auth import Caller
 from penstock.api.routes import batches, removal, uploads
-from penstock.api.schemas.tasks import InputRequest, TaskRequest
-from penstock.core.batch import Plan, new_batch_id, part_key, task_id_of
-from penstock.core.task import PRIORITIES, TENANT, Delivery, Lease, Webhook, new_task_id
+from penstock.core.batch import BatchPlan, new_batch_id, part_key, task_id_of
+from penstock.core.events import Delivery, Webhook
+from penstock.core.task import PRIORITIES, TENANT, Lease, new_task_id
 from penstock.core.upload import new_upload_id, upload_key
 from penstock.errors import PenstockError, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
 from penstock.intake.enqueue import Examined, hand_in
+from penstock.intake.requests import InputRequest, TaskRequest
 from penstock.intake.uploads import ready_upload
 from penstock.store import NotItsTurn, WorkerInfo
 from penstock.store.outbox import Quota
-from penstock.upkeep.maintenance import prune, sweep, sweep_uploads
+from penstock.upkeep.retention import prune
+from penstock.upkeep.sweep import sweep, sweep_uploads
 from tests.interleave.acts import IMAGE, lines_of
 from tests.interleave.world import MODEL, World
 from tests.stress.mishaps import Luck
@@ -181,7 +183,7 @@ class Batcher(Actor):
             await self._delete(batch_id)
             return
         hook = Webhook(url="https://hb.example/", events=("completed", "canceled"), base_url="")
-        plan = Plan(defaults={"model": MODEL}, starts=(0,), base_url="", traceparent="", webhook=hook)
+        plan = BatchPlan(defaults={"model": MODEL}, starts=(0,), base_url="", traceparent="", webhook=hook)
         ttl_s = self.chance.choice((2, 4))
         self.seen.batches[batch_id] = total
         await self.world.batches.start(batch_id, caller.id, plan, total=total, ttl_s=ttl_s, fingerprint="f")

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from penstock.core.task import Artifact, Lease, Outcome, Problem, Result
+from penstock.core.task import Artifact, ErrorRecord, Lease, Outcome, Result
 from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES
 from penstock.settings import Settings
 from penstock.storage import Storage
@@ -92,5 +92,5 @@ async def complete(store: Store, storage: Storage, data: bytes) -> Artifact:
 
 async def fail(store: Store) -> None:
     """Claim the next task and end it in FAILED."""
-    problem = Problem(code="image_decode_failed", message="the image is damaged", retryable=False)
+    problem = ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False)
     assert await store.leases.fail(await claim(store), Outcome(error=problem))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.models.base import BaseModelRunner, Card, Device, Outputs, Params, Product, Work, model_runner
 
 MODEL = "hanging-v1"

@@ -3,12 +3,18 @@
 Reading blocks: everything that is read has been said before.
 """
 
+import asyncio
 import re
 import secrets
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, NamedTuple
+
+import redis.asyncio
+
+from penstock.store.scripts import TEXTS, Scripts
 
 _LINE = re.compile(rb"\+[\d.]+ \[\d+ (\S+)\] ")
 _WORD = re.compile(rb'"((?:[^"\\]|\\.)*)"')
@@ -144,3 +150,34 @@ def _connected(path: str) -> socket.socket:
     connection.settimeout(10)
     connection.connect(path)
     return connection
+
+
+@asynccontextmanager
+async def counted(url: str) -> AsyncIterator[Counter[str]]:
+    """How often each script, or command outside of scripts, was sent while this is open."""
+    counts: Counter[str] = Counter()
+    async with redis.asyncio.Redis.from_url(url) as client, client.monitor() as monitor:
+        names = await script_names(client)
+
+        async def count() -> None:
+            while True:
+                seen = await monitor.next_command()
+                if seen["client_type"] != "lua":
+                    name, _, rest = seen["command"].partition(" ")
+                    counts[names.get(rest[:40], name.upper())] += 1
+
+        counting = asyncio.create_task(count())
+        yield counts
+        await client.echo("the end")
+        async with asyncio.timeout(5):
+            while not counts["ECHO"]:
+                await asyncio.sleep(0.01)
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)
+
+
+async def script_names(client: Any) -> dict[str, str]:
+    """Digest -> name."""
+    scripts = Scripts(client)
+    await scripts.load()
+    return {scripts[name].sha: name for name in TEXTS}

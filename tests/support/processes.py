@@ -112,3 +112,23 @@ def wait_for(client: httpx.Client, task_id: str, *statuses: str, timeout_s: floa
         assert view["status"] in ("PENDING", "RUNNING"), view
         time.sleep(0.01)
     raise AssertionError(f"not {wanted} after {timeout_s} s: {view}")
+
+
+def penstock(here: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run one command in this folder, on the CPU, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "penstock", *arguments],
+        cwd=here,
+        env=clean_environment() | {"GPU_IDS": "cpu", "COLUMNS": "300"} | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def examined(here: Path, status: int, **environ: str) -> dict[str, dict[str, str]]:
+    """What `penstock doctor` finds, by check, when it ends with this status."""
+    finished = penstock(here, "doctor", "--json", **environ)
+    assert finished.returncode == status, finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stderr
+    return {finding["check"]: finding for finding in map(json.loads, finished.stdout.splitlines())}

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from penstock.core.batch import ENDS, BatchState
-from penstock.core.submission import Submission, Turn
-from penstock.core.task import EVENTS, PRIORITIES, TRANSITIONS, Lease, Priority, State, Verb
+from penstock.core.events import EVENTS
+from penstock.core.submission import EnqueuePermit, Submission
+from penstock.core.task import PRIORITIES, TRANSITIONS, Lease, Priority, State, Verb
 from penstock.errors import (
     BatchAlreadyFinal,
     IdempotencyMismatch,
@@ -121,7 +122,7 @@ class QueueModel:
         """(id, replayed, position, reuse); None when it would be queued and its own input is not there yet."""
         if s.id in self.tasks:
             return self._known(s, s.id, replayed=False)
-        if s.turn and (refusal := self._refusal_of(s.turn)):
+        if s.permit and (refusal := self._refusal_of(s.permit)):
             return refusal
         if twin := next((t for t in self.tasks.values() if _key(t.submission) == _key(s) is not None), None):
             same = twin.submission.fingerprint == s.fingerprint
@@ -134,9 +135,9 @@ class QueueModel:
             return QueueFull
         if role != "hit" and s.own_input and not self._takes_input(s.own_input, has_input):
             return None
-        if s.turn:
-            self.batches[s.turn.batch].open.add(s.turn.place)
-            self.batches[s.turn.batch].fed += 1
+        if s.permit:
+            self.batches[s.permit.batch].open.add(s.permit.place)
+            self.batches[s.permit.batch].fed += 1
         task = Expected(s, next(self._orders), self._in(s.start_within_s), self._in(s.finish_within_s))
         self._begin(task, role)
         self.tasks[s.id] = task
@@ -291,9 +292,9 @@ class QueueModel:
         task.failures = task.crashes = 0
         task.start_by = task.deadline = task.receipt = task.progress = task.ending = None
         self._requeue(task, Verb.RESUBMIT)
-        if turn := task.submission.turn:
-            batch = self.batches[turn.batch]
-            batch.open.add(turn.place)
+        if permit := task.submission.permit:
+            batch = self.batches[permit.batch]
+            batch.open.add(permit.place)
             batch.state = batch.was if batch.state.is_final else batch.state
         return True
 
@@ -410,10 +411,10 @@ class QueueModel:
             batch.state, batch.epoch, batch.is_fed = BatchState.CANCELING, batch.epoch + 1, True
         return BatchAlreadyFinal if batch.state is BatchState.COMPLETED else None
 
-    def _refusal_of(self, turn: Turn) -> type[Exception] | None:
-        batch = self.batches[turn.batch]
-        is_due = (turn.epoch, turn.place) == (batch.epoch, batch.fed)
-        return NotItsTurn if not is_due or len(batch.open) >= turn.window else None
+    def _refusal_of(self, permit: EnqueuePermit) -> type[Exception] | None:
+        batch = self.batches[permit.batch]
+        is_due = (permit.epoch, permit.place) == (batch.epoch, batch.fed)
+        return NotItsTurn if not is_due or len(batch.open) >= permit.window else None
 
     # Equal tasks
 
@@ -566,10 +567,10 @@ class QueueModel:
         webhook = task.submission.request.webhook
         if webhook is not None and EVENTS[task.state] in webhook.events:
             task.told.append(task.state)
-        if turn := task.submission.turn:
-            batch = self.batches[turn.batch]
-            batch.rows.append(f"{turn.place} {task.state}")
-            batch.open.discard(turn.place)
+        if permit := task.submission.permit:
+            batch = self.batches[permit.batch]
+            batch.rows.append(f"{permit.place} {task.state}")
+            batch.open.discard(permit.place)
             batch.close()
 
     def _cut_off(self, task: Expected, outcome: str) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from penstock.core.batch import Plan, new_batch_id
+from penstock.core.batch import BatchPlan, new_batch_id
+from penstock.core.events import EventType, Webhook
+from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import Submission
-from penstock.core.task import EventType, Lease, OutputOptions, Priority, Request, Source, Webhook, new_task_id
+from penstock.core.task import Lease, Priority, new_task_id
 from penstock.core.upload import new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import (
@@ -118,7 +120,7 @@ async def open_batch(batches: BatchStore, *, lines: int, is_started: bool = True
     batch_id = new_batch_id()
     await batches.open(batch_id, "default", "alice", rate_limit=0, most=10**6, client_request_id=None)
     if is_started:
-        plan = Plan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
+        plan = BatchPlan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
         await batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
     return batch_id
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from penstock.core.task import RetryPolicy, Source, Stage, Task
+from penstock.core.request import Source
+from penstock.core.task import RetryPolicy, Stage, Task
 from penstock.models.base import registry
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.store import Store, WorkerMemory
-from penstock.upkeep.maintenance import sweep
+from penstock.upkeep.sweep import sweep
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.codecs import Codecs
 from penstock.worker.devices import cpu

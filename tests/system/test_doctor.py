@@ -1,38 +1,15 @@
 """`penstock doctor` and `penstock keys new` as processes, on machines that are well and on some that are not."""
 
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import redis
 
-from penstock.settings import clean_environment, load
+from penstock.settings import load
 from penstock.store import connect, look_at
-from tests.support.processes import up
+from tests.support.processes import examined, penstock, up
 from tests.support.redis_server import RedisProcess
-
-Findings = dict[str, dict[str, str]]
-
-
-def penstock(here: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "penstock", *arguments],
-        cwd=here,
-        env=clean_environment() | {"GPU_IDS": "cpu", "COLUMNS": "300"} | environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def examined(here: Path, status: int, **environ: str) -> Findings:
-    finished = penstock(here, "doctor", "--json", **environ)
-    assert finished.returncode == status, finished.stdout + finished.stderr
-    assert "Traceback" not in finished.stderr
-    return {finding["check"]: finding for finding in map(json.loads, finished.stdout.splitlines())}
 
 
 def test_all_is_well_with_a_redis_that_keeps_what_it_is_given(tmp_path: Path, own_redis: RedisProcess) -> None:
@@ -96,7 +73,7 @@ def test_a_damaged_model_is_told_of(tmp_path: Path, own_redis: RedisProcess) -> 
     """A copy of the package in which one byte of one file is another."""
     package = tmp_path / "lib" / "penstock"
     shutil.copytree(Path(__file__).parents[2] / "src" / "penstock", package)
-    file = package / "models" / "image-scoring-v1.nima.onnx"
+    file = package / "weights" / "image-scoring-v1.nima.onnx"
     data = bytearray(file.read_bytes())
     data[1000] ^= 1
     file.write_bytes(data)

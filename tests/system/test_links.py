@@ -15,8 +15,8 @@ from penstock.storage import LocalStorage, open_storage
 from penstock.upkeep.links import LinkReport, check_links
 from tests.support import api_server
 from tests.support.faulty import Fault, Peer, http, peer_of
+from tests.support.processes import examined
 from tests.support.s3_server import s3_client
-from tests.system.test_doctor import examined
 
 LINK = "X-Amz-Signature="
 """In the URL of every signed link, and in no request of our own."""

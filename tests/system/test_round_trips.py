@@ -1,9 +1,5 @@
 """What a task costs: the commands that reach Redis, by script, as Redis itself reports them (MONITOR)."""
 
-import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -12,43 +8,13 @@ import redis.asyncio
 
 from penstock.store.scripts import TEXTS, Scripts
 from tests.support.drive import data_uri, image
+from tests.support.monitor import counted
 from tests.support.processes import up
 from tests.support.redis_server import RedisProcess
 
 TASKS = 20
 FOR_ONE = ("submit", "claim", "settle", "read", "PING")
 """What is done for a task; the rest is upkeep, so many times a second."""
-
-
-@asynccontextmanager
-async def counted(url: str) -> AsyncIterator[Counter[str]]:
-    """How often each script, or command outside of scripts, was sent while this is open."""
-    counts: Counter[str] = Counter()
-    async with redis.asyncio.Redis.from_url(url) as client, client.monitor() as monitor:
-        names = await script_names(client)
-
-        async def count() -> None:
-            while True:
-                seen = await monitor.next_command()
-                if seen["client_type"] != "lua":
-                    name, _, rest = seen["command"].partition(" ")
-                    counts[names.get(rest[:40], name.upper())] += 1
-
-        counting = asyncio.create_task(count())
-        yield counts
-        await client.echo("the end")
-        async with asyncio.timeout(5):
-            while not counts["ECHO"]:
-                await asyncio.sleep(0.01)
-        counting.cancel()
-        await asyncio.gather(counting, return_exceptions=True)
-
-
-async def script_names(client: "redis.asyncio.Redis[bytes]") -> dict[str, str]:
-    """Digest -> name."""
-    scripts = Scripts(client)
-    await scripts.load()
-    return {scripts[name].sha: name for name in TEXTS}
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))

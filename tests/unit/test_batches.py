@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from penstock.core.device import Device
-from penstock.core.task import OutputOptions, Priority
+from penstock.core.request import OutputOptions
+from penstock.core.task import Priority
 from penstock.errors import DeviceOutOfMemory
 from penstock.models.base import BaseModelRunner, Interrupted, Outputs, Params, Product, Work
 from penstock.models.tiling import Ladder, TiledImage

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.core.device import Device
-from penstock.core.task import PRIORITIES, OutputOptions, Priority
+from penstock.core.request import OutputOptions
+from penstock.core.task import PRIORITIES, Priority
 from penstock.models.base import BaseModelRunner, Outputs, Params, Product, Work
 from penstock.settings import LimitSettings
 from penstock.worker.batcher.backlog import Backlog, Batch, Job

@@ -49,7 +49,7 @@ def test_every_setting_that_the_readme_names_exists() -> None:
     assert all(f"`{alias}`" in README for alias in ALIASES)
 
 
-PAGES = sorted(p for p in ROOT.glob("**/*.md") if ".venv" not in p.parts)
+PAGES = sorted(p for p in ROOT.glob("**/*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from penstock.core.task import Format, OutputOptions
+from penstock.core.request import Format, OutputOptions
 from penstock.errors import ImageDecodeFailed, ImageTooLarge, PenstockError, UnsupportedImageFormat
 from penstock.models import imaging
 

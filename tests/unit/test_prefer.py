@@ -2,7 +2,7 @@
 
 import pytest
 
-from penstock.api.http.prefer import BARE_WAIT_S, MAX_WAIT_S, wait_of
+from penstock.api.http.headers import BARE_WAIT_S, MAX_WAIT_S, wait_of
 
 FORMS: list[tuple[tuple[str, ...], int | None]] = [
     (("wait=10",), 10),

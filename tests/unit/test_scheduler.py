@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.core.task import OutputOptions, Priority
+from penstock.core.request import OutputOptions
+from penstock.core.task import Priority
 from penstock.errors import DeviceOutOfMemory, ImageTooLarge, Internal, InvalidOutput
 from penstock.models.base import BaseModelRunner, Device, DeviceBroken, Interrupted, Outputs, Params, Product, Work
 from penstock.settings import LimitSettings

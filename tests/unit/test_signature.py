@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from penstock.core.task import EVENTS, Event, new_task_id
-from penstock.webhooks.dispatcher import message_id
-from penstock.webhooks.signature import Signer
+from penstock.core.events import EVENTS, Event
+from penstock.core.task import new_task_id
+from penstock.webhooks.signature import Signer, message_id
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
@@ -62,6 +62,6 @@ def test_while_a_secret_is_replaced_both_are_good() -> None:
 
 
 def test_no_id_has_a_dot_in_it() -> None:
-    events = [Event(seq=12, what=what, at=0, epoch=0, tries=0, status="waiting") for what in EVENTS]
+    events = [Event(seq=12, kind=kind, at=0, epoch=0, tries=0, status="waiting") for kind in EVENTS]
 
     assert not any("." in message_id(new_task_id(), event) for event in events)

@@ -1,17 +1,20 @@
 """The pure module: states, moves, retry policy."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.core.batch import BatchState
+from penstock.core.events import EVENTS, Delivery, Event
+from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.task import (
     TRANSITIONS,
+    Attempt,
+    ErrorRecord,
     Lease,
-    OutputOptions,
     Priority,
-    Request,
     RetryPolicy,
-    Source,
     State,
     Verb,
     moves,
@@ -80,3 +83,38 @@ def test_ids_are_unique_and_sort_by_time() -> None:
 
     assert len(set(ids)) == 1000
     assert [i[:16] for i in ids] == sorted(i[:16] for i in ids)
+
+
+def test_every_end_of_a_task_and_of_a_batch_has_an_event() -> None:
+    ends = [*(state for state in State if state.is_final), *(state for state in BatchState if state.is_final)]
+
+    assert {str(state) for state in ends} | {"PROGRESS"} == set(EVENTS)
+
+
+def test_an_attempt_is_read_and_written_in_its_stored_form() -> None:
+    row = (
+        b'{"n":2,"fence":"f","worker":"w","device":"cuda:0","started":5,"ended":7,"outcome":"retry",'
+        b'"error":{"code":"internal","message":"why","retryable":true}}'
+    )
+    attempt = Attempt(
+        number=2, fence="f", worker="w", device="cuda:0", started=5, ended=7, outcome="retry",
+        error=ErrorRecord(code="internal", message="why", retryable=True),
+    )  # fmt: skip
+
+    assert msgspec.json.decode(row, type=Attempt) == attempt
+    assert msgspec.json.encode(attempt) == row
+
+
+def test_an_event_is_read_and_written_in_its_stored_form() -> None:
+    row = (
+        b'{"seq":3,"what":"SUCCESS","at":9,"epoch":1,"tries":1,"status":"waiting","due":12,'
+        b'"log":[{"at":10,"ms":2,"outcome":"refused"}]}'
+    )
+    event = Event(
+        seq=3, kind="SUCCESS", at=9, epoch=1, tries=1, status="waiting", due=12,
+        log=(Delivery(at=10, ms=2, outcome="refused"),),
+    )  # fmt: skip
+
+    assert msgspec.json.decode(row, type=Event) == event
+    assert msgspec.json.encode(event) == row
+    assert event.type == "succeeded"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from penstock.core.task import Lease, Outcome, OutputOptions, Priority, Request, Source
+from penstock.core.request import OutputOptions, Request, Source
+from penstock.core.task import Lease, Outcome, Priority
 from penstock.errors import ExecutionTimeout, StorageUnavailable
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.worker.devices import cores

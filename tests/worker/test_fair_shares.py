@@ -8,15 +8,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 from msgspec.structs import replace
 
-from penstock.core.task import PRIORITIES, TENANT, Lease, Outcome, OutputOptions, Priority, Problem, Progress, State
+from penstock.core.request import OutputOptions
+from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Lease, Outcome, Priority, Progress, State
 from penstock.storage import Storage
 from penstock.store import Store
 from tests.support.slow_model import MODEL as SLOW
 from tests.support.stores import MODEL, claim, lease_of, open_store, submit, worker_info
 from tests.support.workers import ended, host, submit_image
 
-BROKEN = Outcome(error=Problem(code="unsupported_image_format", message="no image", retryable=False))
-LOST = Problem(code="input_download_failed", message="timed out", retryable=True)
+BROKEN = Outcome(error=ErrorRecord(code="unsupported_image_format", message="no image", retryable=False))
+LOST = ErrorRecord(code="input_download_failed", message="timed out", retryable=True)
 OTHER = "image-scoring-v1"
 
 

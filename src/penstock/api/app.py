@@ -14,10 +14,11 @@ from loguru import logger
 
 from penstock.api.bulk import terms_of
 from penstock.api.description import docs, openapi
-from penstock.api.filters import filter_of
 from penstock.api.http import problems
-from penstock.api.http.auth import KeyRing, require_key
+from penstock.api.http.auth import ApiRequest, KeyRing, require_key
 from penstock.api.http.cursors import Cursors
+from penstock.api.http.filters import filter_of
+from penstock.api.http.headers import allow_of
 from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
@@ -38,14 +39,15 @@ from penstock.api.routes import (
     uploads,
     webhooks,
 )
-from penstock.api.services import ApiRequest, Services, open_services
+from penstock.api.services import Services, open_services
+from penstock.api.webhook_bodies import body_of
 from penstock.errors import StorageUnavailable
 from penstock.intake.batch_feeder import Feeder
 from penstock.models import load_runners
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
 from penstock.upkeep.links import check_links
-from penstock.upkeep.maintenance import run_maintenance
+from penstock.upkeep.rounds import run_maintenance
 from penstock.upkeep.watches import StorageWatch, watch_store
 from penstock.webhooks.dispatcher import Dispatcher
 
@@ -157,14 +159,14 @@ async def _name_all_methods(message: Message, scope: Scope) -> None:
         path = scope.get("path_template")
         for route in scope["litestar_app"].routes:
             if isinstance(route, HTTPRoute) and route.path_format == path:
-                MutableScopeHeaders.from_message(message)["Allow"] = problems.allow_of(route.methods)
+                MutableScopeHeaders.from_message(message)["Allow"] = allow_of(route.methods)
 
 
 def openapi_document() -> str:
     """The description of the API, without anything that runs."""
     settings = Settings(api=ApiSettings(keys=("described-not-served",)))
     described = create_app(settings)
-    return openapi.complete(described.openapi_schema.to_schema(), load_runners(settings.models)).decode()
+    return openapi.complete(described, described.openapi_schema.to_schema(), load_runners(settings.models)).decode()
 
 
 @asynccontextmanager
@@ -214,7 +216,7 @@ async def _try_links(storage: Storage, watch: StorageWatch) -> None:
 
 async def _dispatch_webhooks(services: Services, output_links: predictions.OutputLinks) -> None:
     settings = services.settings
-    body = webhooks.body_of(services.storage, output_links)
+    body = body_of(services.storage, output_links)
     await Dispatcher(services.patient_store, body, settings.webhooks, settings.limits).run()
 
 

@@ -8,8 +8,9 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
 from msgspec import Struct
 
-from penstock.api.filters import TaskFilter
-from penstock.api.services import ApiRequest, Services
+from penstock.api.http.auth import ApiRequest
+from penstock.api.http.filters import TaskFilter
+from penstock.api.services import Services
 from penstock.core.task import State
 from penstock.errors import InvalidRequest
 from penstock.store.answers import Matching

@@ -4,14 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from litestar import Request
-from litestar.datastructures import URL, State
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from loguru import logger
 from msgspec import Struct
 
-from penstock.api.http.auth import Caller
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
@@ -51,15 +48,6 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
 
 ServicesDep = NamedDependency[SkipValidation[Services]]
 """The type of a handler's parameter `services`."""
-
-
-class ApiRequest(Request[None, Caller, State]):
-    """A request that has passed the key guard."""
-
-    @property
-    def base_url(self) -> URL:
-        """Where the client reaches the server, by `origins.Origins`."""
-        return URL(f"{self.scope['state']['base_url']}/")
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ import numpy as np
 from penstock.bench.images import Image
 from penstock.bench.server import last_line
 from penstock.core.device import Device
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError
 from penstock.local.supervisor import die_with_parent, python
 from penstock.models import load_runners

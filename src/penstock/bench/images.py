@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from penstock.bench.plan import NOOP
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, PenstockError
 from penstock.models import imaging
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from penstock.core.task import Event, State, Webhook
+from penstock.core.events import Event, Webhook
+from penstock.core.task import State
 
 PREFIX = "bat_"
 """Of the id of a batch; the scripts know by it what a webhook is about."""
@@ -40,7 +41,7 @@ ENDS = {BatchState.RUNNING: BatchState.COMPLETED, BatchState.CANCELING: BatchSta
 """What a batch becomes when its last line has ended."""
 
 
-class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class BatchPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the client asked for, never changed: `defaults` are members of every line that does not have them itself,
     `starts` the place of the first line of each part."""
 
@@ -70,7 +71,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     tenant: str
     caller: str
     state: BatchState
-    plan: Plan
+    plan: BatchPlan
     total: int
     fed: int
     counts: dict[State, int]
@@ -102,7 +103,7 @@ class End(Struct, frozen=True, kw_only=True):
     place: int
     state: State
     code: str | None
-    run: bool
+    became_task: bool
 
 
 class Started(Struct, frozen=True, kw_only=True):

@@ -16,10 +16,12 @@ import random
 import secrets
 import time
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct, field
 
+from penstock.core.events import Event
+from penstock.core.request import Request
 from penstock.errors import PenstockError
 
 TENANT = "default"
@@ -93,77 +95,6 @@ Stage = Literal["queued", "retry", "fetch", "prepare", "infer", "postprocess", "
 
 Reuse = Literal["miss", "coalesced", "hit"]
 """Whose run gave a task its result: its own, that of an equal task which it waited for, or of one that had ended."""
-Format = Literal["png", "jpeg", "webp"]
-
-
-class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a result image is written."""
-
-    format: Format = "png"
-    quality: Annotated[int, Meta(ge=1, le=100)] = 90
-    lossless: bool = False
-
-
-class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the input is: a URL to fetch, a storage key, or, if it is small, here. What lies under the key came with
-    the task, or is an `upload`, which others may use too; nothing is run but what has the announced `sha256`."""
-
-    url: str | None = None
-    key: str | None = None
-    data: bytes | None = None
-    upload: str | None = None
-    sha256: str | None = None
-
-
-TaskEventType = Literal["succeeded", "failed", "canceled", "expired", "progress"]
-BatchEventType = Literal["completed", "canceled"]
-EventType = TaskEventType | BatchEventType
-
-EVENTS: dict[str, EventType] = {
-    State.SUCCESS: "succeeded",
-    State.FAILED: "failed",
-    State.CANCELED: "canceled",
-    State.EXPIRED: "expired",
-    "PROGRESS": "progress",
-    "COMPLETED": "completed",
-}
-"""What a webhook can be told, by the word that the store has for it: of an end, the state, of a task or a batch."""
-
-Dialect = Literal["penstock", "replicate"]
-"""Whose words a client speaks."""
-
-
-class Webhook(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whom to tell of which events, in which words; `base_url` is where the client reached the API, for the links it
-    is sent."""
-
-    url: str
-    events: tuple[EventType, ...]
-    base_url: str
-    dialect: Dialect = "penstock"
-
-
-class Line(Struct, frozen=True, kw_only=True):
-    """Which line of a batch a task is: the client's name for it, and its number in what was sent, from 1."""
-
-    batch: str
-    custom_id: str
-    number: int
-
-
-class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the client asked for: the body of the record, never changed after submit. What is not said is not written:
-    a waiting task is to take no more than 1 KB of Redis beside its input."""
-
-    model: str
-    source: Source
-    params: dict[str, Any]
-    output: OutputOptions
-    client_request_id: str | None = None
-    metadata: dict[str, str] = {}
-    traceparent: str | None = None
-    webhook: Webhook | None = None
-    line: Line | None = None
 
 
 class Artifact(Struct, frozen=True, kw_only=True):
@@ -184,7 +115,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: dict[str, Any] | None = None
 
 
-class Problem(Struct, frozen=True, kw_only=True):
+class ErrorRecord(Struct, frozen=True, kw_only=True):
     """Why an attempt or a task failed; the same words as the problem document of the API."""
 
     code: str
@@ -192,7 +123,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     retryable: bool
 
     @classmethod
-    def of(cls, error: PenstockError) -> "Problem":
+    def of(cls, error: PenstockError) -> "ErrorRecord":
         """The record form of an error."""
         return cls(code=error.code, message=error.detail, retryable=error.retryable)
 
@@ -200,21 +131,21 @@ class Problem(Struct, frozen=True, kw_only=True):
 class Attempt(Struct, frozen=True, kw_only=True):
     """One go at a task by one worker; times in ms since 1970 by the clock of Redis."""
 
-    n: int
+    number: int = field(name="n")
     fence: str
     worker: str
     device: str
     started: int
     ended: int
     outcome: str
-    error: Problem | None = None
+    error: ErrorRecord | None = None
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
     """What the settling worker wrote: result or error, and where the time went (ms by stage)."""
 
     result: Result | None = None
-    error: Problem | None = None
+    error: ErrorRecord | None = None
     timing: dict[str, float] = {}
     execution: dict[str, Any] = {}
 
@@ -225,34 +156,6 @@ class Progress(Struct, frozen=True, kw_only=True):
     done: int
     total: int
     unit: str = "tiles"
-
-
-class Delivery(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One try to deliver an event: when (ms since 1970), how long it took, and what came of it."""
-
-    at: int
-    ms: int
-    outcome: str
-    code: int | None = None
-
-
-class Event(Struct, frozen=True, kw_only=True):
-    """What a webhook is told: a row of the outbox. `seq` counts the events of the task, `tries` the deliveries since
-    it was posted, or asked for again; `due` is the ms of the next one, or of the end of its lease."""
-
-    seq: int
-    what: str
-    at: int
-    epoch: int
-    tries: int
-    status: Literal["waiting", "leased", "delivered", "failed"]
-    due: int | None = None
-    log: tuple[Delivery, ...] = ()
-
-    @property
-    def type(self) -> EventType:
-        """The name that clients know."""
-        return EVENTS[self.what]
 
 
 class Task(Struct, frozen=True, kw_only=True):

@@ -15,15 +15,16 @@ from msgspec.structs import replace
 
 from penstock.api.http.auth import Caller
 from penstock.api.routes.webhooks import accepted
-from penstock.api.schemas.tasks import TaskRequest
 from penstock.api.services import Services
 from penstock.core.batch import Batch, FeedLease, StoredLine, task_id_of
-from penstock.core.submission import Submission, Turn
-from penstock.core.task import Line, State
+from penstock.core.request import Line
+from penstock.core.submission import EnqueuePermit, Submission
+from penstock.core.task import State
 from penstock.errors import Internal, PenstockError, QueueFull, StorageUnavailable, StoreUnavailable
 from penstock.intake.batch_lines import defaults_of, line_of, task_of
 from penstock.intake.enqueue import Examined, check_params, discard, examine, look_again, submission_of, weigh
 from penstock.intake.inline import is_long
+from penstock.intake.requests import TaskRequest
 from penstock.intake.reuse_digest import seen
 from penstock.models.imaging import Header
 from penstock.storage import Item
@@ -189,7 +190,7 @@ class Turns:
             services=services,
             input_name=f"{task_id}-{self._mark}",
             line=Line(batch=batch.id, custom_id=line.custom_id, number=line.number),
-            turn=Turn(
+            permit=EnqueuePermit(
                 batch=batch.id,
                 epoch=self._lease.epoch,
                 place=line.place,

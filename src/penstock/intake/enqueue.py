@@ -11,12 +11,11 @@ from loguru import logger
 from msgspec import UNSET, Struct
 
 from penstock.api.http.auth import Caller
-from penstock.api.http.decoding import convert, decode
 from penstock.api.routes.webhooks import accepted
-from penstock.api.schemas.tasks import ClientRequestId, InputRequest, TaskRequest
 from penstock.api.services import Services
-from penstock.core.submission import Submission, Turn
-from penstock.core.task import Dialect, Line, OutputOptions, Request, Source, Webhook
+from penstock.core.events import Dialect, Webhook
+from penstock.core.request import Line, OutputOptions, Request, Source
+from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.upload import Upload
 from penstock.errors import (
     InputTooLarge,
@@ -28,6 +27,8 @@ from penstock.errors import (
     StoreUnavailable,
 )
 from penstock.intake.inline import bytes_of, is_inline, is_long, refuse_bare_base64
+from penstock.intake.parse import convert, decode
+from penstock.intake.requests import ClientRequestId, InputRequest, TaskRequest
 from penstock.intake.reuse_digest import looking, reuse_digest
 from penstock.intake.uploads import beginning_of, check_digest, ready_upload
 from penstock.models import imaging
@@ -322,10 +323,10 @@ async def submission_of(
     services: Services,
     input_name: str = "",
     line: Line | None = None,
-    turn: Turn | None = None,
+    permit: EnqueuePermit | None = None,
 ) -> Submission:
-    """What the store is given: of a new task, or of one that is the `line` of a batch and is queued in its `turn`. An
-    inline image is stored as `input_name`, or as its task."""
+    """The submission for the store: a task of its own, or the `line` of a batch, queued under a `permit`. An inline
+    image is stored as `input_name`, or under the id of its task."""
     settings = services.settings
     attempts = asked.retry.max_attempts if asked.retry else settings.queue.max_retries + 1
     return Submission(
@@ -354,7 +355,7 @@ async def submission_of(
         reuse_digest=examined.reuse_digest,
         must_run=not asked.reuse,
         file_seen="ask",
-        turn=turn,
+        permit=permit,
         forecast=await services.estimates.forecast(asked.model, cost=examined.cost),
     )
 

@@ -18,9 +18,9 @@ from typing import IO
 from loguru import logger
 from msgspec import Struct
 
-from penstock.lazy_import import deferred
+from penstock.lazy_import import lazy_import
 
-telemetry = deferred("penstock.telemetry.metrics")
+telemetry = lazy_import("penstock.telemetry.metrics")
 
 EXIT_CONFIGURATION = 78
 """A child that ends so will end so again (EX_CONFIG of sysexits.h)."""

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Unio
 from msgspec import Struct, field
 
 from penstock.core.device import Device
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError
-from penstock.lazy_import import deferred
+from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.settings import LimitSettings
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
-    np = deferred("numpy")
+    np = lazy_import("numpy")
 
 
 class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

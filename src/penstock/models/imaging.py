@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec import Struct
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from penstock.core.task import Format, OutputOptions
+from penstock.core.request import Format, OutputOptions
 from penstock.errors import ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
-from penstock.lazy_import import deferred
+from penstock.lazy_import import lazy_import
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
-    np = deferred("numpy")
+    np = lazy_import("numpy")
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 CONTENT_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.task import OutputOptions
-from penstock.lazy_import import deferred
+from penstock.core.request import OutputOptions
+from penstock.lazy_import import lazy_import
 from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, model_runner
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
-    np = deferred("numpy")
+    np = lazy_import("numpy")
 
 
 @model_runner("noop-v1")

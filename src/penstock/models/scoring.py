@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.device import Device
-from penstock.core.task import OutputOptions
+from penstock.core.request import OutputOptions
 from penstock.errors import InvalidOutput
-from penstock.lazy_import import deferred
+from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, as_tile, model_runner
 from penstock.models.onnxruntime.precision import open_session
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
-    np = deferred("numpy")
+    np = lazy_import("numpy")
 
 SIDE = 224
 """The network was trained on 224 x 224."""

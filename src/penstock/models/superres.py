@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from penstock.core.device import CPU_SIDES, Device
-from penstock.core.task import OutputOptions
-from penstock.lazy_import import deferred
+from penstock.core.request import OutputOptions
+from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.models.onnxruntime.precision import open_session
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
-    np = deferred("numpy")
+    np = lazy_import("numpy")
 
 READ_BYTES, WRITTEN_BYTES = 8, 6
 """For each pixel: read, 3 as an array and 4 in Pillow; written, 4 in Pillow; and the file, at most 1 or (PNG of noise)

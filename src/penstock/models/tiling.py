@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.errors import InvalidOutput
-from penstock.lazy_import import deferred
+from penstock.lazy_import import lazy_import
 from penstock.models.base import Work, as_tile
 from penstock.models.imaging import Canvas, Pixels
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
-    np = deferred("numpy")
+    np = lazy_import("numpy")
 
 
 class Span(NamedTuple):

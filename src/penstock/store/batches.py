@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from penstock.core.batch import ENDS, Batch, BatchState, End, FeedLease, Plan, Started
+from penstock.core.batch import ENDS, Batch, BatchPlan, BatchState, End, FeedLease, Started
 from penstock.core.task import Outcome, State
 from penstock.errors import (
     BatchAlreadyFinal,
@@ -131,7 +131,7 @@ class BatchStore:
             raise _too_slow()
 
     async def start(
-        self, batch_id: str, caller: str, plan: Plan, *, total: int, ttl_s: int, fingerprint: str
+        self, batch_id: str, caller: str, plan: BatchPlan, *, total: int, ttl_s: int, fingerprint: str
     ) -> Started:
         """Feed it from now on, unless the caller has started one under the same client_request_id before.
 

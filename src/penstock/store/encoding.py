@@ -5,7 +5,8 @@ from functools import cache
 
 import msgspec
 
-from penstock.core.task import EVENTS, Outcome, Problem, State, Verb, Webhook, moves
+from penstock.core.events import EVENTS, Webhook
+from penstock.core.task import ErrorRecord, Outcome, State, Verb, moves
 from penstock.errors import PenstockError
 from penstock.store.keys import endpoint_digest
 
@@ -23,7 +24,7 @@ def moves_from(states: Collection[State], verb: Verb) -> str:
 
 def outcome_of(error: PenstockError) -> bytes:
     """The outcome, as JSON, of a task that ends with this error."""
-    return msgspec.json.encode(Outcome(error=Problem.of(error)))
+    return msgspec.json.encode(Outcome(error=ErrorRecord.of(error)))
 
 
 def in_pool(models: Iterable[str]) -> str:

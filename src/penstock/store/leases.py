@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.task import PRIORITIES, Lease, Outcome, Priority, Problem, Progress, Request, Stage, Verb
+from penstock.core.request import Request
+from penstock.core.task import PRIORITIES, ErrorRecord, Lease, Outcome, Priority, Progress, Stage, Verb
 from penstock.store.answers import Claim, WorkerInfo
 from penstock.store.encoding import in_pool, moves_of, outcome_of
 from penstock.store.engine import Engine
@@ -82,7 +83,7 @@ class LeaseStore:
         """End a task in FAILED. Returns False when the lease is lost."""
         return bool(await self._settle(Verb.FAIL, lease, outcome=outcome, failures=1))
 
-    async def retry(self, lease: Lease, problem: Problem, *, delay_ms: int, device_ms: float | None = None) -> bool:
+    async def retry(self, lease: Lease, problem: ErrorRecord, *, delay_ms: int, device_ms: float | None = None) -> bool:
         """Let a task wait `delay_ms` and then queue it again; this counts as a failure. `device_ms` is the device time
         of the attempt, None when it is not known. Returns False when the lease is lost."""
         wait_ms = max(1, delay_ms)
@@ -114,7 +115,7 @@ class LeaseStore:
         verb: Verb,
         lease: Lease,
         *,
-        problem: Problem | None = None,
+        problem: ErrorRecord | None = None,
         outcome: Outcome | None = None,
         wait_ms: int = -1,
         failures: int = 0,

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock.core.batch import PREFIX
-from penstock.core.task import Delivery, Event
+from penstock.core.events import Delivery, Event
 from penstock.errors import BatchNotFound, TaskNotFound, WebhookNotFound
 from penstock.store.connection import listen
 from penstock.store.engine import Engine

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from penstock.core.task import Problem, Reclaimed, State, Verb
+from penstock.core.task import ErrorRecord, Reclaimed, State, Verb
 from penstock.errors import DeadlineExceeded, PoisonInput, StartDeadlineExceeded, WorkerLost
 from penstock.store.encoding import moves_of, outcome_of
 from penstock.store.engine import Engine
@@ -38,7 +38,7 @@ class Overdue:
             place, *found = await self._engine.run(
                 "reclaim",
                 moves_of(Verb.RELEASE), moves_of(Verb.FAIL), self._engine.lease_ms, int(REAPER_PAUSE_S * 1000),
-                self._engine.settings.max_crashes, dead_worker, msgspec.json.encode(Problem.of(_LOST)),
+                self._engine.settings.max_crashes, dead_worker, msgspec.json.encode(ErrorRecord.of(_LOST)),
                 outcome_of(_POISON), place,
             )  # fmt: skip
             rows = zip(found[::3], found[1::3], found[2::3], strict=True)

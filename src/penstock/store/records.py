@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.batch import Batch, BatchState, End, Plan
-from penstock.core.task import Attempt, Event, Outcome, Priority, Progress, Request, Reuse, Stage, State, Task
+from penstock.core.batch import Batch, BatchPlan, BatchState, End
+from penstock.core.events import Event
+from penstock.core.request import Request
+from penstock.core.task import Attempt, Outcome, Priority, Progress, Reuse, Stage, State, Task
 from penstock.store.answers import Explanation, Pace, Pause, Running, SetAside, WorkerInfo
 
 GONE = [b"gone"]
@@ -142,7 +144,7 @@ def _batch(batch_id: str, answer: list[Any]) -> Batch:
         tenant=f["tenant"],
         caller=f["caller"],
         state=BatchState(f["state"]),
-        plan=msgspec.json.decode(plan, type=Plan),
+        plan=msgspec.json.decode(plan, type=BatchPlan),
         total=int(f["total"]),
         fed=int(f["fed"]),
         counts={state: int(f.get(state, 0)) for state in State},
@@ -162,7 +164,7 @@ def end_of(row: bytes) -> End:
             place=int(place),
             state=State(state.removeprefix("-")),
             code=code[0] if code else None,
-            run=not state.startswith("-"),
+            became_task=not state.startswith("-"),
         )
 
 

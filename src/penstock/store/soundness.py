@@ -8,18 +8,8 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from penstock.core.batch import BatchState
-from penstock.core.task import (
-    PRIORITIES,
-    RECORD_VERSION,
-    TENANT,
-    Outcome,
-    Problem,
-    Request,
-    Reuse,
-    Source,
-    Stage,
-    State,
-)
+from penstock.core.request import Request, Source
+from penstock.core.task import PRIORITIES, RECORD_VERSION, TENANT, ErrorRecord, Outcome, Reuse, Stage, State
 from penstock.errors import RecordUnreadable
 from penstock.store.records import LARGEST, UnreadableRecord, attempts_of, batch_of, events_of, reading, task_of
 
@@ -84,7 +74,7 @@ OF_UPLOADS = {
 }
 
 FAILURE = msgspec.json.encode(
-    Outcome(error=Problem.of(RecordUnreadable("the record of this task was damaged; it was set aside")))
+    Outcome(error=ErrorRecord.of(RecordUnreadable("the record of this task was damaged; it was set aside")))
 )
 
 

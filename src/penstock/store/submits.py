@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.submission import Submission, Turn
+from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import PRIORITIES, RECORD_VERSION, Outcome, Reuse, State, Verb
 from penstock.errors import (
     IdempotencyMismatch,
@@ -33,7 +33,7 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
         "" if s.start_within_s is None else int(s.start_within_s * 1000), s.result_ttl_s, RECORD_VERSION,
         State.PENDING, " ".join(PRIORITIES), "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
         s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, moves_of(Verb.REUSE),
-        "input" if has_input else "", hook_of(s.request.webhook), *_turn_of(s.turn),
+        "input" if has_input else "", hook_of(s.request.webhook), *_permit_of(s.permit),
         s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
         s.request.source.upload or "", s.own_input or "", s.file_seen,
     )  # fmt: skip
@@ -75,8 +75,8 @@ def file_of(owner: str, outcome: bytes | None) -> ResultFound | None:
     return ResultFound(owner, result.artifact.s3_key) if result and result.artifact else None
 
 
-def _turn_of(turn: Turn | None) -> tuple[str | int, ...]:
-    return (turn.batch, turn.epoch, turn.place, turn.window, turn.lease_ms) if turn else ("",) * 5
+def _permit_of(permit: EnqueuePermit | None) -> tuple[str | int, ...]:
+    return (permit.batch, permit.epoch, permit.place, permit.window, permit.lease_ms) if permit else ("",) * 5
 
 
 def _refusal(kind: str, value: Any) -> Exception:

@@ -9,7 +9,7 @@ from functools import partial
 from loguru import logger
 from msgspec import Struct
 
-from penstock.core.task import TRANSITIONS, Lease, Outcome, Problem, RetryPolicy, State, Verb, verdict
+from penstock.core.task import TRANSITIONS, ErrorRecord, Lease, Outcome, RetryPolicy, State, Verb, verdict
 from penstock.errors import Internal, PenstockError, StoreUnavailable
 from penstock.models.base import DeviceBroken
 from penstock.store import Store
@@ -90,7 +90,7 @@ class Attempts:
     async def _write(self, lease: Lease, settlement: Settlement) -> tuple[Settlement, int | None]:
         """The settlement that was written, and how many tasks it has ended. Where the right one cannot be written by a
         fault of ours, the task fails as `internal` instead, now: its next attempt would end in the same way."""
-        for written in (settlement, self._failure(lease, Problem.of(_unexpected()))):
+        for written in (settlement, self._failure(lease, ErrorRecord.of(_unexpected()))):
             try:
                 return written, await self._insist(written.write)
             except Exception as error:  # noqa: BLE001  around an attempt: a bug fails the task, not the worker
@@ -119,7 +119,7 @@ class Attempts:
 
     def _judge(self, lease: Lease, error: PenstockError) -> Settlement:
         """A transient error is tried again after a while, any other ends the task."""
-        problem = Problem.of(error)
+        problem = ErrorRecord.of(error)
         logger.bind(code=problem.code, detail=problem.message).warning("attempt failed")
         if error.__cause__ is not None:
             logger.opt(exception=error.__cause__).debug("cause")
@@ -133,7 +133,7 @@ class Attempts:
         took_ms = self._pipeline.took_ms(lease)
         return Settlement(Verb.RELEASE, partial(self._store.leases.release, lease, device_ms=took_ms))
 
-    def _failure(self, lease: Lease, problem: Problem) -> Settlement:
+    def _failure(self, lease: Lease, problem: ErrorRecord) -> Settlement:
         outcome = Outcome(error=problem, execution={"device_ms": self._pipeline.took_ms(lease)})
         return Settlement(Verb.FAIL, partial(self._store.leases.fail, lease, outcome), problem.code)
 

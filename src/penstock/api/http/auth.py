@@ -4,6 +4,8 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterable
 
+from litestar import Request
+from litestar.datastructures import URL, State
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
@@ -22,6 +24,15 @@ class Caller(Struct, frozen=True):
 
     id: str
     tenant: str = TENANT
+
+
+class ApiRequest(Request[None, Caller, State]):
+    """A request that has passed `require_key`: `auth` is its caller."""
+
+    @property
+    def base_url(self) -> URL:
+        """The URL under which the client reaches the server, as `origins.Origins` has worked it out."""
+        return URL(f"{self.scope['state']['base_url']}/")
 
 
 class KeyRing:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 from litestar.exceptions import HTTPException
 
-from penstock.api.services import ApiRequest
+from penstock.api.http.auth import ApiRequest
 from penstock.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
 
 IDLE_S = 60.0

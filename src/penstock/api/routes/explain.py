@@ -6,11 +6,12 @@ from litestar import get
 from litestar.datastructures import State as AppState
 from litestar.params import FromPath
 
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
 from penstock.api.schemas.operators import BlockerView, ExplainView
 from penstock.api.schemas.render import moment, worker_view
 from penstock.api.schemas.tasks import AheadView
-from penstock.api.services import ApiRequest, ServicesDep
+from penstock.api.services import ServicesDep
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.intake.estimates import able, forecast
 from penstock.store import Explanation, WorkerInfo
@@ -34,7 +35,7 @@ async def explain(request: ApiRequest, services: ServicesDep, state: AppState, t
     expected = forecast(known.pace, cost=known.cost, workers=len(workers), left=known.left)
     if known.pause is not None or known.state.is_final:
         expected = None
-    eta = None if expected is None else round(expected.s(ahead) + (known.due_in_s or 0.0), 3)
+    eta = None if expected is None else round(expected.eta_seconds(ahead) + (known.due_in_s or 0.0), 3)
     return ExplainView(
         task_id=task_id,
         status=known.state,

@@ -6,11 +6,12 @@ from litestar import get
 from litestar.datastructures import State as AppState
 from litestar.params import FromQuery, QueryParameter
 
-from penstock.api.filters import Filter
+from penstock.api.http.auth import ApiRequest
+from penstock.api.http.filters import Filter
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import task_view
 from penstock.api.schemas.tasks import TaskList
-from penstock.api.services import ApiRequest, ServicesDep
+from penstock.api.services import ServicesDep
 from penstock.core.task import State
 from penstock.errors import InvalidRequest
 

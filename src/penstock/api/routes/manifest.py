@@ -71,7 +71,7 @@ def _view(end: End, task_id: str, outcome: Outcome | None, name: tuple[int, str]
     return LineView(
         line=number,
         custom_id=custom_id,
-        task_id=task_id if end.run else None,
+        task_id=task_id if end.became_task else None,
         status=end.state,
         result=_result(task_id, outcome, base_url) if end.state is State.SUCCESS else None,
         error=_error(end, outcome),

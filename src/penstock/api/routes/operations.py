@@ -8,10 +8,11 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
 from penstock.api.bulk import ROUNDS, SHOWN, DryRun
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
 from penstock.api.schemas.operators import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
 from penstock.api.schemas.render import queue_view, worker_status
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.core.task import PRIORITIES, Priority, State
 from penstock.errors import InvalidRequest, ModelNotFound, WorkerNotFound
 from penstock.telemetry import endings

@@ -9,10 +9,11 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
 from penstock.api.bulk import GO_ON, Terms, chosen, said
-from penstock.api.filters import Filter
+from penstock.api.http.auth import ApiRequest
+from penstock.api.http.filters import Filter
 from penstock.api.http.problems import documented
 from penstock.api.schemas.tasks import CanceledView, DeletedView
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.core.task import State
 from penstock.errors import (
     InvalidRequest,
@@ -23,7 +24,7 @@ from penstock.errors import (
     TaskNotFound,
 )
 from penstock.telemetry import endings
-from penstock.upkeep.maintenance import remove
+from penstock.upkeep.retention import remove
 
 Live = Literal["PENDING", "RUNNING"]
 Ended = Literal["SUCCESS", "FAILED", "CANCELED", "EXPIRED"]

@@ -9,11 +9,12 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from loguru import logger
 
 from penstock.api.bulk import GO_ON, Terms, chosen, said
-from penstock.api.filters import Filter
+from penstock.api.http.auth import ApiRequest
+from penstock.api.http.filters import Filter
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import task_view
 from penstock.api.schemas.tasks import RetriedView, TaskView
-from penstock.api.services import ApiRequest, Services, ServicesDep
+from penstock.api.services import Services, ServicesDep
 from penstock.core.task import State
 from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
 

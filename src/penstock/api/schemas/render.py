@@ -17,7 +17,8 @@ from penstock.api.schemas.tasks import (
     TaskView,
     WebhookView,
 )
-from penstock.core.task import Artifact, Attempt, Event, Problem, Progress, Result, Task, Webhook
+from penstock.core.events import Event, Webhook
+from penstock.core.task import Artifact, Attempt, ErrorRecord, Progress, Result, Task
 from penstock.models.base import registry
 from penstock.storage import Storage
 from penstock.store import QueueDepth, Running, WorkerInfo
@@ -150,14 +151,14 @@ def progress_view(progress: Progress | None) -> ProgressView | None:
     return ProgressView(ratio=ratio, unit=progress.unit, done=progress.done, total=progress.total)
 
 
-def error_view(problem: Problem | None) -> ErrorView | None:
+def error_view(problem: ErrorRecord | None) -> ErrorView | None:
     """None when nothing went wrong."""
     return ErrorView(code=problem.code, message=problem.message, retryable=problem.retryable) if problem else None
 
 
 def _attempt(attempt: Attempt) -> AttemptView:
     return AttemptView(
-        n=attempt.n,
+        n=attempt.number,
         worker=attempt.worker,
         device=attempt.device,
         started_at=moment(attempt.started),

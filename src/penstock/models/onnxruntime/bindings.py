@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from penstock.core.device import Device
-from penstock.lazy_import import deferred
+from penstock.lazy_import import lazy_import
 from penstock.models.onnxruntime.memory import SMALL_BYTES, Blocks, CudaLock, NoLock
 from penstock.models.onnxruntime.providers import INPUT
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
-    np = deferred("numpy")
+    np = lazy_import("numpy")
 
 NO_GRAPH = -1
 """The number of a run that is neither captured nor replayed."""

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from loguru import logger
 
-from penstock.lazy_import import deferred
+from penstock.lazy_import import lazy_import
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
 else:
-    np = deferred("numpy")
+    np = lazy_import("numpy")
 
 SMALL_BYTES = 64 * 1024
 """Below this an array is an ordinary one: the driver copies it by the way."""

@@ -10,7 +10,7 @@ from loguru import logger
 
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
-from penstock.lazy_import import deferred
+from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.onnxruntime.session import ModelFile, Session, half
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
-    np = deferred("numpy")
+    np = lazy_import("numpy")
 
 Shapes = Sequence[tuple[int, int]]
 

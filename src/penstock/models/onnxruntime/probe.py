@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from penstock.core.device import Device
-from penstock.lazy_import import deferred
+from penstock.lazy_import import lazy_import
 from penstock.models.onnxruntime.session import Session, manifest, runtime_version
 
 if TYPE_CHECKING:
     import numpy as np
 else:
-    np = deferred("numpy")
+    np = lazy_import("numpy")
 
 SMALLEST = ("image-scoring-v1", "nima")
 SIDE = 224

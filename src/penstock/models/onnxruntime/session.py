@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
-from penstock.lazy_import import deferred
+from penstock.lazy_import import lazy_import
 from penstock.models.base import Interrupted
 from penstock.models.onnxruntime import faults
 from penstock.models.onnxruntime.bindings import Binding, Ways
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
-    np = deferred("numpy")
+    np = lazy_import("numpy")
 
 
 class ModelFile(Struct, frozen=True, kw_only=True):

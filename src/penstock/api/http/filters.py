@@ -8,8 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter, SkipValidation
 from msgspec import Meta, Struct
 
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.query import METADATA
-from penstock.api.services import ApiRequest
 from penstock.core.task import Priority
 from penstock.errors import InvalidRequest
 from penstock.store.listing import Filters

@@ -1,0 +1,84 @@
+"""Which part of the package may import which, and the places of the vendor libraries.
+
+Layers are listed from the bottom up. An entry is a module, or a folder with all that is in it; it may import what
+stands in a lower layer, and itself. What stands in one layer may not know one another.
+"""
+
+LAYERS: list[set[str]] = [
+    {"errors", "lazy_import"},
+    {"settings"},
+    {"core"},
+    {"net"},
+    {"telemetry"},
+    {"storage", "client"},
+    {"store"},
+    {"weights"},
+    {"models"},
+    {"runners"},
+    {"intake"},
+    {"upkeep"},
+    {"webhooks"},
+    {"worker", "api"},
+    {"local"},
+    {"bench"},
+    {"cli"},
+    {"__main__"},
+]
+"""The rooms. Each module of the package stands in one."""
+
+INSIDE: dict[str, list[set[str]]] = {
+    "settings": [
+        {"settings.rules", "settings.sections"},
+        {"settings.sources"},
+    ],
+    "api": [
+        {"api.http"},
+        {"api.schemas"},
+        {"api.waiting", "api.watching"},
+        {"api.services"},
+        {"api.bulk", "api.result_files"},
+        {"api.routes"},
+        {"api.replicate"},
+        {"api.description", "api.webhook_bodies"},
+        {"api.app"},
+        {"api.serve"},
+    ],
+    "worker": [
+        {"worker.devices", "worker.threads", "worker.guard", "worker.spool", "worker.attempt_clock"},
+        {"worker.memory", "worker.codecs", "worker.results"},
+        {"worker.batcher"},
+        {"worker.pipeline"},
+        {"worker.attempt"},
+        {"worker.claims"},
+        {"worker.host"},
+        {"worker.process"},
+    ],
+}
+"""The layers inside a room. A module of it that is not named is a leaf: it imports nothing of its own room."""
+
+VENDORS: dict[str, set[str]] = {
+    "aioboto3": {"storage"},
+    "aiobotocore": {"storage"},
+    "botocore": {"storage"},
+    "aiohttp": {"net", "worker/fetch.py", "webhooks", "bench"},
+    "yarl": {"net", "worker/fetch.py", "webhooks"},
+    "arq": {"worker/host.py"},
+    "click": {"cli"},
+    "httpx": {"local/demo.py", "client"},
+    "multipart": {"api/replicate/files.py"},
+    "matplotlib": {"bench/plot.py"},
+    "rich": {"local/demo.py", "bench", "cli"},
+    "litestar": {"api"},
+    "uvicorn": {"api/serve.py"},
+    "httptools": {"api/serve.py"},
+    "uvloop": {"api/serve.py", "worker/process.py"},
+    "numpy": {"models", "worker/batcher", "bench"},
+    "PIL": {"models/imaging.py"},
+    "onnxruntime": {"models/onnxruntime/session.py"},
+    "opentelemetry": {"telemetry/metrics.py"},
+    "prometheus_client": {"telemetry/exposition.py"},
+    "hiredis": {"store/wire.py"},
+    "redis": {"store"},
+    "standardwebhooks": {"webhooks/signature.py"},
+}
+"""Vendor -> the files and folders that may import it."""
