@@ -24,7 +24,7 @@ from penstock.models.onnxruntime.probe import Trial
 from penstock.models.onnxruntime.session import damaged
 from penstock.settings import RedisSettings, Settings, StorageSettings, clean_environment, environment_of
 from penstock.storage import Storage, open_storage
-from penstock.store import Installation, Redis, SetAside, TaskStore, check_server, connect, look_at, takes_writes
+from penstock.store import Engine, Installation, Redis, SetAside, Store, check_server, connect, look_at, takes_writes
 from penstock.upkeep.links import check_links
 from penstock.upkeep.orphans import NotCertain, delete_orphans, find_orphans, summary
 from penstock.worker.devices import Placement, placements
@@ -93,7 +93,7 @@ async def examine_orphans(settings: Settings, *, delete: bool) -> AsyncIterator[
             connect(redis) as client,
             open_storage(settings.storage, settings.redis.namespace) as storage,
         ):
-            yield await _orphans(Installation(client, redis.namespace, settings.queue), storage, delete)
+            yield await _orphans(Installation(Engine(client, redis.namespace, settings.queue)), storage, delete)
     except (StoreUnavailable, StorageUnavailable, ConfigurationError) as error:
         yield _fail("orphans", str(error), "the records and the objects are both needed: see penstock doctor")
     except NotCertain as error:
@@ -136,7 +136,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
                 name = f"{server.product.capitalize()} {server.version} at {_shown(redis.url)}"
                 yield await _set_up(client, name, server.major, settings.redis.namespace)
                 yield _clock(server.ahead_s)
-                if aside := await TaskStore(client, redis.namespace, settings.queue).unreadable():
+                if aside := await Store(Engine(client, redis.namespace, settings.queue)).unreadable():
                     yield _records(aside)
             except StoreUnavailable as error:
                 why = error.detail
