@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from penstock.api.http.contents import Schema, component
 from penstock.api.http.problems import Problem
-from penstock.api.schemas.tasks import RequestBody, ResponseBody
+from penstock.api.schemas.tasks import ResponseBody
+from penstock.intake.requests import RequestBody
 from penstock.models.base import registry
 
 _REF = component("{name}")["$ref"]

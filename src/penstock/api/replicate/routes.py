@@ -17,7 +17,6 @@ from msgspec import Meta
 from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
-from penstock.api.http.decoding import decode
 from penstock.api.http.headers import wait_of
 from penstock.api.http.problems import documented
 from penstock.api.replicate.predictions import (
@@ -30,7 +29,7 @@ from penstock.api.replicate.predictions import (
 )
 from penstock.api.replicate.versions import model_of, params_in
 from penstock.api.routes.tasks import SUBMIT_ERRORS, end_early, refusals_counted, take
-from penstock.api.schemas.tasks import RequestBody, ResponseBody
+from penstock.api.schemas.tasks import ResponseBody
 from penstock.api.services import Services, ServicesDep
 from penstock.core.events import EventType
 from penstock.core.task import State, Task
@@ -43,6 +42,8 @@ from penstock.errors import (
     WebhooksDisabled,
 )
 from penstock.intake.enqueue import DURATION_PATTERN, examine, read_request
+from penstock.intake.parse import decode
+from penstock.intake.requests import RequestBody
 from penstock.models.base import registry
 
 PAGE = 100

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from penstock.api.schemas.tasks import OutputRequest
 from penstock.errors import InvalidRequest, ModelNotFound
+from penstock.intake.requests import OutputRequest
 from penstock.models.base import BaseModelRunner, registry, results_digest
 
 Runner = type[BaseModelRunner[Any]]

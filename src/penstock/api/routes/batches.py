@@ -18,22 +18,12 @@ from msgspec import UNSET
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import pieces_of
 from penstock.api.http.contents import BINARY, JSON, component, describe
-from penstock.api.http.decoding import decode
 from penstock.api.http.headers import is_current, rate_headers
 from penstock.api.http.problems import documented
 from penstock.api.routes.manifest import manifest
 from penstock.api.routes.tasks import POLL_S, refusals_counted
 from penstock.api.routes.webhooks import accepted
-from penstock.api.schemas.batches import (
-    JSONL,
-    BatchList,
-    BatchOptions,
-    BatchRequest,
-    BatchView,
-    batch_links,
-    batch_version,
-    batch_view,
-)
+from penstock.api.schemas.batches import JSONL, BatchList, BatchView, batch_links, batch_version, batch_view
 from penstock.api.services import Services, ServicesDep
 from penstock.core.batch import Batch, BatchPlan, new_batch_id
 from penstock.core.upload import Upload
@@ -60,6 +50,8 @@ from penstock.errors import (
 )
 from penstock.intake import batch_lines
 from penstock.intake.enqueue import KEY_PATTERN, request_id_of
+from penstock.intake.parse import decode
+from penstock.intake.requests import BatchOptions, BatchRequest
 from penstock.intake.uploads import ready_upload
 from penstock.telemetry import metrics
 from penstock.upkeep.retention import remove

@@ -7,11 +7,12 @@ from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
 from penstock.api.routes.tasks import SUBMIT_ERRORS, CacheControl, CancelAfter, IdempotencyKey, refusals_counted
-from penstock.api.schemas.tasks import AheadView, QuoteView, SizeView, TaskRequest
+from penstock.api.schemas.tasks import AheadView, QuoteView, SizeView
 from penstock.api.services import Services, ServicesDep
 from penstock.errors import QueueFull
 from penstock.intake.enqueue import Examined, examine, output_size, read_request
 from penstock.intake.estimates import forecast
+from penstock.intake.requests import TaskRequest
 
 
 @post(

@@ -14,7 +14,7 @@ from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import MAX_WAIT_S, is_current, rate_headers, wait_of
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import links, task_view, version_of
-from penstock.api.schemas.tasks import SubmittedView, TaskRequest, TaskView
+from penstock.api.schemas.tasks import SubmittedView, TaskView
 from penstock.api.services import Services, ServicesDep
 from penstock.api.waiting import End
 from penstock.core.task import Task, new_task_id
@@ -44,6 +44,7 @@ from penstock.errors import (
     WebhooksDisabled,
 )
 from penstock.intake.enqueue import DURATION_PATTERN, KEY_PATTERN, Examined, examine, hand_in, read_request
+from penstock.intake.requests import TaskRequest
 from penstock.store import Submitted
 from penstock.telemetry import endings, metrics
 

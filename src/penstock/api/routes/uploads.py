@@ -13,11 +13,10 @@ from msgspec.structs import force_setattr
 from penstock.api.http.auth import BY_URL, ApiRequest, require_json
 from penstock.api.http.bodies import body_of, encoding_of, pieces_of
 from penstock.api.http.contents import BINARY, JSON, describe
-from penstock.api.http.decoding import decode
 from penstock.api.http.headers import rate_headers
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import moment
-from penstock.api.schemas.tasks import Moment, RequestBody, ResponseBody
+from penstock.api.schemas.tasks import Moment, ResponseBody
 from penstock.api.services import Services, ServicesDep
 from penstock.core.upload import Upload, UploadState, new_upload_id, upload_key
 from penstock.errors import (
@@ -32,6 +31,8 @@ from penstock.errors import (
     UploadNotFound,
     UploadNotReady,
 )
+from penstock.intake.parse import decode
+from penstock.intake.requests import RequestBody
 from penstock.intake.uploads import arrived, take
 from penstock.storage import LocalStorage, UploadLink
 from penstock.store.uploads import not_found

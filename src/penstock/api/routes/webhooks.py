@@ -5,12 +5,12 @@ from litestar.params import FromPath
 
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
-from penstock.api.schemas.batches import BatchWebhookRequest
 from penstock.api.schemas.render import task_view
-from penstock.api.schemas.tasks import TaskView, WebhookRequest
+from penstock.api.schemas.tasks import TaskView
 from penstock.api.services import Services, ServicesDep
 from penstock.core.events import Dialect, Webhook
 from penstock.errors import TaskNotFound, UrlBlocked, WebhookNotFound, WebhooksDisabled
+from penstock.intake.requests import BatchWebhookRequest, WebhookRequest
 from penstock.net.guard import check_url
 
 

@@ -17,7 +17,8 @@ from penstock.api.replicate.catalogue import (
 from penstock.api.replicate.files import FilePageView, FileUrls, FileView
 from penstock.api.replicate.predictions import PredictionPage, PredictionUrls, PredictionView
 from penstock.api.replicate.routes import ModelPredictionRequest, PredictionRequest, WebhookSecretView
-from penstock.api.schemas.tasks import RequestBody, ResponseBody
+from penstock.api.schemas.tasks import ResponseBody
+from penstock.intake.requests import RequestBody
 
 REPLICATE = "http://127.0.0.1:8000/replicate/v1"
 PREDICTIONS = f"{REPLICATE}/predictions"

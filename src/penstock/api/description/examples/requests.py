@@ -7,7 +7,7 @@ import msgspec
 
 from penstock.api.description.examples import batches, replicate, uploads
 from penstock.api.description.examples.parameters import IMAGE_URL
-from penstock.api.schemas.tasks import InputRequest, TaskRequest
+from penstock.intake.requests import InputRequest, TaskRequest
 from penstock.models.base import registry
 
 
