@@ -67,7 +67,7 @@ BETWEEN_ROUTES_YET = {
     "api.routes.quotes -> api.routes.tasks",
 }
 REPEATED_YET = {
-    "Answer", "Attempt", "Batch", "Finding", "Item", "Job", "Line", "Plan", "Problem", "Room", "Server", "_Named",
+    "Answer", "Attempt", "Finding", "Job", "Line", "Plan", "Problem", "Room", "Server", "_Named",
 }  # fmt: skip
 SHORT_YET = {
     "api/http/conditional.py",
@@ -76,7 +76,6 @@ SHORT_YET = {
     "api/http/ratelimits.py",
     "lazy_import.py",
     "net/loopback.py",
-    "worker/codecs.py",
 }
 LONG_YET = {
     "api/replicate/routes.py",
@@ -86,8 +85,6 @@ LONG_YET = {
     "settings.py",
     "storage/local.py",
     "store/queries.py",
-    "worker/batcher/backlog.py",
-    "worker/batcher/scheduler.py",
 }
 
 each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.place)
