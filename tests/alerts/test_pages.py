@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from penstock.net import loopback
+from penstock.net.session import read_local
 from tests.support.processes import System, up
 from tests.support.redis_server import RedisProcess, free_port
 
@@ -69,7 +69,7 @@ def watched_by_prometheus(system: System, directory: Path) -> Iterator[Callable[
     def ask(expression: str) -> list[dict[str, Any]]:
         query = urllib.parse.urlencode({"query": expression})
         try:
-            _, text = loopback.read(f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout_s=5)
+            _, text = read_local(f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout_s=5)
         except OSError:
             assert process.poll() is None, (directory / "prometheus.log").read_text()
             return []

@@ -15,7 +15,7 @@ from penstock.settings import Settings
 from penstock.storage import LocalStorage, Storage
 from penstock.store import BatchStore, Condemned, TaskStore, connect
 from penstock.store.keys import Keys
-from penstock.upkeep.maintenance import delete_condemned, prune, remove
+from penstock.upkeep.retention import delete_condemned, prune, remove
 from tests.support.api_server import ServerProcess
 from tests.support.drive import body, data_uri, photo, stored_objects
 from tests.support.stores import claim, lease_of, open_batch, open_operator, own_input, submission, submit

@@ -12,7 +12,7 @@ from penstock.settings import Settings
 from penstock.store import BatchStore, Condemned, Operator, TaskStore, UploadStore, connect
 from penstock.store.operator import PURGED_TOGETHER
 from penstock.telemetry import exposition
-from penstock.upkeep.maintenance import measure
+from penstock.upkeep.gauges import measure
 from tests.support.drive import MODEL, WORKER, body, claim, data_uri, photo
 from tests.support.stores import open_operator, submission, submit
 

@@ -10,16 +10,16 @@ import msgspec
 import pytest
 
 from penstock.api.http.auth import Caller
-from penstock.api.schemas.tasks import TaskRequest
 from penstock.api.services import open_services
 from penstock.core.task import State
 from penstock.intake.enqueue import examine, hand_in
+from penstock.intake.requests import TaskRequest
 from penstock.settings import ApiSettings, QueueSettings, Settings
 from penstock.storage import LocalStorage, Storage
 from penstock.store import BatchStore, Condemned, TaskStore, connect
 from penstock.store.keys import Keys
 from penstock.telemetry import exposition
-from penstock.upkeep.maintenance import prune
+from penstock.upkeep.retention import prune
 from tests.support import api_server
 from tests.support.drive import body, claim, complete, data_uri, image, photo, stored_objects
 

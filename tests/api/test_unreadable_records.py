@@ -21,7 +21,8 @@ from penstock.settings import RedisSettings, Settings, clean_environment
 from penstock.storage import Storage
 from penstock.store import BatchStore, Condemned, TaskStore, connect
 from penstock.store.keys import Keys
-from penstock.upkeep.maintenance import prune, sweep
+from penstock.upkeep.retention import prune
+from penstock.upkeep.sweep import sweep
 from tests.support.drive import MODEL, WORKER, body, claim, complete, data_uri, image
 from tests.support.processes import up, wait_for
 from tests.support.redis_server import RedisProcess

@@ -14,7 +14,10 @@ from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
 from penstock.store import BatchStore, Condemned, Installation, TaskStore, UploadStore, connect
 from penstock.telemetry import exposition
-from penstock.upkeep.maintenance import measure, prune, run_maintenance, run_upkeep, sweep
+from penstock.upkeep.gauges import measure
+from penstock.upkeep.retention import prune
+from penstock.upkeep.rounds import run_maintenance, run_upkeep
+from penstock.upkeep.sweep import sweep
 from tests.support.drive import MODEL, WORKER, claim, complete, stored_objects
 from tests.support.redis_server import RedisProcess
 from tests.support.stores import open_upload

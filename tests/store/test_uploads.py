@@ -11,7 +11,7 @@ from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotF
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import TaskStore, UploadStore
-from penstock.upkeep.maintenance import sweep_uploads
+from penstock.upkeep.sweep import sweep_uploads
 from tests.support.drive import stored_objects
 from tests.support.stores import lease_of, open_upload, submission, submit
 

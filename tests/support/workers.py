@@ -16,7 +16,7 @@ from penstock.models.base import registry
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.store import TaskStore, WorkerMemory
-from penstock.upkeep.maintenance import sweep
+from penstock.upkeep.sweep import sweep
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.devices import cpu
 from penstock.worker.fetch import Fetcher

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.settings import Settings, StorageSettings
 from penstock.telemetry import metrics
-from penstock.upkeep.maintenance import MEASURED
+from penstock.upkeep.gauges import MEASURED
 from tests.support import api_server
 from tests.support.faulty import Fault, peer_of
 from tests.support.processes import System, up

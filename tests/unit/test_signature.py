@@ -9,8 +9,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from penstock.core.events import EVENTS, Event
 from penstock.core.task import new_task_id
-from penstock.webhooks.dispatcher import message_id
-from penstock.webhooks.signature import Signer
+from penstock.webhooks.signature import Signer, message_id
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"

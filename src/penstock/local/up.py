@@ -25,7 +25,7 @@ from penstock.core.device import Device
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.local.redis_server import redis_child
 from penstock.local.supervisor import Child, Launch, Patience, StoppedEarly, Supervisor, python
-from penstock.net import loopback
+from penstock.net.session import read_local
 from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
 from penstock.telemetry import exposition
 from penstock.worker.devices import Placement, placements
@@ -174,7 +174,7 @@ async def _until_ready(supervisor: Supervisor, url: str, *, within_s: float) -> 
 def _missing(url: str) -> str:
     """Why no task could run yet, in the words of the API; "" when one could."""
     try:
-        status, body = loopback.read(f"{url}/readyz", timeout_s=2)
+        status, body = read_local(f"{url}/readyz", timeout_s=2)
         said = json.loads(body)
     except (OSError, HTTPException, ValueError):
         return "the API does not answer yet"

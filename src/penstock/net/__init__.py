@@ -1,1 +1,1 @@
-"""Every outgoing connection, behind one guard."""
+"""Outgoing connections. One guard decides where they may lead."""

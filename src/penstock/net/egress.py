@@ -1,8 +1,8 @@
-"""Connections to other hosts. To places that a client named, none can be made past the guard.
+"""Connections to other hosts. A URL that a client named is never connected to past the guard.
 
-The guard reads the text of a URL before (`urlguard.check_url`). Here it acts twice more: on all addresses that a host
-resolves to, and on the one address a socket is made for. The last is the one that counts: whatever a resolver, a
-redirect or a library does, no connection can be made except through `_guarded_socket`.
+`guard.check_url` reads the text of a URL beforehand. Here the guard acts twice more: on all addresses that a host
+resolves to, and on the one address that a socket is made for. The last check is the one that counts: whatever a
+resolver, a redirect or a library does, a connection can be made only through `_guarded_socket`.
 """
 
 import asyncio
@@ -20,32 +20,33 @@ from penstock.errors import UrlBlocked
 from penstock.net.guard import Policy, check_address
 
 CONNECT_TIMEOUT_S = 5.0
-"""A host that is there answers within a round trip; a dead one must not hold a slot any longer."""
+"""A host that is up answers within a round trip; a dead one must not hold a slot any longer."""
 
 EXCHANGE_WITHIN_S = 10.0
 EXCHANGED_BYTES = 64 * 1024
 
 LOOKUPS_AT_ONCE = 32
-"""Of one session; a name server that does not answer holds a thread for some seconds."""
+"""Threads of one session for name look-ups; a name server that does not answer holds a thread for some seconds."""
 
 NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 def guarded_session(
-    policy: Policy, headers: Mapping[str, str], *, resolver: AbstractResolver | None = None, limit: int = 100
+    policy: Policy, headers: Mapping[str, str], *, resolver: AbstractResolver | None = None, connections: int = 100
 ) -> aiohttp.ClientSession:
-    """A session that connects only where the policy allows, `limit` times at once (0: as often as it is asked), keeps
-    no cookies and no connections, ignores the proxies of the environment and unpacks nothing. It has no time limit but
-    that of connecting; redirects are for the caller to refuse or to check.
+    """A session that connects only where the policy allows, with at most so many connections at once (0: no limit).
 
-    `resolver` replaces the name look-up (for tests, or a name server of one's own); the check of the address
-    that is connected to holds whatever it answers.
+    It keeps no cookies and no idle connections, ignores the proxies of the environment and decompresses nothing. It
+    limits only the time to connect; the caller limits the rest, and refuses or checks redirects.
+
+    `resolver` replaces the name look-up (for tests, or a name server of one's own); the address that is connected to is
+    checked whatever it answers.
     """
     connector = aiohttp.TCPConnector(
         resolver=resolver or _GuardedResolver(policy),
         socket_factory=_guarded_socket(policy),
         force_close=True,  # each place is visited once; an idle connection would only tie it up
-        limit=limit,
+        limit=connections,
     )
     return aiohttp.ClientSession(
         connector=connector,
@@ -57,8 +58,8 @@ def guarded_session(
     )
 
 
-class Answer(NamedTuple):
-    """What a host has answered, of whose body no more than EXCHANGED_BYTES are kept."""
+class HttpAnswer(NamedTuple):
+    """The answer of a host: its status, and the first EXCHANGED_BYTES of its body."""
 
     status: int
     body: bytes
@@ -68,9 +69,11 @@ class NoAnswer(Exception):
     """A host did not answer; the text is the reason."""
 
 
-async def exchange(method: str, url: str, *, headers: Mapping[str, str] | None = None, data: bytes = b"") -> Answer:
-    """One small request to a place that the operator named, private or not, within EXCHANGE_WITHIN_S; the URL is sent
-    as it is, and redirects are not followed. Raises NoAnswer."""
+async def exchange(method: str, url: str, *, headers: Mapping[str, str] | None = None, data: bytes = b"") -> HttpAnswer:
+    """Send one small request to a host that the operator named, private or not, within EXCHANGE_WITHIN_S.
+
+    The URL is sent as it is, and redirects are not followed. Raises NoAnswer.
+    """
     try:
         async with (
             aiohttp.ClientSession(
@@ -81,24 +84,29 @@ async def exchange(method: str, url: str, *, headers: Mapping[str, str] | None =
             ) as session,
             session.request(
                 method, URL(url, encoded=True), headers=headers, data=data or None, allow_redirects=False
-            ) as answer,
+            ) as response,
         ):
             body = bytearray()
-            while len(body) < EXCHANGED_BYTES and (piece := await answer.content.read(EXCHANGED_BYTES)):
-                body += piece
-            return Answer(answer.status, bytes(body[:EXCHANGED_BYTES]))
+            while len(body) < EXCHANGED_BYTES and (chunk := await response.content.read(EXCHANGED_BYTES)):
+                body += chunk
+            return HttpAnswer(response.status, bytes(body[:EXCHANGED_BYTES]))
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         raise NoAnswer(str(error) or f"no answer within {EXCHANGE_WITHIN_S:g} s") from error
 
 
 class BlockedAddress(OSError):
-    """Raised where aiohttp expects an OSError: at the look-up and at the making of a socket. It arrives as the
-    `os_error` of an `aiohttp.ClientConnectorError`."""
+    """The policy does not allow an address.
+
+    It is an OSError because aiohttp expects one where a name is looked up and where a socket is made; the caller finds
+    it as the `os_error` of an `aiohttp.ClientConnectorError`.
+    """
 
 
 class _GuardedResolver(AbstractResolver):
-    """The look-up of the system, in threads of its own: those of the loop are few, and shared by all that look up. A
-    name with one private address among its public ones is blocked whole."""
+    """Looks names up as the system does, and blocks a name with any private address, also among public ones.
+
+    The look-ups run in threads of the session: those of the event loop are few, and shared by everybody.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -110,13 +118,13 @@ class _GuardedResolver(AbstractResolver):
         look_up = partial(
             socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
         )
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        infos = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
         results = [
             ResolveResult(
                 hostname=host, host=str(address[0]), port=int(address[1]), family=of, proto=protocol, flags=NUMERIC
             )
-            for of, _, protocol, _, address in found
-            if len(address) < 4 or not address[3]  # scoped to a link: no place for us
+            for of, _, protocol, _, address in infos
+            if len(address) < 4 or not address[3]  # an IPv6 address with a scope belongs to one link of this machine
         ]
         for result in results:
             _check_or_os_error(result["host"], self._policy)

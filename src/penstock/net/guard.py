@@ -1,8 +1,8 @@
-"""The one guard for every URL we are given: which spellings, names, ports and addresses may be fetched.
+"""The one guard for every URL that a client names: which spellings, names, ports and addresses may be fetched.
 
-Two questions, asked at two moments. `check_url` reads the text, before anything is resolved; `check_address`
-judges the address a connection is about to be made to, which is the only answer DNS cannot change afterwards.
-`check_input` reads the URL of an input, which may also name an object of a bucket. Pure: no network, no DNS.
+It is asked twice. `check_url` reads the text before anything is resolved; `check_address` judges the address that a
+connection is about to be made to, which DNS cannot change afterwards. `check_input` reads the URL of an input, which
+may also name an object of a bucket. The module is pure: it uses neither the network nor DNS.
 """
 
 import ipaddress
@@ -22,17 +22,17 @@ MAX_URL_CHARACTERS = 8192
 """Signed links with session tokens reach about 2,000; servers rarely accept more than 8 KiB."""
 
 MAX_KEY_BYTES = 1024
-"""Of a key in S3."""
+"""The longest key that S3 allows."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 BLOCKED_NAMES = frozenset({"localhost", "metadata.google.internal", "metadata.goog"})
-"""Never public, whatever they resolve to; subdomains of `localhost` too."""
+"""Names that are never public, whatever they resolve to; subdomains of `localhost` are blocked as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectName:
-    """An object of a bucket; as text, its URL."""
+    """An object of a bucket; `str` gives its URL."""
 
     bucket: str
     key: str
@@ -43,8 +43,11 @@ class ObjectName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What may be fetched; an address in `allow_networks` may be private, its literal on any port. `objects` are the
-    buckets, and the prefixes in buckets, whose objects may be named."""
+    """What may be fetched.
+
+    An address in `allow_networks` may be private, and a URL that spells such an address may name any port. `objects`
+    are the buckets, and the prefixes in buckets, whose objects may be named; each ends with `/`.
+    """
 
     schemes: frozenset[str]
     ports: frozenset[int]
@@ -53,21 +56,24 @@ class Policy:
 
     @classmethod
     def from_limits(cls, limits: LimitSettings, *, allow_http: bool | None = None) -> Self:
-        """`allow_http` is that of the limits unless given. Raises ConfigurationError when a member of
-        `limits.allow_networks` is not a network, or one of `limits.s3_inputs` not a bucket or prefix."""
+        """The policy of these limits; `allow_http` overrides theirs.
+
+        Raises ConfigurationError when a member of `limits.allow_networks` is not a network, or one of
+        `limits.s3_inputs` is not a bucket or prefix.
+        """
         allow_http = limits.allow_http if allow_http is None else allow_http
         return cls(
             schemes=frozenset({"http", "https"} if allow_http else {"https"}),
             ports=frozenset(limits.ports),
             allow_networks=tuple(_network(text) for text in limits.allow_networks),
-            objects=tuple(_place(text) for text in limits.s3_inputs),
+            objects=tuple(_object_prefix(text) for text in limits.s3_inputs),
         )
 
 
 def check_url(url: str, policy: Policy) -> str:
-    """The URL in the one form that is to be requested: ASCII, lower-case host, explicit path, no fragment.
+    """The URL in the one form that may be requested: ASCII, lower-case host, explicit path, no fragment.
 
-    Percent-encoding already there is kept byte for byte, for signed links. Raises UrlBlocked.
+    Percent-encoding that is there already is kept byte for byte, since signed links depend on it. Raises UrlBlocked.
     """
     _check_characters(url)
     parts = _URL.fullmatch(url) or _block("the URL must look like https://host/path")
@@ -82,22 +88,25 @@ def check_url(url: str, policy: Policy) -> str:
 
 
 def check_input(url: str, policy: Policy) -> str | ObjectName:
-    """What an input is to be fetched from: as `check_url`, or an object, if any may be named. Raises UrlBlocked."""
+    """The place to fetch an input from: a URL as of `check_url`, or an object where the policy allows some.
+
+    Raises UrlBlocked.
+    """
     if not policy.objects or url[:5].lower() != "s3://":
         return check_url(url, policy)
-    _check_characters(url.replace(" ", ""))  # a key may have blanks
+    _check_characters(url.replace(" ", ""))  # a key may contain blanks
     parts = _OBJECT.fullmatch(url) or _block("an s3: URL must look like s3://bucket/key, without ? and #")
     name = ObjectName(bucket=parts["bucket"], key=parts["key"])
     if len(name.key.encode()) > MAX_KEY_BYTES or not {"", ".", ".."}.isdisjoint(name.key.split("/")):
-        # Some servers keep objects as files: to them these are a way out of the prefix.
-        _block("the key must have no part that is empty or of dots, and 1,024 bytes at most")
-    if not any(f"{name.bucket}/{name.key}".startswith(place) for place in policy.objects):
-        _block("this bucket, or this part of it, is not among those that inputs may be in")
+        # Some servers keep objects as files; there such a part would lead out of the prefix.
+        _block("the key must not contain empty parts, `.` or `..`, and must have at most 1,024 bytes")
+    if not any(f"{name.bucket}/{name.key}".startswith(prefix) for prefix in policy.objects):
+        _block("inputs may not be read from this bucket, or not from this part of it")
     return name
 
 
 def check_redirect(url: str, location: str, policy: Policy) -> str:
-    """Where the `Location` of a redirect from `url` (as `check_url` gave it) leads. Raises UrlBlocked.
+    """The checked URL that the `Location` of a redirect from `url` leads to. Raises UrlBlocked.
 
     The characters are checked before the two are joined, because `urljoin` silently drops some of them.
     """
@@ -111,9 +120,9 @@ def check_redirect(url: str, location: str, policy: Policy) -> str:
 
 
 def check_address(address: str, policy: Policy) -> None:
-    """Raises UrlBlocked unless the IP address is public, or inside `policy.allow_networks`.
+    """Raises UrlBlocked unless the IP address is public or inside `policy.allow_networks`.
 
-    The text of the error does not repeat the address: it may be what an attacker wants to learn.
+    The error does not repeat the address: it may be what an attacker wants to learn.
     """
     try:
         ip = _unwrapped(address)
@@ -131,17 +140,17 @@ _URL = re.compile(
 )
 _BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 _OBJECT = re.compile(rf"[sS]3://(?P<bucket>{_BUCKET})/(?P<key>[^?#]+)")
-_PLACE = re.compile(rf"{_BUCKET}(/[^?#]*)?")
+_OBJECT_PREFIX = re.compile(rf"{_BUCKET}(/[^?#]*)?")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(:(?P<port>[0-9]{0,5}))?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
-# Everything printable in ASCII may stay as it is, except what RFC 3986 never allows.
+# All printable ASCII characters stay as they are, but for those that RFC 3986 never allows.
 _KEPT = "%!$&'()*+,/:;=?@[]~"
 
 
 def _check_characters(url: str) -> None:
-    """Parsers disagree about these; refused, so that there is nothing to disagree about."""
+    # Parsers of URLs disagree about these characters. Whatever is refused here they cannot disagree about.
     if len(url) > MAX_URL_CHARACTERS:
         _block(f"the URL has more than {MAX_URL_CHARACTERS} characters")
     if any(ord(c) <= 0x20 or 0x7F <= ord(c) <= 0xA0 or c.isspace() or 0xD800 <= ord(c) <= 0xDFFF for c in url):
@@ -154,7 +163,7 @@ def _split_authority(authority: str, scheme: str) -> tuple[str, int]:
     if "@" in authority:
         _block("the URL must not contain a user name or password")
     if not authority.isascii():
-        # Circled digits and full stops of other scripts become ASCII in some parsers and not in others.
+        # Some parsers turn circled digits and full stops of other scripts into ASCII, others do not.
         _block("an international host name must be in its xn-- form")
     parts = _AUTHORITY.fullmatch(authority) or _block("the host or port of the URL is malformed")
     port = int(parts["port"] or DEFAULT_PORTS[scheme])
@@ -164,7 +173,7 @@ def _split_authority(authority: str, scheme: str) -> tuple[str, int]:
 
 
 def _checked_host(host: str, port: int, policy: Policy) -> str:
-    """The host as it is to be requested, its port being allowed."""
+    """The host as it is requested. Blocks a host or a port that the policy does not allow."""
     if not host:
         _block("the URL has no host")
     ip = _literal(host)
@@ -179,10 +188,10 @@ def _checked_host(host: str, port: int, policy: Policy) -> str:
 
 
 def _literal(host: str) -> Address | None:
-    """The address that a host is, or None for a name; blocks every spelling but the canonical one.
+    """The IP address that the host spells, or None for a name. Blocks every spelling but the canonical one.
 
-    Whatever ends in a number is an address to some resolver (`2130706433`, `0x7f.1`, `127.1`, `0177.0.0.1`),
-    so it has to be one to us: four decimal numbers, nothing else.
+    Some resolver takes any host that ends in a number for an address (`2130706433`, `0x7f.1`, `127.1`, `0177.0.0.1`).
+    Such a host must be four decimal numbers here.
     """
     try:
         if host.startswith("["):
@@ -237,8 +246,8 @@ _NOT_PUBLIC_4 = _networks(
     ]
 )
 
-# Of IPv6 only 2000::/3 is handed out. What lies outside (::1, ::127.0.0.1, 64:ff9b::, fc00::, fe80::, fec0::,
-# 5f00::, ff00::) is not public by that alone; these are the exceptions within.
+# IANA assigns public IPv6 addresses from 2000::/3 only, so everything outside (::1, ::127.0.0.1, 64:ff9b::, fc00::,
+# fe80::, fec0::, 5f00::, ff00::) is not public. The list has the exceptions inside it.
 _UNICAST_6 = ipaddress.IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = _networks(
     [
@@ -263,7 +272,7 @@ def _is_allowed(ip: Address, policy: Policy) -> bool:
 
 
 def _unwrapped(address: str) -> Address:
-    """The address; for `::ffff:a.b.c.d` the IPv4 one inside. Raises ValueError, also for a zone id."""
+    """The address; for `::ffff:a.b.c.d` the IPv4 address inside. Raises ValueError, also for a zone id."""
     ip = ipaddress.ip_address(_without_zone(address))
     return getattr(ip, "ipv4_mapped", None) or ip
 
@@ -278,13 +287,14 @@ def _network(text: str) -> Network:
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:
-        raise ConfigurationError(f"limits.allow_networks: {text!r} is no network such as 10.20.0.0/16") from error
+        raise ConfigurationError(f"limits.allow_networks: {text!r} is not a network such as 10.20.0.0/16") from error
 
 
-def _place(text: str) -> str:
-    """A bucket or a prefix as what the objects in it begin with."""
-    if not _PLACE.fullmatch(text):
-        raise ConfigurationError(f"limits.s3_inputs: {text!r} is no bucket such as photos, or photos/public")
+def _object_prefix(text: str) -> str:
+    if not _OBJECT_PREFIX.fullmatch(text):
+        raise ConfigurationError(
+            f"limits.s3_inputs: {text!r} is not a bucket or a prefix such as photos or photos/public"
+        )
     return text.rstrip("/") + "/"
 
 

@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
-from penstock.net import loopback
+from penstock.net.session import read_local
 
 SCRAPE_TIMEOUT_S = 2.0
 
@@ -61,7 +61,7 @@ class _Children(Collector):
 def fetch(url: str) -> list[Metric]:
     """The metrics served at a URL; none when it does not answer within 2 s."""
     try:
-        status, text = loopback.read(url, timeout_s=SCRAPE_TIMEOUT_S)
+        status, text = read_local(url, timeout_s=SCRAPE_TIMEOUT_S)
     except OSError:
         return []
     return list(text_string_to_metric_families(text.decode())) if status == HTTPStatus.OK else []

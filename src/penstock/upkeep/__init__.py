@@ -1,1 +1,1 @@
-"""Work that is repeated for as long as Penstock runs, by any process."""
+"""Work that any process repeats for as long as it runs."""

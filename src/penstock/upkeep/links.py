@@ -129,15 +129,15 @@ async def _upload_link(storage: Storage, key: str, digest: str | None) -> Upload
     return link
 
 
-async def _send(link: UploadLink, data: bytes) -> egress.Answer:
+async def _send(link: UploadLink, data: bytes) -> egress.HttpAnswer:
     return await egress.exchange("PUT", link.url, headers=link.headers, data=data)
 
 
-def _is_success(answer: egress.Answer) -> bool:
+def _is_success(answer: egress.HttpAnswer) -> bool:
     return 200 <= answer.status < 300
 
 
-def _refused(what: str, answer: egress.Answer) -> Trouble:
+def _refused(what: str, answer: egress.HttpAnswer) -> Trouble:
     region = _REGION.search(answer.body)
     if region:
         return Trouble(found=f"{what}: {_said(answer)}", advice=f"set storage.s3_region to {region[1].decode()}")
@@ -148,6 +148,6 @@ def _unreachable(what: str, error: Exception) -> Trouble:
     return Trouble(found=f"{what}: {error}", advice=_REACH_ADVICE, is_certain=False)
 
 
-def _said(answer: egress.Answer) -> str:
+def _said(answer: egress.HttpAnswer) -> str:
     code = _CODE.search(answer.body)
     return f"{answer.status} {code[1].decode()}" if code else f"{answer.status}, and not as S3 does"

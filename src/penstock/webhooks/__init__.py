@@ -1,5 +1,4 @@
-"""Webhooks by Standard Webhooks 1.0: who asked for it is told of what happens to a task or a batch, signed, at least
-once."""
+"""Webhooks (Standard Webhooks 1.0): signed messages about tasks and batches, delivered at least once."""
 
 from collections.abc import Awaitable, Callable
 
@@ -8,4 +7,4 @@ from penstock.core.events import Event, Webhook
 from penstock.core.task import Task
 
 Body = Callable[[Task | Batch, Event, Webhook], Awaitable[str]]
-"""What a message says, as JSON."""
+"""Writes the JSON text of a message. The API provides it, since it knows how tasks and batches are shown."""

@@ -1,7 +1,7 @@
-"""Who delivers: leases events from the outbox, posts them, and writes down what came of it.
+"""The dispatcher leases events from the outbox, posts them, and records the outcome of each delivery.
 
-Any number of dispatchers may run. One that dies leaves leases that end; its events are then delivered again, under the
-same id.
+Any number of dispatchers may run. When one dies, its leases expire, and its events are delivered again under the same
+message id.
 """
 
 from __future__ import annotations
@@ -24,29 +24,33 @@ from penstock.settings import LimitSettings, WebhookSettings
 from penstock.store import LeasedEvent, Outbox
 from penstock.telemetry import metrics
 from penstock.webhooks import Body
-from penstock.webhooks.endpoint_pools import PROMPT_S, Lanes
-from penstock.webhooks.sender import Answer, Sender
-from penstock.webhooks.signature import Signer
+from penstock.webhooks.endpoint_pools import PROMPT_S, EndpointPools
+from penstock.webhooks.sender import PostOutcome, Sender
+from penstock.webhooks.signature import Signer, message_id
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractResolver
 
 LEASE_MARGIN_S = 4.0
-"""A lease outlasts the longest delivery by the two calls to Redis around it."""
-LOOK_S = 10.0
-"""Longest sleep: what another dispatcher has left behind is found by then."""
+"""A lease outlasts the longest delivery by this time, in which the two calls to Redis around it must fit."""
+LONGEST_SLEEP_S = 10.0
+"""Longest sleep of the loop. Nobody announces the leases of a dispatcher that died; they are noticed by then."""
 BUSY_REST_S = 60.0
-"""Longest rest of an endpoint that is overloaded or does not answer and names no time itself."""
+"""Longest rest of an endpoint that is overloaded or does not answer, and names no time itself."""
 LINGER_S = 2.0
-"""On a stop: how long deliveries under way may take to end."""
+"""How long deliveries in flight may take to end when the dispatcher stops."""
 JITTER = 0.1
+"""Share of a wait that is added at random, so that events which failed together do not come back together."""
 
-TIRED = ("busy", "timeout", "unreachable")
-"""Verdicts after which the endpoint, not only the event, is left alone for a while."""
+OVERLOADED = ("busy", "timeout", "unreachable")
+"""Verdicts after which the endpoint rests, with all events that go to it, and not only the event."""
 
 
 class Dispatcher:
-    """One for a process; there has to be a secret to sign with. `resolver` is that of `guarded_session`."""
+    """Delivers the events that are due; one for each process.
+
+    The settings must hold a secret to sign with. `resolver` is that of `egress.guarded_session`.
+    """
 
     def __init__(
         self,
@@ -62,7 +66,7 @@ class Dispatcher:
         self._settings = settings
         self._signer = Signer(settings.secrets)
         policy = Policy.from_limits(limits, allow_http=settings.allow_http)
-        self._lanes = Lanes()
+        self._pools = EndpointPools()
         self._senders = {
             is_prompt: Sender(policy, timeout_s=settings.timeout_s, resolver=resolver) for is_prompt in (True, False)
         }
@@ -70,14 +74,14 @@ class Dispatcher:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """For ever."""
+        """Deliver events until it is cancelled; deliveries in flight then have LINGER_S to end."""
         listening = asyncio.create_task(self._listen(), name="webhooks-listening")
         try:
             async with self._senders[True], self._senders[False]:
                 try:
                     await self._dispatch()
                 finally:
-                    await self._end_what_is_under_way()
+                    await self._finish_deliveries()
         finally:
             listening.cancel()
 
@@ -89,7 +93,7 @@ class Dispatcher:
         me = asyncio.current_task()
         while True:
             self._wake.clear()
-            sleep_s = await self._deliver_what_is_due()
+            sleep_s = await self._deliver_due()
             if me is not None and me.cancelling():
                 return  # before Python 3.12, `asyncio.wait_for` in the Redis client may swallow a cancel
             try:
@@ -98,107 +102,100 @@ class Dispatcher:
             except TimeoutError:
                 continue
 
-    async def _deliver_what_is_due(self) -> float:
-        """How long there is nothing else to do."""
-        lanes = self._lanes
-        if lanes.prompt.most <= 0 and lanes.others.most <= 0:
-            return LOOK_S
+    async def _deliver_due(self) -> float:
+        """Start the deliveries that are due; return the seconds until the next one is."""
+        pools = self._pools
+        if pools.are_full:
+            return LONGEST_SLEEP_S
         try:
             due = await self._outbox.lease(
                 lease_s=self._settings.timeout_s + LEASE_MARGIN_S,
-                prompt=lanes.prompt,
-                others=lanes.others,
-                under_way=lanes.under_way,
+                prompt=pools.prompt,
+                others=pools.others,
+                under_way=pools.under_way,
             )
         except StoreUnavailable as error:
             logger.bind(job="webhooks", reason=error.detail).warning("deliveries postponed")
             return 1.0
         for leased in due.events:
             delivery = asyncio.create_task(self._deliver(leased), name=f"webhook-{leased.subject}")
-            lanes.enter(delivery, leased)
-            late = asyncio.get_running_loop().call_later(PROMPT_S, self._is_late, delivery, leased.endpoint)
-            delivery.add_done_callback(partial(self._ended, late))
-        return LOOK_S if due.next_due_s is None else min(LOOK_S, due.next_due_s)
+            pools.enter(delivery, leased)
+            late = asyncio.get_running_loop().call_later(PROMPT_S, self._on_late, delivery, leased.endpoint)
+            delivery.add_done_callback(partial(self._on_end, late))
+        return LONGEST_SLEEP_S if due.next_due_s is None else min(LONGEST_SLEEP_S, due.next_due_s)
 
-    def _is_late(self, delivery: asyncio.Task[None], endpoint: str) -> None:
-        """It goes on, but not at the expense of those who are prompt; nor does what else is owed to its endpoint."""
-        if self._lanes.is_late(delivery):
+    def _on_late(self, delivery: asyncio.Task[None], endpoint: str) -> None:
+        """Let a late delivery go on in the other pool, with everything else that goes to its endpoint."""
+        if self._pools.leave_prompt(delivery):
             doubting = asyncio.create_task(self._doubt(endpoint), name="webhook-doubt")
             self._doubting.add(doubting)
             doubting.add_done_callback(self._doubting.discard)
             self._wake.set()
 
     async def _doubt(self, endpoint: str) -> None:
-        with suppress(StoreUnavailable):  # then the end of the delivery says it
+        with suppress(StoreUnavailable):  # the end of the delivery will say it again
             await self._outbox.doubt(endpoint)
 
-    def _ended(self, late: asyncio.TimerHandle, delivery: asyncio.Task[None]) -> None:
+    def _on_end(self, late: asyncio.TimerHandle, delivery: asyncio.Task[None]) -> None:
         late.cancel()
-        self._lanes.leave(delivery)
+        self._pools.leave(delivery)
         if not delivery.cancelled() and (error := delivery.exception()):
-            logger.opt(exception=error).error("a delivery failed by a fault of ours")
+            logger.opt(exception=error).error("a delivery failed by a fault of the server")
         self._wake.set()
 
-    async def _end_what_is_under_way(self) -> None:
-        if self._lanes.deliveries:
-            await asyncio.wait(self._lanes.deliveries, timeout=LINGER_S)
-        for delivery in self._lanes.deliveries:
+    async def _finish_deliveries(self) -> None:
+        if self._pools.deliveries:
+            await asyncio.wait(self._pools.deliveries, timeout=LINGER_S)
+        for delivery in self._pools.deliveries:
             delivery.cancel()
 
     async def _deliver(self, leased: LeasedEvent) -> None:
         event = leased.event
         try:
             subject = await self._subject(leased)
-            asked = subject.plan if isinstance(subject, Batch) else subject.request
-            assert asked.webhook is not None  # noqa: S101  it has an event
-            body = await self._body(subject, event, asked.webhook)
+            request = subject.plan if isinstance(subject, Batch) else subject.request
+            assert request.webhook is not None  # noqa: S101  without a webhook it would have no events
+            body = await self._body(subject, event, request.webhook)
             headers = self._signer.headers(message_id(subject.id, event), body)
-            headers |= {"traceparent": asked.traceparent} if asked.traceparent else {}
+            headers |= {"traceparent": request.traceparent} if request.traceparent else {}
             started, at = time.monotonic(), time.time()
-            answer = await self._senders[leased.is_prompt].post(asked.webhook.url, headers, body)
+            outcome = await self._senders[leased.is_prompt].post(request.webhook.url, headers, body)
             delivery = Delivery(
                 at=int(at * 1000),
                 ms=int((time.monotonic() - started) * 1000),
-                outcome=answer.verdict,
-                code=answer.code,
+                outcome=outcome.verdict,
+                code=outcome.code,
             )
-            metrics.report("webhooks.attempts", event=event.type, outcome=answer.verdict)
-            if answer.verdict == "delivered":
+            metrics.report("webhooks.attempts", event=event.type, outcome=outcome.verdict)
+            if outcome.verdict == "delivered":
                 metrics.report("webhooks.lag", max(0.0, at - event.at / 1000), event=event.type)
-            await self._settle(leased, delivery, answer)
+            await self._settle(leased, delivery, outcome)
         except (TaskNotFound, BatchNotFound, ResultExpired):
-            return  # pruned just now, and the event with it
+            return  # the record was pruned just now, and the event with it
         except StoreUnavailable as error:
-            logger.bind(subject=leased.subject, reason=error.detail).warning(
-                "delivery not written down; it is repeated"
-            )
+            logger.bind(subject=leased.subject, reason=error.detail).warning("delivery not recorded, and repeated")
 
     async def _subject(self, leased: LeasedEvent) -> Task | Batch:
         read = self._outbox.batch if leased.subject.startswith(PREFIX) else self._outbox.get
         return await read(leased.subject, leased.tenant)
 
-    async def _settle(self, leased: LeasedEvent, delivery: Delivery, answer: Answer) -> None:
-        status, wait_s = self._next(leased.event, answer)
-        rest_s = answer.retry_after_s
-        if not rest_s and answer.verdict in TIRED:
+    async def _settle(self, leased: LeasedEvent, delivery: Delivery, outcome: PostOutcome) -> None:
+        status, wait_s = self._next(leased.event, outcome)
+        rest_s = outcome.retry_after_s
+        if not rest_s and outcome.verdict in OVERLOADED:
             rest_s = min(BUSY_REST_S, wait_s or 0.0)
         if status == "failed":
-            log = logger.bind(subject=leased.subject, event=leased.event.type, outcome=answer.verdict)
-            log.warning("an event is not delivered, and not tried again")
-        is_prompt = answer.code is not None and delivery.ms <= PROMPT_S * 1000
+            log = logger.bind(subject=leased.subject, event=leased.event.type, outcome=outcome.verdict)
+            log.warning("event not delivered, and not tried again")
+        is_prompt = outcome.code is not None and delivery.ms <= PROMPT_S * 1000
         await self._outbox.settle(leased, delivery, status=status, wait_s=wait_s, rest_s=rest_s, is_prompt=is_prompt)
 
-    def _next(self, event: Event, answer: Answer) -> tuple[str, float | None]:
-        """The status of the event, and how long until it is tried again."""
-        if answer.verdict == "delivered":
+    def _next(self, event: Event, outcome: PostOutcome) -> tuple[str, float | None]:
+        """The status of the event after this outcome, and the seconds until it is tried again, if it is."""
+        if outcome.verdict == "delivered":
             return "delivered", None
-        if answer.verdict == "gone" or event.tries >= len(self._settings.retries_s):
+        if outcome.verdict == "gone" or event.tries >= len(self._settings.retries_s):
             return "failed", None
         wait_s = self._settings.retries_s[event.tries]
         jitter_s = random.uniform(0, JITTER * wait_s)  # noqa: S311  jitter is no secret
-        return "waiting", max(wait_s + jitter_s, answer.retry_after_s)
-
-
-def message_id(subject: str, event: Event) -> str:
-    """The same for every delivery of one event: by it a receiver knows a repeated one."""
-    return f"msg_{subject}_{event.type}_{event.seq}"
+        return "waiting", max(wait_s + jitter_s, outcome.retry_after_s)

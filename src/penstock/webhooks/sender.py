@@ -1,4 +1,4 @@
-"""One POST to a receiver, and what it says: no redirect is followed and no answer is read beyond its head."""
+"""The POST of one message, and its outcome. Redirects are not followed, and only the head of an answer is read."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from msgspec import Struct
 
 from penstock import __version__
 from penstock.errors import UrlBlocked
-from penstock.lazy_import import lazy_import, load
+from penstock.lazy_import import lazy_import
 from penstock.net.guard import Policy, check_url
+from penstock.net.session import GuardedSession
 
 if TYPE_CHECKING:
     import aiohttp
@@ -32,16 +32,17 @@ HEADERS = {
 }
 
 MAX_RETRY_AFTER_S = 86_400.0
-"""A receiver may put its next delivery off for a day."""
+"""A receiver may postpone its next delivery by a day at most."""
 
 Verdict = Literal["delivered", "gone", "busy", "redirected", "refused", "broken", "timeout", "unreachable", "blocked"]
 
-OF_STATUS: dict[int, Verdict] = {410: "gone", 429: "busy", 502: "busy", 503: "busy", 504: "busy"}
-OF_CLASS: dict[int, Verdict] = {2: "delivered", 3: "redirected", 4: "refused"}
+_BY_STATUS: dict[int, Verdict] = {410: "gone", 429: "busy", 502: "busy", 503: "busy", 504: "busy"}
+_BY_CLASS: dict[int, Verdict] = {2: "delivered", 3: "redirected", 4: "refused"}
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """What came of a POST; `code` is the HTTP status, if there was one."""
+class PostOutcome(Struct, frozen=True, kw_only=True):
+    """The outcome of a POST. `code` is the HTTP status of the answer, None where there was no answer; `retry_after_s`
+    is how long the receiver asks to be left alone."""
 
     verdict: Verdict
     code: int | None = None
@@ -49,61 +50,55 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Sender:
-    """Posts messages; open while it is entered. It looks up names in threads of its own, so that name servers which do
-    not answer hold up nobody else. The caller bounds its connections.
+    """Posts messages; use it inside `async with`.
 
-    `resolver` is that of `guarded_session`.
+    Each sender looks names up in threads of its own, so that name servers which do not answer hold up nobody else. The
+    caller limits the number of connections. `resolver` is that of `egress.guarded_session`.
     """
 
     def __init__(self, policy: Policy, *, timeout_s: float, resolver: AbstractResolver | None = None):
         self._policy = policy
         self._timeout_s = timeout_s
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
+        self._session = GuardedSession(policy, HEADERS, resolver=resolver, connections=0)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
 
-    async def post(self, url: str, headers: Mapping[str, str], body: str) -> Answer:
-        """Never raises for what the receiver does. The URL is checked again: the policy may be another by now."""
+    async def post(self, url: str, headers: Mapping[str, str], body: str) -> PostOutcome:
+        """Post a message. Nothing that the receiver does raises.
+
+        The URL was checked when the task was submitted, and is checked again: the policy may have changed since.
+        """
         try:
             async with asyncio.timeout(self._timeout_s):
                 checked = yarl.URL(check_url(url, self._policy), encoded=True)
-                session = await self._opened()
+                session = await self._session.opened()
                 async with session.post(checked, headers=headers, data=body, allow_redirects=False) as response:
-                    return _answer(response.status, response.headers.get("Retry-After"))
+                    return _outcome(response.status, response.headers.get("Retry-After"))
         except TimeoutError:
-            return Answer(verdict="timeout")
+            return PostOutcome(verdict="timeout")
         except UrlBlocked:
-            return Answer(verdict="blocked")
+            return PostOutcome(verdict="blocked")
         except aiohttp.ClientConnectorError as error:
-            return Answer(verdict="blocked" if isinstance(error.os_error, egress.BlockedAddress) else "unreachable")
+            is_blocked = isinstance(error.os_error, egress.BlockedAddress)
+            return PostOutcome(verdict="blocked" if is_blocked else "unreachable")
         except (aiohttp.ClientError, OSError):
-            return Answer(verdict="unreachable")
-
-    async def _opened(self) -> aiohttp.ClientSession:
-        await load("penstock.net.egress")
-        if self._session is None:
-            self._session = egress.guarded_session(self._policy, HEADERS, resolver=self._resolver, limit=0)
-        return self._session
+            return PostOutcome(verdict="unreachable")
 
 
-def _answer(status: int, retry_after: str | None) -> Answer:
-    verdict = OF_STATUS.get(status) or OF_CLASS.get(status // 100, "broken")
-    return Answer(verdict=verdict, code=status, retry_after_s=min(_seconds(retry_after), MAX_RETRY_AFTER_S))
+def _outcome(status: int, retry_after: str | None) -> PostOutcome:
+    verdict = _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, "broken")
+    return PostOutcome(verdict=verdict, code=status, retry_after_s=min(_seconds(retry_after), MAX_RETRY_AFTER_S))
 
 
 def _seconds(retry_after: str | None) -> float:
-    """`Retry-After` is a number of seconds or a date; 0 for anything else."""
+    """The seconds that a `Retry-After` header asks for, as a number or as a date; 0 for anything else."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9])
+        return float(text[:9])  # nine digits are more than MAX_RETRY_AFTER_S, and no number gets too long to convert
     try:
         until = parsedate_to_datetime(text)
     except ValueError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from penstock import __version__
@@ -20,8 +19,9 @@ from penstock.errors import (
     UnsupportedImageFormat,
     UrlBlocked,
 )
-from penstock.lazy_import import lazy_import, load
+from penstock.lazy_import import lazy_import
 from penstock.net.guard import Policy, check_input, check_redirect
+from penstock.net.session import GuardedSession
 from penstock.settings import LimitSettings
 from penstock.storage import S3Inputs
 
@@ -50,7 +50,7 @@ TRY_AGAIN = frozenset({408, 429})
 class Fetcher:
     """Downloads inputs; one for a process, open while it is entered.
 
-    `objects` reads those in buckets, if any may be; `resolver` is that of `guarded_session`.
+    `objects` reads those in buckets, if any may be; `resolver` is that of `egress.guarded_session`.
     """
 
     def __init__(
@@ -59,17 +59,13 @@ class Fetcher:
         self._limits = limits
         self._objects = objects
         self._policy = Policy.from_limits(limits)
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
+        self._session = GuardedSession(self._policy, HEADERS, resolver=resolver)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
 
     @property
     def max_bytes(self) -> int:
@@ -107,19 +103,13 @@ class Fetcher:
     async def _ask(self, url: str) -> bytes | str:
         """The body, or where a redirect leads."""
         # encoded=True: the URL is requested as checked, not parsed into something else once more.
-        session = await self._opened()
+        session = await self._session.opened()
         async with session.get(yarl.URL(url, encoded=True), allow_redirects=False) as response:
             if response.status in REDIRECTS and "Location" in response.headers:
                 return response.headers["Location"]
             _check_status(response.status)
             _check_encoding(response)
             return await self._read(response)
-
-    async def _opened(self) -> aiohttp.ClientSession:
-        await load("penstock.net.egress")
-        if self._session is None:
-            self._session = egress.guarded_session(self._policy, HEADERS, resolver=self._resolver)
-        return self._session
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self.max_bytes

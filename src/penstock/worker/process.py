@@ -20,7 +20,7 @@ from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
 from penstock.store import BatchStore, Condemned, Redis, TaskStore, WorkerInfo, WorkerMemory, check_server, connect
 from penstock.telemetry import exposition
-from penstock.upkeep.maintenance import run_upkeep
+from penstock.upkeep.rounds import run_upkeep
 from penstock.upkeep.watches import StorageWatch, watch_store
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceScheduler

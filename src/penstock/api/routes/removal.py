@@ -24,7 +24,7 @@ from penstock.errors import (
     TaskNotFound,
 )
 from penstock.telemetry import endings
-from penstock.upkeep.maintenance import remove
+from penstock.upkeep.retention import remove
 
 Live = Literal["PENDING", "RUNNING"]
 Ended = Literal["SUCCESS", "FAILED", "CANCELED", "EXPIRED"]

@@ -1,0 +1,75 @@
+"""The rounds of upkeep: each act is repeated for as long as a process runs.
+
+Any number of processes may run them at the same time: each act is one script of the store, or may be repeated.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+
+from loguru import logger
+
+from penstock.errors import StorageUnavailable, StoreUnavailable
+from penstock.storage import Storage
+from penstock.store import BatchStore, Condemned, Installation, TaskStore, UploadStore
+from penstock.upkeep.gauges import measure
+from penstock.upkeep.orphans import sweep_orphans
+from penstock.upkeep.retention import prune
+from penstock.upkeep.sweep import SWEEP_PAUSE_S, sweep, sweep_uploads
+
+MEASURE_PAUSE_S = 5.0
+PRUNE_PAUSE_S = 60.0
+
+
+async def run_maintenance(
+    store: TaskStore,
+    batches: BatchStore,
+    uploads: UploadStore,
+    condemned: Condemned,
+    storage: Storage,
+    models: Sequence[str],
+    *,
+    installation: Installation,
+    delete_orphans: bool,
+) -> None:
+    """Run all rounds until cancelled, as an API process does. A failure is logged, and the next round tries again."""
+    await asyncio.gather(
+        _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
+        _repeat(lambda: measure(store, batches, uploads, condemned, models), MEASURE_PAUSE_S, "measure"),
+        _repeat(lambda: prune(store, batches, condemned, storage), PRUNE_PAUSE_S, "prune"),
+        _repeat(lambda: sweep_uploads(uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
+        _repeat(lambda: sweep_orphans(installation, storage, delete=delete_orphans), PRUNE_PAUSE_S, "sweep orphans"),
+    )
+
+
+async def run_upkeep(store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage) -> None:
+    """Run the rounds of a worker until cancelled: tasks of dead workers are taken back also where no API runs.
+
+    The first prune comes after a random part of its pause, so that workers which start together do not prune together.
+    """
+    await asyncio.gather(
+        _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
+        _repeat(
+            lambda: prune(store, batches, condemned, storage),
+            PRUNE_PAUSE_S,
+            "prune",
+            first_s=random.uniform(0, PRUNE_PAUSE_S),  # noqa: S311  jitter is no secret
+        ),
+    )
+
+
+async def _repeat(act: Callable[[], Awaitable[object]], pause_s: float, name: str, *, first_s: float = 0.0) -> None:
+    """Act after `first_s`, and then after each pause.
+
+    A pause is up to a fifth longer or shorter, so that processes do not stay in step. The clock of the event loop
+    counts, since the time of day may be set.
+    """
+    await asyncio.sleep(first_s)
+    while True:
+        try:
+            await act()
+        except (StoreUnavailable, StorageUnavailable) as error:
+            logger.bind(job=name, reason=error.detail).warning("maintenance postponed")
+        except Exception:  # noqa: BLE001  one bad round must not end all later ones
+            logger.bind(job=name).exception("maintenance failed")
+        await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  jitter is no secret
