@@ -71,7 +71,9 @@ INSTRUMENTS: dict[str, Instrument] = {
             "One stage of one attempt",
             SECONDS,
         ),
-        Instrument("penstock.batch.tiles", "histogram", "1", ("model", "device"), "Tiles in one device run", TILES),
+        Instrument(
+            "penstock.device.batch.tiles", "histogram", "1", ("model", "device"), "Tiles in a device batch", TILES
+        ),
         Instrument("penstock.device.busy", "counter", "s", ("device",), "Time the device ran a batch"),
         Instrument("penstock.preemptions", "counter", "1", ("device",), "Batches that passed over a started task"),
         Instrument("penstock.tasks.in_flight", "gauge", "1", ("device",), "Tasks claimed and not settled"),

@@ -14,7 +14,8 @@ from penstock.errors import Internal, PenstockError, StoreUnavailable
 from penstock.models.base import DeviceBroken
 from penstock.store import Store
 from penstock.telemetry import endings, metrics
-from penstock.worker.pipeline import Pipeline, Watcher
+from penstock.worker.pipeline import Pipeline
+from penstock.worker.stages import Watcher
 
 SHORTEST_S = 0.001
 """A task that seems to have taken no time, when the clock of Redis was set back."""
