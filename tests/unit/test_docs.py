@@ -8,7 +8,7 @@ import pytest
 from penstock.bench.figures import Report
 from penstock.errors import codes
 from penstock.settings import ALIASES, NO_SETTINGS, Settings, env_name
-from penstock.telemetry.metrics import INSTRUMENTS
+from penstock.telemetry.instruments import INSTRUMENTS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
