@@ -13,15 +13,12 @@ import msgspec
 import pytest
 
 from penstock.api.app import openapi_document
-from penstock.api.replicate import catalogue, files, routes
-from penstock.api.routes import uploads
-from penstock.api.schemas import batches, operators, tasks
+from penstock.api.description.components import wire_types
+from penstock.api.description.examples.requests import by_type
 from penstock.errors import codes
 from penstock.intake.enqueue import DURATION_PATTERN, KEY_PATTERN
 from tests.support.drive import MODEL, body
 
-MODULES = (tasks, operators, batches, routes, catalogue, files, uploads)
-WIRE = {name: found for module in MODULES for name, found in vars(module).items()}
 BY_URL = ("sendUpload", "getPredictionOutput")
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
@@ -114,9 +111,27 @@ async def test_every_answer_has_an_example_that_is_one(document: dict[str, Any])
     for operation, status, content in found:
         names = [reference.rpartition("/")[2] for reference in references(content["schema"])]
         shown = content.get("examples") or {name: {"value": content["example"]} for name in names or [""]}
-        assert list(shown) == (names or [""]), f"{operation} {status}: add {names} to api/description/examples.py"
+        assert list(shown) == (names or [""]), f"{operation} {status}: add {names} to api/description/examples"
         for name in names:
-            msgspec.convert(shown[name]["value"], WIRE[name])
+            msgspec.convert(shown[name]["value"], wire_types()[name])
+
+
+def test_every_example_of_a_request_is_one() -> None:
+    for name, content in by_type([MODEL]).items():
+        shown = [content["example"]] if "example" in content else [e["value"] for e in content["examples"].values()]
+        assert shown
+        for example in shown:
+            msgspec.json.decode(msgspec.json.encode(example), type=wire_types()[name])
+
+
+async def test_the_examples_in_text_are_what_their_media_types_say(document: dict[str, Any]) -> None:
+    ended = document["paths"]["/v1/batches/{batch_id}/results"]["get"]["responses"]["200"]["content"]
+    watched = document["paths"]["/v1/tasks/{task_id}/events"]["get"]["responses"]["200"]["content"]
+
+    for content in ended.values():
+        msgspec.json.Decoder(wire_types()["LineView"]).decode_lines(content["example"])
+    (data,) = re.findall(r"^data: (.*)$", watched["text/event-stream"]["example"], re.MULTILINE)
+    msgspec.json.decode(data, type=wire_types()["ProgressView"])
 
 
 async def test_an_example_of_a_submit_is_taken(document: dict[str, Any], client: httpx.AsyncClient) -> None:

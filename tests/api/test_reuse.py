@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from penstock.api.http.auth import Caller
-from penstock.api.schemas.tasks import TaskRequest
 from penstock.api.services import open_services
 from penstock.core.task import State
 from penstock.intake.enqueue import examine, hand_in
+from penstock.intake.requests import TaskRequest
 from penstock.settings import ApiSettings, QueueSettings, Settings
 from penstock.storage import LocalStorage, Storage
 from penstock.store import BatchStore, Condemned, TaskStore, connect

@@ -24,7 +24,7 @@ from standardwebhooks.webhooks import Webhook as Verifier
 
 from penstock import __version__
 from penstock.api.replicate.predictions import OutputLinks
-from penstock.api.routes.webhooks import body_of
+from penstock.api.webhook_bodies import body_of
 from penstock.core.batch import task_id_of
 from penstock.core.events import Event, Webhook
 from penstock.core.task import Outcome, Progress, Result, Task

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import msgspec
 
 from penstock.api.routes import batches, removal, uploads
-from penstock.api.schemas.tasks import InputRequest, TaskRequest
 from penstock.core.batch import BatchPlan, StoredLine, part_key, task_id_of
 from penstock.core.task import TENANT, Lease, Priority
 from penstock.core.upload import upload_key
 from penstock.errors import PenstockError
 from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES, Examined, hand_in
+from penstock.intake.requests import InputRequest, TaskRequest
 from penstock.intake.uploads import ready_upload
 from penstock.upkeep.retention import prune
 from penstock.upkeep.sweep import sweep_uploads

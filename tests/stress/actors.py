@@ -9,7 +9,6 @@ from random import Random
 
 from penstock.api.http.auth import Caller
 from penstock.api.routes import batches, removal, uploads
-from penstock.api.schemas.tasks import InputRequest, TaskRequest
 from penstock.core.batch import BatchPlan, new_batch_id, part_key, task_id_of
 from penstock.core.events import Delivery, Webhook
 from penstock.core.task import PRIORITIES, TENANT, Lease, new_task_id
@@ -17,6 +16,7 @@ from penstock.core.upload import new_upload_id, upload_key
 from penstock.errors import PenstockError, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
 from penstock.intake.enqueue import Examined, hand_in
+from penstock.intake.requests import InputRequest, TaskRequest
 from penstock.intake.uploads import ready_upload
 from penstock.store import NotItsTurn, WorkerInfo
 from penstock.store.outbox import Room

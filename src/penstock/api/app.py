@@ -40,6 +40,7 @@ from penstock.api.routes import (
     webhooks,
 )
 from penstock.api.services import Services, open_services
+from penstock.api.webhook_bodies import body_of
 from penstock.errors import StorageUnavailable
 from penstock.intake.batch_feeder import Feeder
 from penstock.models import load_runners
@@ -165,7 +166,7 @@ def openapi_document() -> str:
     """The description of the API, without anything that runs."""
     settings = Settings(api=ApiSettings(keys=("described-not-served",)))
     described = create_app(settings)
-    return openapi.complete(described.openapi_schema.to_schema(), load_runners(settings.models)).decode()
+    return openapi.complete(described, described.openapi_schema.to_schema(), load_runners(settings.models)).decode()
 
 
 @asynccontextmanager
@@ -218,7 +219,7 @@ async def _try_links(storage: Storage, watch: StorageWatch) -> None:
 
 async def _dispatch_webhooks(services: Services, output_links: predictions.OutputLinks) -> None:
     settings = services.settings
-    body = webhooks.body_of(services.storage, output_links)
+    body = body_of(services.storage, output_links)
     await Dispatcher(services.outbox, body, settings.webhooks, settings.limits).run()
 
 

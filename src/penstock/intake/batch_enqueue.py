@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from penstock.api.http.auth import Caller
 from penstock.api.routes.webhooks import accepted
-from penstock.api.schemas.tasks import TaskRequest
 from penstock.api.services import Services
 from penstock.core.batch import Batch, FeedLease, StoredLine, task_id_of
 from penstock.core.request import Line
@@ -25,6 +24,7 @@ from penstock.errors import Internal, PenstockError, QueueFull, StorageUnavailab
 from penstock.intake.batch_lines import defaults_of, line_of, task_of
 from penstock.intake.enqueue import Examined, check_params, discard, examine, look_again, submission_of, weigh
 from penstock.intake.inline import is_long
+from penstock.intake.requests import TaskRequest
 from penstock.intake.reuse_digest import seen
 from penstock.models.imaging import Header
 from penstock.storage import Item

@@ -15,11 +15,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from penstock.api.http.auth import Caller
-from penstock.api.http.decoding import BYTE_ORDER_MARK, convert, decode_plain
-from penstock.api.http.problems import Finding, InvalidLines
 from penstock.api.routes.webhooks import accepted
-from penstock.api.schemas.batches import MAX_LINES, BatchDefaults, BatchLine
-from penstock.api.schemas.tasks import TaskRequest
 from penstock.api.services import Services
 from penstock.core.batch import StoredLine, part_key
 from penstock.core.task import Priority
@@ -34,6 +30,8 @@ from penstock.errors import (
 )
 from penstock.intake.enqueue import check_params, examine, look_at
 from penstock.intake.inline import is_inline, is_long, refuse_bare_base64
+from penstock.intake.parse import BYTE_ORDER_MARK, Finding, InvalidLines, convert, decode_plain
+from penstock.intake.requests import MAX_LINES, BatchDefaults, BatchLine, TaskRequest
 from penstock.models.imaging import Header
 from penstock.net.guard import Policy, check_input
 

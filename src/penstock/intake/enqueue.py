@@ -11,9 +11,7 @@ from loguru import logger
 from msgspec import UNSET, Struct
 
 from penstock.api.http.auth import Caller
-from penstock.api.http.decoding import convert, decode
 from penstock.api.routes.webhooks import accepted
-from penstock.api.schemas.tasks import ClientRequestId, InputRequest, TaskRequest
 from penstock.api.services import Services
 from penstock.core.events import Dialect, Webhook
 from penstock.core.request import Line, OutputOptions, Request, Source
@@ -29,6 +27,8 @@ from penstock.errors import (
     StoreUnavailable,
 )
 from penstock.intake.inline import bytes_of, is_inline, is_long, refuse_bare_base64
+from penstock.intake.parse import convert, decode
+from penstock.intake.requests import ClientRequestId, InputRequest, TaskRequest
 from penstock.intake.reuse_digest import looking, reuse_digest
 from penstock.intake.uploads import beginning_of, check_digest, ready_upload
 from penstock.models import imaging

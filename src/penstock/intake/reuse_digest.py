@@ -11,9 +11,9 @@ from loguru import logger
 
 from penstock import __version__
 from penstock.api.http.auth import Caller
-from penstock.api.schemas.tasks import TaskRequest
 from penstock.core.submission import Submission
 from penstock.errors import ResultExpired, StorageUnavailable
+from penstock.intake.requests import TaskRequest
 from penstock.models.base import registry, results_digest
 from penstock.storage import Storage
 from penstock.store import ResultFound

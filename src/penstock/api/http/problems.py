@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
@@ -13,7 +12,6 @@ from loguru import logger
 from msgspec import UNSET, Struct, UnsetType
 
 from penstock.api.http.headers import allow_of
-from penstock.api.http.known import known_at
 from penstock.errors import (
     Internal,
     InvalidRequest,
@@ -24,20 +22,11 @@ from penstock.errors import (
     PenstockError,
     UnsupportedMediaType,
 )
+from penstock.intake.parse import NEEDED, Finding, InvalidLines, with_known
 
 MEDIA_TYPE = "application/problem+json"
 
 AnyRequest = Request[Any, Any, Any]
-
-
-class Finding(Struct, frozen=True, kw_only=True):
-    """One of several things wrong with one request; in the lines of a batch, with the number of the line, from 1."""
-
-    param: str
-    detail: str
-    code: str | UnsetType = UNSET
-    line: int | UnsetType = UNSET
-    custom_id: str | UnsetType = UNSET
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -54,36 +43,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     errors: tuple[Finding, ...] | UnsetType = UNSET
 
 
-class InvalidLines(InvalidRequest):
-    """Lines of a batch are wrong, and none is queued; `findings` has the first of them."""
-
-    def __init__(self, detail: str, findings: tuple[Finding, ...]) -> None:
-        super().__init__(detail, param="lines")
-        self.findings = findings
-
-
-def invalid(error: msgspec.ValidationError, kind: Any, *, inside: str = "") -> InvalidRequest:
-    """msgspec's "Expected `int` <= 100 - at `$.output.quality`", with `param` naming the place. A value that is not one
-    of a list, and a member that is not known, are answered with those that are; `kind` is the type that has them."""
-    text, _, where = str(error).partition(" - at ")
-    path = [inside, _PATH.sub("", where.strip("`")).removeprefix("."), *_MEMBER.findall(text)]
-    detail = _with_others(text, kind, where.strip("`"))
-    return InvalidRequest(detail, param=".".join(part for part in path if part)[:_SHOWN] or None)
-
-
-def _with_others(text: str, kind: Any, where: str = "") -> str:
-    """What msgspec says, and what the type has at that place instead."""
-    known = ", ".join(known_at(kind, where)) if text.startswith(_HAVE_OTHERS) else ""
-    return f"{text[:_SHOWN]}; known are: {known}" if known else text[:_SHOWN]
-
-
-NEEDED = "this parameter is needed"
-_HAVE_OTHERS = ("Invalid enum value", "Object contains unknown field", NEEDED)
 _MISSING = re.compile(r"^Missing required \w+ parameter '([^']+)'")
-_PATH = re.compile(r"^.*\$|\[\.\.\.\]|`")
-_MEMBER = re.compile(r"(?:unknown|missing required) field `(.+)`", re.DOTALL)
-_SHOWN = 200
-"""Characters of the client's own text that are given back."""
 
 
 def documented(*errors: type[PenstockError]) -> dict[int, ResponseSpec]:
@@ -144,7 +104,7 @@ def _finding(request: AnyRequest, name: str, text: str) -> Finding:
     field = _field_of(request, name)
     if field is None:
         return Finding(param=name, detail=text)
-    return Finding(param=getattr(field.kwarg_definition, "name", None) or name, detail=_with_others(text, field.raw))
+    return Finding(param=getattr(field.kwarg_definition, "name", None) or name, detail=with_known(text, field.raw))
 
 
 def _field_of(request: AnyRequest, name: str) -> FieldDefinition | None:

@@ -16,21 +16,20 @@ from msgspec import Meta
 
 from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
-from penstock.api.http.decoding import decode
+from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import wait_of
 from penstock.api.http.problems import documented
-from penstock.api.replicate.catalogue import model_of, without_fixed
-from penstock.api.replicate.outputs import whole_view
 from penstock.api.replicate.predictions import (
-    PREFIX,
     STATUS,
     PredictionPage,
     PredictionView,
     prediction_view,
     predictions_url,
+    whole_view,
 )
+from penstock.api.replicate.versions import model_of, params_in
 from penstock.api.routes.tasks import SUBMIT_ERRORS, end_early, refusals_counted, take
-from penstock.api.schemas.tasks import RequestBody, ResponseBody
+from penstock.api.schemas.tasks import ResponseBody
 from penstock.api.services import Services, ServicesDep
 from penstock.core.events import EventType
 from penstock.core.task import State, Task
@@ -43,6 +42,8 @@ from penstock.errors import (
     WebhooksDisabled,
 )
 from penstock.intake.enqueue import DURATION_PATTERN, examine, read_request
+from penstock.intake.parse import decode
+from penstock.intake.requests import RequestBody
 from penstock.models.base import registry
 
 PAGE = 100
@@ -125,6 +126,7 @@ CancelAfter = Annotated[
     tags=["replicate"],
     summary="Create a prediction",
     middleware=[require_json],
+    opt=describe(body={JSON: PredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
 )
@@ -144,6 +146,7 @@ async def create(
     tags=["replicate"],
     summary="Create a prediction with the model of the path",
     middleware=[require_json],
+    opt=describe(body={JSON: ModelPredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
 )
@@ -166,6 +169,7 @@ async def create_of_model(
     tags=["replicate"],
     summary="Create a prediction with the deployment of the path",
     middleware=[require_json],
+    opt=describe(body={JSON: ModelPredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
 )
@@ -253,13 +257,6 @@ def webhook_secret(services: ServicesDep) -> WebhookSecretView:
     return WebhookSecretView(key=secrets[0])
 
 
-BODIES: dict[str, type[PredictionBody]] = {
-    f"{PREFIX}/predictions": PredictionRequest,
-    f"{PREFIX}/models/{{owner}}/{{name}}/predictions": ModelPredictionRequest,
-    f"{PREFIX}/deployments/{{owner}}/{{name}}/predictions": ModelPredictionRequest,
-}
-"""What is sent to the paths whose handlers decode it themselves."""
-
 ROUTES = (create, create_of_model, create_of_deployment, read, list_predictions, cancel, webhook_secret)
 
 
@@ -313,7 +310,7 @@ def _ours(model: str, asked: PredictionBody) -> dict[str, Any]:
         output["format"] = FORMAT.get(output["format"], output["format"])
     params = {name: value for name, value in given.items() if name not in (*IMAGE, *OUTPUT)}
     if model in registry():
-        params = without_fixed(registry()[model], params)
+        params = params_in(registry()[model], params)
     body = {"model": model, "input": _source(given[places[0]]), "params": params, "output": output}
     return body | {"webhook": _webhook(asked)}
 

@@ -17,22 +17,13 @@ from msgspec import UNSET
 
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import pieces_of
-from penstock.api.http.decoding import decode
+from penstock.api.http.contents import BINARY, JSON, component, describe
 from penstock.api.http.headers import is_current, rate_headers
 from penstock.api.http.problems import documented
 from penstock.api.routes.manifest import manifest
 from penstock.api.routes.tasks import POLL_S, refusals_counted
 from penstock.api.routes.webhooks import accepted
-from penstock.api.schemas.batches import (
-    JSONL,
-    BatchList,
-    BatchOptions,
-    BatchRequest,
-    BatchView,
-    batch_links,
-    batch_version,
-    batch_view,
-)
+from penstock.api.schemas.batches import JSONL, BatchList, BatchView, batch_links, batch_version, batch_view
 from penstock.api.services import Services, ServicesDep
 from penstock.core.batch import Batch, BatchPlan, new_batch_id
 from penstock.core.upload import Upload
@@ -59,14 +50,14 @@ from penstock.errors import (
 )
 from penstock.intake import batch_lines
 from penstock.intake.enqueue import KEY_PATTERN, request_id_of
+from penstock.intake.parse import decode
+from penstock.intake.requests import BatchOptions, BatchRequest
 from penstock.intake.uploads import ready_upload
 from penstock.telemetry import metrics
 from penstock.upkeep.retention import remove
 
 MAX_INLINE_BYTES = 4 * 1024 * 1024
 """Of a JSON body: so much is decoded in a few milliseconds."""
-
-JSON = "application/json"
 
 READ_WITHIN_S = 600.0
 """How long an upload is kept at least when its lines begin to be read: many times what 50,000 lines take."""
@@ -84,6 +75,7 @@ Slices = AsyncIterator[Sequence[tuple[int, bytes | None]]]
     "become tasks bit by bit, at low priority unless they say otherwise. Repeating a submit with its "
     "`client_request_id` (or `Idempotency-Key`) is safe.",
     status_code=202,
+    opt=describe(body={JSON: BatchRequest} | dict.fromkeys(JSONL, BINARY)),
     request_max_body_size=None,
     responses={200: ResponseSpec(BatchView, description="The batch submitted before", generate_examples=False)}
     | documented(
@@ -217,6 +209,7 @@ async def delete_batch(request: ApiRequest, services: ServicesDep, batch_id: Fro
     "while the batch runs: go on with `start`, the number of lines that are known. A line whose task was retried comes "
     "once more when it has ended again. Clients whose `Accept` prefers application/x-ndjson get the same bytes by that "
     "name.",
+    opt=describe(answers={200: dict.fromkeys(JSONL, BINARY | {"contentSchema": component("LineView")})}),
     responses=documented(BatchNotFound, ResultExpired, InvalidRequest, StorageUnavailable),
 )
 async def read_results(

@@ -16,6 +16,7 @@ from litestar.params import FromPath, HeaderParameter
 from litestar.response import Stream
 
 from penstock.api.http.auth import ApiRequest
+from penstock.api.http.contents import component, describe
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import progress_view, task_view, version_of
 from penstock.api.schemas.tasks import ResponseBody
@@ -44,6 +45,7 @@ KEEP_ALIVE = b": keep-alive\n\n"
     "`progress` while it runs, and `completed`, the whole task as it has ended, after which the stream ends. A client "
     "that comes back with `Last-Event-ID` gets what it has missed as one event, and 204 if that is nothing and the "
     "task has ended. The position in the queue is brought up to date every 15 s.",
+    opt=describe(answers={200: {MEDIA_TYPE: {"anyOf": [{"type": "string"}, component("TaskEvent")]}}}),
     responses={204: ResponseSpec(None, description="The task has ended, and the client knows: do not come back")}
     | documented(TaskNotFound, ResultExpired),
 )

@@ -7,6 +7,7 @@ from litestar import Request, Response, get
 from litestar.datastructures import State
 
 from penstock import __version__
+from penstock.api.http.contents import describe
 from penstock.api.http.problems import documented
 from penstock.api.schemas.operators import DiscoveryView, LiveView, ReadyView, StartedView
 from penstock.api.services import Services, ServicesDep
@@ -75,7 +76,13 @@ async def startupz(services: ServicesDep, request: Request[None, None, State]) -
     return StartedView(status="started")
 
 
-@get("/metrics", operation_id="metrics", tags=["health"], summary="Metrics of this process, for Prometheus")
+@get(
+    "/metrics",
+    operation_id="metrics",
+    tags=["health"],
+    summary="Metrics of this process, for Prometheus",
+    opt=describe(answers={200: {"text/plain": {"type": "string"}}}),
+)
 async def metrics() -> Response[bytes]:
     """Answers in the text format of Prometheus."""
     text = await asyncio.to_thread(exposition.scrape)

@@ -4,13 +4,15 @@ from litestar import post
 
 from penstock.api.http.auth import ApiRequest, Caller, require_json
 from penstock.api.http.bodies import body_of
+from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
 from penstock.api.routes.tasks import SUBMIT_ERRORS, CacheControl, CancelAfter, IdempotencyKey, refusals_counted
-from penstock.api.schemas.tasks import AheadView, QuoteView, SizeView, TaskRequest
+from penstock.api.schemas.tasks import AheadView, QuoteView, SizeView
 from penstock.api.services import Services, ServicesDep
 from penstock.errors import QueueFull
 from penstock.intake.enqueue import Examined, examine, output_size, read_request
 from penstock.intake.estimates import forecast
+from penstock.intake.requests import TaskRequest
 
 
 @post(
@@ -21,6 +23,7 @@ from penstock.intake.estimates import forecast
     description="Takes what a submit takes, refuses what a submit would refuse, and queues nothing: the answer says "
     "how much is ahead, and how long the task should take.",
     middleware=[require_json],
+    opt=describe(body={JSON: TaskRequest}),
     status_code=200,
     responses=documented(*SUBMIT_ERRORS),
 )

@@ -10,10 +10,11 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
+from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import MAX_WAIT_S, is_current, rate_headers, wait_of
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import links, task_view, version_of
-from penstock.api.schemas.tasks import SubmittedView, TaskRequest, TaskView
+from penstock.api.schemas.tasks import SubmittedView, TaskView
 from penstock.api.services import Services, ServicesDep
 from penstock.api.waiting import End
 from penstock.core.task import Task, new_task_id
@@ -43,6 +44,7 @@ from penstock.errors import (
     WebhooksDisabled,
 )
 from penstock.intake.enqueue import DURATION_PATTERN, KEY_PATTERN, Examined, examine, hand_in, read_request
+from penstock.intake.requests import TaskRequest
 from penstock.store import Submitted
 from penstock.telemetry import endings, metrics
 
@@ -88,6 +90,7 @@ WHOLE = "With `Prefer: wait`, the task, which has ended; without, a task that wa
     "the whole task (200) if it has ended within n seconds, and as usual (202) if not; hanging up cancels nothing. "
     "What it would lead to, `POST /v1/tasks/quote` says, and queues nothing.",
     middleware=[require_json],
+    opt=describe(body={JSON: TaskRequest}),
     status_code=202,
     responses={200: ResponseSpec(TaskView, description=WHOLE, generate_examples=False)}
     | documented(*SUBMIT_ERRORS),

@@ -12,11 +12,11 @@ from msgspec.structs import force_setattr
 
 from penstock.api.http.auth import BY_URL, ApiRequest, require_json
 from penstock.api.http.bodies import body_of, encoding_of, pieces_of
-from penstock.api.http.decoding import decode
+from penstock.api.http.contents import BINARY, JSON, describe
 from penstock.api.http.headers import rate_headers
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import moment
-from penstock.api.schemas.tasks import Moment, RequestBody, ResponseBody
+from penstock.api.schemas.tasks import Moment, ResponseBody
 from penstock.api.services import Services, ServicesDep
 from penstock.core.upload import Upload, UploadState, new_upload_id, upload_key
 from penstock.errors import (
@@ -31,6 +31,8 @@ from penstock.errors import (
     UploadNotFound,
     UploadNotReady,
 )
+from penstock.intake.parse import decode
+from penstock.intake.requests import RequestBody
 from penstock.intake.uploads import arrived, take
 from penstock.storage import LocalStorage, UploadLink
 from penstock.store.uploads import not_found
@@ -94,6 +96,7 @@ class UploadView(ResponseBody, frozen=True):
     description="Says where to send the bytes of a file: to the bucket itself, where there is one, or to this server. "
     "Then name it in tasks by `input.upload_id`. One that no task uses is deleted after a while.",
     middleware=[require_json],
+    opt=describe(body={JSON: UploadRequest}),
     status_code=201,
     responses=documented(
         MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited, StorageUnavailable
@@ -144,7 +147,7 @@ async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[Op
     "this has answered; repeating it with the same bytes is fine.",
     status_code=200,
     request_max_body_size=None,
-    opt=BY_URL,
+    opt=BY_URL | describe(body={"*/*": BINARY}),
     security=[{"uploadToken": []}],
     responses=documented(UploadNotFound, UploadMismatch, MalformedRequest, StorageUnavailable),
 )

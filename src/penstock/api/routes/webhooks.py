@@ -1,26 +1,17 @@
-"""Webhooks at the API: who may ask for one, what it is sent, and sending it again."""
+"""/v1/tasks/{id}/webhook: who may ask for a webhook, and how its last event is delivered again."""
 
-import msgspec
 from litestar import Response, post
 from litestar.params import FromPath
 
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
-from penstock.api.replicate.predictions import STATUS, OutputLinks, prediction_view
-from penstock.api.schemas.batches import BatchWebhookRequest, batch_view
-from penstock.api.schemas.render import links, moment, task_view
-from penstock.api.schemas.tasks import TaskView, WebhookRequest
+from penstock.api.schemas.render import task_view
+from penstock.api.schemas.tasks import TaskView
 from penstock.api.services import Services, ServicesDep
-from penstock.core.batch import Batch
-from penstock.core.events import Dialect, Event, Webhook
-from penstock.core.task import State, Task
+from penstock.core.events import Dialect, Webhook
 from penstock.errors import TaskNotFound, UrlBlocked, WebhookNotFound, WebhooksDisabled
+from penstock.intake.requests import BatchWebhookRequest, WebhookRequest
 from penstock.net.guard import check_url
-from penstock.storage import Storage
-from penstock.webhooks import Body
-
-MAX_BODY_BYTES = 20_000
-"""Standard Webhooks: payloads below 20 kB."""
 
 
 @post(
@@ -56,53 +47,3 @@ def accepted(
         error.param = "webhook.url"
         raise
     return Webhook(url=url, events=asked.events, base_url=base_url, dialect=dialect)
-
-
-def body_of(storage: Storage, output_links: OutputLinks) -> Body:
-    """What an event says: the task or batch as a client reads it, or, if that is too long or not true of the event
-    any more, what is needed to read it."""
-
-    async def body(subject: Task | Batch, event: Event, webhook: Webhook) -> str:
-        return _of_batch(subject, event) if isinstance(subject, Batch) else await _of_task(subject, event, webhook)
-
-    async def _of_task(task: Task, event: Event, webhook: Webhook) -> str:
-        if webhook.dialect == "replicate":
-            return _prediction(task, event, webhook, output_links).decode()
-        about = {"type": f"task.{event.type}", "timestamp": moment(event.at)}
-        if event.type == "progress" or event.kind == task.state:
-            view = msgspec.to_builtins(await task_view(task, storage, webhook.base_url))
-            del view["webhook"]
-            whole = msgspec.json.encode(about | {"data": view | {"sequence": event.seq}})
-            if len(whole) < MAX_BODY_BYTES:
-                return whole.decode()
-        thin = {
-            "task_id": task.id,
-            "client_request_id": task.request.client_request_id,
-            "status": task.state if event.type == "progress" else event.kind,
-            "links": msgspec.to_builtins(links(task.id)),
-            "sequence": event.seq,
-        }
-        return msgspec.json.encode(about | {"data": thin}).decode()
-
-    return body
-
-
-def _prediction(task: Task, event: Event, webhook: Webhook, output_links: OutputLinks) -> bytes:
-    """The prediction alone, which is as short as its params, with the URL of its file; if it has been run again since,
-    with the end it had."""
-    view = prediction_view(task, webhook.base_url, output_links)
-    if event.type != "progress" and event.kind != task.state:
-        ended = {"status": STATUS[State(event.kind)], "completed_at": moment(event.at)}
-        view = msgspec.structs.replace(view, output=None, error=None, metrics={}, **ended)
-    return msgspec.json.encode(view)
-
-
-def _of_batch(batch: Batch, event: Event) -> str:
-    about = {"type": f"batch.{event.type}", "timestamp": moment(event.at)}
-    view = msgspec.to_builtins(batch_view(batch))
-    del view["webhook"]
-    data = view | {"sequence": event.seq}
-    if event.kind != batch.state or len(msgspec.json.encode(about | {"data": data})) >= MAX_BODY_BYTES:
-        data = {name: view[name] for name in ("batch_id", "client_request_id", "links")}
-        data |= {"status": event.kind, "sequence": event.seq}
-    return msgspec.json.encode(about | {"data": data}).decode()

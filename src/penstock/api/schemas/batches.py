@@ -1,92 +1,16 @@
-"""Batches on the wire: what clients send and what they see. A line is a task whose members may all be left out."""
+"""What clients see of batches."""
 
 from typing import Annotated, Any
 
-import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType, field
+from msgspec import Meta, field
 
 from penstock.api.schemas.render import moment, progress_view, webhook_view
-from penstock.api.schemas.tasks import (
-    ClientRequestId,
-    ErrorView,
-    Moment,
-    ProgressView,
-    RequestBody,
-    ResponseBody,
-    TaskRequest,
-    WebhookView,
-)
+from penstock.api.schemas.tasks import ErrorView, Moment, ProgressView, ResponseBody, WebhookView
 from penstock.core.batch import Batch, BatchState
-from penstock.core.events import BatchEventType
 from penstock.core.task import Progress, State
-
-MAX_INLINE = 1_000
-MAX_LINES = 50_000
 
 JSONL = ("application/jsonl", "application/x-ndjson")
 """Media types of a file of lines; we say the first."""
-
-CustomId = Annotated[str, Meta(min_length=1, max_length=128, description="the client's name for the line")]
-
-_MEMBERS = [
-    (member.name, member.type | UnsetType, UNSET)
-    for member in msgspec.structs.fields(TaskRequest)
-    if member.name != "client_request_id"
-]
-
-BatchDefaults: Any = msgspec.defstruct(
-    "BatchDefaults", _MEMBERS, bases=(RequestBody,), frozen=True, kw_only=True, module=__name__
-)
-BatchDefaults.__doc__ = "Members of every line that does not have them itself; a member is taken whole, not merged."
-
-BatchLine: Any = msgspec.defstruct(
-    "BatchLine", [("custom_id", CustomId), *_MEMBERS], bases=(RequestBody,), frozen=True, kw_only=True, module=__name__
-)
-BatchLine.__doc__ = (
-    "One line: a task, and its `custom_id`, which no other line of the batch has. What it does not say is as the "
-    "defaults of the batch have it; `priority` is low unless one of them says otherwise."
-)
-
-
-class BatchWebhookRequest(RequestBody, frozen=True):
-    """Whom to tell that a batch has ended, by Standard Webhooks 1.0."""
-
-    url: Annotated[str, Meta(min_length=1, description="https URL that takes a signed POST")]
-    events: Annotated[tuple[BatchEventType, ...], Meta(min_length=1, description="default: both")] = (
-        "completed",
-        "canceled",
-    )
-
-
-class BatchOptions(RequestBody, frozen=True):
-    """What is said of a batch as a whole. The same `client_request_id` with the same lines names the same batch."""
-
-    defaults: Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/components/schemas/BatchDefaults"})] = field(
-        default_factory=dict
-    )
-    client_request_id: ClientRequestId | None = None
-    metadata: Annotated[
-        dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
-    ] = field(default_factory=dict)
-    webhook: BatchWebhookRequest | None = None
-    result_ttl_s: (
-        Annotated[int, Meta(ge=60, le=604_800, description="the batch is deleted this long after its end")] | None
-    ) = None
-
-
-class BatchRequest(BatchOptions, frozen=True):
-    """A batch whose lines are here, or are those of an uploaded JSONL file: one of the two."""
-
-    lines: (
-        Annotated[
-            tuple[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BatchLine"})], ...],
-            Meta(min_length=1, max_length=MAX_INLINE),
-        ]
-        | UnsetType
-    ) = UNSET
-    upload_id: (
-        Annotated[str, Meta(pattern=r"^upl_[0-9a-f]{32}(?!\n)$", description="of POST /v1/uploads")] | UnsetType
-    ) = UNSET
 
 
 class BatchLinksView(ResponseBody, frozen=True):

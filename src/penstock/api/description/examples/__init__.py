@@ -1,0 +1,1 @@
+"""The examples of the OpenAPI document; a test decodes each with the type that it shows."""

@@ -1,0 +1,112 @@
+"""Examples of models, workers and queues, and of what the server says of itself."""
+
+import msgspec
+
+from penstock import __version__
+from penstock.api.description.examples.parameters import TASK_ID
+from penstock.api.schemas.operators import (
+    DiscoveryView,
+    LimitsView,
+    LiveView,
+    MemoryView,
+    ModelList,
+    ModelView,
+    PauseView,
+    PurgedView,
+    QueueList,
+    QueueView,
+    ReadyView,
+    RunningView,
+    StartedView,
+    StatsView,
+    VersionView,
+    WorkerList,
+    WorkerStatusView,
+    WorkerView,
+)
+from penstock.api.schemas.tasks import ResponseBody
+from penstock.core.task import Priority
+
+METRICS = """\
+# HELP penstock_tasks_stored Task records, by status
+# TYPE penstock_tasks_stored gauge
+penstock_tasks_stored{status="PENDING"} 3.0
+"""
+
+MODEL = ModelView(
+    name="superres-x4",
+    title="Super-resolution, 4×",
+    version="1",
+    versions=(VersionView(version="1", digest="1 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"),),
+    licence="BSD-3-Clause (general), Apache-2.0 (clean)",
+    source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
+    produces="image",
+    score_range=None,
+    limits=LimitsView(
+        input_formats=("image/png", "image/jpeg", "image/webp"),
+        input_bytes=52_428_800,
+        input_megapixels=50,
+        timeout_s=600.0,
+    ),
+    notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
+    params={"type": "object", "properties": {"variant": {"enum": ["clean", "general"], "default": "general"}}},
+)
+
+WORKER = WorkerView(
+    id="gpu1-cuda0-4f2a",
+    device="cuda:0",
+    host="gpu1",
+    models=("image-scoring-v1", "superres-x4"),
+    slots=8,
+    running=3,
+    state="READY",
+    started_at="2026-11-22T08:00:00.000Z",
+    memory=MemoryView(
+        process=2_214_592_512, tasks=301_989_888, tasks_limit=20_615_843_020, device_limit=23_806_869_504
+    ),
+    spool_full=False,
+)
+STATUS = WorkerStatusView(
+    **msgspec.structs.asdict(WORKER),
+    tasks=(
+        RunningView(
+            task_id=TASK_ID,
+            model="superres-x4",
+            priority=Priority.HIGH,
+            stage="infer",
+            claimed_at="2026-11-22T09:00:00.004Z",
+        ),
+    ),
+)
+QUEUE = QueueView(
+    model="superres-x4",
+    priority=Priority.NORMAL,
+    depth=3,
+    oldest_s=0.412,
+    device_s=5.412,
+    paused=PauseView(since="2026-11-22T08:59:59.000Z", by="alice"),
+)
+
+ANSWERS: tuple[ResponseBody, ...] = (
+    MODEL,
+    ModelList(data=(MODEL,)),
+    STATUS,
+    WorkerList(data=(STATUS,)),
+    QueueList(data=(QUEUE,)),
+    PurgedView(canceled=12, has_more=False, matched=12, task_ids=(), dry_run=False),
+    StatsView(
+        tasks={"PENDING": 3, "RUNNING": 3, "SUCCESS": 812, "FAILED": 1, "CANCELED": 0, "EXPIRED": 0},
+        queues=(QUEUE,),
+        workers={"READY": 1},
+    ),
+    ReadyView(status="ready", redis="ok", storage="ok", storage_age_s=2.4, workers=1),
+    StartedView(status="started"),
+    LiveView(status="ok"),
+    DiscoveryView(
+        name="penstock",
+        version=__version__,
+        docs="/docs",
+        openapi="/schema/openapi.json",
+        links={"tasks": "/v1/tasks", "models": "/v1/models"},
+    ),
+)
