@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.lease import Lease
 from penstock.core.request import Request
 from penstock.core.submission import Submission
-from penstock.core.task import PRIORITIES, ErrorRecord, Lease, Outcome, Priority, Progress, Stage, State, Verb
+from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progress, Stage, State, Verb
 from penstock.errors import (
     ResultExpired,
     TaskAlreadyFinal,

@@ -9,7 +9,8 @@ from functools import partial
 from loguru import logger
 from msgspec import Struct
 
-from penstock.core.task import TRANSITIONS, ErrorRecord, Lease, Outcome, RetryPolicy, State, Verb, verdict
+from penstock.core.lease import Lease, RetryPolicy, verdict
+from penstock.core.task import TRANSITIONS, ErrorRecord, Outcome, State, Verb
 from penstock.errors import Internal, PenstockError, StoreUnavailable
 from penstock.models.base import DeviceBroken
 from penstock.store import TaskStore

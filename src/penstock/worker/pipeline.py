@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from penstock.core.task import Lease, Outcome, Priority, Progress, Result, Stage
+from penstock.core.lease import Lease
+from penstock.core.task import Outcome, Priority, Progress, Result, Stage
 from penstock.errors import (
     ExecutionTimeout,
     InputNotFound,
