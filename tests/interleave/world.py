@@ -17,7 +17,8 @@ from penstock.api.http.auth import Caller as ApiCaller
 from penstock.api.services import Services
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
-from penstock.core.task import TENANT, Artifact, Lease, Result, RetryPolicy
+from penstock.core.lease import Lease, RetryPolicy
+from penstock.core.task import TENANT, Artifact, Result
 from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 from penstock.intake.batch_feeder import Feeder
 from penstock.intake.estimates import Estimates

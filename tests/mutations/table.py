@@ -145,7 +145,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a worker's books by the lease",
-        "src/penstock/core/task.py",
+        "src/penstock/core/lease.py",
         'return f"{self.id} {self.token}"',
         "return self.id",
         LONG + "whose_worker_is_cut_off_from_redis_for_more_than_a_lease_ends_with_its_second_attempt",

@@ -10,8 +10,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from penstock.core.lease import RetryPolicy
 from penstock.core.request import Source
-from penstock.core.task import RetryPolicy, Stage, Task
+from penstock.core.task import Stage, Task
 from penstock.models.base import registry
 from penstock.settings import LimitSettings
 from penstock.storage import Storage

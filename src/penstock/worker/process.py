@@ -12,7 +12,7 @@ import uvloop
 from loguru import logger
 
 from penstock.core.device import Device
-from penstock.core.task import RetryPolicy
+from penstock.core.lease import RetryPolicy
 from penstock.errors import StoreUnavailable
 from penstock.models import load_runners
 from penstock.models.base import DeviceBroken, registry
