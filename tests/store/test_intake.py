@@ -20,7 +20,7 @@ from penstock.models import load_runners
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import BatchStore, TaskStore, UploadStore
+from penstock.store import Store
 from tests.support.drive import MODEL, body, data_uri, image
 
 PROGRAM = """
@@ -32,7 +32,7 @@ assert "litestar" not in sys.modules and not [name for name in sys.modules if na
 
 
 @pytest.fixture
-def deps(settings: Settings, store: TaskStore, batches: BatchStore, uploads: UploadStore, storage: Storage) -> Deps:
+def deps(settings: Settings, store: Store, batches: BatchStore, uploads: UploadStore, storage: Storage) -> Deps:
     policy = Policy.from_limits(settings.limits)
     return Deps(
         settings=settings,
@@ -40,8 +40,8 @@ def deps(settings: Settings, store: TaskStore, batches: BatchStore, uploads: Upl
         policy=policy,
         webhook_policy=policy,
         store=store,
-        batches=batches,
-        uploads=uploads,
+        batches=store.batches,
+        uploads=store.uploads,
         storage=storage,
         estimates=Estimates(store),
         checking=asyncio.Lock(),
@@ -59,12 +59,12 @@ def test_the_intake_imports_nothing_of_http() -> None:
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=120)
 
 
-async def test_a_call_becomes_a_task_of_its_caller(deps: Deps, store: TaskStore) -> None:
+async def test_a_call_becomes_a_task_of_its_caller(deps: Deps, store: Store) -> None:
     task_id = new_task_id()
 
     receipt = await submit(task_id, call_of(deps, image(), metadata={"album": "42"}), deps)
 
-    task = await store.get(task_id, "default")
+    task = await store.tasks.get(task_id, "default")
     assert (receipt.submitted.id, receipt.submitted.replayed) == (task_id, False)
     assert (task.state, task.request.model, task.request.metadata) == (State.PENDING, MODEL, {"album": "42"})
 
@@ -80,12 +80,12 @@ async def test_a_call_that_is_repeated_names_the_first_task(deps: Deps) -> None:
         await submit("tsk_3", call_of(deps, image(9, 9), client_request_id="order-1"), deps)
 
 
-async def test_the_line_of_a_batch_is_a_call_like_any_other(deps: Deps, store: TaskStore) -> None:
+async def test_the_line_of_a_batch_is_a_call_like_any_other(deps: Deps, store: Store) -> None:
     line = Line(batch="bat_1", custom_id="photo 1", number=1)
 
     await submit("tsk_1", replace(call_of(deps, image()), line=line), deps)
 
-    assert (await store.get("tsk_1", "default")).request.line == line
+    assert (await store.tasks.get("tsk_1", "default")).request.line == line
 
 
 async def test_an_image_that_cannot_be_read_is_refused_with_its_place(deps: Deps) -> None:

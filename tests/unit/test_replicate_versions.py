@@ -2,8 +2,7 @@
 
 import pytest
 
-from penstock.api.replicate.catalogue import model_of
-from penstock.api.replicate.predictions import version_id
+from penstock.api.replicate.versions import model_of, version_id
 from penstock.errors import ModelNotFound
 from penstock.models import base, load_runners
 from penstock.models.base import registry

@@ -1,5 +1,8 @@
 """Settings: one tree, from a file and the environment; a wrong value is one line that says what to change."""
 
+import ast
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,6 +18,7 @@ from penstock.settings import (
     client_environment,
     environment_of,
     load,
+    sections,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +35,22 @@ def test_the_example_file_names_every_setting() -> None:
         assert f"[{section}]" in text
         for field in values:
             assert f"\n{field} = " in text, f"{section}.{field}"
+
+
+def test_the_example_file_explains_the_settings_in_the_words_of_the_code() -> None:
+    text = " ".join((ROOT / "config.example.toml").read_text().replace("\n# ", " ").split())
+
+    for words in explanations():
+        assert words in text
+
+
+def explanations() -> Iterator[str]:
+    """The docstrings of the sections, and those below their fields."""
+    for section in ast.parse(inspect.getsource(sections)).body:
+        if isinstance(section, ast.ClassDef) and section.name not in ("Section", "Settings"):
+            for node in section.body:
+                if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                    yield " ".join(str(node.value.value).split()).removesuffix(".")
 
 
 def test_every_setting_survives_the_way_through_the_environment(tmp_path: Path) -> None:

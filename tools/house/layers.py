@@ -5,7 +5,7 @@ stands in a lower layer, and itself. What stands in one layer may not know one a
 """
 
 LAYERS: list[set[str]] = [
-    {"errors", "lazy_import", "rules"},
+    {"errors", "lazy_import"},
     {"settings"},
     {"core"},
     {"net"},
@@ -27,6 +27,10 @@ LAYERS: list[set[str]] = [
 """The rooms. Each module of the package stands in one."""
 
 INSIDE: dict[str, list[set[str]]] = {
+    "settings": [
+        {"settings.rules", "settings.sections"},
+        {"settings.sources"},
+    ],
     "api": [
         {"api.http"},
         {"api.schemas"},
@@ -40,8 +44,8 @@ INSIDE: dict[str, list[set[str]]] = {
         {"api.serve"},
     ],
     "worker": [
-        {"worker.devices", "worker.threads", "worker.guard", "worker.spool", "worker.attempt_clock"},
-        {"worker.memory", "worker.codecs", "worker.results"},
+        {"worker.devices", "worker.starvation", "worker.spool", "worker.attempt_clock", "worker.stages"},
+        {"worker.threads", "worker.memory", "worker.results"},
         {"worker.batcher"},
         {"worker.pipeline"},
         {"worker.attempt"},

@@ -126,8 +126,8 @@ def refusals_counted(services: Services) -> Iterator[None]:
 
 async def cancel_task(task_id: str, request: ApiRequest, services: Services) -> Task:
     """Cancel a task and return it as it is then. Raises TaskNotFound, TaskAlreadyFinal, ResultExpired."""
-    has_ended = await services.store.cancel(task_id, request.auth.tenant)
-    task = await services.store.get(task_id, request.auth.tenant)
+    has_ended = await services.store.tasks.cancel(task_id, request.auth.tenant)
+    task = await services.store.tasks.get(task_id, request.auth.tenant)
     if has_ended:
         endings.count_end(task.request.model, task.state)
     return task

@@ -10,7 +10,7 @@ from litestar.types import Receive
 
 from penstock.core.task import Task
 from penstock.errors import StoreUnavailable
-from penstock.store import Submitted, TaskStore
+from penstock.store import Store, Submitted
 from penstock.telemetry import metrics
 
 LOOK_EVERY_S = 1.0
@@ -27,7 +27,7 @@ End = asyncio.Future[None]
 class Waiting:
     """The requests that wait for the ends of tasks."""
 
-    def __init__(self, store: TaskStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._ends: dict[str, set[End]] = {}
         self._open = 0
@@ -74,11 +74,11 @@ class Waiting:
         """
         tenant = request.auth.tenant
         with self.expect(task_id) as end:
-            task = await self._store.get(task_id, tenant)
+            task = await self._store.tasks.get(task_id, tenant)
             if not wait_s or task.state.is_final:
                 return task
             await self.wait(end, wait_s, request)
-        return await self._store.get(task_id, tenant)
+        return await self._store.tasks.get(task_id, tenant)
 
     async def end_of(self, submitted: Submitted, end: End, *, wait_s: float | None, request: AnyRequest) -> Task | None:
         """Return the task of a submit as soon as it has ended, else as it is after `wait_s` seconds.
@@ -92,14 +92,14 @@ class Waiting:
             if not submitted.is_hit:
                 await self.wait(end, wait_s, request)
             with suppress(StoreUnavailable):
-                return await self._store.get(submitted.id, request.auth.tenant)
+                return await self._store.tasks.get(submitted.id, request.auth.tenant)
         return None
 
     async def _listen(self) -> None:
         """Subscribe only while somebody waits, and a little longer: other ends are not worth hearing of."""
         while True:
             await self._wanted.wait()
-            async with aclosing(self._store.ends()) as ends:
+            async with aclosing(self._store.tasks.ends()) as ends:
                 await self._hear(ends)
 
     async def _hear(self, ends: AsyncGenerator[str]) -> None:
@@ -123,7 +123,7 @@ class Waiting:
 
     async def _look(self) -> None:
         try:
-            for task_id in await self._store.ended(tuple(self._ends)):
+            for task_id in await self._store.tasks.ended(tuple(self._ends)):
                 self._wake(task_id)
         except StoreUnavailable:
             return  # they wait on, and the next look may be answered

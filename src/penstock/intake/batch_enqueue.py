@@ -215,7 +215,7 @@ class BatchEnqueuer:
     async def _make_tasks(self, lines: Sequence[_ReadyLine]) -> None:
         while lines:
             await self._store_inputs(lines)
-            answers = await self._deps.store.submit_each([(line.submission, line.has_input) for line in lines])
+            answers = await self._deps.store.tasks.submit_each([(line.submission, line.has_input) for line in lines])
             taken = list(_leading(answers))
             for line, submitted in zip(lines, taken, strict=False):
                 line.is_needed = not submitted.is_hit
@@ -246,7 +246,7 @@ class BatchEnqueuer:
         if not digests:
             return
         store, storage = self._deps.store, self._deps.storage
-        have_results, files = await asyncio.gather(store.have_results(digests), store.results_of(digests))
+        have_results, files = await asyncio.gather(store.tasks.have_results(digests), store.tasks.results_of(digests))
         for line, has_result in zip(reusing, have_results, strict=True):
             line.may_be_there = has_result and line.input_key is not None
         with_files = [(line, file) for line, file in zip(reusing, files, strict=True) if file]
@@ -264,7 +264,7 @@ class BatchEnqueuer:
             return
         if await self._deps.batches.keep(self._lease):
             raise NotItsTurn
-        await self._deps.store.await_inputs([line.input_key for line in lacking if line.input_key])
+        await self._deps.store.tasks.await_inputs([line.input_key for line in lacking if line.input_key])
         for line in lacking:
             line.is_stored = True
         await self._deps.storage.put_all(

@@ -8,7 +8,7 @@ from penstock.intake.estimates import Estimates
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import BatchStore, TaskStore, UploadStore
+from penstock.store import BatchStore, Store, UploadStore
 
 
 class Deps(Struct, frozen=True, kw_only=True, eq=False):
@@ -22,7 +22,7 @@ class Deps(Struct, frozen=True, kw_only=True, eq=False):
     models: tuple[str, ...]
     policy: Policy
     webhook_policy: Policy
-    store: TaskStore
+    store: Store
     batches: BatchStore
     uploads: UploadStore
     storage: Storage

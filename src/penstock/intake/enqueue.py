@@ -46,21 +46,21 @@ async def enqueue(task_id: str, call: SubmitCall, examined: Examined, deps: Deps
     again when nothing came of it. Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound, StoreUnavailable,
     StorageUnavailable.
     """
-    store, storage = deps.store, deps.storage
+    tasks, storage = deps.store.tasks, deps.storage
     rate_limit = deps.settings.api.rate_limit_per_minute
     submission = await submission_of(task_id, call, examined, deps)
     key = submission.own_input
     if key is None or examined.image is None:
-        return await checking_file(submission, storage, lambda s: store.submit(s, rate_limit=rate_limit))
+        return await checking_file(submission, storage, lambda s: tasks.submit(s, rate_limit=rate_limit))
     if submission.reuse_digest is not None and not submission.must_run:
-        hit = await checking_file(submission, storage, lambda s: store.submit_without_input(s, rate_limit=rate_limit))
+        hit = await checking_file(submission, storage, lambda s: tasks.submit_without_input(s, rate_limit=rate_limit))
         if hit is not None:
             return hit
     else:
-        await store.await_inputs([key])
+        await tasks.await_inputs([key])
     await storage.put(key, examined.image, examined.content_type)
     try:
-        submitted = await checking_file(submission, storage, lambda s: store.submit(s, rate_limit=rate_limit))
+        submitted = await checking_file(submission, storage, lambda s: tasks.submit(s, rate_limit=rate_limit))
     except StoreUnavailable:
         raise  # perhaps only the answer is lost and the task is there: its input stays
     except PenstockError:

@@ -106,7 +106,7 @@ async def _digest_of_upload(call: SubmitCall, upload: Upload, deps: Deps) -> str
     if not upload.sha256 or not deps.settings.queue.reuse:
         return None
     digest = reuse_digest(call.task, upload.sha256, call.caller)
-    if call.task.reuse and not upload.is_checked and (await deps.store.have_results([digest]))[0]:
+    if call.task.reuse and not upload.is_checked and (await deps.store.tasks.have_results([digest]))[0]:
         await check_digest(upload, deps)  # or bytes that nobody has read would get the result of others
     return digest
 

@@ -1,6 +1,6 @@
-"""/replicate/v1/files: where Replicate's clients put an open file before they name it in a prediction.
+"""/replicate/v1/files: where Replicate's clients store an open file before they name it in a prediction.
 
-A file is an upload of ours that is listed, and is deleted as one: a while after the last of its predictions.
+A file is an upload with a name, which is listed. It is deleted as uploads are: a while after its last prediction.
 """
 
 import asyncio
@@ -40,12 +40,14 @@ from penstock.upkeep.sweep import delete_upload_of
 
 MEDIA_TYPE = "multipart/form-data"
 CONTENT, METADATA = "content", "metadata"
-MOST_PARTS = 16
+MAX_PARTS = 16
 MAX_NAME = 255
+"""Characters; most file systems allow so many bytes."""
 MAX_METADATA_BYTES = 16 * 1024
 PUBLISH_S = 600.0
-"""Longest time from here to the object under its name."""
+"""How long the upload is reserved while its bytes go to the storage."""
 PAGE = 100
+"""Files of one page."""
 
 FORM: Schema = {
     "type": "object",
@@ -58,14 +60,14 @@ _TYPE = re.compile(r"[A-Za-z0-9.+_-]{1,32}/[A-Za-z0-9.+_-]{1,64}")
 
 
 class FileUrls(ResponseBody, frozen=True):
-    """What names the file in the input of a prediction, and is where it is described."""
+    """`get` describes the file, and names it in the input of a prediction."""
 
     get: str
 
 
 class FileView(ResponseBody, frozen=True):
-    """A file to be named in the input of predictions by `urls.get`. `expires_at` is when it is deleted, null while
-    predictions use it."""
+    """A stored file; `urls.get` names it in the input of predictions. `expires_at` is when it is deleted; it is null
+    while predictions use the file."""
 
     id: str
     name: str
@@ -80,15 +82,15 @@ class FileView(ResponseBody, frozen=True):
 
 
 class FilePageView(ResponseBody, frozen=True):
-    """Newest first; `next` is the URL of the next page."""
+    """A page of files, newest first; `next` is the URL of the next page."""
 
     next: str | None
     previous: str | None
     results: tuple[FileView, ...]
 
 
-class Sent(Struct, frozen=True, kw_only=True):
-    """A file as a client has sent it."""
+class ReceivedFile(Struct, frozen=True, kw_only=True):
+    """A file with the declarations of the client that sent it; `sha256` is in hex."""
 
     facts: FileFacts
     content_type: str
@@ -109,12 +111,12 @@ class Sent(Struct, frozen=True, kw_only=True):
     ),
 )
 async def create_file(request: ApiRequest, services: ServicesDep) -> FileView:
-    """Whether it is an image is found out when a prediction is made with it."""
+    """Stores any file; a prediction that names it checks whether it is an image."""
     declared, options = parse_options_header(request.headers.get("content-type", ""))
     if declared != MEDIA_TYPE:
         raise UnsupportedMediaType(f"send the file as {MEDIA_TYPE}")
-    sent = await asyncio.to_thread(_read, await body_of(request), options.get("boundary", ""))
-    return _view(await _store(sent, request, services), str(request.base_url))
+    file = await asyncio.to_thread(_read, await body_of(request), options.get("boundary", ""))
+    return _view(await _store(file, request, services), str(request.base_url))
 
 
 @get(
@@ -128,9 +130,9 @@ async def list_files(
     request: ApiRequest,
     services: ServicesDep,
     state: AppState,
-    cursor: Annotated[str | None, QueryParameter(format="cursor", description="`next` of a page has it")] = None,
+    cursor: Annotated[str | None, QueryParameter(format="cursor", description="from `next` of the page before")] = None,
 ) -> FilePageView:
-    """Those of the API key. A page may be short although another follows."""
+    """Lists the files of the API key. A page may be short although another one follows."""
     caller, base_url = request.auth, str(request.base_url)
     before = None if cursor is None else state.cursors.read(cursor)
     page = await services.uploads.files(tenant=caller.tenant, caller=caller.id, before=before, limit=PAGE)
@@ -150,7 +152,7 @@ async def list_files(
     responses=documented(UploadNotFound),
 )
 async def read_file(request: ApiRequest, services: ServicesDep, file_id: FromPath[str]) -> FileView:
-    """404 for one of another API key."""
+    """Answers 404 for a file of another API key."""
     caller = request.auth
     return _view(await services.uploads.owned(file_id, tenant=caller.tenant, caller=caller.id), str(request.base_url))
 
@@ -160,12 +162,13 @@ async def read_file(request: ApiRequest, services: ServicesDep, file_id: FromPat
     operation_id="deleteFile",
     tags=["replicate"],
     summary="Delete a file",
-    description="At once, or, while predictions use it, after the last of them is deleted; it is listed no more.",
+    description="The file is no longer listed. It is deleted at once or, while predictions use it, after the last of "
+    "them is deleted.",
     status_code=204,
     responses=documented(UploadNotFound, StorageUnavailable),
 )
 async def delete_file(request: ApiRequest, services: ServicesDep, file_id: FromPath[str]) -> None:
-    """If the storage is away, the bytes go when that is back."""
+    """Deletes the bytes later if the storage cannot be reached now."""
     caller = request.auth
     if await services.uploads.retire_file(file_id, tenant=caller.tenant, caller=caller.id):
         await delete_upload_of(services.uploads, services.storage, caller.tenant, file_id)
@@ -174,8 +177,8 @@ async def delete_file(request: ApiRequest, services: ServicesDep, file_id: FromP
 ROUTES = (create_file, list_files, read_file, delete_file)
 
 
-async def _store(sent: Sent, request: ApiRequest, services: Services) -> Upload:
-    """The upload, its bytes being there. Raises RateLimited, StorageUnavailable."""
+async def _store(received: ReceivedFile, request: ApiRequest, services: Services) -> Upload:
+    """Return the upload that has the bytes of the file. Raises RateLimited, StorageUnavailable."""
     caller, limit = request.auth, services.settings.api.rate_limit_per_minute
     uploads, upload_id = services.uploads, new_upload_id()
     try:
@@ -183,29 +186,29 @@ async def _store(sent: Sent, request: ApiRequest, services: Services) -> Upload:
             upload_id,
             tenant=caller.tenant,
             caller=caller.id,
-            size=len(sent.data),
-            content_type=sent.content_type,
-            sha256=sent.sha256,
+            size=len(received.data),
+            content_type=received.content_type,
+            sha256=received.sha256,
             token=None,
             url_ttl_s=0,
             late_s=PUBLISH_S,
             unused_ttl_s=services.settings.storage.upload_ttl_s,
             rate_limit=limit,
-            file=sent.facts,
+            file=received.facts,
         )
     except RateLimited as error:
         error.headers |= rate_headers("upload", limit, left=0, reset_s=error.retry_after_s or 1)
         raise
     metrics.report("uploads", outcome="opened")
-    await uploads.hold(upload_id, PUBLISH_S, sha256=sent.sha256)  # nobody else need read the bytes to know them
-    await services.storage.put(upload_key(caller.tenant, upload_id), sent.data, sent.content_type)
+    await uploads.hold(upload_id, PUBLISH_S, sha256=received.sha256)  # so nobody has to read the bytes for their digest
+    await services.storage.put(upload_key(caller.tenant, upload_id), received.data, received.content_type)
     if await uploads.arrive(upload_id):
         metrics.report("uploads", outcome="completed")
     return await uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
 
 
 def _view(upload: Upload, base_url: str) -> FileView:
-    """Raises UploadNotFound for an upload that is no file, or none any more."""
+    """Raises UploadNotFound for an upload that is not, or no longer, a file."""
     if upload.file is None or upload.sha256 is None:
         raise not_found(upload.id)
     return FileView(
@@ -222,7 +225,7 @@ def _view(upload: Upload, base_url: str) -> FileView:
     )
 
 
-def _read(body: bytes, boundary: str) -> Sent:
+def _read(body: bytes, boundary: str) -> ReceivedFile:
     """Raises MalformedRequest, InvalidRequest."""
     parts = _parts(body, boundary)
     if CONTENT not in parts:
@@ -232,7 +235,7 @@ def _read(body: bytes, boundary: str) -> Sent:
         raise InvalidRequest("the file is empty", param=CONTENT)
     _, metadata = parts.get(METADATA, (None, b"{}"))
     declared = segment.content_type or ""
-    return Sent(
+    return ReceivedFile(
         facts=FileFacts(name=(segment.filename or CONTENT)[:MAX_NAME], metadata=_metadata(metadata)),
         content_type=declared if _TYPE.fullmatch(declared) else ANY_TYPE,
         data=bytes(data),
@@ -242,7 +245,7 @@ def _read(body: bytes, boundary: str) -> Sent:
 
 def _metadata(text: bytes | bytearray) -> dict[str, Any]:
     if len(text) > MAX_METADATA_BYTES:
-        raise InvalidRequest(f"more than {MAX_METADATA_BYTES} bytes", param=METADATA)
+        raise InvalidRequest(f"metadata has more than {MAX_METADATA_BYTES} bytes", param=METADATA)
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
@@ -250,10 +253,10 @@ def _metadata(text: bytes | bytearray) -> dict[str, Any]:
 
 
 def _parts(body: bytes, boundary: str) -> dict[str, tuple[MultipartSegment, bytearray]]:
-    """By name; the first of each. Raises MalformedRequest."""
+    """The parts by name; the first of several with one name counts. Raises MalformedRequest."""
     parts: list[tuple[MultipartSegment, bytearray]] = []
     try:
-        with PushMultipartParser(boundary, max_segment_count=MOST_PARTS) as parser:
+        with PushMultipartParser(boundary, max_segment_count=MAX_PARTS) as parser:
             for event in parser.parse(body):
                 if isinstance(event, MultipartSegment):
                     parts.append((event, bytearray()))

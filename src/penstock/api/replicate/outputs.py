@@ -1,15 +1,13 @@
-"""The result files of predictions, as Replicate's clients take them: without a key, without a redirect.
+"""The result files of predictions, as Replicate's clients download them: without a key and without a redirect.
 
 Both clients make a file object of an output that begins with `data:` or `https:`. They fetch an `https:` output
-themselves: the Python client sends its API key along and follows no redirect, the npm client sends no key. So a small
-file is in the answer, and a larger one has a URL of this server with a token of its own, also where a bucket stores it:
-a bucket would refuse the foreign key, and should never see it.
+themselves: the Python client sends its API key along and follows no redirect; the npm client sends no key. So a small
+file is in the prediction, and a larger one has a URL of this server with a token of its own, even if a bucket stores
+the file: a bucket would refuse the foreign key, and should never see it.
 """
 
-import base64
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Response, get
 from litestar.datastructures import State as AppState
 from litestar.openapi.datastructures import ResponseSpec
@@ -18,14 +16,10 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from penstock.api.http.auth import BY_URL
 from penstock.api.http.contents import IMAGES, describe
 from penstock.api.http.problems import documented
-from penstock.api.replicate.predictions import OutputLinks, PredictionView, prediction_view
 from penstock.api.result_files import result_of, send_file
-from penstock.api.services import Services, ServicesDep
-from penstock.core.task import TENANT, Artifact, Task
+from penstock.api.services import ServicesDep
+from penstock.core.task import TENANT
 from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
-
-INLINE_BYTES = 1_000_000
-"""A result file of at most this size is in the prediction itself, as a data: URI."""
 
 
 @get(
@@ -33,12 +27,12 @@ INLINE_BYTES = 1_000_000
     operation_id="getPredictionOutput",
     tags=["replicate"],
     summary="Download the output of a prediction",
-    description="The URL is the `output` of a prediction, and needs no API key. The file comes from this server, "
+    description="The URL is the `output` of a prediction, and needs no API key. This server sends the file itself, "
     "without a redirect.",
     opt=BY_URL | describe(answers={200: IMAGES, 206: IMAGES}),
     security=[{"outputToken": []}],
     responses={
-        206: ResponseSpec(bytes, description="The bytes asked for with `Range`", generate_examples=False),
+        206: ResponseSpec(bytes, description="The bytes of the `Range`", generate_examples=False),
         304: ResponseSpec(None, description="Unchanged"),
     }
     | documented(TaskNotFound, ResultNotReady, ResultExpired, RangeNotSatisfiable, StorageUnavailable),
@@ -47,34 +41,17 @@ async def read_output(
     services: ServicesDep,
     state: AppState,
     output_id: FromPath[str],
-    file_name: FromPath[str],  # noqa: ARG001  for those who name a download by the end of its URL
+    file_name: FromPath[str],  # noqa: ARG001  clients name a download after the end of its URL
     token: Annotated[str, QueryParameter()] = "",
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     range_: Annotated[str | None, HeaderParameter(name="Range", description="one range, of a file")] = None,
     if_range: Annotated[str | None, HeaderParameter(name="If-Range", description="the ETag of the first part")] = None,
 ) -> Response[Any]:
-    """404 for a wrong token: whoever has none is not told what there is."""
+    """Answers 404 for a wrong token, so that nobody can find out which predictions exist."""
     if not state.output_links.opens(output_id, token):
         raise TaskNotFound("this is not the URL of an output")
-    task = await services.store.get(output_id, TENANT)
+    task = await services.store.tasks.get(output_id, TENANT)
     file = result_of(task).artifact
     if file is None:
-        raise ResultNotReady("the prediction has data and no file")
+        raise ResultNotReady("the output of the prediction is data, not a file")
     return await send_file(task, file, services, if_none_match, range_, if_range)
-
-
-async def whole_view(task: Task, base_url: str, links: OutputLinks, services: Services) -> PredictionView:
-    """The prediction with its output in it, where that is a small file."""
-    view = prediction_view(task, base_url, links)
-    file = task.outcome.result.artifact if task.outcome.result else None
-    if file is None or file.size > INLINE_BYTES:
-        return view
-    try:
-        return msgspec.structs.replace(view, output=await _data_uri(file, services))
-    except (ResultExpired, StorageUnavailable):  # the prediction can be read all the same; its URL says what is wrong
-        return view
-
-
-async def _data_uri(file: Artifact, services: Services) -> str:
-    data = await services.storage.get(file.s3_key, limit=INLINE_BYTES)
-    return f"data:{file.content_type};base64,{base64.b64encode(data).decode()}"

@@ -1,22 +1,25 @@
-"""A task in the words of Replicate's API: what its clients and its webhooks' receivers read."""
+"""A task in the words of Replicate's API, as its clients and the receivers of its webhooks read it."""
 
 import base64
-import functools
 import hashlib
 import hmac
 from typing import Any
 
+import msgspec
+
+from penstock.api.replicate.versions import version_id
 from penstock.api.schemas.render import filename, moment
 from penstock.api.schemas.tasks import Moment, ResponseBody
+from penstock.api.services import Services
 from penstock.core.request import Source
 from penstock.core.task import Artifact, Progress, State, Task
-from penstock.errors import DeadlineExceeded
-from penstock.models.base import BaseModelRunner, registry, results_digest
+from penstock.errors import DeadlineExceeded, ResultExpired, StorageUnavailable
+from penstock.models.base import registry
 
 PREFIX = "/replicate/v1"
 
 OWNER = "penstock"
-"""Who owns every model and deployment, as far as clients are told; in a request any owner will do."""
+"""The owner of every model and deployment in answers; a request may name any owner."""
 
 STATUS = {
     State.PENDING: "starting",
@@ -26,14 +29,17 @@ STATUS = {
     State.CANCELED: "canceled",
     State.EXPIRED: "canceled",
 }
-"""The official client waits for ever for a word that it does not know: EXPIRED says why in `error`, as does a task
-that failed by its deadline, which is canceled there."""
+"""Our status -> Replicate's. The official client waits for ever for the end of a status that it does not know, so
+EXPIRED becomes `canceled`, as does a task that failed by its deadline; `error` says why."""
+
+INLINE_BYTES = 1_000_000
+"""A result file of at most this size is in the prediction itself, as a data: URI."""
 
 TOKEN_BYTES = 18
 
 
 class PredictionUrls(ResponseBody, frozen=True):
-    """Absolute."""
+    """Absolute URLs of the prediction."""
 
     get: str
     cancel: str
@@ -59,7 +65,7 @@ class PredictionView(ResponseBody, frozen=True):
 
 
 class PredictionPage(ResponseBody, frozen=True):
-    """Newest first; `next` is the URL of the next page."""
+    """A page of predictions, newest first; `next` is the URL of the next page."""
 
     next: str | None
     previous: str | None
@@ -67,21 +73,20 @@ class PredictionPage(ResponseBody, frozen=True):
 
 
 class OutputLinks:
-    """Makes and checks the URLs of result files that Replicate's clients fetch: each opens the file of one task, for
-    whoever has it, as long as that file is there.
+    """Makes and checks the URLs of result files. Whoever has a URL can fetch the file of its task while that exists.
 
-    All servers with the same API keys understand them; a change of the keys ends those that are out.
+    All servers with the same API keys accept them; a change of the keys invalidates those that were handed out.
     """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = hashlib.sha256(b"penstock output" + secret).digest()
 
     def url(self, task: Task, file: Artifact, base_url: str) -> str:
-        """Absolute, for a client that reaches the server at `base_url`; the path ends with the name of the file."""
+        """Return the absolute URL for clients that reach the server at `base_url`; its path ends with the file name."""
         return f"{predictions_url(base_url)}/{task.id}/output/{filename(task, file)}?token={self._token(task.id)}"
 
     def opens(self, task_id: str, token: str) -> bool:
-        """Whether the token is that of the task. Takes as long for a wrong one as for the right one."""
+        """Return whether the token belongs to the task. A wrong token takes as long to check as the right one."""
         return hmac.compare_digest(self._token(task_id).encode(), token.encode())
 
     def _token(self, task_id: str) -> str:
@@ -90,24 +95,17 @@ class OutputLinks:
 
 
 def predictions_url(base_url: str) -> str:
-    """Where they are, for a client that reaches the server at `base_url`."""
+    """Return the URL of all predictions, for a client that reaches the server at `base_url`."""
     return f"{base_url.rstrip('/')}{PREFIX}/predictions"
 
 
 def file_url(upload_id: str, base_url: str) -> str:
-    """What stands for a file of Replicate's files API in the input of a prediction."""
+    """Return the URL that names a file of /replicate/v1/files in the input of a prediction."""
     return f"{base_url.rstrip('/')}{PREFIX}/files/{upload_id}"
 
 
-@functools.cache
-def version_id(runner: type[BaseModelRunner[Any]]) -> str:
-    """The id of the only version of a model: 64 hex digits that no other model has, and that change with whatever
-    changes its results."""
-    return hashlib.sha256(f"{runner.name} {results_digest(runner)}".encode()).hexdigest()
-
-
 def prediction_view(task: Task, base_url: str, links: OutputLinks) -> PredictionView:
-    """Everything that Replicate's API has a word for; the output, if it is a file, by its URL."""
+    """Return everything of a task that Replicate's API has a word for; an output that is a file appears as its URL."""
     runner = registry().get(task.request.model)
     own = f"{predictions_url(base_url)}/{task.id}"
     error = task.outcome.error
@@ -130,13 +128,12 @@ def prediction_view(task: Task, base_url: str, links: OutputLinks) -> Prediction
 
 
 def _image(source: Source, base_url: str) -> dict[str, str]:
-    """None for an image that came inside the request."""
     url = file_url(source.upload, base_url) if source.upload else source.url
-    return {"image": url} if url else {}
+    return {"image": url} if url else {}  # an image that came inside the request has no URL
 
 
 def _logs(progress: Progress | None) -> str:
-    """As tqdm would write it, which is where Replicate's clients read how far a prediction has come."""
+    """A line of tqdm's progress bar: Replicate's clients read the progress of a prediction from its logs."""
     if progress is None or not progress.total:
         return ""
     ratio = progress.done / progress.total
@@ -153,3 +150,20 @@ def _output(task: Task, base_url: str, links: OutputLinks) -> Any:
     if result is None or result.artifact is None:
         return result and result.data
     return links.url(task, result.artifact, base_url)
+
+
+async def whole_view(task: Task, base_url: str, links: OutputLinks, services: Services) -> PredictionView:
+    """Return the prediction with its output in it as a data: URI, if that is a small file."""
+    view = prediction_view(task, base_url, links)
+    file = task.outcome.result.artifact if task.outcome.result else None
+    if file is None or file.size > INLINE_BYTES:
+        return view
+    try:
+        return msgspec.structs.replace(view, output=await _data_uri(file, services))
+    except (ResultExpired, StorageUnavailable):  # the prediction can still be read, and its URL answers why
+        return view
+
+
+async def _data_uri(file: Artifact, services: Services) -> str:
+    data = await services.storage.get(file.s3_key, limit=INLINE_BYTES)
+    return f"data:{file.content_type};base64,{base64.b64encode(data).decode()}"

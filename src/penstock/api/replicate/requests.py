@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from penstock.api.replicate.catalogue import without_fixed
+from penstock.api.replicate.versions import params_in
 from penstock.core.events import EventType
 from penstock.errors import InvalidRequest, PenstockError
 from penstock.intake.requests import RequestBody
@@ -82,7 +82,7 @@ def submit_body(model: str, prediction: PredictionBody) -> bytes:
         output["format"] = FORMAT.get(output["format"], output["format"])
     params = {name: value for name, value in inputs.items() if name not in (*IMAGE, *OUTPUT)}
     if model in registry():
-        params = without_fixed(registry()[model], params)
+        params = params_in(registry()[model], params)
     body = {"model": model, "input": _source(inputs[places[0]]), "params": params, "output": output}
     return msgspec.json.encode(body | {"webhook": _webhook(prediction)})
 

@@ -15,14 +15,13 @@ from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import wait_of
 from penstock.api.http.problems import documented
-from penstock.api.replicate.catalogue import model_of
-from penstock.api.replicate.outputs import whole_view
 from penstock.api.replicate.predictions import (
     STATUS,
     PredictionPage,
     PredictionView,
     prediction_view,
     predictions_url,
+    whole_view,
 )
 from penstock.api.replicate.requests import (
     ModelPredictionRequest,
@@ -31,6 +30,7 @@ from penstock.api.replicate.requests import (
     in_their_words,
     submit_body,
 )
+from penstock.api.replicate.versions import model_of
 from penstock.api.schemas.tasks import ResponseBody
 from penstock.api.services import Services, ServicesDep
 from penstock.api.submits import SUBMIT_ERRORS, call_of, cancel_task, refusals_counted, submit_and_wait
@@ -135,7 +135,7 @@ async def create_of_deployment(
 )
 async def read(request: ApiRequest, services: ServicesDep, prediction_id: FromPath[str]) -> PredictionView:
     """Answers with the prediction as it is now, with a small output in it."""
-    return await _whole(await services.store.get(prediction_id, request.auth.tenant), request, services)
+    return await _whole(await services.store.tasks.get(prediction_id, request.auth.tenant), request, services)
 
 
 @get(
@@ -153,7 +153,7 @@ async def list_predictions(
 ) -> PredictionPage:
     """Lists all tasks, whatever words they came in. A file is always a URL here: a page is to stay small."""
     before = None if cursor is None else state.cursors.read(cursor)
-    page = await services.store.page(request.auth.tenant, states=tuple(State), before=before, limit=PAGE)
+    page = await services.store.listing.page(request.auth.tenant, states=tuple(State), before=before, limit=PAGE)
     after = page.next_before
     base_url = str(request.base_url)
     return PredictionPage(
@@ -176,7 +176,7 @@ async def cancel(request: ApiRequest, services: ServicesDep, prediction_id: From
     try:
         task = await cancel_task(prediction_id, request, services)
     except TaskAlreadyFinal:
-        task = await services.store.get(prediction_id, request.auth.tenant)
+        task = await services.store.tasks.get(prediction_id, request.auth.tenant)
     return await _whole(task, request, services)
 
 
@@ -220,7 +220,7 @@ async def _create(
                 dialect="replicate",
             )
         receipt, task = await submit_and_wait(call, request, services)
-    task = task or await services.store.get(receipt.submitted.id, request.auth.tenant)
+    task = task or await services.store.tasks.get(receipt.submitted.id, request.auth.tenant)
     view = await _whole(task, request, services)
     return view if task.state.is_final else msgspec.structs.replace(view, status=STATUS[State.PENDING])
 

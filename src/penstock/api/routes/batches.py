@@ -208,7 +208,7 @@ async def delete_batch(request: ApiRequest, services: ServicesDep, batch_id: Fro
 async def redeliver_batch(request: ApiRequest, services: ServicesDep, batch_id: FromPath[str]) -> Response[BatchView]:
     """Answers 404 also when the batch has not ended yet."""
     batch = await services.batches.batch(batch_id, request.auth.tenant)
-    await services.outbox.redeliver(batch_id, request.auth.tenant)
+    await services.patient_store.outbox.redeliver(batch_id, request.auth.tenant)
     return Response(_view(batch), status_code=202)
 
 

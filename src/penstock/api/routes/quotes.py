@@ -61,10 +61,10 @@ async def quote(call: SubmitCall, examined: Examined, services: Services) -> Quo
     Raises QueueFull as a submit would.
     """
     task = call.task
-    queues = {queue.priority: queue for queue in await services.store.depths([task.model])}
+    queues = {queue.priority: queue for queue in await services.store.queues.depths([task.model])}
     if sum(queue.depth for queue in queues.values()) >= services.settings.queue.max_depth:
         raise QueueFull("as many tasks are waiting for this model as are let in", retry_after_s=5)
-    ahead = await services.store.ahead(call.caller.tenant, call.caller.id, task.model, task.priority)
+    ahead = await services.store.queues.ahead(call.caller.tenant, call.caller.id, task.model, task.priority)
     pace, workers = await services.estimates.of(task.model)
     expected = None if queues[task.priority].pause else forecast(pace, cost=examined.cost, workers=workers)
     return QuoteView(

@@ -1,4 +1,4 @@
-"""/v1/tasks: submit, read, cancel, tell the webhook again."""
+"""/v1/tasks: submit, read, cancel, redeliver an event to the webhook."""
 
 from typing import Annotated, Any
 
@@ -131,15 +131,15 @@ async def cancel(request: ApiRequest, services: ServicesDep, task_id: FromPath[s
     "/tasks/{task_id:str}/webhook/redeliver",
     operation_id="redeliverWebhook",
     tags=["tasks"],
-    summary="Tell the webhook again",
-    description="The last event of the task is delivered again, with all its tries and its old `webhook-id`.",
+    summary="Redeliver the last event of a task",
+    description="Delivers the last event again, under its `webhook-id`, with as many tries as a new event has.",
     status_code=202,
     responses=documented(TaskNotFound, WebhookNotFound),
 )
 async def redeliver(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> Response[TaskView]:
-    """Answers 404 also when nothing has happened yet that the webhook is told."""
-    await services.outbox.redeliver(task_id, request.auth.tenant)
-    task = await services.store.get(task_id, request.auth.tenant)
+    """Answers 404 also if the task has no event for its webhook yet."""
+    await services.patient_store.outbox.redeliver(task_id, request.auth.tenant)
+    task = await services.store.tasks.get(task_id, request.auth.tenant)
     return Response(await _view(task, request, services), status_code=202)
 
 

@@ -1,6 +1,6 @@
-"""What settings must be, beyond their types: one table, with the words for whoever breaks a rule.
+"""What settings must be beyond their types: one table of rules, each with its error message.
 
-Pure, and below the settings themselves: a rule is given the tree.
+The module stands below the settings and does not import them: a rule gets the tree as its argument.
 """
 
 import binascii
@@ -42,7 +42,7 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "api.keys",
         lambda tree: not any("change-me" in key for key in tree.api.keys),
-        "replace the example key by one of your own",
+        "replace the example key with one of your own",
     ),
     (
         "api.public_url",
@@ -80,4 +80,4 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "cannot be on together with worker.tensorrt",
     ),
 )
-"""The setting at fault, whether a tree keeps the rule, and what it must be."""
+"""For each rule: the setting at fault, the test of a tree of settings, and the message that says what it must be."""

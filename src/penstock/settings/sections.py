@@ -1,0 +1,236 @@
+"""The tree of settings: one frozen struct for each section, with the defaults.
+
+config.example.toml shows every setting with the same explanation.
+"""
+
+import secrets
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+NonNegative = Annotated[int, Meta(ge=0)]
+NotBelowZero = Annotated[float, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+KEY_BYTES = 24  # 192 random bits
+
+
+def new_key() -> str:
+    """A random API key. Its prefix `pen_` lets scanners for leaked secrets recognise it."""
+    return f"pen_{secrets.token_urlsafe(KEY_BYTES)}"
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every section: frozen, keyword-only, and without unknown names."""
+
+
+class ApiSettings(Section, frozen=True):
+    """The HTTP server."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    keys: tuple[str, ...] = ()
+    """API keys, each `secret` or `name:secret`; a secret has at least 16 characters."""
+    rate_limit_per_minute: NonNegative = 600
+    """Submits of one key in any 60 s, and as many uploads, counted over all API processes; 0 means no limit."""
+    linger_s: NotBelowZero = 2.0
+    """After SIGTERM: how long new requests are still answered while /readyz already says 503. Set it longer than the
+    interval in which the load balancer checks /readyz."""
+    drain_s: Seconds = 5.0
+    """After `linger_s`: how long requests in flight may take to finish."""
+    keep_alive_s: Seconds = 75.0
+    """How long a connection without requests stays open. Set it longer than a proxy in front of the server does (60 s
+    for most), so that the proxy closes the connection and no request meets a closed one."""
+    public_url: str = ""
+    """URL under which clients reach the server, such as `https://images.example.com`; all links begin with it. When it
+    is empty, links begin with the Host of the request."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks, such as `10.0.0.0/8`, of proxies whose headers `Forwarded` and `X-Forwarded-Proto`,
+    `-Host` and `-Port` are trusted."""
+
+
+class RedisSettings(Section, frozen=True):
+    """The task store."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+    """`redis://`, `rediss://` or `unix:///path`; a password is part of the URL."""
+    namespace: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")] = "penstock"
+    """Prefix of all keys in Redis and in the storage, so that several installations can share either."""
+    timeout_s: Seconds = 2.0
+    """Longest wait for one answer of Redis."""
+
+
+class QueueSettings(Section, frozen=True):
+    """How tasks are admitted, ordered and retried."""
+
+    max_depth: Positive = 100_000
+    """Tasks that may wait for one model; further submits are refused with `queue_full`."""
+    starvation_guard: NonNegative = 20
+    """How often a waiting lower priority may be passed over before it is served, by claims and by batches on the device
+    alike; a large task on the device, too. 0 turns the guard off."""
+    max_retries: NonNegative = 3
+    """Retries after a transient error."""
+    max_crashes: Positive = 3
+    """Deaths of workers after which the task that they ran fails as `poison_input`."""
+    retry_base_s: Seconds = 1.0
+    """The wait before retry n is random, from 0 to base x 2^(n-1), but at most `retry_cap_s`."""
+    retry_cap_s: Seconds = 60.0
+    lease_s: Seconds = 6.0
+    """A worker that has not renewed its leases for this long loses its tasks; it renews them four times as often."""
+    result_ttl_s: Positive = 86_400
+    """How long a task and its result are kept after the task has ended."""
+    batch_window: Positive = 500
+    """Tasks of one batch that wait or run at a time; the other lines are enqueued later."""
+    max_batches: Positive = 20
+    """Unfinished batches of one API key; further ones are refused with `queue_full`."""
+    reuse: bool = True
+    """Tasks of one API key with equal model, params and input bytes share one run and its result. Inputs that are given
+    as a URL are never shared."""
+
+
+class ModelSettings(Section, frozen=True):
+    """Which models are served."""
+
+    modules: tuple[str, ...] = ()
+    """Python modules with models of your own, imported by the API and by the workers."""
+    serve: tuple[str, ...] = ()
+    """Names of the models to serve; empty means all. A worker may serve fewer models than the API accepts."""
+
+
+class WorkerSettings(Section, frozen=True):
+    """The processes that run models."""
+
+    gpu_ids: str = "auto"
+    """`auto` (every CUDA device, else the CPU), `cpu`, or device numbers such as `0,1`."""
+    slots: Positive = 8
+    """Most tasks in flight in one worker process: one runs on the device while others are fetched, decoded, encoded and
+    uploaded. A worker holds fewer when these keep its device busy."""
+    reserved_slots: NonNegative = 1
+    """Further slots for tasks of high priority, and for tasks that were passed over too often."""
+    threads: NonNegative = 0
+    """ONNX Runtime threads of one CPU worker; 0 means one for each core."""
+    task_timeout_s: Seconds = 600.0
+    """Longest work of one attempt, unless the task asks for less. The time that it waits behind others does not
+    count."""
+    start_s: Seconds = 180.0
+    """Longest start of a worker process, in which it loads and warms up its models; after that it is killed and started
+    again. A worker that serves is killed when it gives no sign of life for three times `queue.lease_s`."""
+    drain_s: Positive = 25
+    """After SIGTERM: how long running tasks may take to finish before they are released to other workers."""
+    spool_directory: str = ""
+    """Directory in which results wait while the storage is away; empty means the system's temporary directory."""
+    spool_max_bytes: NonNegative = 1024 * 1024 * 1024
+    """Bytes of the spool of one worker process. When it is full, results wait in memory and the worker claims no
+    tasks."""
+    memory_bytes: NonNegative = 0
+    """Memory of one worker process for the images of its tasks; a task that does not fit waits. 0 means 60 % of the
+    memory of the machine (or the container), divided among the workers of this host."""
+    max_batch: Positive = 8
+    """Most tiles in one run of a GPU; a CPU runs tiles one by one."""
+    precision: Literal["auto", "fp32"] = "auto"
+    """On a GPU, `auto` uses fp16 for models that have an fp16 file and pass the comparison with fp32 at the start."""
+    gpu_memory_bytes: NonNegative = 0
+    """GPU memory that one model may use; 0 means all but 1.5 GiB."""
+    cuda_graphs: bool = False
+    """Replay small batches as CUDA graphs: experimental, see docs/how-to/tune-a-gpu.md."""
+    tensorrt: bool = False
+    """Run models with TensorRT 10, which must be installed: experimental, see docs/how-to/tune-a-gpu.md."""
+    engine_cache_dir: str = ""
+    """Directory for the engines of TensorRT, which take minutes to build. Only Penstock should be able to write to
+    it."""
+
+
+class StorageSettings(Section, frozen=True):
+    """Where inputs and results are kept."""
+
+    local: bool = True
+    """True: a directory of this machine. False: an S3 bucket."""
+    directory: str = "penstock-data/objects"
+    s3_endpoint: str = ""
+    """URL of the S3 server, such as MinIO; empty means AWS."""
+    s3_bucket: str = "penstock"
+    s3_region: str = "us-east-1"
+    s3_access_key: str = ""
+    """Empty: credentials come from the usual AWS chain (environment, profile, instance role)."""
+    s3_secret_key: str = ""
+    s3_public_endpoint: str = ""
+    """URL of the host in the links that clients get for downloads and uploads, where it is not `s3_endpoint`."""
+    url_ttl_s: Annotated[int, Meta(ge=1, le=604_800)] = 900
+    """Lifetime of a signed link. A transfer that has begun by then may take longer."""
+    upload_ttl_s: Positive = 86_400
+    """How long a complete upload that no task uses is kept."""
+    sweep: bool = False
+    """Each hour, delete the objects older than a day that no record knows of; otherwise they are only counted. See
+    docs/how-to/buckets.md."""
+
+
+class LimitSettings(Section, frozen=True):
+    """What an input may be, and how much data a result may hold. Inputs are checked before they are decoded."""
+
+    max_body_bytes: Positive = 32 * 1024 * 1024
+    max_batch_bytes: Positive = 200 * 1024 * 1024
+    max_input_bytes: Positive = 50 * 1024 * 1024
+    max_upload_bytes: Positive = 200 * 1024 * 1024
+    max_image_megapixels: Positive = 50
+    fetch_timeout_s: Seconds = 20.0
+    max_redirects: NonNegative = 3
+    allow_http: bool = True
+    """Fetch `http:` URLs, not only `https:`."""
+    ports: tuple[Port, ...] = (80, 443)
+    allow_networks: tuple[str, ...] = ()
+    """Private networks that inputs may be fetched from and webhooks sent to, such as `10.20.0.0/16`."""
+    s3_inputs: tuple[str, ...] = ()
+    """Buckets, or `bucket/prefix`, from which every API key may read inputs as `s3://bucket/key`, with the endpoint and
+    the credentials of the storage."""
+    max_result_data_bytes: Positive = 256 * 1024
+    """JSON data that a model may return beside, or instead of, a file; with more the task fails as
+    `model_result_invalid`."""
+
+
+class WebhookSettings(Section, frozen=True):
+    """Messages about tasks and batches to URLs of the clients."""
+
+    secrets: tuple[str, ...] = ()
+    """Secrets, each `whsec_` and the base64 of 24 to 64 random bytes. Messages are signed with all of them, so that a
+    secret can be replaced without a gap. Without any, tasks with a webhook are refused."""
+    allow_http: bool = False
+    """Send to `http:` URLs, not only `https:`. Ports and private networks are those of the section `limits`."""
+    timeout_s: Seconds = 15.0
+    """Longest wait for the answer to one message."""
+    retries_s: tuple[NotBelowZero, ...] = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    """Waits before each retry: 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h (Standard Webhooks 1.0)."""
+
+
+class TelemetrySettings(Section, frozen=True):
+    """Logs and metrics."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "human"] = "auto"
+    """`auto` means `human` on a terminal and `json` elsewhere."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 9464
+    """Port on which `penstock worker` and `penstock up` serve the metrics of all their processes; 0 takes a free
+    one."""
+
+
+class UpSettings(Section, frozen=True):
+    """`penstock up`: everything on one machine."""
+
+    data_dir: str = "penstock-data"
+
+
+class Settings(Section, frozen=True):
+    """The whole tree of settings."""
+
+    api: ApiSettings = ApiSettings()
+    redis: RedisSettings = RedisSettings()
+    queue: QueueSettings = QueueSettings()
+    models: ModelSettings = ModelSettings()
+    worker: WorkerSettings = WorkerSettings()
+    storage: StorageSettings = StorageSettings()
+    limits: LimitSettings = LimitSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    up: UpSettings = UpSettings()

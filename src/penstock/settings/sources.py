@@ -1,0 +1,158 @@
+"""Where settings come from: a TOML file and the environment, read once.
+
+Highest first: the environment (`PENSTOCK_<SECTION>_<FIELD>`, or a short name of `ALIASES`), the file, the defaults.
+Nothing else in Penstock reads the environment. A client has two variables of its own, which are not settings of a
+server.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from penstock.errors import ConfigurationError
+from penstock.settings.rules import RULES
+from penstock.settings.sections import Settings
+
+ALIASES: dict[str, tuple[str, str]] = {
+    "API_KEYS": ("api", "keys"),
+    "RATE_LIMIT_PER_MINUTE": ("api", "rate_limit_per_minute"),
+    "GPU_IDS": ("worker", "gpu_ids"),
+    "MAX_RETRIES": ("queue", "max_retries"),
+    "USE_LOCAL_STORAGE": ("storage", "local"),
+    "REDIS_URL": ("redis", "url"),
+}
+"""Short names in the environment; the long name of the same setting has precedence."""
+
+CLIENT_URL, CLIENT_KEY = "PENSTOCK_URL", "PENSTOCK_API_KEY"
+"""Variables from which a client knows its server; a server reads neither."""
+NO_SETTINGS = frozenset({"PENSTOCK_CONFIG", CLIENT_URL, CLIENT_KEY})
+"""Names that look like settings and are not; every other unknown `PENSTOCK_` name is refused."""
+
+
+class ClientEnvironment(Struct, frozen=True, kw_only=True):
+    """The variables of a client; None for one that is not set."""
+
+    url: str | None
+    api_key: str | None
+
+
+def client_environment(environ: Mapping[str, str] = os.environ) -> ClientEnvironment:
+    """The server and the key that a client uses when it is given none. An empty variable counts as not set."""
+    return ClientEnvironment(url=environ.get(CLIENT_URL) or None, api_key=environ.get(CLIENT_KEY) or None)
+
+
+def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process, from the file and the environment.
+
+    Raises ConfigurationError when a value is wrong, a name is unknown, or the file is missing or not TOML. Its one line
+    names the setting and says what it must be.
+    """
+    tree = _read_file(path) if path else {}
+    for (section, field), name in _environment_names(environ).items():
+        tree.setdefault(section, {})[field] = _from_environment(section, field, name, environ[name])
+    try:
+        settings = msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(_readable(error)) from error
+    _check(settings)
+    return settings
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables from which `load` makes these settings; a supervisor passes them to its children."""
+    return {
+        env_name(section, field): _to_environment(value)
+        for section, values in msgspec.to_builtins(settings).items()
+        for field, value in values.items()
+    }
+
+
+def clean_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment without settings. A child gets it together with `environment_of`."""
+    return {name: v for name, v in environ.items() if not name.startswith("PENSTOCK_") and name not in ALIASES}
+
+
+def environment_with(overrides: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment with these settings put over it, by names such as `api_port`; None changes nothing."""
+    overridden = {f"PENSTOCK_{name}".upper(): _to_environment(v) for name, v in overrides.items() if v is not None}
+    return {**environ, **overridden}
+
+
+SECRETS = {
+    ("api", "keys"), ("redis", "url"), ("webhooks", "secrets"),
+    ("storage", "s3_access_key"), ("storage", "s3_secret_key"),
+}  # fmt: skip
+"""Settings that are never printed."""
+
+
+def env_name(section: str, field: str) -> str:
+    """The environment variable of a setting: `env_name("api", "port")` is `PENSTOCK_API_PORT`."""
+    return f"PENSTOCK_{section}_{field}".upper()
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"configuration file {path} does not exist") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"configuration file {path} is not TOML: {error}") from error
+
+
+def _fields() -> dict[tuple[str, str], Any]:
+    """The type of every setting, by (section, field)."""
+    return {
+        (section, field): hint
+        for section, cls in get_type_hints(Settings).items()
+        for field, hint in get_type_hints(cls, include_extras=True).items()
+        if field in cls.__struct_fields__
+    }
+
+
+def _environment_names(environ: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """The variables that are set, by the (section, field) that they set."""
+    known = {env_name(*key): key for key in _fields()}
+    for name in environ:
+        if name.startswith("PENSTOCK_") and name not in known and name not in NO_SETTINGS:
+            raise ConfigurationError(f"environment variable {name} is not a setting; see config.example.toml")
+    short = {key: name for name, key in ALIASES.items() if name in environ}
+    return short | {key: name for name, key in known.items() if name in environ}
+
+
+def _from_environment(section: str, field: str, name: str, text: str) -> Any:
+    hint = _fields()[(section, field)]
+    if str(hint).startswith("tuple"):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if hint is bool:
+        lowered = text.strip().lower()
+        if lowered not in _BOOLEANS:
+            raise ConfigurationError(f"{name} must be true or false, not {text!r}")
+        return _BOOLEANS[lowered]
+    return text
+
+
+_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
+
+
+def _to_environment(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _readable(error: msgspec.ValidationError) -> str:
+    # msgspec writes "Expected `int` <= 65535 - at `$.api.port`"; this turns it into "api.port: expected ...".
+    text, _, where = str(error).partition(" - at `$.")
+    place = where.rstrip("`")
+    return f"{place}: {text[0].lower()}{text[1:]}" if place else str(error)
+
+
+def _check(settings: Settings) -> None:
+    for name, holds, must in RULES:
+        if not holds(settings):
+            raise ConfigurationError(f"{name}: {must}")
