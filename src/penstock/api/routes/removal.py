@@ -47,8 +47,8 @@ async def delete_task(request: ApiRequest, services: ServicesDep, task_id: FromP
     tenant = request.auth.tenant
     entries = await services.store.tasks.delete(task_id, tenant)
     if entries is None:  # deleted before: perhaps by this client, while the storage was away
-        entries = await services.condemned.of_task(tenant, task_id)
-    await remove(services.condemned, services.storage, entries)
+        entries = await services.store.condemned.of_task(tenant, task_id)
+    await remove(services.store.condemned, services.storage, entries)
 
 
 @post(
@@ -106,7 +106,7 @@ async def cancel_matching(
 async def _delete(task_ids: Sequence[str], status: Sequence[Ended], tenant: str, services: Services) -> int:
     states = tuple(map(State, status))
     deleted, entries = await services.store.tasks.delete_each(task_ids, tenant, states=states)
-    await remove(services.condemned, services.storage, entries)
+    await remove(services.store.condemned, services.storage, entries)
     return deleted
 
 
