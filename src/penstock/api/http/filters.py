@@ -12,7 +12,7 @@ from penstock.api.http.auth import ApiRequest
 from penstock.api.http.query import METADATA
 from penstock.core.task import Priority
 from penstock.errors import InvalidRequest
-from penstock.store.queries import Filters
+from penstock.store.listing import Filters
 
 Moment = Annotated[str | None, QueryParameter(format="date-time", description="RFC 3339, with its zone")]
 """A string, because Litestar would also accept a number for a datetime."""

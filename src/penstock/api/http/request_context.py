@@ -15,6 +15,7 @@ from penstock.api.http.origins import Origins
 from penstock.api.http.problems import MEDIA_TYPE, problem_of
 from penstock.errors import MalformedRequest, PenstockError
 from penstock.telemetry import metrics
+from penstock.telemetry.traces import accept_traceparent, trace_id
 
 UNMATCHED = "unmatched"
 """The label `route` of a request that matches no route; its path would make a new label value each time."""
@@ -50,7 +51,7 @@ class RequestContext:
             return
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
-        traceparent = metrics.accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
+        traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
         scope["state"] |= {"request_id": request_id, "traceparent": traceparent}
         status, body_left, is_over = 500, _is_long_body(headers), False
         started = time.perf_counter()
@@ -76,7 +77,7 @@ class RequestContext:
                 is_over = True
                 await send(_end())
 
-        with logger.contextualize(request_id=request_id, trace_id=metrics.trace_id(traceparent)):
+        with logger.contextualize(request_id=request_id, trace_id=trace_id(traceparent)):
             try:
                 scope["state"]["base_url"] = self._origins.of(scope)
                 await self._app(inner, receive_body, send_with_headers)

@@ -58,7 +58,7 @@ async def watch(
     ] = None,
 ) -> Response[Any]:
     """Answers errors as a read of the task does, before the stream begins."""
-    task = await services.store.get(task_id, request.auth.tenant)
+    task = await services.store.tasks.get(task_id, request.auth.tenant)
     if task.state.is_final and last_event_id == version_of(task):
         return Response(None, status_code=204, headers=HEADERS)
     return Stream(_stream(task, last_event_id, request, services), media_type=MEDIA_TYPE, headers=HEADERS)
@@ -79,7 +79,7 @@ async def _stream(task: Task, seen: str | None, request: ApiRequest, services: S
             changed.clear()  # before the read: a change during it leads to another round
             try:
                 with suppress(StoreUnavailable):  # the next round may reach it again
-                    task = await services.store.get(task.id, task.tenant)
+                    task = await services.store.tasks.get(task.id, task.tenant)
             except (TaskNotFound, ResultExpired):
                 return
 

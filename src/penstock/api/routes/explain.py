@@ -28,7 +28,7 @@ from penstock.store import Explanation, WorkerInfo
 )
 async def explain(request: ApiRequest, services: ServicesDep, state: AppState, task_id: FromPath[str]) -> ExplainView:
     """Explains the state of this moment."""
-    known = await services.store.explain(task_id, request.auth.tenant)
+    known = await services.store.tasks.explain(task_id, request.auth.tenant)
     workers = able(known.workers, known.model)
     blockers = [] if known.state.is_final else [*_blockers(known, workers), *await _storage_away(state)]
     ahead = known.position or 0

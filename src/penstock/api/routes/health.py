@@ -12,7 +12,7 @@ from penstock.api.http.problems import documented
 from penstock.api.schemas.operators import DiscoveryView, LiveView, ReadyView, StartedView
 from penstock.api.services import Services, ServicesDep
 from penstock.errors import NotReady, StoreUnavailable
-from penstock.store import TaskStore, WorkerInfo
+from penstock.store import Store, WorkerInfo
 from penstock.telemetry import exposition
 from penstock.upkeep.watches import Look
 
@@ -121,10 +121,10 @@ async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo],
     return known, storage, missing
 
 
-async def _workers(store: TaskStore) -> Sequence[WorkerInfo] | str:
+async def _workers(store: Store) -> Sequence[WorkerInfo] | str:
     """The workers, or why Redis cannot be read or written; within `services.PATIENCE_S`."""
     try:
-        workers, _ = await asyncio.gather(store.workers(), store.ping())
+        workers, _ = await asyncio.gather(store.workers.listed(), store.ping())
     except StoreUnavailable as error:
         return error.detail
     return workers

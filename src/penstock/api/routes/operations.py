@@ -38,7 +38,7 @@ async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList
 )
 async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
     """Answers the worker as it is now."""
-    await services.operator.drain(worker_id)
+    await services.store.workers.drain(worker_id)
     logger.bind(worker=worker_id, by=request.auth.id).info("worker drained")
     return await _worker(worker_id, request, services)
 
@@ -54,7 +54,7 @@ async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[
 )
 async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
     """Answers the worker as it is now."""
-    await services.operator.resume_worker(worker_id)
+    await services.store.workers.resume(worker_id)
     logger.bind(worker=worker_id, by=request.auth.id).info("worker resumed")
     return await _worker(worker_id, request, services)
 
@@ -67,7 +67,7 @@ async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: F
 )
 async def list_queues(services: ServicesDep) -> QueueList:
     """Lists the queues of all models that are served."""
-    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.depths(services.models)))
+    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.queues.depths(services.models)))
 
 
 @post(
@@ -84,7 +84,7 @@ async def pause(
     request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
     """Answers the queues of the model as they are now."""
-    paused = await services.operator.pause(_served(model, services), _wanted(priority), by=request.auth.id)
+    paused = await services.store.queues.pause(_served(model, services), _wanted(priority), by=request.auth.id)
     logger.bind(model=model, priority=priority, paused=paused, by=request.auth.id).info("queues paused")
     return await _queues_of(model, services)
 
@@ -102,7 +102,7 @@ async def resume(
     request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
     """Answers the queues of the model as they are now."""
-    resumed = await services.operator.resume(_served(model, services), _wanted(priority))
+    resumed = await services.store.queues.resume(_served(model, services), _wanted(priority))
     logger.bind(model=model, priority=priority, resumed=resumed, by=request.auth.id).info("queues resumed")
     return await _queues_of(model, services)
 
@@ -130,7 +130,7 @@ async def purge(
     tenant = request.auth.tenant
     if dry_run:
         return await _would_purge(tenant, _served(model, services), priority, limit, services)
-    purged = await services.operator.purge(tenant, _served(model, services), _wanted(priority), limit=limit)
+    purged = await services.store.queues.purge(tenant, _served(model, services), _wanted(priority), limit=limit)
     if purged.canceled:
         endings.count_end(model, State.CANCELED, tasks=purged.canceled)
     logger.bind(model=model, priority=priority, canceled=purged.canceled, by=request.auth.id).info("queues purged")
@@ -147,9 +147,9 @@ async def purge(
 )
 async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:
     """Counts tasks, queues and workers as they are now."""
-    counts = await services.store.count(request.auth.tenant)
-    queues = await services.store.depths(services.models)
-    workers = await services.store.workers()
+    counts = await services.store.listing.count(request.auth.tenant)
+    queues = await services.store.queues.depths(services.models)
+    workers = await services.store.workers.listed()
     return StatsView(
         tasks={state.value: n for state, n in counts.items()},
         queues=tuple(queue_view(queue) for queue in queues),
@@ -166,7 +166,7 @@ def _served(model: str, services: Services) -> str:
 async def _would_purge(
     tenant: str, model: str, priority: Priority | None, limit: int, services: Services
 ) -> PurgedView:
-    found = await services.store.matching(
+    found = await services.store.listing.matching(
         tenant, states=(State.PENDING,), model=model, priority=priority, limit=limit, rounds=ROUNDS
     )
     has_more, shown = found.next_before is not None, tuple(found.ids[:SHOWN])
@@ -178,12 +178,12 @@ def _wanted(priority: Priority | None) -> tuple[Priority, ...]:
 
 
 async def _queues_of(model: str, services: Services) -> QueueList:
-    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.depths([model])))
+    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.queues.depths([model])))
 
 
 async def _workers(tenant: str, services: Services) -> tuple[WorkerStatusView, ...]:
-    workers = await services.store.workers()
-    running = await services.store.running(tenant)
+    workers = await services.store.workers.listed()
+    running = await services.store.workers.running(tenant)
     return tuple(worker_status(w, running) for w in sorted(workers, key=lambda w: w.id))
 
 

@@ -52,7 +52,7 @@ async def read_result(
     if_range: Annotated[str | None, HeaderParameter(name="If-Range", description="the ETag of the first part")] = None,
 ) -> Response[Any]:
     """Answers 409 while there is no result or if there will be none, and 410 after it was deleted."""
-    task = await services.store.get(task_id, request.auth.tenant)
+    task = await services.store.tasks.get(task_id, request.auth.tenant)
     result = result_of(task)
     etag = f'"{result.artifact.sha256 if result.artifact else _digest(result.data)}"'
     if is_current(etag, if_none_match):

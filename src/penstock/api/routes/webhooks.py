@@ -25,8 +25,8 @@ from penstock.net.guard import check_url
 )
 async def redeliver(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> Response[TaskView]:
     """Answers 404 also if the task has no event for its webhook yet."""
-    await services.outbox.redeliver(task_id, request.auth.tenant)
-    task = await services.store.get(task_id, request.auth.tenant)
+    await services.patient_store.outbox.redeliver(task_id, request.auth.tenant)
+    task = await services.store.tasks.get(task_id, request.auth.tenant)
     return Response(await task_view(task, services.storage, str(request.base_url)), status_code=202)
 
 
