@@ -15,7 +15,7 @@ import click
 from penstock.cli.main import cli
 from penstock.errors import codes
 from penstock.settings import env_name
-from penstock.telemetry.metrics import INSTRUMENTS
+from penstock.telemetry.instruments import INSTRUMENTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"

@@ -4,7 +4,8 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from penstock.core.task import Lease, Outcome, Progress, Result
+from penstock.core.lease import Lease
+from penstock.core.task import Outcome, Progress, Result
 from penstock.store import Store
 from tests.support.drive import body, claim
 

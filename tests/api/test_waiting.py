@@ -12,7 +12,8 @@ import msgspec
 import pytest
 import redis.asyncio
 
-from penstock.core.task import ErrorRecord, Lease, Outcome, Result
+from penstock.core.lease import Lease
+from penstock.core.task import ErrorRecord, Outcome, Result
 from penstock.errors import TaskNotFound
 from penstock.settings import RedisSettings, Settings
 from penstock.storage import Storage

@@ -10,7 +10,8 @@ import msgspec
 
 from penstock.api.routes import batches, removal, uploads
 from penstock.core.batch import BatchPlan, StoredLine, part_key, task_id_of
-from penstock.core.task import TENANT, Lease, Priority
+from penstock.core.lease import Lease
+from penstock.core.task import TENANT, Priority
 from penstock.core.upload import upload_key
 from penstock.errors import PenstockError
 from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES, Examined, hand_in

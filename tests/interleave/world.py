@@ -17,7 +17,8 @@ from penstock.api.http.auth import Caller as ApiCaller
 from penstock.api.services import Services
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
-from penstock.core.task import TENANT, Artifact, Lease, Result, RetryPolicy
+from penstock.core.lease import Lease, RetryPolicy
+from penstock.core.task import TENANT, Artifact, Result
 from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 from penstock.intake.batch_feeder import Feeder
 from penstock.intake.estimates import Estimates
@@ -30,7 +31,7 @@ from penstock.store import Engine, Redis, Store, connect
 from penstock.worker.attempt import Attempts
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
-from penstock.worker.spool import Parcel, Spool
+from penstock.worker.spool import Spool, StoredFile
 from tests.interleave.callers import ByTurns, StorageByTurns, call, written
 from tests.support.memory_storage import MemoryStorage
 from tests.support.monitor import WHOLE, Touch
@@ -169,13 +170,13 @@ class Work(Pipeline):
         )
         self._end = end
 
-    async def _make(self, lease: Lease, *_: Any) -> tuple[Result, Parcel | None, dict[str, Any]]:
+    async def _make(self, lease: Lease, *_: Any) -> tuple[Result, StoredFile | None, dict[str, Any]]:
         ENDS[self._end]()
         key, data = f"results/{lease.tenant}/{lease.id}/{lease.token}.png", f"of claim {id(lease)}".encode()
         artifact = Artifact(
             s3_key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), content_type="image/png"
         )
-        return Result(artifact=artifact), Parcel(key, "image/png", data), {"device_ms": 1.0}
+        return Result(artifact=artifact), StoredFile(key, "image/png", data), {"device_ms": 1.0}
 
 
 class Attempt:

@@ -31,13 +31,13 @@ from hypothesis.stateful import (
 )
 
 from penstock.core.batch import BatchPlan, FeedLease, Started, task_id_of
+from penstock.core.lease import Lease
 from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import (
     PRIORITIES,
     TENANT,
     Artifact,
     ErrorRecord,
-    Lease,
     Outcome,
     Priority,
     Progress,

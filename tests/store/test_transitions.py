@@ -6,7 +6,8 @@ from itertools import product
 
 import pytest
 
-from penstock.core.task import PRIORITIES, TRANSITIONS, ErrorRecord, Lease, Outcome, Priority, State, Verb
+from penstock.core.lease import Lease
+from penstock.core.task import PRIORITIES, TRANSITIONS, ErrorRecord, Outcome, Priority, State, Verb
 from penstock.errors import TaskAlreadyFinal
 from penstock.store import Store
 from tests.support.stores import MODEL, claim, lease_of, open_store, submit

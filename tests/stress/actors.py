@@ -11,7 +11,8 @@ from penstock.api.http.auth import Caller
 from penstock.api.routes import batches, removal, uploads
 from penstock.core.batch import BatchPlan, new_batch_id, part_key, task_id_of
 from penstock.core.events import Delivery, Webhook
-from penstock.core.task import PRIORITIES, TENANT, Lease, new_task_id
+from penstock.core.lease import Lease
+from penstock.core.task import PRIORITIES, TENANT, new_task_id
 from penstock.core.upload import new_upload_id, upload_key
 from penstock.errors import PenstockError, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder

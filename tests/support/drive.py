@@ -9,7 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from penstock.core.task import Artifact, ErrorRecord, Lease, Outcome, Result
+from penstock.core.lease import Lease
+from penstock.core.task import Artifact, ErrorRecord, Outcome, Result
 from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES
 from penstock.settings import Settings
 from penstock.storage import Storage

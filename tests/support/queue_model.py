@@ -7,8 +7,9 @@ from itertools import count
 
 from penstock.core.batch import ENDS, BatchState
 from penstock.core.events import EVENTS
+from penstock.core.lease import Lease
 from penstock.core.submission import EnqueuePermit, Submission
-from penstock.core.task import PRIORITIES, TRANSITIONS, Lease, Priority, State, Verb
+from penstock.core.task import PRIORITIES, TRANSITIONS, Priority, State, Verb
 from penstock.errors import (
     BatchAlreadyFinal,
     IdempotencyMismatch,

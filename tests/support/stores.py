@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from penstock.core.batch import BatchPlan, new_batch_id
 from penstock.core.events import EventType, Webhook
+from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import Submission
-from penstock.core.task import Lease, Priority, new_task_id
+from penstock.core.task import Priority, new_task_id
 from penstock.core.upload import new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import (

@@ -10,22 +10,22 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from penstock.core.lease import RetryPolicy
 from penstock.core.request import Source
-from penstock.core.task import RetryPolicy, Stage, Task
+from penstock.core.task import Stage, Task
 from penstock.models.base import registry
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.store import Store, WorkerMemory
 from penstock.upkeep.sweep import sweep
 from penstock.worker.batcher.scheduler import DeviceScheduler
-from penstock.worker.codecs import Codecs
 from penstock.worker.devices import cpu
 from penstock.worker.fetch import Fetcher
 from penstock.worker.host import Host
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.spool import Spool
-from penstock.worker.threads import Threads
+from penstock.worker.threads import CodecThreads, Threads
 from tests.support.drive import image
 from tests.support.stores import submission, worker_info
 
@@ -39,7 +39,7 @@ async def pipeline(
     """A pipeline with these models, which are loaded."""
     device = cpu(1)
     async with AsyncExitStack() as stack:
-        codecs = Codecs.of(device)
+        codecs = CodecThreads.of(device)
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
         tiles = stack.enter_context(Threads(2, "tiles"))
         runners = {name: registry()[name](LimitSettings()) for name in models}

@@ -15,7 +15,7 @@ from penstock.cli.main import cli
 from penstock.errors import ConfigurationError, codes
 from penstock.local.supervisor import EXIT_CONFIGURATION
 from penstock.settings import ALIASES, Settings, load
-from penstock.telemetry.metrics import INSTRUMENTS
+from penstock.telemetry.instruments import INSTRUMENTS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

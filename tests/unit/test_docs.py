@@ -10,7 +10,7 @@ import pytest
 from penstock.bench.figures import Report
 from penstock.errors import codes
 from penstock.settings import ALIASES, NO_SETTINGS, Settings, env_name
-from penstock.telemetry.metrics import INSTRUMENTS
+from penstock.telemetry.instruments import INSTRUMENTS
 from tools import reference
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 import penstock.models.superres  # noqa: F401  registers its model
+from penstock.core.lease import Lease, RetryPolicy
 from penstock.core.request import OutputOptions, Source
-from penstock.core.task import Lease, Outcome, RetryPolicy, State, Task
+from penstock.core.task import Outcome, State, Task
 from penstock.settings import QueueSettings, Settings
 from penstock.storage import LocalStorage
 from penstock.store import Engine, LeaseStore, Store, connect

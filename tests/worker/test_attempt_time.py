@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
-from penstock.core.task import Lease, Outcome, Priority
+from penstock.core.task import Outcome, Priority
 from penstock.errors import ExecutionTimeout, StorageUnavailable
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.worker.devices import cores
@@ -49,7 +50,7 @@ class GatedModel(BaseModelRunner[Where]):
     params = Where
     card = Card(title="Waits where it is told", produces="data")
 
-    def footprint(self, source: bytes, params: Where) -> int:
+    def memory_needed(self, source: bytes, params: Where) -> int:
         return params.memory
 
     def prepare(self, source: bytes, params: Where) -> Work:

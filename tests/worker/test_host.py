@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from penstock.core.task import Lease, State, Task
+from penstock.core.lease import Lease
+from penstock.core.task import State, Task
 from penstock.errors import ResultExpired, StoreUnavailable
 from penstock.settings import QueueSettings, Settings
 from penstock.storage import Storage

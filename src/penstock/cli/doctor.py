@@ -20,7 +20,7 @@ from penstock.errors import ConfigurationError, StorageUnavailable, StoreUnavail
 from penstock.local.redis_server import find_server
 from penstock.local.supervisor import python
 from penstock.models import load_runners
-from penstock.models.onnxruntime.probe import Trial
+from penstock.models.onnxruntime.probe import DeviceProbe
 from penstock.models.onnxruntime.session import damaged
 from penstock.settings import RedisSettings, Settings, StorageSettings, clean_environment, environment_of
 from penstock.storage import Storage, open_storage
@@ -244,7 +244,7 @@ def _device(place: Placement, settings: Settings) -> Finding:
         said = tried.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {tried.returncode}"]
         why = said[-1].removeprefix("penstock: ")
         return _fail("device", f"{place.device.name}: {why}", "see docs/how-to/tune-a-gpu.md, or set GPU_IDS=cpu")
-    trial = msgspec.json.decode(tried.stdout, type=Trial)
+    trial = msgspec.json.decode(tried.stdout, type=DeviceProbe)
     found = (
         f"{trial.device} by {trial.provider} of ONNX Runtime {trial.runtime}: "
         f"a small model loads in {trial.load_s:.1f} s and runs in {trial.run_s * 1000:.0f} ms"

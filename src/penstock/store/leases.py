@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.lease import Lease
 from penstock.core.request import Request
-from penstock.core.task import PRIORITIES, ErrorRecord, Lease, Outcome, Priority, Progress, Stage, Verb
+from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progress, Stage, Verb
 from penstock.store.answers import Claim, WorkerInfo
 from penstock.store.encoding import in_pool, moves_of, outcome_of
 from penstock.store.engine import Engine

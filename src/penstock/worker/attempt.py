@@ -9,12 +9,15 @@ from functools import partial
 from loguru import logger
 from msgspec import Struct
 
-from penstock.core.task import TRANSITIONS, ErrorRecord, Lease, Outcome, RetryPolicy, State, Verb, verdict
+from penstock.core.lease import Lease, RetryPolicy, verdict
+from penstock.core.task import TRANSITIONS, ErrorRecord, Outcome, State, Verb
 from penstock.errors import Internal, PenstockError, StoreUnavailable
 from penstock.models.base import DeviceBroken
 from penstock.store import Store
 from penstock.telemetry import endings, metrics
-from penstock.worker.pipeline import Pipeline, Watcher
+from penstock.telemetry.traces import trace_id
+from penstock.worker.pipeline import Pipeline
+from penstock.worker.stages import Watcher
 
 SHORTEST_S = 0.001
 """A task that seems to have taken no time, when the clock of Redis was set back."""
@@ -52,7 +55,7 @@ class Attempts:
         log. When canceled, `is_aborted` tells whether nothing may be written any more, or the task is handed back.
         """
         model, started = lease.request.model, asyncio.get_running_loop().time()
-        trace = metrics.trace_id(lease.request.traceparent)
+        trace = trace_id(lease.request.traceparent)
         with logger.contextualize(task_id=lease.id, attempt=lease.epoch, model=model, trace_id=trace):
             logger.debug("attempt started")
             settlement = await self._end_of(lease, watch, until_free, is_aborted)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from loguru import logger
 
-from penstock.core.task import PRIORITIES, Lease, Priority
+from penstock.core.lease import Lease
+from penstock.core.task import PRIORITIES, Priority
 from penstock.errors import StoreUnavailable
 from penstock.store import Claim, Store, WorkerInfo
 from penstock.worker.attempt import jitter_s

@@ -21,7 +21,8 @@ import arq
 from loguru import logger
 from msgspec.structs import replace
 
-from penstock.core.task import Lease, Progress, RetryPolicy, Stage, is_suspect
+from penstock.core.lease import Lease, RetryPolicy, is_suspect
+from penstock.core.task import Progress, Stage
 from penstock.errors import StoreUnavailable
 from penstock.models.base import DeviceBroken
 from penstock.store import Store, WorkerInfo, WorkerMemory

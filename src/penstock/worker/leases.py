@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection
 
-from penstock.core.task import Lease
+from penstock.core.lease import Lease
 from penstock.errors import StoreUnavailable
 from penstock.store import Store, WorkerInfo
 

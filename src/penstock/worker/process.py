@@ -12,7 +12,7 @@ import uvloop
 from loguru import logger
 
 from penstock.core.device import Device
-from penstock.core.task import RetryPolicy
+from penstock.core.lease import RetryPolicy
 from penstock.errors import StoreUnavailable
 from penstock.models import load_runners
 from penstock.models.base import DeviceBroken, registry
@@ -22,16 +22,15 @@ from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, check
 from penstock.telemetry import exposition
 from penstock.upkeep.rounds import run_upkeep
 from penstock.upkeep.watches import StorageWatch, watch_store
-from penstock.worker.batcher.backlog import Runner
+from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceScheduler
-from penstock.worker.codecs import Codecs
 from penstock.worker.fetch import Fetcher
 from penstock.worker.heartbeat import Heartbeat, longest_silence_s
 from penstock.worker.host import Host
 from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.spool import Spool
-from penstock.worker.threads import Threads
+from penstock.worker.threads import CodecThreads, Threads
 
 EXIT_DEVICE_LOST = 75
 """The device or its context is gone: start a new process (EX_TEMPFAIL of sysexits.h)."""
@@ -58,7 +57,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         store = Store(Engine(client, settings.redis.namespace, settings.queue))
         storage = await stack.enter_async_context(open_storage(settings.storage, settings.redis.namespace))
         fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack)))
-        codecs = Codecs.of(device)
+        codecs = CodecThreads.of(device)
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
         tiles = stack.enter_context(Threads(device.streams + 1, "tiles"))
         runners = {name: registry()[name](settings.limits) for name in names}

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from penstock.core.task import Lease, Progress, Stage
+from penstock.core.lease import Lease
+from penstock.core.task import Progress, Stage
 from penstock.errors import StoreUnavailable
 from penstock.store import Store
 
