@@ -60,7 +60,6 @@ SHORT_YET = {
 LONG_YET = {
     "client/asynchronous.py",
     "intake/enqueue.py",
-    "storage/local.py",
     "store/queries.py",
     "worker/batcher/backlog.py",
     "worker/batcher/scheduler.py",
