@@ -36,7 +36,7 @@ def main() -> None:
     runner: Any = registry()["superres-x4"](LimitSettings(max_image_megapixels=options.megapixels + 1))
     runner.load_model(cpu(1))
     params = SuperresParams()
-    predicted = runner.footprint(source, params)
+    predicted = runner.memory_needed(source, params)
     before = resident()
     forget_peak()
     work: Any = timed("decoded", lambda: runner.prepare(source, params))

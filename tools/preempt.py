@@ -93,7 +93,7 @@ def _view(client: httpx.Client, task: str) -> dict[str, Any]:
 
 
 def _runs(metrics: str) -> float:
-    return _metric(metrics, "penstock_batch_tiles_count")
+    return _metric(metrics, "penstock_device_batch_tiles_count")
 
 
 def _metric(url: str, name: str) -> float:

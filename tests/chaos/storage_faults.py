@@ -45,9 +45,8 @@ async def s3_away(world: World, seed: int, tasks: int) -> Report:
     back = asyncio.get_running_loop().time()
     await running
     done = await conclude(world, load, all_done_after_s=asyncio.get_running_loop().time() - back)
-    return Report(
-        figures=done.figures | {"inferences": world.metric("penstock_batch_tiles_count")}, violations=done.violations
-    )
+    inferences = world.metric("penstock_device_batch_tiles_count")
+    return Report(figures=done.figures | {"inferences": inferences}, violations=done.violations)
 
 
 async def s3_slow(world: World, seed: int, tasks: int) -> Report:

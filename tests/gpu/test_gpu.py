@@ -121,7 +121,7 @@ def test_bound_runs_give_what_plain_runs_give(gpu: Device, side: int, batch: int
     for seed in range(3):
         given = tiles(batch, side, seed)
         assert off(bound.run(given)[0], plain.run(given)[0]) < 1e-5
-    assert isinstance(bound._alone.known(given.shape), HostBound)
+    assert isinstance(bound._alone.for_shape(given.shape), HostBound)
 
 
 def test_a_result_is_not_touched_by_later_runs(gpu: Device) -> None:
@@ -155,8 +155,8 @@ def test_a_cuda_graph_gives_what_an_eager_run_gives(gpu: Device, file: object) -
     for side, batch, seed in [(128, 1, 0), (128, 1, 1), (192, 2, 2), (128, 1, 3), (512, 1, 4), (192, 2, 5)]:
         given = tiles(batch, side, seed)
         assert off(graphs.run(given)[0], eager.run(given)[0]) < 1e-3
-    assert isinstance(graphs._alone.known((1, 3, 128, 128)), DeviceBound)
-    assert isinstance(graphs._alone.known((1, 3, 512, 512)), HostBound)
+    assert isinstance(graphs._alone.for_shape((1, 3, 128, 128)), DeviceBound)
+    assert isinstance(graphs._alone.for_shape((1, 3, 512, 512)), HostBound)
 
 
 def test_a_cuda_graph_of_several_outputs_gives_all_of_them(gpu: Device) -> None:

@@ -31,7 +31,7 @@ def tiles(batch: int, height: int = 32, width: int = 48, seed: int = 0) -> Tiles
 
 
 def way(session: Session, shape: tuple[int, ...]) -> object:
-    return session._alone.known(shape)
+    return session._alone.for_shape(shape)
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +93,12 @@ def test_only_small_batches_of_known_shapes_become_graphs_each_with_a_number_of_
 
     for shape in shapes:
         session.run(np.zeros(shape, np.float32))
-    ways = [way(session, shape) for shape in shapes]
+    modes = [way(session, shape) for shape in shapes]
 
-    assert [type(w) for w in ways] == [DeviceBound, DeviceBound, HostBound, HostBound]
-    assert len({w.graph for w in ways[:2]}) == 2  # type: ignore[attr-defined]
-    assert {w.graph for w in ways[2:]} == {NO_GRAPH}  # type: ignore[attr-defined]
-    assert NO_GRAPH not in {w.graph for w in ways[:2]}  # type: ignore[attr-defined]
+    assert [type(w) for w in modes] == [DeviceBound, DeviceBound, HostBound, HostBound]
+    assert len({w.graph for w in modes[:2]}) == 2  # type: ignore[attr-defined]
+    assert {w.graph for w in modes[2:]} == {NO_GRAPH}  # type: ignore[attr-defined]
+    assert NO_GRAPH not in {w.graph for w in modes[:2]}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("device", [HOST, GRAPHS])

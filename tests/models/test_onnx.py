@@ -185,7 +185,7 @@ def test_a_batch_gives_what_its_tiles_give_alone(runner: SuperResolution, varian
 
 
 def test_prepare_and_postprocess_are_the_inverse_of_each_other_in_shape(runner: SuperResolution) -> None:
-    from penstock.core.task import OutputOptions
+    from penstock.core.request import OutputOptions
 
     out = io.BytesIO()
     Image.new("RGBA", (70, 33), (200, 10, 10, 128)).save(out, "PNG")

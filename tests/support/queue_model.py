@@ -96,7 +96,7 @@ class ExpectedBatch:
 
 
 class QueueModel:
-    """The verbs of TaskStore with a dict for Redis and a clock that only we move: each answers what the real one
+    """The verbs of Store with a dict for Redis and a clock that only we move: each answers what the real one
     should answer."""
 
     def __init__(self, *, lease_ms: int, guard: int, max_depth: int, max_crashes: int) -> None:

@@ -15,11 +15,13 @@ from penstock.errors import DeviceOutOfMemory
 from penstock.models.base import BaseModelRunner, Interrupted, Outputs, Params, Product, Work
 from penstock.models.tiling import Ladder, TiledImage
 from penstock.settings import LimitSettings
-from penstock.worker.batcher.backlog import Backlog, Costs, Job, Lane
-from penstock.worker.batcher.scheduler import DeviceScheduler, Run
+from penstock.worker.batcher.backlog import Backlog
+from penstock.worker.batcher.costs import Costs
+from penstock.worker.batcher.device_work import BatchKey, DeviceWork
+from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
 from penstock.worker.threads import Threads
 
-LANE = Lane("model", "", (3, 64, 64))
+LANE = BatchKey("model", "", (3, 64, 64))
 GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(32, 48, 64), batches=(1, 2, 4))
 CPU_LIKE = Device(name="test", kind="cpu", threads=2, streams=2, sides=(64,), batches=(1,))
 
@@ -41,7 +43,7 @@ class Nearest(BaseModelRunner[Params]):
     def load_model(self, device: Device) -> None:
         self.device = device
 
-    def rehearsal(self) -> list[Work]:
+    def warmup(self) -> list[Work]:
         return [Work([np.zeros((3, *shape), np.float32)]) for shape in self.device.shapes]
 
     def prepare(self, source: bytes, params: Params) -> Work:
@@ -94,7 +96,7 @@ class Started:
         await self.device.close()
         self.pool.close()
 
-    def run(self, work: Work, priority: Priority = Priority.NORMAL) -> asyncio.Task[Run]:
+    def run(self, work: Work, priority: Priority = Priority.NORMAL) -> asyncio.Task[DeviceRun]:
         return asyncio.create_task(
             self.device.run(self.runner, work, priority=priority, on_progress=lambda done, total: None)
         )
@@ -192,15 +194,15 @@ def _refuse_above(tiles: np.ndarray, side: int) -> None:
 
 async def test_a_busy_device_is_handed_ahead_what_is_known_to_be_short() -> None:
     backlog, runner = Backlog((1,), "test"), Nearest()
-    job = Job(runner, image_work(64, CPU_LIKE), Priority.NORMAL, lambda done, total: None)
+    job = DeviceWork(runner, image_work(64, CPU_LIKE), Priority.NORMAL, lambda done, total: None)
     backlog.add(job)
 
     assert backlog.choose((), within_s=0.05) == [], "nobody knows"
-    backlog.costs.note(job.lane, 1, 1.0)
+    backlog.costs.note(job.key, 1, 1.0)
     assert backlog.choose((), within_s=0.05) == [], "a higher priority that comes now would wait for it"
     for _ in range(50):
-        backlog.costs.note(job.lane, 1, 0.01)
-    assert [item.job for item in backlog.choose((), within_s=0.05)] == [job]
+        backlog.costs.note(job.key, 1, 0.01)
+    assert [item.task for item in backlog.choose((), within_s=0.05)] == [job]
 
 
 async def test_a_device_with_two_streams_runs_two_batches_at_a_time() -> None:
@@ -248,7 +250,7 @@ async def test_a_model_with_a_window_waits_for_company_and_no_longer() -> None:
         runner.shapes.clear()
         for size, seconds in ((1, 1.0), (2, 1.0), (4, 1.0)):
             for _ in range(50):
-                started.device._backlog.costs.note(Lane("nearest", "", (3, 64, 64)), size, seconds)
+                started.device._backlog.costs.note(BatchKey("nearest", "", (3, 64, 64)), size, seconds)
         first = started.run(Work([np.ones((3, 64, 64), np.float32)]))
         await asyncio.sleep(0.05)
         second = started.run(Work([np.ones((3, 64, 64), np.float32)]))

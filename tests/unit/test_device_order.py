@@ -20,9 +20,10 @@ from penstock.core.request import OutputOptions
 from penstock.core.task import PRIORITIES, Priority
 from penstock.models.base import BaseModelRunner, Outputs, Params, Product, Work
 from penstock.settings import LimitSettings
-from penstock.worker.batcher.backlog import Backlog, Batch, Job
+from penstock.worker.batcher.backlog import Backlog
+from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork
 from penstock.worker.batcher.scheduler import DeviceScheduler
-from penstock.worker.guard import StarvationGuard
+from penstock.worker.starvation import StarvationGuard
 from penstock.worker.threads import Threads
 
 GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(4,), batches=(1, 2, 4))
@@ -68,11 +69,11 @@ def work_of(tiles: int, context: Any = None, lane: str = "") -> Work:
     return Work([np.zeros(1, np.float32)] * tiles, lane=lane, context=context)
 
 
-def job_of(tiles: int, priority: Priority = Priority.NORMAL, lane: str = "heavy", runner: Any = None) -> Job:
-    return Job(runner or Counting(), work_of(tiles, lane=lane), priority, lambda done, total: None)
+def job_of(tiles: int, priority: Priority = Priority.NORMAL, lane: str = "heavy", runner: Any = None) -> DeviceWork:
+    return DeviceWork(runner or Counting(), work_of(tiles, lane=lane), priority, lambda done, total: None)
 
 
-def backlog_of(jobs: Sequence[Job], *, guard: int = 0, sizes: tuple[int, ...] = (1,)) -> Backlog:
+def backlog_of(jobs: Sequence[DeviceWork], *, guard: int = 0, sizes: tuple[int, ...] = (1,)) -> Backlog:
     backlog = Backlog(sizes, "test", guard)
     for job in jobs:
         backlog.add(job)
@@ -102,7 +103,7 @@ async def test_inside_a_priority_the_job_with_the_least_left_is_first() -> None:
     large, small, medium = job_of(102), job_of(1), job_of(3)
     backlog = backlog_of([large, small, medium])
 
-    leads = [backlog.choose(())[0].job for _ in range(6)]
+    leads = [backlog.choose(())[0].task for _ in range(6)]
 
     assert leads == [small, medium, medium, medium, large, large]
 
@@ -110,19 +111,19 @@ async def test_inside_a_priority_the_job_with_the_least_left_is_first() -> None:
 async def test_what_is_left_is_counted_in_seconds_not_in_tiles() -> None:
     many_light, one_heavy = job_of(50, lane="light"), job_of(1, lane="heavy")
     backlog = backlog_of([one_heavy, many_light])
-    backlog.costs.note(one_heavy.lane, 1, 1.0)
-    backlog.costs.note(many_light.lane, 1, 0.01)
+    backlog.costs.note(one_heavy.key, 1, 1.0)
+    backlog.costs.note(many_light.key, 1, 0.01)
 
-    assert backlog.choose(())[0].job is many_light
+    assert backlog.choose(())[0].task is many_light
 
 
 async def test_a_shape_that_was_never_run_is_expected_to_take_as_long_as_the_pace_of_its_network_says() -> None:
     runner = Counting()
-    wide = Job(runner, Work([np.zeros((3, 100, 200), np.float32)]), Priority.NORMAL, lambda done, total: None)
+    wide = DeviceWork(runner, Work([np.zeros((3, 100, 200), np.float32)]), Priority.NORMAL, lambda done, total: None)
     backlog = backlog_of([wide])
     unknown_s = backlog.remaining_s(wide)
-    seen = Job(runner, Work([np.zeros((3, 100, 100), np.float32)]), Priority.NORMAL, lambda done, total: None)
-    backlog.costs.note(seen.lane, 1, 0.25)
+    seen = DeviceWork(runner, Work([np.zeros((3, 100, 100), np.float32)]), Priority.NORMAL, lambda done, total: None)
+    backlog.costs.note(seen.key, 1, 0.25)
 
     assert (unknown_s, backlog.remaining_s(wide)) == (1.0, 0.5)
 
@@ -131,14 +132,14 @@ async def test_of_equal_jobs_the_first_that_came_is_first() -> None:
     jobs = [job_of(2) for _ in range(5)]
     backlog = backlog_of(list(reversed(jobs)))
 
-    assert [backlog.choose(())[0].job for _ in range(10)] == [job for job in jobs for _ in range(2)]
+    assert [backlog.choose(())[0].task for _ in range(10)] == [job for job in jobs for _ in range(2)]
 
 
 async def test_without_a_guard_priorities_are_strict() -> None:
     high, low = job_of(500, Priority.HIGH), job_of(1, Priority.LOW)
     backlog = backlog_of([low, high])
 
-    leads = [backlog.choose(())[0].job for _ in range(501)]
+    leads = [backlog.choose(())[0].task for _ in range(501)]
 
     assert leads == [high] * 500 + [low]
 
@@ -147,7 +148,7 @@ async def test_a_lower_priority_has_the_batch_after_as_many_as_the_guard_says() 
     high, normal, low = job_of(500, Priority.HIGH), job_of(500), job_of(500, Priority.LOW)
     backlog = backlog_of([low, normal, high], guard=3)
 
-    leads = [backlog.choose(())[0].job.priority for _ in range(10)]
+    leads = [backlog.choose(())[0].task.priority for _ in range(10)]
 
     high_first, then = [Priority.HIGH] * 3, [Priority.NORMAL, Priority.LOW, Priority.HIGH, Priority.HIGH]
     assert leads == high_first + then + then[:3], "each of the lower ones was passed over by three, low by one more"
@@ -160,7 +161,7 @@ async def test_a_large_job_has_the_batch_after_as_many_small_ones_as_the_guard_s
     for _ in range(12):
         small = job_of(1)
         backlog.add(small)
-        leads.append(backlog.choose(())[0].job is large)
+        leads.append(backlog.choose(())[0].task is large)
 
     assert leads == [False, False, False, True] * 3
 
@@ -170,11 +171,11 @@ async def test_a_job_of_another_lane_does_not_wait_for_ever_while_others_of_its_
     no high job shares."""
     high, filling, other = job_of(400, Priority.HIGH), job_of(400, Priority.LOW), job_of(1, Priority.LOW, "light")
     backlog = backlog_of([high, filling, other], guard=2, sizes=(1, 2, 4))
-    backlog.costs.note(high.lane, 4, 1.0)
+    backlog.costs.note(high.key, 4, 1.0)
     high.waiting = high.waiting[:3]  # leaves room in every batch
     leads = []
     for _ in range(3):
-        leads.append(backlog.choose(())[0].job)
+        leads.append(backlog.choose(())[0].task)
         high.waiting = [0, 1, 2]
 
     assert leads == [high, high, other]
@@ -184,7 +185,7 @@ async def test_a_batch_is_filled_up_with_others_of_its_lane_the_shortest_first()
     lead, second, third, stranger = job_of(1), job_of(2), job_of(9), job_of(1, lane="light")
     backlog = backlog_of([third, second, lead, stranger], sizes=(1, 2, 4))
 
-    assert [item.job for item in backlog.choose(())] == [lead, second, second, third]
+    assert [item.task for item in backlog.choose(())] == [lead, second, second, third]
 
 
 async def test_a_model_that_is_busy_is_not_passed_over() -> None:
@@ -196,7 +197,7 @@ async def test_a_model_that_is_busy_is_not_passed_over() -> None:
     for _ in range(10):
         backlog.choose({"busy"})
 
-    assert backlog.choose(())[0].job is high
+    assert backlog.choose(())[0].task is high
 
 
 class Arrival(NamedTuple):
@@ -219,10 +220,10 @@ class Watcher:
     def __init__(self, guard: int) -> None:
         self.guard = guard
         self.priorities: dict[Priority, int] = defaultdict(int)
-        self.jobs: dict[Job, int] = defaultdict(int)
-        self.beside: dict[Job, int] = defaultdict(int)
+        self.jobs: dict[DeviceWork, int] = defaultdict(int)
+        self.beside: dict[DeviceWork, int] = defaultdict(int)
 
-    def saw(self, chosen: list[Job], waiting: Sequence[Job]) -> None:
+    def saw(self, chosen: list[DeviceWork], waiting: Sequence[DeviceWork]) -> None:
         """A batch was chosen, and these have tiles that go on waiting."""
         lead = chosen[0]
         for priority in PRIORITIES:
@@ -256,11 +257,11 @@ def test_no_priority_and_no_job_is_passed_over_without_end(
                 arrival = coming.pop(0)
                 job = job_of(arrival.tiles, arrival.priority, arrival.lane)
                 if (seconds := LANES[arrival.lane]) is not None:
-                    backlog.costs.note(job.lane, 1, seconds)
+                    backlog.costs.note(job.key, 1, seconds)
                 backlog.add(job)
             number += 1
             had_work = any(job.waiting for job in backlog)
-            chosen = [item.job for item in backlog.choose(())]
+            chosen = [item.task for item in backlog.choose(())]
             assert bool(chosen) == had_work, "the device never stands while tiles wait"
             if chosen:
                 watcher.saw(chosen, [job for job in backlog if job.waiting])
@@ -282,9 +283,9 @@ def test_every_tile_is_run_once_whatever_is_put_back(
         while items := backlog.choose(()):
             number += 1
             if number in dropped:
-                backlog.put_back(Batch(items))
+                backlog.put_back(DeviceBatch(items))
             else:
-                ran += [(item.job, item.tile) for item in items]
+                ran += [(item.task, item.tile) for item in items]
         assert sorted(ran, key=lambda r: (r[0].arrival, r[1])) == [(j, t) for j in jobs for t in range(j.work.count)]
 
     asyncio.run(run())

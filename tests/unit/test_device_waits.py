@@ -14,7 +14,7 @@ from penstock.core.task import Priority
 from penstock.errors import DeviceOutOfMemory, Internal
 from penstock.models.base import DeviceBroken, Interrupted, Outputs, Work
 from penstock.worker.attempt_clock import AttemptClock
-from penstock.worker.batcher.scheduler import DeviceScheduler, Run
+from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
 from penstock.worker.threads import Threads
 from tests.unit.test_device_order import CPU_LIKE, GPU_LIKE, Counting, until
 
@@ -54,7 +54,7 @@ class Opened:
 
     def run(
         self, work: Work, priority: Priority = Priority.NORMAL, clock: AttemptClock | None = None
-    ) -> asyncio.Task[Run]:
+    ) -> asyncio.Task[DeviceRun]:
         return asyncio.create_task(
             self.device.run(self.runner, work, priority=priority, on_progress=_unheard, clock=clock)
         )
@@ -201,7 +201,7 @@ async def test_a_task_whose_cutting_hangs_is_not_left_behind_on_the_device(monke
 @pytest.mark.parametrize("device", [GPU_LIKE, CPU_LIKE], ids=["gpu", "cpu"])
 async def test_every_task_of_a_shape_that_the_device_cannot_hold_is_cut_anew(device: Any) -> None:
     class Halving(Work):
-        def recut(self, below: int) -> Work | None:
+        def split_smaller(self, below: int) -> Work | None:
             return work(2, lane="fine")
 
     def rule(tiles: np.ndarray) -> None:
@@ -225,7 +225,7 @@ async def test_every_task_of_a_shape_that_the_device_cannot_hold_is_cut_anew(dev
 @pytest.mark.parametrize("device", [GPU_LIKE, CPU_LIKE], ids=["gpu", "cpu"])
 async def test_a_task_that_cannot_be_cut_anew_by_a_fault_fails_alone(device: Any) -> None:
     class Faulty(Work):
-        def recut(self, below: int) -> Work | None:
+        def split_smaller(self, below: int) -> Work | None:
             raise ValueError("no")
 
     def rule(tiles: np.ndarray) -> None:

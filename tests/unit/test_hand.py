@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.task import PRIORITIES, Priority, Progress
-from penstock.worker.batcher.backlog import Costs, Lane
+from penstock.worker.batcher.costs import Costs
+from penstock.worker.batcher.device_work import BatchKey
 from penstock.worker.hand import AHEAD_S, GIVE_WAY_S, WORTH_S, Hand
 
 MODEL, OTHER = "slow", "other"
@@ -230,7 +231,7 @@ def test_a_task_of_many_tiles_fills_a_batch_alone() -> None:
 def test_a_batch_pays_when_its_tiles_take_less_time_each(seconds: dict[int, float], pays: tuple[int, float]) -> None:
     costs = Costs((1, 2, 4, 8))
     for size, took_s in seconds.items():
-        costs.note(Lane(MODEL, "", (1, 1)), size, took_s)
+        costs.note(BatchKey(MODEL, "", (1, 1)), size, took_s)
 
     assert costs.paying(MODEL) == pays
     assert costs.paying(OTHER) == (1, 1.0)

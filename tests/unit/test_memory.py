@@ -16,9 +16,9 @@ class Holder:
         self.task = asyncio.create_task(self._hold(budget, size, priority))
 
     async def _hold(self, budget: MemoryBudget, size: int, priority: Priority) -> None:
-        with budget.room(priority) as room:
-            if not budget.take(room, size):
-                await budget.wait(room)
+        with budget.grant(priority) as grant:
+            if not budget.take(grant, size):
+                await budget.wait(grant)
             self.has = True
             await self.done.wait()
         self.has = False
@@ -114,8 +114,8 @@ async def test_a_canceled_wait_gives_nothing_away_and_wakes_the_next() -> None:
 async def test_threads_that_ask_at_the_same_time_are_never_given_more_than_there_is() -> None:
     budget = MemoryBudget(1000)
     with ExitStack() as stack:
-        rooms = [stack.enter_context(budget.room(Priority.HIGH)) for _ in range(400)]
-        given = await asyncio.gather(*(asyncio.to_thread(budget.take, room, 7) for room in rooms))
+        grants = [stack.enter_context(budget.grant(Priority.HIGH)) for _ in range(400)]
+        given = await asyncio.gather(*(asyncio.to_thread(budget.take, grant, 7) for grant in grants))
 
         assert sum(given) == 1000 // 7
         assert budget.held == 1000 // 7 * 7

@@ -16,7 +16,8 @@ from penstock.core.task import Priority
 from penstock.errors import DeviceOutOfMemory, ImageTooLarge, Internal, InvalidOutput
 from penstock.models.base import BaseModelRunner, Device, DeviceBroken, Interrupted, Outputs, Params, Product, Work
 from penstock.settings import LimitSettings
-from penstock.worker.batcher.scheduler import DeviceScheduler, Run
+from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
+from penstock.worker.stages import EarlyPostprocess
 from penstock.worker.threads import Threads
 
 GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(4,), batches=(1, 2, 4))
@@ -72,14 +73,14 @@ def results(done: Work) -> list[float]:
 
 
 @asynccontextmanager
-async def scheduler(runner: Doubling) -> AsyncIterator[Callable[..., asyncio.Task[Run]]]:
+async def scheduler(runner: Doubling) -> AsyncIterator[Callable[..., asyncio.Task[DeviceRun]]]:
     with Threads(2, "tiles") as pool:
         device = DeviceScheduler(GPU_LIKE, pool)
         await device.start([runner])
 
         def run(
             item: Work, priority: Priority = Priority.NORMAL, heard: Any = lambda done, total: None, **more: Any
-        ) -> asyncio.Task[Run]:
+        ) -> asyncio.Task[DeviceRun]:
             return asyncio.create_task(device.run(runner, item, priority=priority, on_progress=heard, **more))
 
         try:
@@ -120,20 +121,23 @@ async def test_tiles_of_different_lanes_never_meet() -> None:
 
 
 async def test_the_product_of_a_single_tile_is_made_where_it_is_taken_in() -> None:
+    early = EarlyPostprocess(lambda made: (threading.current_thread().name, results(made)))
     async with scheduler(Doubling()) as run:
-        done = await run(work(3), finish=lambda made: (threading.current_thread().name, results(made)))
+        await run(work(3), on_single_output=early)
 
-    thread, made = done.product
+    assert early.result is not None
+    thread, made = early.result
     assert thread.startswith("tiles"), "not on the thread of the device, which has better things to do"
     assert made == [6]
-    assert done.finish_s > 0
+    assert early.took_s > 0
 
 
 async def test_the_product_of_several_tiles_is_left_to_the_task() -> None:
+    early = EarlyPostprocess(results)
     async with scheduler(Doubling()) as run:
-        done = await run(work(1, 2), finish=results)
+        await run(work(1, 2), on_single_output=early)
 
-    assert (done.product, done.finish_s) == (None, 0)
+    assert (early.result, early.took_s) == (None, 0)
 
 
 async def test_a_product_that_cannot_be_made_fails_its_task_alone() -> None:
@@ -142,8 +146,8 @@ async def test_a_product_that_cannot_be_made_fails_its_task_alone() -> None:
 
     async with scheduler(Doubling()) as run:
         with pytest.raises(ImageTooLarge):
-            await run(work(1), finish=refuse)
-        assert (await run(work(2), finish=results)).product == [4]
+            await run(work(1), on_single_output=refuse)
+        assert results((await run(work(2))).work) == [4]
 
 
 async def test_a_batch_is_padded_to_a_size_that_the_device_knows() -> None:
@@ -239,7 +243,7 @@ async def test_one_bad_task_in_a_batch_fails_alone() -> None:
         tasks = [run(item) for item in [*good[:2], work(13), good[2]]]
         ends = await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert [type(end) for end in ends] == [Run, Run, Internal, Run]
+    assert [type(end) for end in ends] == [DeviceRun, DeviceRun, Internal, DeviceRun]
     assert [results(item) for item in good] == [[2], [4], [6]]
 
 

@@ -50,7 +50,7 @@ class GatedModel(BaseModelRunner[Where]):
     params = Where
     card = Card(title="Waits where it is told", produces="data")
 
-    def footprint(self, source: bytes, params: Where) -> int:
+    def memory_needed(self, source: bytes, params: Where) -> int:
         return params.memory
 
     def prepare(self, source: bytes, params: Where) -> Work:

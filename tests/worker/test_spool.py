@@ -8,7 +8,7 @@ import pytest
 
 from penstock.errors import ResultExpired
 from penstock.storage import LocalStorage
-from penstock.worker.spool import Parcel, Spool
+from penstock.worker.spool import Spool, StoredFile
 from tests.support.bad_storages import Held
 
 
@@ -38,7 +38,7 @@ async def waiting(spool: Spool, count: int) -> None:
 async def test_a_result_waits_and_is_stored_when_the_storage_is_back(place: Path, tmp_path: Path) -> None:
     storage = LocalStorage(place)
     spool = Spool(storage, directory=str(tmp_path), max_bytes=1000)
-    put = asyncio.create_task(spool.put(Parcel("results/a", "image/png", b"x" * 600)))
+    put = asyncio.create_task(spool.put(StoredFile("results/a", "image/png", b"x" * 600)))
     await waiting(spool, 1)
     come_back(place)
 
@@ -55,7 +55,7 @@ async def test_what_finds_no_room_waits_in_memory_and_the_spool_is_full_until_it
 ) -> None:
     storage = LocalStorage(place)
     spool = Spool(storage, directory=str(tmp_path), max_bytes=1000)
-    puts = [asyncio.create_task(spool.put(Parcel(f"results/{n}", "image/png", n.encode() * 600))) for n in "abc"]
+    puts = [asyncio.create_task(spool.put(StoredFile(f"results/{n}", "image/png", n.encode() * 600))) for n in "abc"]
     await waiting(spool, 1)
     await until(lambda: spool.in_memory == 2)
     assert spool.is_full
@@ -71,7 +71,7 @@ async def test_what_finds_no_room_waits_in_memory_and_the_spool_is_full_until_it
 async def test_the_room_of_a_result_that_is_given_up_comes_back(place: Path, tmp_path: Path) -> None:
     spool = Spool(LocalStorage(place), directory=str(tmp_path), max_bytes=1000)
     for name in ("results/a", "results/b"):
-        put = asyncio.create_task(spool.put(Parcel(name, "image/png", b"x" * 900)))
+        put = asyncio.create_task(spool.put(StoredFile(name, "image/png", b"x" * 900)))
         await waiting(spool, 1)
         put.cancel()
         await asyncio.gather(put, return_exceptions=True)
@@ -83,7 +83,7 @@ async def test_a_result_that_waits_in_memory_takes_the_place_of_those_on_their_w
 ) -> None:
     monkeypatch.setattr("penstock.worker.spool.UPLOAD_BYTES", 500)
     spool = Spool(LocalStorage(place), directory=str(tmp_path), max_bytes=0)
-    put = asyncio.create_task(spool.put(Parcel("results/a", "image/png", b"x" * 600)))
+    put = asyncio.create_task(spool.put(StoredFile("results/a", "image/png", b"x" * 600)))
     await until(lambda: spool.in_memory == 1)
 
     assert spool.uploads == 0
@@ -97,7 +97,7 @@ async def test_a_result_that_waits_in_memory_takes_the_place_of_those_on_their_w
 async def test_a_result_waits_in_memory_where_the_spool_cannot_be_written(place: Path, tmp_path: Path) -> None:
     storage = LocalStorage(place)
     spool = Spool(storage, directory=str(tmp_path / "nowhere"), max_bytes=1000)
-    put = asyncio.create_task(spool.put(Parcel("results/a", "image/png", b"x")))
+    put = asyncio.create_task(spool.put(StoredFile("results/a", "image/png", b"x")))
     await until(lambda: spool.is_full)
 
     come_back(place)
@@ -110,16 +110,16 @@ async def test_a_result_waits_in_memory_where_the_spool_cannot_be_written(place:
 async def test_a_put_that_had_begun_when_it_was_canceled_leaves_nothing_behind(tmp_path: Path) -> None:
     storage = Held(tmp_path)
     spool = Spool(storage, directory="", max_bytes=0)
-    parcel = Parcel("results/a", "image/png", b"x")
-    put = asyncio.create_task(spool.put(parcel))
+    file = StoredFile("results/a", "image/png", b"x")
+    put = asyncio.create_task(spool.put(file))
     await storage.begun.wait()
 
     put.cancel()
     async with asyncio.timeout(5):
         await asyncio.gather(put, return_exceptions=True)  # it does not wait for the storage
     storage.may_end.set()
-    assert parcel.begun is not None
-    await parcel.begun
+    assert file.begun is not None
+    await file.begun
     await spool.aclose()
 
     assert put.cancelled()
@@ -130,11 +130,11 @@ async def test_a_put_that_had_begun_when_it_was_canceled_leaves_nothing_behind(t
 async def test_a_put_that_ends_as_it_is_canceled_leaves_nothing_behind(tmp_path: Path) -> None:
     storage = Held(tmp_path)
     spool = Spool(storage, directory="", max_bytes=0)
-    parcel = Parcel("results/a", "image/png", b"x")
-    put = asyncio.create_task(spool.put(parcel))
+    file = StoredFile("results/a", "image/png", b"x")
+    put = asyncio.create_task(spool.put(file))
     await storage.begun.wait()
-    assert parcel.begun is not None
-    parcel.begun.add_done_callback(lambda _: put.cancel())
+    assert file.begun is not None
+    file.begun.add_done_callback(lambda _: put.cancel())
 
     storage.may_end.set()
     await asyncio.gather(put, return_exceptions=True)

@@ -81,8 +81,8 @@ def _files(modules: Sequence[Module]) -> Iterator[Figure]:
 
 def _functions(modules: Sequence[Module]) -> Iterator[Figure]:
     yield Figure("functions", sum(1 for m in modules for _ in m.functions), "methods and nested functions too")
-    yield from _lengths("function, lines", modules, whole_lines, "from `def` to the last statement, with the docstring")
-    yield from _lengths("function body, lines", modules, body_lines, "first statement to last, without the docstring")
+    yield from _lengths("function, lines", modules, whole_lines, "from `def` on, with the docstring")
+    yield from _lengths("function body, lines", modules, body_lines, "without `def` and docstring")
 
 
 def _lengths(name: str, modules: Sequence[Module], size: Callable[[Function], int], how: str) -> Iterator[Figure]:
@@ -121,26 +121,29 @@ def repeated_classes(modules: Sequence[Module]) -> list[str]:
 
 def _comments(modules: Sequence[Module]) -> Iterator[Figure]:
     own = sum(1 for m in modules for comment in m.comments if not PRAGMA.match(comment))
-    lines = sum(m.lines for m in modules)
-    yield Figure("lines", lines)
-    yield Figure(
-        "lines with a comment, %", round(100 * own / lines, 2), f"{own}, without type:, noqa, fmt: and the like"
-    )
+    notes = sum(len(text.splitlines()) for m in modules for text in m.notes)
+    lines = sum(bool(line.strip()) for m in modules for line in m.text.splitlines())
+    yield Figure("lines that are not blank", lines)
+    yield Figure("lines with a comment, %", share(own, lines), f"{own}; not type:, noqa, fmt: …")
+    yield Figure("the same with strings below constants, %", share(own + notes, lines), "and below fields")
 
 
 def _lua(paths: Sequence[Path]) -> Iterator[Figure]:
-    lines = [line for path in paths for line in path.read_text().splitlines()]
+    lines = [line for path in paths for line in path.read_text().splitlines() if line.strip()]
     comments = sum("--" in line for line in lines)
-    yield Figure("lines of Lua", len(lines), f"{len(paths)} files")
-    yield Figure(
-        "lines of Lua with a comment, %", round(100 * comments / max(1, len(lines)), 1), "heads of scripts too"
-    )
+    yield Figure("lines of Lua", len(lines), f"in {len(paths)} files, not blank")
+    yield Figure("lines of Lua with a comment, %", share(comments, len(lines)), "heads of scripts too")
+
+
+def share(part: int, whole: int) -> float:
+    """In percent; 0 of nothing."""
+    return round(100 * part / whole, 2) if whole else 0.0
 
 
 def _docstrings(modules: Sequence[Module]) -> Iterator[Figure]:
     texts = [text for m in modules for text in m.docstrings]
     short = [text for text in texts if len(text.split()) <= SHORT_DOCSTRING]
-    yield Figure("docstrings", len(texts), "of modules, classes, functions, and below attributes")
+    yield Figure("docstrings", len(texts), "and strings below constants, fields")
     yield Figure('docstrings that begin with "Of"', sum(text.startswith("Of ") for text in texts))
     yield Figure(f"docstrings of {SHORT_DOCSTRING} words or fewer", len(short), "", tuple(short))
 

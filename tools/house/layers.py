@@ -44,8 +44,8 @@ INSIDE: dict[str, list[set[str]]] = {
         {"api.serve"},
     ],
     "worker": [
-        {"worker.devices", "worker.threads", "worker.guard", "worker.spool", "worker.attempt_clock"},
-        {"worker.memory", "worker.codecs", "worker.results"},
+        {"worker.devices", "worker.starvation", "worker.spool", "worker.attempt_clock", "worker.stages"},
+        {"worker.threads", "worker.memory", "worker.results"},
         {"worker.batcher"},
         {"worker.pipeline"},
         {"worker.attempt"},

@@ -3,7 +3,7 @@
 import ast
 import io
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +47,13 @@ class Module:
     @property
     def docstrings(self) -> Iterator[str]:
         """Docstrings of the module, its classes and its functions, and strings below the names that they describe."""
-        return (text for node in self.nodes if isinstance(node, Documented) for text in _docstrings(node))
+        return (text for node in self.nodes if isinstance(node, Documented) for text in _strings(node.body))
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """The strings below constants and fields, which say what a comment would."""
+        bodies = (node.body for node in self.nodes if isinstance(node, Documented))
+        return (text for body in bodies for text in _strings(body[1:]))
 
     @property
     def comments(self) -> Iterator[str]:
@@ -63,9 +69,9 @@ def modules_of(source: Path) -> list[Module]:
     return [Module(path.relative_to(source).as_posix(), path.read_text()) for path in paths]
 
 
-def _docstrings(node: Documented) -> Iterator[str]:
-    """Every statement of a body that is nothing but a string."""
-    for statement in node.body:
+def _strings(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """The statements that are nothing but a string."""
+    for statement in body:
         match statement:
             case ast.Expr(value=ast.Constant(value=str(text))):
                 yield text

@@ -101,7 +101,7 @@ def serve_bare_loop(settings: Settings, model: str, device: Device, directory: P
     load_runners(settings.models)
     runner = registry()[model](settings.limits)
     runner.load_model(device)
-    for work in runner.rehearsal():
+    for work in runner.warmup():
         for batch in device.batches:
             runner.infer(np.stack([work.tile(0)] * batch), work)
     for line in sys.stdin:

@@ -50,7 +50,7 @@ def try_device(device: str) -> None:
     import msgspec
 
     from penstock.core.device import Device
-    from penstock.models.onnxruntime.probe import try_device as run
+    from penstock.models.onnxruntime.probe import probe_device as run
 
     click.echo(msgspec.json.encode(run(msgspec.json.decode(device, type=Device))))
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -44,6 +45,18 @@ class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 ParamsT = TypeVar("ParamsT", bound=Params)
 RunnerT = TypeVar("RunnerT", bound="BaseModelRunner[Any]")
 
+FORMER_NAMES = {"rehearsal": "warmup", "footprint": "memory_needed", "recut": "split_smaller"}
+"""Methods that a class may still define under its former name, with a DeprecationWarning: otherwise a model that was
+written for it would lose what it says about itself without a word."""
+
+
+def _take_former_names(cls: type) -> None:
+    for former, name in FORMER_NAMES.items():
+        if former in vars(cls):
+            warnings.warn(f"{cls.__name__}.{former} is called {name} now", DeprecationWarning, stacklevel=3)
+            setattr(cls, name, vars(cls)[former])
+
+
 Outputs = Union[Sequence[Any], "NDArray[Any]"]
 """What `infer` gives: one output for each tile of the batch."""
 
@@ -66,6 +79,10 @@ class Work:
         self.context = context
         self.device_size = device_size
         self.outputs: list[Any] = [None] * len(tiles)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        _take_former_names(cls)
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -91,7 +108,7 @@ class Work:
         """Take the output of one tile. Called on the CPU pool, once, in any order, from several threads."""
         self.outputs[index] = output
 
-    def recut(self, below: int) -> Work | None:
+    def split_smaller(self, below: int) -> Work | None:
         """The same work in tiles of fewer elements than `below`, for a device that could not hold these; None when
         it cannot be cut any finer. What tiles of this work still give is then of no use."""
         return None
@@ -158,6 +175,10 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     def __init__(self, limits: LimitSettings) -> None:
         self.limits = limits
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        _take_former_names(cls)
+
     @classmethod
     def digest(cls) -> str:
         """Changes whenever the model gives other results for the same input: those of before are no longer reused. Here
@@ -185,12 +206,12 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     def load_model(self, device: Device) -> None:
         """Load and warm up. Runs on the device thread; no task is claimed before all models are loaded."""
 
-    def rehearsal(self) -> Iterable[Work]:
+    def warmup(self) -> Iterable[Work]:
         """Works of one tile for every lane and shape that the device should have seen before the first task. Their
         tiles go through `infer` at every batch size, after `load_model`."""
         return ()
 
-    def footprint(self, source: bytes, params: ParamsT) -> int:
+    def memory_needed(self, source: bytes, params: ParamsT) -> int:
         """Bytes that a task with this input will take from `prepare` to the end of `postprocess`: tasks that do not
         fit beside those in flight wait. Raises as `prepare` does."""
         return len(source)

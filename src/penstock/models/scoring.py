@@ -54,11 +54,11 @@ class ImageScoring(BaseModelRunner[Params]):
         """Load."""
         self._session = open_session(manifest()[(self.name, "nima")], device, [(SIDE, SIDE)])
 
-    def rehearsal(self) -> Iterator[Work]:
+    def warmup(self) -> Iterator[Work]:
         """The one shape there is."""
         yield Work([np.zeros((3, SIDE, SIDE), np.float32)])
 
-    def footprint(self, source: bytes, params: Params) -> int:
+    def memory_needed(self, source: bytes, params: Params) -> int:
         """The pixels, in Pillow and as an array."""
         return int(imaging.probe(source, max_megapixels=self.limits.max_image_megapixels).megapixels * 1e6) * 8
 

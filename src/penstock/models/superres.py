@@ -86,13 +86,13 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         self._sessions = {variant: open_session(file, device) for variant, file in files.items()}
         self._ladders = {variant: Ladder(device.shapes, file.overlap_px) for variant, file in files.items()}
 
-    def rehearsal(self) -> Iterator[Work]:
+    def warmup(self) -> Iterator[Work]:
         """A GPU is shown every shape; for a CPU a new one costs nothing."""
         shapes = self._device.shapes if self._device.kind == "cuda" else self._device.shapes[:1]
         for variant, (height, width) in product(self._sessions, shapes):
             yield Work([np.zeros((3, height, width), np.float32)], lane=variant)
 
-    def footprint(self, source: bytes, params: SuperresParams) -> int:
+    def memory_needed(self, source: bytes, params: SuperresParams) -> int:
         """Pixels before and after, and what Pillow holds of each while it reads or writes them."""
         header = imaging.probe(source, max_megapixels=self.limits.max_image_megapixels)
         scale = self._files[params.variant].scale

@@ -117,7 +117,7 @@ class TiledImage(Work):
         self._scale = scale
         self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
 
-    def recut(self, below: int) -> TiledImage | None:
+    def split_smaller(self, below: int) -> TiledImage | None:
         """On the next rung of the ladder; `canvas` stays the same."""
         ladder = self._ladder.below(below // 3)
         if ladder is None:

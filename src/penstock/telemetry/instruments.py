@@ -59,7 +59,7 @@ INSTRUMENTS: dict[str, Instrument] = {
             "eta.error.ratio", "Error of the estimate at the submit, relative to the true time", "model", buckets=RATIOS
         ),
         _seconds("stage.duration", "Time of one stage of one attempt", "model", "stage"),
-        _histogram("batch.tiles", "Tiles in one device batch", "model", "device", buckets=TILES),
+        _histogram("device.batch.tiles", "Tiles in one device batch", "model", "device", buckets=TILES),
         _counter("device.busy", "Time in which the device ran batches", "device", unit="s"),
         _counter("preemptions", "Device batches that went before a task which had already started", "device"),
         _gauge("tasks.in_flight", "Tasks that are claimed and have not ended", "device"),

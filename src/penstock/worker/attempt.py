@@ -13,10 +13,11 @@ from penstock.core.lease import Lease, RetryPolicy, verdict
 from penstock.core.task import TRANSITIONS, ErrorRecord, Outcome, State, Verb
 from penstock.errors import Internal, PenstockError, StoreUnavailable
 from penstock.models.base import DeviceBroken
-from penstock.store import TaskStore
+from penstock.store import Store
 from penstock.telemetry import endings, metrics
 from penstock.telemetry.traces import trace_id
-from penstock.worker.pipeline import Pipeline, Watcher
+from penstock.worker.pipeline import Pipeline
+from penstock.worker.stages import Watcher
 
 SHORTEST_S = 0.001
 """A task that seems to have taken no time, when the clock of Redis was set back."""
@@ -39,7 +40,7 @@ class Attempts:
     the settle script alone judges, and nothing stops them."""
 
     def __init__(
-        self, store: TaskStore, pipeline: Pipeline, retry: RetryPolicy, *, on_settling: Callable[[str], None]
+        self, store: Store, pipeline: Pipeline, retry: RetryPolicy, *, on_settling: Callable[[str], None]
     ) -> None:
         self._store = store
         self._pipeline = pipeline
@@ -117,7 +118,7 @@ class Attempts:
         except Exception as error:  # noqa: BLE001  around an attempt: a bug fails the task, not the worker
             logger.opt(exception=error).error("attempt failed unexpectedly")
             return self._judge(lease, _unexpected())
-        return Settlement(Verb.COMPLETE, lambda: self._store.complete(lease, outcome), outcome=outcome)
+        return Settlement(Verb.COMPLETE, lambda: self._store.leases.complete(lease, outcome), outcome=outcome)
 
     def _judge(self, lease: Lease, error: PenstockError) -> Settlement:
         """A transient error is tried again after a while, any other ends the task."""
@@ -127,17 +128,17 @@ class Attempts:
             logger.opt(exception=error.__cause__).debug("cause")
         if verdict(error, lease) is Verb.RETRY:
             delay_ms, took_ms = self._retry.delay_ms(lease.failures + 1), self._pipeline.took_ms(lease)
-            write = partial(self._store.retry, lease, problem, delay_ms=delay_ms, device_ms=took_ms)
+            write = partial(self._store.leases.retry, lease, problem, delay_ms=delay_ms, device_ms=took_ms)
             return Settlement(Verb.RETRY, write, problem.code)
         return self._failure(lease, problem)
 
     def _release(self, lease: Lease) -> Settlement:
         took_ms = self._pipeline.took_ms(lease)
-        return Settlement(Verb.RELEASE, partial(self._store.release, lease, device_ms=took_ms))
+        return Settlement(Verb.RELEASE, partial(self._store.leases.release, lease, device_ms=took_ms))
 
     def _failure(self, lease: Lease, problem: ErrorRecord) -> Settlement:
         outcome = Outcome(error=problem, execution={"device_ms": self._pipeline.took_ms(lease)})
-        return Settlement(Verb.FAIL, partial(self._store.fail, lease, outcome), problem.code)
+        return Settlement(Verb.FAIL, partial(self._store.leases.fail, lease, outcome), problem.code)
 
     async def _insist(self, write: Callable[[], Awaitable[int]]) -> int | None:
         """Settle, however long Redis is away: while this process lives, finished work is not lost. 0 when the lease

@@ -25,7 +25,7 @@ from penstock.core.lease import Lease, RetryPolicy, is_suspect
 from penstock.core.task import Progress, Stage
 from penstock.errors import StoreUnavailable
 from penstock.models.base import DeviceBroken
-from penstock.store import TaskStore, WorkerInfo, WorkerMemory
+from penstock.store import Store, WorkerInfo, WorkerMemory
 from penstock.telemetry import metrics
 from penstock.worker.attempt import Attempts
 from penstock.worker.claims import Claims, Slots
@@ -44,7 +44,7 @@ class Host(arq.Worker):
         *,
         info: WorkerInfo,
         memory: Callable[[], WorkerMemory],
-        store: TaskStore,
+        store: Store,
         upkeep: Callable[[], Coroutine[Any, Any, None]],
         pipeline: Pipeline,
         spool: Spool,
@@ -213,7 +213,7 @@ class Host(arq.Worker):
     # --- what is heard ----------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        async for kind, subject in self._store.signals():
+        async for kind, subject in self._store.workers.signals():
             if kind == "cancel":
                 self.abort(subject, "canceled")
             elif kind in ("drain", "resume"):
@@ -234,7 +234,7 @@ class Host(arq.Worker):
         if self._spare(models) is None:
             return
         try:
-            if not await self._store.answer_ask(asker):
+            if not await self._store.workers.answer_ask(asker):
                 return
         except StoreUnavailable:
             return  # it will ask again
@@ -289,7 +289,7 @@ class Host(arq.Worker):
         """Wait for the attempts to end, then leave the list of workers."""
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         try:
-            await self._store.sign_off(self._info.id)
+            await self._store.workers.sign_off(self._info.id)
         except StoreUnavailable:
             logger.warning("could not sign off; the worker leaves the list when its lease ends")
 

@@ -1,4 +1,4 @@
-"""Memory of the tasks in flight: each is admitted by what it is predicted to take."""
+"""The memory of the tasks in flight: each is admitted by the bytes that it is predicted to take."""
 
 import asyncio
 import os
@@ -8,22 +8,22 @@ from pathlib import Path
 from threading import Lock
 
 from penstock.core.task import PRIORITIES, Priority
-from penstock.worker.guard import StarvationGuard
+from penstock.worker.starvation import StarvationGuard
 
 RESERVED = 0.25
-"""Share of all that only tasks of high priority may take, so that one is never behind a full house of others."""
+"""Share of the budget that only tasks of high priority may take, so that they never wait until others have ended."""
 
 
 def resident() -> int:
-    """Bytes of the host's memory that this process takes; 0 where the system does not say (it is Linux that does)."""
+    """Bytes of the host's memory that this process takes; 0 where the system does not say (only Linux does)."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
 
 
-class Room:
-    """What one task holds of a budget."""
+class MemoryGrant:
+    """The bytes that one task holds of a budget, or waits for."""
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
@@ -33,15 +33,17 @@ class Room:
 
 
 class MemoryBudget:
-    """Grants bytes by priority, then in order of asking; but a priority that waited while others were granted bytes
-    `guard` times is next (0: never). Whoever asks for more than there is gets it when nobody else holds any: a task
-    that is within the limits of inputs is never refused."""
+    """Grants bytes by priority, and within a priority first come, first served.
+
+    A priority that waited while others were granted bytes `guard` times is next (0: never). A task that asks for more
+    than there is gets it when nobody else holds any: what is within the limits of inputs is never refused.
+    """
 
     def __init__(self, total_bytes: int, *, guard: int = 0) -> None:
         self._total = total_bytes
         self._held = 0
         self._lock = Lock()
-        self._waiting: list[Room] = []
+        self._waiting: list[MemoryGrant] = []
         self._guard: StarvationGuard[int] = StarvationGuard(guard)
 
     @property
@@ -55,48 +57,48 @@ class MemoryBudget:
         return self._held
 
     @contextmanager
-    def room(self, priority: Priority) -> Iterator[Room]:
-        """For one task, empty; what it was granted is given back on exit."""
-        room = Room(PRIORITIES.index(priority))
+    def grant(self, priority: Priority) -> Iterator[MemoryGrant]:
+        """Yields an empty grant for one task; what it holds is given back on exit."""
+        grant = MemoryGrant(PRIORITIES.index(priority))
         try:
-            yield room
+            yield grant
         finally:
             with self._lock:
-                self._held -= room.size if room.is_granted else 0
-            self._grant()
+                self._held -= grant.size if grant.is_granted else 0
+            self._serve()
 
-    def take(self, room: Room, size: int) -> bool:
-        """Fill it with so many bytes at once; False when somebody waits for bytes, or there are not as many: then
-        `wait`. May be called by any thread."""
-        room.size = size
-        return not self._waiting and self._fill(room)
+    def take(self, grant: MemoryGrant, size: int) -> bool:
+        """Grant so many bytes at once. Returns False when others wait already or the bytes are not there: then the
+        caller must `wait`. Any thread may call this."""
+        grant.size = size
+        return not self._waiting and self._fill(grant)
 
-    async def wait(self, room: Room) -> None:
-        """Until there are the bytes that `take` has refused."""
-        self._waiting.append(room)
-        self._grant()
+    async def wait(self, grant: MemoryGrant) -> None:
+        """Wait until the bytes that `take` has refused are granted."""
+        self._waiting.append(grant)
+        self._serve()
         try:
-            await room.granted.wait()
+            await grant.granted.wait()
         finally:
-            if not room.is_granted:
-                self._waiting.remove(room)
+            if not grant.is_granted:
+                self._waiting.remove(grant)
 
-    def _grant(self) -> None:
+    def _serve(self) -> None:
         while self._waiting:
             rank = self._guard.next(self._waiting_ranks())
-            room = next(room for room in self._waiting if room.rank == rank)
-            if not self._fill(room):
+            grant = next(grant for grant in self._waiting if grant.rank == rank)
+            if not self._fill(grant):
                 return
-            self._waiting.remove(room)
+            self._waiting.remove(grant)
             self._guard.served(rank, [other for other in self._waiting_ranks() if other != rank])
-            room.granted.set()
+            grant.granted.set()
 
     def _waiting_ranks(self) -> list[int]:
-        return sorted({room.rank for room in self._waiting})
+        return sorted({grant.rank for grant in self._waiting})
 
-    def _fill(self, room: Room) -> bool:
-        bound = self._total if room.rank == 0 else int(self._total * (1 - RESERVED))
-        with self._lock:
-            room.is_granted = not self._held or self._held + room.size <= bound
-            self._held += room.size if room.is_granted else 0
-        return room.is_granted
+    def _fill(self, grant: MemoryGrant) -> bool:
+        bound = self._total if grant.rank == 0 else int(self._total * (1 - RESERVED))
+        with self._lock:  # `take` runs on the codec threads
+            grant.is_granted = not self._held or self._held + grant.size <= bound
+            self._held += grant.size if grant.is_granted else 0
+        return grant.is_granted

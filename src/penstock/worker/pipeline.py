@@ -2,17 +2,14 @@
 
 import asyncio
 import hashlib
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from penstock.core.lease import Lease
-from penstock.core.task import Outcome, Priority, Progress, Result, Stage
+from penstock.core.task import Outcome, Priority, Result
 from penstock.errors import (
     ExecutionTimeout,
     InputNotFound,
@@ -25,20 +22,17 @@ from penstock.errors import (
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.storage import Storage
-from penstock.telemetry import metrics
 from penstock.worker.attempt_clock import AttemptClock
-from penstock.worker.batcher.backlog import Runner
-from penstock.worker.batcher.scheduler import DeviceScheduler
-from penstock.worker.codecs import Codecs
+from penstock.worker.batcher.device_work import Runner
+from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
 from penstock.worker.fetch import Fetcher
-from penstock.worker.memory import MemoryBudget, Room
+from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.results import published
-from penstock.worker.spool import Parcel, Spool, patiently
+from penstock.worker.spool import Spool, StoredFile, patiently
+from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
+from penstock.worker.threads import CodecThreads
 
 T = TypeVar("T")
-
-Watcher = Callable[[Stage, Progress | None], None]
-"""Hears where an attempt is; must not block."""
 
 
 class Pipeline:
@@ -52,7 +46,7 @@ class Pipeline:
         fetcher: Fetcher,
         storage: Storage,
         spool: Spool,
-        codecs: Codecs,
+        codecs: CodecThreads,
         memory: MemoryBudget,
         max_data_bytes: int,
     ) -> None:
@@ -90,7 +84,7 @@ class Pipeline:
 
     def took_ms(self, lease: Lease) -> float:
         """What an attempt that has ended took of the device, until it is forgotten."""
-        return _ms(self._device_s.get(lease.key, 0.0))
+        return milliseconds(self._device_s.get(lease.key, 0.0))
 
     def forget(self, lease: Lease) -> None:
         """Nobody asks for this attempt any more."""
@@ -127,16 +121,16 @@ class Pipeline:
         if runner is None:
             raise ModelNotFound(f"this worker does not serve {request.model}")
         params = msgspec.convert(request.params, runner.params)
-        stage = _Stages(lease, watch)
+        stage = Stages(lease, watch)
 
         with stage("fetch"):
             source = await self._fetch(lease, clock)
-        with self._memory.room(lease.priority) as room:
-            result, parcel, execution = await self._make(lease, runner, source, params, stage, room, clock)
+        with self._memory.grant(lease.priority) as grant:
+            result, file, execution = await self._make(lease, runner, source, params, stage, grant, clock)
         del source
         with stage("upload"), clock.standing():
-            if parcel is not None:
-                await self._spool.put(parcel)
+            if file is not None:
+                await self._spool.put(file)
         return Outcome(result=result, timing=stage.timing(), execution=execution)
 
     async def _make(
@@ -145,24 +139,24 @@ class Pipeline:
         runner: Runner,
         source: bytes,
         params: Params,
-        stage: "_Stages",
-        room: Room,
+        stage: Stages,
+        grant: MemoryGrant,
         clock: AttemptClock,
-    ) -> tuple[Result, Parcel | None, dict[str, Any]]:
-        """The three stages that hold pixels; what they took on the device."""
+    ) -> tuple[Result, StoredFile | None, dict[str, Any]]:
+        """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
         on_cpu = partial(self._on_cpu, lease.priority, clock)
         with stage("prepare"):
-            work = await on_cpu(self._prepare_if_room, runner, source, params, room)
+            work = await on_cpu(self._prepare_if_granted, runner, source, params, grant)
         if work is None:
             with clock.standing():
-                await self._memory.wait(room)
+                await self._memory.wait(grant)
             with stage("prepare"):
                 work = await on_cpu(runner.prepare, source, params)
         if work.size is not None:
             imaging.check_holds(lease.request.output, *work.size)
         pack = partial(self._pack, lease, runner, params)
-        at_once = pack if runner.card.produces == "data" else None  # a file takes its time, on a codec thread
-        with stage("infer") as infer:
+        early = EarlyPostprocess(pack)
+        with stage("infer") as infer_began:
             done = await self._device.run(
                 runner,
                 work,
@@ -170,22 +164,28 @@ class Pipeline:
                 on_progress=stage.tiles,
                 on_begin=partial(stage.tiles, 0, work.count),
                 on_leave=partial(self._device_s.__setitem__, lease.key),
-                finish=at_once,
+                on_single_output=early if runner.card.produces == "data" else None,
                 clock=clock,
             )
-            work, infer.of_another_s = done.work, done.finish_s
-        stage.reached_device(infer, done.waited_s)
-        with stage("postprocess", before_s=done.finish_s):
-            result, parcel = done.product or await on_cpu(pack, work)
-        device = self._device.device.name
-        execution = {"device": device, "tiles": work.count, "tile": list(work.shape), "device_ms": _ms(done.device_s)}
-        if work.device_size is not None:
-            execution["kilopixels"] = work.device_size
-        return result, parcel, execution
+            stage.move(early.took_s, out_of="infer", to="postprocess")
+        stage.reached_device(infer_began, done.waited_s)
+        with stage("postprocess"):
+            result, file = await on_cpu(pack, done.work) if early.result is None else early.result
+        return result, file, self._execution(done)
 
-    def _prepare_if_room(self, runner: Runner, source: bytes, params: Params, room: Room) -> Work | None:
-        """On a codec thread. There usually is room, so that predicting its size is no step of its own."""
-        enough = self._memory.take(room, runner.footprint(source, params))
+    def _execution(self, done: DeviceRun) -> dict[str, Any]:
+        work = done.work
+        execution = {
+            "device": self._device.device.name,
+            "tiles": work.count,
+            "tile": list(work.shape),
+            "device_ms": milliseconds(done.device_s),
+        }
+        return execution if work.device_size is None else execution | {"kilopixels": work.device_size}
+
+    def _prepare_if_granted(self, runner: Runner, source: bytes, params: Params, grant: MemoryGrant) -> Work | None:
+        # There usually is memory, so that predicting how much a task needs gets no step of its own.
+        enough = self._memory.take(grant, runner.memory_needed(source, params))
         return runner.prepare(source, params) if enough else None
 
     async def _fetch(self, lease: Lease, clock: AttemptClock) -> bytes:
@@ -223,7 +223,7 @@ class Pipeline:
         except ResultExpired as error:
             raise InputNotFound("the input that was sent is gone") from error
 
-    def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, Parcel | None]:
+    def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, StoredFile | None]:
         """On a thread: the result as it will be published, and the file to store for it. Results are immutable: the key
         holds the token of the lease, so that no other attempt can write over it."""
         product = runner.postprocess(work, params, lease.request.output)
@@ -254,52 +254,3 @@ def _sha256(data: bytes) -> str:
 def results_of(lease: Lease) -> str:
     """The prefix of all that attempts at a task store."""
     return f"results/{lease.tenant}/{lease.id}/"
-
-
-class _Stages:
-    """Times the stages, tells the watcher, and names none that was not reached."""
-
-    def __init__(self, lease: Lease, watch: Watcher) -> None:
-        self._lease = lease
-        self._model = lease.request.model
-        self._watch = watch
-        self._started = time.perf_counter()
-        self._timing: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: Stage, *, before_s: float = 0.0) -> Iterator["_Span"]:
-        """One stage, `before_s` of which went by in another."""
-        self._watch(name, None)
-        span = _Span(time.perf_counter())
-        yield span
-        took_s = before_s + time.perf_counter() - span.began - span.of_another_s
-        self._timing[f"{name}_ms"] = _ms(took_s)
-        metrics.report("stage.duration", took_s, model=self._model, stage=name)
-
-    def tiles(self, done: int, total: int) -> None:
-        """A listener for the device's progress."""
-        self._watch("infer", Progress(done=done, total=total))
-
-    def reached_device(self, infer: "_Span", waited_s: float) -> None:
-        """The first batch began so long after `infer` did."""
-        to_device_s = self._lease.waited_ms / 1000 + infer.began - self._started + waited_s
-        self._timing["to_device_ms"] = _ms(to_device_s)
-        metrics.report("task.to_device", to_device_s, model=self._model, priority=self._lease.priority)
-
-    def timing(self) -> dict[str, float]:
-        """Milliseconds by stage, with the wait in the queue, the time from the submit to the first batch on the device,
-        and the sum."""
-        waited_ms = self._lease.waited_ms
-        total = waited_ms + _ms(time.perf_counter() - self._started)
-        return {"queue_ms": round(waited_ms, 3), **self._timing, "total_ms": round(total, 3)}
-
-
-class _Span(Struct):
-    """When a stage began, and what of it belongs to another."""
-
-    began: float
-    of_another_s: float = 0.0
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)

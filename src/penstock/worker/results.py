@@ -13,7 +13,7 @@ import msgspec
 from penstock.core.task import Artifact, Result
 from penstock.errors import ModelResultInvalid
 from penstock.models.base import Produces, Product
-from penstock.worker.spool import Parcel
+from penstock.worker.spool import StoredFile
 
 MAX_DEPTH = 64
 """Levels of lists and objects in the data of a result; JSON parsers give up at some hundred."""
@@ -26,7 +26,7 @@ _EXTENSION = re.compile(r"[A-Za-z0-9]{1,16}")
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
 
 
-def published(product: Any, key: str, *, produces: Produces, max_data_bytes: int) -> tuple[Result, Parcel | None]:
+def published(product: Any, key: str, *, produces: Produces, max_data_bytes: int) -> tuple[Result, StoredFile | None]:
     """The result as the record will show it, and the file to store for it under `key` and its extension.
 
     Raises ModelResultInvalid when the product, or a part of it, is of a wrong type or not what the card of the model
@@ -49,7 +49,7 @@ def published(product: Any, key: str, *, produces: Produces, max_data_bytes: int
         width=_pixels(product.width, "width"),
         height=_pixels(product.height, "height"),
     )
-    return Result(artifact=artifact, data=data), Parcel(artifact.s3_key, artifact.content_type, file)
+    return Result(artifact=artifact, data=data), StoredFile(artifact.s3_key, artifact.content_type, file)
 
 
 def _check_promise(product: Product, produces: Produces) -> None:

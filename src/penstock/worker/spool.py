@@ -29,7 +29,7 @@ TAKE_BACK_S = 5.0
 """How long a worker that stops waits until what canceled attempts have stored is deleted."""
 
 
-class Parcel(Struct):
+class StoredFile(Struct):
     """An object to store. The spool takes `data` out of it when it is on disk, and notes the last put that it began."""
 
     key: str
@@ -67,16 +67,16 @@ class Spool:
         """How many results may be on their way without holding a slot; none when they take too much memory."""
         return UPLOADS if self._memory_bytes <= UPLOAD_BYTES else 0
 
-    async def put(self, parcel: Parcel) -> None:
+    async def put(self, file: StoredFile) -> None:
         """Store an object, however long the storage is away.
 
         When canceled, nothing of it stays: it is deleted as soon as a put that has begun has ended, which nobody has to
         wait for.
         """
         try:
-            await self._put(parcel)
+            await self._put(file)
         except asyncio.CancelledError:
-            taking_back = asyncio.create_task(self._take_back(parcel), name="take back")
+            taking_back = asyncio.create_task(self._take_back(file), name="take back")
             self._taking_back.add(taking_back)
             taking_back.add_done_callback(self._taking_back.discard)
             raise
@@ -86,67 +86,67 @@ class Spool:
         if self._taking_back:
             await asyncio.wait(self._taking_back, timeout=TAKE_BACK_S)
 
-    async def _put(self, parcel: Parcel) -> None:
-        size = len(parcel.data)
+    async def _put(self, file: StoredFile) -> None:
+        size = len(file.data)
         with self._holding(size):
             try:
-                return await self._store(parcel, parcel.data)
+                return await self._store(file, file.data)
             except StorageUnavailable:
                 if size > self._free_bytes:
-                    return await self._wait_in_memory(parcel)
+                    return await self._wait_in_memory(file)
         self._free_bytes -= size
         try:
-            await self._wait_on_disk(parcel)
+            await self._wait_on_disk(file)
         finally:
             self._free_bytes += size
 
-    async def _store(self, parcel: Parcel, data: bytes) -> None:
+    async def _store(self, file: StoredFile, data: bytes) -> None:
         """One try. It goes on when it is canceled: what has begun cannot be stopped, only be waited for."""
-        parcel.begun = asyncio.create_task(self._storage.put(parcel.key, data, parcel.content_type), name="put")
-        await asyncio.shield(parcel.begun)
+        file.begun = asyncio.create_task(self._storage.put(file.key, data, file.content_type), name="put")
+        await asyncio.shield(file.begun)
 
-    async def _wait_in_memory(self, parcel: Parcel) -> None:
+    async def _wait_in_memory(self, file: StoredFile) -> None:
         async def put_again() -> None:
             async with self._retrying:
-                await self._store(parcel, parcel.data)
+                await self._store(file, file.data)
 
         self.in_memory += 1
-        logger.bind(key=parcel.key, bytes=len(parcel.data)).warning("storage away and spool full, nothing is claimed")
+        logger.bind(key=file.key, bytes=len(file.data)).warning("storage away and spool full, nothing is claimed")
         try:
             await patiently(put_again)
         finally:
             self.in_memory -= 1
 
-    async def _wait_on_disk(self, parcel: Parcel) -> None:
+    async def _wait_on_disk(self, file: StoredFile) -> None:
         try:
-            file = await asyncio.to_thread(_written, parcel.data, self._directory)
+            copy = await asyncio.to_thread(_written, file.data, self._directory)
         except OSError as error:
             logger.bind(reason=str(error)).warning("the spool cannot be written")
-            with self._holding(len(parcel.data)):
-                return await self._wait_in_memory(parcel)
+            with self._holding(len(file.data)):
+                return await self._wait_in_memory(file)
 
         async def put_again() -> None:
             async with self._retrying:
-                data = await asyncio.to_thread(_read, file)
+                data = await asyncio.to_thread(_read, copy)
                 with self._holding(len(data)):
-                    await self._store(parcel, data)
+                    await self._store(file, data)
 
-        logger.bind(key=parcel.key, bytes=len(parcel.data)).warning("storage away, result waits on the spool")
-        parcel.data = b""  # only the disk holds it while it waits
+        logger.bind(key=file.key, bytes=len(file.data)).warning("storage away, result waits on the spool")
+        file.data = b""  # only the disk holds it while it waits
         self.on_disk += 1
         try:
             await patiently(put_again)
         finally:
             self.on_disk -= 1
-            file.close()
+            copy.close()
 
-    async def _take_back(self, parcel: Parcel) -> None:
+    async def _take_back(self, file: StoredFile) -> None:
         """Delete an object that may have been stored; the orphans of a storage that is away are found later."""
-        if parcel.begun is not None:
-            with self._holding(len(parcel.data)):
-                await asyncio.gather(parcel.begun, return_exceptions=True)
+        if file.begun is not None:
+            with self._holding(len(file.data)):
+                await asyncio.gather(file.begun, return_exceptions=True)
         with suppress(PenstockError):
-            await self._storage.delete(parcel.key)
+            await self._storage.delete(file.key)
 
     @contextmanager
     def _holding(self, size: int) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Threads that work for the event loop: for what blocks, or computes without the interpreter's lock."""
+"""Thread pools of the event loop: for calls that block, or that compute without the interpreter's lock."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,15 +8,19 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
+from penstock.core.device import Device
+from penstock.core.task import Priority
+from penstock.worker.devices import cores
+
 T = TypeVar("T")
 
 
 class Threads:
-    """A thread executor whose calls are awaited; they begin in order. Leaving it waits for those that run.
+    """A thread pool whose calls are awaited and begin in order. On exit it waits for the calls that run."""
 
-    A call and the way back take 57 µs of CPU, and 10 where eight are on their way; `loop.run_in_executor` takes 95 and
-    33, for a second future and its locks (two cores, Python 3.11, uvloop). A task of a small model makes a handful.
-    """
+    # Why not `loop.run_in_executor`: a call and the way back take 57 µs of CPU here, and 10 where eight are under way;
+    # there they take 95 and 33, for a second future and its locks (two cores, Python 3.11, uvloop). A task of a small
+    # model makes a handful of them.
 
     def __init__(self, count: int, name: str) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
@@ -25,10 +29,10 @@ class Threads:
             thread.start()
 
     def run(self, work: Callable[..., T], *args: Any, on_begin: Callable[[], None] | None = None) -> asyncio.Future[T]:
-        """What `work` returns or raises. Canceled, it does not begin, or goes on unheard if it has begun. The event
-        loop calls `on_begin` when a thread has taken it up.
+        """A future of what `work` returns or raises. When the future is canceled, `work` does not begin, or it runs to
+        its end and the result is dropped. The event loop calls `on_begin` when a thread has begun.
 
-        What a coroutine cannot be told by raising it, as StopIteration and SystemExit, comes as RuntimeError.
+        StopIteration and SystemExit, which no coroutine can raise to its caller, come as RuntimeError.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
@@ -36,7 +40,8 @@ class Threads:
         return answer
 
     def close(self, *, wait: bool = True) -> None:
-        """Drop what has not begun. A thread that hangs is left behind when nobody waits for it."""
+        """Cancel the calls that have not begun, and end the threads. Without `wait` a thread that hangs is left
+        behind."""
         while True:
             try:
                 call = self._calls.get_nowait()
@@ -70,7 +75,6 @@ class _Call(NamedTuple):
     on_begin: Callable[[], None] | None
 
     def make(self) -> None:
-        """On a thread."""
         value: Any = None
         fault: Exception | None = None
         if self.on_begin is not None:
@@ -81,7 +85,7 @@ class _Call(NamedTuple):
         except BaseException as error:  # noqa: BLE001  who awaits it judges; it must not end the thread
             fault = _awaitable(error)
         with suppress(RuntimeError):  # the loop is closed, and nobody waits
-            self.loop.call_soon_threadsafe(_give, self.answer, value, fault)
+            self.loop.call_soon_threadsafe(_resolve, self.answer, value, fault)
 
 
 def _awaitable(error: BaseException) -> Exception:
@@ -92,10 +96,29 @@ def _awaitable(error: BaseException) -> Exception:
     return wrapped
 
 
-def _give(answer: asyncio.Future[T], value: T, fault: Exception | None) -> None:
+def _resolve(answer: asyncio.Future[T], value: T, fault: Exception | None) -> None:
     if answer.done():
         return
     if fault is None:
         answer.set_result(value)
     else:
         answer.set_exception(fault)
+
+
+class CodecThreads(NamedTuple):
+    """The two pools that decode inputs and encode results. Encoding a large result takes minutes; a photo of high
+    priority must not wait behind it."""
+
+    urgent: Threads
+    usual: Threads
+
+    @classmethod
+    def of(cls, device: Device) -> Self:
+        """Pools of as many threads as cores where inference runs elsewhere, of half as many where it needs the same
+        cores."""
+        size = max(1, cores() // 2) if device.kind == "cpu" else cores()
+        return cls(Threads(size, "codec-high"), Threads(size, "codec"))
+
+    def of_priority(self, priority: Priority) -> Threads:
+        """The pool that runs the stages of a task with this priority."""
+        return self.urgent if priority is Priority.HIGH else self.usual

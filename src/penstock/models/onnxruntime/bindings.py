@@ -134,33 +134,34 @@ class DeviceBound:
         return result
 
 
-class Ways:
-    """The ways through one session, by the shape of the batch."""
+class RunModes:
+    """The run modes of one session, by the shape of the batch."""
 
     def __init__(self, runtime: Any, session: Any, device: Device, shapes: Sequence[tuple[int, int]]) -> None:
-        self.plain = PlainRun(session)
+        self.default = PlainRun(session)
         self._runtime = runtime
         self._session = session
         self._device = device
         self._shapes = shapes
         self._by_shape: dict[tuple[int, ...], Binding] = {}
 
-    def known(self, shape: tuple[int, ...]) -> Binding | None:
-        """The way for a batch of this shape; None when it must be learned."""
-        return self._by_shape.get(shape) if self._device.bound else self.plain
+    def for_shape(self, shape: tuple[int, ...]) -> Binding | None:
+        """The mode for a batch of this shape; None when `remember` must choose it first."""
+        return self._by_shape.get(shape) if self._device.bound else self.default
 
-    def learn(self, shape: tuple[int, ...], results: Sequence[NDArray[Any]]) -> Binding:
-        """The same, from what a plain run gave for such a batch: no graph says how large its outputs are."""
-        outputs = [Output(name, a.shape, a.dtype) for name, a in zip(self.plain.names, results, strict=True)]
-        self._by_shape[shape] = way = self._made(shape, outputs)
-        return way
+    def remember(self, shape: tuple[int, ...], results: Sequence[NDArray[Any]]) -> Binding:
+        """Choose and keep the mode for this shape from the outputs of a default run: the model file does not say how
+        large its outputs are."""
+        outputs = [Output(name, a.shape, a.dtype) for name, a in zip(self.default.names, results, strict=True)]
+        self._by_shape[shape] = mode = self._choose(shape, outputs)
+        return mode
 
-    def _made(self, shape: tuple[int, ...], outputs: Sequence[Output]) -> Binding:
+    def _choose(self, shape: tuple[int, ...], outputs: Sequence[Output]) -> Binding:
         device, blocks = self._device, _blocks(self._device.kind)
-        comes_again = shape[0] in device.batches and shape[2:] in self._shapes
+        repeats = shape[0] in device.batches and shape[2:] in self._shapes
         size = sum(output.size for output in outputs)
-        if not (device.cuda_graphs and comes_again and size <= GRAPH_BYTES):
-            return self.plain if size < SMALL_BYTES else HostBound(self._session, outputs, blocks)
+        if not (device.cuda_graphs and repeats and size <= GRAPH_BYTES):
+            return self.default if size < SMALL_BYTES else HostBound(self._session, outputs, blocks)
         number = len(self._by_shape) + 1
         return DeviceBound(self._runtime, self._session, outputs, blocks, kind=device.kind, graph=number)
 

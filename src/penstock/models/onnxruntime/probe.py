@@ -20,7 +20,7 @@ SMALLEST = ("image-scoring-v1", "nima")
 SIDE = 224
 
 
-class Trial(Struct, frozen=True, kw_only=True):
+class DeviceProbe(Struct, frozen=True, kw_only=True):
     """`provider` is the one that had the nodes of the model, by the runtime's own account."""
 
     device: str
@@ -30,7 +30,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     run_s: float
 
 
-def try_device(device: Device) -> Trial:
+def probe_device(device: Device) -> DeviceProbe:
     """Load the smallest shipped model on it, and run it once warm.
 
     Raises ConfigurationError when another provider would be used than asked for, or none is there; DeviceBroken.
@@ -41,7 +41,7 @@ def try_device(device: Device) -> Trial:
     session.run(tile)
     loaded = time.perf_counter()
     session.run(tile)
-    return Trial(
+    return DeviceProbe(
         device=device.name,
         provider=session.provider,
         runtime=runtime_version(),

@@ -21,7 +21,7 @@ from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Interrupted
 from penstock.models.onnxruntime import faults
-from penstock.models.onnxruntime.bindings import Binding, Ways
+from penstock.models.onnxruntime.bindings import Binding, RunModes
 from penstock.models.onnxruntime.providers import engine_directory, setup
 
 if TYPE_CHECKING:
@@ -111,11 +111,11 @@ class Session:
         data = _verified(file)
         session = _session(data, file, device, known, threads=device.threads)
         self.provider = str(session.get_providers()[0])
-        self._alone = Ways(self._ort, session, device, known)
+        self._alone = RunModes(self._ort, session, device, known)
         self._meeting = self._alone
         if device.streams > 1:
             share = max(1, device.threads // device.streams)
-            self._meeting = Ways(self._ort, _session(data, file, device, known, threads=share), device, known)
+            self._meeting = RunModes(self._ort, _session(data, file, device, known, threads=share), device, known)
         self._lock = Lock()
         self._running: dict[Any, object] = {}
 
@@ -126,9 +126,11 @@ class Session:
         """
         try:
             with _counted() as others:
-                ways = self._meeting if others else self._alone
-                way = ways.known(tiles.shape) or ways.learn(tiles.shape, self._through(ways.plain, tiles, owner))
-                return self._through(way, tiles, owner)
+                modes = self._meeting if others else self._alone
+                mode = modes.for_shape(tiles.shape)
+                if mode is None:
+                    mode = modes.remember(tiles.shape, self._through(modes.default, tiles, owner))
+                return self._through(mode, tiles, owner)
         except Interrupted:
             raise
         except Exception as error:  # the runtime's own classes are private
@@ -140,14 +142,14 @@ class Session:
             for options in [o for o, its_owner in self._running.items() if its_owner is owner]:
                 options.terminate = True
 
-    def _through(self, way: Binding, tiles: NDArray[np.float32], owner: object) -> list[NDArray[Any]]:
+    def _through(self, mode: Binding, tiles: NDArray[np.float32], owner: object) -> list[NDArray[Any]]:
         options = self._ort.RunOptions()  # a terminated one stays so: a new one for each run
         if self._device.cuda_graphs:
-            options.add_run_config_entry("gpu_graph_id", str(way.graph))
+            options.add_run_config_entry("gpu_graph_id", str(mode.graph))
         with self._lock:
             self._running[options] = owner
         try:
-            return way.run(tiles, options)
+            return mode.run(tiles, options)
         except Exception as error:
             if options.terminate:
                 raise Interrupted from error

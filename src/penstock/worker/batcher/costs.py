@@ -1,0 +1,87 @@
+"""How long batches take, as measured, and so how large a batch pays."""
+
+import math
+from typing import TypeVar
+
+from penstock.worker.batcher.device_work import BatchKey
+
+K = TypeVar("K")
+
+KEPT = 0.8
+"""Share of the former mean that a new measurement leaves: a single slow run must not turn the choice of sizes, and five
+or so of a new pace do."""
+
+FIFTH_MORE = 1.2
+"""A batch pays where its tiles take at most a fifth more time each than in the best size: larger ones would gain less
+than their first tile waits for the others."""
+
+
+class Costs:
+    """Seconds of a batch by key and size, as measured at warm-up, then in service.
+
+    A size that was never measured is expected to take no longer than the next smaller one that was, so that it is
+    tried.
+    """
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        self._sizes = sizes
+        self._seconds: dict[tuple[BatchKey, int], float] = {}
+        self._paces: dict[tuple[str, str], float] = {}
+        self._tile_s: dict[BatchKey, float] = {}
+        self._most: dict[BatchKey, int] = {}
+
+    def note(self, key: BatchKey, size: int, seconds: float) -> None:
+        """Record that a batch of this size took so long."""
+        self._average(self._seconds, (key, size), seconds)
+        self._average(self._paces, (key.model, key.lane), seconds / (size * math.prod(key.shape)))
+        self._tile_s[key] = self._best_tile_s(key)
+
+    def _average(self, means: dict[K, float], key: K, new: float) -> None:
+        before = means.get(key)
+        means[key] = new if before is None else KEPT * before + (1 - KEPT) * new
+
+    def forbid(self, key: BatchKey, size: int) -> int:
+        """Record that the device cannot hold a batch of this size; returns the largest size that is left, 0 for
+        none."""
+        left = max((s for s in self._sizes if s < size), default=0)
+        self._most[key] = left
+        self._tile_s.pop(key, None)
+        return left
+
+    def most(self, key: BatchKey) -> int:
+        """The largest batch that the device can hold, as far as is known. It is at least the smallest size: a task that
+        was split before a single tile turned out to be too much tries that again."""
+        return self._most.get(key, self._sizes[-1]) or self._sizes[0]
+
+    def best(self, key: BatchKey, waiting: int) -> int:
+        """The size with the least time for each of `waiting` tiles; of equal ones the largest."""
+        usable = [s for s in self._sizes if s <= self.most(key)]
+        enough = next((s for s in usable if s >= waiting), usable[-1])
+        return min((s for s in usable if s <= enough), key=lambda s: (self.expected_s(key, s) / min(s, waiting), -s))
+
+    def paying(self, model: str) -> tuple[int, float]:
+        """The number of tiles of a model that should run at once, as fewer would take a fifth more time each, and the
+        seconds of one tile alone; of several keys, those of the one that asks for the most."""
+        keys = {key for key, _ in self._seconds if key.model == model}
+        return max((self._paying(key) for key in keys), default=(1, 1.0))
+
+    def _paying(self, key: BatchKey) -> tuple[int, float]:
+        each = {s: self.expected_s(key, s) / s for s in self._sizes if s <= max(1, self.most(key))}
+        return next(s for s, seconds in each.items() if seconds <= FIFTH_MORE * min(each.values())), each[1]
+
+    def expected_s(self, key: BatchKey, size: int) -> float:
+        """Seconds of a batch of this size; 1 for a key that was never measured."""
+        smaller = (self._seconds[key, s] for s in reversed(self._sizes) if s <= size and (key, s) in self._seconds)
+        return next(smaller, 1.0)
+
+    def tile_s(self, key: BatchKey) -> float:
+        """Seconds for each tile in batches of the best size. For a key that was never measured the pace of the same
+        network in other shapes tells, and where nothing was measured, it is 1."""
+        if (known := self._tile_s.get(key)) is not None:
+            return known
+        pace = self._paces.get((key.model, key.lane))
+        return 1.0 if pace is None else pace * math.prod(key.shape)
+
+    def _best_tile_s(self, key: BatchKey) -> float:
+        size = self.best(key, self.most(key))
+        return self.expected_s(key, size) / size

@@ -1,0 +1,174 @@
+"""The work of tasks on a device, its tiles, and the batches in which tiles of several tasks run together."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from penstock.core.task import PRIORITIES, Priority
+from penstock.models.base import BaseModelRunner, Work
+from penstock.worker.attempt_clock import AttemptClock
+
+Runner = BaseModelRunner[Any]
+
+Listener = Callable[[int, int], None]
+"""Is told how many tiles of a task are done, and how many it has."""
+
+
+class BatchKey(NamedTuple):
+    """What tiles must share to run in one batch."""
+
+    model: str
+    lane: str
+    shape: tuple[int, ...]
+
+
+def batch_key(runner: Runner, work: Work) -> BatchKey:
+    """The key that the tiles of this work have."""
+    return BatchKey(runner.name, work.lane, work.shape)
+
+
+class DeviceWork:
+    """The work of one task on the device.
+
+    `alone` is set after it was in a batch that failed: it then shares no batch any more. Its `clock`, which whoever
+    waits for the work has stopped, goes on while some of its tiles are stacked, run or accepted.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        work: Work,
+        priority: Priority,
+        on_progress: Listener,
+        on_single_output: Callable[[Work], None] | None = None,
+        clock: AttemptClock | None = None,
+    ) -> None:
+        self.runner = runner
+        self.priority = priority
+        self.rank = PRIORITIES.index(priority)
+        self.arrival = next(_arrivals)
+        self.on_progress = on_progress
+        self.on_single_output = on_single_output
+        self.clock = clock or AttemptClock()
+        self.batches_under_way = 0
+        self.device_s = 0.0
+        self.alone = False
+        self.arrived = time.monotonic()
+        self.reached_device: float | None = None
+        self.on_begin: Callable[[], None] | None = None
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.start_with(work)
+
+    def start_with(self, work: Work) -> None:
+        """Begin with this work, or begin again with the same work in smaller tiles."""
+        self.work = work
+        self.key = batch_key(self.runner, work)
+        self.waiting = list(reversed(range(work.count)))  # the next tile is popped from the end
+        self.accepted = 0
+
+    def begin_batch(self) -> None:
+        """Count the time of a batch that holds some of its tiles, until the last such batch ends."""
+        self.batches_under_way += 1
+        if self.batches_under_way == 1:
+            self.clock.resume()
+
+    def end_batch(self) -> None:
+        """Stop counting for a batch that has ended, or that waits for the device."""
+        self.batches_under_way -= 1
+        if not self.batches_under_way:
+            self.clock.hold()
+
+    def begin(self) -> None:
+        """Call `on_begin` when the first batch with some of its tiles goes to the device."""
+        if self.on_begin is not None:
+            self.on_begin()
+            self.on_begin = None
+
+    def accept_output(self, work: Work, tile: int, output: Any) -> None:
+        """Take the output of one tile; any thread may call this."""
+        work.accept(tile, output)
+        if self.on_single_output is not None and work.count == 1:
+            self.on_single_output(work)
+
+    def count_tile(self) -> None:
+        """One more tile is done; the work is finished with the last."""
+        self.accepted += 1
+        self.on_progress(self.accepted, self.work.count)
+        if self.accepted == self.work.count and not self.finished.done():
+            self.finished.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error, unless it has ended before."""
+        self.waiting.clear()
+        if not self.finished.done():
+            self.finished.set_exception(error)
+
+
+_arrivals = count()
+
+
+class TileRef(NamedTuple):
+    """One tile of a batch. The task may have been split into smaller tiles since: then `work` is no longer its work."""
+
+    task: DeviceWork
+    work: Work
+    tile: int
+
+    @property
+    def key(self) -> BatchKey:
+        """The batch key of this tile."""
+        return batch_key(self.task.runner, self.work)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return self.work is self.task.work and not self.task.finished.done()
+
+
+_NONE = np.empty(0)
+
+
+class DeviceBatch(Struct, eq=False):
+    """Tiles that run together. `stacked` is the array with their pixels, (size, ...), once it has been made."""
+
+    tiles: list[TileRef]
+    stacked: NDArray[Any] = _NONE
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for any of its tiles."""
+        return any(tile.is_wanted for tile in self.tiles)
+
+    @property
+    def tasks(self) -> set[DeviceWork]:
+        """The tasks that its tiles belong to."""
+        return {tile.task for tile in self.tiles}
+
+    @property
+    def lead(self) -> TileRef:
+        """Its first tile, which belongs to the task whose turn it was."""
+        return self.tiles[0]
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Inside of this block the time of its tasks counts."""
+        tasks = self.tasks
+        for task in tasks:
+            task.begin_batch()
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.end_batch()
+
+    def begin(self) -> None:
+        """Tell its tasks that it is on the device, or next in line of a stream, and cannot be taken back."""
+        for task in self.tasks:
+            task.begin()

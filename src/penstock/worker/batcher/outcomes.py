@@ -1,0 +1,124 @@
+"""What the end of a batch means for its tasks: outputs, a failure, another try, or smaller batches and tiles."""
+
+import math
+from collections.abc import Callable, Collection
+from typing import Any
+
+from loguru import logger
+
+from penstock.errors import DeviceOutOfMemory, Internal, PenstockError
+from penstock.models.base import DeviceBroken, Interrupted, Outputs, Work
+from penstock.worker.batcher.backlog import Backlog
+from penstock.worker.batcher.device_work import BatchKey, DeviceBatch, DeviceWork, Runner, TileRef
+
+TileErrors = list[Exception | None]
+"""For each tile of a batch the error that its task raised when it was given the output, None where it took it."""
+
+
+class Outcomes:
+    """Concludes batches. `wake` is called when tiles wait again, `lose_device` with the error of a lost device and the
+    tasks that were on it."""
+
+    def __init__(
+        self,
+        backlog: Backlog,
+        *,
+        wake: Callable[[], None],
+        lose_device: Callable[[DeviceBroken, Collection[DeviceWork]], None],
+    ) -> None:
+        self._backlog = backlog
+        self._wake = wake
+        self._lose_device = lose_device
+        self._too_large: dict[tuple[str, str], int] = {}
+
+    def fitting(self, runner: Runner, work: Work) -> Work:
+        """This work, split into smaller tiles where the device is known not to hold those that it has."""
+        elements = self._too_large.get((runner.name, work.lane))
+        return work if elements is None else work.split_smaller(elements) or work
+
+    def conclude(self, batch: DeviceBatch, result: TileErrors | BaseException) -> None:
+        """Tell each task of a batch how it ended. Never raises: a runner's own code may fail here too, which fails the
+        tasks of the batch."""
+        try:
+            if isinstance(result, BaseException):
+                self._recover(batch, result)
+            else:
+                _count(batch, result)
+        except Exception as error:  # noqa: BLE001  or nobody would drive the device, or the tasks would never end
+            for task in batch.tasks:
+                task.fail(_unexpected(error))
+
+    def forbid(self, key: BatchKey, size: int) -> int:
+        """Remember that the device cannot hold a batch of this size; returns the size that is left, 0 when a single
+        tile is too much."""
+        left = self._backlog.costs.forbid(key, size)
+        if left:
+            logger.bind(key=str(key), batch=left).warning("device out of memory, batches made smaller")
+        else:
+            self._too_large[key.model, key.lane] = math.prod(key.shape)
+            logger.bind(key=str(key)).warning("device out of memory, tiles made smaller")
+        return left
+
+    def _recover(self, batch: DeviceBatch, error: BaseException) -> None:
+        if isinstance(error, DeviceBroken):
+            self._lose_device(error, batch.tasks)
+        elif isinstance(error, Interrupted):
+            self._put_back(batch)
+        elif isinstance(error, DeviceOutOfMemory):
+            self._run_smaller(batch, error)
+        elif len(batch.tasks) > 1:  # each runs alone now, so that one bad input fails one task
+            for task in batch.tasks:
+                task.alone = True
+            self._put_back(batch)
+        else:
+            batch.lead.task.fail(_as_ours(error))
+
+    def _run_smaller(self, batch: DeviceBatch, error: DeviceOutOfMemory) -> None:
+        """Run the same tiles in smaller batches; where one alone is too much, split its task into smaller tiles."""
+        task, work, _ = batch.lead
+        if self.forbid(batch.lead.key, len(batch.stacked)):
+            self._put_back(batch)
+            return
+        if work is not task.work:
+            return  # another of its tiles has failed before, and the task was split then
+        smaller = work.split_smaller(math.prod(work.shape))
+        if smaller is None:
+            task.fail(error)
+            return
+        task.start_with(smaller)
+        self._wake()
+
+    def _put_back(self, batch: DeviceBatch) -> None:
+        self._backlog.put_back(batch)
+        self._wake()
+
+
+def accept_outputs(batch: DeviceBatch, outputs: Outputs) -> TileErrors:
+    """Give every task of a batch its outputs, on any thread."""
+    return [_error_of(tile, output) for tile, output in zip(batch.tiles, outputs, strict=False)]
+
+
+def _error_of(tile: TileRef, output: Any) -> Exception | None:
+    try:
+        tile.task.accept_output(tile.work, tile.tile, output)
+    except Exception as error:  # noqa: BLE001  a runner's own code
+        return error
+    return None
+
+
+def _count(batch: DeviceBatch, errors: TileErrors) -> None:
+    for tile, error in zip(batch.tiles, errors, strict=False):
+        if error is not None:  # its task fails, the others of the batch go on
+            tile.task.fail(_as_ours(error))
+        elif tile.work is tile.task.work:
+            tile.task.count_tile()
+
+
+def _as_ours(error: BaseException) -> BaseException:
+    return error if isinstance(error, PenstockError) else _unexpected(error)
+
+
+def _unexpected(error: BaseException) -> Internal:
+    wrapped = Internal("the model failed on this input")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,86 @@
+"""The stages of one attempt: their times, the progress that is reported, and a postprocess that needs no stage."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from penstock.core.lease import Lease
+from penstock.core.task import Progress, Stage
+from penstock.models.base import Work
+from penstock.telemetry import metrics
+
+R = TypeVar("R")
+
+Watcher = Callable[[Stage, Progress | None], None]
+"""Is told where an attempt is; must not block."""
+
+
+class Stages:
+    """Times the stages of one attempt and tells the watcher of each. A stage that was not reached is not in the
+    timing."""
+
+    def __init__(self, lease: Lease, watch: Watcher) -> None:
+        self._lease = lease
+        self._model = lease.request.model
+        self._watch = watch
+        self._started = time.perf_counter()
+        self._timing: dict[str, float] = {}
+        self._moved_s: dict[Stage, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, name: Stage) -> Iterator[float]:
+        """Time one stage; yields when it began, in seconds of `time.perf_counter`."""
+        self._watch(name, None)
+        began = time.perf_counter()
+        yield began
+        took_s = time.perf_counter() - began + self._moved_s[name]
+        self._timing[f"{name}_ms"] = milliseconds(took_s)
+        metrics.report("stage.duration", took_s, model=self._model, stage=name)
+
+    def move(self, seconds: float, *, to: Stage, out_of: Stage) -> None:
+        """Count seconds that go by in one stage as seconds of another, before either has ended."""
+        self._moved_s[out_of] -= seconds
+        self._moved_s[to] += seconds
+
+    def tiles(self, done: int, total: int) -> None:
+        """Report how many tiles the device has done."""
+        self._watch("infer", Progress(done=done, total=total))
+
+    def reached_device(self, infer_began: float, waited_s: float) -> None:
+        """Record that the first batch began so long after the stage `infer` did."""
+        to_device_s = self._lease.waited_ms / 1000 + infer_began - self._started + waited_s
+        self._timing["to_device_ms"] = milliseconds(to_device_s)
+        metrics.report("task.to_device", to_device_s, model=self._model, priority=self._lease.priority)
+
+    def timing(self) -> dict[str, float]:
+        """Milliseconds by stage, with the wait in the queue, the time from the submit to the first batch on the device,
+        and the sum."""
+        waited_ms = self._lease.waited_ms
+        total = waited_ms + milliseconds(time.perf_counter() - self._started)
+        return {"queue_ms": round(waited_ms, 3), **self._timing, "total_ms": round(total, 3)}
+
+
+class EarlyPostprocess(Generic[R]):
+    """Postprocesses a task of one tile on the thread that has just accepted its output."""
+
+    # A step of its own on a codec thread costs two switches of threads, which is more than the postprocess of a model
+    # that gives data alone: MEASURED. A file is encoded on a codec thread all the same: it takes its time, and the
+    # device would wait. The device scheduler only knows that it calls `on_single_output`; who pays is settled by
+    # `Stages.move`, since the seconds go by in `infer` and belong to `postprocess`.
+
+    def __init__(self, postprocess: Callable[[Work], R]) -> None:
+        self._postprocess = postprocess
+        self.result: R | None = None
+        self.took_s = 0.0
+
+    def __call__(self, work: Work) -> None:
+        started = time.perf_counter()
+        self.result = self._postprocess(work)
+        self.took_s = time.perf_counter() - started
+
+
+def milliseconds(seconds: float) -> float:
+    """Rounded to a microsecond."""
+    return round(seconds * 1000, 3)
