@@ -35,7 +35,6 @@ REPEATED_YET = {"_Named", "Attempt", "Finding", "Job", "Line", "Plan", "Room", "
 SHORT_YET: set[str] = set()
 LONG_YET = {
     "client/asynchronous.py",
-    "storage/local.py",
     "store/queries.py",
 }
 
