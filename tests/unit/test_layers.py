@@ -51,7 +51,7 @@ BETWEEN_ROUTES_YET = {
     "api.routes.batches -> api.routes.webhooks",
     "api.routes.quotes -> api.routes.tasks",
 }
-REPEATED_YET = {"_Named", "Attempt", "Finding", "Job", "Line", "Plan", "Room", "Server"}
+REPEATED_YET = {"_Named", "Finding", "Job", "Line", "Plan", "Room", "Server"}
 SHORT_YET: set[str] = set()
 LONG_YET = {
     "client/asynchronous.py",
