@@ -120,6 +120,11 @@ mutations *args:
 script-times *args:
     {{ python }} -m tools.script_times {{ args }}
 
+# write the generated parts of docs/reference: settings, metrics, errors, commands
+[group('measure')]
+reference:
+    {{ python }} -m tools.reference
+
 # write the OpenAPI document
 [group('measure')]
 openapi out="docs/openapi.json":

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
-from penstock.store import BatchStore, Condemned, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, Engine, Store, UploadStore, connect
 from tests.support import redis_server
 
 API_KEY = "a-key-only-for-the-tests"
@@ -66,28 +66,28 @@ def settings(redis_url: str, namespace: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def store(settings: Settings) -> AsyncIterator[TaskStore]:
+async def store(settings: Settings) -> AsyncIterator[Store]:
     async with connect(settings.redis) as client:
-        yield TaskStore(client, settings.redis.namespace, settings.queue)
+        yield Store(Engine(client, settings.redis.namespace, settings.queue))
 
 
 @pytest.fixture
 async def uploads(settings: Settings) -> AsyncIterator[UploadStore]:
     async with connect(settings.redis) as client:
-        yield UploadStore(client, settings.redis.namespace, settings.queue)
+        yield UploadStore(Engine(client, settings.redis.namespace, settings.queue))
 
 
 @pytest.fixture
 async def batches(settings: Settings) -> AsyncIterator[BatchStore]:
     async with connect(settings.redis) as client:
-        yield BatchStore(client, settings.redis.namespace, settings.queue)
+        yield BatchStore(Engine(client, settings.redis.namespace, settings.queue))
 
 
 @pytest.fixture
 async def condemned(settings: Settings) -> AsyncIterator[Condemned]:
     """What is to be deleted from the storage."""
     async with connect(settings.redis) as client:
-        yield Condemned(client, settings.redis.namespace, settings.queue)
+        yield Condemned(Engine(client, settings.redis.namespace, settings.queue))
 
 
 @pytest.fixture

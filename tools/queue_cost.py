@@ -4,7 +4,7 @@ Redis does for one.
     python -m tools.queue_cost [--sizes 1000,100000,1000000] [--running 1,100,10000] [--claims 1000] [--tasks 5000]
                                [--json FILE]
 
-A Redis (or Valkey) of its own with the persistence of `penstock up`, the real scripts through TaskStore, 100 callers,
+A Redis (or Valkey) of its own with the persistence of `penstock up`, the real scripts through Store, 100 callers,
 records as the API writes them for an image that was sent with the task. A claim is timed by its caller, one after the
 other on a unix socket with uvloop as in a worker, and by Redis itself (`INFO commandstats`: the time in the script).
 What a task costs Redis is of one without reuse, webhook and batch: each verb of all tasks, before the next verb.
@@ -29,13 +29,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from penstock.bench.figures import spread
+from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import Submission
-from penstock.core.task import PRIORITIES, TENANT, Artifact, Lease, Outcome, Result, new_task_id
+from penstock.core.task import PRIORITIES, TENANT, Artifact, Outcome, Result, new_task_id
 from penstock.local.redis_server import find_server
 from penstock.local.supervisor import die_with_parent
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Redis, TaskStore, connect
+from penstock.store import Engine, Redis, Store, connect
 
 MODEL = "superres-x4"
 CALLERS = 100
@@ -116,8 +117,10 @@ async def by_length(home: Path, sizes: Sequence[int], claims: int) -> tuple[list
     submits per second on the way there."""
     rows, submitted, took_s, memory = [], 0, 0.0, 0
     async with redis_at(home / "by-length") as client:
-        store = TaskStore(
-            client, "cost", QueueSettings(max_depth=2 * sizes[-1] + claims, lease_s=LEASE_S), patience_s=PATIENCE_S
+        store = Store(
+            Engine(
+                client, "cost", QueueSettings(max_depth=2 * sizes[-1] + claims, lease_s=LEASE_S), patience_s=PATIENCE_S
+            )
         )
         first = min(CALLERS, sizes[0])  # what a caller, a connection or a script takes once is not a task's
         await submit(store, first)
@@ -136,7 +139,7 @@ async def by_running(home: Path, counts: Sequence[int], claims: int) -> list[Row
     """Claims with this many tasks running, from a queue that never empties."""
     rows, running = [], 0
     async with redis_at(home / "by-running") as client:
-        store = TaskStore(client, "cost", QueueSettings(max_depth=10**9, lease_s=LEASE_S), patience_s=PATIENCE_S)
+        store = Store(Engine(client, "cost", QueueSettings(max_depth=10**9, lease_s=LEASE_S), patience_s=PATIENCE_S))
         await submit(store, counts[-1] + claims * 2)
         for wanted in counts:
             for _ in range(wanted - running):
@@ -153,22 +156,24 @@ async def by_verb(home: Path, tasks: int) -> list[Cost]:
     submissions = [msgspec.structs.replace(submission(number), reuse_digest=None) for number in range(tasks)]
     leases: list[Lease] = []
     async with redis_at(home / "by-verb") as client:
-        store = TaskStore(client, "cost", QueueSettings(max_depth=2 * tasks, lease_s=LEASE_S), patience_s=PATIENCE_S)
+        store = Store(
+            Engine(client, "cost", QueueSettings(max_depth=2 * tasks, lease_s=LEASE_S), patience_s=PATIENCE_S)
+        )
 
         async def await_one(number: int) -> None:
-            await store.await_inputs([str(submissions[number].own_input)])
+            await store.tasks.await_inputs([str(submissions[number].own_input)])
 
         async def submit_one(number: int) -> None:
-            await store.submit(submissions[number], rate_limit=0)
+            await store.tasks.submit(submissions[number], rate_limit=0)
 
         async def claim_one(_: int) -> None:
             leases.append(await claim(store))
 
         async def complete_one(number: int) -> None:
-            assert await store.complete(leases[number], outcome_of(leases[number]))
+            assert await store.leases.complete(leases[number], outcome_of(leases[number]))
 
         async def read_one(number: int) -> None:
-            await store.get(leases[number].id, TENANT)
+            await store.tasks.get(leases[number].id, TENANT)
 
         await claim_nothing(store)
         verbs = {
@@ -215,11 +220,11 @@ async def for_each(numbers: Iterable[int], call: Callable[[int], Awaitable[None]
     await asyncio.gather(*(connection() for _ in range(SENDERS)))
 
 
-async def claimed(store: TaskStore, client: Redis, *, queued: int, running: int, claims: int) -> Row:
+async def claimed(store: Store, client: Redis, *, queued: int, running: int, claims: int) -> Row:
     """Time claims; each is released again, so that queue and running tasks stay as long as they were."""
     times = []
     for _ in range(min(20, claims)):
-        await store.release(await claim(store))
+        await store.leases.release(await claim(store))
     await client.config_resetstat()
     in_redis_us = 0.0
     for _ in range(claims):
@@ -228,21 +233,21 @@ async def claimed(store: TaskStore, client: Redis, *, queued: int, running: int,
         lease = await claim(store)
         times.append((time.perf_counter() - started) * 1000)
         in_redis_us += await script_us(client) - before_us
-        await store.release(lease)
+        await store.leases.release(lease)
     found = spread(times)
     return Row(queued=queued, running=running, p50=found.p50, p99=found.p99, in_redis=in_redis_us / claims / 1000)
 
 
-async def claim(store: TaskStore) -> Lease:
+async def claim(store: Store) -> Lease:
     """One task of any priority."""
-    found = await store.claim(worker="w", device="cpu", models=[MODEL], priorities=PRIORITIES)
+    found = await store.leases.claim(worker="w", device="cpu", models=[MODEL], priorities=PRIORITIES)
     assert found.lease is not None
     return found.lease
 
 
-async def claim_nothing(store: TaskStore) -> None:
+async def claim_nothing(store: Store) -> None:
     """From here on it is known which models a worker serves, as on any server but a new one."""
-    assert (await store.claim(worker="w", device="cpu", models=[MODEL])).lease is None
+    assert (await store.leases.claim(worker="w", device="cpu", models=[MODEL])).lease is None
 
 
 async def script_us(client: Redis) -> float:
@@ -251,15 +256,15 @@ async def script_us(client: Redis) -> float:
     return float(stats.get("cmdstat_evalsha", {}).get("usec", 0))
 
 
-async def submit(store: TaskStore, tasks: int) -> None:
+async def submit(store: Store, tasks: int) -> None:
     """From several connections."""
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task(f"{tasks} submits", total=tasks)
 
         async def one(number: int) -> None:
             task = submission(number)
-            await store.await_inputs([str(task.own_input)])
-            await store.submit(task, rate_limit=0)
+            await store.tasks.await_inputs([str(task.own_input)])
+            await store.tasks.submit(task, rate_limit=0)
             if number % 1000 == 0:
                 progress.update(bar, completed=number)
 
@@ -307,9 +312,9 @@ def outcome_of(lease: Lease) -> Outcome:
     return Outcome(result=Result(artifact=artifact), timing=timing, execution={"device": "cpu", "device_ms": 12.345})
 
 
-async def depth(store: TaskStore) -> int:
+async def depth(store: Store) -> int:
     """Tasks that wait."""
-    return sum(queue.depth for queue in await store.depths([MODEL]))
+    return sum(queue.depth for queue in await store.queues.depths([MODEL]))
 
 
 async def used_memory(client: Redis) -> int:

@@ -24,14 +24,15 @@ from rich.table import Table
 
 from penstock.core.batch import BatchPlan, FeedLease, new_batch_id, task_id_of
 from penstock.core.events import Delivery, EventType, Webhook
+from penstock.core.lease import Lease
 from penstock.core.request import Line, OutputOptions, Request, Source
 from penstock.core.submission import EnqueuePermit, Submission
-from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Lease, Outcome, Priority, Progress, State, new_task_id
+from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, Priority, Progress, State, new_task_id
 from penstock.core.upload import FileFacts, new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import BatchStore, Condemned, Operator, Outbox, Redis, TaskStore, UploadStore, WorkerInfo, connect
+from penstock.store import Engine, Redis, Store, WorkerInfo, connect
 from penstock.store.keys import Keys
-from penstock.store.outbox import Room
+from penstock.store.outbox import Quota
 from penstock.store.submits import MAX_FOLLOWERS
 from tests.support import redis_server
 from tests.support.monitor import Command, monitoring
@@ -63,20 +64,16 @@ class Place:
     def __init__(self, client: Redis) -> None:
         self.client = client
         queue = QueueSettings(max_depth=10**6, batch_window=10**6, max_batches=10**6, lease_s=0.001, max_crashes=1)
-        of_redis = (client, NAMESPACE, queue)
-        self.store = TaskStore(*of_redis, patience_s=60)
-        self.batches = BatchStore(*of_redis, patience_s=60)
-        self.uploads = UploadStore(*of_redis, patience_s=60)
-        self.operator = Operator(*of_redis, patience_s=60)
-        self.outbox = Outbox(*of_redis, patience_s=60)
-        self.condemned = Condemned(*of_redis, patience_s=60)
+        self.store = Store(Engine(client, NAMESPACE, queue, patience_s=60))
+        self.batches, self.uploads = self.store.batches, self.store.uploads
+        self.outbox, self.condemned = self.store.outbox, self.store.condemned
         self.keys = Keys(NAMESPACE)
         self._lines = 0
 
     async def script(self, name: str) -> Any:
         """As the server knows it, with its `sha`."""
-        await self.store._scripts.load()
-        return self.store._scripts[name]
+        await self.client.scripts.load()
+        return self.client.scripts[name]
 
     async def write(self, key: str, *fields: object) -> None:
         """Set fields of a hash behind the back of the store: name, value, name ..."""
@@ -114,7 +111,7 @@ class Place:
         feeding = await self.batch(lines=count + 1)
         made = [self._task(feeding, place, upload, digest, priority, late) for place in range(count)]
         for start in range(0, count, 100):
-            for answer in await self.store.submit_each([(task, True) for task in made[start : start + 100]]):
+            for answer in await self.store.tasks.submit_each([(task, True) for task in made[start : start + 100]]):
                 assert not isinstance(answer, Exception), answer
         return [task.id for task in made]
 
@@ -140,17 +137,17 @@ class Place:
                 finish_within_s=None,
                 result_ttl_s=0,
             )
-            await self.store.submit(plain, rate_limit=0)
+            await self.store.tasks.submit(plain, rate_limit=0)
         return ids
 
     async def pools(self, count: int) -> None:
         """So many workers have come, each with the model and another one."""
         for n in range(count):
-            await self.store.renew(replace(INFO, id=f"{WORKER}-{n}", models=(MODEL, f"model-{n}")), [])
+            await self.store.leases.renew(replace(INFO, id=f"{WORKER}-{n}", models=(MODEL, f"model-{n}")), [])
 
     async def claim(self) -> Lease:
         """The next task."""
-        lease = (await self.store.claim(worker=WORKER, device="cpu", models=[MODEL])).lease
+        lease = (await self.store.leases.claim(worker=WORKER, device="cpu", models=[MODEL])).lease
         assert lease is not None
         return lease
 
@@ -162,7 +159,7 @@ class Place:
         """Tasks that have been canceled, whose time is over, and which say that they have had many events."""
         ids = await self.tasks(count)
         for task_id in ids:
-            await self.store.cancel(task_id, TENANT)
+            await self.store.tasks.cancel(task_id, TENANT)
             await self.write(f"events:{task_id}", "n", MANY_EVENTS)
         return ids
 
@@ -201,20 +198,20 @@ class Place:
 
 async def ahead(p: Place) -> Call:
     """Of few others, who are counted one by one."""
-    await p.store.renew(INFO, [])
+    await p.store.leases.renew(INFO, [])
     await p.of_callers(3)
-    return lambda: p.store.ahead(TENANT, CALLER, MODEL, Priority.LOW)
+    return lambda: p.store.queues.ahead(TENANT, CALLER, MODEL, Priority.LOW)
 
 
 async def answer(p: Place) -> Call:
     """What a settle has left of several full groups."""
     await _settled_groups(p)
-    return p.store.answer_waiting
+    return p.store.overdue.answer_waiting
 
 
 async def await_(p: Place) -> Call:
     """Inputs of a group of lines."""
-    return lambda: p.store.await_inputs([f"inputs/{TENANT}/{n}" for n in range(8)])
+    return lambda: p.store.tasks.await_inputs([f"inputs/{TENANT}/{n}" for n in range(8)])
 
 
 async def batch_cancel(p: Place) -> Call:
@@ -283,17 +280,17 @@ async def cancel(p: Place) -> Call:
     await p.groups(1)
     lease = await p.claim()
     await _with_progress(p, lease)
-    return lambda: p.store.cancel(lease.id, TENANT)
+    return lambda: p.store.tasks.cancel(lease.id, TENANT)
 
 
 async def claim(p: Place) -> Call:
     """Retries are due, and have missed their deadlines; behind them stand late leaders of full groups."""
     for task_id in await p.tasks(60):
-        await p.store.retry(await p.claim(), PROBLEM, delay_ms=1)
+        await p.store.leases.retry(await p.claim(), PROBLEM, delay_ms=1)
         await p.write(f"task:{task_id}", "deadline", 1)
     await p.groups(late=True)
     await asyncio.sleep(0.01)
-    return lambda: p.store.claim(worker=WORKER, device="cpu", models=[MODEL, "another", "third"])
+    return lambda: p.store.leases.claim(worker=WORKER, device="cpu", models=[MODEL, "another", "third"])
 
 
 async def claim_of_nobodys(p: Place) -> Call:
@@ -302,19 +299,19 @@ async def claim_of_nobodys(p: Place) -> Call:
     models = (MODEL, *(f"model-{n}" for n in range(15)))
     for priority in PRIORITIES:
         await p.of_callers(100, priority, model=models[1])
-    await p.operator.pause(models[1], PRIORITIES, by="x")
-    await p.store.renew(replace(INFO, models=models), [])
+    await p.store.queues.pause(models[1], PRIORITIES, by="x")
+    await p.store.leases.renew(replace(INFO, models=models), [])
     for priority in PRIORITIES:
         for task_id in await p.of_callers(100, priority):
-            await p.store.cancel(task_id, TENANT)
-    return lambda: p.store.claim(worker=WORKER, device="cpu", models=models)
+            await p.store.tasks.cancel(task_id, TENANT)
+    return lambda: p.store.leases.claim(worker=WORKER, device="cpu", models=models)
 
 
 async def condemned(p: Place) -> Call:
     """As many inputs as are taken at once are given up, and as much waits."""
     ids = await p.tasks(300)
     for task_id in ids:
-        await p.store.cancel(task_id, TENANT)
+        await p.store.tasks.cancel(task_id, TENANT)
     now_ms = await p.client.time()
     given_up = {f"inputs/{TENANT}/{n}": now_ms[0] * 1000 - 1 for n in range(300)}
     await p.client.zadd(p.keys.awaited, given_up)
@@ -323,19 +320,19 @@ async def condemned(p: Place) -> Call:
 
 async def delete(p: Place) -> Call:
     ids = await p.ended(200)
-    return lambda: p.store.delete_each(ids, TENANT)
+    return lambda: p.store.tasks.delete_each(ids, TENANT)
 
 
 async def deliver(p: Place) -> Call:
     """An event is owed to each of a thousand endpoints, and to as many that are prompt."""
     await _owe(p, 1000)
-    return lambda: p.outbox.lease(lease_s=60, prompt=Room(256, 4), others=Room(768, 2), under_way={})
+    return lambda: p.outbox.lease(lease_s=60, prompt=Quota(256, 4), others=Quota(768, 2), under_way={})
 
 
 async def delivered(p: Place) -> Call:
     """And others that were prompt a day ago are so no more."""
     await _owe(p, 30)
-    due = await p.outbox.lease(lease_s=60, prompt=Room(256, 4), others=Room(768, 2), under_way={})
+    due = await p.outbox.lease(lease_s=60, prompt=Quota(256, 4), others=Quota(768, 2), under_way={})
     await p.client.zadd(f"{p.keys.root}prompt", {event.endpoint: 1.0 for event in due.events[1:]})
     delivery = Delivery(at=1, ms=1, outcome="delivered")
     return lambda: p.outbox.settle(due.events[0], delivery, status="waiting", wait_s=1, rest_s=1, is_prompt=False)
@@ -344,14 +341,14 @@ async def delivered(p: Place) -> Call:
 async def depth(p: Place) -> Call:
     """Of many callers."""
     await p.of_callers(100)
-    return lambda: p.store.depths([MODEL])
+    return lambda: p.store.queues.depths([MODEL])
 
 
-async def disown(p: Place) -> Call:
+async def release_unknown(p: Place) -> Call:
     """Of leaders of full groups."""
     await p.groups()
     await p.claims(GROUPS)
-    return lambda: p.store.disown(WORKER, [], before=1)
+    return lambda: p.store.leases.release_unknown(WORKER, [], before=1)
 
 
 async def doubt(p: Place) -> Call:
@@ -360,35 +357,35 @@ async def doubt(p: Place) -> Call:
 
 
 async def drain(p: Place) -> Call:
-    await p.store.renew(INFO, [])
-    return lambda: p.operator.drain(WORKER)
+    await p.store.leases.renew(INFO, [])
+    return lambda: p.store.workers.drain(WORKER)
 
 
 async def expire(p: Place) -> Call:
     """Leaders of full groups."""
     await p.groups(late=True)
     await asyncio.sleep(0.01)
-    return p.store.expire
+    return p.store.overdue.expire
 
 
 async def explain(p: Place) -> Call:
     await p.of_callers(100)
     (ids,) = await p.groups(1)
-    return lambda: p.store.explain(ids[-1], TENANT)
+    return lambda: p.store.tasks.explain(ids[-1], TENANT)
 
 
 async def overrun(p: Place) -> Call:
     """Leaders of full groups."""
     await p.groups(late=True)
     await asyncio.sleep(0.01)
-    return p.store.overrun
+    return p.store.overdue.overrun
 
 
 async def pause(p: Place) -> Call:
     """Queues that as many pools have as may be go on."""
     await p.pools(100)
-    await p.operator.pause(MODEL, PRIORITIES, by="x")
-    return lambda: p.operator.resume(MODEL, PRIORITIES)
+    await p.store.queues.pause(MODEL, PRIORITIES, by="x")
+    return lambda: p.store.queues.resume(MODEL, PRIORITIES)
 
 
 async def ping(p: Place) -> Call:
@@ -398,24 +395,24 @@ async def ping(p: Place) -> Call:
 async def progress(p: Place) -> Call:
     await p.tasks(1)
     lease = await p.claim()
-    return lambda: p.store.progress(lease, "infer", Progress(done=1, total=2))
+    return lambda: p.store.leases.progress(lease, "infer", Progress(done=1, total=2))
 
 
 async def prune(p: Place) -> Call:
     await p.ended(200)
-    return p.store.prune
+    return p.store.overdue.prune
 
 
 async def purge(p: Place) -> Call:
     """Leaders and followers of full groups."""
     await p.groups()
-    return lambda: p.operator.purge(TENANT, MODEL, PRIORITIES, limit=10**6)
+    return lambda: p.store.queues.purge(TENANT, MODEL, PRIORITIES, limit=10**6)
 
 
 async def read(p: Place) -> Call:
     await p.of_callers(100)
     ids = await p.tasks(1)
-    return lambda: p.store.get(ids[0], TENANT)
+    return lambda: p.store.tasks.get(ids[0], TENANT)
 
 
 async def reclaim(p: Place) -> Call:
@@ -423,9 +420,9 @@ async def reclaim(p: Place) -> Call:
     await p.groups()
     for lease in await p.claims(GROUPS):
         await _with_progress(p, lease)
-    await p.store.reclaim("nobody")
+    await p.store.overdue.reclaim("nobody")
     await asyncio.sleep(0.01)
-    return lambda: p.store.reclaim(WORKER)
+    return lambda: p.store.overdue.reclaim(WORKER)
 
 
 async def reclaim_after_the_clock(p: Place) -> Call:
@@ -433,7 +430,7 @@ async def reclaim_after_the_clock(p: Place) -> Call:
     await _owe(p, 1000)
     seconds, _ = await p.client.time()
     await p.client.set(f"{p.keys.root}reaper", (seconds + 3600) * 1000)
-    return p.store.reclaim
+    return p.store.overdue.reclaim
 
 
 async def redeliver(p: Place) -> Call:
@@ -447,26 +444,26 @@ async def regroup(p: Place) -> Call:
         digest = f"digest-{n:022d}"
         await p.tasks(1, digest=digest, priority=Priority.HIGH)
         await p.tasks(MAX_FOLLOWERS, digest=digest)
-    return lambda: p.operator.pause(MODEL, [Priority.HIGH], by="x")
+    return lambda: p.store.queues.pause(MODEL, [Priority.HIGH], by="x")
 
 
 async def renew(p: Place) -> Call:
     """Of as many slots as anybody has."""
     await p.tasks(256)
     leases = await p.claims(256)
-    return lambda: p.store.renew(INFO, leases)
+    return lambda: p.store.leases.renew(INFO, leases)
 
 
 async def result_lost(p: Place) -> Call:
     await p.groups()
     (lease,) = await p.claims(1)
-    await p.store.complete(lease, Outcome())
-    return lambda: p.store.result_lost(lease.id)
+    await p.store.leases.complete(lease, Outcome())
+    return lambda: p.store.tasks.result_lost(lease.id)
 
 
 async def resubmit(p: Place) -> Call:
     (task_id,) = await p.ended(1)
-    return lambda: p.store.resubmit(task_id, TENANT)
+    return lambda: p.store.tasks.resubmit(task_id, TENANT)
 
 
 async def put_away(p: Place) -> Call:
@@ -481,7 +478,7 @@ async def set_aside(p: Place) -> Call:
     await p.groups(1)
     lease = await p.claim()
     await p.write(f"task:{lease.id}", "ttl_s", "damaged")
-    return lambda: p.store.get(lease.id, TENANT)
+    return lambda: p.store.tasks.get(lease.id, TENANT)
 
 
 async def settle(p: Place) -> Call:
@@ -489,7 +486,7 @@ async def settle(p: Place) -> Call:
     await p.groups(1)
     lease = await p.claim()
     await _with_progress(p, lease)
-    return lambda: p.store.complete(lease, Outcome(execution={"device_ms": 1.0}))
+    return lambda: p.store.leases.complete(lease, Outcome(execution={"device_ms": 1.0}))
 
 
 async def settle_without_result(p: Place) -> Call:
@@ -497,7 +494,7 @@ async def settle_without_result(p: Place) -> Call:
     await p.groups(1)
     lease = await p.claim()
     await _with_progress(p, lease)
-    return lambda: p.store.fail(lease, Outcome(error=PROBLEM))
+    return lambda: p.store.leases.fail(lease, Outcome(error=PROBLEM))
 
 
 async def submit(p: Place) -> Call:
@@ -519,7 +516,7 @@ async def tidy(p: Place) -> Call:
     for pool in pools:
         for priority in PRIORITIES:
             await p.write(f"clock:{pool}:{priority}", "v", 10**9, *callers)
-    return p.store.prune
+    return p.store.overdue.prune
 
 
 async def upload_arrive(p: Place) -> Call:
@@ -559,22 +556,22 @@ async def _settled_groups(p: Place) -> None:
     """Their leaders have results, and as many as possible still wait for them."""
     await p.groups()
     for lease in await p.claims(GROUPS):
-        await p.store.complete(lease, Outcome())
+        await p.store.leases.complete(lease, Outcome())
 
 
 async def _with_progress(p: Place, lease: Lease) -> None:
     """Somebody is being told of it."""
-    await p.store.progress(lease, "infer", Progress(done=1, total=2))
+    await p.store.leases.progress(lease, "infer", Progress(done=1, total=2))
 
 
 async def _owe(p: Place, endpoints: int) -> None:
     """An event to each of so many, twice; half of them are prompt."""
     ids = await p.tasks(2 * endpoints)
     for task_id in ids[::2]:
-        await p.store.cancel(task_id, TENANT)
+        await p.store.tasks.cancel(task_id, TENANT)
     await _all_are_prompt(p)
     for task_id in ids[1::2]:
-        await p.store.cancel(task_id, TENANT)
+        await p.store.tasks.cancel(task_id, TENANT)
 
 
 async def _all_are_prompt(p: Place) -> None:
@@ -616,7 +613,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "deliver": [deliver],
     "delivered": [delivered],
     "depth": [depth],
-    "disown": [disown],
+    "release_unknown": [release_unknown],
     "doubt": [doubt],
     "drain": [drain],
     "expire": [expire],

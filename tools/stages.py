@@ -38,7 +38,7 @@ from penstock.models import imaging, load_runners
 from penstock.models.base import BaseModelRunner, registry
 from penstock.settings import LimitSettings, ModelSettings, QueueSettings
 from penstock.storage.local import LocalStorage
-from penstock.store import TaskStore
+from penstock.store import Engine, Store
 from penstock.worker.devices import cpu
 from tools.queue_cost import MODEL, redis_at, submission
 
@@ -206,18 +206,18 @@ async def round_trips(home: Path) -> dict[str, list[float]]:
         times.setdefault(name, []).append((time.perf_counter() - started) * 1000)
         return answer
 
-    async def task(store: TaskStore, asked: Submission) -> None:
+    async def task(store: Store, asked: Submission) -> None:
         await ask("API: ping before the input is stored", store.ping)
-        await ask("API: submit", lambda: store.submit(asked, rate_limit=600_000))
-        claim = partial(store.claim, worker="w", device="cpu", models=[MODEL], priorities=PRIORITIES)
+        await ask("API: submit", lambda: store.tasks.submit(asked, rate_limit=600_000))
+        claim = partial(store.leases.claim, worker="w", device="cpu", models=[MODEL], priorities=PRIORITIES)
         lease = (await ask("worker: claim", claim)).lease
-        await ask("worker: progress, 5 times a second at most", lambda: store.progress(lease, "infer"))
-        await ask("worker: complete", lambda: store.complete(lease, outcome))
-        await ask("API: read", lambda: store.get(asked.id, TENANT))
+        await ask("worker: progress, 5 times a second at most", lambda: store.leases.progress(lease, "infer"))
+        await ask("worker: complete", lambda: store.leases.complete(lease, outcome))
+        await ask("API: read", lambda: store.tasks.get(asked.id, TENANT))
 
     outcome = Outcome(result=Result(data={"ok": True}), timing={"queue_ms": 1.0, "total_ms": 2.0})
     async with redis_at(home / "redis") as client:
-        store = TaskStore(client, "stages", QueueSettings())
+        store = Store(Engine(client, "stages", QueueSettings()))
         for number in range(ROUND_TRIPS):
             await task(store, submission(number))
     return {name: [statistics.median(found), sorted(found)[int(len(found) * 0.99)]] for name, found in times.items()}

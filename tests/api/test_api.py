@@ -12,7 +12,7 @@ import redis
 from penstock.api.app import create_app
 from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings, Settings, StorageSettings
-from penstock.store import TaskStore
+from penstock.store import Store
 from penstock.upkeep import watches
 from tests.support import api_server
 from tests.support.drive import MODEL, WORKER, body, data_uri, photo, stored_objects
@@ -211,7 +211,7 @@ async def test_every_error_is_a_problem(
 
 
 async def test_an_unexpected_error_says_nothing_but_its_id(
-    settings: Settings, store: TaskStore, api_key: str, own_redis: RedisProcess
+    settings: Settings, store: Store, api_key: str, own_redis: RedisProcess
 ) -> None:
     """A Redis whose keys have the wrong type is one way to get there."""
     broken = msgspec.structs.replace(settings, redis=RedisSettings(url=own_redis.url, namespace="test"))
@@ -290,10 +290,10 @@ async def test_submits_without_redis_do_not_fill_the_storage(
 
 
 async def test_the_server_is_ready_without_a_worker_and_counts_those_there_are(
-    stranger: httpx.AsyncClient, store: TaskStore
+    stranger: httpx.AsyncClient, store: Store
 ) -> None:
     before = await stranger.get("/readyz")
-    await store.renew(WORKER, [])
+    await store.leases.renew(WORKER, [])
     after = await stranger.get("/readyz")
 
     assert (before.status_code, before.json()["workers"]) == (200, 0)
@@ -310,9 +310,9 @@ async def test_the_server_is_ready_without_a_worker_and_counts_those_there_are(
 
 
 async def test_a_worker_whose_spool_is_full_is_a_warning_and_no_reason_to_send_nothing(
-    stranger: httpx.AsyncClient, store: TaskStore
+    stranger: httpx.AsyncClient, store: Store
 ) -> None:
-    await store.renew(msgspec.structs.replace(WORKER, spool_full=True), [])
+    await store.leases.renew(msgspec.structs.replace(WORKER, spool_full=True), [])
 
     answer = await stranger.get("/readyz")
 
@@ -321,18 +321,18 @@ async def test_a_worker_whose_spool_is_full_is_a_warning_and_no_reason_to_send_n
     assert warning.startswith("worker w0: its spool is full")
 
 
-async def test_a_worker_that_only_starts_is_not_counted(stranger: httpx.AsyncClient, store: TaskStore) -> None:
-    await store.renew(msgspec.structs.replace(WORKER, state="STARTING"), [])
+async def test_a_worker_that_only_starts_is_not_counted(stranger: httpx.AsyncClient, store: Store) -> None:
+    await store.leases.renew(msgspec.structs.replace(WORKER, state="STARTING"), [])
 
     assert (await stranger.get("/readyz")).json()["workers"] == 0
 
 
 async def test_a_storage_that_cannot_be_written_is_named(
-    settings: Settings, store: TaskStore, api_key: str, tmp_path: Any
+    settings: Settings, store: Store, api_key: str, tmp_path: Any
 ) -> None:
     (tmp_path / "file").touch()
     lost = msgspec.structs.replace(settings, storage=StorageSettings(directory=str(tmp_path / "file" / "objects")))
-    await store.renew(WORKER, [])
+    await store.leases.renew(WORKER, [])
     with api_server.in_thread(lost) as url:
         async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}) as client:
             ready = await client.get("/readyz")
@@ -343,8 +343,8 @@ async def test_a_storage_that_cannot_be_written_is_named(
     assert (submit.status_code, submit.json()["code"]) == (503, "storage_unavailable")
 
 
-async def test_workers_are_listed(client: httpx.AsyncClient, store: TaskStore) -> None:
-    await store.renew(WORKER, [])
+async def test_workers_are_listed(client: httpx.AsyncClient, store: Store) -> None:
+    await store.leases.renew(WORKER, [])
 
     (worker,) = (await client.get("/v1/workers")).json()["data"]
 
@@ -364,15 +364,15 @@ async def test_workers_are_listed(client: httpx.AsyncClient, store: TaskStore) -
 
 
 async def test_a_worker_of_an_earlier_version_says_nothing_of_its_memory(
-    client: httpx.AsyncClient, store: TaskStore
+    client: httpx.AsyncClient, store: Store
 ) -> None:
-    await store.renew(msgspec.structs.replace(WORKER, memory=None), [])
+    await store.leases.renew(msgspec.structs.replace(WORKER, memory=None), [])
 
     assert (await client.get("/v1/workers")).json()["data"][0]["memory"] is None
 
 
-async def test_statistics_count_tasks_queues_and_workers(client: httpx.AsyncClient, store: TaskStore) -> None:
-    await store.renew(WORKER, [])
+async def test_statistics_count_tasks_queues_and_workers(client: httpx.AsyncClient, store: Store) -> None:
+    await store.leases.renew(WORKER, [])
     for priority in ("low", "low", "high"):
         await client.post("/v1/tasks", json=body(priority=priority))
 

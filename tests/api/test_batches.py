@@ -14,7 +14,7 @@ from penstock.core.batch import part_key, task_id_of
 from penstock.core.task import ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import TaskStore, connect
+from penstock.store import Store, connect
 from tests.support import api_server
 from tests.support.drive import MODEL, URL, body, claim, data_uri, image, photo, stored_objects
 from tests.support.queue_snapshot import check_places, take_snapshot
@@ -93,23 +93,23 @@ def tasks_of_inputs(settings: Settings) -> list[str]:
     return [key.rpartition("/")[2].partition("-")[0] for key in keys]
 
 
-async def finish_next(store: TaskStore, outcome: Outcome = DONE) -> str:
+async def finish_next(store: Store, outcome: Outcome = DONE) -> str:
     """End the next task; its custom_id."""
     async with asyncio.timeout(10):
-        while (lease := (await store.claim(worker="w", device="cpu", models=[MODEL])).lease) is None:
+        while (lease := (await store.leases.claim(worker="w", device="cpu", models=[MODEL])).lease) is None:
             await asyncio.sleep(0.01)
-    assert await (store.complete(lease, outcome) if outcome.result else store.fail(lease, outcome))
+    assert await (store.leases.complete(lease, outcome) if outcome.result else store.leases.fail(lease, outcome))
     assert lease.request.line is not None
     return lease.request.line.custom_id
 
 
-async def finish(store: TaskStore) -> None:
+async def finish(store: Store) -> None:
     """End the next task, which is no line."""
-    assert await store.complete(await claim(store), DONE)
+    assert await store.leases.complete(await claim(store), DONE)
 
 
 @asynccontextmanager
-async def working(store: TaskStore) -> AsyncIterator[list[str]]:
+async def working(store: Store) -> AsyncIterator[list[str]]:
     """Somebody runs whatever comes; the custom_ids as they end."""
     ended: list[str] = []
 
@@ -127,7 +127,7 @@ async def working(store: TaskStore) -> AsyncIterator[list[str]]:
 # --- submit ---------------------------------------------------------------------------------------------------
 
 
-async def test_the_lines_of_a_json_body_become_tasks(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_the_lines_of_a_json_body_become_tasks(client: httpx.AsyncClient, store: Store) -> None:
     lines = [line(1), line(2, priority="normal", params={"variant": "clean"}, metadata={"album": "42"})]
     defaults = {"model": MODEL, "output": {"format": "webp"}, "params": {"variant": "general"}}
 
@@ -138,7 +138,7 @@ async def test_the_lines_of_a_json_body_become_tasks(client: httpx.AsyncClient, 
     assert answer.headers["location"] == view["links"]["self"] == f"/v1/batches/{view['batch_id']}"
     assert (view["status"], view["counts"]["total"], view["metadata"]) == ("RUNNING", 2, {"of": "May"})
     await until(client, view["batch_id"], queued=2)
-    tasks = [await store.get(task_id_of(view["batch_id"], place), "default") for place in range(2)]
+    tasks = [await store.tasks.get(task_id_of(view["batch_id"], place), "default") for place in range(2)]
     assert [task.priority for task in tasks] == [Priority.LOW, Priority.NORMAL]
     assert [task.request.params["variant"] for task in tasks] == ["general", "clean"]
     assert {task.request.output.format for task in tasks} == {"webp"}
@@ -150,7 +150,7 @@ async def test_the_lines_of_a_json_body_become_tasks(client: httpx.AsyncClient, 
     assert (await client.get("/v1/tasks", params={"batch_id": "bat_other"})).json()["data"] == []
 
 
-async def test_the_lines_of_a_file_keep_their_numbers(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_the_lines_of_a_file_keep_their_numbers(client: httpx.AsyncClient, store: Store) -> None:
     texts = [jsonl(line(n)) for n in (1, 2, 3)]
     batch_id = (await send(client, texts[0] + b"\r\n\r\n  \n" + texts[1] + b"\n" + texts[2] + b"\n\n")).json()[
         "batch_id"
@@ -164,7 +164,7 @@ async def test_the_lines_of_a_file_keep_their_numbers(client: httpx.AsyncClient,
     ]  # fmt: skip
 
 
-async def test_the_lines_may_be_those_of_an_upload(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_the_lines_may_be_those_of_an_upload(client: httpx.AsyncClient, store: Store) -> None:
     content = jsonl(*(line(n) for n in range(1, 2001)))
     opened = (await client.post("/v1/uploads", json={"size": len(content)})).json()
     said = {"defaults": {"model": MODEL}, "upload_id": opened["upload_id"], "client_request_id": "once"}
@@ -190,7 +190,7 @@ async def test_a_batch_has_lines_or_an_upload(client: httpx.AsyncClient, changes
 
 
 async def test_every_wrong_line_is_named_and_nothing_is_queued(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+    client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     wrong: list[tuple[dict[str, Any] | bytes, str, str]] = [
         (b"{", "", "invalid_request"),
@@ -216,7 +216,7 @@ async def test_every_wrong_line_is_named_and_nothing_is_queued(
     ]
     assert [e.get("custom_id") for e in problem["errors"]][2:4] == ["line 1", "line 3"]
     assert (await client.get("/v1/batches")).json()["data"] == []
-    assert not (await store.page("default")).tasks
+    assert not (await store.listing.page("default")).tasks
     assert stored_objects(settings) == []
 
 
@@ -318,7 +318,7 @@ async def test_a_repeated_submit_is_the_same_batch(client: httpx.AsyncClient, se
     ]
 
 
-async def test_a_key_has_so_many_unfinished_batches(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_key_has_so_many_unfinished_batches(client: httpx.AsyncClient, store: Store) -> None:
     batch_ids = [await submit(client, 1, client_request_id=f"{n}") for n in range(3)]
 
     refused = await send(client, jsonl(line(1)))
@@ -361,7 +361,7 @@ async def test_requests_are_answered_while_lines_are_checked(client: httpx.Async
 # --- feed -----------------------------------------------------------------------------------------------------
 
 
-async def test_no_more_tasks_than_the_window_wait_or_run(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_no_more_tasks_than_the_window_wait_or_run(client: httpx.AsyncClient, store: Store) -> None:
     batch_id = await submit(client, 15)
     await until(client, batch_id, queued=WINDOW, waiting=15 - WINDOW)
 
@@ -377,18 +377,18 @@ async def test_no_more_tasks_than_the_window_wait_or_run(client: httpx.AsyncClie
     assert view["finished_at"] is not None
 
 
-async def test_another_user_is_served_at_once(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_another_user_is_served_at_once(client: httpx.AsyncClient, store: Store) -> None:
     batch_id = await submit(client, 500, defaults={"model": MODEL, "priority": "normal"})
     await until(client, batch_id, queued=WINDOW)
     await finish_next(store)
 
-    other = (await store.submit(submission(caller="bob"), rate_limit=0)).id
+    other = (await store.tasks.submit(submission(caller="bob"), rate_limit=0)).id
     served = [(await claim(store)).id for _ in range(2)]
 
     assert other in served
 
 
-async def test_a_full_queue_is_waited_for(settings: Settings, api_key: str, store: TaskStore) -> None:
+async def test_a_full_queue_is_waited_for(settings: Settings, api_key: str, store: Store) -> None:
     full = replace(settings, queue=replace(settings.queue, max_depth=2))
     with api_server.in_thread(full) as url:
         async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client:
@@ -399,7 +399,7 @@ async def test_a_full_queue_is_waited_for(settings: Settings, api_key: str, stor
 
 
 async def test_what_an_image_needs_is_stored_and_deleted_with_its_task(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
     large, small = data_uri(photo()), data_uri(image())
     answer = await send(
@@ -421,7 +421,7 @@ async def test_what_an_image_needs_is_stored_and_deleted_with_its_task(
 
 
 async def test_a_line_that_has_become_wrong_fails_without_a_task(
-    settings: Settings, api_key: str, store: TaskStore
+    settings: Settings, api_key: str, store: Store
 ) -> None:
     one_by_one = replace(settings, queue=replace(settings.queue, batch_window=1))
     headers = {"X-API-Key": api_key}
@@ -442,7 +442,7 @@ async def test_a_line_that_has_become_wrong_fails_without_a_task(
 
 
 async def test_a_line_that_has_become_wrong_holds_up_none_of_those_beside_it(
-    settings: Settings, api_key: str, store: TaskStore
+    settings: Settings, api_key: str, store: Store
 ) -> None:
     """Four in one window: two are refused, one before and one after a line that is right."""
     headers = {"X-API-Key": api_key}
@@ -467,7 +467,7 @@ async def test_a_line_that_has_become_wrong_holds_up_none_of_those_beside_it(
 
 
 async def test_lines_that_an_older_server_has_stored_are_fed(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     """It did not write down what the headers of images say."""
     uris = [data_uri(image()), data_uri(photo())] * 4
@@ -484,7 +484,7 @@ async def test_lines_that_an_older_server_has_stored_are_fed(
 
 
 async def test_a_batch_whose_stored_lines_are_damaged_ends(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     batch_id = (await send(client, jsonl(*(line(n) for n in range(8))))).json()["batch_id"]
     await until(client, batch_id, queued=WINDOW)
@@ -497,7 +497,7 @@ async def test_a_batch_whose_stored_lines_are_damaged_ends(
 
 
 async def test_results_whose_lines_are_gone_from_the_storage_are_refused(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     batch_id = (await send(client, jsonl(line(0)))).json()["batch_id"]
     async with working(store):
@@ -511,7 +511,7 @@ async def test_results_whose_lines_are_gone_from_the_storage_are_refused(
 
 
 async def test_lines_take_results_that_are_there_and_store_nothing(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
     large = data_uri(photo())
     first = await client.post("/v1/tasks", json=body(image_url=large))
@@ -526,13 +526,13 @@ async def test_lines_take_results_that_are_there_and_store_nothing(
 
 
 async def test_lines_whose_result_has_just_gone_are_run(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+    client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     """Its retention has ended, but its record is still there, and found by its digest."""
     large = data_uri(photo())
     first = (await client.post("/v1/tasks", json=body(image_url=large))).json()["task_id"]
     await finish(store)
-    await store._client.zadd(store._keys.finals, {first: 1})
+    await store.engine.client.zadd(store.engine.keys.finals, {first: 1})
 
     lines = [line(n, input={"image_url": large}, params={"variant": variant}) for n, variant in enumerate(VARIANTS)]
     batch_id = (await send(client, jsonl(*lines))).json()["batch_id"]
@@ -545,7 +545,7 @@ async def test_lines_whose_result_has_just_gone_are_run(
 # --- collect --------------------------------------------------------------------------------------------------
 
 
-async def test_the_manifest_can_be_read_while_the_batch_runs(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_the_manifest_can_be_read_while_the_batch_runs(client: httpx.AsyncClient, store: Store) -> None:
     batch_id = await submit(client, 6)
     await finish_next(store)
     await finish_next(store, BROKEN)
@@ -565,12 +565,12 @@ async def test_the_manifest_can_be_read_while_the_batch_runs(client: httpx.Async
     assert [row["line"] for row in later] == [3, 4, 5, 6]
 
 
-async def test_the_manifest_is_right_when_the_tasks_are_gone(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_the_manifest_is_right_when_the_tasks_are_gone(client: httpx.AsyncClient, store: Store) -> None:
     batch_id = await submit(client, 2)
     await finish_next(store)
     await finish_next(store, BROKEN)
     for place in range(2):
-        await store.delete(task_id_of(batch_id, place), "default")
+        await store.tasks.delete(task_id_of(batch_id, place), "default")
 
     first, second = await rows(client, batch_id)
 
@@ -580,7 +580,7 @@ async def test_the_manifest_is_right_when_the_tasks_are_gone(client: httpx.Async
     assert (await read(client, batch_id))["counts"]["failed"] == 1
 
 
-async def test_a_batch_is_read_again_only_when_it_has_changed(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_batch_is_read_again_only_when_it_has_changed(client: httpx.AsyncClient, store: Store) -> None:
     batch_id = await submit(client, 2)
     await until(client, batch_id, queued=2)
     first = await client.get(f"/v1/batches/{batch_id}")
@@ -598,7 +598,7 @@ async def test_a_batch_is_read_again_only_when_it_has_changed(client: httpx.Asyn
     assert (ended.json()["eta_s"], "retry-after" in ended.headers) == (None, False)
 
 
-async def test_a_retry_opens_the_batch_again(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_retry_opens_the_batch_again(client: httpx.AsyncClient, store: Store) -> None:
     batch_id = await submit(client, 2)
     await finish_next(store)
     await finish_next(store, BROKEN)
@@ -633,7 +633,7 @@ async def test_batches_are_listed_newest_first(client: httpx.AsyncClient) -> Non
 
 
 async def test_a_cancel_ends_every_line_that_has_not(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+    client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     large = data_uri(photo())
     lines = [line(n, input={"image_url": large}, reuse=False) for n in range(1, 1201)]
@@ -650,7 +650,7 @@ async def test_a_cancel_ends_every_line_that_has_not(
     assert [canceled.status_code, again.status_code, late.status_code] == [200, 200, 200]
     assert canceled.json()["status"] == "CANCELING"
     assert (view["counts"]["succeeded"], view["counts"]["canceled"], view["counts"]["waiting"]) == (1, 1199, 0)
-    assert not await store.complete(lease, DONE)
+    assert not await store.leases.complete(lease, DONE)
     found = await rows(client, batch_id)
     assert sorted(row["line"] for row in found) == list(range(1, 1201))
     fed = {row["line"] for row in found if row["task_id"] is not None}
@@ -659,7 +659,7 @@ async def test_a_cancel_ends_every_line_that_has_not(
     assert {*tasks_of_inputs(settings)} <= {row["task_id"] for row in found}
 
 
-async def test_what_has_completed_cannot_be_canceled(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_what_has_completed_cannot_be_canceled(client: httpx.AsyncClient, store: Store) -> None:
     batch_id = await submit(client, 1)
     await finish_next(store)
 
@@ -669,7 +669,7 @@ async def test_what_has_completed_cannot_be_canceled(client: httpx.AsyncClient, 
 
 
 async def test_a_batch_that_has_ended_can_be_deleted(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+    client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     batch_id = await submit(client, 1)
     running = await client.delete(f"/v1/batches/{batch_id}")
@@ -683,7 +683,7 @@ async def test_a_batch_that_has_ended_can_be_deleted(
         gone = await client.request(method, f"/v1/batches/{batch_id}{path}")
         assert (gone.status_code, gone.json()["code"]) == (410, "result_expired")
     assert (await client.get("/v1/batches")).json()["data"] == []
-    task = await store.get(task_id_of(batch_id, 0), "default")
+    task = await store.tasks.get(task_id_of(batch_id, 0), "default")
     assert task.state is State.SUCCESS
     assert [key for key in stored_objects(settings) if key.startswith("batches/")] == []
 
@@ -698,7 +698,7 @@ async def test_nobody_knows_a_batch_that_is_not_there(client: httpx.AsyncClient,
     assert (answer.status_code, answer.json()["code"]) == (404, "batch_not_found")
 
 
-async def test_a_task_outlives_its_batch(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_task_outlives_its_batch(client: httpx.AsyncClient, store: Store) -> None:
     """A task of a batch that was deleted is a task like any other."""
     batch_id = await submit(client, 1)
     await finish_next(store, BROKEN)

@@ -16,8 +16,8 @@ from penstock.core.task import State
 from penstock.errors import TaskAlreadyFinal
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import TaskStore
-from penstock.store.queries import FILTERED
+from penstock.store import Store
+from penstock.store.listing import FILTERED
 from tests.support.drive import MODEL, body, claim, complete, fail
 from tests.support.stores import submission
 
@@ -74,7 +74,7 @@ def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 @given(made=_tasks, act=_acts, narrowed=_filters, limit=st.integers(1, 7))
 async def test_an_act_hits_what_its_dry_run_says_and_the_list_shows(
     client: httpx.AsyncClient,
-    store: TaskStore,
+    store: Store,
     storage: Storage,
     made: list[dict[str, str]],
     act: tuple[str, list[str]],
@@ -105,12 +105,10 @@ async def test_an_act_hits_what_its_dry_run_says_and_the_list_shows(
     assert {task_id for task_id in before if status_of(after, task_id) != status_of(before, task_id)} == set(listed)
 
 
-async def test_an_act_goes_on_past_a_thousand_tasks_that_do_not_match(
-    client: httpx.AsyncClient, store: TaskStore
-) -> None:
+async def test_an_act_goes_on_past_a_thousand_tasks_that_do_not_match(client: httpx.AsyncClient, store: Store) -> None:
     old = (await client.post("/v1/tasks", json=body(metadata={"album": "1"}))).json()["task_id"]
     for _ in range(FILTERED + 1):
-        await store.submit(submission(), rate_limit=0)
+        await store.tasks.submit(submission(), rate_limit=0)
 
     listed = (await client.get("/v1/tasks?status=PENDING&metadata.album=1")).json()
     canceled = (await client.post("/v1/tasks/cancel?status=PENDING&metadata.album=1")).json()
@@ -121,7 +119,7 @@ async def test_an_act_goes_on_past_a_thousand_tasks_that_do_not_match(
 
 @pytest.mark.parametrize(("act", "status"), [("delete", "FAILED"), ("cancel", "PENDING"), ("retry", "FAILED")])
 async def test_an_act_on_every_task_of_a_status_has_to_be_meant(
-    client: httpx.AsyncClient, store: TaskStore, act: str, status: str
+    client: httpx.AsyncClient, store: Store, act: str, status: str
 ) -> None:
     await client.post("/v1/tasks", json=body())
     if status == "FAILED":
@@ -140,15 +138,15 @@ async def test_an_act_on_every_task_of_a_status_has_to_be_meant(
 
 
 async def test_a_task_that_starts_while_the_waiting_ones_are_canceled_goes_on(
-    client: httpx.AsyncClient, store: TaskStore
+    client: httpx.AsyncClient, store: Store
 ) -> None:
     for _ in range(300):
-        await store.submit(submission(), rate_limit=0)
+        await store.tasks.submit(submission(), rate_limit=0)
 
     canceling = asyncio.create_task(client.post("/v1/tasks/cancel?status=PENDING&all=true"))
     started = []
     while not canceling.done():
-        if lease := (await store.claim(worker="w", device="cpu", models=[MODEL])).lease:
+        if lease := (await store.leases.claim(worker="w", device="cpu", models=[MODEL])).lease:
             started.append(lease.id)
     answer = (await canceling).raise_for_status().json()
     running = {task_id for task_id, task in (await everything(client)).items() if task["status"] == "RUNNING"}
@@ -158,24 +156,24 @@ async def test_a_task_that_starts_while_the_waiting_ones_are_canceled_goes_on(
 
 
 async def test_an_act_passes_over_a_task_that_is_in_another_state_by_its_turn(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     await client.post("/v1/tasks", json=body())
     await complete(store, storage, b"bytes of a result")
     (task_id,) = await everything(client)
     await client.post("/v1/tasks", json=body(reuse=False))
     canceled = (await client.get("/v1/tasks?status=PENDING")).json()["data"][0]["task_id"]
-    await store.cancel(canceled, "default", states=[State.PENDING])
+    await store.tasks.cancel(canceled, "default", states=[State.PENDING])
 
-    deleted = await store.delete_each([task_id, canceled], "default", states=[State.FAILED])
+    deleted = await store.tasks.delete_each([task_id, canceled], "default", states=[State.FAILED])
     with pytest.raises(TaskAlreadyFinal):
-        await store.resubmit(canceled, "default", states=[State.FAILED])
+        await store.tasks.resubmit(canceled, "default", states=[State.FAILED])
 
     assert deleted == (0, [])
     assert {task["status"] for task in (await everything(client)).values()} == {"SUCCESS", "CANCELED"}
 
 
-async def test_a_status_may_be_given_more_than_once(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_status_may_be_given_more_than_once(client: httpx.AsyncClient, store: Store) -> None:
     failed = (await client.post("/v1/tasks", json=body())).json()["task_id"]
     await fail(store)
     canceled = (await client.post("/v1/tasks", json=body())).json()["task_id"]
@@ -200,7 +198,7 @@ async def test_a_purge_says_beforehand_what_it_would_cancel(client: httpx.AsyncC
 
 
 async def created(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, made: list[dict[str, str]]
+    client: httpx.AsyncClient, store: Store, storage: Storage, made: list[dict[str, str]]
 ) -> dict[str, Task]:
     """All tasks that there are then. One that is to be claimed is made while none waits."""
     for task_id in await everything(client):

@@ -12,7 +12,7 @@ from penstock.client import Mapped, Task
 from penstock.core.task import Outcome, Progress, State
 from penstock.settings import RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
-from penstock.store import TaskStore, connect
+from penstock.store import Store, connect
 from tests.support import api_server
 from tests.support.drive import MODEL, URL, WORKER, claim, complete, data_uri, fail, image, stored_objects
 from tests.support.redis_server import RedisProcess
@@ -29,14 +29,14 @@ async def all_of(client: AsyncClient, status: Sequence[str] = ()) -> list[Task]:
 
 
 @pytest.mark.parametrize("kind", ["path", "text", "bytes", "url", "data"])
-async def test_a_source_may_be(penstock: AsyncClient, store: TaskStore, tmp_path: Path, kind: str) -> None:
+async def test_a_source_may_be(penstock: AsyncClient, store: Store, tmp_path: Path, kind: str) -> None:
     file = tmp_path / "photo.png"
     file.write_bytes(image())
     sources = {"path": file, "text": str(file), "bytes": image(), "url": URL, "data": data_uri(image())}
 
     submitted = await penstock.submit(sources[kind], MODEL)
 
-    source = (await store.get(submitted.task_id, "default")).request.source
+    source = (await store.tasks.get(submitted.task_id, "default")).request.source
     assert (source.url, source.data) == ((URL, None) if kind == "url" else (None, image()))
 
 
@@ -96,7 +96,7 @@ async def test_an_empty_id_never_stands_for_all_tasks(penstock: AsyncClient) -> 
 
 
 async def test_run_waits_for_the_end_and_the_result_becomes_a_file(
-    penstock: AsyncClient, store: TaskStore, storage: Storage, tmp_path: Path
+    penstock: AsyncClient, store: Store, storage: Storage, tmp_path: Path
 ) -> None:
     running = asyncio.create_task(penstock.run(image(), MODEL))
     while not await all_of(penstock):
@@ -112,9 +112,7 @@ async def test_run_waits_for_the_end_and_the_result_becomes_a_file(
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["out.png"]
 
 
-async def test_a_task_that_fails_is_an_error_of_run_and_an_answer_of_wait(
-    penstock: AsyncClient, store: TaskStore
-) -> None:
+async def test_a_task_that_fails_is_an_error_of_run_and_an_answer_of_wait(penstock: AsyncClient, store: Store) -> None:
     running = asyncio.create_task(penstock.run(image(), MODEL, client_request_id="order-991"))
     while not await all_of(penstock):
         await asyncio.sleep(0.01)
@@ -136,7 +134,7 @@ async def test_a_wait_that_is_over_says_so(penstock: AsyncClient) -> None:
 
 
 async def test_damaged_bytes_never_become_a_file(
-    server: str, api_key: str, store: TaskStore, storage: Storage, settings: Settings, tmp_path: Path
+    server: str, api_key: str, store: Store, storage: Storage, settings: Settings, tmp_path: Path
 ) -> None:
     async with AsyncClient(server, api_key, patience_s=0.5) as penstock:
         submitted = await penstock.submit(URL, MODEL)
@@ -154,7 +152,7 @@ async def test_damaged_bytes_never_become_a_file(
     assert [(path.name, path.read_bytes()) for path in old.parent.iterdir()] == [("out.png", b"the old one")]
 
 
-async def test_progress_is_seen_as_it_changes(penstock: AsyncClient, store: TaskStore) -> None:
+async def test_progress_is_seen_as_it_changes(penstock: AsyncClient, store: Store) -> None:
     submitted = await penstock.submit(URL, MODEL)
     seen: list[tuple[str, int]] = []
     async for task in penstock.watch(submitted.task_id, every_s=0.01):
@@ -162,15 +160,15 @@ async def test_progress_is_seen_as_it_changes(penstock: AsyncClient, store: Task
         if len(seen) == 1:
             lease = await claim(store)
         elif len(seen) < 5:
-            await store.progress(lease, "infer", Progress(done=len(seen), total=4))
+            await store.leases.progress(lease, "infer", Progress(done=len(seen), total=4))
         else:
-            assert await store.complete(lease, Outcome())
+            assert await store.leases.complete(lease, Outcome())
 
     assert seen == [("PENDING", 0), ("RUNNING", 0), ("RUNNING", 2), ("RUNNING", 3), ("RUNNING", 4), ("SUCCESS", 4)]
 
 
 async def test_many_are_mapped_a_few_at_a_time_with_errors_as_values(
-    penstock: AsyncClient, store: TaskStore, storage: Storage, tmp_path: Path
+    penstock: AsyncClient, store: Store, storage: Storage, tmp_path: Path
 ) -> None:
     taken = 0
 
@@ -216,8 +214,8 @@ async def test_cancel_and_retry(penstock: AsyncClient) -> None:
     assert (await penstock.retry(submitted.task_id)).status == "PENDING"
 
 
-async def test_models_workers_and_stats(penstock: AsyncClient, store: TaskStore) -> None:
-    await store.renew(WORKER, [])
+async def test_models_workers_and_stats(penstock: AsyncClient, store: Store) -> None:
+    await store.leases.renew(WORKER, [])
     await penstock.submit(URL, MODEL)
 
     assert (await penstock.model(MODEL)).produces == "image"
@@ -226,8 +224,8 @@ async def test_models_workers_and_stats(penstock: AsyncClient, store: TaskStore)
     assert (await penstock.stats()).tasks["PENDING"] == 1
 
 
-async def test_queues_and_workers_are_acted_on(penstock: AsyncClient, store: TaskStore) -> None:
-    await store.renew(WORKER, [])
+async def test_queues_and_workers_are_acted_on(penstock: AsyncClient, store: Store) -> None:
+    await store.leases.renew(WORKER, [])
     submitted = [await penstock.submit(f"{URL}?{n}", MODEL) for n in range(3)]
 
     (_, normal, _) = await penstock.pause_queue(MODEL, priority="normal")
@@ -271,7 +269,7 @@ async def test_who_cannot_be_reached_is_one_error(api_key: str) -> None:
     assert (raised.value.code, raised.value.status, raised.value.retryable) == ("unreachable", 0, True)
 
 
-async def test_a_batch_is_submitted_followed_and_collected(penstock: AsyncClient, store: TaskStore) -> None:
+async def test_a_batch_is_submitted_followed_and_collected(penstock: AsyncClient, store: Store) -> None:
     sources = {"cat": image(), "dog": image(9), "from afar": URL}
 
     batch = await penstock.submit_batch(sources, MODEL, client_request_id="pets", params={"variant": "clean"})
@@ -281,7 +279,9 @@ async def test_a_batch_is_submitted_followed_and_collected(penstock: AsyncClient
     for ending in (State.SUCCESS, State.FAILED):
         lease = await claim(store)
         assert (lease.request.params, lease.priority) == ({"variant": "clean"}, "low")
-        await (store.complete(lease, Outcome()) if ending is State.SUCCESS else store.fail(lease, Outcome()))
+        await (
+            store.leases.complete(lease, Outcome()) if ending is State.SUCCESS else store.leases.fail(lease, Outcome())
+        )
     early = await penstock.batch_lines(batch.batch_id)
     await penstock.cancel_batch(batch.batch_id)
     ended = await penstock.wait_batch(batch.batch_id, every_s=0.01)
@@ -293,7 +293,7 @@ async def test_a_batch_is_submitted_followed_and_collected(penstock: AsyncClient
 
 
 async def test_the_blocking_client_does_the_same(
-    server: str, api_key: str, store: TaskStore, storage: Storage, tmp_path: Path
+    server: str, api_key: str, store: Store, storage: Storage, tmp_path: Path
 ) -> None:
     def script() -> tuple[list[Mapped], list[str], bytes, list[str]]:
         with Client(server, api_key) as penstock:
@@ -309,7 +309,7 @@ async def test_the_blocking_client_does_the_same(
     running = asyncio.create_task(asyncio.to_thread(script))
     done = 0
     while done < 2:
-        if (await store.count("default"))[State.PENDING]:
+        if (await store.listing.count("default"))[State.PENDING]:
             await complete(store, storage, image(done + 20))
             done += 1
         await asyncio.sleep(0.01)
@@ -334,7 +334,7 @@ async def test_a_closed_client_may_be_closed_again(server: str, api_key: str) ->
 
 
 async def test_a_result_in_a_bucket_is_downloaded_from_there(
-    settings: Settings, s3_server: StorageSettings, store: TaskStore, api_key: str, tmp_path: Path
+    settings: Settings, s3_server: StorageSettings, store: Store, api_key: str, tmp_path: Path
 ) -> None:
     with api_server.in_thread(replace(settings, storage=s3_server)) as url:
         async with open_storage(s3_server, settings.redis.namespace) as storage, AsyncClient(url, api_key) as penstock:

@@ -13,7 +13,7 @@ from penstock.client.files import DIRECT_BYTES
 from penstock.client.transport import ANSWER_S, STORED_S
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support.api_server import ServerProcess
 from tests.support.bad_links import answering, frozen_link
 from tests.support.drive import MODEL, URL, complete, stored_objects
@@ -99,7 +99,7 @@ async def test_an_upload_is_sent_again_when_the_link_has_thawed(
 
 
 async def test_a_download_over_a_link_that_freezes_ends_and_leaves_nothing(
-    process: str, api_key: str, store: TaskStore, storage: Storage, tmp_path: Path
+    process: str, api_key: str, store: Store, storage: Storage, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -14,7 +14,7 @@ from penstock import AsyncClient, Client
 from penstock.client.files import DIRECT_BYTES, File
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support.drive import MODEL
 
 
@@ -73,21 +73,21 @@ async def cut_once(server: str, after: int) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("kind", ["path", "bytes"])
 async def test_a_large_file_is_sent_before_its_submit(
-    penstock: AsyncClient, store: TaskStore, storage: Storage, large: Path, kind: str
+    penstock: AsyncClient, store: Store, storage: Storage, large: Path, kind: str
 ) -> None:
     submitted = await penstock.submit(large if kind == "path" else large.read_bytes(), MODEL)
 
-    source = (await store.get(submitted.task_id, "default")).request.source
+    source = (await store.tasks.get(submitted.task_id, "default")).request.source
     assert source.upload is not None
     assert await storage.get(str(source.key)) == large.read_bytes()
 
 
-async def test_one_upload_is_the_source_of_several_tasks(penstock: AsyncClient, store: TaskStore, large: Path) -> None:
+async def test_one_upload_is_the_source_of_several_tasks(penstock: AsyncClient, store: Store, large: Path) -> None:
     upload = await penstock.upload(large)
 
     tasks = [await penstock.submit(upload, model) for model in (MODEL, "image-scoring-v1")]
 
-    sources = [(await store.get(task.task_id, "default")).request.source for task in tasks]
+    sources = [(await store.tasks.get(task.task_id, "default")).request.source for task in tasks]
     assert [source.upload for source in sources] == [upload.upload_id] * 2
 
 
@@ -106,12 +106,12 @@ def test_the_blocking_client_uploads_too(server: str, api_key: str, large: Path)
 
 @pytest.mark.parametrize("settings", ["local"], indirect=True)
 async def test_a_broken_upload_is_sent_again_from_its_beginning(
-    server: str, api_key: str, store: TaskStore, storage: Storage, large: Path
+    server: str, api_key: str, store: Store, storage: Storage, large: Path
 ) -> None:
     async with cut_once(server, after=300_000) as url, AsyncClient(url, api_key, patience_s=20) as penstock:
         submitted = await penstock.submit(large, MODEL)
 
-    source = (await store.get(submitted.task_id, "default")).request.source
+    source = (await store.tasks.get(submitted.task_id, "default")).request.source
     assert await storage.get(str(source.key)) == large.read_bytes()
 
 

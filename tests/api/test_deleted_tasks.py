@@ -13,20 +13,20 @@ from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, State, 
 from penstock.errors import ResultExpired, StorageUnavailable, StoreUnavailable, TaskNotFinal, TaskNotFound
 from penstock.settings import Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import BatchStore, Condemned, TaskStore, connect
+from penstock.store import BatchStore, Condemned, Store, connect
 from penstock.store.keys import Keys
 from penstock.upkeep.retention import delete_condemned, prune, remove
 from tests.support.api_server import ServerProcess
 from tests.support.drive import body, data_uri, photo, stored_objects
-from tests.support.stores import claim, lease_of, open_batch, open_operator, own_input, submission, submit
+from tests.support.stores import claim, lease_of, open_batch, own_input, submission, submit
 
 BROKEN = ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False)
 DELETED = 5_000
 
 
-async def failed(store: TaskStore) -> str:
+async def failed(store: Store) -> str:
     task_id = await submit(store)
-    await store.fail(await lease_of(store), Outcome(error=BROKEN))
+    await store.leases.fail(await lease_of(store), Outcome(error=BROKEN))
     return task_id
 
 
@@ -34,12 +34,12 @@ async def failed(store: TaskStore) -> str:
 
 
 async def test_acts_by_filter_pass_over_what_is_deleted_meanwhile(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+    client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     for _ in range(4):
         ids = [await submit(store) for _ in range(20)]
         for task_id in ids:
-            await store.cancel(task_id, TENANT)
+            await store.tasks.cancel(task_id, TENANT)
 
         retried, *deleted = await asyncio.gather(
             client.post("/v1/tasks/retry?status=CANCELED&all=true"),
@@ -53,25 +53,29 @@ async def test_acts_by_filter_pass_over_what_is_deleted_meanwhile(
         assert {answer.status_code for answer in deleted} <= {204, 409}
 
 
-async def test_a_retry_of_a_deleted_task_is_refused_as_gone(store: TaskStore) -> None:
+async def test_a_retry_of_a_deleted_task_is_refused_as_gone(store: Store) -> None:
     task_id = await failed(store)
-    await store.delete(task_id, TENANT)
+    await store.tasks.delete(task_id, TENANT)
 
-    for verb in (store.resubmit, store.cancel, store.get):
+    for verb in (store.tasks.resubmit, store.tasks.cancel, store.tasks.get):
         with pytest.raises(ResultExpired):
             await verb(task_id, TENANT)
-    assert await store.delete(task_id, TENANT) is None
+    assert await store.tasks.delete(task_id, TENANT) is None
     assert (await claim(store)).lease is None
 
 
-async def test_of_a_retry_and_a_delete_at_once_one_is_refused(store: TaskStore, condemned: Condemned) -> None:
+async def test_of_a_retry_and_a_delete_at_once_one_is_refused(store: Store, condemned: Condemned) -> None:
     ids = [await failed(store) for _ in range(50)]
 
     outcomes = await asyncio.gather(
         *(
-            asyncio.gather(store.resubmit(task_id, TENANT), store.delete(task_id, TENANT), return_exceptions=True)
+            asyncio.gather(
+                store.tasks.resubmit(task_id, TENANT), store.tasks.delete(task_id, TENANT), return_exceptions=True
+            )
             if number % 2
-            else asyncio.gather(store.delete(task_id, TENANT), store.resubmit(task_id, TENANT), return_exceptions=True)
+            else asyncio.gather(
+                store.tasks.delete(task_id, TENANT), store.tasks.resubmit(task_id, TENANT), return_exceptions=True
+            )
             for number, task_id in enumerate(ids)
         )
     )
@@ -81,26 +85,26 @@ async def test_of_a_retry_and_a_delete_at_once_one_is_refused(store: TaskStore, 
             [ResultExpired],
             [TaskNotFinal],
         )
-    waiting = {task.id for task in (await store.page(TENANT, states=[State.PENDING], limit=100)).tasks}
+    waiting = {task.id for task in (await store.listing.page(TENANT, states=[State.PENDING], limit=100)).tasks}
     doomed = {entry.split("/")[2] for entry in await condemned.take()}
     assert waiting | doomed == set(ids)
     assert not waiting & doomed
 
 
 async def test_a_line_that_is_run_again_does_not_bring_its_deleted_batch_back(
-    store: TaskStore, batches: BatchStore, condemned: Condemned
+    store: Store, batches: BatchStore, condemned: Condemned
 ) -> None:
     batch_id = await open_batch(batches, lines=1)
     (lease,), _ = await batches.lease(lease_s=60, most=1)
     permit = EnqueuePermit(batch=batch_id, epoch=lease.epoch, place=0, window=1, lease_ms=60_000)
-    line = await store.submit(replace(submission(), permit=permit), rate_limit=0)
-    await store.fail(await lease_of(store), Outcome(error=BROKEN))
+    line = await store.tasks.submit(replace(submission(), permit=permit), rate_limit=0)
+    await store.leases.fail(await lease_of(store), Outcome(error=BROKEN))
     assert await batches.delete(batch_id, TENANT) == f"batches/default/{batch_id}/"
 
-    assert await store.resubmit(line.id, TENANT)
-    await store.complete(await lease_of(store), Outcome())
+    assert await store.tasks.resubmit(line.id, TENANT)
+    await store.leases.complete(await lease_of(store), Outcome())
 
-    assert (await store.get(line.id, TENANT)).state is State.SUCCESS
+    assert (await store.tasks.get(line.id, TENANT)).state is State.SUCCESS
     with pytest.raises(ResultExpired):
         await batches.batch(batch_id, TENANT)
     assert (await batches.batches(TENANT)).batches == ()
@@ -111,16 +115,15 @@ async def test_a_line_that_is_run_again_does_not_bring_its_deleted_batch_back(
 
 
 async def test_a_deleted_task_is_remembered_in_sixteen_bytes_and_no_other_is_taken_for_it(
-    redis_url: str, settings: Settings, store: TaskStore
+    redis_url: str, settings: Settings, store: Store
 ) -> None:
     ids = [new_task_id() for _ in range(DELETED)]
     for start in range(0, DELETED, 500):
         some = [replace(submission(model="free"), id=task_id) for task_id in ids[start : start + 500]]
-        await asyncio.gather(*(store.submit(one, rate_limit=0) for one in some))
-    async with open_operator(redis_url, store) as operator:
-        await operator.purge(TENANT, "free", PRIORITIES, limit=DELETED)
+        await asyncio.gather(*(store.tasks.submit(one, rate_limit=0) for one in some))
+    await store.queues.purge(TENANT, "free", PRIORITIES, limit=DELETED)
 
-    assert (await store.delete_each(ids, TENANT))[0] == DELETED
+    assert (await store.tasks.delete_each(ids, TENANT))[0] == DELETED
 
     async with connect(settings.redis) as client:
         root = Keys(settings.redis.namespace).root
@@ -139,10 +142,10 @@ async def test_a_deleted_task_is_remembered_in_sixteen_bytes_and_no_other_is_tak
     assert {type(await refusal(store, task_id)) for task_id in others + between} == {TaskNotFound}
 
 
-async def refusal(store: TaskStore, task_id: str, tenant: str = TENANT) -> Exception | None:
+async def refusal(store: Store, task_id: str, tenant: str = TENANT) -> Exception | None:
     """How it is refused to read a task."""
     try:
-        await store.get(task_id, tenant)
+        await store.tasks.get(task_id, tenant)
     except (ResultExpired, TaskNotFound) as error:
         return error
     return None
@@ -152,13 +155,13 @@ async def refusal(store: TaskStore, task_id: str, tenant: str = TENANT) -> Excep
 
 
 async def test_an_input_of_which_no_task_comes_is_deleted_by_itself(
-    settings: Settings, store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage
+    settings: Settings, store: Store, batches: BatchStore, condemned: Condemned, storage: Storage
 ) -> None:
     made = own_input(submission())
-    assert await store.submit_without_input(made, rate_limit=0) is None
+    assert await store.tasks.submit_without_input(made, rate_limit=0) is None
     await storage.put(str(made.own_input), b"input", "image/png")
 
-    await prune(store, batches, condemned, storage)
+    await prune(store, storage)
     kept = stored_objects(settings)
     await give_up_waiting(settings)
     await delete_condemned(condemned, storage)
@@ -168,33 +171,33 @@ async def test_an_input_of_which_no_task_comes_is_deleted_by_itself(
 
 
 async def test_a_task_whose_input_was_given_up_is_refused_and_leaves_nothing(
-    settings: Settings, store: TaskStore, condemned: Condemned, storage: Storage
+    settings: Settings, store: Store, condemned: Condemned, storage: Storage
 ) -> None:
     made = own_input(submission())
-    await store.submit_without_input(made, rate_limit=0)
+    await store.tasks.submit_without_input(made, rate_limit=0)
     await storage.put(str(made.own_input), b"input", "image/png")
     await give_up_waiting(settings)
     await delete_condemned(condemned, storage)
 
     with pytest.raises(StoreUnavailable):
-        await store.submit(made, rate_limit=0)
+        await store.tasks.submit(made, rate_limit=0)
 
     assert stored_objects(settings) == []
-    assert (await store.page("default")).tasks == ()
+    assert (await store.listing.page("default")).tasks == ()
 
 
-async def test_an_input_is_stored_for_one_task_only_when_it_was_said_before(store: TaskStore) -> None:
+async def test_an_input_is_stored_for_one_task_only_when_it_was_said_before(store: Store) -> None:
     with pytest.raises(StoreUnavailable):
-        await store.submit(own_input(submission()), rate_limit=0)
+        await store.tasks.submit(own_input(submission()), rate_limit=0)
 
     made = own_input(submission())
-    await store.await_inputs([str(made.own_input)])
-    assert (await store.submit(made, rate_limit=0)).id == made.id
+    await store.tasks.await_inputs([str(made.own_input)])
+    assert (await store.tasks.submit(made, rate_limit=0)).id == made.id
 
 
 @pytest.mark.parametrize("after_s", [0, 0.005, 0.02])
 async def test_an_api_that_dies_while_it_stores_an_input_leaves_none_behind(
-    settings: Settings, api_key: str, store: TaskStore, condemned: Condemned, storage: Storage, after_s: float
+    settings: Settings, api_key: str, store: Store, condemned: Condemned, storage: Storage, after_s: float
 ) -> None:
     """Whatever it had come to: what it was about to store is known before."""
     photos = [data_uri(photo()) for _ in range(20)]
@@ -212,7 +215,7 @@ async def test_an_api_that_dies_while_it_stores_an_input_leaves_none_behind(
     await give_up_waiting(settings)
     await delete_condemned(condemned, storage)
 
-    tasks = {f"inputs/default/{task.id}" for task in (await store.page(TENANT)).tasks}
+    tasks = {f"inputs/default/{task.id}" for task in (await store.listing.page(TENANT)).tasks}
     assert len(tasks) < len(photos), "else it died too late"
     assert set(stored_objects(settings)) == tasks
 
@@ -237,18 +240,18 @@ class Locked(LocalStorage):
 
 
 async def test_an_object_that_cannot_be_deleted_keeps_no_other(
-    settings: Settings, store: TaskStore, condemned: Condemned
+    settings: Settings, store: Store, condemned: Condemned
 ) -> None:
     storage = Locked(settings.storage.directory)
     made = [own_input(submission()) for _ in range(12)]
     keys = [str(one.own_input) for one in made]
-    await store.await_inputs(keys)
+    await store.tasks.await_inputs(keys)
     for one, key in zip(made, keys, strict=True):
         await storage.put(key, b"input", "image/png")
-        await store.submit(one, rate_limit=0)
-        await store.cancel(one.id, TENANT)
+        await store.tasks.submit(one, rate_limit=0)
+        await store.tasks.cancel(one.id, TENANT)
     storage.held = keys[5]
-    deleted, entries = await store.delete_each([one.id for one in made], TENANT)
+    deleted, entries = await store.tasks.delete_each([one.id for one in made], TENANT)
 
     with pytest.raises(StorageUnavailable):
         await remove(condemned, storage, entries)

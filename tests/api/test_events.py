@@ -16,7 +16,7 @@ from penstock.api.routes import events
 from penstock.core.task import Progress
 from penstock.settings import RedisSettings, Settings
 from penstock.storage import Storage
-from penstock.store import TaskStore, connect
+from penstock.store import Engine, Store, connect
 from penstock.store.connection import POOL_SIZE
 from tests.support import api_server
 from tests.support.drive import body, claim, complete, fail
@@ -69,7 +69,7 @@ class Stream:
 
 
 async def test_the_life_of_a_task_is_told_from_its_state_to_its_end(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     path = await submitted(client)
     waiting = (await client.get(path)).json()
@@ -78,11 +78,11 @@ async def test_the_life_of_a_task_is_told_from_its_state_to_its_end(
         first = await stream.next()
         lease = await claim(store)
         claimed = await stream.next()
-        await store.progress(lease, "infer", Progress(done=20, total=50))
+        await store.leases.progress(lease, "infer", Progress(done=20, total=50))
         inferring = await stream.next()
-        await store.progress(lease, "infer", Progress(done=21, total=50))
+        await store.leases.progress(lease, "infer", Progress(done=21, total=50))
         progress = await stream.next()
-        await store.release(lease)
+        await store.leases.release(lease)
         released = await stream.next()
         file = await complete(store, storage, b"bytes of a result")
         *_, completed = await stream.rest()
@@ -101,7 +101,7 @@ async def test_the_life_of_a_task_is_told_from_its_state_to_its_end(
     assert completed["id"] == (await client.get(path)).headers["ETag"].strip('"')
 
 
-async def test_a_stream_begins_by_saying_when_to_come_back(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_stream_begins_by_saying_when_to_come_back(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     await fail(store)
 
@@ -113,19 +113,19 @@ async def test_a_stream_begins_by_saying_when_to_come_back(client: httpx.AsyncCl
     assert end == ""
 
 
-async def test_who_comes_back_gets_what_was_missed_and_no_more(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_who_comes_back_gets_what_was_missed_and_no_more(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     lease = await claim(store)
-    await store.progress(lease, "infer", Progress(done=20, total=50))
+    await store.leases.progress(lease, "infer", Progress(done=20, total=50))
     async with watching(client, path) as stream:
         last = (await stream.next())["id"]
 
     async with watching(client, path, last) as unchanged:
-        await store.progress(lease, "infer", Progress(done=21, total=50))
+        await store.leases.progress(lease, "infer", Progress(done=21, total=50))
         first_news = await unchanged.next()
     async with watching(client, path, last) as moved_on:
         progress = await moved_on.next()
-    await store.release(lease)
+    await store.leases.release(lease)
     async with watching(client, path, last) as released:
         status = await released.next()
 
@@ -134,7 +134,7 @@ async def test_who_comes_back_gets_what_was_missed_and_no_more(client: httpx.Asy
     assert (status["event"], status["data"]["status"]) == ("status", "PENDING")
 
 
-async def test_who_knows_the_end_is_told_not_to_come_back(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_who_knows_the_end_is_told_not_to_come_back(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     await fail(store)
     async with watching(client, path) as stream:
@@ -179,7 +179,7 @@ async def test_a_quiet_stream_is_kept_alive_and_brings_the_position_up_to_date(
     assert (moved["event"], moved["data"]["queue_position"]) == ("status", 0)
 
 
-async def test_many_watch_and_hold_no_connections(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_many_watch_and_hold_no_connections(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
 
     async def watch() -> list[str]:
@@ -216,7 +216,7 @@ async def test_a_watcher_who_leaves_is_forgotten(client: httpx.AsyncClient, sett
         await until_heard_by(0)
 
 
-async def test_a_task_of_one_server_is_watched_at_another(settings: Settings, store: TaskStore, api_key: str) -> None:
+async def test_a_task_of_one_server_is_watched_at_another(settings: Settings, store: Store, api_key: str) -> None:
     headers = {"X-API-Key": api_key}
     with api_server.in_thread(settings) as here, api_server.in_thread(settings) as there:
         async with (
@@ -256,7 +256,7 @@ async def test_a_stream_outlives_a_restart_of_redis(settings: Settings, own_redi
                 own_redis.kill()
                 own_redis.start()
                 async with connect(on_own) as opened:
-                    await TaskStore(opened, "test", settings.queue).cancel(path.rpartition("/")[2], "default")
+                    await Store(Engine(opened, "test", settings.queue)).tasks.cancel(path.rpartition("/")[2], "default")
                 *_, completed = await stream.rest()
 
     assert (completed["event"], completed["data"]["status"]) == ("completed", "CANCELED")

@@ -10,7 +10,7 @@ import pytest
 
 from penstock.core.task import ErrorRecord, Outcome, Priority, Progress, Result
 from penstock.settings import Settings
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support import api_server
 from tests.support.drive import MODEL, WORKER, body, claim, data_uri, image, photo, stored_objects
 from tests.support.stores import submission
@@ -27,10 +27,10 @@ async def submitted(client: httpx.AsyncClient, **changes: Any) -> str:
     return str((await client.post("/v1/tasks", json=body(**changes))).headers["Location"])
 
 
-async def finish(store: TaskStore, device_ms: float = MS) -> None:
+async def finish(store: Store, device_ms: float = MS) -> None:
     """Claim the next task and end it, as a worker does."""
     outcome = Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": device_ms})
-    assert await store.complete(await claim(store), outcome)
+    assert await store.leases.complete(await claim(store), outcome)
 
 
 async def explained(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
@@ -44,12 +44,12 @@ def codes(explanation: dict[str, Any]) -> list[str]:
     return [blocker["code"] for blocker in explanation["blockers"]]
 
 
-async def test_a_task_that_nobody_serves_says_so(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_task_that_nobody_serves_says_so(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     other = msgspec.structs.replace(WORKER, id="w1", models=("image-scoring-v1",))
     draining = msgspec.structs.replace(WORKER, id="w2", state="DRAINING")
     for worker in (other, draining):
-        await store.renew(worker, [])
+        await store.leases.renew(worker, [])
 
     found = await explained(client, path)
 
@@ -59,12 +59,12 @@ async def test_a_task_that_nobody_serves_says_so(client: httpx.AsyncClient, stor
 
 
 async def test_the_time_ahead_is_that_of_the_tasks_before_it_shared_by_the_workers(
-    client: httpx.AsyncClient, store: TaskStore
+    client: httpx.AsyncClient, store: Store
 ) -> None:
     await submitted(client)
     await finish(store)
     for name in ("w0", "w1"):
-        await store.renew(msgspec.structs.replace(WORKER, id=name), [])
+        await store.leases.renew(msgspec.structs.replace(WORKER, id=name), [])
     for priority in ("high", "normal", "low"):
         await submitted(client, priority=priority, reuse=False)
     path = await submitted(client, reuse=False)
@@ -77,31 +77,31 @@ async def test_the_time_ahead_is_that_of_the_tasks_before_it_shared_by_the_worke
     assert codes(found) == []
 
 
-async def test_a_larger_image_takes_longer_in_proportion(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_larger_image_takes_longer_in_proportion(client: httpx.AsyncClient, store: Store) -> None:
     await submitted(client, image_url=data_uri(image(96, 96)))
     await finish(store)
-    await store.renew(WORKER, [])
+    await store.leases.renew(WORKER, [])
     path = await submitted(client, image_url=data_uri(image(288, 192)))
 
     assert (await explained(client, path))["eta_s"] == pytest.approx(6 * 0.5, rel=0.05), "whole kilopixels are counted"
 
 
-async def test_the_pace_follows_the_last_tasks(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_the_pace_follows_the_last_tasks(client: httpx.AsyncClient, store: Store) -> None:
     for device_ms in (100.0, 200.0):
         await submitted(client, reuse=False)
         await finish(store, device_ms)
 
-    pace = (await store.paces())["superres-x4"]
+    pace = (await store.queues.paces())["superres-x4"]
 
     assert (pace.device_s, pace.cost) == (pytest.approx(0.11), 20), "the tiles of a photo"
 
 
-async def test_a_running_task_has_what_is_left_of_it(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_running_task_has_what_is_left_of_it(client: httpx.AsyncClient, store: Store) -> None:
     await submitted(client)
     await finish(store)
-    await store.renew(WORKER, [])
+    await store.leases.renew(WORKER, [])
     path = await submitted(client, reuse=False)
-    await store.progress(await claim(store), "infer", Progress(done=3, total=4))
+    await store.leases.progress(await claim(store), "infer", Progress(done=3, total=4))
 
     found = await explained(client, path)
 
@@ -109,31 +109,31 @@ async def test_a_running_task_has_what_is_left_of_it(client: httpx.AsyncClient, 
     assert (found["eta_s"], codes(found)) == (pytest.approx(0.125), [])
 
 
-async def test_a_task_behind_full_workers_says_so(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_task_behind_full_workers_says_so(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
-    await store.renew(msgspec.structs.replace(WORKER, running=WORKER.slots), [])
+    await store.leases.renew(msgspec.structs.replace(WORKER, running=WORKER.slots), [])
 
     assert codes(await explained(client, path)) == ["workers_busy"]
 
 
-async def test_a_task_says_that_the_workers_wait_for_the_storage(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_task_says_that_the_workers_wait_for_the_storage(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
-    await store.renew(msgspec.structs.replace(WORKER, spool_full=True), [])
+    await store.leases.renew(msgspec.structs.replace(WORKER, spool_full=True), [])
     assert codes(await explained(client, path)) == ["spool_full"]
 
-    await store.renew(msgspec.structs.replace(WORKER, id="w1", running=WORKER.slots), [])
+    await store.leases.renew(msgspec.structs.replace(WORKER, id="w1", running=WORKER.slots), [])
     assert codes(await explained(client, path)) == ["workers_busy"]
 
-    await store.renew(msgspec.structs.replace(WORKER, id="w2"), [])
+    await store.leases.renew(msgspec.structs.replace(WORKER, id="w2"), [])
     assert codes(await explained(client, path)) == []
 
 
-async def test_a_task_that_waits_for_a_retry_says_until_when(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_task_that_waits_for_a_retry_says_until_when(client: httpx.AsyncClient, store: Store) -> None:
     await submitted(client)
     await finish(store)
-    await store.renew(WORKER, [])
+    await store.leases.renew(WORKER, [])
     path = await submitted(client, reuse=False)
-    await store.retry(await claim(store), HURT, delay_ms=60_000)
+    await store.leases.retry(await claim(store), HURT, delay_ms=60_000)
 
     found = await explained(client, path)
 
@@ -143,12 +143,10 @@ async def test_a_task_that_waits_for_a_retry_says_until_when(client: httpx.Async
     assert 50 < found["eta_s"] < 61
 
 
-async def test_a_task_that_follows_an_equal_one_takes_as_long_as_that(
-    client: httpx.AsyncClient, store: TaskStore
-) -> None:
+async def test_a_task_that_follows_an_equal_one_takes_as_long_as_that(client: httpx.AsyncClient, store: Store) -> None:
     await submitted(client)
     await finish(store)
-    await store.renew(WORKER, [])
+    await store.leases.renew(WORKER, [])
     await submitted(client, reuse=False)
     same = {"image_url": data_uri(image(150, 120))}
     leader = await submitted(client, **same)
@@ -161,7 +159,7 @@ async def test_a_task_that_follows_an_equal_one_takes_as_long_as_that(
     assert found["eta_s"] == (await explained(client, leader))["eta_s"] == pytest.approx(1.0)
 
 
-async def test_an_ended_task_waits_for_nothing(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_an_ended_task_waits_for_nothing(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     await finish(store)
 
@@ -170,11 +168,9 @@ async def test_an_ended_task_waits_for_nothing(client: httpx.AsyncClient, store:
     assert (found["status"], found["blockers"], found["eta_s"]) == ("SUCCESS", [], None)
 
 
-async def test_a_storage_that_is_away_is_in_the_way(
-    client: httpx.AsyncClient, store: TaskStore, tmp_path: Path
-) -> None:
+async def test_a_storage_that_is_away_is_in_the_way(client: httpx.AsyncClient, store: Store, tmp_path: Path) -> None:
     path = await submitted(client, image_url="https://images.example.com/photo.png")
-    await store.renew(WORKER, [])
+    await store.leases.renew(WORKER, [])
     (tmp_path / "objects").rename(tmp_path / "gone")
     (tmp_path / "objects").write_text("a file in the place of the directory")
 
@@ -190,12 +186,12 @@ async def test_there_is_nothing_to_say_of_a_task_that_is_not_there(client: httpx
     assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found")
 
 
-async def test_a_submit_says_when_it_should_be_done(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_submit_says_when_it_should_be_done(client: httpx.AsyncClient, store: Store) -> None:
     """What is known of paces is looked up at most every five seconds, so it is there before the first submit."""
     outcome = Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": MS})
-    await store.submit(submission(cost=16), rate_limit=0)
-    await store.complete(await claim(store), outcome)
-    await store.renew(WORKER, [])
+    await store.tasks.submit(submission(cost=16), rate_limit=0)
+    await store.leases.complete(await claim(store), outcome)
+    await store.leases.renew(WORKER, [])
 
     first = await client.post("/v1/tasks", json=body(image_url=data_uri(image(128, 128))))
     second = await client.post("/v1/tasks", json=body(image_url=data_uri(image(128, 256))))
@@ -215,12 +211,14 @@ async def quoted(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
 
 
 async def test_a_quote_counts_what_is_ahead_and_queues_nothing(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+    client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     for priority in (Priority.HIGH, Priority.NORMAL, Priority.LOW):
-        await store.submit(submission(cost=14, priority=priority), rate_limit=0)
-    await store.complete(await claim(store), Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": MS}))
-    await store.renew(WORKER, [])
+        await store.tasks.submit(submission(cost=14, priority=priority), rate_limit=0)
+    await store.leases.complete(
+        await claim(store), Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": MS})
+    )
+    await store.leases.renew(WORKER, [])
 
     answer = await quoted(client, image_url=data_uri(image(200, 100)))
 
@@ -249,7 +247,7 @@ async def test_a_quote_of_what_nobody_has_seen_has_no_sizes_and_one_of_a_score_n
     assert (score["input"], score["output"]) == ({"width": 20, "height": 10}, None)
 
 
-async def test_a_quote_is_refused_as_the_submit_would_be(settings: Settings, store: TaskStore, api_key: str) -> None:
+async def test_a_quote_is_refused_as_the_submit_would_be(settings: Settings, store: Store, api_key: str) -> None:
     small = msgspec.structs.replace(settings, queue=msgspec.structs.replace(settings.queue, max_depth=1))
     with api_server.in_thread(small) as url:
         async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client:

@@ -21,7 +21,7 @@ from penstock.api.http.lingering import LINGER_BYTES, LINGER_S
 from penstock.core.task import Outcome, Result
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support import redis_server
 from tests.support.api_server import ServerProcess
 from tests.support.drive import body, claim, complete
@@ -98,7 +98,7 @@ def test_head_is_answered_as_get_without_a_body(client: httpx.Client, path: str)
 
 
 async def test_head_of_a_result_says_what_a_download_would_be(
-    settings: Settings, store: TaskStore, storage: Storage, api_key: str
+    settings: Settings, store: Store, storage: Storage, api_key: str
 ) -> None:
     with ServerProcess(settings) as server, client_of(server.url, api_key) as client:
         path = client.post("/v1/tasks", json=body()).headers["Location"]
@@ -138,7 +138,7 @@ def test_head_is_among_the_methods_of_what_can_be_got(client: httpx.Client) -> N
 async def test_a_client_that_has_a_result_hears_so_also_when_it_is_in_a_bucket(
     settings: Settings,
     s3_server: StorageSettings,
-    store: TaskStore,
+    store: Store,
     api_key: str,
 ) -> None:
     remote = msgspec.structs.replace(settings, storage=s3_server)
@@ -155,12 +155,10 @@ async def test_a_client_that_has_a_result_hears_so_also_when_it_is_in_a_bucket(
     assert other.status_code == 302
 
 
-async def test_a_client_that_has_a_result_of_data_hears_so_too(
-    settings: Settings, store: TaskStore, api_key: str
-) -> None:
+async def test_a_client_that_has_a_result_of_data_hears_so_too(settings: Settings, store: Store, api_key: str) -> None:
     with ServerProcess(settings) as server, client_of(server.url, api_key) as client:
         path = client.post("/v1/tasks", json=body(model="image-scoring-v1")).headers["Location"]
-        await store.complete(await claim(store), Outcome(result=Result(data={"score": 5.5})))
+        await store.leases.complete(await claim(store), Outcome(result=Result(data={"score": 5.5})))
         first = client.get(f"{path}/result")
         known = client.get(f"{path}/result", headers={"If-None-Match": first.headers["ETag"]})
 
@@ -282,7 +280,7 @@ def test_what_a_trusted_proxy_says_is_checked_too(behind_a_proxy: str, api_key: 
 
 
 async def test_every_link_is_made_from_the_public_url(
-    settings: Settings, store: TaskStore, storage: Storage, api_key: str
+    settings: Settings, store: Store, storage: Storage, api_key: str
 ) -> None:
     api = msgspec.structs.replace(settings.api, public_url=f"{PUBLIC}/")
     with ServerProcess(msgspec.structs.replace(settings, api=api)) as server, client_of(server.url, api_key) as client:

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.api.test_batches import finish_next, submit
 
 
@@ -22,7 +22,7 @@ from tests.api.test_batches import finish_next, submit
     ],
 )
 async def test_the_results_of_a_batch_come_by_the_name_that_the_client_prefers(
-    client: httpx.AsyncClient, store: TaskStore, accept: str, called: str
+    client: httpx.AsyncClient, store: Store, accept: str, called: str
 ) -> None:
     batch_id = await submit(client, 1)
     await finish_next(store)

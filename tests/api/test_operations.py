@@ -9,12 +9,12 @@ import pytest
 
 from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import Settings
-from penstock.store import BatchStore, Condemned, Operator, TaskStore, UploadStore, connect
-from penstock.store.operator import PURGED_TOGETHER
+from penstock.store import Engine, Store, connect
+from penstock.store.queues import PURGED_TOGETHER
 from penstock.telemetry import exposition
 from penstock.upkeep.gauges import measure
 from tests.support.drive import MODEL, WORKER, body, claim, data_uri, photo
-from tests.support.stores import open_operator, submission, submit
+from tests.support.stores import submission, submit
 
 SCORING = "image-scoring-v1"
 HURT = ErrorRecord(code="storage_unavailable", message="away", retryable=True)
@@ -27,13 +27,13 @@ async def submitted(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]
     return dict((await client.post("/v1/tasks", json=body(**changes))).raise_for_status().json())
 
 
-async def measured(store: TaskStore) -> None:
+async def measured(store: Store) -> None:
     """A task of the size of a photo has taken half a second, and a worker is there: times can be estimated. The API is
     not asked, since for some seconds it would still know of neither."""
     await submit(store, cost=20)
     outcome = Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": 500.0})
-    assert await store.complete(await claim(store), outcome)
-    await store.renew(WORKER, [])
+    assert await store.leases.complete(await claim(store), outcome)
+    await store.leases.renew(WORKER, [])
 
 
 async def queues(client: httpx.AsyncClient, model: str = MODEL) -> dict[str, dict[str, Any]]:
@@ -42,9 +42,7 @@ async def queues(client: httpx.AsyncClient, model: str = MODEL) -> dict[str, dic
     return {row["priority"]: row for row in rows if row["model"] == model}
 
 
-async def test_queues_show_depth_age_and_the_device_time_that_waits(
-    client: httpx.AsyncClient, store: TaskStore
-) -> None:
+async def test_queues_show_depth_age_and_the_device_time_that_waits(client: httpx.AsyncClient, store: Store) -> None:
     before = await queues(client)
     await measured(store)
     for priority in ("high", "low", "low"):
@@ -61,9 +59,7 @@ async def test_queues_show_depth_age_and_the_device_time_that_waits(
     assert (await client.get("/v1/stats")).json()["queues"][-1]["device_s"] is not None
 
 
-async def test_nothing_of_a_paused_queue_starts_and_all_else_goes_on(
-    client: httpx.AsyncClient, store: TaskStore
-) -> None:
+async def test_nothing_of_a_paused_queue_starts_and_all_else_goes_on(client: httpx.AsyncClient, store: Store) -> None:
     running = await submitted(client)
     lease = await claim(store)
 
@@ -74,8 +70,8 @@ async def test_nothing_of_a_paused_queue_starts_and_all_else_goes_on(
     assert [row["paused"]["by"] for row in paused] == ["tester"] * 3
     assert waiting["status"] == "PENDING"
     assert (await claim(store)).id == other["task_id"], "another model's queue is not paused"
-    assert (await store.claim(worker="w0", device="cpu", models=[MODEL, SCORING])).lease is None
-    assert await store.complete(lease, Outcome())
+    assert (await store.leases.claim(worker="w0", device="cpu", models=[MODEL, SCORING])).lease is None
+    assert await store.leases.complete(lease, Outcome())
     assert (await client.get(running["links"]["self"])).json()["status"] == "SUCCESS"
 
     resumed = (await client.post(f"/v1/queues/{MODEL}/resume")).json()["data"]
@@ -85,7 +81,7 @@ async def test_nothing_of_a_paused_queue_starts_and_all_else_goes_on(
 
 
 async def test_one_priority_is_paused_by_itself_and_counts_for_nobody_behind_it(
-    client: httpx.AsyncClient, store: TaskStore
+    client: httpx.AsyncClient, store: Store
 ) -> None:
     await measured(store)
     await submitted(client, priority="high")
@@ -102,7 +98,7 @@ async def test_one_priority_is_paused_by_itself_and_counts_for_nobody_behind_it(
     assert (await claim(store)).id == normal["task_id"]
 
 
-async def test_a_pause_is_what_a_waiting_task_is_said_to_wait_for(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_pause_is_what_a_waiting_task_is_said_to_wait_for(client: httpx.AsyncClient, store: Store) -> None:
     await measured(store)
     waiting = await submitted(client)
     leader, follower = [await submitted(client, **EQUAL, metadata={"n": n}) for n in "12"]
@@ -122,7 +118,7 @@ async def test_a_pause_is_what_a_waiting_task_is_said_to_wait_for(client: httpx.
     assert (found["eta_s"], found["blockers"]) == (0.5, [])
 
 
-async def test_start_limits_and_deadlines_go_on_during_a_pause(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_start_limits_and_deadlines_go_on_during_a_pause(client: httpx.AsyncClient, store: Store) -> None:
     await client.post(f"/v1/queues/{MODEL}/pause")
     task = await submitted(client, start_within_s=1)
 
@@ -133,15 +129,14 @@ async def test_start_limits_and_deadlines_go_on_during_a_pause(client: httpx.Asy
     assert (await client.get(task["links"]["self"])).json()["status"] == "EXPIRED"
 
 
-async def test_an_equal_task_does_not_wait_for_one_that_is_paused(redis_url: str, store: TaskStore) -> None:
-    async with open_operator(redis_url, store) as operator:
-        await operator.pause(MODEL, [Priority.HIGH], by="alice")
-        await submit(store, priority=Priority.HIGH, reuse_digest="same")
+async def test_an_equal_task_does_not_wait_for_one_that_is_paused(redis_url: str, store: Store) -> None:
+    await store.queues.pause(MODEL, [Priority.HIGH], by="alice")
+    await submit(store, priority=Priority.HIGH, reuse_digest="same")
 
-        answer = await store.submit(submission(reuse_digest="same"), rate_limit=0)
+    answer = await store.tasks.submit(submission(reuse_digest="same"), rate_limit=0)
 
-        assert answer.reuse == "miss"
-        assert (await claim(store)).id == answer.id
+    assert answer.reuse == "miss"
+    assert (await claim(store)).id == answer.id
 
 
 async def test_pausing_again_changes_nothing(client: httpx.AsyncClient) -> None:
@@ -161,13 +156,11 @@ async def test_only_queues_of_models_that_are_served_can_be_acted_on(client: htt
     assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_request")
 
 
-async def test_a_purge_cancels_all_that_waits_and_nothing_that_runs(
-    client: httpx.AsyncClient, store: TaskStore
-) -> None:
+async def test_a_purge_cancels_all_that_waits_and_nothing_that_runs(client: httpx.AsyncClient, store: Store) -> None:
     running = await submitted(client)
     lease = await claim(store)
     retrying = await submitted(client)
-    assert await store.retry(await claim(store), HURT, delay_ms=60_000)
+    assert await store.leases.retry(await claim(store), HURT, delay_ms=60_000)
     waits = [await submitted(client, priority=priority) for priority in PRIORITIES]
     waits += [await submitted(client, **EQUAL, metadata={"n": n}) for n in "123"]  # two follow the first
     other = await submitted(client, model=SCORING)
@@ -181,7 +174,7 @@ async def test_a_purge_cancels_all_that_waits_and_nothing_that_runs(
     assert statuses == ["CANCELED"] * 7
     assert (await client.get(other["links"]["self"])).json()["status"] == "PENDING"
     assert (await client.get(running["links"]["self"])).json()["status"] == "RUNNING"
-    assert await store.complete(lease, Outcome())
+    assert await store.leases.complete(lease, Outcome())
 
 
 @pytest.mark.parametrize("act", ["pause", "resume", "purge"])
@@ -203,51 +196,48 @@ async def test_a_purge_of_one_priority_leaves_the_others(client: httpx.AsyncClie
     assert (purged["canceled"], statuses) == (1, ["PENDING", "PENDING", "CANCELED"])
 
 
-async def test_a_purge_stops_at_its_limit_and_says_that_there_is_more(redis_url: str, store: TaskStore) -> None:
+async def test_a_purge_stops_at_its_limit_and_says_that_there_is_more(redis_url: str, store: Store) -> None:
     count = PURGED_TOGETHER * 2 + 5
     for _ in range(count):
         await submit(store)
 
-    async with open_operator(redis_url, store) as operator:
-        first = await operator.purge(TENANT, MODEL, PRIORITIES, limit=PURGED_TOGETHER)
-        second = await operator.purge(TENANT, MODEL, PRIORITIES, limit=count)
+    first = await store.queues.purge(TENANT, MODEL, PRIORITIES, limit=PURGED_TOGETHER)
+    second = await store.queues.purge(TENANT, MODEL, PRIORITIES, limit=count)
 
     assert (first.canceled, first.has_more) == (PURGED_TOGETHER, True)
     assert (second.canceled, second.has_more) == (count - PURGED_TOGETHER, False)
-    assert (await store.count(TENANT))[State.CANCELED] == count
+    assert (await store.listing.count(TENANT))[State.CANCELED] == count
 
 
-async def test_a_purge_leaves_what_is_submitted_after_it_began(settings: Settings, store: TaskStore) -> None:
+async def test_a_purge_leaves_what_is_submitted_after_it_began(settings: Settings, store: Store) -> None:
     for _ in range(PURGED_TOGETHER + 1):
         await submit(store)
 
     late: list[str] = []
 
-    class Interrupted(Operator):
+    class Interrupted(Engine):
         """Somebody submits between its steps."""
 
-        async def _run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
-            answer = await super()._run(script, *args, again=again)
+        async def run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
+            answer = await super().run(script, *args, again=again)
             late.append(await submit(store))
             return answer
 
     async with connect(settings.redis) as redis:
-        operator = Interrupted(redis, settings.redis.namespace, settings.queue)
-        purged = await operator.purge(TENANT, MODEL, PRIORITIES, limit=10_000)
+        interrupted = Store(Interrupted(redis, settings.redis.namespace, settings.queue))
+        purged = await interrupted.queues.purge(TENANT, MODEL, PRIORITIES, limit=10_000)
 
     assert purged.canceled == PURGED_TOGETHER + 1
-    assert [(await store.get(task_id, TENANT)).state for task_id in late] == [State.PENDING] * len(late)
+    assert [(await store.tasks.get(task_id, TENANT)).state for task_id in late] == [State.PENDING] * len(late)
 
 
-async def test_a_drained_worker_is_given_nothing_until_it_is_resumed(
-    client: httpx.AsyncClient, store: TaskStore
-) -> None:
-    await store.renew(WORKER, [])
+async def test_a_drained_worker_is_given_nothing_until_it_is_resumed(client: httpx.AsyncClient, store: Store) -> None:
+    await store.leases.renew(WORKER, [])
     task = await submitted(client)
 
     drained = (await client.post(f"/v1/workers/{WORKER.id}/drain")).json()
 
-    refused = await store.claim(worker=WORKER.id, device="cpu", models=[MODEL])
+    refused = await store.leases.claim(worker=WORKER.id, device="cpu", models=[MODEL])
     shown = (await client.get("/v1/workers")).json()["data"]
     explained = (await client.get(f"{task['links']['self']}/explain")).json()
     assert drained["state"] == "DRAINING"
@@ -264,33 +254,33 @@ async def test_a_drained_worker_is_given_nothing_until_it_is_resumed(
 
 
 async def test_a_worker_that_is_silent_for_a_while_is_still_drained_when_it_is_back(
-    client: httpx.AsyncClient, settings: Settings, store: TaskStore
+    client: httpx.AsyncClient, settings: Settings, store: Store
 ) -> None:
     async with connect(settings.redis) as redis:
-        hasty = TaskStore(redis, settings.redis.namespace, msgspec.structs.replace(settings.queue, lease_s=0.05))
-        await hasty.renew(WORKER, [])
+        hasty = Store(Engine(redis, settings.redis.namespace, msgspec.structs.replace(settings.queue, lease_s=0.05)))
+        await hasty.leases.renew(WORKER, [])
         await client.post(f"/v1/workers/{WORKER.id}/drain")
         async with asyncio.timeout(10):
-            while await store.workers():
-                await store.reclaim()
+            while await store.workers.listed():
+                await store.overdue.reclaim()
                 await asyncio.sleep(0.05)
         assert (await client.post(f"/v1/workers/{WORKER.id}/drain")).json()["code"] == "worker_not_found"
 
-        await store.renew(WORKER, [])
+        await store.leases.renew(WORKER, [])
 
-        assert [worker.state for worker in await store.workers()] == ["DRAINING"]
-        assert (await store.claim(worker=WORKER.id, device="cpu", models=[MODEL])).is_drained
+        assert [worker.state for worker in await store.workers.listed()] == ["DRAINING"]
+        assert (await store.leases.claim(worker=WORKER.id, device="cpu", models=[MODEL])).is_drained
 
 
 @pytest.mark.parametrize("how", ["signs off", "is dead"])
-async def test_a_worker_that_has_ended_leaves_no_mark(client: httpx.AsyncClient, store: TaskStore, how: str) -> None:
-    await store.renew(WORKER, [])
+async def test_a_worker_that_has_ended_leaves_no_mark(client: httpx.AsyncClient, store: Store, how: str) -> None:
+    await store.leases.renew(WORKER, [])
     await client.post(f"/v1/workers/{WORKER.id}/drain")
 
-    await (store.sign_off(WORKER.id) if how == "signs off" else store.reclaim(WORKER.id))
+    await (store.workers.sign_off(WORKER.id) if how == "signs off" else store.overdue.reclaim(WORKER.id))
 
-    await store.renew(WORKER, [])
-    assert [worker.state for worker in await store.workers()] == ["READY"]
+    await store.leases.renew(WORKER, [])
+    assert [worker.state for worker in await store.workers.listed()] == ["READY"]
 
 
 @pytest.mark.parametrize("act", ["drain", "resume"])
@@ -300,27 +290,27 @@ async def test_a_worker_that_is_not_there_cannot_be_acted_on(client: httpx.Async
     assert (answer.status_code, answer.json()["code"]) == (404, "worker_not_found")
 
 
-async def test_a_worker_is_told_at_once(redis_url: str, store: TaskStore) -> None:
-    await store.renew(WORKER, [])
-    signals = store.signals()
+async def test_a_worker_is_told_at_once(redis_url: str, store: Store) -> None:
+    await store.leases.renew(WORKER, [])
+    signals = store.workers.signals()
     await anext(signals)
 
-    async with open_operator(redis_url, store) as operator, asyncio.timeout(2):
-        await operator.drain(WORKER.id)
-        await operator.resume_worker(WORKER.id)
-        await operator.resume(MODEL, PRIORITIES)
+    async with asyncio.timeout(2):
+        await store.workers.drain(WORKER.id)
+        await store.workers.resume(WORKER.id)
+        await store.queues.resume(MODEL, PRIORITIES)
         told = [await anext(signals) for _ in range(3)]
 
     assert told == [("drain", WORKER.id), ("resume", WORKER.id), ("queued", MODEL)]
     await signals.aclose()
 
 
-async def test_workers_show_what_they_run(client: httpx.AsyncClient, store: TaskStore) -> None:
-    await store.renew(WORKER, [])
+async def test_workers_show_what_they_run(client: httpx.AsyncClient, store: Store) -> None:
+    await store.leases.renew(WORKER, [])
     task = await submitted(client, priority="high")
     await submitted(client)
     lease = await claim(store)
-    await store.progress(lease, "infer")
+    await store.leases.progress(lease, "infer")
 
     (worker,) = (await client.get("/v1/workers")).json()["data"]
 
@@ -328,21 +318,19 @@ async def test_workers_show_what_they_run(client: httpx.AsyncClient, store: Task
     assert (runs["task_id"], runs["model"], runs["priority"], runs["stage"]) == (
         task["task_id"], MODEL, "high", "infer",
     )  # fmt: skip
-    assert await store.running("another") == []
-    await store.complete(lease, Outcome())
+    assert await store.workers.running("another") == []
+    await store.leases.complete(lease, Outcome())
     assert (await client.get("/v1/workers")).json()["data"][0]["tasks"] == []
 
 
 async def test_the_gauges_of_queues_have_device_time_and_pauses(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+    client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     await measured(store)
     await submitted(client, priority="low")
     await client.post(f"/v1/queues/{MODEL}/pause?priority=low")
 
-    async with connect(settings.redis) as redis:
-        of = (redis, settings.redis.namespace, settings.queue)
-        await measure(store, BatchStore(*of), UploadStore(*of), Condemned(*of), [MODEL])
+    await measure(store, [MODEL])
 
     text = exposition.scrape().decode()
     assert f'penstock_queue_device_seconds{{model="{MODEL}",priority="low"}} 0.5' in text
@@ -350,12 +338,12 @@ async def test_the_gauges_of_queues_have_device_time_and_pauses(
     assert f'penstock_queue_paused{{model="{MODEL}",priority="high"}} 0.0' in text
 
 
-async def test_what_was_promised_at_submit_is_kept_with_the_task(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_what_was_promised_at_submit_is_kept_with_the_task(client: httpx.AsyncClient, store: Store) -> None:
     await measured(store)
     promised = [await submitted(client) for _ in range(2)]
     leases = [await claim(store) for _ in promised]
 
     assert [lease.promised_ms for lease in leases] == [round(1000 * task["eta_s"]) for task in promised] == [500, 1000]
-    assert await store.cancel(leases[0].id, TENANT)
-    assert await store.resubmit(leases[0].id, TENANT)
+    assert await store.tasks.cancel(leases[0].id, TENANT)
+    assert await store.tasks.resubmit(leases[0].id, TENANT)
     assert (await claim(store)).promised_ms is None, "a task that is run again was promised nothing"

@@ -9,7 +9,7 @@ from litestar.routes import HTTPRoute
 from penstock.api.app import create_app
 from penstock.core.task import TENANT
 from penstock.settings import Settings
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support.drive import MODEL, body, fail
 
 PLACES = {
@@ -80,11 +80,11 @@ async def test_a_refusal_lists_every_name_that_is_known(client: httpx.AsyncClien
 
 
 @pytest.mark.parametrize("sent", ["dryrun=true", "dry_run=true", "prefer=wait"])
-async def test_a_submit_with_a_query_queues_nothing(client: httpx.AsyncClient, store: TaskStore, sent: str) -> None:
+async def test_a_submit_with_a_query_queues_nothing(client: httpx.AsyncClient, store: Store, sent: str) -> None:
     answer = await client.post(f"/v1/tasks?{sent}", json=body())
 
     assert (answer.status_code, answer.json()["param"]) == (422, sent.partition("=")[0])
-    assert not (await store.page(TENANT)).tasks
+    assert not (await store.listing.page(TENANT)).tasks
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ async def test_the_word_null_does_not_stand_for_a_parameter_that_is_left_out(
 
 @pytest.mark.parametrize("sent", ["model=", "batch_id=", "metadata.album="])
 async def test_an_empty_filter_matches_nothing_rather_than_everything(
-    client: httpx.AsyncClient, store: TaskStore, sent: str
+    client: httpx.AsyncClient, store: Store, sent: str
 ) -> None:
     await client.post("/v1/tasks", json=body())
     await fail(store)

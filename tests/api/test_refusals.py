@@ -16,7 +16,7 @@ from redis._parsers.base import BaseParser
 
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import QueueSettings, RedisSettings, Settings
-from penstock.store import TaskStore, connect
+from penstock.store import Engine, Store, connect
 from penstock.store.connection import Pool
 from penstock.store.failures import REFUSALS, refusal_of
 from tests.chaos.proxy import Proxy
@@ -64,12 +64,12 @@ async def name(own_redis: RedisProcess) -> AsyncIterator[Proxy]:
     await proxy.close()
 
 
-async def submitted_in_time(store: TaskStore) -> str:
+async def submitted_in_time(store: Store) -> str:
     """The id of a task that was taken at last."""
     async with asyncio.timeout(10):
         while True:
             with suppress(StoreUnavailable):
-                return (await store.submit(submission(), rate_limit=0)).id
+                return (await store.tasks.submit(submission(), rate_limit=0)).id
             await asyncio.sleep(0.05)
 
 
@@ -84,12 +84,12 @@ async def test_a_process_finds_the_new_master_behind_the_same_address(
             while (await new.info("replication"))["master_link_status"] != "up":
                 await asyncio.sleep(0.05)
         async with connect(settings) as client:
-            store = TaskStore(client, settings.namespace, QueueSettings())
-            signals = store.signals()
+            store = Store(Engine(client, settings.namespace, QueueSettings()))
+            signals = store.workers.signals()
             assert await anext(signals) == ("look", "")
-            await store.submit(submission(), rate_limit=0)
+            await store.tasks.submit(submission(), rate_limit=0)
             assert await anext(signals) == ("queued", MODEL)
-            assert sum(queue.depth for queue in await store.depths([MODEL])) == 1
+            assert sum(queue.depth for queue in await store.queues.depths([MODEL])) == 1
             await old.wait(1, 10_000)  # the replica has it too
 
             await new.execute_command("REPLICAOF", "NO", "ONE")
@@ -97,7 +97,7 @@ async def test_a_process_finds_the_new_master_behind_the_same_address(
             await old.execute_command("REPLICAOF", *NOBODY_THERE)
             await submitted_in_time(store)
 
-            assert sum(queue.depth for queue in await store.depths([MODEL])) == 2, "also what is only read"
+            assert sum(queue.depth for queue in await store.queues.depths([MODEL])) == 2, "also what is only read"
             assert await anext(signals) == ("look", ""), "a listener is led there too, and told to look"
 
 
@@ -107,10 +107,10 @@ async def test_who_only_listens_is_led_to_the_new_master_when_others_have_found_
     settings = RedisSettings(url=name.url(own_redis.url), namespace="failover")
     told: asyncio.Queue[str] = asyncio.Queue()
     async with Client.from_url(own_redis.url) as old, connect(settings) as client:
-        store = TaskStore(client, settings.namespace, QueueSettings())
-        changes = store.changes()
+        store = Store(Engine(client, settings.namespace, QueueSettings()))
+        changes = store.tasks.changes()
         changes.follow(["tsk_1"])
-        await store.submit(submission(), rate_limit=0)
+        await store.tasks.submit(submission(), rate_limit=0)
         watching = asyncio.create_task(changes.run(told.put_nowait))
         assert await told.get() == "tsk_1", "the channel is open"
 
@@ -129,17 +129,17 @@ async def test_who_gives_up_on_a_server_asks_nothing_over_connections_to_it(
     """It need not have said no: the calls in which it would have may have taken too long."""
     settings = RedisSettings(url=name.url(own_redis.url), namespace="failover")
     async with connect(settings) as client:
-        store = TaskStore(client, settings.namespace, QueueSettings(), patience_s=0.2)
-        await store.submit(submission(), rate_limit=0)
-        assert sum(queue.depth for queue in await store.depths([MODEL])) == 1
+        store = Store(Engine(client, settings.namespace, QueueSettings(), patience_s=0.2))
+        await store.tasks.submit(submission(), rate_limit=0)
+        assert sum(queue.depth for queue in await store.queues.depths([MODEL])) == 1
         async with Client.from_url(own_redis.url) as old:
             await old.client_pause(60_000, all=False)
             with pytest.raises(StoreUnavailable):
-                await store.submit(submission(), rate_limit=0)
+                await store.tasks.submit(submission(), rate_limit=0)
             name.lead_to(address(second))
             await submitted_in_time(store)
 
-            assert sum(queue.depth for queue in await store.depths([MODEL])) == 1, "of the second"
+            assert sum(queue.depth for queue in await store.queues.depths([MODEL])) == 1, "of the second"
             assert (await client.info("server"))["tcp_port"] == urlsplit(second.url).port
             await old.client_unpause()
 
@@ -176,12 +176,12 @@ async def test_a_server_that_is_away_for_good_does_not_make_every_call_open_conn
 ) -> None:
     settings = RedisSettings(url=own_redis.url, namespace="replica")
     async with Client.from_url(own_redis.url) as other, connect(settings) as client:
-        store = TaskStore(client, settings.namespace, QueueSettings())
+        store = Store(Engine(client, settings.namespace, QueueSettings()))
         await other.execute_command("REPLICAOF", *NOBODY_THERE)
         before = int((await other.info("stats"))["total_connections_received"])
         for _ in range(50):
             with pytest.raises(StoreUnavailable):
-                await store.submit(submission(), rate_limit=0)
+                await store.tasks.submit(submission(), rate_limit=0)
         after = int((await other.info("stats"))["total_connections_received"])
 
     assert after - before < 10
@@ -191,13 +191,13 @@ async def test_a_server_that_is_away_for_good_does_not_make_every_call_open_conn
 async def test_a_refusal_is_said_in_its_own_words(own_redis: RedisProcess, code: str) -> None:
     settings = RedisSettings(url=own_redis.url, namespace="refusing")
     async with Client.from_url(own_redis.url) as other, connect(settings) as client:
-        store = TaskStore(client, settings.namespace, QueueSettings())
-        await store.submit(submission(), rate_limit=0)
+        store = Store(Engine(client, settings.namespace, QueueSettings()))
+        await store.tasks.submit(submission(), rate_limit=0)
         for command in SETTINGS[code]:
             await other.execute_command(*command)
 
         with pytest.raises(StoreUnavailable) as caught:
-            await store.submit(submission(), rate_limit=0)
+            await store.tasks.submit(submission(), rate_limit=0)
 
     assert (caught.value.detail, caught.value.retry_after_s) == REFUSALS[code][:2]
 
@@ -286,4 +286,4 @@ async def test_the_protocol_that_is_spoken_may_be_said(redis_url: str, namespace
     settings = RedisSettings(url=f"{redis_url.removesuffix('/0')}?protocol=2&db=0", namespace=namespace)
 
     async with connect(settings) as client:
-        await TaskStore(client, namespace, QueueSettings()).ping()
+        await Store(Engine(client, namespace, QueueSettings())).ping()

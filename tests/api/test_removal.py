@@ -11,7 +11,7 @@ from penstock.api.routes.removal import Ended, Live
 from penstock.core.task import TENANT, State
 from penstock.settings import Settings, StorageSettings
 from penstock.storage import Storage
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support import api_server
 from tests.support.drive import MODEL, body, claim, complete, data_uri, fail, photo, stored_objects
 from tests.support.stores import submit
@@ -31,7 +31,7 @@ async def states(client: httpx.AsyncClient) -> list[str]:
 
 
 async def test_a_deleted_task_leaves_neither_record_nor_files(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
     path = await submitted(client, image_url=data_uri(photo()))
     await complete(store, storage, b"bytes of a result")
@@ -46,7 +46,7 @@ async def test_a_deleted_task_leaves_neither_record_nor_files(
     assert await states(client) == []
 
 
-async def test_deleting_again_is_fine_and_what_never_was_is_404(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_deleting_again_is_fine_and_what_never_was_is_404(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     await fail(store)
 
@@ -58,9 +58,7 @@ async def test_deleting_again_is_fine_and_what_never_was_is_404(client: httpx.As
 
 
 @pytest.mark.parametrize("running", [False, True])
-async def test_a_task_is_canceled_before_it_is_deleted(
-    client: httpx.AsyncClient, store: TaskStore, running: bool
-) -> None:
+async def test_a_task_is_canceled_before_it_is_deleted(client: httpx.AsyncClient, store: Store, running: bool) -> None:
     path = await submitted(client)
     if running:
         await claim(store)
@@ -74,7 +72,7 @@ async def test_a_task_is_canceled_before_it_is_deleted(
 
 
 async def test_a_result_that_another_task_shows_is_kept_for_it(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
     equal = {"image_url": data_uri(photo())}
     source = await submitted(client, **equal)
@@ -92,7 +90,7 @@ async def test_a_result_that_another_task_shows_is_kept_for_it(
 
 
 async def test_deleting_tasks_at_once_keeps_the_results_that_others_show(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
     first, again = await twice(client, store, storage, 40)
     eight = asyncio.Semaphore(8)
@@ -111,7 +109,7 @@ async def test_deleting_tasks_at_once_keeps_the_results_that_others_show(
 
 
 async def test_deleting_by_filter_twice_at_once_keeps_the_results_that_others_show(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     _, again = await twice(client, store, storage, 40)
 
@@ -129,9 +127,7 @@ async def test_deleting_by_filter_twice_at_once_keeps_the_results_that_others_sh
     assert kept == [f"result {n}".encode() for n in range(40)]
 
 
-async def twice(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, count: int
-) -> tuple[list[str], list[str]]:
+async def twice(client: httpx.AsyncClient, store: Store, storage: Storage, count: int) -> tuple[list[str], list[str]]:
     """Paths of tasks that ran, and of as many of a higher priority that show the same results."""
     first, again = [], []
     for n in range(count):
@@ -139,11 +135,11 @@ async def twice(
         first.append(await submitted(client, **equal))
         await complete(store, storage, f"result {n}".encode())
         again.append(await submitted(client, **equal, priority="high"))
-    assert (await store.count(TENANT))[State.SUCCESS] == 2 * count
+    assert (await store.listing.count(TENANT))[State.SUCCESS] == 2 * count
     return first, again
 
 
-async def test_a_deleted_task_may_be_submitted_anew(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_deleted_task_may_be_submitted_anew(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client, client_request_id="order-1")
     await fail(store)
     await client.delete(path)
@@ -152,10 +148,10 @@ async def test_a_deleted_task_may_be_submitted_anew(client: httpx.AsyncClient, s
 
 
 async def test_a_backlog_of_the_retention_is_not_for_a_delete_to_work_off(
-    store: TaskStore, client: httpx.AsyncClient
+    store: Store, client: httpx.AsyncClient
 ) -> None:
     for _ in range(30):
-        await store.cancel(await submit(store, result_ttl_s=0), TENANT)
+        await store.tasks.cancel(await submit(store, result_ttl_s=0), TENANT)
     path = await submitted(client)
     await client.post(f"{path}/cancel")
 
@@ -166,7 +162,7 @@ async def test_a_backlog_of_the_retention_is_not_for_a_delete_to_work_off(
 
 
 async def test_while_the_storage_is_away_a_delete_says_so_and_is_done_later(
-    settings: Settings, store: TaskStore, storage: Storage, client: httpx.AsyncClient, api_key: str
+    settings: Settings, store: Store, storage: Storage, client: httpx.AsyncClient, api_key: str
 ) -> None:
     nowhere = StorageSettings(
         local=False, s3_bucket="b", s3_endpoint="http://127.0.0.1:9", s3_access_key="k", s3_secret_key="s"
@@ -187,7 +183,7 @@ async def test_while_the_storage_is_away_a_delete_says_so_and_is_done_later(
 # --- by filter ------------------------------------------------------------------------------------------------
 
 
-async def test_all_waiting_tasks_of_a_kind_are_canceled(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_all_waiting_tasks_of_a_kind_are_canceled(client: httpx.AsyncClient, store: Store) -> None:
     await submitted(client, priority="high")
     await claim(store)
     for priority in ("low", "low", "low", "normal"):
@@ -206,7 +202,7 @@ async def test_all_waiting_tasks_of_a_kind_are_canceled(client: httpx.AsyncClien
 
 
 async def test_all_ended_tasks_of_a_kind_are_deleted(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+    client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     for _ in range(3):
         await submitted(client, image_url=data_uri(photo()))
@@ -237,7 +233,7 @@ def test_what_can_be_canceled_and_deleted_is_described_by_state() -> None:
     assert set(get_args(Ended)) == {state for state in State if state.is_final}
 
 
-async def test_another_key_of_the_same_tenant_may_delete(settings: Settings, store: TaskStore) -> None:
+async def test_another_key_of_the_same_tenant_may_delete(settings: Settings, store: Store) -> None:
     keys = ("one:first-key", "two:second-key")
     two = msgspec.structs.replace(settings, api=msgspec.structs.replace(settings.api, keys=keys))
     with api_server.in_thread(two) as url:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from penstock.settings import Settings
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support import api_server
 from tests.support.drive import body, claim, complete, data_uri, image, photo, stored_objects
 
@@ -30,7 +30,7 @@ async def test_fifty_submits_at_once_with_one_id_make_one_task(client: httpx.Asy
 
 
 async def test_a_repeated_submit_answers_with_the_task_as_it_is_now(
-    client: httpx.AsyncClient, store: TaskStore, storage: Any
+    client: httpx.AsyncClient, store: Store, storage: Any
 ) -> None:
     first = await client.post("/v1/tasks", json=body(client_request_id="order-1"))
     await complete(store, storage, b"result")
@@ -133,7 +133,7 @@ async def test_without_a_limit_there_are_no_limit_headers(settings: Settings, ap
     assert not [name for name in answer.headers if name.lower().startswith("ratelimit")]
 
 
-async def test_a_caller_without_a_name_is_known_by_the_digest_of_the_key(settings: Settings, store: TaskStore) -> None:
+async def test_a_caller_without_a_name_is_known_by_the_digest_of_the_key(settings: Settings, store: Store) -> None:
     secret = "another-key-of-the-tests"
     nameless = msgspec.structs.replace(settings, api=msgspec.structs.replace(settings.api, keys=(secret,)))
 

@@ -8,7 +8,7 @@ import pytest
 
 from penstock.api.routes.retries import Retryable
 from penstock.core.task import TRANSITIONS, ErrorRecord, Outcome, Verb
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support.stores import MODEL
 
 BODY = {"model": MODEL, "input": {"image_url": "https://example.com/photo.jpg"}}
@@ -20,13 +20,13 @@ async def submit(client: httpx.AsyncClient, **headers: str) -> str:
     return str(answer.raise_for_status().json()["task_id"])
 
 
-async def fail_next(store: TaskStore) -> None:
-    lease = (await store.claim(worker="w", device="cpu", models=[MODEL])).lease
+async def fail_next(store: Store) -> None:
+    lease = (await store.leases.claim(worker="w", device="cpu", models=[MODEL])).lease
     assert lease is not None
-    await store.fail(lease, FAILURE)
+    await store.leases.fail(lease, FAILURE)
 
 
-async def test_a_failed_task_is_run_again_under_its_id(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_failed_task_is_run_again_under_its_id(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await submit(client)
     await fail_next(store)
 
@@ -39,18 +39,18 @@ async def test_a_failed_task_is_run_again_under_its_id(client: httpx.AsyncClient
     assert [a["outcome"] for a in view["attempts"]] == ["fail"]
 
 
-async def test_a_task_that_has_succeeded_is_not(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_task_that_has_succeeded_is_not(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await submit(client)
-    lease = (await store.claim(worker="w", device="cpu", models=[MODEL])).lease
+    lease = (await store.leases.claim(worker="w", device="cpu", models=[MODEL])).lease
     assert lease is not None
-    await store.complete(lease, Outcome())
+    await store.leases.complete(lease, Outcome())
 
     answer = await client.post(f"/v1/tasks/{task_id}/retry")
 
     assert (answer.status_code, answer.json()["code"]) == (409, "task_already_final")
 
 
-async def test_all_failed_tasks_are_run_again_by_one_request(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_all_failed_tasks_are_run_again_by_one_request(client: httpx.AsyncClient, store: Store) -> None:
     failed = [await submit(client) for _ in range(5)]
     for _ in failed:
         await fail_next(store)
@@ -111,12 +111,12 @@ async def test_header_and_member_must_agree(client: httpx.AsyncClient) -> None:
     assert (same.status_code, other.status_code) == (202, 422)
 
 
-async def test_a_deleted_task_answers_410(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_deleted_task_answers_410(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await submit(client)
-    await store.cancel(task_id, "default")
+    await store.tasks.cancel(task_id, "default")
     # As if its retention had passed: the time by which it is pruned is moved, not the clock.
-    await store._client.zadd(store._keys.finals, {task_id: 1})
-    assert await store.prune() == 1
+    await store.engine.client.zadd(store.engine.keys.finals, {task_id: 1})
+    assert await store.overdue.prune() == 1
 
     for path in ("", "/result"):
         answer = await client.get(f"/v1/tasks/{task_id}{path}")

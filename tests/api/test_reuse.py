@@ -16,7 +16,7 @@ from penstock.intake.enqueue import examine, hand_in
 from penstock.intake.requests import TaskRequest
 from penstock.settings import ApiSettings, QueueSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import BatchStore, Condemned, TaskStore, connect
+from penstock.store import BatchStore, Condemned, Store, connect
 from penstock.store.keys import Keys
 from penstock.telemetry import exposition
 from penstock.upkeep.retention import prune
@@ -40,7 +40,7 @@ async def submitted(client: httpx.AsyncClient, headers: dict[str, str] | None = 
 
 
 async def test_fifty_equal_submits_at_once_are_one_run_and_fifty_results(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
     answers = await asyncio.gather(*(client.post("/v1/tasks", json=body(image_url=CAT)) for _ in range(50)))
     assert {answer.status_code for answer in answers} == {202}
@@ -59,7 +59,7 @@ async def test_fifty_equal_submits_at_once_are_one_run_and_fifty_results(
 
 @pytest.mark.parametrize("sent", [CAT, PHOTO], ids=["small", "large"])
 async def test_a_later_submit_is_answered_at_once_and_stores_nothing(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings, sent: str
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings, sent: str
 ) -> None:
     source = await submitted(client, image_url=sent)
     await complete(store, storage, b"result")
@@ -78,7 +78,7 @@ async def test_a_later_submit_is_answered_at_once_and_stores_nothing(
 
 
 async def test_a_task_that_has_its_result_is_answered_while_the_storage_is_away(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
     await submitted(client, image_url=PHOTO)
     await complete(store, storage, b"result")
@@ -105,7 +105,7 @@ class Slow(LocalStorage):
 
 
 async def test_an_input_is_deleted_when_the_result_comes_while_it_is_stored(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
     source = await submitted(client, image_url=PHOTO)
     slow = Slow(settings.storage.directory, settings.redis.namespace)
@@ -124,7 +124,7 @@ async def test_an_input_is_deleted_when_the_result_comes_while_it_is_stored(
     ]
 
 
-async def test_reuse_is_counted(client: httpx.AsyncClient, store: TaskStore, storage: Storage) -> None:
+async def test_reuse_is_counted(client: httpx.AsyncClient, store: Store, storage: Storage) -> None:
     counter = 'penstock_tasks_reused_total{how="hit",model="superres-x4"}'
 
     def count() -> float:
@@ -139,9 +139,7 @@ async def test_reuse_is_counted(client: httpx.AsyncClient, store: TaskStore, sto
     assert count() == before + 1
 
 
-async def test_an_answered_submit_can_be_repeated(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
-) -> None:
+async def test_an_answered_submit_can_be_repeated(client: httpx.AsyncClient, store: Store, storage: Storage) -> None:
     await submitted(client)
     await complete(store, storage, b"result")
     first = await submitted(client, client_request_id="order-1")
@@ -154,11 +152,11 @@ async def test_an_answered_submit_can_be_repeated(
 
 
 async def test_who_waits_for_an_equal_task_is_told_of_its_end(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     await submitted(client)
     waiting = asyncio.create_task(client.post("/v1/tasks", json=body(image_url=CAT), headers={"Prefer": "wait=20"}))
-    while (await store.count("default"))[State.PENDING] < 2:
+    while (await store.listing.count("default"))[State.PENDING] < 2:
         await asyncio.sleep(0.01)
 
     await complete(store, storage, b"result")
@@ -222,7 +220,7 @@ async def test_what_is_behind_a_url_may_change(client: httpx.AsyncClient) -> Non
 # --- who shares ---------------------------------------------------------------------------------------------------
 
 
-async def test_another_key_learns_nothing_from_a_submit(settings: Settings, store: TaskStore, storage: Storage) -> None:
+async def test_another_key_learns_nothing_from_a_submit(settings: Settings, store: Store, storage: Storage) -> None:
     keys = {"alice": "a" * 16, "bob": "b" * 16}
     both = ApiSettings(keys=tuple(f"{name}:{key}" for name, key in keys.items()), linger_s=0)
 
@@ -250,7 +248,7 @@ async def test_another_key_learns_nothing_from_a_submit(settings: Settings, stor
     ],
 )
 async def test_a_task_runs_when_the_client_wants_it(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, headers: dict[str, str], asked: dict[str, Any]
+    client: httpx.AsyncClient, store: Store, storage: Storage, headers: dict[str, str], asked: dict[str, Any]
 ) -> None:
     await submitted(client)
     await complete(store, storage, b"old")
@@ -263,9 +261,7 @@ async def test_a_task_runs_when_the_client_wants_it(
     assert (await client.get(later["links"]["result"])).content == b"new"
 
 
-async def test_the_operator_can_turn_it_off(
-    settings: Settings, api_key: str, store: TaskStore, storage: Storage
-) -> None:
+async def test_the_operator_can_turn_it_off(settings: Settings, api_key: str, store: Store, storage: Storage) -> None:
     off = msgspec.structs.replace(settings, queue=QueueSettings(reuse=False))
 
     with api_server.in_thread(off) as url:
@@ -281,7 +277,7 @@ async def test_the_operator_can_turn_it_off(
 
 async def test_the_file_outlives_the_task_that_made_it_and_goes_with_the_last_that_shows_it(
     client: httpx.AsyncClient,
-    store: TaskStore,
+    store: Store,
     batches: BatchStore,
     condemned: Condemned,
     storage: Storage,
@@ -289,8 +285,8 @@ async def test_the_file_outlives_the_task_that_made_it_and_goes_with_the_last_th
 ) -> None:
     async def pruned(task_id: str) -> int:
         """Let the retention of one task be over, and prune; how many went."""
-        await store._client.zadd(store._keys.finals, {task_id: 1})
-        return await prune(store, batches, condemned, storage)
+        await store.engine.client.zadd(store.engine.keys.finals, {task_id: 1})
+        return await prune(store, storage)
 
     source = await submitted(client, image_url=PHOTO, result_ttl_s=60)
     follower = await submitted(client, image_url=PHOTO, result_ttl_s=61)
@@ -306,7 +302,7 @@ async def test_the_file_outlives_the_task_that_made_it_and_goes_with_the_last_th
 
 
 async def test_a_result_whose_file_is_lost_is_not_given_out_and_the_task_runs_again(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     first = await submitted(client)
     file = await complete(store, storage, b"result")
@@ -324,7 +320,7 @@ async def test_a_result_whose_file_is_lost_is_not_given_out_and_the_task_runs_ag
 
 
 async def test_reading_a_result_whose_file_is_lost_ends_its_reuse(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
     await submitted(client)
     file = await complete(store, storage, b"result")
@@ -340,7 +336,7 @@ async def test_reading_a_result_whose_file_is_lost_ends_its_reuse(
 
 
 async def test_lines_whose_results_are_lost_run_and_the_others_are_answered(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     await submitted(client)
     lost = await complete(store, storage, b"a cat")

@@ -19,7 +19,7 @@ from penstock.api import serve
 from penstock.api.serve import HEAD_TIMEOUT_S
 from penstock.settings import RedisSettings, Settings, environment_of
 from penstock.storage import Storage
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support.api_server import ServerProcess
 from tests.support.drive import WORKER, body, complete
 from tests.support.redis_server import RedisProcess
@@ -31,9 +31,9 @@ def head(path: str, *lines: str) -> bytes:
 
 
 async def test_a_stop_is_announced_and_requests_in_flight_are_finished(
-    settings: Settings, store: TaskStore, api_key: str
+    settings: Settings, store: Store, api_key: str
 ) -> None:
-    await store.renew(WORKER, [])
+    await store.leases.renew(WORKER, [])
     data = msgspec.json.encode(body())
     with ServerProcess(settings) as server:
         url = httpx.URL(server.url)
@@ -147,7 +147,7 @@ async def test_a_connection_that_says_nothing_is_closed(server: str) -> None:
 
 async def test_a_client_that_takes_nothing_is_cut_off(
     client: httpx.AsyncClient,
-    store: TaskStore,
+    store: Store,
     storage: Storage,
     server: str,
     api_key: str,

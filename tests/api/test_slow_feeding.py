@@ -177,7 +177,7 @@ async def test_who_was_overtaken_while_storing_takes_back_his_own_and_only_that(
     with pytest.raises(NotItsTurn):
         await storing
 
-    tasks = [await services.store.get(task_id_of(batch_id, place), CALLER.tenant) for place in range(2)]
+    tasks = [await services.store.tasks.get(task_id_of(batch_id, place), CALLER.tenant) for place in range(2)]
     inputs = [key for key in stored_objects(settings) if key.startswith("inputs/")]
     assert inputs == sorted(str(task.request.source.key) for task in tasks)
 

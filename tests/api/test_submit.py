@@ -10,7 +10,7 @@ import pytest
 
 from penstock.core.request import OutputOptions
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings, StorageSettings
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support import api_server, redis_server
 from tests.support.drive import MODEL, URL, body, claim, data_uri, image, photo, stored_objects
 
@@ -45,7 +45,7 @@ async def test_a_submit_answers_where_to_look(client: httpx.AsyncClient) -> None
     assert "Idempotent-Replayed" not in answer.headers
 
 
-async def test_everything_asked_for_reaches_the_worker(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_everything_asked_for_reaches_the_worker(client: httpx.AsyncClient, store: Store) -> None:
     traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     asked = body(
         params={"variant": "clean"},
@@ -72,7 +72,7 @@ async def test_everything_asked_for_reaches_the_worker(client: httpx.AsyncClient
 
 
 async def test_an_attempt_is_never_longer_and_never_tried_more_often_than_the_operator_allows(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+    client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     await client.post("/v1/tasks", json=body(timeout_s=86_400, retry={"max_attempts": 10}))
 
@@ -83,7 +83,7 @@ async def test_an_attempt_is_never_longer_and_never_tried_more_often_than_the_op
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
 async def test_an_inline_image_is_stored_for_the_worker(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings, format: str
+    client: httpx.AsyncClient, store: Store, settings: Settings, format: str
 ) -> None:
     data = photo(format)
 
@@ -97,7 +97,7 @@ async def test_an_inline_image_is_stored_for_the_worker(
 
 
 async def test_a_small_inline_image_travels_with_the_task(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+    client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     await client.post("/v1/tasks", json=body(image_url=data_uri(image())))
 

@@ -12,7 +12,7 @@ import pytest
 from penstock.core.task import ErrorRecord, Outcome, Progress, Result
 from penstock.settings import Settings, StorageSettings
 from penstock.storage import Storage, open_storage
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support import api_server
 from tests.support.drive import MODEL, body, claim, complete, fail, image
 
@@ -61,10 +61,10 @@ async def test_a_waiting_task_is_shown_whole(client: httpx.AsyncClient) -> None:
     assert answer.headers["Retry-After"] == "1"
 
 
-async def test_a_running_task_shows_its_progress(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_running_task_shows_its_progress(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     lease = await claim(store)
-    await store.progress(lease, "infer", Progress(done=21, total=50))
+    await store.leases.progress(lease, "infer", Progress(done=21, total=50))
 
     task = (await client.get(path)).json()
 
@@ -73,7 +73,7 @@ async def test_a_running_task_shows_its_progress(client: httpx.AsyncClient, stor
 
 
 async def test_a_finished_task_shows_result_timing_and_attempts(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, server: str
+    client: httpx.AsyncClient, store: Store, storage: Storage, server: str
 ) -> None:
     path = await submitted(client)
     file = await complete(store, storage, b"bytes of a result")
@@ -92,7 +92,7 @@ async def test_a_finished_task_shows_result_timing_and_attempts(
     assert "Retry-After" not in answer.headers
 
 
-async def test_a_failed_task_says_why(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_failed_task_says_why(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     await fail(store)
 
@@ -103,7 +103,7 @@ async def test_a_failed_task_says_why(client: httpx.AsyncClient, store: TaskStor
     assert task["attempts"][0]["error"] == task["error"]
 
 
-async def test_a_task_that_has_not_changed_is_not_sent_again(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_task_that_has_not_changed_is_not_sent_again(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     tag = (await client.get(path)).headers["ETag"]
 
@@ -116,14 +116,14 @@ async def test_a_task_that_has_not_changed_is_not_sent_again(client: httpx.Async
     assert changed.headers["ETag"] != tag
 
 
-async def test_every_change_of_a_task_changes_its_tag(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_every_change_of_a_task_changes_its_tag(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     tags = [(await client.get(path)).headers["ETag"]]
     lease = await claim(store)
     for stage, done in (("fetch", 0), ("infer", 1), ("infer", 2)):
-        await store.progress(lease, stage, Progress(done=done, total=2))  # type: ignore[arg-type]
+        await store.leases.progress(lease, stage, Progress(done=done, total=2))  # type: ignore[arg-type]
         tags.append((await client.get(path)).headers["ETag"])
-    await store.release(lease)
+    await store.leases.release(lease)
     tags.append((await client.get(path)).headers["ETag"])
 
     assert len(set(tags)) == len(tags)
@@ -160,7 +160,7 @@ async def test_a_list_stays_stable_while_tasks_are_added(client: httpx.AsyncClie
     assert page["next_cursor"] is None
 
 
-async def test_a_list_can_be_filtered(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_list_can_be_filtered(client: httpx.AsyncClient, store: Store) -> None:
     low = await submitted(client, priority="low")
     scoring = await submitted(client, model="image-scoring-v1", params={})
     canceled = await submitted(client)
@@ -260,7 +260,7 @@ async def test_everything_wrong_with_a_list_is_said_at_once(client: httpx.AsyncC
 # --- cancel ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_task_can_be_canceled_and_canceled_again(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_task_can_be_canceled_and_canceled_again(client: httpx.AsyncClient, store: Store) -> None:
     waiting = await submitted(client)
     running = await submitted(client, priority="high")
     await claim(store)
@@ -271,7 +271,7 @@ async def test_a_task_can_be_canceled_and_canceled_again(client: httpx.AsyncClie
         assert (answer.status_code, answer.json()["status"]) == (200, "CANCELED")
 
 
-async def test_a_task_that_has_ended_cannot_be_canceled(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_task_that_has_ended_cannot_be_canceled(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     await fail(store)
 
@@ -283,7 +283,7 @@ async def test_a_task_that_has_ended_cannot_be_canceled(client: httpx.AsyncClien
 # --- result ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_result_is_downloaded_as_a_file(client: httpx.AsyncClient, store: TaskStore, storage: Storage) -> None:
+async def test_a_result_is_downloaded_as_a_file(client: httpx.AsyncClient, store: Store, storage: Storage) -> None:
     path = await submitted(client)
     data = image(640, 480) + bytes(700_000)
     await complete(store, storage, data)
@@ -315,7 +315,7 @@ async def test_a_result_is_downloaded_as_a_file(client: httpx.AsyncClient, store
     ],
 )
 async def test_a_part_of_a_result_is_downloaded(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, range_: str, start: int, stop: int
+    client: httpx.AsyncClient, store: Store, storage: Storage, range_: str, start: int, stop: int
 ) -> None:
     path = await submitted(client)
     data = random.Random(1).randbytes(800_000)
@@ -346,7 +346,7 @@ async def test_a_part_of_a_result_is_downloaded(
     ids=lambda headers: " ".join(headers.values())[:30],
 )
 async def test_the_whole_result_is_the_answer_to(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, headers: dict[str, str]
+    client: httpx.AsyncClient, store: Store, storage: Storage, headers: dict[str, str]
 ) -> None:
     path = await submitted(client)
     await complete(store, storage, b"bytes of a result")
@@ -359,7 +359,7 @@ async def test_the_whole_result_is_the_answer_to(
 
 @pytest.mark.parametrize("range_", ["bytes=17-", "bytes=1000-2000", "bytes=-0"])
 async def test_a_part_behind_the_end_is_refused(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, range_: str
+    client: httpx.AsyncClient, store: Store, storage: Storage, range_: str
 ) -> None:
     path = await submitted(client)
     file = await complete(store, storage, b"bytes of a result")
@@ -372,9 +372,9 @@ async def test_a_part_behind_the_end_is_refused(
     assert known.status_code == 304
 
 
-async def test_a_result_that_is_data_is_json(client: httpx.AsyncClient, store: TaskStore, server: str) -> None:
+async def test_a_result_that_is_data_is_json(client: httpx.AsyncClient, store: Store, server: str) -> None:
     path = await submitted(client, model="image-scoring-v1")
-    await store.complete(await claim(store), Outcome(result=Result(data={"score": 5.5})))
+    await store.leases.complete(await claim(store), Outcome(result=Result(data={"score": 5.5})))
 
     answer = await client.get(f"{path}/result")
     result = (await client.get(path)).json()["result"]
@@ -384,7 +384,7 @@ async def test_a_result_that_is_data_is_json(client: httpx.AsyncClient, store: T
 
 
 async def test_a_result_in_a_bucket_is_a_link_to_it(
-    settings: Settings, s3_server: StorageSettings, store: TaskStore, api_key: str
+    settings: Settings, s3_server: StorageSettings, store: Store, api_key: str
 ) -> None:
     remote = msgspec.structs.replace(settings, storage=s3_server)
 
@@ -414,10 +414,10 @@ async def test_there_is_no_result_before_the_end(client: httpx.AsyncClient) -> N
     assert answer.headers["Retry-After"] == "1"
 
 
-async def test_there_is_no_result_of_a_task_that_failed(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_there_is_no_result_of_a_task_that_failed(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     lease = await claim(store)
-    await store.fail(lease, Outcome(error=ErrorRecord(code="internal", message="x", retryable=True)))
+    await store.leases.fail(lease, Outcome(error=ErrorRecord(code="internal", message="x", retryable=True)))
 
     answer = await client.get(f"{path}/result")
 
@@ -426,7 +426,7 @@ async def test_there_is_no_result_of_a_task_that_failed(client: httpx.AsyncClien
 
 
 async def test_a_result_whose_bytes_are_gone_has_expired(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     path = await submitted(client)
     file = await complete(store, storage, b"bytes of a result")

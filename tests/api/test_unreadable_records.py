@@ -19,7 +19,7 @@ from penstock.core.task import ErrorRecord, Outcome, State
 from penstock.errors import RecordUnreadable
 from penstock.settings import RedisSettings, Settings, clean_environment
 from penstock.storage import Storage
-from penstock.store import BatchStore, Condemned, TaskStore, connect
+from penstock.store import BatchStore, Condemned, Engine, Store, connect
 from penstock.store.keys import Keys
 from penstock.upkeep.retention import prune
 from penstock.upkeep.sweep import sweep
@@ -93,9 +93,9 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def store(settings: Settings) -> AsyncIterator[TaskStore]:
+async def store(settings: Settings) -> AsyncIterator[Store]:
     async with connect(settings.redis) as client:
-        yield TaskStore(client, settings.redis.namespace, settings.queue, patience_s=60)
+        yield Store(Engine(client, settings.redis.namespace, settings.queue, patience_s=60))
 
 
 @pytest.fixture
@@ -149,9 +149,9 @@ async def failed_as_unreadable(client: httpx.AsyncClient, task_id: str) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_damaged_task_that_waits_fails_and_all_others_go_on(
-    client: httpx.AsyncClient, store: TaskStore, client_of_redis: Client, keys: Keys, damage: str
+    client: httpx.AsyncClient, store: Store, client_of_redis: Client, keys: Keys, damage: str
 ) -> None:
-    await store.renew(WORKER, [])
+    await store.leases.renew(WORKER, [])
     task_id, other = await submitted(client), await submitted(client)
     await DAMAGES[damage](client_of_redis, keys, task_id)
     first = random.Random(damage).choice([*READS, f"/v1/tasks/{task_id}", f"/v1/tasks/{task_id}/explain"])
@@ -159,7 +159,7 @@ async def test_a_damaged_task_that_waits_fails_and_all_others_go_on(
     await every_route(client, task_id, first=first)
     await failed_as_unreadable(client, task_id)
     assert (await claim(store)).id == other
-    assert (await store.claim(worker=WORKER.id, device="cpu", models=[MODEL])).lease is None
+    assert (await store.leases.claim(worker=WORKER.id, device="cpu", models=[MODEL])).lease is None
     assert [one.id for one in await store.unreadable()] == [task_id]
     assert (await client.delete(f"/v1/tasks/{task_id}")).status_code == 204
     assert (await client.get(f"/v1/tasks/{task_id}")).status_code == 410
@@ -167,26 +167,26 @@ async def test_a_damaged_task_that_waits_fails_and_all_others_go_on(
 
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_worker_that_comes_upon_a_damaged_task_takes_the_next(
-    store: TaskStore, client_of_redis: Client, keys: Keys, damage: str
+    store: Store, client_of_redis: Client, keys: Keys, damage: str
 ) -> None:
-    damaged = (await store.submit(submission(), rate_limit=0)).id
-    other = (await store.submit(submission(), rate_limit=0)).id
+    damaged = (await store.tasks.submit(submission(), rate_limit=0)).id
+    other = (await store.tasks.submit(submission(), rate_limit=0)).id
     await DAMAGES[damage](client_of_redis, keys, damaged)
 
     taken = await _claimed(store)
 
     assert other in taken
     for task_id in {damaged, other} & taken.keys():  # what a claim does not need may be damaged
-        await store.release(taken[task_id])
+        await store.leases.release(taken[task_id])
     if damaged not in taken:
-        assert (await store.get(damaged, "default")).outcome.error.code == RecordUnreadable.code  # type: ignore[union-attr]
+        assert (await store.tasks.get(damaged, "default")).outcome.error.code == RecordUnreadable.code  # type: ignore[union-attr]
 
 
-async def _claimed(store: TaskStore) -> dict[str, Any]:
+async def _claimed(store: Store) -> dict[str, Any]:
     """All that can be claimed, as a worker does: until nothing is left."""
     taken: dict[str, Any] = {}
     for _ in range(10):
-        given = await store.claim(worker=WORKER.id, device="cpu", models=[MODEL])
+        given = await store.leases.claim(worker=WORKER.id, device="cpu", models=[MODEL])
         if given.lease is not None:
             taken[given.lease.id] = given.lease
         elif given.next_due_s != 0:
@@ -197,7 +197,7 @@ async def _claimed(store: TaskStore) -> dict[str, Any]:
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_damaged_task_that_runs_fails_and_the_sweeps_go_on(
     client: httpx.AsyncClient,
-    store: TaskStore,
+    store: Store,
     batches: BatchStore,
     condemned: Condemned,
     storage: Storage,
@@ -212,9 +212,9 @@ async def test_a_damaged_task_that_runs_fails_and_the_sweeps_go_on(
         if await client_of_redis.zscore(keys.of_root(name), task_id) is not None:
             await client_of_redis.zadd(keys.of_root(name), {task_id: 1})
 
-    await store.renew(WORKER, leases)
+    await store.leases.renew(WORKER, leases)
     await sweep(store)
-    await prune(store, batches, condemned, storage)
+    await prune(store, storage)
     for lease in leases:
         await client_of_redis.zadd(keys.running, {lease.id: 1}, xx=True)
     for _ in range(3):
@@ -230,7 +230,7 @@ async def test_a_damaged_task_that_runs_fails_and_the_sweeps_go_on(
 @pytest.mark.parametrize("damage", DAMAGES | OF_ENDED)
 async def test_a_damaged_task_that_has_ended_reads_as_failed_and_is_pruned(
     client: httpx.AsyncClient,
-    store: TaskStore,
+    store: Store,
     batches: BatchStore,
     condemned: Condemned,
     storage: Storage,
@@ -249,29 +249,29 @@ async def test_a_damaged_task_that_has_ended_reads_as_failed_and_is_pruned(
     assert (await client.get(f"/v1/tasks/{other}")).json()["status"] == "SUCCESS"
     await client_of_redis.zadd(keys.finals, {task_id: 1, other: 1})
     await client_of_redis.set(keys.of_root("reaper"), int(time.time() * 1000))
-    await prune(store, batches, condemned, storage)
+    await prune(store, storage)
     assert (await client.get(f"/v1/tasks/{task_id}")).status_code == 410
     assert (await client.get(f"/v1/tasks/{other}")).status_code == 410
 
 
 @pytest.mark.parametrize("damage", DAMAGES | OF_ENDED)
 async def test_what_is_due_to_go_goes_though_a_damaged_record_is_before_it(
-    store: TaskStore, client_of_redis: Client, keys: Keys, damage: str
+    store: Store, client_of_redis: Client, keys: Keys, damage: str
 ) -> None:
-    ids = [(await store.submit(submission(), rate_limit=0)).id for _ in range(3)]
+    ids = [(await store.tasks.submit(submission(), rate_limit=0)).id for _ in range(3)]
     for task_id in ids:
-        await store.cancel(task_id, "default")
+        await store.tasks.cancel(task_id, "default")
     await (DAMAGES | OF_ENDED)[damage](client_of_redis, keys, ids[0])
     await client_of_redis.zadd(keys.finals, {task_id: place + 1 for place, task_id in enumerate(ids)})
     await client_of_redis.set(keys.of_root("reaper"), int(time.time() * 1000))
 
-    await store.prune()
+    await store.overdue.prune()
 
     assert await client_of_redis.exists(*(keys.task(task_id) for task_id in ids[1:])) == 0
 
 
 async def test_sound_records_of_every_kind_are_left_alone(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, client_of_redis: Client, keys: Keys
+    client: httpx.AsyncClient, store: Store, storage: Storage, client_of_redis: Client, keys: Keys
 ) -> None:
     same = {"reuse": True}
     asked: list[dict[str, Any]] = [
@@ -287,15 +287,15 @@ async def test_sound_records_of_every_kind_are_left_alone(
         assert answer.status_code == 202, answer.text
     for _ in range(2):
         await complete(store, storage, b"bytes")
-    await store.release(await claim(store))
+    await store.leases.release(await claim(store))
     running = await claim(store)
-    await store.progress(running, "infer")
-    page = await store.page("default", limit=100)
+    await store.leases.progress(running, "infer")
+    page = await store.listing.page("default", limit=100)
     ids = [task.id for task in page.tasks]
-    await store.cancel(next(task.id for task in page.tasks if task.state is State.PENDING), "default")
+    await store.tasks.cancel(next(task.id for task in page.tasks if task.state is State.PENDING), "default")
 
     assert len(ids) == len(asked)
-    assert await store._salvage.examine(ids) == []
+    assert await store.engine.salvage.examine(ids) == []
     assert await store.unreadable() == []
 
 
@@ -307,9 +307,9 @@ async def test_sound_records_of_every_kind_are_left_alone(
     ],
 )
 async def test_a_worker_that_cannot_be_read_is_left_out(
-    client: httpx.AsyncClient, store: TaskStore, client_of_redis: Client, keys: Keys, key: str, value: dict[str, bytes]
+    client: httpx.AsyncClient, store: Store, client_of_redis: Client, keys: Keys, key: str, value: dict[str, bytes]
 ) -> None:
-    await store.renew(WORKER, [])
+    await store.leases.renew(WORKER, [])
     await client_of_redis.hset(keys.of_root(key), mapping=value)
 
     task_id = await submitted(client)
@@ -322,7 +322,7 @@ async def test_a_worker_that_cannot_be_read_is_left_out(
 @pytest.mark.parametrize("field", ["total", "fed", "epoch", "created", "state", "tenant", "caller", "plan", "type"])
 @pytest.mark.parametrize("how", ["garbage", "missing"])
 async def test_a_damaged_batch_is_gone_and_its_tasks_and_all_other_batches_go_on(
-    client: httpx.AsyncClient, store: TaskStore, client_of_redis: Client, keys: Keys, field: str, how: str
+    client: httpx.AsyncClient, store: Store, client_of_redis: Client, keys: Keys, field: str, how: str
 ) -> None:
     lines = [{"custom_id": str(n)} | body(reuse=False) for n in range(3)]
     damaged, sound = [(await client.post("/v1/batches", json={"lines": lines})).json()["batch_id"] for _ in range(2)]
@@ -344,7 +344,7 @@ async def test_a_damaged_batch_is_gone_and_its_tasks_and_all_other_batches_go_on
         answer = await client.get(path)
         assert answer.status_code < 500, f"{path}: {answer.text}"
     for _ in range(6):
-        assert await store.fail(await claim(store), _failed())
+        assert await store.leases.fail(await claim(store), _failed())
     assert (await client.get(f"/v1/batches/{sound}")).json()["status"] == "COMPLETED"
     assert (await client.get(f"/v1/batches/{damaged}")).status_code in (404, 410)
     listed = [one["batch_id"] for one in (await client.get("/v1/batches")).json()["data"]]
@@ -355,9 +355,9 @@ def _failed() -> Outcome:
     return Outcome(error=ErrorRecord(code="image_decode_failed", message="damaged", retryable=False))
 
 
-async def _until_fed(store: TaskStore, count: int) -> None:
+async def _until_fed(store: Store, count: int) -> None:
     async with asyncio.timeout(30):
-        while (await store.count("default"))[State.PENDING] < count:
+        while (await store.listing.count("default"))[State.PENDING] < count:
             await asyncio.sleep(0.02)
 
 

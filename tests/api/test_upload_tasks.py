@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from penstock.settings import LimitSettings, Settings
 from penstock.storage import Storage
-from penstock.store import Condemned, TaskStore, UploadStore
+from penstock.store import Condemned, Store, UploadStore
 from tests.support.drive import MODEL, URL, body, claim, complete, data_uri, fail, image, photo, stored_objects
 
 PHOTO = photo()
@@ -40,9 +40,7 @@ async def submit(client: httpx.AsyncClient, upload_id: str, **changes: Any) -> h
     return await client.post("/v1/tasks", json={"model": MODEL, "input": {"upload_id": upload_id}} | changes)
 
 
-async def test_a_worker_finds_the_bytes_of_an_upload(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
-) -> None:
+async def test_a_worker_finds_the_bytes_of_an_upload(client: httpx.AsyncClient, store: Store, storage: Storage) -> None:
     upload_id = await upload(client, PHOTO)
 
     answer = await submit(client, upload_id)
@@ -124,9 +122,7 @@ async def test_bytes_of_another_size_are_never_used(client: httpx.AsyncClient, s
     assert (await client.get(f"/v1/uploads/{where['upload_id']}")).json()["status"] == "PENDING"
 
 
-async def test_an_upload_in_use_is_kept_until_the_last_task_is_deleted(
-    client: httpx.AsyncClient, store: TaskStore
-) -> None:
+async def test_an_upload_in_use_is_kept_until_the_last_task_is_deleted(client: httpx.AsyncClient, store: Store) -> None:
     upload_id = await upload(client, PHOTO)
     tasks = [(await submit(client, upload_id, reuse=False)).json()["task_id"] for _ in range(2)]
 
@@ -142,7 +138,7 @@ async def test_an_upload_in_use_is_kept_until_the_last_task_is_deleted(
 
 
 async def test_a_failed_task_runs_again_with_its_upload(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     task_id = (await submit(client, await upload(client, PHOTO))).json()["task_id"]
     await fail(store)
@@ -157,7 +153,7 @@ async def test_a_failed_task_runs_again_with_its_upload(
 
 
 async def test_equal_bytes_share_a_result_however_they_come(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     first = await upload(client, PHOTO)
     await submit(client, first)
@@ -184,7 +180,7 @@ async def test_a_repeat_with_the_same_bytes_sent_anew_is_the_same_task(client: h
 
 
 async def test_bytes_whose_digest_nobody_knows_are_no_ones_equal(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
     """With a bucket: what is sent to this server is looked at on its way."""
     upload_id = await upload(client, PHOTO, with_digest=False)
@@ -205,7 +201,7 @@ async def announced(client: httpx.AsyncClient, storage: Storage, data: bytes, se
 
 
 async def test_other_bytes_than_announced_get_no_ones_result(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     wrong, right = [await announced(client, storage, PHOTO, sent) for sent in (OTHER, PHOTO)]
     await submit(client, await upload(client, PHOTO))
@@ -220,7 +216,7 @@ async def test_other_bytes_than_announced_get_no_ones_result(
 
 
 async def test_bytes_that_were_read_once_are_not_read_again(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, uploads: UploadStore
+    client: httpx.AsyncClient, store: Store, storage: Storage, uploads: UploadStore
 ) -> None:
     upload_id = await announced(client, storage, PHOTO, PHOTO)
     await submit(client, upload_id)
@@ -245,16 +241,18 @@ async def test_lines_that_are_not_what_was_announced_are_refused(client: httpx.A
 
 
 async def test_nothing_is_left_when_everything_is_deleted(
-    client: httpx.AsyncClient, store: TaskStore, condemned: Condemned, storage: Storage, settings: Settings
+    client: httpx.AsyncClient, store: Store, condemned: Condemned, storage: Storage, settings: Settings
 ) -> None:
     upload_id = await upload(client, PHOTO)
     await submit(client, upload_id, result_ttl_s=60)
     await complete(store, storage, b"result")
-    for task in (await store.page("default")).tasks:
+    for task in (await store.listing.page("default")).tasks:
         await client.delete(f"/v1/tasks/{task.id}")
     await client.delete(f"/v1/uploads/{upload_id}")
 
-    assert (await store.prune(), await condemned.take()) == (0, []), "but for a second look at the results, later"
+    assert (await store.overdue.prune(), await condemned.take()) == (0, []), (
+        "but for a second look at the results, later"
+    )
     if settings.storage.local:
         assert stored_objects(settings) == []
     assert (await client.get(f"/v1/uploads/{upload_id}")).status_code == 404

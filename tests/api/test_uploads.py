@@ -17,7 +17,7 @@ from penstock.errors import UploadNotFound, UploadNotReady
 from penstock.intake.uploads import ready_upload
 from penstock.settings import LimitSettings, Settings, StorageSettings
 from penstock.storage import open_storage
-from penstock.store import TaskStore, UploadStore, connect
+from penstock.store import Engine, Store, UploadStore, connect
 from tests.support import api_server
 from tests.support.drive import MODEL, complete, photo
 from tests.support.s3_server import s3_client
@@ -338,7 +338,7 @@ async def test_links_are_signed_for_the_name_that_clients_know(
             inside = where | {"url": where["url"].replace(public, s3_server.s3_endpoint)}
             sent = [(await send(keyless, place, PNG)).status_code for place in (inside, where)]
             await client.post("/v1/tasks", json={"model": MODEL, "input": {"upload_id": where["upload_id"]}})
-            store = TaskStore(redis, settings.redis.namespace, settings.queue)
+            store = Store(Engine(redis, settings.redis.namespace, settings.queue))
             await complete(store, opened_storage, b"result")
             [task] = (await client.get("/v1/tasks")).json()["data"]
             link = task["result"]["url"]

@@ -12,11 +12,12 @@ import msgspec
 import pytest
 import redis.asyncio
 
-from penstock.core.task import ErrorRecord, Lease, Outcome, Result
+from penstock.core.lease import Lease
+from penstock.core.task import ErrorRecord, Outcome, Result
 from penstock.errors import TaskNotFound
 from penstock.settings import RedisSettings, Settings
 from penstock.storage import Storage
-from penstock.store import Redis, TaskStore, connect
+from penstock.store import Engine, Redis, Store, connect
 from penstock.store.connection import POOL_SIZE
 from penstock.store.keys import Keys
 from tests.support import api_server
@@ -34,10 +35,10 @@ async def post(client: httpx.AsyncClient, prefer: str | None = None, **changes: 
     return await client.post("/v1/tasks", json=body(**changes), headers={} if prefer is None else {"Prefer": prefer})
 
 
-async def claimed(store: TaskStore) -> Lease:
+async def claimed(store: Store) -> Lease:
     """Of the next task, as soon as there is one."""
     while True:
-        lease = (await store.claim(worker=WORKER.id, device=WORKER.device, models=[MODEL])).lease
+        lease = (await store.leases.claim(worker=WORKER.id, device=WORKER.device, models=[MODEL])).lease
         if lease is not None:
             return lease
         await asyncio.sleep(0.01)
@@ -74,7 +75,7 @@ async def one(answers: asyncio.Future[list[httpx.Response]]) -> httpx.Response:
 
 
 async def test_a_task_that_ends_in_time_is_answered_whole(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage
+    client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
     async with in_background(post(client, LONG)) as asked:
         await until_waiting(client, 1)
@@ -92,22 +93,22 @@ async def test_a_task_that_ends_in_time_is_answered_whole(
     assert "Idempotent-Replayed" not in answer.headers
 
 
-async def fail(store: TaskStore, task_id: str) -> None:
+async def fail(store: Store, task_id: str) -> None:
     problem = ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False)
-    await store.fail(await claimed(store), Outcome(error=problem))
+    await store.leases.fail(await claimed(store), Outcome(error=problem))
 
 
-async def cancel(store: TaskStore, task_id: str) -> None:
-    await store.cancel(task_id, "default")
+async def cancel(store: Store, task_id: str) -> None:
+    await store.tasks.cancel(task_id, "default")
 
 
-async def kill_workers(store: TaskStore, task_id: str) -> None:
+async def kill_workers(store: Store, task_id: str) -> None:
     for _ in range(3):
         await claimed(store)
-        await store.reclaim(WORKER.id)
+        await store.overdue.reclaim(WORKER.id)
 
 
-ENDS: dict[str, Callable[[TaskStore, str], Awaitable[None]]] = {
+ENDS: dict[str, Callable[[Store, str], Awaitable[None]]] = {
     "FAILED": fail,
     "CANCELED": cancel,
     "FAILED as poison": kill_workers,
@@ -115,10 +116,10 @@ ENDS: dict[str, Callable[[TaskStore, str], Awaitable[None]]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_every_end_is_an_end_of_the_wait(client: httpx.AsyncClient, store: TaskStore, end: str) -> None:
+async def test_every_end_is_an_end_of_the_wait(client: httpx.AsyncClient, store: Store, end: str) -> None:
     async with in_background(post(client, LONG)) as asked:
         await until_waiting(client, 1)
-        (task,) = (await store.page("default")).tasks
+        (task,) = (await store.listing.page("default")).tasks
         await ENDS[end](store, task.id)
         answer = await one(asked)
 
@@ -132,9 +133,7 @@ async def test_a_task_that_expires_ends_the_wait(client: httpx.AsyncClient) -> N
     assert (answer.status_code, answer.json()["error"]["code"]) == (200, "start_deadline_exceeded")
 
 
-async def test_a_task_that_does_not_end_in_time_is_answered_as_usual(
-    client: httpx.AsyncClient, store: TaskStore
-) -> None:
+async def test_a_task_that_does_not_end_in_time_is_answered_as_usual(client: httpx.AsyncClient, store: Store) -> None:
     async with in_background(post(client, "wait=1")) as asked:
         lease = await claimed(store)
         answer = await one(asked)
@@ -184,10 +183,10 @@ async def test_a_refused_submit_does_not_wait(client: httpx.AsyncClient) -> None
 
 
 async def test_a_repeated_submit_of_an_ended_task_is_answered_whole_at_once(
-    client: httpx.AsyncClient, store: TaskStore
+    client: httpx.AsyncClient, store: Store
 ) -> None:
     first = await post(client, client_request_id="order-1")
-    await store.complete(await claimed(store), DONE)
+    await store.leases.complete(await claimed(store), DONE)
 
     async with in_background(post(client, LONG, client_request_id="order-1")) as asked:
         answer = await one(asked)
@@ -196,12 +195,12 @@ async def test_a_repeated_submit_of_an_ended_task_is_answered_whole_at_once(
     assert answer.json() == (await client.get(first.headers["Location"])).json()
 
 
-async def test_a_repeated_submit_waits_for_the_first(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_repeated_submit_waits_for_the_first(client: httpx.AsyncClient, store: Store) -> None:
     first = await post(client, client_request_id="order-1")
 
     async with in_background(post(client, LONG, client_request_id="order-1")) as asked:
         await until_waiting(client, 1)
-        await store.complete(await claimed(store), DONE)
+        await store.leases.complete(await claimed(store), DONE)
         answer = await one(asked)
     again = await post(client, client_request_id="order-1")
 
@@ -221,13 +220,13 @@ async def test_a_repeated_submit_of_a_task_that_goes_on_is_202_with_a_wait(clien
 # --- a read ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_read_answers_as_soon_as_the_task_has_ended(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_read_answers_as_soon_as_the_task_has_ended(client: httpx.AsyncClient, store: Store) -> None:
     path = (await post(client)).headers["Location"]
     tag = (await client.get(path)).headers["ETag"]
 
     async with in_background(client.get(f"{path}?wait=100", headers={"If-None-Match": tag})) as asked:
         await until_waiting(client, 1)
-        await store.complete(await claimed(store), DONE)
+        await store.leases.complete(await claimed(store), DONE)
         answer = await one(asked)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "SUCCESS")
@@ -235,7 +234,7 @@ async def test_a_read_answers_as_soon_as_the_task_has_ended(client: httpx.AsyncC
 
 
 async def test_a_read_after_a_wait_in_vain_is_304_only_for_what_has_not_changed(
-    client: httpx.AsyncClient, store: TaskStore
+    client: httpx.AsyncClient, store: Store
 ) -> None:
     path = (await post(client)).headers["Location"]
     tag = (await client.get(path)).headers["ETag"]
@@ -249,9 +248,9 @@ async def test_a_read_after_a_wait_in_vain_is_304_only_for_what_has_not_changed(
     assert unchanged.headers["Retry-After"] == running.headers["Retry-After"] == "1"
 
 
-async def test_a_read_of_an_ended_task_does_not_wait(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_read_of_an_ended_task_does_not_wait(client: httpx.AsyncClient, store: Store) -> None:
     path = (await post(client)).headers["Location"]
-    await store.complete(await claimed(store), DONE)
+    await store.leases.complete(await claimed(store), DONE)
 
     async with in_background(client.get(f"{path}?wait=100")) as asked:
         answer = await one(asked)
@@ -283,7 +282,7 @@ async def test_a_read_is_refused_at_once_with(client: httpx.AsyncClient, query: 
 
 
 async def test_one_end_wakes_all_who_wait_and_nobody_holds_a_connection_meanwhile(
-    client: httpx.AsyncClient, store: TaskStore
+    client: httpx.AsyncClient, store: Store
 ) -> None:
     path = (await post(client)).headers["Location"]
     count = POOL_SIZE + 8
@@ -291,7 +290,7 @@ async def test_one_end_wakes_all_who_wait_and_nobody_holds_a_connection_meanwhil
     async with in_background(*(client.get(f"{path}?wait=100") for _ in range(count))) as asked:
         await until_waiting(client, count)
         assert (await client.get(path)).json()["status"] == "PENDING", "the pool has connections left"
-        await store.complete(await claimed(store), DONE)
+        await store.leases.complete(await claimed(store), DONE)
         async with asyncio.timeout(10):
             answers = await asked
 
@@ -300,7 +299,7 @@ async def test_one_end_wakes_all_who_wait_and_nobody_holds_a_connection_meanwhil
 
 
 async def test_ends_are_heard_of_only_while_somebody_waits(
-    client: httpx.AsyncClient, store: TaskStore, settings: Settings
+    client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     channel = Keys(settings.redis.namespace).ended
 
@@ -313,20 +312,20 @@ async def test_ends_are_heard_of_only_while_somebody_waits(
             async with in_background(post(client, LONG, reuse=False)) as asked:
                 await until_waiting(client, 1)
                 assert await listeners(redis) == 1
-                await store.complete(await claimed(store), DONE)
+                await store.leases.complete(await claimed(store), DONE)
                 answer = await one(asked)
             assert answer.json()["status"] == "SUCCESS"
             async with asyncio.timeout(20):
                 while await listeners(redis):
                     await post(client, reuse=False)
-                    await store.complete(await claimed(store), DONE)
+                    await store.leases.complete(await claimed(store), DONE)
                     await asyncio.sleep(0.1)
 
     assert before == 0
 
 
 async def test_a_client_that_hangs_up_leaves_nothing_behind_and_its_task_runs(
-    client: httpx.AsyncClient, store: TaskStore
+    client: httpx.AsyncClient, store: Store
 ) -> None:
     path = (await post(client)).headers["Location"]
 
@@ -335,7 +334,7 @@ async def test_a_client_that_hangs_up_leaves_nothing_behind_and_its_task_runs(
     await until_waiting(client, 0)
 
     for _ in range(2):
-        await store.complete(await claimed(store), DONE)
+        await store.leases.complete(await claimed(store), DONE)
     assert (await client.get("/v1/stats")).json()["tasks"]["SUCCESS"] == 2
 
 
@@ -356,9 +355,7 @@ async def test_waits_are_not_counted_as_work(client: httpx.AsyncClient) -> None:
 # --- servers --------------------------------------------------------------------------------------------------
 
 
-async def test_a_task_of_one_server_is_waited_for_at_another(
-    settings: Settings, store: TaskStore, api_key: str
-) -> None:
+async def test_a_task_of_one_server_is_waited_for_at_another(settings: Settings, store: Store, api_key: str) -> None:
     headers = {"X-API-Key": api_key}
     with api_server.ServerProcess(settings) as here, api_server.ServerProcess(settings) as there:
         async with (
@@ -369,7 +366,7 @@ async def test_a_task_of_one_server_is_waited_for_at_another(
             asking = (post(other, LONG, client_request_id="order-1"), other.get(f"{path}?wait=100"))
             async with in_background(*asking) as asked:
                 await until_waiting(other, 2)
-                await store.complete(await claimed(store), DONE)
+                await store.leases.complete(await claimed(store), DONE)
                 async with asyncio.timeout(10):
                     answers = await asked
 
@@ -377,7 +374,7 @@ async def test_a_task_of_one_server_is_waited_for_at_another(
 
 
 async def test_a_server_that_stops_answers_those_who_wait_and_makes_nobody_wait(
-    settings: Settings, store: TaskStore, api_key: str
+    settings: Settings, store: Store, api_key: str
 ) -> None:
     lingering = msgspec.structs.replace(settings, api=msgspec.structs.replace(settings.api, linger_s=2))
     with api_server.ServerProcess(lingering) as server:
@@ -410,11 +407,11 @@ async def alone(settings: Settings, own_redis: RedisProcess, api_key: str) -> As
 
 
 @asynccontextmanager
-async def store_of(server: RedisProcess) -> AsyncIterator[TaskStore]:
+async def store_of(server: RedisProcess) -> AsyncIterator[Store]:
     """Opened anew: a worker that was there all the time would reconnect by itself."""
     settings = RedisSettings(url=server.url, namespace="test")
     async with connect(settings) as client:
-        yield TaskStore(client, settings.namespace, Settings().queue)
+        yield Store(Engine(client, settings.namespace, Settings().queue))
 
 
 async def test_a_task_is_acknowledged_although_redis_goes_away_during_the_wait(
@@ -448,7 +445,7 @@ async def test_a_wait_outlives_a_restart_of_redis(alone: httpx.AsyncClient, own_
         own_redis.kill()
         own_redis.start()
         async with store_of(own_redis) as store:
-            await store.complete(await claimed(store), DONE)
+            await store.leases.complete(await claimed(store), DONE)
         answer = await one(asked)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "SUCCESS")
@@ -463,7 +460,7 @@ async def test_an_end_that_the_listener_did_not_hear_is_found(
         await until_waiting(alone, 1)
         async with redis.asyncio.Redis.from_url(own_redis.url) as admin:
             assert await admin.client_kill_filter(_type="pubsub") >= 1
-            await store.complete(lease, DONE)
+            await store.leases.complete(lease, DONE)
         answer = await one(asked)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "SUCCESS")
@@ -491,6 +488,6 @@ async def test_a_redis_that_has_lost_the_task_is_no_success(alone: httpx.AsyncCl
             await admin.flushall()
         answer = await one(asked)
         with pytest.raises(TaskNotFound):
-            await store.get(lease.id, "default")
+            await store.tasks.get(lease.id, "default")
 
     assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found")

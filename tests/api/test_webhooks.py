@@ -32,7 +32,7 @@ from penstock.local.up import _with_webhook_secret
 from penstock.net.guard import Policy
 from penstock.settings import LimitSettings, Settings, WebhookSettings
 from penstock.storage import Storage
-from penstock.store import Outbox, TaskStore, connect
+from penstock.store import Engine, Outbox, Store, connect
 from penstock.webhooks.dispatcher import Dispatcher
 from penstock.webhooks.endpoint_pools import OTHERS_AT_ONCE, PROMPT_AT_ONCE, PROMPT_EACH
 from penstock.webhooks.sender import MAX_RETRY_AFTER_S, Sender
@@ -58,7 +58,7 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 async def outbox(settings: Settings) -> AsyncIterator[Outbox]:
     async with connect(settings.redis) as client:
-        yield Outbox(client, settings.redis.namespace, settings.queue)
+        yield Outbox(Engine(client, settings.redis.namespace, settings.queue))
 
 
 # --- the receivers --------------------------------------------------------------------------------------------
@@ -157,11 +157,11 @@ async def submitted(client: httpx.AsyncClient, receiver: Receiver, **options: An
     return task_id
 
 
-async def submitted_past_the_api(store: TaskStore, url: str, events: tuple[Any, ...] = ALL_ENDS) -> str:
+async def submitted_past_the_api(store: Store, url: str, events: tuple[Any, ...] = ALL_ENDS) -> str:
     made = submission()
     webhook = Webhook(url=url, events=events, base_url="http://here/")
     made = replace(made, request=replace(made.request, webhook=webhook))
-    return (await store.submit(made, rate_limit=0)).id
+    return (await store.tasks.submit(made, rate_limit=0)).id
 
 
 async def webhook_of(client: httpx.AsyncClient, task_id: str) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def is_tried(event: dict[str, Any]) -> bool:
 
 
 async def test_an_end_is_told_with_the_task_and_can_be_verified(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, receiver: Receiver
+    client: httpx.AsyncClient, store: Store, storage: Storage, receiver: Receiver
 ) -> None:
     task_id = await submitted(client, receiver, metadata={"album": "42"})
     await drive.complete(store, storage, b"pixels")
@@ -220,7 +220,7 @@ async def test_an_end_is_told_with_the_task_and_can_be_verified(
 
 
 async def test_every_kind_of_end_is_told(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, receiver: Receiver
+    client: httpx.AsyncClient, store: Store, storage: Storage, receiver: Receiver
 ) -> None:
     await submitted(client, receiver)
     await drive.fail(store)
@@ -234,7 +234,7 @@ async def test_every_kind_of_end_is_told(
     assert receiver.said[0]["data"]["error"]["code"] == "image_decode_failed"
 
 
-async def test_only_what_was_asked_for_is_told(client: httpx.AsyncClient, store: TaskStore, receiver: Receiver) -> None:
+async def test_only_what_was_asked_for_is_told(client: httpx.AsyncClient, store: Store, receiver: Receiver) -> None:
     quiet = await submitted(client, receiver, webhook={"events": ["succeeded"]})
     await drive.fail(store)
     told = await submitted(client, receiver, webhook={"events": ["failed"]})
@@ -247,7 +247,7 @@ async def test_only_what_was_asked_for_is_told(client: httpx.AsyncClient, store:
 
 
 async def test_equal_tasks_that_share_a_run_are_each_told(
-    client: httpx.AsyncClient, store: TaskStore, storage: Storage, receiver: Receiver
+    client: httpx.AsyncClient, store: Store, storage: Storage, receiver: Receiver
 ) -> None:
     photo = drive.data_uri(drive.image())
     ids = [await submitted(client, receiver, image_url=photo) for _ in range(10)]
@@ -260,7 +260,7 @@ async def test_equal_tasks_that_share_a_run_are_each_told(
 
 
 async def test_a_task_that_says_too_much_is_told_in_short(
-    client: httpx.AsyncClient, store: TaskStore, receiver: Receiver
+    client: httpx.AsyncClient, store: Store, receiver: Receiver
 ) -> None:
     task_id = await submitted(client, receiver, metadata={f"{n}": "é" * 512 for n in range(16)}, client_request_id="c")
     big = await submitted(client, receiver, params={}, metadata={f"{n}": "🙂" * 512 for n in range(16)})
@@ -285,12 +285,12 @@ async def test_a_task_that_says_too_much_is_told_in_short(
     assert all(len(body.encode()) < 20_000 for _, _, body in receiver.got)
 
 
-async def test_an_end_that_was_taken_back_is_told_in_short(store: TaskStore, storage: Storage) -> None:
+async def test_an_end_that_was_taken_back_is_told_in_short(store: Store, storage: Storage) -> None:
     task_id = await submitted_past_the_api(store, "https://hooks.example.com/")
     await drive.fail(store)
-    await store.resubmit(task_id, "default")
+    await store.tasks.resubmit(task_id, "default")
 
-    task = await store.get(task_id, "default")
+    task = await store.tasks.get(task_id, "default")
     webhook = task.request.webhook
     assert webhook is not None
     said = json.loads(await body_of(storage, OutputLinks(b""))(task, task.events[0], webhook))
@@ -304,7 +304,7 @@ async def test_an_end_that_was_taken_back_is_told_in_short(store: TaskStore, sto
 
 
 async def test_a_failed_delivery_is_repeated_under_its_id_with_a_signature_of_its_own(
-    client: httpx.AsyncClient, store: TaskStore
+    client: httpx.AsyncClient, store: Store
 ) -> None:
     async with receiving(saying(500, 404, 302, 200)) as receiver:
         task_id = await submitted(client, receiver)
@@ -319,7 +319,7 @@ async def test_a_failed_delivery_is_repeated_under_its_id_with_a_signature_of_it
     assert outcomes == [("broken", 500), ("refused", 404), ("redirected", 302), ("delivered", 200)]
 
 
-async def test_after_the_last_repetition_it_is_given_up(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_after_the_last_repetition_it_is_given_up(client: httpx.AsyncClient, store: Store) -> None:
     async with receiving(saying(500)) as receiver:
         task_id = await submitted(client, receiver)
         await drive.fail(store)
@@ -330,7 +330,7 @@ async def test_after_the_last_repetition_it_is_given_up(client: httpx.AsyncClien
     assert len(receiver.got) == 4
 
 
-async def test_a_receiver_that_is_gone_is_not_asked_again(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_receiver_that_is_gone_is_not_asked_again(client: httpx.AsyncClient, store: Store) -> None:
     async with receiving(saying(410)) as receiver:
         task_id = await submitted(client, receiver)
         await drive.fail(store)
@@ -343,7 +343,7 @@ async def test_a_receiver_that_is_gone_is_not_asked_again(client: httpx.AsyncCli
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_receiver_that_asks_for_time_gets_it_for_all_its_events(
-    client: httpx.AsyncClient, store: TaskStore, status: int
+    client: httpx.AsyncClient, store: Store, status: int
 ) -> None:
     async with receiving(saying(status, **{"Retry-After": "120"})) as receiver:
         first = await submitted(client, receiver)
@@ -381,7 +381,7 @@ async def test_a_time_that_is_none_is_none(settings: Settings, retry_after: str)
 
 
 async def test_a_receiver_that_hangs_is_sent_one_message_at_a_time_and_holds_up_nobody_else(
-    client: httpx.AsyncClient, store: TaskStore, receiver: Receiver
+    client: httpx.AsyncClient, store: Store, receiver: Receiver
 ) -> None:
     async with receiving(hang) as hanging:
         for _ in range(3):
@@ -397,9 +397,7 @@ async def test_a_receiver_that_hangs_is_sent_one_message_at_a_time_and_holds_up_
         assert hanging.most_at_once == 1
 
 
-async def test_a_receiver_that_answers_is_sent_more_at_a_time_until_it_hangs(
-    settings: Settings, store: TaskStore
-) -> None:
+async def test_a_receiver_that_answers_is_sent_more_at_a_time_until_it_hangs(settings: Settings, store: Store) -> None:
     is_hanging = asyncio.Event()
 
     async def for_a_while(request: web.BaseRequest) -> web.Response:
@@ -431,7 +429,7 @@ def everywhere(url: str, count: int) -> list[str]:
 
 @pytest.mark.slow
 async def test_however_many_receivers_hang_one_that_answers_is_not_held_up(
-    settings: Settings, store: TaskStore, receiver: Receiver
+    settings: Settings, store: Store, receiver: Receiver
 ) -> None:
     """More than there are sockets for, and every one due before the one that answers."""
     allowed = replace(settings, limits=replace(settings.limits, allow_networks=("127.0.0.0/8",)))
@@ -456,7 +454,7 @@ async def test_however_many_receivers_hang_one_that_answers_is_not_held_up(
 
 @pytest.mark.slow
 async def test_receivers_that_begin_to_hang_make_room_as_soon_as_they_are_not_prompt(
-    settings: Settings, store: TaskStore, receiver: Receiver
+    settings: Settings, store: Store, receiver: Receiver
 ) -> None:
     is_hanging = asyncio.Event()
 
@@ -484,7 +482,7 @@ async def test_receivers_that_begin_to_hang_make_room_as_soon_as_they_are_not_pr
         assert turning.most_at_once == PROMPT_AT_ONCE, "they hang still"
 
 
-async def test_a_receiver_that_is_not_there_is_unreachable(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_receiver_that_is_not_there_is_unreachable(client: httpx.AsyncClient, store: Store) -> None:
     async with receiving(hang) as closed:
         pass
     task_id = await submitted(client, closed)
@@ -494,7 +492,7 @@ async def test_a_receiver_that_is_not_there_is_unreachable(client: httpx.AsyncCl
     assert [(d["outcome"], d["code"]) for d in event["deliveries"]] == [("unreachable", None)] * 4
 
 
-async def test_redelivery_keeps_the_id(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_redelivery_keeps_the_id(client: httpx.AsyncClient, store: Store) -> None:
     async with receiving(saying(410, 200)) as receiver:
         task_id = await submitted(client, receiver)
         early = await client.post(f"/v1/tasks/{task_id}/webhook/redeliver")
@@ -515,7 +513,7 @@ async def test_redelivery_keeps_the_id(client: httpx.AsyncClient, store: TaskSto
 
 
 async def test_an_end_that_nobody_was_there_to_tell_is_told_later(
-    settings: Settings, store: TaskStore, receiver: Receiver
+    settings: Settings, store: Store, receiver: Receiver
 ) -> None:
     ids = []
     for _ in range(200):
@@ -529,7 +527,7 @@ async def test_an_end_that_nobody_was_there_to_tell_is_told_later(
 
 
 @pytest.mark.slow
-async def test_nothing_is_lost_when_the_one_who_delivers_is_killed(settings: Settings, store: TaskStore) -> None:
+async def test_nothing_is_lost_when_the_one_who_delivers_is_killed(settings: Settings, store: Store) -> None:
     async def slowly(request: web.BaseRequest) -> web.Response:
         await asyncio.sleep(0.02)
         return web.Response()
@@ -553,7 +551,7 @@ async def test_nothing_is_lost_when_the_one_who_delivers_is_killed(settings: Set
     assert len(receiver.ids) - 300 <= kills * PROMPT_EACH, "only what was under way at a kill is sent twice"
 
 
-async def test_two_who_deliver_tell_each_event_once(settings: Settings, store: TaskStore, receiver: Receiver) -> None:
+async def test_two_who_deliver_tell_each_event_once(settings: Settings, store: Store, receiver: Receiver) -> None:
     with api_server.in_thread(settings), api_server.in_thread(settings):
         ids = []
         for _ in range(100):
@@ -568,9 +566,7 @@ async def test_two_who_deliver_tell_each_event_once(settings: Settings, store: T
 # --- progress -------------------------------------------------------------------------------------------------
 
 
-async def test_progress_is_told_now_and_then_and_never_after_the_end(
-    client: httpx.AsyncClient, store: TaskStore
-) -> None:
+async def test_progress_is_told_now_and_then_and_never_after_the_end(client: httpx.AsyncClient, store: Store) -> None:
     async def slowly(request: web.BaseRequest) -> web.Response:
         await asyncio.sleep(0.3)
         return web.Response()
@@ -579,10 +575,10 @@ async def test_progress_is_told_now_and_then_and_never_after_the_end(
         task_id = await submitted(client, receiver, webhook={"events": ["progress", "failed"]})
         lease = await drive.claim(store)
         for done in range(1, 61):
-            await store.progress(lease, "infer", Progress(done=done, total=60))
+            await store.leases.progress(lease, "infer", Progress(done=done, total=60))
             await asyncio.sleep(0.03)
         await receiver.has(3)
-        assert await store.fail(
+        assert await store.leases.fail(
             lease, drive.Outcome(error=drive.ErrorRecord(code="internal", message="", retryable=True))
         )
         event = await event_when(client, task_id, is_settled)
@@ -600,11 +596,11 @@ async def test_progress_is_told_now_and_then_and_never_after_the_end(
     assert receiver.most_at_once == 1, "the end waits for the word of progress that is being said"
 
 
-async def test_progress_that_fails_is_not_repeated(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_progress_that_fails_is_not_repeated(client: httpx.AsyncClient, store: Store) -> None:
     async with receiving(saying(500)) as receiver:
         await submitted(client, receiver, webhook={"events": ["progress"]})
         lease = await drive.claim(store)
-        await store.progress(lease, "infer", Progress(done=1, total=2))
+        await store.leases.progress(lease, "infer", Progress(done=1, total=2))
         await receiver.has(1)
         await asyncio.sleep(0.5)
 
@@ -663,14 +659,14 @@ def test_without_a_secret_no_webhook_is_taken(settings: Settings, api_key: str) 
 
 
 async def test_a_name_that_leads_inside_is_never_connected_to(
-    settings: Settings, store: TaskStore, outbox: Outbox, storage: Storage, receiver: Receiver
+    settings: Settings, store: Store, storage: Storage, receiver: Receiver
 ) -> None:
     port = int(receiver.url.rpartition(":")[2].partition("/")[0])
     limits = LimitSettings(ports=(port,))
     task_id = await submitted_past_the_api(store, f"http://rebinding.example.com:{port}/")
     await drive.fail(store)
     dispatcher = Dispatcher(
-        outbox, body_of(storage, OutputLinks(b"")), settings.webhooks, limits, resolver=LyingResolver()
+        store, body_of(storage, OutputLinks(b"")), settings.webhooks, limits, resolver=LyingResolver()
     )
 
     async with AsyncExitStack() as closing:
@@ -678,14 +674,14 @@ async def test_a_name_that_leads_inside_is_never_connected_to(
         closing.push_async_callback(lambda: asyncio.wait([running]))
         closing.callback(running.cancel)
         async with asyncio.timeout(SOON_S):
-            while (task := await store.get(task_id, "default")).events[0].status != "failed":
+            while (task := await store.tasks.get(task_id, "default")).events[0].status != "failed":
                 await asyncio.sleep(0.02)
 
     assert outcomes(task) == ["blocked"] * 4
     assert receiver.got == []
 
 
-async def test_a_redirect_is_not_followed_wherever_it_leads(client: httpx.AsyncClient, store: TaskStore) -> None:
+async def test_a_redirect_is_not_followed_wherever_it_leads(client: httpx.AsyncClient, store: Store) -> None:
     async with receiving(saying(200)) as inside:
         async with receiving(saying(301, 302, 307, 308, Location=inside.url)) as receiver:
             task_id = await submitted(client, receiver)
@@ -713,7 +709,7 @@ def timestamp(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-async def test_the_end_of_a_batch_is_told(client: httpx.AsyncClient, store: TaskStore, receiver: Receiver) -> None:
+async def test_the_end_of_a_batch_is_told(client: httpx.AsyncClient, store: Store, receiver: Receiver) -> None:
     async def submit(count: int) -> str:
         lines = [{"custom_id": f"{n}", "input": {"image_url": drive.URL}} for n in range(count)]
         said = {"defaults": {"model": drive.MODEL}, "lines": lines, "webhook": {"url": receiver.url}}
@@ -721,10 +717,10 @@ async def test_the_end_of_a_batch_is_told(client: httpx.AsyncClient, store: Task
 
     async def finish_one(task_id: str) -> None:
         async with asyncio.timeout(SOON_S):
-            while (lease := (await store.claim(worker="w", device="cpu", models=[drive.MODEL])).lease) is None:
+            while (lease := (await store.leases.claim(worker="w", device="cpu", models=[drive.MODEL])).lease) is None:
                 await asyncio.sleep(0.01)
         assert lease.id == task_id
-        assert await store.complete(lease, Outcome(result=Result(data={"score": 1})))
+        assert await store.leases.complete(lease, Outcome(result=Result(data={"score": 1})))
 
     completed = await submit(2)
     for place in range(2):

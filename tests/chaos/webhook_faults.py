@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from penstock.core.task import PRIORITIES, TENANT, State
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Operator, TaskStore, connect
+from penstock.store import Engine, Store, connect
 from tests.chaos.client import Order
 from tests.chaos.load import Load
 from tests.chaos.models import MODEL
@@ -176,16 +176,15 @@ async def nobody_tells(world: World, seed: int, tasks: int) -> Report:
     load = Load(world, _told(orders(seed, tasks, (1, 5)), receiver.url()))
     api = world.apis[0]
     async with receiver.listening(), connect(RedisSettings(url=world.redis.url)) as redis:
-        operator = Operator(redis, "penstock", QueueSettings())
-        store = TaskStore(redis, "penstock", QueueSettings())
-        await operator.pause(MODEL, PRIORITIES, by="chaos")
+        store = Store(Engine(redis, "penstock", QueueSettings()))
+        await store.queues.pause(MODEL, PRIORITIES, by="chaos")
         running = asyncio.create_task(load.run(), name="load")
         await load.until_submitted()
         await asyncio.to_thread(api.kill)
-        await operator.resume(MODEL, PRIORITIES)
+        await store.queues.resume(MODEL, PRIORITIES)
 
         async def all_have_ended() -> bool:
-            return (await store.count(TENANT))[State.SUCCESS] == tasks
+            return (await store.listing.count(TENANT))[State.SUCCESS] == tasks
 
         await world.until(all_have_ended, "all tasks have ended", SOON_S)
         early = len(receiver.messages)

@@ -1,4 +1,5 @@
-"""Milliseconds of a batch on this GPU, for every shape, batch size, precision and way: a table for docs/gpu.md.
+"""Milliseconds of a batch on this GPU, for every shape, batch size, precision and way: a table for a page of the docs,
+docs/how-to/tune-a-gpu.md.
 
 It asserts nothing about speed; `just gpu` prints it.
 """

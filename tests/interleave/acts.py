@@ -10,7 +10,8 @@ import msgspec
 
 from penstock.api.routes import batches, removal, uploads
 from penstock.core.batch import BatchPlan, StoredLine, part_key, task_id_of
-from penstock.core.task import TENANT, Lease, Priority
+from penstock.core.lease import Lease
+from penstock.core.task import TENANT, Priority
 from penstock.core.upload import upload_key
 from penstock.errors import PenstockError
 from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES, Examined, hand_in
@@ -89,7 +90,7 @@ async def run(world: World, lease: Lease, end: str) -> None:
 
 async def claim(world: World, worker: str) -> Lease | None:
     """The next task."""
-    return (await world.store.claim(worker=worker, device="cpu", models=[MODEL])).lease
+    return (await world.store.leases.claim(worker=worker, device="cpu", models=[MODEL])).lease
 
 
 def work(end: str) -> Act:
@@ -113,12 +114,12 @@ def finish(name: str) -> Act:
 
 def cancel(name: str) -> Act:
     """Cancel a task."""
-    return lambda world, _: world.store.cancel(task(name), TENANT)
+    return lambda world, _: world.store.tasks.cancel(task(name), TENANT)
 
 
 def retry(name: str) -> Act:
     """Run a task again."""
-    return lambda world, _: world.store.resubmit(task(name), TENANT)
+    return lambda world, _: world.store.tasks.resubmit(task(name), TENANT)
 
 
 def delete(name: str) -> Act:
@@ -181,7 +182,7 @@ def say_lost(name: str) -> Act:
     """A reader has not found the file of this task's result."""
 
     async def act(world: World, _: int) -> None:
-        await world.store.result_lost(task(name))
+        await world.store.tasks.result_lost(task(name))
 
     return act
 
@@ -194,35 +195,35 @@ async def prune_later(world: World, _: int) -> None:
 
 async def keep_up(world: World) -> None:
     """Delete what is due."""
-    await prune(world.store, world.batches, world.condemned, world.storage)
+    await prune(world.store, world.storage)
 
 
 async def expire(world: World, _: int) -> None:
     """The time to start is over."""
     await world.time_passes(LATER_S)
-    await world.store.expire()
+    await world.store.overdue.expire()
 
 
 async def overrun(world: World, _: int) -> None:
     """The deadline is over."""
     await world.time_passes(LATER_S)
-    await world.store.overrun()
+    await world.store.overdue.overrun()
 
 
 async def reclaim(world: World, _: int) -> None:
     """The supervisor has seen its worker die."""
-    await world.store.reclaim("w")
+    await world.store.overdue.reclaim("w")
 
 
 async def purge(world: World, _: int) -> None:
     """Cancel what waits."""
-    await world.operator.purge(TENANT, MODEL, list(Priority), limit=100)
+    await world.store.queues.purge(TENANT, MODEL, list(Priority), limit=100)
 
 
 async def pause(world: World, _: int) -> None:
     """Hold the queue up, and let it go on."""
-    await world.operator.pause(MODEL, list(Priority), by="operator")
-    await world.operator.resume(MODEL, list(Priority))
+    await world.store.queues.pause(MODEL, list(Priority), by="operator")
+    await world.store.queues.resume(MODEL, list(Priority))
 
 
 async def send(world: World, _: int) -> None:
@@ -302,7 +303,7 @@ async def _a_waits_for_long(world: World) -> None:
 
 async def _a_was_canceled(world: World) -> None:
     await submit(world, "a", key="key", ttl_s=SHORT_S)
-    await world.store.cancel(task("a"), TENANT)
+    await world.store.tasks.cancel(task("a"), TENANT)
 
 
 async def _a_result_is_shown_twice(world: World) -> None:
@@ -316,7 +317,7 @@ async def _a_was_lost_and_its_result_is_shown_twice(world: World) -> None:
     """A worker that was taken for dead still runs `a`, which another has ended meanwhile."""
     await submit(world, "a", ttl_s=SHORT_S)
     await _claimed(world, "a")
-    await world.store.reclaim("w")
+    await world.store.overdue.reclaim("w")
     await work("complete")(world, 0)
     await submit(world, "b")
 
@@ -564,10 +565,10 @@ async def delete_everything(world: World) -> None:
                 await world.batches.cancel(batch_id, TENANT)
         await feed(world, 0)
         for worker in {record["worker"] for record in snapshot.records.values() if "worker" in record}:
-            await world.store.reclaim(worker)
+            await world.store.overdue.reclaim(worker)
         for task_id in snapshot.records:
             with suppress(PenstockError):
-                await world.store.cancel(task_id, TENANT)
+                await world.store.tasks.cancel(task_id, TENANT)
         if not (await world.look()).keys.get("feeding"):
             break
     for task_id in (await world.look()).records:
@@ -575,5 +576,5 @@ async def delete_everything(world: World) -> None:
     for _ in range(2):
         await world.time_passes(LONG_S)
         await keep_up(world)
-        await world.store.answer_waiting()
+        await world.store.overdue.answer_waiting()
         await sweep_uploads(world.uploads, world.storage)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from penstock.errors import PenstockError
 from penstock.storage import Item, Stored
-from penstock.store import BatchStore, Condemned, NotItsTurn, Operator, Outbox, TaskStore, UploadStore
+from penstock.store import NotItsTurn
 from tests.support.memory_storage import MemoryStorage
 from tests.support.monitor import WHOLE, Touch
 from tests.support.moved_clock import ByStillClock
@@ -134,47 +134,23 @@ async def call(name: str, *touched: Touch) -> AsyncIterator[None]:
 
 
 class ByTurns(ByStillClock):
-    """A store whose every question to Redis is a call."""
+    """An engine whose every question to Redis is a call."""
 
     async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
         async with call(_asked.get()):
             return await super()._ask(question, again=again, about=about)
 
-    async def _run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
+    async def run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
         _asked.set(script)
-        return await super()._run(script, *args, again=again)
+        return await super().run(script, *args, again=again)
 
-    async def _run_each(self, script: str, calls: Sequence[tuple[str | bytes | float, ...]]) -> list[Any]:
+    async def run_each(self, script: str, calls: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
         _asked.set(f"{len(calls)} x {script}")
-        return await super()._run_each(script, calls)
+        return await super().run_each(script, calls)
 
-    async def _pipelined(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+    async def pipelined(self, commands: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
         _asked.set(" ".join(map(str, commands[0])) if commands else "")
-        return await super()._pipelined(commands)
-
-
-class Tasks(ByTurns, TaskStore):
-    """Tasks, by turns."""
-
-
-class Batches(ByTurns, BatchStore):
-    """Batches, by turns."""
-
-
-class Uploads(ByTurns, UploadStore):
-    """Uploads, by turns."""
-
-
-class ToDelete(ByTurns, Condemned):
-    """What is to be deleted, by turns."""
-
-
-class Operators(ByTurns, Operator):
-    """Operators, by turns."""
-
-
-class Outboxes(ByTurns, Outbox):
-    """Outboxes, by turns."""
+        return await super().pipelined(commands)
 
 
 class StorageByTurns(MemoryStorage):
@@ -226,14 +202,3 @@ def _of_object(key: str, *, is_written: bool) -> Touch:
     """An object is a member of what begins as it does."""
     folder, slash, name = key.rpartition("/")
     return Touch((folder + slash).encode(), name.encode(), is_written)
-
-
-KINDS: dict[str, type[Any]] = {
-    "store": Tasks,
-    "batches": Batches,
-    "uploads": Uploads,
-    "operator": Operators,
-    "outbox": Outboxes,
-    "condemned": ToDelete,
-}
-"""The stores, by the names that `Services` has for them."""

@@ -92,16 +92,16 @@ def test_orders_with_more_changes_of_turns_than_allowed_are_not_tried() -> None:
 
 async def _look_then_delete(world: World, _: int) -> None:
     """Ask whether the result is shown by one task only, then delete its file: what comes between is not seen."""
-    if (await world.store.get(task("a"), TENANT)).outcome.result and await _is_alone(world):
+    if (await world.store.tasks.get(task("a"), TENANT)).outcome.result and await _is_alone(world):
         await world.storage.delete(f"results/{TENANT}/{task('a')}/1.png", *(await _keys_of(world)))
 
 
 async def _is_alone(world: World) -> bool:
-    return not (await world.store.page(TENANT, limit=2)).next_before
+    return not (await world.store.listing.page(TENANT, limit=2)).next_before
 
 
 async def _keys_of(world: World) -> list[str]:
-    outcome = (await world.store.get(task("a"), TENANT)).outcome
+    outcome = (await world.store.tasks.get(task("a"), TENANT)).outcome
     return [outcome.result.artifact.s3_key] if outcome.result and outcome.result.artifact else []
 
 

@@ -6,7 +6,7 @@ does the same each time.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,8 @@ from penstock.api.http.auth import Caller as ApiCaller
 from penstock.api.services import Services
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
-from penstock.core.task import TENANT, Artifact, Lease, Result, RetryPolicy
+from penstock.core.lease import Lease, RetryPolicy
+from penstock.core.task import TENANT, Artifact, Result
 from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 from penstock.intake.batch_feeder import Feeder
 from penstock.intake.estimates import Estimates
@@ -26,13 +27,12 @@ from penstock.models.base import registry
 from penstock.net.guard import Policy
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings
 from penstock.storage import Storage
-from penstock.store import BatchStore, Condemned, Installation, Operator, Outbox, Redis, TaskStore, UploadStore, connect
+from penstock.store import Engine, Redis, Store, connect
 from penstock.worker.attempt import Attempts
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.spool import Spool, StoredFile
-from tests.interleave import callers
-from tests.interleave.callers import StorageByTurns, call, written
+from tests.interleave.callers import ByTurns, StorageByTurns, call, written
 from tests.support.memory_storage import MemoryStorage
 from tests.support.monitor import WHOLE, Touch
 from tests.support.moved_clock import KEY, STILL, moved_clock
@@ -61,35 +61,35 @@ class World:
     def __init__(
         self,
         client: Redis,
-        kinds: Mapping[str, type[Any]] = callers.KINDS,
+        engine: type[Engine] = ByTurns,
         storage: MemoryStorage | None = None,
         queue: QueueSettings = QUEUE,
     ) -> None:
-        """The stores are of these kinds."""
+        """The store asks Redis through an engine of this kind."""
         self.client = client
         self.storage = storage or StorageByTurns()
         settings = Settings(api=API, queue=queue, redis=RedisSettings(namespace=NAMESPACE))
-        of_redis = (client, NAMESPACE, queue)
-        stores: dict[str, Any] = {name: kind(*of_redis) for name, kind in kinds.items()}
-        self.store: TaskStore = stores["store"]
-        self.batches: BatchStore = stores["batches"]
-        self.uploads: UploadStore = stores["uploads"]
-        self.operator: Operator = stores["operator"]
-        self.outbox: Outbox = stores["outbox"]
-        self.condemned: Condemned = stores["condemned"]
+        self.store = Store(engine(client, NAMESPACE, queue))
+        self.batches, self.uploads = self.store.batches, self.store.uploads
+        self.outbox, self.condemned = self.store.outbox, self.store.condemned
+        plain = Store(Engine(client, NAMESPACE, queue))
         policy = Policy.from_limits(settings.limits)
         self.services = Services(
             settings=settings,
             models=(MODEL,),
             policy=policy,
             webhook_policy=policy,
+            store=self.store,
+            patient_store=self.store,
+            batches=self.batches,
+            uploads=self.uploads,
+            condemned=self.condemned,
             storage=self.storage,
-            installation=Installation(*of_redis),
+            installation=plain.installation,
             waiting=Waiting(self.store),
             watching=Watching(self.store),
-            estimates=Estimates(TaskStore(*of_redis)),  # looks every five seconds of the real clock: not by turns
+            estimates=Estimates(plain),  # looks every five seconds of the real clock: not by turns
             checking=asyncio.Lock(),
-            **stores,
         )
         self.feeder = Feeder(self.services)
         self.request = SimpleNamespace(auth=ALICE, base_url="http://here/", app=SimpleNamespace(state=AppState()))

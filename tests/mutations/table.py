@@ -82,7 +82,7 @@ MUTATIONS = (
     ),
     Mutation(
         "fence of a claim",
-        "src/penstock/store/tasks.py",
+        "src/penstock/store/leases.py",
         "fence = secrets.token_hex(4)",
         'fence = "0" * 8',
         BETWEEN + "redis-fails-over",
@@ -145,7 +145,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a worker's books by the lease",
-        "src/penstock/core/task.py",
+        "src/penstock/core/lease.py",
         'return f"{self.id} {self.token}"',
         "return self.id",
         LONG + "whose_worker_is_cut_off_from_redis_for_more_than_a_lease_ends_with_its_second_attempt",
@@ -385,8 +385,8 @@ MUTATIONS = (
     Mutation(
         "the states that an act is about, in its script",
         "src/penstock/api/routes/removal.py",
-        "services.store.cancel(task.id, tenant, states=states)",
-        "services.store.cancel(task.id, tenant)",
+        "services.store.tasks.cancel(task.id, tenant, states=states)",
+        "services.store.tasks.cancel(task.id, tenant)",
         "tests/api/test_bulk.py::test_a_task_that_starts_while_the_waiting_ones_are_canceled_goes_on",
     ),
 )

@@ -12,7 +12,7 @@ from penstock.core.batch import FeedLease, task_id_of
 from penstock.core.submission import EnqueuePermit
 from penstock.core.task import PRIORITIES, TENANT, Artifact, ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import BatchStore, Operator, Redis, TaskStore, UploadStore, connect
+from penstock.store import Engine, Redis, Store, connect
 from penstock.store.submits import MAX_FOLLOWERS
 from tests.support.redis_server import RedisProcess
 from tests.support.stores import MODEL, claim, lease_of, open_batch, open_store, open_upload, submission, submit
@@ -48,7 +48,7 @@ async def counted(client: Redis) -> AsyncIterator[list[int]]:
         await listening
 
 
-async def in_batch(store: TaskStore, lease: FeedLease, **options: Any) -> list[str]:
+async def in_batch(store: Store, lease: FeedLease, **options: Any) -> list[str]:
     """The ids of a leader and as many followers as it may have: lines of a batch with an upload, all with webhooks."""
     ids = []
     for place in range(MAX_FOLLOWERS + 1):
@@ -57,7 +57,7 @@ async def in_batch(store: TaskStore, lease: FeedLease, **options: Any) -> list[s
         )
         line = submission(tell=("succeeded", "failed", "canceled", "expired"), **options)
         line = replace(line, id=task_id_of(lease.id, place), permit=permit)
-        ids.append((await store.submit(line, rate_limit=0)).id)
+        ids.append((await store.tasks.submit(line, rate_limit=0)).id)
     return ids
 
 
@@ -66,8 +66,8 @@ class Queue:
 
     def __init__(self, client: Redis, namespace: str = "bounded") -> None:
         of = (client, namespace, QueueSettings(max_depth=10**6))
-        self.store, self.batches, self.operator = TaskStore(*of), BatchStore(*of), Operator(*of)
-        self.uploads = UploadStore(*of)
+        self.store = Store(Engine(*of))
+        self.batches, self.uploads = self.store.batches, self.store.uploads
 
     async def fill(self, groups: int, **options: Any) -> list[str]:
         """The ids."""
@@ -86,53 +86,53 @@ class Queue:
 
 
 async def complete(queue: Queue) -> None:
-    await queue.store.complete(await lease_of(queue.store), DONE)
-    await queue.store.answer_waiting()
+    await queue.store.leases.complete(await lease_of(queue.store), DONE)
+    await queue.store.overdue.answer_waiting()
 
 
 async def cancel(queue: Queue) -> None:
     lease = await lease_of(queue.store)
-    await queue.store.cancel(lease.id, TENANT)
+    await queue.store.tasks.cancel(lease.id, TENANT)
 
 
 async def fail(queue: Queue) -> None:
-    await queue.store.fail(await lease_of(queue.store), Outcome(error=BROKEN))
+    await queue.store.leases.fail(await lease_of(queue.store), Outcome(error=BROKEN))
 
 
 async def lose_workers(queue: Queue) -> None:
     for _ in range(GROUPS):
         await claim(queue.store)
-    await queue.store.reclaim("w1")
+    await queue.store.overdue.reclaim("w1")
 
 
 async def disown(queue: Queue) -> None:
     for _ in range(GROUPS):
         await claim(queue.store)
-    await queue.store.disown("w1", [], before=1)
+    await queue.store.leases.release_unknown("w1", [], before=1)
 
 
 async def purge(queue: Queue) -> None:
-    await queue.operator.purge(TENANT, MODEL, PRIORITIES, limit=10**6)
+    await queue.store.queues.purge(TENANT, MODEL, PRIORITIES, limit=10**6)
 
 
 async def part(queue: Queue) -> None:
     """All followers of paused leaders."""
     for n in range(FEW):
         await submit(queue.store, reuse_digest=f"digest-{n}", priority=Priority.HIGH)
-    await queue.operator.pause(MODEL, [Priority.HIGH], by="alice")
+    await queue.store.queues.pause(MODEL, [Priority.HIGH], by="alice")
 
 
 async def delete_all(queue: Queue) -> None:
     await cut_off_all(queue)
-    page = await queue.store.page(TENANT, states=[State.CANCELED], limit=1000)
-    deleted, _ = await queue.store.delete_each([task.id for task in page.tasks], TENANT)
+    page = await queue.store.listing.page(TENANT, states=[State.CANCELED], limit=1000)
+    deleted, _ = await queue.store.tasks.delete_each([task.id for task in page.tasks], TENANT)
     assert deleted == len(page.tasks) > MAX_FOLLOWERS
 
 
 async def cut_off_all(queue: Queue) -> None:
     """Cancel every task while it runs."""
     while lease := (await claim(queue.store)).lease:
-        await queue.store.cancel(lease.id, TENANT)
+        await queue.store.tasks.cancel(lease.id, TENANT)
 
 
 @pytest.mark.parametrize("act", [complete, cancel, fail, lose_workers, disown, purge, part, delete_all])
@@ -162,7 +162,11 @@ async def test_no_sweep_gives_more_than_two_thousand_commands_and_it_leaves_noth
         await asyncio.sleep(PAST_S)
 
         async with counted(client) as counts:
-            ended = [len(await queue.store.expire()), len(await queue.store.overrun()), await queue.store.prune()]
+            ended = [
+                len(await queue.store.overdue.expire()),
+                len(await queue.store.overdue.overrun()),
+                await queue.store.overdue.prune(),
+            ]
 
     assert sum(ended) == len(ids)
     assert max(counts) <= MOST_COMMANDS, counts
@@ -172,12 +176,12 @@ async def test_all_who_wait_for_a_result_are_answered_whatever_hangs_on_them(red
     async with open_store(redis_url) as store, connect(RedisSettings(url=redis_url)) as client:
         ids = await Queue(client, store.namespace).fill(groups=1)
 
-        ended = await store.complete(await lease_of(store), DONE)
-        while count := await store.answer_waiting():
+        ended = await store.leases.complete(await lease_of(store), DONE)
+        while count := await store.overdue.answer_waiting():
             ended += count
 
         assert ended == len(ids)
-        tasks = [await store.get(task_id, TENANT) for task_id in ids]
+        tasks = [await store.tasks.get(task_id, TENANT) for task_id in ids]
         assert {task.state for task in tasks} == {State.SUCCESS}
         assert {tuple(event.type for event in task.events) for task in tasks} == {("succeeded",)}
         assert {task.outcome.result for task in tasks} == {DONE.result}
@@ -186,7 +190,7 @@ async def test_all_who_wait_for_a_result_are_answered_whatever_hangs_on_them(red
 async def test_a_task_behind_many_late_ones_is_started_without_a_pause(redis_url: str) -> None:
     async with open_store(redis_url, max_depth=10_000) as store:
         late = [submission(start_within_s=PAST_S) for _ in range(1_000)]
-        await all_of(store.submit(one, rate_limit=0) for one in late)
+        await all_of(store.tasks.submit(one, rate_limit=0) for one in late)
         waiting = await submit(store)
         await asyncio.sleep(PAST_S)
 
@@ -197,7 +201,7 @@ async def test_a_task_behind_many_late_ones_is_started_without_a_pause(redis_url
 
         assert answers[-1].lease.id == waiting
         assert len(answers) < 30
-        assert (await store.count(TENANT))[State.EXPIRED] == len(late)
+        assert (await store.listing.count(TENANT))[State.EXPIRED] == len(late)
 
 
 async def test_nothing_past_its_deadline_is_handed_to_a_worker(redis_url: str) -> None:
@@ -209,7 +213,7 @@ async def test_nothing_past_its_deadline_is_handed_to_a_worker(redis_url: str) -
             pass
 
         assert answer.lease is None
-        tasks = [await store.get(task_id, TENANT) for task_id in late]
+        tasks = [await store.tasks.get(task_id, TENANT) for task_id in late]
         assert {(task.state, task.outcome.error.code) for task in tasks} == {(State.EXPIRED, "deadline_exceeded")}
 
 
@@ -226,8 +230,8 @@ async def test_a_large_result_is_written_for_few_of_those_who_wait_at_a_time(own
         lease = await lease_of(store)
         await client.config_resetstat()
 
-        ended = await store.complete(lease, Outcome(result=Result(data={"text": "x" * 200_000})))
+        ended = await store.leases.complete(lease, Outcome(result=Result(data={"text": "x" * 200_000})))
 
         scripts = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
-        assert (ended, await store.ended(ids)) == (61, ids)
+        assert (ended, await store.tasks.ended(ids)) == (61, ids)
         assert scripts >= 3, "20 copies of 200 kB each, or Redis is held for as long as they take"

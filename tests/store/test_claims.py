@@ -9,13 +9,13 @@ import pytest
 from penstock.core.task import ErrorRecord, Priority, State
 from penstock.errors import StoreUnavailable
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Redis, TaskStore, connect
+from penstock.store import Engine, Redis, Store, connect
 from tests.support.stores import claim, lease_of, open_store, submit
 
 TRANSIENT = ErrorRecord(code="input_download_failed", message="timed out", retryable=True)
 
 
-async def claimed_ids(store: TaskStore, count: int) -> list[str]:
+async def claimed_ids(store: Store, count: int) -> list[str]:
     return [(await lease_of(store)).id for _ in range(count)]
 
 
@@ -122,7 +122,7 @@ async def test_a_retry_waits_its_time_and_then_goes_first(redis_url: str) -> Non
         first = await submit(store)
         lease = await lease_of(store)
         others = [await submit(store) for _ in range(3)]
-        await store.retry(lease, TRANSIENT, delay_ms=80)
+        await store.leases.retry(lease, TRANSIENT, delay_ms=80)
 
         assert (await lease_of(store)).id == others[0]
         empty = await claim(store, models=["none"])
@@ -136,7 +136,7 @@ async def test_a_retry_waits_its_time_and_then_goes_first(redis_url: str) -> Non
 async def test_a_task_handed_back_is_next_and_has_lost_no_retry(redis_url: str) -> None:
     async with open_store(redis_url) as store:
         first, *_ = [await submit(store) for _ in range(3)]
-        await store.release(await lease_of(store))
+        await store.leases.release(await lease_of(store))
 
         again = await lease_of(store)
 
@@ -150,7 +150,7 @@ async def test_a_task_past_its_start_limit_is_expired_and_not_run(redis_url: str
 
         assert (await lease_of(store)).id == fine
 
-        task = await store.get(late, "default")
+        task = await store.tasks.get(late, "default")
         assert task.state is State.EXPIRED
         assert task.outcome.error is not None
         assert task.outcome.error.code == "start_deadline_exceeded"
@@ -160,16 +160,16 @@ async def test_a_task_past_its_start_limit_is_expired_and_not_run(redis_url: str
 async def test_a_retry_is_not_expired_by_the_start_limit(redis_url: str) -> None:
     async with open_store(redis_url) as store:
         task_id = await submit(store, start_within_s=0.05)
-        await store.retry(await lease_of(store), TRANSIENT, delay_ms=1)
+        await store.leases.retry(await lease_of(store), TRANSIENT, delay_ms=1)
         await asyncio.sleep(0.08)
-        await store.expire()
+        await store.overdue.expire()
 
         assert (await lease_of(store)).id == task_id
 
 
 async def test_an_idle_worker_hears_of_a_submit_at_once(redis_url: str) -> None:
     async with open_store(redis_url) as store:
-        signals = store.signals()
+        signals = store.workers.signals()
         await anext(signals)
 
         await submit(store)
@@ -185,18 +185,18 @@ async def test_positions_count_what_is_ahead_in_higher_classes_too(redis_url: st
         await submit(store)
         mine = await submit(store)
 
-        assert (await store.get(mine, "default")).position == 2
+        assert (await store.tasks.get(mine, "default")).position == 2
         await lease_of(store)
-        assert (await store.get(mine, "default")).position == 1
+        assert (await store.tasks.get(mine, "default")).position == 1
 
 
 async def test_every_key_is_under_the_one_hash_tag(redis_url: str) -> None:
     async with open_store(redis_url, namespace="tagged") as store, connect(RedisSettings(url=redis_url)) as client:
         before = await all_keys(client)
         await submit(store, client_request_id="r", start_within_s=100)
-        await store.retry(await lease_of(store), TRANSIENT, delay_ms=10_000)
-        await store.cancel(await submit(store), "default")
-        await store.reclaim()
+        await store.leases.retry(await lease_of(store), TRANSIENT, delay_ms=10_000)
+        await store.tasks.cancel(await submit(store), "default")
+        await store.overdue.reclaim()
 
         new = await all_keys(client) - before
         assert new
@@ -211,7 +211,7 @@ async def all_keys(client: Redis) -> set[str]:
 async def test_a_record_is_kept_in_the_compact_encoding(redis_url: str) -> None:
     async with open_store(redis_url, namespace="compact") as store, connect(RedisSettings(url=redis_url)) as client:
         task_id = await submit(store, client_request_id="r" * 128, start_within_s=100)
-        await store.retry(await lease_of(store, "w" * 40), TRANSIENT, delay_ms=1)
+        await store.leases.retry(await lease_of(store, "w" * 40), TRANSIENT, delay_ms=1)
 
         encoding = await client.object("ENCODING", f"{{compact}}:task:{task_id}")
 
@@ -224,12 +224,12 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back_uncounted(redis_url:
         _, unknown, other = [await submit(store) for _ in range(3)]
         known, _, _ = [await lease_of(store, worker) for worker in ("w1", "w1", "w2")]
 
-        assert await store.disown("w1", [known], before=1) == [unknown]
+        assert await store.leases.release_unknown("w1", [known], before=1) == [unknown]
 
         again = await lease_of(store, "w3")
         assert (again.id, again.failures) == (unknown, 0)
-        assert (await store.get(unknown, "default")).crashes == 0
-        assert (await store.get(other, "default")).worker == "w2"
+        assert (await store.tasks.get(unknown, "default")).crashes == 0
+        assert (await store.tasks.get(other, "default")).worker == "w2"
 
 
 async def test_a_task_that_is_given_again_unheard_is_handed_back_though_its_old_lease_is_known(redis_url: str) -> None:
@@ -237,11 +237,11 @@ async def test_a_task_that_is_given_again_unheard_is_handed_back_though_its_old_
     async with open_store(redis_url) as store:
         task_id = await submit(store)
         old = await lease_of(store)
-        await store.reclaim("w1")
+        await store.overdue.reclaim("w1")
         await lease_of(store)
 
-        assert await store.disown("w1", [old], before=1) == [task_id]
-        assert await store.disown("w1", [await lease_of(store, round=1)], before=2) == []
+        assert await store.leases.release_unknown("w1", [old], before=1) == [task_id]
+        assert await store.leases.release_unknown("w1", [await lease_of(store, round=1)], before=2) == []
 
 
 class Delays:
@@ -307,15 +307,18 @@ class Delays:
 async def test_a_claim_that_arrives_after_its_worker_has_given_it_up_gets_nothing(redis_url: str) -> None:
     async with open_store(redis_url) as store, Delays(redis_url) as way:
         async with connect(RedisSettings(url=way.url)) as client:
-            worker = TaskStore(client, store.namespace, QueueSettings(), patience_s=1.0)
-            await claim(worker), await worker.disown("w1", [], before=0)  # Redis knows the scripts from here on
+            worker = Store(Engine(client, store.namespace, QueueSettings(), patience_s=1.0))
+            (
+                await claim(worker),
+                await worker.leases.release_unknown("w1", [], before=0),
+            )  # Redis knows the scripts from here on
             task_id = await submit(store)
             way.hold()
             with pytest.raises(StoreUnavailable):
                 await claim(worker)
 
-            assert await worker.disown("w1", [], before=1) == [], "it has not arrived yet"
+            assert await worker.leases.release_unknown("w1", [], before=1) == [], "it has not arrived yet"
             await way.let_go()
 
-            assert (await store.get(task_id, "default")).state is State.PENDING
+            assert (await store.tasks.get(task_id, "default")).state is State.PENDING
             assert (await lease_of(worker, round=1)).id == task_id

@@ -18,9 +18,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, target
 from hypothesis import strategies as st
 
-from penstock.core.task import PRIORITIES, TENANT, Lease, Outcome, Priority
+from penstock.core.lease import Lease
+from penstock.core.task import PRIORITIES, TENANT, Outcome, Priority
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import TaskStore, connect
+from penstock.store import Engine, Store, connect
 from tests.support.stores import drop, submission
 
 GUARD = 4
@@ -74,7 +75,7 @@ class Meter:
 class World:
     """A queue, its workers, and what each of them has in flight."""
 
-    def __init__(self, store: TaskStore, fleet: tuple[tuple[str, ...], ...], slots: int, *, is_exact: bool) -> None:
+    def __init__(self, store: Store, fleet: tuple[tuple[str, ...], ...], slots: int, *, is_exact: bool) -> None:
         self.store, self.fleet, self.slots, self.is_exact = store, fleet, slots, is_exact
         self.waiting: dict[str, Job] = {}
         self.in_flight: list[list[tuple[Lease, Job]]] = [[] for _ in fleet]
@@ -85,7 +86,7 @@ class World:
 
     async def submit(self, job: Job, size: int) -> None:
         made = submission(caller=job.caller, priority=job.priority, model=job.model, cost=size)
-        await self.store.submit(made, rate_limit=0)
+        await self.store.tasks.submit(made, rate_limit=0)
         self.waiting[made.id] = job
         self.look()
 
@@ -93,34 +94,34 @@ class World:
         """What came last."""
         if self.waiting:
             task_id, _ = self.waiting.popitem()
-            assert await self.store.cancel(task_id, TENANT)
+            assert await self.store.tasks.cancel(task_id, TENANT)
             self.look()
 
     async def stop(self, worker: int) -> None:
         """Something is canceled before it has had the device."""
         if self.in_flight[worker]:
             lease, job = self.in_flight[worker].pop()
-            await self.store.cancel(lease.id, TENANT)
+            await self.store.tasks.cancel(lease.id, TENANT)
             self.meters[self.fleet[worker], job.priority].got[job.caller] -= job.ms
 
     async def work(self, worker: int) -> bool:
         """A device ends its task, and the worker claims anew. Whether it has anything."""
         if self.in_flight[worker]:
             lease, job = self.in_flight[worker].pop(0)
-            assert await self.store.complete(lease, Outcome(execution={"device_ms": float(job.ms)}))
+            assert await self.store.leases.complete(lease, Outcome(execution={"device_ms": float(job.ms)}))
         while len(self.in_flight[worker]) < self.slots and await self.claim(worker):
             pass
         return bool(self.in_flight[worker])
 
     async def claim(self, worker: int) -> bool:
         pool = self.fleet[worker]
-        answer = await self.store.claim(worker=f"w{worker}", device="cpu", models=pool)
+        answer = await self.store.leases.claim(worker=f"w{worker}", device="cpu", models=pool)
         if answer.lease is None:
             assert not self.who_waits(pool, *PRIORITIES), "whoever waits is found"
             return False
         job = self.waiting.pop(answer.lease.id)
         self.in_flight[worker].append((answer.lease, job))
-        charged = float(await self.store._client.hget(self.store._keys.task(answer.lease.id), "charged"))
+        charged = float(await self.store.engine.client.hget(self.store.engine.keys.task(answer.lease.id), "charged"))
         self.largest = max(self.largest, job.ms, charged)
         self.compare_shares(pool, job)
         self.count_classes(pool, job)
@@ -167,7 +168,7 @@ async def play(redis_url: str, fleet: Any, slots: int, steps: list[Any], factors
     """All steps, and then work until nothing is left."""
     namespace = f"test-{os.urandom(6).hex()}"
     async with connect(RedisSettings(url=redis_url, namespace=namespace)) as client:
-        store = TaskStore(client, namespace, QueueSettings(starvation_guard=GUARD))
+        store = Store(Engine(client, namespace, QueueSettings(starvation_guard=GUARD)))
         world = World(store, fleet, slots, is_exact=not factors)
         for n, step in enumerate(steps):
             worker = n % len(fleet)

@@ -15,12 +15,12 @@ async def test_a_lease_that_nobody_renews_is_taken_back(redis_url: str) -> None:
     async with open_store(redis_url, lease_s=0.1) as store:
         task_id = await submit(store)
         await lease_of(store)
-        await store.reclaim()
+        await store.overdue.reclaim()
         await asyncio.sleep(0.12)
 
-        assert await store.reclaim() == [Reclaimed(task_id, State.PENDING, MODEL)]
+        assert await store.overdue.reclaim() == [Reclaimed(task_id, State.PENDING, MODEL)]
 
-        task = await store.get(task_id, "default")
+        task = await store.tasks.get(task_id, "default")
         assert (task.crashes, task.failures) == (1, 0)
         assert [a.outcome for a in task.attempts] == ["lost"]
         assert task.attempts[0].error is not None
@@ -33,10 +33,10 @@ async def test_a_renewed_lease_is_not(redis_url: str) -> None:
         lease = await lease_of(store)
         for _ in range(4):
             await asyncio.sleep(0.06)
-            assert await store.renew(worker_info(), [lease]) == set()
-            assert await store.reclaim() == []
+            assert await store.leases.renew(worker_info(), [lease]) == set()
+            assert await store.overdue.reclaim() == []
 
-        assert await store.complete(lease, Outcome())
+        assert await store.leases.complete(lease, Outcome())
 
 
 async def test_renewing_says_which_leases_are_lost(redis_url: str) -> None:
@@ -44,10 +44,10 @@ async def test_renewing_says_which_leases_are_lost(redis_url: str) -> None:
         for _ in range(3):
             await submit(store)
         kept, canceled, lost = [await lease_of(store, w) for w in ("w1", "w1", "w2")]
-        await store.cancel(canceled.id, "default")
-        await store.reclaim("w2")
+        await store.tasks.cancel(canceled.id, "default")
+        await store.overdue.reclaim("w2")
 
-        assert await store.renew(worker_info(), [kept, canceled, lost]) == {canceled.key, lost.key}
+        assert await store.leases.renew(worker_info(), [kept, canceled, lost]) == {canceled.key, lost.key}
 
 
 async def test_the_tasks_of_a_worker_known_to_be_dead_are_free_at_once(redis_url: str) -> None:
@@ -55,12 +55,12 @@ async def test_the_tasks_of_a_worker_known_to_be_dead_are_free_at_once(redis_url
         ids = [await submit(store) for _ in range(3)]
         for worker in ("dead", "alive", "dead"):
             await lease_of(store, worker)
-        await store.renew(worker_info("dead"), [])
+        await store.leases.renew(worker_info("dead"), [])
 
         expected = [Reclaimed(ids[n], State.PENDING, MODEL) for n in (0, 2)]
-        assert sorted(await store.reclaim("dead")) == sorted(expected)
+        assert sorted(await store.overdue.reclaim("dead")) == sorted(expected)
 
-        assert [w.id for w in await store.workers()] == []
+        assert [w.id for w in await store.workers.listed()] == []
         assert {(await lease_of(store)).id, (await lease_of(store)).id} == {ids[0], ids[2]}
 
 
@@ -69,10 +69,10 @@ async def test_a_task_that_kills_its_workers_ends_as_poison(redis_url: str) -> N
         task_id = await submit(store)
         for n in range(3):
             await lease_of(store, f"w{n}")
-            states = await store.reclaim(f"w{n}")
+            states = await store.overdue.reclaim(f"w{n}")
 
         assert states == [Reclaimed(task_id, State.FAILED, MODEL)]
-        task = await store.get(task_id, "default")
+        task = await store.tasks.get(task_id, "default")
         assert task.outcome.error is not None
         assert (task.outcome.error.code, task.outcome.error.retryable) == ("poison_input", False)
         assert len(task.attempts) == 3
@@ -90,44 +90,44 @@ async def test_after_a_pause_of_the_reaper_every_lease_first_gets_a_full_period(
             for last_ms in ((seconds - 10) * 1000, (seconds + 3600) * 1000):
                 await client.zadd("{pause}:running", {lease.id: 1}, xx=True)  # long over
                 await client.set("{pause}:reaper", last_ms)
-                assert await store.reclaim() == []
+                assert await store.overdue.reclaim() == []
 
-            assert await store.reclaim() == []
-            assert await store.renew(worker_info(), [lease]) == set(), "the worker has come back in time"
+            assert await store.overdue.reclaim() == []
+            assert await store.leases.renew(worker_info(), [lease]) == set(), "the worker has come back in time"
 
             await asyncio.sleep(0.25)
-            assert [taken.state for taken in await store.reclaim()] == [State.PENDING], "a dead one does not"
+            assert [taken.state for taken in await store.overdue.reclaim()] == [State.PENDING], "a dead one does not"
             await client.delete(*[k async for k in client.scan_iter(match="{pause}:*")])
 
 
 async def test_a_worker_that_is_silent_leaves_the_list(redis_url: str) -> None:
     async with open_store(redis_url, lease_s=0.1) as store:
-        await store.reclaim()
-        await store.renew(worker_info(), [])
-        assert [w.id for w in await store.workers()] == ["w1"]
+        await store.overdue.reclaim()
+        await store.leases.renew(worker_info(), [])
+        assert [w.id for w in await store.workers.listed()] == ["w1"]
         await asyncio.sleep(0.12)
-        await store.reclaim()
+        await store.overdue.reclaim()
 
-        assert await store.workers() == []
+        assert await store.workers.listed() == []
 
 
 async def test_a_worker_signs_off(redis_url: str) -> None:
     async with open_store(redis_url) as store:
-        await store.renew(worker_info(), [])
-        await store.sign_off("w1")
+        await store.leases.renew(worker_info(), [])
+        await store.workers.sign_off("w1")
 
-        assert await store.workers() == []
+        assert await store.workers.listed() == []
 
 
 async def test_a_task_past_its_retention_goes_with_everything_it_had(redis_url: str) -> None:
     async with open_store(redis_url, namespace="retention") as store:
         task_id = await submit(store, result_ttl_s=1, client_request_id="once")
         artifact = Artifact(s3_key="results/default/x/1.png", size=1, sha256="0", content_type="image/png")
-        await store.complete(await lease_of(store), Outcome(result=Result(artifact=artifact)))
-        assert await store.prune() == 0
+        await store.leases.complete(await lease_of(store), Outcome(result=Result(artifact=artifact)))
+        assert await store.overdue.prune() == 0
         await asyncio.sleep(1.05)
 
-        assert await store.prune() == 1
+        assert await store.overdue.prune() == 1
 
         async with connect(RedisSettings(url=redis_url)) as client:
             left = {k.decode() async for k in client.scan_iter(match="{retention}:*")}
@@ -141,11 +141,11 @@ async def test_a_task_past_its_retention_goes_with_everything_it_had(redis_url: 
 async def test_a_pruned_task_is_known_to_have_existed(redis_url: str) -> None:
     async with open_store(redis_url) as store:
         task_id = await submit(store, result_ttl_s=1)
-        await store.cancel(task_id, "default")
+        await store.tasks.cancel(task_id, "default")
         await asyncio.sleep(1.05)
-        assert await store.prune() == 1
+        assert await store.overdue.prune() == 1
 
         with pytest.raises(ResultExpired):
-            await store.get(task_id, "default")
+            await store.tasks.get(task_id, "default")
         with pytest.raises(TaskNotFound):
-            await store.get(task_id, "other")
+            await store.tasks.get(task_id, "other")

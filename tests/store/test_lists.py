@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from penstock.core.task import Outcome, Priority, Result, State
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import TaskStore, connect
-from penstock.store.queries import READ_BYTES, cut
+from penstock.store import Engine, Store, connect
+from penstock.store.engine import READ_BYTES, cut
 from tests.chaos.proxy import Proxy, Toxic
 from tests.support.monitor import counted
 from tests.support.redis_server import RedisProcess
@@ -23,11 +23,11 @@ SLOW = Toxic(bytes_per_s=READ_BYTES / 8)
 """Each way, on each connection."""
 
 
-async def with_results(store: TaskStore, count: int) -> None:
+async def with_results(store: Store, count: int) -> None:
     """So many tasks that have ended with a large result."""
     for _ in range(count):
         await submit(store)
-        assert await store.complete(await lease_of(store), LARGE)
+        assert await store.leases.complete(await lease_of(store), LARGE)
 
 
 async def scripts_run(server: RedisProcess) -> int:
@@ -41,12 +41,12 @@ async def test_a_submit_overtakes_a_list_of_large_results(own_redis: RedisProces
     await proxy.start()
     settings = RedisSettings(url=proxy.url(own_redis.url), namespace="lists", timeout_s=30)
     async with connect(settings) as client:
-        store = TaskStore(client, settings.namespace, QueueSettings(), patience_s=30)
+        store = Store(Engine(client, settings.namespace, QueueSettings(), patience_s=30))
         await with_results(store, 3)  # one piece
-        await store.page("default", limit=1)  # the script is loaded
+        await store.listing.page("default", limit=1)  # the script is loaded
         before = await scripts_run(own_redis)
         proxy.set(SLOW)
-        listing = asyncio.create_task(store.page("default"))
+        listing = asyncio.create_task(store.listing.page("default"))
         while await scripts_run(own_redis) == before:
             await asyncio.sleep(0.01)
         for _ in range(3):
@@ -90,12 +90,12 @@ async def test_of_what_a_filter_leaves_out_no_record_is_read(
     async with open_store(own_redis.url, namespace="lists") as store:
         rare = submission(model="rare", priority=Priority.HIGH)
         rare = replace(rare, request=replace(rare.request, metadata={"album": "42", "of": "May"}))
-        await store.submit(rare, rate_limit=0)
+        await store.tasks.submit(rare, rate_limit=0)
         for _ in range(30):
             await submit(store)
-        await store.page("default", limit=1)  # the script is loaded
+        await store.listing.page("default", limit=1)  # the script is loaded
         async with counted(own_redis.url) as counts:
-            page = await store.page("default", **filters)
+            page = await store.listing.page("default", **filters)
 
     assert [task.id for task in page.tasks] == [rare.id] * found
     assert counts["read"] == found
@@ -108,4 +108,4 @@ async def test_a_list_is_read_from_a_server_that_has_forgotten_its_scripts(own_r
         async with connect(RedisSettings(url=own_redis.url)) as client:
             await client.script_flush()
 
-        assert [task.state for task in (await store.page("default")).tasks] == [State.PENDING]
+        assert [task.state for task in (await store.listing.page("default")).tasks] == [State.PENDING]

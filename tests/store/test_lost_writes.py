@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from penstock.core.task import TENANT, Artifact, ErrorRecord, Lease, Outcome, Progress, Result, State
+from penstock.core.lease import Lease
+from penstock.core.task import TENANT, Artifact, ErrorRecord, Outcome, Progress, Result, State
 from penstock.settings import RedisSettings
-from penstock.store import Redis, TaskStore, connect
+from penstock.store import Redis, Store, connect
 from tests.support.stores import lease_of, open_store, submit, worker_info
 
 BROKEN = ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False)
@@ -25,7 +26,7 @@ async def lost(client: Redis, namespace: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def claimed_twice(redis_url: str) -> AsyncIterator[tuple[TaskStore, Lease, Lease]]:
+async def claimed_twice(redis_url: str) -> AsyncIterator[tuple[Store, Lease, Lease]]:
     """Two leases of one task under the same number: the first was forgotten with the last second."""
     async with open_store(redis_url) as store, connect(RedisSettings(url=redis_url)) as client:
         await submit(store)
@@ -44,17 +45,17 @@ async def test_two_claims_of_the_same_number_are_told_apart(redis_url: str) -> N
     async with claimed_twice(redis_url) as (store, first, second):
         assert (first.id, first.epoch) == (second.id, second.epoch)
         assert result_of(first).result != result_of(second).result, "they write different files"
-        assert await store.renew(worker_info("w1"), [first]) == {first.key}
-        assert await store.renew(worker_info("w2"), [second]) == set()
-        assert not await store.progress(first, "infer", Progress(done=1, total=2))
-        assert await store.progress(second, "infer", Progress(done=1, total=2))
+        assert await store.leases.renew(worker_info("w1"), [first]) == {first.key}
+        assert await store.leases.renew(worker_info("w2"), [second]) == set()
+        assert not await store.leases.progress(first, "infer", Progress(done=1, total=2))
+        assert await store.leases.progress(second, "infer", Progress(done=1, total=2))
 
 
-ENDINGS: dict[str, Callable[[TaskStore, Lease], Awaitable[int]]] = {
-    "complete": lambda store, lease: store.complete(lease, result_of(lease)),
-    "fail": lambda store, lease: store.fail(lease, Outcome(error=BROKEN)),
-    "retry": lambda store, lease: store.retry(lease, BROKEN, delay_ms=60_000),
-    "release": lambda store, lease: store.release(lease),
+ENDINGS: dict[str, Callable[[Store, Lease], Awaitable[int]]] = {
+    "complete": lambda store, lease: store.leases.complete(lease, result_of(lease)),
+    "fail": lambda store, lease: store.leases.fail(lease, Outcome(error=BROKEN)),
+    "retry": lambda store, lease: store.leases.retry(lease, BROKEN, delay_ms=60_000),
+    "release": lambda store, lease: store.leases.release(lease),
 }
 
 
@@ -71,7 +72,7 @@ async def test_of_two_claims_of_the_same_number_one_is_settled(
         again = {lease.fence: bool(await end(store, lease)) for lease in order}
 
         assert accepted == again == {first.fence: False, second.fence: True}
-        task = await store.get(first.id, TENANT)
+        task = await store.tasks.get(first.id, TENANT)
         assert [(attempt.number, attempt.fence, attempt.worker) for attempt in task.attempts] == [
             (1, second.fence, "w2"),
         ]
@@ -79,10 +80,10 @@ async def test_of_two_claims_of_the_same_number_one_is_settled(
 
 async def test_a_result_of_a_claim_that_was_forgotten_is_deleted_with_its_task(redis_url: str) -> None:
     async with claimed_twice(redis_url) as (store, first, second):
-        await store.complete(second, result_of(second))
-        assert (await store.get(first.id, TENANT)).state is State.SUCCESS
+        await store.leases.complete(second, result_of(second))
+        assert (await store.tasks.get(first.id, TENANT)).state is State.SUCCESS
 
-        (prefix,) = await store.delete(first.id, TENANT) or []
+        (prefix,) = await store.tasks.delete(first.id, TENANT) or []
 
         assert all(
             f"results/{lease.tenant}/{lease.id}/{lease.token}.png".startswith(prefix) for lease in (first, second)

@@ -12,7 +12,8 @@ from penstock.core.task import Priority, Reclaimed, State, new_task_id
 from penstock.errors import ResultExpired
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import BatchStore, Condemned, Installation, TaskStore, UploadStore, connect
+from penstock.store import Engine, Store, UploadStore, connect
+from penstock.store.overdue import Overdue
 from penstock.telemetry import exposition
 from penstock.upkeep.gauges import measure
 from penstock.upkeep.retention import prune
@@ -29,7 +30,7 @@ def settings(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, queue=QueueSettings(lease_s=0.2))
 
 
-async def submit(store: TaskStore, **changes: Any) -> str:
+async def submit(store: Store, **changes: Any) -> str:
     """A task with its input in the storage."""
     task_id = new_task_id()
     request = Request(model=MODEL, source=Source(key=f"inputs/default/{task_id}"), params={}, output=OutputOptions())
@@ -45,12 +46,12 @@ async def submit(store: TaskStore, **changes: Any) -> str:
         fingerprint="",
         **usual | changes,
     )
-    await store.await_inputs([f"inputs/default/{task_id}"])
-    await store.submit(submission, rate_limit=0)
+    await store.tasks.await_inputs([f"inputs/default/{task_id}"])
+    await store.tasks.submit(submission, rate_limit=0)
     return task_id
 
 
-class Counting(TaskStore):
+class Counting(Overdue):
     """Counts the looks for tasks to take back, and for those to delete."""
 
     taken_back = 0
@@ -66,11 +67,12 @@ class Counting(TaskStore):
 
 
 async def test_workers_that_start_together_take_back_at_once_and_delete_one_after_the_other(
-    settings: Settings, batches: BatchStore, condemned: Condemned, storage: Storage
+    settings: Settings, storage: Storage
 ) -> None:
     async with connect(settings.redis) as client:
-        store = Counting(client, settings.redis.namespace, settings.queue)
-        workers = [asyncio.create_task(run_upkeep(store, batches, condemned, storage)) for _ in range(20)]
+        store = Store(Engine(client, settings.redis.namespace, settings.queue))
+        store.overdue = Counting(store.engine)
+        workers = [asyncio.create_task(run_upkeep(store, storage)) for _ in range(20)]
         while Counting.taken_back < 20:
             await asyncio.sleep(0.01)
         for worker in workers:
@@ -80,11 +82,11 @@ async def test_workers_that_start_together_take_back_at_once_and_delete_one_afte
     assert Counting.deleted < 5
 
 
-async def state_of(store: TaskStore, task_id: str) -> State:
-    return (await store.get(task_id, "default")).state
+async def state_of(store: Store, task_id: str) -> State:
+    return (await store.tasks.get(task_id, "default")).state
 
 
-async def test_a_task_of_a_dead_worker_is_taken_back(store: TaskStore) -> None:
+async def test_a_task_of_a_dead_worker_is_taken_back(store: Store) -> None:
     task_id = await submit(store)
     await claim(store)
 
@@ -95,7 +97,7 @@ async def test_a_task_of_a_dead_worker_is_taken_back(store: TaskStore) -> None:
     assert await state_of(store, task_id) is State.PENDING
 
 
-async def test_a_task_that_nobody_starts_in_time_ends(store: TaskStore) -> None:
+async def test_a_task_that_nobody_starts_in_time_ends(store: Store) -> None:
     task_id = await submit(store, start_within_s=0.05)
 
     while await state_of(store, task_id) is State.PENDING:
@@ -106,7 +108,7 @@ async def test_a_task_that_nobody_starts_in_time_ends(store: TaskStore) -> None:
 
 
 async def test_what_is_past_its_retention_is_deleted_with_its_objects(
-    settings: Settings, store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage
+    settings: Settings, store: Store, storage: Storage
 ) -> None:
     task_id = await submit(store, result_ttl_s=0)
     await storage.put(f"inputs/default/{task_id}", b"input", "image/png")
@@ -114,14 +116,14 @@ async def test_what_is_past_its_retention_is_deleted_with_its_objects(
     kept = await submit(store)
 
     assert len(stored_objects(settings)) == 2
-    assert await prune(store, batches, condemned, storage) == 1
-    assert await prune(store, batches, condemned, storage) == 0
+    assert await prune(store, storage) == 1
+    assert await prune(store, storage) == 0
     assert stored_objects(settings) == []
-    assert [task.id for task in (await store.page("default")).tasks] == [kept]
+    assert [task.id for task in (await store.listing.page("default")).tasks] == [kept]
 
 
 async def test_many_who_prune_at_once_delete_what_nobody_shows_and_nothing_else(
-    settings: Settings, store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage
+    settings: Settings, store: Store, storage: Storage
 ) -> None:
     kept = []
     for n in range(60):
@@ -131,27 +133,25 @@ async def test_many_who_prune_at_once_delete_what_nobody_shows_and_nothing_else(
     goes = await submit(store, result_ttl_s=0)
     file = await complete(store, storage, b"result of one alone")
 
-    counts = await asyncio.gather(*(prune(store, batches, condemned, storage) for _ in range(6)))
+    counts = await asyncio.gather(*(prune(store, storage) for _ in range(6)))
 
     assert sum(counts) == 61
-    shown = [(await store.get(task_id, "default")).outcome.result for task_id in kept]
+    shown = [(await store.tasks.get(task_id, "default")).outcome.result for task_id in kept]
     assert {result.artifact.s3_key for result in shown if result and result.artifact} <= set(stored_objects(settings))
     assert file.s3_key not in stored_objects(settings)
     with pytest.raises(ResultExpired):
-        await store.get(goes, "default")
+        await store.tasks.get(goes, "default")
 
 
-async def test_the_gauges_show_queues_records_uploads_and_workers(
-    store: TaskStore, batches: BatchStore, uploads: UploadStore, condemned: Condemned
-) -> None:
+async def test_the_gauges_show_queues_records_uploads_and_workers(store: Store, uploads: UploadStore) -> None:
     deleted = await submit(store)
-    await store.cancel(deleted, "default")
-    await store.delete(deleted, "default")
+    await store.tasks.cancel(deleted, "default")
+    await store.tasks.delete(deleted, "default")
     await submit(store)
     await open_upload(uploads)
-    await store.renew(WORKER, [])
+    await store.leases.renew(WORKER, [])
 
-    await measure(store, batches, uploads, condemned, [MODEL])
+    await measure(store, [MODEL])
 
     shown = exposition.scrape().decode()
     assert f'penstock_queue_depth{{model="{MODEL}",priority="normal"}} 1.0' in shown
@@ -165,17 +165,10 @@ async def test_maintenance_goes_on_after_redis_was_away(
     own_redis: RedisProcess, settings: Settings, storage: LocalStorage
 ) -> None:
     async with connect(RedisSettings(url=own_redis.url, timeout_s=0.2)) as client:
-        store, uploads = TaskStore(client, "test", settings.queue), UploadStore(client, "test", settings.queue)
+        store = Store(Engine(client, "test", settings.queue))
         task_id = await submit(store, start_within_s=0.1)
         own_redis.kill()
-        batches, condemned = (
-            BatchStore(client, "test", settings.queue),
-            Condemned(client, "test", settings.queue),
-        )
-        installation = Installation(client, "test", settings.queue)
-        work = run_maintenance(
-            store, batches, uploads, condemned, storage, [MODEL], installation=installation, delete_orphans=False
-        )
+        work = run_maintenance(store, storage, [MODEL], installation=store.installation, delete_orphans=False)
         loops = asyncio.create_task(work)
         await asyncio.sleep(0.5)
 

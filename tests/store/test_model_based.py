@@ -31,13 +31,13 @@ from hypothesis.stateful import (
 )
 
 from penstock.core.batch import BatchPlan, FeedLease, Started, task_id_of
+from penstock.core.lease import Lease
 from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import (
     PRIORITIES,
     TENANT,
     Artifact,
     ErrorRecord,
-    Lease,
     Outcome,
     Priority,
     Progress,
@@ -57,7 +57,7 @@ from penstock.errors import (
     TaskNotFound,
 )
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import BatchStore, Condemned, NotItsTurn, Operator, Redis, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, Engine, NotItsTurn, Redis, Store, UploadStore, connect
 from penstock.store.condemned import TAKEN_MS
 from tests.support.queue_model import QueueModel
 from tests.support.queue_snapshot import (
@@ -214,11 +214,10 @@ class QueueMachine(RuleBasedStateMachine):
         connected = connect(RedisSettings(url=redis_url, namespace=self.namespace))
         self.client = self.loop.run_until_complete(self.closing.enter_async_context(connected))
         queue = QueueSettings(lease_s=LEASE_S, starvation_guard=guard, **limits)
-        self.store = TaskStore(self.client, self.namespace, queue)
-        self.loop.run_until_complete(self.upload_all(UploadStore(self.client, self.namespace, queue)))
-        self.batches = BatchStore(self.client, self.namespace, queue)
-        self.operator = Operator(self.client, self.namespace, queue)
-        self.condemned = Condemned(self.client, self.namespace, queue)
+        self.store = Store(Engine(self.client, self.namespace, queue))
+        self.loop.run_until_complete(self.upload_all(UploadStore(Engine(self.client, self.namespace, queue))))
+        self.batches = BatchStore(Engine(self.client, self.namespace, queue))
+        self.condemned = Condemned(Engine(self.client, self.namespace, queue))
         self.clock_ahead: str = ""
         self.known: dict[str, list[Lease]] = {worker: [] for worker in WORKERS}
         self.submitted = 0
@@ -313,7 +312,7 @@ class QueueMachine(RuleBasedStateMachine):
     def is_to_be_queued(self, submission: Submission, rate_limit: int) -> bool:
         expected = self.model.submit(submission, rate_limit=rate_limit, has_input=False)
 
-        answer = self.do(self.store.submit_without_input(submission, rate_limit=rate_limit))
+        answer = self.do(self.store.tasks.submit_without_input(submission, rate_limit=rate_limit))
 
         self.compare(answer, expected, submission, rate_limit)
         return answer is None
@@ -321,7 +320,7 @@ class QueueMachine(RuleBasedStateMachine):
     def submit_one(self, submission: Submission, rate_limit: int) -> None:
         expected = self.model.submit(submission, rate_limit=rate_limit)
 
-        answer = self.do(self.store.submit(submission, rate_limit=rate_limit))
+        answer = self.do(self.store.tasks.submit(submission, rate_limit=rate_limit))
 
         self.compare(answer, StoreUnavailable if expected is None else expected, submission, rate_limit)
 
@@ -343,25 +342,25 @@ class QueueMachine(RuleBasedStateMachine):
     def cancel(self, task_id: str) -> None:
         expected = self.model.cancel(task_id)
 
-        assert self.do(self.store.cancel(task_id, TENANT)) == expected
-        assert self.do(self.store.cancel(task_id, "another")) is TaskNotFound
+        assert self.do(self.store.tasks.cancel(task_id, TENANT)) == expected
+        assert self.do(self.store.tasks.cancel(task_id, "another")) is TaskNotFound
 
     def resubmit(self, task_id: str) -> None:
         expected = self.model.resubmit(task_id)
 
-        assert self.do(self.store.resubmit(task_id, TENANT)) == expected
-        assert self.do(self.store.resubmit(task_id, "another")) is TaskNotFound
+        assert self.do(self.store.tasks.resubmit(task_id, TENANT)) == expected
+        assert self.do(self.store.tasks.resubmit(task_id, "another")) is TaskNotFound
 
     def delete(self, task_id: str) -> None:
         expected = self.model.delete(task_id)
 
-        answer = self.do(self.store.delete(task_id, TENANT))
+        answer = self.do(self.store.tasks.delete(task_id, TENANT))
 
         assert (set(answer) if isinstance(answer, list) else answer) == expected
-        assert self.do(self.store.delete(task_id, "another")) is TaskNotFound
+        assert self.do(self.store.tasks.delete(task_id, "another")) is TaskNotFound
 
     def look(self, task_id: str) -> None:
-        task = self.do(self.store.get(task_id, TENANT))
+        task = self.do(self.store.tasks.get(task_id, TENANT))
         expected = self.model.tasks.get(task_id)
 
         if expected is None:
@@ -455,7 +454,7 @@ class QueueMachine(RuleBasedStateMachine):
     def claim_one(self, options: dict[str, Any]) -> Lease | None:
         expected = self.model.claim(**options)
 
-        answer = self.do(self.store.claim(device="cpu", **options))
+        answer = self.do(self.store.leases.claim(device="cpu", **options))
 
         lease = answer.lease
         assert (lease and (lease.id, lease.epoch)) == expected
@@ -477,14 +476,14 @@ class QueueMachine(RuleBasedStateMachine):
     def renew(self, worker: str) -> None:
         expected = self.model.renew(worker, [MODEL], self.known[worker])
 
-        assert self.do(self.store.renew(worker_info(worker), self.known[worker])) == expected
+        assert self.do(self.store.leases.renew(worker_info(worker), self.known[worker])) == expected
 
     @rule(lease=leases, progress=PROGRESS)
     def report(self, lease: Lease, progress: tuple[Any, int, int]) -> None:
         stage, done, total = progress
         expected = self.model.progress(lease, *progress)
 
-        assert self.do(self.store.progress(lease, stage, Progress(done=done, total=total))) == expected
+        assert self.do(self.store.leases.progress(lease, stage, Progress(done=done, total=total))) == expected
 
     @rule(lease=consumes(held), ending=ENDINGS)
     def settle(self, lease: Lease, ending: tuple[Verb, int]) -> None:
@@ -507,7 +506,7 @@ class QueueMachine(RuleBasedStateMachine):
     def disown(self, worker: str) -> None:
         expected = self.model.disown(worker, self.known[worker])
 
-        assert set(self.do(self.store.disown(worker, self.known[worker], before=0))) == expected
+        assert set(self.do(self.store.leases.release_unknown(worker, self.known[worker], before=0))) == expected
 
     @precondition(lambda self: self.live() < 8)
     @rule(
@@ -537,24 +536,24 @@ class QueueMachine(RuleBasedStateMachine):
     def pause(self, model: str, priorities: list[Priority], is_on: bool) -> None:
         expected = self.model.pause(model, priorities, is_on=is_on)
 
-        operator = self.operator
-        call = operator.pause(model, priorities, by="alice") if is_on else operator.resume(model, priorities)
+        queues = self.store.queues
+        call = queues.pause(model, priorities, by="alice") if is_on else queues.resume(model, priorities)
         assert self.do(call) == expected
 
     @rule(model=st.sampled_from(MODELS), priorities=CLASSES)
     def purge(self, model: str, priorities: list[Priority]) -> None:
         expected = self.model.purge(model, priorities)
 
-        purged = self.do(self.operator.purge(TENANT, model, priorities, limit=100))
+        purged = self.do(self.store.queues.purge(TENANT, model, priorities, limit=100))
 
         assert (purged.canceled, purged.has_more) == (expected, False)
-        assert self.do(self.operator.purge("another", model, priorities, limit=100)).canceled == 0
+        assert self.do(self.store.queues.purge("another", model, priorities, limit=100)).canceled == 0
 
     @rule(worker=st.sampled_from(WORKERS), is_on=st.booleans())
     def drain(self, worker: str, is_on: bool) -> None:
         expected = self.model.drain(worker, is_on=is_on)
 
-        assert self.do(self.operator.drain(worker) if is_on else self.operator.resume_worker(worker)) is expected
+        assert self.do(self.store.workers.drain(worker) if is_on else self.store.workers.resume(worker)) is expected
 
     # Maintenance
 
@@ -563,7 +562,7 @@ class QueueMachine(RuleBasedStateMachine):
     def reclaim(self, dead_worker: str) -> None:
         expected = self.model.reclaim(dead_worker)
 
-        answer = self.do(self.store.reclaim(dead_worker))
+        answer = self.do(self.store.overdue.reclaim(dead_worker))
 
         assert {taken.id: taken.state for taken in answer} == expected
 
@@ -575,17 +574,17 @@ class QueueMachine(RuleBasedStateMachine):
     def expire(self) -> None:
         expected = self.model.expire()
 
-        assert {task_id for task_id, _ in self.do(self.store.expire())} == expected
+        assert {task_id for task_id, _ in self.do(self.store.overdue.expire())} == expected
 
     def overrun(self) -> None:
         expected = self.model.overrun()
 
-        assert {task_id: state for task_id, _, state in self.do(self.store.overrun())} == expected
+        assert {task_id: state for task_id, _, state in self.do(self.store.overdue.overrun())} == expected
 
     def prune(self) -> None:
         expected = self.model.prune()
 
-        assert self.do(self.store.prune()) == expected
+        assert self.do(self.store.overdue.prune()) == expected
 
     @rule(dies=st.booleans())
     def clear_storage(self, dies: bool) -> None:
@@ -647,18 +646,22 @@ def device_ms_of(verb: Verb, lease: Lease) -> float | None:
     return 700.0 * lease.epoch if verb is Verb.COMPLETE else None
 
 
-def settling(store: TaskStore, verb: Verb, lease: Lease, *, delay_ms: int) -> Awaitable[int]:
+def settling(store: Store, verb: Verb, lease: Lease, *, delay_ms: int) -> Awaitable[int]:
     """The call of a verb that ends an attempt."""
     mark = ending_of(verb, lease)
     if verb is Verb.COMPLETE:
         file = Artifact(s3_key=lease.id, size=1, sha256="", content_type="image/png")
         execution = {"device_ms": device_ms_of(verb, lease)}
-        return store.complete(lease, Outcome(result=Result(artifact=file, data={"by": mark}), execution=execution))
+        return store.leases.complete(
+            lease, Outcome(result=Result(artifact=file, data={"by": mark}), execution=execution)
+        )
     if verb is Verb.FAIL:
-        return store.fail(lease, Outcome(error=ErrorRecord(code=mark, message="it cannot be done", retryable=False)))
+        return store.leases.fail(
+            lease, Outcome(error=ErrorRecord(code=mark, message="it cannot be done", retryable=False))
+        )
     if verb is Verb.RETRY:
-        return store.retry(lease, LOST_ATTEMPT, delay_ms=delay_ms)
-    return store.release(lease)
+        return store.leases.retry(lease, LOST_ATTEMPT, delay_ms=delay_ms)
+    return store.leases.release(lease)
 
 
 class Told:
@@ -702,15 +705,14 @@ class Client:
 
     def __init__(
         self,
-        store: TaskStore,
+        store: Store,
         batches: BatchStore,
-        operator: Operator,
         condemned: Condemned,
         name: str,
         told: Told,
         chance: random.Random,
     ) -> None:
-        self.store, self.batches, self.operator, self.name = store, batches, operator, name
+        self.store, self.batches, self.name = store, batches, name
         self.condemned = condemned
         self.told, self.chance = told, chance
         self.verbs = {
@@ -745,14 +747,14 @@ class Client:
         answer = None
         if self.chance.random() < 0.3:
             handed_in = own_input(handed_in)
-            answer = await self.store.submit_without_input(handed_in, rate_limit=0)
-        answer = answer or await self.store.submit(handed_in, rate_limit=0)
+            answer = await self.store.tasks.submit_without_input(handed_in, rate_limit=0)
+        answer = answer or await self.store.tasks.submit(handed_in, rate_limit=0)
         self.told.tasks[key].add((answer.id, handed_in.fingerprint))
         self.told.reused[answer.reuse] += 1
         return answer.id
 
     async def claim(self) -> bool:
-        lease = (await self.store.claim(worker=self.name, device="cpu", models=[MODEL])).lease
+        lease = (await self.store.leases.claim(worker=self.name, device="cpu", models=[MODEL])).lease
         if lease is not None:
             self.told.leases.append(lease)
         return lease is not None
@@ -766,43 +768,43 @@ class Client:
         return bool(accepted)
 
     async def renew(self) -> bool:
-        return not await self.store.renew(worker_info(self.name), [self.a_lease(), self.a_lease()])
+        return not await self.store.leases.renew(worker_info(self.name), [self.a_lease(), self.a_lease()])
 
     async def report(self) -> bool:
-        return await self.store.progress(self.a_lease(), "infer", Progress(done=1, total=2))
+        return await self.store.leases.progress(self.a_lease(), "infer", Progress(done=1, total=2))
 
     async def cancel(self) -> bool:
-        return await self.store.cancel(self.a_lease().id, TENANT)
+        return await self.store.tasks.cancel(self.a_lease().id, TENANT)
 
     async def resubmit(self) -> bool:
-        return await self.store.resubmit(self.a_lease().id, TENANT)
+        return await self.store.tasks.resubmit(self.a_lease().id, TENANT)
 
     async def reclaim(self) -> bool:
-        return bool(await self.store.reclaim(self.chance.choice(("", "", "w0"))))
+        return bool(await self.store.overdue.reclaim(self.chance.choice(("", "", "w0"))))
 
     async def disown(self) -> bool:
-        return bool(await self.store.disown(self.name, self.told.leases[-3:], before=0))
+        return bool(await self.store.leases.release_unknown(self.name, self.told.leases[-3:], before=0))
 
     async def pause(self) -> int:
         """For a moment."""
         some = self.chance.sample(PRIORITIES, 2)
-        await self.operator.pause(MODEL, some, by=self.name)
+        await self.store.queues.pause(MODEL, some, by=self.name)
         await asyncio.sleep(0.005)
-        return await self.operator.resume(MODEL, some)
+        return await self.store.queues.resume(MODEL, some)
 
     async def purge(self) -> int:
-        return (await self.operator.purge(TENANT, MODEL, self.chance.sample(PRIORITIES, 1), limit=10)).canceled
+        return (await self.store.queues.purge(TENANT, MODEL, self.chance.sample(PRIORITIES, 1), limit=10)).canceled
 
     async def maintain(self) -> bool:
-        late = [*await self.store.expire(), *await self.store.overrun()]
-        return await self.store.prune() + await self.store.answer_waiting() > 0 or bool(late)
+        late = [*await self.store.overdue.expire(), *await self.store.overdue.overrun()]
+        return await self.store.overdue.prune() + await self.store.overdue.answer_waiting() > 0 or bool(late)
 
     async def delete(self) -> bool:
         """One that never comes again under its client_request_id."""
         task_id = self.a_lease().id
-        if (await self.store.get(task_id, TENANT)).request.client_request_id:
+        if (await self.store.tasks.get(task_id, TENANT)).request.client_request_id:
             return False
-        return await self.store.delete(task_id, TENANT) is not None
+        return await self.store.tasks.delete(task_id, TENANT) is not None
 
     async def clear_storage(self) -> bool:
         taken = await self.condemned.take()
@@ -820,7 +822,7 @@ class Client:
                 permit = EnqueuePermit(batch=batch.id, epoch=lease.epoch, place=place, window=20, lease_ms=10)
                 line = submission(result_ttl_s=1, fingerprint="a")
                 line = msgspec.structs.replace(line, id=task_id_of(batch.id, place), permit=permit)
-                answer = await self.store.submit(line, rate_limit=0)
+                answer = await self.store.tasks.submit(line, rate_limit=0)
                 self.told.tasks[None].add((answer.id, "a"))
         return bool(leases)
 
@@ -857,18 +859,17 @@ async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, na
             await opened.enter_async_context(open_store(redis_url, namespace=namespace, **queue)) for _ in range(4)
         ]
         client = await opened.enter_async_context(connect(RedisSettings(url=redis_url)))
-        batches = BatchStore(client, namespace, QueueSettings())
+        batches = BatchStore(Engine(client, namespace, QueueSettings()))
         for _ in range(3):
             await open_batch(batches, lines=100_000)
 
         told.tasks[None].add((await submit(stores[0]), "a"))
         told.leases.append(await lease_of(stores[0]))
         until = time.monotonic() + INTERLEAVED_S
-        operator = Operator(client, namespace, QueueSettings())
-        condemned = Condemned(client, namespace, QueueSettings())
+        condemned = Condemned(Engine(client, namespace, QueueSettings()))
         async with asyncio.TaskGroup() as running:
             for n, store in enumerate(stores):
-                client_n = Client(store, batches, operator, condemned, f"w{n}", told, random.Random(f"{seed} {n}"))
+                client_n = Client(store, batches, condemned, f"w{n}", told, random.Random(f"{seed} {n}"))
                 running.create_task(client_n.work(until))
             watching = running.create_task(watch(client, namespace, until))
         last = await take_snapshot(client, namespace)

@@ -16,7 +16,7 @@ from penstock.core.upload import new_upload_id, upload_key
 from penstock.errors import StorageUnavailable
 from penstock.settings import Settings, StorageSettings, environment_of
 from penstock.storage import MARKER, Item, LocalStorage, Storage, Stored, open_storage
-from penstock.store import BatchStore, Installation, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Engine, Installation, Store, UploadStore, connect
 from penstock.store.keys import Keys
 from penstock.upkeep.orphans import NotCertain, delete_orphans, find_orphans, move_beat, sweep_orphans
 from tests.support.processes import penstock
@@ -35,7 +35,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def installation(settings: Settings) -> AsyncIterator[Installation]:
     async with connect(settings.redis) as client:
-        yield Installation(client, settings.redis.namespace, settings.queue)
+        yield Installation(Engine(client, settings.redis.namespace, settings.queue))
 
 
 class World:
@@ -68,14 +68,14 @@ async def world(settings: Settings, installation: Installation, storage: Storage
         yield world
 
 
-async def ended(store: TaskStore, storage: Storage, **options: Any) -> tuple[str, str]:
+async def ended(store: Store, storage: Storage, **options: Any) -> tuple[str, str]:
     """A task with a result file, and the key of that."""
     task_id = await submit(store, **options)
     lease = await lease_of(store)
     key = f"results/default/{task_id}/{lease.token}.png"
     await storage.put(key, b"12345", PNG)
     artifact = Artifact(s3_key=key, size=5, sha256="", content_type=PNG)
-    await store.complete(lease, Outcome(result=Result(artifact=artifact)))
+    await store.leases.complete(lease, Outcome(result=Result(artifact=artifact)))
     return task_id, key
 
 
@@ -93,7 +93,7 @@ ORPHANS = {
 
 
 async def test_what_no_record_knows_of_is_found_and_deleted_and_nothing_else(
-    world: World, installation: Installation, store: TaskStore, uploads: UploadStore, storage: Storage
+    world: World, installation: Installation, store: Store, uploads: UploadStore, storage: Storage
 ) -> None:
     _, result = await ended(store, storage)
     upload = upload_key("default", await open_upload(uploads))
@@ -119,7 +119,7 @@ async def test_what_is_younger_than_a_day_is_left_alone(
 
 
 async def test_an_input_is_known_by_the_mark_that_its_record_has(
-    world: World, installation: Installation, store: TaskStore, storage: Storage
+    world: World, installation: Installation, store: Store, storage: Storage
 ) -> None:
     task_id = await submit(store)
     await world.redis.hset(world.keys.task(task_id), "input", "-mine")
@@ -132,20 +132,20 @@ async def test_an_input_is_known_by_the_mark_that_its_record_has(
 
 
 async def test_a_result_that_another_s_record_shows_is_no_orphan(
-    world: World, installation: Installation, store: TaskStore, storage: Storage
+    world: World, installation: Installation, store: Store, storage: Storage
 ) -> None:
     """The task that ran is gone; one follower is left, and nothing but its own record says whose file it shows."""
     digest = "d" * 64
     leader = submission(reuse_digest=digest, result_ttl_s=1)
-    await store.submit(leader, rate_limit=0)
-    follower = (await store.submit(submission(reuse_digest=digest), rate_limit=0)).id
+    await store.tasks.submit(leader, rate_limit=0)
+    follower = (await store.tasks.submit(submission(reuse_digest=digest), rate_limit=0)).id
     lease = await lease_of(store)
     key = f"results/default/{leader.id}/{lease.token}.png"
     await world.put(key)
     artifact = Artifact(s3_key=key, size=5, sha256="", content_type=PNG)
-    await store.complete(lease, Outcome(result=Result(artifact=artifact)))
+    await store.leases.complete(lease, Outcome(result=Result(artifact=artifact)))
     await world.redis.zadd(world.keys.finals, {leader.id: 1})
-    assert await store.prune() == 1
+    assert await store.overdue.prune() == 1
     world.age()
 
     assert not await world.redis.exists(world.keys.task(leader.id))
@@ -290,8 +290,9 @@ async def test_nothing_is_deleted_by_a_redis_that_was_restored_from_an_older_sav
 async def test_of_two_copies_of_a_redis_none_deletes_what_the_other_knows(
     world: World, installation: Installation, settings: Settings, storage: Storage
 ) -> None:
-    copy = Installation(world.redis, f"{settings.redis.namespace}-copy", settings.queue)
-    await world.redis.copy(world.keys.installation, Keys(copy.namespace).installation)
+    engine = Engine(world.redis, f"{settings.redis.namespace}-copy", settings.queue)
+    copy = Installation(engine)
+    await world.redis.copy(world.keys.installation, engine.keys.installation)
     await world.put(*ORPHANS)
     world.age()
 
@@ -308,8 +309,9 @@ async def test_of_two_copies_of_a_redis_none_deletes_what_the_other_knows(
 async def test_a_copy_that_moves_the_marker_during_a_sweep_stops_its_deletions(
     world: World, installation: Installation, settings: Settings, storage: Storage
 ) -> None:
-    copy = Installation(world.redis, f"{settings.redis.namespace}-copy", settings.queue)
-    await world.redis.copy(world.keys.installation, Keys(copy.namespace).installation)
+    engine = Engine(world.redis, f"{settings.redis.namespace}-copy", settings.queue)
+    copy = Installation(engine)
+    await world.redis.copy(world.keys.installation, engine.keys.installation)
     await world.put(*ORPHANS)
     world.age()
     found = await find_orphans(installation, storage)

@@ -10,10 +10,10 @@ from penstock.core.events import Delivery, Event, TaskEventType, Webhook
 from penstock.core.task import Outcome, Progress, State
 from penstock.errors import TaskNotFound, WebhookNotFound
 from penstock.settings import Settings
-from penstock.store import Due, LeasedEvent, Outbox, TaskStore, connect
+from penstock.store import Due, Engine, LeasedEvent, Outbox, Store, connect
+from penstock.store.encoding import hook_of
 from penstock.store.keys import endpoint_digest
-from penstock.store.outbox import Room
-from penstock.store.submits import hook_of
+from penstock.store.outbox import Quota
 from tests.support.stores import lease_of, submit
 
 ENDS = ("succeeded", "failed", "canceled", "expired")
@@ -24,11 +24,11 @@ TENANT = "default"
 @pytest.fixture
 async def outbox(settings: Settings) -> AsyncIterator[Outbox]:
     async with connect(settings.redis) as client:
-        yield Outbox(client, settings.redis.namespace, settings.queue)
+        yield Outbox(Engine(client, settings.redis.namespace, settings.queue))
 
 
 async def due(outbox: Outbox, *, lease_s: float = 30, most: int = 10, most_each: int = 10, **under_way: int) -> Due:
-    room = Room(most, most_each)
+    room = Quota(most, most_each)
     return await outbox.lease(lease_s=lease_s, prompt=room, others=room, under_way=under_way)
 
 
@@ -37,18 +37,18 @@ async def owed(outbox: Outbox, lease_s: float = 30) -> LeasedEvent:
     return event
 
 
-async def canceled(store: TaskStore, **options: object) -> str:
+async def canceled(store: Store, **options: object) -> str:
     task_id = await submit(store, **{"tell": ENDS} | options)
-    await store.cancel(task_id, TENANT)
+    await store.tasks.cancel(task_id, TENANT)
     return task_id
 
 
-async def event_of(store: TaskStore, task_id: str) -> Event:
-    (event,) = (await store.get(task_id, TENANT)).events
+async def event_of(store: Store, task_id: str) -> Event:
+    (event,) = (await store.tasks.get(task_id, TENANT)).events
     return event
 
 
-async def test_the_end_of_a_task_is_an_event_only_if_its_client_wants_to_hear(store: TaskStore, outbox: Outbox) -> None:
+async def test_the_end_of_a_task_is_an_event_only_if_its_client_wants_to_hear(store: Store, outbox: Outbox) -> None:
     await canceled(store, tell=())
     await canceled(store, tell=("succeeded", "failed"))
     told = await canceled(store)
@@ -59,7 +59,7 @@ async def test_the_end_of_a_task_is_an_event_only_if_its_client_wants_to_hear(st
     assert (leased.event.status, leased.event.epoch, leased.event.tries) == ("leased", 1, 0)
 
 
-async def test_a_leased_event_is_nobody_elses_until_the_lease_ends(store: TaskStore, outbox: Outbox) -> None:
+async def test_a_leased_event_is_nobody_elses_until_the_lease_ends(store: Store, outbox: Outbox) -> None:
     await canceled(store)
     first = await owed(outbox, lease_s=0.2)
 
@@ -81,7 +81,7 @@ async def test_a_leased_event_is_nobody_elses_until_the_lease_ends(store: TaskSt
     assert (event.status, event.due, event.tries, event.log) == ("failed", None, 1, (REFUSED,))
 
 
-async def test_an_endpoint_gets_no_more_at_once_than_it_may(store: TaskStore, outbox: Outbox) -> None:
+async def test_an_endpoint_gets_no_more_at_once_than_it_may(store: Store, outbox: Outbox) -> None:
     for _ in range(5):
         await canceled(store)
     endpoint = endpoint_digest("https://hooks.example.com/whatever/the/path")
@@ -95,7 +95,7 @@ async def test_an_endpoint_gets_no_more_at_once_than_it_may(store: TaskStore, ou
     assert {leased.endpoint for leased in first.events} == {endpoint}
 
 
-async def test_an_endpoint_that_rests_is_sent_nothing(store: TaskStore, outbox: Outbox) -> None:
+async def test_an_endpoint_that_rests_is_sent_nothing(store: Store, outbox: Outbox) -> None:
     await canceled(store)
     leased = await owed(outbox)
     await outbox.settle(leased, REFUSED, status="waiting", wait_s=0.0, rest_s=0.3, is_prompt=False)
@@ -109,7 +109,7 @@ async def test_an_endpoint_that_rests_is_sent_nothing(store: TaskStore, outbox: 
     assert 0 < (resting.next_due_s or 0) <= 0.3
 
 
-async def test_the_last_event_can_be_owed_again(store: TaskStore, outbox: Outbox) -> None:
+async def test_the_last_event_can_be_owed_again(store: Store, outbox: Outbox) -> None:
     task_id = await canceled(store)
     leased = await owed(outbox)
     await outbox.redeliver(task_id, TENANT)
@@ -122,10 +122,10 @@ async def test_the_last_event_can_be_owed_again(store: TaskStore, outbox: Outbox
     assert (again.event.seq, again.event.tries, again.event.log) == (1, 0, (REFUSED,))
 
 
-async def test_what_never_happened_cannot_be_owed_again(store: TaskStore, outbox: Outbox) -> None:
+async def test_what_never_happened_cannot_be_owed_again(store: Store, outbox: Outbox) -> None:
     waiting = await submit(store, tell=ENDS)
     lease = await lease_of(store)
-    assert await store.progress(lease, "infer", Progress(done=1, total=2))
+    assert await store.leases.progress(lease, "infer", Progress(done=1, total=2))
 
     for task_id in (waiting, await canceled(store, tell=())):
         with pytest.raises(WebhookNotFound):
@@ -135,12 +135,12 @@ async def test_what_never_happened_cannot_be_owed_again(store: TaskStore, outbox
             await outbox.redeliver(task_id, tenant)
 
 
-async def test_an_end_waits_for_the_word_of_progress_that_is_being_said(store: TaskStore, outbox: Outbox) -> None:
+async def test_an_end_waits_for_the_word_of_progress_that_is_being_said(store: Store, outbox: Outbox) -> None:
     await submit(store, tell=("progress", "succeeded"))
     lease = await lease_of(store)
-    await store.progress(lease, "infer", Progress(done=1, total=2))
+    await store.leases.progress(lease, "infer", Progress(done=1, total=2))
     progress = await owed(outbox)
-    await store.complete(lease, Outcome())
+    await store.leases.complete(lease, Outcome())
 
     meanwhile = await due(outbox)
     await outbox.settle(progress, REFUSED, status="failed", wait_s=None, rest_s=0, is_prompt=False)
@@ -150,14 +150,14 @@ async def test_an_end_waits_for_the_word_of_progress_that_is_being_said(store: T
     assert (end.event.type, end.event.seq) == ("succeeded", 2)
 
 
-async def test_progress_that_was_not_said_before_the_end_never_is(store: TaskStore, outbox: Outbox) -> None:
+async def test_progress_that_was_not_said_before_the_end_never_is(store: Store, outbox: Outbox) -> None:
     for lease_s in (None, 0.05):
         task_id = await submit(store, tell=("progress", "succeeded"))
         lease = await lease_of(store)
-        await store.progress(lease, "infer", Progress(done=1, total=2))
+        await store.leases.progress(lease, "infer", Progress(done=1, total=2))
         if lease_s:
             await owed(outbox, lease_s)  # by one who dies of it
-        await store.complete(lease, Outcome())
+        await store.leases.complete(lease, Outcome())
         await asyncio.sleep(0.1)
 
         end = await owed(outbox)
@@ -165,10 +165,10 @@ async def test_progress_that_was_not_said_before_the_end_never_is(store: TaskSto
         assert (await event_of(store, task_id)).type == "succeeded"
 
 
-async def test_pruning_a_task_takes_what_it_owes_along(settings: Settings, store: TaskStore, outbox: Outbox) -> None:
+async def test_pruning_a_task_takes_what_it_owes_along(settings: Settings, store: Store, outbox: Outbox) -> None:
     await canceled(store, result_ttl_s=0)
 
-    assert await store.prune() == 1
+    assert await store.overdue.prune() == 1
 
     assert await due(outbox) == Due((), None)
     async with connect(settings.redis) as client:
@@ -186,13 +186,13 @@ def test_what_a_record_says_of_its_webhook_fits_into_its_compact_encoding() -> N
     assert hook.split()[1:] == [*(state for state in State if state.is_final), "PROGRESS"]
 
 
-async def test_who_answers_promptly_has_room_when_all_others_have_none(store: TaskStore, outbox: Outbox) -> None:
+async def test_who_answers_promptly_has_room_when_all_others_have_none(store: Store, outbox: Outbox) -> None:
     await canceled(store)
     first = await owed(outbox)
     await outbox.settle(first, REFUSED, status="delivered", wait_s=None, rest_s=0, is_prompt=True)
     for _ in range(2):
         await canceled(store)
-    none, one = Room(0, 9), Room(1, 9)
+    none, one = Quota(0, 9), Quota(1, 9)
 
     (prompt,) = (await outbox.lease(lease_s=30, prompt=one, others=none, under_way={})).events
     await outbox.doubt(prompt.endpoint)
@@ -204,7 +204,7 @@ async def test_who_answers_promptly_has_room_when_all_others_have_none(store: Ta
     assert other.subject != prompt.subject
 
 
-async def test_the_next_delivery_is_the_first_of_both_kinds(store: TaskStore, outbox: Outbox) -> None:
+async def test_the_next_delivery_is_the_first_of_both_kinds(store: Store, outbox: Outbox) -> None:
     await canceled(store)
     await outbox.settle(await owed(outbox), REFUSED, status="waiting", wait_s=50.0, rest_s=0, is_prompt=True)
     await canceled(store, tell_where="https://elsewhere.example.com/")

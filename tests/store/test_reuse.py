@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from penstock.core.task import TENANT, Artifact, ErrorRecord, Lease, Outcome, Priority, Result, State
+from penstock.core.lease import Lease
+from penstock.core.task import TENANT, Artifact, ErrorRecord, Outcome, Priority, Result, State
 from penstock.errors import QueueFull
-from penstock.store import Condemned, TaskStore
+from penstock.store import Condemned, Store
 from penstock.store.submits import MAX_FOLLOWERS
 from tests.support.stores import (
     MODEL,
     claim,
     lease_of,
     open_condemned,
-    open_operator,
     open_store,
     own_input,
     submission,
@@ -33,20 +33,20 @@ def result_of(lease: Lease) -> Outcome:
     return Outcome(result=Result(artifact=file), timing={"infer_ms": 2.5}, execution={"device": "cpu"})
 
 
-async def run_next(store: TaskStore, **options: Any) -> tuple[str, int]:
+async def run_next(store: Store, **options: Any) -> tuple[str, int]:
     """Claim and complete; the id, and how many tasks ended."""
     lease = await lease_of(store, **options)
-    return lease.id, await store.complete(lease, result_of(lease))
+    return lease.id, await store.leases.complete(lease, result_of(lease))
 
 
-async def equal(store: TaskStore, **options: Any) -> str:
+async def equal(store: Store, **options: Any) -> str:
     """Submit another cat."""
     return await submit(store, reuse_digest=CAT, **options)
 
 
-async def seen(store: TaskStore, *task_ids: str) -> list[tuple[State, str]]:
+async def seen(store: Store, *task_ids: str) -> list[tuple[State, str]]:
     """State and reuse of each."""
-    tasks = [await store.get(task_id, TENANT) for task_id in task_ids]
+    tasks = [await store.tasks.get(task_id, TENANT) for task_id in task_ids]
     return [(task.state, task.reuse) for task in tasks]
 
 
@@ -64,7 +64,7 @@ async def test_equal_tasks_at_once_are_one_run_and_as_many_results(redis_url: st
         states = dict(zip(ids, await seen(store, *ids), strict=True))
         assert states.pop(ran) == (State.SUCCESS, "miss")
         assert set(states.values()) == {(State.SUCCESS, "coalesced")}
-        keys = {(await store.get(task_id, TENANT)).outcome.result.artifact.s3_key for task_id in ids}  # type: ignore[union-attr]
+        keys = {(await store.tasks.get(task_id, TENANT)).outcome.result.artifact.s3_key for task_id in ids}  # type: ignore[union-attr]
         assert keys == {f"results/{ran}.png"}
 
 
@@ -73,12 +73,12 @@ async def test_a_task_whose_equal_has_ended_has_its_result_at_once(redis_url: st
         first = await equal(store)
         await run_next(store)
 
-        answer = await store.submit(submission(reuse_digest=CAT), rate_limit=0)
+        answer = await store.tasks.submit(submission(reuse_digest=CAT), rate_limit=0)
 
-        task = await store.get(answer.id, TENANT)
+        task = await store.tasks.get(answer.id, TENANT)
         assert (answer.reuse, answer.position) == ("hit", None)
         assert (task.state, task.reuse, task.attempts, task.started) == (State.SUCCESS, "hit", (), None)
-        assert task.outcome.result == (await store.get(first, TENANT)).outcome.result
+        assert task.outcome.result == (await store.tasks.get(first, TENANT)).outcome.result
         assert task.outcome.execution == {"reused_from": first}
         assert task.outcome.timing.keys() == {"queue_ms", "total_ms"}
         assert (await claim(store)).lease is None
@@ -100,7 +100,7 @@ async def test_a_task_that_must_run_runs_and_later_ones_take_its_result(redis_ur
 
         assert (await run_next(store))[0] == forced
 
-        later = await store.get(await equal(store), TENANT)
+        later = await store.tasks.get(await equal(store), TENANT)
         assert later.outcome.execution == {"reused_from": forced}
 
 
@@ -114,11 +114,11 @@ async def test_nobody_waits_for_a_task_that_must_run(redis_url: str) -> None:
 async def test_a_task_run_again_runs(redis_url: str) -> None:
     async with open_store(redis_url) as store:
         canceled = await equal(store)
-        await store.cancel(canceled, TENANT)
+        await store.tasks.cancel(canceled, TENANT)
         await equal(store)
         await run_next(store)
 
-        await store.resubmit(canceled, TENANT)
+        await store.tasks.resubmit(canceled, TENANT)
 
         assert (await run_next(store))[0] == canceled
 
@@ -126,17 +126,17 @@ async def test_a_task_run_again_runs(redis_url: str) -> None:
 async def test_a_submit_that_needs_no_input_says_so_before_it_is_stored(redis_url: str) -> None:
     async with open_store(redis_url) as store:
         first, second = own_input(submission(reuse_digest=CAT)), own_input(submission(reuse_digest=CAT))
-        assert await store.submit_without_input(first, rate_limit=0) is None
-        assert (await store.count(TENANT))[State.PENDING] == 0
-        await store.submit(first, rate_limit=0)
-        assert await store.submit_without_input(second, rate_limit=0) is None, "it may have to run"
+        assert await store.tasks.submit_without_input(first, rate_limit=0) is None
+        assert (await store.listing.count(TENANT))[State.PENDING] == 0
+        await store.tasks.submit(first, rate_limit=0)
+        assert await store.tasks.submit_without_input(second, rate_limit=0) is None, "it may have to run"
         await run_next(store)
 
-        answer = await store.submit_without_input(second, rate_limit=0)
+        answer = await store.tasks.submit_without_input(second, rate_limit=0)
 
         assert answer is not None
         assert (answer.id, answer.reuse) == (second.id, "hit")
-        again = await store.submit_without_input(second, rate_limit=0)
+        again = await store.tasks.submit_without_input(second, rate_limit=0)
         assert again is not None
         assert (again.id, again.reuse, again.replayed) == (second.id, "hit", False)
 
@@ -144,7 +144,7 @@ async def test_a_submit_that_needs_no_input_says_so_before_it_is_stored(redis_ur
 async def test_the_end_of_each_is_told_and_no_worker_wakes_up_for_it(redis_url: str) -> None:
     async with open_store(redis_url) as store:
         leader = await equal(store)
-        ends, signals = store.ends(), store.signals()
+        ends, signals = store.tasks.ends(), store.workers.signals()
         assert (await anext(ends), await anext(signals)) == ("", ("look", ""))
 
         follower = await equal(store)
@@ -163,33 +163,33 @@ async def test_the_end_of_each_is_told_and_no_worker_wakes_up_for_it(redis_url: 
 # --- the leader does not get there --------------------------------------------------------------------------------
 
 
-async def is_canceled(store: TaskStore, leader: str, lease: Lease) -> None:
-    await store.cancel(leader, TENANT)
+async def is_canceled(store: Store, leader: str, lease: Lease) -> None:
+    await store.tasks.cancel(leader, TENANT)
 
 
-async def fails(store: TaskStore, leader: str, lease: Lease) -> None:
-    await store.fail(lease, Outcome(error=BROKEN))
+async def fails(store: Store, leader: str, lease: Lease) -> None:
+    await store.leases.fail(lease, Outcome(error=BROKEN))
 
 
-async def is_retried(store: TaskStore, leader: str, lease: Lease) -> None:
-    await store.retry(lease, BROKEN, delay_ms=60_000)
+async def is_retried(store: Store, leader: str, lease: Lease) -> None:
+    await store.leases.retry(lease, BROKEN, delay_ms=60_000)
 
 
-async def is_handed_back(store: TaskStore, leader: str, lease: Lease) -> None:
-    await store.release(lease)
+async def is_handed_back(store: Store, leader: str, lease: Lease) -> None:
+    await store.leases.release(lease)
 
 
-async def is_disowned(store: TaskStore, leader: str, lease: Lease) -> None:
-    await store.disown("w1", [], before=0)
+async def is_disowned(store: Store, leader: str, lease: Lease) -> None:
+    await store.leases.release_unknown("w1", [], before=0)
 
 
-async def loses_its_worker(store: TaskStore, leader: str, lease: Lease) -> None:
-    await store.reclaim("w1")
+async def loses_its_worker(store: Store, leader: str, lease: Lease) -> None:
+    await store.overdue.reclaim("w1")
 
 
-async def is_late(store: TaskStore, leader: str, lease: Lease) -> None:
+async def is_late(store: Store, leader: str, lease: Lease) -> None:
     await asyncio.sleep(0.5)
-    assert [task_id for task_id, _, _ in await store.overrun()] == [leader]
+    assert [task_id for task_id, _, _ in await store.overdue.overrun()] == [leader]
 
 
 HANDED_BACK = (is_handed_back, is_disowned, loses_its_worker)
@@ -197,7 +197,7 @@ HANDED_BACK = (is_handed_back, is_disowned, loses_its_worker)
 
 @pytest.mark.parametrize("mishap", [is_canceled, fails, is_retried, *HANDED_BACK, is_late])
 async def test_when_the_leader_does_not_succeed_one_of_the_others_runs_for_all(
-    redis_url: str, mishap: Callable[[TaskStore, str, Lease], Awaitable[None]]
+    redis_url: str, mishap: Callable[[Store, str, Lease], Awaitable[None]]
 ) -> None:
     async with open_store(redis_url) as store:
         leader = await equal(store, finish_within_s=0.5 if mishap is is_late else None)
@@ -211,12 +211,12 @@ async def test_when_the_leader_does_not_succeed_one_of_the_others_runs_for_all(
         held = [await lease_of(store, "w2") for _ in range(2 if mishap in HANDED_BACK else 1)]
         assert (await claim(store)).lease is None
         assert {lease.id for lease in held} == ({leader, others[0]} if mishap in HANDED_BACK else {others[0]})
-        assert sum([await store.complete(lease, result_of(lease)) for lease in held]) == len(held) + 2
+        assert sum([await store.leases.complete(lease, result_of(lease)) for lease in held]) == len(held) + 2
 
 
 @pytest.mark.parametrize("mishap", HANDED_BACK)
 async def test_a_leader_with_many_followers_that_does_not_get_there_costs_one_run_more(
-    redis_url: str, mishap: Callable[[TaskStore, str, Lease], Awaitable[None]]
+    redis_url: str, mishap: Callable[[Store, str, Lease], Awaitable[None]]
 ) -> None:
     async with open_store(redis_url) as store:
         leader = await equal(store)
@@ -226,30 +226,30 @@ async def test_a_leader_with_many_followers_that_does_not_get_there_costs_one_ru
         runs = 0
         while lease := (await claim(store)).lease:
             runs += 1
-            await store.complete(lease, result_of(lease))
-            await store.answer_waiting()
+            await store.leases.complete(lease, result_of(lease))
+            await store.overdue.answer_waiting()
 
         assert runs <= 2
         assert {state for state, _ in await seen(store, leader, *others)} == {State.SUCCESS}
 
 
 async def test_the_best_placed_follower_leads_the_others_and_who_is_paused_comes_last(redis_url: str) -> None:
-    async with open_store(redis_url) as store, open_operator(redis_url, store) as operator:
+    async with open_store(redis_url) as store:
         leader = await equal(store, priority=Priority.HIGH)
         low, normal = await equal(store, priority=Priority.LOW), await equal(store)
-        await operator.pause(MODEL, [Priority.NORMAL], by="alice")
+        await store.queues.pause(MODEL, [Priority.NORMAL], by="alice")
 
-        await store.cancel(leader, TENANT)
+        await store.tasks.cancel(leader, TENANT)
 
         assert await seen(store, low, normal) == [(State.PENDING, "miss"), (State.PENDING, "coalesced")]
         assert await run_next(store) == (low, 2)
 
 
 async def test_a_follower_does_not_wait_for_a_leader_whose_queue_is_paused(redis_url: str) -> None:
-    async with open_store(redis_url) as store, open_operator(redis_url, store) as operator:
+    async with open_store(redis_url) as store:
         high, normal, low = [await equal(store, priority=priority) for priority in Priority]
 
-        await operator.pause(MODEL, [Priority.HIGH, Priority.LOW], by="alice")
+        await store.queues.pause(MODEL, [Priority.HIGH, Priority.LOW], by="alice")
 
         assert await seen(store, high, normal, low) == [
             (State.PENDING, "miss"),
@@ -260,16 +260,16 @@ async def test_a_follower_does_not_wait_for_a_leader_whose_queue_is_paused(redis
 
 
 async def test_a_follower_of_a_higher_class_goes_on_for_itself_when_its_queue_does(redis_url: str) -> None:
-    async with open_store(redis_url) as store, open_operator(redis_url, store) as operator:
+    async with open_store(redis_url) as store:
         leader, normal, low = [await equal(store, priority=priority) for priority in Priority]
-        await operator.pause(MODEL, [Priority.NORMAL], by="alice")
-        await store.cancel(leader, TENANT)
+        await store.queues.pause(MODEL, [Priority.NORMAL], by="alice")
+        await store.tasks.cancel(leader, TENANT)
         assert await seen(store, normal) == [(State.PENDING, "coalesced")], "of the low one"
 
-        await operator.resume(MODEL, [Priority.NORMAL])
+        await store.queues.resume(MODEL, [Priority.NORMAL])
 
         assert await run_next(store) == (normal, 2)
-        assert (await store.get(low, TENANT)).state is State.SUCCESS
+        assert (await store.tasks.get(low, TENANT)).state is State.SUCCESS
 
 
 async def test_a_canceled_leader_leaves_the_others_their_own_places(redis_url: str) -> None:
@@ -278,7 +278,7 @@ async def test_a_canceled_leader_leaves_the_others_their_own_places(redis_url: s
         before = await submit(store, caller="bob")
         after = await submit(store, caller="bob", cost=2000)
 
-        await store.cancel(leader, TENANT)
+        await store.tasks.cancel(leader, TENANT)
 
         assert [(await lease_of(store)).id for _ in range(3)] == [follower, before, after], "the leader cost nothing"
 
@@ -288,7 +288,7 @@ async def test_a_leader_that_is_not_started_in_time_leaves_the_others(redis_url:
         leader, follower = await equal(store, start_within_s=0.05), await equal(store)
         await asyncio.sleep(0.07)
 
-        assert await store.expire() == [(leader, "superres-x4")]
+        assert await store.overdue.expire() == [(leader, "superres-x4")]
 
         assert (await lease_of(store)).id == follower
 
@@ -296,7 +296,7 @@ async def test_a_leader_that_is_not_started_in_time_leaves_the_others(redis_url:
 async def test_whoever_ran_before_leads_nobody(redis_url: str) -> None:
     async with open_store(redis_url) as store:
         retried = await equal(store)
-        await store.retry(await lease_of(store), BROKEN, delay_ms=1)
+        await store.leases.retry(await lease_of(store), BROKEN, delay_ms=1)
 
         fresh = await equal(store)
 
@@ -310,7 +310,7 @@ async def test_a_follower_is_canceled_without_its_leader(redis_url: str) -> None
     async with open_store(redis_url) as store:
         leader, follower, other = [await equal(store) for _ in range(3)]
 
-        await store.cancel(follower, TENANT)
+        await store.tasks.cancel(follower, TENANT)
 
         assert await run_next(store) == (leader, 2)
         assert await seen(store, follower, other) == [(State.CANCELED, "miss"), (State.SUCCESS, "coalesced")]
@@ -321,10 +321,10 @@ async def test_a_follower_has_its_own_deadline(redis_url: str) -> None:
         leader, follower = await equal(store), await equal(store, finish_within_s=0.05)
         await asyncio.sleep(0.07)
 
-        assert [task_id for task_id, _, _ in await store.overrun()] == [follower]
+        assert [task_id for task_id, _, _ in await store.overdue.overrun()] == [follower]
 
         assert await run_next(store) == (leader, 1)
-        assert (await store.get(follower, TENANT)).state is State.EXPIRED
+        assert (await store.tasks.get(follower, TENANT)).state is State.EXPIRED
 
 
 async def test_the_start_of_its_leader_keeps_a_follower_from_expiring(redis_url: str) -> None:
@@ -333,11 +333,11 @@ async def test_the_start_of_its_leader_keeps_a_follower_from_expiring(redis_url:
         lease = await lease_of(store)
         await asyncio.sleep(0.07)
 
-        assert await store.expire() == []
+        assert await store.overdue.expire() == []
 
-        assert await store.complete(lease, result_of(lease)) == 2
-        started = (await store.get(leader, TENANT)).started
-        assert (await store.get(follower, TENANT)).started == started
+        assert await store.leases.complete(lease, result_of(lease)) == 2
+        started = (await store.tasks.get(leader, TENANT)).started
+        assert (await store.tasks.get(follower, TENANT)).started == started
 
 
 async def test_a_follower_expires_with_a_leader_that_does_not_start(redis_url: str) -> None:
@@ -345,7 +345,7 @@ async def test_a_follower_expires_with_a_leader_that_does_not_start(redis_url: s
         leader, follower = await equal(store), await equal(store, start_within_s=0.05)
         await asyncio.sleep(0.07)
 
-        assert await store.expire() == [(follower, "superres-x4")]
+        assert await store.overdue.expire() == [(follower, "superres-x4")]
 
         assert await run_next(store) == (leader, 1)
 
@@ -353,13 +353,13 @@ async def test_a_follower_expires_with_a_leader_that_does_not_start(redis_url: s
 async def test_followers_count_as_waiting_and_against_the_rate(redis_url: str) -> None:
     async with open_store(redis_url, max_depth=2) as store:
         await equal(store)
-        answer = await store.submit(submission(reuse_digest=CAT), rate_limit=5)
+        answer = await store.tasks.submit(submission(reuse_digest=CAT), rate_limit=5)
 
         assert (answer.reuse, answer.rate_left, answer.position) == ("coalesced", 4, None)
         with pytest.raises(QueueFull):
             await equal(store)
         await run_next(store)
-        assert (await store.submit(submission(reuse_digest=CAT), rate_limit=5)).rate_left == 3
+        assert (await store.tasks.submit(submission(reuse_digest=CAT), rate_limit=5)).rate_left == 3
 
 
 async def test_only_so_many_wait_for_one_and_the_next_ones_run(redis_url: str) -> None:
@@ -367,7 +367,7 @@ async def test_only_so_many_wait_for_one_and_the_next_ones_run(redis_url: str) -
         ids = [await equal(store) for _ in range(MAX_FOLLOWERS + 2)]
 
         ran, ended = await run_next(store)
-        ended += await store.answer_waiting()
+        ended += await store.overdue.answer_waiting()
 
         assert (ran, ended) == (ids[0], MAX_FOLLOWERS + 1)
         assert (await run_next(store)) == (ids[-1], 1)
@@ -397,9 +397,9 @@ async def test_a_lower_leader_that_runs_and_a_higher_one_answer_for_each_other(r
         running = await lease_of(store)
         follower = await equal(store, priority=Priority.LOW)
         high = await equal(store, priority=Priority.HIGH)
-        assert (await store.get(high, TENANT)).position == 0
+        assert (await store.tasks.get(high, TENANT)).position == 0
 
-        assert await store.complete(running, result_of(running)) == 3
+        assert await store.leases.complete(running, result_of(running)) == 3
 
         assert await seen(store, low, follower, high) == [
             (State.SUCCESS, "miss"),
@@ -418,18 +418,18 @@ async def test_of_two_that_run_the_first_to_succeed_answers_and_the_failure_of_t
         await equal(store, priority=Priority.HIGH)
         high = await lease_of(store)
 
-        await store.fail(low, Outcome(error=BROKEN))
+        await store.leases.fail(low, Outcome(error=BROKEN))
         assert await seen(store, follower) == [(State.PENDING, "coalesced")], "it waits for the higher one now"
 
-        assert await store.complete(high, result_of(high)) == 2
+        assert await store.leases.complete(high, result_of(high)) == 2
 
 
 # --- one result, kept for all who show it -------------------------------------------------------------------------
 
 
-async def pruned(store: TaskStore, condemned: Condemned) -> tuple[int, list[str]]:
+async def pruned(store: Store, condemned: Condemned) -> tuple[int, list[str]]:
     """How many tasks were past their retention, and what is to be deleted of them."""
-    count = await store.prune()
+    count = await store.overdue.prune()
     taken = await condemned.take()
     await condemned.bury(taken)
     return count, taken
@@ -468,7 +468,7 @@ async def test_many_who_prune_at_the_same_time_delete_what_nobody_shows_and_noth
                 await submit(store, reuse_digest=f"digest-{n}", result_ttl_s=result_ttl_s)
             (kept if n % 2 else gone).add(f"results/default/{(await run_next(store))[0]}/")
 
-        counts = await asyncio.gather(*(other.prune() for other in others))
+        counts = await asyncio.gather(*(other.overdue.prune() for other in others))
         taken = await asyncio.gather(*(condemned.take() for _ in others))
 
         assert sum(counts) == 90, "each by one of them"
@@ -480,7 +480,7 @@ async def test_an_equal_submit_right_after_a_delete_runs_anew(redis_url: str) ->
         first = await equal(store)
         await run_next(store)
 
-        assert await store.delete(first, TENANT) == [f"results/default/{first}/"]
+        assert await store.tasks.delete(first, TENANT) == [f"results/default/{first}/"]
 
         again = await equal(store)
         assert await run_next(store) == (again, 1)
@@ -491,11 +491,11 @@ async def test_a_result_past_its_retention_is_not_given_out(redis_url: str) -> N
         await equal(store, result_ttl_s=0)
         await run_next(store)
 
-        answer = await store.submit(submission(reuse_digest=CAT), rate_limit=0)
+        answer = await store.tasks.submit(submission(reuse_digest=CAT), rate_limit=0)
 
         assert answer.reuse == "miss"
-        await store.prune()
-        assert (await store.submit(submission(reuse_digest=CAT), rate_limit=0)).reuse == "coalesced"
+        await store.overdue.prune()
+        assert (await store.tasks.submit(submission(reuse_digest=CAT), rate_limit=0)).reuse == "coalesced"
 
 
 async def test_a_result_is_not_given_out_after_its_source_is_pruned(redis_url: str) -> None:
@@ -503,10 +503,10 @@ async def test_a_result_is_not_given_out_after_its_source_is_pruned(redis_url: s
         await equal(store, result_ttl_s=0)
         kept = await equal(store)
         await run_next(store)
-        await store.prune()
+        await store.overdue.prune()
 
-        assert (await store.submit(submission(reuse_digest=CAT), rate_limit=0)).reuse == "miss"
-        assert (await store.get(kept, TENANT)).state is State.SUCCESS
+        assert (await store.tasks.submit(submission(reuse_digest=CAT), rate_limit=0)).reuse == "miss"
+        assert (await store.tasks.get(kept, TENANT)).state is State.SUCCESS
 
 
 async def test_equal_tasks_that_kill_their_workers_do_not_each_do_so_as_often_as_one_may(redis_url: str) -> None:
@@ -517,7 +517,7 @@ async def test_equal_tasks_that_kill_their_workers_do_not_each_do_so_as_often_as
         while (lease := (await claim(store, "w1")).lease) is not None:
             assert lease.id in ids
             deaths += 1
-            await store.reclaim("w1")
+            await store.overdue.reclaim("w1")
 
-        assert {task.state for task in (await store.page(TENANT)).tasks} == {State.FAILED}
+        assert {task.state for task in (await store.listing.page(TENANT)).tasks} == {State.FAILED}
         assert deaths <= len(ids) + 3, "not three for each"

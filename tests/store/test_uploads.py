@@ -10,7 +10,7 @@ from penstock.core.upload import UploadState, upload_key
 from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import TaskStore, UploadStore
+from penstock.store import Store, UploadStore
 from penstock.upkeep.sweep import sweep_uploads
 from tests.support.drive import stored_objects
 from tests.support.stores import lease_of, open_upload, submission, submit
@@ -27,9 +27,9 @@ async def arrived(uploads: UploadStore, storage: Storage, **options: object) -> 
     return upload_id
 
 
-async def end(store: TaskStore) -> None:
+async def end(store: Store) -> None:
     """The next task fails for good."""
-    assert await store.fail(await lease_of(store), Outcome(error=PROBLEM))
+    assert await store.leases.fail(await lease_of(store), Outcome(error=PROBLEM))
 
 
 async def test_an_upload_is_its_owners_alone(uploads: UploadStore) -> None:
@@ -87,7 +87,7 @@ async def test_an_upload_that_no_task_uses_is_swept_with_its_bytes(
 
 
 async def test_an_upload_lives_as_long_as_the_last_of_its_tasks(
-    settings: Settings, store: TaskStore, uploads: UploadStore, storage: Storage
+    settings: Settings, store: Store, uploads: UploadStore, storage: Storage
 ) -> None:
     upload_id = await arrived(uploads, storage, unused_ttl_s=0.01, url_ttl_s=0.01)
     first = await submit(store, upload=upload_id, result_ttl_s=0)
@@ -98,27 +98,27 @@ async def test_an_upload_lives_as_long_as_the_last_of_its_tasks(
         await sweep_uploads(uploads, storage)
         assert stored_objects(settings) == [upload_key("default", upload_id)]
         if task_id == first:
-            assert await store.prune() == 1
+            assert await store.overdue.prune() == 1
             await sweep_uploads(uploads, storage)
             assert (await uploads.owned(upload_id, **ALICE)).tasks == 1
 
-    assert await store.resubmit(last, "default"), "a task that failed can be run again: its input is there"
+    assert await store.tasks.resubmit(last, "default"), "a task that failed can be run again: its input is there"
     await end(store)
-    assert await store.prune() == 1
+    assert await store.overdue.prune() == 1
     await sweep_uploads(uploads, storage)
     assert stored_objects(settings) == []
     assert await uploads.unused() == 0
 
 
 async def test_an_upload_whose_task_is_deleted_early_can_be_used_for_the_rest_of_its_time(
-    settings: Settings, store: TaskStore, uploads: UploadStore, storage: Storage
+    settings: Settings, store: Store, uploads: UploadStore, storage: Storage
 ) -> None:
     upload_id = await arrived(uploads, storage)
     before = (await uploads.owned(upload_id, **ALICE)).due
     await submit(store, upload=upload_id, result_ttl_s=0)
     assert (await uploads.owned(upload_id, **ALICE)).due is None
     await end(store)
-    assert await store.prune() == 1
+    assert await store.overdue.prune() == 1
 
     await sweep_uploads(uploads, storage)
 
@@ -126,7 +126,7 @@ async def test_an_upload_whose_task_is_deleted_early_can_be_used_for_the_rest_of
     assert await submit(store, upload=upload_id)
 
 
-async def test_an_upload_in_use_is_not_deleted(store: TaskStore, uploads: UploadStore, storage: Storage) -> None:
+async def test_an_upload_in_use_is_not_deleted(store: Store, uploads: UploadStore, storage: Storage) -> None:
     upload_id = await arrived(uploads, storage)
     await submit(store, upload=upload_id)
 
@@ -137,7 +137,7 @@ async def test_an_upload_in_use_is_not_deleted(store: TaskStore, uploads: Upload
 
 
 async def test_a_task_cannot_name_an_upload_that_is_given_up_or_not_complete(
-    store: TaskStore, uploads: UploadStore, storage: Storage
+    store: Store, uploads: UploadStore, storage: Storage
 ) -> None:
     deleted, empty = await arrived(uploads, storage), await open_upload(uploads)
     await uploads.retire(deleted, **ALICE)
@@ -145,17 +145,17 @@ async def test_a_task_cannot_name_an_upload_that_is_given_up_or_not_complete(
     for upload_id in (deleted, empty, "upl_none"):
         with pytest.raises(UploadNotFound):
             await submit(store, upload=upload_id)
-    assert (await store.page("default")).tasks == ()
+    assert (await store.listing.page("default")).tasks == ()
 
 
-async def test_a_repeated_submit_uses_its_upload_once(store: TaskStore, uploads: UploadStore, storage: Storage) -> None:
+async def test_a_repeated_submit_uses_its_upload_once(store: Store, uploads: UploadStore, storage: Storage) -> None:
     upload_id = await arrived(uploads, storage)
     asked = submission(upload=upload_id, client_request_id="order-1")
     again = msgspec.structs.replace(asked, id="tsk_again")
 
-    await store.submit(asked, rate_limit=0)
-    await store.submit(asked, rate_limit=0)
-    assert (await store.submit(again, rate_limit=0)).replayed
+    await store.tasks.submit(asked, rate_limit=0)
+    await store.tasks.submit(asked, rate_limit=0)
+    assert (await store.tasks.submit(again, rate_limit=0)).replayed
 
     assert (await uploads.owned(upload_id, **ALICE)).tasks == 1
 

@@ -11,7 +11,8 @@ from penstock.api.http.auth import Caller
 from penstock.api.routes import batches, removal, uploads
 from penstock.core.batch import BatchPlan, new_batch_id, part_key, task_id_of
 from penstock.core.events import Delivery, Webhook
-from penstock.core.task import PRIORITIES, TENANT, Lease, new_task_id
+from penstock.core.lease import Lease
+from penstock.core.task import PRIORITIES, TENANT, new_task_id
 from penstock.core.upload import new_upload_id, upload_key
 from penstock.errors import PenstockError, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
@@ -19,7 +20,7 @@ from penstock.intake.enqueue import Examined, hand_in
 from penstock.intake.requests import InputRequest, TaskRequest
 from penstock.intake.uploads import ready_upload
 from penstock.store import NotItsTurn, WorkerInfo
-from penstock.store.outbox import Room
+from penstock.store.outbox import Quota
 from penstock.upkeep.retention import prune
 from penstock.upkeep.sweep import sweep, sweep_uploads
 from tests.interleave.acts import IMAGE, lines_of
@@ -102,21 +103,21 @@ class Client(Actor):
         running = [
             attempt for world in self.seen.workers for key, attempt in world.attempts.items() if key.startswith(task_id)
         ]
-        await self.world.store.cancel(task_id, TENANT)
+        await self.world.store.tasks.cancel(task_id, TENANT)
         for attempt in running:  # those that it was canceled under; not one that begins after a retry
             attempt.abort()
 
     async def retry(self) -> None:
-        await self.world.store.resubmit(self._one(), TENANT)
+        await self.world.store.tasks.resubmit(self._one(), TENANT)
 
     async def delete(self) -> None:
         await removal.delete_task.fn(self.world.request, self.world.services, self._one())
 
     async def look(self) -> None:
-        await self.world.store.get(self._one(), TENANT)
+        await self.world.store.tasks.get(self._one(), TENANT)
 
     async def ask_why(self) -> None:
-        await self.world.store.explain(self._one(), TENANT)
+        await self.world.store.tasks.explain(self._one(), TENANT)
 
     def _one(self) -> str:
         return self.chance.choice(self._mine) if self._mine else "tsk_none"
@@ -198,9 +199,9 @@ class Batcher(Actor):
         line = task_id_of(some, self.chance.randrange(self.seen.batches[some]))
         match self.chance.randrange(4):
             case 0:
-                await self.world.store.resubmit(line, TENANT)
+                await self.world.store.tasks.resubmit(line, TENANT)
             case 1:
-                await self.world.store.cancel(line, TENANT)
+                await self.world.store.tasks.cancel(line, TENANT)
             case 2:
                 await self._delete(some)
 
@@ -247,10 +248,10 @@ class Worker(Actor):
         if len(self._held) >= self.slots:
             return
         try:
-            claim = await self.world.store.claim(worker=self.id, device="cpu", models=[MODEL], round=self._round)
+            claim = await self.world.store.leases.claim(worker=self.id, device="cpu", models=[MODEL], round=self._round)
         except StoreUnavailable:
             self._round += 1
-            await self.world.store.disown(self.id, self._held.values(), before=self._round)
+            await self.world.store.leases.release_unknown(self.id, self._held.values(), before=self._round)
             raise
         lease = claim.lease
         if lease is not None:
@@ -261,7 +262,7 @@ class Worker(Actor):
         """Its supervisor sees it at once, or dies with it."""
         self.seen.workers.discard(self.world)
         if self.chance.random() < 0.5:
-            await self.world.store.reclaim(self.id)
+            await self.world.store.overdue.reclaim(self.id)
 
     async def _attempt(self, lease: Lease) -> None:
         await asyncio.sleep(self.chance.uniform(0, 0.15))
@@ -279,7 +280,7 @@ class Worker(Actor):
         while True:
             await asyncio.sleep(0.25)
             with suppress(StoreUnavailable):
-                lost = await self.world.store.renew(info, list(self._held.values()))
+                lost = await self.world.store.leases.renew(info, list(self._held.values()))
                 self.seen.happened["leases lost"] += len(lost)
 
 
@@ -290,7 +291,7 @@ class Maintainer(Actor):
 
     async def act(self) -> None:
         await sweep(self.world.store)
-        await prune(self.world.store, self.world.batches, self.world.condemned, self.world.storage)
+        await prune(self.world.store, self.world.storage)
         await sweep_uploads(self.world.uploads, self.world.storage)
 
 
@@ -300,7 +301,7 @@ class Dispatcher(Actor):
     pause_s = (0.02, 0.1)
 
     async def act(self) -> None:
-        due = await self.world.outbox.lease(lease_s=0.5, prompt=Room(8, 4), others=Room(8, 2), under_way={})
+        due = await self.world.outbox.lease(lease_s=0.5, prompt=Quota(8, 4), others=Quota(8, 2), under_way={})
         for leased in due.events:
             is_told = self.luck.is_calm or self.chance.random() < 0.7
             is_last = is_told or leased.event.tries > 3
@@ -324,11 +325,11 @@ class OperatorActor(Actor):
         some = [self.chance.choice(PRIORITIES)]
         match self.chance.randrange(8):
             case 0:
-                await self.world.operator.purge(TENANT, MODEL, some, limit=50)
+                await self.world.store.queues.purge(TENANT, MODEL, some, limit=50)
             case 1 | 2 | 3:
-                await self.world.operator.pause(MODEL, some, by="operator")
+                await self.world.store.queues.pause(MODEL, some, by="operator")
             case _:
-                await self.world.operator.resume(MODEL, PRIORITIES)
+                await self.world.store.queues.resume(MODEL, PRIORITIES)
 
 
 class Clock(Actor):

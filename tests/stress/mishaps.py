@@ -9,7 +9,6 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from penstock.errors import StorageUnavailable, StoreUnavailable
-from penstock.store import BatchStore, Condemned, Operator, Outbox, TaskStore, UploadStore
 from tests.support.memory_storage import MemoryStorage
 from tests.support.moved_clock import ByMovedClock
 
@@ -56,7 +55,7 @@ mine: ContextVar[Luck | None] = ContextVar("luck", default=None)
 
 
 class Unreliable(ByMovedClock):
-    """A store with the luck of its caller."""
+    """An engine with the luck of its caller."""
 
     async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
         luck = mine.get()
@@ -103,37 +102,3 @@ def _after() -> None:
     luck = mine.get()
     if luck and luck.happens("answers of the storage lost", IS_LOST):
         raise StorageUnavailable("the answer was lost")
-
-
-class Tasks(Unreliable, TaskStore):
-    """Tasks, with mishaps."""
-
-
-class Batches(Unreliable, BatchStore):
-    """Batches, with mishaps."""
-
-
-class Uploads(Unreliable, UploadStore):
-    """Uploads, with mishaps."""
-
-
-class Operators(Unreliable, Operator):
-    """Operators, with mishaps."""
-
-
-class Outboxes(Unreliable, Outbox):
-    """Outboxes, with mishaps."""
-
-
-class ToDelete(Unreliable, Condemned):
-    """What is to be deleted, with mishaps."""
-
-
-KINDS = {
-    "store": Tasks,
-    "batches": Batches,
-    "uploads": Uploads,
-    "operator": Operators,
-    "outbox": Outboxes,
-    "condemned": ToDelete,
-}

@@ -15,7 +15,7 @@ from tests.interleave.acts import delete_everything
 from tests.interleave.invariants import broken, left_behind
 from tests.interleave.world import MODEL, World
 from tests.stress.actors import CAST, STAY_WHEN_CALM, Actor, Seen
-from tests.stress.mishaps import KINDS, Died, Luck, UnreliableStorage, mine
+from tests.stress.mishaps import Died, Luck, Unreliable, UnreliableStorage, mine
 from tests.support.moved_clock import AHEAD, moved_clock
 
 QUEUE = QueueSettings(
@@ -81,7 +81,7 @@ class Stage:
     @asynccontextmanager
     async def _world(self) -> AsyncIterator[World]:
         async with connect(RedisSettings(url=self._url, timeout_s=10)) as client:
-            yield World(client, KINDS, UnreliableStorage(self._objects), QUEUE)
+            yield World(client, Unreliable, UnreliableStorage(self._objects), QUEUE)
 
     async def _play(self, kind: type[Actor], number: int) -> None:
         """One after the other of this kind, each until it dies."""
@@ -125,8 +125,8 @@ class Stage:
         give_up = time.monotonic() + CALM_WITHIN_S
         while True:
             await asyncio.sleep(0.3)
-            await world.operator.resume(MODEL, PRIORITIES)  # a pause may still have been on its way
-            left = await world.store.count(TENANT)
+            await world.store.queues.resume(MODEL, PRIORITIES)  # a pause may still have been on its way
+            left = await world.store.listing.count(TENANT)
             if not left[State.PENDING] + left[State.RUNNING] and not (await world.look()).keys.get("feeding"):
                 break
             if time.monotonic() > give_up:
@@ -156,7 +156,7 @@ class Stage:
 
 async def _is_known(world: World, task_id: str) -> bool:
     try:
-        await world.store.get(task_id, TENANT)
+        await world.store.tasks.get(task_id, TENANT)
     except ResultExpired:
         return True
     except TaskNotFound:

@@ -9,11 +9,12 @@ from typing import Any
 
 from PIL import Image
 
-from penstock.core.task import Artifact, ErrorRecord, Lease, Outcome, Result
+from penstock.core.lease import Lease
+from penstock.core.task import Artifact, ErrorRecord, Outcome, Result
 from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import TaskStore, WorkerInfo, WorkerMemory
+from penstock.store import Store, WorkerInfo, WorkerMemory
 
 MODEL = "superres-x4"
 URL = "https://images.example.com/photo.png"
@@ -64,14 +65,14 @@ def stored_objects(settings: Settings) -> list[str]:
     return sorted(key for key in found if not key.startswith((".unfinished", "probe", "installation")))
 
 
-async def claim(store: TaskStore) -> Lease:
+async def claim(store: Store) -> Lease:
     """Of the next task; there has to be one."""
-    lease = (await store.claim(worker=WORKER.id, device=WORKER.device, models=[MODEL, "image-scoring-v1"])).lease
+    lease = (await store.leases.claim(worker=WORKER.id, device=WORKER.device, models=[MODEL, "image-scoring-v1"])).lease
     assert lease is not None
     return lease
 
 
-async def complete(store: TaskStore, storage: Storage, data: bytes) -> Artifact:
+async def complete(store: Store, storage: Storage, data: bytes) -> Artifact:
     """Claim the next task and end it with these bytes as its result."""
     lease = await claim(store)
     key = f"results/default/{lease.id}/{lease.token}.png"
@@ -86,11 +87,11 @@ async def complete(store: TaskStore, storage: Storage, data: bytes) -> Artifact:
     )
     timing = {"queue_ms": 1.0, "infer_ms": 2.5, "total_ms": 9.0}
     outcome = Outcome(result=Result(artifact=artifact), timing=timing, execution={"device": "cpu", "tiles": 4})
-    assert await store.complete(lease, outcome)
+    assert await store.leases.complete(lease, outcome)
     return artifact
 
 
-async def fail(store: TaskStore) -> None:
+async def fail(store: Store) -> None:
     """Claim the next task and end it in FAILED."""
     problem = ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False)
-    assert await store.fail(await claim(store), Outcome(error=problem))
+    assert await store.leases.fail(await claim(store), Outcome(error=problem))

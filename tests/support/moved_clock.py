@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from penstock.store import scripts
-from penstock.store.queries import Queries
+from penstock.store import Engine, scripts
 
 KEY = "the clock of the test"
 """Not in the namespace of the store, so that a look at all its keys does not find it."""
@@ -32,24 +31,24 @@ def moved_clock(clock: str) -> Iterator[None]:
         scripts.TEXTS.update(plain)
 
 
-class ByStillClock(Queries):
-    """A store that asks the clock that stands still."""
+class ByStillClock(Engine):
+    """An engine that asks the clock that stands still."""
 
-    async def _pipelined(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+    async def pipelined(self, commands: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
         if ("TIME",) not in commands:
-            return await super()._pipelined(commands)
-        *answers, now = await super()._pipelined([*commands, ("GET", KEY)])
+            return await super().pipelined(commands)
+        *answers, now = await super().pipelined([*commands, ("GET", KEY)])
         rows = zip(commands, answers, strict=True)
         return [(0, int(now)) if command == ("TIME",) else answer for command, answer in rows]
 
 
-class ByMovedClock(Queries):
-    """A store that asks the clock that runs ahead."""
+class ByMovedClock(Engine):
+    """An engine that asks the clock that runs ahead."""
 
-    async def _pipelined(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+    async def pipelined(self, commands: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
         if ("TIME",) not in commands:
-            return await super()._pipelined(commands)
-        *answers, ahead = await super()._pipelined([*commands, ("GET", KEY)])
+            return await super().pipelined(commands)
+        *answers, ahead = await super().pipelined([*commands, ("GET", KEY)])
 
         def moved(moment: tuple[int, int]) -> tuple[int, int]:
             return divmod(moment[0] * 1_000_000 + moment[1] + int(ahead or 0), 1_000_000)

@@ -7,8 +7,9 @@ from itertools import count
 
 from penstock.core.batch import ENDS, BatchState
 from penstock.core.events import EVENTS
+from penstock.core.lease import Lease
 from penstock.core.submission import EnqueuePermit, Submission
-from penstock.core.task import PRIORITIES, TRANSITIONS, Lease, Priority, State, Verb
+from penstock.core.task import PRIORITIES, TRANSITIONS, Priority, State, Verb
 from penstock.errors import (
     BatchAlreadyFinal,
     IdempotencyMismatch,
@@ -95,7 +96,7 @@ class ExpectedBatch:
 
 
 class QueueModel:
-    """The verbs of TaskStore with a dict for Redis and a clock that only we move: each answers what the real one
+    """The verbs of Store with a dict for Redis and a clock that only we move: each answers what the real one
     should answer."""
 
     def __init__(self, *, lease_ms: int, guard: int, max_depth: int, max_crashes: int) -> None:

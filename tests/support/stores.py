@@ -9,12 +9,23 @@ from msgspec.structs import replace
 
 from penstock.core.batch import BatchPlan, new_batch_id
 from penstock.core.events import EventType, Webhook
+from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import Submission
-from penstock.core.task import Lease, Priority, new_task_id
+from penstock.core.task import Priority, new_task_id
 from penstock.core.upload import new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import BatchStore, Claim, Condemned, Operator, Redis, TaskStore, UploadStore, WorkerInfo, connect
+from penstock.store import (
+    BatchStore,
+    Claim,
+    Condemned,
+    Engine,
+    Redis,
+    Store,
+    UploadStore,
+    WorkerInfo,
+    connect,
+)
 
 MODEL = "superres-x4"
 PHOTO_URL = "https://example.com/photo.jpg"
@@ -22,27 +33,20 @@ HOOK = "https://hooks.example.com/told"
 
 
 @asynccontextmanager
-async def open_store(redis_url: str, *, namespace: str | None = None, **queue: Any) -> AsyncIterator[TaskStore]:
+async def open_store(redis_url: str, *, namespace: str | None = None, **queue: Any) -> AsyncIterator[Store]:
     """A store with these queue settings; its keys are deleted at the end unless the namespace was given."""
     name = namespace or f"test-{secrets.token_hex(6)}"
     async with connect(RedisSettings(url=redis_url, namespace=name)) as client:
-        yield TaskStore(client, name, QueueSettings(**queue))
+        yield Store(Engine(client, name, QueueSettings(**queue)))
         if namespace is None:
             await drop(client, name)
 
 
 @asynccontextmanager
-async def open_operator(redis_url: str, store: TaskStore) -> AsyncIterator[Operator]:
-    """Of the same queues as a store."""
-    async with connect(RedisSettings(url=redis_url)) as client:
-        yield Operator(client, store.namespace, QueueSettings())
-
-
-@asynccontextmanager
-async def open_condemned(redis_url: str, store: TaskStore) -> AsyncIterator[Condemned]:
+async def open_condemned(redis_url: str, store: Store) -> AsyncIterator[Condemned]:
     """What is to be deleted from the storage for the tasks of a store."""
     async with connect(RedisSettings(url=redis_url)) as client:
-        yield Condemned(client, store.namespace, QueueSettings())
+        yield Condemned(Engine(client, store.namespace, QueueSettings()))
 
 
 async def drop(client: Redis, namespace: str) -> None:
@@ -107,9 +111,9 @@ def hook(*events: EventType, url: str = HOOK) -> Webhook:
     return Webhook(url=url, events=events, base_url="http://here/")
 
 
-async def submit(store: TaskStore, **options: Any) -> str:
+async def submit(store: Store, **options: Any) -> str:
     """Submit without a rate limit; the id."""
-    return (await store.submit(submission(**options), rate_limit=0)).id
+    return (await store.tasks.submit(submission(**options), rate_limit=0)).id
 
 
 async def open_batch(batches: BatchStore, *, lines: int, is_started: bool = True) -> str:
@@ -131,12 +135,12 @@ async def open_upload(uploads: UploadStore, *, upload_id: str = "", **options: A
     return upload_id
 
 
-async def claim(store: TaskStore, worker: str = "w1", **options: Any) -> Claim:
+async def claim(store: Store, worker: str = "w1", **options: Any) -> Claim:
     """Claim from the one model of these tests."""
-    return await store.claim(**{"worker": worker, "device": "cpu", "models": [MODEL]} | options)
+    return await store.leases.claim(**{"worker": worker, "device": "cpu", "models": [MODEL]} | options)
 
 
-async def lease_of(store: TaskStore, worker: str = "w1", **options: Any) -> Lease:
+async def lease_of(store: Store, worker: str = "w1", **options: Any) -> Lease:
     """Claim, and expect to get something."""
     lease = (await claim(store, worker, **options)).lease
     assert lease is not None

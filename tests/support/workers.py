@@ -10,12 +10,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from penstock.core.lease import RetryPolicy
 from penstock.core.request import Source
-from penstock.core.task import RetryPolicy, Stage, Task
+from penstock.core.task import Stage, Task
 from penstock.models.base import registry
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
-from penstock.store import TaskStore, WorkerMemory
+from penstock.store import Store, WorkerMemory
 from penstock.upkeep.sweep import sweep
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.devices import cpu
@@ -57,7 +58,7 @@ async def pipeline(
         )
 
 
-async def sweeping(store: TaskStore) -> None:
+async def sweeping(store: Store) -> None:
     """The part of upkeep that does without a storage."""
     while True:
         await sweep(store)
@@ -66,7 +67,7 @@ async def sweeping(store: TaskStore) -> None:
 
 @asynccontextmanager
 async def host(
-    store: TaskStore,
+    store: Store,
     storage: Storage,
     *models: str,
     worker_id: str = "w1",
@@ -100,18 +101,18 @@ async def host(
             await spool.aclose()
 
 
-async def submit_image(store: TaskStore, model: str, params: dict[str, Any] | None = None, **members: Any) -> str:
+async def submit_image(store: Store, model: str, params: dict[str, Any] | None = None, **members: Any) -> str:
     """Queue a task whose small image is part of its record; the id."""
     asked = submission(model=model)
     usual = {"source": Source(data=image()), "params": params or {}}
     request = replace(asked.request, **usual | members)
-    return (await store.submit(replace(asked, request=request), rate_limit=0)).id
+    return (await store.tasks.submit(replace(asked, request=request), rate_limit=0)).id
 
 
-async def ended(store: TaskStore, task_id: str, within_s: float = 20) -> Task:
+async def ended(store: Store, task_id: str, within_s: float = 20) -> Task:
     """The task in its final state."""
     async with asyncio.timeout(within_s):
-        while not (task := await store.get(task_id, "default")).state.is_final:
+        while not (task := await store.tasks.get(task_id, "default")).state.is_final:
             await asyncio.sleep(0.01)
     return task
 
@@ -123,8 +124,8 @@ async def until(is_so: Callable[[], bool | Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def reached(store: TaskStore, task_id: str, stage: Stage, epoch: int = 1) -> None:
+async def reached(store: Store, task_id: str, stage: Stage, epoch: int = 1) -> None:
     """Return when this attempt is in this stage."""
     async with asyncio.timeout(10):
-        while ((task := await store.get(task_id, "default")).epoch, task.stage) != (epoch, stage):
+        while ((task := await store.tasks.get(task_id, "default")).epoch, task.stage) != (epoch, stage):
             await asyncio.sleep(0.01)

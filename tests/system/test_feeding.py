@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from penstock.core.batch import Batch
 from penstock.core.task import Outcome, Result
 from penstock.settings import Settings
-from penstock.store import BatchStore, TaskStore, connect
+from penstock.store import BatchStore, Store, connect
 from tests.support.api_server import ServerProcess
 from tests.support.drive import MODEL, URL, data_uri, image
 from tests.support.processes import up
@@ -47,19 +47,19 @@ async def fed(batches: BatchStore, batch_id: str, lines: int) -> Batch:
     return batch
 
 
-async def run_all(store: TaskStore) -> Counter[str]:
+async def run_all(store: Store) -> Counter[str]:
     """End every task that waits; how often each line was run."""
     seen: Counter[str] = Counter()
-    while lease := (await store.claim(worker="w", device="cpu", models=[MODEL])).lease:
+    while lease := (await store.leases.claim(worker="w", device="cpu", models=[MODEL])).lease:
         assert lease.request.line is not None
         seen[lease.request.line.custom_id] += 1
-        assert await store.complete(lease, DONE)
+        assert await store.leases.complete(lease, DONE)
     return seen
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_another_feeder_goes_on_at_the_line_where_the_first_one_was(
-    settings: Settings, api_key: str, store: TaskStore, batches: BatchStore, number: signal.Signals
+    settings: Settings, api_key: str, store: Store, batches: BatchStore, number: signal.Signals
 ) -> None:
     with ServerProcess(settings) as first, ServerProcess(settings) as second:
         second.process.send_signal(signal.SIGSTOP)

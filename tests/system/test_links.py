@@ -154,7 +154,7 @@ async def test_the_doctor_tries_the_links_and_looks_for_versions(
 
     assert found["links"]["state"] == "ok"
     assert found["versions"]["state"] == "warn"
-    assert "docs/buckets.md" in found["versions"]["advice"]
+    assert "docs/how-to/buckets.md" in found["versions"]["advice"]
     assert "digests" not in found, "this one compares them"
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.settings import Settings, StorageSettings
-from penstock.telemetry import metrics
+from penstock.telemetry.instruments import INSTRUMENTS
 from penstock.upkeep.gauges import MEASURED
 from tests.support import api_server
 from tests.support.faulty import Fault, peer_of
@@ -20,7 +20,7 @@ from tests.support.processes import System, up
 from tests.support.redis_server import RedisProcess
 
 WITHIN_S = 60.0
-OF_REDIS = {metrics.INSTRUMENTS[key].exported for key in MEASURED}
+OF_REDIS = {INSTRUMENTS[key].exported for key in MEASURED}
 
 
 def until(is_so: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from penstock.core.task import State, Task
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import Operator, TaskStore, connect
+from penstock.store import Store
 from tests.support.processes import Process
 from tests.support.redis_server import RedisProcess
 from tests.support.slow_model import MODEL
@@ -26,7 +26,7 @@ Start = Callable[[int], list[Process]]
 
 
 @asynccontextmanager
-async def running_workers(settings: Settings, store: TaskStore, directory: Path) -> AsyncIterator[Start]:
+async def running_workers(settings: Settings, store: Store, directory: Path) -> AsyncIterator[Start]:
     """Gives a function that starts so many `penstock worker`, each with one process on the CPU; all are stopped."""
     environ = {
         "GPU_IDS": "cpu",
@@ -51,18 +51,18 @@ async def running_workers(settings: Settings, store: TaskStore, directory: Path)
         yield start
 
 
-async def listed(store: TaskStore, count: int) -> None:
+async def listed(store: Store, count: int) -> None:
     """Return when so many workers are there."""
     async with asyncio.timeout(START_WITHIN_S):
-        while len(await store.workers()) < count:
+        while len(await store.workers.listed()) < count:
             await asyncio.sleep(0.05)
 
 
-async def submit_tasks(store: TaskStore, count: int) -> list[str]:
+async def submit_tasks(store: Store, count: int) -> list[str]:
     return [await submit_image(store, MODEL, {"tile_s": TASK_S}) for _ in range(count)]
 
 
-async def learn_pace(store: TaskStore) -> None:
+async def learn_pace(store: Store) -> None:
     """Let one task of this kind be measured."""
     (task_id,) = await submit_tasks(store, 1)
     await ended(store, task_id)
@@ -79,7 +79,7 @@ def given_back(tasks: list[Task]) -> list[int]:
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["pace known", "pace unknown"])
 async def test_equal_tasks_that_come_at_once_are_shared_by_idle_workers(
-    settings: Settings, store: TaskStore, tmp_path: Path, is_known: bool
+    settings: Settings, store: Store, tmp_path: Path, is_known: bool
 ) -> None:
     async with running_workers(settings, store, tmp_path) as start:
         start(3)
@@ -94,21 +94,18 @@ async def test_equal_tasks_that_come_at_once_are_shared_by_idle_workers(
     assert max(given_back(tasks)) <= 1
 
 
-async def test_workers_that_join_a_backlog_get_their_share(
-    settings: Settings, store: TaskStore, tmp_path: Path
-) -> None:
-    async with running_workers(settings, store, tmp_path) as start, connect(settings.redis) as client:
+async def test_workers_that_join_a_backlog_get_their_share(settings: Settings, store: Store, tmp_path: Path) -> None:
+    async with running_workers(settings, store, tmp_path) as start:
         start(3)
         await listed(store, 3)
         await learn_pace(store)
-        operator = Operator(client, settings.redis.namespace, settings.queue)
-        later = [worker.id for worker in await store.workers()][1:]
+        later = [worker.id for worker in await store.workers.listed()][1:]
         for worker in later:
-            await operator.drain(worker)
+            await store.workers.drain(worker)
         made = await submit_tasks(store, 12)
         await ended(store, made[0])
         for worker in later:
-            await operator.resume_worker(worker)
+            await store.workers.resume(worker)
         tasks = [await ended(store, task_id, 60) for task_id in made]
 
     assert len(shares(tasks)) == 3
@@ -121,7 +118,7 @@ async def test_workers_that_join_a_backlog_get_their_share(
 LONG = {"tile_s": 2.0}
 
 
-async def holding_two(store: TaskStore) -> tuple[str, str]:
+async def holding_two(store: Store) -> tuple[str, str]:
     """Submit two tasks to the only worker: the one that it has begun, and the one that waits there."""
     first, second = [await submit_image(store, MODEL, LONG) for _ in range(2)]
     await reached(store, second, "infer")
@@ -133,7 +130,7 @@ def outcomes(task: Task) -> list[tuple[str, str]]:
 
 
 async def test_a_task_that_waits_for_a_device_goes_to_a_worker_that_has_become_idle(
-    store: TaskStore, storage: Storage
+    store: Store, storage: Storage
 ) -> None:
     async with host(store, storage, MODEL):
         first, second = await holding_two(store)
@@ -145,31 +142,31 @@ async def test_a_task_that_waits_for_a_device_goes_to_a_worker_that_has_become_i
 
 
 async def test_a_task_that_is_given_back_to_a_worker_which_has_died_runs_where_it_was(
-    store: TaskStore, storage: Storage
+    store: Store, storage: Storage
 ) -> None:
     async with host(store, storage, MODEL):
         first, second = await holding_two(store)
-        await store.ask_for_task("dead", [MODEL])
+        await store.workers.ask_for_task("dead", [MODEL])
         tasks = [await ended(store, task_id) for task_id in (first, second)]
 
     assert [outcomes(task) for task in tasks] == [[("w1", "complete")], [("w1", "release"), ("w1", "complete")]]
 
 
-async def test_only_one_worker_gives_a_task_to_one_that_asks(store: TaskStore, storage: Storage) -> None:
+async def test_only_one_worker_gives_a_task_to_one_that_asks(store: Store, storage: Storage) -> None:
     async with host(store, storage, MODEL), host(store, storage, MODEL, worker_id="w2"):
         made = [await submit_image(store, MODEL, LONG) for _ in range(4)]
         for task_id in made:
             await reached(store, task_id, "infer")
-        await store.ask_for_task("dead", [MODEL])
+        await store.workers.ask_for_task("dead", [MODEL])
         tasks = [await ended(store, task_id) for task_id in made]
 
     assert sum(given_back(tasks)) == 1
 
 
-async def test_a_worker_without_the_model_is_given_nothing(store: TaskStore, storage: Storage) -> None:
+async def test_a_worker_without_the_model_is_given_nothing(store: Store, storage: Storage) -> None:
     async with host(store, storage, MODEL):
         first, second = await holding_two(store)
-        await store.ask_for_task("other", ["another-model"])
+        await store.workers.ask_for_task("other", ["another-model"])
         tasks = [await ended(store, task_id) for task_id in (first, second)]
 
     assert sum(given_back(tasks)) == 0
@@ -194,13 +191,13 @@ async def test_no_task_is_lost_or_run_twice_when_redis_stops_while_an_idle_worke
     assert [task.attempts[-1].outcome for task in tasks] == ["complete"] * 6
 
 
-async def test_many_idle_workers_ask_for_little(settings: Settings, store: TaskStore, storage: Storage) -> None:
+async def test_many_idle_workers_ask_for_little(settings: Settings, store: Store, storage: Storage) -> None:
     """They hear one another, and ask less and less while nobody has anything to give."""
     asks = 0
 
     async def count_asks() -> None:
         nonlocal asks
-        async for kind, _ in store.signals():
+        async for kind, _ in store.workers.signals():
             asks += kind == "idle"
 
     counting = asyncio.create_task(count_asks())

@@ -1,6 +1,8 @@
-"""What the README says is what the code has."""
+"""What README and docs say is what the code has, and every link and every test that they name is there."""
 
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,34 +10,48 @@ import pytest
 from penstock.bench.figures import Report
 from penstock.errors import codes
 from penstock.settings import ALIASES, NO_SETTINGS, Settings, env_name
-from penstock.telemetry.metrics import INSTRUMENTS
+from penstock.telemetry.instruments import INSTRUMENTS
+from tools import reference
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-PERFORMANCE = (ROOT / "docs" / "performance.md").read_text()
+DOCS = ROOT / "docs"
+README_LINES = 150
+"""Two minutes of reading. What does not fit belongs into docs."""
 
 
-def rows(heading: str, page: str = README) -> list[list[str]]:
-    """Cells of the table under a heading."""
-    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+def rows(page: str, heading: str = "") -> list[list[str]]:
+    """Cells of the tables of a page, or of those under a heading."""
+    text = (DOCS / page).read_text()
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0] if heading else text
     lines = [line for line in section.splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
+# --- reference pages ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", reference.GENERATED)
+def test_the_reference_is_what_the_code_says(name: str) -> None:
+    assert reference.pages()[name] == (DOCS / "reference" / name).read_text(), "run python -m tools.reference"
+
+
 def test_the_table_of_metrics_is_the_table_in_the_code() -> None:
-    listed = [(name.strip("`"), tuple(re.findall(r"`(\w+)`", labels)), text) for name, labels, text in rows("Metrics")]
+    listed = [
+        (name.strip("`"), tuple(re.findall(r"`(\w+)`", labels)), text)
+        for name, labels, text in rows("reference/metrics.md", "Metrics")
+    ]
 
     assert listed == [(i.exported, i.labels, i.help) for i in INSTRUMENTS.values()]
 
 
 def test_the_table_of_figures_is_what_bench_writes() -> None:
-    listed = [name.strip("`") for name, _ in rows("The JSON file", PERFORMANCE)]
+    listed = [name.strip("`") for name, _ in rows("explanation/performance.md", "The JSON file")]
 
     assert listed == list(Report.__struct_fields__)
 
 
 def test_the_table_of_errors_is_the_closed_list() -> None:
-    listed = {code.strip("`"): (int(status), retry == "yes") for code, status, retry, _ in rows("Errors")}
+    listed = {code.strip("`"): (int(status), retry == "yes") for code, status, retry, _ in rows("reference/errors.md")}
 
     assert listed == {code: (cls.status, cls.retryable) for code, cls in codes().items()}
 
@@ -44,19 +60,59 @@ def test_every_setting_that_the_readme_names_exists() -> None:
     known = {env_name(s, f) for s, values in ((s, getattr(Settings(), s)) for s in Settings().__struct_fields__)
              for f in values.__struct_fields__} | NO_SETTINGS  # fmt: skip
 
-    for name in re.findall(r"(?<!_)PENSTOCK_[A-Z0-9_]+[A-Z0-9]", README):
-        assert name in known or any(k.startswith(name) for k in known) or name == "PENSTOCK_<SECTION>_<FIELD>", name
-    assert all(f"`{alias}`" in README for alias in ALIASES)
+    for page in PAGES:
+        for name in re.findall(r"(?<!_)PENSTOCK_[A-Z0-9_]+[A-Z0-9]", page.read_text()):
+            assert name in known or any(k.startswith(name) for k in known) or name == "PENSTOCK_<SECTION>_<FIELD>", name
+    assert all(f"`{alias}`" in (DOCS / "reference/settings.md").read_text() for alias in ALIASES)
 
 
-PAGES = sorted(p for p in ROOT.glob("**/*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
+# --- links --------------------------------------------------------------------------------------------------------
+
+HIDDEN = {".venv", "node_modules"}
+PAGES = sorted(p for p in ROOT.glob("**/*.md") if not HIDDEN & set(p.parts))
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
-def test_links_to_files_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def links(page: Path) -> Iterator[tuple[str, str]]:
+    """Path and anchor of every link to a file of the repository, outside of code."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not re.match(r"[a-z]+:", target):
-            assert (path.parent / target).exists(), target
+            path, _, anchor = target.partition("#")
+            yield path, anchor
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """What GitHub makes of the headings of a page."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return frozenset(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_to_files_lead_somewhere(path: Path) -> None:
+    for target, anchor in links(path):
+        there = (path.parent / target).resolve() if target else path
+        assert there.exists(), target
+        if anchor:
+            assert anchor in anchors(there), f"{target}#{anchor}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = {(DOCS / target).resolve() for target, _ in links(DOCS / "README.md")}
+
+    assert [name_of(page) for page in sorted(DOCS.rglob("*.md")) if page not in index | {DOCS / "README.md"}] == []
+
+
+def test_the_readme_can_be_read_in_two_minutes() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
+
+
+# --- tests that hold what is promised -----------------------------------------------------------------------------
 
 
 def test_codes_have_one_class_each() -> None:
@@ -73,11 +129,17 @@ def test_every_error_code_is_asserted_by_some_test() -> None:
     assert untested == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
-def test_the_tests_that_are_named_exist(path: Path) -> None:
-    named = set(re.findall(r"`(test_\w+)`", path.read_text()))
-    there = {name for p in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", p.read_text())}
+@cache
+def names_of_tests() -> frozenset[str]:
+    texts = [p.read_text() for p in (ROOT / "tests").rglob("test_*.py")]
+    return frozenset(name for text in texts for name in re.findall(r"def (test_\w+)", text))
 
-    assert named - there == set()
-    for file in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", path.read_text()):
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_the_tests_that_are_named_exist(path: Path) -> None:
+    text = path.read_text()
+    named = set(re.findall(r"`(test_\w+)`", text))
+
+    assert named - names_of_tests() == set()
+    for file in re.findall(r"`((?:tests|tools|src|deploy)/[\w/]+(?:\.\w+)?)`", text):
         assert (ROOT / file).exists(), file

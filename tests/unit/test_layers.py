@@ -151,6 +151,8 @@ def test_no_two_classes_have_one_name() -> None:
 
 
 def test_the_end_of_a_task_is_counted_in_one_place() -> None:
-    counting = {m.place for m in MODULES if '"tasks.finished"' in m.text or '"leases.reclaimed"' in m.text}
+    counting = {
+        m.place for m in MODULES if 'report("tasks.finished"' in m.text or 'report("leases.reclaimed"' in m.text
+    }
 
     assert counting == {"telemetry/endings.py"}

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
-from penstock.core.task import PRIORITIES, Lease, Priority, Progress
+from penstock.core.task import PRIORITIES, Priority, Progress
 from penstock.worker.batcher.costs import Costs
 from penstock.worker.batcher.device_work import BatchKey
 from penstock.worker.prefetch import AHEAD_S, GIVE_WAY_S, WORTH_S, Prefetch

@@ -7,20 +7,9 @@ from hypothesis import strategies as st
 
 from penstock.core.batch import BatchState
 from penstock.core.events import EVENTS, Delivery, Event
+from penstock.core.lease import Lease, RetryPolicy, verdict
 from penstock.core.request import OutputOptions, Request, Source
-from penstock.core.task import (
-    TRANSITIONS,
-    Attempt,
-    ErrorRecord,
-    Lease,
-    Priority,
-    RetryPolicy,
-    State,
-    Verb,
-    moves,
-    new_task_id,
-    verdict,
-)
+from penstock.core.task import TRANSITIONS, Attempt, ErrorRecord, Priority, State, Verb, moves, new_task_id
 from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 
 

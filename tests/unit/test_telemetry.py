@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.settings import TelemetrySettings
 from penstock.telemetry import exposition, logs, metrics
-from penstock.telemetry.metrics import INSTRUMENTS, accept_traceparent, trace_id
+from penstock.telemetry.instruments import INSTRUMENTS
+from penstock.telemetry.traces import accept_traceparent, trace_id
 
 CANARY = "canary-0123456789abcdef"
 

@@ -11,11 +11,12 @@ import pytest
 from msgspec.structs import replace
 
 import penstock.models.superres  # noqa: F401  registers its model
+from penstock.core.lease import Lease, RetryPolicy
 from penstock.core.request import OutputOptions, Source
-from penstock.core.task import Lease, Outcome, RetryPolicy, State, Task
+from penstock.core.task import Outcome, State, Task
 from penstock.settings import QueueSettings, Settings
 from penstock.storage import LocalStorage
-from penstock.store import TaskStore, connect
+from penstock.store import Engine, LeaseStore, Store, connect
 from penstock.worker.attempt import Attempts
 from penstock.worker.pipeline import Watcher
 from tests.chaos.models import MODEL, result_of
@@ -26,7 +27,7 @@ from tests.support.stores import submission
 from tests.support.workers import pipeline
 
 
-class Unheard(TaskStore):
+class Unheard(LeaseStore):
     """Settles, and the answer never comes."""
 
     async def complete(self, lease: Lease, outcome: Outcome) -> int:
@@ -35,7 +36,7 @@ class Unheard(TaskStore):
         raise AssertionError("nobody answers")
 
 
-class Refused(TaskStore):
+class Refused(LeaseStore):
     """Settles too late: the lease is another's by then."""
 
     async def complete(self, lease: Lease, outcome: Outcome) -> int:
@@ -43,7 +44,7 @@ class Refused(TaskStore):
 
 
 @asynccontextmanager
-async def attempts(store: TaskStore, storage: LocalStorage, model: str = MODEL) -> AsyncIterator[Attempts]:
+async def attempts(store: Store, storage: LocalStorage, model: str = MODEL) -> AsyncIterator[Attempts]:
     async with pipeline(storage, model) as running:
         yield Attempts(store, running, RetryPolicy(base_s=1, cap_s=1))
 
@@ -52,14 +53,14 @@ def stored_in(directory: Path) -> list[Path]:
     return [path for path in directory.rglob("*") if path.is_file()]
 
 
-async def lease_in(store: TaskStore, model: str = MODEL, *, digest: str | None = None, **members: Any) -> Lease:
+async def lease_in(store: Store, model: str = MODEL, *, digest: str | None = None, **members: Any) -> Lease:
     asked = submission(model=model, reuse_digest=digest)
     request = replace(asked.request, **{"source": Source(data=image()), "params": {"ms": 1, "nonce": "n"}} | members)
     sent = replace(asked, request=request)
     if sent.own_input:
-        await store.await_inputs([sent.own_input])
-    await store.submit(sent, rate_limit=0)
-    lease = (await store.claim(worker="w1", device="cpu", models=[model])).lease
+        await store.tasks.await_inputs([sent.own_input])
+    await store.tasks.submit(sent, rate_limit=0)
+    lease = (await store.leases.claim(worker="w1", device="cpu", models=[model])).lease
     assert lease is not None
     return lease
 
@@ -78,15 +79,16 @@ async def test_a_file_stays_when_its_worker_has_to_stop_without_an_answer(
     monkeypatch.setattr("penstock.worker.attempt.FINAL_WRITE_S", 0.1)
     storage = LocalStorage(tmp_path)
     async with connect(settings.redis) as client:
-        store = Unheard(client, namespace, QueueSettings())
+        store = Store(Engine(client, namespace, QueueSettings()))
+        store.leases = Unheard(store.engine)
         async with attempts(store, storage) as running:
             lease = await lease_in(store)
             attempt = run(running, lease)
-            while (await store.get(lease.id, lease.tenant)).state is not State.SUCCESS:
+            while (await store.tasks.get(lease.id, lease.tenant)).state is not State.SUCCESS:
                 await asyncio.sleep(0.01)
             attempt.cancel()
             await attempt
-        task = await store.get(lease.id, lease.tenant)
+        task = await store.tasks.get(lease.id, lease.tenant)
 
     [path] = stored_in(tmp_path)
     assert task.state is State.SUCCESS
@@ -97,34 +99,35 @@ async def test_a_file_goes_when_its_settling_is_refused(
     settings: Settings, redis_url: str, namespace: str, tmp_path: Path
 ) -> None:
     async with connect(settings.redis) as client:
-        store = Refused(client, namespace, QueueSettings())
+        store = Store(Engine(client, namespace, QueueSettings()))
+        store.leases = Refused(store.engine)
         async with attempts(store, LocalStorage(tmp_path)) as running:
             lease = await lease_in(store)
             await run(running, lease)
-        task = await store.get(lease.id, lease.tenant)
+        task = await store.tasks.get(lease.id, lease.tenant)
 
     assert task.state is State.RUNNING, "its lease will be reclaimed"
     assert not stored_in(tmp_path)
 
 
-class Broken(TaskStore):
+class Broken(LeaseStore):
     """Has a fault in its way to write a success."""
 
     async def complete(self, lease: Lease, outcome: Outcome) -> int:
         raise TypeError("a fault of ours")
 
 
-async def settled(store: TaskStore, storage: LocalStorage, product: str) -> Task:
+async def settled(store: Store, storage: LocalStorage, product: str) -> Task:
     """The task after its one attempt."""
     async with attempts(store, storage, SLOW) as running:
         lease = await lease_in(store, SLOW, params={"product": product})
         await run(running, lease)
-    return await store.get(lease.id, lease.tenant)
+    return await store.tasks.get(lease.id, lease.tenant)
 
 
 @pytest.mark.parametrize("product", WRONG)
 async def test_a_result_that_no_record_can_hold_ends_its_task_at_once_and_says_so(
-    store: TaskStore, tmp_path: Path, product: str
+    store: Store, tmp_path: Path, product: str
 ) -> None:
     task = await settled(store, LocalStorage(tmp_path), product)
 
@@ -133,7 +136,7 @@ async def test_a_result_that_no_record_can_hold_ends_its_task_at_once_and_says_s
     assert not stored_in(tmp_path)
 
 
-async def test_numbers_and_arrays_of_numpy_are_results(store: TaskStore, tmp_path: Path) -> None:
+async def test_numbers_and_arrays_of_numpy_are_results(store: Store, tmp_path: Path) -> None:
     data = await settled(store, LocalStorage(tmp_path), "numpy")
     file = await settled(store, LocalStorage(tmp_path), "pixels of numpy")
 
@@ -149,7 +152,9 @@ async def test_an_end_that_cannot_be_written_by_a_fault_of_ours_fails_the_task_a
     settings: Settings, namespace: str, tmp_path: Path
 ) -> None:
     async with connect(settings.redis) as client:
-        task = await settled(Broken(client, namespace, QueueSettings()), LocalStorage(tmp_path), "file")
+        store = Store(Engine(client, namespace, QueueSettings()))
+        store.leases = Broken(store.engine)
+        task = await settled(store, LocalStorage(tmp_path), "file")
 
     assert (task.state, task.outcome.error and task.outcome.error.code) == (State.FAILED, "internal")
     assert [attempt.outcome for attempt in task.attempts] == ["fail"]
@@ -163,12 +168,12 @@ async def test_a_format_that_cannot_hold_the_result_is_refused_before_the_device
     stages: list[str] = []
     model = "superres-x4"
     async with connect(settings.redis) as client:
-        store = TaskStore(client, namespace, QueueSettings())
+        store = Store(Engine(client, namespace, QueueSettings()))
         async with attempts(store, LocalStorage(tmp_path), model) as running:
             wide = Source(data=image(4096, 1))
             lease = await lease_in(store, model, source=wide, params={}, output=OutputOptions(format="webp"))
             await run(running, lease, lambda stage, progress: stages.append(stage))
-        task = await store.get(lease.id, lease.tenant)
+        task = await store.tasks.get(lease.id, lease.tenant)
 
     assert (task.state, task.outcome.error and task.outcome.error.code) == (State.FAILED, "image_too_large")
     assert stages == ["fetch", "prepare"]
@@ -184,13 +189,13 @@ async def test_bytes_with_another_sha256_than_announced_are_not_run_and_answer_n
     announced = Source(key="uploads/default/upl_1", sha256=hashlib.sha256(right).hexdigest())
     stages: list[str] = []
     async with connect(settings.redis) as client:
-        store = TaskStore(client, namespace, QueueSettings())
+        store = Store(Engine(client, namespace, QueueSettings()))
         async with attempts(store, storage) as running:
             lease = await lease_in(store, digest="same", source=announced)
-            follower = await store.submit(submission(model=MODEL, reuse_digest="same"), rate_limit=0)
+            follower = await store.tasks.submit(submission(model=MODEL, reuse_digest="same"), rate_limit=0)
             await run(running, lease, lambda stage, progress: stages.append(stage))
-        failed = await store.get(lease.id, lease.tenant)
-        own = (await store.claim(worker="w1", device="cpu", models=[MODEL])).lease
+        failed = await store.tasks.get(lease.id, lease.tenant)
+        own = (await store.leases.claim(worker="w1", device="cpu", models=[MODEL])).lease
 
     assert (failed.state, failed.outcome.error and failed.outcome.error.code) == (State.FAILED, "upload_mismatch")
     assert ([attempt.outcome for attempt in failed.attempts], stages) == (["fail"], ["fetch"])
@@ -206,10 +211,10 @@ async def test_bytes_with_the_sha256_that_was_announced_are_run(
     await storage.put("uploads/default/upl_1", image(), "image/png")
     announced = Source(key="uploads/default/upl_1", sha256=hashlib.sha256(image()).hexdigest())
     async with connect(settings.redis) as client:
-        store = TaskStore(client, namespace, QueueSettings())
+        store = Store(Engine(client, namespace, QueueSettings()))
         async with attempts(store, storage) as running:
             lease = await lease_in(store, source=announced)
             await run(running, lease)
-        task = await store.get(lease.id, lease.tenant)
+        task = await store.tasks.get(lease.id, lease.tenant)
 
     assert task.state is State.SUCCESS

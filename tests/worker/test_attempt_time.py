@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
-from penstock.core.task import Lease, Outcome, Priority
+from penstock.core.task import Outcome, Priority
 from penstock.errors import ExecutionTimeout, StorageUnavailable
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.worker.devices import cores

@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 from msgspec.structs import replace
 
+from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions
-from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Lease, Outcome, Priority, Progress, State
+from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, Priority, Progress, State
 from penstock.storage import Storage
-from penstock.store import TaskStore
+from penstock.store import Store
 from tests.support.slow_model import MODEL as SLOW
-from tests.support.stores import MODEL, claim, lease_of, open_operator, open_store, submit, worker_info
+from tests.support.stores import MODEL, claim, lease_of, open_store, submit, worker_info
 from tests.support.workers import ended, host, submit_image
 
 BROKEN = Outcome(error=ErrorRecord(code="unsupported_image_format", message="no image", retryable=False))
@@ -21,18 +22,18 @@ LOST = ErrorRecord(code="input_download_failed", message="timed out", retryable=
 OTHER = "image-scoring-v1"
 
 
-async def took(store: TaskStore, lease: Lease, ms: float) -> None:
+async def took(store: Store, lease: Lease, ms: float) -> None:
     """The attempt has succeeded, after so long on the device."""
-    assert await store.complete(lease, Outcome(execution={"device_ms": ms}))
+    assert await store.leases.complete(lease, Outcome(execution={"device_ms": ms}))
 
 
-async def measured(store: TaskStore, ms: float = 1000.0, size: int = 1000) -> None:
+async def measured(store: Store, ms: float = 1000.0, size: int = 1000) -> None:
     """The pace of the model is known: a task of this size takes so long."""
     await submit(store, caller="somebody", cost=size)
     await took(store, await lease_of(store), ms)
 
 
-async def owners(store: TaskStore, count: int, ms: float = 1000.0) -> list[str]:
+async def owners(store: Store, count: int, ms: float = 1000.0) -> list[str]:
     """Whose tasks the next claims give, one after the other, each of which takes so long."""
     served = []
     for _ in range(count):
@@ -54,24 +55,23 @@ async def test_a_lease_says_how_long_the_device_will_need(redis_url: str) -> Non
         assert (await lease_of(store)).device_ms == pytest.approx(200), "of an unknown size: a mean one"
 
 
-async def cancel_all(store: TaskStore, ids: list[str], _: str) -> None:
+async def cancel_all(store: Store, ids: list[str], _: str) -> None:
     for task_id in ids:
-        await store.cancel(task_id, TENANT)
+        await store.tasks.cancel(task_id, TENANT)
 
 
-async def purge_all(store: TaskStore, _: list[str], redis_url: str) -> None:
-    async with open_operator(redis_url, store) as operator:
-        await operator.purge(TENANT, MODEL, PRIORITIES, limit=1000)
+async def purge_all(store: Store, _: list[str], redis_url: str) -> None:
+    await store.queues.purge(TENANT, MODEL, PRIORITIES, limit=1000)
 
 
-async def let_expire(store: TaskStore, _: list[str], __: str) -> None:
+async def let_expire(store: Store, _: list[str], __: str) -> None:
     await asyncio.sleep(0.01)
-    await store.expire()
+    await store.overdue.expire()
 
 
 @pytest.mark.parametrize("end", [cancel_all, purge_all, let_expire])
 async def test_what_never_ran_costs_its_owner_nothing(
-    redis_url: str, end: Callable[[TaskStore, list[str], str], Awaitable[None]]
+    redis_url: str, end: Callable[[Store, list[str], str], Awaitable[None]]
 ) -> None:
     async with open_store(redis_url) as store:
         await measured(store)
@@ -85,29 +85,29 @@ async def test_what_never_ran_costs_its_owner_nothing(
         assert "alice" in await owners(store, 2)
 
 
-async def fail(store: TaskStore, lease: Lease) -> None:
-    await store.fail(lease, BROKEN)
+async def fail(store: Store, lease: Lease) -> None:
+    await store.leases.fail(lease, BROKEN)
 
 
-async def cancel(store: TaskStore, lease: Lease) -> None:
-    await store.cancel(lease.id, TENANT)
+async def cancel(store: Store, lease: Lease) -> None:
+    await store.tasks.cancel(lease.id, TENANT)
 
 
-async def lose(store: TaskStore, lease: Lease) -> None:
+async def lose(store: Store, lease: Lease) -> None:
     """And cancel what waits then."""
-    await store.reclaim("w1")
-    await store.cancel(lease.id, TENANT)
+    await store.overdue.reclaim("w1")
+    await store.tasks.cancel(lease.id, TENANT)
 
 
-async def disown(store: TaskStore, lease: Lease) -> None:
+async def disown(store: Store, lease: Lease) -> None:
     """The same."""
-    await store.disown("w1", [], before=0)
-    await store.cancel(lease.id, TENANT)
+    await store.leases.release_unknown("w1", [], before=0)
+    await store.tasks.cancel(lease.id, TENANT)
 
 
 @pytest.mark.parametrize("end", [fail, cancel, lose, disown])
 async def test_an_attempt_that_ends_before_the_device_costs_nothing(
-    redis_url: str, end: Callable[[TaskStore, Lease], Awaitable[None]]
+    redis_url: str, end: Callable[[Store, Lease], Awaitable[None]]
 ) -> None:
     async with open_store(redis_url) as store:
         await measured(store)
@@ -119,7 +119,7 @@ async def test_an_attempt_that_ends_before_the_device_costs_nothing(
             if lease.caller == "bob":
                 await took(store, lease, 1000)
             else:
-                await store.progress(lease, "prepare")
+                await store.leases.progress(lease, "prepare")
         for lease in leases[::2]:
             assert lease.caller == "alice"
             await end(store, lease)
@@ -135,29 +135,29 @@ async def test_what_was_on_the_device_and_failed_is_charged_as_far_as_it_came(re
                 await submit(store, caller=caller)
         lease = await lease_of(store)
         assert lease.caller == "alice"
-        await store.progress(lease, "infer", Progress(done=1, total=4))
-        await store.fail(lease, BROKEN)
+        await store.leases.progress(lease, "infer", Progress(done=1, total=4))
+        await store.leases.fail(lease, BROKEN)
 
         assert await owners(store, 3, ms=1000) == ["bob", "bob", "alice"], "two tiles of four: 2,000 ms"
 
 
-async def fail_late(store: TaskStore, lease: Lease) -> None:
-    await store.fail(lease, replace(BROKEN, execution={"device_ms": 2000.0}))
+async def fail_late(store: Store, lease: Lease) -> None:
+    await store.leases.fail(lease, replace(BROKEN, execution={"device_ms": 2000.0}))
 
 
-async def retry_late(store: TaskStore, lease: Lease) -> None:
-    await store.retry(lease, LOST, delay_ms=600_000, device_ms=2000.0)
+async def retry_late(store: Store, lease: Lease) -> None:
+    await store.leases.retry(lease, LOST, delay_ms=600_000, device_ms=2000.0)
 
 
-async def release_late(store: TaskStore, lease: Lease) -> None:
+async def release_late(store: Store, lease: Lease) -> None:
     """And cancel what waits then."""
-    await store.release(lease, device_ms=2000.0)
-    await store.cancel(lease.id, TENANT)
+    await store.leases.release(lease, device_ms=2000.0)
+    await store.tasks.cancel(lease.id, TENANT)
 
 
 @pytest.mark.parametrize("end", [fail_late, retry_late, release_late])
 async def test_an_attempt_that_did_not_succeed_is_charged_what_its_worker_says(
-    redis_url: str, end: Callable[[TaskStore, Lease], Awaitable[None]]
+    redis_url: str, end: Callable[[Store, Lease], Awaitable[None]]
 ) -> None:
     async with open_store(redis_url) as store:
         await measured(store)
@@ -290,20 +290,20 @@ async def test_whoever_waits_is_found_by_a_worker_that_comes_with_other_models(r
     """More callers than one claim looks at."""
     async with open_store(redis_url) as store:
         ids = {await submit(store, caller=f"caller {n}") for n in range(70)}
-        await store.renew(worker_info("w9", models=(MODEL, "another")), [])
+        await store.leases.renew(worker_info("w9", models=(MODEL, "another")), [])
 
         assert {(await lease_of(store, "w9", models=["another", MODEL])).id for _ in range(70)} == ids
 
 
 async def test_whoever_waits_in_a_paused_queue_is_found_when_it_goes_on(redis_url: str) -> None:
-    async with open_store(redis_url) as store, open_operator(redis_url, store) as operator:
-        await operator.pause(MODEL, PRIORITIES, by="me")
+    async with open_store(redis_url) as store:
+        await store.queues.pause(MODEL, PRIORITIES, by="me")
         ids = {await submit(store, caller=f"caller {n}") for n in range(70)}
         while (answer := await claim(store)).next_due_s == 0:
             pass
         assert answer.lease is None, "nobody stands in the pool any more"
 
-        await operator.resume(MODEL, PRIORITIES)
+        await store.queues.resume(MODEL, PRIORITIES)
 
         assert {(await lease_of(store)).id for _ in range(70)} == ids
 
@@ -312,7 +312,7 @@ async def test_many_who_have_canceled_all_hide_nobody(redis_url: str) -> None:
     async with open_store(redis_url) as store:
         await claim(store)
         for n in range(200):
-            await store.cancel(await submit(store, caller=f"caller {n}"), TENANT)
+            await store.tasks.cancel(await submit(store, caller=f"caller {n}"), TENANT)
         last = await submit(store, caller="z")
 
         answers = [await claim(store) for _ in range(7)]
@@ -330,7 +330,7 @@ async def test_names_of_which_one_begins_like_the_other_are_two_callers(redis_ur
                 await submit(store, caller=name)
 
         assert Counter(await owners(store, 8)) == dict.fromkeys(names, 2)
-        assert (await store.depths([MODEL]))[1].depth == 4
+        assert (await store.queues.depths([MODEL]))[1].depth == 4
 
 
 async def test_who_has_nothing_left_gives_no_turn_to_a_name_that_begins_like_his(redis_url: str) -> None:
@@ -360,7 +360,7 @@ async def test_the_age_of_a_queue_is_that_of_its_oldest_task(redis_url: str) -> 
         for caller in ("ann", "bob"):
             await submit(store, caller=caller)
 
-        normal = (await store.depths([MODEL]))[1]
+        normal = (await store.queues.depths([MODEL]))[1]
 
         assert normal.depth == 3
         assert 0.05 <= normal.oldest_s < 5
@@ -371,10 +371,10 @@ async def test_a_position_counts_what_is_served_before_and_not_all_that_came_bef
         await measured(store)
         for _ in range(50):
             await submit(store, caller="alice")
-        promised = await store.ahead(TENANT, "bob", MODEL, Priority.NORMAL)
+        promised = await store.queues.ahead(TENANT, "bob", MODEL, Priority.NORMAL)
         mine = [await submit(store, caller="bob") for _ in range(3)]
 
-        positions = [(await store.get(task_id, TENANT)).position for task_id in mine]
+        positions = [(await store.tasks.get(task_id, TENANT)).position for task_id in mine]
         order = [(await lease_of(store)).id for _ in range(8)]
 
         assert positions == [order.index(task_id) for task_id in mine] == [1, 3, 5]

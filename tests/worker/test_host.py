@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from penstock.core.task import Lease, State, Task
+from penstock.core.lease import Lease
+from penstock.core.task import State, Task
 from penstock.errors import ResultExpired, StoreUnavailable
 from penstock.settings import QueueSettings, Settings
 from penstock.storage import Storage
-from penstock.store import Claim, TaskStore, connect
+from penstock.store import Claim, Engine, LeaseStore, Store, connect
 from tests.support.bad_storages import Away, Held, Undeletable
 from tests.support.slow_model import MODEL
 from tests.support.stores import submit
@@ -30,13 +31,13 @@ def outcomes(task: Task) -> list[str]:
 
 
 async def test_a_signal_to_cancel_that_comes_late_stops_no_later_attempt(
-    settings: Settings, store: TaskStore, storage: Storage
+    settings: Settings, store: Store, storage: Storage
 ) -> None:
     async with connect(settings.redis) as client, host(store, storage, MODEL):
         task_id = await submit_image(store, MODEL, LONG)
         await reached(store, task_id, "infer")
-        await store.cancel(task_id, "default")
-        await store.resubmit(task_id, "default")
+        await store.tasks.cancel(task_id, "default")
+        await store.tasks.resubmit(task_id, "default")
         await reached(store, task_id, "infer", epoch=2)
         await client.publish(f"{{{store.namespace}}}:signals", f"cancel {task_id} 1")
         task = await ended(store, task_id)
@@ -45,17 +46,17 @@ async def test_a_signal_to_cancel_that_comes_late_stops_no_later_attempt(
 
 
 async def test_a_task_that_is_retried_starts_when_its_old_attempt_has_left_the_device(
-    store: TaskStore, storage: Storage
+    store: Store, storage: Storage
 ) -> None:
     async with host(store, storage, MODEL) as worker:
         task_id = await submit_image(store, MODEL, {"tile_s": 1.0})
         await reached(store, task_id, "infer")
-        await store.cancel(task_id, "default")
-        await store.resubmit(task_id, "default")
+        await store.tasks.cancel(task_id, "default")
+        await store.tasks.resubmit(task_id, "default")
         await until(lambda: len(worker.tasks) == 2)
         stages = []
         while len(worker.tasks) == 2:
-            stages.append((await store.get(task_id, "default")).stage)
+            stages.append((await store.tasks.get(task_id, "default")).stage)
             await asyncio.sleep(0.02)
         task = await ended(store, task_id)
 
@@ -63,15 +64,13 @@ async def test_a_task_that_is_retried_starts_when_its_old_attempt_has_left_the_d
     assert (task.state, outcomes(task)) == (State.SUCCESS, ["cancel", "complete"])
 
 
-async def test_what_a_settled_attempt_still_deletes_is_not_stopped_with_its_lease(
-    store: TaskStore, tmp_path: Path
-) -> None:
+async def test_what_a_settled_attempt_still_deletes_is_not_stopped_with_its_lease(store: Store, tmp_path: Path) -> None:
     """The lease has ended with the task, which the next renewals say."""
     slow = Undeletable(tmp_path)
     async with host(store, slow, MODEL, lease_s=0.1) as worker:
         task_id = await submit_image(store, MODEL, FILE | LONG)
         await reached(store, task_id, "infer")
-        await store.reclaim("w1")
+        await store.overdue.reclaim("w1")
         await slow.put(f"results/default/{task_id}/1.png", b"of the attempt before", "image/png")
         await slow.begun.wait()
         assert (await ended(store, task_id)).state is State.SUCCESS
@@ -84,13 +83,13 @@ async def test_what_a_settled_attempt_still_deletes_is_not_stopped_with_its_leas
 
 
 async def test_a_lost_task_that_comes_back_to_its_worker_runs_when_the_old_attempt_has_left_the_device(
-    store: TaskStore, storage: Storage
+    store: Store, storage: Storage
 ) -> None:
     """It is suspect now, and waits to be alone. No renewal has to say first that the old lease is lost."""
     async with host(store, storage, MODEL, lease_s=600) as worker:
         task_id = await submit_image(store, MODEL, LONG)
         await reached(store, task_id, "infer")
-        await store.reclaim("w1")
+        await store.overdue.reclaim("w1")
         await until(lambda: bool(worker.running.stopped))
         beside = await submit_image(store, MODEL, LONG)
         task, other = await ended(store, task_id), await ended(store, beside)
@@ -100,14 +99,12 @@ async def test_a_lost_task_that_comes_back_to_its_worker_runs_when_the_old_attem
     assert task.attempts[1].ended - task.attempts[1].started >= 400, "a whole run of its own"
 
 
-async def test_a_task_that_is_canceled_while_its_result_is_stored_leaves_no_file(
-    store: TaskStore, tmp_path: Path
-) -> None:
+async def test_a_task_that_is_canceled_while_its_result_is_stored_leaves_no_file(store: Store, tmp_path: Path) -> None:
     slow = Held(tmp_path)
     async with host(store, slow, MODEL) as worker:
         task_id = await submit_image(store, MODEL, FILE)
         await slow.begun.wait()
-        await store.cancel(task_id, "default")
+        await store.tasks.cancel(task_id, "default")
         await until(lambda: not worker.tasks)
         slow.may_end.set()
 
@@ -115,7 +112,7 @@ async def test_a_task_that_is_canceled_while_its_result_is_stored_leaves_no_file
         await slow.get(f"results/default/{task_id}/1.png")
 
 
-async def test_a_full_spool_holds_tasks_up_and_fails_none(store: TaskStore, tmp_path: Path) -> None:
+async def test_a_full_spool_holds_tasks_up_and_fails_none(store: Store, tmp_path: Path) -> None:
     """There is room for one result on the disk; the next waits in memory, and nothing more is claimed."""
     storage = Away(tmp_path)
     async with host(store, storage, MODEL, spool_bytes=1500, slots=2, lease_s=0.4):
@@ -123,7 +120,7 @@ async def test_a_full_spool_holds_tasks_up_and_fails_none(store: TaskStore, tmp_
         await until(lambda: says_full(store))
         later = [await submit_image(store, MODEL, FILE) for _ in range(3)]
         await asyncio.sleep(SOON_S)
-        states = [(await store.get(task_id, "default")).state for task_id in later]
+        states = [(await store.tasks.get(task_id, "default")).state for task_id in later]
         storage.is_back = True
         tasks = [await ended(store, task_id) for task_id in made + later]
 
@@ -131,7 +128,7 @@ async def test_a_full_spool_holds_tasks_up_and_fails_none(store: TaskStore, tmp_
     assert [(task.state, outcomes(task)) for task in tasks] == [(State.SUCCESS, ["complete"])] * 6
 
 
-class Late(TaskStore):
+class Late(LeaseStore):
     """Its first claim reaches Redis when the worker has given it up, and is not answered."""
 
     late: Callable[[], Awaitable[Claim]] | None = None
@@ -144,8 +141,8 @@ class Late(TaskStore):
         self.late = partial(super().claim, **options)
         raise StoreUnavailable("no answer")
 
-    async def disown(self, worker: str, known: Iterable[Lease], *, before: int) -> list[str]:
-        released = await super().disown(worker, known, before=before)
+    async def release_unknown(self, worker: str, known: Iterable[Lease], *, before: int) -> list[str]:
+        released = await super().release_unknown(worker, known, before=before)
         if self.late is not None:
             await self.late()
             self.late = None
@@ -156,7 +153,8 @@ async def test_a_claim_that_a_worker_has_given_up_costs_no_task_an_attempt(
     settings: Settings, namespace: str, storage: Storage
 ) -> None:
     async with connect(settings.redis) as client:
-        store = Late(client, namespace, QueueSettings())
+        store = Store(Engine(client, namespace, QueueSettings()))
+        store.leases = Late(store.engine)
         task_id = await submit_image(store, MODEL)
         async with host(store, storage, MODEL):
             task = await ended(store, task_id)
@@ -180,19 +178,19 @@ async def test_a_worker_takes_back_the_tasks_of_dead_ones_though_the_clock_of_it
     """Alone: where no API runs, nobody else does."""
     monkeypatch.setattr("arq.worker.datetime", Clock)
     async with connect(settings.redis) as client:
-        store = TaskStore(client, settings.redis.namespace, QueueSettings(lease_s=0.2))
+        store = Store(Engine(client, settings.redis.namespace, QueueSettings(lease_s=0.2)))
         async with host(store, storage, MODEL, lease_s=0.2):
             for behind in (timedelta(), timedelta(hours=1)):
                 monkeypatch.setattr(Clock, "behind", behind)
                 task_id = await submit(store, model="other")
-                await store.claim(worker="dead", device="cpu", models=["other"])
+                await store.leases.claim(worker="dead", device="cpu", models=["other"])
                 await until(partial(is_waiting, store, task_id))
-                await store.cancel(task_id, "default")
+                await store.tasks.cancel(task_id, "default")
 
 
-async def is_waiting(store: TaskStore, task_id: str) -> bool:
-    return (await store.get(task_id, "default")).state is State.PENDING
+async def is_waiting(store: Store, task_id: str) -> bool:
+    return (await store.tasks.get(task_id, "default")).state is State.PENDING
 
 
-async def says_full(store: TaskStore) -> bool:
-    return any(worker.spool_full for worker in await store.workers())
+async def says_full(store: Store) -> bool:
+    return any(worker.spool_full for worker in await store.workers.listed())

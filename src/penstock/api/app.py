@@ -176,9 +176,6 @@ async def _running(
     """What goes on beside the requests."""
     work = run_maintenance(
         services.store,
-        services.batches,
-        services.uploads,
-        services.condemned,
         services.storage,
         services.models,
         installation=services.installation,
@@ -220,7 +217,7 @@ async def _try_links(storage: Storage, watch: StorageWatch) -> None:
 async def _dispatch_webhooks(services: Services, output_links: predictions.OutputLinks) -> None:
     settings = services.settings
     body = body_of(services.storage, output_links)
-    await Dispatcher(services.outbox, body, settings.webhooks, settings.limits).run()
+    await Dispatcher(services.patient_store, body, settings.webhooks, settings.limits).run()
 
 
 def _say_why(ended: asyncio.Task[None]) -> None:

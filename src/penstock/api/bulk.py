@@ -70,7 +70,7 @@ async def chosen(
             "without a filter but `status` every such task is hit: say all=true, or filter", param="all"
         )
     wanted = tuple(dict.fromkeys(map(State, states)))
-    return await services.store.matching(
+    return await services.store.listing.matching(
         request.auth.tenant, states=wanted, limit=limit, rounds=ROUNDS, **task_filter.which()
     )
 

@@ -37,7 +37,7 @@ async def send_file(
         return await _stream(file, part, headers, services)
     except ResultExpired:
         with suppress(StoreUnavailable):  # the next equal submit then checks for the file itself
-            await services.store.result_lost(task.id)
+            await services.store.tasks.result_lost(task.id)
         raise
 
 

@@ -1,4 +1,11 @@
-"""The server process: uvicorn with uvloop and httptools, bounds on what it listens to, a stop that nobody notices."""
+"""The server process: uvicorn with uvloop and httptools, limits on its connections, and a graceful shutdown.
+
+It relies on these internals of uvicorn; tests/api/test_serve.py fails when one of them changes:
+- The main loop calls `Server.on_tick` ten times a second, and the signal handlers call `Server.handle_exit`.
+- The shutdown begins when `on_tick` returns true, and only then reads `config.timeout_graceful_shutdown`.
+- `server_state.tasks` has one task for each request in flight.
+- `HttpToolsProtocol` has the attributes and callbacks that `BoundedHttp` names.
+"""
 
 import asyncio
 import math
@@ -26,38 +33,42 @@ from penstock.settings import Settings
 from penstock.telemetry import metrics
 
 BACKLOG = 1024
+"""Connections that the kernel holds until they are accepted; Linux allows at most net.core.somaxconn (4,096)."""
 FILES = 65_536
+"""Limit of open files to ask for: more than the connections that one process can serve."""
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers; most proxies allow 8 to 32 KiB."""
 HEAD_TOO_LONG = f"the request line and the headers have more than {MAX_HEAD_BYTES} bytes"
 HEAD_TIMEOUT_S = 10.0
-"""From the connection, or the first byte of a later request, to the end of its headers."""
+"""Longest time from the connection, or from the first byte of a later request, to the end of the headers."""
 STALL_TIMEOUT_S = 60.0
-"""A client that takes less than about 48 KiB of an answer in this time is cut off."""
+"""A client that reads less than about 48 KiB of an answer in this time is cut off."""
 
 
 def serve(settings: Settings, *, listen_fd: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. `listen_fd` is a bound socket inherited from the parent, who so knows the port.
+    """Serve until SIGTERM or SIGINT. `listen_fd` is a bound socket that the parent process passes on.
 
     Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right.
     """
-    _allow_files()
+    _raise_file_limit()
     server = Server(settings)
-    asyncio.run(_try(settings))
+    asyncio.run(_check_services(settings))
     server.run(None if listen_fd is None else [socket.socket(fileno=listen_fd)])
 
 
-def _allow_files() -> None:
-    """As many open files as this process may ask for: many systems start it with 1,024, fewer than the clients and
-    webhooks of a busy server."""
+def _raise_file_limit() -> None:
+    # Many systems start a process with a limit of 1,024, fewer than the clients and webhooks of a busy server.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most if 0 <= most < FILES else FILES, most))
 
 
 class Server(uvicorn.Server):
-    """Told to stop, it says so at /readyz at once, answers those who wait for a task's end, and asks every client to
-    close its connection, but goes on accepting for `api.linger_s` and until no request is in flight, for `api.drain_s`
-    at most: a proxy that looks at /readyz in that time sees no error."""
+    """A uvicorn server whose shutdown loses no request.
+
+    From the signal on, /readyz answers 503, requests that wait for the end of a task are answered, and every answer
+    asks its client to close the connection. The server still accepts connections for `api.linger_s`, in which a proxy
+    notices /readyz, and then until no request is in flight, for `api.drain_s` at most.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.app: Litestar = create_app(settings)
@@ -77,15 +88,17 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 backlog=BACKLOG,
-                proxy_headers=False,  # `origins` knows whom to believe, and what else proxies say
+                proxy_headers=False,  # `http.origins` reads these headers, and knows which proxies to trust
                 timeout_keep_alive=math.ceil(settings.api.keep_alive_s),
                 timeout_graceful_shutdown=max(1, round(settings.api.drain_s)),
             )
         )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, a second SIGINT stops at once. Nothing is raised again afterwards: a stop on
-        request is a success."""
+        """Drain at the first signal, and stop at once at a second SIGINT.
+
+        uvicorn would raise the signal again after the shutdown; this does not, since a requested stop is a success.
+        """
         if self.app.state.draining:
             self.should_exit = True
             self.force_exit = sig == signal.SIGINT
@@ -93,12 +106,12 @@ class Server(uvicorn.Server):
             self.drain()
 
     def drain(self) -> None:
-        """Stop, politely."""
+        """Start a graceful shutdown."""
         self._lingers_until = time.monotonic() + self._linger_s
         self.app.state.draining = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: whether to stop now."""
+        """Return whether to stop now; uvicorn asks ten times a second."""
         now = time.monotonic()
         if self.app.state.draining:
             self.app.state.services.waiting.end_all()
@@ -112,17 +125,21 @@ class Server(uvicorn.Server):
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Answers 400 and closes when the head of a request is too long; closes without a word when it takes too long.
-    Without these bounds, one client that never ends a header holds a connection and any amount of memory. A client that
-    does not take its answer is cut off: what waits for it would be held for as long as it likes. One that is still
-    sending when it has its answer may send the rest, which nobody reads.
+    """One connection, with limits that uvicorn does not have.
 
-    Of uvicorn's protocol it relies on `transport`, `parser`, `cycle`, `headers`, `url` and `timeout_keep_alive`, on the
-    names of the parser's callbacks, and on `send_400_response` being called while the error is handled.
+    It answers 400 and closes when the head of a request is too long, and closes without an answer when the head takes
+    too long: else one client that never ends a header holds a connection and any amount of memory. It cuts off a client
+    that does not read its answer, which would be held in memory as long. A client that is still sending after its
+    answer may send the rest, which is dropped (`LingeringTransport`).
+
+    Internals of `HttpToolsProtocol` that it relies on: `transport`, `parser`, `cycle`, `headers`, `url`,
+    `timeout_keep_alive` and its timer `timeout_keep_alive_task`, the names of the parser's callbacks, the cycle's
+    `disconnected`, `message_event`, `response_started` and `response_complete`, and that `send_400_response` is called
+    while the parser's error is being handled.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection is open: the client has to say something."""
+        """Start the timer for the first request."""
         self._is_receiving = False
         self._lingering = LingeringTransport(transport, lambda: self._is_receiving)
         super().connection_made(cast(asyncio.Transport, self._lingering))
@@ -132,14 +149,14 @@ class BoundedHttp(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Stop the timers."""
         self._head_is_here()
         self._is_taken()
         self._lingering.close_now()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a head, of a body, or of both; or of what nobody reads."""
+        """Count the bytes of a head, and drop bytes that come after the answer."""
         if self._lingering.is_lingering:
             self._lingering.drop(len(data))
             return
@@ -152,46 +169,46 @@ class BoundedHttp(HttpToolsProtocol):
         self._limit_idle_time()
 
     def send_400_response(self, msg: str) -> None:
-        """What the parser cannot read is answered as every refusal is; its own words say what it is."""
+        """Answer what the parser cannot read with a problem document, as every refusal; `msg` is uvicorn's text."""
         error = sys.exception()
         if isinstance(error, httptools.HttpParserCallbackError):
-            error = error.__context__
+            error = error.__context__  # the error that our callback raised
         self._is_receiving = True
         is_ours = isinstance(error, _HeadTooLong)
         said = f"{_NOT_HTTP}: {str(error).lower()}" if isinstance(error, httptools.HttpParserError) else _NOT_HTTP
         self._refuse(str(error) if is_ours else said)
 
     def on_message_begin(self) -> None:
-        """A request begins, perhaps the next one of an open connection."""
+        """Start the timer for a request, perhaps the next one of an open connection."""
         super().on_message_begin()
         self._is_receiving = True
         self._await_head()
 
     def on_headers_complete(self) -> None:
-        """Its head is here."""
+        """Stop the timer, and refuse a head that is too long."""
         self._head_is_here()
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
-            raise _HeadTooLong(HEAD_TOO_LONG)  # the parser stops, and what it says is answered
+            raise _HeadTooLong(HEAD_TOO_LONG)  # ends the parser, which calls `send_400_response`
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """All of it is here."""
+        """Note that nothing more of the request is to come."""
         self._is_receiving = False
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """What was sent has filled every buffer on the way to the client."""
+        """Start the timer for a client that does not read; every buffer on the way to it is full."""
         super().pause_writing()
         self._is_taken()
         self._stalled = self.loop.call_later(STALL_TIMEOUT_S, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client goes on taking it."""
+        """Stop that timer: the client reads again."""
         self._is_taken()
         super().resume_writing()
 
     def _refuse(self, detail: str) -> None:
-        """Answer a request that reaches no handler, unless another answer is on its way over this connection."""
+        """Answers a request that reaches no handler, unless an answer has begun on this connection."""
         cycle, error, request_id = self.cycle, MalformedRequest(detail), new_request_id()
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -207,8 +224,7 @@ class BoundedHttp(HttpToolsProtocol):
         logger.bind(request_id=request_id, status=error.status, reason=detail).info("request refused")
 
     def _limit_idle_time(self) -> None:
-        """Of a connection with bytes that belong to an answered request: uvicorn has stopped its clock, and would not
-        start it again."""
+        # Bytes of a request that is answered already make uvicorn stop the keep-alive timer, and nothing restarts it.
         answered = self.cycle is not None and self.cycle.response_complete
         if answered and self._deadline is None and self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -232,13 +248,13 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class _HeadTooLong(ValueError):
-    """Raised in a callback of the parser."""
+    """Ends the parser from within one of its callbacks."""
 
 
 _NOT_HTTP = "the request cannot be read as HTTP/1.1"
 
 
-async def _try(settings: Settings) -> None:
-    """What is wrong with the set-up is one line here, and a traceback once uvicorn is between."""
+async def _check_services(settings: Settings) -> None:
+    # An error of the set-up is one line from here; from uvicorn's lifespan it would be a traceback.
     async with open_services(settings, tuple(load_runners(settings.models))):
         pass

@@ -16,7 +16,7 @@ from penstock.intake.estimates import Estimates
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage, open_storage
-from penstock.store import BatchStore, Condemned, Installation, Operator, Outbox, TaskStore, UploadStore, connect
+from penstock.store import BatchStore, Condemned, Engine, Installation, Store, UploadStore, connect
 from penstock.store.connection import Redis
 from penstock.store.inspection import check_server
 
@@ -31,10 +31,10 @@ class Services(Struct, frozen=True, kw_only=True, eq=False):
     models: tuple[str, ...]
     policy: Policy
     webhook_policy: Policy
-    store: TaskStore
+    store: Store
+    patient_store: Store
+    """The same store for work that no client waits for: it waits longer for an answer of Redis."""
     batches: BatchStore
-    outbox: Outbox
-    operator: Operator
     uploads: UploadStore
     condemned: Condemned
     installation: Installation
@@ -60,19 +60,19 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
     ):
         for warning in await _warnings(client, settings.redis.namespace):
             logger.warning("{}", warning)
-        store = TaskStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S)
+        store = Store(Engine(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S))
+        patient_store = Store(Engine(client, settings.redis.namespace, settings.queue))
         yield Services(
             settings=settings,
             models=models,
             policy=policy,
             webhook_policy=Policy.from_limits(settings.limits, allow_http=settings.webhooks.allow_http),
             store=store,
-            batches=BatchStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
-            outbox=Outbox(client, settings.redis.namespace, settings.queue),
-            operator=Operator(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
-            uploads=UploadStore(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
-            condemned=Condemned(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S),
-            installation=Installation(client, settings.redis.namespace, settings.queue),
+            patient_store=patient_store,
+            batches=store.batches,
+            uploads=store.uploads,
+            condemned=store.condemned,
+            installation=patient_store.installation,
             storage=storage,
             waiting=Waiting(store),
             watching=Watching(store),

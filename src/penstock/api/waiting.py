@@ -10,7 +10,7 @@ from litestar.types import Receive
 
 from penstock.core.task import Task
 from penstock.errors import StoreUnavailable
-from penstock.store import TaskStore
+from penstock.store import Store
 from penstock.telemetry import metrics
 
 LOOK_EVERY_S = 1.0
@@ -27,7 +27,7 @@ End = asyncio.Future[None]
 class Waiting:
     """Who waits for which task."""
 
-    def __init__(self, store: TaskStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._ends: dict[str, set[End]] = {}
         self._open = 0
@@ -68,20 +68,20 @@ class Waiting:
             request.scope["state"]["waited_s"] = asyncio.get_running_loop().time() - started
 
     async def end_of(self, task_id: str, *, seconds: float, request: AnyRequest) -> Task:
-        """The task as soon as it has ended, else as it is after `seconds`. Raises as `TaskStore.get` does."""
+        """The task as soon as it has ended, else as it is after `seconds`. Raises as `Store.get` does."""
         tenant = request.auth.tenant
         with self.expect(task_id) as end:
-            task = await self._store.get(task_id, tenant)
+            task = await self._store.tasks.get(task_id, tenant)
             if not seconds or task.state.is_final:
                 return task
             await self.wait(end, seconds, request)
-        return await self._store.get(task_id, tenant)
+        return await self._store.tasks.get(task_id, tenant)
 
     async def _listen(self) -> None:
         """Only while somebody waits, and a little longer: ends that nobody waits for are not worth hearing of."""
         while True:
             await self._wanted.wait()
-            async with aclosing(self._store.ends()) as ends:
+            async with aclosing(self._store.tasks.ends()) as ends:
                 await self._hear(ends)
 
     async def _hear(self, ends: AsyncGenerator[str]) -> None:
@@ -105,7 +105,7 @@ class Waiting:
 
     async def _look(self) -> None:
         try:
-            for task_id in await self._store.ended(tuple(self._ends)):
+            for task_id in await self._store.tasks.ended(tuple(self._ends)):
                 self._wake(task_id)
         except StoreUnavailable:
             return  # they wait on, and the next look may be answered

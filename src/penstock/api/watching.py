@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from penstock.store import TaskStore
+from penstock.store import Store
 
 
 class Watching:
     """Who looks on at which task."""
 
-    def __init__(self, store: TaskStore) -> None:
-        self._changes = store.changes()
+    def __init__(self, store: Store) -> None:
+        self._changes = store.tasks.changes()
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     async def run(self) -> None:

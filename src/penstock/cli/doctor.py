@@ -24,7 +24,7 @@ from penstock.models.onnxruntime.probe import DeviceProbe
 from penstock.models.onnxruntime.session import damaged
 from penstock.settings import RedisSettings, Settings, StorageSettings, clean_environment, environment_of
 from penstock.storage import Storage, open_storage
-from penstock.store import Installation, Redis, SetAside, TaskStore, check_server, connect, look_at, takes_writes
+from penstock.store import Engine, Installation, Redis, SetAside, Store, check_server, connect, look_at, takes_writes
 from penstock.upkeep.links import check_links
 from penstock.upkeep.orphans import NotCertain, delete_orphans, find_orphans, summary
 from penstock.worker.devices import Placement, placements
@@ -93,11 +93,11 @@ async def examine_orphans(settings: Settings, *, delete: bool) -> AsyncIterator[
             connect(redis) as client,
             open_storage(settings.storage, settings.redis.namespace) as storage,
         ):
-            yield await _orphans(Installation(client, redis.namespace, settings.queue), storage, delete)
+            yield await _orphans(Installation(Engine(client, redis.namespace, settings.queue)), storage, delete)
     except (StoreUnavailable, StorageUnavailable, ConfigurationError) as error:
         yield _fail("orphans", str(error), "the records and the objects are both needed: see penstock doctor")
     except NotCertain as error:
-        yield _fail("orphans", str(error), "nothing is looked for or deleted here: see docs/buckets.md")
+        yield _fail("orphans", str(error), "nothing is looked for or deleted here: see docs/how-to/buckets.md")
 
 
 async def _orphans(installation: Installation, storage: Storage, delete: bool) -> Finding:
@@ -136,7 +136,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
                 name = f"{server.product.capitalize()} {server.version} at {_shown(redis.url)}"
                 yield await _set_up(client, name, server.major, settings.redis.namespace)
                 yield _clock(server.ahead_s)
-                if aside := await TaskStore(client, redis.namespace, settings.queue).unreadable():
+                if aside := await Store(Engine(client, redis.namespace, settings.queue)).unreadable():
                     yield _records(aside)
             except StoreUnavailable as error:
                 why = error.detail
@@ -214,7 +214,7 @@ async def _clients_view(storage: Storage, where: str) -> AsyncIterator[Finding]:
         yield _warn("digests", found, "a wrong upload is found when a task reads it: have clients check what they send")
     if await storage.keeps_versions():
         found = f"{where} keeps old versions of what is deleted"
-        yield _warn("versions", found, "let a lifecycle rule remove them: see docs/buckets.md")
+        yield _warn("versions", found, "let a lifecycle rule remove them: see docs/how-to/buckets.md")
 
 
 def _place_of(storage: StorageSettings) -> str:
@@ -243,7 +243,7 @@ def _device(place: Placement, settings: Settings) -> Finding:
     if tried.returncode:
         said = tried.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {tried.returncode}"]
         why = said[-1].removeprefix("penstock: ")
-        return _fail("device", f"{place.device.name}: {why}", "see docs/gpu.md, or set GPU_IDS=cpu")
+        return _fail("device", f"{place.device.name}: {why}", "see docs/how-to/tune-a-gpu.md, or set GPU_IDS=cpu")
     trial = msgspec.json.decode(tried.stdout, type=DeviceProbe)
     found = (
         f"{trial.device} by {trial.provider} of ONNX Runtime {trial.runtime}: "

@@ -36,7 +36,7 @@ BUCKET_CODE, BUCKET_MESSAGE = (re.compile(rf"<{name}>([^<]{{1,300}})</{name}>") 
 class PenstockApiError(Exception):
     """Penstock said no, could not be reached, or a task ended without a result.
 
-    `code` is stable: one of the README's list, `unreachable`, `damaged_download`, `canceled`, `expired`, or
+    `code` is stable: one of docs/reference/errors.md, `unreachable`, `damaged_download`, `canceled`, `expired`, or
     `http_<status>` where something else answered. `status` is that of HTTP, 0 where there was none. `param` names the
     member of the request at fault; `request_id` is what the server's log has it under. `retryable` says whether the
     same request may succeed later, and `retry_after_s` when, if the server said so.

@@ -22,7 +22,7 @@ class Progress(View, frozen=True):
 
 
 class Failure(View, frozen=True):
-    """Why an attempt or a task failed; `code` is one of the closed list in the README."""
+    """Why an attempt or a task failed; `code` is one of the closed list in docs/reference/errors.md."""
 
     code: str
     message: str

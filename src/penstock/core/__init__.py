@@ -1,1 +1,1 @@
-"""What tasks, batches and uploads are: pure, without input or output."""
+"""Tasks, batches, uploads and devices as values. Everything here is pure: it does no input or output."""

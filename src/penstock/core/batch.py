@@ -1,10 +1,10 @@
-"""A batch: many tasks from one request, fed to the queue line by line.
+"""The batch: many tasks from one request, enqueued line by line.
 
     start ──▶ RUNNING ──last end──▶ COMPLETED
                  └─cancel──▶ CANCELING ──last end──▶ CANCELED
 
-Its lines lie in the storage, in parts; a line becomes a task when its turn comes. A retry of one of its tasks opens a
-batch again. Pure: nothing here knows Redis or HTTP.
+The lines are kept in the storage, in parts, and become tasks in order, at most `queue.batch_window` at a time. A retry
+of one of its tasks opens a batch again. Pure: nothing here knows Redis or HTTP.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from penstock.core.events import Event, Webhook
 from penstock.core.task import State
 
 PREFIX = "bat_"
-"""Of the id of a batch; the scripts know by it what a webhook is about."""
+"""The prefix of ids of batches, by which the scripts tell them from tasks."""
 
 
 class BatchState(StrEnum):
-    """The four states of a batch; how its lines went is in its counts."""
+    """The four states of a batch. The counts of the batch tell how its lines ended."""
 
     RUNNING = "RUNNING"
     CANCELING = "CANCELING"
@@ -33,17 +33,20 @@ class BatchState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Every line has ended."""
+        """Whether every line has ended."""
         return self in ENDS.values()
 
 
 ENDS = {BatchState.RUNNING: BatchState.COMPLETED, BatchState.CANCELING: BatchState.CANCELED}
-"""What a batch becomes when its last line has ended."""
+"""The state of a batch after its last line has ended, by the state before."""
 
 
 class BatchPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the client asked for, never changed: `defaults` are members of every line that does not have them itself,
-    `starts` the place of the first line of each part."""
+    """The request of a batch, which never changes.
+
+    `defaults` are the members of every line that does not have them itself; `starts` has the place of the first line of
+    each part.
+    """
 
     defaults: dict[str, Any]
     starts: tuple[int, ...]
@@ -55,8 +58,11 @@ class BatchPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StoredLine(Struct, frozen=True, array_like=True):
-    """A line of a part, which is a JSON array: its number in what the client has sent, from 1, and what it says; for an
-    inline image, what its header says: format, width and height."""
+    """A line as it is stored in a part, which is a JSON array of lines.
+
+    `number` is its number in the client's file, from 1, `text` its JSON; `header` is the format, width and height of an
+    inline image.
+    """
 
     number: int
     text: Raw
@@ -64,8 +70,11 @@ class StoredLine(Struct, frozen=True, array_like=True):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """The record as read; moments in ms since 1970 by the clock of Redis. `fed` lines have become tasks or have ended
-    without; `counts` are of lines, by the state of their task; `epoch` is that of who feeds it."""
+    """The record of a batch as it was read; times are ms since 1970 by the clock of Redis.
+
+    `fed` is the number of lines that have become tasks or have ended without one; `counts` has the number of lines by
+    the state of their task; `epoch` is that of the latest lease to feed it.
+    """
 
     id: str
     tenant: str
@@ -83,22 +92,24 @@ class Batch(Struct, frozen=True, kw_only=True):
 
     @property
     def unfinished(self) -> int:
-        """Tasks that wait or run."""
+        """The number of tasks that wait or run."""
         return self.counts[State.PENDING] + self.counts[State.RUNNING]
 
     @property
     def ended(self) -> int:
-        """Lines that have ended, with or without a task."""
+        """The number of lines that have ended, with or without a task."""
         return self.fed - self.unfinished
 
     def part_of(self, place: int) -> int:
-        """Which part has the line of this place."""
+        """The number of the part that has the line at this place."""
         return bisect_right(self.plan.starts, place) - 1
 
 
 class End(Struct, frozen=True, kw_only=True):
-    """A row of the manifest: how the line of this place has ended, with the code of its error. A line that was not
-    `run` has never become a task."""
+    """A row of the manifest: the final state of the line at `place`, and the code of its error.
+
+    A line may end without having become a task, when it was canceled or could not be enqueued.
+    """
 
     place: int
     state: State
@@ -107,15 +118,16 @@ class End(Struct, frozen=True, kw_only=True):
 
 
 class Started(Struct, frozen=True, kw_only=True):
-    """Answer to a start: the batch, which is another one if the same caller has started it before."""
+    """The answer to a start: the id of the batch, or of the one that an earlier start with the same
+    `client_request_id` has made (`replayed`)."""
 
     id: str
     replayed: bool
 
 
 class FeedLease(Struct, frozen=True, kw_only=True):
-    """The timed right to feed a batch, which `lasts_s` from each sign of life: every write of its holder carries
-    `epoch`."""
+    """The timed right to enqueue the lines of a batch. It lasts `lasts_s` from the latest write of its holder; every
+    write carries `epoch`."""
 
     id: str
     tenant: str
@@ -124,16 +136,16 @@ class FeedLease(Struct, frozen=True, kw_only=True):
 
 
 def new_batch_id() -> str:
-    """`bat_` and 32 hex digits: 48 bits of milliseconds, 80 of randomness, so that ids sort by time."""
+    """A new id: `bat_` and 32 hex digits, 48 bits of milliseconds and 80 random bits, so that ids sort by time."""
     return f"{PREFIX}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 def task_id_of(batch_id: str, place: int) -> str:
-    """The id of the task of a line: always the same, so that nothing has to be kept to find it."""
+    """The id of the task of a line. It follows from the place, so that no record of it is needed."""
     digest = hashlib.sha256(f"{batch_id} {place}".encode()).hexdigest()
     return f"tsk_{batch_id[4:16]}{digest[:20]}"
 
 
 def part_key(tenant: str, batch_id: str, part: int) -> str:
-    """Under which the storage has a part of the lines."""
+    """The storage key of a part of the lines."""
     return f"batches/{tenant}/{batch_id}/{part}"

@@ -1,4 +1,4 @@
-"""A device as the processes speak of it: small, so that the parent of workers can hold it without a model runtime."""
+"""The description of a device. It is light, so that the parent of the workers can use it without a model runtime."""
 
 from itertools import product
 from typing import Literal
@@ -6,16 +6,17 @@ from typing import Literal
 from msgspec import Struct
 
 CPU_SIDES = tuple(range(64, 385, 32))
-"""Tile sides of a CPU: fine steps, since a new shape costs it nothing and padding does; 384 keeps one run short."""
+"""Sides of tiles on a CPU. Small steps save padding, and a new shape costs a CPU nothing; 384 keeps one run short."""
 
 
 class Device(Struct, frozen=True, kw_only=True):
-    """Where a worker runs its models, and what it may be shown: tiles with these sides, in batches of these sizes, both
-    ascending. A GPU has few of both, each warmed up; a CPU pays nothing for a new shape.
+    """The device on which a worker runs its models.
 
-    `streams` is how many batches run at a time; `threads` is how many one run may use when it is the only one;
-    `ram_bytes` of the host are for the tasks in flight.
-    The last ones are of interest to a GPU; `runners.providers` turns them into options of the runtime.
+    It runs tiles with the sides `sides` in device batches of the sizes `batches`, both ascending. A GPU has few of
+    both, each warmed up at the start; a CPU pays nothing for a new shape. `streams` device batches run at a time, each
+    with up to `threads` threads; `ram_bytes` of the host's memory are for the tasks in flight.
+
+    `models.onnxruntime.providers` turns the fields from `precision` on into options of the runtime.
     """
 
     name: str
@@ -25,19 +26,19 @@ class Device(Struct, frozen=True, kw_only=True):
     ram_bytes: int = 2**31
     sides: tuple[int, ...]
     square: bool = True
-    """Tiles are as wide as high; else every side goes with every other."""
+    """True: tiles are as wide as high. False: every height goes with every width."""
     batches: tuple[int, ...]
     precision: Literal["auto", "fp32"] = "fp32"
-    """`auto` is fp16 for the models that have such a file and pass the check against fp32 at load."""
+    """`auto` uses fp16 for models that have an fp16 file and pass the comparison with fp32 when they are loaded."""
     bound: bool = False
-    """Results are written into memory of ours, page-locked for a GPU; for a device with one stream."""
+    """The runtime writes results into memory that is allocated once, page-locked for a GPU; only with one stream."""
     cuda_graphs: bool = False
     tensorrt: bool = False
     engine_cache_dir: str = ""
     memory_limit_bytes: int = 0
-    """What the arena of one model may grow to; 0 is no limit."""
+    """The most that the arena of one model may hold; 0 means no limit."""
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
-        """(height, width) of every tile there may be."""
+        """The (height, width) of every tile that the device may run."""
         return tuple((s, s) for s in self.sides) if self.square else tuple(product(self.sides, self.sides))

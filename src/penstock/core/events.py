@@ -1,4 +1,4 @@
-"""What webhooks are told: the events of tasks and batches, and the log of their deliveries. Pure."""
+"""Events of tasks and batches, of which webhooks are told, and the log of their deliveries. Pure."""
 
 from typing import Literal
 
@@ -16,15 +16,15 @@ EVENTS: dict[str, EventType] = {
     "PROGRESS": "progress",
     "COMPLETED": "completed",
 }
-"""What a webhook can be told, by the word that the store has for it: of an end, the state, of a task or a batch."""
+"""The name that clients know, by the kind that the store writes: the final state of a task or a batch, or PROGRESS."""
 
 Dialect = Literal["penstock", "replicate"]
-"""Whose words a client speaks."""
+"""The API whose words a client uses: ours, or that of Replicate."""
 
 
 class Webhook(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whom to tell of which events, in which words; `base_url` is where the client reached the API, for the links it
-    is sent."""
+    """The URL to which events are sent, and which of them. Links in the messages begin with `base_url`, the URL under
+    which the client reached the API."""
 
     url: str
     events: tuple[EventType, ...]
@@ -33,7 +33,7 @@ class Webhook(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Delivery(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One try to deliver an event: when (ms since 1970), how long it took, and what came of it."""
+    """One attempt to deliver an event: `at` in ms since 1970, its duration in ms, the verdict, and the HTTP status."""
 
     at: int
     ms: int
@@ -42,8 +42,11 @@ class Delivery(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """What a webhook is told: a row of the outbox. `seq` counts the events of the task, `tries` the deliveries since
-    it was posted, or asked for again; `due` is the ms of the next one, or of the end of its lease."""
+    """An event in the outbox. Times are ms since 1970 by the clock of Redis.
+
+    `seq` counts the events of the task or batch, `tries` the deliveries since it happened or since a client asked for
+    it again. `due` is the time of the next delivery, or of the end of its lease; None when there is none.
+    """
 
     seq: int
     kind: str = field(name="what")
@@ -56,5 +59,5 @@ class Event(Struct, frozen=True, kw_only=True):
 
     @property
     def type(self) -> EventType:
-        """The name that clients know."""
+        """The name that clients know: `EVENTS` of its kind."""
         return EVENTS[self.kind]

@@ -1,4 +1,4 @@
-"""What the client asked for: the part of a task's record that never changes. Pure."""
+"""The request of a client: the part of a task's record that never changes. Pure."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ Format = Literal["png", "jpeg", "webp"]
 
 
 class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a result image is written."""
+    """How a result image is encoded."""
 
     format: Format = "png"
     quality: Annotated[int, Meta(ge=1, le=100)] = 90
@@ -18,8 +18,11 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the input is: a URL to fetch, a storage key, or, if it is small, here. What lies under the key came with
-    the task, or is an `upload`, which others may use too; nothing is run but what has the announced `sha256`."""
+    """The place of the input: a `url` to fetch, a `key` in the storage, or its bytes in `data` where they are few.
+
+    The object under the key came with the task, unless it is an `upload`, which other tasks may use as well. When
+    `sha256` is given, a worker refuses an input with another digest.
+    """
 
     url: str | None = None
     key: str | None = None
@@ -29,7 +32,7 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """Which line of a batch a task is: the client's name for it, and its number in what was sent, from 1."""
+    """The line of a batch that a task runs: the client's name for it, and its number in the file, from 1."""
 
     batch: str
     custom_id: str
@@ -37,8 +40,7 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the client asked for: the body of the record, never changed after submit. What is not said is not written:
-    a waiting task is to take no more than 1 KB of Redis beside its input."""
+    """The stored request. Defaults are omitted, so that a waiting task takes 1 KB of Redis beside its input."""
 
     model: str
     source: Source

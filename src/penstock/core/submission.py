@@ -1,4 +1,4 @@
-"""What the store is given of a new task."""
+"""The submission of a new task, as the store takes it. Pure."""
 
 from msgspec import Struct
 
@@ -7,8 +7,11 @@ from penstock.core.task import Priority
 
 
 class EnqueuePermit(Struct, frozen=True, kw_only=True):
-    """The right to hand in one line of a batch: `epoch` of the lease under which it is fed, which lasts `lease_ms`
-    longer with each line; the `place` of the line, from 0; and how many tasks of the batch may be unfinished."""
+    """The right to enqueue one line of a batch.
+
+    `epoch` is that of the lease on the batch, which each enqueued line extends to `lease_ms` from now; `place` is the
+    place of the line, from 0; `window` is how many tasks of the batch may be unfinished.
+    """
 
     batch: str
     epoch: int
@@ -18,24 +21,26 @@ class EnqueuePermit(Struct, frozen=True, kw_only=True):
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
-    """How long a task should take: so many ms for each one ahead of it, and so many itself."""
+    """The expected time of a task: `ahead_ms` for each task in front of it, and `own_ms` for itself."""
 
     ahead_ms: float
     own_ms: float
 
     def eta_seconds(self, tasks_ahead: int) -> float:
-        """Estimated seconds until the end, with `tasks_ahead` tasks in front."""
+        """Estimated seconds until its end, with `tasks_ahead` tasks in front."""
         return round((tasks_ahead * self.ahead_ms + self.own_ms) / 1000, 3)
 
 
 class Submission(Struct, frozen=True, kw_only=True):
     """A request with everything the store needs to queue it.
 
-    `cost` is what the device computes, in kilopixels, 0 where nobody knows; `fingerprint` is a digest of the client's
-    body, compared when `client_request_id` is seen again. `reuse_digest` is what equal tasks share, None for one that
-    takes no part; a task that `must_run` takes no other's result, but others may take its. The line of a batch is
-    accepted in its `permit` only. `forecast` is what its client is promised, None where nobody knows. With `file_seen`
-    "ask" the store tells of the file of a result before it gives it. `own_input` is the key of one that goes with it.
+    - `cost`: the work of the device in kilopixels, 0 where it is not known.
+    - `fingerprint`: digest of the client's body, compared when the same `client_request_id` comes again.
+    - `reuse_digest`: equal for tasks that may share a run, None for a task that shares none. A task with `must_run`
+      takes no other task's result, but others may take its result.
+    - `permit`: needed by a line of a batch, which is enqueued only under it.
+    - `forecast`: what the client is told about its end, None where it cannot be estimated.
+    - `file_seen`: with "ask", the store first names the file of a result that it would reuse, for the caller to check.
     """
 
     id: str
@@ -58,4 +63,5 @@ class Submission(Struct, frozen=True, kw_only=True):
 
     @property
     def own_input(self) -> str | None:
+        """The storage key of an input that belongs to this task alone; None where it has none, or uses an upload."""
         return None if self.request.source.upload else self.request.source.key

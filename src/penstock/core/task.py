@@ -1,4 +1,4 @@
-"""READ FIRST. The task: its states, the one table of allowed moves, its parts, and when it is tried again.
+"""READ FIRST. The task: its states, the one table of allowed moves, and its record.
 
     submit ──▶ PENDING ──claim──▶ RUNNING ──complete──▶ SUCCESS
                  │  ▲                │ ├──fail·overrun──▶ FAILED
@@ -8,11 +8,10 @@
                  └──expire·overrun──▶ EXPIRED
     FAILED, CANCELED, EXPIRED ──resubmit──▶ PENDING
 
-Pure: nothing here knows Redis, HTTP or a device. The Redis scripts know no state names; they are given the
-allowed moves of their verb from `TRANSITIONS`.
+Pure: nothing here knows Redis, HTTP or a device. The scripts in Redis know no names of states: each call passes them
+the allowed moves of its verb, taken from `TRANSITIONS`.
 """
 
-import random
 import secrets
 import time
 from enum import StrEnum
@@ -28,11 +27,11 @@ TENANT = "default"
 """The only tenant so far; every record and every API key belongs to one."""
 
 RECORD_VERSION = 3
-"""Written into every record; a server or worker refuses to start where records are of another one."""
+"""The version of every record. A server or worker refuses to start where it finds records of another version."""
 
 
 class State(StrEnum):
-    """The six states; detail goes into `stage` and `error.code`."""
+    """The six states of a task; `stage` and the code of its error tell more."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -43,12 +42,12 @@ class State(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Nothing happens to the task any more by itself; only `resubmit` leads out, and never out of SUCCESS."""
+        """Whether the task has ended. Only `resubmit` leads out of such a state, and nothing leads out of SUCCESS."""
         return self not in (State.PENDING, State.RUNNING)
 
 
 class Verb(StrEnum):
-    """What can happen to a task."""
+    """The moves between states, each made by one script."""
 
     CLAIM = "claim"
     REUSE = "reuse"
@@ -78,11 +77,11 @@ TRANSITIONS: dict[tuple[State, Verb], State] = {
     (State.CANCELED, Verb.RESUBMIT): State.PENDING,
     (State.EXPIRED, Verb.RESUBMIT): State.PENDING,
 }
-"""Every allowed move; what is not here is refused."""
+"""Every allowed move. Any other is refused."""
 
 
 class Priority(StrEnum):
-    """Strict classes, highest first; inside one, fair shares between API keys."""
+    """Strict classes, highest first. Within a class, API keys get equal shares of device time."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -94,11 +93,12 @@ PRIORITIES: tuple[Priority, ...] = tuple(Priority)
 Stage = Literal["queued", "retry", "fetch", "prepare", "infer", "postprocess", "upload", "done"]
 
 Reuse = Literal["miss", "coalesced", "hit"]
-"""Whose run gave a task its result: its own, that of an equal task which it waited for, or of one that had ended."""
+"""Whose run gave the result: the task's own (`miss`), that of an equal task for which it waited (`coalesced`), or that
+of an equal task which had ended before (`hit`)."""
 
 
 class Artifact(Struct, frozen=True, kw_only=True):
-    """A result file in the storage; `size` in bytes, `width` and `height` in pixels."""
+    """A result file in the storage: `size` in bytes, `width` and `height` in pixels where it is an image."""
 
     s3_key: str
     size: int
@@ -109,14 +109,14 @@ class Artifact(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run gave: a file, or plain JSON data, or both."""
+    """The result of a run: a file, JSON data, or both."""
 
     artifact: Artifact | None = None
     data: dict[str, Any] | None = None
 
 
 class ErrorRecord(Struct, frozen=True, kw_only=True):
-    """Why an attempt or a task failed; the same words as the problem document of the API."""
+    """Why an attempt or a task failed, with the `code` and the message of the API's problem documents."""
 
     code: str
     message: str
@@ -124,12 +124,12 @@ class ErrorRecord(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, error: PenstockError) -> "ErrorRecord":
-        """The record form of an error."""
+        """The stored form of an error."""
         return cls(code=error.code, message=error.detail, retryable=error.retryable)
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One go at a task by one worker; times in ms since 1970 by the clock of Redis."""
+    """One attempt of one worker to run a task; times are ms since 1970 by the clock of Redis."""
 
     number: int = field(name="n")
     fence: str
@@ -142,7 +142,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What the settling worker wrote: result or error, and where the time went (ms by stage)."""
+    """What the worker writes at the end: the result or the error, the ms of each stage, and figures of the run."""
 
     result: Result | None = None
     error: ErrorRecord | None = None
@@ -151,7 +151,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """Device work done of a task, in units that only grow within one attempt."""
+    """How much of the device work of a task is done. `done` never decreases within one attempt."""
 
     done: int
     total: int
@@ -159,7 +159,11 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """The record as read; moments in ms since 1970 by the clock of Redis."""
+    """The record of a task as it was read; times are ms since 1970 by the clock of Redis.
+
+    `epoch` counts the claims, `failures` the retries, `crashes` the workers that died while they ran the task;
+    `position` is the number of tasks ahead of it while it waits.
+    """
 
     id: str
     tenant: str
@@ -187,70 +191,18 @@ class Task(Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()
 
 
-class Lease(Struct, frozen=True, kw_only=True):
-    """The timed right to run one task: every write of its holder carries `id` and `token`. `promised_ms` is what
-    its client was promised; `device_ms` what the device should need, None while no task of the model is measured."""
-
-    id: str
-    epoch: int
-    fence: str
-    tenant: str
-    caller: str
-    priority: Priority
-    failures: int
-    crashes: int
-    max_retries: int
-    timeout_s: float
-    waited_ms: float
-    request: Request
-    promised_ms: int | None = None
-    device_ms: float | None = None
-
-    @property
-    def token(self) -> str:
-        """The number of the claim, and a word that no other claim of any task has, whatever Redis has lost."""
-        return f"{self.epoch}-{self.fence}"
-
-    @property
-    def key(self) -> str:
-        """Names one attempt: a worker may still run an old one when it is given the task again."""
-        return f"{self.id} {self.token}"
-
-
-class RetryPolicy(Struct, frozen=True, kw_only=True):
-    """Exponential backoff with full jitter (Amazon Builders' Library, "Timeouts, retries, and backoff")."""
-
-    base_s: float
-    cap_s: float
-
-    def delay_ms(self, failures: int) -> int:
-        """Random wait before retry number `failures` (1 is the first), uniform in 0..min(cap, base·2^(n-1))."""
-        bound = min(self.cap_s, self.base_s * 2 ** min(failures - 1, 32))
-        return int(random.uniform(0, bound) * 1000)  # noqa: S311  jitter is no secret
-
-
-def is_suspect(lease: Lease) -> bool:
-    """Whether the task was there when a worker died: it is run alone then, lest it takes another with it."""
-    return lease.crashes > 0
-
-
-def verdict(error: PenstockError, lease: Lease) -> Verb:
-    """Whether a failed attempt is tried again: a transient error, while retries are left."""
-    return Verb.RETRY if error.retryable and lease.failures < lease.max_retries else Verb.FAIL
-
-
 def moves(verb: Verb) -> dict[str, str]:
-    """From-state -> to-state of one verb, the form the scripts take."""
+    """The moves of one verb, from state to state, as names for the scripts."""
     return {source.value: target.value for (source, known), target in TRANSITIONS.items() if known is verb}
 
 
 def new_task_id() -> str:
-    """`tsk_` and 32 hex digits: 48 bits of milliseconds, 80 of randomness, so that ids sort by time."""
+    """A new id: `tsk_` and 32 hex digits, 48 bits of milliseconds and 80 random bits, so that ids sort by time."""
     return f"tsk_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 class Reclaimed(Struct, frozen=True, order=True):
-    """A task taken back from a dead worker: waiting again, or failed as poison."""
+    """A task that was taken back from a dead worker; it waits again, or failed because it killed too many workers."""
 
     id: str
     state: State

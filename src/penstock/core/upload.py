@@ -1,9 +1,10 @@
-"""An upload: bytes that a client brings once, to be named by any number of tasks. Pure.
+"""The upload: bytes that a client sends once and that any number of tasks can name. Pure.
 
     open ──▶ PENDING ──arrive──▶ READY ──retire──▶ deleted
                 └───────────retire─────────────────▶ deleted
 
-An upload that no task uses is retired after a while, or by its owner; one in use lives as long as its tasks.
+An upload that no task uses is retired after `storage.upload_ttl_s`, or by its owner. One in use is kept as long as its
+tasks.
 """
 
 import secrets
@@ -14,26 +15,28 @@ from msgspec import Struct
 
 
 class UploadState(StrEnum):
-    """Whether its bytes are there; a deleted upload has no state, it is not shown."""
+    """PENDING until the bytes have arrived, then READY. A deleted upload has no record, and so no state."""
 
     PENDING = "PENDING"
     READY = "READY"
 
 
 class FileFacts(Struct, frozen=True, kw_only=True):
-    """What the owner of an upload says of it when it comes as a file of Replicate's files API: it is listed then."""
+    """The name and the metadata of an upload that came through Replicate's files API, which lists it."""
 
     name: str
     metadata: dict[str, Any] = {}
 
 
 class Upload(Struct, frozen=True, kw_only=True):
-    """The record as read; moments in ms since 1970 by the clock of Redis.
+    """The record of an upload as it was read; times are ms since 1970 by the clock of Redis.
 
-    `size` in bytes and `sha256` in hex are what its owner has said, and what arrives is held to; a `sha256` that was
-    not said is known when we have taken the bytes ourselves. It `is_checked` when somebody here has read them all, and
-    they have it: a bucket may take any. `token` is the digest of what allows to send them to us, while it `is_open`.
-    `due` is when it is deleted, None while `tasks` tasks use it. `file` is there for one that is listed as a file.
+    - `size` in bytes and `sha256` in hex: what the owner announced, and what the bytes must have. Without an announced
+      digest, it is known once the API itself has received the bytes.
+    - `is_checked`: a process of Penstock has read all bytes and found this digest. A bucket may accept any bytes.
+    - `token`: the digest of the secret that allows sending the bytes to the API, while `is_open`.
+    - `due`: when it is deleted; None while `tasks`, the number of tasks that use it, is not 0.
+    - `file`: present for an upload that is listed as a file.
     """
 
     id: str
@@ -53,15 +56,15 @@ class Upload(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """Where the bytes are in the storage."""
+        """The storage key of the bytes."""
         return upload_key(self.tenant, self.id)
 
 
 def upload_key(tenant: str, upload_id: str) -> str:
-    """Where the bytes of an upload are in the storage."""
+    """The storage key of the bytes of an upload."""
     return f"uploads/{tenant}/{upload_id}"
 
 
 def new_upload_id() -> str:
-    """`upl_` and 32 hex digits: 128 bits of randomness."""
+    """A new id: `upl_` and 32 hex digits, all random: nobody can guess the upload of another key."""
     return f"upl_{secrets.token_hex(16)}"

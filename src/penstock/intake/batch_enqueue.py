@@ -214,7 +214,9 @@ class Turns:
     async def _make_tasks(self, lines: Sequence[_Ready]) -> None:
         while lines:
             await self._store_inputs(lines)
-            answers = await self._services.store.submit_each([(line.submission, line.has_input) for line in lines])
+            answers = await self._services.store.tasks.submit_each(
+                [(line.submission, line.has_input) for line in lines]
+            )
             taken = list(_leading(answers))
             for line, submitted in zip(lines, taken, strict=False):
                 line.is_read = not submitted.is_hit
@@ -244,7 +246,7 @@ class Turns:
         if not digests:
             return
         store, storage = self._services.store, self._services.storage
-        there, files = await asyncio.gather(store.have_results(digests), store.results_of(digests))
+        there, files = await asyncio.gather(store.tasks.have_results(digests), store.tasks.results_of(digests))
         for line, is_there in zip(asking, there, strict=True):
             line.may_be_there = is_there and line.input_key is not None
         said = await asyncio.gather(*(seen(found, storage) for found in files if found))
@@ -258,7 +260,7 @@ class Turns:
             return
         if await self._services.batches.keep(self._lease):
             raise NotItsTurn
-        await self._services.store.await_inputs([line.input_key for line in lacking if line.input_key])
+        await self._services.store.tasks.await_inputs([line.input_key for line in lacking if line.input_key])
         for line in lacking:
             line.is_stored = True
         await self._services.storage.put_all(

@@ -179,6 +179,6 @@ class Feeder:
 
     async def _cancel_task(self, task_id: str, tenant: str) -> None:
         with suppress(ResultExpired, TaskAlreadyFinal, TaskNotFound):
-            if await self._services.store.cancel(task_id, tenant):
-                task = await self._services.store.get(task_id, tenant)
+            if await self._services.store.tasks.cancel(task_id, tenant):
+                task = await self._services.store.tasks.get(task_id, tenant)
                 endings.count_end(task.request.model, task.state)

@@ -152,16 +152,18 @@ async def hand_in(
     )
     key = submission.own_input
     if key is None or examined.image is None:
-        return await looking(submission, storage, lambda s: store.submit(s, rate_limit=rate_limit))
+        return await looking(submission, storage, lambda s: store.tasks.submit(s, rate_limit=rate_limit))
     if submission.reuse_digest is not None and not submission.must_run:
-        answered = await looking(submission, storage, lambda s: store.submit_without_input(s, rate_limit=rate_limit))
+        answered = await looking(
+            submission, storage, lambda s: store.tasks.submit_without_input(s, rate_limit=rate_limit)
+        )
         if answered is not None:
             return answered
     else:
-        await store.await_inputs([key])
+        await store.tasks.await_inputs([key])
     await storage.put(key, examined.image, examined.content_type)
     try:
-        submitted = await looking(submission, storage, lambda s: store.submit(s, rate_limit=rate_limit))
+        submitted = await looking(submission, storage, lambda s: store.tasks.submit(s, rate_limit=rate_limit))
     except StoreUnavailable:
         raise  # perhaps only the answer is lost and the task is there: its input stays
     except PenstockError:
@@ -281,7 +283,7 @@ async def _examine_upload(asked: TaskRequest, services: Services, caller: Caller
     if header is not None:
         _check_holds(asked, header)
     digest = reuse_digest(asked, upload.sha256, caller) if upload.sha256 and settings.queue.reuse else None
-    if digest and asked.reuse and not upload.is_checked and (await services.store.have_results([digest]))[0]:
+    if digest and asked.reuse and not upload.is_checked and (await services.store.tasks.have_results([digest]))[0]:
         await check_digest(upload, services)  # or bytes that nobody has read would get the result of others
     return Examined(
         fingerprint=_fingerprint(asked, upload),

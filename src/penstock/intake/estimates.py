@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from penstock.core.submission import Forecast
 from penstock.errors import StoreUnavailable
-from penstock.store import Pace, TaskStore, WorkerInfo
+from penstock.store import Pace, Store, WorkerInfo
 
 KNOWN_FOR_S = 5.0
 """How long one look at workers and paces is good for: a submit costs no further round trip."""
@@ -30,7 +30,7 @@ def forecast(pace: Pace | None, *, cost: int, workers: int, left: float = 1.0) -
 class Estimates:
     """What is known of workers and paces, looked up anew when it is too old."""
 
-    def __init__(self, store: TaskStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = asyncio.Lock()
         self._looked = -KNOWN_FOR_S
@@ -53,6 +53,6 @@ class Estimates:
                 return
             self._looked = time.monotonic()
             try:
-                self._paces, self._workers = await self._store.paces(), await self._store.workers()
+                self._paces, self._workers = await self._store.queues.paces(), await self._store.workers.listed()
             except StoreUnavailable:
                 return  # no estimate is worth a refusal

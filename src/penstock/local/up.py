@@ -83,12 +83,13 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
     """One supervised worker process for each placement; the tasks of one that dies are released at once."""
 
     async def release(worker_id: str) -> None:
-        from penstock.store import TaskStore, connect  # 8 MB that a parent needs after a death only
+        from penstock.store import Engine, Store, connect  # 8 MB that a parent needs after a death only
         from penstock.telemetry.endings import count_reclaimed
 
         try:
             async with connect(settings.redis) as client:
-                count_reclaimed(await TaskStore(client, settings.redis.namespace, settings.queue).reclaim(worker_id))
+                store = Store(Engine(client, settings.redis.namespace, settings.queue))
+                count_reclaimed(await store.overdue.reclaim(worker_id))
         except (StoreUnavailable, ConfigurationError):
             pass  # its leases end by themselves; a wrong setting has been said by the child
 

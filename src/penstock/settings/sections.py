@@ -134,9 +134,9 @@ class WorkerSettings(Section, frozen=True):
     gpu_memory_bytes: NonNegative = 0
     """GPU memory that one model may use; 0 means all but 1.5 GiB."""
     cuda_graphs: bool = False
-    """Replay small batches as CUDA graphs: experimental, see docs/gpu.md."""
+    """Replay small batches as CUDA graphs: experimental, see docs/how-to/tune-a-gpu.md."""
     tensorrt: bool = False
-    """Run models with TensorRT 10, which must be installed: experimental, see docs/gpu.md."""
+    """Run models with TensorRT 10, which must be installed: experimental, see docs/how-to/tune-a-gpu.md."""
     engine_cache_dir: str = ""
     """Directory for the engines of TensorRT, which take minutes to build. Only Penstock should be able to write to
     it."""
@@ -163,7 +163,7 @@ class StorageSettings(Section, frozen=True):
     """How long a complete upload that no task uses is kept."""
     sweep: bool = False
     """Each hour, delete the objects older than a day that no record knows of; otherwise they are only counted. See
-    docs/buckets.md."""
+    docs/how-to/buckets.md."""
 
 
 class LimitSettings(Section, frozen=True):

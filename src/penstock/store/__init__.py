@@ -19,41 +19,50 @@ from penstock.store.answers import (
 from penstock.store.batches import BatchStore
 from penstock.store.condemned import Condemned, place_of
 from penstock.store.connection import Redis, connect
+from penstock.store.engine import Engine
 from penstock.store.inspection import ServerInfo, check_server, look_at, takes_writes
 from penstock.store.installation import Identity, Installation, owner_of
-from penstock.store.operator import Operator
-from penstock.store.outbox import Due, LeasedEvent, Outbox
+from penstock.store.leases import LeaseStore
+from penstock.store.outbox import Due, LeasedEvent, Outbox, Quota
+from penstock.store.queues import QueueStore
+from penstock.store.store import Store
 from penstock.store.tasks import TaskStore
 from penstock.store.uploads import Opened, UploadStore
+from penstock.store.workers import WorkerStore
 
 __all__ = [
     "BatchStore",
     "Claim",
     "Condemned",
     "Due",
+    "Engine",
     "Explanation",
     "Identity",
     "Installation",
+    "LeaseStore",
     "LeasedEvent",
     "NotItsTurn",
     "Opened",
-    "Operator",
     "Outbox",
     "Pace",
     "Page",
     "Pause",
     "Purged",
     "QueueDepth",
+    "QueueStore",
+    "Quota",
     "Redis",
     "ResultFound",
     "Running",
     "ServerInfo",
     "SetAside",
+    "Store",
     "Submitted",
     "TaskStore",
     "UploadStore",
     "WorkerInfo",
     "WorkerMemory",
+    "WorkerStore",
     "check_server",
     "connect",
     "look_at",

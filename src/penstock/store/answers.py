@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from penstock.core.task import Lease, Priority, Reuse, Stage, State, Task
+from penstock.core.lease import Lease
+from penstock.core.task import Priority, Reuse, Stage, State, Task
 
 
 class Submitted(Struct, frozen=True):

@@ -19,10 +19,10 @@ from penstock.errors import (
     ResultExpired,
 )
 from penstock.store.connection import listen
+from penstock.store.encoding import hook_of
+from penstock.store.engine import Engine
 from penstock.store.keys import idempotency_digest
-from penstock.store.queries import Queries
 from penstock.store.records import GONE, UnreadableRecord, batch_of, end_of
-from penstock.store.submits import hook_of
 
 RECEIVED_WITHIN_MS = 3_600_000
 """A batch of which nothing has come for so long is deleted."""
@@ -47,63 +47,67 @@ class Allowance(Struct, frozen=True, kw_only=True):
     rate_reset_s: int
 
 
-class BatchQueries(Queries):
-    """Reading batches. Every method raises StoreUnavailable when Redis cannot be reached."""
+class BatchStore:
+    """Batches. Every method raises StoreUnavailable when Redis cannot be reached or refuses writes.
+
+    Each call may be repeated when its answer was lost; a repeated lease leaves one behind that ends by itself.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._keys = engine.keys
 
     async def batch(self, batch_id: str, tenant: str) -> Batch:
         """The record. Raises BatchNotFound, also for one of another tenant, and ResultExpired for one that was pruned
         within a week."""
-        answer = await self._run("batch_read", batch_id, tenant)
+        answer = await self._engine.run("batch_read", batch_id, tenant)
         if answer == GONE:
             raise _gone()
         found = _batch_or_none(batch_id, answer)
         if found is None:
-            raise _gone() if await self._salvage.examine([batch_id]) else _absent(batch_id)
+            raise _gone() if await self._engine.salvage.examine([batch_id]) else _absent(batch_id)
         return found
 
     async def batches(self, tenant: str, *, before: int | None = None, limit: int = 50) -> BatchPage:
         """Newest first, created before this moment (µs)."""
         top = "+inf" if before is None else f"({before}"
         key = self._keys.batches(tenant)
-        (row,) = await self._pipelined([("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", 0, limit + 1)])
+        (row,) = await self._engine.pipelined(
+            [("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", 0, limit + 1)]
+        )
         ids = [batch_id.decode() for batch_id in row[::2]]
         found: list[Batch] = []
-        for some in await self._pieces(ids[:limit], self._keys.plan):
-            answers = await self._run_apart("batch_read", [(batch_id, tenant) for batch_id in some])
+        for some in await self._engine.pieces(ids[:limit], self._keys.plan):
+            answers = await self._engine.run_apart("batch_read", [(batch_id, tenant) for batch_id in some])
             read = map(_batch_or_none, some, answers)
             found += [batch for batch in read if batch]
-        await self._salvage.examine(set(ids[:limit]) - {batch.id for batch in found})
+        await self._engine.salvage.examine(set(ids[:limit]) - {batch.id for batch in found})
         more = int(row[2 * limit - 1]) if len(ids) > limit else None
         return BatchPage(tuple(found), more)
 
     async def ends(self, batch_id: str, start: int, count: int) -> list[End]:
         """Rows of the manifest, in the order in which the lines ended, from `start` (0 is the first)."""
-        (rows,) = await self._pipelined([("LRANGE", self._keys.ends(batch_id), start, start + count - 1)])
+        (rows,) = await self._engine.pipelined([("LRANGE", self._keys.ends(batch_id), start, start + count - 1)])
         return [end for row in rows if (end := _end_or_none(row))]
 
     async def outcomes(self, task_ids: Sequence[str]) -> list[Outcome | None]:
         """What the runs of these tasks gave; None for one without, or whose record is gone or damaged."""
         rows = []
-        for some in await self._pieces(task_ids, self._keys.outcome):
-            rows += await self._pipelined([("GET", self._keys.outcome(task_id)) for task_id in some])
+        for some in await self._engine.pieces(task_ids, self._keys.outcome):
+            rows += await self._engine.pipelined([("GET", self._keys.outcome(task_id)) for task_id in some])
         return [_outcome_or_none(row) for row in rows]
 
     async def open_places(self, batch_id: str, most: int) -> list[int]:
         """Some of the places whose tasks wait or run."""
-        (places,) = await self._pipelined([("SRANDMEMBER", self._keys.open(batch_id), most)])
+        (places,) = await self._engine.pipelined([("SRANDMEMBER", self._keys.open(batch_id), most)])
         return sorted(int(place) for place in places)
 
     async def waiting_lines(self) -> tuple[int, int]:
         """How many batches are looked at by feeders, and how many of their lines are not tasks yet."""
-        (ids,) = await self._pipelined([("ZRANGE", self._keys.feeding, 0, -1)])
+        (ids,) = await self._engine.pipelined([("ZRANGE", self._keys.feeding, 0, -1)])
         keys = [self._keys.batch(batch_id.decode()) for batch_id in ids]
-        rows = await self._pipelined([("HMGET", key, "total", "fed") for key in keys])
+        rows = await self._engine.pipelined([("HMGET", key, "total", "fed") for key in keys])
         return len(ids), sum(int(total) - int(fed) for total, fed in rows if _are_numbers(total, fed))
-
-
-class BatchStore(BatchQueries):
-    """Changing batches. Every call may be repeated when its answer was lost; a repeated lease leaves one behind that
-    ends by itself."""
 
     async def open(
         self, batch_id: str, tenant: str, caller: str, *, rate_limit: int, most: int, client_request_id: str | None
@@ -111,7 +115,9 @@ class BatchStore(BatchQueries):
         """Begin to receive a batch: it counts as one submit. Raises RateLimited, and QueueFull when so many batches of
         the caller are unfinished; neither for a client_request_id that is known."""
         digest = _digest(caller, client_request_id)
-        answer = await self._run("batch_open", batch_id, tenant, caller, rate_limit, most, RECEIVED_WITHIN_MS, digest)
+        answer = await self._engine.run(
+            "batch_open", batch_id, tenant, caller, rate_limit, most, RECEIVED_WITHIN_MS, digest
+        )
         if answer[0] == b"rate":
             wait_s = -(-int(answer[1]) // 1000) or 1
             raise RateLimited("too many submits with this API key", retry_after_s=wait_s)
@@ -121,7 +127,7 @@ class BatchStore(BatchQueries):
 
     async def grow(self, batch_id: str, parts: int) -> None:
         """So many parts of it are stored, or about to be. Raises MalformedRequest when it came too slowly."""
-        if not await self._run("batch_grow", batch_id, parts, RECEIVED_WITHIN_MS):
+        if not await self._engine.run("batch_grow", batch_id, parts, RECEIVED_WITHIN_MS):
             raise _too_slow()
 
     async def start(
@@ -131,7 +137,7 @@ class BatchStore(BatchQueries):
 
         Raises IdempotencyMismatch, and MalformedRequest when it came too slowly.
         """
-        answer = await self._run(
+        answer = await self._engine.run(
             "batch_start",
             batch_id, msgspec.json.encode(plan), total, ttl_s, BatchState.RUNNING, ENDS[BatchState.RUNNING],
             _digest(caller, plan.client_request_id), fingerprint, hook_of(plan.webhook),
@@ -150,7 +156,7 @@ class BatchStore(BatchQueries):
 
         Raises BatchNotFound, ResultExpired, BatchAlreadyFinal.
         """
-        answer = await self._run("batch_cancel", CANCELS, ENDS[BatchState.CANCELING], batch_id, tenant)
+        answer = await self._engine.run("batch_cancel", CANCELS, ENDS[BatchState.CANCELING], batch_id, tenant)
         _check(batch_id, answer[0])
         if answer[0] == b"refused" and answer[1].decode() != BatchState.CANCELED:
             raise BatchAlreadyFinal(f"the batch has ended as {answer[1].decode()}")
@@ -160,7 +166,7 @@ class BatchStore(BatchQueries):
     ) -> tuple[list[FeedLease], float | None]:
         """Batches that are to be looked at, now ours for `lease_s`, and how long until the next is due (None: none
         is). Those that are `under_way` here are not looked at."""
-        answer = await self._run("batch_lease", int(lease_s * 1000), most, *under_way, again=False)
+        answer = await self._engine.run("batch_lease", int(lease_s * 1000), most, *under_way, again=False)
         fields = iter(answer[1:])
         leases = [
             FeedLease(id=batch_id.decode(), tenant=tenant.decode(), epoch=epoch, lasts_s=lease_s)
@@ -171,18 +177,18 @@ class BatchStore(BatchQueries):
     async def keep(self, *leases: FeedLease) -> set[str]:
         """Extend leases, all of which last equally long; the ids of the batches whose lease is lost."""
         pairs = [part for lease in leases for part in (lease.id, lease.epoch)]
-        lost = await self._run("batch_keep", int(leases[0].lasts_s * 1000), *pairs) if leases else []
+        lost = await self._engine.run("batch_keep", int(leases[0].lasts_s * 1000), *pairs) if leases else []
         return {batch_id.decode() for batch_id in lost}
 
     async def rest(self, lease: FeedLease, *, wait_s: float | None, refill: int = -1) -> bool:
         """Hand it back, to be looked at in `wait_s` (None: not any more), or as soon as no more than `refill` of its
         tasks are unfinished. False when the lease is lost."""
         wait_ms = -1 if wait_s is None else int(wait_s * 1000)
-        return bool(await self._run("batch_rest", lease.id, lease.epoch, wait_ms, refill))
+        return bool(await self._engine.run("batch_rest", lease.id, lease.epoch, wait_ms, refill))
 
     async def skip(self, lease: FeedLease, place: int, count: int, state: State, code: str = "") -> bool:
         """End the next lines, of which this place is the first, without tasks. False when the lease is lost."""
-        return bool(await self._run("batch_skip", lease.id, lease.epoch, place, count, state, code))
+        return bool(await self._engine.run("batch_skip", lease.id, lease.epoch, place, count, state, code))
 
     async def delete(self, batch_id: str, tenant: str) -> str | None:
         """Forget a batch before its time is over; its tasks stay. The prefix of its lines, which are to be deleted from
@@ -190,7 +196,7 @@ class BatchStore(BatchQueries):
 
         Raises BatchNotFound, and BatchNotFinal for one that has not ended.
         """
-        answer = await self._run("batch_delete", batch_id, tenant)
+        answer = await self._engine.run("batch_delete", batch_id, tenant)
         if answer[0] == b"gone":
             return None
         _check(batch_id, answer[0])
@@ -201,11 +207,11 @@ class BatchStore(BatchQueries):
 
     async def prune(self) -> int:
         """Forget all batches whose time is over, as `delete` does; how many."""
-        return sum(await self._run_to_end("batch_prune", PRUNED_TOGETHER))
+        return sum(await self._engine.run_to_end("batch_prune", PRUNED_TOGETHER))
 
     def rooms(self) -> AsyncIterator[str]:
         """Something whenever a batch may be fed; also when that may have been missed."""
-        return listen(self._client, self._keys.room)
+        return listen(self._engine.client, self._keys.room)
 
 
 def _batch_or_none(batch_id: str, answer: list[Any]) -> Batch | None:

@@ -20,6 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings
 from penstock.store.failures import failure_of, refusal_of, unavailable
+from penstock.store.scripts import Scripts
 from penstock.store.wire import Wire
 
 POOL_SIZE = 32
@@ -64,6 +65,7 @@ class Redis(redis.Redis):
 
     def __init__(self, pool: Pool, timeout_s: float) -> None:
         super().__init__(connection_pool=pool)
+        self.scripts = Scripts(self)
         self.generation = 0
         """Which connection of the wire this is; who holds another for long compares it."""
         self._pool = pool

@@ -11,9 +11,9 @@ from penstock.core.task import RECORD_VERSION, TENANT, State
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import QueueSettings
 from penstock.store.connection import Redis, translated
+from penstock.store.engine import Engine
 from penstock.store.failures import WrongSetting
 from penstock.store.keys import Keys
-from penstock.store.queries import Queries
 
 HERE = (None, "localhost", "127.0.0.1", "::1")
 """Hosts that are this machine; None: a Unix socket."""
@@ -60,7 +60,7 @@ async def check_server(client: Redis, namespace: str) -> list[str]:
 
 async def takes_writes(client: Redis, namespace: str) -> None:
     """Raises StoreUnavailable, saying why, when the server refuses them."""
-    await Queries(client, namespace, QueueSettings()).ping()
+    await Engine(client, namespace, QueueSettings()).ping()
 
 
 async def _warnings(client: Redis, namespace: str) -> list[str]:

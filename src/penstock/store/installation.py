@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 from msgspec import Struct
 
-from penstock.store.queries import Queries
+from penstock.store.engine import Engine
 
 PAGE = 500
 """Records read in one round trip."""
@@ -28,13 +28,17 @@ class Identity(Struct, frozen=True, kw_only=True):
         return self.beat, self.next
 
 
-class Installation(Queries):
+class Installation:
     """Every method raises StoreUnavailable when Redis cannot be reached; each may be repeated."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._keys = engine.keys
 
     async def found(self) -> Identity:
         """The identity, made at the first call of all processes."""
         made: dict[str, str | int] = {"id": _word(), "created": await self.now_ms(), "beat": _word()}
-        await self._pipelined([("HSETNX", self._keys.installation, name, value) for name, value in made.items()])
+        await self._engine.pipelined([("HSETNX", self._keys.installation, name, value) for name, value in made.items()])
         identity = await self.identity()
         if identity is None:
             raise RuntimeError("what was just written down is not there")
@@ -42,7 +46,7 @@ class Installation(Queries):
 
     async def identity(self) -> Identity | None:
         """The identity; None when no server has made one since Redis was emptied."""
-        (row,) = await self._pipelined([("HGETALL", self._keys.installation)])
+        (row,) = await self._engine.pipelined([("HGETALL", self._keys.installation)])
         values = {name.decode(): value.decode() for name, value in row.items()}
         if not values.keys() >= {"id", "created", "beat"}:
             return None
@@ -50,7 +54,7 @@ class Installation(Queries):
 
     async def next_beat(self) -> str:
         """The word that replaces the beat: the same one until `beat_moved`, whoever asks."""
-        _, word = await self._pipelined(
+        _, word = await self._engine.pipelined(
             [
                 ("HSETNX", self._keys.installation, "next", _word()),
                 ("HGET", self._keys.installation, "next"),
@@ -60,18 +64,18 @@ class Installation(Queries):
 
     async def beat_moved(self, word: str) -> None:
         """The storage has this word: it is the beat from now on."""
-        await self._pipelined(
+        await self._engine.pipelined(
             [("HSET", self._keys.installation, "beat", word), ("HDEL", self._keys.installation, "next")]
         )
 
     async def now_ms(self) -> int:
         """By the clock of Redis."""
-        ((seconds, micros),) = await self._pipelined([("TIME",)])
+        ((seconds, micros),) = await self._engine.pipelined([("TIME",)])
         return int(seconds * 1000 + micros // 1000)
 
     async def take_turn(self, pause_s: int) -> bool:
         """Whether it is this process that moves the beat and looks for orphans: one does within that time."""
-        (taken,) = await self._pipelined([("SET", self._keys.orphan_turn, "", "NX", "EX", pause_s)])
+        (taken,) = await self._engine.pipelined([("SET", self._keys.orphan_turn, "", "NX", "EX", pause_s)])
         return taken is not None
 
     async def unknown(self, keys: Sequence[str]) -> list[str]:
@@ -81,7 +85,7 @@ class Installation(Queries):
         for at in range(0, len(keys), PAGE):
             part = keys[at : at + PAGE]
             commands = [command for key in part for command in self._questions(key)]
-            answers = iter(await self._pipelined(commands))
+            answers = iter(await self._engine.pipelined(commands))
             found += [key for key in part if not _is_known(key, [next(answers) for _ in self._questions(key)])]
         return found
 
@@ -89,7 +93,7 @@ class Installation(Queries):
         """The tasks whose result is shown by a record of another: equal tasks share one run."""
         origins: set[str] = set()
         async for ids in self._ended():
-            rows = await self._pipelined([("HGET", self._keys.task(task_id), "origin") for task_id in ids])
+            rows = await self._engine.pipelined([("HGET", self._keys.task(task_id), "origin") for task_id in ids])
             origins |= {row.decode() for row in rows if row}
         return origins
 
@@ -97,7 +101,9 @@ class Installation(Queries):
         """All ended tasks, in pages; those that are there all the while are among them."""
         cursor: int | bytes = 0
         while True:
-            (cursor, pairs), *_ = await self._pipelined([("ZSCAN", self._keys.finals, int(cursor), "COUNT", PAGE)])
+            (cursor, pairs), *_ = await self._engine.pipelined(
+                [("ZSCAN", self._keys.finals, int(cursor), "COUNT", PAGE)]
+            )
             yield [name.decode() for name, _ in pairs]
             if int(cursor) == 0:
                 return

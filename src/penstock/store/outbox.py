@@ -8,8 +8,8 @@ from msgspec import Struct
 from penstock.core.batch import PREFIX
 from penstock.core.events import Delivery, Event
 from penstock.errors import BatchNotFound, TaskNotFound, WebhookNotFound
-from penstock.store.batches import BatchQueries
 from penstock.store.connection import listen
+from penstock.store.engine import Engine
 
 REMEMBERED = 20
 """Deliveries of one event that its log keeps: all of the schedule, and as many redeliveries."""
@@ -30,7 +30,7 @@ class LeasedEvent(Struct, frozen=True, kw_only=True):
     event: Event
 
 
-class Room(Struct, frozen=True):
+class Quota(Struct, frozen=True):
     """How many events may be taken in all, and how many that go to one endpoint, less those under way."""
 
     most: int
@@ -44,17 +44,21 @@ class Due(Struct, frozen=True):
     next_due_s: float | None
 
 
-class Outbox(BatchQueries):
+class Outbox:
     """Every method raises StoreUnavailable when Redis cannot be reached or refuses writes."""
 
-    async def lease(self, *, lease_s: float, prompt: Room, others: Room, under_way: Mapping[str, int]) -> Due:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._keys = engine.keys
+
+    async def lease(self, *, lease_s: float, prompt: Quota, others: Quota, under_way: Mapping[str, int]) -> Due:
         """Take events that are due, as many as there is room for endpoints that are prompt, and for all others.
 
         After StoreUnavailable some may have been taken without our knowing; their leases end by themselves.
         """
         busy = [part for endpoint, count in under_way.items() for part in (endpoint, count)]
         rooms = (prompt.most, prompt.most_each, others.most, others.most_each)
-        answer = await self._run("deliver", int(lease_s * 1000), *rooms, *busy, again=False)
+        answer = await self._engine.run("deliver", int(lease_s * 1000), *rooms, *busy, again=False)
         fields = iter(answer[1:])
         rows = zip(fields, fields, fields, fields, fields, strict=True)
         return Due(
@@ -85,7 +89,7 @@ class Outbox(BatchQueries):
         is sent to this endpoint, and whether it has answered promptly. False when the lease is lost."""
         event = leased.event
         return bool(
-            await self._run(
+            await self._engine.run(
                 "delivered",
                 leased.subject, event.seq, event.epoch, msgspec.json.encode(delivery), status,
                 -1 if wait_s is None else int(wait_s * 1000), int(rest_s * 1000), REMEMBERED,
@@ -95,7 +99,7 @@ class Outbox(BatchQueries):
 
     async def doubt(self, endpoint: str) -> None:
         """It lets a delivery wait: it is not prompt any more."""
-        await self._run("doubt", endpoint)
+        await self._engine.run("doubt", endpoint)
 
     async def redeliver(self, subject: str, tenant: str) -> None:
         """Owe the last event of a task or a batch again, now, under its old id.
@@ -103,7 +107,7 @@ class Outbox(BatchQueries):
         Raises TaskNotFound, BatchNotFound, and WebhookNotFound when no webhook was asked for or nothing was to be told
         yet.
         """
-        answer = await self._run("redeliver", subject, tenant)
+        answer = await self._engine.run("redeliver", subject, tenant)
         if answer == b"absent" and subject.startswith(PREFIX):
             raise BatchNotFound(f"there is no batch {subject}")
         if answer == b"absent":
@@ -113,4 +117,4 @@ class Outbox(BatchQueries):
 
     def posts(self) -> AsyncIterator[str]:
         """Something whenever an event has become owed; also when that may have been missed."""
-        return listen(self._client, self._keys.posted)
+        return listen(self._engine.client, self._keys.posted)

@@ -12,7 +12,6 @@ from redis.exceptions import ResponseError
 from penstock.core.task import TENANT, State
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
-from penstock.store.scripts import Scripts
 from penstock.store.soundness import FAILURE, Held, flaw_of_batch, flaw_of_task, flaw_of_upload, mended
 
 TOGETHER = 100
@@ -32,10 +31,9 @@ Command = tuple[str | bytes | float, ...]
 class Direct:
     """How records are looked at that may be damaged: an error is an answer here, and nothing is tried twice."""
 
-    def __init__(self, client: Redis, keys: Keys, scripts: Scripts, patience_s: float) -> None:
+    def __init__(self, client: Redis, keys: Keys, patience_s: float) -> None:
         self._client = client
         self._keys = keys
-        self._scripts = scripts
         self._patience_s = patience_s
 
     async def at_once(self, commands: Sequence[Command]) -> list[Any]:
@@ -53,8 +51,8 @@ class Direct:
         """What the script answers. Raises what the vendor does when it fails."""
 
         async def run() -> Any:
-            await self._scripts.load()
-            return await self._scripts[script](keys=[self._keys.root], args=args)
+            await self._client.scripts.load()
+            return await self._client.scripts[script](keys=[self._keys.root], args=args)
 
         return await ask(run, patience_s=self._patience_s)
 

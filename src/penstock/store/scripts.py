@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
+import redis.asyncio as redis
+
 from penstock.core.task import PRIORITIES
-from penstock.store.connection import Redis
 
 REFUSED_WHEN_FULL = {"ping", "submit", "batch_open", "batch_start", "upload_open"}
 """When Redis has no memory left, new tasks, batches and uploads are refused; all else goes on, since only that frees
@@ -24,7 +25,7 @@ _NO_NAMES = re.compile(r"--[^\n]*|'[^'\n]*'")
 class Scripts:
     """Every script by its file name; ready after `load`."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._scripts: dict[str, Any] = {}
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.events import EVENTS, Webhook
 from penstock.core.submission import EnqueuePermit, Submission
-from penstock.core.task import RECORD_VERSION, Outcome, Reuse, State, Verb
+from penstock.core.task import PRIORITIES, RECORD_VERSION, Outcome, Reuse, State, Verb
 from penstock.errors import (
     IdempotencyMismatch,
     PenstockError,
@@ -16,9 +15,8 @@ from penstock.errors import (
     UploadNotFound,
 )
 from penstock.store.answers import NotItsTurn, ResultFound, Submitted
-from penstock.store.keys import endpoint_digest, idempotency_digest
-from penstock.store.overdue import moves_of
-from penstock.store.queries import ALL_PRIORITIES
+from penstock.store.encoding import hook_of, moves_of
+from penstock.store.keys import idempotency_digest
 
 MAX_FOLLOWERS = 200
 """Tasks that may wait for the result of one; the next ones run. When it ends, the script that looks for the next to
@@ -33,7 +31,7 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
         s.fingerprint, idempotency_digest(s.caller, client_request_id) if client_request_id else "",
         rate_limit, max_depth, s.max_retries, s.timeout_s,
         "" if s.start_within_s is None else int(s.start_within_s * 1000), s.result_ttl_s, RECORD_VERSION,
-        State.PENDING, ALL_PRIORITIES, "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
+        State.PENDING, " ".join(PRIORITIES), "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
         s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, moves_of(Verb.REUSE),
         "input" if has_input else "", hook_of(s.request.webhook), *_permit_of(s.permit),
         s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
@@ -75,15 +73,6 @@ def file_of(owner: str, outcome: bytes | None) -> ResultFound | None:
     """The file in the outcome of this task, if it has one."""
     result = msgspec.json.decode(outcome, type=Outcome).result if outcome else None
     return ResultFound(owner, result.artifact.s3_key) if result and result.artifact else None
-
-
-def hook_of(webhook: Webhook | None) -> str:
-    """The field of the record by which scripts know whom to tell, and of what; at most 64 bytes."""
-    if webhook is None:
-        return ""
-    return " ".join(
-        [endpoint_digest(webhook.url), *(word for word, event in EVENTS.items() if event in webhook.events)]
-    )
 
 
 def _permit_of(permit: EnqueuePermit | None) -> tuple[str | int, ...]:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from penstock.core.upload import FileFacts, Upload, UploadState, upload_key
 from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
-from penstock.store.queries import Queries
+from penstock.store.engine import Engine
 from penstock.store.records import UnreadableRecord, reading
 
 
@@ -27,8 +27,12 @@ class FilePage(Struct, frozen=True):
     next_before: int | None
 
 
-class UploadStore(Queries):
+class UploadStore:
     """Every method raises StoreUnavailable when Redis cannot be reached or refuses writes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._keys = engine.keys
 
     async def open(
         self,
@@ -48,7 +52,7 @@ class UploadStore(Queries):
     ) -> Opened:
         """Write down an upload whose bytes may be sent for `url_ttl_s` from now, and will all be here `late_s` after
         that; with the facts of a `file` it is listed as one. Raises RateLimited."""
-        answer = await self._run(
+        answer = await self._engine.run(
             "upload_open",
             upload_id, tenant, caller, size, content_type, sha256 or "", token or "",
             int(url_ttl_s * 1000), int(late_s * 1000), int(unused_ttl_s * 1000), rate_limit,
@@ -74,9 +78,12 @@ class UploadStore(Queries):
         commands = [
             command
             for upload_id in upload_ids
-            for command in (("HGETALL", self._keys.upload(upload_id)), ("ZSCORE", self._keys.uploads, upload_id))
+            for command in (
+                ("HGETALL", self._keys.upload(upload_id)),
+                ("ZSCORE", self._keys.uploads, upload_id),
+            )
         ]
-        *rows, (seconds, _) = await self._pipelined([*commands, ("TIME",)])
+        *rows, (seconds, _) = await self._engine.pipelined([*commands, ("TIME",)])
         return [
             await self._read(upload_id, fields, due, now=seconds * 1000)
             for upload_id, fields, due in zip(upload_ids, rows[::2], rows[1::2], strict=True)
@@ -90,14 +97,25 @@ class UploadStore(Queries):
             with reading(upload_id):
                 return _upload_of(upload_id, fields, due, now=now)
         except UnreadableRecord:
-            await self._salvage.examine([upload_id])
+            await self._engine.salvage.examine([upload_id])
             return None
 
     async def files(self, *, tenant: str, caller: str, before: int | None, limit: int) -> FilePage:
         """The uploads of this caller that are listed as files and whose bytes are there. A page may be short."""
         newest = "+inf" if before is None else f"({before}"
-        (row,) = await self._pipelined(
-            [("ZREVRANGEBYSCORE", self._keys.files(tenant, caller), newest, "-inf", "WITHSCORES", "LIMIT", 0, limit)]
+        (row,) = await self._engine.pipelined(
+            [
+                (
+                    "ZREVRANGEBYSCORE",
+                    self._keys.files(tenant, caller),
+                    newest,
+                    "-inf",
+                    "WITHSCORES",
+                    "LIMIT",
+                    0,
+                    limit,
+                )
+            ]
         )
         known = await self._read_all([upload_id.decode() for upload_id in row[::2]])
         shown = tuple(upload for upload in known if upload and upload.file and upload.state is UploadState.READY)
@@ -109,7 +127,7 @@ class UploadStore(Queries):
 
         Raises UploadNotFound when it is gone, UploadMismatch when other bytes are awaited, or there.
         """
-        answer = await self._run("upload_hold", upload_id, int(seconds * 1000), sha256 or "")
+        answer = await self._engine.run("upload_hold", upload_id, int(seconds * 1000), sha256 or "")
         if answer == b"absent":
             raise not_found(upload_id)
         if answer == b"other":
@@ -118,7 +136,7 @@ class UploadStore(Queries):
     async def arrive(self, upload_id: str) -> bool:
         """Its bytes are stored; False when they were before. Raises UploadNotFound when it was deleted meanwhile: what
         is stored is deleted too, in time."""
-        answer = await self._run("upload_arrive", upload_id)
+        answer = await self._engine.run("upload_arrive", upload_id)
         if answer == b"absent":
             raise not_found(upload_id)
         return bool(answer == b"ok")
@@ -134,26 +152,26 @@ class UploadStore(Queries):
         return await self._retire(upload_id, tenant, caller, "unlist")
 
     async def _retire(self, upload_id: str, tenant: str, caller: str, if_used: str) -> bool:
-        answer = await self._run("upload_retire", upload_id, tenant, caller, if_used)
+        answer = await self._engine.run("upload_retire", upload_id, tenant, caller, if_used)
         if answer == b"absent":
             raise not_found(upload_id)
         return bool(answer == b"ok")
 
     async def due(self, *, limit: int = 100) -> Mapping[str, str]:
         """Uploads that nobody can use any more -> the storage key to delete before `forget`."""
-        answer = await self._run("upload_due", limit)
+        answer = await self._engine.run("upload_due", limit)
         rows = [(upload_id.decode(), tenant) for upload_id, tenant in zip(answer[::2], answer[1::2], strict=True)]
         if any(tenant is None for _, tenant in rows):  # its record is damaged
-            await self._salvage.examine(upload_id for upload_id, _ in rows)
+            await self._engine.salvage.examine(upload_id for upload_id, _ in rows)
         return {upload_id: upload_key(tenant.decode(), upload_id) for upload_id, tenant in rows if tenant}
 
     async def forget(self, upload_ids: Iterable[str]) -> int:
         """Drop the records of these, as far as nothing can arrive for them any more; how many."""
-        return int(await self._run("upload_forget", *upload_ids))
+        return int(await self._engine.run("upload_forget", *upload_ids))
 
     async def unused(self) -> int:
         """How many uploads no task uses."""
-        counts: Sequence[int] = await self._pipelined([("ZCARD", self._keys.uploads)])
+        counts: Sequence[int] = await self._engine.pipelined([("ZCARD", self._keys.uploads)])
         return counts[0]
 
 

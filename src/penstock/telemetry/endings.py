@@ -1,4 +1,4 @@
-"""Every way in which a task ends, or is taken back, is counted here, by whichever process caused it."""
+"""Counts the ends of tasks, whichever process causes them; nothing else reports these metrics."""
 
 from collections.abc import Sequence
 
@@ -10,25 +10,25 @@ from penstock.telemetry import metrics
 
 
 def count_end(model: str, status: State, *, code: str = "", tasks: int = 1) -> None:
-    """Tasks of this model have ended; `code` is that of their error, if they have one."""
+    """Count tasks of this model that have ended; `code` is the code of their error, empty where they have none."""
     metrics.report("tasks.finished", tasks, model=model, status=status, code=code)
 
 
 def count_hits(model: str, *, tasks: int = 1) -> None:
-    """Tasks were answered at their submit with the result of an equal one."""
+    """Count tasks that got the result of an equal task at their submit."""
     metrics.report("tasks.reused", tasks, model=model, how="hit")
     count_end(model, State.SUCCESS, tasks=tasks)
 
 
 def count_settled(model: str, status: State, *, code: str, tasks: int) -> None:
-    """One attempt has ended so many tasks: its own, and those that waited for its result."""
+    """Count the tasks that one attempt has ended: its own, and those that waited for its result."""
     count_end(model, status, code=code, tasks=tasks)
     if tasks > 1:
         metrics.report("tasks.reused", tasks - 1, model=model, how="coalesced")
 
 
 def count_reclaimed(taken: Sequence[Reclaimed]) -> None:
-    """Tasks were taken back from a dead worker; those that have killed too many workers have ended."""
+    """Count tasks that were taken back from dead workers; those that killed too many workers have ended."""
     for task in taken:
         logger.bind(task_id=task.id, status=task.state).warning("task taken back from a dead worker")
         metrics.report("leases.reclaimed", status=task.state)

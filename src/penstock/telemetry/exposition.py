@@ -1,6 +1,6 @@
-"""Metrics on the wire: the Prometheus text of this process, and on one port that of several.
+"""Serves metrics in the Prometheus text format: those of this process, or those of several on one port.
 
-Without the instruments, which are in `telemetry`.
+It does not load the instruments, nor OpenTelemetry with them: a parent of processes stays small.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,17 +23,16 @@ def scrape() -> bytes:
 
 
 def serve_metrics(host: str, port: int) -> int:
-    """Serve this process's metrics from a thread; the port taken (for port 0)."""
+    """Serve the metrics of this process from a thread. Returns the port, which the system chooses for port 0."""
     server, _ = prometheus_client.start_http_server(port, host)
     return int(server.server_port)
 
 
 def serve_children(host: str, port: int, children: Callable[[], dict[str, str]]) -> int:
-    """Serve the metrics of several processes on one port, each series with the label `process`: those of this process
-    as `parent`, and those of its children.
+    """Serve the metrics of this process and its children on one port, from a thread. Returns the port.
 
-    `children` gives process name -> its metrics URL at the time of each scrape; one that does not answer within
-    2 s is left out of that scrape.
+    Each series has the label `process`: `parent`, or the name of the child. `children` returns the metrics URL of each
+    child, by name, at the time of each scrape; a child that does not answer within 2 s is left out of the scrape.
     """
     registry = CollectorRegistry()
     registry.register(_Children(children))
@@ -51,15 +50,15 @@ class _Children(Collector):
     def collect(self) -> Iterable[Metric]:
         families: dict[str, Metric] = {}
         own = [("parent", REGISTRY.collect())]
-        for process, found in chain(own, ((name, fetch(url)) for name, url in self._children().items())):
-            for family in found:
+        for process, scraped in chain(own, ((name, fetch(url)) for name, url in self._children().items())):
+            for family in scraped:
                 merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 merged.samples += [s._replace(labels=s.labels | {"process": process}) for s in family.samples]
         return families.values()
 
 
 def fetch(url: str) -> list[Metric]:
-    """The metrics served at a URL; none when it does not answer within 2 s."""
+    """The metrics that are served at a URL; an empty list when it does not answer within 2 s."""
     try:
         status, text = read_local(url, timeout_s=SCRAPE_TIMEOUT_S)
     except OSError:

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, or a human form on a terminal."""
+"""Logs on stderr: one JSON object for each line, or a readable form on a terminal."""
 
 import logging
 import sys
@@ -13,9 +13,9 @@ HUMAN = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message} <di
 
 
 def set_up_logs(settings: TelemetrySettings, *, process: str) -> None:
-    """Send all logs, those of libraries too, to stderr: one JSON object a line, or a human form on a terminal.
+    """Send all logs to stderr, those of libraries as well. `process` is a field of every line.
 
-    Local variables never appear in tracebacks: they hold keys.
+    Tracebacks never show local variables, since these may hold keys.
     """
     human = settings.log_format == "human" or (settings.log_format == "auto" and sys.stderr.isatty())
     logger.remove()
@@ -38,7 +38,7 @@ def _write_json(message: Any) -> None:
 
 
 class _Intercept(logging.Handler):
-    """Records of the standard library's logging, such as uvicorn's, as loguru's."""
+    """Passes records of the standard library's logging, such as those of uvicorn, on to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname if record.levelname in _LEVELS else "WARNING"

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from penstock.core.task import TENANT
-from penstock.store import BatchStore, Condemned, TaskStore, UploadStore
+from penstock.store import BatchStore, Store
 from penstock.telemetry import metrics
 
 MEASURED = (
@@ -23,32 +23,32 @@ MEASURED = (
 """The gauges that `measure` sets."""
 
 
-async def measure(
-    store: TaskStore, batches: BatchStore, uploads: UploadStore, condemned: Condemned, models: Sequence[str]
-) -> None:
+async def measure(store: Store, models: Sequence[str]) -> None:
     """Set every gauge of MEASURED. When this fails none of them is shown any longer, rather than an old value."""
     with metrics.meters().measuring(*MEASURED):
         await _measure_queues(store, models)
-        await _measure_records(store, uploads, condemned)
-        await _measure_batches(batches)
+        await _measure_records(store)
+        await _measure_batches(store.batches)
         await _measure_workers(store)
 
 
-async def _measure_queues(store: TaskStore, models: Sequence[str]) -> None:
+async def _measure_queues(store: Store, models: Sequence[str]) -> None:
     meters = metrics.meters()
-    queues = [(queue, {"model": queue.model, "priority": queue.priority}) for queue in await store.depths(models)]
+    queues = [
+        (queue, {"model": queue.model, "priority": queue.priority}) for queue in await store.queues.depths(models)
+    ]
     meters.replace("queue.depth", [(queue.depth, labels) for queue, labels in queues])
     meters.replace("queue.oldest", [(queue.oldest_s, labels) for queue, labels in queues])
     meters.replace("queue.device", [(q.device_s, labels) for q, labels in queues if q.device_s is not None])
     meters.replace("queue.paused", [(float(queue.pause is not None), labels) for queue, labels in queues])
 
 
-async def _measure_records(store: TaskStore, uploads: UploadStore, condemned: Condemned) -> None:
+async def _measure_records(store: Store) -> None:
     meters = metrics.meters()
-    stored = await store.count(TENANT)
+    stored = await store.listing.count(TENANT)
     meters.replace("tasks.stored", [(n, {"status": state}) for state, n in stored.items()])
-    meters.report("uploads.unused", await uploads.unused())
-    meters.report("storage.condemned", await condemned.waiting())
+    meters.report("uploads.unused", await store.uploads.unused())
+    meters.report("storage.condemned", await store.condemned.waiting())
     meters.report("records.unreadable", len(await store.unreadable()))
 
 
@@ -58,6 +58,6 @@ async def _measure_batches(batches: BatchStore) -> None:
     metrics.report("batches.backlog", backlog)
 
 
-async def _measure_workers(store: TaskStore) -> None:
-    states = Counter(worker.state for worker in await store.workers())
+async def _measure_workers(store: Store) -> None:
+    states = Counter(worker.state for worker in await store.workers.listed())
     metrics.meters().replace("workers", [(n, {"state": state}) for state, n in states.items()])

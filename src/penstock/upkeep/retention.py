@@ -9,19 +9,19 @@ from collections.abc import Sequence
 
 from penstock.errors import StorageUnavailable
 from penstock.storage import Storage
-from penstock.store import BatchStore, Condemned, TaskStore, place_of
+from penstock.store import Condemned, Store, place_of
 from penstock.telemetry import metrics
 
 FAILURES_IN_A_ROW, SILENT_S = 3, 5.0
 """The storage counts as away after this many failed deletions in a row, or after one that takes this long."""
 
 
-async def prune(store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage) -> int:
+async def prune(store: Store, storage: Storage) -> int:
     """Delete tasks and batches past their retention, then their objects. Returns the number of records."""
-    tasks = await store.prune()
+    tasks = await store.overdue.prune()
     metrics.report("tasks.pruned", tasks)
-    total = tasks + await batches.prune()
-    await delete_condemned(condemned, storage)
+    total = tasks + await store.batches.prune()
+    await delete_condemned(store.condemned, storage)
     return total
 
 

@@ -11,7 +11,7 @@ from loguru import logger
 
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import BatchStore, Condemned, Installation, TaskStore, UploadStore
+from penstock.store import Installation, Store
 from penstock.upkeep.gauges import measure
 from penstock.upkeep.orphans import sweep_orphans
 from penstock.upkeep.retention import prune
@@ -22,10 +22,7 @@ PRUNE_PAUSE_S = 60.0
 
 
 async def run_maintenance(
-    store: TaskStore,
-    batches: BatchStore,
-    uploads: UploadStore,
-    condemned: Condemned,
+    store: Store,
     storage: Storage,
     models: Sequence[str],
     *,
@@ -35,14 +32,14 @@ async def run_maintenance(
     """Run all rounds until cancelled, as an API process does. A failure is logged, and the next round tries again."""
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
-        _repeat(lambda: measure(store, batches, uploads, condemned, models), MEASURE_PAUSE_S, "measure"),
-        _repeat(lambda: prune(store, batches, condemned, storage), PRUNE_PAUSE_S, "prune"),
-        _repeat(lambda: sweep_uploads(uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
+        _repeat(lambda: measure(store, models), MEASURE_PAUSE_S, "measure"),
+        _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
+        _repeat(lambda: sweep_uploads(store.uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
         _repeat(lambda: sweep_orphans(installation, storage, delete=delete_orphans), PRUNE_PAUSE_S, "sweep orphans"),
     )
 
 
-async def run_upkeep(store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage) -> None:
+async def run_upkeep(store: Store, storage: Storage) -> None:
     """Run the rounds of a worker until cancelled: tasks of dead workers are taken back also where no API runs.
 
     The first prune comes after a random part of its pause, so that workers which start together do not prune together.
@@ -50,7 +47,7 @@ async def run_upkeep(store: TaskStore, batches: BatchStore, condemned: Condemned
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
         _repeat(
-            lambda: prune(store, batches, condemned, storage),
+            lambda: prune(store, storage),
             PRUNE_PAUSE_S,
             "prune",
             first_s=random.uniform(0, PRUNE_PAUSE_S),  # noqa: S311  jitter is no secret

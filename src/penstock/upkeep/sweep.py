@@ -11,7 +11,7 @@ from penstock.core.task import State
 from penstock.core.upload import upload_key
 from penstock.errors import DeadlineExceeded, StartDeadlineExceeded
 from penstock.storage import Storage
-from penstock.store import TaskStore, UploadStore
+from penstock.store import Store, UploadStore
 from penstock.telemetry import metrics
 from penstock.telemetry.endings import count_end, count_reclaimed
 
@@ -19,15 +19,15 @@ SWEEP_PAUSE_S = 1.0
 """How long a task may stay with a worker whose lease has expired; shorter than `store.overdue.REAPER_PAUSE_S`."""
 
 
-async def sweep(store: TaskStore) -> None:
+async def sweep(store: Store) -> None:
     """Take tasks back whose lease has expired, and end those past a deadline. Every end is counted in the metrics."""
-    count_reclaimed(await store.reclaim())
-    for _, model, state in await store.overrun():
+    count_reclaimed(await store.overdue.reclaim())
+    for _, model, state in await store.overdue.overrun():
         count_end(model, state, code=DeadlineExceeded.code)
     # A worker that died after its result came leaves behind the tasks that waited for the same result.
-    if count := await store.answer_waiting():
+    if count := await store.overdue.answer_waiting():
         logger.bind(tasks=count).info("waiting tasks answered with a result that had come")
-    for _, model in await store.expire():
+    for _, model in await store.overdue.expire():
         count_end(model, State.EXPIRED, code=StartDeadlineExceeded.code)
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import TaskStore
+from penstock.store import Store
 from penstock.telemetry import metrics
 
 STORE_PAUSE_S = 2.0
@@ -80,7 +80,7 @@ class StorageWatch:
             self.was_well.set()
 
 
-async def watch_store(store: TaskStore) -> None:
+async def watch_store(store: Store) -> None:
     """Set the metric `store.up` every few seconds, for ever: 1 while Redis answers and takes writes, else 0. What is
     wrong is logged when it begins, and when it changes."""
     before: str | None = None
@@ -99,7 +99,7 @@ _NEWS_OF_STORE = {
 }
 
 
-async def _problem_of_store(store: TaskStore) -> str | None:
+async def _problem_of_store(store: Store) -> str | None:
     try:
         await store.ping()
     except StoreUnavailable as error:

@@ -21,7 +21,7 @@ from penstock.core.task import Task
 from penstock.errors import BatchNotFound, ResultExpired, StoreUnavailable, TaskNotFound
 from penstock.net.guard import Policy
 from penstock.settings import LimitSettings, WebhookSettings
-from penstock.store import LeasedEvent, Outbox
+from penstock.store import LeasedEvent, Store
 from penstock.telemetry import metrics
 from penstock.webhooks import Body
 from penstock.webhooks.endpoint_pools import PROMPT_S, EndpointPools
@@ -54,14 +54,14 @@ class Dispatcher:
 
     def __init__(
         self,
-        outbox: Outbox,
+        store: Store,
         body: Body,
         settings: WebhookSettings,
         limits: LimitSettings,
         *,
         resolver: AbstractResolver | None = None,
     ) -> None:
-        self._outbox = outbox
+        self._store = store
         self._body = body
         self._settings = settings
         self._signer = Signer(settings.secrets)
@@ -86,7 +86,7 @@ class Dispatcher:
             listening.cancel()
 
     async def _listen(self) -> None:
-        async for _ in self._outbox.posts():
+        async for _ in self._store.outbox.posts():
             self._wake.set()
 
     async def _dispatch(self) -> None:
@@ -108,7 +108,7 @@ class Dispatcher:
         if pools.are_full:
             return LONGEST_SLEEP_S
         try:
-            due = await self._outbox.lease(
+            due = await self._store.outbox.lease(
                 lease_s=self._settings.timeout_s + LEASE_MARGIN_S,
                 prompt=pools.prompt,
                 others=pools.others,
@@ -134,7 +134,7 @@ class Dispatcher:
 
     async def _doubt(self, endpoint: str) -> None:
         with suppress(StoreUnavailable):  # the end of the delivery will say it again
-            await self._outbox.doubt(endpoint)
+            await self._store.outbox.doubt(endpoint)
 
     def _on_end(self, late: asyncio.TimerHandle, delivery: asyncio.Task[None]) -> None:
         late.cancel()
@@ -176,7 +176,7 @@ class Dispatcher:
             logger.bind(subject=leased.subject, reason=error.detail).warning("delivery not recorded, and repeated")
 
     async def _subject(self, leased: LeasedEvent) -> Task | Batch:
-        read = self._outbox.batch if leased.subject.startswith(PREFIX) else self._outbox.get
+        read = self._store.batches.batch if leased.subject.startswith(PREFIX) else self._store.tasks.get
         return await read(leased.subject, leased.tenant)
 
     async def _settle(self, leased: LeasedEvent, delivery: Delivery, outcome: PostOutcome) -> None:
@@ -188,7 +188,9 @@ class Dispatcher:
             log = logger.bind(subject=leased.subject, event=leased.event.type, outcome=outcome.verdict)
             log.warning("event not delivered, and not tried again")
         is_prompt = outcome.code is not None and delivery.ms <= PROMPT_S * 1000
-        await self._outbox.settle(leased, delivery, status=status, wait_s=wait_s, rest_s=rest_s, is_prompt=is_prompt)
+        await self._store.outbox.settle(
+            leased, delivery, status=status, wait_s=wait_s, rest_s=rest_s, is_prompt=is_prompt
+        )
 
     def _next(self, event: Event, outcome: PostOutcome) -> tuple[str, float | None]:
         """The status of the event after this outcome, and the seconds until it is tried again, if it is."""

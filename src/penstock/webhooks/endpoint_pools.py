@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from penstock.store import LeasedEvent
-from penstock.store.outbox import Room
+from penstock.store.outbox import Quota
 
 PROMPT_S = 1.0
 """An endpoint that answers within this time is prompt."""
@@ -65,14 +65,14 @@ class EndpointPools:
         return Counter(self._endpoints.values())
 
     @property
-    def prompt(self) -> Room:
+    def prompt(self) -> Quota:
         """What is left of the prompt pool."""
-        return Room(PROMPT_AT_ONCE - len(self._prompt), PROMPT_EACH)
+        return Quota(PROMPT_AT_ONCE - len(self._prompt), PROMPT_EACH)
 
     @property
-    def others(self) -> Room:
+    def others(self) -> Quota:
         """What is left of the pool for all other endpoints; less than nothing while late deliveries overfill it."""
-        return Room(OTHERS_AT_ONCE - (len(self._endpoints) - len(self._prompt)), OTHERS_EACH)
+        return Quota(OTHERS_AT_ONCE - (len(self._endpoints) - len(self._prompt)), OTHERS_EACH)
 
     @property
     def are_full(self) -> bool:

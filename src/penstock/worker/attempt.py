@@ -9,11 +9,13 @@ from functools import partial
 from loguru import logger
 from msgspec import Struct
 
-from penstock.core.task import TRANSITIONS, ErrorRecord, Lease, Outcome, RetryPolicy, State, Verb, verdict
+from penstock.core.lease import Lease, RetryPolicy, verdict
+from penstock.core.task import TRANSITIONS, ErrorRecord, Outcome, State, Verb
 from penstock.errors import Internal, PenstockError, StoreUnavailable
 from penstock.models.base import DeviceBroken
-from penstock.store import TaskStore
+from penstock.store import Store
 from penstock.telemetry import endings, metrics
+from penstock.telemetry.traces import trace_id
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.stages import Watcher
 
@@ -39,7 +41,7 @@ class Attempts:
 
     def __init__(
         self,
-        store: TaskStore,
+        store: Store,
         pipeline: Pipeline,
         retry: RetryPolicy,
         *,
@@ -58,7 +60,7 @@ class Attempts:
         log. When canceled, `is_stopped` tells whether nothing may be written any more, or the task is handed back.
         """
         model, started = lease.request.model, asyncio.get_running_loop().time()
-        trace = metrics.trace_id(lease.request.traceparent)
+        trace = trace_id(lease.request.traceparent)
         with logger.contextualize(task_id=lease.id, attempt=lease.epoch, model=model, trace_id=trace):
             logger.debug("attempt started")
             settlement = await self._end_of(lease, watch, until_free, is_stopped)
@@ -121,7 +123,7 @@ class Attempts:
         except Exception as error:  # noqa: BLE001  around an attempt: a bug fails the task, not the worker
             logger.opt(exception=error).error("attempt failed unexpectedly")
             return self._judge(lease, _unexpected())
-        return Settlement(Verb.COMPLETE, lambda: self._store.complete(lease, outcome), outcome=outcome)
+        return Settlement(Verb.COMPLETE, lambda: self._store.leases.complete(lease, outcome), outcome=outcome)
 
     def _judge(self, lease: Lease, error: PenstockError) -> Settlement:
         """A transient error is tried again after a while, any other ends the task."""
@@ -131,17 +133,17 @@ class Attempts:
             logger.opt(exception=error.__cause__).debug("cause")
         if verdict(error, lease) is Verb.RETRY:
             delay_ms, took_ms = self._retry.delay_ms(lease.failures + 1), self._pipeline.took_ms(lease)
-            write = partial(self._store.retry, lease, problem, delay_ms=delay_ms, device_ms=took_ms)
+            write = partial(self._store.leases.retry, lease, problem, delay_ms=delay_ms, device_ms=took_ms)
             return Settlement(Verb.RETRY, write, problem.code)
         return self._failure(lease, problem)
 
     def _release(self, lease: Lease) -> Settlement:
         took_ms = self._pipeline.took_ms(lease)
-        return Settlement(Verb.RELEASE, partial(self._store.release, lease, device_ms=took_ms))
+        return Settlement(Verb.RELEASE, partial(self._store.leases.release, lease, device_ms=took_ms))
 
     def _failure(self, lease: Lease, problem: ErrorRecord) -> Settlement:
         outcome = Outcome(error=problem, execution={"device_ms": self._pipeline.took_ms(lease)})
-        return Settlement(Verb.FAIL, partial(self._store.fail, lease, outcome), problem.code)
+        return Settlement(Verb.FAIL, partial(self._store.leases.fail, lease, outcome), problem.code)
 
     async def _insist(self, write: Callable[[], Awaitable[int]]) -> int | None:
         """Settle, however long Redis is away: while this process lives, finished work is not lost. 0 when the lease

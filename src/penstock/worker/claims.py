@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from loguru import logger
 
-from penstock.core.task import PRIORITIES, Lease, Priority
+from penstock.core.lease import Lease
+from penstock.core.task import PRIORITIES, Priority
 from penstock.errors import StoreUnavailable
-from penstock.store import Claim, TaskStore, WorkerInfo
+from penstock.store import Claim, Store, WorkerInfo
 from penstock.worker.attempt import jitter_s
 from penstock.worker.prefetch import Prefetch
 
@@ -47,7 +48,7 @@ class Claims:
 
     def __init__(
         self,
-        store: TaskStore,
+        store: Store,
         info: WorkerInfo,
         prefetch: Prefetch,
         *,
@@ -79,7 +80,7 @@ class Claims:
             try:
                 if failures:  # the answer to a claim may have been lost, or the claim be on its way
                     self._round += 1
-                    await self._store.disown(self._info.id, self._known(), before=self._round)
+                    await self._store.leases.release_unknown(self._info.id, self._known(), before=self._round)
                 failures = 0
                 due_s = await self._look_around()
             except StoreUnavailable as error:
@@ -157,7 +158,7 @@ class Claims:
         """Send so many claims and start what they return. Raises StoreUnavailable after that, if one of them failed."""
         started, self._is_claiming = time.monotonic(), True
         ask = partial(
-            self._store.claim,
+            self._store.leases.claim,
             worker=self._info.id,
             device=self._info.device,
             models=self._info.models,
@@ -182,7 +183,7 @@ class Claims:
         left_s = max(self._asked_at + self._asks_after_s, self._holds_until) - now
         if left_s > 0:
             return left_s
-        await self._store.ask_for_task(self._info.id, self._info.models)
+        await self._store.workers.ask_for_task(self._info.id, self._info.models)
         self._asked_at = now
         self._asks_after_s = min(ASK_EVERY_S, 2 * self._asks_after_s)
         return self._asks_after_s

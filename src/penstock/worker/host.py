@@ -21,10 +21,10 @@ import arq
 from loguru import logger
 from msgspec.structs import replace
 
-from penstock.core.task import RetryPolicy
+from penstock.core.lease import RetryPolicy
 from penstock.errors import StoreUnavailable
 from penstock.models.base import DeviceBroken
-from penstock.store import TaskStore, WorkerInfo, WorkerMemory
+from penstock.store import Store, WorkerInfo, WorkerMemory
 from penstock.telemetry import metrics
 from penstock.worker.attempt import Attempts
 from penstock.worker.claims import Claims, Slots
@@ -45,7 +45,7 @@ class Host(arq.Worker):
         *,
         info: WorkerInfo,
         memory: Callable[[], WorkerMemory],
-        store: TaskStore,
+        store: Store,
         upkeep: Callable[[], Coroutine[Any, Any, None]],
         pipeline: Pipeline,
         spool: Spool,
@@ -124,7 +124,7 @@ class Host(arq.Worker):
         """Wait for the attempts to end, then leave the list of workers."""
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         try:
-            await self._store.sign_off(self._info.id)
+            await self._store.workers.sign_off(self._info.id)
         except StoreUnavailable:
             logger.warning("could not sign off; the worker leaves the list when its lease ends")
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable, Collection
 
-from penstock.core.task import Lease
+from penstock.core.lease import Lease
 from penstock.errors import StoreUnavailable
-from penstock.store import TaskStore, WorkerInfo
+from penstock.store import Store, WorkerInfo
 
 
 class Leases:
@@ -17,7 +17,7 @@ class Leases:
 
     def __init__(
         self,
-        store: TaskStore,
+        store: Store,
         lease_s: float,
         *,
         describe: Callable[[], WorkerInfo],
@@ -56,7 +56,7 @@ class Leases:
         """Keep the leases, for ever; four chances before they end."""
         while True:
             try:
-                for key in await self._store.renew(self._describe(), tuple(self._held.values())):
+                for key in await self._store.leases.renew(self._describe(), tuple(self._held.values())):
                     self._lost(key)
             except StoreUnavailable:
                 await asyncio.sleep(self._lease_s / 16)

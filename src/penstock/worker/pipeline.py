@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from penstock.core.task import Lease, Outcome, Priority, Result
+from penstock.core.lease import Lease
+from penstock.core.task import Outcome, Priority, Result
 from penstock.errors import (
     ExecutionTimeout,
     InputNotFound,

@@ -13,7 +13,8 @@ from heapq import heapify, heapreplace
 
 from msgspec import Struct
 
-from penstock.core.task import PRIORITIES, Lease, Priority, Progress, Stage, is_suspect
+from penstock.core.lease import Lease, is_suspect
+from penstock.core.task import PRIORITIES, Priority, Progress, Stage
 
 AHEAD_S = 0.5
 """Device time that is held beyond what it takes to make an input ready. It covers a claim (1 ms, 50 across a network),

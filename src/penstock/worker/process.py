@@ -12,13 +12,13 @@ import uvloop
 from loguru import logger
 
 from penstock.core.device import Device
-from penstock.core.task import RetryPolicy
+from penstock.core.lease import RetryPolicy
 from penstock.errors import StoreUnavailable
 from penstock.models import load_runners
 from penstock.models.base import DeviceBroken, registry
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
-from penstock.store import BatchStore, Condemned, Redis, TaskStore, WorkerInfo, WorkerMemory, check_server, connect
+from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, check_server, connect
 from penstock.telemetry import exposition
 from penstock.upkeep.rounds import run_upkeep
 from penstock.upkeep.watches import StorageWatch, watch_store
@@ -54,7 +54,7 @@ def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | 
 async def _serve(settings: Settings, device: Device, names: list[str], worker_id: str, heartbeat: Heartbeat) -> None:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect(settings.redis))
-        store = TaskStore(client, settings.redis.namespace, settings.queue)
+        store = Store(Engine(client, settings.redis.namespace, settings.queue))
         storage = await stack.enter_async_context(open_storage(settings.storage, settings.redis.namespace))
         fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack)))
         codecs = CodecThreads.of(device)
@@ -66,8 +66,6 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         stack.callback(asyncio.create_task(heartbeat.beat(), name="heartbeat").cancel)
         for warning in await _when_available(client, settings.redis.namespace):
             logger.warning(warning)
-        batches = BatchStore(client, settings.redis.namespace, settings.queue)
-        condemned = Condemned(client, settings.redis.namespace, settings.queue)
         spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
         stack.push_async_callback(spool.aclose)
         memory = MemoryBudget(device.ram_bytes, guard=settings.queue.starvation_guard)
@@ -99,7 +97,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
                 device_limit=device.memory_limit_bytes,
             ),
             store=store,
-            upkeep=partial(_keep_up, store, batches, condemned, storage),
+            upkeep=partial(_keep_up, store, storage),
             pipeline=pipeline,
             spool=spool,
             retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
@@ -132,10 +130,8 @@ async def _started(scheduler: DeviceScheduler, runners: Iterable[Runner]) -> Asy
         await scheduler.close()
 
 
-async def _keep_up(store: TaskStore, batches: BatchStore, condemned: Condemned, storage: Storage) -> None:
-    await asyncio.gather(
-        run_upkeep(store, batches, condemned, storage), watch_store(store), StorageWatch().run(storage)
-    )
+async def _keep_up(store: Store, storage: Storage) -> None:
+    await asyncio.gather(run_upkeep(store, storage), watch_store(store), StorageWatch().run(storage))
 
 
 async def _when_available(client: Redis, namespace: str) -> list[str]:

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
-from penstock.core.task import Lease, Progress, Stage
+from penstock.core.lease import Lease
+from penstock.core.task import Progress, Stage
 from penstock.errors import StoreUnavailable
-from penstock.store import TaskStore
+from penstock.store import Store
 
 PROGRESS_EVERY_S = 0.2
 """Stage and progress of the running tasks are written this often, and only where they changed."""
@@ -15,7 +16,7 @@ class ProgressWriter:
     """Writes the last that it was told of each attempt. Best effort: what Redis does not take is not written again.
     `lease_of` gives the lease with a key, None where it is not held any more."""
 
-    def __init__(self, store: TaskStore, lease_of: Callable[[str], Lease | None]) -> None:
+    def __init__(self, store: Store, lease_of: Callable[[str], Lease | None]) -> None:
         self._store = store
         self._lease_of = lease_of
         self._news: dict[str, tuple[Stage, Progress | None]] = {}
@@ -36,6 +37,6 @@ class ProgressWriter:
             try:
                 for key, (stage, progress) in news.items():
                     if lease := self._lease_of(key):
-                        await self._store.progress(lease, stage, progress)
+                        await self._store.leases.progress(lease, stage, progress)
             except StoreUnavailable:
                 continue

@@ -8,7 +8,8 @@ from typing import Any
 
 from loguru import logger
 
-from penstock.core.task import Lease, Progress, Stage, is_suspect
+from penstock.core.lease import Lease, is_suspect
+from penstock.core.task import Progress, Stage
 from penstock.telemetry import metrics
 from penstock.worker.attempt import Attempts
 from penstock.worker.claims import Slots

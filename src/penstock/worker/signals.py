@@ -3,7 +3,7 @@
 import time
 
 from penstock.errors import StoreUnavailable
-from penstock.store import TaskStore, WorkerInfo
+from penstock.store import Store, WorkerInfo
 from penstock.worker.claims import Claims
 from penstock.worker.prefetch import Prefetch
 from penstock.worker.running import RunningAttempts
@@ -13,7 +13,7 @@ class Signals:
     """Listens for one worker and passes each signal to whoever acts on it."""
 
     def __init__(
-        self, store: TaskStore, info: WorkerInfo, *, claims: Claims, running: RunningAttempts, prefetch: Prefetch
+        self, store: Store, info: WorkerInfo, *, claims: Claims, running: RunningAttempts, prefetch: Prefetch
     ) -> None:
         self._store = store
         self._info = info
@@ -23,7 +23,7 @@ class Signals:
 
     async def listen(self) -> None:
         """Listen until canceled."""
-        async for kind, subject in self._store.signals():
+        async for kind, subject in self._store.workers.signals():
             if kind == "cancel":
                 self._running.stop(subject, "canceled")
             elif kind in ("drain", "resume"):
@@ -44,7 +44,7 @@ class Signals:
         if self._spare(models) is None:
             return
         try:
-            if not await self._store.answer_ask(asker):
+            if not await self._store.workers.answer_ask(asker):
                 return
         except StoreUnavailable:
             return  # it will ask again

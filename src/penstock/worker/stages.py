@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from penstock.core.task import Lease, Progress, Stage
+from penstock.core.lease import Lease
+from penstock.core.task import Progress, Stage
 from penstock.models.base import Work
 from penstock.telemetry import metrics
 

@@ -1,4 +1,4 @@
-"""/docs: Swagger UI from an installed package, so that it works without internet."""
+"""/docs: Swagger UI from an installed package, so that the page works without internet."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +14,9 @@ ASSETS = {
     "swagger-ui.css": "text/css; charset=utf-8",
     "favicon-32x32.png": "image/png",
 }
-"""What is served of the package, and as what."""
+"""The files of the package that are served -> their media types."""
 
-# Swagger UI writes style attributes and has its icons as data: URIs; scripts come from files of ours only.
+# Swagger UI writes style attributes and has its icons as data: URIs; scripts come from this server only.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -55,20 +55,20 @@ SwaggerUIBundle({
 
 @get("/", sync_to_thread=False)
 def page(request: Request[Any, Any, Any]) -> Response[str]:
-    """The page."""
+    """Serve the page."""
     text = _PAGE.replace("{prefix}", _prefix(request))
     return Response(text, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
 @get("/start.js", sync_to_thread=False)
 def start(request: Request[Any, Any, Any]) -> Response[str]:
-    """Its only script that is ours."""
+    """Serve the script that starts Swagger UI; the policy forbids a script inside the page."""
     return Response(_START.replace("{prefix}", _prefix(request)), media_type="text/javascript; charset=utf-8")
 
 
 @get("/assets/{name:str}", sync_to_thread=True)
 def asset(name: FromPath[str]) -> Response[Any]:
-    """A file of the package."""
+    """Serve a file of the package. Raises NotFound."""
     if name not in ASSETS:
         raise NotFound("there is no such asset")
     headers = {"Cache-Control": "public, max-age=86400"}
@@ -79,12 +79,12 @@ router = Router("/docs", route_handlers=[page, start, asset], include_in_schema=
 
 
 def _prefix(request: Request[Any, Any, Any]) -> str:
-    """The path of `api.public_url`, which a proxy takes off."""
+    """The path of `api.public_url`, which a proxy removes before it passes a request on."""
     return request.base_url.path.rstrip("/")
 
 
 def _directory() -> Path:
-    """Found without importing the package, which would bring its web frameworks."""
+    # Importing the package would import the web frameworks that it supports.
     spec = find_spec("swagger_ui")
     if spec is None or not spec.submodule_search_locations:
         raise NotFound("the package swagger-ui-py is not installed; the API itself is described at /schema")

@@ -1,1 +1,1 @@
-"""What all routes share of HTTP."""
+"""The parts of HTTP that all routes share; nothing here knows the services or a route."""

@@ -1,4 +1,4 @@
-"""Who may come in, and with what: API keys, the content type, checked before a body is read."""
+"""Guards that run before a body is read: the API key of a request, and its content type."""
 
 import hashlib
 import hmac
@@ -13,10 +13,10 @@ from penstock.core.task import TENANT
 from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
 
 SCHEMES = (b"bearer", b"token")
-"""Of `Authorization`; the second is what older clients of Replicate send."""
+"""Schemes of `Authorization`; older clients of Replicate send the second."""
 
 BY_URL = {"let_in_by": "url"}
-"""Option of a handler that needs no key: its URL has been given out to be used by whoever has it."""
+"""Option of a handler that needs no key, because its URL has a token: whoever has the URL may use it."""
 
 
 class Caller(Struct, frozen=True):
@@ -36,10 +36,10 @@ class ApiRequest(Request[None, Caller, State]):
 
 
 class KeyRing:
-    """The known keys, held as digests only. Two secrets may have one name: so a key is changed without a gap."""
+    """The known keys, held as digests only. Two keys may have one name, so that a key can be replaced without a gap."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        """Raises ConfigurationError when there is no key."""
+        """Raises ConfigurationError when `keys` is empty."""
         self._callers: list[tuple[bytes, Caller]] = []
         for key in keys:
             name, _, secret = key.rpartition(":")
@@ -49,11 +49,11 @@ class KeyRing:
             raise ConfigurationError("api.keys: set at least one key, for instance API_KEYS=me:$(openssl rand -hex 24)")
 
     def digest(self) -> bytes:
-        """Of all keys, in whatever order: a secret that all servers with the same keys share."""
+        """Return a secret that all servers with the same keys share, in whatever order they list them."""
         return hashlib.sha256(b"".join(sorted(digest for digest, _ in self._callers))).digest()
 
     def find(self, secret: bytes) -> Caller | None:
-        """The caller with this secret. Takes as long for a wrong one as for any right one."""
+        """Return the caller with this secret, or None. The time it takes says nothing about the known secrets."""
         given = hashlib.sha256(secret).digest()
         found = None
         for digest, caller in self._callers:
@@ -63,8 +63,11 @@ class KeyRing:
 
 
 def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
-    """`check` as a middleware. Litestar's own guards are each given a copy of the handler, made anew at every request,
-    which takes several times as long as any check here."""
+    """Make `check` a middleware.
+
+    Litestar's own guards each get a new copy of the handler at every request, which takes several times as long as any
+    check here.
+    """
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +81,10 @@ def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
 
 @guard
 def require_key(scope: Scope) -> None:
-    """Every route below /v1 but those `BY_URL`: a known key, in `X-API-Key` or as bearer token. Sets `request.auth`."""
+    """Require a known key, in `X-API-Key` or as bearer token, unless the route is `BY_URL`; sets `request.auth`.
+
+    Raises Unauthorized.
+    """
     if BY_URL.items() <= scope["route_handler"].opt.items():
         return
     caller = scope["litestar_app"].state.key_ring.find(_secret(scope))
@@ -92,7 +98,7 @@ def require_key(scope: Scope) -> None:
 
 @guard
 def require_json(scope: Scope) -> None:
-    """Routes with a body: it is declared to be JSON."""
+    """Require a body that is declared as JSON. Raises UnsupportedMediaType."""
     declared = (_header(scope, b"content-type") or b"").partition(b";")[0].strip().lower()
     if declared != b"application/json":
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
@@ -107,5 +113,4 @@ def _secret(scope: Scope) -> bytes:
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:
-    """As it came over the wire; the first of several."""
     return next((value for given, value in scope["headers"] if given == name), None)

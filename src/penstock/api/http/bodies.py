@@ -1,4 +1,4 @@
-"""The body of a request as the client meant it: within the limit on bodies, or piece by piece, and inflated."""
+"""The body of a request, decompressed: whole and within the limit on bodies, or in chunks of any total size."""
 
 import asyncio
 import zlib
@@ -10,18 +10,18 @@ from penstock.api.http.auth import ApiRequest
 from penstock.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
 
 IDLE_S = 60.0
-"""A client that sends nothing for so long is taken to be gone."""
+"""A client that sends nothing for so long counts as gone."""
 
 PIECE_BYTES = 256 * 1024
-"""Most bytes that are inflated at a time: less than a millisecond of work."""
+"""Most bytes that are decompressed at a time, which takes less than a millisecond."""
 
 ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""What a body may be compressed by, and the `wbits` of zlib for it. Whoever limits a body limits what it inflates to:
-the pieces are small, and no more is inflated once nobody asks for another one."""
+"""Content encoding -> the `wbits` of zlib for it. A limit on a body counts the decompressed bytes: a reader that stops
+after some chunk keeps the rest from being decompressed."""
 
 
 async def body_of(request: ApiRequest) -> bytes:
-    """All of it. Raises PayloadTooLarge, MalformedRequest, UnsupportedMediaType."""
+    """Return the whole body. Raises PayloadTooLarge, MalformedRequest, UnsupportedMediaType."""
     limit = request.app.state.services.settings.limits.max_body_bytes
     body = bytearray()
     async for piece in pieces_of(request):
@@ -32,8 +32,10 @@ async def body_of(request: ApiRequest) -> bytes:
 
 
 async def pieces_of(request: ApiRequest) -> AsyncGenerator[bytes, None]:
-    """It as it comes, however long. Raises MalformedRequest, UnsupportedMediaType, and PayloadTooLarge on a route that
-    limits what comes."""
+    """Yield the body in chunks, without a limit on its size.
+
+    Raises MalformedRequest, UnsupportedMediaType, and PayloadTooLarge on a route whose bodies Litestar limits.
+    """
     encoding = encoding_of(request)
     pieces = _sent(request)
     async for piece in _inflated(pieces, ENCODINGS[encoding]) if encoding else pieces:
@@ -41,7 +43,7 @@ async def pieces_of(request: ApiRequest) -> AsyncGenerator[bytes, None]:
 
 
 def encoding_of(request: ApiRequest) -> str | None:
-    """How the body is compressed. Raises UnsupportedMediaType when that is not known here."""
+    """Return the compression of the body, or None. Raises UnsupportedMediaType for an unknown one."""
     encoding = ", ".join(request.headers.getall("content-encoding", ())).strip().lower()
     if encoding in ("", "identity"):
         return None
@@ -68,13 +70,14 @@ async def _sent(request: ApiRequest) -> AsyncGenerator[bytes, None]:
 
 
 async def _inflated(pieces: AsyncGenerator[bytes, None], wbits: int) -> AsyncGenerator[bytes, None]:
-    """Never more than `PIECE_BYTES` at once, whatever a few bytes would inflate to; others have their turn between."""
+    """Yields at most `PIECE_BYTES` at once, however much a few bytes decompress to, and lets other requests run
+    between two chunks."""
     inflating = zlib.decompressobj(wbits)
     try:
         async for piece in pieces:
             rest = piece
             while rest:
-                if inflating.eof:  # gzip may have several members
+                if inflating.eof:  # a gzip stream may consist of several members
                     inflating = zlib.decompressobj(wbits)
                 yield inflating.decompress(rest, PIECE_BYTES)
                 await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Where a list goes on: a moment, signed, so that only what this server has given out is taken."""
+"""Cursors of lists: the moment where a page ended, signed, so that a server accepts only cursors of its own."""
 
 import base64
 import binascii
@@ -8,24 +8,24 @@ import hmac
 from penstock.errors import InvalidRequest
 
 SIGNATURE_BYTES = 8
-"""A cursor opens nothing that its caller could not list anyway; so much keeps one from being made up by mistake."""
+"""A short signature is enough: a cursor gives access to nothing that its caller could not list anyway."""
 
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
 class Cursors:
-    """Of all servers with the same API keys; a change of the keys ends those that are out."""
+    """Writes and reads cursors. Servers with the same API keys accept each other's; a change of the keys ends all."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = hashlib.sha256(b"penstock cursor" + secret).digest()
 
     def write(self, before_us: int) -> str:
-        """For the tasks created before this moment."""
+        """Return the cursor for what was created before this moment, in µs since 1970."""
         moment = before_us.to_bytes(8)
         return base64.urlsafe_b64encode(moment + self._signature(moment)).rstrip(b"=").decode()
 
     def read(self, cursor: str) -> int:
-        """The moment in µs. Raises InvalidRequest."""
+        """Return the moment in µs since 1970. Raises InvalidRequest for a cursor that `write` has not made."""
         try:
             raw = binascii.a2b_base64(cursor.translate(_URL_SAFE) + "==", strict_mode=True)
         except ValueError:

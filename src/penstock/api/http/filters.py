@@ -1,4 +1,4 @@
-"""Which tasks: one filter, read from the query in one place, for the list and for every act on all that match."""
+"""The filter of tasks in a query, which the list and every act on matching tasks share."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,16 +12,16 @@ from penstock.api.http.auth import ApiRequest
 from penstock.api.http.query import METADATA
 from penstock.core.task import Priority
 from penstock.errors import InvalidRequest
-from penstock.store.queries import Filters
+from penstock.store.listing import Filters
 
 Moment = Annotated[str | None, QueryParameter(format="date-time", description="RFC 3339, with its zone")]
-"""Not a datetime, for which Litestar would also take a number."""
+"""A string, because Litestar would also accept a number for a datetime."""
 
 Cursor = Annotated[str | None, QueryParameter(format="cursor", description="`next_cursor` of the answer before")]
 
 
 class TaskFilter(Struct, frozen=True, kw_only=True):
-    """What a task has to have; None, and no metadata, leave nothing out. Moments are µs since 1970."""
+    """What a task must have to match; None, and empty metadata, match every task. Moments are in µs since 1970."""
 
     model: str | None
     priority: Priority | None
@@ -33,12 +33,12 @@ class TaskFilter(Struct, frozen=True, kw_only=True):
 
     @property
     def leaves_out(self) -> bool:
-        """Whether anything but the status of a task decides."""
+        """Return whether there is any condition but the cursor, which only continues a list."""
         named = (self.model, self.priority, self.batch, self.created_after, self.created_before)
         return bool(self.metadata) or any(value is not None for value in named)
 
     def which(self) -> Filters:
-        """The same for the store."""
+        """Return the filter as the store takes it."""
         bounds = [bound for bound in (self.created_before, self.cursor) if bound is not None]
         return Filters(
             model=self.model,
@@ -59,14 +59,14 @@ async def filter_of(
     model: FromQuery[str | None] = None,
     priority: FromQuery[Priority | None] = None,
     batch_id: FromQuery[str | None] = None,
-    metadata: Annotated[  # noqa: ARG001  declares the names, which the query itself has
+    metadata: Annotated[  # noqa: ARG001  declares the parameters; their names are in the query only
         str | None, QueryParameter(name=METADATA, description="`metadata.<key>=<value>`: tasks with that entry")
     ] = None,
     created_after: Moment = None,
     created_before: Moment = None,
     cursor: Cursor = None,
 ) -> TaskFilter:
-    """Raises InvalidRequest."""
+    """Read the filter from the query. Raises InvalidRequest."""
     return TaskFilter(
         model=model,
         priority=priority,
@@ -84,5 +84,5 @@ def _micros(moment: str | None, param: str) -> int | None:
     try:
         found: datetime = msgspec.convert(moment, Annotated[datetime, Meta(tz=True)])
     except msgspec.ValidationError as error:
-        raise InvalidRequest("a moment is given with its zone, such as 2026-11-22T10:00:00Z", param=param) from error
+        raise InvalidRequest("give a moment with its zone, such as 2026-11-22T10:00:00Z", param=param) from error
     return round(found.timestamp() * 1_000_000)

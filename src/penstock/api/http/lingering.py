@@ -1,7 +1,7 @@
-"""How a connection is closed while its client is still sending (RFC 9112, 9.6: "lingering close").
+"""Closing a connection while its client is still sending (RFC 9112, 9.6: "lingering close").
 
-A request can be refused by its first bytes. Closed with bytes unread, a connection is reset, and the reset may reach
-the client before it has read why; many clients do not read before they have sent everything.
+A request can be refused after its first bytes. The kernel resets a connection that is closed with bytes unread, and the
+reset may overtake the answer; many clients read nothing before they have sent everything.
 """
 
 import asyncio
@@ -11,14 +11,17 @@ from typing import Any
 LINGER_S = 30.0
 """Longest time that a client may go on sending after its answer."""
 IDLE_S = 5.0
-"""Shorter, once it sends nothing."""
+"""Longest time that it may send nothing meanwhile."""
 LINGER_BYTES = 256 * 1024 * 1024
-"""Most that it may send: more than the largest body that is taken by default."""
+"""Most bytes that it may send meanwhile: more than the largest body that is accepted by default."""
 
 
 class LingeringTransport:
-    """A transport whose `close` ends what is sent, and drops what still comes until the client has sent all of it or
-    goes, within bounds. `is_receiving` says whether more is to come. A second `close` closes at once."""
+    """A transport whose `close` ends the answer and then drops what the client still sends, within bounds.
+
+    It closes for good when the client has closed its side. `is_receiving` tells whether a request is still coming; if
+    not, `close` closes at once, as a second `close` does.
+    """
 
     def __init__(self, transport: asyncio.Transport, is_receiving: Callable[[], bool]) -> None:
         self._transport = transport
@@ -33,11 +36,11 @@ class LingeringTransport:
         return getattr(self._transport, name)
 
     def is_closing(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Return whether nothing more can be sent."""
         return self.is_lingering or self._transport.is_closing()
 
     def close(self) -> None:
-        """Now, or when the client has sent what it is sending."""
+        """Close now, or after the client has sent the rest of its request."""
         if self.is_closing() or not self._is_receiving():
             self.close_now()
             return
@@ -48,13 +51,13 @@ class LingeringTransport:
         self._timer = self._loop.call_later(IDLE_S, self._look)
 
     def close_now(self) -> None:
-        """Whatever the client is sending."""
+        """Close now, even if the client is still sending."""
         if self._timer is not None:
             self._timer.cancel()
         self._transport.close()
 
     def drop(self, size: int) -> None:
-        """So many bytes have come that nobody reads."""
+        """Count bytes that came after the answer and that nobody reads."""
         self._dropped += size
         if self._dropped > LINGER_BYTES:
             self.close_now()

@@ -1,7 +1,7 @@
-"""Where a client reaches this server: the beginning of every link that it is given.
+"""The URL under which a client reaches this server: the beginning of every link in an answer.
 
-`api.public_url` says so where it is set. Else it is what the request was sent to, by its Host header; behind a proxy of
-`api.trusted_proxies`, what the proxy says that it was sent to. Whoever else sends `Forwarded` is not believed.
+That is `api.public_url`, if it is set. Else the Host header of the request names it or, behind a proxy of
+`api.trusted_proxies`, the `Forwarded` headers of that proxy. Those of anybody else are ignored.
 """
 
 import ipaddress
@@ -15,21 +15,23 @@ from penstock.settings import ApiSettings
 
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,255}|\[(?P<v6>[0-9A-Fa-f:.]{2,45})\])(?::(?P<port>[0-9]{0,5}))?")
 _PAIR = re.compile(r'[ \t]*([A-Za-z0-9_-]+)=("(?:[^"\\]|\\.)*"|[^",; \t]*)[ \t]*([;,]|$)')
-"""One of `Forwarded`, and what ends it: `for=192.0.2.1;proto=https;host="example.com:8443"`."""
+"""One pair of `for=192.0.2.1;proto=https;host="example.com:8443"`, and what ends it."""
 _PORT = re.compile(r":[0-9]+$")
 _LARGEST_PORT = 65_535
 
 
 class Origins:
-    """Knows whom to believe."""
+    """Works out origins from the settings and the headers of a request."""
 
     def __init__(self, settings: ApiSettings) -> None:
         self._public = settings.public_url.rstrip("/")
         self._trusted = tuple(ipaddress.ip_network(text) for text in settings.trusted_proxies)
 
     def of(self, scope: Scope) -> str:
-        """The URL under which the client of this request reaches `/`, without the slash. Raises MalformedRequest when
-        the request does not say which host it is for, or says so in a way that is not one."""
+        """Return the URL under which the client of this request reaches `/`, without the slash.
+
+        Raises MalformedRequest when the request names no host, or one that cannot be a host.
+        """
         scheme, host = scope["scheme"], _own_host(scope)
         if self._public:
             return self._public
@@ -37,9 +39,9 @@ class Origins:
             scheme, host = _forwarded(scope, scheme, host)
         return f"{scheme}://{host}"
 
-    def led(self, location: bytes) -> bytes:
-        """Where a `Location` of ours leads: with `api.public_url`, all of it is said, since the client may know another
-        path to this server than the one that its request came in by."""
+    def absolute(self, location: bytes) -> bytes:
+        """Return the `Location` for the client: an absolute one with `api.public_url`, because a proxy may have changed
+        the path of the request."""
         return f"{self._public}{location.decode()}".encode() if location.startswith(b"/") else location
 
     def _is_trusted(self, scope: Scope) -> bool:
@@ -52,8 +54,10 @@ class Origins:
 
 
 def _forwarded(scope: Scope, scheme: str, host: str) -> tuple[str, str]:
-    """What the nearest proxy says; these two where it says nothing. It is the last in every list: what stands before it
-    may come from anybody. Raises MalformedRequest."""
+    """The scheme and host that the nearest proxy names; what it leaves out stays as it is.
+
+    Its element is the last of every list: anybody may have sent those before it. Raises MalformedRequest.
+    """
     said = _last_element(",".join(_values(scope, b"forwarded")))
     if not said:
         lists = {name: ",".join(_values(scope, header)) for name, header in _X_FORWARDED.items()}
@@ -73,18 +77,18 @@ _X_FORWARDED = {"proto": b"x-forwarded-proto", "host": b"x-forwarded-host", "por
 
 
 def _own_host(scope: Scope) -> str:
-    """Of the Host header, which only HTTP/1.0 may lack: then it is the address that was connected to."""
+    """The Host header; for HTTP/1.0, which may lack it, the address that the client connected to."""
     hosts = _values(scope, b"host")
     if len(hosts) == 1:
         return _checked(hosts[0], "Host")
     if hosts or scope["http_version"] != "1.0":
-        raise MalformedRequest("a request has one Host header", param="Host")
+        raise MalformedRequest("send exactly one Host header", param="Host")
     name, port = scope.get("server") or ("localhost", None)
     return _checked(f"[{name}]:{port}" if ":" in name else f"{name}:{port}", "Host")
 
 
 def _checked(host: str, header: str) -> str:
-    """The name, address and port, without a port that is empty. Raises MalformedRequest."""
+    """The host if it can be one, without an empty port. Raises MalformedRequest."""
     found = _HOST.fullmatch(host)
     if found is None or int(found["port"] or 0) > _LARGEST_PORT or not _is_v6(found["v6"]):
         raise MalformedRequest("the host must be a name or an address, perhaps with :port", param=header)
@@ -92,7 +96,6 @@ def _checked(host: str, header: str) -> str:
 
 
 def _values(scope: Scope, name: bytes) -> list[str]:
-    """Of all headers of this name."""
     return [value.decode("latin-1") for given, value in scope["headers"] if given == name]
 
 
@@ -104,7 +107,7 @@ def _is_v6(text: str | None) -> bool:
 
 
 def _last_element(header: str) -> dict[str, str]:
-    """Of `Forwarded` (RFC 7239), by names in lower case. Raises MalformedRequest."""
+    """The last element of `Forwarded` (RFC 7239), by names in lower case. Raises MalformedRequest."""
     elements: list[dict[str, str]] = [{}]
     at = 0
     while at < len(header):

@@ -1,7 +1,7 @@
-"""The query of a request: a name that the route does not declare, one value too many, or none at all is refused.
+"""The check of a query: parameters that the route does not declare, too many values, and null are refused.
 
-What is known is read from what the handler and its dependencies declare, so that no route can leave the check out. An
-ignored parameter is worse than a refused one: a misspelt filter would let an act hit everything.
+The known parameters are those that the handler and its dependencies declare, so no route can leave the check out. An
+ignored parameter would be worse than a refused one: with a misspelt filter, an act would hit every task.
 """
 
 from collections import Counter
@@ -23,28 +23,28 @@ METADATA = "metadata."
 """A declared name that ends with a dot stands for every name that begins with it."""
 
 SHOWN = 100
-"""Characters of the client's own text that are given back."""
+"""Most characters of the client's own text that an answer repeats."""
 
 
-class Known(Struct, frozen=True):
-    """What a route takes: each name, and whether it may come more than once."""
+class KnownParameters(Struct, frozen=True):
+    """The query parameters of a route by name, each with whether it may come more than once."""
 
     repeatable: dict[str, bool]
 
     def declared(self, name: str) -> str | None:
-        """The declared name that this one is, or begins with."""
+        """Return the declared name that stands for this one, or None."""
         if name in self.repeatable:
             return name
         return next((known for known in self.repeatable if known.endswith(".") and name.startswith(known)), None)
 
     def described(self) -> str:
-        """All names, as one would write them."""
+        """Return a text with all names, for people."""
         names = [_written(name) for name in sorted(self.repeatable)]
         return f"known here: {', '.join(names)}" if names else "this endpoint takes none"
 
 
 async def check_query(request: Request[Any, Any, Any]) -> None:
-    """Runs before every handler, after the key was checked. Raises InvalidRequest."""
+    """Check the query before any handler runs, after the key was checked. Raises InvalidRequest."""
     if not request.scope["query_string"]:
         return
     known = known_to(request.route_handler)
@@ -53,16 +53,16 @@ async def check_query(request: Request[Any, Any, Any]) -> None:
         declared = known.declared(name)
         if declared is None:
             raise InvalidRequest(_unknown(name, known), param=name[:SHOWN])
-        if value.lower() == "null" and declared != METADATA:  # it would count as leaving the parameter out
+        if value.lower() == "null" and declared != METADATA:  # Litestar would take it for a missing parameter
             raise InvalidRequest("leave the parameter out, or give it a value", param=name)
     for name, times in Counter(name for name, _ in pairs).items():
         if times > 1 and not known.repeatable[known.declared(name) or name]:
-            raise InvalidRequest("this parameter can be given once only", param=name[:SHOWN])
+            raise InvalidRequest("give this parameter only once", param=name[:SHOWN])
 
 
-def known_to(handler: BaseRouteHandler) -> Known:
-    """The query parameters that a handler and its dependencies declare."""
-    return Known(dict(_declared(handler.parsed_fn_signature.parameters, handler.resolve_dependencies())))
+def known_to(handler: BaseRouteHandler) -> KnownParameters:
+    """Return the query parameters that a handler and its dependencies declare."""
+    return KnownParameters(dict(_declared(handler.parsed_fn_signature.parameters, handler.resolve_dependencies())))
 
 
 def _declared(parameters: dict[str, FieldDefinition], providers: dict[str, Provide]) -> Iterator[tuple[str, bool]]:
@@ -75,7 +75,7 @@ def _declared(parameters: dict[str, FieldDefinition], providers: dict[str, Provi
             yield field.kwarg_definition.name or name, field.is_non_string_sequence
 
 
-def _unknown(name: str, known: Known) -> str:
+def _unknown(name: str, known: KnownParameters) -> str:
     close = get_close_matches(name[:SHOWN], known.repeatable, n=1)
     meant = f"; did you mean `{_written(close[0])}`?" if close else ""
     return f"there is no query parameter `{name[:SHOWN]}` here{meant} ({known.described()})"

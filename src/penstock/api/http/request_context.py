@@ -1,4 +1,4 @@
-"""Around every request: its id, trace and origin, one log line, one measurement, and the headers of every answer."""
+"""Middleware around every request: its id, trace and origin, a log line, a metric, and the headers of all answers."""
 
 import re
 import secrets
@@ -15,13 +15,14 @@ from penstock.api.http.origins import Origins
 from penstock.api.http.problems import MEDIA_TYPE, problem_of
 from penstock.errors import MalformedRequest, PenstockError
 from penstock.telemetry import metrics
+from penstock.telemetry.traces import accept_traceparent, trace_id
 
 UNMATCHED = "unmatched"
-"""The route of a request for which there is none; never the path, which has no bounds."""
+"""The label `route` of a request that matches no route; its path would make a new label value each time."""
 
 READ_ANYWAY_BYTES = 1024 * 1024
-"""The server reads the rest of a body that was answered early, to keep the connection; after a longer one it closes it,
-and one in chunks may never end."""
+"""After an early answer, uvicorn reads the rest of a body of this size, to keep the connection. It is told to close the
+connection of a longer body, and of one in chunks, which may never end."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _QUIET = {"/livez", "/readyz", "/startupz", "/metrics"}
@@ -32,10 +33,10 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class RequestContext:
-    """ASGI, outside of Litestar, so that it sees the answers to unknown paths too.
+    """An ASGI middleware outside of Litestar, so that it sees the answers to unknown paths too.
 
-    Sets `request_id`, `traceparent` and `base_url` in the scope's state. A HEAD is answered as the GET would be, up to
-    the headers. Neither query strings nor keys are ever logged.
+    It sets `request_id`, `traceparent` and `base_url` in the scope's state. It answers HEAD with the headers that GET
+    would have. Query strings and keys are never logged.
     """
 
     def __init__(self, app: ASGIApp, origins: Origins, is_draining: Callable[[], bool]) -> None:
@@ -44,13 +45,13 @@ class RequestContext:
         self._is_draining = is_draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Handle one ASGI connection; what is not HTTP passes through."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
-        traceparent = metrics.accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
+        traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
         scope["state"] |= {"request_id": request_id, "traceparent": traceparent}
         status, body_left, is_over = 500, _is_long_body(headers), False
         started = time.perf_counter()
@@ -66,17 +67,17 @@ class RequestContext:
         async def send_with_headers(message: Message) -> None:
             nonlocal status, is_over
             if is_over:
-                return  # of the answer to a HEAD there is no more to say, and a stream hears that its client has gone
+                return  # HEAD is answered by now; a stream learns from this that its client has gone
             if message["type"] == "http.response.start":
                 status = message["status"]
-                led = [(n, self._origins.led(v) if n == b"location" else v) for n, v in message["headers"]]
-                message["headers"] = complete(led, request_id, closing=body_left or self._is_draining())
+                absolute = [(n, self._origins.absolute(v) if n == b"location" else v) for n, v in message["headers"]]
+                message["headers"] = complete(absolute, request_id, closing=body_left or self._is_draining())
             await send(message)
             if is_head and message["type"] == "http.response.start":
                 is_over = True
                 await send(_end())
 
-        with logger.contextualize(request_id=request_id, trace_id=metrics.trace_id(traceparent)):
+        with logger.contextualize(request_id=request_id, trace_id=trace_id(traceparent)):
             try:
                 scope["state"]["base_url"] = self._origins.of(scope)
                 await self._app(inner, receive_body, send_with_headers)
@@ -87,13 +88,13 @@ class RequestContext:
 
 
 def refusal(error: PenstockError, request_id: str) -> tuple[Headers, bytes]:
-    """The answer to a request that no handler sees: its own headers, and the problem document."""
+    """Return the headers and the problem document that answer a request which reaches no handler."""
     body = msgspec.json.encode(problem_of(error, request_id))
     return [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))], body
 
 
 def complete(headers: object, request_id: str, *, closing: bool) -> Headers:
-    """With the headers that every answer has."""
+    """Return the headers with those that every answer has added."""
     present = [(bytes(name), bytes(value)) for name, value in headers]  # type: ignore[attr-defined]
     names = {name.lower() for name, _ in present}
     extra = [] if _NOT_STORED[0] in names else [_NOT_STORED]
@@ -102,7 +103,7 @@ def complete(headers: object, request_id: str, *, closing: bool) -> Headers:
 
 
 def new_request_id() -> str:
-    """For a request that has none."""
+    """Return an id for a request that brings none."""
     return f"req_{secrets.token_hex(12)}"
 
 

@@ -174,7 +174,7 @@ def read_version(
 @get("/deployments", operation_id="listDeployments", tags=["replicate"], summary="List deployments")
 async def list_deployments(services: ServicesDep) -> DeploymentPage:
     """Lists one deployment for each model."""
-    workers = await services.store.workers()
+    workers = await services.store.workers.listed()
     found = tuple(_deployment(registry()[name], workers) for name in services.models)
     return DeploymentPage(next=None, previous=None, results=found)
 
@@ -188,7 +188,7 @@ async def list_deployments(services: ServicesDep) -> DeploymentPage:
 )
 async def read_deployment(services: ServicesDep, owner: FromPath[str], name: FromPath[str]) -> DeploymentView:  # noqa: ARG001
     """Answers 404 for a model that is not served."""
-    return _deployment(_served(name, services), await services.store.workers())
+    return _deployment(_served(name, services), await services.store.workers.listed())
 
 
 ROUTES = (list_models, read_model, list_versions, read_version, list_deployments, read_deployment)

@@ -50,7 +50,7 @@ async def read_output(
     """Answers 404 for a wrong token, so that nobody can find out which predictions exist."""
     if not state.output_links.opens(output_id, token):
         raise TaskNotFound("this is not the URL of an output")
-    task = await services.store.get(output_id, TENANT)
+    task = await services.store.tasks.get(output_id, TENANT)
     file = result_of(task).artifact
     if file is None:
         raise ResultNotReady("the output of the prediction is data, not a file")

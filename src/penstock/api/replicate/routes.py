@@ -195,7 +195,7 @@ async def create_of_deployment(
 )
 async def read(request: ApiRequest, services: ServicesDep, prediction_id: FromPath[str]) -> PredictionView:
     """As it is now, with a small output in it."""
-    return await _whole(await services.store.get(prediction_id, request.auth.tenant), request, services)
+    return await _whole(await services.store.tasks.get(prediction_id, request.auth.tenant), request, services)
 
 
 @get(
@@ -213,7 +213,7 @@ async def list_predictions(
 ) -> PredictionPage:
     """Tasks that came in other words are among them. A file is always a URL here: a page is to stay small."""
     before = None if cursor is None else state.cursors.read(cursor)
-    page = await services.store.page(request.auth.tenant, states=tuple(State), before=before, limit=PAGE)
+    page = await services.store.listing.page(request.auth.tenant, states=tuple(State), before=before, limit=PAGE)
     after = page.next_before
     base_url = str(request.base_url)
     return PredictionPage(
@@ -236,7 +236,7 @@ async def cancel(request: ApiRequest, services: ServicesDep, prediction_id: From
     try:
         task = await end_early(prediction_id, request, services)
     except TaskAlreadyFinal:
-        task = await services.store.get(prediction_id, request.auth.tenant)
+        task = await services.store.tasks.get(prediction_id, request.auth.tenant)
     return await _whole(task, request, services)
 
 
@@ -284,7 +284,7 @@ async def _create(
         examined = await examine(asked, services, request.auth, base_url=base_url, dialect="replicate")
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
     submitted, task = await take(asked, examined, wait_s and held_s(wait_s), request, services)
-    task = task or await services.store.get(submitted.id, request.auth.tenant)
+    task = task or await services.store.tasks.get(submitted.id, request.auth.tenant)
     view = await _whole(task, request, services)
     return view if task.state.is_final else msgspec.structs.replace(view, status=STATUS[State.PENDING])
 

@@ -238,7 +238,7 @@ async def read_results(
 async def redeliver_batch(request: ApiRequest, services: ServicesDep, batch_id: FromPath[str]) -> Response[BatchView]:
     """404 also when it has not ended yet."""
     batch = await services.batches.batch(batch_id, request.auth.tenant)
-    await services.outbox.redeliver(batch_id, request.auth.tenant)
+    await services.patient_store.outbox.redeliver(batch_id, request.auth.tenant)
     return Response(_view(batch), status_code=202)
 
 

@@ -1,7 +1,7 @@
-"""/v1/tasks/{id}/events: what becomes of a task, as server-sent events (WHATWG HTML, 9.2).
+"""/v1/tasks/{id}/events: the changes of a task as server-sent events (WHATWG HTML, 9.2).
 
-An event brings a client up to date; it is made of the task as it is when the client can take it, never queued. So a
-slow client gets fewer events, not a longer queue, and one that comes back gets what has changed since its last.
+Events are not queued: each is made from the task as it is when the client can receive it. So a slow client gets fewer
+events instead of a longer queue, and one that reconnects gets what has changed since its last event.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from penstock.core.task import State, Task
 from penstock.errors import ResultExpired, StoreUnavailable, TaskNotFound
 
 LOOK_EVERY_S = 15.0
-"""A task is looked at this often even if nothing was heard of it; what has not changed makes a comment that keeps
+"""A task is read this often even if no change was announced. If nothing has changed, a comment is sent, which keeps
 proxies from closing the connection."""
 
 BACK_AFTER_MS = 2000
-"""When a client comes back by itself after the connection was lost."""
+"""How long a client waits before it reconnects by itself."""
 
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -41,12 +41,12 @@ KEEP_ALIVE = b": keep-alive\n\n"
     operation_id="watchTask",
     tags=["tasks"],
     summary="Watch a task",
-    description="Server-sent events: first `status`, the whole task as it is; then `status` when it has moved on, "
-    "`progress` while it runs, and `completed`, the whole task as it has ended, after which the stream ends. A client "
-    "that comes back with `Last-Event-ID` gets what it has missed as one event, and 204 if that is nothing and the "
-    "task has ended. The position in the queue is brought up to date every 15 s.",
+    description="Server-sent events: first `status` with the whole task; then `status` when it has moved on, "
+    "`progress` while it runs, and `completed` with the whole task when it has ended, after which the stream ends. A "
+    "client that reconnects with `Last-Event-ID` gets what it has missed as one event, or 204 if it has missed nothing "
+    "and the task has ended. The position in the queue is updated every 15 s.",
     opt=describe(answers={200: {MEDIA_TYPE: {"anyOf": [{"type": "string"}, component("TaskEvent")]}}}),
-    responses={204: ResponseSpec(None, description="The task has ended, and the client knows: do not come back")}
+    responses={204: ResponseSpec(None, description="The task has ended, and the client has its end: do not reconnect")}
     | documented(TaskNotFound, ResultExpired),
 )
 async def watch(
@@ -54,11 +54,11 @@ async def watch(
     services: ServicesDep,
     task_id: FromPath[str],
     last_event_id: Annotated[
-        str | None, HeaderParameter(name="Last-Event-ID", description="The id of the last event that came")
+        str | None, HeaderParameter(name="Last-Event-ID", description="The id of the last event that arrived")
     ] = None,
 ) -> Response[Any]:
-    """Refused as a read is, before anything is streamed."""
-    task = await services.store.get(task_id, request.auth.tenant)
+    """Answers errors as a read of the task does, before the stream begins."""
+    task = await services.store.tasks.get(task_id, request.auth.tenant)
     if task.state.is_final and last_event_id == version_of(task):
         return Response(None, status_code=204, headers=HEADERS)
     return Stream(_stream(task, last_event_id, request, services), media_type=MEDIA_TYPE, headers=HEADERS)
@@ -78,14 +78,13 @@ async def _stream(task: Task, seen: str | None, request: ApiRequest, services: S
                 yield KEEP_ALIVE
             changed.clear()
             try:
-                with suppress(StoreUnavailable):  # it may be back at the next look
-                    task = await services.store.get(task.id, task.tenant)
+                with suppress(StoreUnavailable):  # the next round may reach it again
+                    task = await services.store.tasks.get(task.id, task.tenant)
             except (TaskNotFound, ResultExpired):
                 return
 
 
 async def _event(task: Task, seen: str | None, request: ApiRequest, services: Services) -> bytes:
-    """From what the client has seen to what is."""
     version = version_of(task)
     progress = progress_view(task.progress)
     is_same_stage = seen is not None and seen.rpartition(".")[0] == version.rpartition(".")[0]
@@ -100,7 +99,7 @@ def _written(name: str, version: str, data: ResponseBody) -> bytes:
 
 
 async def _has_changed(changed: asyncio.Event, request: ApiRequest) -> bool:
-    """Whether something was heard, in time. The wait is not work of the server's."""
+    """Whether a change was announced in time. The wait does not count as time that the request took."""
     state, started = request.scope["state"], asyncio.get_running_loop().time()
     waited_s = state.get("waited_s", 0.0)
     try:

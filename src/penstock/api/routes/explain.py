@@ -22,13 +22,13 @@ from penstock.store import Explanation, WorkerInfo
     operation_id="explainTask",
     tags=["tasks"],
     summary="Why a task is not done yet",
-    description="What is ahead of it, who could run it, what is in its way, and when it should be done. Times are "
-    "estimated from the device time of the model's last tasks (a moving average over about ten).",
+    description="The tasks ahead of it, the workers that could run it, what blocks it, and when it should be done. "
+    "Times are estimated from the device time of the model's last tasks (a moving average over about ten).",
     responses=documented(TaskNotFound, ResultExpired),
 )
 async def explain(request: ApiRequest, services: ServicesDep, state: AppState, task_id: FromPath[str]) -> ExplainView:
-    """Of this moment."""
-    known = await services.store.explain(task_id, request.auth.tenant)
+    """Explains the state of this moment."""
+    known = await services.store.tasks.explain(task_id, request.auth.tenant)
     workers = able(known.workers, known.model)
     blockers = [] if known.state.is_final else [*_blockers(known, workers), *await _storage_away(state)]
     ahead = known.position or 0
@@ -50,12 +50,16 @@ async def explain(request: ApiRequest, services: ServicesDep, state: AppState, t
 
 def _blockers(known: Explanation, workers: list[WorkerInfo]) -> Iterator[BlockerView]:
     if known.leader:
-        yield BlockerView(code="follows_equal_task", detail="it gets the result of an equal task", task_id=known.leader)
+        yield BlockerView(
+            code="follows_equal_task", detail="it waits for the result of an equal task", task_id=known.leader
+        )
     if known.due is not None:
-        yield BlockerView(code="retry_delay", detail="its last attempt failed; it waits", until=moment(known.due))
+        yield BlockerView(
+            code="retry_delay", detail="its last attempt failed; it waits before the next one", until=moment(known.due)
+        )
     if known.pause is not None:
         queue = f"the queue of {known.model} at priority {known.priority}"
-        detail = f"{queue} is paused since {moment(known.pause.at)}, by {known.pause.by}"
+        detail = f"{queue} has been paused by {known.pause.by} since {moment(known.pause.at)}"
         yield BlockerView(code="queue_paused", detail=detail)
     if not workers:
         yield BlockerView(code="no_worker", detail=f"no worker that is READY serves {known.model}")
@@ -64,15 +68,16 @@ def _blockers(known: Explanation, workers: list[WorkerInfo]) -> Iterator[Blocker
 
 
 def _unable(workers: list[WorkerInfo]) -> Iterator[BlockerView]:
-    """Why none of these workers takes a task now, if none does."""
+    """The reason why none of these workers claims a task now, if there is one for all of them."""
     if all(worker.spool_full for worker in workers):
-        detail = "the storage is away, and every worker that could take it has its spool full of results"
+        detail = "the storage cannot be reached, and the spool of every worker that could run it is full of results"
         yield BlockerView(code="spool_full", detail=detail)
     elif all(worker.spool_full or worker.running >= worker.slots for worker in workers):
-        yield BlockerView(code="workers_busy", detail="every worker that could take it has all it can hold")
+        yield BlockerView(
+            code="workers_busy", detail="every worker that could run it runs as many tasks as it has slots"
+        )
 
 
 async def _storage_away(state: AppState) -> list[BlockerView]:
-    """What the last look at the storage has found."""
     problem = (await state.storage_watch.last()).problem
     return [BlockerView(code="storage_unavailable", detail=problem)] if problem else []

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, how is it doing: for orchestrators and Prometheus, without a key."""
+"""Liveness, readiness and metrics, for orchestrators and Prometheus, without a key."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from penstock.api.http.problems import documented
 from penstock.api.schemas.operators import DiscoveryView, LiveView, ReadyView, StartedView
 from penstock.api.services import Services, ServicesDep
 from penstock.errors import NotReady, StoreUnavailable
-from penstock.store import TaskStore, WorkerInfo
+from penstock.store import Store, WorkerInfo
 from penstock.telemetry import exposition
 from penstock.upkeep.watches import Look
 
 WORKER_READY = "READY"
 
-SPOOL_FULL = "its spool is full of results that the storage does not take, so that it claims nothing"
+SPOOL_FULL = "its spool is full of results that the storage does not accept, so it claims no task"
 
 
 @get("/livez", operation_id="livez", tags=["health"], summary="The process answers", sync_to_thread=False)
@@ -35,12 +35,12 @@ def livez() -> LiveView:
     responses=documented(NotReady),
 )
 async def readyz(services: ServicesDep, request: Request[None, None, State]) -> ReadyView:
-    """503 names what is missing, within a second; `warnings` what only holds tasks up. `workers` may be 0: tasks are
-    taken all the same, and wait. A server that left the balancer then could not take the task that makes a scaler start
-    a worker.
+    """Answers 503 within a second with what is missing; `warnings` name what only delays tasks. `workers` may be 0: a
+    server accepts tasks without a worker, and one that left the load balancer could not accept the task that makes a
+    scaler start a worker.
 
-    Of the storage it says what the last look has found: that it answered to a read a few seconds ago, and that its last
-    write, within the hour, was good. In a versioned bucket every write stays, so a look is no write."""
+    The storage is as it was at the last check: it answered a read a few seconds ago, and its last write, within the
+    hour, succeeded. Checks rarely write, because a versioned bucket keeps every write."""
     state = request.app.state
     workers, storage, missing = await _look(services, state)
     if state.draining:
@@ -66,7 +66,8 @@ async def readyz(services: ServicesDep, request: Request[None, None, State]) -> 
     responses=documented(NotReady),
 )
 async def startupz(services: ServicesDep, request: Request[None, None, State]) -> StartedView:
-    """503 names what has not. Once it has answered 200 it does so for good: what is lost later, /readyz says."""
+    """Answers 503 with what has not answered yet. After its first 200 it always answers 200; /readyz reports later
+    losses."""
     state = request.app.state
     if not state.started:
         _, _, missing = await _look(services, state)
@@ -91,7 +92,7 @@ async def metrics() -> Response[bytes]:
 
 @get("/", operation_id="discover", tags=["health"], summary="What this server is", sync_to_thread=False)
 def discover() -> DiscoveryView:
-    """Says where everything is."""
+    """Answers the version and the paths of the server."""
     return DiscoveryView(
         name="penstock",
         version=__version__,
@@ -112,7 +113,7 @@ def discover() -> DiscoveryView:
 
 
 async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo], Look, list[str]]:
-    """The workers, how the storage is, and what does not answer."""
+    """The workers, the last check of the storage, and the names of what does not answer."""
     workers, storage = await asyncio.gather(_workers(services.store), state.storage_watch.last())
     known, missing = ((), [f"redis: {workers}"]) if isinstance(workers, str) else (workers, [])
     if storage.problem:
@@ -120,10 +121,10 @@ async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo],
     return known, storage, missing
 
 
-async def _workers(store: TaskStore) -> Sequence[WorkerInfo] | str:
-    """Or why they are not known, or Redis takes no writes; within the patience of the API."""
+async def _workers(store: Store) -> Sequence[WorkerInfo] | str:
+    """The workers, or why Redis cannot be read or written; within `services.PATIENCE_S`."""
     try:
-        workers, _ = await asyncio.gather(store.workers(), store.ping())
+        workers, _ = await asyncio.gather(store.workers.listed(), store.ping())
     except StoreUnavailable as error:
         return error.detail
     return workers

@@ -1,4 +1,4 @@
-"""/v1/models: the catalogue, from the registry."""
+"""/v1/models: the catalogue of the models that are served."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ FORMATS = ("image/png", "image/jpeg", "image/webp")
 
 @get("/models", operation_id="listModels", tags=["models"], summary="The models that are served", sync_to_thread=False)
 def list_models(services: ServicesDep) -> ModelList:
-    """Lists all of them, by name."""
+    """Lists the models by name."""
     return ModelList(data=tuple(_view(registry()[name], services.settings) for name in services.models))
 
 

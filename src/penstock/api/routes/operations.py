@@ -1,4 +1,4 @@
-"""/v1/workers, /v1/queues and /v1/stats: what is going on, and what an operator does about it."""
+"""/v1/workers, /v1/queues and /v1/stats: the state of the installation, and what operators do to workers and queues."""
 
 from collections import Counter
 from typing import Annotated
@@ -17,10 +17,10 @@ from penstock.core.task import PRIORITIES, Priority, State
 from penstock.errors import InvalidRequest, ModelNotFound, WorkerNotFound
 from penstock.telemetry import endings
 
-EVERY = "Of one priority, or of all when none is given. Repeating it is fine."
+PRIORITY = "Without a priority, it acts on all of them. It can be repeated safely."
 
 
-@get("/workers", operation_id="listWorkers", tags=["operation"], summary="The workers heard of within their lease")
+@get("/workers", operation_id="listWorkers", tags=["operation"], summary="List the workers with a current lease")
 async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList:
     """Lists the workers by id, each with the tasks that it runs."""
     return WorkerList(data=await _workers(request.auth.tenant, services))
@@ -30,15 +30,15 @@ async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList
     "/workers/{worker_id:str}/drain",
     operation_id="drainWorker",
     tags=["operation"],
-    summary="Let a worker claim nothing more",
-    description="From the answer on. What it runs goes on to its end. It stays so until it is resumed or its process "
-    "ends, also when it loses its connection meanwhile. Repeating it is fine.",
+    summary="Drain a worker: let it claim no more tasks",
+    description="The worker claims nothing after the answer, and finishes what it runs. It stays drained until it is "
+    "resumed or its process ends, even if it loses its connection meanwhile. It can be repeated safely.",
     status_code=200,
     responses=documented(WorkerNotFound),
 )
 async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
-    """The worker as it is now."""
-    await services.operator.drain(worker_id)
+    """Answers the worker as it is now."""
+    await services.store.workers.drain(worker_id)
     logger.bind(worker=worker_id, by=request.auth.id).info("worker drained")
     return await _worker(worker_id, request, services)
 
@@ -48,13 +48,13 @@ async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[
     operation_id="resumeWorker",
     tags=["operation"],
     summary="Let a drained worker claim again",
-    description="It looks for a task at once. Repeating it is fine.",
+    description="The worker looks for a task at once. It can be repeated safely.",
     status_code=200,
     responses=documented(WorkerNotFound),
 )
 async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
-    """The worker as it is now."""
-    await services.operator.resume_worker(worker_id)
+    """Answers the worker as it is now."""
+    await services.store.workers.resume(worker_id)
     logger.bind(worker=worker_id, by=request.auth.id).info("worker resumed")
     return await _worker(worker_id, request, services)
 
@@ -63,27 +63,28 @@ async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: F
     "/queues",
     operation_id="listQueues",
     tags=["operation"],
-    summary="Queues by model and priority: how much waits, and what is paused",
+    summary="List the queues by model and priority, with their depth and whether they are paused",
 )
 async def list_queues(services: ServicesDep) -> QueueList:
     """Lists the queues of all models that are served."""
-    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.depths(services.models)))
+    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.queues.depths(services.models)))
 
 
 @post(
     "/queues/{model:str}/pause",
     operation_id="pauseQueue",
     tags=["operation"],
-    summary="Let no task of a model start",
-    description="What runs goes on to its end, submits are taken, limits of time are kept. " + EVERY,
+    summary="Pause the queues of a model",
+    description="No waiting task starts. Running tasks finish, submits are accepted, and time limits go on. "
+    + PRIORITY,
     status_code=200,
     responses=documented(ModelNotFound, InvalidRequest),
 )
 async def pause(
     request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
-    """The queues of the model as they are now."""
-    paused = await services.operator.pause(_served(model, services), _wanted(priority), by=request.auth.id)
+    """Answers the queues of the model as they are now."""
+    paused = await services.store.queues.pause(_served(model, services), _wanted(priority), by=request.auth.id)
     logger.bind(model=model, priority=priority, paused=paused, by=request.auth.id).info("queues paused")
     return await _queues_of(model, services)
 
@@ -92,16 +93,16 @@ async def pause(
     "/queues/{model:str}/resume",
     operation_id="resumeQueue",
     tags=["operation"],
-    summary="Let the tasks of a model start again",
-    description=EVERY,
+    summary="Resume the queues of a model",
+    description="Waiting tasks may start again. " + PRIORITY,
     status_code=200,
     responses=documented(ModelNotFound, InvalidRequest),
 )
 async def resume(
     request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
-    """The queues of the model as they are now."""
-    resumed = await services.operator.resume(_served(model, services), _wanted(priority))
+    """Answers the queues of the model as they are now."""
+    resumed = await services.store.queues.resume(_served(model, services), _wanted(priority))
     logger.bind(model=model, priority=priority, resumed=resumed, by=request.auth.id).info("queues resumed")
     return await _queues_of(model, services)
 
@@ -110,9 +111,9 @@ async def resume(
     "/queues/{model:str}/purge",
     operation_id="purgeQueue",
     tags=["operation"],
-    summary="Cancel the tasks of a model that wait",
-    description="Those that are PENDING, newest first; none that runs, and none that comes meanwhile. Repeat while "
-    "`has_more`. With `dry_run=true` nothing is canceled, and the answer says what would be. " + EVERY,
+    summary="Cancel the waiting tasks of a model",
+    description="Cancels tasks that are PENDING, newest first, but none that runs, and none that is submitted "
+    "meanwhile. Repeat it while `has_more`. With `dry_run=true` the answer says what would be canceled. " + PRIORITY,
     status_code=200,
     responses=documented(ModelNotFound, InvalidRequest),
 )
@@ -124,11 +125,12 @@ async def purge(
     dry_run: DryRun = False,
     limit: Annotated[int, QueryParameter(ge=1, le=100_000)] = 10_000,
 ) -> PurgedView:
-    """How many; up to a hundred more than `limit`, since they are canceled in such steps."""
+    """Answers how many tasks were canceled: up to a hundred more than `limit`, since they are canceled in steps of a
+    hundred."""
     tenant = request.auth.tenant
     if dry_run:
         return await _would_purge(tenant, _served(model, services), priority, limit, services)
-    purged = await services.operator.purge(tenant, _served(model, services), _wanted(priority), limit=limit)
+    purged = await services.store.queues.purge(tenant, _served(model, services), _wanted(priority), limit=limit)
     if purged.canceled:
         endings.count_end(model, State.CANCELED, tasks=purged.canceled)
     logger.bind(model=model, priority=priority, canceled=purged.canceled, by=request.auth.id).info("queues purged")
@@ -144,10 +146,10 @@ async def purge(
     summary="Tasks by status, queues by model and priority, workers by state",
 )
 async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:
-    """Counts what there is now."""
-    counts = await services.store.count(request.auth.tenant)
-    queues = await services.store.depths(services.models)
-    workers = await services.store.workers()
+    """Counts tasks, queues and workers as they are now."""
+    counts = await services.store.listing.count(request.auth.tenant)
+    queues = await services.store.queues.depths(services.models)
+    workers = await services.store.workers.listed()
     return StatsView(
         tasks={state.value: n for state, n in counts.items()},
         queues=tuple(queue_view(queue) for queue in queues),
@@ -164,7 +166,7 @@ def _served(model: str, services: Services) -> str:
 async def _would_purge(
     tenant: str, model: str, priority: Priority | None, limit: int, services: Services
 ) -> PurgedView:
-    found = await services.store.matching(
+    found = await services.store.listing.matching(
         tenant, states=(State.PENDING,), model=model, priority=priority, limit=limit, rounds=ROUNDS
     )
     has_more, shown = found.next_before is not None, tuple(found.ids[:SHOWN])
@@ -176,12 +178,12 @@ def _wanted(priority: Priority | None) -> tuple[Priority, ...]:
 
 
 async def _queues_of(model: str, services: Services) -> QueueList:
-    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.depths([model])))
+    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.queues.depths([model])))
 
 
 async def _workers(tenant: str, services: Services) -> tuple[WorkerStatusView, ...]:
-    workers = await services.store.workers()
-    running = await services.store.running(tenant)
+    workers = await services.store.workers.listed()
+    running = await services.store.workers.running(tenant)
     return tuple(worker_status(w, running) for w in sorted(workers, key=lambda w: w.id))
 
 
@@ -189,4 +191,4 @@ async def _worker(worker_id: str, request: ApiRequest, services: Services) -> Wo
     for worker in await _workers(request.auth.tenant, services):
         if worker.id == worker_id:
             return worker
-    raise WorkerNotFound("the worker is drained or resumed as asked, but has not been heard of within its lease")
+    raise WorkerNotFound("the worker was drained or resumed, but its lease has run out")

@@ -52,10 +52,10 @@ async def quote(asked: TaskRequest, examined: Examined, caller: Caller, services
 
     Raises QueueFull as a submit would.
     """
-    queues = {queue.priority: queue for queue in await services.store.depths([asked.model])}
+    queues = {queue.priority: queue for queue in await services.store.queues.depths([asked.model])}
     if sum(queue.depth for queue in queues.values()) >= services.settings.queue.max_depth:
         raise QueueFull("as many tasks are waiting for this model as are let in", retry_after_s=5)
-    ahead = await services.store.ahead(caller.tenant, caller.id, asked.model, asked.priority)
+    ahead = await services.store.queues.ahead(caller.tenant, caller.id, asked.model, asked.priority)
     pace, workers = await services.estimates.of(asked.model)
     expected = None if queues[asked.priority].pause else forecast(pace, cost=examined.cost, workers=workers)
     return QuoteView(

@@ -45,7 +45,7 @@ async def delete_task(request: ApiRequest, services: ServicesDep, task_id: FromP
     """The task reads as 410 from then on, for a week. With the storage away it is 503: the task is gone all the same,
     and its files go when the storage is back."""
     tenant = request.auth.tenant
-    entries = await services.store.delete(task_id, tenant)
+    entries = await services.store.tasks.delete(task_id, tenant)
     if entries is None:  # deleted before: perhaps by this client, while the storage was away
         entries = await services.condemned.of_task(tenant, task_id)
     await remove(services.condemned, services.storage, entries)
@@ -105,16 +105,16 @@ async def cancel_matching(
 
 async def _delete(task_ids: Sequence[str], status: Sequence[Ended], tenant: str, services: Services) -> int:
     states = tuple(map(State, status))
-    deleted, entries = await services.store.delete_each(task_ids, tenant, states=states)
+    deleted, entries = await services.store.tasks.delete_each(task_ids, tenant, states=states)
     await remove(services.condemned, services.storage, entries)
     return deleted
 
 
 async def _cancel(task_ids: Sequence[str], status: Sequence[Live], tenant: str, services: Services) -> int:
     canceled, states = 0, tuple(map(State, status))
-    for task in await services.store.read_each(task_ids, tenant):
+    for task in await services.store.listing.read_each(task_ids, tenant):
         try:
-            if await services.store.cancel(task.id, tenant, states=states):
+            if await services.store.tasks.cancel(task.id, tenant, states=states):
                 endings.count_end(task.request.model, State.CANCELED)
                 canceled += 1
         except (ResultExpired, TaskAlreadyFinal, TaskNotFound):

@@ -30,14 +30,14 @@ from penstock.errors import (
     tags=["tasks"],
     summary="Download a result",
     description=(
-        "The file, or a redirect to where it is stored; JSON for a model that gives data only. The signed link needs "
-        "no key: clients that follow the redirect should send theirs as `Authorization: Bearer`, which they do not "
-        "pass on to another host, as they do with `x-api-key`. Answers 304 to a client that has the result: the `ETag` "
-        "is its sha256, wherever it is stored."
+        "The file, or a redirect to where it is stored; JSON for a model that gives only data. The signed link needs "
+        "no key. Clients that follow the redirect should send their key as `Authorization: Bearer`: they would pass an "
+        "`x-api-key` on to the other host. Answers 304 to a client that has the result: the `ETag` is its sha256, "
+        "wherever it is stored."
     ),
     opt=describe(answers={200: {**IMAGES, JSON: {"type": "object"}}, 206: IMAGES}),
     responses={
-        206: ResponseSpec(bytes, description="The bytes asked for with `Range`", generate_examples=False),
+        206: ResponseSpec(bytes, description="The bytes of the `Range`", generate_examples=False),
         302: ResponseSpec(None, description="`Location` is a signed link"),
         304: ResponseSpec(None, description="Unchanged"),
     }
@@ -51,8 +51,8 @@ async def read_result(
     range_: Annotated[str | None, HeaderParameter(name="Range", description="one range, of a file")] = None,
     if_range: Annotated[str | None, HeaderParameter(name="If-Range", description="the ETag of the first part")] = None,
 ) -> Response[Any]:
-    """409 while there is none, or when there will be none; 410 when it is gone."""
-    task = await services.store.get(task_id, request.auth.tenant)
+    """Answers 409 while there is no result or if there will be none, and 410 after it was deleted."""
+    task = await services.store.tasks.get(task_id, request.auth.tenant)
     result = result_of(task)
     etag = f'"{result.artifact.sha256 if result.artifact else _digest(result.data)}"'
     if is_current(etag, if_none_match):

@@ -34,8 +34,8 @@ Retryable = Literal["FAILED", "CANCELED", "EXPIRED"]
 async def retry(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> Response[TaskView]:
     """409 for a task that has succeeded."""
     tenant = request.auth.tenant
-    await services.store.resubmit(task_id, tenant)
-    view = await task_view(await services.store.get(task_id, tenant), services.storage, str(request.base_url))
+    await services.store.tasks.resubmit(task_id, tenant)
+    view = await task_view(await services.store.tasks.get(task_id, tenant), services.storage, str(request.base_url))
     return Response(view, status_code=202, headers={"Retry-After": "1"})
 
 
@@ -69,7 +69,7 @@ async def _retry(task_ids: Sequence[str], status: Sequence[Retryable], tenant: s
     retried, states = 0, tuple(map(State, status))
     for task_id in task_ids:
         try:
-            retried += await services.store.resubmit(task_id, tenant, states=states)
+            retried += await services.store.tasks.resubmit(task_id, tenant, states=states)
         except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
             continue
     return retried

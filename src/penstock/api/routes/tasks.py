@@ -185,8 +185,8 @@ async def cancel(request: ApiRequest, services: ServicesDep, task_id: FromPath[s
 
 async def end_early(task_id: str, request: ApiRequest, services: Services) -> Task:
     """Cancel the task; as it is then. Raises TaskNotFound, TaskAlreadyFinal."""
-    acted = await services.store.cancel(task_id, request.auth.tenant)
-    task = await services.store.get(task_id, request.auth.tenant)
+    acted = await services.store.tasks.cancel(task_id, request.auth.tenant)
+    task = await services.store.tasks.get(task_id, request.auth.tenant)
     if acted:
         endings.count_end(task.request.model, task.state)
     return task
@@ -205,7 +205,7 @@ async def _awaited(
         if not submitted.is_hit:
             await services.waiting.wait(end, wait_s, request)
         with suppress(StoreUnavailable):
-            return await services.store.get(submitted.id, request.auth.tenant)
+            return await services.store.tasks.get(submitted.id, request.auth.tenant)
     return None
 
 

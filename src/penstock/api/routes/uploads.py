@@ -1,4 +1,4 @@
-"""/v1/uploads: files that are too big for JSON, sent once and named by tasks."""
+"""/v1/uploads: files that are too big for JSON; a client sends a file once and names it in tasks."""
 
 import hashlib
 import hmac
@@ -40,32 +40,33 @@ from penstock.telemetry import metrics
 from penstock.upkeep.sweep import delete_upload_of
 
 LATE_S = 3600.0
-"""Longest time that a bucket takes for bytes after their link has ended: it looks at the link when they begin."""
+"""Longest time that bytes may arrive in a bucket after their link has ended: it checks the link when they begin."""
 
 TOKEN_BYTES = 24
 
 _WORD = r"[A-Za-z0-9.+_-]+"
 _MEDIA_TYPE = rf'^({_WORD}/{_WORD}( ?; ?{_WORD}=({_WORD}|"[A-Za-z0-9.+_ -]*"))*)?(?!\n)$'
-"""With parameters, or empty, which browsers say of a file that they do not know."""
+"""A media type with its parameters, or nothing, which browsers send for a file that they do not know."""
 UNKNOWN_TYPE = "application/octet-stream"
 
 
 class UploadRequest(RequestBody, frozen=True):
-    """A file that is going to be sent. What arrives is held to its size, and to its sha256 if that is given; a task can
-    take the result of an equal one only if the sha256 is known."""
+    """A file that is going to be sent. The bytes must have this size, and this sha256 if it is given. A task can reuse
+    the result of an equal one only if the sha256 is known."""
 
-    size: Annotated[int, Meta(ge=1, description="in bytes; at most limits.max_upload_bytes")]
+    size: Annotated[int, Meta(ge=1, description="Bytes; at most limits.max_upload_bytes")]
     content_type: Annotated[str, Meta(max_length=128, pattern=_MEDIA_TYPE)] = UNKNOWN_TYPE
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$", description="in hex")] | None = None
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$", description="In hex")] | None = None
 
     def __post_init__(self) -> None:
-        """No type is the one that says nothing."""
+        """Replace an empty media type by the one for unknown bytes."""
         if not self.content_type:
             force_setattr(self, "content_type", UNKNOWN_TYPE)
 
 
 class OpenedView(ResponseBody, frozen=True):
-    """Where to send the bytes: `method` to `url` with these `headers`, and no API key; begun before `expires_at`."""
+    """Where to send the bytes: with `method` to `url`, with these `headers` and without an API key. The request must
+    begin before `expires_at`."""
 
     upload_id: str
     url: str
@@ -75,8 +76,8 @@ class OpenedView(ResponseBody, frozen=True):
 
 
 class UploadView(ResponseBody, frozen=True):
-    """An upload. `expires_at` is when it is deleted, null while `tasks` tasks use it; `sha256` is null while it is not
-    known."""
+    """An upload. `expires_at` is when it is deleted; it is null while the number `tasks` of tasks use it.
+    `sha256` is null until it is known."""
 
     upload_id: str
     status: UploadState
@@ -93,8 +94,8 @@ class UploadView(ResponseBody, frozen=True):
     operation_id="openUpload",
     tags=["uploads"],
     summary="Open an upload",
-    description="Says where to send the bytes of a file: to the bucket itself, where there is one, or to this server. "
-    "Then name it in tasks by `input.upload_id`. One that no task uses is deleted after a while.",
+    description="Answers where to send the bytes of a file: to the bucket, if there is one, or to this server. Then "
+    "name the upload in tasks by `input.upload_id`. An upload that no task uses is deleted after a while.",
     middleware=[require_json],
     opt=describe(body={JSON: UploadRequest}),
     status_code=201,
@@ -103,7 +104,7 @@ class UploadView(ResponseBody, frozen=True):
     ),
 )
 async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[OpenedView]:
-    """Nothing is stored yet but the record."""
+    """Stores the record of the upload; the bytes come later."""
     asked = _read(await body_of(request), services)
     caller, limit = request.auth, services.settings.api.rate_limit_per_minute
     upload_id = new_upload_id()
@@ -143,8 +144,8 @@ async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[Op
     operation_id="sendUpload",
     tags=["uploads"],
     summary="Send the bytes of an upload",
-    description="To the `url` that it was opened with, which needs no API key. The bytes are there, all of them, once "
-    "this has answered; repeating it with the same bytes is fine.",
+    description="Send them to the `url` of the opened upload, which needs no API key. All bytes are stored when this "
+    "answers. It can be repeated safely with the same bytes.",
     status_code=200,
     request_max_body_size=None,
     opt=BY_URL | describe(body={"*/*": BINARY}),
@@ -154,12 +155,12 @@ async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[Op
 async def send_upload(
     request: ApiRequest, services: ServicesDep, upload_id: FromPath[str], token: Annotated[str, QueryParameter()] = ""
 ) -> UploadView:
-    """Straight to the disk, of any size, and no more of it than was announced."""
+    """Writes the bytes to the disk as they come, and no more of them than were announced."""
     upload, storage = await services.uploads.find(upload_id), services.storage
     if upload is None or not _is_let_in(upload, token) or not isinstance(storage, LocalStorage):
         raise not_found(upload_id)
     if encoding_of(request) is None and request.content_length not in (None, upload.size):
-        raise UploadMismatch(f"{request.content_length} bytes are to come, {upload.size} were announced")
+        raise UploadMismatch(f"{request.content_length} bytes were declared, {upload.size} were announced")
     try:
         await take(upload, pieces_of(request), storage, services.uploads)
     except (UploadMismatch, MalformedRequest):
@@ -176,7 +177,7 @@ async def send_upload(
     responses=documented(UploadNotFound, StorageUnavailable),
 )
 async def read_upload(request: ApiRequest, services: ServicesDep, upload_id: FromPath[str]) -> UploadView:
-    """The upload is READY when its bytes are there."""
+    """Answers the upload, which is READY when its bytes are stored."""
     caller = request.auth
     upload = await services.uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
     try:
@@ -190,12 +191,12 @@ async def read_upload(request: ApiRequest, services: ServicesDep, upload_id: Fro
     operation_id="deleteUpload",
     tags=["uploads"],
     summary="Delete an upload",
-    description="One that no task uses; one that is in use is deleted after the last of its tasks.",
+    description="Deletes an upload that no task uses. One that is in use is deleted after the last of its tasks.",
     status_code=204,
     responses=documented(UploadNotFound, UploadInUse, StorageUnavailable),
 )
 async def delete_upload(request: ApiRequest, services: ServicesDep, upload_id: FromPath[str]) -> None:
-    """Nobody can use it from now on, also if the storage is away; then its bytes go when that is back."""
+    """Ends the use of the upload at once. If the storage cannot be reached, the bytes are deleted later."""
     caller = request.auth
     await services.uploads.retire(upload_id, tenant=caller.tenant, caller=caller.id)
     await delete_upload_of(services.uploads, services.storage, caller.tenant, upload_id)

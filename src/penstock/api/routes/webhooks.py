@@ -18,15 +18,15 @@ from penstock.net.guard import check_url
     "/tasks/{task_id:str}/webhook/redeliver",
     operation_id="redeliverWebhook",
     tags=["tasks"],
-    summary="Tell the webhook again",
-    description="The last event of the task is delivered again, with all its tries and its old `webhook-id`.",
+    summary="Redeliver the last event of a task",
+    description="Delivers the last event again, under its `webhook-id`, with as many tries as a new event has.",
     status_code=202,
     responses=documented(TaskNotFound, WebhookNotFound),
 )
 async def redeliver(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> Response[TaskView]:
-    """404 also when nothing has happened yet that it is told."""
-    await services.outbox.redeliver(task_id, request.auth.tenant)
-    task = await services.store.get(task_id, request.auth.tenant)
+    """Answers 404 also if the task has no event for its webhook yet."""
+    await services.patient_store.outbox.redeliver(task_id, request.auth.tenant)
+    task = await services.store.tasks.get(task_id, request.auth.tenant)
     return Response(await task_view(task, services.storage, str(request.base_url)), status_code=202)
 
 

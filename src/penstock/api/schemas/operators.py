@@ -1,4 +1,4 @@
-"""The wire, as operators see it: the catalogue, workers, queues, counts, health, and why a task waits."""
+"""Answers about models, workers, queues, counts and health, and about why a task waits."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from penstock.models.base import Produces
 
 
 class LimitsView(ResponseBody, frozen=True):
-    """What is refused at a submit, or ends a task: larger inputs, and attempts that take longer."""
+    """Limits of a task: a submit with a larger input is refused, and an attempt that takes longer ends."""
 
     input_formats: tuple[str, ...]
     input_bytes: int
@@ -17,22 +17,22 @@ class LimitsView(ResponseBody, frozen=True):
 
 
 class VersionView(ResponseBody, frozen=True):
-    """A version that is served; `digest` changes whenever it gives other results for the same input."""
+    """A version that is served. `digest` changes whenever the version gives other results for the same input."""
 
     version: str
     digest: str
 
 
 class RangeView(ResponseBody, frozen=True):
-    """Bounds of a number, both of which it may reach."""
+    """The bounds of a number; both are possible values."""
 
     minimum: float
     maximum: float
 
 
 class ModelView(ResponseBody, frozen=True):
-    """A model that is served; `params` is the JSON Schema of a task's `params`, `version` the one that runs,
-    `score_range` that of `score` in the data of a model that gives one."""
+    """A model that is served. `params` is the JSON Schema of a task's `params`, `version` is the version that runs, and
+    `score_range` has the bounds of `score` in the data of a model that gives one."""
 
     name: str
     title: str
@@ -54,8 +54,8 @@ class ModelList(ResponseBody, frozen=True):
 
 
 class MemoryView(ResponseBody, frozen=True):
-    """Bytes: what the process takes of the host, what the images of its tasks in flight take and may take, and what one
-    model may take of the device (null: no limit, or it is the host's)."""
+    """Memory in bytes: what the process uses on the host, what the images of its running tasks use and may use, and
+    what one model may use on the device (null if there is no limit, or if the device is the host)."""
 
     process: int
     tasks: int
@@ -64,8 +64,8 @@ class MemoryView(ResponseBody, frozen=True):
 
 
 class WorkerView(ResponseBody, frozen=True):
-    """A worker heard of within its lease. `models` are loaded; DRAINING claims nothing more, nor does one whose results
-    wait for the storage and have filled its spool."""
+    """A worker with a current lease. `models` are loaded. A DRAINING worker claims no more tasks, nor does one whose
+    spool is full of results that wait for the storage."""
 
     id: str
     device: str
@@ -80,7 +80,7 @@ class WorkerView(ResponseBody, frozen=True):
 
 
 class RunningView(ResponseBody, frozen=True):
-    """A task that a worker runs; those of other tenants are not shown."""
+    """A task that a worker runs; tasks of other tenants are not shown."""
 
     task_id: str
     model: str
@@ -90,27 +90,27 @@ class RunningView(ResponseBody, frozen=True):
 
 
 class WorkerStatusView(WorkerView, frozen=True):
-    """A worker, and what it runs."""
+    """A worker and the tasks that it runs."""
 
     tasks: tuple[RunningView, ...]
 
 
 class WorkerList(ResponseBody, frozen=True):
-    """The workers."""
+    """A list of workers."""
 
     data: tuple[WorkerStatusView, ...]
 
 
 class PauseView(ResponseBody, frozen=True):
-    """Since when a queue is paused, and by the key of which name."""
+    """When a queue was paused, and the name of the key that did it."""
 
     since: Moment
     by: str
 
 
 class QueueView(ResponseBody, frozen=True):
-    """Waiting tasks of one model and priority; `device_s` is the device time that they should take, null while no task
-    of the model has been measured."""
+    """The waiting tasks of one model and priority. `device_s` is the device time that they should take, or null
+    until a task of the model has been measured."""
 
     model: str
     priority: Priority
@@ -127,8 +127,8 @@ class QueueList(ResponseBody, frozen=True):
 
 
 class PurgedView(ResponseBody, frozen=True):
-    """How many waiting tasks were canceled; `has_more` says that there may be others: ask again. With `dry_run` none
-    was, `matched` says how many would be, and `task_ids` has the first 100 of them."""
+    """How many waiting tasks were canceled; if `has_more`, there may be others: repeat the request. With `dry_run` no
+    task was canceled: `matched` says how many would be, and `task_ids` has the first 100 of them."""
 
     matched: int
     task_ids: tuple[str, ...]
@@ -138,7 +138,7 @@ class PurgedView(ResponseBody, frozen=True):
 
 
 class BlockerView(ResponseBody, frozen=True):
-    """What is in the way of a task: until when, or which other task, if that is known."""
+    """Something that a task waits for: until when, or for which other task, if that is known."""
 
     code: Literal[
         "follows_equal_task",
@@ -155,7 +155,7 @@ class BlockerView(ResponseBody, frozen=True):
 
 
 class ExplainView(ResponseBody, frozen=True):
-    """Why a task is not done yet; `workers` are those that are READY and serve its model."""
+    """Why a task is not done yet. `workers` are READY and serve its model."""
 
     task_id: str
     status: State
@@ -168,7 +168,7 @@ class ExplainView(ResponseBody, frozen=True):
 
 
 class StatsView(ResponseBody, frozen=True):
-    """Task records by status, queues, and workers by state."""
+    """Numbers of tasks by status and of workers by state, and the queues."""
 
     tasks: dict[str, int]
     queues: tuple[QueueView, ...]
@@ -182,8 +182,8 @@ class LiveView(ResponseBody, frozen=True):
 
 
 class ReadyView(ResponseBody, frozen=True):
-    """What the server needs is there; `workers` counts those that are READY, `storage_age_s` are the seconds since the
-    storage was looked at. `warnings` say what holds tasks up and is no reason to send no requests."""
+    """The server can work. `workers` counts those that are READY; `storage_age_s` is the number of seconds since the
+    storage was checked. `warnings` name what delays tasks, and is no reason to stop sending requests."""
 
     status: Literal["ready"]
     redis: Literal["ok"]
@@ -200,7 +200,7 @@ class StartedView(ResponseBody, frozen=True):
 
 
 class DiscoveryView(ResponseBody, frozen=True):
-    """What this server is, and where its parts are."""
+    """What this server is, and the paths of its parts."""
 
     name: str
     version: str

@@ -1,4 +1,4 @@
-"""From the record to the wire."""
+"""Answers made from the records of the store."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from penstock.store import QueueDepth, Running, WorkerInfo
 
 
 async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
-    """Everything the store knows of a task."""
+    """Return everything that a client may read of a task; a result in a bucket gets a newly signed link."""
     runner = registry().get(task.request.model)
     result = task.outcome.result
     return TaskView(
@@ -59,13 +59,13 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
 
 
 def links(task_id: str) -> LinksView:
-    """Of one task."""
+    """Return the links of a task, relative to the server."""
     self_ = f"/v1/tasks/{task_id}"
     return LinksView(self_=self_, cancel=f"{self_}/cancel", events=f"{self_}/events", result=f"{self_}/result")
 
 
 def version_of(task: Task) -> str:
-    """Changes with everything of a task that changes by itself; up to the last dot, with all but its progress."""
+    """Return a text that changes whenever the task does; progress alone changes only the part after its last dot."""
     done = task.progress.done if task.progress else 0
     told = [f"{sum(e.epoch for e in task.events)}-{sum(e.tries for e in task.events)}"] if task.events else []
     return ".".join(
@@ -74,12 +74,12 @@ def version_of(task: Task) -> str:
 
 
 def worker_view(worker: WorkerInfo) -> WorkerView:
-    """Of one worker."""
+    """Return a worker without its tasks."""
     return WorkerView(**_of_worker(worker))
 
 
 def worker_status(worker: WorkerInfo, running: Iterable[Running]) -> WorkerStatusView:
-    """With those of these tasks that it runs."""
+    """Return a worker with its own tasks out of `running`."""
     own = (task for task in running if task.worker == worker.id)
     tasks = tuple(
         RunningView(
@@ -117,7 +117,7 @@ def _of_worker(worker: WorkerInfo) -> dict[str, Any]:
 
 
 def queue_view(queue: QueueDepth) -> QueueView:
-    """Of one queue."""
+    """Return a queue; its times are in seconds."""
     pause = queue.pause
     return QueueView(
         model=queue.model,
@@ -130,12 +130,12 @@ def queue_view(queue: QueueDepth) -> QueueView:
 
 
 def filename(task: Task, artifact: Artifact) -> str:
-    """How a browser saves the result."""
+    """Return the name under which a browser saves the result."""
     return task.id + (PurePosixPath(artifact.s3_key).suffix or ".bin")
 
 
 def moment(ms: int) -> str:
-    """Milliseconds since 1970 as RFC 3339."""
+    """Return milliseconds since 1970 as RFC 3339, in UTC."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -144,7 +144,7 @@ def _moment(ms: int | None) -> str | None:
 
 
 def progress_view(progress: Progress | None) -> ProgressView | None:
-    """None before it is known how much there is to do."""
+    """Return the progress, or None until the total is known."""
     if progress is None or not progress.total:
         return None
     ratio = round(progress.done / progress.total, 4)
@@ -152,7 +152,7 @@ def progress_view(progress: Progress | None) -> ProgressView | None:
 
 
 def error_view(problem: ErrorRecord | None) -> ErrorView | None:
-    """None when nothing went wrong."""
+    """Return the error, or None if there is none."""
     return ErrorView(code=problem.code, message=problem.message, retryable=problem.retryable) if problem else None
 
 
@@ -169,7 +169,7 @@ def _attempt(attempt: Attempt) -> AttemptView:
 
 
 def webhook_view(subject: str, webhook: Webhook, events: tuple[Event, ...]) -> WebhookView:
-    """Of a task or a batch: a word that its events begin with."""
+    """Return the webhook of a task or batch; `subject` is that word, and its events begin with it."""
     ends = tuple(_event(subject, event) for event in events if event.type != "progress")
     return WebhookView(url=webhook.url, events=webhook.events, log=ends)
 

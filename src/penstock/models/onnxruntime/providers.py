@@ -60,7 +60,8 @@ def _cuda(device: Device) -> dict[str, str]:
         "cudnn_conv_algo_search": "HEURISTIC",
         # Power-of-two arenas waste up to half the memory.
         "arena_extend_strategy": "kSameAsRequested",
-        # On by default, and rounds the inputs of convolutions to 11 bits: SPAN cannot bear it (docs/gpu.md).
+        # On by default, and rounds the inputs of convolutions to 11 bits, which SPAN cannot bear
+        # (docs/how-to/tune-a-gpu.md).
         "use_tf32": "0",
     }
     if device.memory_limit_bytes:

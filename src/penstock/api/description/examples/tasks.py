@@ -126,7 +126,9 @@ ANSWERS: tuple[ResponseBody, ...] = (
         workers=(WORKER,),
         blockers=(
             BlockerView(
-                code="retry_delay", detail="its last attempt failed; it waits", until="2026-11-22T09:00:09.000Z"
+                code="retry_delay",
+                detail="its last attempt failed; it waits before the next one",
+                until="2026-11-22T09:00:09.000Z",
             ),
         ),
         eta_s=8.224,

@@ -1,0 +1,126 @@
+"""Engine: the one way to Redis for every part of the store, with its connection, its keys and its scripts."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from penstock.settings import QueueSettings
+from penstock.store.connection import Redis, ask
+from penstock.store.keys import Keys
+from penstock.store.salvage import Direct, Salvage
+
+T = TypeVar("T")
+
+Argument = str | bytes | float
+Command = Sequence[Argument]
+
+PATIENCE_S = 2.0
+"""Longest wait for one answer of Redis, where no client waits for us."""
+
+READ_BYTES = 2 * 1024 * 1024
+"""Most bytes of records that one round trip reads: decoding them holds up the event loop."""
+
+
+class Engine:
+    """Runs the scripts of one namespace, and plain commands beside them.
+
+    Every method raises StoreUnavailable when Redis cannot be reached or refuses. A damaged record that makes a script
+    fail is set aside, and the script is run again.
+    """
+
+    def __init__(
+        self, client: Redis, namespace: str, settings: QueueSettings, *, patience_s: float = PATIENCE_S
+    ) -> None:
+        """Engines of the same client share its scripts. `patience_s` is the longest wait for one answer."""
+        self.client = client
+        self.namespace = namespace
+        self.keys = Keys(namespace)
+        self.settings = settings
+        self.lease_ms = int(settings.lease_s * 1000)
+        self.salvage = Salvage(self.keys, Direct(client, self.keys, patience_s))
+        self._patience_s = patience_s
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable unless Redis answers and takes writes."""
+        await self.run("ping")
+
+    async def run(self, script: str, *args: Argument, again: bool = True) -> Any:
+        """Run a script and return its answer. With `again=False` a broken connection is not tried a second time."""
+
+        async def run() -> Any:
+            await self.client.scripts.load()
+            return await self.client.scripts[script](keys=[self.keys.root], args=args)
+
+        return await self._ask(run, again=again, about=args)
+
+    async def run_to_end(self, script: str, *args: Argument) -> list[Any]:
+        """Run a script of bounded length until it answers that nothing is left. Returns all its answers."""
+        found: list[Any] = []
+        has_more = 1
+        while has_more:
+            has_more, *part = await self.run(script, *args)
+            found += part
+        return found
+
+    async def run_each(self, script: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Run a script once for each of these calls, in this order, and return the answers. The calls go out in one
+        write, and each of them may be repeated."""
+
+        async def run() -> list[Any]:
+            await self.client.scripts.load()
+            called = self.client.scripts[script]
+            return await asyncio.gather(*(called(keys=[self.keys.root], args=args) for args in calls))
+
+        return await self._ask(run, about=calls) if calls else []
+
+    async def run_apart(self, script: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Like `run_each`, for large answers: they come over a connection of the pool and hold up nobody else."""
+        await self._ask(self.client.scripts.load)
+        called = self.client.scripts[script]
+        commands = [("EVALSHA", called.sha, 1, self.keys.root, *args) for args in calls]
+        try:
+            return await self.pipelined(commands)
+        except NoScriptError:
+            await self._ask(partial(self.client.script_load, called.script))
+            return await self.pipelined(commands)
+
+    async def pipelined(self, commands: Sequence[Command]) -> list[Any]:
+        """Run plain commands in one round trip and return their answers."""
+
+        async def execute() -> list[Any]:
+            async with self.client.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                return list(await pipe.execute())
+
+        return await self._ask(execute, about=commands) if commands else []
+
+    async def pieces(self, ids: Sequence[str], key_of: Callable[[str], str]) -> list[list[str]]:
+        """Cut ids, in their order, so that the values under their keys are at most READ_BYTES for each piece."""
+        return cut(ids, await self.pipelined([("STRLEN", key_of(one)) for one in ids]), READ_BYTES)
+
+    async def _ask(self, call: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
+        try:
+            return await ask(call, patience_s=self._patience_s, again=again)
+        except NoScriptError:
+            raise
+        except ResponseError:
+            if not await self.salvage.clear_way(about):
+                raise
+            return await ask(call, patience_s=self._patience_s, again=again)
+
+
+def cut(ids: Sequence[str], sizes: Sequence[int], most: int) -> list[list[str]]:
+    """Cut ids into pieces whose sizes add up to at most `most`; one that is larger makes a piece of its own."""
+    pieces: list[list[str]] = []
+    room = 0
+    for one, size in zip(ids, sizes, strict=True):
+        if not pieces or size > room:
+            pieces.append([])
+            room = most
+        pieces[-1].append(one)
+        room -= size
+    return pieces

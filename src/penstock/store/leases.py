@@ -1,0 +1,159 @@
+"""LeaseStore: what a worker does with tasks: claim them, keep their leases, and settle how their attempts ended."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from penstock.core.lease import Lease
+from penstock.core.request import Request
+from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progress, Stage, Verb
+from penstock.store.answers import Claim, WorkerInfo
+from penstock.store.encoding import in_pool, moves_of, outcome_of
+from penstock.store.engine import Engine
+from penstock.store.overdue import LATE, OVERRUN, Overdue
+from penstock.store.records import UnreadableRecord, reading
+
+ROUND_KNOWN_S = 86_400
+"""No claim is on its way for longer than a day."""
+
+
+class LeaseStore:
+    """Leases of tasks. Every method raises StoreUnavailable when Redis cannot be reached or refuses writes.
+
+    Each call may be repeated when its answer was lost: a settle is recognised by its receipt, and a repeated claim
+    leaves a lease behind that nobody renews and that ends by itself.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._overdue = Overdue(engine)
+
+    async def claim(
+        self,
+        *,
+        worker: str,
+        device: str,
+        models: Iterable[str],
+        priorities: Sequence[Priority] = PRIORITIES,
+        round: int = 0,  # noqa: A002  the word of the scripts
+    ) -> Claim:
+        """Take the next task of these models, for a slot that serves these priorities. A task of a lower priority is
+        given all the same once `starvation_guard` claims of workers with the same models have passed it over.
+
+        After StoreUnavailable the worker may hold a task without knowing, or be given one later: `release_unknown`
+        hands it back and ends the round of claims.
+        """
+        fence = secrets.token_hex(4)
+        asked = (
+            moves_of(Verb.CLAIM), worker, device, self._engine.lease_ms, self._engine.settings.starvation_guard,
+            in_pool(models), " ".join(priorities), fence, round,
+        )  # fmt: skip
+        answer = await self._engine.run("claim", *asked, again=False)
+        if answer[2:] == [b"late"]:
+            late = (moves_of(Verb.EXPIRE), outcome_of(LATE), moves_of(Verb.OVERRUN), outcome_of(OVERRUN))
+            answer = await self._engine.run("claim_late", *asked, *late, again=False)
+        if not answer[0]:
+            return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
+        try:
+            return Claim(_lease_of(answer, fence))
+        except UnreadableRecord as error:
+            await self._engine.salvage.examine([error.name])
+            return Claim(None, 0.0)
+
+    async def renew(self, info: WorkerInfo, leases: Iterable[Lease]) -> set[str]:
+        """Extend all leases of a worker and keep the worker listed. Returns the keys of the leases that are lost."""
+        pairs = [part for lease in leases for part in (lease.id, lease.token)]
+        lost = await self._engine.run(
+            "renew", info.id, msgspec.json.encode(info), self._engine.lease_ms, in_pool(info.models), *pairs
+        )
+        return {key.decode() for key in lost}
+
+    async def progress(self, lease: Lease, stage: Stage, progress: Progress | None = None) -> bool:
+        """Record the stage and the progress of a task. Returns False when the lease is lost."""
+        p = progress or Progress(done=0, total=0)
+        return bool(await self._engine.run("progress", lease.id, lease.token, stage, p.done, p.total, p.unit))
+
+    async def complete(self, lease: Lease, outcome: Outcome) -> int:
+        """End a task in SUCCESS, and with it all tasks that wait for the same result. Returns how many have ended; 0
+        when the lease is lost and nothing was written."""
+        return await self._settle(Verb.COMPLETE, lease, outcome=outcome)
+
+    async def fail(self, lease: Lease, outcome: Outcome) -> bool:
+        """End a task in FAILED. Returns False when the lease is lost."""
+        return bool(await self._settle(Verb.FAIL, lease, outcome=outcome, failures=1))
+
+    async def retry(self, lease: Lease, problem: ErrorRecord, *, delay_ms: int, device_ms: float | None = None) -> bool:
+        """Let a task wait `delay_ms` and then queue it again; this counts as a failure. `device_ms` is the device time
+        of the attempt, None when it is not known. Returns False when the lease is lost."""
+        wait_ms = max(1, delay_ms)
+        return bool(
+            await self._settle(Verb.RETRY, lease, problem=problem, wait_ms=wait_ms, failures=1, device_ms=device_ms)
+        )
+
+    async def release(self, lease: Lease, *, device_ms: float | None = None) -> bool:
+        """Put a task back to its old place in the queue; this counts nothing. `device_ms` is the device time of the
+        attempt, None when it is not known. Returns False when the lease is lost."""
+        return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0, device_ms=device_ms))
+
+    async def release_unknown(self, worker: str, known: Iterable[Lease], *, before: int) -> list[str]:
+        """Put back every task that this worker holds by a lease which is not among the `known` ones: the answer to its
+        claim was lost. Returns the ids of the tasks.
+
+        Claims of the rounds `before` this one are given nothing from now on, however late they arrive.
+        """
+        released, place, keys = list[str](), 0, [lease.key for lease in known]
+        while place >= 0:
+            place, *found = await self._engine.run(
+                "release_unknown", moves_of(Verb.RELEASE), worker, before, ROUND_KNOWN_S, place, *keys
+            )
+            released += [task_id.decode() for task_id in found]
+        return released
+
+    async def _settle(
+        self,
+        verb: Verb,
+        lease: Lease,
+        *,
+        problem: ErrorRecord | None = None,
+        outcome: Outcome | None = None,
+        wait_ms: int = -1,
+        failures: int = 0,
+        device_ms: float | None = None,
+    ) -> int:
+        problem = problem or (outcome.error if outcome else None)
+        execution = outcome.execution if outcome else {}
+        answer = await self._engine.run(
+            "settle",
+            verb, moves_of(verb), lease.id, lease.token,
+            msgspec.json.encode(problem) if problem else "", msgspec.json.encode(outcome) if outcome else "",
+            wait_ms, failures, "result" if verb is Verb.COMPLETE else "",
+            execution.get("device_ms", "" if device_ms is None else device_ms), execution.get("kilopixels", ""),
+        )  # fmt: skip
+        if answer[0] != b"ok":
+            return 0
+        return 1 + (await self._overdue.answer_waiting(answer[2]) if answer[2] else 0)
+
+
+def _lease_of(answer: Any, fence: str) -> Lease:
+    """Decode the answer of claim.lua. Raises UnreadableRecord."""
+    with reading(answer[0].decode()):
+        task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, *rest = answer
+        body, promised, device_ms = rest
+        return Lease(
+            id=task_id.decode(),
+            epoch=epoch,
+            fence=fence,
+            tenant=tenant.decode(),
+            caller=caller.decode(),
+            priority=Priority(priority.decode()),
+            failures=int(failures),
+            crashes=int(crashes),
+            max_retries=int(max_retries),
+            timeout_s=float(timeout_s),
+            waited_ms=waited / 1000,
+            request=msgspec.json.decode(body, type=Request),
+            promised_ms=int(promised) if promised else None,
+            device_ms=float(device_ms) if device_ms else None,
+        )

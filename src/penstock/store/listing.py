@@ -1,0 +1,182 @@
+"""TaskListing: tasks newest first, all of a state or those that pass filters, and how many there are."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TypedDict, Unpack
+
+import msgspec
+from msgspec import Struct
+
+from penstock.core.task import Priority, State, Task
+from penstock.store.answers import Matching, Page
+from penstock.store.engine import Engine
+from penstock.store.records import UnreadableRecord, task_of
+
+LOOKED_AT_TOGETHER = 100
+"""Records whose filtered fields are read in one round trip."""
+
+FILTERED = 1000
+"""Records that one page of a filtered list looks at: about ten round trips, so that a filter which nothing passes holds
+up its own client for some milliseconds and Redis for less than one at a time."""
+
+
+class Filters(TypedDict, total=False):
+    """What a task must have: see `TaskListing.matching`."""
+
+    model: str | None
+    priority: Priority | None
+    metadata: Mapping[str, str] | None
+    batch: str | None
+    after: int | None
+    before: int | None
+
+
+class Which(Filters, total=False):
+    """Which tasks, and how many of them: see `TaskListing.matching`."""
+
+    states: Sequence[State]
+    limit: int
+    rounds: int
+
+
+class _Wanted(Struct, frozen=True):
+    model: str | None
+    priority: Priority | None
+    metadata: Mapping[str, str]
+    batch: str | None
+
+    @property
+    def is_anything(self) -> bool:
+        return not self.metadata and (self.model, self.priority, self.batch) == (None, None, None)
+
+    def fits(self, row: list[bytes | None]) -> bool:
+        """Compare model, priority and batch of a record; the last one has the place of the line in front of it."""
+        model, priority, line = row
+        found = (model, priority, line.partition(b" ")[2] if line else None)
+        wanted = (name.encode() if name is not None else None for name in (self.model, self.priority, self.batch))
+        return all(name in (None, of_task) for name, of_task in zip(wanted, found, strict=True))
+
+
+class TaskListing:
+    """Lists of tasks. Every method raises StoreUnavailable when Redis cannot be reached."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._keys = engine.keys
+
+    async def page(self, tenant: str, **which: Unpack[Which]) -> Page:
+        """The tasks that `matching` finds."""
+        found = await self.matching(tenant, **which)
+        return Page(tuple(await self.read_each(found.ids, tenant)), found.next_before)
+
+    async def matching(
+        self,
+        tenant: str,
+        *,
+        states: Sequence[State] = tuple(State),
+        model: str | None = None,
+        priority: Priority | None = None,
+        metadata: Mapping[str, str] | None = None,
+        batch: str | None = None,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = 50,
+        rounds: int = 1,
+    ) -> Matching:
+        """Ids of tasks newest first, created between the given moments (µs). A filter by model, priority, metadata or
+        batch looks at the next FILTERED tasks, at most `rounds` times: few or none may pass, and the list may still go
+        on at `next_before`."""
+        wanted = _Wanted(model, priority, metadata or {}, batch)
+        ids: list[str] = []
+        for _ in range(rounds):
+            found = await self._match(tenant, states, wanted, after, before, limit - len(ids))
+            ids += found.ids
+            before = found.next_before
+            if before is None or len(ids) == limit:
+                break
+        return Matching(ids, before)
+
+    async def read_each(self, task_ids: Sequence[str], tenant: str) -> list[Task]:
+        """The tasks of these ids that are still there."""
+        found: list[Task] = []
+        for some in await self._engine.pieces(task_ids, self._keys.outcome):
+            read = await self._read_some(some, tenant)
+            missing = [task_id for task_id in some if task_id not in read]
+            if missing and await self._engine.salvage.examine(missing):
+                read |= await self._read_some(missing, tenant)
+            found += (read[task_id] for task_id in some if task_id in read)
+        return found
+
+    async def count(self, tenant: str) -> dict[State, int]:
+        """How many tasks are in each state."""
+        counts = await self._engine.pipelined([("ZCARD", self._keys.state(tenant, state)) for state in State])
+        return dict(zip(State, counts, strict=True))
+
+    async def _match(
+        self,
+        tenant: str,
+        states: Sequence[State],
+        wanted: _Wanted,
+        after: int | None,
+        before: int | None,
+        limit: int,
+    ) -> Matching:
+        window = limit if wanted.is_anything else FILTERED
+        newest = await self._newest(tenant, states, after, before, window + 1)
+        picked: list[str] = []
+        for start in range(0, min(window, len(newest)), LOOKED_AT_TOGETHER):
+            ids = [task_id for _, task_id in newest[:window][start : start + LOOKED_AT_TOGETHER]]
+            fits = [True] * len(ids) if wanted.is_anything else await self._fits(ids, wanted)
+            for place, (task_id, fit) in enumerate(zip(ids, fits, strict=True), start + 1):
+                if fit:
+                    picked.append(task_id)
+                if len(picked) == limit or place == window:
+                    return Matching(picked, newest[place - 1][0] if place < len(newest) else None)
+        return Matching(picked, None)
+
+    async def _fits(self, task_ids: Sequence[str], wanted: _Wanted) -> list[bool]:
+        """Which of these tasks pass the filters. Bodies, which may be large, are read of those only whose metadata is
+        compared."""
+        rows = await self._engine.pipelined(
+            [("HMGET", self._keys.task(t), "model", "priority", "batch") for t in task_ids]
+        )
+        fits = [wanted.fits(row) for row in rows]
+        if wanted.metadata:
+            left = [task_id for task_id, fit in zip(task_ids, fits, strict=True) if fit]
+            bodies = iter(await self._engine.pipelined([("GET", self._keys.body(task_id)) for task_id in left]))
+            fits = [fit and wanted.metadata.items() <= _metadata_of(next(bodies)).items() for fit in fits]
+        return fits
+
+    async def _newest(
+        self, tenant: str, states: Sequence[State], after: int | None, before: int | None, limit: int
+    ) -> list[tuple[int, str]]:
+        top = "+inf" if before is None else f"({before}"
+        bottom = "-inf" if after is None else f"({after}"
+        commands = [
+            ("ZREVRANGEBYSCORE", self._keys.state(tenant, state), top, bottom, "WITHSCORES", "LIMIT", 0, limit)
+            for state in states
+        ]
+        rows = await self._engine.pipelined(commands)
+        pairs = (pair for row in rows for pair in zip(row[::2], row[1::2], strict=True))
+        merged = sorted(((int(score), task_id.decode()) for task_id, score in pairs), reverse=True)
+        return merged[:limit]
+
+    async def _read_some(self, task_ids: Sequence[str], tenant: str) -> dict[str, Task]:
+        answers = await self._engine.run_apart("read", [(task_id, tenant) for task_id in task_ids])
+        read: dict[str, Task] = {}
+        for task_id, answer in zip(task_ids, answers, strict=True):
+            with suppress(UnreadableRecord):
+                if task := task_of(task_id, answer):
+                    read[task_id] = task
+        return read
+
+
+class _Metadata(Struct):
+    metadata: dict[str, str] = {}
+
+
+def _metadata_of(body: bytes | None) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(body, type=_Metadata).metadata if body else {}
+    except msgspec.MsgspecError:
+        return {}

@@ -1,0 +1,45 @@
+"""Store: all that Redis holds for one namespace, each kind of thing under its name."""
+
+from penstock.store.answers import SetAside
+from penstock.store.batches import BatchStore
+from penstock.store.condemned import Condemned
+from penstock.store.engine import Engine
+from penstock.store.installation import Installation
+from penstock.store.leases import LeaseStore
+from penstock.store.listing import TaskListing
+from penstock.store.outbox import Outbox
+from penstock.store.overdue import Overdue
+from penstock.store.queues import QueueStore
+from penstock.store.records import set_aside_of
+from penstock.store.tasks import TaskStore
+from penstock.store.uploads import UploadStore
+from penstock.store.workers import WorkerStore
+
+
+class Store:
+    """The parts of the store, all on one engine. Every method of a part raises StoreUnavailable when Redis cannot be
+    reached."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.namespace = engine.namespace
+        self.tasks = TaskStore(engine)
+        self.listing = TaskListing(engine)
+        self.leases = LeaseStore(engine)
+        self.overdue = Overdue(engine)
+        self.queues = QueueStore(engine)
+        self.workers = WorkerStore(engine)
+        self.batches = BatchStore(engine)
+        self.uploads = UploadStore(engine)
+        self.outbox = Outbox(engine)
+        self.condemned = Condemned(engine)
+        self.installation = Installation(engine)
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable unless Redis answers and takes writes."""
+        await self.engine.ping()
+
+    async def unreadable(self) -> list[SetAside]:
+        """The records that were set aside within a week, the latest first."""
+        (rows,) = await self.engine.pipelined([("ZREVRANGE", self.engine.keys.unreadable, 0, -1, "WITHSCORES")])
+        return [set_aside_of(member, int(at)) for member, at in zip(rows[::2], rows[1::2], strict=True)]

@@ -1,0 +1,96 @@
+"""The table of metrics: the name, the labels and the meaning of each.
+
+Labels are bounded sets, never an id or a URL. A new metric is one row here; the reference of the docs is compared with
+this table.
+"""
+
+from typing import Literal, NamedTuple
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+TILES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+
+
+class Instrument(NamedTuple):
+    """One metric. `name` is the OpenTelemetry name; Prometheus sees it with the unit and `_total` appended."""
+
+    name: str
+    kind: Literal["counter", "histogram", "gauge"]
+    unit: str
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def exported(self) -> str:
+        """The name in a scrape."""
+        unit = {"s": "_seconds", "1": ""}[self.unit]
+        return self.name.replace(".", "_") + unit + ("_total" if self.kind == "counter" else "")
+
+
+def _counter(name: str, help: str, *labels: str, unit: str = "1") -> Instrument:  # noqa: A002  Prometheus calls it so
+    return Instrument(f"penstock.{name}", "counter", unit, labels, help)
+
+
+def _gauge(name: str, help: str, *labels: str, unit: str = "1") -> Instrument:  # noqa: A002
+    return Instrument(f"penstock.{name}", "gauge", unit, labels, help)
+
+
+def _seconds(name: str, help: str, *labels: str) -> Instrument:  # noqa: A002
+    return Instrument(f"penstock.{name}", "histogram", "s", labels, help, SECONDS)
+
+
+def _histogram(name: str, help: str, *labels: str, buckets: tuple[float, ...]) -> Instrument:  # noqa: A002
+    return Instrument(f"penstock.{name}", "histogram", "1", labels, help, buckets)
+
+
+INSTRUMENTS: dict[str, Instrument] = {
+    i.name.removeprefix("penstock."): i
+    for i in (
+        _counter("tasks.submitted", "Tasks that were accepted", "model", "priority"),
+        _counter("tasks.reused", "Tasks that took the result of an equal task (`hit`, `coalesced`)", "model", "how"),
+        _counter("submits.refused", "Submits that were refused, by error code", "code"),
+        _counter("tasks.finished", "Tasks that ended, by final state and error code", "model", "status", "code"),
+        _counter("attempts", "Attempts that ended", "model", "outcome"),
+        _seconds("task.wait", "Time from the submit to the first claim", "model", "priority"),
+        _seconds("task.to_device", "Time from the submit to the first device batch", "model", "priority"),
+        _seconds("task.duration", "Time of one attempt, from its claim to its end", "model"),
+        _histogram(
+            "eta.error.ratio", "Error of the estimate at the submit, relative to the true time", "model", buckets=RATIOS
+        ),
+        _seconds("stage.duration", "Time of one stage of one attempt", "model", "stage"),
+        _histogram("device.batch.tiles", "Tiles in one device batch", "model", "device", buckets=TILES),
+        _counter("device.busy", "Time in which the device ran batches", "device", unit="s"),
+        _counter("preemptions", "Device batches that went before a task which had already started", "device"),
+        _gauge("tasks.in_flight", "Tasks that are claimed and have not ended", "device"),
+        _gauge("worker.spool", "Results that wait for the storage, on disk or in memory", "device", "place"),
+        _gauge("model.load", "Time to load and warm up the model", "model", "device", unit="s"),
+        _counter("writes.fenced", "Writes that were refused because the worker had lost its lease", "model"),
+        _counter("leases.reclaimed", "Tasks that were taken back from dead workers", "status"),
+        _counter("process.restarts", "Processes that their parent started again", "child"),
+        _counter("workers.hung", "Workers that were killed because they gave no sign of life", "child"),
+        _counter("tasks.pruned", "Tasks that were deleted after their retention"),
+        _counter("uploads", "Uploads that were opened, completed, broken off or deleted", "outcome"),
+        _gauge("storage.condemned", "Keys and prefixes that are to be deleted from the storage"),
+        _gauge("storage.orphans", "Objects older than a day that no record knows of"),
+        _gauge("uploads.unused", "Uploads that no task uses"),
+        _gauge("queue.depth", "Tasks that wait", "model", "priority"),
+        _gauge("queue.oldest", "Age of the oldest waiting task", "model", "priority", unit="s"),
+        _gauge("queue.device", "Expected device time of the waiting tasks", "model", "priority", unit="s"),
+        _gauge("queue.paused", "1 while the queue is paused, else 0", "model", "priority"),
+        _gauge("tasks.stored", "Task records, by status", "status"),
+        _gauge("records.unreadable", "Damaged records that were set aside in the last week"),
+        _gauge("workers", "Workers that reported within their lease", "state"),
+        _counter("webhooks.attempts", "Attempts to deliver an event", "event", "outcome"),
+        _seconds("webhooks.lag", "Time from an event to its delivery", "event"),
+        _counter("batches.started", "Batches that were accepted"),
+        _counter("batches.lines", "Lines of batches that were enqueued, or ended without becoming a task", "outcome"),
+        _gauge("batches.feeding", "Batches that still have lines to enqueue"),
+        _gauge("batches.backlog", "Lines of batches that are still to be enqueued"),
+        _gauge("store.up", "1 while Redis answers this process and accepts writes, else 0"),
+        _gauge("storage.up", "1 while the storage answers this process, else 0"),
+        _gauge("waits", "Requests that wait for the end of a task"),
+        _seconds("http.requests", "Time of HTTP requests, without waits for a task", "route", "method", "status"),
+    )
+}
+"""Every metric of Penstock, by its name without the prefix `penstock.`."""
