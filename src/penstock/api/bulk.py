@@ -26,16 +26,16 @@ SHOWN = 100
 """How many ids an answer shows."""
 
 GO_ON = (
-    "Without a filter but `status` it needs `all=true`. With `dry_run=true` nothing is changed, and the answer says "
-    "what would be hit. While `has_more`, go on with `cursor=next_cursor`."
+    "Where `status` is the only filter it needs `all=true`. With `dry_run=true` nothing is changed, and the answer "
+    "says what would be. While `has_more`, go on with `cursor=next_cursor`."
 )
 """The end of the description of each act."""
 
-DryRun = Annotated[bool, QueryParameter(description="change nothing: `matched` and `task_ids` say what would be hit")]
+DryRun = Annotated[bool, QueryParameter(description="change nothing; `matched` and `task_ids` say what would be")]
 
 
 class BulkTerms(Struct, frozen=True, kw_only=True):
-    """The terms of an act; a client that gives no filter but a status has to say `may_hit_all`."""
+    """The terms of an act; `may_hit_all` has to be true where a status is the only filter."""
 
     dry_run: bool
     may_hit_all: bool
@@ -48,7 +48,7 @@ Terms = NamedDependency[SkipValidation[BulkTerms]]
 async def terms_of(
     dry_run: DryRun = False,
     all_: Annotated[
-        bool, QueryParameter(name="all", description="has to be true where there is no filter but `status`")
+        bool, QueryParameter(name="all", description="has to be true where `status` is the only filter")
     ] = False,
 ) -> BulkTerms:
     """Read the terms from the query."""
@@ -81,7 +81,7 @@ async def act_on_matching(
     """
     if not task_filter.leaves_out and not terms.may_hit_all:
         raise InvalidRequest(
-            "without a filter but `status` every such task is hit: say all=true, or filter", param="all"
+            "with `status` as the only filter every such task is meant: send all=true, or another filter", param="all"
         )
     tenant, states = request.auth.tenant, tuple(dict.fromkeys(map(State, status)))
     matching = await services.store.listing.matching(

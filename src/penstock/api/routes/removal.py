@@ -32,8 +32,8 @@ Ended = Literal["SUCCESS", "FAILED", "CANCELED", "EXPIRED"]
     operation_id="deleteTask",
     tags=["tasks"],
     summary="Delete a task",
-    description="The record, its input and its result; a result file that other tasks show too is kept for them. A "
-    "task that waits or runs has to be canceled first. Repeating it is fine.",
+    description="Deletes the record, its input and its result; a result file that other tasks have too is kept for "
+    "them. A task that waits or runs has to be canceled first. Repeating it is fine.",
     status_code=204,
     responses=documented(TaskNotFound, TaskNotFinal, StorageUnavailable),
 )
@@ -52,8 +52,8 @@ async def delete_task(request: ApiRequest, services: ServicesDep, task_id: FromP
     operation_id="deleteTasks",
     tags=["tasks"],
     summary="Delete all matching tasks",
-    description="The newest `limit` tasks that have ended, by `status`, and pass the filter, which is that of the "
-    "list. " + GO_ON,
+    description="Deletes the newest `limit` tasks that have ended in this `status` and pass the filter, which is that "
+    "of the list. " + GO_ON,
     status_code=200,
     responses=documented(InvalidRequest, StorageUnavailable),
 )
@@ -74,8 +74,8 @@ async def delete_matching(
     operation_id="cancelTasks",
     tags=["tasks"],
     summary="Cancel all matching tasks",
-    description="The newest `limit` tasks that wait or run, by `status`, and pass the filter, which is that of the "
-    "list. " + GO_ON,
+    description="Cancels the newest `limit` tasks that wait or run, by `status`, and pass the filter, which is that of "
+    "the list. " + GO_ON,
     status_code=200,
     responses=documented(InvalidRequest),
 )

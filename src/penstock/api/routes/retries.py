@@ -25,7 +25,8 @@ Retryable = Literal["FAILED", "CANCELED", "EXPIRED"]
     operation_id="retryTask",
     tags=["tasks"],
     summary="Run a task again",
-    description="Same id, attempts kept, retries counted anew. A task that waits or runs is left alone.",
+    description="Queues the task again under the same id. Its attempts are kept, its retries are counted anew. A task "
+    "that waits or runs is left alone.",
     status_code=202,
     responses=documented(TaskNotFound, TaskAlreadyFinal, ResultExpired),
 )
@@ -42,8 +43,8 @@ async def retry(request: ApiRequest, services: ServicesDep, task_id: FromPath[st
     operation_id="retryTasks",
     tags=["tasks"],
     summary="Run all matching tasks again",
-    description="The newest `limit` tasks that are FAILED, CANCELED or EXPIRED, by `status`, and pass the filter, "
-    "which is that of the list. " + GO_ON,
+    description="Queues again the newest `limit` tasks that are FAILED, CANCELED or EXPIRED, by `status`, and pass the "
+    "filter, which is that of the list. " + GO_ON,
     status_code=200,
     responses=documented(InvalidRequest),
 )
