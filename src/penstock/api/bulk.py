@@ -1,4 +1,4 @@
-"""Acts on all tasks that match. They share one selection, so that none of them hits a task that the list hides."""
+"""Acts on all tasks that match. They choose tasks as the list does, so that none changes a task that it hides."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -56,8 +56,8 @@ async def terms_of(
 
 
 class Act(Struct, Generic[V], frozen=True):
-    """What is done to tasks that match: `do` is given their ids, the states in which they may be, and the tenant, and
-    returns how many it has hit. `verb` is the member of the `view`, and the word in the log, that has their number."""
+    """An act on matching tasks. `do` gets their ids, the states in which they may be, and the tenant, and returns the
+    number of tasks that it has changed. `verb` names the member of the `view` that has this number."""
 
     verb: str
     view: type[V]
@@ -77,7 +77,7 @@ async def act_on_matching(
     """Do the act to the newest `limit` tasks in these states that pass the filter, as the list has them, and return its
     view. With `dry_run` nothing is done.
 
-    Raises InvalidRequest where every task of these states would be hit and nobody said so.
+    Raises InvalidRequest where every task of these states would be changed without `may_hit_all`.
     """
     if not task_filter.leaves_out and not terms.may_hit_all:
         raise InvalidRequest(
@@ -87,8 +87,8 @@ async def act_on_matching(
     matching = await services.store.listing.matching(
         tenant, states=states, limit=limit, rounds=ROUNDS, **task_filter.which()
     )
-    hit = 0 if terms.dry_run else await act.do(matching.ids, states, tenant, services)
-    log = logger.bind(status=status, matched=len(matching.ids), **{act.verb: hit})
+    changed = 0 if terms.dry_run else await act.do(matching.ids, states, tenant, services)
+    log = logger.bind(status=status, matched=len(matching.ids), **{act.verb: changed})
     log.info(f"tasks {act.verb} by filter")
     before = matching.next_before
     return act.view(
@@ -97,7 +97,7 @@ async def act_on_matching(
         dry_run=terms.dry_run,
         has_more=before is not None,
         next_cursor=None if before is None else request.app.state.cursors.write(before),
-        **{act.verb: hit},
+        **{act.verb: changed},
     )
 
 
