@@ -42,7 +42,7 @@ class KeyRing:
         """Raises ConfigurationError when `keys` is empty."""
         self._callers: list[tuple[bytes, Caller]] = []
         for key in keys:
-            name, _, secret = key.rpartition(":")
+            name, _, secret = key.rpartition(":")  # the secret has no colon, a name may have some
             digest = hashlib.sha256(secret.encode())
             self._callers.append((digest.digest(), Caller(name or digest.hexdigest()[:12])))
         if not self._callers:
@@ -56,7 +56,7 @@ class KeyRing:
         """Return the caller with this secret, or None. The time it takes says nothing about the known secrets."""
         given = hashlib.sha256(secret).digest()
         found = None
-        for digest, caller in self._callers:
+        for digest, caller in self._callers:  # to the end, whether or not one matches
             if hmac.compare_digest(digest, given):
                 found = caller
         return found

@@ -159,6 +159,7 @@ async def send_upload(
     upload, storage = await services.uploads.find(upload_id), services.storage
     if upload is None or not _is_let_in(upload, token) or not isinstance(storage, LocalStorage):
         raise not_found(upload_id)
+    # A wrong Content-Length is refused before the bytes come; with a compression it is not the size of the file.
     if encoding_of(request) is None and request.content_length not in (None, upload.size):
         raise UploadMismatch(f"{request.content_length} bytes were declared, {upload.size} were announced")
     try:
@@ -220,6 +221,7 @@ def _is_let_in(upload: Upload, token: str) -> bool:
 
 
 def _digest(token: str) -> str:
+    # Redis has only the digest of a token, so that whoever reads a backup cannot send bytes.
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -67,6 +67,7 @@ def links(task_id: str) -> LinksView:
 def version_of(task: Task) -> str:
     """Return a text that changes whenever the task does; progress alone changes only the part after its last dot."""
     done = task.progress.done if task.progress else 0
+    # Deliveries change the log of the webhook, which a client may watch, without a change of the task's state.
     told = [f"{sum(e.epoch for e in task.events)}-{sum(e.tries for e in task.events)}"] if task.events else []
     return ".".join(
         map(str, [task.state, task.epoch, task.stage, *told, done if task.position is None else f"p{task.position}"])
