@@ -32,7 +32,7 @@ assert "litestar" not in sys.modules and not [name for name in sys.modules if na
 
 
 @pytest.fixture
-def deps(settings: Settings, store: Store, batches: BatchStore, uploads: UploadStore, storage: Storage) -> Deps:
+def deps(settings: Settings, store: Store, storage: Storage) -> Deps:
     policy = Policy.from_limits(settings.limits)
     return Deps(
         settings=settings,
