@@ -7,23 +7,15 @@ from collections.abc import Callable, Iterable
 from litestar import Request
 from litestar.datastructures import URL, State
 from litestar.types import ASGIApp, Receive, Scope, Send
-from msgspec import Struct
 
-from penstock.core.task import TENANT
 from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
+from penstock.intake.call import Caller
 
 SCHEMES = (b"bearer", b"token")
 """Schemes of `Authorization`; older clients of Replicate send the second."""
 
 BY_URL = {"let_in_by": "url"}
 """Option of a handler that needs no key, because its URL has a token: whoever has the URL may use it."""
-
-
-class Caller(Struct, frozen=True):
-    """Whose key it was: the name of the key, or the first 12 hex digits of its digest."""
-
-    id: str
-    tenant: str = TENANT
 
 
 class ApiRequest(Request[None, Caller, State]):

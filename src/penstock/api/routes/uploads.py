@@ -33,7 +33,7 @@ from penstock.errors import (
 )
 from penstock.intake.parse import decode
 from penstock.intake.requests import RequestBody
-from penstock.intake.uploads import arrived, take
+from penstock.intake.uploads import check_arrival, receive
 from penstock.storage import LocalStorage, UploadLink
 from penstock.store.uploads import not_found
 from penstock.telemetry import metrics
@@ -163,7 +163,7 @@ async def send_upload(
     if encoding_of(request) is None and request.content_length not in (None, upload.size):
         raise UploadMismatch(f"{request.content_length} bytes were declared, {upload.size} were announced")
     try:
-        await take(upload, pieces_of(request), storage, services.uploads)
+        await receive(upload, pieces_of(request), storage, services.uploads)
     except (UploadMismatch, MalformedRequest):
         metrics.report("uploads", outcome="broken")
         raise
@@ -182,7 +182,7 @@ async def read_upload(request: ApiRequest, services: ServicesDep, upload_id: Fro
     caller = request.auth
     upload = await services.uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
     try:
-        return _view(await arrived(upload, services))
+        return _view(await check_arrival(upload, services))
     except (UploadNotReady, UploadMismatch):
         return _view(upload)
 

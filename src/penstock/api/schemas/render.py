@@ -14,6 +14,7 @@ from penstock.api.schemas.tasks import (
     LinksView,
     ProgressView,
     ResultView,
+    SubmittedView,
     TaskView,
     WebhookView,
 )
@@ -21,7 +22,7 @@ from penstock.core.events import Event, Webhook
 from penstock.core.task import Artifact, Attempt, ErrorRecord, Progress, Result, Task
 from penstock.models.base import registry
 from penstock.storage import Storage
-from penstock.store import QueueDepth, Running, WorkerInfo
+from penstock.store import QueueDepth, Running, Submitted, WorkerInfo
 
 
 async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
@@ -55,6 +56,14 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
         metadata=task.request.metadata,
         webhook=webhook_view("task", task.request.webhook, task.events) if task.request.webhook else None,
         links=links(task.id),
+    )
+
+
+def submitted_view(submitted: Submitted, task: Task | None, eta_s: float | None) -> SubmittedView:
+    """Return the answer to a submit; the task is there where the client has waited for its end."""
+    now = task or submitted
+    return SubmittedView(
+        task_id=submitted.id, status=now.state, queue_position=now.position, eta_s=eta_s, links=links(submitted.id)
     )
 
 
