@@ -20,7 +20,7 @@ from penstock.models import load_runners
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import Store
+from penstock.store import BatchStore, Store, UploadStore
 from tests.support.drive import MODEL, body, data_uri, image
 
 PROGRAM = """
