@@ -81,11 +81,7 @@ class World:
             webhook_policy=policy,
             store=self.store,
             patient_store=self.store,
-            batches=self.batches,
-            uploads=self.uploads,
-            condemned=self.condemned,
             storage=self.storage,
-            installation=plain.installation,
             waiting=Waiting(self.store),
             watching=Watching(self.store),
             estimates=Estimates(plain),  # looks every five seconds of the real clock: not by turns
@@ -103,13 +99,13 @@ class World:
 
     def worker(self, end: str) -> Attempts:
         """One whose model does this."""
-        return Attempts(self.store, Work(self.storage, end), RetryPolicy(base_s=0.0, cap_s=0.2), on_settling=_ignore)
+        return Attempts(self.store, Work(self.storage, end), RetryPolicy(base_s=0.0, cap_s=0.2))
 
     async def run(self, lease: Lease, end: str) -> None:
         """A worker's part, from the claim on. It hears of a cancel until the end is decided."""
         attempts = self.worker(end)
         attempt = Attempt(attempts, lease)
-        running = attempts.run(lease, _ignore, until_free=_at_once, is_aborted=lambda: attempt.is_aborted)
+        running = attempts.run(lease, _ignore, until_free=_at_once, is_stopped=lambda: attempt.is_aborted)
         attempt.task = asyncio.create_task(running)
         self.attempts[lease.key] = attempt
         with suppress(asyncio.CancelledError):

@@ -152,7 +152,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a lease is kept while its result is on its way to the storage",
-        "src/penstock/worker/host.py",
+        "src/penstock/worker/running.py",
         "self._uploading.add(key)\n",
         "self._uploading.add(key)\n                self._leases.let_go(key)\n",
         LONG + "whose_result_takes_six_leases_to_store_is_run_once",

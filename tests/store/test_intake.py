@@ -20,7 +20,7 @@ from penstock.models import load_runners
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import BatchStore, Store, UploadStore
+from penstock.store import Store
 from tests.support.drive import MODEL, body, data_uri, image
 
 PROGRAM = """
@@ -32,7 +32,7 @@ assert "litestar" not in sys.modules and not [name for name in sys.modules if na
 
 
 @pytest.fixture
-def deps(settings: Settings, store: Store, batches: BatchStore, uploads: UploadStore, storage: Storage) -> Deps:
+def deps(settings: Settings, store: Store, storage: Storage) -> Deps:
     policy = Policy.from_limits(settings.limits)
     return Deps(
         settings=settings,
@@ -40,8 +40,6 @@ def deps(settings: Settings, store: Store, batches: BatchStore, uploads: UploadS
         policy=policy,
         webhook_policy=policy,
         store=store,
-        batches=store.batches,
-        uploads=store.uploads,
         storage=storage,
         estimates=Estimates(store),
         checking=asyncio.Lock(),

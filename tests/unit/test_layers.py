@@ -31,11 +31,10 @@ MAY_BE_SHORT = {
 UPWARD_YET: set[str] = set()
 UPWARD_INSIDE_YET: set[str] = set()
 BETWEEN_ROUTES_YET: set[str] = set()
-REPEATED_YET = {"_Named", "Attempt", "Finding", "Job", "Line", "Plan", "Room", "Server"}
+REPEATED_YET = {"_Named", "Finding", "Job", "Line", "Plan", "Room", "Server"}
 SHORT_YET: set[str] = set()
 LONG_YET = {
     "client/asynchronous.py",
-    "storage/local.py",
     "store/queries.py",
 }
 

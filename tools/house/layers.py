@@ -50,6 +50,8 @@ INSIDE: dict[str, list[set[str]]] = {
         {"worker.pipeline"},
         {"worker.attempt"},
         {"worker.claims"},
+        {"worker.running"},
+        {"worker.signals"},
         {"worker.host"},
         {"worker.process"},
     ],

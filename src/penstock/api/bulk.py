@@ -1,7 +1,8 @@
 """Acts on all matching tasks. They share how tasks are found, so that none of them hits a task that the list hides."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Annotated, Any, TypeVar
 
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
@@ -13,8 +14,10 @@ from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import Filter, TaskFilter
 from penstock.api.services import Services, ServicesDep
 from penstock.core.task import State
-from penstock.errors import InvalidRequest
+from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
 from penstock.store.answers import Matching
+
+T = TypeVar("T")
 
 ROUNDS = 20
 """How often one request examines the next 1,000 tasks: about a second of work if hardly any of them matches."""
@@ -95,3 +98,12 @@ async def bulk_of(
         services=services,
         cursors=request.app.state.cursors,
     )
+
+
+async def count_each(tasks: Iterable[T], act: Callable[[T], Awaitable[bool]]) -> int:
+    """Act on each task in turn and count those that were hit. A task that has moved on or is gone is skipped."""
+    count = 0
+    for task in tasks:
+        with suppress(ResultExpired, TaskAlreadyFinal, TaskNotFound):
+            count += await act(task)
+    return count

@@ -6,17 +6,15 @@ from typing import Annotated, Literal
 from litestar import delete, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from penstock.api.bulk import CONTINUE, BulkDep
+from penstock.api.bulk import CONTINUE, BulkDep, count_each
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
 from penstock.api.schemas.tasks import CanceledView, DeletedView
 from penstock.api.services import Services, ServicesDep
-from penstock.core.task import State
+from penstock.core.task import State, Task
 from penstock.errors import (
     InvalidRequest,
-    ResultExpired,
     StorageUnavailable,
-    TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
 )
@@ -25,7 +23,7 @@ from penstock.upkeep.retention import remove
 
 Live = Literal["PENDING", "RUNNING"]
 Ended = Literal["SUCCESS", "FAILED", "CANCELED", "EXPIRED"]
-"""A test compares them with the states."""
+"""A test compares both with `State`."""
 
 
 @delete(
@@ -44,8 +42,8 @@ async def delete_task(request: ApiRequest, services: ServicesDep, task_id: FromP
     tenant = request.auth.tenant
     entries = await services.store.tasks.delete(task_id, tenant)
     if entries is None:  # deleted before: perhaps by this client, while the storage was away
-        entries = await services.condemned.of_task(tenant, task_id)
-    await remove(services.condemned, services.storage, entries)
+        entries = await services.store.condemned.of_task(tenant, task_id)
+    await remove(services.store.condemned, services.storage, entries)
 
 
 @post(
@@ -84,17 +82,15 @@ async def cancel_matching(
 
 async def _delete(task_ids: Sequence[str], states: tuple[State, ...], tenant: str, services: Services) -> int:
     deleted, entries = await services.store.tasks.delete_each(task_ids, tenant, states=states)
-    await remove(services.condemned, services.storage, entries)
+    await remove(services.store.condemned, services.storage, entries)
     return deleted
 
 
 async def _cancel(task_ids: Sequence[str], states: tuple[State, ...], tenant: str, services: Services) -> int:
-    canceled = 0
-    for task in await services.store.listing.read_each(task_ids, tenant):
-        try:
-            if await services.store.tasks.cancel(task.id, tenant, states=states):
-                endings.count_end(task.request.model, State.CANCELED)
-                canceled += 1
-        except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
-            continue
-    return canceled
+    async def cancel(task: Task) -> bool:
+        has_ended = await services.store.tasks.cancel(task.id, tenant, states=states)
+        if has_ended:
+            endings.count_end(task.request.model, State.CANCELED)
+        return has_ended
+
+    return await count_each(await services.store.listing.read_each(task_ids, tenant), cancel)

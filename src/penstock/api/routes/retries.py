@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from litestar import Response, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from penstock.api.bulk import CONTINUE, BulkDep
+from penstock.api.bulk import CONTINUE, BulkDep, count_each
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import task_view
@@ -55,10 +55,4 @@ async def retry_matching(
 
 
 async def _retry(task_ids: Sequence[str], states: tuple[State, ...], tenant: str, services: Services) -> int:
-    retried = 0
-    for task_id in task_ids:
-        try:
-            retried += await services.store.tasks.resubmit(task_id, tenant, states=states)
-        except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
-            continue
-    return retried
+    return await count_each(task_ids, lambda task_id: services.store.tasks.resubmit(task_id, tenant, states=states))
