@@ -26,7 +26,7 @@ SHOWN = 100
 """Most ids that an answer shows."""
 
 CONTINUE = (
-    "Without a filter but `status` it needs `all=true`. With `dry_run=true` nothing is changed, and the answer says "
+    "If `status` is the only filter, it needs `all=true`. With `dry_run=true` nothing is changed, and the answer says "
     "which tasks would be hit. While `has_more`, continue with `cursor=next_cursor`."
 )
 """The end of each act's description."""
@@ -71,7 +71,7 @@ class BulkAct(Struct, frozen=True, kw_only=True):
     async def _find(self, states: tuple[State, ...], limit: int) -> Matching:
         if not self.task_filter.leaves_out and not self.may_hit_all:
             raise InvalidRequest(
-                "without a filter but `status` every such task is hit: say all=true, or filter", param="all"
+                "`status` alone would hit every such task: send all=true, or another filter", param="all"
             )
         return await self.services.store.listing.matching(
             self.tenant, states=states, limit=limit, rounds=ROUNDS, **self.task_filter.which()
@@ -87,7 +87,7 @@ async def bulk_of(
     services: ServicesDep,
     task_filter: Filter,
     dry_run: DryRun = False,
-    all_: Annotated[bool, QueryParameter(name="all", description="needed if there is no filter but `status`")] = False,
+    all_: Annotated[bool, QueryParameter(name="all", description="needed if `status` is the only filter")] = False,
 ) -> BulkAct:
     """Read the filter and the terms of an act from the query."""
     return BulkAct(

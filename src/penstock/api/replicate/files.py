@@ -34,6 +34,7 @@ from penstock.errors import (
     UnsupportedMediaType,
     UploadNotFound,
 )
+from penstock.intake.parse import UNREADABLE
 from penstock.store.uploads import not_found
 from penstock.telemetry import metrics
 from penstock.upkeep.sweep import delete_upload_of
@@ -250,7 +251,7 @@ def _metadata(text: bytes | bytearray) -> dict[str, Any]:
         raise InvalidRequest(f"metadata has more than {MAX_METADATA_BYTES} bytes", param=METADATA)
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest("metadata must be a JSON object", param=METADATA) from error
 
 

@@ -168,8 +168,8 @@ async def list_batches(
     operation_id="cancelBatch",
     tags=["batches"],
     summary="Cancel a batch",
-    description="None of its lines becomes a task any more, and its tasks that wait or run are canceled, soon: the "
-    "batch is CANCELING until they have. What has ended stays as it is. Repeating it is fine.",
+    description="From then on none of its lines becomes a task. Its tasks that wait or run are canceled soon; until "
+    "all have ended the batch is CANCELING. What has ended stays as it is. Repeating it is fine.",
     status_code=200,
     responses=documented(BatchNotFound, BatchAlreadyFinal, ResultExpired),
 )
@@ -184,7 +184,7 @@ async def cancel_batch(request: ApiRequest, services: ServicesDep, batch_id: Fro
     operation_id="deleteBatch",
     tags=["batches"],
     summary="Delete a batch",
-    description="The batch, its lines and its manifest. Its tasks are kept as long as they would be without; `POST "
+    description="Deletes the batch, its lines and its manifest. Its tasks are kept as long as any others; `POST "
     "/v1/tasks/delete?batch_id=` deletes them. A batch with lines that have not ended has to be canceled first. "
     "Repeating it is fine.",
     status_code=204,
@@ -200,8 +200,8 @@ async def delete_batch(request: ApiRequest, services: ServicesDep, batch_id: Fro
     "/batches/{batch_id:str}/webhook/redeliver",
     operation_id="redeliverBatchWebhook",
     tags=["batches"],
-    summary="Tell the webhook again",
-    description="The last event of the batch is delivered again, with all its tries and its old `webhook-id`.",
+    summary="Redeliver the last event of a batch",
+    description="Delivers the last event again, under its `webhook-id`, with as many tries as a new event has.",
     status_code=202,
     responses=documented(BatchNotFound, WebhookNotFound, ResultExpired),
 )

@@ -32,11 +32,11 @@ PARTS_KEPT = 4
     "/batches/{batch_id:str}/results",
     operation_id="getBatchResults",
     tags=["batches"],
-    summary="How the lines of a batch have ended",
-    description="JSONL, a LineView for each line that has ended by now, in the order in which they did. It can be read "
-    "while the batch runs: go on with `start`, the number of lines that are known. A line whose task was retried comes "
-    "once more when it has ended again. Clients whose `Accept` prefers application/x-ndjson get the same bytes by that "
-    "name.",
+    summary="Read how the lines of a batch have ended",
+    description="Answers with JSONL: a LineView for each line that has ended by now, in the order of their ends. It "
+    "can be read while the batch runs: go on with `start`, the number of lines that are known. A line whose task was "
+    "retried comes once more when it has ended again. Clients whose `Accept` prefers application/x-ndjson get the same "
+    "bytes under that media type.",
     opt=describe(answers={200: dict.fromkeys(JSONL, BINARY | {"contentSchema": component("LineView")})}),
     responses=documented(BatchNotFound, ResultExpired, InvalidRequest, StorageUnavailable),
 )
