@@ -13,7 +13,6 @@ from typing import Any
 
 from litestar.datastructures import State as AppState
 
-from penstock.api.http.auth import Caller as ApiCaller
 from penstock.api.services import Services
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
@@ -21,6 +20,7 @@ from penstock.core.lease import Lease, RetryPolicy
 from penstock.core.task import TENANT, Artifact, Result
 from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 from penstock.intake.batch_feeder import Feeder
+from penstock.intake.call import Caller as ApiCaller
 from penstock.intake.estimates import Estimates
 from penstock.models import noop
 from penstock.models.base import registry

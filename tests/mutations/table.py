@@ -363,7 +363,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the filter of the list in the acts",
-        "src/penstock/api/filters.py",
+        "src/penstock/api/http/filters.py",
         "            metadata=self.metadata,\n",
         "",
         "tests/api/test_bulk.py::test_an_act_hits_what_its_dry_run_says_and_the_list_shows",
