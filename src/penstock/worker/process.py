@@ -90,7 +90,8 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             lease_s=settings.queue.lease_s,
             drain_s=settings.worker.drain_s,
         )
-        heartbeat.ready(f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics")
+        metrics_url = f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics"
+        heartbeat.ready(metrics_url, drain=host.drain, drain_s=settings.worker.drain_s)
         logger.bind(device=device.name, models=names).info("worker ready")
         await host.serve()
         logger.info("worker stopped")
