@@ -178,7 +178,7 @@ async def _running(
         services.store,
         services.storage,
         services.models,
-        installation=services.installation,
+        installation=services.patient_store.installation,
         delete_orphans=services.settings.storage.sweep,
     )
     loops = [
