@@ -9,10 +9,10 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api.http.auth import Caller
 from penstock.api.services import open_services
 from penstock.core.task import State
-from penstock.intake.enqueue import examine, hand_in
+from penstock.intake.call import Caller, SubmitCall
+from penstock.intake.enqueue import submit
 from penstock.intake.requests import TaskRequest
 from penstock.settings import ApiSettings, QueueSettings, Settings
 from penstock.storage import LocalStorage, Storage
@@ -110,15 +110,14 @@ async def test_an_input_is_deleted_when_the_result_comes_while_it_is_stored(
     source = await submitted(client, image_url=PHOTO)
     slow = Slow(settings.storage.directory, settings.redis.namespace)
     slow.meanwhile = lambda: complete(store, storage, b"result")
-    asked = msgspec.convert(body(image_url=PHOTO), TaskRequest)
-    caller = Caller("tester")
+    task = msgspec.convert(body(image_url=PHOTO), TaskRequest)
+    call = SubmitCall(caller=Caller("tester"), task=task, base_url="http://127.0.0.1", traceparent="")
 
-    async with open_services(settings, (asked.model,)) as services:
+    async with open_services(settings, (task.model,)) as services:
         services = msgspec.structs.replace(services, storage=slow)
-        examined = await examine(asked, services, caller, base_url="http://127.0.0.1")
-        answer = await hand_in("tsk_1", asked, examined, caller=caller, traceparent="", services=services)
+        receipt = await submit("tsk_1", call, services)
 
-    assert answer.is_hit
+    assert receipt.submitted.is_hit
     assert [key for key in stored_objects(settings) if key.startswith("inputs/")] == [
         f"inputs/default/{source['task_id']}"
     ]

@@ -9,13 +9,14 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from penstock.api.http.auth import Caller
 from penstock.api.services import Services, open_services
 from penstock.core.batch import Batch, BatchPlan, FeedLease, StoredLine, new_batch_id, part_key, task_id_of
 from penstock.core.upload import upload_key
-from penstock.intake.batch_enqueue import Turns
+from penstock.intake.batch_enqueue import BatchEnqueuer
 from penstock.intake.batch_feeder import Feeder
-from penstock.intake.batch_lines import Receiver, defaults_of, rows_of, sliced
+from penstock.intake.batch_lines import defaults_of, rows_of, sliced
+from penstock.intake.batch_receive import Receiver
+from penstock.intake.call import Caller
 from penstock.models import load_runners
 from penstock.settings import Settings
 from penstock.storage import Item, LocalStorage
@@ -113,12 +114,12 @@ async def rows(services: Services, batch_id: str) -> list[StoredLine]:
     return rows_of(await services.storage.get(part_key(CALLER.tenant, batch_id, 0)))
 
 
-async def turns(services: Services, batch_id: str, lasts_s: float) -> tuple[Turns, FeedLease]:
+async def enqueuer(services: Services, batch_id: str, lasts_s: float) -> tuple[BatchEnqueuer, FeedLease]:
     """Of who has leased the batch just now."""
     async with asyncio.timeout(60):
         while not (leases := (await services.batches.lease(lease_s=lasts_s, most=1))[0]):
             await asyncio.sleep(0.01)
-    return Turns(await services.batches.batch(batch_id, CALLER.tenant), leases[0], services), leases[0]
+    return BatchEnqueuer(await services.batches.batch(batch_id, CALLER.tenant), leases[0], services), leases[0]
 
 
 async def test_a_batch_is_fed_by_one_feeder_however_long_a_put_takes(settings: Settings, services: Services) -> None:
@@ -167,12 +168,12 @@ async def test_who_was_overtaken_while_storing_takes_back_his_own_and_only_that(
     batch_id = await started(services, INLINE, INLINE)
     lines = await rows(services, batch_id)
     held = Held(settings.storage.directory, settings.redis.namespace)
-    overtaken, _ = await turns(replace(services, storage=held), batch_id, 0.01)
-    storing = asyncio.create_task(overtaken.hand_in(lines, 0))
+    overtaken, _ = await enqueuer(replace(services, storage=held), batch_id, 0.01)
+    storing = asyncio.create_task(overtaken.enqueue(lines, 0))
     await held.begun.wait()
 
-    other, _ = await turns(services, batch_id, 60)
-    await other.hand_in(lines, 0)
+    other, _ = await enqueuer(services, batch_id, 60)
+    await other.enqueue(lines, 0)
     held.let_go.set()
     with pytest.raises(NotItsTurn):
         await storing
@@ -185,11 +186,11 @@ async def test_who_was_overtaken_while_storing_takes_back_his_own_and_only_that(
 async def test_who_has_lost_his_lease_stores_nothing(settings: Settings, services: Services) -> None:
     batch_id = await started(services, INLINE)
     held = Held(settings.storage.directory, settings.redis.namespace)
-    late, _ = await turns(replace(services, storage=held), batch_id, 0.01)
-    await turns(services, batch_id, 60)
+    late, _ = await enqueuer(replace(services, storage=held), batch_id, 0.01)
+    await enqueuer(services, batch_id, 60)
 
     with pytest.raises(NotItsTurn):
-        await late.hand_in(await rows(services, batch_id), 0)
+        await late.enqueue(await rows(services, batch_id), 0)
 
     assert not held.begun.is_set()
 

@@ -11,9 +11,9 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api.http.auth import Caller
 from penstock.api.services import open_services
 from penstock.errors import UploadNotFound, UploadNotReady
+from penstock.intake.call import Caller
 from penstock.intake.uploads import ready_upload
 from penstock.settings import LimitSettings, Settings, StorageSettings
 from penstock.storage import open_storage

@@ -152,7 +152,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a lease is kept while its result is on its way to the storage",
-        "src/penstock/worker/host.py",
+        "src/penstock/worker/running.py",
         "self._uploading.add(key)\n",
         "self._uploading.add(key)\n                self._leases.let_go(key)\n",
         LONG + "whose_result_takes_six_leases_to_store_is_run_once",
@@ -363,7 +363,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the filter of the list in the acts",
-        "src/penstock/api/filters.py",
+        "src/penstock/api/http/filters.py",
         "            metadata=self.metadata,\n",
         "",
         "tests/api/test_bulk.py::test_an_act_hits_what_its_dry_run_says_and_the_list_shows",

@@ -140,7 +140,7 @@ async def test_an_answer_that_is_not_the_store_s_is_no_success(
 ) -> None:
     peer.fault = Fault(answer=answer)
 
-    with pytest.raises(StorageUnavailable, match=r"proxy before it"):
+    with pytest.raises(StorageUnavailable, match=r"proxy in front of"):
         await call(storage)
 
 
@@ -158,7 +158,7 @@ async def test_a_proxy_that_finds_no_backend_does_not_say_that_an_object_is_gone
 async def test_an_answer_that_cannot_be_read_is_no_success(storage: Storage, peer: Peer) -> None:
     peer.fault = Fault(answer=BROKEN)
 
-    with pytest.raises(StorageUnavailable, match="proxy before it"):
+    with pytest.raises(StorageUnavailable, match="proxy in front of"):
         await listed(storage)
 
 
@@ -195,11 +195,11 @@ async def test_credentials_that_come_already_ended_are_named(
     role("2020-01-01T00:00:00Z")
     keyless = replace(s3_server, s3_access_key="", s3_secret_key="")
 
-    with pytest.raises(StorageUnavailable, match="credentials of this machine have ended"):
+    with pytest.raises(StorageUnavailable, match="credentials of this machine have expired"):
         async with open_storage(keyless, NAMESPACE) as storage:
             await storage.put(KEY, b"x", PNG)
 
-    with pytest.raises((InputDownloadFailed, StorageUnavailable), match="credentials of this machine have ended"):
+    with pytest.raises((InputDownloadFailed, StorageUnavailable), match="credentials of this machine have expired"):
         async with S3Inputs(keyless) as inputs:
             await inputs.read("penstock", "x", limit=10)
 

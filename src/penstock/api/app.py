@@ -29,6 +29,7 @@ from penstock.api.routes import (
     explain,
     health,
     listing,
+    manifest,
     models,
     operations,
     quotes,
@@ -37,7 +38,6 @@ from penstock.api.routes import (
     retries,
     tasks,
     uploads,
-    webhooks,
 )
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
@@ -64,13 +64,13 @@ V1 = (
     removal.delete_matching,
     retries.retry,
     retries.retry_matching,
-    webhooks.redeliver,
+    tasks.redeliver,
     batches.submit_batch,
     batches.read_batch,
     batches.list_batches,
     batches.cancel_batch,
     batches.delete_batch,
-    batches.read_results,
+    manifest.read_results,
     batches.redeliver_batch,
     results.read_result,
     uploads.open_upload,

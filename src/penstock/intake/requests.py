@@ -9,6 +9,9 @@ from penstock.core.events import BatchEventType, TaskEventType
 from penstock.core.request import Format
 from penstock.core.task import Priority
 
+IMAGE_URL, UPLOAD_ID = "input.image_url", "input.upload_id"
+"""What errors call the two members of `input`."""
+
 MAX_INLINE = 1_000
 MAX_LINES = 50_000
 

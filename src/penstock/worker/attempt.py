@@ -40,32 +40,37 @@ class Attempts:
     the settle script alone judges, and nothing stops them."""
 
     def __init__(
-        self, store: Store, pipeline: Pipeline, retry: RetryPolicy, *, on_settling: Callable[[str], None]
+        self,
+        store: Store,
+        pipeline: Pipeline,
+        retry: RetryPolicy,
+        *,
+        on_settling: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._pipeline = pipeline
         self._retry = retry
-        self._on_settling = on_settling
+        self.on_settling = on_settling
         self.settling: set[str] = set()
 
     async def run(
-        self, lease: Lease, watch: Watcher, *, until_free: Callable[[], Awaitable[None]], is_aborted: Callable[[], bool]
+        self, lease: Lease, watch: Watcher, *, until_free: Callable[[], Awaitable[None]], is_stopped: Callable[[], bool]
     ) -> None:
         """Run one attempt, after `until_free`, and settle it. Never raises: what goes wrong is in the record and the
-        log. When canceled, `is_aborted` tells whether nothing may be written any more, or the task is handed back.
+        log. When canceled, `is_stopped` tells whether nothing may be written any more, or the task is handed back.
         """
         model, started = lease.request.model, asyncio.get_running_loop().time()
         trace = trace_id(lease.request.traceparent)
         with logger.contextualize(task_id=lease.id, attempt=lease.epoch, model=model, trace_id=trace):
             logger.debug("attempt started")
-            settlement = await self._end_of(lease, watch, until_free, is_aborted)
+            settlement = await self._end_of(lease, watch, until_free, is_stopped)
             if settlement is None:
                 metrics.report("attempts", model=model, outcome="stopped")
                 logger.info("attempt stopped")
                 self._pipeline.forget(lease)
                 return
             self.settling.add(lease.key)
-            self._on_settling(lease.key)
+            self.on_settling(lease.key)
             try:
                 await self._settle(lease, settlement, started)
             finally:
@@ -101,7 +106,7 @@ class Attempts:
         return settlement, None
 
     async def _end_of(
-        self, lease: Lease, watch: Watcher, until_free: Callable[[], Awaitable[None]], is_aborted: Callable[[], bool]
+        self, lease: Lease, watch: Watcher, until_free: Callable[[], Awaitable[None]], is_stopped: Callable[[], bool]
     ) -> Settlement | None:
         """Run the pipeline; None when nothing may be written: the task was canceled, the lease is another's, or the
         task broke the device."""
@@ -109,7 +114,7 @@ class Attempts:
             await until_free()
             outcome = await self._pipeline.run(lease, watch)
         except asyncio.CancelledError:
-            return None if is_aborted() else self._release(lease)
+            return None if is_stopped() else self._release(lease)
         except DeviceBroken as error:
             # The guilty task is left to be reclaimed, with a crash counted; the others lose nothing.
             return None if error.guilty else self._release(lease)

@@ -81,7 +81,7 @@ class RequestContext:
             try:
                 scope["state"]["base_url"] = self._origins.of(scope)
                 await self._app(inner, receive_body, send_with_headers)
-            except MalformedRequest as error:
+            except MalformedRequest as error:  # of the origin: Litestar, which answers all others, has not been called
                 await _refuse(error, request_id, send_with_headers)
             finally:
                 _record(inner, str(scope["method"]), status, time.perf_counter() - started)
@@ -128,6 +128,7 @@ def _is_long_body(headers: dict[bytes, bytes]) -> bool:
 
 def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
     route = scope.get("path_template") or UNMATCHED
+    # A request may wait for the end of its task; that time says nothing about how fast the server is.
     worked_s = seconds - scope["state"].get("waited_s", 0.0)
     metrics.report("http.requests", worked_s, route=route, method=method, status=str(status))
     line = logger.bind(method=method, route=route, status=status, ms=round(seconds * 1000, 1))

@@ -115,6 +115,7 @@ async def create_file(request: ApiRequest, services: ServicesDep) -> FileView:
     declared, options = parse_options_header(request.headers.get("content-type", ""))
     if declared != MEDIA_TYPE:
         raise UnsupportedMediaType(f"send the file as {MEDIA_TYPE}")
+    # In a thread: the event loop would stand still while the largest body is parsed and digested.
     file = await asyncio.to_thread(_read, await body_of(request), options.get("boundary", ""))
     return _view(await _store(file, request, services), str(request.base_url))
 
@@ -264,4 +265,4 @@ def _parts(body: bytes, boundary: str) -> dict[str, tuple[MultipartSegment, byte
                     parts[-1][1].extend(event)
     except (MultipartError, ValueError) as error:
         raise MalformedRequest(f"the body is not {MEDIA_TYPE}") from error
-    return {segment.name: (segment, data) for segment, data in reversed(parts)}
+    return {segment.name: (segment, data) for segment, data in reversed(parts)}  # so the first of a name wins

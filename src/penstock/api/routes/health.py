@@ -47,7 +47,7 @@ async def readyz(services: ServicesDep, request: Request[None, None, State]) -> 
         missing.insert(0, "server: it is stopping")
     if missing:
         raise NotReady("; ".join(missing), retry_after_s=1)
-    state.started = True
+    state.started = True  # /startupz need not ask again
     return ReadyView(
         status="ready",
         redis="ok",
@@ -86,7 +86,7 @@ async def startupz(services: ServicesDep, request: Request[None, None, State]) -
 )
 async def metrics() -> Response[bytes]:
     """Answers in the text format of Prometheus."""
-    text = await asyncio.to_thread(exposition.scrape)
+    text = await asyncio.to_thread(exposition.scrape)  # some milliseconds with many series
     return Response(text, media_type="text/plain; version=0.0.4")  # Litestar adds the charset
 
 

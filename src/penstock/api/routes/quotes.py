@@ -2,16 +2,24 @@
 
 from litestar import post
 
-from penstock.api.http.auth import ApiRequest, Caller, require_json
+from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
-from penstock.api.routes.tasks import SUBMIT_ERRORS, CacheControl, CancelAfter, IdempotencyKey, refusals_counted
 from penstock.api.schemas.tasks import AheadView, QuoteView, SizeView
 from penstock.api.services import Services, ServicesDep
+from penstock.api.submits import (
+    SUBMIT_ERRORS,
+    CacheControl,
+    CancelAfter,
+    IdempotencyKey,
+    call_of,
+    refusals_counted,
+)
 from penstock.errors import QueueFull
-from penstock.intake.enqueue import Examined, examine, output_size, read_request
+from penstock.intake.call import SubmitCall
 from penstock.intake.estimates import forecast
+from penstock.intake.examine import Examined, examine, output_size
 from penstock.intake.requests import TaskRequest
 
 
@@ -34,42 +42,42 @@ async def quote_task(
     cancel_after: CancelAfter = None,
     cache_control: CacheControl = None,
 ) -> QuoteView:
-    """Nothing is stored or counted but a refusal."""
-    with refusals_counted(services.settings.api.rate_limit_per_minute):
-        asked = read_request(
+    """Stores nothing, and counts nothing but a refusal."""
+    with refusals_counted(services):
+        call = call_of(
             await body_of(request),
+            request,
+            services,
             idempotency_key=idempotency_key,
             cancel_after=cancel_after,
             cache_control=cache_control,
-            models=services.models,
         )
-        examined = await examine(asked, services, request.auth, base_url=str(request.base_url))
-        return await quote(asked, examined, request.auth, services)
+        return await quote(call, await examine(call, services), services)
 
 
-async def quote(asked: TaskRequest, examined: Examined, caller: Caller, services: Services) -> QuoteView:
-    """Of a request that has passed all checks. Nothing is stored or counted, and no equal task is looked for.
+async def quote(call: SubmitCall, examined: Examined, services: Services) -> QuoteView:
+    """Say what a call that has passed all checks would lead to. No equal task is looked for.
 
     Raises QueueFull as a submit would.
     """
-    queues = {queue.priority: queue for queue in await services.store.queues.depths([asked.model])}
+    task = call.task
+    queues = {queue.priority: queue for queue in await services.store.queues.depths([task.model])}
     if sum(queue.depth for queue in queues.values()) >= services.settings.queue.max_depth:
         raise QueueFull("as many tasks are waiting for this model as are let in", retry_after_s=5)
-    ahead = await services.store.queues.ahead(caller.tenant, caller.id, asked.model, asked.priority)
-    pace, workers = await services.estimates.of(asked.model)
-    expected = None if queues[asked.priority].pause else forecast(pace, cost=examined.cost, workers=workers)
+    ahead = await services.store.queues.ahead(call.caller.tenant, call.caller.id, task.model, task.priority)
+    pace, workers = await services.estimates.of(task.model)
+    expected = None if queues[task.priority].pause else forecast(pace, cost=examined.cost, workers=workers)
     return QuoteView(
-        model=asked.model,
-        priority=asked.priority,
+        model=task.model,
+        priority=task.priority,
         queue_position=ahead,
         ahead=AheadView(tasks=ahead, device_s=round(ahead * pace.device_s, 3) if pace else None),
         run_device_s=round(pace.of(examined.cost), 3) if pace else None,
         eta_s=None if expected is None else expected.eta_seconds(ahead),
-        input=None if examined.size is None else SizeView(width=examined.size[0], height=examined.size[1]),
-        output=_output(asked, examined),
+        input=_size_view(examined.size),
+        output=_size_view(examined.size and output_size(task, *examined.size)),
     )
 
 
-def _output(asked: TaskRequest, examined: Examined) -> SizeView | None:
-    size = None if examined.size is None else output_size(asked, *examined.size)
+def _size_view(size: tuple[int, int] | None) -> SizeView | None:
     return None if size is None else SizeView(width=size[0], height=size[1])

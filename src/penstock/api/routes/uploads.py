@@ -33,7 +33,7 @@ from penstock.errors import (
 )
 from penstock.intake.parse import decode
 from penstock.intake.requests import RequestBody
-from penstock.intake.uploads import arrived, take
+from penstock.intake.uploads import check_arrival, receive
 from penstock.storage import LocalStorage, UploadLink
 from penstock.store.uploads import not_found
 from penstock.telemetry import metrics
@@ -159,10 +159,11 @@ async def send_upload(
     upload, storage = await services.uploads.find(upload_id), services.storage
     if upload is None or not _is_let_in(upload, token) or not isinstance(storage, LocalStorage):
         raise not_found(upload_id)
+    # A wrong Content-Length is refused before the bytes come; with a compression it is not the size of the file.
     if encoding_of(request) is None and request.content_length not in (None, upload.size):
         raise UploadMismatch(f"{request.content_length} bytes were declared, {upload.size} were announced")
     try:
-        await take(upload, pieces_of(request), storage, services.uploads)
+        await receive(upload, pieces_of(request), storage, services.uploads)
     except (UploadMismatch, MalformedRequest):
         metrics.report("uploads", outcome="broken")
         raise
@@ -181,7 +182,7 @@ async def read_upload(request: ApiRequest, services: ServicesDep, upload_id: Fro
     caller = request.auth
     upload = await services.uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
     try:
-        return _view(await arrived(upload, services))
+        return _view(await check_arrival(upload, services))
     except (UploadNotReady, UploadMismatch):
         return _view(upload)
 
@@ -220,6 +221,7 @@ def _is_let_in(upload: Upload, token: str) -> bool:
 
 
 def _digest(token: str) -> str:
+    # Redis has only the digest of a token, so that whoever reads a backup cannot send bytes.
     return hashlib.sha256(token.encode()).hexdigest()
 
 
