@@ -12,7 +12,7 @@ from litestar.routes import HTTPRoute
 from litestar.types import Message, Scope
 from loguru import logger
 
-from penstock.api.bulk import terms_of
+from penstock.api.bulk import bulk_of
 from penstock.api.description import docs, openapi
 from penstock.api.http import problems
 from penstock.api.http.auth import ApiRequest, KeyRing, require_key
@@ -138,7 +138,7 @@ def create_app(settings: Settings) -> Litestar:
         dependencies={
             "services": Provide(opened, sync_to_thread=False),
             "task_filter": Provide(filter_of),
-            "terms": Provide(terms_of),
+            "bulk": Provide(bulk_of),
         },
         exception_handlers=problems.HANDLERS,
         before_request=check_query,
@@ -178,7 +178,7 @@ async def _running(
         services.store,
         services.storage,
         services.models,
-        installation=services.installation,
+        installation=services.patient_store.installation,
         delete_orphans=services.settings.storage.sweep,
     )
     loops = [

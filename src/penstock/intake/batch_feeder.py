@@ -46,7 +46,7 @@ class Feeder:
 
     def __init__(self, deps: Deps, *, lease_s: float = LEASE_S) -> None:
         self._deps = deps
-        self._batches = deps.batches
+        self._batches = deps.store.batches
         self._window = deps.settings.queue.batch_window
         self._lease_s = lease_s
         self._under_way: dict[asyncio.Task[None], FeedLease] = {}
