@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from loguru import logger
@@ -62,7 +63,7 @@ class StorageWatch:
 
     async def _look(self, storage: Storage) -> None:
         # A check that hangs is not abandoned for another one: with a directory it holds a thread, and these are few.
-        started, looking = time.monotonic(), asyncio.ensure_future(_problem_of(storage))
+        started, looking = time.monotonic(), asyncio.ensure_future(_problem_of("storage", storage.look))
         try:
             while not (await asyncio.wait([looking], timeout=SLOW_S))[0]:
                 self._note(f"it has not answered for {time.monotonic() - started:.0f} s")
@@ -89,7 +90,7 @@ async def watch_store(store: Store) -> None:
     """
     before: str | None = None
     while True:
-        problem = await _problem_of_store(store)
+        problem = await _problem_of("task store", store.ping)
         metrics.report("store.up", float(problem is None))
         if problem != before:
             logger.bind(reason=problem).log(*_NEWS_OF_STORE[problem is None])
@@ -103,23 +104,13 @@ _NEWS_OF_STORE = {
 }
 
 
-async def _problem_of_store(store: Store) -> str | None:
+async def _problem_of(name: str, check: Callable[[], Awaitable[None]]) -> str | None:
+    """Why the check failed; None when it did not."""
     try:
-        await store.ping()
-    except StoreUnavailable as error:
+        await check()
+    except (StoreUnavailable, StorageUnavailable) as error:
         return error.detail
-    except Exception as error:  # noqa: BLE001  the metric must not keep its last value, whatever is wrong
-        logger.exception("the check of the task store failed")
-        return f"the check of it failed with {type(error).__name__}"
-    return None
-
-
-async def _problem_of(storage: Storage) -> str | None:
-    try:
-        await storage.look()
-    except StorageUnavailable as error:
-        return error.detail
-    except Exception as error:  # noqa: BLE001  /readyz must report it, whatever is wrong
-        logger.exception("the check of the storage failed")
+    except Exception as error:  # noqa: BLE001  /readyz and the metrics must report it, whatever is wrong
+        logger.bind(checked=name).exception("a check failed by a fault of the server")
         return f"the check of it failed with {type(error).__name__}"
     return None
