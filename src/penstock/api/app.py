@@ -211,7 +211,9 @@ async def _try_links(storage: Storage, watch: StorageWatch) -> None:
         logger.bind(reason=error.detail).warning("the links to the storage could not be tried")
         return
     for trouble in report.troubles if report else ():
-        logger.bind(found=trouble.found, advice=trouble.advice).warning("clients may not be able to use their links")
+        logger.bind(problem=trouble.problem, advice=trouble.advice).warning(
+            "clients may not be able to use their links"
+        )
 
 
 async def _dispatch_webhooks(services: Services, output_links: predictions.OutputLinks) -> None:
