@@ -37,7 +37,7 @@ from penstock.intake.enqueue import Receipt, submit
 from penstock.telemetry import endings, metrics
 
 POLL_S = 1
-"""What clients are told to wait before they look again."""
+"""How many seconds clients should wait before they look again."""
 
 SUBMIT_ERRORS = (
     MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,

@@ -174,7 +174,7 @@ def _cost(task: TaskRequest, header: imaging.Header) -> int:
 def _fingerprint(task: TaskRequest, upload: Upload | None = None) -> str:
     """Digest everything but `reuse`, which says nothing about the task and which a proxy may add as a header.
 
-    The bytes of an upload, if they are known, stand for its id, so that a client which sends them anew is told of the
+    The bytes of an upload, if they are known, stand for its id, so that a client which sends them anew gets the
     same task.
     """
     same = replace(task, reuse=True)
