@@ -378,7 +378,7 @@ MUTATIONS = (
     Mutation(
         "asking for all=true",
         "src/penstock/api/bulk.py",
-        "if not task_filter.leaves_out and",
+        "if not self.task_filter.leaves_out and",
         "if False and",
         "tests/api/test_bulk.py::test_an_act_on_every_task_of_a_status_has_to_be_meant",
     ),

@@ -1,8 +1,8 @@
-"""Acts on all tasks that match. They share one selection, so that none of them hits a task that the list hides."""
+"""Acts on all matching tasks. They share how tasks are found, so that none of them hits a task that the list hides."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
@@ -10,101 +10,100 @@ from loguru import logger
 from msgspec import Struct
 
 from penstock.api.http.auth import ApiRequest
-from penstock.api.http.filters import TaskFilter
-from penstock.api.schemas.tasks import BulkView
-from penstock.api.services import Services
+from penstock.api.http.cursors import Cursors
+from penstock.api.http.filters import Filter, TaskFilter
+from penstock.api.services import Services, ServicesDep
 from penstock.core.task import State
 from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
+from penstock.store.answers import Matching
 
 T = TypeVar("T")
-V = TypeVar("V", bound=BulkView)
 
 ROUNDS = 20
-"""How often one request looks at the next 1,000 tasks: about a second of work where hardly any of them matches."""
+"""How often one request examines the next 1,000 tasks: about a second of work if hardly any of them matches."""
 
 SHOWN = 100
-"""How many ids an answer shows."""
+"""Most ids that an answer shows."""
 
-GO_ON = (
-    "Where `status` is the only filter it needs `all=true`. With `dry_run=true` nothing is changed, and the answer "
-    "says what would be. While `has_more`, go on with `cursor=next_cursor`."
+CONTINUE = (
+    "If `status` is the only filter, it needs `all=true`. With `dry_run=true` nothing is changed, and the answer says "
+    "which tasks would be hit. While `has_more`, continue with `cursor=next_cursor`."
 )
-"""The end of the description of each act."""
+"""The end of each act's description."""
 
-DryRun = Annotated[bool, QueryParameter(description="change nothing; `matched` and `task_ids` say what would be")]
+Act = Callable[[Sequence[str], tuple[State, ...], str, Services], Awaitable[int]]
+"""Acts on the tasks with these ids, of this tenant, that are still in one of these states; returns how many it hit."""
+
+DryRun = Annotated[
+    bool, QueryParameter(description="change nothing: `matched` and `task_ids` say which tasks would be hit")
+]
 
 
-class BulkTerms(Struct, frozen=True, kw_only=True):
-    """The terms of an act; `may_hit_all` has to be true where a status is the only filter."""
+class BulkAct(Struct, frozen=True, kw_only=True):
+    """A request for an act: its filter, its terms, and the parts of the server that it needs."""
 
+    task_filter: TaskFilter
     dry_run: bool
     may_hit_all: bool
+    tenant: str
+    services: Services
+    cursors: Cursors
 
+    async def run(self, act: Act, done: str, status: Sequence[str], *, limit: int) -> dict[str, Any]:
+        """Act on the newest `limit` tasks in these states that match, and return the members of the answer.
 
-Terms = NamedDependency[SkipValidation[BulkTerms]]
-"""The type of a handler's parameter `terms`."""
+        `done` is the member with the number of tasks that were hit. Raises InvalidRequest for a request without a
+        filter that does not say `all=true`.
+        """
+        states = tuple(dict.fromkeys(map(State, status)))
+        matching = await self._find(states, limit)
+        count = 0 if self.dry_run else await act(matching.ids, states, self.tenant, self.services)
+        logger.bind(status=status, matched=len(matching.ids), **{done: count}).info(f"tasks {done} by filter")
+        return {
+            done: count,
+            "matched": len(matching.ids),
+            "task_ids": tuple(matching.ids[:SHOWN]),
+            "dry_run": self.dry_run,
+            "has_more": matching.next_before is not None,
+            "next_cursor": None if matching.next_before is None else self.cursors.write(matching.next_before),
+        }
 
-
-async def terms_of(
-    dry_run: DryRun = False,
-    all_: Annotated[
-        bool, QueryParameter(name="all", description="has to be true where `status` is the only filter")
-    ] = False,
-) -> BulkTerms:
-    """Read the terms from the query."""
-    return BulkTerms(dry_run=dry_run, may_hit_all=all_)
-
-
-class Act(Struct, Generic[V], frozen=True):
-    """What is done to tasks that match: `do` is given their ids, the states in which they may be, and the tenant, and
-    returns how many it has hit. `verb` is the member of the `view`, and the word in the log, that has their number."""
-
-    verb: str
-    view: type[V]
-    do: Callable[[Sequence[str], tuple[State, ...], str, Services], Awaitable[int]]
-
-
-async def act_on_matching(
-    act: Act[V],
-    status: Sequence[str],
-    task_filter: TaskFilter,
-    terms: BulkTerms,
-    *,
-    limit: int,
-    request: ApiRequest,
-    services: Services,
-) -> V:
-    """Do the act to the newest `limit` tasks in these states that pass the filter, as the list has them, and return its
-    view. With `dry_run` nothing is done.
-
-    Raises InvalidRequest where every task of these states would be hit and nobody said so.
-    """
-    if not task_filter.leaves_out and not terms.may_hit_all:
-        raise InvalidRequest(
-            "with `status` as the only filter every such task is meant: send all=true, or another filter", param="all"
+    async def _find(self, states: tuple[State, ...], limit: int) -> Matching:
+        if not self.task_filter.leaves_out and not self.may_hit_all:
+            raise InvalidRequest(
+                "`status` alone would hit every such task: send all=true, or another filter", param="all"
+            )
+        return await self.services.store.listing.matching(
+            self.tenant, states=states, limit=limit, rounds=ROUNDS, **self.task_filter.which()
         )
-    tenant, states = request.auth.tenant, tuple(dict.fromkeys(map(State, status)))
-    matching = await services.store.listing.matching(
-        tenant, states=states, limit=limit, rounds=ROUNDS, **task_filter.which()
-    )
-    hit = 0 if terms.dry_run else await act.do(matching.ids, states, tenant, services)
-    log = logger.bind(status=status, matched=len(matching.ids), **{act.verb: hit})
-    log.info(f"tasks {act.verb} by filter")
-    before = matching.next_before
-    return act.view(
-        matched=len(matching.ids),
-        task_ids=tuple(matching.ids[:SHOWN]),
-        dry_run=terms.dry_run,
-        has_more=before is not None,
-        next_cursor=None if before is None else request.app.state.cursors.write(before),
-        **{act.verb: hit},
+
+
+BulkDep = NamedDependency[SkipValidation[BulkAct]]
+"""The type of a handler's parameter `bulk`."""
+
+
+async def bulk_of(
+    request: ApiRequest,
+    services: ServicesDep,
+    task_filter: Filter,
+    dry_run: DryRun = False,
+    all_: Annotated[bool, QueryParameter(name="all", description="needed if `status` is the only filter")] = False,
+) -> BulkAct:
+    """Read the filter and the terms of an act from the query."""
+    return BulkAct(
+        task_filter=task_filter,
+        dry_run=dry_run,
+        may_hit_all=all_,
+        tenant=request.auth.tenant,
+        services=services,
+        cursors=request.app.state.cursors,
     )
 
 
-async def count_each(tasks: Iterable[T], do: Callable[[T], Awaitable[bool]]) -> int:
-    """Count the tasks to which something is done. A task that has moved on or is gone by its turn is passed over."""
+async def count_each(tasks: Iterable[T], act: Callable[[T], Awaitable[bool]]) -> int:
+    """Act on each task in turn and count those that were hit. A task that has moved on or is gone is skipped."""
     count = 0
     for task in tasks:
         with suppress(ResultExpired, TaskAlreadyFinal, TaskNotFound):
-            count += await do(task)
+            count += await act(task)
     return count

@@ -207,7 +207,7 @@ async def _clients_view(storage: Storage, where: str) -> AsyncIterator[Finding]:
     if report is None:
         return
     for trouble in report.troubles:
-        yield (_fail if trouble.is_certain else _warn)("links", trouble.found, trouble.advice)
+        yield (_fail if trouble.is_certain else _warn)("links", trouble.problem, trouble.advice)
     if not report.troubles:
         yield _ok("links", f"clients download from {report.host} and upload to it")
     if report.compares_digests is False:

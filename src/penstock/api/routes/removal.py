@@ -1,4 +1,4 @@
-"""/v1/tasks/cancel and /delete: end or delete one task, or all that match."""
+"""/v1/tasks: canceling and deleting all matching tasks, and deleting one."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 from litestar import delete, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from penstock.api.bulk import GO_ON, Act, Terms, act_on_matching, count_each
+from penstock.api.bulk import CONTINUE, BulkDep, count_each
 from penstock.api.http.auth import ApiRequest
-from penstock.api.http.filters import Filter
 from penstock.api.http.problems import documented
 from penstock.api.schemas.tasks import CanceledView, DeletedView
 from penstock.api.services import Services, ServicesDep
@@ -32,14 +31,14 @@ Ended = Literal["SUCCESS", "FAILED", "CANCELED", "EXPIRED"]
     operation_id="deleteTask",
     tags=["tasks"],
     summary="Delete a task",
-    description="Deletes the record, its input and its result; a result file that other tasks have too is kept for "
-    "them. A task that waits or runs has to be canceled first. Repeating it is fine.",
+    description="Deletes the record, the input and the result. A result file that other tasks share is kept for them. "
+    "A waiting or running task must be canceled first. It can be repeated safely.",
     status_code=204,
     responses=documented(TaskNotFound, TaskNotFinal, StorageUnavailable),
 )
 async def delete_task(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> None:
-    """Makes the task read as 410 for a week. With the storage away it answers 503: the task is gone all the same, and
-    its files go when the storage is back."""
+    """Lets a read of the task answer 410 for a week. If the storage cannot be reached, this answers 503: the task is
+    deleted even so, and its files later."""
     tenant = request.auth.tenant
     entries = await services.store.tasks.delete(task_id, tenant)
     if entries is None:  # deleted before: perhaps by this client, while the storage was away
@@ -52,21 +51,16 @@ async def delete_task(request: ApiRequest, services: ServicesDep, task_id: FromP
     operation_id="deleteTasks",
     tags=["tasks"],
     summary="Delete all matching tasks",
-    description="Deletes the newest `limit` tasks that have ended in this `status` and pass the filter, which is that "
-    "of the list. " + GO_ON,
+    description="Deletes the newest `limit` tasks that have ended as `status` says and pass the filter, which is that "
+    "of the list. " + CONTINUE,
     status_code=200,
     responses=documented(InvalidRequest, StorageUnavailable),
 )
 async def delete_matching(
-    request: ApiRequest,
-    services: ServicesDep,
-    task_filter: Filter,
-    terms: Terms,
-    status: FromQuery[list[Ended]],
-    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+    bulk: BulkDep, status: FromQuery[list[Ended]], limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100
 ) -> DeletedView:
-    """Passes over a task that is in none of these states any more by its turn."""
-    return await act_on_matching(DELETE, status, task_filter, terms, limit=limit, request=request, services=services)
+    """Skips a task that has left these states before its turn."""
+    return DeletedView(**await bulk.run(_delete, "deleted", status, limit=limit))
 
 
 @post(
@@ -74,21 +68,16 @@ async def delete_matching(
     operation_id="cancelTasks",
     tags=["tasks"],
     summary="Cancel all matching tasks",
-    description="Cancels the newest `limit` tasks that wait or run, by `status`, and pass the filter, which is that of "
-    "the list. " + GO_ON,
+    description="Cancels the newest `limit` tasks that wait or run, as `status` says, and pass the filter, which is "
+    "that of the list. " + CONTINUE,
     status_code=200,
     responses=documented(InvalidRequest),
 )
 async def cancel_matching(
-    request: ApiRequest,
-    services: ServicesDep,
-    task_filter: Filter,
-    terms: Terms,
-    status: FromQuery[list[Live]],
-    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000,
+    bulk: BulkDep, status: FromQuery[list[Live]], limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000
 ) -> CanceledView:
-    """Passes over a task that is in none of these states any more by its turn."""
-    return await act_on_matching(CANCEL, status, task_filter, terms, limit=limit, request=request, services=services)
+    """Skips a task that has left these states before its turn."""
+    return CanceledView(**await bulk.run(_cancel, "canceled", status, limit=limit))
 
 
 async def _delete(task_ids: Sequence[str], states: tuple[State, ...], tenant: str, services: Services) -> int:
@@ -105,7 +94,3 @@ async def _cancel(task_ids: Sequence[str], states: tuple[State, ...], tenant: st
         return has_ended
 
     return await count_each(await services.store.listing.read_each(task_ids, tenant), cancel)
-
-
-DELETE = Act("deleted", DeletedView, _delete)
-CANCEL = Act("canceled", CanceledView, _cancel)
