@@ -204,7 +204,7 @@ async def _running(
 
 async def _try_links(storage: Storage, watch: StorageWatch) -> None:
     """Once, when the storage works, use it as clients will; what does not work then is logged, and stops nothing."""
-    await watch.was_well.wait()
+    await watch.succeeded.wait()
     try:
         report = await check_links(storage)
     except StorageUnavailable as error:
