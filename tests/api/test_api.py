@@ -18,6 +18,8 @@ from tests.support import api_server
 from tests.support.drive import MODEL, WORKER, body, data_uri, photo, stored_objects
 from tests.support.redis_server import RedisProcess
 
+pytestmark = pytest.mark.shared_server
+
 GUARDED = [
     ("POST", "/v1/tasks"),
     ("GET", "/v1/tasks"),

@@ -19,6 +19,8 @@ from penstock.errors import codes
 from penstock.intake.call import DURATION_PATTERN, KEY_PATTERN
 from tests.support.drive import MODEL, body
 
+pytestmark = pytest.mark.shared_server
+
 BY_URL = ("sendUpload", "getPredictionOutput")
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 

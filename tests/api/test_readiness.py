@@ -29,7 +29,7 @@ async def peer(s3_server: StorageSettings) -> AsyncIterator[Peer]:
         yield peer
 
 
-async def until(client: httpx.AsyncClient, status: int, within_s: float = 20) -> httpx.Response:
+async def until(client: httpx.AsyncClient, status: int, within_s: float = 60) -> httpx.Response:
     """/readyz, once it answers so; every answer on the way has come in time."""
     give_up = time.monotonic() + within_s
     while True:

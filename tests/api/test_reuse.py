@@ -159,7 +159,7 @@ async def test_who_waits_for_an_equal_task_is_told_of_its_end(
         await asyncio.sleep(0.01)
 
     await complete(store, storage, b"result")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         late = await client.post("/v1/tasks", json=body(image_url=CAT), headers={"Prefer": "wait=20"})
         answers = [await waiting, late]
 
@@ -346,7 +346,7 @@ async def test_lines_whose_results_are_lost_run_and_the_others_are_answered(
 
     answer = await client.post("/v1/batches", json={"lines": lines})
     batch = answer.raise_for_status().json()["batch_id"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(tasks := (await client.get("/v1/tasks", params={"batch_id": batch})).json()["data"]) < len(lines):
             await asyncio.sleep(0.01)
 

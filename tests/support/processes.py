@@ -104,7 +104,7 @@ def up(data_dir: Path, **environ: str) -> Iterator[System]:
             process.popen.stdout.close()
 
 
-def wait_for(client: httpx.Client, task_id: str, *statuses: str, timeout_s: float = 60) -> dict[str, Any]:
+def wait_for(client: httpx.Client, task_id: str, *statuses: str, timeout_s: float = 120) -> dict[str, Any]:
     """Poll until the task has one of these states, or any final one."""
     wanted = set(statuses) or {"SUCCESS"}
     until = time.monotonic() + timeout_s

@@ -406,7 +406,7 @@ def hosts(settings: Settings, tmp_path: Path) -> Iterator[list[Process]]:
 
 
 def ready_workers(client: httpx.Client, count: int) -> list[dict[str, Any]]:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         workers: list[dict[str, Any]] = client.get("/v1/workers").json()["data"]
         if len(workers) == count:

@@ -60,7 +60,7 @@ def submit(client: httpx.Client, ms: int = 1, **body: Any) -> str:
     return str(answer.json()["task_id"])
 
 
-def until(found: Callable[[], Any], within_s: float = 20) -> Any:
+def until(found: Callable[[], Any], within_s: float = 60) -> Any:
     """What it gives as soon as that is true."""
     give_up = time.monotonic() + within_s
     while time.monotonic() < give_up:

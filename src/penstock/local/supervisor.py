@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import IO
 
 from loguru import logger
@@ -76,6 +77,8 @@ class Child(Struct, frozen=True, kw_only=True, eq=False):
     launch: Callable[[], Launch]
     grace_s: float
     reports: Patience | None = None
+    parent_died: signal.Signals = signal.SIGTERM
+    """What the kernel sends it when this process dies (Linux)."""
     metrics_url: str = ""
     after_death: Callable[[str], Awaitable[None]] | None = None
 
@@ -194,7 +197,7 @@ class Supervisor:
                 stderr=self._log or sys.stderr,
                 pass_fds=(*launch.pass_fds, *((writing,) if writing is not None else ())),
                 start_new_session=True,  # Ctrl-C then reaches the parent alone, which stops its children in order
-                preexec_fn=die_with_parent,
+                preexec_fn=partial(die_with_parent, child.parent_died),
             )
         finally:
             if writing is not None:
@@ -253,7 +256,8 @@ def _backoff_s(early_deaths: int) -> float:
     return random.uniform(0.5, 1.0) * min(30.0, 0.2 * 2**early_deaths) if early_deaths else 0.0  # noqa: S311  jitter
 
 
-def die_with_parent() -> None:
-    """Runs in the child before exec: on Linux it then gets SIGTERM when its parent dies, in whatever way."""
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Runs in the child before exec: on Linux it then gets this signal when its parent dies, in whatever way, once for
+    each thread of the parent."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG

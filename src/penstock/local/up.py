@@ -29,7 +29,7 @@ from penstock.net.session import read_local
 from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
 from penstock.telemetry import exposition
 from penstock.worker.devices import Placement, placements
-from penstock.worker.heartbeat import longest_silence_s
+from penstock.worker.heartbeat import PARENT_DIED, longest_silence_s
 
 BESIDE_WORKERS_S = 30.0
 """Longest start of everything but the workers, whose models take most of the time: see `worker.start_s`."""
@@ -108,6 +108,7 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
             rank=1,
             launch=launch,
             grace_s=settings.worker.drain_s + 10,
+            parent_died=PARENT_DIED,
             reports=Patience(start_s=settings.worker.start_s, silence_s=longest_silence_s(settings)),
             after_death=release,
         )
