@@ -10,6 +10,7 @@ import pytest
 from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import Settings
 from penstock.store import Engine, Store, connect
+from penstock.store.engine import Arguments
 from penstock.store.queues import PURGED_TOGETHER
 from penstock.telemetry import exposition
 from penstock.upkeep.gauges import measure
@@ -218,8 +219,8 @@ async def test_a_purge_leaves_what_is_submitted_after_it_began(settings: Setting
     class Interrupted(Engine):
         """Somebody submits between its steps."""
 
-        async def run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
-            answer = await super().run(script, *args, again=again)
+        async def call(self, script: str, values: Arguments, *, again: bool = True) -> Any:
+            answer = await super().call(script, values, again=again)
             late.append(await submit(store))
             return answer
 

@@ -183,5 +183,5 @@ async def test_whatever_a_look_raises_is_a_problem_and_the_watch_goes_on(
     first = await watch.last()
     await watch.was_well.wait()
 
-    assert first.problem in ("no room", "the look at it failed with ValueError")
+    assert first.problem in ("no room", "the check of it failed with ValueError")
     watching.cancel()

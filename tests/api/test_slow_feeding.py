@@ -77,10 +77,10 @@ async def started(services: Services, *inputs: dict[str, str]) -> str:
         msgspec.Raw(msgspec.json.encode({"custom_id": f"{n}", "model": MODEL, "input": one}))
         for n, one in enumerate(inputs)
     ]
-    await services.batches.open(batch_id, CALLER.tenant, CALLER.id, rate_limit=0, most=9, client_request_id=None)
+    await services.store.batches.open(batch_id, CALLER.tenant, CALLER.id, rate_limit=0, most=9, client_request_id=None)
     received = await Receiver(batch_id, defaults_of({}), CALLER, HERE, services).receive(sliced(lines))
     plan = BatchPlan(defaults={}, starts=received.starts, base_url=HERE, traceparent="")
-    await services.batches.start(batch_id, CALLER.id, plan, total=received.total, ttl_s=60, fingerprint="f")
+    await services.store.batches.start(batch_id, CALLER.id, plan, total=received.total, ttl_s=60, fingerprint="f")
     return batch_id
 
 
@@ -98,7 +98,7 @@ async def feeding(*feeders: Feeder) -> AsyncIterator[None]:
 
 async def fed(services: Services, batch_id: str) -> Batch:
     """The batch when all its lines are."""
-    while (batch := await services.batches.batch(batch_id, CALLER.tenant)).fed < batch.total:
+    while (batch := await services.store.batches.batch(batch_id, CALLER.tenant)).fed < batch.total:
         await asyncio.sleep(0.01)
     return batch
 
@@ -117,9 +117,9 @@ async def rows(services: Services, batch_id: str) -> list[StoredLine]:
 async def enqueuer(services: Services, batch_id: str, lasts_s: float) -> tuple[BatchEnqueuer, FeedLease]:
     """Of who has leased the batch just now."""
     async with asyncio.timeout(60):
-        while not (leases := (await services.batches.lease(lease_s=lasts_s, most=1))[0]):
+        while not (leases := (await services.store.batches.lease(lease_s=lasts_s, most=1))[0]):
             await asyncio.sleep(0.01)
-    return BatchEnqueuer(await services.batches.batch(batch_id, CALLER.tenant), leases[0], services), leases[0]
+    return BatchEnqueuer(await services.store.batches.batch(batch_id, CALLER.tenant), leases[0], services), leases[0]
 
 
 async def test_a_batch_is_fed_by_one_feeder_however_long_a_put_takes(settings: Settings, services: Services) -> None:
@@ -140,10 +140,10 @@ async def test_a_batch_is_fed_by_one_feeder_however_long_a_put_takes(settings: S
 
 async def test_a_process_never_leases_what_it_has_under_way(services: Services) -> None:
     first, second = [await started(services, INLINE) for _ in range(2)]
-    await services.batches.lease(lease_s=0, most=2)
+    await services.store.batches.lease(lease_s=0, most=2)
 
-    others, _ = await services.batches.lease(lease_s=60, most=1, under_way=[first])
-    none, due_s = await services.batches.lease(lease_s=60, most=1, under_way=[first])
+    others, _ = await services.store.batches.lease(lease_s=60, most=1, under_way=[first])
+    none, due_s = await services.store.batches.lease(lease_s=60, most=1, under_way=[first])
 
     assert [lease.id for lease in others] == [second]
     assert none == []
@@ -153,13 +153,13 @@ async def test_a_process_never_leases_what_it_has_under_way(services: Services) 
 
 async def test_only_who_holds_a_lease_can_keep_it(services: Services) -> None:
     batch_id = await started(services, INLINE)
-    (early,), _ = await services.batches.lease(lease_s=0, most=1)
-    (late,), _ = await services.batches.lease(lease_s=0, most=1)
+    (early,), _ = await services.store.batches.lease(lease_s=0, most=1)
+    (late,), _ = await services.store.batches.lease(lease_s=0, most=1)
 
-    assert await services.batches.keep(early, late) == {batch_id}
-    assert await services.batches.keep(late) == set()
-    await services.batches.rest(late, wait_s=None)
-    assert await services.batches.keep(late) == {batch_id}, "there is nothing left to do"
+    assert await services.store.batches.keep(early, late) == {batch_id}
+    assert await services.store.batches.keep(late) == set()
+    await services.store.batches.rest(late, wait_s=None)
+    assert await services.store.batches.keep(late) == {batch_id}, "there is nothing left to do"
 
 
 async def test_who_was_overtaken_while_storing_takes_back_his_own_and_only_that(
@@ -218,7 +218,7 @@ async def test_nothing_is_left_of_a_batch_that_was_canceled_and_deleted_while_it
 async def test_the_uploads_of_lines_that_go_together_are_looked_at_together(
     settings: Settings, services: Services
 ) -> None:
-    ids = [await open_upload(services.uploads, caller=CALLER.id, size=len(PHOTO)) for _ in range(3)]
+    ids = [await open_upload(services.store.uploads, caller=CALLER.id, size=len(PHOTO)) for _ in range(3)]
     for upload_id in ids:
         await services.storage.put(upload_key(CALLER.tenant, upload_id), PHOTO, "image/png")
     batch_id = await started(services, *[{"upload_id": upload_id} for upload_id in ids])

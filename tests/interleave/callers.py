@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from penstock.errors import PenstockError
 from penstock.storage import Item, Stored
 from penstock.store import NotItsTurn
+from penstock.store.engine import Arguments
 from tests.support.memory_storage import MemoryStorage
 from tests.support.monitor import WHOLE, Touch
 from tests.support.moved_clock import ByStillClock
@@ -140,11 +141,11 @@ class ByTurns(ByStillClock):
         async with call(_asked.get()):
             return await super()._ask(question, again=again, about=about)
 
-    async def run(self, script: str, *args: str | bytes | float, again: bool = True) -> Any:
+    async def call(self, script: str, values: Arguments, *, again: bool = True) -> Any:
         _asked.set(script)
-        return await super().run(script, *args, again=again)
+        return await super().call(script, values, again=again)
 
-    async def run_each(self, script: str, calls: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
+    async def run_each(self, script: str, calls: Sequence[Arguments]) -> list[Any]:
         _asked.set(f"{len(calls)} x {script}")
         return await super().run_each(script, calls)
 

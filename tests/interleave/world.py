@@ -81,11 +81,7 @@ class World:
             webhook_policy=policy,
             store=self.store,
             patient_store=self.store,
-            batches=self.batches,
-            uploads=self.uploads,
-            condemned=self.condemned,
             storage=self.storage,
-            installation=plain.installation,
             waiting=Waiting(self.store),
             watching=Watching(self.store),
             estimates=Estimates(plain),  # looks every five seconds of the real clock: not by turns

@@ -41,14 +41,14 @@ MUTATIONS = (
     Mutation(
         "what is condemned stays written down until it is deleted",
         f"{LUA}/condemned.lua",
-        "for _, key in ipairs(taken) do redis.call('ZADD', condemned, now + ARGV[2], key) end",
+        "for _, key in ipairs(taken) do redis.call('ZADD', condemned, now + hold_ms, key) end",
         "for _, key in ipairs(taken) do redis.call('ZREM', condemned, key) end",
         BETWEEN + "a-was-canceled",
     ),
     Mutation(
         "what was deleted is taken off",
         f"{LUA}/buried.lua",
-        "redis.call('ZREM', ROOT .. 'condemned', unpack(ARGV))",
+        "redis.call('ZREM', ROOT .. 'condemned', unpack(entries))",
         "",
         BETWEEN + "a-was-canceled",
     ),
@@ -111,7 +111,7 @@ MUTATIONS = (
     Mutation(
         "the turn of a line",
         f"{LUA}/submit.lua",
-        "  if b[1] ~= ARGV[27] or b[2] ~= place then return {'turn'} end\n",
+        "  if b[1] ~= feeder_epoch or b[2] ~= place then return {'turn'} end\n",
         "",
         BETWEEN + "a-batch-waits",
     ),
@@ -315,7 +315,7 @@ MUTATIONS = (
     Mutation(
         "callers of a queue that goes on are looked for",
         f"{LUA}/pause.lua",
-        "do look_through(pool, priority, ARGV[1]) end",
+        "do look_through(pool, priority, model) end",
         "do end",
         SHARES + "whoever_waits_in_a_paused_queue_is_found_when_it_goes_on",
     ),
@@ -378,7 +378,7 @@ MUTATIONS = (
     Mutation(
         "asking for all=true",
         "src/penstock/api/bulk.py",
-        "if not task_filter.leaves_out and",
+        "if not self.task_filter.leaves_out and",
         "if False and",
         "tests/api/test_bulk.py::test_an_act_on_every_task_of_a_status_has_to_be_meant",
     ),

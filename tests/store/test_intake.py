@@ -40,8 +40,6 @@ def deps(settings: Settings, store: Store, storage: Storage) -> Deps:
         policy=policy,
         webhook_policy=policy,
         store=store,
-        batches=store.batches,
-        uploads=store.uploads,
         storage=storage,
         estimates=Estimates(store),
         checking=asyncio.Lock(),

@@ -117,9 +117,9 @@ async def ended(store: Store, task_id: str, within_s: float = 60) -> Task:
     return task
 
 
-async def until(is_so: Callable[[], bool | Awaitable[bool]]) -> None:
+async def until(is_so: Callable[[], bool | Awaitable[bool]], within_s: float = 60) -> None:
     """Return when it is so."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(within_s):
         while not (found := is_so()) or (isawaitable(found) and not await found):
             await asyncio.sleep(0.01)
 

@@ -135,7 +135,7 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_takes_the_same_tasks(system:
     second = lines_of(penstock(system, "submit", folder, "-o", out, *SLOW, "tiles=10", "--json"))
 
     assert process.returncode == 130, said
-    assert "the same command takes them up again" in said
+    assert "the same command continues with them" in said
     assert "Traceback" not in said
     done = [first, *lines_of(rest), *(line for line in second if line["status"] == "done")]
     assert sorted(there) == sorted(Path(line["target"]).name for line in [first, *lines_of(rest)])

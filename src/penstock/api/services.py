@@ -16,7 +16,7 @@ from penstock.intake.estimates import Estimates
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import open_storage
-from penstock.store import Condemned, Engine, Installation, Store, connect
+from penstock.store import Engine, Store, connect
 from penstock.store.connection import Redis
 from penstock.store.inspection import check_server
 
@@ -29,8 +29,6 @@ class Services(Deps, frozen=True, kw_only=True, eq=False):
 
     patient_store: Store
     """The same store for work that no client waits for: it waits longer for an answer of Redis."""
-    condemned: Condemned
-    installation: Installation
     waiting: Waiting
     watching: Watching
 
@@ -53,18 +51,13 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
         for warning in await _warnings(client, settings.redis.namespace):
             logger.warning("{}", warning)
         store = Store(Engine(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S))
-        patient_store = Store(Engine(client, settings.redis.namespace, settings.queue))
         yield Services(
             settings=settings,
             models=models,
             policy=policy,
             webhook_policy=Policy.from_limits(settings.limits, allow_http=settings.webhooks.allow_http),
             store=store,
-            patient_store=patient_store,
-            batches=store.batches,
-            uploads=store.uploads,
-            condemned=store.condemned,
-            installation=patient_store.installation,
+            patient_store=Store(Engine(client, settings.redis.namespace, settings.queue)),
             storage=storage,
             waiting=Waiting(store),
             watching=Watching(store),

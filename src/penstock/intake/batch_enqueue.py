@@ -110,7 +110,7 @@ class BatchEnqueuer:
         """End this many lines from this place on without tasks, with the code of an error. Raises NotItsTurn."""
         log = logger.bind(batch_id=self._batch.id, place=place, lines=count, code=code)
         log.warning("lines have failed as no tasks")
-        if not await self._deps.batches.skip(self._lease, place, count, State.FAILED, code):
+        if not await self._deps.store.batches.skip(self._lease, place, count, State.FAILED, code):
             raise NotItsTurn
         metrics.report("batches.lines", count, outcome="refused")
 
@@ -262,7 +262,7 @@ class BatchEnqueuer:
         lacking = [line for line in lines if not line.has_input and not line.may_be_there]
         if not lacking:
             return
-        if await self._deps.batches.keep(self._lease):
+        if await self._deps.store.batches.keep(self._lease):
             raise NotItsTurn
         await self._deps.store.tasks.await_inputs([line.input_key for line in lacking if line.input_key])
         for line in lacking:

@@ -26,6 +26,7 @@ from penstock.intake.batch_enqueue import BatchEnqueuer
 from penstock.intake.batch_lines import rows_of
 from penstock.intake.deps import Deps
 from penstock.store import NotItsTurn
+from penstock.store.wakeups import act_when_woken, wake_on
 from penstock.telemetry import endings, metrics
 
 AT_ONCE = 4
@@ -45,7 +46,7 @@ class Feeder:
 
     def __init__(self, deps: Deps, *, lease_s: float = LEASE_S) -> None:
         self._deps = deps
-        self._batches = deps.batches
+        self._batches = deps.store.batches
         self._window = deps.settings.queue.batch_window
         self._lease_s = lease_s
         self._under_way: dict[asyncio.Task[None], FeedLease] = {}
@@ -55,18 +56,14 @@ class Feeder:
 
     async def run(self) -> None:
         """Feed batches until it is canceled; then hand back the leases."""
-        listening = asyncio.create_task(self._listen(), name="feeder-listening")
+        listening = asyncio.create_task(wake_on(self._batches.rooms(), self._wake), name="feeder-listening")
         keeping = asyncio.create_task(self._keep_leases(), name="feeder-leases")
         try:
-            await self._feed_what_is_due()
+            await act_when_woken(self._wake, self._begin_rounds)
         finally:
             listening.cancel()
             keeping.cancel()
             await self._hand_back()
-
-    async def _listen(self) -> None:
-        async for _ in self._batches.rooms():
-            self._wake.set()
 
     async def _keep_leases(self) -> None:
         """Renew the leases four times as often as they end."""
@@ -79,17 +76,6 @@ class Feeder:
                 await asyncio.sleep(self._lease_s / 16)
                 continue
             await asyncio.sleep(self._lease_s / 4)
-
-    async def _feed_what_is_due(self) -> None:
-        me = asyncio.current_task()
-        while True:
-            self._wake.clear()
-            sleep_s = await self._begin_rounds()
-            if me is not None and me.cancelling():
-                return  # before Python 3.12, `asyncio.wait_for` in the Redis client may swallow a cancel
-            with suppress(TimeoutError):
-                async with asyncio.timeout(sleep_s):
-                    await self._wake.wait()
 
     async def _begin_rounds(self) -> float:
         """Begin a round for each batch that can be leased, and return how long there is nothing else to do."""

@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 from penstock.core.batch import StoredLine
 from penstock.core.task import Priority
 from penstock.errors import InvalidRequest, MalformedRequest, PayloadTooLarge, ResultExpired
-from penstock.intake.parse import BYTE_ORDER_MARK, convert, decode_plain
+from penstock.intake.parse import BYTE_ORDER_MARK, UNREADABLE, convert, decode_plain
 from penstock.intake.requests import MAX_LINES, BatchDefaults, BatchLine, TaskRequest
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -116,7 +116,7 @@ def rows_of(part: bytes) -> list[StoredLine]:
     """Decode the lines of a stored part. Raises ResultExpired when it is damaged: then it is as good as gone."""
     try:
         return [msgspec.json.decode(row, type=StoredLine) for row in part.split(b"\n")]
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ResultExpired("the stored lines of this batch are damaged") from error
 
 
@@ -125,7 +125,7 @@ class _Named(Struct):
 
 
 def custom_id_of(text: bytes | msgspec.Raw) -> str:
-    """Return the `custom_id` of a line, whatever else the line has. Raises MsgspecError and what decoding raises."""
+    """Return the `custom_id` of a line, whatever else the line has. Raises `UNREADABLE`."""
     return msgspec.json.decode(text, type=_Named).custom_id
 
 
@@ -133,5 +133,5 @@ def readable_custom_id(text: Text) -> str | UnsetType:
     """Return what a line that is wrong calls itself, UNSET where that cannot be read."""
     try:
         return custom_id_of(text or b"")[:128]
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         return UNSET

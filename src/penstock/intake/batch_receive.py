@@ -154,7 +154,7 @@ class Receiver:
         if not self._part:
             return
         part, place = len(self._starts), self._total - len(self._part)
-        await self._deps.batches.grow(self._batch_id, part + 1)
+        await self._deps.store.batches.grow(self._batch_id, part + 1)
         key = part_key(self._caller.tenant, self._batch_id, part)
         await self._deps.storage.put(key, b"\n".join(self._part), "application/jsonl")
         self._starts.append(place)

@@ -52,7 +52,7 @@ async def start_batch(batch_id: str, call: BatchCall, slices: Slices, deps: Deps
         metadata=options.metadata,
         webhook=webhook,
     )
-    return await deps.batches.start(
+    return await deps.store.batches.start(
         batch_id,
         call.caller.id,
         plan,
@@ -67,7 +67,7 @@ async def lines_of_upload(upload: Upload, deps: Deps) -> AsyncGenerator[bytes, N
 
     Raises UploadMismatch after the last piece when the bytes are not what was announced.
     """
-    await deps.uploads.hold(upload.id, READ_WITHIN_S)
+    await deps.store.uploads.hold(upload.id, READ_WITHIN_S)
     digest = hashlib.sha256()
     async with aclosing(await deps.storage.stream(upload.key)) as pieces:
         async for piece in pieces:

@@ -1,4 +1,7 @@
-"""What the intake works with."""
+"""What the intake works with.
+
+The API extends it by what only the API needs; a test, or another way in, may make one without any HTTP.
+"""
 
 import asyncio
 
@@ -8,11 +11,11 @@ from penstock.intake.estimates import Estimates
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import BatchStore, Store, UploadStore
+from penstock.store import Store
 
 
 class Deps(Struct, frozen=True, kw_only=True, eq=False):
-    """The settings, stores and policies that a submit needs, opened and closed by whoever runs the intake.
+    """The settings, the store and the policies that a submit needs, opened and closed by whoever runs the intake.
 
     `models` are the names that are served. `policy` decides which URLs of inputs are allowed, `webhook_policy` which
     URLs of webhooks.
@@ -23,8 +26,6 @@ class Deps(Struct, frozen=True, kw_only=True, eq=False):
     policy: Policy
     webhook_policy: Policy
     store: Store
-    batches: BatchStore
-    uploads: UploadStore
     storage: Storage
     estimates: Estimates
     checking: asyncio.Lock

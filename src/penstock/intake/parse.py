@@ -12,6 +12,9 @@ from penstock.errors import InvalidRequest, MalformedRequest
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """Some editors and PowerShell write it in front of UTF-8."""
 
+UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises for text that is not JSON, is nested too deeply, or is not what the type says."""
+
 T = TypeVar("T")
 
 _NULL = re.compile(rb"null[\s,}]")
@@ -59,7 +62,7 @@ def decode_plain(body: bytes, kind: type[T], *, inside: str = "") -> T:
         return msgspec.json.decode(_without_nulls(body), type=kind)
     except msgspec.ValidationError as error:
         raise invalid(error, kind, inside=inside) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise MalformedRequest(f"{inside or 'the body'} is not JSON, or is nested too deeply") from error
 
 

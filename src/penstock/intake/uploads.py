@@ -24,7 +24,7 @@ async def ready_upload(upload_id: str, caller: Caller, deps: Deps) -> Upload:
 
     Raises UploadNotFound, UploadNotReady, UploadMismatch.
     """
-    upload = await deps.uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
+    upload = await deps.store.uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
     return await check_arrival(upload, deps)
 
 
@@ -44,7 +44,7 @@ async def check_arrival(upload: Upload, deps: Deps) -> Upload:
         ) from error
     if size != upload.size:
         raise UploadMismatch(f"{size} bytes have arrived, {upload.size} were announced")
-    await _record_arrival(upload, deps.uploads)
+    await _record_arrival(upload, deps.store.uploads)
     return replace(upload, state=UploadState.READY)
 
 
@@ -69,7 +69,7 @@ async def check_digest(upload: Upload, deps: Deps) -> None:
                 await asyncio.to_thread(digest.update, piece)
     except ResultExpired as error:
         raise UploadNotFound("the bytes of this upload are gone") from error
-    await deps.uploads.hold(upload.id, 0, sha256=digest.hexdigest())
+    await deps.store.uploads.hold(upload.id, 0, sha256=digest.hexdigest())
 
 
 async def receive(

@@ -60,7 +60,7 @@ class BatchStore:
     async def batch(self, batch_id: str, tenant: str) -> Batch:
         """The record. Raises BatchNotFound, also for one of another tenant, and ResultExpired for one that was pruned
         within a week."""
-        answer = await self._engine.run("batch_read", batch_id, tenant)
+        answer = await self._engine.run("batch_read", id=batch_id, tenant=tenant)
         if answer == GONE:
             raise _gone()
         found = _batch_or_none(batch_id, answer)
@@ -78,7 +78,7 @@ class BatchStore:
         ids = [batch_id.decode() for batch_id in row[::2]]
         found: list[Batch] = []
         for some in await self._engine.pieces(ids[:limit], self._keys.plan):
-            answers = await self._engine.run_apart("batch_read", [(batch_id, tenant) for batch_id in some])
+            answers = await self._engine.run_apart("batch_read", [{"id": one, "tenant": tenant} for one in some])
             read = map(_batch_or_none, some, answers)
             found += [batch for batch in read if batch]
         await self._engine.salvage.examine(set(ids[:limit]) - {batch.id for batch in found})
@@ -114,9 +114,15 @@ class BatchStore:
     ) -> Allowance:
         """Begin to receive a batch: it counts as one submit. Raises RateLimited, and QueueFull when so many batches of
         the caller are unfinished; neither for a client_request_id that is known."""
-        digest = _digest(caller, client_request_id)
         answer = await self._engine.run(
-            "batch_open", batch_id, tenant, caller, rate_limit, most, RECEIVED_WITHIN_MS, digest
+            "batch_open",
+            id=batch_id,
+            tenant=tenant,
+            caller=caller,
+            rate_limit=rate_limit,
+            most_unfinished=most,
+            wait_ms=RECEIVED_WITHIN_MS,
+            digest=_digest(caller, client_request_id),
         )
         if answer[0] == b"rate":
             wait_s = -(-int(answer[1]) // 1000) or 1
@@ -127,7 +133,7 @@ class BatchStore:
 
     async def grow(self, batch_id: str, parts: int) -> None:
         """So many parts of it are stored, or about to be. Raises MalformedRequest when it came too slowly."""
-        if not await self._engine.run("batch_grow", batch_id, parts, RECEIVED_WITHIN_MS):
+        if not await self._engine.run("batch_grow", id=batch_id, parts=parts, wait_ms=RECEIVED_WITHIN_MS):
             raise _too_slow()
 
     async def start(
@@ -139,9 +145,16 @@ class BatchStore:
         """
         answer = await self._engine.run(
             "batch_start",
-            batch_id, msgspec.json.encode(plan), total, ttl_s, BatchState.RUNNING, ENDS[BatchState.RUNNING],
-            _digest(caller, plan.client_request_id), fingerprint, hook_of(plan.webhook),
-        )  # fmt: skip
+            id=batch_id,
+            plan=msgspec.json.encode(plan),
+            lines=total,
+            ttl_s=ttl_s,
+            state=BatchState.RUNNING,
+            next_state=ENDS[BatchState.RUNNING],
+            digest=_digest(caller, plan.client_request_id),
+            fingerprint=fingerprint,
+            hook=hook_of(plan.webhook),
+        )
         if answer[0] == b"absent":
             raise _too_slow()
         if answer[0] == b"mismatch":
@@ -156,7 +169,9 @@ class BatchStore:
 
         Raises BatchNotFound, ResultExpired, BatchAlreadyFinal.
         """
-        answer = await self._engine.run("batch_cancel", CANCELS, ENDS[BatchState.CANCELING], batch_id, tenant)
+        answer = await self._engine.run(
+            "batch_cancel", moves=CANCELS, next_state=ENDS[BatchState.CANCELING], id=batch_id, tenant=tenant
+        )
         _check(batch_id, answer[0])
         if answer[0] == b"refused" and answer[1].decode() != BatchState.CANCELED:
             raise BatchAlreadyFinal(f"the batch has ended as {answer[1].decode()}")
@@ -166,7 +181,9 @@ class BatchStore:
     ) -> tuple[list[FeedLease], float | None]:
         """Batches that are to be looked at, now ours for `lease_s`, and how long until the next is due (None: none
         is). Those that are `under_way` here are not looked at."""
-        answer = await self._engine.run("batch_lease", int(lease_s * 1000), most, *under_way, again=False)
+        answer = await self._engine.run_once(
+            "batch_lease", lease_ms=int(lease_s * 1000), most=most, left_out=[*under_way]
+        )
         fields = iter(answer[1:])
         leases = [
             FeedLease(id=batch_id.decode(), tenant=tenant.decode(), epoch=epoch, lasts_s=lease_s)
@@ -177,18 +194,27 @@ class BatchStore:
     async def keep(self, *leases: FeedLease) -> set[str]:
         """Extend leases, all of which last equally long; the ids of the batches whose lease is lost."""
         pairs = [part for lease in leases for part in (lease.id, lease.epoch)]
-        lost = await self._engine.run("batch_keep", int(leases[0].lasts_s * 1000), *pairs) if leases else []
+        if not leases:
+            return set()
+        lease_ms = int(leases[0].lasts_s * 1000)
+        lost = await self._engine.run("batch_keep", lease_ms=lease_ms, leases=pairs)
         return {batch_id.decode() for batch_id in lost}
 
     async def rest(self, lease: FeedLease, *, wait_s: float | None, refill: int = -1) -> bool:
         """Hand it back, to be looked at in `wait_s` (None: not any more), or as soon as no more than `refill` of its
         tasks are unfinished. False when the lease is lost."""
         wait_ms = -1 if wait_s is None else int(wait_s * 1000)
-        return bool(await self._engine.run("batch_rest", lease.id, lease.epoch, wait_ms, refill))
+        return bool(
+            await self._engine.run("batch_rest", id=lease.id, epoch=lease.epoch, wait_ms=wait_ms, refill=refill)
+        )
 
     async def skip(self, lease: FeedLease, place: int, count: int, state: State, code: str = "") -> bool:
         """End the next lines, of which this place is the first, without tasks. False when the lease is lost."""
-        return bool(await self._engine.run("batch_skip", lease.id, lease.epoch, place, count, state, code))
+        return bool(
+            await self._engine.run(
+                "batch_skip", id=lease.id, epoch=lease.epoch, first=place, count=count, state=state, code=code
+            )
+        )
 
     async def delete(self, batch_id: str, tenant: str) -> str | None:
         """Forget a batch before its time is over; its tasks stay. The prefix of its lines, which are to be deleted from
@@ -196,7 +222,7 @@ class BatchStore:
 
         Raises BatchNotFound, and BatchNotFinal for one that has not ended.
         """
-        answer = await self._engine.run("batch_delete", batch_id, tenant)
+        answer = await self._engine.run("batch_delete", id=batch_id, tenant=tenant)
         if answer[0] == b"gone":
             return None
         _check(batch_id, answer[0])
@@ -207,7 +233,7 @@ class BatchStore:
 
     async def prune(self) -> int:
         """Forget all batches whose time is over, as `delete` does; how many."""
-        return sum(await self._engine.run_to_end("batch_prune", PRUNED_TOGETHER))
+        return sum(await self._engine.run_to_end("batch_prune", most=PRUNED_TOGETHER))
 
     def rooms(self) -> AsyncIterator[str]:
         """Something whenever a batch may be fed; also when that may have been missed."""

@@ -24,7 +24,7 @@ class Condemned:
 
     async def take(self) -> list[str]:
         """Some of what is to be deleted now: nobody else is given it for a while."""
-        return [entry.decode() for entry in await self._engine.run("condemned", TOGETHER, TAKEN_MS, again=False)]
+        return [entry.decode() for entry in await self._engine.run_once("condemned", most=TOGETHER, hold_ms=TAKEN_MS)]
 
     async def of_task(self, tenant: str, task_id: str) -> list[str]:
         """What a deleted task has left to be deleted: without having taken it, since to delete twice does no harm."""
@@ -35,7 +35,7 @@ class Condemned:
     async def bury(self, entries: Sequence[str]) -> None:
         """These are deleted."""
         if entries:
-            await self._engine.run("buried", *entries)
+            await self._engine.run("buried", entries=entries)
 
     async def waiting(self) -> int:
         """How many keys and prefixes are to be deleted, now or later."""

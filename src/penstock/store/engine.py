@@ -1,7 +1,7 @@
 """Engine: the one way to Redis for every part of the store, with its connection, its keys and its scripts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -11,11 +11,12 @@ from penstock.settings import QueueSettings
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
 from penstock.store.salvage import Direct, Salvage
+from penstock.store.scripts import TAKES, Argument
 
 T = TypeVar("T")
 
-Argument = str | bytes | float
 Command = Sequence[Argument]
+Arguments = Mapping[str, Argument | Sequence[Argument]]
 
 PATIENCE_S = 2.0
 """Longest wait for one answer of Redis, where no client waits for us."""
@@ -47,40 +48,41 @@ class Engine:
         """Raises StoreUnavailable unless Redis answers and takes writes."""
         await self.run("ping")
 
-    async def run(self, script: str, *args: Argument, again: bool = True) -> Any:
-        """Run a script and return its answer. With `again=False` a broken connection is not tried a second time."""
+    async def run(self, script: str, /, **values: Argument | Sequence[Argument]) -> Any:
+        """Run a script with the values that its head takes, by name, and return its answer. Raises TypeError when they
+        are not exactly those."""
+        return await self.call(script, values)
 
-        async def run() -> Any:
-            await self.client.scripts.load()
-            return await self.client.scripts[script](keys=[self.keys.root], args=args)
+    async def run_once(self, script: str, /, **values: Argument | Sequence[Argument]) -> Any:
+        """Like `run`, for scripts that must not run twice: a broken connection is not tried a second time."""
+        return await self.call(script, values, again=False)
 
-        return await self._ask(run, again=again, about=args)
-
-    async def run_to_end(self, script: str, *args: Argument) -> list[Any]:
+    async def run_to_end(self, script: str, /, **values: Argument) -> list[Any]:
         """Run a script of bounded length until it answers that nothing is left. Returns all its answers."""
         found: list[Any] = []
         has_more = 1
         while has_more:
-            has_more, *part = await self.run(script, *args)
+            has_more, *part = await self.run(script, **values)
             found += part
         return found
 
-    async def run_each(self, script: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
+    async def run_each(self, script: str, calls: Sequence[Arguments]) -> list[Any]:
         """Run a script once for each of these calls, in this order, and return the answers. The calls go out in one
         write, and each of them may be repeated."""
+        each = [TAKES[script].arguments(values) for values in calls]
 
         async def run() -> list[Any]:
             await self.client.scripts.load()
             called = self.client.scripts[script]
-            return await asyncio.gather(*(called(keys=[self.keys.root], args=args) for args in calls))
+            return await asyncio.gather(*(called(keys=[self.keys.root], args=args) for args in each))
 
-        return await self._ask(run, about=calls) if calls else []
+        return await self._ask(run, about=each) if calls else []
 
-    async def run_apart(self, script: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
+    async def run_apart(self, script: str, calls: Sequence[Arguments]) -> list[Any]:
         """Like `run_each`, for large answers: they come over a connection of the pool and hold up nobody else."""
         await self._ask(self.client.scripts.load)
         called = self.client.scripts[script]
-        commands = [("EVALSHA", called.sha, 1, self.keys.root, *args) for args in calls]
+        commands = [("EVALSHA", called.sha, 1, self.keys.root, *TAKES[script].arguments(values)) for values in calls]
         try:
             return await self.pipelined(commands)
         except NoScriptError:
@@ -101,6 +103,16 @@ class Engine:
     async def pieces(self, ids: Sequence[str], key_of: Callable[[str], str]) -> list[list[str]]:
         """Cut ids, in their order, so that the values under their keys are at most READ_BYTES for each piece."""
         return cut(ids, await self.pipelined([("STRLEN", key_of(one)) for one in ids]), READ_BYTES)
+
+    async def call(self, script: str, values: Arguments, *, again: bool = True) -> Any:
+        """What `run` and `run_once` do."""
+        args = TAKES[script].arguments(values)
+
+        async def run() -> Any:
+            await self.client.scripts.load()
+            return await self.client.scripts[script](keys=[self.keys.root], args=args)
+
+        return await self._ask(run, again=again, about=args)
 
     async def _ask(self, call: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
         try:

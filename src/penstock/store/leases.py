@@ -11,7 +11,7 @@ from penstock.core.request import Request
 from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progress, Stage, Verb
 from penstock.store.answers import Claim, WorkerInfo
 from penstock.store.encoding import in_pool, moves_of, outcome_of
-from penstock.store.engine import Engine
+from penstock.store.engine import Arguments, Engine
 from penstock.store.overdue import LATE, OVERRUN, Overdue
 from penstock.store.records import UnreadableRecord, reading
 
@@ -46,14 +46,27 @@ class LeaseStore:
         hands it back and ends the round of claims.
         """
         fence = secrets.token_hex(4)
-        asked = (
-            moves_of(Verb.CLAIM), worker, device, self._engine.lease_ms, self._engine.settings.starvation_guard,
-            in_pool(models), " ".join(priorities), fence, round,
-        )  # fmt: skip
-        answer = await self._engine.run("claim", *asked, again=False)
+        asked: Arguments = {
+            "moves": moves_of(Verb.CLAIM),
+            "worker": worker,
+            "device": device,
+            "lease_ms": self._engine.lease_ms,
+            "guard": self._engine.settings.starvation_guard,
+            "models": in_pool(models),
+            "priorities": " ".join(priorities),
+            "fence": fence,
+            "round": round,
+        }
+        answer = await self._engine.run_once("claim", **asked)
         if answer[2:] == [b"late"]:
-            late = (moves_of(Verb.EXPIRE), outcome_of(LATE), moves_of(Verb.OVERRUN), outcome_of(OVERRUN))
-            answer = await self._engine.run("claim_late", *asked, *late, again=False)
+            answer = await self._engine.run_once(
+                "claim_late",
+                **asked,
+                expire_moves=moves_of(Verb.EXPIRE),
+                expire_outcome=outcome_of(LATE),
+                overrun_moves=moves_of(Verb.OVERRUN),
+                overrun_outcome=outcome_of(OVERRUN),
+            )
         if not answer[0]:
             return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
         try:
@@ -66,14 +79,23 @@ class LeaseStore:
         """Extend all leases of a worker and keep the worker listed. Returns the keys of the leases that are lost."""
         pairs = [part for lease in leases for part in (lease.id, lease.token)]
         lost = await self._engine.run(
-            "renew", info.id, msgspec.json.encode(info), self._engine.lease_ms, in_pool(info.models), *pairs
+            "renew",
+            worker=info.id,
+            description=msgspec.json.encode(info),
+            lease_ms=self._engine.lease_ms,
+            models=in_pool(info.models),
+            leases=pairs,
         )
         return {key.decode() for key in lost}
 
     async def progress(self, lease: Lease, stage: Stage, progress: Progress | None = None) -> bool:
         """Record the stage and the progress of a task. Returns False when the lease is lost."""
         p = progress or Progress(done=0, total=0)
-        return bool(await self._engine.run("progress", lease.id, lease.token, stage, p.done, p.total, p.unit))
+        return bool(
+            await self._engine.run(
+                "progress", id=lease.id, token=lease.token, stage=stage, done=p.done, total=p.total, unit=p.unit
+            )
+        )
 
     async def complete(self, lease: Lease, outcome: Outcome) -> int:
         """End a task in SUCCESS, and with it all tasks that wait for the same result. Returns how many have ended; 0
@@ -106,7 +128,13 @@ class LeaseStore:
         released, place, keys = list[str](), 0, [lease.key for lease in known]
         while place >= 0:
             place, *found = await self._engine.run(
-                "release_unknown", moves_of(Verb.RELEASE), worker, before, ROUND_KNOWN_S, place, *keys
+                "release_unknown",
+                moves=moves_of(Verb.RELEASE),
+                worker=worker,
+                next_round=before,
+                known_s=ROUND_KNOWN_S,
+                place=place,
+                leases=keys,
             )
             released += [task_id.decode() for task_id in found]
         return released
@@ -126,11 +154,18 @@ class LeaseStore:
         execution = outcome.execution if outcome else {}
         answer = await self._engine.run(
             "settle",
-            verb, moves_of(verb), lease.id, lease.token,
-            msgspec.json.encode(problem) if problem else "", msgspec.json.encode(outcome) if outcome else "",
-            wait_ms, failures, "result" if verb is Verb.COMPLETE else "",
-            execution.get("device_ms", "" if device_ms is None else device_ms), execution.get("kilopixels", ""),
-        )  # fmt: skip
+            verb=verb,
+            moves=moves_of(verb),
+            id=lease.id,
+            token=lease.token,
+            problem=msgspec.json.encode(problem) if problem else "",
+            outcome=msgspec.json.encode(outcome) if outcome else "",
+            wait_ms=wait_ms,
+            failures=failures,
+            result="result" if verb is Verb.COMPLETE else "",
+            device_ms=execution.get("device_ms", "" if device_ms is None else device_ms),
+            size=execution.get("kilopixels", ""),
+        )
         if answer[0] != b"ok":
             return 0
         return 1 + (await self._overdue.answer_waiting(answer[2]) if answer[2] else 0)

@@ -162,7 +162,7 @@ class TaskListing:
         return merged[:limit]
 
     async def _read_some(self, task_ids: Sequence[str], tenant: str) -> dict[str, Task]:
-        answers = await self._engine.run_apart("read", [(task_id, tenant) for task_id in task_ids])
+        answers = await self._engine.run_apart("read", [{"id": task_id, "tenant": tenant} for task_id in task_ids])
         read: dict[str, Task] = {}
         for task_id, answer in zip(task_ids, answers, strict=True):
             with suppress(UnreadableRecord):

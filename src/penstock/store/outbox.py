@@ -57,8 +57,15 @@ class Outbox:
         After StoreUnavailable some may have been taken without our knowing; their leases end by themselves.
         """
         busy = [part for endpoint, count in under_way.items() for part in (endpoint, count)]
-        rooms = (prompt.most, prompt.most_each, others.most, others.most_each)
-        answer = await self._engine.run("deliver", int(lease_s * 1000), *rooms, *busy, again=False)
+        answer = await self._engine.run_once(
+            "deliver",
+            lease_ms=int(lease_s * 1000),
+            most_prompt=prompt.most,
+            each_prompt=prompt.most_each,
+            most_others=others.most,
+            each_others=others.most_each,
+            busy=busy,
+        )
         fields = iter(answer[1:])
         rows = zip(fields, fields, fields, fields, fields, strict=True)
         return Due(
@@ -91,15 +98,22 @@ class Outbox:
         return bool(
             await self._engine.run(
                 "delivered",
-                leased.subject, event.seq, event.epoch, msgspec.json.encode(delivery), status,
-                -1 if wait_s is None else int(wait_s * 1000), int(rest_s * 1000), REMEMBERED,
-                "prompt" if is_prompt else "", PROMPT_FOR_MS,
+                id=leased.subject,
+                seq=event.seq,
+                epoch=event.epoch,
+                delivery=msgspec.json.encode(delivery),
+                status=status,
+                wait_ms=-1 if wait_s is None else int(wait_s * 1000),
+                rest_ms=int(rest_s * 1000),
+                most_kept=REMEMBERED,
+                prompt="prompt" if is_prompt else "",
+                prompt_ms=PROMPT_FOR_MS,
             )
-        )  # fmt: skip
+        )
 
     async def doubt(self, endpoint: str) -> None:
         """It lets a delivery wait: it is not prompt any more."""
-        await self._engine.run("doubt", endpoint)
+        await self._engine.run("doubt", endpoint=endpoint)
 
     async def redeliver(self, subject: str, tenant: str) -> None:
         """Owe the last event of a task or a batch again, now, under its old id.
@@ -107,7 +121,7 @@ class Outbox:
         Raises TaskNotFound, BatchNotFound, and WebhookNotFound when no webhook was asked for or nothing was to be told
         yet.
         """
-        answer = await self._engine.run("redeliver", subject, tenant)
+        answer = await self._engine.run("redeliver", id=subject, tenant=tenant)
         if answer == b"absent" and subject.startswith(PREFIX):
             raise BatchNotFound(f"there is no batch {subject}")
         if answer == b"absent":

@@ -37,22 +37,28 @@ class Overdue:
         while place >= 0:
             place, *found = await self._engine.run(
                 "reclaim",
-                moves_of(Verb.RELEASE), moves_of(Verb.FAIL), self._engine.lease_ms, int(REAPER_PAUSE_S * 1000),
-                self._engine.settings.max_crashes, dead_worker, msgspec.json.encode(ErrorRecord.of(_LOST)),
-                outcome_of(_POISON), place,
-            )  # fmt: skip
+                release_moves=moves_of(Verb.RELEASE),
+                fail_moves=moves_of(Verb.FAIL),
+                lease_ms=self._engine.lease_ms,
+                longest_pause_ms=int(REAPER_PAUSE_S * 1000),
+                max_crashes=self._engine.settings.max_crashes,
+                dead_worker=dead_worker,
+                lost_problem=msgspec.json.encode(ErrorRecord.of(_LOST)),
+                poison_outcome=outcome_of(_POISON),
+                place=place,
+            )
             rows = zip(found[::3], found[1::3], found[2::3], strict=True)
             taken += [Reclaimed(t.decode(), State(state.decode()), _model_name(m)) for t, state, m in rows]
         return taken
 
     async def expire(self) -> list[tuple[str, str]]:
         """End the tasks that were not started in time. Returns (id, model) of each."""
-        found = await self._engine.run_to_end("expire", moves_of(Verb.EXPIRE), outcome_of(LATE))
+        found = await self._engine.run_to_end("expire", moves=moves_of(Verb.EXPIRE), outcome=outcome_of(LATE))
         return [(t.decode(), _model_name(m)) for t, m in zip(found[::2], found[1::2], strict=True)]
 
     async def overrun(self) -> list[tuple[str, str, State]]:
         """End the tasks that have not ended by their deadline. Returns (id, model, new state) of each."""
-        found = await self._engine.run_to_end("overrun", moves_of(Verb.OVERRUN), outcome_of(OVERRUN))
+        found = await self._engine.run_to_end("overrun", moves=moves_of(Verb.OVERRUN), outcome=outcome_of(OVERRUN))
         rows = zip(found[::3], found[1::3], found[2::3], strict=True)
         return [(t.decode(), _model_name(m), State(state.decode())) for t, m, state in rows]
 
@@ -62,13 +68,13 @@ class Overdue:
 
         The worker that brings a result does this at once; a round finds what a worker left behind that died then.
         """
-        return sum(await self._engine.run_to_end("answer", moves_of(Verb.REUSE), waiting))
+        return sum(await self._engine.run_to_end("answer", moves=moves_of(Verb.REUSE), only=waiting))
 
     async def prune(self) -> int:
         """Forget all tasks whose retention is over, as `TaskStore.delete` does, and workers and callers that are long
         gone. Returns how many tasks."""
-        await self._engine.run("tidy", DRAINED_KNOWN_MS)
-        return sum(await self._engine.run_to_end("prune", FORGOTTEN_TOGETHER))
+        await self._engine.run("tidy", gone_ms=DRAINED_KNOWN_MS)
+        return sum(await self._engine.run_to_end("prune", most=FORGOTTEN_TOGETHER))
 
 
 def _model_name(model: bytes) -> str:

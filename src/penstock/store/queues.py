@@ -24,7 +24,7 @@ class QueueStore:
     async def depths(self, models: Iterable[str]) -> list[QueueDepth]:
         """The depth of every queue of these models. The age is that of the oldest task of the first 64 callers."""
         queues = [(name, priority) for name in models for priority in PRIORITIES]
-        found = await self._engine.run_each("depth", queues)
+        found = await self._engine.run_each("depth", [{"model": name, "priority": one} for name, one in queues])
         pace, paused = await self._engine.pipelined([("HGETALL", self._keys.pace), ("HGETALL", self._keys.paused)])
         paces = paces_of(pace)
         return [
@@ -41,7 +41,7 @@ class QueueStore:
 
     async def ahead(self, tenant: str, caller: str, model: str, priority: Priority) -> int:
         """How many tasks would be served before one more task of this caller."""
-        return int(await self._engine.run("ahead", tenant, caller, model, priority))
+        return int(await self._engine.run("ahead", tenant=tenant, caller=caller, model=model, priority=priority))
 
     async def paces(self) -> dict[str, Pace]:
         """The pace of every model of which a task has ended."""
@@ -61,13 +61,21 @@ class QueueStore:
         at least `limit` are canceled. Running tasks are not touched."""
         canceled, before, wanted = 0, "+inf", " ".join(priorities)
         while before and canceled < limit:
-            count, rest = await self._engine.run("purge", _WAITING_ONLY, tenant, model, wanted, before, PURGED_TOGETHER)
+            count, rest = await self._engine.run(
+                "purge",
+                move_to_canceled=_WAITING_ONLY,
+                tenant=tenant,
+                model=model,
+                priorities=wanted,
+                before=before,
+                most=PURGED_TOGETHER,
+            )
             canceled, before = canceled + count, rest.decode()
         return Purged(canceled, bool(before))
 
     async def _pause(self, model: str, priorities: Iterable[Priority], by: str) -> int:
-        changed = int(await self._engine.run("pause", model, " ".join(priorities), by))
+        changed = int(await self._engine.run("pause", model=model, priorities=" ".join(priorities), by=by))
         place = 0
         while place >= 0:
-            place = await self._engine.run("regroup", model, place)
+            place = await self._engine.run("regroup", model=model, place=place)
         return changed

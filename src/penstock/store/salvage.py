@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from penstock.core.task import TENANT, State
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
+from penstock.store.scripts import TAKES, Argument
 from penstock.store.soundness import FAILURE, Held, flaw_of_batch, flaw_of_task, flaw_of_upload, mended
 
 TOGETHER = 100
@@ -25,7 +26,7 @@ VAIN_S = 5.0
 
 _IDS = re.compile(r"(?:tsk|bat|upl)_[0-9a-f]{8,64}")
 
-Command = tuple[str | bytes | float, ...]
+Command = tuple[Argument, ...]
 
 
 class Direct:
@@ -47,8 +48,9 @@ class Direct:
 
         return await ask(execute, patience_s=self._patience_s)
 
-    async def run(self, script: str, *args: str | bytes | float) -> Any:
-        """What the script answers. Raises what the vendor does when it fails."""
+    async def run(self, script: str, /, **values: Argument | Sequence[Argument]) -> Any:
+        """Run a script with the values that its head takes, by name. Raises ResponseError when it fails."""
+        args = TAKES[script].arguments(values)
 
         async def run() -> Any:
             await self._client.scripts.load()
@@ -116,9 +118,16 @@ class Salvage:
         fields = [part for pair in instead.fields.items() for part in pair]
         done = await self._runner.run(
             "set_aside",
-            held.id, TENANT, why, " ".join(instead.aside), " ".join(State), State.FAILED, FAILURE, instead.body,
-            *fields,
-        )  # fmt: skip
+            id=held.id,
+            tenant=TENANT,
+            reason=why,
+            parts=" ".join(instead.aside),
+            states=" ".join(State),
+            failed_state=State.FAILED,
+            outcome=FAILURE,
+            body=instead.body,
+            fields=fields,
+        )
         if done and instead.is_misplaced:
             await self._leave_queues(held.id)
         _say(held.id, why)
@@ -170,7 +179,7 @@ class Salvage:
         return found
 
     async def _put_away(self, one: str, why: str, parts: str, *sets: str | bytes) -> None:
-        await self._runner.run("put_away", one, TENANT, why, parts, *sets)
+        await self._runner.run("put_away", id=one, tenant=TENANT, reason=why, parts=parts, sets=sets)
         _say(one, why)
 
     async def _in_use(self) -> list[str]:

@@ -1,9 +1,14 @@
-"""The Lua files, put together for the server that runs them."""
+"""Scripts: the Lua files, put together with the parts that they use for the server that runs them.
+
+The head of a script says what it is called with (`-- takes:`) and which functions and variables of lua/parts it uses
+(`-- needs:`). From that the assembler writes the locals of the arguments, and sends the parts that are needed and no
+others: a server compiles a script once, but makes all its functions anew at each call.
+"""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis.asyncio as redis
 
@@ -17,9 +22,35 @@ SHEBANG_VERSION = 7
 """Since Redis 7 a script says by a first line whether it may run when memory is full, and is refused before it has
 written anything; an older server refuses its first write."""
 
+Argument = str | bytes | float
+
 _LUA = resources.files("penstock.store") / "lua"
 _PART = re.compile(r"^local (?:function (\w+)\(.*?^end$|(\w+)(?: = [^\n]+)?$)", re.MULTILINE | re.DOTALL)
 _NO_NAMES = re.compile(r"--[^\n]*|'[^'\n]*'")
+_CONTINUED = r"^-- {}:((?: .*)?(?:\n--   +.*)*)$"
+
+
+class Takes(NamedTuple):
+    """The names of a script's arguments, in their order. The `rest` of them, if it has a name, is a list."""
+
+    script: str
+    names: tuple[str, ...]
+    rest: str | None = None
+
+    def arguments(self, values: Mapping[str, Any]) -> Sequence[Argument]:
+        """Put named values into the order of the script. Raises TypeError unless they are exactly those it takes."""
+        if values.keys() != {*self.names, *([self.rest] if self.rest else [])}:
+            raise TypeError(f"the script {self.script} takes {self.names} {self.rest or ''}, not {tuple(values)}")
+        return [*(values[name] for name in self.names), *(values[self.rest] if self.rest else ())]
+
+    @property
+    def code(self) -> str:
+        """The line of Lua that gives the arguments their names."""
+        if not self.rest:
+            return f"local {', '.join(self.names)} = unpack(ARGV)\n" if self.names else ""
+        places = [f"ARGV[{place}]" for place in range(1, len(self.names) + 1)]
+        tail = f"{{unpack(ARGV, {len(places) + 1})}}" if places else "ARGV"
+        return f"local {', '.join([*self.names, self.rest])} = {', '.join([*places, tail])}\n"
 
 
 class Scripts:
@@ -43,38 +74,64 @@ class Scripts:
 
 
 def parts_of(text: str) -> dict[str, str]:
-    """The functions and variables that a file defines, by their names."""
+    """The functions and variables that a file of lua/parts defines, by their names."""
     return {match[1] or match[2]: match[0] for match in _PART.finditer(text)}
 
 
-def assembled(script: str, parts: Mapping[str, str], counting: str = "") -> str:
-    """A script behind those of the parts that it names, and that they name, each after what it needs: a server makes
-    all functions of a script anew whenever it is called. One that asks whether it may go on has its commands counted
-    from the first."""
-    text = "\n".join([*_needed(script, parts, set()), script])
+def takes_of(script: str, text: str) -> Takes:
+    """What the head of a script says that it takes."""
+    *names, last = _words(text, "takes") or [""]
+    if last.endswith("..."):
+        return Takes(script, tuple(names), last.removesuffix("..."))
+    return Takes(script, tuple(filter(None, [*names, last])))
+
+
+def needs_of(text: str) -> list[str]:
+    """The parts that the head of a script says that it uses, each as `file.name`."""
+    return _words(text, "needs")
+
+
+def used_in(code: str, parts: Mapping[str, str]) -> list[str]:
+    """The names of the parts that some Lua uses, in its order, whatever its comments and texts say."""
+    words = re.findall(r"\w+", _NO_NAMES.sub("", code))
+    return list(dict.fromkeys(word for word in words if word in parts))
+
+
+def assembled(script: str, takes: Takes, parts: Mapping[str, str], counting: str = "") -> str:
+    """A script behind its arguments and the parts that its head names, with what these need in front of each. A script
+    that asks whether it may go on has its commands counted from the first."""
+    known: set[str] = set()
+    wanted = [name.partition(".")[2] for name in needs_of(script)]
+    text = "\n".join([*(part for name in wanted for part in _with_needs(name, parts, known)), takes.code + script])
     return f"{counting}\n{text}" if "may_go_on()" in text else text
 
 
-def _needed(text: str, parts: Mapping[str, str], known: set[str]) -> Iterator[str]:
-    words = re.findall(r"\w+", _NO_NAMES.sub("", text))
-    for name in dict.fromkeys(word for word in words if word in parts):
-        if name not in known:
-            known.add(name)
-            yield from _needed(parts[name], parts, known)
-            yield parts[name]
+def _with_needs(name: str, parts: Mapping[str, str], known: set[str]) -> Iterator[str]:
+    if name in known or name == COUNTING:
+        return
+    known.add(name)
+    for other in used_in(parts[name], parts):
+        yield from _with_needs(other, parts, known)
+    yield parts[name]
+
+
+def _words(text: str, label: str) -> list[str]:
+    found = re.search(_CONTINUED.format(label), text, re.MULTILINE)
+    return re.findall(r"[\w.]+", found[1]) if found else []
 
 
 def _shebang(name: str) -> str:
     return "#!lua\n" if name in REFUSED_WHEN_FULL else "#!lua flags=allow-oom\n"
 
 
-def _read() -> dict[str, str]:
-    parts = {name: part for file in (_LUA / "parts").iterdir() for name, part in parts_of(file.read_text()).items()}
-    parts["PRIORITIES"] = f"local PRIORITIES = '{' '.join(PRIORITIES)}'"
-    texts = {file.name.removesuffix(".lua"): file.read_text() for file in _LUA.iterdir() if file.is_file()}
-    counting = texts.pop("_counting")
-    return {name: assembled(text, parts, counting) for name, text in texts.items()}
+COUNTING = "may_go_on"
+"""The one function that is no part: it stands in front of all others, in _counting.lua."""
 
+FILES = {file.name.removesuffix(".lua"): file.read_text() for file in _LUA.iterdir() if file.is_file()}
+PARTS = {name: part for file in (_LUA / "parts").iterdir() for name, part in parts_of(file.read_text()).items()}
+PARTS["PRIORITIES"] = f"local PRIORITIES = '{' '.join(PRIORITIES)}'"
+"""The priorities, highest first, are in no file: their one table is in Python."""
 
-TEXTS = _read()
+TAKES = {name: takes_of(name, text) for name, text in FILES.items() if not name.startswith("_")}
+TEXTS = {name: assembled(FILES[name], takes, PARTS, FILES["_counting"]) for name, takes in TAKES.items()}
 """What is sent of each script, but for its first line."""

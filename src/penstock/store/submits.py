@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.submission import EnqueuePermit, Submission
-from penstock.core.task import PRIORITIES, RECORD_VERSION, Outcome, Reuse, State, Verb
+from penstock.core.submission import Submission
+from penstock.core.task import RECORD_VERSION, Outcome, Reuse, State, Verb
 from penstock.errors import (
     IdempotencyMismatch,
     PenstockError,
@@ -16,6 +16,7 @@ from penstock.errors import (
 )
 from penstock.store.answers import NotItsTurn, ResultFound, Submitted
 from penstock.store.encoding import hook_of, moves_of
+from penstock.store.engine import Arguments
 from penstock.store.keys import idempotency_digest
 
 MAX_FOLLOWERS = 200
@@ -23,20 +24,45 @@ MAX_FOLLOWERS = 200
 lead them reads them all, which takes about 2 µs for each."""
 
 
-def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) -> tuple[str | bytes | float, ...]:
-    """The arguments of the script, in its order."""
-    client_request_id = s.request.client_request_id
-    return (
-        s.id, s.tenant, s.caller, s.request.model, s.priority, s.cost, msgspec.json.encode(s.request),
-        s.fingerprint, idempotency_digest(s.caller, client_request_id) if client_request_id else "",
-        rate_limit, max_depth, s.max_retries, s.timeout_s,
-        "" if s.start_within_s is None else int(s.start_within_s * 1000), s.result_ttl_s, RECORD_VERSION,
-        State.PENDING, " ".join(PRIORITIES), "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
-        s.reuse_digest or "", "run" if s.must_run else "", MAX_FOLLOWERS, moves_of(Verb.REUSE),
-        "input" if has_input else "", hook_of(s.request.webhook), *_permit_of(s.permit),
-        s.forecast.ahead_ms if s.forecast else "", s.forecast.own_ms if s.forecast else "",
-        s.request.source.upload or "", s.own_input or "", s.file_seen,
-    )  # fmt: skip
+def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) -> Arguments:
+    """What `submit.lua` takes for this submission, by name."""
+    client_request_id, permit, forecast = s.request.client_request_id, s.permit, s.forecast
+    return {
+        "id": s.id,
+        "tenant": s.tenant,
+        "caller": s.caller,
+        "model": s.request.model,
+        "priority": s.priority,
+        "cost": s.cost,
+        "body": msgspec.json.encode(s.request),
+        "fingerprint": s.fingerprint,
+        "request_digest": idempotency_digest(s.caller, client_request_id) if client_request_id else "",
+        "rate_limit": rate_limit,
+        "max_depth": max_depth,
+        "max_retries": s.max_retries,
+        "timeout_s": s.timeout_s,
+        "start_within_ms": "" if s.start_within_s is None else int(s.start_within_s * 1000),
+        "ttl_s": s.result_ttl_s,
+        "version": RECORD_VERSION,
+        "state": State.PENDING,
+        "finish_within_ms": "" if s.finish_within_s is None else int(s.finish_within_s * 1000),
+        "reuse_digest": s.reuse_digest or "",
+        "must_run": "run" if s.must_run else "",
+        "max_followers": MAX_FOLLOWERS,
+        "reuse_moves": moves_of(Verb.REUSE),
+        "has_input": "input" if has_input else "",
+        "hook": hook_of(s.request.webhook),
+        "batch": permit.batch if permit else "",
+        "feeder_epoch": permit.epoch if permit else "",
+        "place": permit.place if permit else "",
+        "window": permit.window if permit else "",
+        "lease_ms": permit.lease_ms if permit else "",
+        "ahead_ms": forecast.ahead_ms if forecast else "",
+        "own_ms": forecast.own_ms if forecast else "",
+        "upload": s.request.source.upload or "",
+        "own_input": s.own_input or "",
+        "file_seen": s.file_seen,
+    }
 
 
 def submitted_of(answer: Any) -> Submitted | None:
@@ -73,10 +99,6 @@ def file_of(owner: str, outcome: bytes | None) -> ResultFound | None:
     """The file in the outcome of this task, if it has one."""
     result = msgspec.json.decode(outcome, type=Outcome).result if outcome else None
     return ResultFound(owner, result.artifact.s3_key) if result and result.artifact else None
-
-
-def _permit_of(permit: EnqueuePermit | None) -> tuple[str | int, ...]:
-    return (permit.batch, permit.epoch, permit.place, permit.window, permit.lease_ms) if permit else ("",) * 5
 
 
 def _refusal(kind: str, value: Any) -> Exception:

@@ -67,7 +67,7 @@ class TaskStore:
     async def await_inputs(self, keys: Sequence[str]) -> None:
         """Announce inputs that are about to be stored, under keys that nobody has used before. They are deleted later
         unless a task comes with them."""
-        await self._engine.run("await", *keys)
+        await self._engine.run("await", keys=keys)
 
     async def results_of(self, digests: Sequence[str]) -> list[ResultFound | None]:
         """For each reuse digest the file that has its result; None where there is no result, or one without a file."""
@@ -84,12 +84,12 @@ class TaskStore:
 
     async def result_lost(self, task_id: str) -> None:
         """Note that the file of this task's result is gone: no equal task is given the result from now on."""
-        await self._engine.run("result_lost", task_id)
+        await self._engine.run("result_lost", id=task_id)
 
     async def get(self, task_id: str, tenant: str) -> Task:
         """The whole record. Raises TaskNotFound, also for a task of another tenant, and ResultExpired for one that
         was pruned within a week. A task whose record was damaged comes back as failed."""
-        answer = await self._engine.run("read", task_id, tenant)
+        answer = await self._engine.run("read", id=task_id, tenant=tenant)
         if answer == GONE:
             raise ResultExpired("the task was deleted, by a client or after its retention")
         try:
@@ -97,14 +97,14 @@ class TaskStore:
         except UnreadableRecord:
             found = None
         if found is None and await self._engine.salvage.examine([task_id]):
-            found = task_of(task_id, await self._engine.run("read", task_id, tenant))
+            found = task_of(task_id, await self._engine.run("read", id=task_id, tenant=tenant))
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")
         return found
 
     async def explain(self, task_id: str, tenant: str) -> Explanation:
         """What is known of how long a task still takes. Raises as `get` does."""
-        answer = await self._engine.run("explain", task_id, tenant)
+        answer = await self._engine.run("explain", id=task_id, tenant=tenant)
         if answer == GONE:
             raise ResultExpired("the task was deleted, by a client or after its retention")
         try:
@@ -112,7 +112,7 @@ class TaskStore:
         except UnreadableRecord:
             if not await self._engine.salvage.clear_way([task_id]):
                 raise
-            found = explanation_of(await self._engine.run("explain", task_id, tenant))
+            found = explanation_of(await self._engine.run("explain", id=task_id, tenant=tenant))
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")
         return found
@@ -136,7 +136,7 @@ class TaskStore:
         Raises TaskNotFound; TaskAlreadyFinal, also for a task that is in none of these states; and ResultExpired for
         one that was deleted within a week.
         """
-        answer = await self._engine.run("cancel", moves_from(states, Verb.CANCEL), task_id, tenant)
+        answer = await self._engine.run("cancel", moves=moves_from(states, Verb.CANCEL), id=task_id, tenant=tenant)
         _check(task_id, answer[0])
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
@@ -148,7 +148,7 @@ class TaskStore:
         Raises TaskNotFound; TaskAlreadyFinal for one that has succeeded, or has ended in none of these states; and
         ResultExpired for one that was deleted within a week.
         """
-        answer = await self._engine.run("resubmit", moves_from(states, Verb.RESUBMIT), task_id, tenant)
+        answer = await self._engine.run("resubmit", moves=moves_from(states, Verb.RESUBMIT), id=task_id, tenant=tenant)
         _check(task_id, answer[0])
         if answer[0] == b"refused":
             raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
@@ -160,7 +160,7 @@ class TaskStore:
         Returns the keys and prefixes that are to be deleted from the storage for it, which are `Condemned` too; None
         when the task was deleted before. Raises TaskNotFound, and TaskNotFinal for a task that waits or runs.
         """
-        entries, answer = await self._engine.run("delete", tenant, " ".join(STATES), task_id)
+        entries, answer = await self._engine.run("delete", tenant=tenant, states=" ".join(STATES), ids=[task_id])
         if answer == b"gone":
             return None
         _check(task_id, answer)
@@ -175,7 +175,8 @@ class TaskStore:
         these states. Returns how many were deleted, and what is to be deleted from the storage for them."""
         total, condemned, left = 0, list[str](), list(task_ids)
         while left:
-            entries, *answers = await self._engine.run("delete", tenant, " ".join(states), *left[:DELETED_TOGETHER])
+            some, wanted = left[:DELETED_TOGETHER], " ".join(states)
+            entries, *answers = await self._engine.run("delete", tenant=tenant, states=wanted, ids=some)
             condemned += [entry.decode() for entry in entries]
             total += answers.count(b"ok")
             left = left[len(answers) :]
@@ -183,7 +184,7 @@ class TaskStore:
 
     async def _submit(self, s: Submission, rate_limit: int, *, has_input: bool) -> Submitted | None:
         call = call_of(s, self._engine.settings.max_depth, rate_limit, has_input=has_input)
-        return submitted_of(await self._engine.run("submit", *call))
+        return submitted_of(await self._engine.run("submit", **call))
 
 
 def _check(task_id: str, kind: bytes) -> None:

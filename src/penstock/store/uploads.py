@@ -54,10 +54,19 @@ class UploadStore:
         that; with the facts of a `file` it is listed as one. Raises RateLimited."""
         answer = await self._engine.run(
             "upload_open",
-            upload_id, tenant, caller, size, content_type, sha256 or "", token or "",
-            int(url_ttl_s * 1000), int(late_s * 1000), int(unused_ttl_s * 1000), rate_limit,
-            "" if file is None else msgspec.json.encode(file),
-        )  # fmt: skip
+            id=upload_id,
+            tenant=tenant,
+            caller=caller,
+            size=size,
+            content_type=content_type,
+            sha256=sha256 or "",
+            token=token or "",
+            open_ms=int(url_ttl_s * 1000),
+            late_ms=int(late_s * 1000),
+            unused_ms=int(unused_ttl_s * 1000),
+            rate_limit=rate_limit,
+            file="" if file is None else msgspec.json.encode(file),
+        )
         if answer[0] == b"rate":
             raise RateLimited("too many uploads with this API key", retry_after_s=-(-answer[1] // 1000) or 1)
         return Opened(answer[1], answer[2], -(-answer[3] // 1000))
@@ -127,7 +136,7 @@ class UploadStore:
 
         Raises UploadNotFound when it is gone, UploadMismatch when other bytes are awaited, or there.
         """
-        answer = await self._engine.run("upload_hold", upload_id, int(seconds * 1000), sha256 or "")
+        answer = await self._engine.run("upload_hold", id=upload_id, hold_ms=int(seconds * 1000), sha256=sha256 or "")
         if answer == b"absent":
             raise not_found(upload_id)
         if answer == b"other":
@@ -136,7 +145,7 @@ class UploadStore:
     async def arrive(self, upload_id: str) -> bool:
         """Its bytes are stored; False when they were before. Raises UploadNotFound when it was deleted meanwhile: what
         is stored is deleted too, in time."""
-        answer = await self._engine.run("upload_arrive", upload_id)
+        answer = await self._engine.run("upload_arrive", id=upload_id)
         if answer == b"absent":
             raise not_found(upload_id)
         return bool(answer == b"ok")
@@ -152,14 +161,14 @@ class UploadStore:
         return await self._retire(upload_id, tenant, caller, "unlist")
 
     async def _retire(self, upload_id: str, tenant: str, caller: str, if_used: str) -> bool:
-        answer = await self._engine.run("upload_retire", upload_id, tenant, caller, if_used)
+        answer = await self._engine.run("upload_retire", id=upload_id, tenant=tenant, caller=caller, if_used=if_used)
         if answer == b"absent":
             raise not_found(upload_id)
         return bool(answer == b"ok")
 
     async def due(self, *, limit: int = 100) -> Mapping[str, str]:
         """Uploads that nobody can use any more -> the storage key to delete before `forget`."""
-        answer = await self._engine.run("upload_due", limit)
+        answer = await self._engine.run("upload_due", most=limit)
         rows = [(upload_id.decode(), tenant) for upload_id, tenant in zip(answer[::2], answer[1::2], strict=True)]
         if any(tenant is None for _, tenant in rows):  # its record is damaged
             await self._engine.salvage.examine(upload_id for upload_id, _ in rows)
@@ -167,7 +176,7 @@ class UploadStore:
 
     async def forget(self, upload_ids: Iterable[str]) -> int:
         """Drop the records of these, as far as nothing can arrive for them any more; how many."""
-        return int(await self._engine.run("upload_forget", *upload_ids))
+        return int(await self._engine.run("upload_forget", ids=[*upload_ids]))
 
     async def unused(self) -> int:
         """How many uploads no task uses."""

@@ -51,7 +51,7 @@ class WorkerStore:
 
     async def sign_off(self, worker: str) -> None:
         """Take a worker off the list."""
-        await self._engine.run("renew", worker, "", self._engine.lease_ms, "")
+        await self._engine.run("renew", worker=worker, description="", lease_ms=0, models="", leases=[])
 
     async def ask_for_task(self, worker: str, models: Iterable[str]) -> None:
         """Say that this worker is idle and finds nothing. Another worker that holds a task of these models which has
@@ -71,6 +71,6 @@ class WorkerStore:
             kind, _, subject = message.partition(" ")
             yield kind or "look", subject
 
-    async def _tell(self, worker: str, what: str) -> None:
-        if not await self._engine.run("drain", worker, what):
+    async def _tell(self, worker: str, act: str) -> None:
+        if not await self._engine.run("drain", worker=worker, act=act):
             raise WorkerNotFound("there is no such worker; GET /v1/workers lists them")

@@ -28,6 +28,7 @@ from penstock.store import Store, WorkerInfo, WorkerMemory
 from penstock.telemetry import metrics
 from penstock.worker.attempt import Attempts
 from penstock.worker.claims import Claims, Slots
+from penstock.worker.heartbeat import PARENT_DIED
 from penstock.worker.leases import Leases
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.prefetch import Prefetch
@@ -56,6 +57,7 @@ class Host(arq.Worker):
         drain_s: int,
     ) -> None:
         super().__init__(functions=[_attempt], max_jobs=slots + reserved_slots, job_completion_wait=drain_s)
+        self._add_signal_handler(PARENT_DIED, lambda _: self.drain())
         self._info = info
         self._memory = memory
         self._store = store
@@ -119,6 +121,11 @@ class Host(arq.Worker):
             super().handle_sig_wait_for_completion(signum)
         else:
             self.handle_sig(signum)
+
+    def drain(self) -> None:
+        """Drain as with a first SIGTERM; nothing happens if the worker drains already."""
+        if self.allow_pick_jobs:
+            super().handle_sig_wait_for_completion(Signal.SIGTERM)
 
     async def close(self) -> None:
         """Wait for the attempts to end, then leave the list of workers."""

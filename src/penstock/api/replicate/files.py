@@ -34,6 +34,7 @@ from penstock.errors import (
     UnsupportedMediaType,
     UploadNotFound,
 )
+from penstock.intake.parse import UNREADABLE
 from penstock.store.uploads import not_found
 from penstock.telemetry import metrics
 from penstock.upkeep.sweep import delete_upload_of
@@ -136,7 +137,7 @@ async def list_files(
     """Lists the files of the API key. A page may be short although another one follows."""
     caller, base_url = request.auth, str(request.base_url)
     before = None if cursor is None else state.cursors.read(cursor)
-    page = await services.uploads.files(tenant=caller.tenant, caller=caller.id, before=before, limit=PAGE)
+    page = await services.store.uploads.files(tenant=caller.tenant, caller=caller.id, before=before, limit=PAGE)
     after = page.next_before
     return FilePageView(
         next=None if after is None else f"{base_url.rstrip('/')}{PREFIX}/files?cursor={state.cursors.write(after)}",
@@ -155,7 +156,8 @@ async def list_files(
 async def read_file(request: ApiRequest, services: ServicesDep, file_id: FromPath[str]) -> FileView:
     """Answers 404 for a file of another API key."""
     caller = request.auth
-    return _view(await services.uploads.owned(file_id, tenant=caller.tenant, caller=caller.id), str(request.base_url))
+    upload = await services.store.uploads.owned(file_id, tenant=caller.tenant, caller=caller.id)
+    return _view(upload, str(request.base_url))
 
 
 @delete(
@@ -171,8 +173,8 @@ async def read_file(request: ApiRequest, services: ServicesDep, file_id: FromPat
 async def delete_file(request: ApiRequest, services: ServicesDep, file_id: FromPath[str]) -> None:
     """Deletes the bytes later if the storage cannot be reached now."""
     caller = request.auth
-    if await services.uploads.retire_file(file_id, tenant=caller.tenant, caller=caller.id):
-        await delete_upload_of(services.uploads, services.storage, caller.tenant, file_id)
+    if await services.store.uploads.retire_file(file_id, tenant=caller.tenant, caller=caller.id):
+        await delete_upload_of(services.store.uploads, services.storage, caller.tenant, file_id)
 
 
 ROUTES = (create_file, list_files, read_file, delete_file)
@@ -181,7 +183,7 @@ ROUTES = (create_file, list_files, read_file, delete_file)
 async def _store(received: ReceivedFile, request: ApiRequest, services: Services) -> Upload:
     """Return the upload that has the bytes of the file. Raises RateLimited, StorageUnavailable."""
     caller, limit = request.auth, services.settings.api.rate_limit_per_minute
-    uploads, upload_id = services.uploads, new_upload_id()
+    uploads, upload_id = services.store.uploads, new_upload_id()
     try:
         await uploads.open(
             upload_id,
@@ -249,7 +251,7 @@ def _metadata(text: bytes | bytearray) -> dict[str, Any]:
         raise InvalidRequest(f"metadata has more than {MAX_METADATA_BYTES} bytes", param=METADATA)
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest("metadata must be a JSON object", param=METADATA) from error
 
 

@@ -43,11 +43,11 @@ HookEvent = Literal["start", "output", "logs", "completed"]
 
 
 class PredictionBody(RequestBody, frozen=True, kw_only=True):
-    """What all predictions share. `input` has the image (http(s) URL, data: URI, or the URL of a file), `output_format`
-    and `output_quality`; all else in it are params of the model, or inputs of Replicate's upscalers with the value that
-    the model has anyway. The webhook is sent the prediction, signed, when it starts, gets on and has ended, or only at
-    the events of the filter; `webhook_completed` is an older word for one that is told of the end only. No model
-    streams: `stream` changes nothing."""
+    """The members that all predictions share. `input` has the image (http(s) URL, data: URI, or the URL of a file),
+    `output_format` and `output_quality`; all else in it are params of the model, or inputs of Replicate's upscalers
+    with the value that the model has anyway. The signed prediction is sent to `webhook` when it starts, progresses and
+    has ended, or only at the events of the filter; `webhook_completed` is an older name for a webhook that is sent the
+    end only. No model streams: `stream` changes nothing."""
 
     input: dict[str, Any]
     webhook: Annotated[str, Meta(min_length=1, extra_json_schema={"format": "uri"})] | None = None

@@ -102,14 +102,14 @@ async def submit_batch(
             traceparent=request.scope["state"]["traceparent"],
         )
         batch_id, max_batches = new_batch_id(), services.settings.queue.max_batches
-        allowance = await services.batches.open(
+        allowance = await services.store.batches.open(
             batch_id, request.auth.tenant, request.auth.id,
             rate_limit=limit, most=max_batches, client_request_id=batch_options.client_request_id,
         )  # fmt: skip
         started = await _start(batch_id, call, slices, services)
     headers = {"Location": batch_links(started).self_}
     headers |= rate_headers("submit", limit, left=allowance.rate_left, reset_s=allowance.rate_reset_s)
-    batch = await services.batches.batch(started, request.auth.tenant)
+    batch = await services.store.batches.batch(started, request.auth.tenant)
     if started != batch_id:
         return Response(_view(batch), status_code=200, headers=headers | {"Idempotent-Replayed": "true"})
     metrics.report("batches.started")
@@ -132,7 +132,7 @@ async def read_batch(
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
 ) -> Response[BatchView]:
     """Answers with `Retry-After` while it is worth looking again."""
-    batch = await services.batches.batch(batch_id, request.auth.tenant)
+    batch = await services.store.batches.batch(batch_id, request.auth.tenant)
     headers = {"ETag": f'"{batch_version(batch)}"'} | ({} if batch.state.is_final else {"Retry-After": str(POLL_S)})
     if is_current(headers["ETag"], if_none_match):
         return Response[Any](None, status_code=304, headers=headers)
@@ -155,7 +155,7 @@ async def list_batches(
 ) -> BatchList:
     """Lists batches. Pages stay stable while batches are added: the cursor is a moment, not an offset."""
     before = None if cursor is None else state.cursors.read(cursor)
-    page = await services.batches.batches(request.auth.tenant, before=before, limit=limit)
+    page = await services.store.batches.batches(request.auth.tenant, before=before, limit=limit)
     return BatchList(
         data=tuple(_view(batch) for batch in page.batches),
         has_more=page.next_before is not None,
@@ -168,15 +168,15 @@ async def list_batches(
     operation_id="cancelBatch",
     tags=["batches"],
     summary="Cancel a batch",
-    description="None of its lines becomes a task any more, and its tasks that wait or run are canceled, soon: the "
-    "batch is CANCELING until they have. What has ended stays as it is. Repeating it is fine.",
+    description="From then on none of its lines becomes a task. Its tasks that wait or run are canceled soon; until "
+    "all have ended the batch is CANCELING. What has ended stays as it is. Repeating it is fine.",
     status_code=200,
     responses=documented(BatchNotFound, BatchAlreadyFinal, ResultExpired),
 )
 async def cancel_batch(request: ApiRequest, services: ServicesDep, batch_id: FromPath[str]) -> BatchView:
     """Answers 409 for a batch that has completed."""
-    await services.batches.cancel(batch_id, request.auth.tenant)
-    return _view(await services.batches.batch(batch_id, request.auth.tenant))
+    await services.store.batches.cancel(batch_id, request.auth.tenant)
+    return _view(await services.store.batches.batch(batch_id, request.auth.tenant))
 
 
 @delete(
@@ -184,7 +184,7 @@ async def cancel_batch(request: ApiRequest, services: ServicesDep, batch_id: Fro
     operation_id="deleteBatch",
     tags=["batches"],
     summary="Delete a batch",
-    description="The batch, its lines and its manifest. Its tasks are kept as long as they would be without; `POST "
+    description="Deletes the batch, its lines and its manifest. Its tasks are kept as long as any others; `POST "
     "/v1/tasks/delete?batch_id=` deletes them. A batch with lines that have not ended has to be canceled first. "
     "Repeating it is fine.",
     status_code=204,
@@ -192,22 +192,22 @@ async def cancel_batch(request: ApiRequest, services: ServicesDep, batch_id: Fro
 )
 async def delete_batch(request: ApiRequest, services: ServicesDep, batch_id: FromPath[str]) -> None:
     """Makes the batch read as 410 for a week. With the storage away it answers 503; its lines go when that is back."""
-    if lines := await services.batches.delete(batch_id, request.auth.tenant):
-        await remove(services.condemned, services.storage, [lines])
+    if lines := await services.store.batches.delete(batch_id, request.auth.tenant):
+        await remove(services.store.condemned, services.storage, [lines])
 
 
 @post(
     "/batches/{batch_id:str}/webhook/redeliver",
     operation_id="redeliverBatchWebhook",
     tags=["batches"],
-    summary="Tell the webhook again",
-    description="The last event of the batch is delivered again, with all its tries and its old `webhook-id`.",
+    summary="Redeliver the last event of a batch",
+    description="Delivers the last event again, under its `webhook-id`, with as many tries as a new event has.",
     status_code=202,
     responses=documented(BatchNotFound, WebhookNotFound, ResultExpired),
 )
 async def redeliver_batch(request: ApiRequest, services: ServicesDep, batch_id: FromPath[str]) -> Response[BatchView]:
     """Answers 404 also when the batch has not ended yet."""
-    batch = await services.batches.batch(batch_id, request.auth.tenant)
+    batch = await services.store.batches.batch(batch_id, request.auth.tenant)
     await services.patient_store.outbox.redeliver(batch_id, request.auth.tenant)
     return Response(_view(batch), status_code=202)
 
@@ -260,5 +260,5 @@ async def _start(batch_id: str, call: BatchCall, slices: Slices, services: Servi
 async def _give_up(batch_id: str, tenant: str, services: Services) -> None:
     """Delete a batch, unless it was started after all."""
     with suppress(PenstockError):  # the sweep will do it; the answer to the client matters more
-        if lines := await services.batches.delete(batch_id, tenant):
-            await remove(services.condemned, services.storage, [lines])
+        if lines := await services.store.batches.delete(batch_id, tenant):
+            await remove(services.store.condemned, services.storage, [lines])

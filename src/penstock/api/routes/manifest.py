@@ -32,11 +32,11 @@ PARTS_KEPT = 4
     "/batches/{batch_id:str}/results",
     operation_id="getBatchResults",
     tags=["batches"],
-    summary="How the lines of a batch have ended",
-    description="JSONL, a LineView for each line that has ended by now, in the order in which they did. It can be read "
-    "while the batch runs: go on with `start`, the number of lines that are known. A line whose task was retried comes "
-    "once more when it has ended again. Clients whose `Accept` prefers application/x-ndjson get the same bytes by that "
-    "name.",
+    summary="Read how the lines of a batch have ended",
+    description="Answers with JSONL: a LineView for each line that has ended by now, in the order of their ends. It "
+    "can be read while the batch runs: go on with `start`, the number of lines that are known. A line whose task was "
+    "retried comes once more when it has ended again. Clients whose `Accept` prefers application/x-ndjson get the same "
+    "bytes under that media type.",
     opt=describe(answers={200: dict.fromkeys(JSONL, BINARY | {"contentSchema": component("LineView")})}),
     responses=documented(BatchNotFound, ResultExpired, InvalidRequest, StorageUnavailable),
 )
@@ -47,7 +47,7 @@ async def read_results(
     start: Annotated[int, QueryParameter(ge=0, le=2**53, description="how many lines to leave out")] = 0,
 ) -> Stream:
     """Streams the lines: 50,000 of them are never in memory at once. An error before the first is answered as such."""
-    batch = await services.batches.batch(batch_id, request.auth.tenant)
+    batch = await services.store.batches.batch(batch_id, request.auth.tenant)
     rows = manifest(batch, services, str(request.base_url), start=start)
     first = await anext(rows, b"")
     media_type = request.accept.best_match(list(JSONL), default=JSONL[0])
@@ -91,10 +91,10 @@ async def manifest(batch: Batch, services: Services, base_url: str, *, start: in
     """
     names = _Names(batch, services)
     encoder = msgspec.json.Encoder()
-    while ends := await services.batches.ends(batch.id, start, TOGETHER):
+    while ends := await services.store.batches.ends(batch.id, start, TOGETHER):
         start += len(ends)
         ids = [task_id_of(batch.id, end.place) for end in ends]
-        outcomes = await services.batches.outcomes(ids)
+        outcomes = await services.store.batches.outcomes(ids)
         views = [
             _view(end, task_id, outcome, await names.of(end.place), base_url)
             for end, task_id, outcome in zip(ends, ids, outcomes, strict=True)

@@ -1,4 +1,4 @@
-"""What a submit would lead to, without one: `POST /v1/tasks/quote`."""
+"""/v1/tasks/quote: what a submit would lead to."""
 
 from litestar import post
 
@@ -27,9 +27,9 @@ from penstock.intake.requests import TaskRequest
     "/tasks/quote",
     operation_id="quoteTask",
     tags=["tasks"],
-    summary="Check a submit, and say what it would lead to",
-    description="Takes what a submit takes, refuses what a submit would refuse, and queues nothing: the answer says "
-    "how much is ahead, and how long the task should take.",
+    summary="Check a submit without making it",
+    description="Takes what a submit takes, refuses what a submit would refuse, and queues nothing. The answer says "
+    "how many tasks are ahead, and how long the task should take.",
     middleware=[require_json],
     opt=describe(body={JSON: TaskRequest}),
     status_code=200,

@@ -32,7 +32,7 @@ from penstock.intake.enqueue import Receipt
 from penstock.intake.requests import TaskRequest
 from penstock.store import Submitted
 
-WHOLE = "With `Prefer: wait`, the task, which has ended; without, a task that was submitted before, as it is now"
+WHOLE = "With `Prefer: wait`, a task that has ended; without, a task that was submitted before, as it is now"
 
 
 @post(
@@ -42,7 +42,7 @@ WHOLE = "With `Prefer: wait`, the task, which has ended; without, a task that wa
     description="Queues a task. Repeating a submit with its `client_request_id` (or `Idempotency-Key`) is safe. A task "
     "equal to another of the same key takes its result, now or when it is there. With `Prefer: wait=n` the answer is "
     "the whole task (200) if it has ended within n seconds, and as usual (202) if not; hanging up cancels nothing. "
-    "What it would lead to, `POST /v1/tasks/quote` says, and queues nothing.",
+    "`POST /v1/tasks/quote` says what a submit would lead to, and queues nothing.",
     middleware=[require_json],
     opt=describe(body={JSON: TaskRequest}),
     status_code=202,

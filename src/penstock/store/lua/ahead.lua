@@ -1,6 +1,7 @@
--- How many tasks would be served before one more of a caller.
--- ARGV  1 tenant  2 caller  3 model  4 priority
-local tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+-- Counts the tasks that would be served before one more task of a caller.
+-- Answers that number.
+-- takes: tenant caller model priority
+-- needs: position.ahead_in_class position.waiting_above queue.all_of queue.paused_queues queue.queue_key
 local queue = queue_key(model, priority)
 local own = redis.call('ZLEXCOUNT', queue, all_of(tenant .. '/' .. caller))
 return waiting_above(model, priority, paused_queues())

@@ -1,8 +1,9 @@
--- A further part of a batch is about to be stored: from now on it is known, and deleted with the batch.
--- ARGV  1 id  2 parts  3 ms in which the next one has to come
--- Answers 1, or 0 when the batch was deleted since nothing came for too long.
-local id = ARGV[1]
+-- Notes that a further part of a batch is about to be stored, so that it is deleted with the batch. The next part has to
+-- come within `wait_ms`.
+-- Answers 1, or 0 when the batch was deleted because nothing came for too long.
+-- takes: id parts wait_ms
+-- needs: base.ROOT base.now_ms batch.batch_key
 if redis.call('EXISTS', batch_key(id)) == 0 then return 0 end
-redis.call('HSET', batch_key(id), 'parts', ARGV[2])
-redis.call('ZADD', ROOT .. 'closed', now_ms() + tonumber(ARGV[3]), id)
+redis.call('HSET', batch_key(id), 'parts', parts)
+redis.call('ZADD', ROOT .. 'closed', now_ms() + tonumber(wait_ms), id)
 return 1

@@ -1,25 +1,25 @@
--- All lines are checked and stored: feed them from now on.
--- ARGV  1 id  2 plan (JSON)  3 lines  4 ttl s  5 first state  6 state when its last line ends  7 idempotency digest
---       or ''  8 fingerprint  9 hook (see parts/webhook) or ''
--- Answers {'ok'|'replay', id}   {'mismatch', id}   {'absent'} when it was deleted since nothing came for too long
-local id = ARGV[1]
+-- Starts a batch of which all lines are checked and stored. `next_state` is its state when its last line ends; `digest`,
+-- that of the client_request_id, and `hook` (see parts/webhook) may be ''.
+-- Answers {'ok'|'replay', id}   {'mismatch', id}   {'absent'} when it was deleted because nothing came for too long
+-- takes: id plan lines ttl_s state next_state digest fingerprint hook
+-- needs: base.ROOT base.now_us batch.batch_key batch.call_feeder
 local f = redis.call('HMGET', batch_key(id), 'tenant', 'state')
 if not f[1] then return {'absent'} end
 if f[2] then return {'ok', id} end -- the same call again: its answer was lost
-local known = ARGV[7] ~= '' and redis.call('GET', ROOT .. 'idem:' .. ARGV[7])
+local known = digest ~= '' and redis.call('GET', ROOT .. 'idem:' .. digest)
 if known then
-  local first, fingerprint = string.match(known, '^(%S+) (%S+)$')
-  return {fingerprint == ARGV[8] and 'replay' or 'mismatch', first}
+  local first, its_fingerprint = string.match(known, '^(%S+) (%S+)$')
+  return {its_fingerprint == fingerprint and 'replay' or 'mismatch', first}
 end
-if ARGV[7] ~= '' then
-  redis.call('SET', ROOT .. 'idem:' .. ARGV[7], id .. ' ' .. ARGV[8])
-  redis.call('HSET', batch_key(id), 'idem', ARGV[7])
+if digest ~= '' then
+  redis.call('SET', ROOT .. 'idem:' .. digest, id .. ' ' .. fingerprint)
+  redis.call('HSET', batch_key(id), 'idem', digest)
 end
-if ARGV[9] ~= '' then redis.call('HSET', batch_key(id), 'hook', ARGV[9]) end
+if hook ~= '' then redis.call('HSET', batch_key(id), 'hook', hook) end
 local now = now_us()
-redis.call('HSET', batch_key(id), 'state', ARGV[5], 'next', ARGV[6], 'total', ARGV[3], 'fed', 0, 'epoch', 0,
-  'ttl_s', ARGV[4], 'created', now)
-redis.call('SET', ROOT .. 'plan:' .. id, ARGV[2])
+redis.call('HSET', batch_key(id), 'state', state, 'next', next_state, 'total', lines, 'fed', 0, 'epoch', 0,
+  'ttl_s', ttl_s, 'created', now)
+redis.call('SET', ROOT .. 'plan:' .. id, plan)
 redis.call('ZADD', ROOT .. 'batches:' .. f[1], now, id)
 redis.call('ZREM', ROOT .. 'closed', id)
 call_feeder(id)

@@ -1,3 +1,4 @@
--- What was condemned is deleted.
--- ARGV  keys and prefixes, as they were taken
-redis.call('ZREM', ROOT .. 'condemned', unpack(ARGV))
+-- Takes off keys and prefixes that were condemned and are deleted now.
+-- takes: entries...
+-- needs: base.ROOT
+redis.call('ZREM', ROOT .. 'condemned', unpack(entries))

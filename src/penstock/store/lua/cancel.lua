@@ -1,13 +1,15 @@
--- Cancel a task, waiting or running, at once. Its worker loses the lease with it and stops within one batch.
--- ARGV  1 moves of cancel  2 id  3 tenant
--- Answers {'ok'|'already'|'refused', state} {'gone'} or {'absent'}; canceling twice is fine.
-local id = ARGV[2]
+-- Cancels a task, waiting or running, at once. Its worker loses the lease and stops within one device batch. Canceling
+-- twice is fine.
+-- Answers {'ok'|'already'|'refused', state} {'gone'} or {'absent'}
+-- takes: moves id tenant
+-- needs: base.ROOT base.target gone.is_gone lease.cut_off lease.end_lease lease.token_of queue.withdraw task.finish
+--        task.read_task
 local task = read_task(id)
-if not task.tenant and is_gone(id, ARGV[3]) then return {'gone'} end
-if task.tenant ~= ARGV[3] then return {'absent'} end
-local to = target(ARGV[1], task.state)
+if not task.tenant and is_gone(id, tenant) then return {'gone'} end
+if task.tenant ~= tenant then return {'absent'} end
+local to = target(moves, task.state)
 if not to then
-  local already = string.find(ARGV[1], '>' .. task.state, 1, true)
+  local already = string.find(moves, '>' .. task.state, 1, true)
   return {already and 'already' or 'refused', task.state}
 end
 if end_lease(id) then

@@ -1,22 +1,23 @@
--- The same when late tasks are in front: they are ended first. `claim` does without this, since it would take time for
--- nothing.
--- ARGV  1 moves of claim  2 worker  3 device  4 lease ms  5 guard  6 models, sorted  7 classes that the slot is for
---       8 fence: a word that no other claim has  9 round of the worker's claims
---      10 moves of expire  11 outcome of an expired task (JSON)
---      12 moves of overrun  13 outcome of one past its deadline (JSON)
--- Answers as `claim` does, but {'', 0} when it has met so many late tasks that others should have their turn: ask again
--- at once.
-local refusal = refusal_of_claim(ARGV[2], ARGV[9])
+-- Claims as `claim` does, and ends the late tasks that are in front. `claim` does without the parts for that, since a
+-- server compiles all of a script each time.
+-- The outcomes, as JSON, are those of a task that was not started in time, and of one past its deadline.
+-- Answers as `claim` does, but {'', 0} when it has met so many late tasks that others should have their turn: the worker
+-- asks again at once.
+-- takes: moves worker device lease_ms guard models priorities fence round expire_moves expire_outcome overrun_moves
+--        overrun_outcome
+-- needs: base.target claim.choose claim.give claim.lateness claim.nothing_to_claim claim.refusal_of_claim
+--        counting.may_go_on pools.open_pool task.finish task.read_task
+local refusal = refusal_of_claim(worker, round)
 if refusal then return refusal end
-local ends = {expire = {ARGV[10], ARGV[11]}, overrun = {ARGV[12], ARGV[13]}}
-local pool = open_pool(ARGV[6])
+local ends = {expire = {expire_moves, expire_outcome}, overrun = {overrun_moves, overrun_outcome}}
+local pool = open_pool(models)
 while may_go_on() do
-  local head, counts = choose(pool, ARGV[6], ARGV[7], tonumber(ARGV[5]))
+  local head, counts = choose(pool, models, priorities, tonumber(guard))
   if not head then return nothing_to_claim() end
   local task = read_task(string.match(head.place, '%S+$'))
   local how = ends[lateness(task)]
   if not how and not task.is_missing then
-    return give(pool, head, counts, task, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[8])
+    return give(pool, head, counts, task, moves, worker, device, lease_ms, fence)
   end
   redis.call('ZREM', head.queue, head.place)
   if how then finish(task, target(how[1], task.state), how[2]) end

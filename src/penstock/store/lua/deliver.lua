@@ -1,11 +1,13 @@
--- Lease events that are due, the longest waiting endpoint first: from one lane those of endpoints that answer promptly,
--- from the other those of all others.
--- ARGV  1 lease ms  2 most events for prompt endpoints  3 most of one of them  4 most for others  5 most of one of them
---       6.. endpoint, how many of its are under way, ...
+-- Leases events that are due, the longest waiting endpoint first: from one lane those of prompt endpoints, from the other
+-- all others. The numbers are the most events of each lane, and of one endpoint in it; `busy` is endpoint, how many
+-- of its events are under way, ...
 -- Answers {ms until the next is due or -1, id, tenant, endpoint, 1 when that is prompt, event (JSON), id, ...}
+-- takes: lease_ms most_prompt each_prompt most_others each_others busy...
+-- needs: base.ROOT base.now_ms counting.may_go_on webhook.PROGRESS webhook.drop_event webhook.event_of
+--        webhook.keep_due webhook.outbox_key webhook.put_event webhook.record_key
 local now = now_ms()
 local under_way = {}
-for i = 6, #ARGV, 2 do under_way[ARGV[i]] = tonumber(ARGV[i + 1]) end
+for i = 1, #busy, 2 do under_way[busy[i]] = tonumber(busy[i + 1]) end
 local answer = {-1}
 
 -- Answers whether there is something to deliver.
@@ -16,7 +18,7 @@ local function lease(id, event, endpoint, prompt)
   end
   event.epoch = event.epoch + 1
   event.status = 'leased'
-  put_event(id, event, endpoint, now + tonumber(ARGV[1]))
+  put_event(id, event, endpoint, now + tonumber(lease_ms))
   local tenant = redis.call('HGET', record_key(id), 'tenant')
   for _, value in ipairs({id, tenant, endpoint, prompt, cjson.encode(event)}) do answer[#answer + 1] = value end
   return true
@@ -46,8 +48,8 @@ local function lease_from(lane, prompt, left, most_each)
 end
 
 local prompt_lane, other_lane = ROOT .. 'outbox-prompt', ROOT .. 'outbox'
-lease_from(prompt_lane, 1, tonumber(ARGV[2]), tonumber(ARGV[3]))
-lease_from(other_lane, 0, tonumber(ARGV[4]), tonumber(ARGV[5]))
+lease_from(prompt_lane, 1, tonumber(most_prompt), tonumber(each_prompt))
+lease_from(other_lane, 0, tonumber(most_others), tonumber(each_others))
 
 for _, lane in ipairs({prompt_lane, other_lane}) do
   local due = redis.call('ZRANGEBYSCORE', lane, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]

@@ -1,7 +1,8 @@
--- How many tasks wait in a queue, and for how long the oldest has.
--- ARGV  1 model  2 priority
--- Answers {how many, age of the oldest in µs, or 0}; of many callers the first are looked at, by name.
-local queue, oldest_us, place = queue_key(ARGV[1], ARGV[2]), nil, nil
+-- Counts the tasks of a queue, and how long the oldest has waited.
+-- Answers {how many, age of the oldest in µs, or 0}; of many callers only the first 64 are looked at, by name.
+-- takes: model priority
+-- needs: base.now_us queue.queue_key
+local queue, oldest_us, place = queue_key(model, priority), nil, nil
 local after = '-'
 for _ = 1, 64 do
   place = redis.call('ZRANGEBYLEX', queue, after, '+', 'LIMIT', 0, 1)[1]

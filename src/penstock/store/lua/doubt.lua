@@ -1,4 +1,5 @@
--- An endpoint lets a delivery wait: it is not prompt any more, until it answers so again.
--- ARGV  1 endpoint
-redis.call('ZREM', ROOT .. 'prompt', ARGV[1])
-keep_due(ARGV[1])
+-- Notes that an endpoint lets a delivery wait: it counts as prompt again once it answers promptly.
+-- takes: endpoint
+-- needs: base.ROOT webhook.keep_due
+redis.call('ZREM', ROOT .. 'prompt', endpoint)
+keep_due(endpoint)

@@ -1,13 +1,15 @@
--- What there is to say of how long a task still takes, in one step.
--- ARGV  1 id  2 tenant
+-- Reads what is known of how long a task still takes, in one step. Position, done, total, priority and pause are those of
+-- the task that it follows, if it follows one.
 -- Answers {state, stage, model, cost, done, total, position or -1, ms when a retry is due or -1, id of the task it
 -- follows or '', mean device ms of a task of this model or '', its mean cost or '', {workers}, now in ms, {drained
 -- workers}, the priority of its queue, the pause of that or ''}, {} when there is no such task, {'gone'} when there was
--- one. Position, done, total, priority and pause are those of the task it follows.
-local id = ARGV[1]
+-- one.
+-- takes: id tenant
+-- needs: base.ROOT base.now_ms gone.is_gone position.position_of position.waiting_task queue.pause_of
+--        queue.paused_queues reuse.following_key task.task_key
 local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'stage', 'model', 'cost', 'reuse')
-if not f[1] then return is_gone(id, ARGV[2]) and {'gone'} or {} end
-if f[1] ~= ARGV[2] then return {} end
+if not f[1] then return is_gone(id, tenant) and {'gone'} or {} end
+if f[1] ~= tenant then return {} end
 
 local model, digest = f[4], f[6]
 local follows = digest and redis.call('ZSCORE', following_key(model), digest .. ' ' .. id)

@@ -1,20 +1,21 @@
--- Pause queues of a model, or let them go on. Only the claim passes over a paused one: what runs goes on, submits are
--- taken, and limits of time are kept.
--- ARGV  1 model  2 priorities  3 who pauses them, or '' to let them go on
--- Answers how many have changed.
+-- Pauses queues of a model in the name of `by`, or lets them go on when that is ''. Only claims pass over a paused queue:
+-- running tasks go on, submits are taken, and limits of time are kept.
+-- Answers how many queues have changed.
+-- takes: model priorities by
+-- needs: base.ROOT base.now_ms flows.look_through pools.pools_with
 local changed = 0
-for priority in string.gmatch(ARGV[2], '%S+') do
-  local queue = ARGV[1] .. ':' .. priority
-  if ARGV[3] == '' then
+for priority in string.gmatch(priorities, '%S+') do
+  local queue = model .. ':' .. priority
+  if by == '' then
     changed = changed + redis.call('HDEL', ROOT .. 'paused', queue)
   else
-    changed = changed + redis.call('HSETNX', ROOT .. 'paused', queue, cjson.encode({at = now_ms(), by = ARGV[3]}))
+    changed = changed + redis.call('HSETNX', ROOT .. 'paused', queue, cjson.encode({at = now_ms(), by = by}))
   end
 end
-if ARGV[3] == '' then
-  for _, pool in ipairs(pools_with(ARGV[1])) do
-    for priority in string.gmatch(ARGV[2], '%S+') do look_through(pool, priority, ARGV[1]) end
+if by == '' then
+  for _, pool in ipairs(pools_with(model)) do
+    for priority in string.gmatch(priorities, '%S+') do look_through(pool, priority, model) end
   end
-  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. ARGV[1])
+  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. model)
 end
 return changed

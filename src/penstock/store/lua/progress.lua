@@ -1,14 +1,14 @@
--- Say where a running task is.
--- ARGV  1 id  2 token  3 stage  4 done  5 total  6 unit
+-- Writes down the stage and the progress of a running task; a `total` of 0 says that there is no progress.
 -- Answers 1, or 0 when the lease is lost.
-local id = ARGV[1]
+-- takes: id token stage done total unit
+-- needs: lease.holds task.publish_change task.task_key webhook.post_progress
 local f = redis.call('HMGET', task_key(id), 'epoch', 'fence', 'hook')
-if not holds(id, f, ARGV[2]) then return 0 end
-if tonumber(ARGV[5]) > 0 then
-  redis.call('HSET', task_key(id), 'stage', ARGV[3], 'done', ARGV[4], 'total', ARGV[5], 'unit', ARGV[6])
+if not holds(id, f, token) then return 0 end
+if tonumber(total) > 0 then
+  redis.call('HSET', task_key(id), 'stage', stage, 'done', done, 'total', total, 'unit', unit)
 else
-  redis.call('HSET', task_key(id), 'stage', ARGV[3])
+  redis.call('HSET', task_key(id), 'stage', stage)
 end
-tell(id)
+publish_change(id)
 if f[3] then post_progress(id, f[3]) end
 return 1

@@ -1,24 +1,26 @@
--- Take back the tasks of dead workers: those whose lease has ended, or all of one worker known to be dead.
+-- Takes back the tasks of dead workers: those whose lease has ended, or all tasks of `dead_worker` when that is not ''.
 -- After a pause of the reaper itself (Redis was frozen, restarted, or its clock jumped) every lease first gets one
 -- full period, since a silent Redis must not look like the death of all workers. After a long one, or a jump ahead,
 -- nothing is deleted by time for a while either; and when the clock was set back, what is due is moved back with it.
--- ARGV  1 moves of release  2 moves of fail  3 lease ms  4 longest pause ms  5 max crashes  6 dead worker or ''
---       7 problem 'worker lost' (JSON)  8 outcome 'poison' (JSON)  9 place among the running tasks, last renewed first
+-- `lost_problem` and `poison_outcome` are JSON; `place` counts the running tasks, the last renewed first.
 -- Answers {place to go on from or -1, id, state, model, ...}
-local now, lease = now_ms(), tonumber(ARGV[3])
+-- takes: release_moves fail_moves lease_ms longest_pause_ms max_crashes dead_worker lost_problem poison_outcome place
+-- needs: base.ROOT base.now_ms base.target clock.move_all clock.move_back clock.wait_before_deletes
+--        counting.may_go_on lease.cut_off lease.end_lease task.finish task.put_back task.read_task task.task_key
+local now, lease = now_ms(), tonumber(lease_ms)
 local running = ROOT .. 'running'
 local answer = {-1}
 
 local function take_back(id)
   local task = read_task(id)
   if task.is_missing then return end_lease(id) end
-  local to, crashes = target(ARGV[1], task.state), task.crashes + 1
+  local to, crashes = target(release_moves, task.state), task.crashes + 1
   task.crashes = crashes
   end_lease(id)
-  cut_off(task, 'lost', ARGV[7])
-  if crashes >= tonumber(ARGV[5]) then
-    to = target(ARGV[2], task.state)
-    finish(task, to, ARGV[8], 'crashes', crashes)
+  cut_off(task, 'lost', lost_problem)
+  if crashes >= tonumber(max_crashes) then
+    to = target(fail_moves, task.state)
+    finish(task, to, poison_outcome, 'crashes', crashes)
   else
     put_back(task, to, 'crashes', crashes)
   end
@@ -26,7 +28,7 @@ local function take_back(id)
 end
 
 local function of_dead_worker(worker)
-  local place = tonumber(ARGV[9])
+  place = tonumber(place)
   for _, id in ipairs(redis.call('ZREVRANGE', running, place, place + 499)) do
     if not may_go_on() then break end
     if redis.call('HGET', task_key(id), 'worker') == worker then take_back(id) else place = place + 1 end
@@ -49,14 +51,14 @@ local function of_ended_leases()
   end
 end
 
-if ARGV[6] ~= '' then
-  of_dead_worker(ARGV[6])
+if dead_worker ~= '' then
+  of_dead_worker(dead_worker)
   return answer
 end
 local last = tonumber(redis.call('GET', ROOT .. 'reaper') or now)
 redis.call('SET', ROOT .. 'reaper', now)
 if now < last then move_back(last - now) else wait_before_deletes(now - last) end
-if now < last or now - last > tonumber(ARGV[4]) then
+if now < last or now - last > tonumber(longest_pause_ms) then
   move_all(running, function() return now + lease end)
 else
   of_ended_leases()

@@ -1,10 +1,13 @@
--- When queues were paused or go on: who waits for an equal task, and would be served before it, is parted from it.
--- ARGV  1 model  2 place among those who wait, from 0
--- Answers the place to go on from, or -1
-local model, place = ARGV[1], tonumber(ARGV[2])
+-- Parts tasks from the equal one that they wait for when they would be served before it by now, since queues were paused
+-- or go on. `place` counts those who wait, from 0.
+-- Answers the place to go on from, or -1.
+-- takes: model place
+-- needs: base.ROOT counting.may_go_on position.waiting_task queue.enqueue queue.paused_queues queue.place_of
+--        queue.queue_key reuse.following_key reuse.rank_of reuse.unfollow
+place = tonumber(place)
 local paused, ranks = paused_queues(), {}
 
--- The place of the leader in the order of classes, or nil when it does not wait.
+-- The rank of the leader in the order of priorities, or nil when it does not wait.
 local function rank_of_leader(digest)
   if ranks[digest] == nil then
     local leader = redis.call('HGET', ROOT .. 'reuse', digest)

@@ -1,22 +1,25 @@
--- Extend the leases of one worker, all in one call, and say that it lives.
--- ARGV  1 worker  2 description (JSON) or '' to sign off  3 lease ms  4 its models, sorted  5.. id, token, id, token ...
+-- Extends the leases of one worker, each given as id, token, all in one call, and notes that the worker lives.
+-- A `description` (JSON) of '' signs the worker off; `models` are sorted.
 -- Answers 'id token' of each lease that is lost.
+-- takes: worker description lease_ms models leases...
+-- needs: base.ROOT base.now_ms lease.holds pools.open_pool task.task_key
 local now = now_ms()
-if ARGV[2] == '' then
-  redis.call('HDEL', ROOT .. 'workers', ARGV[1])
-  redis.call('ZREM', ROOT .. 'workers:seen', ARGV[1])
-  redis.call('ZREM', ROOT .. 'drained', ARGV[1])
+if description == '' then
+  redis.call('HDEL', ROOT .. 'workers', worker)
+  redis.call('ZREM', ROOT .. 'workers:seen', worker)
+  redis.call('ZREM', ROOT .. 'drained', worker)
 else
-  redis.call('HSET', ROOT .. 'workers', ARGV[1], ARGV[2])
-  redis.call('ZADD', ROOT .. 'workers:seen', now + tonumber(ARGV[3]), ARGV[1])
-  redis.call('ZADD', ROOT .. 'pools:seen', now, open_pool(ARGV[4]))
+  redis.call('HSET', ROOT .. 'workers', worker, description)
+  redis.call('ZADD', ROOT .. 'workers:seen', now + tonumber(lease_ms), worker)
+  redis.call('ZADD', ROOT .. 'pools:seen', now, open_pool(models))
 end
 local lost = {}
-for i = 5, #ARGV, 2 do
-  if holds(ARGV[i], redis.call('HMGET', task_key(ARGV[i]), 'epoch', 'fence'), ARGV[i + 1]) then
-    redis.call('ZADD', ROOT .. 'running', now + tonumber(ARGV[3]), ARGV[i])
+for i = 1, #leases, 2 do
+  local id, token = leases[i], leases[i + 1]
+  if holds(id, redis.call('HMGET', task_key(id), 'epoch', 'fence'), token) then
+    redis.call('ZADD', ROOT .. 'running', now + tonumber(lease_ms), id)
   else
-    lost[#lost + 1] = ARGV[i] .. ' ' .. ARGV[i + 1]
+    lost[#lost + 1] = id .. ' ' .. token
   end
 end
 return lost

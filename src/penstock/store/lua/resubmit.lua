@@ -1,11 +1,11 @@
--- Queue an ended task again: same id, attempts kept, failures and crashes forgotten, limits of time no longer set.
--- ARGV  1 moves of resubmit  2 id  3 tenant
+-- Queues an ended task again: the id and the attempts stay, failures, crashes and limits of time are forgotten.
 -- Answers {'ok'|'waiting'|'refused', state}, {'gone'} or {'absent'}; a task that waits or runs is left alone.
-local id = ARGV[2]
+-- takes: moves id tenant
+-- needs: base.ROOT base.target batch.reopen_line gone.is_gone queue.enqueue task.move task.read_task
 local task = read_task(id)
-if not task.tenant and is_gone(id, ARGV[3]) then return {'gone'} end
-if task.tenant ~= ARGV[3] then return {'absent'} end
-local to = target(ARGV[1], task.state)
+if not task.tenant and is_gone(id, tenant) then return {'gone'} end
+if task.tenant ~= tenant then return {'absent'} end
+local to = target(moves, task.state)
 if not to then
   local live = redis.call('ZSCORE', ROOT .. 'finals', id) == false
   return {live and 'waiting' or 'refused', task.state}

@@ -1,15 +1,18 @@
--- Accept a task: idempotency, rate, reuse, depth and enqueue in one step. A lost answer is healed by submitting again
--- with the same client_request_id.
--- ARGV  1 id  2 tenant  3 caller  4 model  5 priority  6 size (kilopixels, 0: unknown)  7 body (JSON)  8 fingerprint
---       9 idempotency digest or ''  10 rate limit per 60 s, 0 none  11 max depth  12 max retries  13 timeout s
---      14 start within ms or ''  15 ttl s  16 record version  17 first state  18 all priorities, highest first
---      19 finish within ms or ''  20 reuse digest or ''  21 'run' when no other's result will do  22 most followers
---      23 moves of reuse  24 'input' when there is all it needs to run  25 hook (see parts/webhook) or ''
---      26 batch or ''  27 epoch of who feeds it  28 place of the line  29 most unfinished tasks of it  30 lease ms
---      31 ms that each task ahead will take, or '' when nobody knows  32 ms that this one will
---      33 id of the upload that is its input, or ''  34 key of an input of its own in the storage, or ''
---      35 of the file of a result that is there already: '' it is not looked at, 'ask' look at it first,
---         `<task> there` or `<task> gone` for the task that has it
+-- Accepts a task: idempotency, rate, reuse, depth and enqueue in one step. A lost answer is healed by submitting again
+-- with the same client_request_id. What is not there is ''.
+--   cost             kilopixels, 0 when unknown          body            JSON
+--   request_digest   of the client_request_id            rate_limit      per 60 s, 0 for none
+--   state            of a new task                       reuse_digest    of what equal tasks share
+--   must_run         'run' when no other's result will do
+--   has_input        'input' when all is there that it needs to run
+--   hook             see parts/webhook
+--   batch, feeder_epoch, place, window, lease_ms: the batch of a line, the epoch of its feeder's lease, the place of the
+--     line, the most unfinished tasks of the batch, and by how much the line renews the lease
+--   ahead_ms, own_ms what each task ahead takes, and this one itself, where they are known
+--   upload           id of the upload that is its input
+--   own_input        key of an input of its own in the storage
+--   file_seen        of the file of a result that is there: '' it is not looked at, 'ask' look at it first, `<task> there`
+--                    or `<task> gone` for the task that has it
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
 --          {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}
@@ -18,17 +21,24 @@
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 --          {'upload'} when that is gone
 --          {'look', task, its outcome} when a file is to be looked at before its result is given; nothing was done
-local id, tenant, caller, model, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local rate_limit = tonumber(ARGV[10])
+-- takes: id tenant caller model priority cost body fingerprint request_digest rate_limit max_depth max_retries
+--        timeout_s start_within_ms ttl_s version state finish_within_ms reuse_digest must_run max_followers
+--        reuse_moves has_input hook batch feeder_epoch place window lease_ms ahead_ms own_ms upload own_input
+--        file_seen
+-- needs: base.ROOT base.now_ms base.now_us base.target batch.batch_key batch.open_key core.PRIORITIES
+--        objects.await_input objects.condemn objects.input_key position.ahead_in_class position.position_of
+--        position.waiting_task queue.all_of queue.enqueue queue.flow_of queue.paused_queues queue.queue_key
+--        rate.count_in rate.rate_state reuse.answer_from reuse.equal_to reuse.follow reuse.following_key
+--        reuse.step_down task.read_task task.task_key upload.has_upload upload.use_upload
+rate_limit = tonumber(rate_limit)
 local now, paused = now_us(), paused_queues()
 local rate_key = ROOT .. 'rate:' .. caller
-local batch, place = ARGV[26], ARGV[28]
 
 local function accepted(kind, task, position, queue, reused, left, reset)
   return {kind, task, position, left, reset, reused, paused[queue] and 1 or 0}
 end
 
--- Of a task that is there: it may have been submitted with another priority than this call says.
+-- The answer for a task that is there: it may have been submitted with another priority than this call says.
 local function accepted_before(kind, task)
   local left, reset = rate_state(rate_key, rate_limit, now)
   local there = waiting_task(task)
@@ -38,23 +48,23 @@ local function accepted_before(kind, task)
 end
 
 if redis.call('EXISTS', task_key(id)) == 1 then -- the same call again: its answer was lost
-  -- But a line may be there by another feeder, who has stored its input under another name.
-  if batch ~= '' and redis.call('GET', ROOT .. 'body:' .. id) ~= ARGV[7] then return {'turn'} end
+  -- A line may have been enqueued by another feeder, which has stored its input under another name.
+  if batch ~= '' and redis.call('GET', ROOT .. 'body:' .. id) ~= body then return {'turn'} end
   return accepted_before('ok', id)
 end
 
--- A line is handed in once, in its turn, by who feeds its batch now.
+-- A line is enqueued once, in its turn, by the feeder that holds the lease of its batch.
 if batch ~= '' then
   local b = redis.call('HMGET', batch_key(batch), 'epoch', 'fed')
-  if b[1] ~= ARGV[27] or b[2] ~= place then return {'turn'} end
-  if redis.call('SCARD', open_key(batch)) >= tonumber(ARGV[29]) then return {'window'} end
+  if b[1] ~= feeder_epoch or b[2] ~= place then return {'turn'} end
+  if redis.call('SCARD', open_key(batch)) >= tonumber(window) then return {'window'} end
 end
 
-if ARGV[9] ~= '' then
-  local known = redis.call('GET', ROOT .. 'idem:' .. ARGV[9])
+if request_digest ~= '' then
+  local known = redis.call('GET', ROOT .. 'idem:' .. request_digest)
   if known then
-    local first, fingerprint = string.match(known, '^(%S+) (%S+)$')
-    if fingerprint ~= ARGV[8] then return {'mismatch', first} end
+    local first, its_fingerprint = string.match(known, '^(%S+) (%S+)$')
+    if its_fingerprint ~= fingerprint then return {'mismatch', first} end
     return accepted_before('replay', first)
   end
 end
@@ -65,32 +75,44 @@ if rate_limit > 0 then
   if left <= 0 then return {'rate', reset} end
 end
 
-local digest, upload, own_input = ARGV[20], ARGV[33], ARGV[34]
+local digest = reuse_digest
 local source = digest ~= '' and redis.call('HGET', ROOT .. 'reuse', digest)
-if source and ARGV[35] == source .. ' gone' then
+if source and file_seen == source .. ' gone' then
   redis.call('HDEL', ROOT .. 'reuse', digest)
   source = nil
 end
 
--- The outcome of the task whose result would be given, when somebody has to look first whether its file is there.
+-- The outcome of the task whose result would be given, when the API has to look first whether its file is there.
 local function unseen()
-  if ARGV[35] == '' or ARGV[35] == source .. ' there' then return nil end
+  if file_seen == '' or file_seen == source .. ' there' then return nil end
   local outcome = redis.call('GET', ROOT .. 'outcome:' .. source) or ''
   return string.find(outcome, '"artifact":{', 1, true) and outcome
 end
 
--- How the task gets its result. One that must run leads nobody, so that every leader may become a follower.
+-- How the task gets its result; `source` is the task that leads the equal ones.
+--
+--   shares results   source                                                 role
+--   no, or must run  any                                                    alone      runs, and leads nobody, so that
+--                                                                                      every leader may become a follower
+--   yes              none                                                   lead       runs, and others follow it
+--   yes              has ended, its result is kept                          hit        ends at once with that result
+--   yes              has ended, its retention is over                       lead
+--   yes              on its way, one queue is paused, the other is not      alone      neither may hold up the other
+--   yes              on its way, of a lower priority                        lead       the source follows it
+--   yes              on its way, of the same or a higher one                coalesced  waits for the result: no longer than
+--                                                                                      it would alone
+--   yes              the same, and `max_followers` wait already             alone
 local function role()
-  if digest == '' or ARGV[21] == 'run' then return 'alone' end
+  if digest == '' or must_run == 'run' then return 'alone' end
   if not source then return 'lead' end
   local due = redis.call('ZSCORE', ROOT .. 'finals', source)
   if due then return tonumber(due) * 1000 > now and 'hit' or 'lead' end
   local of_source = redis.call('HGET', task_key(source), 'priority')
   if paused[queue_key(model, of_source)] ~= paused[queue_key(model, priority)] then return 'alone' end
-  for other in string.gmatch(ARGV[18], '%S+') do
-    if other == of_source then -- at least as high as its own: it waits no longer than it would alone
+  for other in string.gmatch(PRIORITIES, '%S+') do
+    if other == of_source then
       local count = redis.call('ZLEXCOUNT', following_key(model), equal_to(digest))
-      return count < tonumber(ARGV[22]) and 'coalesced' or 'alone'
+      return count < tonumber(max_followers) and 'coalesced' or 'alone'
     end
     if other == priority then return 'lead' end
   end
@@ -101,14 +123,14 @@ local outcome_unseen = as == 'hit' and unseen()
 if outcome_unseen then return {'look', source, outcome_unseen} end
 if as ~= 'hit' then
   local depth, is_higher = redis.call('ZCARD', following_key(model)), true
-  for other in string.gmatch(ARGV[18], '%S+') do
+  for other in string.gmatch(PRIORITIES, '%S+') do
     local waiting = redis.call('ZCARD', queue_key(model, other))
     depth = depth + waiting
     if other == priority then is_higher, in_class = false, waiting end
     if is_higher and not paused[queue_key(model, other)] then ahead = ahead + waiting end
   end
-  if depth >= tonumber(ARGV[11]) then return {'full', depth} end
-  if own_input ~= '' and ARGV[24] ~= 'input' then
+  if depth >= tonumber(max_depth) then return {'full', depth} end
+  if own_input ~= '' and has_input ~= 'input' then
     await_input(own_input)
     return {'input'}
   end
@@ -119,34 +141,34 @@ if as ~= 'hit' then
   if upload ~= '' and not has_upload(upload, 'arrived') then return {'upload'} end
 end
 
-local fields = {} -- that not every task has
+local fields = {} -- those that not every task has
 local function put(field, value)
   fields[#fields + 1] = field
   fields[#fields + 1] = value
 end
 
-if ARGV[14] ~= '' then
-  put('start_by', now_ms() + ARGV[14])
-  redis.call('ZADD', ROOT .. 'starting', now_ms() + ARGV[14], id)
+if start_within_ms ~= '' then
+  put('start_by', now_ms() + start_within_ms)
+  redis.call('ZADD', ROOT .. 'starting', now_ms() + start_within_ms, id)
 end
-if ARGV[19] ~= '' then
-  put('deadline', now_ms() + ARGV[19])
-  redis.call('ZADD', ROOT .. 'deadlines', now_ms() + ARGV[19], id)
+if finish_within_ms ~= '' then
+  put('deadline', now_ms() + finish_within_ms)
+  redis.call('ZADD', ROOT .. 'deadlines', now_ms() + finish_within_ms, id)
 end
-if ARGV[9] ~= '' then
-  put('idem', ARGV[9])
-  redis.call('SET', ROOT .. 'idem:' .. ARGV[9], id .. ' ' .. ARGV[8])
+if request_digest ~= '' then
+  put('idem', request_digest)
+  redis.call('SET', ROOT .. 'idem:' .. request_digest, id .. ' ' .. fingerprint)
 end
-if ARGV[25] ~= '' then put('hook', ARGV[25]) end
+if hook ~= '' then put('hook', hook) end
 if rate_limit > 0 then
   left, reset = count_in(rate_key, now, id, left, reset)
 end
 if batch ~= '' then
   put('batch', place .. ' ' .. batch)
   redis.call('HINCRBY', batch_key(batch), 'fed', 1)
-  redis.call('HINCRBY', batch_key(batch), ARGV[17], 1)
+  redis.call('HINCRBY', batch_key(batch), state, 1)
   redis.call('SADD', open_key(batch), place)
-  redis.call('ZADD', ROOT .. 'feeding', now_ms() + ARGV[30], batch)
+  redis.call('ZADD', ROOT .. 'feeding', now_ms() + lease_ms, batch)
 end
 
 if as ~= 'hit' and digest ~= '' then put('reuse', digest) end
@@ -170,18 +192,18 @@ elseif as ~= 'hit' then
 end
 local reused = (as == 'hit' or as == 'coalesced') and as or ''
 local answer = accepted('ok', id, position, queue_key(model, priority), reused, left, reset)
-if ARGV[31] ~= '' and answer[3] >= 0 and answer[7] == 0 then
-  put('eta', math.floor(answer[3] * ARGV[31] + ARGV[32]))
+if ahead_ms ~= '' and answer[3] >= 0 and answer[7] == 0 then
+  put('eta', math.floor(answer[3] * ahead_ms + own_ms))
 end
 
-redis.call('SET', ROOT .. 'body:' .. id, ARGV[7])
-redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. ARGV[17], now, id)
-redis.call('HSET', task_key(id), 'version', ARGV[16], 'tenant', tenant, 'caller', caller, 'model', model,
-  'priority', priority, 'state', ARGV[17], 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
-  'cost', ARGV[6], 'created', now, 'max_retries', ARGV[12], 'timeout_s', ARGV[13], 'ttl_s', ARGV[15],
+redis.call('SET', ROOT .. 'body:' .. id, body)
+redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. state, now, id)
+redis.call('HSET', task_key(id), 'version', version, 'tenant', tenant, 'caller', caller, 'model', model,
+  'priority', priority, 'state', state, 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
+  'cost', cost, 'created', now, 'max_retries', max_retries, 'timeout_s', timeout_s, 'ttl_s', ttl_s,
   unpack(fields))
 if as == 'hit' then
   local outcome = redis.call('GET', ROOT .. 'outcome:' .. source) or ''
-  answer_from(source, read_task(id), target(ARGV[23], ARGV[17]), as, outcome)
+  answer_from(source, read_task(id), target(reuse_moves, state), as, outcome)
 end
 return answer

@@ -1,9 +1,11 @@
--- Drop what says nothing any more: drained workers that were not heard of for a while, pools that no worker has, and the
--- start times of callers which the virtual time has passed long ago: by more than any attempt takes, so that what is
--- still to be set right for them makes no difference. Of the callers some are looked at, picked at random.
--- ARGV  1 ms after which a drained worker that is gone is forgotten
+-- Forgets what is out of date: drained workers that were gone for `gone_ms`, pools that no worker has, and the start times
+-- of callers which the virtual time has passed long ago: by more than any attempt takes, so that what is still to be set
+-- right for them makes no difference. Of the callers some are looked at, picked at random.
+-- takes: gone_ms
+-- needs: base.ROOT base.now_ms core.PRIORITIES flows.clock_key pools.POOL_KEPT_MS pools.drop_pool
+--        worker.forget_drained
 local PASSED_MS = 86400000
-forget_drained(ARGV[1])
+forget_drained(gone_ms)
 for _, pool in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'pools:seen', '-inf', now_ms() - POOL_KEPT_MS)) do
   drop_pool(pool)
 end

@@ -1,7 +1,7 @@
--- The bytes of an upload are stored, whole; saying so again is fine.
--- ARGV  1 id
+-- Notes that all bytes of an upload are stored; doing so again is fine.
 -- Answers 'ok', 'known' when they were there already, or 'absent'.
-local id = ARGV[1]
+-- takes: id
+-- needs: base.ROOT base.now_ms upload.has_upload upload.upload_key
 if not has_upload(id, 'tenant') then return 'absent' end
 local now = now_ms()
 if redis.call('HSETNX', upload_key(id), 'arrived', now) == 0 then return 'known' end

@@ -1,9 +1,10 @@
--- Drop the records of uploads that were given up and whose objects are deleted. Where bytes may still arrive, the record
--- stays until they no longer can, to be deleted once more then.
--- ARGV  1.. ids
--- Answers how many were dropped.
+-- Deletes the records of uploads that were given up and whose objects are deleted. Where bytes may still arrive, the
+-- record stays until they no longer can, and the object is deleted once more then.
+-- Answers how many were deleted.
+-- takes: ids...
+-- needs: base.ROOT base.now_ms upload.upload_key
 local count, now = 0, now_ms()
-for _, id in ipairs(ARGV) do
+for _, id in ipairs(ids) do
   local f = redis.call('HMGET', upload_key(id), 'deleted', 'late')
   if f[1] and tonumber(f[2]) > now then
     redis.call('ZADD', ROOT .. 'uploads', f[2], id)

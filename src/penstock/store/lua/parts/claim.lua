@@ -11,7 +11,7 @@ local function queue_due_retries()
     redis.call('ZREM', ROOT .. 'delayed', id)
     if not task.is_missing then
       redis.call('HSET', task.key, 'stage', 'queued')
-      tell(id)
+      publish_change(id)
       enqueue(task)
     end
   end

@@ -67,7 +67,7 @@ local function lead_anew(model, digest, crashes)
 end
 
 -- The task follows nobody and leads nobody any more.
-local function part(task)
+local function leave_reuse_group(task)
   local digest, model = task.reuse, task.model
   if not digest or (task.reused and unfollow(model, digest, task.id)) then return end
   if redis.call('HGET', ROOT .. 'reuse', digest) == task.id then lead_anew(model, digest, task.crashes) end

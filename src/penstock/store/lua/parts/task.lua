@@ -15,7 +15,7 @@ local function read_task(id)
 end
 
 -- Who watches this task hears of it, on a channel that is only there while somebody does.
-local function tell(id)
+local function publish_change(id)
   redis.call('PUBLISH', ROOT .. 'changed:' .. id, '')
 end
 
@@ -27,13 +27,13 @@ local function move(task, to, ...)
   redis.call('ZREM', index .. task.state, task.id)
   redis.call('ZADD', index .. to, task.created, task.id)
   redis.call('HSET', task.key, 'state', to, ...)
-  tell(task.id)
+  publish_change(task.id)
   return count_line(task, to)
 end
 
 -- Enter a final state: nothing of the task waits any more, its deletion is scheduled, and who waits for its end hears
 -- of it: on a channel of its own, so that no worker wakes up for it.
-local function close(task, to, outcome, ...)
+local function finish_record(task, to, outcome, ...)
   local due = now_ms() + task.ttl_s * 1000 -- first, since it fails for a damaged record
   local batch, place = move(task, to, 'stage', 'done', 'finished', now_ms(), ...)
   if task.start_by then redis.call('ZREM', ROOT .. 'starting', task.id) end
@@ -47,8 +47,8 @@ end
 
 -- The same for a task whose run answers no equal ones.
 local function finish(task, to, outcome, ...)
-  part(task)
-  close(task, to, outcome, ...)
+  leave_reuse_group(task)
+  finish_record(task, to, outcome, ...)
 end
 
 -- The record of an ended task goes, from everywhere at once, and what only it needs in the storage is condemned: from
@@ -56,7 +56,7 @@ end
 local function forget(task)
   local index = ROOT .. 'state:' .. task.tenant .. ':' .. task.state
   assert(tonumber(task.finished), 'finished is no number') -- nothing is forgotten of a damaged record
-  part(task)
+  leave_reuse_group(task)
   redis.call('ZREM', ROOT .. 'finals', task.id)
   redis.call('ZREM', index, task.id)
   if task.idem then redis.call('DEL', ROOT .. 'idem:' .. task.idem) end
@@ -70,7 +70,7 @@ end
 
 -- A task that did not get to its end is to be run again, by anyone.
 local function put_back(task, to, ...)
-  part(task)
+  leave_reuse_group(task)
   move(task, to, 'stage', 'queued', ...)
   enqueue(task)
 end

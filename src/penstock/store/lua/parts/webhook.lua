@@ -73,7 +73,7 @@ local function drop_event(id, event, endpoint)
 end
 
 -- Owe the event, anew and with all its tries, and say so to who delivers.
-local function owe(id, event, endpoint, due)
+local function queue_event(id, event, endpoint, due)
   event.tries = 0
   event.status = 'waiting'
   put_event(id, event, endpoint, due)
@@ -82,7 +82,7 @@ end
 
 local function post(id, what, endpoint, due)
   local seq = redis.call('HINCRBY', events_key(id), 'n', 1)
-  owe(id, {seq = seq, what = what, at = now_ms(), epoch = 0}, endpoint, due)
+  queue_event(id, {seq = seq, what = what, at = now_ms(), epoch = 0}, endpoint, due)
   return seq
 end
 
