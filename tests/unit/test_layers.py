@@ -34,7 +34,6 @@ BETWEEN_ROUTES_YET: set[str] = set()
 REPEATED_YET = {"_Named", "Finding", "Job", "Line", "Plan", "Room", "Server"}
 SHORT_YET: set[str] = set()
 LONG_YET = {
-    "client/asynchronous.py",
     "store/queries.py",
 }
 

@@ -149,7 +149,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timers."""
+        """Stop the timers of this connection."""
         self._head_is_here()
         self._is_taken()
         self._lingering.close_now()
