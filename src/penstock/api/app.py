@@ -203,7 +203,7 @@ async def _running(
 
 
 async def _try_links(storage: Storage, watch: StorageWatch) -> None:
-    """Tries the links of the storage once, as clients will use them, when it works. Faults are logged and stop nothing."""
+    """Tries the links of the storage once as clients use them, when it works. Faults are logged and stop nothing."""
     await watch.succeeded.wait()
     try:
         report = await check_links(storage)
