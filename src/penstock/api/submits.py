@@ -37,7 +37,7 @@ from penstock.intake.enqueue import Receipt, submit
 from penstock.telemetry import endings, metrics
 
 POLL_S = 1
-"""What clients are told to wait before they look again."""
+"""How many seconds clients should wait before they look again."""
 
 SUBMIT_ERRORS = (
     MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
@@ -105,7 +105,7 @@ async def submit_and_wait(call: SubmitCall, request: ApiRequest, services: Servi
     Raises `SUBMIT_ERRORS`.
     """
     task_id = new_task_id()
-    with services.waiting.expect(task_id) as end:
+    with services.waiting.expect(task_id) as end:  # before the submit, or the end of a quick task would be missed
         with refusals_counted(services):
             receipt = await submit(task_id, call, services)
         return receipt, await services.waiting.end_of(receipt.submitted, end, wait_s=call.wait_s, request=request)

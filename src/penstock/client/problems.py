@@ -1,4 +1,4 @@
-"""The one exception of the client, and how answers and broken connections become it."""
+"""The one exception of the client, made from answers and from broken connections."""
 
 import html
 import os
@@ -13,13 +13,13 @@ from penstock.client.views import Task
 
 UNREACHABLE = "unreachable"
 DAMAGED = "damaged_download"
-"""Codes of the client's own, beside those of the server."""
+"""Codes that the client itself adds to those of the server."""
 
 PASSING = frozenset({429, 502, 503, 504})
-"""Statuses after which it is worth trying again, where a proxy answered and there is no problem document."""
+"""HTTP statuses that are worth a retry if there is no problem document, since a proxy answered."""
 
 BUCKET_PASSING = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
-"""Codes of S3 after which it is worth trying again; some come with 400 or 500."""
+"""Error codes of S3 that are worth a retry; some come with 400 or 500."""
 
 SAID = {
     httpx.ConnectTimeout: "no connection for {connect:.3g} s",
@@ -63,12 +63,12 @@ class PenstockApiError(Exception):
         self.retry_after_s = retry_after_s
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Between processes, and in copies, it stays as it is; by default it would be made anew from `args` alone."""
+        """Keeps all members in copies and between processes; the default would rebuild it from `args` alone."""
         return Exception.__new__, (type(self), *self.args), self.__dict__
 
 
 class _Problem(Struct, frozen=True, kw_only=True):
-    """The members of a problem document (RFC 9457) that Penstock always gives."""
+    """The members that every problem document (RFC 9457) of Penstock has."""
 
     detail: str
     code: str
@@ -78,7 +78,7 @@ class _Problem(Struct, frozen=True, kw_only=True):
 
 
 def refusal(answer: httpx.Response) -> PenstockApiError:
-    """What an answer of 4xx or 5xx says; its body has been read."""
+    """Returns the exception for a 4xx or 5xx answer whose body has been read."""
     retry_after_s = _seconds(answer.headers.get("Retry-After"))
     try:
         problem = msgspec.json.decode(answer.content, type=_Problem)
@@ -103,7 +103,7 @@ def refusal(answer: httpx.Response) -> PenstockApiError:
 
 
 def unreachable(url: str, error: httpx.TransportError) -> PenstockApiError:
-    """A connection that could not be made, broke, or gave no answer in time."""
+    """Returns the exception for a connection that failed, broke, or gave no answer in time."""
     return PenstockApiError(f"{url}: {_reason(error)}", code=UNREACHABLE, retryable=True)
 
 
@@ -119,7 +119,7 @@ def _reason(error: httpx.TransportError) -> str:
 
 
 def _of_a_bucket(answer: httpx.Response) -> tuple[str | None, str]:
-    """The code of an S3 server if it was one, and what it has said."""
+    """Returns the error code and the message of an S3 server, if the answer came from one."""
     code, message = BUCKET_CODE.search(answer.text), BUCKET_MESSAGE.search(answer.text)
     if code is None:
         return None, ", and not as Penstock does"
@@ -127,7 +127,7 @@ def _of_a_bucket(answer: httpx.Response) -> tuple[str | None, str]:
 
 
 def failure_of(task: Task) -> PenstockApiError | None:
-    """Why a task has no result: None for one that has, or has not ended."""
+    """Returns the exception for a task that ended without a result, else None."""
     if task.succeeded or not task.is_final:
         return None
     if task.error is None:

@@ -34,7 +34,7 @@ AT_ONCE = 4
 LEASE_S = 5.0
 """How long after the last sign of life of its feeder another feeds a batch."""
 LOOK_S = 10.0
-"""Longest sleep: a batch whose message was lost is found by then."""
+"""Longest sleep; a batch whose message was lost waits no longer than this."""
 PAUSE_S = 2.0
 """How long a batch is left alone when the queue is full or the storage away."""
 CANCELED_AT_ONCE, SKIPPED_AT_ONCE = 100, 500

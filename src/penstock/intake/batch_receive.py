@@ -78,7 +78,7 @@ class Receiver:
                 continue
             async with self._deps.checking:
                 await self._check_slice(lines)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # requests that came meanwhile have their turn before the next slice
             if not self._findings and (len(self._part) >= PART_LINES or self._part_bytes >= PART_BYTES):
                 await self._store_part()
         if self._findings:
@@ -98,6 +98,7 @@ class Receiver:
             with _noting(line):
                 line.task = self._read(line)
             await self._let_others()
+        # One hop to a thread for all long images: the base64 of megabytes would hold up every other request.
         if long := [line for line in lines if line.task and _is_long_inline(line.task)]:
             await asyncio.to_thread(self._look_at, long)
         for line in lines:

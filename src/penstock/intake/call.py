@@ -28,14 +28,14 @@ _DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s?)?", re.IGN
 
 
 class Caller(Struct, frozen=True):
-    """Who submits: the name of an API key, or the first 12 hex digits of its digest, and the tenant it is of."""
+    """Who submits: the name of an API key, or the first 12 hex digits of its digest, and its tenant."""
 
     id: str
     tenant: str = TENANT
 
 
 class SubmitCall(Struct, frozen=True, kw_only=True):
-    """One submit. `base_url` is where the client reached the server, `dialect` whose words its webhook is told in.
+    """One submit. `base_url` is where the client reached the server, `dialect` the words of its webhook's events.
 
     `wait_s` is how long the client waits for the end, None where it does not say. `line` is there for the line of a
     batch, which comes without a request of its own.

@@ -57,7 +57,7 @@ async def enqueue(task_id: str, call: SubmitCall, examined: Examined, deps: Deps
         if hit is not None:
             return hit
     else:
-        await tasks.await_inputs([key])
+        await tasks.await_inputs([key])  # known before it is stored, so that it is deleted if this process dies
     await storage.put(key, examined.image, examined.content_type)
     try:
         submitted = await checking_file(submission, storage, lambda s: tasks.submit(s, rate_limit=rate_limit))
@@ -104,14 +104,14 @@ async def submission_of(
             line=call.line,
         ),
         fingerprint=examined.fingerprint,
-        max_retries=min(attempts - 1, settings.queue.max_retries),
+        max_retries=min(attempts - 1, settings.queue.max_retries),  # the first attempt is no retry
         timeout_s=min(task.timeout_s or settings.worker.task_timeout_s, settings.worker.task_timeout_s),
         start_within_s=task.start_within_s,
         finish_within_s=task.finish_within_s,
         result_ttl_s=task.result_ttl_s or settings.queue.result_ttl_s,
         reuse_digest=examined.reuse_digest,
         must_run=not task.reuse,
-        file_seen="ask",
+        file_seen="ask",  # only we can look into the storage, and only for the file that the store names
         permit=permit,
         forecast=await deps.estimates.forecast(task.model, cost=examined.cost),
     )

@@ -51,10 +51,10 @@ class Estimates:
         return forecast(pace, cost=cost, workers=workers)
 
     async def _look(self) -> None:
-        async with self._lock:
+        async with self._lock:  # one look is enough for all that submit at the same moment
             if time.monotonic() - self._looked < KNOWN_FOR_S:
                 return
-            self._looked = time.monotonic()
+            self._looked = time.monotonic()  # before the look: while Redis is away, not every submit tries it again
             try:
                 self._paces, self._workers = await self._store.queues.paces(), await self._store.workers.listed()
             except StoreUnavailable:

@@ -74,6 +74,7 @@ async def _examine_url(call: SubmitCall, deps: Deps) -> Examined:
         return Examined(fingerprint=_fingerprint(call.task), cost=UNSEEN, url=str(check_input(url, deps.policy)))
     if not is_long(url):
         return _examine_inline(call, deps.settings)
+    # The base64 and the digest of megabytes would hold up every other request.
     return await asyncio.to_thread(_examine_inline, call, deps.settings)
 
 
@@ -88,6 +89,7 @@ async def _examine_upload(call: SubmitCall, deps: Deps) -> Examined:
     upload = await ready_upload(str(task.input.upload_id), call.caller, deps)
     if upload.size > settings.limits.max_input_bytes:
         raise InputTooLarge(f"the image has {upload.size} bytes, the limit is {settings.limits.max_input_bytes}")
+    # A header may be cut off at the end of the beginning: only a whole file without one is refused.
     probe = imaging.probe if upload.size <= BEGINNING_BYTES else imaging.probe_beginning
     beginning = await beginning_of(upload, BEGINNING_BYTES, deps)
     header = await asyncio.to_thread(probe, beginning, max_megapixels=settings.limits.max_image_megapixels)
@@ -174,7 +176,7 @@ def _cost(task: TaskRequest, header: imaging.Header) -> int:
 def _fingerprint(task: TaskRequest, upload: Upload | None = None) -> str:
     """Digest everything but `reuse`, which says nothing about the task and which a proxy may add as a header.
 
-    The bytes of an upload, if they are known, stand for its id, so that a client which sends them anew is told of the
+    The bytes of an upload, if they are known, stand for its id, so that a client which sends them anew gets the
     same task.
     """
     same = replace(task, reuse=True)

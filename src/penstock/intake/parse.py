@@ -21,7 +21,7 @@ _NULL = re.compile(rb"null[\s,}]")
 """Begins with letters, for which there is a fast search: some 10 ms for 20 MB of base64."""
 
 _SHOWN = 200
-"""Characters of the client's own text that are given back."""
+"""How many characters of the client's own text an answer repeats at most."""
 
 NEEDED = "this parameter is needed"
 _HAVE_OTHERS = ("Invalid enum value", "Object contains unknown field", NEEDED)

@@ -147,7 +147,7 @@ class BatchWebhookRequest(RequestBody, frozen=True):
 
 
 class BatchOptions(RequestBody, frozen=True):
-    """What is said of a batch as a whole. The same `client_request_id` with the same lines names the same batch."""
+    """The options of a batch as a whole. The same `client_request_id` with the same lines names the same batch."""
 
     defaults: Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/components/schemas/BatchDefaults"})] = field(
         default_factory=dict

@@ -49,7 +49,7 @@ async def check_arrival(upload: Upload, deps: Deps) -> Upload:
 
 
 async def beginning_of(upload: Upload, size: int, deps: Deps) -> bytes:
-    """Return the first `size` bytes, or all of a shorter upload. Raises UploadNotFound when they are gone."""
+    """Return the first `size` bytes, or all of a shorter upload. Raises UploadNotFound when they were deleted."""
     try:
         pieces = await deps.storage.stream(upload.key, 0, min(upload.size, size))
         return b"".join([piece async for piece in pieces])

@@ -21,7 +21,7 @@ from penstock.worker.pipeline import Pipeline
 from penstock.worker.stages import Watcher
 
 SHORTEST_S = 0.001
-"""What a task is taken to have lasted at least: it seems to have taken no time if the clock of Redis was set back."""
+"""The shortest time that a task counts with: its times make it zero or less if the clock of Redis was set back."""
 
 FINAL_WRITE_S = 5.0
 """How long a stopping worker still tries to settle an attempt: the process must end before it is killed."""

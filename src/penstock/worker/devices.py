@@ -59,11 +59,11 @@ def placements(settings: WorkerSettings) -> list[Placement]:
             raise ConfigurationError("worker.gpu_ids: asks for GPUs, but penstock-server[gpu] is not installed")
         gpus = {n: gpus[n] for n in numbers}
     if gpus and _has_gpu_runtime():
-        found = [_on_gpu(number, gpu, settings) for number, gpu in gpus.items()]
+        places = [_on_gpu(number, gpu, settings) for number, gpu in gpus.items()]
     else:
-        found = [Placement(device=cpu(settings.threads), environment={"CUDA_VISIBLE_DEVICES": ""})]
-    share = settings.memory_bytes or int(memory() * TASKS_SHARE / len(found))
-    return [replace(place, device=replace(place.device, ram_bytes=share)) for place in found]
+        places = [Placement(device=cpu(settings.threads), environment={"CUDA_VISIBLE_DEVICES": ""})]
+    share = settings.memory_bytes or int(memory() * TASKS_SHARE / len(places))
+    return [replace(place, device=replace(place.device, ram_bytes=share)) for place in places]
 
 
 def cpu(threads: int = 0) -> Device:

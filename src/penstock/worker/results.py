@@ -56,13 +56,13 @@ def published(product: Any, key: str, *, produces: Produces, max_data_bytes: int
 def _check_promise(product: Product, produces: Produces) -> None:
     # Clients rely on the card: they name files and show results as it says.
     is_image = product.file is not None and str(product.content_type).startswith("image/")
-    given = "no file" if product.file is None else f"a file of type {str(product.content_type)[:50]!r}"
+    returned = "no file" if product.file is None else f"a file of type {str(product.content_type)[:50]!r}"
     if produces == "image" and not is_image:
-        raise ModelResultInvalid(f"the model returned {given}, and its card says that it produces an image")
+        raise ModelResultInvalid(f"the model returned {returned}, and its card says that it produces an image")
     if product.file is None and product.data is None:
         raise ModelResultInvalid("the model returned a Product without a file and without data")
     if produces == "data" and product.file is not None:
-        raise ModelResultInvalid(f"the model returned {given}, and its card says that it produces data alone")
+        raise ModelResultInvalid(f"the model returned {returned}, and its card says that it produces data alone")
 
 
 def plain(data: Any, *, max_bytes: int) -> dict[str, Any]:

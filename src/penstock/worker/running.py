@@ -66,9 +66,9 @@ class RunningAttempts:
         while the spool is full: the storage is away then, and what would be made could not be stored either."""
         if self._suspects or self._spool.is_full:
             return Slots(0, 0)
-        # The reserved slots come after the others: they are free but for what is taken beyond `slots`. When tasks of
-        # high priority hold some of them, `slots - taken` is negative, and nothing of another class is claimed until
-        # as many have ended.
+        # The reserved slots come after the others, so that only what is taken beyond `slots` takes one of them. While
+        # tasks of high priority do, the first number is negative, and nothing of a lower priority is claimed until as
+        # many tasks have ended.
         taken = self._slots_taken
         return Slots(self._slots - taken, self._slots + self._reserved_slots - max(taken, self._slots))
 

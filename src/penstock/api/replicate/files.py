@@ -229,7 +229,7 @@ def _view(upload: Upload, base_url: str) -> FileView:
 
 
 def _read(body: bytes, boundary: str) -> ReceivedFile:
-    """Raises MalformedRequest, InvalidRequest."""
+    """The file that a form has. Raises MalformedRequest, InvalidRequest."""
     parts = _parts(body, boundary)
     if CONTENT not in parts:
         raise InvalidRequest("the file is missing", param=CONTENT)

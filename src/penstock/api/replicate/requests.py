@@ -57,15 +57,15 @@ class PredictionBody(RequestBody, frozen=True, kw_only=True):
 
 
 class PredictionRequest(PredictionBody, frozen=True, kw_only=True):
-    """A prediction to run. `version` is the name of a model, alone or as owner/name or owner/name:version, where owner
-    and version are not looked at, or the version of a model. A version that is not known here means the model that
-    makes images, where only one does."""
+    """A prediction to run. `version` is the id of a model's version, or the name of a model: alone, or as owner/name or
+    owner/name:version, of which owner and version are ignored. An unknown id stands for the model that makes images,
+    if there is only one."""
 
     version: Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class ModelPredictionRequest(PredictionBody, frozen=True):
-    """The same for the model, or the deployment, that the path names."""
+    """A prediction to run with the model, or the deployment, that the path names."""
 
 
 def submit_body(model: str, prediction: PredictionBody) -> bytes:

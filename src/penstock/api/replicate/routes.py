@@ -44,7 +44,7 @@ PAGE = 100
 
 
 class WebhookSecretView(ResponseBody, frozen=True):
-    """What the receiver of a webhook checks its signature with."""
+    """The secret with which the receiver of a webhook checks its signature."""
 
     key: str
 
@@ -98,7 +98,7 @@ async def create_of_model(
     prefer: Prefer = None,
     cancel_after: CancelAfter = None,
 ) -> PredictionView:
-    """Takes any owner."""
+    """Ignores the owner."""
     body = decode(await body_of(request), ModelPredictionRequest)
     return await _create(name, body, prefer, cancel_after, request, services)
 
@@ -121,7 +121,7 @@ async def create_of_deployment(
     prefer: Prefer = None,
     cancel_after: CancelAfter = None,
 ) -> PredictionView:
-    """Takes a deployment for the model of the same name."""
+    """Runs the model of the deployment, which has the same name."""
     body = decode(await body_of(request), ModelPredictionRequest)
     return await _create(name, body, prefer, cancel_after, request, services)
 
@@ -149,9 +149,9 @@ async def list_predictions(
     request: ApiRequest,
     services: ServicesDep,
     state: AppState,
-    cursor: Annotated[str | None, QueryParameter(format="cursor", description="`next` of a page has it")] = None,
+    cursor: Annotated[str | None, QueryParameter(format="cursor", description="from `next` of the page before")] = None,
 ) -> PredictionPage:
-    """Lists all tasks, whatever words they came in. A file is always a URL here: a page is to stay small."""
+    """Lists all tasks, those of other dialects too. Here a file is always a URL, so that a page stays small."""
     before = None if cursor is None else state.cursors.read(cursor)
     page = await services.store.listing.page(request.auth.tenant, states=tuple(State), before=before, limit=PAGE)
     after = page.next_before
@@ -185,7 +185,7 @@ async def cancel(request: ApiRequest, services: ServicesDep, prediction_id: From
     operation_id="getWebhookSecret",
     tags=["replicate"],
     summary="Read the secret that webhooks are signed with",
-    description="The first of webhooks.secrets; every delivery is signed by it. Whoever has an API key may read it.",
+    description="Every delivery is signed with it: it is the first of webhooks.secrets. Any API key may read it.",
     responses=documented(WebhooksDisabled),
     sync_to_thread=False,
 )

@@ -169,7 +169,8 @@ async def list_batches(
     tags=["batches"],
     summary="Cancel a batch",
     description="From then on none of its lines becomes a task. Its tasks that wait or run are canceled soon; until "
-    "all have ended the batch is CANCELING. What has ended stays as it is. Repeating it is fine.",
+    "all have ended the batch is CANCELING. What has ended stays as it is. It can be "
+    "repeated safely.",
     status_code=200,
     responses=documented(BatchNotFound, BatchAlreadyFinal, ResultExpired),
 )
@@ -186,7 +187,7 @@ async def cancel_batch(request: ApiRequest, services: ServicesDep, batch_id: Fro
     summary="Delete a batch",
     description="Deletes the batch, its lines and its manifest. Its tasks are kept as long as any others; `POST "
     "/v1/tasks/delete?batch_id=` deletes them. A batch with lines that have not ended has to be canceled first. "
-    "Repeating it is fine.",
+    "It can be repeated safely.",
     status_code=204,
     responses=documented(BatchNotFound, BatchNotFinal, StorageUnavailable),
 )

@@ -118,7 +118,7 @@ async def read(
     operation_id="cancelTask",
     tags=["tasks"],
     summary="Cancel a task",
-    description="Ends a waiting or running task in CANCELED, at once. Repeating it is fine.",
+    description="Ends a waiting or running task in CANCELED, at once. It can be repeated safely.",
     status_code=200,
     responses=documented(TaskNotFound, TaskAlreadyFinal, ResultExpired),
 )

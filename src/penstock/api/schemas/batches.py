@@ -127,8 +127,8 @@ def batch_links(batch_id: str) -> BatchLinksView:
 
 def batch_version(batch: Batch) -> str:
     """Return a version that changes with everything of a batch that changes by itself."""
-    told = [f"{sum(e.epoch for e in batch.events)}-{sum(e.tries for e in batch.events)}"] if batch.events else []
-    return ".".join(map(str, [batch.state, batch.fed, *(batch.counts[state] for state in State), *told]))
+    events = [f"{sum(e.epoch for e in batch.events)}-{sum(e.tries for e in batch.events)}"] if batch.events else []
+    return ".".join(map(str, [batch.state, batch.fed, *(batch.counts[state] for state in State), *events]))
 
 
 def _eta_s(batch: Batch, now_ms: int) -> float | None:

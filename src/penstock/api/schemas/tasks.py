@@ -192,19 +192,19 @@ class BulkView(ResponseBody, frozen=True):
 
 
 class RetriedView(BulkView, frozen=True):
-    """How many of the tasks that matched were queued again."""
+    """How many of the matching tasks were queued again."""
 
     retried: int
 
 
 class CanceledView(BulkView, frozen=True):
-    """How many of the tasks that matched were canceled."""
+    """How many of the matching tasks were canceled."""
 
     canceled: int
 
 
 class DeletedView(BulkView, frozen=True):
-    """How many of the tasks that matched were deleted."""
+    """How many of the matching tasks were deleted."""
 
     deleted: int
 

@@ -1,4 +1,4 @@
-"""Examples of Replicate's words."""
+"""Examples of the answers and requests of Replicate's API."""
 
 from typing import Any
 
