@@ -308,7 +308,7 @@ async def test_the_server_is_ready_without_a_worker_and_counts_those_there_are(
         "workers": 1,
         "warnings": [],
     }
-    assert 0 <= seen["storage_age_s"] < watches.LOOK_PAUSE_S + watches.SLOW_S
+    assert 0 <= seen["storage_age_s"] < watches.CHECK_PAUSE_S + watches.SLOW_S
 
 
 async def test_a_worker_whose_spool_is_full_is_a_warning_and_no_reason_to_send_nothing(

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 
-from penstock.api.serve import Server
+from penstock.api.serve import ApiServer
 from penstock.settings import Settings, environment_of
 
 STARTED_WITHIN_S = 60.0
@@ -31,7 +31,7 @@ serve(settings, listen_fd=int(sys.argv[1]))
 @contextmanager
 def in_thread(settings: Settings) -> Iterator[str]:
     """Its URL. Starts within 0.1 s."""
-    server = Server(settings)
+    server = ApiServer(settings)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listener],), name="api")
     thread.start()

@@ -13,7 +13,6 @@ from penstock.store.scripts import (
     PARTS,
     TAKES,
     TEXTS,
-    Takes,
     assembled,
     needs_of,
     parts_of,
@@ -81,7 +80,6 @@ def test_the_arguments_of_a_script_get_their_names_from_its_head() -> None:
 
     takes = takes_of("one", text)
 
-    assert takes == Takes("one", ("id", "tenant"), "states")
     assert takes.code == "local id, tenant, states = ARGV[1], ARGV[2], {unpack(ARGV, 3)}\n"
     assert takes.arguments({"states": ["a", "b"], "tenant": "t", "id": 1}) == [1, "t", "a", "b"]
 

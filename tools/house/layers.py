@@ -43,6 +43,15 @@ INSIDE: dict[str, list[set[str]]] = {
         {"api.app"},
         {"api.serve"},
     ],
+    "intake": [
+        {"intake.requests", "intake.parse", "intake.inline", "intake.estimates"},
+        {"intake.call", "intake.deps", "intake.batch_lines"},
+        {"intake.reuse_digest", "intake.uploads", "intake.webhook"},
+        {"intake.examine"},
+        {"intake.enqueue", "intake.batch_receive"},
+        {"intake.batch_start", "intake.batch_enqueue"},
+        {"intake.batch_feeder"},
+    ],
     "worker": [
         {"worker.devices", "worker.starvation", "worker.spool", "worker.attempt_clock", "worker.stages"},
         {"worker.threads", "worker.memory", "worker.results"},

@@ -203,8 +203,8 @@ async def _running(
 
 
 async def _try_links(storage: Storage, watch: StorageWatch) -> None:
-    """Use the storage once as clients will, as soon as it works; what fails is logged, and stops nothing."""
-    await watch.was_well.wait()
+    """Tries the links of the storage once as clients use them, when it works. Faults are logged and stop nothing."""
+    await watch.succeeded.wait()
     try:
         report = await check_links(storage)
     except StorageUnavailable as error:

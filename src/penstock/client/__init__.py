@@ -3,8 +3,7 @@
 from penstock.client.asynchronous import AsyncClient
 from penstock.client.blocking import Client
 from penstock.client.filters import Filter
-from penstock.client.mapped import Mapped
-from penstock.client.problems import PenstockApiError, failure_of
+from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.requests import Options, Output, Shared, Source
 from penstock.client.views import Batch, Counts, Hit, Line, Model, Queue, Result, Stats, Submitted, Task, Upload, Worker
 

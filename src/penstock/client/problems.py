@@ -3,12 +3,14 @@
 import html
 import os
 import re
+from collections.abc import Awaitable
 from typing import Any
 
 import httpx
 import msgspec
 from msgspec import Struct
 
+from penstock.client.requests import Source
 from penstock.client.views import Task
 
 UNREACHABLE = "unreachable"
@@ -137,3 +139,21 @@ def failure_of(task: Task) -> PenstockApiError | None:
 
 def _seconds(header: str | None) -> float | None:
     return float(header) if header and header.isascii() and header.isdigit() else None
+
+
+class Mapped(Struct, frozen=True, kw_only=True):
+    """The outcome of one source of `map`: the task if it succeeded, else the error, and the task too if one ran."""
+
+    source: Source
+    task: Task | None = None
+    error: PenstockApiError | OSError | TypeError | ValueError | None = None
+
+
+async def outcome_of(source: Source, ended: Awaitable[Task]) -> Mapped:
+    """Waits for the task of one source of `map`. Its errors are part of the outcome, so that a bad source does not end
+    the others; RuntimeError of a closed client is raised."""
+    try:
+        task = await ended
+    except (PenstockApiError, OSError, TypeError, ValueError) as error:
+        return Mapped(source=source, error=error)
+    return Mapped(source=source, task=task, error=failure_of(task))

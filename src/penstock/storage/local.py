@@ -94,7 +94,7 @@ class LocalStorage:
         await round_trip(self)
         await asyncio.to_thread(self._sweep)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """As `probe`: it may write every time, since files leave no versions behind."""
         await self.probe()
 

@@ -45,7 +45,7 @@ DELETED_TOGETHER = 250
 """Keys in one request. S3 takes 1,000, but a server that needs 40 ms for each key would not answer in time."""
 
 WRITE_AGAIN_S = 3600.0
-"""`look` writes once in this time only: in a versioned bucket, every write stays as a version."""
+"""`check` writes once in this time only: in a versioned bucket, every write stays as a version."""
 
 
 class S3Storage:
@@ -143,7 +143,7 @@ class S3Storage:
     async def probe(self) -> None:
         await round_trip(self)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Read one object, whether it exists or not; when the last write has failed or was long ago, `probe`."""
         if time.monotonic() - self._wrote > WRITE_AGAIN_S:
             await self.probe()

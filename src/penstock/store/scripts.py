@@ -8,7 +8,7 @@ others: a server compiles a script once, but makes all its functions anew at eac
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis.asyncio as redis
 
@@ -30,18 +30,28 @@ _NO_NAMES = re.compile(r"--[^\n]*|'[^'\n]*'")
 _CONTINUED = r"^-- {}:((?: .*)?(?:\n--   +.*)*)$"
 
 
-class Takes(NamedTuple):
+class Takes:
     """The names of a script's arguments, in their order. The `rest` of them, if it has a name, is a list."""
 
-    script: str
-    names: tuple[str, ...]
-    rest: str | None = None
+    def __init__(self, script: str, names: tuple[str, ...], rest: str | None = None) -> None:
+        self.script = script
+        self.names = names
+        self.rest = rest
+        self._known = {*names, *([rest] if rest else [])}
 
     def arguments(self, values: Mapping[str, Any]) -> Sequence[Argument]:
         """Put named values into the order of the script. Raises TypeError unless they are exactly those it takes."""
-        if values.keys() != {*self.names, *([self.rest] if self.rest else [])}:
-            raise TypeError(f"the script {self.script} takes {self.names} {self.rest or ''}, not {tuple(values)}")
-        return [*(values[name] for name in self.names), *(values[self.rest] if self.rest else ())]
+        try:
+            arguments = [values[name] for name in self.names]
+            rest = values[self.rest] if self.rest else ()
+        except KeyError as missing:
+            raise self._mistaken(values) from missing
+        if len(values) != len(self._known):
+            raise self._mistaken(values)
+        return [*arguments, *rest]
+
+    def _mistaken(self, values: Mapping[str, Any]) -> TypeError:
+        return TypeError(f"the script {self.script} takes {sorted(self._known)}, not {sorted(values)}")
 
     @property
     def code(self) -> str:

@@ -16,18 +16,18 @@ from penstock.telemetry import metrics
 STORE_PAUSE_S = 2.0
 """Pause between two checks of Redis."""
 
-LOOK_PAUSE_S = 5.0
-LOOK_AGAIN_S = 1.0
+CHECK_PAUSE_S = 5.0
+RETRY_PAUSE_S = 1.0
 """Pause after a check of the storage that succeeded, and after one that failed."""
 
 SLOW_S = 3.0
 """A check that takes longer counts as failed until it is answered."""
 
-FIRST_LOOK_S = 0.7
+FIRST_CHECK_S = 0.7
 """Longest wait for the first check. Later ones are never waited for."""
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class StorageCheck(Struct, frozen=True, kw_only=True):
     """The result of the last check of the storage, and its age. `problem` is None when the storage can be used."""
 
     problem: str | None
@@ -43,33 +43,33 @@ class StorageWatch:
     def __init__(self) -> None:
         self._problem: str | None = None
         self._at = time.monotonic()
-        self._looked = asyncio.Event()
-        self.was_well = asyncio.Event()
+        self._checked = asyncio.Event()
+        self.succeeded = asyncio.Event()
         """Set at the first check that succeeded."""
 
-    async def last(self) -> Look:
-        """The result of the last check. Only the first one is waited for, at most FIRST_LOOK_S."""
+    async def last(self) -> StorageCheck:
+        """The result of the last check. Only the first one is waited for, at most FIRST_CHECK_S."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_LOOK_S):
-                await self._looked.wait()
-        problem = self._problem if self._looked.is_set() else "it has not answered yet"
-        return Look(problem=problem, age_s=time.monotonic() - self._at)
+            async with asyncio.timeout(FIRST_CHECK_S):
+                await self._checked.wait()
+        problem = self._problem if self._checked.is_set() else "it has not answered yet"
+        return StorageCheck(problem=problem, age_s=time.monotonic() - self._at)
 
     async def run(self, storage: Storage) -> None:
         """Check the storage until cancelled."""
         while True:
-            await self._look(storage)
-            await asyncio.sleep(LOOK_AGAIN_S if self._problem else LOOK_PAUSE_S)
+            await self._check(storage)
+            await asyncio.sleep(RETRY_PAUSE_S if self._problem else CHECK_PAUSE_S)
 
-    async def _look(self, storage: Storage) -> None:
+    async def _check(self, storage: Storage) -> None:
         # A check that hangs is not abandoned for another one: with a directory it holds a thread, and these are few.
-        started, looking = time.monotonic(), asyncio.ensure_future(_problem_of("storage", storage.look))
+        started, checking = time.monotonic(), asyncio.ensure_future(_problem_of("storage", storage.check))
         try:
-            while not (await asyncio.wait([looking], timeout=SLOW_S))[0]:
+            while not (await asyncio.wait([checking], timeout=SLOW_S))[0]:
                 self._note(f"it has not answered for {time.monotonic() - started:.0f} s")
-            self._note(await looking)
+            self._note(await checking)
         finally:
-            looking.cancel()
+            checking.cancel()
 
     def _note(self, problem: str | None) -> None:
         if problem and not self._problem:
@@ -78,9 +78,9 @@ class StorageWatch:
             logger.info("the storage can be used again")
         metrics.report("storage.up", float(problem is None))
         self._problem, self._at = problem, time.monotonic()
-        self._looked.set()
+        self._checked.set()
         if not problem:
-            self.was_well.set()
+            self.succeeded.set()
 
 
 async def watch_store(store: Store) -> None:

@@ -14,7 +14,7 @@ from penstock.api.services import Services, ServicesDep
 from penstock.errors import NotReady, StoreUnavailable
 from penstock.store import Store, WorkerInfo
 from penstock.telemetry import exposition
-from penstock.upkeep.watches import Look
+from penstock.upkeep.watches import StorageCheck
 
 WORKER_READY = "READY"
 
@@ -112,7 +112,7 @@ def discover() -> DiscoveryView:
     )
 
 
-async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo], Look, list[str]]:
+async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo], StorageCheck, list[str]]:
     """The workers, the last check of the storage, and the names of what does not answer."""
     workers, storage = await asyncio.gather(_workers(services.store), state.storage_watch.last())
     known, missing = ((), [f"redis: {workers}"]) if isinstance(workers, str) else (workers, [])
