@@ -43,7 +43,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 took[ring_of(report.nodeid)] += report.duration
-    terminalreporter.write_line("rings: " + ", ".join(f"{ring} {s:.0f} s" for ring, s in took.most_common()))
+    if took:
+        terminalreporter.write_line("rings: " + ", ".join(f"{ring} {s:.0f} s" for ring, s in took.most_common()))
 
 
 def ring_of(nodeid: str) -> str:
