@@ -88,7 +88,7 @@ VENDORS: dict[str, set[str]] = {
     "onnxruntime": {"models/onnxruntime/session.py"},
     "opentelemetry": {"telemetry/metrics.py"},
     "prometheus_client": {"telemetry/exposition.py"},
-    "hiredis": {"store/wire.py"},
+    "hiredis": {"store/multiplexed.py"},
     "redis": {"store"},
     "standardwebhooks": {"webhooks/signature.py"},
 }
