@@ -93,6 +93,11 @@ bench *args:
     {{ python }} -m penstock bench --model noop-v1 --tasks 1000 --rate inf {{ args }}
     {{ python }} -m penstock bench --model noop-v1 --tasks 1000 --batch {{ args }}
 
+# the long forms of what the default run does in short: every size of every network, thousands of made-up histories
+[group('measure')]
+at-length *args:
+    HYPOTHESIS_PROFILE=nightly {{ python }} -m pytest -q -n auto -m "" tests/models tests/unit/test_device_order.py tests/store/test_model_based.py tests/store/test_fair_device_time.py {{ args }}
+
 # kill, freeze and cut off processes under load, and judge the history: just chaos --scenario W1 --tasks 1000
 [group('measure')]
 chaos *args:

@@ -1,5 +1,6 @@
 """What every ring of tests may use: a real Redis, a namespace of one's own in it, a storage, settings."""
 
+import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -13,17 +14,37 @@ from penstock.store import BatchStore, Condemned, Engine, Store, UploadStore, co
 from tests.support import redis_server
 
 API_KEY = "a-key-only-for-the-tests"
+MOST_AT_ONCE = 16
+"""Each has a Redis of its own, and some have an S3 server and two workers."""
 
 
 def pytest_report_header() -> str:
     return f"redis: {redis_server.choice() or 'none found'}"
 
 
-def pytest_configure() -> None:
-    """Lets SIGINT reach the processes that tests start. A shell has its background jobs ignore it, and children inherit
-    that; where there is a handler, they start with the default."""
+LONGEST_FIRST = ("contract", "system", "store", "api", "storage", "worker", "models")
+"""Rings by the time of their files, so that all processes of a run end together; the others follow."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets SIGINT reach the processes that tests start: a shell has its background jobs ignore it, and children inherit
+    that; where there is a handler, they start with the default. Files are given out in our order, not by how many tests
+    they have, of which the longest have the fewest."""
+    config.option.loadscopereorder = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts by ring, and leaves the order inside of a file as it is."""
+    place = {ring: n for n, ring in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.nodeid.split("/")[1], len(place)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: two for each core, since a test waits more than it computes."""
+    return min(2 * len(os.sched_getaffinity(0)), MOST_AT_ONCE)
 
 
 @pytest.fixture(scope="session")
@@ -56,12 +77,18 @@ def api_key() -> str:
 
 
 @pytest.fixture
-def settings(redis_url: str, namespace: str, tmp_path: Path) -> Settings:
+def objects(tmp_path: Path) -> Path:
+    """Where a storage on the disk keeps what it is given."""
+    return tmp_path / "objects"
+
+
+@pytest.fixture
+def settings(redis_url: str, namespace: str, objects: Path) -> Settings:
     """Everything real, nothing shared with another test."""
     return Settings(
         api=ApiSettings(keys=(f"tester:{API_KEY}",), rate_limit_per_minute=100_000, linger_s=0),
         redis=RedisSettings(url=redis_url, namespace=namespace),
-        storage=StorageSettings(directory=str(tmp_path / "objects")),
+        storage=StorageSettings(directory=str(objects)),
     )
 
 

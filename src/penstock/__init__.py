@@ -10,7 +10,7 @@ __all__ = ["AsyncClient", "Client", "PenstockApiError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """The client is loaded when it is asked for: a server process has no use for it."""
+    # The client is imported at its first use, since a server process has no use for it.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from penstock import client

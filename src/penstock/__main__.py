@@ -4,7 +4,7 @@ import signal
 
 
 def main() -> None:
-    """Run it. Ctrl-C while it is loaded ends it at once, and without a traceback of whatever was being imported."""
+    """Run the command. Ctrl-C during its imports ends it at once, without a traceback of the module being imported."""
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_default:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,17 +1,71 @@
-"""An API server in the process of the tests, and clients of it."""
+"""An API server in the process of the tests, and clients of it.
 
+Each test has a server of its own, unless its module is marked `shared_server`: what a server costs is its start, and
+there one is kept for all tests that want the same settings. Between two of them its namespace and its folder are
+emptied under it. What a server keeps in its memory stays: a module that looks at that must not share one.
+"""
+
+import secrets
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from penstock.settings import Settings
-from tests.support import api_server
+from penstock.storage import MARKER
+from tests.support import api_server, redis_server
+
+OF_THE_SERVER = (MARKER, "probe", ".unfinished")
+
+
+@pytest.fixture(scope="module")
+def kept(request: pytest.FixtureRequest) -> Iterator[api_server.Kept]:
+    with api_server.Kept() as kept:
+        yield kept
+
+
+@pytest.fixture(scope="module")
+def shared_namespace() -> str:
+    return f"test-{secrets.token_hex(8)}"
+
+
+@pytest.fixture(scope="module")
+def shared_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("objects")
+
+
+def shares(request: pytest.FixtureRequest) -> bool:
+    return request.node.get_closest_marker("shared_server") is not None
 
 
 @pytest.fixture
-def server(settings: Settings) -> Iterator[str]:
+def namespace(request: pytest.FixtureRequest, redis_url: str, shared_namespace: str) -> Iterator[str]:
+    """Empty at first; emptied afterwards."""
+    name = shared_namespace if shares(request) else f"test-{secrets.token_hex(8)}"
+    yield name
+    redis_server.remove_namespace(redis_url, name)
+
+
+@pytest.fixture
+def objects(request: pytest.FixtureRequest, namespace: str, tmp_path: Path, shared_objects: Path) -> Iterator[Path]:
+    """Empty at first; emptied afterwards, but for what the server itself keeps there or is about to read."""
+    if not shares(request):
+        yield tmp_path / "objects"
+        return
+    yield shared_objects
+    root = shared_objects / namespace
+    for file in root.rglob("*"):
+        if file.is_file() and not file.relative_to(root).as_posix().startswith(OF_THE_SERVER):
+            file.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, settings: Settings) -> Iterator[str]:
     """URL of a server with the settings of this test."""
+    if shares(request):
+        yield request.getfixturevalue("kept").url_of(settings)
+        return
     with api_server.in_thread(settings) as url:
         yield url
 
@@ -19,12 +73,12 @@ def server(settings: Settings) -> Iterator[str]:
 @pytest.fixture
 async def client(server: str, api_key: str) -> AsyncIterator[httpx.AsyncClient]:
     """Sends the key with every request."""
-    async with httpx.AsyncClient(base_url=server, headers={"X-API-Key": api_key}, timeout=30) as opened:
+    async with httpx.AsyncClient(base_url=server, headers={"X-API-Key": api_key}, timeout=30, verify=False) as opened:
         yield opened
 
 
 @pytest.fixture
 async def stranger(server: str) -> AsyncIterator[httpx.AsyncClient]:
     """Has no key."""
-    async with httpx.AsyncClient(base_url=server, timeout=30) as opened:
+    async with httpx.AsyncClient(base_url=server, timeout=30, verify=False) as opened:
         yield opened

@@ -18,6 +18,8 @@ from tests.support import api_server
 from tests.support.drive import MODEL, WORKER, body, data_uri, photo, stored_objects
 from tests.support.redis_server import RedisProcess
 
+pytestmark = pytest.mark.shared_server
+
 GUARDED = [
     ("POST", "/v1/tasks"),
     ("GET", "/v1/tasks"),
@@ -306,7 +308,7 @@ async def test_the_server_is_ready_without_a_worker_and_counts_those_there_are(
         "workers": 1,
         "warnings": [],
     }
-    assert 0 <= seen["storage_age_s"] < watches.LOOK_PAUSE_S + watches.SLOW_S
+    assert 0 <= seen["storage_age_s"] < watches.CHECK_PAUSE_S + watches.SLOW_S
 
 
 async def test_a_worker_whose_spool_is_full_is_a_warning_and_no_reason_to_send_nothing(

@@ -74,7 +74,7 @@ async def read(client: httpx.AsyncClient, batch_id: str) -> Any:
 async def until(client: httpx.AsyncClient, batch_id: str, **wanted: Any) -> dict[str, Any]:
     """The batch when its status, or these of its counts, are as wanted."""
     view = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not wanted.items() <= (view.get("counts", {}) | {"status": view.get("status")}).items():
             await asyncio.sleep(0.01)
             view = await read(client, batch_id)
@@ -95,7 +95,7 @@ def tasks_of_inputs(settings: Settings) -> list[str]:
 
 async def finish_next(store: Store, outcome: Outcome = DONE) -> str:
     """End the next task; its custom_id."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (lease := (await store.leases.claim(worker="w", device="cpu", models=[MODEL])).lease) is None:
             await asyncio.sleep(0.01)
     assert await (store.leases.complete(lease, outcome) if outcome.result else store.leases.fail(lease, outcome))
@@ -295,7 +295,7 @@ async def test_a_body_that_breaks_off_leaves_nothing(client: httpx.AsyncClient, 
     with pytest.raises(OSError, match="gone"):
         await send(client, broken())
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while stored_objects(settings):
             await asyncio.sleep(0.01)
     assert (await client.get("/v1/batches")).json()["data"] == []

@@ -104,7 +104,7 @@ async def test_run_waits_for_the_end_and_the_result_becomes_a_file(
     data = image(32, 24) * 1000
     await complete(store, storage, data)
 
-    task = await asyncio.wait_for(running, 10)
+    task = await asyncio.wait_for(running, 60)
     target = await penstock.download(task.task_id, tmp_path / "out.png")
 
     assert (task.succeeded, task.result and task.result.width) == (True, 32)
@@ -119,7 +119,7 @@ async def test_a_task_that_fails_is_an_error_of_run_and_an_answer_of_wait(pensto
     await fail(store)
 
     with pytest.raises(PenstockApiError, match="image_decode_failed: the image is damaged"):
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
     (task,) = await all_of(penstock, status=["FAILED"])
     assert (await penstock.wait(task.task_id)).error == task.error
     with pytest.raises(PenstockApiError, match="result_not_ready"):
@@ -313,7 +313,7 @@ async def test_the_blocking_client_does_the_same(
             await complete(store, storage, image(done + 20))
             done += 1
         await asyncio.sleep(0.01)
-    mapped, watched, data, newest = await asyncio.wait_for(running, 10)
+    mapped, watched, data, newest = await asyncio.wait_for(running, 60)
 
     assert [one.error for one in mapped] == [None, None]
     assert watched == ["SUCCESS"]

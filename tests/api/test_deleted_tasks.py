@@ -205,7 +205,7 @@ async def test_an_api_that_dies_while_it_stores_an_input_leaves_none_behind(
         async with httpx.AsyncClient(base_url=server.url, headers={"X-API-Key": api_key}, timeout=30) as client:
             submits = [client.post("/v1/tasks", json=body(image_url=one)) for one in photos]
             sending = asyncio.gather(*submits, return_exceptions=True)
-            async with asyncio.timeout(20), connect(settings.redis) as redis:
+            async with asyncio.timeout(60), connect(settings.redis) as redis:
                 while not await redis.zcard(Keys(settings.redis.namespace).awaited):
                     await asyncio.sleep(0.001)
             await asyncio.sleep(after_s)

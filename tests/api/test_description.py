@@ -16,8 +16,10 @@ from penstock.api.app import openapi_document
 from penstock.api.description.components import wire_types
 from penstock.api.description.examples.requests import by_type
 from penstock.errors import codes
-from penstock.intake.enqueue import DURATION_PATTERN, KEY_PATTERN
+from penstock.intake.call import DURATION_PATTERN, KEY_PATTERN
 from tests.support.drive import MODEL, body
+
+pytestmark = pytest.mark.shared_server
 
 BY_URL = ("sendUpload", "getPredictionOutput")
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"

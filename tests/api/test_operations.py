@@ -123,7 +123,7 @@ async def test_start_limits_and_deadlines_go_on_during_a_pause(client: httpx.Asy
     await client.post(f"/v1/queues/{MODEL}/pause")
     task = await submitted(client, start_within_s=1)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await client.get(task["links"]["self"])).json()["status"] == "PENDING":
             await asyncio.sleep(0.05)
 
@@ -261,7 +261,7 @@ async def test_a_worker_that_is_silent_for_a_while_is_still_drained_when_it_is_b
         hasty = Store(Engine(redis, settings.redis.namespace, msgspec.structs.replace(settings.queue, lease_s=0.05)))
         await hasty.leases.renew(WORKER, [])
         await client.post(f"/v1/workers/{WORKER.id}/drain")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await store.workers.listed():
                 await store.overdue.reclaim()
                 await asyncio.sleep(0.05)

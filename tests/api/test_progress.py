@@ -9,6 +9,8 @@ from penstock.core.task import Outcome, Progress, Result
 from penstock.store import Store
 from tests.support.drive import body, claim
 
+pytestmark = pytest.mark.shared_server
+
 TILES = Outcome(result=Result(data={"ok": True}), execution={"device": "cpu", "tiles": 7})
 UNCOUNTED = replace(TILES, execution={})
 

@@ -12,6 +12,8 @@ from penstock.settings import Settings
 from penstock.store import Store
 from tests.support.drive import MODEL, body, fail
 
+pytestmark = pytest.mark.shared_server
+
 PLACES = {
     "task_id": "tsk_0",
     "batch_id": "bat_0",

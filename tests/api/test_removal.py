@@ -13,8 +13,10 @@ from penstock.settings import Settings, StorageSettings
 from penstock.storage import Storage
 from penstock.store import Store
 from tests.support import api_server
-from tests.support.drive import MODEL, body, claim, complete, data_uri, fail, photo, stored_objects
+from tests.support.drive import MODEL, body, claim, complete, data_uri, fail, nothing_is_stored, photo, stored_objects
 from tests.support.stores import submit
+
+pytestmark = pytest.mark.shared_server
 
 
 async def submitted(client: httpx.AsyncClient, **changes: Any) -> str:
@@ -105,7 +107,7 @@ async def test_deleting_tasks_at_once_keeps_the_results_that_others_show(
     assert set(deleted) == {204}
     assert kept == [f"result {n}".encode() for n in range(40)]
     await asyncio.gather(*(delete(path) for path in again))
-    assert stored_objects(settings) == []
+    await nothing_is_stored(settings)
 
 
 async def test_deleting_by_filter_twice_at_once_keeps_the_results_that_others_show(

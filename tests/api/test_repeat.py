@@ -14,6 +14,8 @@ from penstock.store import Store
 from tests.support import api_server
 from tests.support.drive import body, claim, complete, data_uri, image, photo, stored_objects
 
+pytestmark = pytest.mark.shared_server
+
 # --- repeated -------------------------------------------------------------------------------------------------
 
 

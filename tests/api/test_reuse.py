@@ -9,10 +9,10 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api.http.auth import Caller
 from penstock.api.services import open_services
 from penstock.core.task import State
-from penstock.intake.enqueue import examine, hand_in
+from penstock.intake.call import Caller, SubmitCall
+from penstock.intake.enqueue import submit
 from penstock.intake.requests import TaskRequest
 from penstock.settings import ApiSettings, QueueSettings, Settings
 from penstock.storage import LocalStorage, Storage
@@ -110,15 +110,14 @@ async def test_an_input_is_deleted_when_the_result_comes_while_it_is_stored(
     source = await submitted(client, image_url=PHOTO)
     slow = Slow(settings.storage.directory, settings.redis.namespace)
     slow.meanwhile = lambda: complete(store, storage, b"result")
-    asked = msgspec.convert(body(image_url=PHOTO), TaskRequest)
-    caller = Caller("tester")
+    task = msgspec.convert(body(image_url=PHOTO), TaskRequest)
+    call = SubmitCall(caller=Caller("tester"), task=task, base_url="http://127.0.0.1", traceparent="")
 
-    async with open_services(settings, (asked.model,)) as services:
+    async with open_services(settings, (task.model,)) as services:
         services = msgspec.structs.replace(services, storage=slow)
-        examined = await examine(asked, services, caller, base_url="http://127.0.0.1")
-        answer = await hand_in("tsk_1", asked, examined, caller=caller, traceparent="", services=services)
+        receipt = await submit("tsk_1", call, services)
 
-    assert answer.is_hit
+    assert receipt.submitted.is_hit
     assert [key for key in stored_objects(settings) if key.startswith("inputs/")] == [
         f"inputs/default/{source['task_id']}"
     ]
@@ -160,7 +159,7 @@ async def test_who_waits_for_an_equal_task_is_told_of_its_end(
         await asyncio.sleep(0.01)
 
     await complete(store, storage, b"result")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         late = await client.post("/v1/tasks", json=body(image_url=CAT), headers={"Prefer": "wait=20"})
         answers = [await waiting, late]
 
@@ -347,7 +346,7 @@ async def test_lines_whose_results_are_lost_run_and_the_others_are_answered(
 
     answer = await client.post("/v1/batches", json={"lines": lines})
     batch = answer.raise_for_status().json()["batch_id"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(tasks := (await client.get("/v1/tasks", params={"batch_id": batch})).json()["data"]) < len(lines):
             await asyncio.sleep(0.01)
 

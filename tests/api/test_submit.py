@@ -14,6 +14,8 @@ from penstock.store import Store
 from tests.support import api_server, redis_server
 from tests.support.drive import MODEL, URL, body, claim, data_uri, image, photo, stored_objects
 
+pytestmark = pytest.mark.shared_server
+
 SMALL = LimitSettings(max_body_bytes=200_000, max_input_bytes=50_000, max_image_megapixels=1)
 
 

@@ -16,6 +16,8 @@ from penstock.store import Store
 from tests.support import api_server
 from tests.support.drive import MODEL, body, claim, complete, fail, image
 
+pytestmark = pytest.mark.shared_server
+
 TIMES = ("created_at", "started_at", "finished_at", "expires_at", "start_by", "deadline")
 
 

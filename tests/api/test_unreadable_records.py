@@ -28,6 +28,8 @@ from tests.support.processes import up, wait_for
 from tests.support.redis_server import RedisProcess
 from tests.support.stores import submission
 
+pytestmark = pytest.mark.shared_server
+
 Client = redis.asyncio.Redis
 Damage = Callable[[Client, Keys, str], Awaitable[Any]]
 

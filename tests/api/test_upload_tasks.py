@@ -12,6 +12,8 @@ from penstock.storage import Storage
 from penstock.store import Condemned, Store, UploadStore
 from tests.support.drive import MODEL, URL, body, claim, complete, data_uri, fail, image, photo, stored_objects
 
+pytestmark = pytest.mark.shared_server
+
 PHOTO = photo()
 OTHER = PHOTO[:-1] + bytes([PHOTO[-1] ^ 1])
 """Of the same size."""

@@ -14,7 +14,9 @@ from penstock.core.lease import Lease
 from penstock.core.task import TENANT, Priority
 from penstock.core.upload import upload_key
 from penstock.errors import PenstockError
-from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES, Examined, hand_in
+from penstock.intake.call import SubmitCall
+from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES, enqueue
+from penstock.intake.examine import Examined
 from penstock.intake.requests import InputRequest, TaskRequest
 from penstock.intake.uploads import ready_upload
 from penstock.upkeep.retention import prune
@@ -63,24 +65,31 @@ def _hex(name: str) -> str:
     return f"{MORNING_US // 1000:012x}{name.encode().hex():0>12}{0:08}"
 
 
+def call_of(request: TaskRequest) -> SubmitCall:
+    """The submit of this task by Alice."""
+    return SubmitCall(caller=ALICE, task=request, base_url="", traceparent="")
+
+
 # --- acts -----------------------------------------------------------------------------------------------------
 
 
 async def submit(world: World, name: str, *, equal: bool = True, key: str | None = None, ttl_s: int = LONG_S) -> object:
-    """Hand in a task with an inline image, equal to all others, under this client_request_id."""
-    asked = TaskRequest(model=MODEL, input=InputRequest(image_url="data:,"), client_request_id=key, result_ttl_s=ttl_s)
+    """Enqueue a task with an inline image, equal to all others, under this client_request_id."""
+    request = TaskRequest(
+        model=MODEL, input=InputRequest(image_url="data:,"), client_request_id=key, result_ttl_s=ttl_s
+    )
     examined = Examined(
         cost=1, fingerprint="f", image=IMAGE, content_type="image/png", reuse_digest="same" if equal else None
     )
-    return await hand_in(task(name), asked, examined, caller=ALICE, traceparent="", services=world.services)
+    return await enqueue(task(name), call_of(request), examined, world.services)
 
 
 async def submit_upload(world: World, name: str, of: str = "u", ttl_s: int = LONG_S) -> object:
-    """Hand in a task whose input is an upload."""
-    asked = TaskRequest(model=MODEL, input=InputRequest(upload_id=upload(of)), result_ttl_s=ttl_s)
+    """Enqueue a task whose input is an upload."""
+    request = TaskRequest(model=MODEL, input=InputRequest(upload_id=upload(of)), result_ttl_s=ttl_s)
     found = await ready_upload(upload(of), ALICE, world.services)
     examined = Examined(cost=1, fingerprint="f", upload=found)
-    return await hand_in(task(name), asked, examined, caller=ALICE, traceparent="", services=world.services)
+    return await enqueue(task(name), call_of(request), examined, world.services)
 
 
 async def run(world: World, lease: Lease, end: str) -> None:
@@ -294,11 +303,11 @@ async def _a_waits(world: World) -> None:
 
 async def _a_waits_for_long(world: World) -> None:
     """With limits of time that `LATER` is past."""
-    asked = TaskRequest(
+    request = TaskRequest(
         model=MODEL, input=InputRequest(image_url="data:,"), start_within_s=60, finish_within_s=60, result_ttl_s=LONG_S
     )
     examined = Examined(cost=1, fingerprint="f", image=IMAGE, content_type="image/png", reuse_digest="same")
-    await hand_in(task("a"), asked, examined, caller=ALICE, traceparent="", services=world.services)
+    await enqueue(task("a"), call_of(request), examined, world.services)
 
 
 async def _a_was_canceled(world: World) -> None:

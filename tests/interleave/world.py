@@ -13,7 +13,6 @@ from typing import Any
 
 from litestar.datastructures import State as AppState
 
-from penstock.api.http.auth import Caller as ApiCaller
 from penstock.api.services import Services
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
@@ -21,6 +20,7 @@ from penstock.core.lease import Lease, RetryPolicy
 from penstock.core.task import TENANT, Artifact, Result
 from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 from penstock.intake.batch_feeder import Feeder
+from penstock.intake.call import Caller as ApiCaller
 from penstock.intake.estimates import Estimates
 from penstock.models import noop
 from penstock.models.base import registry
@@ -81,11 +81,7 @@ class World:
             webhook_policy=policy,
             store=self.store,
             patient_store=self.store,
-            batches=self.batches,
-            uploads=self.uploads,
-            condemned=self.condemned,
             storage=self.storage,
-            installation=plain.installation,
             waiting=Waiting(self.store),
             watching=Watching(self.store),
             estimates=Estimates(plain),  # looks every five seconds of the real clock: not by turns
@@ -103,13 +99,13 @@ class World:
 
     def worker(self, end: str) -> Attempts:
         """One whose model does this."""
-        return Attempts(self.store, Work(self.storage, end), RetryPolicy(base_s=0.0, cap_s=0.2), on_settling=_ignore)
+        return Attempts(self.store, Work(self.storage, end), RetryPolicy(base_s=0.0, cap_s=0.2))
 
     async def run(self, lease: Lease, end: str) -> None:
         """A worker's part, from the claim on. It hears of a cancel until the end is decided."""
         attempts = self.worker(end)
         attempt = Attempt(attempts, lease)
-        running = attempts.run(lease, _ignore, until_free=_at_once, is_aborted=lambda: attempt.is_aborted)
+        running = attempts.run(lease, _ignore, until_free=_at_once, is_stopped=lambda: attempt.is_aborted)
         attempt.task = asyncio.create_task(running)
         self.attempts[lease.key] = attempt
         with suppress(asyncio.CancelledError):

@@ -152,7 +152,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a lease is kept while its result is on its way to the storage",
-        "src/penstock/worker/host.py",
+        "src/penstock/worker/running.py",
         "self._uploading.add(key)\n",
         "self._uploading.add(key)\n                self._leases.let_go(key)\n",
         LONG + "whose_result_takes_six_leases_to_store_is_run_once",
@@ -378,7 +378,7 @@ MUTATIONS = (
     Mutation(
         "asking for all=true",
         "src/penstock/api/bulk.py",
-        "if not task_filter.leaves_out and",
+        "if not self.task_filter.leaves_out and",
         "if False and",
         "tests/api/test_bulk.py::test_an_act_on_every_task_of_a_status_has_to_be_meant",
     ),

@@ -183,10 +183,10 @@ async def test_many_objects_can_be_stored_and_deleted_side_by_side(storage: Stor
             await storage.get(key)
 
 
-async def test_a_storage_that_works_passes_its_probe_and_its_looks(storage: Storage) -> None:
+async def test_a_storage_that_works_passes_its_probe_and_its_checks(storage: Storage) -> None:
     await storage.probe()
-    await storage.look()
-    await storage.look()
+    await storage.check()
+    await storage.check()
 
 
 async def test_what_is_stored_is_listed_by_its_prefix_with_its_size_and_time(storage: Storage) -> None:

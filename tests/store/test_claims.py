@@ -275,7 +275,7 @@ class Delays:
         self._answered.clear()
         for passing, _ in self._connections:
             passing.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self._answered.wait()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

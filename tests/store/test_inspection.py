@@ -74,6 +74,6 @@ async def test_a_master_that_waits_for_no_replica_is_warned_of(own_redis: RedisP
             (warning,) = await warnings_at(replica.url)
             assert "takes no writes" in warning
             await master.config_set("min-replicas-to-write", "1")
-            async with asyncio.timeout(20):  # until the replica has said for the first time how far it is
+            async with asyncio.timeout(60):  # until the replica has said for the first time how far it is
                 while await warnings_at(own_redis.url):
                     await asyncio.sleep(0.1)

@@ -33,7 +33,7 @@ async def other(own_redis: RedisProcess) -> AsyncIterator["redis.asyncio.Redis[b
 
 async def until_one_is_left(other: "redis.asyncio.Redis[bytes]") -> int:
     """The id of the connection that is left, beside the other client's."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             ids = [int(row["id"]) for row in await other.client_list() if row["name"] != OTHER_CLIENT]
             if len(ids) == 1:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
 
-from penstock.api.http.auth import Caller
 from penstock.api.routes import batches, removal, uploads
 from penstock.core.batch import BatchPlan, new_batch_id, part_key, task_id_of
 from penstock.core.events import Delivery, Webhook
@@ -16,7 +15,9 @@ from penstock.core.task import PRIORITIES, TENANT, new_task_id
 from penstock.core.upload import new_upload_id, upload_key
 from penstock.errors import PenstockError, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
-from penstock.intake.enqueue import Examined, hand_in
+from penstock.intake.call import Caller, SubmitCall
+from penstock.intake.enqueue import enqueue
+from penstock.intake.examine import Examined
 from penstock.intake.requests import InputRequest, TaskRequest
 from penstock.intake.uploads import ready_upload
 from penstock.store import NotItsTurn, WorkerInfo
@@ -88,12 +89,11 @@ class Client(Actor):
 
     async def submit(self) -> None:
         caller, name = self.chance.choice(CALLERS), self.chance.choice((None, None, f"key-{self.chance.random()}"))
-        asked, examined = await self._task(caller, name)
+        request, examined = await self._task(caller, name)
+        call = SubmitCall(caller=caller, task=request, base_url="", traceparent="")
         for _ in range(2 if name else 1):  # who names a submit repeats it until it is answered
             with suppress(StoreUnavailable):
-                answer = await hand_in(
-                    new_task_id(), asked, examined, caller=caller, traceparent="", services=self.world.services
-                )
+                answer = await enqueue(new_task_id(), call, examined, self.world.services)
                 self.seen.acknowledged.add(answer.id)
                 self.seen.happened[f"submits: {answer.reuse}"] += 1
                 self._mine.append(answer.id)
@@ -126,7 +126,7 @@ class Client(Actor):
         chance = self.chance
         used = [upload_id for upload_id, owner in self.seen.uploads.items() if owner == caller]
         upload = chance.choice(used) if used and chance.random() < 0.2 else None
-        asked = TaskRequest(
+        request = TaskRequest(
             model=MODEL,
             input=InputRequest(image_url="data:,"),
             priority=chance.choice(PRIORITIES),
@@ -137,7 +137,7 @@ class Client(Actor):
             reuse=chance.random() > 0.15,
         )
         hook = Webhook(url=f"https://h{chance.randrange(4)}.example/", events=HOOKS, base_url="")
-        return asked, Examined(
+        return request, Examined(
             cost=chance.randrange(1, 50),
             fingerprint="f",
             image=None if upload else IMAGE,

@@ -8,14 +8,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 
-from penstock.api.serve import Server
+from penstock.api.serve import ApiServer
 from penstock.settings import Settings, environment_of
 
-STARTED_WITHIN_S = 30.0
+STARTED_WITHIN_S = 60.0
 _PROCESS = """
 import sys
 from penstock.api.serve import serve
@@ -31,7 +31,7 @@ serve(settings, listen_fd=int(sys.argv[1]))
 @contextmanager
 def in_thread(settings: Settings) -> Iterator[str]:
     """Its URL. Starts within 0.1 s."""
-    server = Server(settings)
+    server = ApiServer(settings)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listener],), name="api")
     thread.start()
@@ -45,6 +45,29 @@ def in_thread(settings: Settings) -> Iterator[str]:
     finally:
         server.drain()
         thread.join(STARTED_WITHIN_S)
+
+
+class Kept:
+    """A server in a thread that is kept while it is asked for with equal settings, and replaced when they differ."""
+
+    def __init__(self) -> None:
+        self._settings: Settings | None = None
+        self._running = ExitStack()
+        self._url = ""
+
+    def __enter__(self) -> "Kept":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    def url_of(self, settings: Settings) -> str:
+        """Where one answers that has these settings."""
+        if settings != self._settings:
+            self._running.close()
+            self._url = self._running.enter_context(in_thread(settings))
+            self._settings = settings
+        return self._url
 
 
 class ServerProcess:

@@ -1,5 +1,6 @@
 """Requests to the API, and the part of a worker: it claims, completes and announces itself by the store alone."""
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -63,6 +64,13 @@ def stored_objects(settings: Settings) -> list[str]:
     files = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
     found = (path.relative_to(root).as_posix() for path in files)
     return sorted(key for key in found if not key.startswith((".unfinished", "probe", "installation")))
+
+
+async def nothing_is_stored(settings: Settings, within_s: float = 30) -> None:
+    """Returns when all is deleted; a server that is busy leaves to its upkeep what it could not delete at once."""
+    async with asyncio.timeout(within_s):
+        while stored_objects(settings):
+            await asyncio.sleep(0.02)
 
 
 async def claim(store: Store) -> Lease:

@@ -69,7 +69,7 @@ class MemoryStorage:
         """See Storage."""
         await round_trip(self)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """See Storage."""
         await self.probe()
 

@@ -169,7 +169,7 @@ async def counted(url: str) -> AsyncIterator[Counter[str]]:
         counting = asyncio.create_task(count())
         yield counts
         await client.echo("the end")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not counts["ECHO"]:
                 await asyncio.sleep(0.01)
         counting.cancel()

@@ -75,13 +75,14 @@ def _here(command: str, code: str) -> str:
 
 
 _FUNCTIONS = """
+curl() { command curl --fail-with-body "$@"; }  # a refusal fails the page, though its commands do not say so
 terminal() {
   stop "$1"
   cat > ".$1.sh"
   setsid bash -euo pipefail ".$1.sh" > ".$1.log" 2>&1 &
   echo $! > ".$1.pid"
   if grep -qE 'penstock (up|api)' ".$1.sh"; then
-    until curl -sf -o answer http://127.0.0.1:8000/readyz; do kill -0 "$(cat ".$1.pid")"; sleep 0.1; done
+    until command curl -sf -o answer http://127.0.0.1:8000/readyz; do kill -0 "$(cat ".$1.pid")"; sleep 0.1; done
   fi
 }
 stop() {

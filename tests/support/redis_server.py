@@ -16,7 +16,7 @@ from pathlib import Path
 import redis
 
 IMAGE = os.environ.get("PENSTOCK_TEST_REDIS_IMAGE", "redis:8-alpine")
-READY_WITHIN_S = 10.0
+READY_WITHIN_S = 60.0
 OPTIONS = {
     "bind": "127.0.0.1",
     "save": "",

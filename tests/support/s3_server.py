@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ import pytest
 from botocore.config import Config
 
 from penstock.settings import StorageSettings
+
+botocore.session.create_loader = cache(botocore.session.create_loader)
+"""A session parses megabytes of JSON before its first client, 60 ms each time; the sessions of all tests share that."""
 
 ACCESS_KEY, SECRET_KEY = "penstock-tests", "a-secret-only-for-tests"
 NARROW_KEY, NARROW_SECRET = "penstock-narrow", "another-secret-for-tests"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.redis_server import binary, free_port
 
-READY_WITHIN_S = 20.0
+READY_WITHIN_S = 60.0
 
 SIGNED = """
 req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=a-ca-of-the-tests

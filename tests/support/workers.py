@@ -109,7 +109,7 @@ async def submit_image(store: Store, model: str, params: dict[str, Any] | None =
     return (await store.tasks.submit(replace(asked, request=request), rate_limit=0)).id
 
 
-async def ended(store: Store, task_id: str, within_s: float = 20) -> Task:
+async def ended(store: Store, task_id: str, within_s: float = 60) -> Task:
     """The task in its final state."""
     async with asyncio.timeout(within_s):
         while not (task := await store.tasks.get(task_id, "default")).state.is_final:
@@ -117,15 +117,15 @@ async def ended(store: Store, task_id: str, within_s: float = 20) -> Task:
     return task
 
 
-async def until(is_so: Callable[[], bool | Awaitable[bool]]) -> None:
+async def until(is_so: Callable[[], bool | Awaitable[bool]], within_s: float = 60) -> None:
     """Return when it is so."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(within_s):
         while not (found := is_so()) or (isawaitable(found) and not await found):
             await asyncio.sleep(0.01)
 
 
 async def reached(store: Store, task_id: str, stage: Stage, epoch: int = 1) -> None:
     """Return when this attempt is in this stage."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while ((task := await store.tasks.get(task_id, "default")).epoch, task.stage) != (epoch, stage):
             await asyncio.sleep(0.01)

@@ -6,12 +6,17 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
 
+from penstock.core.task import State
+from penstock.settings import Settings, environment_of
+from penstock.store import Store
 from tests.support import hanging_model, slow_model
-from tests.support.processes import System, up, wait_for
+from tests.support.processes import Process, System, up, wait_for
+from tests.support.workers import ended, submit_image, until
 
 PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 
@@ -100,6 +105,43 @@ def test_what_a_killed_worker_leaves_behind_is_counted(tmp_path: Path) -> None:
         assert reclaimed == [("FAILED", 1)]
         assert ended == [(slow_model.MODEL, "poison_input")]
         assert counted(running, "penstock_workers_hung_total") == 0
+
+
+async def test_a_worker_whose_parent_is_killed_ends_when_it_has_finished_its_task(
+    settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    """Its heartbeat finds out while the task runs, after the kernel has told it."""
+    environ = environment_of(settings) | {
+        "PENSTOCK_WORKER_GPU_IDS": "cpu",
+        "PENSTOCK_QUEUE_LEASE_S": "3",
+        "PENSTOCK_MODELS_MODULES": "tests.support.slow_model",
+        "PENSTOCK_MODELS_SERVE": slow_model.MODEL,
+        "PENSTOCK_TELEMETRY_METRICS_PORT": "0",
+    }
+    parent = Process(["worker"], environ, tmp_path / "worker.log")
+    try:
+        task_id = await submit_image(store, slow_model.MODEL, {"tile_s": 4.0})
+        await until(partial(is_on_the_device, store, task_id), within_s=60)
+        worker = parent.child("worker-process")
+    finally:
+        parent.stop(signal.SIGKILL)
+    task = await ended(store, task_id)
+
+    assert (task.state, [attempt.outcome for attempt in task.attempts]) == (State.SUCCESS, ["complete"])
+    assert "the parent is gone" in parent.log.read_text()
+    await until(partial(has_ended, worker))
+
+
+async def is_on_the_device(store: Store, task_id: str) -> bool:
+    return (await store.tasks.get(task_id, "default")).stage == "infer"
+
+
+def has_ended(pid: int) -> bool:
+    """Whoever it is left to may not have looked yet how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def test_a_machine_that_slept_finds_no_hung_worker(tmp_path: Path) -> None:

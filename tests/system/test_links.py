@@ -82,7 +82,7 @@ async def test_a_wrong_region_is_named_though_the_storage_itself_works(faulty: S
     report = await checked(faulty)
 
     assert [trouble.advice for trouble in report.troubles] == ["set storage.s3_region to eu-west-1"] * 2
-    assert "400 AuthorizationHeaderMalformed" in report.troubles[0].found
+    assert "400 AuthorizationHeaderMalformed" in report.troubles[0].problem
     assert all(trouble.is_certain for trouble in report.troubles)
 
 
@@ -100,9 +100,9 @@ async def test_a_public_endpoint_that_leads_to_another_server_is_named(s3_server
         elsewhere.fault = Fault(answer=http("200 OK", "<html>Welcome</html>", "text/html", 'etag: "x"'))
         report = await checked(replace(s3_server, s3_public_endpoint=elsewhere.url))
 
-    assert [trouble.found.partition(": ")[2] for trouble in report.troubles] == [
+    assert [trouble.problem.partition(": ")[2] for trouble in report.troubles] == [
         "other bytes than were stored",
-        "taken, but not there",
+        "accepted, but not stored",
     ]
 
 
@@ -112,7 +112,7 @@ async def test_a_host_that_cannot_be_reached_is_named_as_perhaps_right(s3_server
     report = await checked(replace(s3_server, s3_public_endpoint=f"http://127.0.0.1:{port}"))
 
     assert [trouble.is_certain for trouble in report.troubles] == [False, False]
-    assert all(f"127.0.0.1:{port}" in trouble.found for trouble in report.troubles)
+    assert all(f"127.0.0.1:{port}" in trouble.problem for trouble in report.troubles)
 
 
 async def test_a_bucket_that_refuses_announced_digests_is_named(faulty: StorageSettings, peer: Peer) -> None:
@@ -124,7 +124,7 @@ async def test_a_bucket_that_refuses_announced_digests_is_named(faulty: StorageS
     report = await checked(faulty)
 
     (trouble,) = report.troubles
-    assert "400 InvalidArgument when the sha256 is announced, taken when it is not" in trouble.found
+    assert "400 InvalidArgument when the sha256 is announced, accepted when it is not" in trouble.problem
 
 
 async def test_a_server_says_once_after_its_start_what_is_wrong_with_its_links(

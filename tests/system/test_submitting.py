@@ -164,11 +164,11 @@ def test_a_limit_of_the_rate_is_said_in_a_line_and_ctrl_c_ends_the_wait(
     with ServerProcess(slow) as server:
         process = start(server.url, api_key, "submit", folder, "-o", tmp_path / "out", "--json")
         assert process.stderr is not None
-        line = next(line for line in map(bytes.decode, process.stderr) if line.startswith("server limits the rate"))
+        line = next(line for line in map(bytes.decode, process.stderr) if line.startswith("the server limits the rate"))
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=LONGEST_S)
 
-    assert re.fullmatch(r"server limits the rate, goes on in \d+ s\n", line)
+    assert re.fullmatch(r"the server limits the rate, continuing in \d+ s\n", line)
     assert process.returncode == 130
     assert b"server limits the rate" not in rest, "the other files say nothing of the same wait"
 
@@ -278,7 +278,7 @@ def test_who_stops_a_run_is_told_what_becomes_of_the_tasks(
             client.post("/v1/queues/noop-v1/resume").raise_for_status()
 
     assert process.returncode == 128 + number
-    assert said.decode().endswith("stopped; the tasks go on at the server, and the same command takes them up again\n")
+    assert said.decode().endswith("stopped; the tasks go on at the server, and the same command continues with them\n")
     assert b"Traceback" not in said
 
 

@@ -140,7 +140,7 @@ def test_costs_follow_what_is_measured_in_service() -> None:
     assert (before, costs.best(LANE, 2)) == (2, 1)
 
 
-async def test_every_shape_and_batch_is_rehearsed_and_measured_before_the_first_task() -> None:
+async def test_every_shape_and_batch_is_warmed_up_and_measured_before_the_first_task() -> None:
     runner = Nearest()
     async with Started(runner, GPU_LIKE):
         seen = {(shape[0], shape[2]) for shape in runner.shapes}
@@ -174,7 +174,7 @@ async def test_a_device_that_cannot_hold_the_smallest_tile_fails_the_task() -> N
             await started.run(image_work(150, GPU_LIKE))
 
 
-async def test_what_does_not_fit_at_rehearsal_is_never_tried_in_service() -> None:
+async def test_what_does_not_fit_at_warm_up_is_never_tried_in_service() -> None:
     runner = Nearest()
     runner.rule = lambda tiles: _refuse_above(tiles, 48)
     async with Started(runner, GPU_LIKE) as started:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from penstock.cli.client import params_of
 from penstock.cli.progress_bars import Pauses
-from penstock.cli.sources import jobs_of, request_id
+from penstock.cli.sources import files_of, request_id
 from penstock.cli.terminal import console, failures_of, ids, plain, table
 from penstock.client import PenstockApiError
 from penstock.client.views import Failure
@@ -27,7 +27,7 @@ def files(root: Path, *names: str) -> None:
 def targets(root: Path, paths: list[Path], output: Path, suffix: str = "png") -> dict[str, str]:
     return {
         job.source.relative_to(root).as_posix(): job.target.relative_to(root).as_posix()
-        for job in jobs_of(paths, output, suffix)
+        for job in files_of(paths, output, suffix)
     }
 
 
@@ -78,7 +78,7 @@ def test_no_result_takes_the_place_of_another_file(tmp_path: Path, paths: list[s
     files(tmp_path, "in/a.png", "more/a.png")
 
     with pytest.raises(ConfigurationError, match=says):
-        jobs_of([tmp_path / path for path in paths], tmp_path / output, "png")
+        files_of([tmp_path / path for path in paths], tmp_path / output, "png")
 
 
 def test_the_name_of_a_task_is_its_bytes_and_what_is_said(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_what_many_files_wait_for_is_said_once(capsys: pytest.CaptureFixture[str
     pauses(PenstockApiError("http://gpu:1: \x1b[31mno answer", code="unreachable", retryable=True), 0.3)
 
     assert capsys.readouterr().err.splitlines() == [
-        "server limits the rate, goes on in 34 s",
-        "unreachable: http://gpu:1:  [31mno answer; tries again",
+        "the server limits the rate, continuing in 34 s",
+        "unreachable: http://gpu:1:  [31mno answer; trying again",
     ]
 
 

@@ -295,7 +295,7 @@ def test_every_tile_is_run_once_whatever_is_put_back(
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 

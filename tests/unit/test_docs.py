@@ -9,6 +9,7 @@ import pytest
 
 from penstock.bench.figures import Report
 from penstock.errors import codes
+from penstock.intake.requests import TaskRequest
 from penstock.settings import ALIASES, NO_SETTINGS, Settings, env_name
 from penstock.telemetry.instruments import INSTRUMENTS
 from tools import reference
@@ -54,6 +55,12 @@ def test_the_table_of_errors_is_the_closed_list() -> None:
     listed = {code.strip("`"): (int(status), retry == "yes") for code, status, retry, _ in rows("reference/errors.md")}
 
     assert listed == {code: (cls.status, cls.retryable) for code, cls in codes().items()}
+
+
+def test_the_table_of_members_is_what_a_submit_takes() -> None:
+    listed = [cells[0].strip("`").partition(".")[0] for cells in rows("reference/api.md", "Tasks") if len(cells) == 2]
+
+    assert sorted(listed) == sorted(TaskRequest.__struct_fields__)
 
 
 def test_every_setting_that_the_readme_names_exists() -> None:

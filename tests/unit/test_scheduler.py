@@ -91,7 +91,7 @@ async def scheduler(runner: Doubling) -> AsyncIterator[Callable[..., asyncio.Tas
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
 

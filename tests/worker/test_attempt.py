@@ -46,7 +46,7 @@ class Refused(LeaseStore):
 @asynccontextmanager
 async def attempts(store: Store, storage: LocalStorage, model: str = MODEL) -> AsyncIterator[Attempts]:
     async with pipeline(storage, model) as running:
-        yield Attempts(store, running, RetryPolicy(base_s=1, cap_s=1), on_settling=lambda key: None)
+        yield Attempts(store, running, RetryPolicy(base_s=1, cap_s=1))
 
 
 def stored_in(directory: Path) -> list[Path]:
@@ -69,7 +69,7 @@ def run(to: Attempts, lease: Lease, watch: Watcher = lambda stage, progress: Non
     async def at_once() -> None:
         """Nothing else runs here."""
 
-    return asyncio.create_task(to.run(lease, watch, until_free=at_once, is_aborted=lambda: False))
+    return asyncio.create_task(to.run(lease, watch, until_free=at_once, is_stopped=lambda: False))
 
 
 async def test_a_file_stays_when_its_worker_has_to_stop_without_an_answer(

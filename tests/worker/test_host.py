@@ -90,7 +90,7 @@ async def test_a_lost_task_that_comes_back_to_its_worker_runs_when_the_old_attem
         task_id = await submit_image(store, MODEL, LONG)
         await reached(store, task_id, "infer")
         await store.overdue.reclaim("w1")
-        await until(lambda: bool(worker.aborting_tasks))
+        await until(lambda: bool(worker.running.stopped))
         beside = await submit_image(store, MODEL, LONG)
         task, other = await ended(store, task_id), await ended(store, beside)
 

@@ -26,7 +26,7 @@ def come_back(place: Path) -> None:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not is_so():
             await asyncio.sleep(0.01)
 
@@ -42,7 +42,7 @@ async def test_a_result_waits_and_is_stored_when_the_storage_is_back(place: Path
     await waiting(spool, 1)
     come_back(place)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await put
 
     assert await storage.get("results/a") == b"x" * 600
@@ -61,7 +61,7 @@ async def test_what_finds_no_room_waits_in_memory_and_the_spool_is_full_until_it
     assert spool.is_full
 
     come_back(place)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(*puts)
 
     assert (spool.on_disk, spool.in_memory, spool.is_full) == (0, 0, False)
@@ -101,7 +101,7 @@ async def test_a_result_waits_in_memory_where_the_spool_cannot_be_written(place:
     await until(lambda: spool.is_full)
 
     come_back(place)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await put
 
     assert await storage.get("results/a") == b"x"
@@ -115,7 +115,7 @@ async def test_a_put_that_had_begun_when_it_was_canceled_leaves_nothing_behind(t
     await storage.begun.wait()
 
     put.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asyncio.gather(put, return_exceptions=True)  # it does not wait for the storage
     storage.may_end.set()
     assert file.begun is not None

@@ -12,7 +12,7 @@ from litestar.routes import HTTPRoute
 from litestar.types import Message, Scope
 from loguru import logger
 
-from penstock.api.bulk import terms_of
+from penstock.api.bulk import bulk_of
 from penstock.api.description import docs, openapi
 from penstock.api.http import problems
 from penstock.api.http.auth import ApiRequest, KeyRing, require_key
@@ -29,6 +29,7 @@ from penstock.api.routes import (
     explain,
     health,
     listing,
+    manifest,
     models,
     operations,
     quotes,
@@ -37,7 +38,6 @@ from penstock.api.routes import (
     retries,
     tasks,
     uploads,
-    webhooks,
 )
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
@@ -64,13 +64,13 @@ V1 = (
     removal.delete_matching,
     retries.retry,
     retries.retry_matching,
-    webhooks.redeliver,
+    tasks.redeliver,
     batches.submit_batch,
     batches.read_batch,
     batches.list_batches,
     batches.cancel_batch,
     batches.delete_batch,
-    batches.read_results,
+    manifest.read_results,
     batches.redeliver_batch,
     results.read_result,
     uploads.open_upload,
@@ -95,11 +95,11 @@ REPLICATE = (
     outputs.read_output,
 )
 OPEN = (health.discover, health.livez, health.readyz, health.startupz, health.metrics)
-"""Without a key."""
+"""The routes that need no key."""
 
 
 def create_app(settings: Settings) -> Litestar:
-    """The API as an ASGI application; nothing is opened before its lifespan starts.
+    """Return the API as an ASGI application; nothing is opened before its lifespan starts.
 
     Raises ConfigurationError when no API key is set or a runner module cannot be imported.
     """
@@ -113,9 +113,9 @@ def create_app(settings: Settings) -> Litestar:
             app.state.services = services
             yield
 
-    def opened() -> Services:
-        found: Services = app.state.services
-        return found
+    def services_of_app() -> Services:
+        services: Services = app.state.services
+        return services
 
     app = Litestar(
         route_handlers=[
@@ -136,9 +136,9 @@ def create_app(settings: Settings) -> Litestar:
             }
         ),
         dependencies={
-            "services": Provide(opened, sync_to_thread=False),
+            "services": Provide(services_of_app, sync_to_thread=False),
             "task_filter": Provide(filter_of),
-            "terms": Provide(terms_of),
+            "bulk": Provide(bulk_of),
         },
         exception_handlers=problems.HANDLERS,
         before_request=check_query,
@@ -154,7 +154,7 @@ def create_app(settings: Settings) -> Litestar:
 
 
 async def _name_all_methods(message: Message, scope: Scope) -> None:
-    """Litestar answers OPTIONS with the first method that was registered for a path, and leaves out the others."""
+    """Complete `Allow`: Litestar answers OPTIONS with the first method of a path, and leaves out the others."""
     if scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS" and message["type"] == "http.response.start":
         path = scope.get("path_template")
         for route in scope["litestar_app"].routes:
@@ -163,7 +163,7 @@ async def _name_all_methods(message: Message, scope: Scope) -> None:
 
 
 def openapi_document() -> str:
-    """The description of the API, without anything that runs."""
+    """Return the description of the API. Nothing is opened for it."""
     settings = Settings(api=ApiSettings(keys=("described-not-served",)))
     described = create_app(settings)
     return openapi.complete(described, described.openapi_schema.to_schema(), load_runners(settings.models)).decode()
@@ -173,12 +173,12 @@ def openapi_document() -> str:
 async def _running(
     services: Services, watch: StorageWatch, output_links: predictions.OutputLinks
 ) -> AsyncIterator[None]:
-    """What goes on beside the requests."""
+    """Run what goes on beside the requests."""
     work = run_maintenance(
         services.store,
         services.storage,
         services.models,
-        installation=services.installation,
+        installation=services.patient_store.installation,
         delete_orphans=services.settings.storage.sweep,
     )
     loops = [
@@ -193,7 +193,7 @@ async def _running(
     if services.settings.webhooks.secrets:
         loops.append(asyncio.create_task(_dispatch_webhooks(services, output_links), name="webhooks"))
     for loop in loops:
-        loop.add_done_callback(_say_why)
+        loop.add_done_callback(_log_death)
     try:
         yield
     finally:
@@ -203,15 +203,17 @@ async def _running(
 
 
 async def _try_links(storage: Storage, watch: StorageWatch) -> None:
-    """Once, when the storage works, use it as clients will; what does not work then is logged, and stops nothing."""
-    await watch.was_well.wait()
+    """Tries the links of the storage once as clients use them, when it works. Faults are logged and stop nothing."""
+    await watch.succeeded.wait()
     try:
         report = await check_links(storage)
     except StorageUnavailable as error:
         logger.bind(reason=error.detail).warning("the links to the storage could not be tried")
         return
     for trouble in report.troubles if report else ():
-        logger.bind(found=trouble.found, advice=trouble.advice).warning("clients may not be able to use their links")
+        logger.bind(problem=trouble.problem, advice=trouble.advice).warning(
+            "clients may not be able to use their links"
+        )
 
 
 async def _dispatch_webhooks(services: Services, output_links: predictions.OutputLinks) -> None:
@@ -220,7 +222,7 @@ async def _dispatch_webhooks(services: Services, output_links: predictions.Outpu
     await Dispatcher(services.patient_store, body, settings.webhooks, settings.limits).run()
 
 
-def _say_why(ended: asyncio.Task[None]) -> None:
-    """These loops end with the server only."""
+def _log_death(ended: asyncio.Task[None]) -> None:
+    """Log why a loop has ended that should end with the server only."""
     if not ended.cancelled() and ended.exception():
         logger.opt(exception=ended.exception()).critical(f"{ended.get_name()} died")

@@ -1,86 +1,109 @@
-"""Acts on all tasks that match: what they share, so that none of them hits another task than the list shows."""
+"""Acts on all matching tasks. They share how tasks are found, so that none of them hits a task that the list hides."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Annotated, Any, TypeVar
 
-from litestar.datastructures import State as AppState
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
+from loguru import logger
 from msgspec import Struct
 
 from penstock.api.http.auth import ApiRequest
-from penstock.api.http.filters import TaskFilter
-from penstock.api.services import Services
+from penstock.api.http.cursors import Cursors
+from penstock.api.http.filters import Filter, TaskFilter
+from penstock.api.services import Services, ServicesDep
 from penstock.core.task import State
-from penstock.errors import InvalidRequest
+from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
 from penstock.store.answers import Matching
 
+T = TypeVar("T")
+
 ROUNDS = 20
-"""Times that one request looks at the next 1,000 tasks: about a second of work where hardly any of them matches."""
+"""How often one request examines the next 1,000 tasks: about a second of work if hardly any of them matches."""
 
 SHOWN = 100
-"""Ids that an answer shows."""
+"""Most ids that an answer shows."""
 
-GO_ON = (
-    "Without a filter but `status` it needs `all=true`. With `dry_run=true` nothing is changed, and the answer says "
-    "what would be hit. While `has_more`, go on with `cursor=next_cursor`."
+CONTINUE = (
+    "If `status` is the only filter, it needs `all=true`. With `dry_run=true` nothing is changed, and the answer says "
+    "which tasks would be hit. While `has_more`, continue with `cursor=next_cursor`."
 )
-"""What the description of each act says."""
+"""The end of each act's description."""
+
+Act = Callable[[Sequence[str], tuple[State, ...], str, Services], Awaitable[int]]
+"""Acts on the tasks with these ids, of this tenant, that are still in one of these states; returns how many it hit."""
+
+DryRun = Annotated[
+    bool, QueryParameter(description="change nothing: `matched` and `task_ids` say which tasks would be hit")
+]
 
 
-DryRun = Annotated[bool, QueryParameter(description="change nothing: `matched` and `task_ids` say what would be hit")]
+class BulkAct(Struct, frozen=True, kw_only=True):
+    """A request for an act: its filter, its terms, and the parts of the server that it needs."""
 
-
-class BulkTerms(Struct, frozen=True, kw_only=True):
-    """On what terms an act is done; `may_hit_all` is said by a client that gives no filter but a status."""
-
+    task_filter: TaskFilter
     dry_run: bool
     may_hit_all: bool
+    tenant: str
+    services: Services
+    cursors: Cursors
 
+    async def run(self, act: Act, done: str, status: Sequence[str], *, limit: int) -> dict[str, Any]:
+        """Act on the newest `limit` tasks in these states that match, and return the members of the answer.
 
-Terms = NamedDependency[SkipValidation[BulkTerms]]
-"""The type of a handler's parameter `terms`."""
+        `done` is the member with the number of tasks that were hit. Raises InvalidRequest for a request without a
+        filter that does not say `all=true`.
+        """
+        states = tuple(dict.fromkeys(map(State, status)))
+        matching = await self._find(states, limit)
+        count = 0 if self.dry_run else await act(matching.ids, states, self.tenant, self.services)
+        logger.bind(status=status, matched=len(matching.ids), **{done: count}).info(f"tasks {done} by filter")
+        return {
+            done: count,
+            "matched": len(matching.ids),
+            "task_ids": tuple(matching.ids[:SHOWN]),
+            "dry_run": self.dry_run,
+            "has_more": matching.next_before is not None,
+            "next_cursor": None if matching.next_before is None else self.cursors.write(matching.next_before),
+        }
 
-
-async def terms_of(
-    dry_run: DryRun = False,
-    all_: Annotated[
-        bool, QueryParameter(name="all", description="has to be true where there is no filter but `status`")
-    ] = False,
-) -> BulkTerms:
-    """As the query has them."""
-    return BulkTerms(dry_run=dry_run, may_hit_all=all_)
-
-
-async def chosen(
-    task_filter: TaskFilter,
-    states: Sequence[str],
-    terms: BulkTerms,
-    *,
-    limit: int,
-    request: ApiRequest,
-    services: Services,
-) -> Matching:
-    """The newest `limit` tasks in these states that pass the filter, as the list has them.
-
-    Raises InvalidRequest where every task of these states would be hit and nobody said so.
-    """
-    if not task_filter.leaves_out and not terms.may_hit_all:
-        raise InvalidRequest(
-            "without a filter but `status` every such task is hit: say all=true, or filter", param="all"
+    async def _find(self, states: tuple[State, ...], limit: int) -> Matching:
+        if not self.task_filter.leaves_out and not self.may_hit_all:
+            raise InvalidRequest(
+                "`status` alone would hit every such task: send all=true, or another filter", param="all"
+            )
+        return await self.services.store.listing.matching(
+            self.tenant, states=states, limit=limit, rounds=ROUNDS, **self.task_filter.which()
         )
-    wanted = tuple(dict.fromkeys(map(State, states)))
-    return await services.store.listing.matching(
-        request.auth.tenant, states=wanted, limit=limit, rounds=ROUNDS, **task_filter.which()
+
+
+BulkDep = NamedDependency[SkipValidation[BulkAct]]
+"""The type of a handler's parameter `bulk`."""
+
+
+async def bulk_of(
+    request: ApiRequest,
+    services: ServicesDep,
+    task_filter: Filter,
+    dry_run: DryRun = False,
+    all_: Annotated[bool, QueryParameter(name="all", description="needed if `status` is the only filter")] = False,
+) -> BulkAct:
+    """Read the filter and the terms of an act from the query."""
+    return BulkAct(
+        task_filter=task_filter,
+        dry_run=dry_run,
+        may_hit_all=all_,
+        tenant=request.auth.tenant,
+        services=services,
+        cursors=request.app.state.cursors,
     )
 
 
-def said(found: Matching, terms: BulkTerms, state: AppState) -> dict[str, Any]:
-    """What the answers of all acts say of the tasks that were found."""
-    return {
-        "matched": len(found.ids),
-        "task_ids": tuple(found.ids[:SHOWN]),
-        "dry_run": terms.dry_run,
-        "has_more": found.next_before is not None,
-        "next_cursor": None if found.next_before is None else state.cursors.write(found.next_before),
-    }
+async def count_each(tasks: Iterable[T], act: Callable[[T], Awaitable[bool]]) -> int:
+    """Act on each task in turn and count those that were hit. A task that has moved on or is gone is skipped."""
+    count = 0
+    for task in tasks:
+        with suppress(ResultExpired, TaskAlreadyFinal, TaskNotFound):
+            count += await act(task)
+    return count

@@ -51,7 +51,7 @@ def serve(settings: Settings, *, listen_fd: int | None = None) -> None:
     Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right.
     """
     _raise_file_limit()
-    server = Server(settings)
+    server = ApiServer(settings)
     asyncio.run(_check_services(settings))
     server.run(None if listen_fd is None else [socket.socket(fileno=listen_fd)])
 
@@ -62,7 +62,7 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most if 0 <= most < FILES else FILES, most))
 
 
-class Server(uvicorn.Server):
+class ApiServer(uvicorn.Server):
     """A uvicorn server whose shutdown loses no request.
 
     From the signal on, /readyz answers 503, requests that wait for the end of a task are answered, and every answer
@@ -149,7 +149,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timers."""
+        """Stop the timers of this connection."""
         self._head_is_here()
         self._is_taken()
         self._lingering.close_now()

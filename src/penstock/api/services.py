@@ -1,4 +1,4 @@
-"""What the handlers work with, opened together and closed together."""
+"""What the handlers of the API work with, opened together and closed together."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,43 +7,30 @@ from contextlib import asynccontextmanager
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from loguru import logger
-from msgspec import Struct
 
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
+from penstock.intake.deps import Deps
 from penstock.intake.estimates import Estimates
 from penstock.net.guard import Policy
 from penstock.settings import Settings
-from penstock.storage import Storage, open_storage
-from penstock.store import BatchStore, Condemned, Engine, Installation, Store, UploadStore, connect
+from penstock.storage import open_storage
+from penstock.store import Engine, Store, connect
 from penstock.store.connection import Redis
 from penstock.store.inspection import check_server
 
 PATIENCE_S = 0.8
-"""Longest wait for Redis while a client waits for us: within a second it hears 503 instead."""
+"""Longest wait for Redis while a client waits for an answer: it gets a 503 within a second."""
 
 
-class Services(Struct, frozen=True, kw_only=True, eq=False):
-    """The parts; `models` are the names that are served."""
+class Services(Deps, frozen=True, kw_only=True, eq=False):
+    """What a submit needs, and what only the API needs: who waits and watches, and the store for other work."""
 
-    settings: Settings
-    models: tuple[str, ...]
-    policy: Policy
-    webhook_policy: Policy
-    store: Store
     patient_store: Store
     """The same store for work that no client waits for: it waits longer for an answer of Redis."""
-    batches: BatchStore
-    uploads: UploadStore
-    condemned: Condemned
-    installation: Installation
-    storage: Storage
     waiting: Waiting
     watching: Watching
-    estimates: Estimates
-    checking: asyncio.Lock
-    """Held for a slice of work on the lines of a batch: however many are checked, requests wait for one slice."""
 
 
 ServicesDep = NamedDependency[SkipValidation[Services]]
@@ -52,7 +39,10 @@ ServicesDep = NamedDependency[SkipValidation[Services]]
 
 @asynccontextmanager
 async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIterator[Services]:
-    """Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right."""
+    """Connect to Redis and the storage. Neither has to be there yet.
+
+    Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right.
+    """
     policy = Policy.from_limits(settings.limits)
     async with (
         connect(settings.redis) as client,
@@ -61,18 +51,13 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
         for warning in await _warnings(client, settings.redis.namespace):
             logger.warning("{}", warning)
         store = Store(Engine(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S))
-        patient_store = Store(Engine(client, settings.redis.namespace, settings.queue))
         yield Services(
             settings=settings,
             models=models,
             policy=policy,
             webhook_policy=Policy.from_limits(settings.limits, allow_http=settings.webhooks.allow_http),
             store=store,
-            patient_store=patient_store,
-            batches=store.batches,
-            uploads=store.uploads,
-            condemned=store.condemned,
-            installation=patient_store.installation,
+            patient_store=Store(Engine(client, settings.redis.namespace, settings.queue)),
             storage=storage,
             waiting=Waiting(store),
             watching=Watching(store),

@@ -1,8 +1,8 @@
-"""Requests that stay open until a task ends: one listener wakes them all, and nothing polls."""
+"""Requests stay open until a task ends: one listener of this process wakes them all, and nothing polls."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 from litestar import Request
@@ -10,22 +10,22 @@ from litestar.types import Receive
 
 from penstock.core.task import Task
 from penstock.errors import StoreUnavailable
-from penstock.store import Store
+from penstock.store import Store, Submitted
 from penstock.telemetry import metrics
 
 LOOK_EVERY_S = 1.0
-"""What is waited for is looked at this often even if no message came, all in one round trip: one can be lost."""
+"""All tasks that are waited for are looked at this often, in one round trip: the message of an end can be lost."""
 
 LINGER_S = 2.0
-"""How long ends are listened to when nobody waits: a client that waits for one task is soon back with the next."""
+"""How long the listener goes on when nobody waits: a client that waits for one task is soon back with the next."""
 
 AnyRequest = Request[Any, Any, Any]
 End = asyncio.Future[None]
-"""Of one task, for one request: done when the task has ended."""
+"""The end of one task, for one request: done when the task has ended."""
 
 
 class Waiting:
-    """Who waits for which task."""
+    """The requests that wait for the ends of tasks."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -34,17 +34,17 @@ class Waiting:
         self._wanted = asyncio.Event()
 
     async def run(self) -> None:
-        """Hear of ends, for ever."""
+        """Listen for ends until it is canceled."""
         await asyncio.gather(self._listen(), self._look_again())
 
     def end_all(self) -> None:
-        """End every wait now."""
+        """End every wait now, as a stop of the server needs it."""
         for task_id in tuple(self._ends):
             self._wake(task_id)
 
     @contextmanager
     def expect(self, task_id: str) -> Iterator[End]:
-        """From here on the end of this task is not missed; entered before a submit, or before a read."""
+        """Miss no end of this task from here on. It is entered before a submit, or before a read."""
         end: End = asyncio.get_running_loop().create_future()
         self._ends.setdefault(task_id, set()).add(end)
         self._wanted.set()
@@ -56,7 +56,7 @@ class Waiting:
                 del self._ends[task_id]
 
     async def wait(self, end: End, seconds: float, request: AnyRequest) -> None:
-        """Until the task has ended, for `seconds` at most; shorter when the client hangs up."""
+        """Wait until the task has ended, for `seconds` at most, or until the client hangs up."""
         started = asyncio.get_running_loop().time()
         hang_up = asyncio.create_task(_hang_up(request.receive), name="hang-up")
         self._count(1)
@@ -67,18 +67,36 @@ class Waiting:
             self._count(-1)
             request.scope["state"]["waited_s"] = asyncio.get_running_loop().time() - started
 
-    async def end_of(self, task_id: str, *, seconds: float, request: AnyRequest) -> Task:
-        """The task as soon as it has ended, else as it is after `seconds`. Raises as `Store.get` does."""
+    async def task(self, task_id: str, *, wait_s: float, request: AnyRequest) -> Task:
+        """Return the task as soon as it has ended, else as it is after `wait_s` seconds.
+
+        Raises TaskNotFound, ResultExpired, StoreUnavailable.
+        """
         tenant = request.auth.tenant
         with self.expect(task_id) as end:
             task = await self._store.tasks.get(task_id, tenant)
-            if not seconds or task.state.is_final:
+            if not wait_s or task.state.is_final:
                 return task
-            await self.wait(end, seconds, request)
+            await self.wait(end, wait_s, request)
         return await self._store.tasks.get(task_id, tenant)
 
+    async def end_of(self, submitted: Submitted, end: End, *, wait_s: float | None, request: AnyRequest) -> Task | None:
+        """Return the task of a submit as soon as it has ended, else as it is after `wait_s` seconds.
+
+        None for a new task for which nobody waits, or which cannot be read just now. Raises as `task` does for one that
+        was submitted before.
+        """
+        if submitted.replayed:
+            return await self.task(submitted.id, wait_s=wait_s or 0, request=request)
+        if wait_s:
+            if not submitted.is_hit:
+                await self.wait(end, wait_s, request)
+            with suppress(StoreUnavailable):
+                return await self._store.tasks.get(submitted.id, request.auth.tenant)
+        return None
+
     async def _listen(self) -> None:
-        """Only while somebody waits, and a little longer: ends that nobody waits for are not worth hearing of."""
+        """Subscribe only while somebody waits, and a little longer: other ends are not worth hearing of."""
         while True:
             await self._wanted.wait()
             async with aclosing(self._store.tasks.ends()) as ends:
@@ -121,6 +139,6 @@ class Waiting:
 
 
 async def _hang_up(receive: Receive) -> None:
-    """Returns when the client is gone; what is left of the body comes first."""
+    """Return when the client is gone; what is left of the body comes first."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Requests that look on while a task changes: one connection to Redis hears for them all."""
+"""Task changes fan out to open event streams: one subscription of this process hears for them all."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,24 +8,24 @@ from penstock.store import Store
 
 
 class Watching:
-    """Who looks on at which task."""
+    """The event streams that are open, by task."""
 
     def __init__(self, store: Store) -> None:
         self._changes = store.tasks.changes()
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     async def run(self) -> None:
-        """Hear of changes, for ever."""
-        await self._changes.run(self._stir)
+        """Listen for changes until it is canceled."""
+        await self._changes.run(self._wake)
 
     def end_all(self) -> None:
-        """Make all who look on look up."""
+        """Wake all streams, as a stop of the server needs it."""
         for task_id in tuple(self._watchers):
-            self._stir(task_id)
+            self._wake(task_id)
 
     @contextmanager
     def watch(self, task_id: str) -> Iterator[asyncio.Event]:
-        """Set when the task may have changed; several changes at once set it once."""
+        """Give an event that is set when the task may have changed; several changes at once set it once."""
         changed = asyncio.Event()
         self._watchers.setdefault(task_id, set()).add(changed)
         self._changes.follow(self._watchers)
@@ -37,6 +37,6 @@ class Watching:
                 del self._watchers[task_id]
                 self._changes.follow(self._watchers)
 
-    def _stir(self, task_id: str) -> None:
+    def _wake(self, task_id: str) -> None:
         for changed in self._watchers.get(task_id, ()):
             changed.set()

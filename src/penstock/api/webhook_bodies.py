@@ -36,7 +36,7 @@ async def _task(task: Task, event: Event, webhook: Webhook, storage: Storage) ->
     about = {"type": f"task.{event.type}", "timestamp": moment(event.at)}
     if event.type == "progress" or event.kind == task.state:
         view = msgspec.to_builtins(await task_view(task, storage, webhook.base_url))
-        del view["webhook"]
+        del view["webhook"]  # its log of deliveries changes with every try, and this is one
         whole = msgspec.json.encode(about | {"data": view | {"sequence": event.seq}})
         if len(whole) < MAX_BODY_BYTES:
             return whole.decode()

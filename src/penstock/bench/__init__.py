@@ -1,1 +1,1 @@
-"""`penstock bench`: load on a server, and what it did with it, beside a loop that has no server."""
+"""`penstock bench`: puts load on a server, and compares it with a loop that has no server."""

@@ -40,7 +40,8 @@ class BareLoop:
         self.cpu_s = 0.0
 
     async def run(self, images: Sequence[int]) -> float:
-        """Run these images, in this order; the seconds it took. Raises ConfigurationError when the model fails."""
+        """Runs these images in this order and returns the seconds it took. Raises ConfigurationError if the model
+        fails."""
         took_s = 0.0
         for number in images:
             seconds, cpu_s = await self._ask(number)
@@ -66,7 +67,7 @@ class BareLoop:
 
 @asynccontextmanager
 async def started(settings: Settings, model: str, images: Sequence[Image], home: Path) -> AsyncIterator[BareLoop]:
-    """The process on this host's first device, warmed up with the first image."""
+    """Starts the process on the first device of this host and warms it up with the first image."""
     place = placements(settings.worker)[0]
     directory, log = home / "images", home / "bare.log"
     directory.mkdir()
@@ -96,8 +97,8 @@ async def started(settings: Settings, model: str, images: Sequence[Image], home:
 
 
 def serve_bare_loop(settings: Settings, model: str, device: Device, directory: Path) -> None:
-    """The process itself: a line with the number of an image in, a line with its seconds and CPU seconds out,
-    until there are no more."""
+    """Runs in the bare-loop process: reads the number of an image per line, and writes its seconds and CPU seconds,
+    until the input ends."""
     load_runners(settings.models)
     runner = registry()[model](settings.limits)
     runner.load_model(device)
@@ -125,7 +126,7 @@ def _run_once(runner: BaseModelRunner[Any], device: Device, source: bytes) -> No
 
 
 def _stacked(work: Work, indices: range, device: Device) -> Any:
-    """As the worker does: padded to a batch size that the device knows."""
+    """Stacks the tiles as a worker does, padded to a batch size that the device has been warmed up with."""
     tiles = [work.tile(index) for index in indices]
     size = next(batch for batch in device.batches if batch >= len(tiles))
     return np.stack(tiles + [np.zeros_like(tiles[0])] * (size - len(tiles)))

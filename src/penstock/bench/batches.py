@@ -1,4 +1,5 @@
-"""The load as batches: the tasks are the lines of a few requests, and one record says when all of them have ended."""
+"""Load in the form of batches: the tasks are the lines of a few requests, and each batch is polled until it has
+ended."""
 
 import asyncio
 import io
@@ -13,30 +14,30 @@ from penstock.bench.figures import Sample
 from penstock.bench.load import POLL_MAX_S, POLL_MIN_S, Load, read, refusal
 
 AT_ONCE = 4
-"""Batches on their way; a server feeds as many at a time."""
+"""Batches in flight; a server feeds as many at a time."""
 
 MOST_LINES = 50_000
-"""Of a body of lines, by the API; its bytes are a setting."""
+"""Most lines that the API takes in one body; the limit in bytes is a setting."""
 
 PAGE = 100
-"""Tasks in one answer of the list."""
+"""Most tasks in one page of the list."""
 
 RUNNING = ("RUNNING", "CANCELING")
 
 
 class Lines(NamedTuple):
-    """One request: its lines, and the tasks that they are."""
+    """The lines of one request, and their samples."""
 
     samples: list[Sample]
     body: bytes
 
 
 class BatchLoad(Load):
-    """Tasks sent as JSONL, each with its own image on the wire. Their end is that of their batch; how each went is
-    read afterwards, when nothing is measured any more."""
+    """Sends tasks as JSONL batches, each line with its own image. Tasks count as ended when their batch has ended; the
+    details of each task are read after the measurement."""
 
     async def run(self) -> list[Sample]:
-        """All samples, without the timings of those that were accepted: `look_up` has them."""
+        """Runs the load and returns the samples; `look_up` adds the timings."""
         self._sent: list[tuple[str, list[Sample]]] = []
         self._begin()
         waiting = self._requests()
@@ -47,13 +48,13 @@ class BatchLoad(Load):
         return sorted(samples, key=lambda sample: sample.number)
 
     async def look_up(self) -> None:
-        """Read the tasks of every batch."""
+        """Reads the tasks of every batch and adds their timings to the samples."""
         for path, samples in self._sent:
             if path:
                 await self._read_tasks(path.rpartition("/")[2], {f"{sample.number}": sample for sample in samples})
 
     def _requests(self) -> Iterator[Lines]:
-        """One shared iterator: the next request is written when somebody is free to send it."""
+        """Yields the requests; all senders share the iterator, so that a request is built when one of them is free."""
         most = self._plan.batch or MOST_LINES
         samples: list[Sample] = []
         lines: list[bytes] = []
@@ -94,7 +95,7 @@ class BatchLoad(Load):
             self._sent.append((path, samples))
 
     async def _send_batch(self, body: bytes) -> tuple[str, str]:
-        """Where the batch is, or why it is not."""
+        """Sends a batch; returns its URL, or the reason why it was refused."""
         options = msgspec.json.encode({"defaults": {"model": self._plan.model, "reuse": False}}).decode()
         headers = {"content-type": "application/jsonl", "content-length": str(len(body))}
         async with self._http.post(
@@ -118,7 +119,7 @@ class BatchLoad(Load):
             await asyncio.sleep(min(POLL_MAX_S, max(POLL_MIN_S, pause_s)))
 
     async def _read_tasks(self, batch_id: str, samples: dict[str, Sample]) -> None:
-        """A line that has no task stays without: what it waited for has failed."""
+        """Adds the timings of the tasks; a line that never became a task gets none."""
         query: dict[str, Any] = {"batch_id": batch_id, "limit": PAGE}
         unknown = dict(samples)
         while True:

@@ -1,4 +1,4 @@
-"""The arithmetic of a run: from what was seen of each task to the figures of the report."""
+"""Computes the figures of the report from the samples of a run."""
 
 from collections.abc import Iterable, Sequence
 from math import ceil
@@ -30,7 +30,7 @@ class Sample(Struct, kw_only=True):
 
 
 class Spread(Struct, frozen=True, kw_only=True):
-    """Percentiles in milliseconds, of `n` values."""
+    """Percentiles of `n` values, in milliseconds."""
 
     n: int
     p50: float
@@ -66,7 +66,7 @@ class Bare(Struct, frozen=True, kw_only=True):
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """Where the client ran, with the load average of the minute before."""
+    """The machine of the client, with its load average over the minute before the run."""
 
     cores: int
     python: str
@@ -74,7 +74,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """Everything that a run found out; `--json` writes it. None is what could not be known from where we stood."""
+    """All figures of a run, as `--json` writes them. None stands for what could not be measured from here."""
 
     penstock: str
     model: str
@@ -102,19 +102,19 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The smallest of the values, given in order, that `percent` of them do not exceed (nearest rank)."""
+    """Returns the nearest-rank percentile of values in rising order."""
     return ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """The percentiles of at least one value, in any order."""
+    """Returns the percentiles of one or more values in any order."""
     ordered = sorted(values)
     p50, p90, p99 = (round(percentile(ordered, percent), 3) for percent in (50, 90, 99))
     return Spread(n=len(ordered), p50=p50, p90=p90, p99=p99, max=round(ordered[-1], 3))
 
 
 def latencies(samples: Sequence[Sample]) -> dict[str, Latency]:
-    """By priority, and of `all`."""
+    """Returns the latencies of each priority, and of all tasks under `all`."""
     names = dict.fromkeys(sample.priority for sample in samples)
     groups = {name: [s for s in samples if s.priority == name] for name in names} | {"all": list(samples)}
     return {name: _latency(group) for name, group in groups.items() if group}
@@ -131,7 +131,7 @@ def _latency(samples: Sequence[Sample]) -> Latency:
 
 
 def stage_means(samples: Sequence[Sample]) -> dict[str, float]:
-    """Mean milliseconds of each stage."""
+    """Returns the mean milliseconds of each stage."""
     return {
         stage: round(sum(s.timing.get(f"{stage}_ms", 0.0) for s in samples) / len(samples), 3)
         for stage in STAGES
@@ -140,17 +140,17 @@ def stage_means(samples: Sequence[Sample]) -> dict[str, float]:
 
 
 def wall_s(samples: Sequence[Sample]) -> float:
-    """From the first task due to the last one seen finished."""
+    """Returns the seconds from the moment the first task was due until the last one was seen finished."""
     return max((s.seen_s for s in samples), default=0.0) - min((s.due_s for s in samples), default=0.0)
 
 
 def submits_per_s(samples: Sequence[Sample]) -> float:
-    """Accepted submits, from the first one sent to the last one answered."""
+    """Returns accepted submits per second, between the first request and the last answer."""
     accepted = [s.accepted_s for s in samples if s.accepted_s is not None]
     took_s = max(accepted, default=0.0) - min((s.due_s for s in samples), default=0.0)
     return len(accepted) / took_s if took_s > 0 else 0.0
 
 
 def bare_seconds(samples: Sequence[Sample], seconds: dict[int, list[float]]) -> float:
-    """How long the bare loop would take for these tasks, by its mean time of each image."""
+    """Returns the seconds that the bare loop would take for these tasks, from its mean time of each image."""
     return sum(sum(seconds[s.image]) / len(seconds[s.image]) for s in samples)

@@ -1,4 +1,4 @@
-"""What a run sends: the images that were named, or a built-in mix."""
+"""The images that a run sends: those that were named, or a built-in mix."""
 
 import base64
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 
 
 class Image(Struct, frozen=True, kw_only=True):
-    """One input."""
+    """One input image."""
 
     name: str
     data: bytes
@@ -39,7 +39,7 @@ class Image(Struct, frozen=True, kw_only=True):
 
     @property
     def uri(self) -> str:
-        """The whole image as a data: URI."""
+        """The image as a data: URI."""
         return f"data:;base64,{base64.b64encode(self.data).decode()}"
 
 

@@ -1,4 +1,4 @@
-"""The load: tasks sent as the plan says, each followed to its end by polling, as a client would."""
+"""The load: sends tasks as the plan says and polls each until it ends, as a client would."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -16,21 +16,21 @@ from penstock.bench.plan import Plan, arrivals, priorities
 CONNECTIONS = 32
 
 AT_ONCE = 8
-"""Requests of a burst on their way: more of them only wait for one another, in the client and in the server."""
+"""Requests of a burst in flight; more would only wait for one another in the client and in the server."""
 
 POLL_MIN_S = 0.005
 POLL_MAX_S = 0.25
 POLL_SHARE = 0.05
-"""A task is asked for again after this share of the time that it has taken so far: `seen` is right to 5 %."""
+"""A task is polled again after this share of the time that it has taken so far, so that `seen` is exact to 5 %."""
 
 POLLS_PER_S = 500
-"""Most polls of all clients together; beyond it they would be the load."""
+"""Most polls per second of all clients together; more would be a load of their own."""
 
 PREFER = {"prefer": "wait=30"}
 
 
 class Accepted(NamedTuple):
-    """The answer to a submit: where the task is, and the task as it was then."""
+    """The answer to a submit: the URL of the task, and its state."""
 
     path: str
     view: dict[str, Any]
@@ -61,11 +61,11 @@ class Load:
         self._zero = self._clock()
 
     async def warm_up(self) -> None:
-        """One task that is not counted."""
+        """Runs one task that is not counted."""
         await self._follow(Sample(number=-1, image=0, priority="normal", due_s=0.0))
 
     async def run(self) -> list[Sample]:
-        """All samples, in the order of their submits."""
+        """Runs the load and returns the samples in the order of their submits."""
         self._begin()
         rate = self._plan.rate
         if rate is None:
@@ -75,13 +75,13 @@ class Load:
         return sorted(samples, key=lambda sample: sample.number)
 
     async def look_up(self) -> None:
-        """Read what the samples do not say yet: nothing, where each task was followed to its end."""
+        """Does nothing: every task has been followed to its end already."""
 
     def _begin(self) -> None:
         self._zero = self._clock()
 
     async def _closed(self) -> list[Sample]:
-        """Each client sends its next task when it has seen the end of the one before."""
+        """Runs a closed loop: each client sends its next task when it has seen the end of the one before."""
         samples: list[Sample] = []
         order = self._order()
 
@@ -99,7 +99,7 @@ class Load:
         return samples
 
     async def _open(self, rate: float) -> list[Sample]:
-        """Tasks come when they come, however many are on their way."""
+        """Runs an open loop: tasks are sent when they are due, however many are in flight."""
         samples: list[Sample] = []
         async with asyncio.TaskGroup() as tasks:
             for sample, due_s in zip(self._order(), arrivals(rate), strict=False):
@@ -112,8 +112,8 @@ class Load:
         return samples
 
     async def _burst(self) -> list[Sample]:
-        """Everything at once. Nobody looks for an end before all is sent, and then a few look for those in front: more
-        looks would slow down the rest."""
+        """Sends everything at once. Polling begins when all is sent, with a few tasks at a time: more polling would
+        slow down the rest."""
         samples, room = list(self._order()), asyncio.Semaphore(AT_ONCE)
 
         async def send(sample: Sample) -> Accepted | None:
@@ -130,7 +130,7 @@ class Load:
         return samples
 
     def _order(self) -> Iterator[Sample]:
-        """The tasks of the plan: images in turn, priorities by their shares."""
+        """Yields the tasks of the plan: images in turn, priorities by their shares."""
         numbers = count() if self._plan.tasks is None else range(self._plan.tasks)
         for number, priority in zip(numbers, priorities(self._plan.mix), strict=False):
             yield Sample(number=number, image=number % len(self._images), priority=priority, due_s=0.0)
@@ -143,7 +143,7 @@ class Load:
         self._on_ended(1)
 
     async def _follow(self, sample: Sample, answer: Accepted | None = None) -> None:
-        """Send a task, unless this is the answer, and look at it until it has ended."""
+        """Sends a task, unless its answer is given, and polls it until it has ended."""
         self._in_flight += 1
         try:
             if answer is None and not sample.error:
@@ -158,7 +158,7 @@ class Load:
             sample.seen_s = self._now()
 
     async def _send(self, sample: Sample) -> Accepted | None:
-        """The answer to a submit; None when it was not accepted, and then the sample says why."""
+        """Submits a task. Returns None if it was refused, and notes the reason in the sample."""
         body = {
             "model": self._plan.model,
             "priority": sample.priority,
@@ -179,7 +179,7 @@ class Load:
         return Accepted(answer.headers["location"], msgspec.json.decode(told))
 
     async def _end_of(self, accepted: Accepted, since_s: float) -> dict[str, Any]:
-        """Whether or not the submit has waited for it, and whatever a server thinks of `Prefer`."""
+        """Waits for the end of the task, if the submit has not done so already."""
         path, view = accepted
         while view["status"] in ("PENDING", "RUNNING"):
             share = min(POLL_MAX_S, POLL_SHARE * (self._now() - since_s))
@@ -190,18 +190,19 @@ class Load:
 
 
 def connections(plan: Plan) -> int:
-    """How many the clients of a plan share."""
+    """Returns the number of connections that the clients of a plan share."""
     return max(CONNECTIONS, plan.clients or 0)
 
 
 def halves(plan: Plan, images: int) -> tuple[list[int], list[int]]:
-    """The images of a plan with a number of tasks, in their order, for the bare loop before and after the load."""
+    """Splits the images of a plan with a number of tasks, in order: half for the bare loop before the load, half after
+    it."""
     order = [number % images for number in islice(count(), plan.tasks)]
     return order[: (len(order) + 1) // 2], order[(len(order) + 1) // 2 :]
 
 
 def read(sample: Sample, view: dict[str, Any]) -> None:
-    """Note down what the record of its task says."""
+    """Copies the timings from the record of the task to its sample."""
     result, attempts = view["result"] or {}, view["attempts"]
     if view["status"] != "SUCCESS":
         sample.error = f"{view['status']} {(view['error'] or {}).get('code', '')}".strip()
@@ -213,6 +214,6 @@ def read(sample: Sample, view: dict[str, Any]) -> None:
 
 
 def refusal(answer: aiohttp.ClientResponse, body: bytes) -> str:
-    """Why a request was not accepted: the code of its problem, or its status."""
+    """Returns the error code of a refused request, or its HTTP status."""
     problem = msgspec.json.decode(body) if "json" in answer.content_type else {}
     return f"refused {problem.get('code', answer.status)}"

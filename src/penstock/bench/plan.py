@@ -1,4 +1,4 @@
-"""What a run is to do: the plan, and the order and moments of its tasks, which depend on nothing but the plan."""
+"""The plan of a run, and the order and times of its tasks, which depend on the plan alone."""
 
 import random
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ DEFAULT_TASKS = 12
 """Two rounds of the built-in images: some minutes of super-resolution on two cores."""
 
 DEFAULT_CLIENTS = 8
-"""Twice the slots of a worker: the queue is never empty, and what is measured is the worker."""
+"""Twice the slots of a worker: the queue is never empty, so that the worker is the bottleneck."""
 
 PICTURES = (".png", ".svg")
 
@@ -46,7 +46,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def mode(self) -> str:
-        """In words."""
+        """The plan in words, for the head of the report."""
         if self.batch is not None:
             return f"batches of {self.batch} lines" if self.batch else "batches as long as a request may be"
         if self.rate is None:
@@ -117,7 +117,8 @@ def parse_mix(text: str) -> dict[Priority, int]:
 
 
 def priorities(mix: dict[Priority, int]) -> Iterator[Priority]:
-    """For ever, in the shares of the mix and evenly interleaved (smooth weighted round robin, as nginx has it)."""
+    """Yields priorities for ever, in the shares of the mix and evenly interleaved (smooth weighted round robin of
+    nginx)."""
     total, credit = sum(mix.values()), dict.fromkeys(mix, 0)
     while True:
         for name, share in mix.items():
@@ -128,7 +129,7 @@ def priorities(mix: dict[Priority, int]) -> Iterator[Priority]:
 
 
 def arrivals(rate: float) -> Iterator[float]:
-    """Seconds from the start to each task of an open loop: Poisson arrivals, the same in every run."""
+    """Yields the seconds from the start to each task of an open loop: Poisson arrivals, the same in every run."""
     clock, dice = 0.0, random.Random(1)  # noqa: S311  a load, no secret
     while True:
         yield clock

@@ -1,4 +1,4 @@
-"""The run as a picture: a row for each stage with a bar for each task, and below them the device, in use and idle."""
+"""Draws a run: one row per stage with a bar per task, and below them how much the device was in use."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ WAITING, BUSY, IDLE = "#dfe3e8", "#2b8a5a", "#f2c4c4"
 LANE_INCHES, GAP_LANES, DEVICE_LANES = 0.17, 0.8, 2.5
 
 THINNEST = 1 / 1500
-"""Of the width: what is shorter is drawn this wide, or it would not be seen."""
+"""Least width of a bar, as a share of the picture: a shorter one would be invisible."""
 
 
 Span = tuple[float, float]
@@ -43,7 +43,7 @@ def check_library() -> None:
 
 
 def draw(report: Report, path: Path) -> None:
-    """Write the picture; its form is the suffix of the path."""
+    """Writes the picture, as PNG or SVG by the suffix of the path."""
     from matplotlib.figure import Figure
 
     rows = bars(report.samples)
@@ -102,7 +102,7 @@ def in_use(infer: Sequence[Bar], capacity: float) -> list[tuple[float, float]]:
 
 
 def laid_out(row: Sequence[Bar]) -> list[list[Bar]]:
-    """Bars that overlap in lanes of their own: as many lanes as there were tasks at once, one if there was none."""
+    """Spreads bars that overlap over lanes: as many lanes as tasks ran at once, at least one."""
     lanes: list[list[Bar]] = []
     for bar in sorted(row, key=lambda b: b.start):
         lane = next((lane for lane in lanes if lane[-1].end <= bar.start), None)
@@ -114,7 +114,7 @@ def laid_out(row: Sequence[Bar]) -> list[list[Bar]]:
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """Spans of time without their overlaps."""
+    """Merges spans of time that overlap."""
     found: list[Span] = []
     for start, end in sorted(spans):
         if found and start <= found[-1][1]:
@@ -134,7 +134,7 @@ def _stage(axes: Any, lanes: list[list[Bar]], top: float, span: float) -> None:
 
 
 def _device(axes: Any, infer: Sequence[Bar], report: Report, top: float, span: float) -> None:
-    """How much of the device was in use; its own counter says how much there was to use."""
+    """Draws how much of the device was in use, relative to its own counter of device time."""
     bottom, busy_s = top + DEVICE_LANES, (report.device_busy or 0.0) * report.wall_s
     capacity = sum(bar.sample.device_ms for bar in infer) / 1000 / busy_s if busy_s else report.devices
     levels = [*in_use(infer, capacity or 1.0), (span, 0.0)]
@@ -148,7 +148,7 @@ def _device(axes: Any, infer: Sequence[Bar], report: Report, top: float, span: f
 
 
 def _of_stage(row: Sequence[Bar], span: float) -> str:
-    """Mean, and how much of the time some task was in this stage."""
+    """Returns the mean of a stage, and the share of the time in which some task was in it."""
     if not row:
         return ""
     mean_s = sum(bar.end - bar.start for bar in row) / len(row)
@@ -162,7 +162,7 @@ def _margin(axes: Any, span: float, y: float, text: str) -> None:
 
 
 def _frame(axes: Any, report: Report, span: float, bottom: float, ticks: list[tuple[float, str]]) -> None:
-    """Axes, title, legend."""
+    """Draws axes, title and legend."""
     from matplotlib.patches import Patch
 
     axes.set_xlim(0, span)

@@ -1,4 +1,4 @@
-"""What a tree of processes has cost: CPU time and memory, from /proc (Linux)."""
+"""CPU time and memory of a tree of processes, from /proc (Linux)."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ PROC = Path("/proc")
 
 
 def tree(root: int) -> Iterator[int]:
-    """The process and all its descendants that live."""
+    """Returns the process and all its living descendants."""
     yield root
     with suppress(OSError):
         for thread in (PROC / str(root) / "task").iterdir():

@@ -124,7 +124,7 @@ async def _bare_loop(
 
 
 async def _half(loop: BareLoop | None, plan: Plan, images: Sequence[Image], half: int, console: Console) -> float:
-    """With a number of tasks their images, half of them; with a duration whole rounds for half of it."""
+    """Runs half of the bare loop: half of the images of a number of tasks, or whole rounds for half of a duration."""
     if loop is None:
         return 0.0
     console.print(f"[dim]the bare loop, {'after' if half else 'before'} the load ...[/dim]")
@@ -144,7 +144,7 @@ async def _under_load(
     images: Sequence[Image],
     console: Console,
 ) -> tuple[list[Sample], Expense, int | None]:
-    """The samples, what the server has spent on them, and its highest memory meanwhile."""
+    """Runs the load; returns the samples, what the server spent on them, and its highest memory meanwhile."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(f"{plan.model}, {plan.mode}", total=plan.tasks)
@@ -173,7 +173,7 @@ def _bare_of(
     images: Sequence[Image],
     measured: tuple[list[int], float, float],
 ) -> Bare:
-    """The bare loop beside the tasks that succeeded."""
+    """Compares the bare loop with the tasks that succeeded."""
     done_before, before_s, after_s = measured
     megapixels = [image.megapixels for image in images]
     total = sum(megapixels[number] * len(times) for number, times in loop.seconds.items())
@@ -192,7 +192,7 @@ def _bare_of(
 
 
 def _runs(loop: BareLoop | None) -> list[int]:
-    """The image of every run so far."""
+    """Yields the image of every run so far."""
     return [number for number, times in loop.seconds.items() for _ in times] if loop else []
 
 

@@ -1,4 +1,4 @@
-"""The server under load: one that runs somewhere, or a `penstock up` of this run's own, and what it says of itself."""
+"""The server under load: a running one, or a `penstock up` that this run starts; and its metrics."""
 
 import asyncio
 import os
@@ -22,19 +22,19 @@ from penstock.settings import RedisSettings, Settings, StorageSettings, clean_en
 from penstock.telemetry import exposition
 
 MODULES = {NOOP: "penstock.models.noop"}
-"""Models that are there but not served by default; a run of one serves nothing else."""
+"""Models that are not served by default -> their modules; a run of one serves nothing else."""
 
 STOP_WITHIN_S = 60.0
 
 PSS_EVERY_S = 0.5
-"""The kernel walks all pages of a process to tell; more often the looking would be a part of the load."""
+"""Seconds between measurements of memory: the kernel walks all pages of a process for each."""
 
 BUSY = "penstock_device_busy_seconds_total"
 CPU = "process_cpu_seconds_total"
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """Where it is; `pid` and `start_s` (to ready) of one that we started."""
+    """Address of the server; `pid` and `start_s` (seconds until ready) only if this run started it."""
 
     url: str
     api_key: str
@@ -44,14 +44,14 @@ class Server(Struct, frozen=True, kw_only=True):
 
 
 class Expense(Struct, frozen=True, kw_only=True):
-    """What has been used up so far; None where that cannot be known."""
+    """What the server has used so far; None where that cannot be known."""
 
     busy_s: float | None
     cpu_s: float | None
 
 
 def settings_of(plan: Plan, settings: Settings) -> Settings:
-    """As the operator has set them, but on a Redis and a directory of its own, with no limit on submits."""
+    """Returns the operator's settings with a Redis and a directory of their own, and no limit on submits."""
     settings = replace(
         settings,
         api=replace(settings.api, rate_limit_per_minute=0),
@@ -126,7 +126,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 def last_line(log: Path) -> str:
-    """What a process said before it ended."""
+    """Returns the last line that a process wrote before it ended."""
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("penstock: ") if lines else "it said nothing"
 
@@ -191,7 +191,7 @@ async def expense_of(server: Server) -> Expense:
 
 
 class Watch:
-    """The highest memory of a server's processes while it is entered; None where they are not ours."""
+    """Measures the highest memory of the server's processes while it is entered; None if they are not ours."""
 
     def __init__(self, server: Server) -> None:
         self._pid = server.pid
@@ -213,5 +213,5 @@ class Watch:
 
 
 def load_average() -> float:
-    """Of the last minute."""
+    """Returns the load average of the last minute."""
     return round(os.getloadavg()[0], 2)

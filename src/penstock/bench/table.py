@@ -1,4 +1,4 @@
-"""The report as a person reads it."""
+"""Prints the report as a table."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ PERCENTILES = ("p50", "p90", "p99", "max")
 
 
 def of(report: Report) -> Table:
-    """One table: what was run above it, then figures with their units."""
+    """Returns one table: the plan as its title, then figures with their units."""
     machine = report.machine
     title = (
         f"{report.model} · {report.mode} · {report.tasks} tasks, "
@@ -57,7 +57,7 @@ def _throughput(report: Report) -> Iterator[Row]:
 
 
 def _bare(bare: Bare) -> Iterator[Row]:
-    """Both halves are shown: where they differ, something else ran on the machine."""
+    """Shows both halves: if they differ, something else ran on the machine."""
     yield "bare loop", f"{bare.tasks_per_s:.2f} tasks/s of these ({bare.device}, {bare.threads} threads, one process)"
     halves = [f"{bare.before_megapixels_per_s:.3f} MP/s in before the load"]
     if bare.after_megapixels_per_s is not None:
@@ -84,7 +84,7 @@ def _spread(spread: Spread) -> str:
 
 
 def _stages(stages_ms: dict[str, float]) -> Iterator[Row]:
-    """A wait for the device is a part of `infer`."""
+    """Lists the stages; waiting for the device is part of `infer`."""
     if stages_ms:
         yield "stages", f"[dim]{'mean':>9}     share[/dim]"
     total = sum(stages_ms.values())
@@ -103,7 +103,7 @@ def _expense(report: Report) -> Iterator[Row]:
 
 
 def _ms(value: float) -> str:
-    """Three figures, and seconds where they read better."""
+    """Formats a duration with three digits, in ms or s."""
     if value >= 1000:
         return f"{value / 1000:.2f} s" if value < 10_000 else f"{value / 1000:.1f} s"
     return f"{value:.0f} ms" if value >= 100 else f"{value:.1f} ms" if value >= 10 else f"{value:.2f} ms"

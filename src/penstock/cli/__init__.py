@@ -1,2 +1,2 @@
-"""The commands beside those that run servers. `client`, `fleet` and `operator` declare them and are light, so that
-`--help` comes at once; what they run is imported by the one that is called."""
+"""The command line. The modules that declare commands import little, so that `--help` is fast; each command imports
+what it runs when it is called."""

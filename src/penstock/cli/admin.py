@@ -1,4 +1,4 @@
-"""The commands for who runs the server: keys, and a look at what the machine lacks."""
+"""Commands for operators: `penstock keys` and `penstock doctor`."""
 
 import sys
 
@@ -15,9 +15,11 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--name", default="default", show_default=True, help="Who will use it; shows in logs, the key does not.")
+@click.option(
+    "--name", default="default", show_default=True, help="Name of its user. Logs show the name, never the key."
+)
 def new(name: str) -> None:
-    """Make an API key, and say where to put it. Nothing is stored."""
+    """Make an API key and explain where to put it. Penstock does not store it."""
     if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
         raise click.BadParameter("letters, digits, - and _ only", param_hint="--name")
     key = new_key()
@@ -27,14 +29,17 @@ def new(name: str) -> None:
 
 
 @click.command()
-@click.option("--orphans", is_flag=True, help="Look instead for objects in the storage that no record knows of.")
+@click.option(
+    "--orphans", is_flag=True, help="Look for objects in the storage that belong to no record, and do nothing else."
+)
 @click.option("--delete", is_flag=True, help="Delete these objects.")
 @AS_JSON
 @coroutine
 async def doctor(orphans: bool, delete: bool, as_json: bool) -> None:
-    """Check what Penstock needs, and say what to do.
+    """Check what Penstock needs, and explain what to do about each problem.
 
-    Python, settings, models, Redis, its clock, storage, its links, devices. Exit status 1 when something is missing.
+    It checks Python, settings, models, Redis and its clock, the storage and its links, and the devices. The exit status
+    is 1 if a check fails.
     """
     from penstock.cli.doctor import doctor as run
 
@@ -46,7 +51,7 @@ async def doctor(orphans: bool, delete: bool, as_json: bool) -> None:
 @click.command("try-device", hidden=True)
 @click.option("--device", required=True)
 def try_device(device: str) -> None:
-    """Run a small model; started by `doctor`."""
+    """Run a small model on a device. `doctor` starts this command."""
     import msgspec
 
     from penstock.core.device import Device

@@ -1,5 +1,5 @@
-"""The commands that talk to a server. `--url` and `--api-key`, else the environment, else the `penstock up` of this
-directory."""
+"""Commands that talk to a server: the one of `--url` and `--api-key`, else that of the environment, else the one that
+`penstock up` runs in this directory."""
 
 import asyncio
 import json
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATIENCE_S = 5.0
-"""A person who looks is told soon that nobody answers."""
+"""How long a command that only reads tries to reach the server: a person is waiting for it."""
 
 
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")
 
 
 def at_a_server(command: F) -> F:
-    """With the options that say where it is."""
+    """Adds the options `--url` and `--api-key`."""
     key = click.option(
-        "--api-key", envvar="PENSTOCK_API_KEY", help="Its key [PENSTOCK_API_KEY, penstock-data/api-key]."
+        "--api-key", envvar="PENSTOCK_API_KEY", help="API key [PENSTOCK_API_KEY, penstock-data/api-key]."
     )
-    url = click.option("--url", envvar="PENSTOCK_URL", help="The server [PENSTOCK_URL, http://127.0.0.1:8000].")
+    url = click.option(
+        "--url", envvar="PENSTOCK_URL", help="Address of the server [PENSTOCK_URL, http://127.0.0.1:8000]."
+    )
     return url(key(command))
 
 
@@ -41,7 +43,8 @@ def at_a_server(command: F) -> F:
 async def reached(
     url: str | None, api_key: str | None, patience_s: float = PATIENCE_S, on_pause: "OnPause | None" = None
 ) -> AsyncIterator["AsyncClient"]:
-    """The client; what the server refuses is one line and exit status 1, and what cannot be sent to it another."""
+    """Yields a client for the server. A refusal of the server ends the command with one line and exit status 1, and an
+    argument that cannot be sent ends it with exit status 2."""
     from penstock.client import AsyncClient, PenstockApiError
 
     try:
@@ -54,7 +57,10 @@ async def reached(
 
 
 def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """`k=v` as members of `params`: a value that is JSON is what it says, every other is a string."""
+    """Parses `name=value` pairs to the members of `params`; a value that is not valid JSON counts as a string.
+
+    Raises click.BadParameter for a pair without a name or without `=`.
+    """
     params: dict[str, Any] = {}
     for pair in pairs:
         name, found, text = pair.partition("=")
@@ -73,46 +79,50 @@ def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True
 )
 @click.option("--model", default="superres-x4", show_default=True)
-@click.option("--param", "pairs", multiple=True, metavar="K=V", help="Of the model, such as variant=clean; repeatable.")
-@click.option("--format", "format_", type=click.Choice(["png", "jpeg", "jpg", "webp"]), help="Of result images [png].")
-@click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG and WebP [90].")
-@click.option("--lossless", is_flag=True, help="Of WebP.")
+@click.option(
+    "--param", "pairs", multiple=True, metavar="K=V", help="Parameter of the model, such as variant=clean; repeatable."
+)
+@click.option(
+    "--format", "format_", type=click.Choice(["png", "jpeg", "jpg", "webp"]), help="Format of result images [png]."
+)
+@click.option("--quality", type=click.IntRange(1, 100), help="Quality of JPEG and WebP results [90].")
+@click.option("--lossless", is_flag=True, help="Write WebP results without loss.")
 @click.option("--priority", type=PRIORITIES, default="normal", show_default=True)
-@click.option("--concurrency", type=click.IntRange(1, 1000), default=16, show_default=True, help="Tasks at a time.")
-@click.option("--overwrite", is_flag=True, help="Fetch results again that are there already.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 1000), default=16, show_default=True, help="Number of tasks at a time."
+)
+@click.option("--overwrite", is_flag=True, help="Fetch results again that exist already.")
 @AS_JSON
 @at_a_server
 def submit(
     url: str | None, api_key: str | None, pairs: tuple[str, ...], format_: str | None, quality: int | None,
-    lossless: bool, **wish: Any,
+    lossless: bool, **members: Any,
 ) -> None:  # fmt: skip
     """Run files and folders through a model, and fetch the results.
 
-    What is there already is skipped. After Ctrl-C the tasks go on at the server, and the same command takes them up
-    again. What fails as every other file would, such as a full disk, a wrong param or a revoked key, ends the run. Exit
-    status 1 when a file failed.
+    Files whose result exists already are skipped. After Ctrl-C the tasks go on at the server, and the same command
+    continues with them. An error that every other file would meet too, such as a full disk, a wrong param or a revoked
+    key, ends the run. The exit status is 1 if a file failed.
     """
     written = {"format": format_, "quality": quality, "lossless": lossless or None}
     said = {name: value for name, value in written.items() if value is not None}
 
     async def submitting() -> int:
         from penstock.cli.progress_bars import Pauses
-        from penstock.cli.submitting import PATIENCE_S, Wish
+        from penstock.cli.submitting import PATIENCE_S, SubmitOptions
         from penstock.cli.submitting import submit as run
 
-        asked = Wish(params=params_of(pairs), written=said, **wish)  # type: ignore[arg-type]
-        async with reached(
-            url, api_key
-        ) as client:  # a wrong address is told of soon, a later failure is borne for long
-            model = await client.model(asked.model)
+        options = SubmitOptions(params=params_of(pairs), written=said, **members)  # type: ignore[arg-type]
+        async with reached(url, api_key) as client:  # with little patience: a wrong address should show at once
+            model = await client.model(options.model)
         async with reached(url, api_key, PATIENCE_S, Pauses()) as client:
-            return await run(client, asked, produces=model.produces)
+            return await run(client, options, produces=model.produces)
 
     sys.exit(_until_stopped(submitting()))
 
 
 def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
-    """The exit status of the work, or what shells have for one that was stopped by Ctrl-C or SIGTERM."""
+    """Runs the work; its exit status, or 128 + signal number after Ctrl-C or SIGTERM, as shells have it."""
 
     async def run() -> int:
         working = asyncio.create_task(work)
@@ -125,7 +135,7 @@ def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
         by = signal.SIGINT
     except asyncio.CancelledError:
         by = signal.SIGTERM
-    click.echo("stopped; the tasks go on at the server, and the same command takes them up again", err=True)
+    click.echo("stopped; the tasks go on at the server, and the same command continues with them", err=True)
     return 128 + by
 
 
@@ -135,7 +145,7 @@ def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
 @at_a_server
 @coroutine
 async def watch(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
-    """Follow a task to its end. Exit status 1 when it has no result."""
+    """Follow a task until it ends. The exit status is 1 if it has no result."""
     from penstock.cli.progress_bars import Pauses
     from penstock.cli.tables import watch as run
 
@@ -145,7 +155,7 @@ async def watch(url: str | None, api_key: str | None, task_id: str, as_json: boo
 
 @click.command()
 @filtered
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest so many.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many tasks.")
 @AS_JSON
 @at_a_server
 @coroutine
@@ -163,7 +173,7 @@ async def ls(url: str | None, api_key: str | None, **filters: Any) -> None:
 @at_a_server
 @coroutine
 async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
-    """Show all that is known of a task."""
+    """Show everything about a task."""
     from penstock.cli.tables import show as run
 
     async with reached(url, api_key) as client:
@@ -176,7 +186,7 @@ async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool
 @at_a_server
 @coroutine
 async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
-    """Cancel tasks, waiting or running. Exit status 1 when one could not be."""
+    """Cancel tasks that wait or run. The exit status is 1 if one could not be canceled."""
     from penstock.cli.tables import each_task
 
     async with reached(url, api_key) as client:
@@ -189,7 +199,7 @@ async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...]
 @at_a_server
 @coroutine
 async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
-    """Run tasks again that have no result. Exit status 1 when one could not be."""
+    """Run tasks again that have no result. The exit status is 1 if one could not be queued."""
     from penstock.cli.tables import each_task
 
     async with reached(url, api_key) as client:
@@ -201,7 +211,7 @@ async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...],
 @at_a_server
 @coroutine
 async def models(url: str | None, api_key: str | None, as_json: bool) -> None:
-    """List the models that are served, with their params."""
+    """List the models that the server runs, with their params."""
     from penstock.cli.tables import models as run
 
     async with reached(url, api_key) as client:

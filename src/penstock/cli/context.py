@@ -1,4 +1,4 @@
-"""What all commands share: the settings of this call, as text too, and coroutines as commands."""
+"""What all commands share: how they get the settings, print them, and run coroutines."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,13 +14,13 @@ P = ParamSpec("P")
 
 
 def settings_of_call(**overrides: Any) -> Settings:
-    """The settings, with options of the command line over file and environment."""
+    """Loads the settings; options of the command line override the file of `--config` and the environment."""
     path = click.get_current_context().find_root().params.get("config")
     return load(path, environment_with(overrides))
 
 
 def as_toml(settings: Settings) -> str:
-    """The settings as a configuration file; keys and passwords are masked."""
+    """Renders the settings as a TOML file, with keys and passwords masked."""
     lines: list[str] = []
     for section, values in msgspec.to_builtins(settings).items():
         lines.append(f"[{section}]")
@@ -31,7 +31,7 @@ def as_toml(settings: Settings) -> str:
 
 
 def coroutine(command: Callable[P, Any]) -> Callable[P, None]:
-    """Run it on an event loop of its own."""
+    """Makes a coroutine function a click command that runs it on a new event loop."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -1,4 +1,4 @@
-"""`penstock doctor`: what this machine and these settings lack to run Penstock, and what to do about it."""
+"""`penstock doctor`: checks whether this machine can run Penstock with these settings, and says what to do if not."""
 
 import asyncio
 import platform
@@ -30,22 +30,23 @@ from penstock.upkeep.orphans import NotCertain, delete_orphans, find_orphans, su
 from penstock.worker.devices import Placement, placements
 
 OLDEST_REDIS = 7
-"""An older one refuses a script in its midst when memory is full, not before it has begun."""
+"""An older Redis with full memory stops a script halfway, where a newer one refuses to start it."""
 
 CLOCKS_APART_S = 2.0
-"""Moments of tasks are by the clock of Redis, logs and signed links by ours; S3 itself bears 15 minutes."""
+"""Times in tasks come from the clock of Redis, times in logs and signed links from ours; S3 itself tolerates 15
+minutes."""
 
 DEVICE_WITHIN_S = 120.0
 
 SHOWN_RECORDS = 20
-"""Of those that were set aside, the latest."""
+"""How many of the latest unreadable records are shown."""
 
 State = Literal["ok", "warn", "fail"]
 COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """What one check has found; `advice` says what to do about it. The line of `--json`."""
+    """The result of one check, and a line of `--json`. `advice` says what to do about a problem."""
 
     check: str
     state: State
@@ -54,7 +55,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 async def doctor(settings_of: Callable[[], Settings], *, orphans: bool, delete: bool, as_json: bool) -> int:
-    """Run all checks, or look for orphans, and print what is found; the exit status is 1 when something has failed."""
+    """Runs all checks, or looks for orphans, and prints each result; the exit status is 1 if a check failed."""
     out, states = console(), set()
     async for finding in examine_orphans(settings_of(), delete=delete) if orphans else examine(settings_of):
         states.add(finding.state)
@@ -66,7 +67,7 @@ async def doctor(settings_of: Callable[[], Settings], *, orphans: bool, delete: 
 
 
 async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[Finding]:
-    """All checks, one after the other. Without right settings there is nothing more to look at than the machine."""
+    """Yields the result of each check. With wrong settings only the machine itself is checked."""
     yield _python()
     try:
         settings = settings_of()
@@ -74,7 +75,7 @@ async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[Finding]
     except ConfigurationError as error:
         yield _fail("settings", str(error), "change it; config.example.toml has every setting")
         return
-    yield _ok("settings", "every name is known and every value in range")
+    yield _ok("settings", "all names and values are valid")
     yield _models()
     async for finding in _redis(settings):
         yield finding
@@ -85,7 +86,7 @@ async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[Finding]
 
 
 async def examine_orphans(settings: Settings, *, delete: bool) -> AsyncIterator[Finding]:
-    """The objects that no record knows of; they are deleted only if that is asked for."""
+    """Reports the objects that belong to no record, and deletes them if `delete` is set."""
     own = RedisSettings().url == settings.redis.url
     redis = next(_servers(settings, own))
     try:
@@ -133,7 +134,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
             try:
                 server = await look_at(client)
                 await takes_writes(client, redis.namespace)
-                name = f"{server.product.capitalize()} {server.version} at {_shown(redis.url)}"
+                name = f"{server.product.capitalize()} {server.version} at {_without_password(redis.url)}"
                 yield await _set_up(client, name, server.major, settings.redis.namespace)
                 yield _clock(server.ahead_s)
                 if aside := await Store(Engine(client, redis.namespace, settings.queue)).unreadable():
@@ -144,7 +145,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
                 return
     if not own:
         found, _, advice = why.partition("; ")
-        yield _fail("redis", f"{_shown(settings.redis.url)}: {found}", advice or "see the log of Redis")
+        yield _fail("redis", f"{_without_password(settings.redis.url)}: {found}", advice or "see the log of Redis")
         return
     try:
         yield _ok("redis", f"none runs yet; `penstock up` starts {find_server()}")
@@ -153,7 +154,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _servers(settings: Settings, own: bool) -> Iterator[RedisSettings]:
-    """That of a running `penstock up` of this directory, unless the settings name another."""
+    """Yields the Redis that `penstock up` runs in this directory, if it does, and then the one of the settings."""
     socket = Path(settings.up.data_dir).absolute() / "redis" / "redis.sock"
     if own and socket.exists():
         yield replace(settings.redis, url=f"unix://{socket}")
@@ -201,12 +202,12 @@ async def _storage(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _clients_view(storage: Storage, where: str) -> AsyncIterator[Finding]:
-    """Of a bucket only: its links, used as clients use them, and what it keeps."""
+    """Checks a bucket as its clients see it: links, digests, and versions that it keeps; nothing for local storage."""
     report = await check_links(storage)
     if report is None:
         return
     for trouble in report.troubles:
-        yield (_fail if trouble.is_certain else _warn)("links", trouble.found, trouble.advice)
+        yield (_fail if trouble.is_certain else _warn)("links", trouble.problem, trouble.advice)
     if not report.troubles:
         yield _ok("links", f"clients download from {report.host} and upload to it")
     if report.compares_digests is False:
@@ -232,7 +233,7 @@ def _devices(settings: Settings) -> Iterator[Finding]:
 
 
 def _device(place: Placement, settings: Settings) -> Finding:
-    """In a process of its own, as a worker is: what it sees is said by its environment."""
+    """Tries the device in a new process: which devices a process sees is decided by its environment, as for workers."""
     environment = clean_environment() | environment_of(settings) | place.environment
     argv = python("try-device", "--device", msgspec.json.encode(place.device).decode())
     try:
@@ -252,8 +253,7 @@ def _device(place: Placement, settings: Settings) -> Finding:
     return _ok("device", found)
 
 
-def _shown(url: str) -> str:
-    """Without its password."""
+def _without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 

@@ -1,4 +1,4 @@
-"""The options that say which tasks, for the list and for the acts on all that match."""
+"""Options that select tasks, for `penstock ls` and for the commands that act on all tasks that match."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,17 +13,25 @@ MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "
 
 
 def filtered(command: F) -> F:
-    """With the options that say which tasks, as the client's `Filter`."""
+    """Adds the options that make up the client's `Filter`."""
     options = (
-        click.option("--status", multiple=True, type=STATUSES, help="Repeatable."),
-        click.option("--model", help="Of this model only."),
-        click.option("--priority", type=PRIORITIES, help="Of this priority only."),
-        click.option("--batch", "batch_id", metavar="ID", help="Lines of this batch only."),
+        click.option("--status", multiple=True, type=STATUSES, help="Only tasks in this status; repeatable."),
+        click.option("--model", help="Only tasks of this model."),
+        click.option("--priority", type=PRIORITIES, help="Only tasks of this priority."),
+        click.option("--batch", "batch_id", metavar="ID", help="Only lines of this batch."),
         click.option(
-            "--metadata", multiple=True, metavar="K=V", callback=_entries, help="With this entry; repeatable."
+            "--metadata",
+            multiple=True,
+            metavar="K=V",
+            callback=_entries,
+            help="Only tasks with this entry; repeatable.",
         ),
-        click.option("--created-after", type=MOMENT, help="Local time, or with a zone such as +0200."),
-        click.option("--created-before", type=MOMENT, help="The same."),
+        click.option(
+            "--created-after",
+            type=MOMENT,
+            help="Only tasks created after this local time, or time with a zone such as +0200.",
+        ),
+        click.option("--created-before", type=MOMENT, help="Only tasks created before this time."),
     )
     for option in reversed(options):
         command = option(command)

@@ -1,4 +1,4 @@
-"""The commands. Each reads the settings, imports what it runs, and turns a ConfigurationError into one line."""
+"""The command group `penstock`, and the commands that run servers."""
 
 import sys
 from pathlib import Path
@@ -15,13 +15,13 @@ from penstock.local.supervisor import EXIT_CONFIGURATION, StoppedEarly
 from penstock.settings import Settings
 
 EXIT_INTERRUPTED = 130
-"""As shells say it of a command that Ctrl-C has ended."""
+"""Exit status that shells give a command which Ctrl-C ended."""
 
 PATH = click.Path(path_type=Path)
 
 
 def main() -> None:
-    """Entry point: exit status 78 for a wrong setting."""
+    """Runs the command line. A wrong setting prints one line and exits with status 78."""
     try:
         cli.main(prog_name="penstock", standalone_mode=True)
     except ConfigurationError as error:
@@ -42,15 +42,15 @@ def cli(config: Path | None) -> None:
 @cli.command()
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one [8000].")
-@click.option("--data-dir", type=click.Path(), help="Where queue, objects and key are kept [penstock-data].")
+@click.option("--data-dir", type=click.Path(), help="Directory of queue, objects and API key [penstock-data].")
 @click.option("--json", "as_json", is_flag=True, help="Print one line {url, metrics_url, api_key} when ready.")
 @coroutine
 async def up(host: str | None, port: int | None, data_dir: str | None, as_json: bool) -> None:
-    """Run everything on this machine: Redis, the API, one worker for each device."""
+    """Run everything on this machine: Redis, the API and one worker per device."""
     from penstock.local.up import everything
     from penstock.telemetry.logs import set_up_logs
 
-    free_metrics_port = 0 if port == 0 else None  # a free port for one is a free port for both
+    free_metrics_port = 0 if port == 0 else None  # who asks for a free port wants one for the metrics too
     settings = settings_of_call(
         api_host=host, api_port=port, up_data_dir=data_dir, telemetry_metrics_port=free_metrics_port
     )
@@ -59,14 +59,14 @@ async def up(host: str | None, port: int | None, data_dir: str | None, as_json: 
         async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
             click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address))
             await supervisor.until_stopped()
-    except StoppedEarly:  # a server that stops on request has done what it should
+    except StoppedEarly:  # Ctrl-C before it is ready is no failure
         return
     sys.exit(supervisor.exit_status)
 
 
 @cli.command()
 @click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Directory for the results [.].")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Directory of the results [.].")
 @coroutine
 async def demo(photos: tuple[Path, ...], output: Path) -> None:
     """Upscale a photo (the bundled one, or yours), score it before and after, and leave nothing running."""
@@ -76,31 +76,33 @@ async def demo(photos: tuple[Path, ...], output: Path) -> None:
 
 
 @cli.command()
-@click.option("--model", default="superres-x4", show_default=True, help="noop-v1 measures the server itself.")
+@click.option("--model", default="superres-x4", show_default=True, help="Model; noop-v1 measures the server itself.")
 @click.option("--images", multiple=True, type=PATH, help="Image or directory, repeatable [six of 256 to 1024 px].")
-@click.option("--clients", type=click.IntRange(1), help="Closed loop: each waits for its task [8].")
+@click.option(
+    "--clients", type=click.IntRange(1), help="Closed loop: this many clients, each waiting for its task [8]."
+)
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Open loop: tasks per second; inf is a burst.")
-@click.option("--tasks", type=click.IntRange(1), help="End after so many [12].")
-@click.option("--duration", type=click.FloatRange(0, min_open=True), help="End after so many seconds.")
+@click.option("--tasks", type=click.IntRange(1), help="End after this many tasks [12].")
+@click.option("--duration", type=click.FloatRange(0, min_open=True), help="End after this many seconds.")
 @click.option("--priority-mix", default="normal=1", show_default=True, help="Shares, such as high=1,normal=3.")
-@click.option("--wait", is_flag=True, help="Let the submits wait for the end, instead of polling.")
+@click.option("--wait", is_flag=True, help="Wait for the end in the submit instead of polling.")
 @click.option(
     "--batch",
     type=click.IntRange(0),
     is_flag=False,
     flag_value=0,
     metavar="[LINES]",
-    help="Send batches of so many lines [as many as one request takes].",
+    help="Send batches of this many lines [as many as one request takes].",
 )
 @click.option("--bare/--no-bare", default=None, help="Measure the bare loop too [yes, except for noop-v1].")
-@click.option("--url", help="A running server [one is started, and stopped after the run].")
-@click.option("--api-key", help="Its key [the first of API_KEYS].")
-@click.option("--metrics-url", help="The metrics of its workers [URL/metrics, which has those of the API alone].")
+@click.option("--url", help="A running server [the command starts one and stops it].")
+@click.option("--api-key", help="API key [the first of API_KEYS].")
+@click.option("--metrics-url", help="Metrics of its workers [URL/metrics, which has only those of the API].")
 @click.option("--json", type=PATH, help="Write all figures to this file.")
 @click.option("--plot", type=PATH, help="Draw stages and device over time to this .svg or .png.")
 @coroutine
 async def bench(**options: Any) -> None:
-    """Put load on a server and print its throughput, latencies and costs beside a loop that has no server."""
+    """Put load on a server, and print throughput, latencies and costs beside a loop without a server."""
     from penstock.bench.plan import plan_of
     from penstock.bench.run import run_bench
 
@@ -112,7 +114,7 @@ async def bench(**options: Any) -> None:
 @click.option("--device", required=True)
 @click.argument("directory", type=PATH)
 def bare_loop(model: str, device: str, directory: Path) -> None:
-    """The loop without a server; started by `bench`."""
+    """Run the loop without a server. `bench` starts this command."""
     from penstock.bench.bare import serve_bare_loop
     from penstock.local.up import device_of
 
@@ -136,7 +138,7 @@ def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
 @cli.command()
 @coroutine
 async def worker() -> None:
-    """Run one worker process for each device of this host, and keep them running."""
+    """Run one worker process per device of this host, and restart those that end."""
     from penstock.local.supervisor import Supervisor
     from penstock.local.up import serve_metrics, worker_children
     from penstock.telemetry.logs import set_up_logs
@@ -161,7 +163,7 @@ async def worker() -> None:
 @click.option("--id", "worker_id", required=True)
 @click.option("--report-fd", type=int)
 def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
-    """One worker process; started by `up` and `worker`."""
+    """Run one worker process. `up` and `worker` start this command."""
     from penstock.local.up import device_of
     from penstock.telemetry.logs import set_up_logs
     from penstock.worker.process import run
@@ -182,7 +184,7 @@ def openapi() -> None:
 
 @cli.command()
 def config() -> None:
-    """Print the settings in force as TOML, secrets masked."""
+    """Print the settings in use as TOML, with secrets masked."""
     click.echo(as_toml(settings_of_call()), nl=False)
 
 
@@ -191,7 +193,6 @@ for command in (*client.COMMANDS, *matching.COMMANDS, *workers_queues.COMMANDS, 
 
 
 def _wants_own_redis(settings: Settings) -> bool:
-    """`up` brings its own Redis unless a URL was given."""
     return settings.redis.url == type(settings.redis)().url
 
 

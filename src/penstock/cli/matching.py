@@ -1,4 +1,4 @@
-"""The commands for all tasks that match a filter: `penstock tasks cancel`, `retry` and `delete`."""
+"""Commands that act on all tasks that match a filter: `penstock tasks cancel`, `retry` and `delete`."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ def tasks() -> None:
 
 def _command_of(name: str) -> click.Command:
     @filtered
-    @click.option("--all", "every", is_flag=True, help="Needed where --status is the only filter.")
-    @click.option("--dry-run", is_flag=True, help="Say what would be hit, and change nothing.")
+    @click.option("--all", "every", is_flag=True, help="Required if there is no filter but --status.")
+    @click.option("--dry-run", is_flag=True, help="Show which tasks match, and change nothing.")
     @click.option("--yes", is_flag=True, help="Do not ask.")
     @AS_JSON
     @at_a_server
@@ -28,7 +28,7 @@ def _command_of(name: str) -> click.Command:
     async def act(**options: Any) -> None:
         await _act(name, **options)
 
-    text = f"{name.capitalize()} all tasks that match. It looks first, and asks before it changes anything."
+    text = f"{name.capitalize()} all tasks that match. It shows how many match, and asks before it changes them."
     return click.command(name, help=text)(act)
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while tasks run: a bar for each task that runs, and one for all with the time that is left."""
+"""Progress bars on a terminal: one for each running task, and one for all files with the time that is left."""
 
 import math
 import sys
@@ -19,16 +19,16 @@ from penstock.client import PenstockApiError, Task
 NAME_WIDTH = 28
 
 QUIET_S = 10.0
-"""After a line that says why nothing goes on, no other says the same for so long."""
+"""The same reason for a pause is printed at most once in this time."""
 
 PAUSES = {
-    "rate_limited": "server limits the rate, goes on in {s} s",
-    "queue_full": "server has its queue full, goes on in {s} s",
+    "rate_limited": "the server limits the rate, continuing in {s} s",
+    "queue_full": "the queue of the server is full, continuing in {s} s",
 }
 
 
-class Board:
-    """Of one run of `submit`; `saw` and `ended` are called as the tasks do."""
+class ProgressBars:
+    """The bars of one run of `submit`, as a context manager; nothing is drawn if the output is no terminal."""
 
     def __init__(self, console: Console, *, total: int, skipped: int, output: Path) -> None:
         self._progress = Progress(
@@ -56,7 +56,7 @@ class Board:
         self._progress.stop()
 
     def saw(self, source: Path, task: Task) -> None:
-        """A task as it is now: it has a row while it runs."""
+        """Updates the bar of a task, which is shown while the task runs."""
         if task.status != "RUNNING":
             return
         if source not in self._rows:
@@ -73,7 +73,7 @@ class Board:
         self._move()
 
     def ended(self, source: Path) -> None:
-        """Nothing more happens to this file: its row goes."""
+        """Removes the bar of a file that is done."""
         self._ended += 1
         self._shares.pop(source, None)
         if row := self._rows.pop(source, None):
@@ -81,7 +81,7 @@ class Board:
         self._move()
 
     def summary(self, *, done: int, failed: int) -> Text:
-        """One line for the end; what is neither done nor failed was not tried."""
+        """Returns one line for the end; files that are neither done nor failed count as not tried."""
         took_s = time.monotonic() - self._started
         parts = [(f"{done} done", "green")]
         if self._skipped:
@@ -100,25 +100,25 @@ class Board:
 
 
 class Pauses:
-    """Says on stderr why nothing goes on, once while it lasts: the `on_pause` of a client."""
+    """Prints to stderr why the client pauses, once per pause; to be given to a client as `on_pause`."""
 
     def __init__(self) -> None:
         self._said: str | None = None
         self._quiet_until = 0.0
 
     def __call__(self, error: PenstockApiError, pause_s: float) -> None:
-        """What the client says before it tries again."""
+        """Is called by the client before it waits for `pause_s` and tries again."""
         now = time.monotonic()
         if error.code == self._said and now < self._quiet_until:
             return
         self._said, self._quiet_until = error.code, now + max(QUIET_S, pause_s)
-        line = PAUSES.get(error.code, "{error}; tries again").format(error=plain(error).plain, s=math.ceil(pause_s))
+        line = PAUSES.get(error.code, "{error}; trying again").format(error=plain(error).plain, s=math.ceil(pause_s))
         sys.stderr.write(line + "\n")  # the bars, while they are shown, put it above themselves
         sys.stderr.flush()
 
 
 class _Clock(ProgressColumn):
-    """The time that a task has taken, and that all files will still take."""
+    """Shows the time that a task has taken, or the time that all files still need."""
 
     def render(self, task: Row) -> Text:
         seconds = task.time_remaining if task.fields["is_all"] else task.elapsed

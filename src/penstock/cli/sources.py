@@ -1,4 +1,5 @@
-"""Which files a submit is about: where each result goes, and the name by which a task is found again."""
+"""The files of a `penstock submit`: where the result of each goes, and the request id by which its task is found
+again."""
 
 import glob
 import hashlib
@@ -15,19 +16,19 @@ from msgspec import Struct
 from penstock.errors import ConfigurationError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-"""Of the files that a folder is searched for; a file that is named itself may be called anything."""
+"""Suffixes of the files that a folder is searched for. A file that is named itself may have any."""
 
 NAME_BYTES = 255
-"""What file systems take as a name."""
+"""Longest file name that common file systems allow."""
 
 
 LONGEST_SUFFIX = "." + 16 * "x"
-"""Room that is left for the suffix of a result whose type nobody knows yet."""
+"""Bytes kept free for the suffix of a result whose type is not known before it is there."""
 
 
-class Job(Struct, frozen=True, kw_only=True):
-    """One file and where its result goes. The `target` of a model that may give anything has no suffix before the
-    result is there: `is_named` says whether it has."""
+class SourceFile(Struct, frozen=True, kw_only=True):
+    """One file and the path of its result. If the model may give any type of result, the `target` has no suffix until
+    the result is there, and `is_named` is False."""
 
     source: Path
     target: Path
@@ -35,24 +36,25 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def is_done(self) -> bool:
-        """The result is there; only whole ones ever are, but a machine that loses its power may leave an empty file."""
+        """Whether the result exists. Results appear whole, but a machine that loses power may leave an empty file."""
         named = [self.target] if self.is_named else self.target.parent.glob(f"{glob.escape(self.target.name)}.*")
         return any(path.exists() and path.stat().st_size > 0 for path in named)
 
-    def of_type(self, content_type: str) -> "Job":
-        """The same with a target that is named by the type of its result, if it was not named before."""
+    def of_type(self, content_type: str) -> "SourceFile":
+        """Returns a copy whose target has the suffix of this content type, unless the target has a suffix already."""
         if self.is_named:
             return self
         media_type = content_type.partition(";")[0].strip()
         suffix = mimetypes.guess_extension(media_type, strict=False) or ".bin"
-        return Job(source=self.source, target=self.target.with_name(self.target.name + suffix))
+        return SourceFile(source=self.source, target=self.target.with_name(self.target.name + suffix))
 
 
-def jobs_of(paths: Sequence[Path], output: Path, suffix: str | None) -> list[Job]:
-    """A job for each file, in order; without a `suffix`, the results will have that of their type. What lies below a
-    folder keeps its place below `output`; the results themselves, and what begins with a dot, are passed over. Two
-    files that differ in their suffix only keep it in their result's name; one that is too long for a name of a file is
-    cut, and told from others by a digest.
+def files_of(paths: Sequence[Path], output: Path, suffix: str | None) -> list[SourceFile]:
+    """Lists the files in `paths`, in order. Without a `suffix`, each result gets that of its content type.
+
+    A file keeps its place relative to the folder that was named. Files among the results, and files whose name begins
+    with a dot, are left out. If two files differ only in their suffix, the suffix stays in the names of their results;
+    a name that is too long is cut, and a digest tells it from others.
 
     Raises ConfigurationError when results would lie among their sources, or two would have one name.
     """
@@ -65,14 +67,16 @@ def jobs_of(paths: Sequence[Path], output: Path, suffix: str | None) -> list[Job
             return output / place.with_name(_fitting(name, LONGEST_SUFFIX).removesuffix(LONGEST_SUFFIX))
         return output / place.with_name(_fitting(name, f".{suffix}"))
 
-    jobs = [Job(source=source, target=target(place), is_named=suffix is not None) for source, place in places.items()]
-    _check(jobs)
-    return jobs
+    files = [
+        SourceFile(source=source, target=target(place), is_named=suffix is not None) for source, place in places.items()
+    ]
+    _check(files)
+    return files
 
 
 def request_id(source: Path, said: Mapping[str, Any]) -> str:
-    """The `client_request_id` of this file with these members of the request: the same whenever they are the same, so
-    that a second submit finds the task of the first. Raises OSError when the file cannot be read."""
+    """Returns a `client_request_id` that depends on the bytes of the file and on the members of the request only, so
+    that a second submit finds the task of the first. Raises OSError if the file cannot be read."""
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
     return "submit-" + hashlib.sha256(digest + msgspec.json.encode(said, order="deterministic")).hexdigest()[:48]
@@ -89,7 +93,7 @@ def _fitting(name: str, suffix: str) -> str:
 
 
 def _places(paths: Iterable[Path], output: Path) -> Iterable[tuple[Path, Path]]:
-    """(file, where it lies below what was named)."""
+    """Yields each file with its path relative to the folder that was named."""
     for path in paths:
         if not path.is_dir():
             yield path, Path(path.name)
@@ -104,19 +108,19 @@ def _places(paths: Iterable[Path], output: Path) -> Iterable[tuple[Path, Path]]:
 
 
 def _below(path: Path, output: Path) -> Path | None:
-    """Where the results lie inside of a folder of sources, if they do."""
+    """Returns the path of the results relative to a folder of sources, None if they are outside of it."""
     folder, results = path.resolve(), output.resolve()
     if folder == results:
         raise ConfigurationError(f"-o: the results would lie among their sources in {path}; give another directory")
     return results.relative_to(folder) if results.is_relative_to(folder) else None
 
 
-def _check(jobs: Iterable[Job]) -> None:
+def _check(files: Iterable[SourceFile]) -> None:
     sources: dict[Path, Path] = {}
-    for job in jobs:
-        if job.target.resolve() == job.source.resolve():
-            raise ConfigurationError(f"-o: the result of {job.source} would take its place; give another directory")
-        if job.target in sources:
-            first = sources[job.target]
-            raise ConfigurationError(f"{first} and {job.source} would both be {job.target}; name a folder above both")
-        sources[job.target] = job.source
+    for file in files:
+        if file.target.resolve() == file.source.resolve():
+            raise ConfigurationError(f"-o: the result of {file.source} would take its place; give another directory")
+        if file.target in sources:
+            first = sources[file.target]
+            raise ConfigurationError(f"{first} and {file.source} would both be {file.target}; name a folder above both")
+        sources[file.target] = file.source

@@ -1,4 +1,4 @@
-"""`penstock submit`: files to tasks, tasks to results, and a second run that takes up where the first was stopped."""
+"""`penstock submit`: submits files and fetches the results; a second run continues where the first was stopped."""
 
 import asyncio
 import base64
@@ -13,8 +13,8 @@ import click
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from penstock.cli.progress_bars import Board
-from penstock.cli.sources import Job, jobs_of, request_id
+from penstock.cli.progress_bars import ProgressBars
+from penstock.cli.sources import SourceFile, files_of, request_id
 from penstock.cli.terminal import console, failures_of, plain, readable
 from penstock.client import AsyncClient, Output, PenstockApiError, Shared, Submitted, Task, failure_of
 from penstock.client.bounded import as_they_end
@@ -22,18 +22,18 @@ from penstock.client.views import LIVE, Failure
 from penstock.errors import ConfigurationError
 
 PATIENCE_S = 600.0
-"""How long a server may be away, or full, before a file counts as failed."""
+"""How long the server may be unreachable or full before a file counts as failed."""
 
 GONE = "result_expired"
 
 SAID_OF_ALL = Shared.__annotations__.keys()
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""The output takes no file any more."""
+"""Errors after which no other file can be written either."""
 
 
-class Wish(Struct, frozen=True, kw_only=True):
-    """What the command line says."""
+class SubmitOptions(Struct, frozen=True, kw_only=True):
+    """The options of the command line."""
 
     paths: Sequence[Path]
     output: Path
@@ -46,8 +46,9 @@ class Wish(Struct, frozen=True, kw_only=True):
     as_json: bool
 
 
-class Ended(Struct, frozen=True, kw_only=True):
-    """What became of one file; the line of `--json`. A name that is no UTF-8 is there in base64 too."""
+class FileOutcome(Struct, frozen=True, kw_only=True):
+    """How a file ended, and a line of `--json`. `source_bytes` and `target_bytes` are base64 of names that are not
+    UTF-8."""
 
     source: str
     target: str
@@ -60,95 +61,103 @@ class Ended(Struct, frozen=True, kw_only=True):
 
 
 class HopelessError(Exception):
-    """A file failed as every other would: the disk is full, the key is revoked, a param is wrong."""
+    """Raised for an error that every other file would meet too: a full disk, a revoked key, a wrong param."""
 
-    def __init__(self, end: Ended) -> None:
+    def __init__(self, end: FileOutcome) -> None:
         super().__init__(end)
         self.end = end
 
 
-class Watcher(Protocol):
-    """Who is told how the tasks do."""
+class ProgressListener(Protocol):
+    """Hears how the tasks proceed."""
 
     def saw(self, source: Path, task: Task) -> None:
-        """A task as it is now."""
+        """Is called when a task has changed."""
 
     def ended(self, source: Path) -> None:
-        """Nothing more happens to this file."""
+        """Is called once for each file, when it is done."""
 
 
-async def submit(client: AsyncClient, wish: Wish, *, produces: str) -> int:
-    """Submit all files that have no result yet, and fetch the results; the exit status. `produces` is what the model
-    gives: an image, data, or anything, which is named by the content type of each result."""
-    suffixes = {"image": wish.written.get("format", "png"), "data": "json"}
-    jobs = await asyncio.to_thread(jobs_of, wish.paths, wish.output, suffixes.get(produces))
-    if not jobs:
-        raise ConfigurationError("no PNG, JPEG or WebP files there")
-    skipped = [job for job in jobs if job.is_done and not wish.overwrite]
-    left = [job for job in jobs if wish.overwrite or not job.is_done]
-    out = console(stderr=wish.as_json)
-    ends = [_ended(job, "skipped") for job in skipped]
-    for end in ends if wish.as_json else ():
+async def submit(client: AsyncClient, options: SubmitOptions, *, produces: str) -> int:
+    """Submits all files without a result, fetches the results, and returns the exit status.
+
+    `produces` is the kind of result of the model: "image", "data" or "any"; for "any", the content type of each result
+    decides its suffix. Raises ConfigurationError if there is no file.
+    """
+    suffixes = {"image": options.written.get("format", "png"), "data": "json"}
+    files = await asyncio.to_thread(files_of, options.paths, options.output, suffixes.get(produces))
+    if not files:
+        raise ConfigurationError("there are no PNG, JPEG or WebP files")
+    skipped = [file for file in files if file.is_done and not options.overwrite]
+    left = [file for file in files if options.overwrite or not file.is_done]
+    out = console(stderr=options.as_json)
+    ends = [_ended(file, "skipped") for file in skipped]
+    for end in ends if options.as_json else ():
         _say(end)
-    with Board(out, total=len(left), skipped=len(skipped), output=wish.output) as board:
-        async for end in _all(client, wish, left, board):
+    with ProgressBars(out, total=len(left), skipped=len(skipped), output=options.output) as bars:
+        async for end in _all(client, options, left, bars):
             ends.append(end)
-            if wish.as_json:
+            if options.as_json:
                 _say(end)
             elif not out.is_terminal:
                 click.echo(plain(f"{end.status}  {end.source} → {end.target}").plain)
     failed = [(end.source, end.error, end.task_id) for end in ends if end.error is not None]
-    out.print(board.summary(done=len(ends) - len(skipped) - len(failed), failed=len(failed)))
+    out.print(bars.summary(done=len(ends) - len(skipped) - len(failed), failed=len(failed)))
     if failed:
         out.print(failures_of(failed))
-    if len(ends) < len(jobs):
-        out.print("stopped: the other files would fail as this one did; what they have at the server goes on")
+    if len(ends) < len(files):
+        out.print("stopped: the other files would fail as this one did; their tasks at the server go on")
     return 1 if failed else 0
 
 
-async def _all(client: AsyncClient, wish: Wish, jobs: Iterable[Job], watcher: Watcher) -> AsyncGenerator[Ended, None]:
-    """Ends early, with what ended it, when no other file can pass."""
-    said: Shared = {"params": wish.params, "output": wish.written, "priority": wish.priority}
+async def _all(
+    client: AsyncClient, options: SubmitOptions, files: Iterable[SourceFile], listener: ProgressListener
+) -> AsyncGenerator[FileOutcome, None]:
+    """Yields how each file ended; ends early, with the cause, if every other file would fail too."""
+    said: Shared = {"params": options.params, "output": options.written, "priority": options.priority}
 
-    async def one(job: Job) -> Ended:
+    async def one(file: SourceFile) -> FileOutcome:
         try:
-            return await _Run(client, wish.model, said, job, watcher).end()
+            return await _FileRun(client, options.model, said, file, listener).end()
         finally:
-            watcher.ended(job.source)
+            listener.ended(file.source)
 
     try:
-        async for end in as_they_end(one, jobs, limit=wish.concurrency):
+        async for end in as_they_end(one, files, limit=options.concurrency):
             yield end
     except HopelessError as hopeless:
         yield hopeless.end
 
 
-class _Run:
-    """One file on its way. Its task is named by its bytes and by what was asked for, so that the one of an earlier run
-    is taken up."""
+class _FileRun:
+    """Submits one file and fetches its result. The request id depends on the bytes of the file and on the options, so
+    that the task of an earlier run is found."""
 
-    def __init__(self, client: AsyncClient, model: str, said: Shared, job: Job, watcher: Watcher) -> None:
+    def __init__(
+        self, client: AsyncClient, model: str, said: Shared, file: SourceFile, listener: ProgressListener
+    ) -> None:
         self._client, self._model, self._said = client, model, said
-        self._job, self._watcher = job, watcher
+        self._file, self._listener = file, listener
         self._task_id: str | None = None
 
-    async def end(self) -> Ended:
-        """What became of it. Raises HopelessError when the same will become of all others."""
+    async def end(self) -> FileOutcome:
+        """Returns how the file ended. Raises HopelessError if all others will fail in the same way."""
         try:
             task = await self._done()
         except PenstockApiError as error:
             why = Failure(code=error.code, message=error.detail, retryable=error.retryable)
             return self._failed(why, hopeless=_fails_all(error))
         except OSError as error:
-            place = readable(Path(os.fsdecode(error.filename or self._job.source)))
+            place = readable(Path(os.fsdecode(error.filename or self._file.source)))
             why = Failure(code="file_error", message=f"{place}: {error.strerror or error}", retryable=False)
             return self._failed(why, hopeless=error.errno in NO_ROOM)
-        return _ended(self._job, "done", task_id=self._task_id, reuse=task.reuse)
+        return _ended(self._file, "done", task_id=self._task_id, reuse=task.reuse)
 
     async def _done(self) -> Task:
-        """The task, when its result is there. A task that was deleted, or whose result was, has a name that is taken:
-        the file is run again under the next one, and not to be given a lost result once more."""
-        name = await asyncio.to_thread(request_id, self._job.source, {"model": self._model, **self._said})
+        """Returns the task when its result is fetched. A task that was deleted, or whose result was, still holds its
+        request id: the file is submitted again under the next id, without reuse, so that it gets no lost result
+        again."""
+        name = await asyncio.to_thread(request_id, self._file.source, {"model": self._model, **self._said})
         for generation in count():
             try:
                 submitted = await self._submitted(name, generation)
@@ -164,8 +173,8 @@ class _Run:
         raise AssertionError("unreachable")
 
     async def _submitted(self, name: str, generation: int) -> Submitted:
-        """A new task, or the one of an earlier run, which is run again if it has no result."""
-        source, model = self._job.source, self._model
+        """Submits the file, or finds the task of an earlier run and retries it if it has no result."""
+        source, model = self._file.source, self._model
         if generation:
             again: Shared = {**self._said, "reuse": False}
             submitted = await self._client.submit(source, model, client_request_id=f"{name}-{generation}", **again)
@@ -178,43 +187,43 @@ class _Run:
 
     async def _fetched(self, task_id: str) -> Task:
         async for task in self._client.watch(task_id):
-            self._watcher.saw(self._job.source, task)
+            self._listener.saw(self._file.source, task)
         if refused := failure_of(task):
             raise refused
-        self._job = self._job.of_type(task.result.content_type if task.result else "")
-        await asyncio.to_thread(self._job.target.parent.mkdir, parents=True, exist_ok=True)
-        await self._client.download(task_id, self._job.target)
+        self._file = self._file.of_type(task.result.content_type if task.result else "")
+        await asyncio.to_thread(self._file.target.parent.mkdir, parents=True, exist_ok=True)
+        await self._client.download(task_id, self._file.target)
         return task
 
-    def _failed(self, why: Failure, *, hopeless: bool) -> Ended:
-        end = _ended(self._job, "failed", task_id=self._task_id, error=why)
+    def _failed(self, why: Failure, *, hopeless: bool) -> FileOutcome:
+        end = _ended(self._file, "failed", task_id=self._task_id, error=why)
         if hopeless:
             raise HopelessError(end)
         return end
 
 
 def _fails_all(error: PenstockApiError) -> bool:
-    """The fault is in what is said of every file, and not in this one."""
+    """Whether the error is in the options that all files share."""
     of_all = error.code == "invalid_request" and (error.param or "").partition(".")[0] in ("model", *SAID_OF_ALL)
     return of_all or error.code in ("unauthorized", "model_not_found")
 
 
-def _ended(job: Job, status: Literal["done", "skipped", "failed"], **more: Any) -> Ended:
-    return Ended(
-        source=readable(job.source),
-        target=readable(job.target),
-        source_bytes=_true_name(job.source),
-        target_bytes=_true_name(job.target),
+def _ended(file: SourceFile, status: Literal["done", "skipped", "failed"], **more: Any) -> FileOutcome:
+    return FileOutcome(
+        source=readable(file.source),
+        target=readable(file.target),
+        source_bytes=_true_name(file.source),
+        target_bytes=_true_name(file.target),
         status=status,
         **more,
     )
 
 
 def _true_name(path: Path) -> str | UnsetType:
-    """In base64, where the name cannot be text."""
+    """Returns the name in base64 if it is not UTF-8."""
     name = os.fsencode(path)
     return UNSET if name.decode("utf-8", "ignore").encode() == name else base64.b64encode(name).decode()
 
 
-def _say(end: Ended) -> None:
+def _say(end: FileOutcome) -> None:
     click.echo(msgspec.json.encode(end))

@@ -1,4 +1,4 @@
-"""Tasks, models and workers on a terminal, or as JSON lines."""
+"""Prints tasks, models, workers and queues as tables on a terminal, or as JSON lines."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
@@ -9,7 +9,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from penstock.cli.progress_bars import Board
+from penstock.cli.progress_bars import ProgressBars
 from penstock.cli.terminal import console, ids, plain, state, table
 from penstock.client import AsyncClient, Filter, Model, PenstockApiError, Queue, Task, Worker
 
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 async def watch(client: AsyncClient, task_id: str, *, as_json: bool) -> int:
-    """Follow a task to its end; the exit status."""
+    """Follows a task until it ends, and returns the exit status."""
     out = console(stderr=as_json)
     source = Path(task_id)
-    with Board(out, total=1, skipped=0, output=Path()) as board:
+    with ProgressBars(out, total=1, skipped=0, output=Path()) as bars:
         async for task in client.watch(task_id):
-            board.saw(source, task)
+            bars.saw(source, task)
             if as_json:
                 _say(task)
             elif not out.is_terminal:
@@ -33,7 +33,7 @@ async def watch(client: AsyncClient, task_id: str, *, as_json: bool) -> int:
 
 
 async def ls(client: AsyncClient, *, limit: int, as_json: bool, **which: Unpack[Filter]) -> None:
-    """The newest tasks that match."""
+    """Lists the newest tasks that match, at most `limit`."""
     rows = table(ids("task"), "status", "stage", "model", "priority", "created", "took", "error")
     left = limit
     async with aclosing(client.list(**which)) as tasks:
@@ -50,7 +50,7 @@ async def ls(client: AsyncClient, *, limit: int, as_json: bool, **which: Unpack[
 
 
 def show(task: Task, *, as_json: bool) -> None:
-    """All that is known of a task."""
+    """Prints everything about a task."""
     if as_json:
         _say(task)
         return
@@ -71,12 +71,12 @@ def show(task: Task, *, as_json: bool) -> None:
 
 
 async def each_task(act: Callable[[str], Awaitable[Task]], task_ids: Iterable[str], *, as_json: bool) -> int:
-    """Do it to each task, whatever becomes of the others; the exit status."""
+    """Calls `act` for each task, also after one has failed, and returns the exit status."""
     return await _each(act, task_ids, "task_id", lambda task: task.status, as_json=as_json)
 
 
 async def each_worker(act: Callable[[str], Awaitable[Worker]], worker_ids: Iterable[str], *, as_json: bool) -> int:
-    """The same with workers."""
+    """Calls `act` for each worker, also after one has failed, and returns the exit status."""
     return await _each(act, worker_ids, "id", lambda worker: f"{worker.state}, runs {worker.running}", as_json=as_json)
 
 
@@ -98,7 +98,7 @@ async def _each(
 
 
 def models(served: Iterable[Model], *, as_json: bool) -> None:
-    """The catalogue."""
+    """Prints the models and their params."""
     rows = table("model", "version", "gives", "params", "title", "licence")
     for model in served:
         if as_json:
@@ -111,7 +111,7 @@ def models(served: Iterable[Model], *, as_json: bool) -> None:
 
 
 def workers(known: Iterable[Worker], *, as_json: bool) -> None:
-    """Who works, and on what."""
+    """Prints the workers, and below each the tasks that it runs."""
     rows = table(ids("worker"), "state", "device", "memory", "running", "models", "since")
     for worker in known:
         if as_json:
@@ -134,7 +134,7 @@ def workers(known: Iterable[Worker], *, as_json: bool) -> None:
 
 
 def queues(known: Iterable[Queue], *, as_json: bool) -> None:
-    """How much waits, and what is paused."""
+    """Prints how many tasks wait in each queue, and which queues are paused."""
     rows = table("model", "priority", "waiting", "oldest", "on the device", "state")
     for queue in known:
         if as_json:
@@ -172,12 +172,13 @@ def _progress(task: Task) -> str:
 
 
 def _short(moment: str) -> str:
-    """RFC 3339 to the second, without its T; still UTC."""
+    """Shortens an RFC 3339 time to the second; it stays in UTC."""
     return moment[:19].replace("T", " ")
 
 
 def _members(schema: dict[str, Any]) -> dict[str, Any]:
-    """The properties of a JSON Schema as msgspec writes it: a reference to one of its definitions."""
+    """Returns the properties of a JSON Schema in the form that msgspec writes: a reference to one of its
+    definitions."""
     name = str(schema.get("$ref", "")).rpartition("/")[2]
     properties = schema.get("$defs", {}).get(name, schema).get("properties", {})
     return dict(properties)

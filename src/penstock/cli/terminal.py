@@ -1,4 +1,4 @@
-"""How commands show what servers and file systems say: as text, whatever it holds."""
+"""Safe and readable output: consoles, tables, and text of other origin without control characters."""
 
 import os
 import shutil
@@ -24,14 +24,16 @@ COLOURS = {
 }
 
 FILE_COLUMNS = 200
-"""Of output that goes to no terminal, such as into `grep`."""
+"""Width of output that goes to no terminal, such as into `grep`."""
 
 STAND_INS = {"Cc": " ", "Cf": " ", "Cs": "\N{REPLACEMENT CHARACTER}"}
-"""What is shown for a control or format character, and for half of a surrogate pair, which no terminal can be sent."""
+"""Unicode category -> what is shown for such a character: controls would act on the terminal, and a lone surrogate
+cannot be encoded."""
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Of this terminal, or of the file that the output goes to, whose lines may be long."""
+    """Returns a console for stdout or stderr; output that goes to no terminal gets long lines instead of wrapped
+    ones."""
     found = Console(stderr=stderr, highlight=False)
     if not found.is_terminal:
         found.width = shutil.get_terminal_size((FILE_COLUMNS, 0)).columns  # or what COLUMNS says
@@ -39,12 +41,12 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def plain(text: object, style: str = "") -> Text:
-    """Somebody else's words: no markup, and no control character that a terminal would obey."""
+    """Returns text of other origin: markup in it has no effect, and control characters are replaced."""
     return Text("".join(map(_printable, str(text))), style=style)
 
 
 def readable(path: Path) -> str:
-    """A path as text; where its bytes are no UTF-8, U+FFFD stands for them."""
+    """Returns a path as text, with U+FFFD for bytes that are not UTF-8."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
@@ -53,22 +55,21 @@ def _printable(character: str) -> str:
 
 
 def state(word: str) -> Text:
-    """A status in its colour."""
     return plain(word, COLOURS.get(word, ""))
 
 
 def table(*columns: str | Column) -> Table:
-    """One without lines, as terminals like them."""
+    """Returns a table without lines around its cells."""
     return Table(*columns, box=None, pad_edge=False, header_style="dim")
 
 
 def ids(name: str) -> Column:
-    """A column of ids, each of them whole, however narrow the terminal: they are there to be used."""
+    """Returns a column that wraps and never cuts: ids are there to be copied."""
     return Column(name, overflow="fold")
 
 
 def failures_of(failed: Iterable[tuple[str, Failure, str | None]]) -> Table:
-    """What went wrong, by file."""
+    """Returns a table of the files that failed, with the reasons."""
     rows = table("file", "error", "why", ids("task"))
     for source, why, task_id in failed:
         rows.add_row(plain(source), plain(why.code, "red"), plain(why.message), plain(task_id or ""))

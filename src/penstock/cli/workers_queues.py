@@ -1,4 +1,4 @@
-"""The commands for who looks after queues and workers: each lists them, and has what can be done to them below it."""
+"""`penstock workers` and `penstock queues`: each lists them, and has subcommands that change them."""
 
 import sys
 from typing import Any
@@ -9,7 +9,7 @@ from penstock.cli.client import AS_JSON, at_a_server, reached
 from penstock.cli.context import coroutine
 from penstock.cli.filters import PRIORITIES
 
-OF_PRIORITY = click.option("--priority", type=PRIORITIES, help="Of this priority only [all].")
+OF_PRIORITY = click.option("--priority", type=PRIORITIES, help="Only this priority [all].")
 
 
 @click.group(invoke_without_command=True)
@@ -26,30 +26,22 @@ async def workers(context: click.Context, url: str | None, api_key: str | None, 
             run(await client.workers(), as_json=as_json)
 
 
-@workers.command()
-@click.argument("worker_ids", nargs=-1, required=True)
-@AS_JSON
-@at_a_server
-@coroutine
-async def drain(url: str | None, api_key: str | None, worker_ids: tuple[str, ...], as_json: bool) -> None:
-    """Let workers finish what they run and claim nothing more. Exit status 1 when one is not there."""
-    from penstock.cli.tables import each_worker
+def _worker_command(name: str, method: str, text: str) -> click.Command:
+    @click.argument("worker_ids", nargs=-1, required=True)
+    @AS_JSON
+    @at_a_server
+    @coroutine
+    async def command(url: str | None, api_key: str | None, worker_ids: tuple[str, ...], as_json: bool) -> None:
+        from penstock.cli.tables import each_worker
 
-    async with reached(url, api_key) as client:
-        sys.exit(await each_worker(client.drain_worker, worker_ids, as_json=as_json))
+        async with reached(url, api_key) as client:
+            sys.exit(await each_worker(getattr(client, method), worker_ids, as_json=as_json))
+
+    return click.command(name, help=f"{text} The exit status is 1 if one does not exist.")(command)
 
 
-@workers.command("resume")
-@click.argument("worker_ids", nargs=-1, required=True)
-@AS_JSON
-@at_a_server
-@coroutine
-async def resume_workers(url: str | None, api_key: str | None, worker_ids: tuple[str, ...], as_json: bool) -> None:
-    """Let drained workers claim again. Exit status 1 when one is not there."""
-    from penstock.cli.tables import each_worker
-
-    async with reached(url, api_key) as client:
-        sys.exit(await each_worker(client.resume_worker, worker_ids, as_json=as_json))
+workers.add_command(_worker_command("drain", "drain_worker", "Let workers finish their tasks and claim no more."))
+workers.add_command(_worker_command("resume", "resume_worker", "Let drained workers claim tasks again."))
 
 
 @click.group(invoke_without_command=True)
@@ -66,32 +58,25 @@ async def queues(context: click.Context, url: str | None, api_key: str | None, a
             run(await client.queues(), as_json=as_json)
 
 
-@queues.command()
-@click.argument("model")
-@OF_PRIORITY
-@AS_JSON
-@at_a_server
-@coroutine
-async def pause(url: str | None, api_key: str | None, model: str, priority: str | None, as_json: bool) -> None:
-    """Let no task of a model start; what runs goes on, and submits are taken."""
-    from penstock.cli.tables import queues as run
+def _queue_command(name: str, method: str, text: str) -> click.Command:
+    @click.argument("model")
+    @OF_PRIORITY
+    @AS_JSON
+    @at_a_server
+    @coroutine
+    async def command(url: str | None, api_key: str | None, model: str, priority: str | None, as_json: bool) -> None:
+        from penstock.cli.tables import queues as run
 
-    async with reached(url, api_key) as client:
-        run(await client.pause_queue(model, priority=priority), as_json=as_json)
+        async with reached(url, api_key) as client:
+            run(await getattr(client, method)(model, priority=priority), as_json=as_json)
+
+    return click.command(name, help=text)(command)
 
 
-@queues.command()
-@click.argument("model")
-@OF_PRIORITY
-@AS_JSON
-@at_a_server
-@coroutine
-async def resume(url: str | None, api_key: str | None, model: str, priority: str | None, as_json: bool) -> None:
-    """Let the tasks of a model start again."""
-    from penstock.cli.tables import queues as run
+PAUSE = "Stop starting tasks of a model. Running tasks go on, and submits are accepted."
 
-    async with reached(url, api_key) as client:
-        run(await client.resume_queue(model, priority=priority), as_json=as_json)
+queues.add_command(_queue_command("pause", "pause_queue", PAUSE))
+queues.add_command(_queue_command("resume", "resume_queue", "Start tasks of a model again."))
 
 
 @queues.command()
@@ -101,7 +86,7 @@ async def resume(url: str | None, api_key: str | None, model: str, priority: str
 @AS_JSON
 @at_a_server
 def purge(yes: bool, **options: Any) -> None:
-    """Cancel the tasks of a model that wait; none that runs."""
+    """Cancel the waiting tasks of a model, but none that runs."""
     which = " ".join(filter(None, (options["priority"], options["model"])))
     if not yes:
         click.confirm(f"Cancel all waiting tasks of {which}?", abort=True, err=True)

@@ -1,9 +1,9 @@
 """The Python client: `Client` for scripts, `AsyncClient` for asyncio, over the same HTTP API that everybody uses."""
 
-from penstock.client.asynchronous import AsyncClient, Mapped
+from penstock.client.asynchronous import AsyncClient
 from penstock.client.blocking import Client
 from penstock.client.filters import Filter
-from penstock.client.problems import PenstockApiError, failure_of
+from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.requests import Options, Output, Shared, Source
 from penstock.client.views import Batch, Counts, Hit, Line, Model, Queue, Result, Stats, Submitted, Task, Upload, Worker
 

@@ -1,4 +1,5 @@
-"""Which server, and with which key: what is given, else the environment, else the `penstock up` of this directory."""
+"""Finds server and API key: the given ones, else those of the environment, else those of the `penstock up` in this
+directory."""
 
 import os
 from pathlib import Path
@@ -31,7 +32,7 @@ def address_of(url: str | None, api_key: str | None) -> tuple[str, str]:
 
 
 def is_url(url: str) -> bool:
-    """Of HTTP, with a host."""
+    """Whether this is an HTTP URL with a host."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
@@ -40,7 +41,7 @@ def is_url(url: str) -> bool:
 
 
 def is_loopback(url: str) -> bool:
-    """On this machine."""
+    """Whether the host is this machine."""
     return httpx.URL(url).host in LOOPBACK
 
 

@@ -1,5 +1,5 @@
-"""The client for asyncio. Every method raises PenstockApiError when the server refuses, or cannot be reached for as
-long as the patience lasts; what is cancelled here goes on at the server."""
+"""The client for asyncio. Every method raises PenstockApiError if the server refuses the request or cannot be reached
+within the patience of the client. A task goes on at the server if the call that waits for it is cancelled."""
 
 import asyncio
 import io
@@ -9,17 +9,26 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Se
 from contextlib import aclosing
 from pathlib import Path
 from typing import IO, Self, Unpack
-from urllib.parse import quote
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.client.bounded import as_they_end
 from penstock.client.files import File, is_large
 from penstock.client.filters import Filter, query_of
-from penstock.client.problems import PenstockApiError, failure_of
-from penstock.client.requests import Options, Shared, Source, batch_of, body_of, file_in, new_request_id
+from penstock.client.problems import Mapped, failure_of, outcome_of
+from penstock.client.requests import (
+    Options,
+    Shared,
+    Source,
+    batch_of,
+    batch_path,
+    body_of,
+    file_in,
+    new_request_id,
+    segment,
+    task_path,
+)
 from penstock.client.transport import NOT_MODIFIED, OnPause, Transport, decoded
 from penstock.client.views import (
     Acted,
@@ -42,31 +51,24 @@ from penstock.client.views import (
 )
 
 WAIT_S = 30
-"""Of one request that waits for an end; many proxies cut off what is silent for a minute."""
+"""Seconds that one request waits for the end of a task; many proxies cut a connection that is silent for a minute."""
 
 LOOK_EVERY_S = 0.25
-"""How often `watch` looks at a task; while nothing changes, the answer is an empty 304."""
+"""Seconds between the reads of `watch`; while nothing changes, the answer is an empty 304."""
 
 PAGE = 100
 
 JSONL = {"content-type": "application/jsonl"}
 
 
-class Mapped(Struct, frozen=True, kw_only=True):
-    """One of many: its source, and a task that has succeeded, or why there is none (then `task` is set if one ran)."""
-
-    source: Source
-    task: Task | None = None
-    error: PenstockApiError | OSError | TypeError | ValueError | None = None
-
-
 class AsyncClient:
-    """One server, spoken to with one key. Without arguments: PENSTOCK_URL and PENSTOCK_API_KEY, else the
-    `penstock up` of this directory. `patience_s` is how long a request is repeated while the server is away, full or
-    limits the rate, and how long it may be silent (2 s at least), in a transfer of a file since the last byte; a
-    submit is safe to repeat, since each has a `client_request_id`. `on_pause` is called before each repeat with the
-    reason and the pause in seconds. After `close` every method raises RuntimeError.
-    """
+    """A client of one server with one API key; without arguments those of PENSTOCK_URL and PENSTOCK_API_KEY, else those
+    of the `penstock up` in this directory.
+
+    `patience_s` is how long a request is repeated while the server is unreachable, full or limits the rate, and how
+    long the server may be silent (at least 2 s; in a file transfer, since the last byte). Submits are safe to repeat,
+    since each has a `client_request_id`. `on_pause` is called before each repeat with the reason and the pause in
+    seconds. After `close` every method raises RuntimeError."""
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class AsyncClient:
         connections: int = 64,
         on_pause: OnPause | None = None,
     ) -> None:
-        """Raises ConfigurationError when there is no key, or the URL is none."""
+        """Raises ConfigurationError if there is no key, or the URL is not valid."""
         self._transport = Transport(url, api_key, patience_s=patience_s, connections=connections, on_pause=on_pause)
         self.url = self._transport.url
 
@@ -88,12 +90,12 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Closes all connections."""
         await self._transport.close()
 
     async def submit(self, source: Source, model: str, **options: Unpack[Options]) -> Submitted:
-        """Queue a task; a file that is too big for it is sent before, as by `upload`. Raises OSError when a path cannot
-        be read."""
+        """Queues a task. A file that is too big for the request is uploaded first. Raises OSError if a path cannot be
+        read."""
         file = file_in(source)
         if file is not None and await asyncio.to_thread(is_large, file):
             source = await self.upload(file)
@@ -102,8 +104,8 @@ class AsyncClient:
         return replace(decoded(answer, Submitted), replayed="Idempotent-Replayed" in answer.headers)
 
     async def upload(self, source: str | bytes | Path) -> Upload:
-        """Send a file, from the disk and never whole in memory, to be the source of any number of tasks. Raises OSError
-        when it cannot be read."""
+        """Uploads a file as the source of any number of tasks, without holding it in memory. Raises OSError if it
+        cannot be read."""
         file = await asyncio.to_thread(File.of, source)
         asked = {"size": file.size, "sha256": file.sha256, "content_type": file.content_type}
         opened = await self._transport.ask("POST", "/v1/uploads", Opened, body=msgspec.json.encode(asked))
@@ -111,12 +113,12 @@ class AsyncClient:
         return Upload(upload_id=opened.upload_id, size=file.size, sha256=file.sha256)
 
     async def get(self, task_id: str, *, wait_s: int = 0) -> Task:
-        """The task as it is, or as it is when it has ended, after `wait_s` (300 at most) at the latest."""
+        """Returns the task; with `wait_s` (300 at most), as soon as it has ended, or after that many seconds."""
         query = {"wait": wait_s or None}
-        return await self._transport.ask("GET", _path(task_id), Task, query=query, wait_s=wait_s)
+        return await self._transport.ask("GET", task_path(task_id), Task, query=query, wait_s=wait_s)
 
     async def wait(self, task_id: str, *, timeout_s: float = math.inf) -> Task:
-        """The task when it has ended, however it has. Raises TimeoutError when it has not by then."""
+        """Waits until the task has ended, with or without a result. Raises TimeoutError after `timeout_s`."""
         clock = asyncio.get_running_loop().time
         until = clock() + timeout_s
         while True:
@@ -128,10 +130,10 @@ class AsyncClient:
                 raise TimeoutError(f"{task_id} has not ended within {timeout_s:g} s")
 
     async def watch(self, task_id: str, *, every_s: float = LOOK_EVERY_S) -> AsyncGenerator[Task, None]:
-        """The task as it is, and again whenever it has changed; the last one has ended."""
+        """Yields the task now and after each change, until it has ended."""
         headers: dict[str, str] = {}
         while True:
-            answer = await self._transport.send("GET", _path(task_id), headers=headers)
+            answer = await self._transport.send("GET", task_path(task_id), headers=headers)
             if answer.status_code != NOT_MODIFIED:
                 task = decoded(answer, Task)
                 yield task
@@ -141,8 +143,8 @@ class AsyncClient:
             await asyncio.sleep(every_s)
 
     async def run(self, source: Source, model: str, **options: Unpack[Options]) -> Task:
-        """Submit, and wait for the end. Raises PenstockApiError too when the task ends without a result."""
-        task = await self.wait((await self.submit(source, model, **options)).task_id)
+        """Submits a task and waits for its end. Raises PenstockApiError also if it ends without a result."""
+        task = await task_of(self, source, model, options)
         if error := failure_of(task):
             raise error
         return task
@@ -155,19 +157,20 @@ class AsyncClient:
         concurrency: int = 16,
         **options: Unpack[Shared],
     ) -> AsyncGenerator[Mapped, None]:
-        """`run` for each source, that many at a time, in the order in which they end. Errors are values here; sources
-        are taken as room becomes free, so that they may be endless. An iterable is run in a thread of its own, so that
-        it may wait. When it raises, the results of what it gave before come first."""
+        """Runs each source, `concurrency` at a time, and yields the outcomes in the order in which they end. Errors of
+        a source are part of its outcome. Sources are taken when there is room, so that they may be endless; an iterable
+        is read in a thread of its own, so that it may block. If it raises, the outcomes of earlier sources come
+        first."""
 
         async def one(source: Source) -> Mapped:
-            return await outcome_of(self, source, model, options)
+            return await outcome_of(source, task_of(self, source, model, options))
 
         async with aclosing(as_they_end(one, sources, limit=concurrency)) as ended:
             async for mapped in ended:
                 yield mapped
 
     async def list(self, **which: Unpack[Filter]) -> AsyncGenerator[Task, None]:
-        """All tasks that match, newest first, page by page."""
+        """Yields all tasks that match, newest first, reading page by page."""
         query = {**query_of(which), "limit": PAGE}
         cursor: str | None = None
         while True:
@@ -179,14 +182,14 @@ class AsyncClient:
                 return
 
     async def result(self, task_id: str) -> bytes:
-        """The bytes of the result; of a model that gives data, its JSON."""
+        """Returns the bytes of the result, or its JSON if the model gives data."""
         sink = io.BytesIO()
         await self._receive(task_id, sink)
         return sink.getvalue()
 
     async def download(self, task_id: str, path: str | Path) -> Path:
-        """The same as a file, which appears under its name when it is whole and its digest is right; one that is there
-        already is replaced. Raises OSError, with the path as its `filename`, when it cannot be written."""
+        """Writes the result to a file, which appears under its name when it is whole and its digest is right, and
+        replaces an existing one. Raises OSError, with the path as its `filename`, if it cannot be written."""
         target = Path(path)
         part = target.with_name(
             f".penstock-{secrets.token_hex(8)}.part"
@@ -207,24 +210,25 @@ class AsyncClient:
         return target
 
     async def cancel(self, task_id: str) -> Task:
-        """Cancel a task that waits or runs; repeating it is fine."""
-        return await self._transport.ask("POST", f"{_path(task_id)}/cancel", Task)
+        """Cancels a task that waits or runs. It may be called again."""
+        return await self._transport.ask("POST", f"{task_path(task_id)}/cancel", Task)
 
     async def retry(self, task_id: str) -> Task:
-        """Run a task again that failed, was canceled or expired; one that waits or runs is left alone."""
-        return await self._transport.ask("POST", f"{_path(task_id)}/retry", Task)
+        """Runs a task again that failed, was canceled or expired. A task that waits or runs is left alone."""
+        return await self._transport.ask("POST", f"{task_path(task_id)}/retry", Task)
 
     async def cancel_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
-        """Cancel all tasks that match, PENDING or RUNNING by `status`. A filter by status alone needs `every`; with
-        `dry_run` nothing is changed, and the answer says what would be."""
+        """Cancels all PENDING or RUNNING tasks that match. A filter of `status` alone needs `every`. With `dry_run`
+        nothing is changed, and the answer counts what would be."""
         return await self._act_on_matching("cancel", dry_run, every, which)
 
     async def retry_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
-        """The same for running again what is FAILED, CANCELED or EXPIRED by `status`."""
+        """Runs all FAILED, CANCELED or EXPIRED tasks that match again; `every` and `dry_run` as in
+        `cancel_matching`."""
         return await self._act_on_matching("retry", dry_run, every, which)
 
     async def delete_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
-        """The same for deleting what has ended, by `status`, with its files."""
+        """Deletes all ended tasks that match, and their files; `every` and `dry_run` as in `cancel_matching`."""
         return await self._act_on_matching("delete", dry_run, every, which)
 
     async def submit_batch(
@@ -235,9 +239,9 @@ class AsyncClient:
         client_request_id: str | None = None,
         **options: Unpack[Shared],
     ) -> Batch:
-        """Queue a task for each source, under a name of yours (50,000 at most, each of 1 MiB in base64): all or none.
-        Priority is low unless said otherwise. Raises OSError when a path cannot be read, and ValueError when a name is
-        no Unicode text."""
+        """Queues a task for each source, all or none: at most 50,000, each at most 1 MiB in base64, under a name of
+        yours. The default priority is low. Raises OSError if a path cannot be read, and ValueError if a name is not
+        Unicode."""
         body, said = await asyncio.to_thread(batch_of, sources, model, options)
         said["client_request_id"] = client_request_id or new_request_id()
         query = {"options": msgspec.json.encode(said).decode()}
@@ -245,11 +249,11 @@ class AsyncClient:
         return decoded(answer, Batch)
 
     async def get_batch(self, batch_id: str) -> Batch:
-        """The batch as it is."""
-        return await self._transport.ask("GET", _batch_path(batch_id), Batch)
+        """Returns the batch."""
+        return await self._transport.ask("GET", batch_path(batch_id), Batch)
 
     async def wait_batch(self, batch_id: str, *, timeout_s: float = math.inf, every_s: float = 1.0) -> Batch:
-        """The batch when all its lines have ended. Raises TimeoutError when they have not by then."""
+        """Waits until all lines of the batch have ended. Raises TimeoutError after `timeout_s`."""
         async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
             while True:
                 batch = await self.get_batch(batch_id)
@@ -258,58 +262,59 @@ class AsyncClient:
                 await asyncio.sleep(every_s)
 
     async def batch_lines(self, batch_id: str, *, start: int = 0) -> Sequence[Line]:
-        """The lines that have ended by now, in the order in which they did, but for the first `start`."""
+        """Yields the lines that have ended so far, in the order in which they ended, without the first `start`."""
         query = {"start": start or None}
-        answer = await self._transport.send("GET", f"{_batch_path(batch_id)}/results", query=query)
+        answer = await self._transport.send("GET", f"{batch_path(batch_id)}/results", query=query)
         return [msgspec.json.decode(row, type=Line) for row in answer.content.splitlines()]
 
     async def cancel_batch(self, batch_id: str) -> Batch:
-        """End the lines that have not ended, soon; repeating it is fine."""
-        return await self._transport.ask("POST", f"{_batch_path(batch_id)}/cancel", Batch)
+        """Cancels the lines that have not ended; this may take a moment. It may be called again."""
+        return await self._transport.ask("POST", f"{batch_path(batch_id)}/cancel", Batch)
 
     async def models(self) -> Sequence[Model]:
-        """The models that are served."""
+        """Returns the models that the server runs."""
         return (await self._transport.ask("GET", "/v1/models", ModelList)).data
 
     async def model(self, name: str) -> Model:
-        """One model that is served."""
-        return await self._transport.ask("GET", f"/v1/models/{_segment(name)}", Model)
+        """Returns one model."""
+        return await self._transport.ask("GET", f"/v1/models/{segment(name)}", Model)
 
     async def workers(self) -> Sequence[Worker]:
-        """The workers heard of within their lease."""
+        """Returns the workers that reported within their lease."""
         return (await self._transport.ask("GET", "/v1/workers", WorkerList)).data
 
     async def drain_worker(self, worker_id: str) -> Worker:
-        """Let a worker claim nothing more; what it runs goes on. Repeating it is fine."""
+        """Lets a worker finish its tasks and claim no more. It may be called again."""
         return await self._act_on_worker(worker_id, "drain")
 
     async def resume_worker(self, worker_id: str) -> Worker:
-        """Let a drained worker claim again; repeating it is fine."""
+        """Lets a drained worker claim tasks again. It may be called again."""
         return await self._act_on_worker(worker_id, "resume")
 
     async def queues(self) -> Sequence[Queue]:
-        """Of all models, highest priority first."""
+        """Returns the queues of all models, highest priority first."""
         return (await self._transport.ask("GET", "/v1/queues", QueueList)).data
 
     async def pause_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
-        """Let nothing of a model start, of one priority or of all; its queues as they are now."""
+        """Stops starting tasks of a model, of one priority or of all, and returns its queues."""
         return await self._act_on_queue(model, "pause", priority)
 
     async def resume_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
-        """Let it go on; its queues as they are now."""
+        """Starts tasks of a model again, of one priority or of all, and returns its queues."""
         return await self._act_on_queue(model, "resume", priority)
 
     async def purge_queue(self, model: str, *, priority: str | None = None) -> int:
-        """Cancel what waits for a model, of one priority or of all, and nothing that runs; how many."""
+        """Cancels the waiting tasks of a model, of one priority or of all, and returns their number; running tasks go
+        on."""
         canceled, has_more = 0, True
         while has_more:
-            path = f"/v1/queues/{_segment(model)}/purge"
+            path = f"/v1/queues/{segment(model)}/purge"
             purged = await self._transport.ask("POST", path, Purged, query={"priority": priority})
             canceled, has_more = canceled + purged.canceled, purged.has_more
         return canceled
 
     async def stats(self) -> Stats:
-        """Tasks by status, queues by model and priority, workers by state."""
+        """Returns the number of tasks by status, the queues, and the number of workers by state."""
         return await self._transport.ask("GET", "/v1/stats", Stats)
 
     async def _act_on_matching(self, act: str, dry_run: bool, every: bool, which: Filter) -> Hit:
@@ -324,38 +329,17 @@ class AsyncClient:
                 return hit
 
     async def _act_on_worker(self, worker_id: str, act: str) -> Worker:
-        return await self._transport.ask("POST", f"/v1/workers/{_segment(worker_id)}/{act}", Worker)
+        return await self._transport.ask("POST", f"/v1/workers/{segment(worker_id)}/{act}", Worker)
 
     async def _act_on_queue(self, model: str, act: str, priority: str | None) -> Sequence[Queue]:
-        path = f"/v1/queues/{_segment(model)}/{act}"
+        path = f"/v1/queues/{segment(model)}/{act}"
         return (await self._transport.ask("POST", path, QueueList, query={"priority": priority})).data
 
     async def _receive(self, task_id: str, sink: IO[bytes]) -> None:
         result = (await self.get(task_id)).result
-        await self._transport.receive(f"{_path(task_id)}/result", sink, sha256=result.sha256 if result else None)
+        await self._transport.receive(f"{task_path(task_id)}/result", sink, sha256=result.sha256 if result else None)
 
 
-async def outcome_of(client: AsyncClient, source: Source, model: str, options: Shared) -> Mapped:
-    """Runs one of many; raises nothing but what says that there are no more to come, as RuntimeError of a closed
-    client."""
-    try:
-        task = await client.wait((await client.submit(source, model, **options)).task_id)
-    except (PenstockApiError, OSError, TypeError, ValueError) as error:
-        return Mapped(source=source, error=error)
-    return Mapped(source=source, task=task, error=failure_of(task))
-
-
-def _batch_path(batch_id: str) -> str:
-    if not batch_id:
-        raise ValueError("the id of a batch is empty")
-    return f"/v1/batches/{quote(batch_id, safe='')}"
-
-
-def _path(task_id: str) -> str:
-    if not task_id:
-        raise ValueError("the id of a task is empty")  # the path of all tasks would be left
-    return f"/v1/tasks/{_segment(task_id)}"
-
-
-def _segment(name: str) -> str:
-    return quote(name, safe="")
+async def task_of(client: AsyncClient, source: Source, model: str, options: Options | Shared) -> Task:
+    """Submits a task and waits for its end, with or without a result."""
+    return await client.wait((await client.submit(source, model, **options)).task_id)

@@ -1,5 +1,5 @@
-"""The client for everybody else: `AsyncClient` on an event loop in a thread of its own, so that it works in scripts,
-in threads and in notebooks alike, and so that there is one client and not two."""
+"""The blocking client: an `AsyncClient` on an event loop in a thread of its own, so that it works in scripts, threads
+and notebooks."""
 
 import math
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -7,10 +7,11 @@ from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
-from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, Mapped, outcome_of
+from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, task_of
 from penstock.client.background import Background
 from penstock.client.bounded import as_they_end_here
 from penstock.client.filters import Filter
+from penstock.client.problems import Mapped, outcome_of
 from penstock.client.processes import PerProcess
 from penstock.client.requests import Options, Shared, Source
 from penstock.client.transport import CLOSED
@@ -27,7 +28,7 @@ class Client:
     def __init__(
         self, url: str | None = None, api_key: str | None = None, *, patience_s: float = 120.0, connections: int = 64
     ) -> None:
-        """Raises ConfigurationError when there is no key, or the URL is none."""
+        """Raises ConfigurationError if there is no key, or the URL is not valid."""
         self._client = AsyncClient(url, api_key, patience_s=patience_s, connections=connections)
         self._background = PerProcess(Background)
         self.url = self._client.url
@@ -39,33 +40,33 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close all connections of this process; repeating it is fine."""
+        """Closes all connections of this process. It may be called again."""
         self._background.get().end(self._client.close())
 
     def submit(self, source: Source, model: str, **options: Unpack[Options]) -> Submitted:
-        """Queue a task; a file that is too big for it is sent before, as by `upload`. Raises OSError when a path cannot
-        be read."""
+        """Queues a task. A file that is too big for the request is uploaded first. Raises OSError if a path cannot be
+        read."""
         return self._wait_for(self._client.submit(source, model, **options))
 
     def upload(self, source: str | bytes | Path) -> Upload:
-        """Send a file, from the disk and never whole in memory, to be the source of any number of tasks. Raises OSError
-        when it cannot be read."""
+        """Uploads a file as the source of any number of tasks, without holding it in memory. Raises OSError if it
+        cannot be read."""
         return self._wait_for(self._client.upload(source))
 
     def get(self, task_id: str, *, wait_s: int = 0) -> Task:
-        """The task as it is, or as it is when it has ended, after `wait_s` (300 at most) at the latest."""
+        """Returns the task; with `wait_s` (300 at most), as soon as it has ended, or after that many seconds."""
         return self._wait_for(self._client.get(task_id, wait_s=wait_s))
 
     def wait(self, task_id: str, *, timeout_s: float = math.inf) -> Task:
-        """The task when it has ended, however it has. Raises TimeoutError when it has not by then."""
+        """Waits until the task has ended, with or without a result. Raises TimeoutError after `timeout_s`."""
         return self._wait_for(self._client.wait(task_id, timeout_s=timeout_s))
 
     def watch(self, task_id: str, *, every_s: float = LOOK_EVERY_S) -> Iterator[Task]:
-        """The task as it is, and again whenever it has changed; the last one has ended."""
+        """Yields the task now and after each change, until it has ended."""
         return self._each(self._client.watch(task_id, every_s=every_s))
 
     def run(self, source: Source, model: str, **options: Unpack[Options]) -> Task:
-        """Submit, and wait for the end. Raises PenstockApiError too when the task ends without a result."""
+        """Submits a task and waits for its end. Raises PenstockApiError also if it ends without a result."""
         return self._wait_for(self._client.run(source, model, **options))
 
     def map(
@@ -80,7 +81,7 @@ class Client:
         begun_in = self._background.get()
 
         def start(source: Source) -> Future[Mapped]:
-            return self._start(outcome_of(self._client, source, model, options))
+            return self._start(outcome_of(source, task_of(self._client, source, model, options)))
 
         try:
             for mapped in as_they_end_here(start, sources, limit=concurrency):
@@ -91,37 +92,38 @@ class Client:
             raise RuntimeError(CLOSED) from None
 
     def list(self, **which: Unpack[Filter]) -> Iterator[Task]:
-        """All tasks that match, newest first, page by page."""
+        """Yields all tasks that match, newest first, reading page by page."""
         return self._each(self._client.list(**which))
 
     def result(self, task_id: str) -> bytes:
-        """The bytes of the result; of a model that gives data, its JSON."""
+        """Returns the bytes of the result, or its JSON if the model gives data."""
         return self._wait_for(self._client.result(task_id))
 
     def download(self, task_id: str, path: str | Path) -> Path:
-        """The same as a file, which appears under its name when it is whole and its digest is right; one that is there
-        already is replaced. Raises OSError, with the path as its `filename`, when it cannot be written."""
+        """Writes the result to a file, which appears under its name when it is whole and its digest is right, and
+        replaces an existing one. Raises OSError, with the path as its `filename`, if it cannot be written."""
         return self._wait_for(self._client.download(task_id, path))
 
     def cancel(self, task_id: str) -> Task:
-        """Cancel a task that waits or runs; repeating it is fine."""
+        """Cancels a task that waits or runs. It may be called again."""
         return self._wait_for(self._client.cancel(task_id))
 
     def retry(self, task_id: str) -> Task:
-        """Run a task again that failed, was canceled or expired; one that waits or runs is left alone."""
+        """Runs a task again that failed, was canceled or expired. A task that waits or runs is left alone."""
         return self._wait_for(self._client.retry(task_id))
 
     def cancel_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
-        """Cancel all tasks that match, PENDING or RUNNING by `status`. A filter by status alone needs `every`; with
-        `dry_run` nothing is changed, and the answer says what would be."""
+        """Cancels all PENDING or RUNNING tasks that match. A filter of `status` alone needs `every`. With `dry_run`
+        nothing is changed, and the answer counts what would be."""
         return self._wait_for(self._client.cancel_matching(dry_run=dry_run, every=every, **which))
 
     def retry_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
-        """The same for running again what is FAILED, CANCELED or EXPIRED by `status`."""
+        """Runs all FAILED, CANCELED or EXPIRED tasks that match again; `every` and `dry_run` as in
+        `cancel_matching`."""
         return self._wait_for(self._client.retry_matching(dry_run=dry_run, every=every, **which))
 
     def delete_matching(self, *, dry_run: bool = False, every: bool = False, **which: Unpack[Filter]) -> Hit:
-        """The same for deleting what has ended, by `status`, with its files."""
+        """Deletes all ended tasks that match, and their files; `every` and `dry_run` as in `cancel_matching`."""
         return self._wait_for(self._client.delete_matching(dry_run=dry_run, every=every, **which))
 
     def submit_batch(
@@ -132,66 +134,67 @@ class Client:
         client_request_id: str | None = None,
         **options: Unpack[Shared],
     ) -> Batch:
-        """Queue a task for each source, under a name of yours (50,000 at most, each of 1 MiB in base64): all or none.
-        Priority is low unless said otherwise. Raises OSError when a path cannot be read, and ValueError when a name is
-        no Unicode text."""
+        """Queues a task for each source, all or none: at most 50,000, each at most 1 MiB in base64, under a name of
+        yours. The default priority is low. Raises OSError if a path cannot be read, and ValueError if a name is not
+        Unicode."""
         submitted = self._client.submit_batch(sources, model, client_request_id=client_request_id, **options)
         return self._wait_for(submitted)
 
     def get_batch(self, batch_id: str) -> Batch:
-        """The batch as it is."""
+        """Returns the batch."""
         return self._wait_for(self._client.get_batch(batch_id))
 
     def wait_batch(self, batch_id: str, *, timeout_s: float = math.inf, every_s: float = 1.0) -> Batch:
-        """The batch when all its lines have ended. Raises TimeoutError when they have not by then."""
+        """Waits until all lines of the batch have ended. Raises TimeoutError after `timeout_s`."""
         return self._wait_for(self._client.wait_batch(batch_id, timeout_s=timeout_s, every_s=every_s))
 
     def batch_lines(self, batch_id: str, *, start: int = 0) -> Sequence[Line]:
-        """The lines that have ended by now, in the order in which they did, but for the first `start`."""
+        """Yields the lines that have ended so far, in the order in which they ended, without the first `start`."""
         return self._wait_for(self._client.batch_lines(batch_id, start=start))
 
     def cancel_batch(self, batch_id: str) -> Batch:
-        """End the lines that have not ended, soon; repeating it is fine."""
+        """Cancels the lines that have not ended; this may take a moment. It may be called again."""
         return self._wait_for(self._client.cancel_batch(batch_id))
 
     def models(self) -> Sequence[Model]:
-        """The models that are served."""
+        """Returns the models that the server runs."""
         return self._wait_for(self._client.models())
 
     def model(self, name: str) -> Model:
-        """One model that is served."""
+        """Returns one model."""
         return self._wait_for(self._client.model(name))
 
     def workers(self) -> Sequence[Worker]:
-        """The workers heard of within their lease."""
+        """Returns the workers that reported within their lease."""
         return self._wait_for(self._client.workers())
 
     def drain_worker(self, worker_id: str) -> Worker:
-        """Let a worker claim nothing more; what it runs goes on. Repeating it is fine."""
+        """Lets a worker finish its tasks and claim no more. It may be called again."""
         return self._wait_for(self._client.drain_worker(worker_id))
 
     def resume_worker(self, worker_id: str) -> Worker:
-        """Let a drained worker claim again; repeating it is fine."""
+        """Lets a drained worker claim tasks again. It may be called again."""
         return self._wait_for(self._client.resume_worker(worker_id))
 
     def queues(self) -> Sequence[Queue]:
-        """Of all models, highest priority first."""
+        """Returns the queues of all models, highest priority first."""
         return self._wait_for(self._client.queues())
 
     def pause_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
-        """Let nothing of a model start, of one priority or of all; its queues as they are now."""
+        """Stops starting tasks of a model, of one priority or of all, and returns its queues."""
         return self._wait_for(self._client.pause_queue(model, priority=priority))
 
     def resume_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
-        """Let it go on; its queues as they are now."""
+        """Starts tasks of a model again, of one priority or of all, and returns its queues."""
         return self._wait_for(self._client.resume_queue(model, priority=priority))
 
     def purge_queue(self, model: str, *, priority: str | None = None) -> int:
-        """Cancel what waits for a model, of one priority or of all, and nothing that runs; how many."""
+        """Cancels the waiting tasks of a model, of one priority or of all, and returns their number; running tasks go
+        on."""
         return self._wait_for(self._client.purge_queue(model, priority=priority))
 
     def stats(self) -> Stats:
-        """Tasks by status, queues by model and priority, workers by state."""
+        """Returns the number of tasks by status, the queues, and the number of workers by state."""
         return self._wait_for(self._client.stats())
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:

@@ -1,5 +1,5 @@
-"""Many pieces of work, a few at a time. An item is asked for when there is room for it, never earlier, and where it
-holds nobody up but who waits for it; when the items end with an error, the work that was begun comes first."""
+"""Runs many pieces of work, a few at a time. The next item is taken when there is room for it, and never earlier; if
+the items end with an error, the results of work that was begun come first."""
 
 import asyncio
 import concurrent.futures

@@ -1,4 +1,4 @@
-"""Files that are too big for a request of JSON: read twice, for their digest and to be sent, and never whole."""
+"""Files that are too big for a JSON request: read once for their digest and once to be sent, in pieces."""
 
 import asyncio
 import errno
@@ -14,11 +14,11 @@ from msgspec import Struct
 CHUNK_BYTES = 256 * 1024
 
 DIRECT_BYTES = 512 * 1024
-"""A file up to this size is sent inside of its submit: in base64 it is below 1 MB, which any proxy lets through."""
+"""A file up to this size is sent inside its submit: in base64 it stays below 1 MB, which any proxy accepts."""
 
 
 class File(Struct, frozen=True, kw_only=True):
-    """Bytes, or a path, with what has to be announced of it."""
+    """The bytes or the path of a source, with the size and digest that an upload announces."""
 
     source: bytes | Path
     size: int
@@ -27,7 +27,7 @@ class File(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, source: bytes | str | Path) -> "File":
-        """Reads it once. Raises OSError when it cannot be read."""
+        """Reads the source once for size and digest. Raises OSError if it cannot be read."""
         place = source if isinstance(source, bytes) else Path(source)
         with _opened(place) as file:
             digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ class File(Struct, frozen=True, kw_only=True):
         return cls(source=place, size=size, sha256=digest.hexdigest(), content_type=content_type)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """As many bytes as were announced. Raises OSError when there are fewer by now."""
+        """Yields the announced number of bytes. Raises OSError if the file has become shorter."""
         left = self.size
         with await asyncio.to_thread(_opened, self.source) as file:
             while left:
@@ -49,7 +49,7 @@ class File(Struct, frozen=True, kw_only=True):
 
 
 def is_large(source: bytes | str | Path) -> bool:
-    """Whether it is to be sent before its submit. Raises OSError when it cannot be read."""
+    """Whether the source is uploaded before its submit. Raises OSError if it cannot be read."""
     size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
     return size > DIRECT_BYTES
 

@@ -1,4 +1,4 @@
-"""Which tasks: one filter for the list and for the acts on all that match, as the API has it."""
+"""The filter of `list` and of the methods that act on all tasks that match."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

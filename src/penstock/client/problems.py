@@ -1,25 +1,27 @@
-"""The one exception of the client, and how answers and broken connections become it."""
+"""The one exception of the client, made from answers and from broken connections."""
 
 import html
 import os
 import re
+from collections.abc import Awaitable
 from typing import Any
 
 import httpx
 import msgspec
 from msgspec import Struct
 
+from penstock.client.requests import Source
 from penstock.client.views import Task
 
 UNREACHABLE = "unreachable"
 DAMAGED = "damaged_download"
-"""Codes of the client's own, beside those of the server."""
+"""Codes that the client itself adds to those of the server."""
 
 PASSING = frozenset({429, 502, 503, 504})
-"""Statuses after which it is worth trying again, where a proxy answered and there is no problem document."""
+"""HTTP statuses that are worth a retry if there is no problem document, since a proxy answered."""
 
 BUCKET_PASSING = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
-"""Codes of S3 after which it is worth trying again; some come with 400 or 500."""
+"""Error codes of S3 that are worth a retry; some come with 400 or 500."""
 
 SAID = {
     httpx.ConnectTimeout: "no connection for {connect:.3g} s",
@@ -63,12 +65,12 @@ class PenstockApiError(Exception):
         self.retry_after_s = retry_after_s
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Between processes, and in copies, it stays as it is; by default it would be made anew from `args` alone."""
+        """Keeps all members in copies and between processes; the default would rebuild it from `args` alone."""
         return Exception.__new__, (type(self), *self.args), self.__dict__
 
 
 class _Problem(Struct, frozen=True, kw_only=True):
-    """The members of a problem document (RFC 9457) that Penstock always gives."""
+    """The members that every problem document (RFC 9457) of Penstock has."""
 
     detail: str
     code: str
@@ -78,7 +80,7 @@ class _Problem(Struct, frozen=True, kw_only=True):
 
 
 def refusal(answer: httpx.Response) -> PenstockApiError:
-    """What an answer of 4xx or 5xx says; its body has been read."""
+    """Returns the exception for a 4xx or 5xx answer whose body has been read."""
     retry_after_s = _seconds(answer.headers.get("Retry-After"))
     try:
         problem = msgspec.json.decode(answer.content, type=_Problem)
@@ -103,7 +105,7 @@ def refusal(answer: httpx.Response) -> PenstockApiError:
 
 
 def unreachable(url: str, error: httpx.TransportError) -> PenstockApiError:
-    """A connection that could not be made, broke, or gave no answer in time."""
+    """Returns the exception for a connection that failed, broke, or gave no answer in time."""
     return PenstockApiError(f"{url}: {_reason(error)}", code=UNREACHABLE, retryable=True)
 
 
@@ -119,7 +121,7 @@ def _reason(error: httpx.TransportError) -> str:
 
 
 def _of_a_bucket(answer: httpx.Response) -> tuple[str | None, str]:
-    """The code of an S3 server if it was one, and what it has said."""
+    """Returns the error code and the message of an S3 server, if the answer came from one."""
     code, message = BUCKET_CODE.search(answer.text), BUCKET_MESSAGE.search(answer.text)
     if code is None:
         return None, ", and not as Penstock does"
@@ -127,7 +129,7 @@ def _of_a_bucket(answer: httpx.Response) -> tuple[str | None, str]:
 
 
 def failure_of(task: Task) -> PenstockApiError | None:
-    """Why a task has no result: None for one that has, or has not ended."""
+    """Returns the exception for a task that ended without a result, else None."""
     if task.succeeded or not task.is_final:
         return None
     if task.error is None:
@@ -137,3 +139,21 @@ def failure_of(task: Task) -> PenstockApiError | None:
 
 def _seconds(header: str | None) -> float | None:
     return float(header) if header and header.isascii() and header.isdigit() else None
+
+
+class Mapped(Struct, frozen=True, kw_only=True):
+    """The outcome of one source of `map`: the task if it succeeded, else the error, and the task too if one ran."""
+
+    source: Source
+    task: Task | None = None
+    error: PenstockApiError | OSError | TypeError | ValueError | None = None
+
+
+async def outcome_of(source: Source, ended: Awaitable[Task]) -> Mapped:
+    """Waits for the task of one source of `map`. Its errors are part of the outcome, so that a bad source does not end
+    the others; RuntimeError of a closed client is raised."""
+    try:
+        task = await ended
+    except (PenstockApiError, OSError, TypeError, ValueError) as error:
+        return Mapped(source=source, error=error)
+    return Mapped(source=source, task=task, error=failure_of(task))

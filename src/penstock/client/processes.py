@@ -1,4 +1,4 @@
-"""What a process has to make for itself: threads and connections do not come along when it is forked."""
+"""Values that each process must make for itself, since threads and connections do not survive a fork."""
 
 import os
 from collections.abc import Callable

@@ -1,10 +1,11 @@
-"""What a submit says: the source as a URL, the options as the API's body."""
+"""Builds the bodies of submits: the source as a URL, the options as JSON."""
 
 import base64
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypedDict
+from urllib.parse import quote
 
 import msgspec
 
@@ -18,7 +19,7 @@ SCHEMES = ("http://", "https://", "s3://", "data:")
 
 
 class Output(TypedDict, total=False):
-    """How a result image is written; `quality` (1 to 100) is of JPEG and WebP, `lossless` of WebP."""
+    """How a result image is written. `quality` (1 to 100) applies to JPEG and WebP, `lossless` to WebP."""
 
     format: Literal["png", "jpeg", "jpg", "webp"]
     quality: int
@@ -26,7 +27,7 @@ class Output(TypedDict, total=False):
 
 
 class Shared(TypedDict, total=False):
-    """What may be said of any number of tasks; what is left out is as the server has it."""
+    """Options that any number of tasks can share; the server has defaults for what is left out."""
 
     params: Mapping[str, Any]
     output: Output
@@ -41,13 +42,13 @@ class Shared(TypedDict, total=False):
 
 
 class Options(Shared, total=False):
-    """What may be said of one task."""
+    """Options of one task."""
 
     client_request_id: str
 
 
 def new_request_id() -> str:
-    """A name for what is submitted, which makes it safe to repeat."""
+    """Returns a new `client_request_id`, which makes a submit safe to repeat."""
     return f"py-{uuid.uuid4().hex}"
 
 
@@ -78,7 +79,7 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def file_in(source: Source) -> bytes | Path | None:
-    """The bytes of a source, or where they are on this machine, if they are to be had here."""
+    """Returns the bytes or the path of a source, or None if only the server can fetch it."""
     if isinstance(source, Upload) or (isinstance(source, str) and source.lower().startswith(SCHEMES)):
         return None
     return source if isinstance(source, bytes) else Path(source)
@@ -95,3 +96,22 @@ def _url_of(source: str | bytes | Path) -> str:
         return str(source)  # it may be of a subclass, such as numpy's
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     return f"data:;base64,{base64.b64encode(data).decode()}"
+
+
+def batch_path(batch_id: str) -> str:
+    """Returns the path of a batch. Raises ValueError for an empty id."""
+    if not batch_id:
+        raise ValueError("the id of a batch is empty")
+    return f"/v1/batches/{quote(batch_id, safe='')}"
+
+
+def task_path(task_id: str) -> str:
+    """Returns the path of a task. Raises ValueError for an empty id."""
+    if not task_id:
+        raise ValueError("the id of a task is empty")  # else the request would go to the path of all tasks
+    return f"/v1/tasks/{segment(task_id)}"
+
+
+def segment(name: str) -> str:
+    """Quotes a name as one segment of a path."""
+    return quote(name, safe="")

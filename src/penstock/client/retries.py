@@ -1,4 +1,4 @@
-"""How long a client keeps on trying."""
+"""When a client tries again, and for how long."""
 
 import random
 import time
@@ -25,7 +25,7 @@ class Tries:
         self._caps = _caps()
 
     def moved(self) -> None:
-        """Say that bytes have gone over."""
+        """Notes that bytes were transferred."""
         if not self._have_failed:
             self._give_up = time.monotonic() + self._patience_s
 

@@ -1,4 +1,4 @@
-"""Requests to one server, repeated while that may help, and its answers as structs."""
+"""Sends requests to one server, repeats them while that may help, and decodes the answers."""
 
 import asyncio
 import hashlib
@@ -18,10 +18,10 @@ from penstock.client.retries import Tries
 from penstock.client.views import Opened
 
 ANSWER_S = 30.0
-"""Longest silence of a server on top of what it was asked to wait."""
+"""Longest silence of a server, in addition to the time it was asked to wait."""
 
 STORED_S = 120.0
-"""Longest silence of whoever takes a file, who writes all of it to a disk before it answers."""
+"""Longest silence of a receiver of a file, which writes all of it to disk before it answers."""
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -62,7 +62,7 @@ class Transport:
         self._is_closed = False
 
     async def close(self) -> None:
-        """Close all connections of this process; repeating it is fine."""
+        """Closes all connections of this process; it may be called again."""
         self._is_closed = True
         if made := self._connections.made():
             await made.http.aclose()
@@ -84,7 +84,7 @@ class Transport:
         return self._connections.get()
 
     async def ask(self, method: str, path: str, answer: type[T], **request: Any) -> T:
-        """The answer to a request that may be repeated."""
+        """Returns the answer to a request that is safe to repeat."""
         return decoded(await self.send(method, path, **request), answer)
 
     async def send(
@@ -97,7 +97,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
     ) -> httpx.Response:
-        """The answer to a request that may be repeated. Raises PenstockApiError for what is refused."""
+        """Returns the answer to a request that is safe to repeat. Raises PenstockApiError if it is refused."""
         said = {name: value for name, value in (query or {}).items() if value is not None}
         head = {"content-type": "application/json", **(headers or {})} if body is not None else headers
         tries = Tries(self._patience_s)
@@ -114,7 +114,7 @@ class Transport:
             await self._pause(tries, error)
 
     async def deliver(self, opened: Opened, file: File) -> None:
-        """Send a file to where an upload of it was opened, as often as it takes. Raises OSError when it cannot be read,
+        """Sends a file to the URL of its upload, repeating it while that may help. Raises OSError if it cannot be read
         or has become shorter."""
         tries = Tries(self._patience_s)
         while True:
@@ -134,7 +134,7 @@ class Transport:
             await self._pause(tries, error)
 
     async def receive(self, path: str, sink: IO[bytes], *, sha256: str | None) -> None:
-        """Write a result to the sink, from its beginning, as often as it takes to get it whole and right."""
+        """Writes a result to the sink, each time from its beginning, until it is whole and its digest is right."""
         tries = Tries(self._patience_s)
         while True:
             try:
@@ -195,7 +195,7 @@ async def _accepted(answer: httpx.Response) -> httpx.Response:
 
 
 def decoded(answer: httpx.Response, kind: type[T]) -> T:
-    """The body as a struct. Raises PenstockApiError when something else than Penstock has answered."""
+    """Decodes the body. Raises PenstockApiError if something else than Penstock has answered."""
     try:
         return msgspec.json.decode(answer.content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

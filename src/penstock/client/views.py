@@ -1,15 +1,16 @@
-"""What a server answers. Members that this version does not know are ignored, so that a newer server can be read."""
+"""The answers of the server. Members that this version does not know are ignored, so that a newer server can be
+used."""
 
 from typing import Any
 
 from msgspec import Struct
 
 LIVE = ("PENDING", "RUNNING")
-"""The states that a task leaves by itself; any other, also one that is not known here, is an end."""
+"""The statuses of a task that has not ended. Any other, even an unknown one, is an end."""
 
 
 class View(Struct, frozen=True, kw_only=True):
-    """Base of all."""
+    """Base of all answers."""
 
 
 class Progress(View, frozen=True):
@@ -30,7 +31,7 @@ class Failure(View, frozen=True):
 
 
 class Attempt(View, frozen=True):
-    """One go at a task by one worker. Moments are RFC 3339, UTC."""
+    """One attempt of a worker at a task. Times are RFC 3339, UTC."""
 
     n: int
     worker: str
@@ -64,7 +65,7 @@ class Upload(View, frozen=True):
 
 
 class Opened(View, frozen=True):
-    """Where the server wants the bytes of an upload."""
+    """The URL that takes the bytes of an upload."""
 
     upload_id: str
     url: str
@@ -111,24 +112,24 @@ class Task(View, frozen=True):
 
     @property
     def is_final(self) -> bool:
-        """Nothing happens to it any more by itself."""
+        """Whether the task has ended."""
         return self.status not in LIVE
 
     @property
     def succeeded(self) -> bool:
-        """It has a result."""
+        """Whether the task has a result."""
         return self.status == "SUCCESS"
 
 
 class Page(View, frozen=True):
-    """Part of a list of tasks."""
+    """A page of a list of tasks."""
 
     data: tuple[Task, ...]
     next_cursor: str | None = None
 
 
 class Acted(View, frozen=True):
-    """One answer of an act on all tasks that match."""
+    """One answer of a request that acts on all tasks that match."""
 
     matched: int
     task_ids: tuple[str, ...]
@@ -139,14 +140,14 @@ class Acted(View, frozen=True):
 
 
 class Hit(View, frozen=True):
-    """What an act has hit: how many tasks matched, how many were changed, and the ids of the first that matched."""
+    """How many tasks matched, how many were changed, and the ids of the first that matched."""
 
     matched: int
     changed: int
     task_ids: tuple[str, ...]
 
     def and_of(self, page: Acted) -> "Hit":
-        """With one answer more."""
+        """Returns the sum with one more answer."""
         changed = page.canceled + page.retried + page.deleted
         ids = self.task_ids or page.task_ids
         return Hit(matched=self.matched + page.matched, changed=self.changed + changed, task_ids=ids)
@@ -181,7 +182,7 @@ class Batch(View, frozen=True):
 
     @property
     def is_final(self) -> bool:
-        """Every line has ended."""
+        """Whether every line has ended."""
         return self.status not in ("RUNNING", "CANCELING")
 
 

@@ -1,4 +1,4 @@
-"""Lines of a batch that become tasks, in their turn."""
+"""Lines of a batch become tasks, in order, while the batch is leased."""
 
 import asyncio
 import secrets
@@ -7,46 +7,44 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import groupby
-from typing import Any
 
 from loguru import logger
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.api.http.auth import Caller
-from penstock.api.routes.webhooks import accepted
-from penstock.api.services import Services
 from penstock.core.batch import Batch, FeedLease, StoredLine, task_id_of
 from penstock.core.request import Line
 from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import State
 from penstock.errors import Internal, PenstockError, QueueFull, StorageUnavailable, StoreUnavailable
 from penstock.intake.batch_lines import defaults_of, line_of, task_of
-from penstock.intake.enqueue import Examined, check_params, discard, examine, look_again, submission_of, weigh
+from penstock.intake.call import Caller, SubmitCall, check_task
+from penstock.intake.deps import Deps
+from penstock.intake.enqueue import discard, submission_of
+from penstock.intake.examine import Examined, examine, look_again, weigh
 from penstock.intake.inline import is_long
-from penstock.intake.requests import TaskRequest
-from penstock.intake.reuse_digest import seen
+from penstock.intake.requests import BatchDefaults
+from penstock.intake.reuse_digest import look_for_file
+from penstock.intake.webhook import webhook_of
 from penstock.models.imaging import Header
 from penstock.storage import Item
 from penstock.store import NotItsTurn, ResultFound, Submitted
 from penstock.telemetry import endings, metrics
 
 TOGETHER = 8
-"""Lines handed in by one round trip, which takes Redis about a millisecond: others wait no longer for their answers."""
+"""Lines enqueued by one round trip, which takes Redis about a millisecond: others wait no longer for their answers."""
 
 
-class _Said(Struct, frozen=True, eq=False):
-    """A line that has been read."""
+class _ReadLine(Struct, frozen=True, eq=False):
+    """A line as the call that it stands for, and the header of its inline image, known since the line was received."""
 
     place: int
-    number: int
-    custom_id: str
-    asked: TaskRequest
+    call: SubmitCall
     header: Header | None
 
 
-class _Ready(Struct, eq=False):
-    """A line that can be submitted. One whose result `may_be_there` is tried without its input first."""
+class _ReadyLine(Struct, eq=False):
+    """A line that can be enqueued. A line whose result `may_be_there` is tried without its input first."""
 
     place: int
     submission: Submission
@@ -54,41 +52,44 @@ class _Ready(Struct, eq=False):
     may_be_there: bool = False
     is_stored: bool = False
     """Or perhaps: of a put that fails nobody knows what it has done."""
-    is_read: bool = False
-    """There is a task that needs it."""
+    is_needed: bool = False
+    """There is a task that reads the stored input."""
 
     @property
     def input_key(self) -> str | None:
-        """Under which its input has to be stored, if it does not go with the record."""
+        """The key under which the input has to be stored, None where it goes with the record."""
         return None if self.examined.image is None else self.submission.request.source.key
-
-    def look_said(self, file_seen: str) -> None:
-        """Somebody has looked for the file of a result; without it, the line runs."""
-        self.submission = replace(self.submission, file_seen=file_seen)
-        self.may_be_there = self.may_be_there and not file_seen.endswith("gone")
 
     @property
     def has_input(self) -> bool:
-        """Whether it could run."""
+        """Whether the task could run now."""
         return self.is_stored or self.input_key is None
 
+    def set_file_seen(self, file_seen: str) -> None:
+        """Record what was seen of the file of a result; without the file, the line runs."""
+        self.submission = replace(self.submission, file_seen=file_seen)
+        self.may_be_there = self.may_be_there and not file_seen.endswith("gone")
 
-class Turns:
-    """Of one batch, while it is leased. The first line goes alone, and twice as many each time from then on: little is
-    stored for lines whose turn does not come since the queue is full. What is stored here has names of its own, so that
-    it can be deleted whoever else feeds the same lines, now or later."""
 
-    def __init__(self, batch: Batch, lease: FeedLease, services: Services) -> None:
+class BatchEnqueuer:
+    """Enqueues lines of one batch under one lease.
+
+    The first line goes alone, and twice as many each time from then on: little is stored for lines that cannot go on
+    since the queue is full. What is stored here has names of its own, so that it can be deleted whoever else feeds the
+    same lines, now or later.
+    """
+
+    def __init__(self, batch: Batch, lease: FeedLease, deps: Deps) -> None:
         self._batch = batch
         self._lease = lease
-        self._services = services
+        self._deps = deps
         self._caller = Caller(batch.caller, batch.tenant)
         self._together = 1
         self._mark = secrets.token_hex(4)
 
-    async def hand_in(self, rows: Sequence[StoredLine], place: int) -> None:
-        """The lines from this place on are tasks afterwards, or have failed without one: they were right when the batch
-        was submitted, but the models that are served, or the settings, may have changed.
+    async def enqueue(self, rows: Sequence[StoredLine], place: int) -> None:
+        """Make tasks of the lines from this place on. A line fails without a task where the models that are served, or
+        the settings, have changed since the batch was submitted.
 
         Raises NotItsTurn, QueueFull, StoreUnavailable, StorageUnavailable; some of the lines may be tasks then.
         """
@@ -102,35 +103,35 @@ class Turns:
                     for one in places:
                         await self.fail(one, 1, refused[one])
                 else:
-                    await self._submit([ready[one] for one in places])
+                    await self._enqueue_ready([ready[one] for one in places])
             place += len(some)
 
     async def fail(self, place: int, count: int, code: str) -> None:
-        """So many lines from this place on end without tasks. Raises NotItsTurn."""
-        told = logger.bind(batch_id=self._batch.id, place=place, lines=count, code=code)
-        told.warning("lines have failed as no tasks")
-        if not await self._services.batches.skip(self._lease, place, count, State.FAILED, code):
+        """End this many lines from this place on without tasks, with the code of an error. Raises NotItsTurn."""
+        log = logger.bind(batch_id=self._batch.id, place=place, lines=count, code=code)
+        log.warning("lines have failed as no tasks")
+        if not await self._deps.store.batches.skip(self._lease, place, count, State.FAILED, code):
             raise NotItsTurn
         metrics.report("batches.lines", count, outcome="refused")
 
     @cached_property
-    def _defaults(self) -> Any:
+    def _defaults(self) -> BatchDefaults:
         return defaults_of(self._batch.plan.defaults)
 
-    async def _prepare(self, rows: Sequence[StoredLine], place: int, refused: dict[int, str]) -> dict[int, _Ready]:
-        """By place; of the others `refused` has the codes."""
-        said: list[_Said] = []
+    async def _prepare(self, rows: Sequence[StoredLine], place: int, refused: dict[int, str]) -> dict[int, _ReadyLine]:
+        """Return the lines that are all right, by place; `refused` gets the codes of the others."""
+        lines: list[_ReadLine] = []
         for at, stored in enumerate(rows, place):
             with self._noting(at, refused):
-                said.append(self._read(at, stored))
-        seen = await self._look_again([line for line in said if line.header], refused)
-        ready: dict[int, _Ready] = {}
+                lines.append(self._read(at, stored))
+        seen = await self._look_again([line for line in lines if line.header], refused)
+        ready: dict[int, _ReadyLine] = {}
 
-        async def finish(line: _Said) -> None:
+        async def finish(line: _ReadLine) -> None:
             with self._noting(line.place, refused):
                 ready[line.place] = await self._finish(line, seen.get(line.place))
 
-        finished = [finish(line) for line in said if line.place not in refused]
+        finished = [finish(line) for line in lines if line.place not in refused]
         for answer in await asyncio.gather(*finished, return_exceptions=True):  # all have ended before one is heard
             if isinstance(answer, BaseException):
                 raise answer
@@ -138,7 +139,7 @@ class Turns:
 
     @contextmanager
     def _noting(self, place: int, refused: dict[int, str]) -> Iterator[None]:
-        """What is wrong with a line must not hold up all others."""
+        """Note the code of what is wrong with a line: it must not hold up all others."""
         try:
             yield
         except (StoreUnavailable, StorageUnavailable):
@@ -149,86 +150,84 @@ class Turns:
             logger.bind(batch_id=self._batch.id, place=place).exception("a line cannot become a task")
             refused[place] = Internal.code
 
-    def _read(self, place: int, stored: StoredLine) -> _Said:
-        line = line_of(stored.text)
-        asked = task_of(line, self._defaults)
-        check_params(asked, self._services.models)
-        return _Said(place, stored.number, line.custom_id, asked, Header(*stored.header) if stored.header else None)
+    def _read(self, place: int, stored: StoredLine) -> _ReadLine:
+        batch, line = self._batch, line_of(stored.text)
+        task = task_of(line, self._defaults)
+        check_task(task, self._deps.models)
+        call = SubmitCall(
+            caller=self._caller,
+            task=task,
+            base_url=batch.plan.base_url,
+            traceparent=batch.plan.traceparent,
+            line=Line(batch=batch.id, custom_id=line.custom_id, number=stored.number),
+        )
+        return _ReadLine(place, call, Header(*stored.header) if stored.header else None)
 
-    async def _look_again(self, lines: Sequence[_Said], refused: dict[int, str]) -> dict[int, Examined]:
-        """At inline images; in a thread where there is much to look at."""
+    async def _look_again(self, lines: Sequence[_ReadLine], refused: dict[int, str]) -> dict[int, Examined]:
+        """Look at the inline images, in a thread where there is much to look at."""
 
         def look() -> dict[int, Examined]:
-            found: dict[int, Examined] = {}
+            examined: dict[int, Examined] = {}
             for line in lines:
                 with self._noting(line.place, refused):
-                    found[line.place] = self._examined(line)
-            return found
+                    examined[line.place] = self._weigh(line)
+            return examined
 
-        if any(is_long(str(line.asked.input.image_url)) for line in lines):
+        if any(is_long(str(line.call.task.input.image_url)) for line in lines):
             return await asyncio.to_thread(look)
         return look()
 
-    def _examined(self, line: _Said) -> Examined:
+    def _weigh(self, line: _ReadLine) -> Examined:
         assert line.header is not None  # noqa: S101  by `_prepare`
-        settings = self._services.settings
-        webhook = accepted(line.asked.webhook, self._services, self._batch.plan.base_url)
-        image = look_again(line.asked, line.header, settings)
-        return weigh(line.asked, image, line.header, settings, self._caller, webhook=webhook)
+        settings, task = self._deps.settings, line.call.task
+        webhook = webhook_of(task.webhook, self._deps, base_url=line.call.base_url)
+        image = look_again(task, line.header, settings)
+        return weigh(task, image, line.header, settings, self._caller, webhook=webhook)
 
-    async def _finish(self, line: _Said, examined: Examined | None) -> _Ready:
-        batch, services = self._batch, self._services
+    async def _finish(self, line: _ReadLine, examined: Examined | None) -> _ReadyLine:
         if examined is None:
-            examined = await examine(line.asked, services, self._caller, base_url=batch.plan.base_url)
-        task_id = task_id_of(batch.id, line.place)
-        submission = await submission_of(
-            task_id,
-            line.asked,
-            examined,
-            caller=self._caller,
-            traceparent=batch.plan.traceparent,
-            services=services,
-            input_name=f"{task_id}-{self._mark}",
-            line=Line(batch=batch.id, custom_id=line.custom_id, number=line.number),
-            permit=EnqueuePermit(
-                batch=batch.id,
-                epoch=self._lease.epoch,
-                place=line.place,
-                window=services.settings.queue.batch_window,
-                lease_ms=int(self._lease.lasts_s * 1000),
-            ),
-        )
-        return _Ready(line.place, submission, examined)
+            examined = await examine(line.call, self._deps)
+        task_id = task_id_of(self._batch.id, line.place)
+        input_name, permit = f"{task_id}-{self._mark}", self._permit(line.place)
+        submission = await submission_of(task_id, line.call, examined, self._deps, input_name=input_name, permit=permit)
+        return _ReadyLine(line.place, submission, examined)
 
-    async def _submit(self, lines: Sequence[_Ready]) -> None:
+    def _permit(self, place: int) -> EnqueuePermit:
+        return EnqueuePermit(
+            batch=self._batch.id,
+            epoch=self._lease.epoch,
+            place=place,
+            window=self._deps.settings.queue.batch_window,
+            lease_ms=int(self._lease.lasts_s * 1000),
+        )
+
+    async def _enqueue_ready(self, lines: Sequence[_ReadyLine]) -> None:
         try:
             await self._find_results(lines)
             await self._make_tasks(lines)
         except StoreUnavailable:
             raise  # perhaps only the answer is lost, and the tasks are there: their inputs stay
         except Exception:
-            await self._take_back(lines)
+            await self._discard_inputs(lines)
             raise
-        await self._take_back(lines)
+        await self._discard_inputs(lines)
 
-    async def _make_tasks(self, lines: Sequence[_Ready]) -> None:
+    async def _make_tasks(self, lines: Sequence[_ReadyLine]) -> None:
         while lines:
             await self._store_inputs(lines)
-            answers = await self._services.store.tasks.submit_each(
-                [(line.submission, line.has_input) for line in lines]
-            )
+            answers = await self._deps.store.tasks.submit_each([(line.submission, line.has_input) for line in lines])
             taken = list(_leading(answers))
             for line, submitted in zip(lines, taken, strict=False):
-                line.is_read = not submitted.is_hit
-            self._report(lines[: len(taken)], taken)
+                line.is_needed = not submitted.is_hit
+            _report(lines[: len(taken)], taken)
             lines = lines[len(taken) :]
             if lines:
                 lines = await self._after(answers[len(taken)], lines)
 
-    async def _after(self, answer: Submitted | Exception | None, lines: Sequence[_Ready]) -> Sequence[_Ready]:
-        """What is to be submitted next, when the first of these lines was answered so."""
+    async def _after(self, answer: Submitted | Exception | None, lines: Sequence[_ReadyLine]) -> Sequence[_ReadyLine]:
+        """Return the lines that are to be tried next, when the first of these was not taken but answered so."""
         if isinstance(answer, ResultFound):
-            lines[0].look_said(await seen(answer, self._services.storage))
+            lines[0].set_file_seen(await look_for_file(answer, self._deps.storage))
             return lines
         if answer is None:  # the result is gone that was there, and so may be those of the next lines
             for line in lines:
@@ -240,30 +239,35 @@ class Turns:
         assert isinstance(answer, Exception)  # noqa: S101  it was not taken
         raise answer
 
-    async def _find_results(self, lines: Sequence[_Ready]) -> None:
-        asking = [line for line in lines if not line.submission.must_run and line.submission.reuse_digest]
-        digests = [str(line.submission.reuse_digest) for line in asking]
+    async def _find_results(self, lines: Sequence[_ReadyLine]) -> None:
+        """Look which lines have results already, and whether the files of these are there."""
+        reusing = [line for line in lines if not line.submission.must_run and line.submission.reuse_digest]
+        digests = [str(line.submission.reuse_digest) for line in reusing]
         if not digests:
             return
-        store, storage = self._services.store, self._services.storage
-        there, files = await asyncio.gather(store.tasks.have_results(digests), store.tasks.results_of(digests))
-        for line, is_there in zip(asking, there, strict=True):
-            line.may_be_there = is_there and line.input_key is not None
-        said = await asyncio.gather(*(seen(found, storage) for found in files if found))
-        for line, one in zip((line for line, found in zip(asking, files, strict=True) if found), said, strict=True):
-            line.look_said(one)
+        store, storage = self._deps.store, self._deps.storage
+        have_results, files = await asyncio.gather(store.tasks.have_results(digests), store.tasks.results_of(digests))
+        for line, has_result in zip(reusing, have_results, strict=True):
+            line.may_be_there = has_result and line.input_key is not None
+        with_files = [(line, file) for line, file in zip(reusing, files, strict=True) if file]
+        looks = await asyncio.gather(*(look_for_file(file, storage) for _, file in with_files))
+        for (line, _), file_seen in zip(with_files, looks, strict=True):
+            line.set_file_seen(file_seen)
 
-    async def _store_inputs(self, lines: Sequence[_Ready]) -> None:
-        """Only while the lease is held: the tasks of these lines may be gone by now. Raises NotItsTurn."""
+    async def _store_inputs(self, lines: Sequence[_ReadyLine]) -> None:
+        """Store what is lacking, only while the lease is held: the tasks of these lines may be gone by now.
+
+        Raises NotItsTurn.
+        """
         lacking = [line for line in lines if not line.has_input and not line.may_be_there]
         if not lacking:
             return
-        if await self._services.batches.keep(self._lease):
+        if await self._deps.store.batches.keep(self._lease):
             raise NotItsTurn
-        await self._services.store.tasks.await_inputs([line.input_key for line in lacking if line.input_key])
+        await self._deps.store.tasks.await_inputs([line.input_key for line in lacking if line.input_key])
         for line in lacking:
             line.is_stored = True
-        await self._services.storage.put_all(
+        await self._deps.storage.put_all(
             [
                 Item(line.input_key, line.examined.image, line.examined.content_type)
                 for line in lacking
@@ -271,28 +275,28 @@ class Turns:
             ]
         )
 
-    async def _take_back(self, lines: Sequence[_Ready]) -> None:
+    async def _discard_inputs(self, lines: Sequence[_ReadyLine]) -> None:
         """Delete what is stored for lines that are no tasks, or have their results already."""
-        needless = [line.input_key for line in lines if line.is_stored and not line.is_read and line.input_key]
+        needless = [line.input_key for line in lines if line.is_stored and not line.is_needed and line.input_key]
         if needless:
-            await discard(self._services, *needless)
-
-    def _report(self, lines: Sequence[_Ready], taken: Sequence[Submitted]) -> None:
-        """Count the tasks."""
-        if not lines:
-            return
-        metrics.report("batches.lines", len(lines), outcome="queued")
-        requests = Counter((line.submission.request.model, line.submission.priority) for line in lines)
-        for (model, priority), count in requests.items():
-            metrics.report("tasks.submitted", count, model=model, priority=priority)
-        hits = [line for line, submitted in zip(lines, taken, strict=True) if submitted.is_hit]
-        for model, count in Counter(line.submission.request.model for line in hits).items():
-            endings.count_hits(model, tasks=count)
+            await discard(self._deps, *needless)
 
 
 def _leading(answers: Sequence[Submitted | Exception | None]) -> Iterator[Submitted]:
-    """Until the first that is none."""
+    """Yield the answers before the first line that was not taken."""
     for answer in answers:
         if not isinstance(answer, Submitted):
             return
         yield answer
+
+
+def _report(lines: Sequence[_ReadyLine], taken: Sequence[Submitted]) -> None:
+    if not lines:
+        return
+    metrics.report("batches.lines", len(lines), outcome="queued")
+    requests = Counter((line.submission.request.model, line.submission.priority) for line in lines)
+    for (model, priority), count in requests.items():
+        metrics.report("tasks.submitted", count, model=model, priority=priority)
+    hits = [line for line, submitted in zip(lines, taken, strict=True) if submitted.is_hit]
+    for model, count in Counter(line.submission.request.model for line in hits).items():
+        endings.count_hits(model, tasks=count)

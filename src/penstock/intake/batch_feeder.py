@@ -1,9 +1,9 @@
-"""Who feeds batches: turns their lines into tasks, a window at a time.
+"""Batches that still have lines to enqueue are fed, a window of lines at a time.
 
-It runs in every API process, which has all that a submit takes, and of which every deployment has at least one; any
-number of them may feed. A batch is leased, and each line is handed in by a script that accepts it in its turn only: a
+A feeder runs in every API process, which has all that a submit takes, and of which every deployment has at least one;
+any number of them may feed. A batch is leased, and the script that enqueues a line accepts it in its order only: a
 feeder that dies, or comes back from the dead, neither loses a line nor queues one twice. Another goes on where it was
-when its lease has ended. While it lives it keeps its lease, however slow the storage is.
+when its lease has ended. While a feeder lives it keeps its leases, however slow the storage is.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ from contextlib import suppress
 
 from loguru import logger
 
-from penstock.api.services import Services
 from penstock.core.batch import Batch, BatchState, FeedLease, part_key, task_id_of
 from penstock.core.task import State
 from penstock.errors import (
@@ -23,30 +22,32 @@ from penstock.errors import (
     TaskAlreadyFinal,
     TaskNotFound,
 )
-from penstock.intake.batch_enqueue import Turns
+from penstock.intake.batch_enqueue import BatchEnqueuer
 from penstock.intake.batch_lines import rows_of
+from penstock.intake.deps import Deps
 from penstock.store import NotItsTurn
+from penstock.store.wakeups import act_when_woken, wake_on
 from penstock.telemetry import endings, metrics
 
 AT_ONCE = 4
 """Batches that one process feeds at a time."""
 LEASE_S = 5.0
-"""How long after its last sign of life another feeds a batch in the place of who did."""
+"""How long after the last sign of life of its feeder another feeds a batch."""
 LOOK_S = 10.0
-"""Longest sleep: what was not heard of is found by then."""
+"""Longest sleep; a batch whose message was lost waits no longer than this."""
 PAUSE_S = 2.0
 """How long a batch is left alone when the queue is full or the storage away."""
 CANCELED_AT_ONCE, SKIPPED_AT_ONCE = 100, 500
-"""Of a batch that is canceled, in one round: each hundred takes Redis a few milliseconds."""
+"""Tasks and lines of a canceled batch that end in one round: each hundred takes Redis a few milliseconds."""
 
 
 class Feeder:
-    """One for a process."""
+    """Feeds the batches of one process."""
 
-    def __init__(self, services: Services, *, lease_s: float = LEASE_S) -> None:
-        self._services = services
-        self._batches = services.batches
-        self._window = services.settings.queue.batch_window
+    def __init__(self, deps: Deps, *, lease_s: float = LEASE_S) -> None:
+        self._deps = deps
+        self._batches = deps.store.batches
+        self._window = deps.settings.queue.batch_window
         self._lease_s = lease_s
         self._under_way: dict[asyncio.Task[None], FeedLease] = {}
         self._kept: dict[str, FeedLease] = {}
@@ -54,51 +55,36 @@ class Feeder:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """For ever."""
-        listening = asyncio.create_task(self._listen(), name="feeder-listening")
+        """Feed batches until it is canceled; then hand back the leases."""
+        listening = asyncio.create_task(wake_on(self._batches.rooms(), self._wake), name="feeder-listening")
         keeping = asyncio.create_task(self._keep_leases(), name="feeder-leases")
         try:
-            await self._feed_what_is_due()
+            await act_when_woken(self._wake, self._begin_rounds)
         finally:
             listening.cancel()
             keeping.cancel()
             await self._hand_back()
 
-    async def _listen(self) -> None:
-        async for _ in self._batches.rooms():
-            self._wake.set()
-
     async def _keep_leases(self) -> None:
-        """Four chances before they end."""
+        """Renew the leases four times as often as they end."""
         while True:
             try:
                 for batch_id in await self._batches.keep(*self._kept.values()):
-                    self._kept.pop(batch_id, None)  # its round hears of it when it stores or hands in the next line
+                    self._kept.pop(batch_id, None)  # its round hears of it when it stores or enqueues the next line
                     logger.bind(batch_id=batch_id).info("another looks after a batch that was fed here")
             except StoreUnavailable:
                 await asyncio.sleep(self._lease_s / 16)
                 continue
             await asyncio.sleep(self._lease_s / 4)
 
-    async def _feed_what_is_due(self) -> None:
-        me = asyncio.current_task()
-        while True:
-            self._wake.clear()
-            sleep_s = await self._begin_rounds()
-            if me is not None and me.cancelling():
-                return  # before Python 3.12, `asyncio.wait_for` in the Redis client may swallow a cancel
-            with suppress(TimeoutError):
-                async with asyncio.timeout(sleep_s):
-                    await self._wake.wait()
-
     async def _begin_rounds(self) -> float:
-        """How long there is nothing else to do."""
-        room = AT_ONCE - len(self._under_way)
-        if not room:
+        """Begin a round for each batch that can be leased, and return how long there is nothing else to do."""
+        free = AT_ONCE - len(self._under_way)
+        if not free:
             return LOOK_S
         try:
             under_way = [lease.id for lease in self._under_way.values()]
-            leases, next_due_s = await self._batches.lease(lease_s=self._lease_s, most=room, under_way=under_way)
+            leases, next_due_s = await self._batches.lease(lease_s=self._lease_s, most=free, under_way=under_way)
         except StoreUnavailable as error:
             logger.bind(job="feeder", reason=error.detail).warning("feeding postponed")
             return 1.0
@@ -116,7 +102,7 @@ class Feeder:
         self._wake.set()
 
     async def _hand_back(self) -> None:
-        """On a stop, so that another need not wait for the leases to end."""
+        """End all rounds and give up their leases, so that another need not wait for the leases to end."""
         under_way = dict(self._under_way)
         for a_round in under_way:
             a_round.cancel()
@@ -126,12 +112,12 @@ class Feeder:
                 await self._rest(lease, wait_s=0)
 
     async def _rest(self, lease: FeedLease, *, wait_s: float | None, refill: int = -1) -> None:
-        """Hand it back: from here on it is not kept, or it would wait for the end of a lease that nobody holds."""
+        """Hand a lease back. It is no longer kept from here on, or the batch would wait for a lease nobody holds."""
         self._kept.pop(lease.id, None)
         await self._batches.rest(lease, wait_s=wait_s, refill=refill)
 
     async def _round(self, lease: FeedLease) -> None:
-        """As much of one batch as there is room for."""
+        """Enqueue as many lines of one batch as its window has room for."""
         try:
             batch = await self._batches.batch(lease.id, lease.tenant)
             if batch.state is BatchState.CANCELING:
@@ -149,18 +135,18 @@ class Feeder:
             return  # deleted just now
 
     async def _feed(self, batch: Batch, lease: FeedLease) -> None:
-        turns = Turns(batch, lease, self._services)
+        enqueuer = BatchEnqueuer(batch, lease, self._deps)
         place, stop = batch.fed, min(batch.total, batch.fed + max(0, self._window - batch.unfinished))
         starts = (*batch.plan.starts, batch.total)
         while place < stop:
             part = batch.part_of(place)
             first, end = starts[part], min(starts[part + 1], stop)
             try:
-                rows = rows_of(await self._services.storage.get(part_key(batch.tenant, batch.id, part)))
+                rows = rows_of(await self._deps.storage.get(part_key(batch.tenant, batch.id, part)))
             except ResultExpired as error:
-                await turns.fail(place, end - place, error.code)
+                await enqueuer.fail(place, end - place, error.code)
             else:
-                await turns.hand_in(rows[place - first : end - first], place)
+                await enqueuer.enqueue(rows[place - first : end - first], place)
             place = end
         if place >= batch.total:
             await self._rest(lease, wait_s=None)
@@ -168,7 +154,7 @@ class Feeder:
             await self._rest(lease, wait_s=LOOK_S, refill=self._window // 2)
 
     async def _cancel(self, batch: Batch, lease: FeedLease) -> None:
-        """Some of what is left: the tasks that wait or run, then the lines that are no tasks yet."""
+        """End some of what is left: the tasks that wait or run first, then the lines that are no tasks yet."""
         places = await self._batches.open_places(batch.id, CANCELED_AT_ONCE)
         for place in places:
             await self._cancel_task(task_id_of(batch.id, place), batch.tenant)
@@ -179,6 +165,6 @@ class Feeder:
 
     async def _cancel_task(self, task_id: str, tenant: str) -> None:
         with suppress(ResultExpired, TaskAlreadyFinal, TaskNotFound):
-            if await self._services.store.tasks.cancel(task_id, tenant):
-                task = await self._services.store.tasks.get(task_id, tenant)
+            if await self._deps.store.tasks.cancel(task_id, tenant):
+                task = await self._deps.store.tasks.get(task_id, tenant)
                 endings.count_end(task.request.model, task.state)

@@ -15,20 +15,23 @@ READY = "READY"
 
 
 def able(workers: Iterable[WorkerInfo], model: str) -> list[WorkerInfo]:
-    """Those that would take a task of this model now, by id."""
+    """Return the workers that would take a task of this model now, by id."""
     return sorted((w for w in workers if model in w.models and w.state == READY), key=lambda w: w.id)
 
 
 def forecast(pace: Pace | None, *, cost: int, workers: int, left: float = 1.0) -> Forecast | None:
-    """Device work until a task is done, shared by so many workers: mean tasks ahead of it, and what is `left` of its
-    own, by its size. None while nothing has been measured, or nobody would run it."""
+    """Return the device time of a task of this `cost` (kilopixels) and of each task ahead of it, which the workers
+    share. `left` is the part of its own work that is still to be done.
+
+    None while nothing has been measured, or no worker would run it.
+    """
     if pace is None or not workers:
         return None
     return Forecast(ahead_ms=1000 * pace.device_s / workers, own_ms=1000 * left * pace.of(cost))
 
 
 class Estimates:
-    """What is known of workers and paces, looked up anew when it is too old."""
+    """The paces of models and the workers that are there, as of at most `KNOWN_FOR_S` ago."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -38,20 +41,20 @@ class Estimates:
         self._workers: list[WorkerInfo] = []
 
     async def of(self, model: str) -> tuple[Pace | None, int]:
-        """The pace of tasks of this model, None when none has ended yet, and how many workers would take one."""
+        """Return the pace of this model's tasks, None when none has ended yet, and how many workers would take one."""
         await self._look()
         return self._paces.get(model), len(able(self._workers, model))
 
     async def forecast(self, model: str, *, cost: int) -> Forecast | None:
-        """Of a task of this model and size."""
+        """Return the forecast for a task of this model and cost, as `forecast` does."""
         pace, workers = await self.of(model)
         return forecast(pace, cost=cost, workers=workers)
 
     async def _look(self) -> None:
-        async with self._lock:
+        async with self._lock:  # one look is enough for all that submit at the same moment
             if time.monotonic() - self._looked < KNOWN_FOR_S:
                 return
-            self._looked = time.monotonic()
+            self._looked = time.monotonic()  # before the look: while Redis is away, not every submit tries it again
             try:
                 self._paces, self._workers = await self._store.queues.paces(), await self._store.workers.listed()
             except StoreUnavailable:

@@ -1,6 +1,6 @@
-"""Images that come inside of a request: `data:` URIs (RFC 2397) in every form that clients write.
+"""Images inside of a request: `data:` URIs (RFC 2397) in every form that clients write.
 
-The media type is not looked at: the bytes themselves say what they are. Base64 is read as browsers read it (WHATWG
+The media type is ignored: the bytes themselves say what they are. Base64 is read as browsers read it (WHATWG
 Infra, "forgiving-base64 decode"), and in the URL-safe alphabet and percent-encoded too. The size is known, and held to
 its limit, before anything is decoded.
 """
@@ -14,40 +14,40 @@ import msgspec
 
 from penstock.errors import InputTooLarge, InvalidRequest
 
-LOOKED_AT_HERE = 8 * 1024
-"""Characters of a data: URI that the event loop looks at itself: a thread would take longer. A hostile header of this
-size inflates to some megabytes at most, a few milliseconds of work."""
+MAX_ON_LOOP = 8 * 1024
+"""Longest data: URI (characters) that the event loop looks at itself: a thread would take longer. A hostile header of
+this size inflates to some megabytes at most, a few milliseconds of work."""
 
 BARE_FROM = 64
-"""Characters from which text that is nothing but base64 is taken for an image, not for a path or a name."""
+"""From this many characters on, text that is nothing but base64 is taken for an image, not for a path or a name."""
 
 _BARE = re.compile(r"[A-Za-z0-9+/_\-=\r\n]+")
 _IMAGES_IN_BASE64 = ("iVBORw0KGgo", "/9j/", "UklGR")
-"""How PNG, JPEG and WebP begin."""
+"""How PNG, JPEG and WebP begin in base64."""
 
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _WHITE_SPACE = b" \t\r\n\f"
 
 
 def is_inline(url: str) -> bool:
-    """Whether it is a data: URI."""
+    """Return whether the URL is a data: URI."""
     return url[:5].lower() == "data:"
 
 
 def is_long(url: str) -> bool:
-    """Whether a thread should look at it."""
-    return len(url) > LOOKED_AT_HERE
+    """Return whether a thread should look at this data: URI."""
+    return len(url) > MAX_ON_LOOP
 
 
 def refuse_bare_base64(url: str) -> None:
-    """Say what is missing to whoever sends the base64 of an image as if it were a URL. Raises InvalidRequest."""
+    """Raise InvalidRequest for the base64 of an image that is sent as if it were a URL; the detail says what lacks."""
     looks_so = url.startswith(_IMAGES_IN_BASE64) or len(url) >= BARE_FROM
     if looks_so and _BARE.fullmatch(url, 0, BARE_FROM):
         raise InvalidRequest("this is base64, not a URL: put `data:;base64,` in front of it")
 
 
 def bytes_of(uri: str, max_bytes: int) -> bytes:
-    """The image. Raises InvalidRequest, InputTooLarge."""
+    """Return the bytes of an image of at most `max_bytes`. Raises InvalidRequest, InputTooLarge."""
     comma = uri.find(",")
     if comma < 0:
         raise InvalidRequest("a data: URI must look like data:image/png;base64,iVBORw0...")
@@ -56,7 +56,7 @@ def bytes_of(uri: str, max_bytes: int) -> bytes:
 
 
 def _from_percent(text: str, max_bytes: int) -> bytes:
-    """Bytes that are written as text, most of them as `%` and two hex digits."""
+    """Decode bytes that are written as text, most of them as `%` and two hex digits."""
     _check_size(len(text.encode()) - 2 * text.count("%"), max_bytes)
     return unquote_to_bytes(text)
 
@@ -74,7 +74,7 @@ def _from_base64(text: str, max_bytes: int) -> bytes:
 
 
 def _digits(text: str) -> bytes:
-    """Its base64 in the standard alphabet, without percent-encoding, white space and padding."""
+    """Return base64 in the standard alphabet, without percent-encoding, white space and padding."""
     plain = unquote_to_bytes(text) if "%" in text else text.encode()
     return plain.translate(_STANDARD, _WHITE_SPACE).rstrip(b"=")
 

@@ -9,6 +9,9 @@ from penstock.core.events import BatchEventType, TaskEventType
 from penstock.core.request import Format
 from penstock.core.task import Priority
 
+IMAGE_URL, UPLOAD_ID = "input.image_url", "input.upload_id"
+"""What errors call the two members of `input`."""
+
 MAX_INLINE = 1_000
 MAX_LINES = 50_000
 
@@ -144,7 +147,7 @@ class BatchWebhookRequest(RequestBody, frozen=True):
 
 
 class BatchOptions(RequestBody, frozen=True):
-    """What is said of a batch as a whole. The same `client_request_id` with the same lines names the same batch."""
+    """The options of a batch as a whole. The same `client_request_id` with the same lines names the same batch."""
 
     defaults: Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/components/schemas/BatchDefaults"})] = field(
         default_factory=dict

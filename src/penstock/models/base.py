@@ -1,11 +1,11 @@
-"""The runner contract: what a model must say to be served.
+"""The runner contract: what a model must define to be served.
 
     @model_runner("invert")
     class Invert(BaseModelRunner[Params]):
         def load_model(self, device): ...            device thread, once in a process
-        def prepare(self, source, params): ...       CPU pool: bytes -> Work
+        def prepare(self, source, params): ...       a codec thread: bytes -> Work
         def infer(self, tiles, work): ...            a device thread: (n, ...) -> n outputs
-        def postprocess(self, work, params, output)  CPU pool: Work with its outputs -> Product
+        def postprocess(self, work, params, output)  a codec thread: Work with its outputs -> Product
 
 Work is a number of tiles of one shape. Tiles of all tasks in flight that have the same runner, lane and shape may
 meet in one `infer`; a runner that does not cut its input has one tile.
@@ -39,7 +39,7 @@ else:
 
 
 class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of a model's parameters, and itself the empty set of them."""
+    """Base class of a model's parameters, and the parameters of a model that has none."""
 
 
 ParamsT = TypeVar("ParamsT", bound=Params)
@@ -58,13 +58,17 @@ def _take_former_names(cls: type) -> None:
 
 
 Outputs = Union[Sequence[Any], "NDArray[Any]"]
-"""What `infer` gives: one output for each tile of the batch."""
+"""What `infer` returns: one output for each tile of the batch."""
 
 
 class Work:
-    """Prepared input of one task. `lane` names what tiles must share to meet in a batch, besides their shape;
-    `context` is the runner's own. `device_size` is that of the runner for this input, None where it does not say: the
-    pace of the model is learned from it also where the size of the image was not known before."""
+    """The prepared input of one task.
+
+    Tiles of several tasks run in one batch if they have the same runner, `lane` and shape. `context` is for the
+    runner's own use. `device_size` is what the runner's `device_size` returns for this input, in kilopixels, None where
+    it does not say: Penstock learns the pace of the model from it, also where the size of the image was not known
+    before.
+    """
 
     def __init__(
         self,
@@ -86,36 +90,36 @@ class Work:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height of the result image; None where there will be none. A format that cannot hold it is refused
-        before anything runs."""
+        """Width and height of the result image; None where there will be none. A format that cannot hold an image of
+        this size is refused before anything runs."""
         return None
 
     @property
     def count(self) -> int:
-        """How many tiles."""
+        """The number of tiles."""
         return len(self.outputs)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of every tile, without the batch axis."""
+        """The shape of every tile, without the batch axis."""
         return self._tiles[0].shape
 
     def tile(self, index: int) -> NDArray[Any]:
-        """Input of one tile. Called on the CPU pool, once."""
+        """The input of one tile. Called once for each, on a thread."""
         return self._tiles[index]
 
     def accept(self, index: int, output: Any) -> None:
-        """Take the output of one tile. Called on the CPU pool, once, in any order, from several threads."""
+        """Take the output of one tile. Called once for each, in any order, from several threads."""
         self.outputs[index] = output
 
     def split_smaller(self, below: int) -> Work | None:
-        """The same work in tiles of fewer elements than `below`, for a device that could not hold these; None when
-        it cannot be cut any finer. What tiles of this work still give is then of no use."""
+        """The same work in tiles of fewer elements than `below`, for a device that could not hold these; None when it
+        cannot be split any further. Outputs that this work still gets are not used then."""
         return None
 
 
 class Product(Struct, frozen=True, kw_only=True, eq=False):
-    """What a run gives: a file to store, JSON data to answer with, or both."""
+    """What `postprocess` returns: a file to store, data for the JSON of the answer, or both."""
 
     file: bytes | None = None
     content_type: str = "application/octet-stream"
@@ -126,12 +130,12 @@ class Product(Struct, frozen=True, kw_only=True, eq=False):
 
 
 Produces = Literal["image", "data", "any"]
-"""What a model gives: the file of an image, perhaps with data; data without a file; or whatever it likes."""
+"""What a model returns: the file of an image, perhaps with data; data without a file; or either of them."""
 
 
 class Card(Struct, frozen=True, kw_only=True):
     """The model as the catalogue shows it. A result that is not what `produces` says fails its task as
-    `model_result_invalid`; `score_range` are the bounds of `score` in the data of a model that gives it."""
+    `model_result_invalid`. `score_range` holds the bounds of `score` in the data of a model that returns one."""
 
     title: str
     version: str = "1"
@@ -143,13 +147,13 @@ class Card(Struct, frozen=True, kw_only=True):
 
 
 class Interrupted(Exception):
-    """`infer` was stopped on request."""
+    """Raised by `infer` when `interrupt` has stopped it."""
 
 
 class DeviceBroken(Exception):
     """The device or its context is lost: this process must not run anything on it any more.
 
-    `guilty` says that the task was on the device when it broke; others were only there.
+    `guilty` says that the task was on the device when it broke; the others only waited for it.
     """
 
     def __init__(self, detail: str, *, guilty: bool = True) -> None:
@@ -158,19 +162,19 @@ class DeviceBroken(Exception):
 
 
 class BaseModelRunner(ABC, Generic[ParamsT]):
-    """One model in one worker process; made once, `load_model` called once, then used for every task."""
+    """One model in one worker process: made once, loaded once with `load_model`, then used for every task."""
 
     name: ClassVar[str]
     params: ClassVar[type[Params]] = Params
     card: ClassVar[Card] = Card(title="")
     concurrent: ClassVar[bool] = False
-    """Whether `infer` may be called from several threads at a time. Only a CPU asks for it."""
+    """Whether several threads may call `infer` at a time. They do so on a CPU only."""
     files: ClassVar[tuple[str, ...]] = ()
-    """Model files, by their paths from the folder of the runner's module. Read with `read_file`; when one changes, no
-    result of before is reused."""
+    """Paths of model files, relative to the folder of the runner's module, for `read_file`. When a file changes,
+    earlier results are no longer reused."""
     window_s: ClassVar[float] = 0.0
-    """How long the first tile waits for others when the device is free and a larger batch would pay: 0 runs at once
-    what is there."""
+    """How long the first tile waits for others when the device is free and a larger batch would pay; with 0 the device
+    runs at once what is there."""
 
     def __init__(self, limits: LimitSettings) -> None:
         self.limits = limits
@@ -181,57 +185,58 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
 
     @classmethod
     def digest(cls) -> str:
-        """Changes whenever the model gives other results for the same input: those of before are no longer reused. Here
-        it is the version on the card. `results_digest` adds the source of runners that are not Penstock's own, and
-        their `files`."""
+        """A text that changes whenever the model gives other results for the same input, so that earlier ones are no
+        longer reused. By default it is the version on the card. `results_digest` adds the source of runners that are
+        not Penstock's own, and their `files`."""
         return cls.card.version
 
     @classmethod
     def read_file(cls, name: str) -> bytes:
-        """The contents of one of `files`. Raises ConfigurationError when it is not listed there, or cannot be read."""
+        """The contents of one of `files`. Raises ConfigurationError when it is not listed there or cannot be read."""
         if name not in cls.files:
             raise ConfigurationError(f"{cls.name}: {name!r} is not in the runner's `files`")
         return _contents(cls, name)
 
     @classmethod
     def output_size(cls, width: int, height: int, params: ParamsT) -> tuple[int, int] | None:
-        """Width and height of the result for an image of this size; None where there is no image, or nobody knows."""
+        """Width and height of the result for an image of this size; None where there is no image, or it is not
+        known."""
 
     @classmethod
     def device_size(cls, width: int, height: int, params: ParamsT) -> int:  # noqa: ARG003  others need it
-        """How much the network computes for an image of this size, in kilopixels: what fair shares and estimates go by.
-        Here it is the image; a runner that resizes or pads its input says what becomes of it."""
+        """How much the network computes for an image of this size, in kilopixels: fair shares and estimates go by it.
+        By default it is the size of the image; a runner that resizes or pads its input overrides it."""
         return max(1, width * height // 1000)
 
     def load_model(self, device: Device) -> None:
-        """Load and warm up. Runs on the device thread; no task is claimed before all models are loaded."""
+        """Load the model. Called on the device thread; no task is claimed before all models are loaded."""
 
     def warmup(self) -> Iterable[Work]:
-        """Works of one tile for every lane and shape that the device should have seen before the first task. Their
-        tiles go through `infer` at every batch size, after `load_model`."""
+        """Work of one tile for every lane and shape that the device should have seen before the first task. After
+        `load_model` these tiles go through `infer` at every batch size."""
         return ()
 
     def memory_needed(self, source: bytes, params: ParamsT) -> int:
-        """Bytes that a task with this input will take from `prepare` to the end of `postprocess`: tasks that do not
-        fit beside those in flight wait. Raises as `prepare` does."""
+        """The bytes of memory that a task with this input needs from `prepare` to the end of `postprocess`; it waits
+        until they are free. Raises what `prepare` raises."""
         return len(source)
 
     @abstractmethod
     def prepare(self, source: bytes, params: ParamsT) -> Work:
-        """Turn input bytes into work. Errors of the input are raised as classes of `penstock.errors`."""
+        """Turn input bytes into work. Errors of the input must be raised as classes of `penstock.errors`."""
 
     @abstractmethod
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
-        """Run a batch: `tiles` has a leading batch axis; one output for each, in order. `work` is one of the works
-        that the tiles came from; they all have its lane."""
+        """Run a batch: `tiles` has a leading batch axis. Returns one output for each tile, in order. `work` is the work
+        of one of the tiles; all of them have its lane."""
 
     @abstractmethod
     def postprocess(self, work: Work, params: ParamsT, output: OutputOptions) -> Product:
         """Make the result of a task from its finished work."""
 
     def interrupt(self, work: Work) -> None:
-        """Stop every `infer` that was called with this work and runs now, from another thread, if that is possible;
-        it then raises Interrupted."""
+        """Stop every `infer` that runs with this work, if that is possible; it then raises Interrupted. Called from
+        another thread."""
 
     def image(self, source: bytes) -> imaging.Picture:
         """Decode an image within the operator's limits."""
@@ -240,10 +245,12 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
 
 @cache
 def results_digest(runner: type[BaseModelRunner[Any]]) -> str:
-    """Changes whenever the runner may give other results for the same input: its own `digest`, and for a runner that is
-    not Penstock's (which has a version) the sha256 of its source and of its `files`. The source is the module that it
-    is defined in, with all modules beside it when it is part of a package, else those beside it that were imported, and
-    those of its base classes. It is read once: whoever edits a model starts the API and the workers again.
+    """A text that changes whenever the runner may give other results for the same input.
+
+    It is the runner's own `digest`, and for a runner that is not Penstock's (which has a version) the sha256 of its
+    source and of its `files` too. The source is the module that defines it and those of its base classes, with all
+    modules beside them in a package, else with those beside them that were imported. It is read once: whoever edits a
+    model must restart the API and the workers.
 
     Raises ConfigurationError when one of its files cannot be read.
     """
@@ -257,7 +264,7 @@ def results_digest(runner: type[BaseModelRunner[Any]]) -> str:
 
 
 def _sources(cls: type) -> Iterable[Path]:
-    """Where the code of a class is, if it belongs to a runner of the operator's."""
+    """The files with the code of a class; none for Penstock's own and the standard library's."""
     module = sys.modules[cls.__module__]
     file = getattr(module, "__file__", None)
     if file is None or cls.__module__.split(".")[0] in {"penstock", *sys.stdlib_module_names}:
@@ -278,7 +285,7 @@ def _contents(runner: type[BaseModelRunner[Any]], name: str) -> bytes:
 
 
 def as_tile(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(height, width, 3) of 0..255 -> (3, height, width) of 0..1."""
+    """Turn (height, width, 3) of 0..255 into (3, height, width) of 0..1."""
     return np.ascontiguousarray(rgb.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
 
 

@@ -1,7 +1,7 @@
-"""Images in and out: header checks before decoding, one plain pixel form inside, three formats.
+"""Decodes and encodes images: PNG, JPEG and WebP outside, one plain form of pixels inside.
 
-The only importer of Pillow. Inputs are untrusted: only PNG, JPEG and WebP are ever tried, size and frames are
-checked from the header, and whatever a decoder throws becomes a clear code.
+The only importer of Pillow. Inputs are untrusted: no other format is ever tried, size and frames are checked in the
+header before anything is decoded, and whatever a decoder raises becomes an error with a code.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ else:
 FORMATS = ("PNG", "JPEG", "WEBP")
 CONTENT_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 MAX_SIDES: dict[Format, int] = {"webp": 16_383, "jpeg": 65_500}
-"""Longest side a file can have: 14 bits in WebP (RFC 9649); in JPEG what libjpeg writes (JPEG_MAX_DIMENSION)."""
+"""The longest side that a file can have: 14 bits in WebP (RFC 9649), in JPEG what libjpeg writes
+(JPEG_MAX_DIMENSION)."""
 
 _BEGINNING = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
 _NOT_OURS = "the input is not a PNG, JPEG or WebP image"
 
 Z_RLE = 3
-"""The deflate strategy of that name in zlib.h."""
+"""The deflate strategy with this name in zlib.h."""
 
 Pixels: TypeAlias = "NDArray[np.uint8]"
 
@@ -42,7 +43,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 class Header(Struct, frozen=True):
-    """What the first bytes say."""
+    """The format and size that the first bytes of an image give."""
 
     format: str
     width: int
@@ -50,12 +51,12 @@ class Header(Struct, frozen=True):
 
     @property
     def megapixels(self) -> float:
-        """Width × height / 10⁶."""
+        """Millions of pixels."""
         return self.width * self.height / 1e6
 
 
 class Picture(Struct, frozen=True, eq=False):
-    """Decoded pixels, upright, in sRGB, 8 bit: `rgb` is (height, width, 3), `alpha` (height, width) or None.
+    """Decoded pixels, upright, in sRGB with 8 bits: `rgb` is (height, width, 3), `alpha` (height, width) or None.
 
     `grey` says that the source had one channel; `rgb` then holds it three times.
     """
@@ -66,8 +67,10 @@ class Picture(Struct, frozen=True, eq=False):
 
 
 class Canvas:
-    """An RGB image that is written in pieces, in the very form that the encoders read: 4 bytes a pixel, and never a
-    second copy of it all. Threads may write different parts of it at a time."""
+    """An RGB image that is written in pieces. Threads may write different parts of it at a time.
+
+    It has the form that the encoders read, 4 bytes a pixel, so that no second copy of the whole is ever made.
+    """
 
     def __init__(self, width: int, height: int) -> None:
         self._image = Image.new("RGB", (width, height), None)
@@ -79,15 +82,16 @@ class Canvas:
 
     @property
     def pixels(self) -> Pixels:
-        """A copy of all, (height, width, 3)."""
+        """A copy of all pixels, (height, width, 3)."""
         return np.asarray(self._image)
 
     def put(self, left: int, top: int, planes: Pixels) -> None:
-        """Write a part, (3, height, width)."""
+        """Write a part, (3, height, width), with its upper left corner at this place."""
         self._image.paste(Image.merge("RGB", [Image.fromarray(plane) for plane in planes]), (left, top))
 
     def encode(self, options: OutputOptions, *, alpha: Pixels | None = None, grey: bool = False) -> bytes:
-        """As `encode` does; `alpha` may be smaller, and is then resampled bicubically. The canvas is spent."""
+        """Encode as the function `encode` does. A smaller `alpha` is resampled bicubically. The canvas must not be used
+        after that: it is changed in place."""
         image = self._image.convert("L") if grey else self._image
         if alpha is not None:
             image.putalpha(Image.fromarray(resize(alpha, *self.size)))
@@ -95,7 +99,7 @@ class Canvas:
 
 
 def probe(data: bytes, *, max_megapixels: float) -> Header:
-    """Check an image by its header alone.
+    """Check an image by its header alone, and return the header.
 
     Raises UnsupportedImageFormat, ImageTooLarge (pixels or frames), ImageDecodeFailed.
     """
@@ -104,7 +108,7 @@ def probe(data: bytes, *, max_megapixels: float) -> Header:
 
 
 def check_size(header: Header, max_megapixels: float) -> None:
-    """Raises ImageTooLarge."""
+    """Raise ImageTooLarge for an image with more megapixels than that."""
     if header.megapixels > max_megapixels:
         raise ImageTooLarge(
             f"{header.width}x{header.height} is {header.megapixels:.1f} MP, the limit is {max_megapixels:g} MP"
@@ -112,7 +116,7 @@ def check_size(header: Header, max_megapixels: float) -> None:
 
 
 def probe_beginning(data: bytes, *, max_megapixels: float) -> Header | None:
-    """The same by the first bytes of a longer image; None when the header is not all in them.
+    """Check an image by its first bytes; returns None when they do not hold the whole header.
 
     Raises UnsupportedImageFormat, ImageTooLarge.
     """
@@ -120,13 +124,13 @@ def probe_beginning(data: bytes, *, max_megapixels: float) -> Header | None:
         raise UnsupportedImageFormat(_NOT_OURS)
     try:
         return probe(data, max_megapixels=max_megapixels)
-    except (ImageDecodeFailed, UnsupportedImageFormat):  # of what is cut off, neither is known
+    except (ImageDecodeFailed, UnsupportedImageFormat):  # the rest of the header may say otherwise
         return None
 
 
 def decode(data: bytes, *, max_megapixels: float) -> Picture:
-    """Decode an image: EXIF orientation applied, palettes and CMYK expanded, 16 bit reduced, an embedded colour
-    profile converted to sRGB. No metadata survives. Raises as `probe` does."""
+    """Decode an image: the EXIF orientation is applied, palettes and CMYK are expanded, 16 bits are reduced to 8, and
+    an embedded colour profile is converted to sRGB. No metadata survives. Raises what `probe` raises."""
     with _open(data) as image:
         _checked(image, max_megapixels)
         try:
@@ -137,7 +141,7 @@ def decode(data: bytes, *, max_megapixels: float) -> Picture:
 
 
 def encode(picture: Picture, options: OutputOptions) -> bytes:
-    """Write an image. PNG is lossless at its fastest level; JPEG has no alpha, so that transparency becomes white.
+    """Encode an image. PNG is written at its fastest level; JPEG has no alpha, so that transparency becomes white.
 
     Raises ImageTooLarge when a side is longer than the format can hold.
     """
@@ -145,12 +149,12 @@ def encode(picture: Picture, options: OutputOptions) -> bytes:
 
 
 def resize(channel: Pixels, width: int, height: int) -> Pixels:
-    """One channel, resampled bicubically."""
+    """Resample one channel bicubically."""
     return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def check_holds(options: OutputOptions, width: int, height: int) -> None:
-    """Raises ImageTooLarge when the format cannot hold an image of this size."""
+    """Raise ImageTooLarge when the format cannot hold an image of this size."""
     longest = MAX_SIDES.get(options.format)
     if longest is not None and max(width, height) > longest:
         raise ImageTooLarge(
@@ -160,7 +164,7 @@ def check_holds(options: OutputOptions, width: int, height: int) -> None:
 
 
 def on_white(picture: Picture) -> Pixels:
-    """(height, width, 3): what a viewer sees on a white page."""
+    """The pixels, (height, width, 3), as they look on a white page."""
     if picture.alpha is None:
         return picture.rgb
     alpha = picture.alpha[..., None].astype(np.uint16)

@@ -1,4 +1,4 @@
-"""noop-v1: does nothing, so that what is measured is the server itself.
+"""The model noop-v1, which does nothing, so that a benchmark measures the server itself.
 
 Not served by default: `PENSTOCK_MODELS_MODULES=penstock.models.noop`, as `penstock bench --model noop-v1` does.
 """
@@ -21,19 +21,19 @@ else:
 
 @model_runner("noop-v1")
 class Noop(BaseModelRunner[Params]):
-    """Takes any input without looking at it; the answer is always `{"ok": true}`."""
+    """Takes any input without looking at it and answers `{"ok": true}`."""
 
     card = Card(title="No operation", licence="MIT", source="Penstock", produces="data")
     concurrent = True
 
     def prepare(self, source: bytes, params: Params) -> Work:
-        """One tile of one number."""
+        """Return one tile of one number."""
         return Work([np.zeros(1, np.float32)])
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Sequence[Any]:
-        """What came in."""
+        """Return what came in."""
         return list(tiles)
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
-        """The constant."""
+        """Return the constant."""
         return Product(data={"ok": True})

@@ -1,4 +1,4 @@
-"""image-scoring-v1: how much people would like a photo, 1 to 10."""
+"""The model image-scoring-v1: how much people would like a photo, from 1 to 10."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ else:
     np = lazy_import("numpy")
 
 SIDE = 224
-"""The network was trained on 224 x 224."""
+"""Height and width of the images that the network was trained on."""
 
 
 @model_runner("image-scoring-v1")
@@ -42,38 +42,38 @@ class ImageScoring(BaseModelRunner[Params]):
 
     @classmethod
     def digest(cls) -> str:
-        """Version of the code and of its files."""
+        """The version of the code and of the model files."""
         return f"{cls.card.version} {digest_of(files_of(cls.name))}"
 
     @classmethod
     def device_size(cls, width: int, height: int, params: Params) -> int:  # noqa: ARG003  it is always the same
-        """The network sees 224 x 224 of every image."""
+        """The size that the network sees of every image."""
         return SIDE * SIDE // 1000
 
     def load_model(self, device: Device) -> None:
-        """Load."""
+        """Open the session."""
         self._session = open_session(manifest()[(self.name, "nima")], device, [(SIDE, SIDE)])
 
     def warmup(self) -> Iterator[Work]:
-        """The one shape there is."""
+        """Yield the one shape there is."""
         yield Work([np.zeros((3, SIDE, SIDE), np.float32)])
 
     def memory_needed(self, source: bytes, params: Params) -> int:
-        """The pixels, in Pillow and as an array."""
+        """8 bytes for each pixel: 4 in Pillow, 3 in the array, and at most 1 in the file."""
         return int(imaging.probe(source, max_megapixels=self.limits.max_image_megapixels).megapixels * 1e6) * 8
 
     def prepare(self, source: bytes, params: Params) -> Work:
-        """One tile of 224 x 224: the whole image, transparency on white."""
+        """Make one tile of the whole image, with transparency on white."""
         tile = as_tile(nearest(imaging.on_white(self.image(source)), SIDE))
         return Work([tile], device_size=SIDE * SIDE // 1000)
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Sequence[Any]:
-        """(n, 3, 224, 224) of 0..1 -> n pairs of score and distribution."""
+        """Return a score and a distribution for each tile of (n, 3, 224, 224), whose values are 0..1."""
         score, distribution = self._session.run(tiles, owner=work)
         return list(zip(score, distribution, strict=True))
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
-        """The score, and the share of each rating 1..10."""
+        """Return the score, and the share of each rating 1..10."""
         score, distribution = work.outputs[0]
         if not np.isfinite(distribution).all():
             raise InvalidOutput("the model gave values that are not numbers")
@@ -82,13 +82,13 @@ class ImageScoring(BaseModelRunner[Params]):
         )
 
     def interrupt(self, work: Work) -> None:
-        """Stop its runs at their next node."""
+        """Stop the runs of this work at their next node."""
         self._session.interrupt(work)
 
 
 def nearest(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Nearest resize to a square, source index floor((2i+1)·size/(2·side)): the resampling the network was trained
-    with; bilinear lowers its scores by 0.3 to 1.1."""
+    """Resize to a square by nearest neighbour, with the source index floor((2i+1)·size/(2·side))."""
+    # The network was trained with this resampling; bilinear lowers its scores by 0.3 to 1.1.
     rows, columns = (((2 * np.arange(side) + 1) * size) // (2 * side) for size in rgb.shape[:2])
     sampled: NDArray[np.uint8] = rgb.take(rows, axis=0).take(columns, axis=1)
     return sampled

@@ -1,4 +1,4 @@
-"""superres-x4: a photo, four times as wide and as high."""
+"""The model superres-x4, which makes a photo four times as wide and as high."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ else:
     np = lazy_import("numpy")
 
 READ_BYTES, WRITTEN_BYTES = 8, 6
-"""For each pixel: read, 3 as an array and 4 in Pillow; written, 4 in Pillow; and the file, at most 1 or (PNG of noise)
-2. The channels of an image that is transparent or grey as well take 1 or 2 more for a moment."""
+"""Bytes for each pixel that is read and for each that is written. Read: 3 in the array, 4 in Pillow, and at most 1 in
+the file. Written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an image that is transparent
+or grey as well take 1 or 2 more for a moment."""
 
 Variant = Literal["general", "clean"]
 
@@ -37,7 +38,7 @@ class SuperresParams(Params, frozen=True):
 
 
 class _Sides(Struct, frozen=True, eq=False):
-    """What bypasses the network."""
+    """What bypasses the network: transparency, and whether the source was grey."""
 
     alpha: NDArray[np.uint8] | None
     grey: bool
@@ -63,23 +64,23 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     @classmethod
     def digest(cls) -> str:
-        """Version of the code and of its files."""
+        """The version of the code and of the model files."""
         return f"{cls.card.version} {digest_of(files_of(cls.name))}"
 
     @classmethod
     def output_size(cls, width: int, height: int, params: SuperresParams) -> tuple[int, int]:
-        """Of the model file that the variant uses."""
+        """The size of the input times the scale of the variant's model file."""
         scale = manifest()[(cls.name, params.variant)].scale
         return width * scale, height * scale
 
     @classmethod
     def device_size(cls, width: int, height: int, params: SuperresParams) -> int:
-        """Its tiles, with what they share and their padding, as a CPU cuts them: who asks does not know the device."""
+        """The pixels of its tiles, with overlap and padding, as a CPU cuts them: callers do not know the device."""
         overlap = manifest()[(cls.name, params.variant)].overlap_px
         return max(1, tiled_area(height, width, CPU_SIDES, overlap) // 1000)
 
     def load_model(self, device: Device) -> None:
-        """Load both variants."""
+        """Open the sessions of both variants."""
         files = {v: manifest()[(self.name, v)] for v in ("general", "clean")}
         self._device = device
         self._files = files
@@ -87,19 +88,19 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         self._ladders = {variant: Ladder(device.shapes, file.overlap_px) for variant, file in files.items()}
 
     def warmup(self) -> Iterator[Work]:
-        """A GPU is shown every shape; for a CPU a new one costs nothing."""
+        """Yield every shape for a GPU, and one for a CPU, for which a new shape costs nothing."""
         shapes = self._device.shapes if self._device.kind == "cuda" else self._device.shapes[:1]
         for variant, (height, width) in product(self._sessions, shapes):
             yield Work([np.zeros((3, height, width), np.float32)], lane=variant)
 
     def memory_needed(self, source: bytes, params: SuperresParams) -> int:
-        """Pixels before and after, and what Pillow holds of each while it reads or writes them."""
+        """The bytes of the pixels before and after the network, in arrays, in Pillow and in files."""
         header = imaging.probe(source, max_megapixels=self.limits.max_image_megapixels)
         scale = self._files[params.variant].scale
         return int(header.megapixels * 1e6) * (READ_BYTES + scale**2 * WRITTEN_BYTES)
 
     def prepare(self, source: bytes, params: SuperresParams) -> Work:
-        """Decode and lay out the tiles."""
+        """Decode the image and lay out its tiles."""
         picture = self.image(source)
         file = self._files[params.variant]
         sides = _Sides(picture.alpha, picture.grey)
@@ -115,11 +116,11 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         )
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
-        """(n, 3, h, w) of 0..1 -> (n, 3, 4h, 4w)."""
+        """Turn (n, 3, h, w) of 0..1 into (n, 3, 4h, 4w)."""
         return self._sessions[work.lane].run(tiles, owner=work)[0]
 
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
-        """Encode the joined tiles."""
+        """Encode the image that was joined from the tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
         width, height = work.canvas.size
         return Product(
@@ -131,5 +132,5 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         )
 
     def interrupt(self, work: Work) -> None:
-        """Stop its runs at their next node."""
+        """Stop the runs of this work at their next node."""
         self._sessions[work.lane].interrupt(work)

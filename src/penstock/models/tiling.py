@@ -1,4 +1,4 @@
-"""Cutting an image into tiles of a fixed shape that overlap, and joining the results without a seam.
+"""Cuts an image into overlapping tiles of one shape, and joins their results without a seam.
 
 A convolutional network sees `overlap` pixels around each pixel (its receptive radius). Where two tiles meet they
 overlap by at least twice that, and each gives the half that is farther than `overlap` from its own edge: what is
@@ -31,7 +31,7 @@ class Span(NamedTuple):
     high: int
 
 
-class Plan(NamedTuple):
+class TilePlan(NamedTuple):
     """Tiles of `height` x `width` that cover an image: every row with every column."""
 
     height: int
@@ -41,12 +41,12 @@ class Plan(NamedTuple):
 
     @property
     def area(self) -> int:
-        """Pixels that the device computes."""
+        """The number of pixels that the device computes."""
         return len(self.rows) * len(self.columns) * self.height * self.width
 
 
 def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
-    """Tiles along one axis, evenly spread; a single one where the image is not longer than the tile."""
+    """Spread tiles evenly along one axis; a single one where the image is not longer than the tile."""
     if length <= tile:
         return (Span(0, 0, length),)
     steps = _tiles_along(length, tile, overlap) - 1
@@ -75,14 +75,14 @@ class Ladder(NamedTuple):
     shapes: tuple[tuple[int, int], ...]
     overlap: int
 
-    def plan(self, height: int, width: int) -> Plan:
-        """The tiling that computes the fewest pixels; of equal ones, that with the fewest tiles."""
+    def plan(self, height: int, width: int) -> TilePlan:
+        """Return the plan that computes the fewest pixels; of equal ones, the one with the fewest tiles."""
         usable = [(h, w) for h, w in self.shapes if self._fits(height, h) and self._fits(width, w)]
-        plans = [Plan(h, w, spans(height, h, self.overlap), spans(width, w, self.overlap)) for h, w in usable]
+        plans = [TilePlan(h, w, spans(height, h, self.overlap), spans(width, w, self.overlap)) for h, w in usable]
         return min(plans, key=lambda p: (p.area, len(p.rows) * len(p.columns)))
 
     def below(self, area: int) -> Ladder | None:
-        """Its rungs of fewer pixels; None when none of them is wider than what overlaps."""
+        """The same ladder with its shapes of fewer pixels; None when none of them is wider than the overlaps."""
         lower = tuple((h, w) for h, w in self.shapes if h * w < area)
         return Ladder(lower, self.overlap) if any(min(shape) > 2 * self.overlap for shape in lower) else None
 
@@ -91,9 +91,9 @@ class Ladder(NamedTuple):
 
 
 class TiledImage(Work):
-    """Work on an RGB image that grows by `scale`; joined results are in `canvas`.
+    """Work on an RGB image that grows by `scale`; the results are joined in `canvas`.
 
-    Tiles are cut when they are asked for, so that at most those in a batch exist as floats.
+    A tile is cut when it is asked for, so that only the tiles of a batch exist as floats.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class TiledImage(Work):
         self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
 
     def split_smaller(self, below: int) -> TiledImage | None:
-        """On the next rung of the ladder; `canvas` stays the same."""
+        """Lay the image out in the next smaller shapes of the ladder; `canvas` stays the same."""
         ladder = self._ladder.below(below // 3)
         if ladder is None:
             return None
@@ -134,16 +134,16 @@ class TiledImage(Work):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Of the canvas."""
+        """Width and height of the canvas."""
         return self.canvas.size
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(3, height, width) of every tile."""
+        """The shape of every tile, (3, height, width)."""
         return (3, self._layout.height, self._layout.width)
 
     def tile(self, index: int) -> NDArray[np.float32]:
-        """Pixels of one tile as 0..1; beyond the right and lower edge the image is mirrored."""
+        """The pixels of one tile as 0..1; beyond its right and lower edge the image is mirrored."""
         row, column = self._spots[index]
         height, width = self._layout.height, self._layout.width
         crop = self._rgb[row.start : row.start + height, column.start : column.start + width]
@@ -166,7 +166,7 @@ class TiledImage(Work):
             (row.low - row.start) * s : (row.high - row.start) * s,
             (column.low - column.start) * s : (column.high - column.start) * s,
         ]
-        if not np.isfinite(np.add.reduce(kept, axis=None)):  # one that is no number makes the sum none
+        if not np.isfinite(np.add.reduce(kept, axis=None)):  # NaN and infinity survive in the sum, which is one pass
             raise InvalidOutput("the model gave values that are not numbers")
         levels = np.clip(kept, 0, 1)
         levels *= 255

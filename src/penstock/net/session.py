@@ -8,13 +8,13 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from penstock.lazy_import import lazy_import, load
-from penstock.net.guard import Policy
 
 if TYPE_CHECKING:
     import aiohttp
     from aiohttp.abc import AbstractResolver
 
     from penstock.net import egress
+    from penstock.net.guard import Policy
 else:
     egress = lazy_import("penstock.net.egress")
 

@@ -1,4 +1,4 @@
-"""Deprecated name of `penstock.models`: what was imported from here is found there."""
+"""The former name of `penstock.models`, for models that were written with it; importing it warns."""
 
 import sys
 import warnings

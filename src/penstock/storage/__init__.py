@@ -1,10 +1,15 @@
-"""Where results are kept: one protocol, a directory or an S3 bucket behind it.
+"""The storage: bytes by key, in a directory or in an S3 bucket, behind one protocol.
 
-Objects are immutable: a key, `results/<tenant>/<task>/<epoch>.png`, is built from our own ids and belongs to
-one attempt, so nothing is ever overwritten with other bytes and a late worker cannot spoil a result. Inputs that
-came with a task are `inputs/<tenant>/<task>`, of a line of a batch with `-` and a mark of who has stored it behind,
-those that were uploaded before `uploads/<tenant>/<upload>`, the lines of a batch `batches/<tenant>/<batch>/<part>`. In
-the bucket or directory, every key stands below the namespace of the installation, so that several may share one.
+| key | object |
+| --- | --- |
+| `results/<tenant>/<task>/<epoch>.png` | the result of one attempt |
+| `inputs/<tenant>/<task>` | the input that came with a task; for a line of a batch, `-` and a random mark follow |
+| `uploads/<tenant>/<upload>` | the bytes of an upload |
+| `batches/<tenant>/<batch>/<part>` | lines of a batch |
+
+Objects are immutable: a key is made of our own ids and belongs to one attempt, so that nothing is overwritten with
+other bytes, and a late worker cannot spoil a result. Every key stands below the namespace of the installation, so that
+several installations can share a bucket or a directory.
 """
 
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -30,11 +35,10 @@ __all__ = [
 
 
 def open_storage(settings: StorageSettings, namespace: str) -> AbstractAsyncContextManager[Storage]:
-    """The configured backend with the objects of one installation, usable inside the `async with`. Entering it does
-    not ask the storage anything.
+    """The backend of the settings with the objects of one installation, for use inside `async with`.
 
-    Raises on entering: ConfigurationError when a setting cannot be right, StorageUnavailable when the credentials of
-    the machine cannot be had.
+    Entering sends nothing to the storage. It raises ConfigurationError when a setting cannot be right, and
+    StorageUnavailable when the machine gets no credentials.
     """
     if settings.local:
         return nullcontext(LocalStorage(settings.directory, namespace))

@@ -1,4 +1,4 @@
-"""What a storage backend can do, and what all of them share."""
+"""The contract of storage backends, and what all of them share."""
 
 import re
 import secrets
@@ -10,22 +10,22 @@ from msgspec import Struct
 from penstock.errors import InputTooLarge, ResultExpired, StorageUnavailable
 
 CHUNK_BYTES = 256 * 1024
-"""Of a streamed object: large enough that the hop to a thread does not matter, small against its memory."""
+"""Bytes of one piece of a stream: large enough that the hop to a thread does not matter, and small in memory."""
 
 
 MARKER = "installation"
-"""The object that says whose objects the others of this namespace are."""
+"""The key of the object that names the installation to which all objects of the namespace belong."""
 
 
 class UploadLink(Struct, frozen=True):
-    """A signed link to PUT to, and the headers that are part of what is signed."""
+    """A signed link for a PUT, and the headers that the PUT must carry because they are signed as well."""
 
     url: str
     headers: dict[str, str]
 
 
 class Item(NamedTuple):
-    """An object to be stored."""
+    """An object to store."""
 
     key: str
     data: bytes
@@ -33,7 +33,7 @@ class Item(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """An object that is there: bytes, and the ms when it was stored."""
+    """A stored object: its size in bytes, and when it was stored, in ms since 1970."""
 
     key: str
     size: int
@@ -41,106 +41,109 @@ class Stored(NamedTuple):
 
 
 class Storage(Protocol):
-    """What a backend can do. Every method raises StorageUnavailable when the backend cannot be reached, is full, does
-    not answer in time or answers what no storage would, and ValueError for a key that is not one of ours; its text
-    never holds a secret. Keys are those of one namespace: what others keep in the same place is out of reach.
+    """What a backend can do. Keys are those of one namespace; other objects in the same place are out of reach.
+
+    Every method raises StorageUnavailable when the backend cannot be reached, is full, does not answer in time or
+    answers what no storage would, and ValueError for a key that `is_key` refuses. Their texts never hold a secret.
     """
 
     def full_key(self, key: str) -> str:
-        """The key by which the bucket, or the directory, knows the object: it begins with the namespace."""
+        """The key of the object in the bucket or the directory: the namespace and the key."""
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Stores the object: whole and durable when this returns, invisible before."""
+        """Store the object. It is whole and durable when this returns, and invisible before."""
 
     async def put_all(self, items: Sequence[Item]) -> None:
-        """Stores some objects, for less than one by one: all are whole and durable when this returns. When it raises,
-        some may be there."""
+        """Store several objects, faster than one by one. All are whole and durable when this returns; when it raises,
+        some may have been stored."""
 
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
-        """The object. Raises ResultExpired when it is not there, InputTooLarge when it has more bytes than the limit,
-        of which no more are read."""
+        """The bytes of the object. Raises ResultExpired when it does not exist, and InputTooLarge when it has more
+        bytes than the limit; no more than these are read."""
 
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The object, or its bytes from `start` to before `stop`, in pieces, already opened; `aclose` it when not
-        read to its end. A part lies inside of the object and is not empty.
+        """The bytes of the object from `start` to before `stop`, in pieces. The range must lie in the object and not be
+        empty.
 
-        Raises ResultExpired at once when it is not there; StorageUnavailable also between pieces.
+        The object is open when this returns: call `aclose` unless the stream is read to its end. Raises ResultExpired
+        at once when the object does not exist; StorageUnavailable may also come between two pieces.
         """
 
     async def size(self, key: str) -> int:
-        """Bytes of the object. Raises ResultExpired when it is not there."""
+        """The number of bytes of the object. Raises ResultExpired when it does not exist."""
 
     def list(self, prefix: str) -> AsyncIterator[Stored]:
-        """The objects whose keys begin with the prefix, which ends with `/`; in pages, in no order. What is stored or
+        """The objects whose keys begin with the prefix, which ends with `/`, in no order. Objects that are stored or
         deleted meanwhile may be among them or not."""
 
     async def delete(self, *keys: str) -> None:
-        """Deletes these objects, many at a time; one that is not there is fine. When it raises, some may be gone."""
+        """Delete these objects; one that does not exist is no error. When this raises, some may have been deleted."""
 
     async def clear(self, *prefixes: str) -> None:
-        """Deletes all objects whose keys begin with one of these prefixes, each of which ends with `/`; fine when there
-        is none. When it raises, some may be gone."""
+        """Delete all objects whose keys begin with one of these prefixes, each of which ends with `/`. When this
+        raises, some may have been deleted."""
 
     async def probe(self) -> None:
-        """Writes, reads and deletes a small object; raises StorageUnavailable, saying what to do."""
+        """Write, read and delete a small object. Raises StorageUnavailable, whose text says what to do."""
 
-    async def look(self) -> None:
-        """As `probe`, for one who asks again and again: it leaves no versions behind in a bucket that keeps them, since
-        it only reads as long as writes were seen to succeed within the last hour."""
+    async def check(self) -> None:
+        """As `probe`, but fit for frequent calls: it only reads while a write has succeeded within the last hour, so
+        that it leaves few versions behind in a bucket that keeps them."""
 
     async def keeps_versions(self) -> bool:
-        """Whether what is deleted stays as an old version; False also where the storage does not say."""
+        """Whether a deleted object stays as an old version. False also where the storage does not tell."""
 
     async def url(self, key: str, content_type: str, filename: str) -> str | None:
-        """A link to the object, valid for `storage.url_ttl_s`; None: the API has to serve the bytes."""
+        """A link to the object, valid for `storage.url_ttl_s`; None where the API must serve the bytes."""
 
     async def upload_link(self, key: str, *, size: int, content_type: str, sha256: str | None) -> UploadLink | None:
-        """Where a client may put exactly this object, until `storage.url_ttl_s` from now; None: the API has to take
-        the bytes."""
+        """A link under which a client can store exactly this object, valid for `storage.url_ttl_s`; None where the API
+        must receive the bytes."""
 
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}){0,7}")
 
 
 def is_key(key: str) -> bool:
-    """Whether it may be one of ours: relative, without `..`, NUL, or a segment that is empty or starts with a dot."""
+    """Whether the text may be a key: relative, without NUL, and with no segment that is empty or begins with a dot."""
     return _KEY.fullmatch(key) is not None
 
 
 def checked_key(key: str) -> str:
-    """The key. Raises ValueError unless it may be one of ours."""
+    """The key itself. Raises ValueError unless it may be one."""
     if not is_key(key):
         raise ValueError(f"not a storage key: {key[:200]!r}")
     return key
 
 
 def checked_prefix(prefix: str) -> str:
-    """The prefix. Raises ValueError unless it is a key and a `/`."""
+    """The prefix itself. Raises ValueError unless it is a key and a `/`."""
     if not prefix.endswith("/") or not is_key(prefix[:-1]):
         raise ValueError(f"not a prefix of storage keys: {prefix[:200]!r}")
     return prefix
 
 
 def too_large(limit: int) -> InputTooLarge:
-    """An object has more bytes than the limit."""
+    """The error of an object with more bytes than the limit."""
     return InputTooLarge(f"the input has more than {limit} bytes")
 
 
 async def opened(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The generator, run to its first (empty) piece: it has opened the object, or raised.
+    """The generator after its first, empty piece: it has opened the object, or this raises its error.
 
-    Only a generator that has started runs its `finally`, so from here on closing it closes the object.
+    Only a generator that has started runs its `finally`; from here on, closing it closes the object.
     """
     await anext(chunks)
     return chunks
 
 
 async def round_trip(storage: Storage) -> None:
+    """Write, read and delete a small object. Raises StorageUnavailable."""
     key, data = f"probe/{secrets.token_hex(16)}", b"penstock"
     await storage.put(key, data, "application/octet-stream")
     try:
         if await storage.get(key) != data:
-            raise StorageUnavailable("the storage gave back other bytes than it was given")
+            raise StorageUnavailable("the storage returned other bytes than were stored")
     except ResultExpired as error:
         raise StorageUnavailable("the storage does not find an object it has just stored") from error
     finally:

@@ -1,4 +1,4 @@
-"""Objects in an S3 bucket."""
+"""The storage in an S3 bucket."""
 
 import asyncio
 import re
@@ -6,7 +6,6 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from penstock.errors import ResultExpired, StorageUnavailable
@@ -40,19 +39,19 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PUTS_AT_ONCE = 8
-"""Of the 32 connections of a client: others read and write meanwhile."""
+"""Uploads at a time. The client has 32 connections, and other tasks need some meanwhile."""
 DELETES_AT_ONCE = 16
 DELETED_TOGETHER = 250
-"""Keys in one request. S3 takes 1,000, but a server that needs 40 ms for each would not answer in time."""
+"""Keys in one request. S3 takes 1,000, but a server that needs 40 ms for each key would not answer in time."""
 
 WRITE_AGAIN_S = 3600.0
-"""A storage that is only looked at is written to once in this time: in a versioned bucket, each write stays."""
+"""`check` writes once in this time only: in a versioned bucket, every write stays as a version."""
 
 
 class S3Storage:
-    """Objects in a bucket, below the namespace; one client for the process, open while it is entered.
+    """The Storage whose objects are in a bucket, below the namespace. One for each process, used inside `async with`.
 
-    Entering blocks the event loop for about 0.3 s (the vendor reads its service model): do it before serving.
+    Entering blocks the event loop for about 0.3 s, in which the vendor reads its service model: do it before serving.
     """
 
     def __init__(self, settings: StorageSettings, namespace: str) -> None:
@@ -66,8 +65,8 @@ class S3Storage:
         self._deletes_singly = False
 
     async def __aenter__(self) -> Self:
-        """Raises ConfigurationError when a setting cannot be right, StorageUnavailable when the machine's credentials
-        cannot be had."""
+        """Raises ConfigurationError when a setting cannot be right, StorageUnavailable when the machine gets no
+        credentials."""
         endpoint = self._settings.s3_endpoint
         public = self._settings.s3_public_endpoint or endpoint
         async with AsyncExitStack() as stack:
@@ -77,17 +76,13 @@ class S3Storage:
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     def full_key(self, key: str) -> str:
-        """See Storage."""
         return self._root + checked_key(key)
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
-        """See Storage."""
         name = self.full_key(key)
         try:
             async with calling(len(data)):
@@ -99,35 +94,32 @@ class S3Storage:
         self._wrote = time.monotonic()
 
     async def put_all(self, items: Sequence[Item]) -> None:
-        """See Storage. Some requests at a time."""
+        """Store the objects, PUTS_AT_ONCE at a time."""
         await _side_by_side(lambda item: self.put(*item), items, PUTS_AT_ONCE)
 
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
-        """See Storage."""
         name = self.full_key(key)
         with vendor_errors():
             return await read_object(self._client, self._bucket, name, limit=limit)
 
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """See Storage."""
         part = {} if (start, stop) == (0, None) else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
         return await opened(self._chunks(self.full_key(key), part))
 
     async def size(self, key: str) -> int:
-        """See Storage."""
         name = self.full_key(key)
         async with calling():
             answer = with_etag(await self._client.head_object(Bucket=self._bucket, Key=name))
             return int(answer["ContentLength"])
 
     async def list(self, prefix: str) -> AsyncIterator[Stored]:
-        """See Storage. A request for each 1,000."""
+        """List the objects, with a request for every 1,000."""
         place = self._root + checked_prefix(prefix)
         token: dict[str, str] = {}
         while True:
             async with calling():
                 answer = a_list(await self._client.list_objects_v2(Bucket=self._bucket, Prefix=place, **token))
-                page = [self._stored(found) for found in answer.get("Contents", ())]
+                page = [self._stored(entry) for entry in answer.get("Contents", ())]
                 token = {"ContinuationToken": answer["NextContinuationToken"]} if answer.get("IsTruncated") else {}
             for stored in page:
                 if is_key(stored.key):
@@ -136,25 +128,23 @@ class S3Storage:
                 return
 
     async def delete(self, *keys: str) -> None:
-        """See Storage. Many in one request; each in its own where the server does not know how, or leaves some."""
+        """Delete many objects with one request; one by one those that the server leaves, or where it refuses such
+        requests."""
         names = [self.full_key(key) for key in keys]
         for at in range(0, len(names), DELETED_TOGETHER):
             left = await self._delete_together(names[at : at + DELETED_TOGETHER])
             await _side_by_side(self._delete_one, left, DELETES_AT_ONCE)
 
     async def clear(self, *prefixes: str) -> None:
-        """See Storage."""
         places = [checked_prefix(prefix) for prefix in prefixes]
-        found = await _side_by_side(self._keys_below, places, DELETES_AT_ONCE)
-        await self.delete(*(key for keys in found for key in keys))
+        pages = await _side_by_side(self._keys_below, places, DELETES_AT_ONCE)
+        await self.delete(*(key for keys in pages for key in keys))
 
     async def probe(self) -> None:
-        """See Storage."""
         await round_trip(self)
 
-    async def look(self) -> None:
-        """See Storage. Reads one object, whether it is there or not; writes as well when the last write has failed, or
-        was long ago."""
+    async def check(self) -> None:
+        """Read one object, whether it exists or not; when the last write has failed or was long ago, `probe`."""
         if time.monotonic() - self._wrote > WRITE_AGAIN_S:
             await self.probe()
             return
@@ -162,7 +152,6 @@ class S3Storage:
             await self.get(MARKER)
 
     async def keeps_versions(self) -> bool:
-        """See Storage."""
         try:
             async with calling():
                 answer = await self._client.get_bucket_versioning(Bucket=self._bucket)
@@ -171,8 +160,8 @@ class S3Storage:
         return "Status" in answer
 
     async def url(self, key: str, content_type: str, filename: str) -> str | None:
-        """See Storage. Signed here, as every link, without a request to the bucket, for `storage.s3_public_endpoint`
-        where it is set."""
+        """A link for `storage.s3_public_endpoint` where that is set. Links are signed without a request to the
+        bucket."""
         parameters = {
             "Bucket": self._bucket,
             "Key": self.full_key(key),
@@ -182,7 +171,7 @@ class S3Storage:
         return await self._link("get_object", parameters)
 
     async def upload_link(self, key: str, *, size: int, content_type: str, sha256: str | None) -> UploadLink | None:
-        """See Storage. Size and type are signed; the server compares the digest, if it knows this checksum."""
+        """A link in which size and type are signed. The server compares the digest, if it knows this checksum."""
         parameters = {
             "Bucket": self._bucket,
             "Key": self.full_key(key),
@@ -203,12 +192,12 @@ class S3Storage:
         return link
 
     async def _chunks(self, name: str, part: dict[str, str]) -> AsyncGenerator[bytes, None]:
-        """Who reads may take any time; the server has what the size allows."""
+        # The reader may take any time between two pieces; only the time of the server counts.
         clock = asyncio.get_running_loop().time
         async with calling():
             answer = await self._client.get_object(Bucket=self._bucket, Key=name, **part)
             body = answer["Body"]
-        async with body:  # read from it, not from what this gives: that one does not check the length
+        async with body:  # read from `body` itself: the object that `async with` returns does not check the length
             left_s = limit_s(with_etag(answer).get("ContentLength", 0))
             yield b""
             while True:
@@ -221,16 +210,18 @@ class S3Storage:
                     return
                 yield piece
 
-    def _stored(self, found: dict[str, Any]) -> Stored:
-        modified = int(found["LastModified"].timestamp() * 1000)
-        return Stored(str(found["Key"]).removeprefix(self._root), int(found["Size"]), modified)
+    def _stored(self, entry: dict[str, Any]) -> Stored:
+        modified = int(entry["LastModified"].timestamp() * 1000)
+        return Stored(str(entry["Key"]).removeprefix(self._root), int(entry["Size"]), modified)
 
     async def _keys_below(self, prefix: str) -> Sequence[str]:
         return [stored.key async for stored in self.list(prefix)]
 
     async def _delete_together(self, names: Sequence[str]) -> Sequence[str]:
-        """Delete them in one request; the names that the server has not said to be deleted. A server that does not
-        know such requests is not asked again by this process."""
+        """Delete the objects with one request. Returns the names that the server did not confirm.
+
+        A server that does not know such requests gets no more of them from this process.
+        """
         from botocore.exceptions import ClientError
 
         if len(names) == 1 or self._deletes_singly:
@@ -244,7 +235,7 @@ class S3Storage:
                     raise
                 self._deletes_singly = True
                 return names
-            deleted = {found["Key"] for found in answer.get("Deleted", ())}
+            deleted = {entry["Key"] for entry in answer.get("Deleted", ())}
         return [name for name in names if name not in deleted]
 
     async def _delete_one(self, name: str) -> None:
@@ -254,12 +245,12 @@ class S3Storage:
 
 
 async def _side_by_side(act: Callable[[T], Awaitable[R]], items: Iterable[T], at_once: int) -> Sequence[R]:
-    """The answers to all, so many at a time. When some fail, the others are done all the same, and then the first
-    failure is raised."""
-    room = asyncio.Semaphore(at_once)
+    """The results of `act` for all items, `at_once` at a time. When some fail, the others are still done, and then the
+    first error is raised."""
+    slots = asyncio.Semaphore(at_once)
 
     async def one(item: T) -> R:
-        async with room:
+        async with slots:
             return await act(item)
 
     acts = [asyncio.ensure_future(one(item)) for item in items]
@@ -268,5 +259,5 @@ async def _side_by_side(act: Callable[[T], Awaitable[R]], items: Iterable[T], at
 
 
 def _attachment(filename: str) -> str:
-    """The header that makes a browser save the file; a quote or line break in the name cannot end it."""
+    """The Content-Disposition that makes a browser save the file. No character of the name can end the header."""
     return f'attachment; filename="{re.sub(r"[^A-Za-z0-9._-]", "_", filename)}"'

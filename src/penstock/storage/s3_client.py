@@ -1,4 +1,4 @@
-"""The vendor's client of S3: how it is made, how long one call may take, and what its errors mean."""
+"""The S3 client of the vendor: how it is made, how long a call may take, and what its errors mean to the operator."""
 
 import asyncio
 import logging
@@ -15,12 +15,12 @@ from penstock.storage.contract import CHUNK_BYTES, too_large
 
 ANSWER_WITHIN_S = 30.0
 SLOWEST_BYTES_PER_S = 256 * 1024
-"""One call may take ANSWER_WITHIN_S, and a second more for each of these: the vendor's own limits do not count while a
-body is sent, nor while a peer lets one byte through now and then."""
+"""One call may take ANSWER_WITHIN_S, and a second more for each SLOWEST_BYTES_PER_S. The vendor's own timeouts do not
+apply while a body is sent, nor while the server lets a byte through now and then."""
 
 _CUSTOM_ENDPOINT = {
-    "s3": {"addressing_style": "path"},  # <bucket>.<host> resolves only where somebody has arranged for it
-    # By default every upload has a checksum trailer, which many servers other than AWS refuse.
+    "s3": {"addressing_style": "path"},  # <bucket>.<host> resolves only where DNS was set up for it
+    # By default every upload ends with a checksum trailer, which many servers other than AWS refuse.
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
 }
@@ -28,15 +28,15 @@ _CUSTOM_ENDPOINT = {
 _KEY_ADVICE = "check storage.s3_access_key and storage.s3_secret_key"
 _BUCKET_ADVICE = "check storage.s3_bucket, storage.s3_endpoint and storage.s3_region"
 _NETWORK_ADVICE = "it does not answer: check storage.s3_endpoint and the network"
-_NOT_S3_ADVICE = "what answers there is no S3, or a proxy before it: check storage.s3_endpoint"
-_LOG_ADVICE = "look into the log of the storage"
-_NO_CODE_ADVICE = "without a code of S3: look into its log, or that of a proxy before it"
+_NOT_S3_ADVICE = "the server there does not speak S3, or is a proxy in front of one: check storage.s3_endpoint"
+_LOG_ADVICE = "see the log of the storage"
+_NO_CODE_ADVICE = "without an error code of S3: see its log, or that of a proxy in front of it"
 _RIGHTS_ADVICE = "the key needs GetObject, PutObject, DeleteObject and ListBucket on storage.s3_bucket"
 _NO_CREDENTIALS_ADVICE = "it has no credentials: set storage.s3_access_key and storage.s3_secret_key"
 _ENDED_CREDENTIALS_ADVICE = (
-    "the credentials of this machine have ended and no new ones come: see to the role, or the service that gives them"
+    "the credentials of this machine have expired: check the role, or the service that issues new ones"
 )
-_PROFILE_ADVICE = "check AWS_PROFILE and the files that it names"
+_PROFILE_ADVICE = "check AWS_PROFILE and the AWS configuration files"
 _TLS_ADVICE = "TLS fails: check the scheme and port of storage.s3_endpoint, and the certificate there"
 _CA_FILE_ADVICE = "the file of trusted CAs cannot be read: AWS_CA_BUNDLE must name a file with certificates in PEM"
 
@@ -44,13 +44,13 @@ _BEHIND: tuple[tuple[type[BaseException], str, str], ...] = (
     (
         ssl.SSLCertVerificationError,
         "",
-        "its certificate is not trusted here: name the CA by AWS_CA_BUNDLE (a PEM file), and the host that "
-        "the certificate is for by storage.s3_endpoint",
+        "its certificate is not trusted here: set AWS_CA_BUNDLE to a PEM file with the CA, and let storage.s3_endpoint "
+        "name the host of the certificate",
     ),
     (
         ssl.SSLError,
         "WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST",
-        "its port does not speak TLS: begin storage.s3_endpoint with http://, or name the port that does",
+        "its port does not speak TLS: let storage.s3_endpoint begin with http://, or name another port",
     ),
     (ssl.SSLError, "X509|NO_CERTIFICATE|PEM", _CA_FILE_ADVICE),
     (ssl.SSLError, "", _TLS_ADVICE),
@@ -59,7 +59,7 @@ _BEHIND: tuple[tuple[type[BaseException], str, str], ...] = (
     (
         socket.gaierror,
         "",
-        "its host has no address: check the host in storage.s3_endpoint, and DNS",
+        "its host name does not resolve: check the host in storage.s3_endpoint, and DNS",
     ),
     (
         ConnectionRefusedError,
@@ -69,16 +69,17 @@ _BEHIND: tuple[tuple[type[BaseException], str, str], ...] = (
     (
         Exception,
         "reset by peer|Server disconnected|closed before we received",
-        "it breaks connections off: see its log, and begin storage.s3_endpoint with https:// if its port speaks TLS",
+        "it breaks connections: see its log; if its port speaks TLS, storage.s3_endpoint must begin with https://",
     ),
 )
-"""Class of the error, or of one behind it, a pattern in its text, and what to do; the first row that fits counts."""
+"""The class of an error or of one of its causes, a pattern in its text, and the advice; the first row that fits
+counts."""
 
 _BY_CODE = {
     "SignatureDoesNotMatch": _KEY_ADVICE,
     "InvalidAccessKeyId": _KEY_ADVICE,
     "ExpiredToken": "renew the credentials of this machine",
-    # Without ListBucket, AWS answers so for an object that is merely gone; an answer to HEAD has no code.
+    # Without the right ListBucket, AWS says so for an object that does not exist. An answer to HEAD has no code.
     "AccessDenied": _RIGHTS_ADVICE,
     "403": _RIGHTS_ADVICE,
     "NoSuchBucket": "create the bucket, or " + _BUCKET_ADVICE,
@@ -88,9 +89,9 @@ _BY_CODE = {
     "RequestTimeTooSkewed": "set the clock of this machine",
 }
 _BY_STATUS = {
-    "400": _NO_CODE_ADVICE + "; if its port speaks TLS, begin storage.s3_endpoint with https://",
+    "400": _NO_CODE_ADVICE + "; if its port speaks TLS, storage.s3_endpoint must begin with https://",
 }
-"""Where an answer has no code of S3."""
+"""Advice for answers without an error code of S3."""
 
 _BY_KIND = {
     "NoCredentialsError": _NO_CREDENTIALS_ADVICE,
@@ -103,27 +104,27 @@ _BY_KIND = {
     "ResponseParserError": _NOT_S3_ADVICE,
     "ConnectionError": _NETWORK_ADVICE,
     "HTTPClientError": _NETWORK_ADVICE,
-    "ClientError": _NETWORK_ADVICE,  # of its HTTP library, which the vendor lets through while a body is read
+    "ClientError": _NETWORK_ADVICE,  # of its HTTP library; the vendor lets it through while a body is read
     "OSError": _NETWORK_ADVICE,
 }
-"""By the name of the error's class, or of one of its bases."""
+"""Advice by the name of the error's class or of one of its bases. Names, since importing the classes costs 0.3 s."""
 
 _ABANDONED = "coro=<ClientRequest.write_bytes()"
-"""aiohttp leaves the task that writes a request behind when the connection breaks first; whoever waited for the answer
-has heard of it, and the log would have a traceback for each try."""
+"""When a connection breaks, aiohttp abandons the task that writes the request, and asyncio would log a traceback for
+every attempt. The caller has already got the error."""
 
 logging.getLogger("asyncio").addFilter(lambda record: _ABANDONED not in record.getMessage())
 
 
 def limit_s(size: int = 0) -> float:
-    """Seconds that one call may take which carries so many bytes."""
+    """The seconds that a call with so many bytes may take."""
     return ANSWER_WITHIN_S + size / SLOWEST_BYTES_PER_S
 
 
 @asynccontextmanager
 async def calling(size: int = 0) -> AsyncGenerator[None, None]:
-    """Around one call that carries so many bytes: it ends within `limit_s`, and raises StorageUnavailable or
-    ResultExpired, whatever the vendor raises."""
+    """Wraps one call with so many bytes: it ends within `limit_s`, and raises StorageUnavailable or ResultExpired for
+    whatever the vendor raises."""
     with vendor_errors():
         async with asyncio.timeout(limit_s(size)):
             yield
@@ -131,8 +132,7 @@ async def calling(size: int = 0) -> AsyncGenerator[None, None]:
 
 @contextmanager
 def vendor_errors() -> Iterator[None]:
-    """Every error inside that is not ours becomes StorageUnavailable with advice, or ResultExpired. The vendor's list
-    is open: it lets bare RuntimeErrors and errors of its HTTP library through."""
+    """Turns every error of the vendor into StorageUnavailable with advice, or ResultExpired."""
     from botocore.exceptions import ClientError
 
     try:
@@ -141,12 +141,12 @@ def vendor_errors() -> Iterator[None]:
         raise
     except ClientError as error:
         raise _from_answer(error.response, error.operation_name) from error
-    except Exception as error:
+    except Exception as error:  # the vendor lets bare RuntimeErrors and errors of its HTTP library through
         raise StorageUnavailable(f"the storage cannot be used; {advice_of(error)}") from error
 
 
 def advice_of(error: Exception) -> str:
-    """What to do about an error of the vendor that is no answer of a server."""
+    """Advice for an error of the vendor that is not an answer of a server."""
     if "credentials" in str(error) and "still expired" in str(error):  # a bare RuntimeError
         return _ENDED_CREDENTIALS_ADVICE
     behind = tuple(_behind(error))
@@ -156,7 +156,7 @@ def advice_of(error: Exception) -> str:
     for kind in type(error).__mro__:
         if kind.__name__ in _BY_KIND:
             return _BY_KIND[kind.__name__]
-    return f"the library that speaks to it failed with {type(error).__name__}"
+    return f"the S3 library failed with {type(error).__name__}"
 
 
 def _behind(error: BaseException | None) -> Iterator[BaseException]:
@@ -166,37 +166,37 @@ def _behind(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def code_of(answer: dict[str, Any]) -> str:
-    """The error code of an answer; its status where it has none."""
+    """The error code of an answer, at most 64 characters; empty where it has none."""
     return str(answer.get("Error", {}).get("Code", ""))[:64]
 
 
 def status_of(answer: dict[str, Any]) -> int:
-    """The HTTP status of an answer; 0 where there is none."""
+    """The HTTP status of an answer, 0 where it has none."""
     return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def is_unknown_to_server(answer: dict[str, Any]) -> bool:
-    """Whether a server refuses a request as one that it does not know, rather than for its key or the bucket."""
+    """Whether the server refused a request because it does not know it, and not for its credentials or the bucket."""
     return status_of(answer) in (400, 405, 411, 501) and code_of(answer) not in _BY_CODE
 
 
 def with_etag(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer about one object. Raises StorageUnavailable when it is not the store's: a 200 of a proxy or a login
-    page has no ETag."""
+    """The answer about one object, checked. Raises StorageUnavailable when it does not come from S3: a 200 of a proxy
+    or a login page has no ETag."""
     if not answer.get("ETag"):
         raise StorageUnavailable(f"the storage answered {status_of(answer)} without an ETag; {_NOT_S3_ADVICE}")
     return answer
 
 
 def a_list(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer to a list. Raises StorageUnavailable when it is none: an empty body is not an empty list."""
+    """The answer to a list request, checked. Raises StorageUnavailable when it is no list: an empty body is not one."""
     if "IsTruncated" not in no_page(answer):
         raise StorageUnavailable(f"the storage answered {status_of(answer)} without a list; {_NOT_S3_ADVICE}")
     return answer
 
 
 def no_page(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer, of those that have no ETag. Raises StorageUnavailable when it is a page."""
+    """An answer without an ETag, checked. Raises StorageUnavailable when it is a page of a proxy."""
     content_type = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("content-type", "")
     if status_of(answer) != 204 and content_type.startswith(("text/html", "application/json")):
         raise StorageUnavailable(f"the storage answered {status_of(answer)} with a page; {_NOT_S3_ADVICE}")
@@ -204,7 +204,7 @@ def no_page(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 async def read_object(client: Any, bucket: str, key: str, *, limit: int | None) -> bytes:
-    """The whole object, within the time that its size allows. Raises InputTooLarge, and what the vendor does."""
+    """The bytes of an object, read within `limit_s` of its size. Raises InputTooLarge, and the errors of the vendor."""
     started = asyncio.get_running_loop().time()
     async with asyncio.timeout(limit_s()) as patience:
         answer = await client.get_object(Bucket=bucket, Key=key)
@@ -223,15 +223,15 @@ async def read_object(client: Any, bucket: str, key: str, *, limit: int | None) 
 @asynccontextmanager
 async def client_of(settings: StorageSettings, endpoint: str, aws_style: str) -> AsyncGenerator[Any, None]:
     """A client of the vendor. Raises ConfigurationError when a setting cannot be right, StorageUnavailable when the
-    machine's credentials cannot be had."""
-    import aioboto3  # imported here: it costs 0.3 s, which a process with local storage need not pay
+    machine gets no credentials."""
+    import aioboto3  # imported here: it takes 0.3 s, which a process with local storage is spared
     from botocore.config import Config
 
     if bool(settings.s3_access_key) != bool(settings.s3_secret_key):
-        raise ConfigurationError("storage.s3_access_key and storage.s3_secret_key: set both or neither")
+        raise ConfigurationError("storage.s3_access_key and storage.s3_secret_key: set both or none")
     config = Config(
-        signature_version="s3v4",  # without it, links are signed the old way, which newer servers refuse
-        # A refused connection fails within 3 s so; with the defaults it takes 12 s.
+        signature_version="s3v4",  # otherwise links are signed by version 2, which newer servers refuse
+        # With these a refused connection fails within 3 s; with the defaults it takes 12 s.
         retries={"mode": "standard", "total_max_attempts": 3},
         connect_timeout=3,
         read_timeout=20,
@@ -267,8 +267,8 @@ def _wrong_settings() -> Iterator[None]:
 
 
 GONE = {"GetObject": ("NoSuchKey",), "HeadObject": ("404", "NotFound"), "DeleteObject": ("NoSuchKey",)}
-"""How a store says that an object is not there; only a HEAD may be answered without a word. Any other 404, as that of a
-proxy whose backend is being replaced, says nothing about the object."""
+"""Error codes by which S3 says that an object does not exist; only an answer to HEAD may be a bare 404. Any other 404,
+such as that of a proxy whose backend is being replaced, says nothing about the object."""
 
 
 def _from_answer(answer: dict[str, Any], operation: str) -> PenstockError:

@@ -1,20 +1,20 @@
-"""Objects of buckets that are not ours: inputs that tasks name as `s3://bucket/key`."""
+"""Inputs in buckets of the operator, which tasks name as `s3://bucket/key`."""
 
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from types import TracebackType
 from typing import Any, Self
 
 from penstock.errors import ConfigurationError, InputDownloadFailed, InputNotFound, PenstockError, StorageUnavailable
 from penstock.settings import StorageSettings
 from penstock.storage.s3_client import advice_of, client_of, code_of, read_object
 
-NOT_FOR_US = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied", "InvalidObjectState"})
-"""What a bucket says of an object that is not there, or not ours to read; it would say so again."""
+PERMANENT = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied", "InvalidObjectState"})
+"""Error codes of an object that does not exist or may not be read. Another attempt would get the same answer."""
 
 
 class S3Inputs:
-    """Reads with the endpoint and the keys of the storage; one client for a process, open while it is entered."""
+    """Reads objects with the endpoint and the credentials of the storage. One for each process, used inside `async
+    with`."""
 
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
@@ -28,14 +28,12 @@ class S3Inputs:
         )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def read(self, bucket: str, key: str, *, limit: int) -> bytes:
-        """The object. Raises InputNotFound when it is missing or denied, InputTooLarge, and InputDownloadFailed, the
-        only one worth a retry."""
+        """The bytes of the object. Raises InputNotFound when it is missing or denied, InputTooLarge, and
+        InputDownloadFailed, the only error that a retry may help."""
         with _translated():
             return await read_object(self._client, bucket, key, limit=limit)
 
@@ -57,6 +55,6 @@ def _translated() -> Iterator[None]:
 
 
 def _from_answer(code: str) -> PenstockError:
-    if code in NOT_FOR_US:
-        return InputNotFound(f"the bucket answered {code}: the object is not there, or not for this server to read")
+    if code in PERMANENT:
+        return InputNotFound(f"the bucket answered {code}: the object does not exist, or this server may not read it")
     return InputDownloadFailed(f"the bucket answered {code}")

@@ -1,7 +1,7 @@
-"""Whether clients can use the links that they are given: the storage is used through them, as a client does it.
+"""Checks that clients can use the links they get, by using them as a client does.
 
-What stores and fetches for the server takes another way: other endpoint, other signer. A wrong region or a public
-endpoint that leads elsewhere shows only here.
+The server itself uses another endpoint and another signer. A wrong region, or a public endpoint that leads elsewhere,
+shows only when a link is used.
 """
 
 from __future__ import annotations
@@ -31,23 +31,26 @@ TYPE = "text/plain"
 _CODE = re.compile(rb"<Code>(\w{1,64})</Code>")
 _REGION = re.compile(rb"<Region>([\w-]{1,64})</Region>")
 _PUBLIC_ADVICE = (
-    "storage.s3_public_endpoint (or storage.s3_endpoint) must be the scheme, host and port of the bucket's own server, "
-    "without a path, and a proxy there must pass the Host header on"
+    "storage.s3_public_endpoint (or storage.s3_endpoint) must be the scheme, host and port of the S3 server, without a "
+    "path, and a proxy in front of it must pass the Host header on"
 )
-_REACH_ADVICE = "check storage.s3_public_endpoint; if clients reach that host and only this one does not, all is well"
+_REACH_ADVICE = (
+    "check storage.s3_public_endpoint; if only this machine cannot reach that host, clients are not affected"
+)
 
 
 class Trouble(Struct, frozen=True, kw_only=True):
-    """A link that does not work. One that this host cannot reach may still work for clients: then it is not certain."""
+    """A link that does not work, and what to do. It is not certain where this host cannot reach the place of the link:
+    clients may still reach it."""
 
-    found: str
+    problem: str
     advice: str
     is_certain: bool = True
 
 
 class LinkReport(Struct, frozen=True, kw_only=True):
-    """What was found; `compares_digests` says whether the bucket refuses bytes that have not the sha256 announced, None
-    where uploads do not work."""
+    """The result of a check. `compares_digests` says whether the bucket refuses bytes with another sha256 than was
+    announced; None where uploads do not work."""
 
     host: str
     troubles: tuple[Trouble, ...]
@@ -55,57 +58,58 @@ class LinkReport(Struct, frozen=True, kw_only=True):
 
 
 async def check_links(storage: Storage) -> LinkReport | None:
-    """Fetch a small object by a link and send some; nothing of them stays. None: this storage gives no links.
+    """Download a small object and upload others through links, and delete them again.
 
-    Raises StorageUnavailable when the storage itself cannot be used.
+    Returns None for a storage without links. Raises StorageUnavailable when the storage itself cannot be used.
     """
     keys = [f"probe/{secrets.token_hex(16)}" for _ in range(3)]
     link = await storage.url(keys[0], TYPE, "probe.txt")
     if link is None:
         return None
     try:
-        return await _used(storage, link, *keys)
+        return await _report(storage, link, *keys)
     finally:
         await storage.delete(*keys)
 
 
-async def _used(storage: Storage, link: str, stored: str, sent: str, other: str) -> LinkReport:
+async def _report(storage: Storage, link: str, stored: str, sent: str, other: str) -> LinkReport:
     await storage.put(stored, DATA, TYPE)
-    tried = (await _download(link), await _upload(storage, sent))
-    troubles = tuple(trouble for trouble in tried if trouble)
+    download, upload = await _download(link), await _upload(storage, sent)
     return LinkReport(
         host=urlsplit(link).netloc,
-        troubles=troubles,
-        compares_digests=None if tried[1] else await _compares_digests(storage, other),
+        troubles=tuple(trouble for trouble in (download, upload) if trouble),
+        compares_digests=None if upload else await _compares_digests(storage, other),
     )
 
 
 async def _download(link: str) -> Trouble | None:
-    what = f"a link to download from {urlsplit(link).netloc}"
+    subject = f"a link to download from {urlsplit(link).netloc}"
     try:
         answer = await egress.exchange("GET", link)
     except egress.NoAnswer as error:
-        return _unreachable(what, error)
+        return _unreachable(subject, error)
     if answer.status != 200:
-        return _refused(what, answer)
+        return _refused(subject, answer)
     if answer.body != DATA:
-        return Trouble(found=f"{what}: other bytes than were stored", advice=_PUBLIC_ADVICE)
+        return Trouble(problem=f"{subject}: other bytes than were stored", advice=_PUBLIC_ADVICE)
     return None
 
 
 async def _upload(storage: Storage, key: str) -> Trouble | None:
     link = await _upload_link(storage, key, DIGEST)
-    what = f"a link to upload to {urlsplit(link.url).netloc}"
+    subject = f"a link to upload to {urlsplit(link.url).netloc}"
     try:
         answer = await _send(link, DATA)
         if not _is_success(answer) and _is_success(await _send(await _upload_link(storage, key, None), DATA)):
-            found = f"{what}: {_said(answer)} when the sha256 is announced, taken when it is not"
-            return Trouble(found=found, advice="clients of this bucket must open uploads without sha256")
+            problem = f"{subject}: {_error_in(answer)} when the sha256 is announced, accepted when it is not"
+            return Trouble(problem=problem, advice="clients of this bucket must open uploads without sha256")
     except egress.NoAnswer as error:
-        return _unreachable(what, error)
+        return _unreachable(subject, error)
     if not _is_success(answer):
-        return _refused(what, answer)
-    return None if await _holds(storage, key) else Trouble(found=f"{what}: taken, but not there", advice=_PUBLIC_ADVICE)
+        return _refused(subject, answer)
+    if not await _holds(storage, key):
+        return Trouble(problem=f"{subject}: accepted, but not stored", advice=_PUBLIC_ADVICE)
+    return None
 
 
 async def _compares_digests(storage: Storage, key: str) -> bool | None:
@@ -125,7 +129,7 @@ async def _holds(storage: Storage, key: str) -> bool:
 async def _upload_link(storage: Storage, key: str, digest: str | None) -> UploadLink:
     link = await storage.upload_link(key, size=len(DATA), content_type=TYPE, sha256=digest)
     if link is None:
-        raise TypeError("a storage that gives links to download gives some to upload too")
+        raise TypeError("a storage with links to download has links to upload as well")
     return link
 
 
@@ -137,17 +141,16 @@ def _is_success(answer: egress.HttpAnswer) -> bool:
     return 200 <= answer.status < 300
 
 
-def _refused(what: str, answer: egress.HttpAnswer) -> Trouble:
+def _refused(subject: str, answer: egress.HttpAnswer) -> Trouble:
     region = _REGION.search(answer.body)
-    if region:
-        return Trouble(found=f"{what}: {_said(answer)}", advice=f"set storage.s3_region to {region[1].decode()}")
-    return Trouble(found=f"{what}: {_said(answer)}", advice=_PUBLIC_ADVICE)
+    advice = f"set storage.s3_region to {region[1].decode()}" if region else _PUBLIC_ADVICE
+    return Trouble(problem=f"{subject}: {_error_in(answer)}", advice=advice)
 
 
-def _unreachable(what: str, error: Exception) -> Trouble:
-    return Trouble(found=f"{what}: {error}", advice=_REACH_ADVICE, is_certain=False)
+def _unreachable(subject: str, error: Exception) -> Trouble:
+    return Trouble(problem=f"{subject}: {error}", advice=_REACH_ADVICE, is_certain=False)
 
 
-def _said(answer: egress.HttpAnswer) -> str:
+def _error_in(answer: egress.HttpAnswer) -> str:
     code = _CODE.search(answer.body)
-    return f"{answer.status} {code[1].decode()}" if code else f"{answer.status}, and not as S3 does"
+    return f"{answer.status} {code[1].decode()}" if code else f"{answer.status} without an error code of S3"

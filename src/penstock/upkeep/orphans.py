@@ -1,10 +1,12 @@
-"""Objects without a record: what a crash, a lost Redis or an earlier version has left in the storage.
+"""Orphans: objects without a record, left in the storage by a crash, a lost Redis or an earlier version.
 
-They are looked for only where it is certain that the records are those of the objects. The storage carries a marker
-with the id that Redis holds too: a Redis that was emptied has another, and so has another installation. The marker is
-put only where nothing is older than the Redis. Marker and Redis share the beat as well, a word that is replaced every
-hour: a Redis that was restored from an older save has an earlier one, and of two copies of a Redis each replaces what
-the other has written.
+They are looked for only where it is certain that these records and these objects belong together. Two words prove it,
+which both Redis and a marker in the storage hold:
+
+- the id of the installation. A Redis that was emptied has another one, and so has another installation. The marker is
+  written only into a storage where no object is older than the Redis.
+- the beat, which is replaced every hour. A Redis that was restored from an older save has an earlier beat, and of two
+  copies of a Redis each replaces what the other has written.
 """
 
 import asyncio
@@ -20,17 +22,17 @@ from penstock.store import Identity, Installation, owner_of
 from penstock.telemetry import metrics
 
 PREFIXES = ("inputs/", "results/", "uploads/", "batches/")
-"""Nothing else in the storage is ever looked at."""
+"""Objects with any other prefix are never looked at."""
 
 OLD_MS = 24 * 3600 * 1000
-"""Younger objects may be on their way to their record. The beat has been replaced since the older ones were stored, so
-that no Redis that was saved before them passes."""
+"""Objects younger than a day are left alone: their record may not have been written yet. The beat has been replaced
+since the older ones were stored, so that a Redis that was saved before them does not pass."""
 
 CLOCKS_APART_MS = 15 * 60 * 1000
-"""The clocks of storage and Redis; S3 bears no more itself."""
+"""How far the clocks of the storage and of Redis may differ; S3 itself accepts no more."""
 
 MOST = 10_000
-"""Orphans taken by one round."""
+"""Orphans that one round looks for."""
 
 PAGE = 500
 EXAMPLES = 10
@@ -39,18 +41,18 @@ COUNT_PAUSE_S = 3600
 CONFIRM_PAUSE_S = 60.0
 
 SETTLE_PAUSE_S = 2.0
-"""A Redis that crashes may lose its last second. The next beat is older than that before the storage has it."""
+"""A Redis that crashes may lose its last second. The new beat is written to the storage only when it is older."""
 
 CONFLICT = "conflict"
-"""The beat of a marker that two Redis have moved: nobody's."""
+"""The beat of a marker that two Redis have moved; it matches neither."""
 
 
 class NotCertain(Exception):
-    """These records and these objects may not belong together; the text is the reason. Nothing is deleted."""
+    """The records and the objects may not belong together; the text says why. Nothing is deleted then."""
 
 
 class Orphans(Struct, frozen=True, kw_only=True):
-    """What was found: no more than MOST."""
+    """The orphans of one round, at most MOST: their number and bytes, and some keys."""
 
     count: int
     bytes: int
@@ -58,84 +60,85 @@ class Orphans(Struct, frozen=True, kw_only=True):
 
 
 class Marker(Struct, frozen=True, kw_only=True):
-    """What the storage holds of an installation."""
+    """The marker in the storage: the id of the installation and its beat."""
 
     id: str
     beat: str
 
 
 async def move_beat(installation: Installation, storage: Storage) -> None:
-    """Replace the beat in the marker and in Redis, and put the marker where there is none. The process whose turn it is
-    does so; it may end at any point of this. Raises NotCertain where nothing is to be looked for.
+    """Replace the beat in the marker and in Redis, and write the marker where there is none.
 
-    Where the marker has moved without this Redis, another one has moved it. The marker gets no one's beat then, so that
-    the other stops as well."""
+    Only the process that `take_turn` chose does so, and it may die at any point. Raises NotCertain.
+    """
     identity = await installation.found()
     marker = await _marker(storage)
     if marker is None:
         await _refuse_older(identity, storage)
     else:
         if marker.id == identity.id and marker.beat not in (*identity.beats, CONFLICT):
+            # Another Redis has moved the marker. With a beat that matches neither, the other one stops as well.
             await _mark(storage, Marker(id=identity.id, beat=CONFLICT))
         _compare(identity, marker, storage)
-    word = await installation.next_beat()
+    beat = await installation.next_beat()
     await asyncio.sleep(SETTLE_PAUSE_S)
-    await _mark(storage, Marker(id=identity.id, beat=word))
-    await installation.beat_moved(word)
+    await _mark(storage, Marker(id=identity.id, beat=beat))
+    await installation.beat_moved(beat)
 
 
 async def find_orphans(installation: Installation, storage: Storage) -> list[Stored]:
-    """Objects older than a day of which no record is known. Raises NotCertain."""
+    """Objects older than a day that no record knows of. Raises NotCertain."""
     identity = await _certain(installation, storage)
     old = await installation.now_ms() - OLD_MS
-    found: list[Stored] = []
+    orphans: list[Stored] = []
     async for page in _pages(storage):
         first = min(page, key=lambda stored: stored.modified)
         if first.modified < identity.created - CLOCKS_APART_MS:
             raise NotCertain(f"{first.key} is older than what Redis holds: is it another Redis, or was it emptied?")
-        found += await _unknown(installation, [stored for stored in page if stored.modified < old])
-        if len(found) >= MOST:
+        orphans += await _unknown(installation, [stored for stored in page if stored.modified < old])
+        if len(orphans) >= MOST:
             break
-    return await _not_shown(installation, found[:MOST])
+    return await _not_shown(installation, orphans[:MOST])
 
 
-async def delete_orphans(installation: Installation, storage: Storage, found: list[Stored]) -> list[Stored]:
-    """Delete those of them that are orphans still; which. Raises NotCertain."""
+async def delete_orphans(installation: Installation, storage: Storage, orphans: list[Stored]) -> list[Stored]:
+    """Delete the objects that are still orphans. Returns those that were deleted. Raises NotCertain."""
     await _certain(installation, storage)
-    found = await _not_shown(installation, found)
+    orphans = await _not_shown(installation, orphans)
     deleted = []
-    for at in range(0, len(found), PAGE):
-        still = await _unknown(installation, found[at : at + PAGE])
+    for at in range(0, len(orphans), PAGE):
+        still = await _unknown(installation, orphans[at : at + PAGE])
         await storage.delete(*(stored.key for stored in still))
         deleted += still
     return deleted
 
 
-def summary(found: list[Stored]) -> Orphans:
-    """How many and how large they are, and some of them."""
+def summary(objects: list[Stored]) -> Orphans:
+    """The number and the bytes of the objects, and the keys of the first ones."""
     return Orphans(
-        count=len(found),
-        bytes=sum(stored.size for stored in found),
-        examples=tuple(stored.key for stored in found[:EXAMPLES]),
+        count=len(objects),
+        bytes=sum(stored.size for stored in objects),
+        examples=tuple(stored.key for stored in objects[:EXAMPLES]),
     )
 
 
 async def sweep_orphans(installation: Installation, storage: Storage, *, delete: bool) -> None:
-    """In one process an hour, move the beat and count the orphans, and delete them if that is wanted."""
+    """Once an hour, in one of all processes: move the beat, count the orphans, and delete them if `delete` is set."""
     if not await installation.take_turn(COUNT_PAUSE_S):
         return
     try:
         with metrics.meters().measuring("storage.orphans"):
             await move_beat(installation, storage)
-            found = await find_orphans(installation, storage)
-        metrics.report("storage.orphans", len(found))
-        if found and delete:
+            orphans = await find_orphans(installation, storage)
+        metrics.report("storage.orphans", len(orphans))
+        if orphans and delete:
+            # A record that was being written while the orphans were counted is complete after this pause.
             await asyncio.sleep(CONFIRM_PAUSE_S)
-            gone = summary(await delete_orphans(installation, storage, found))
-            logger.bind(count=gone.count, bytes=gone.bytes, examples=gone.examples).warning("orphans deleted")
-            metrics.report("storage.orphans", len(found) - gone.count)
+            deleted = summary(await delete_orphans(installation, storage, orphans))
+            logger.bind(count=deleted.count, bytes=deleted.bytes, examples=deleted.examples).warning("orphans deleted")
+            metrics.report("storage.orphans", len(orphans) - deleted.count)
     except NotCertain as error:
-        logger.bind(reason=str(error)).warning("orphans are not looked for")
+        logger.bind(reason=str(error)).warning("no search for orphans")
 
 
 async def _certain(installation: Installation, storage: Storage) -> Identity:
@@ -160,14 +163,14 @@ def _compare(identity: Identity, marker: Marker, storage: Storage) -> None:
 
 
 async def _refuse_older(identity: Identity, storage: Storage) -> None:
-    """Raises NotCertain when an object is older than this Redis: then nobody can say whose the objects are."""
+    """Raises NotCertain when an object is older than this Redis: nobody can say then to whom the objects belong."""
     async for stored in _objects(storage):
         if stored.modified < identity.created - CLOCKS_APART_MS:
             raise NotCertain(f"the storage is not marked: {stored.key} is older than this Redis")
 
 
 async def _marker(storage: Storage) -> Marker | None:
-    """A marker that cannot be read is nobody's."""
+    """The marker, None where there is none. A marker that cannot be read has no id, and matches no installation."""
     try:
         return msgspec.json.decode(await storage.get(MARKER, limit=4096), type=Marker)
     except ResultExpired:
@@ -181,7 +184,7 @@ async def _mark(storage: Storage, marker: Marker) -> None:
 
 
 async def _objects(storage: Storage) -> AsyncIterator[Stored]:
-    """All that are named as ours are."""
+    """All objects whose keys look like those of Penstock."""
     for prefix in PREFIXES:
         async for stored in storage.list(prefix):
             if stored.key.count("/") >= 2:
@@ -204,9 +207,9 @@ async def _unknown(installation: Installation, page: list[Stored]) -> list[Store
     return [stored for stored in page if stored.key in unknown]
 
 
-async def _not_shown(installation: Installation, found: list[Stored]) -> list[Stored]:
-    """But for the results that records of other tasks show."""
-    if not any(stored.key.startswith("results/") for stored in found):
-        return found
+async def _not_shown(installation: Installation, orphans: list[Stored]) -> list[Stored]:
+    """The objects without those results that records of other tasks show, since they reuse them."""
+    if not any(stored.key.startswith("results/") for stored in orphans):
+        return orphans
     shown = await installation.shown()
-    return [stored for stored in found if not (stored.key.startswith("results/") and owner_of(stored.key)[2] in shown)]
+    return [one for one in orphans if not (one.key.startswith("results/") and owner_of(one.key)[2] in shown)]

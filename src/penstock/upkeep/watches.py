@@ -1,7 +1,8 @@
-"""Whether Redis and the storage can be used, looked at again and again, by every process that uses them."""
+"""Watches of Redis and the storage: every process checks again and again whether it can use them."""
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from loguru import logger
@@ -13,60 +14,62 @@ from penstock.store import Store
 from penstock.telemetry import metrics
 
 STORE_PAUSE_S = 2.0
-"""Between two looks at Redis."""
+"""Pause between two checks of Redis."""
 
-LOOK_PAUSE_S = 5.0
-LOOK_AGAIN_S = 1.0
-"""Between two looks at the storage: after one that was answered, and after one that was not."""
+CHECK_PAUSE_S = 5.0
+RETRY_PAUSE_S = 1.0
+"""Pause after a check of the storage that succeeded, and after one that failed."""
 
 SLOW_S = 3.0
-"""A look that takes longer counts as not answered until it is."""
+"""A check that takes longer counts as failed until it is answered."""
 
-FIRST_LOOK_S = 0.7
-"""Longest wait for the first look; whoever asks later has the last one at once."""
+FIRST_CHECK_S = 0.7
+"""Longest wait for the first check. Later ones are never waited for."""
 
 
-class Look(Struct, frozen=True, kw_only=True):
-    """What a look at the storage has found, and how long ago; None: all is well."""
+class StorageCheck(Struct, frozen=True, kw_only=True):
+    """The result of the last check of the storage, and its age. `problem` is None when the storage can be used."""
 
     problem: str | None
     age_s: float
 
 
 class StorageWatch:
-    """Looks at the storage every few seconds, beside the work, which never waits for it. The metric `storage.up` is 1
-    while the storage answers, else 0."""
+    """Checks the storage every few seconds, beside the work, which never waits for it.
+
+    The metric `storage.up` is 1 while the storage answers, else 0.
+    """
 
     def __init__(self) -> None:
         self._problem: str | None = None
         self._at = time.monotonic()
-        self._looked = asyncio.Event()
-        self.was_well = asyncio.Event()
-        """Set with the first look that was answered."""
+        self._checked = asyncio.Event()
+        self.succeeded = asyncio.Event()
+        """Set at the first check that succeeded."""
 
-    async def last(self) -> Look:
-        """The last look. Waits for the first one only, and not for long."""
+    async def last(self) -> StorageCheck:
+        """The result of the last check. Only the first one is waited for, at most FIRST_CHECK_S."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_LOOK_S):
-                await self._looked.wait()
-        problem = self._problem if self._looked.is_set() else "it has not answered yet"
-        return Look(problem=problem, age_s=time.monotonic() - self._at)
+            async with asyncio.timeout(FIRST_CHECK_S):
+                await self._checked.wait()
+        problem = self._problem if self._checked.is_set() else "it has not answered yet"
+        return StorageCheck(problem=problem, age_s=time.monotonic() - self._at)
 
     async def run(self, storage: Storage) -> None:
-        """Look again and again, for ever."""
+        """Check the storage until cancelled."""
         while True:
-            await self._look(storage)
-            await asyncio.sleep(LOOK_AGAIN_S if self._problem else LOOK_PAUSE_S)
+            await self._check(storage)
+            await asyncio.sleep(RETRY_PAUSE_S if self._problem else CHECK_PAUSE_S)
 
-    async def _look(self, storage: Storage) -> None:
-        """A look that hangs is not left for another: in a directory it holds a thread, of which there are few."""
-        started, looking = time.monotonic(), asyncio.ensure_future(_problem_of(storage))
+    async def _check(self, storage: Storage) -> None:
+        # A check that hangs is not abandoned for another one: with a directory it holds a thread, and these are few.
+        started, checking = time.monotonic(), asyncio.ensure_future(_problem_of("storage", storage.check))
         try:
-            while not (await asyncio.wait([looking], timeout=SLOW_S))[0]:
+            while not (await asyncio.wait([checking], timeout=SLOW_S))[0]:
                 self._note(f"it has not answered for {time.monotonic() - started:.0f} s")
-            self._note(await looking)
+            self._note(await checking)
         finally:
-            looking.cancel()
+            checking.cancel()
 
     def _note(self, problem: str | None) -> None:
         if problem and not self._problem:
@@ -75,17 +78,19 @@ class StorageWatch:
             logger.info("the storage can be used again")
         metrics.report("storage.up", float(problem is None))
         self._problem, self._at = problem, time.monotonic()
-        self._looked.set()
+        self._checked.set()
         if not problem:
-            self.was_well.set()
+            self.succeeded.set()
 
 
 async def watch_store(store: Store) -> None:
-    """Set the metric `store.up` every few seconds, for ever: 1 while Redis answers and takes writes, else 0. What is
-    wrong is logged when it begins, and when it changes."""
+    """Set the metric `store.up` every few seconds until cancelled: 1 while Redis answers and accepts writes, else 0.
+
+    A problem is logged when it begins and when it changes.
+    """
     before: str | None = None
     while True:
-        problem = await _problem_of_store(store)
+        problem = await _problem_of("task store", store.ping)
         metrics.report("store.up", float(problem is None))
         if problem != before:
             logger.bind(reason=problem).log(*_NEWS_OF_STORE[problem is None])
@@ -99,23 +104,13 @@ _NEWS_OF_STORE = {
 }
 
 
-async def _problem_of_store(store: Store) -> str | None:
+async def _problem_of(name: str, check: Callable[[], Awaitable[None]]) -> str | None:
+    """Why the check failed; None when it did not."""
     try:
-        await store.ping()
-    except StoreUnavailable as error:
+        await check()
+    except (StoreUnavailable, StorageUnavailable) as error:
         return error.detail
-    except Exception as error:  # noqa: BLE001  the metric must not keep its last value, whatever is wrong
-        logger.exception("the look at the task store failed")
-        return f"the look at it failed with {type(error).__name__}"
-    return None
-
-
-async def _problem_of(storage: Storage) -> str | None:
-    try:
-        await storage.look()
-    except StorageUnavailable as error:
-        return error.detail
-    except Exception as error:  # noqa: BLE001  what asks whether it is ready must hear so, whatever is wrong
-        logger.exception("the look at the storage failed")
-        return f"the look at it failed with {type(error).__name__}"
+    except Exception as error:  # noqa: BLE001  /readyz and the metrics must report it, whatever is wrong
+        logger.bind(checked=name).exception("a check failed by a fault of the server")
+        return f"the check of it failed with {type(error).__name__}"
     return None

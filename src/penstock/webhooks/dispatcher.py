@@ -22,6 +22,7 @@ from penstock.errors import BatchNotFound, ResultExpired, StoreUnavailable, Task
 from penstock.net.guard import Policy
 from penstock.settings import LimitSettings, WebhookSettings
 from penstock.store import LeasedEvent, Store
+from penstock.store.wakeups import act_when_woken, wake_on
 from penstock.telemetry import metrics
 from penstock.webhooks import Body
 from penstock.webhooks.endpoint_pools import PROMPT_S, EndpointPools
@@ -75,32 +76,15 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Deliver events until it is cancelled; deliveries in flight then have LINGER_S to end."""
-        listening = asyncio.create_task(self._listen(), name="webhooks-listening")
+        listening = asyncio.create_task(wake_on(self._store.outbox.posts(), self._wake), name="webhooks-listening")
         try:
             async with self._senders[True], self._senders[False]:
                 try:
-                    await self._dispatch()
+                    await act_when_woken(self._wake, self._deliver_due)
                 finally:
                     await self._finish_deliveries()
         finally:
             listening.cancel()
-
-    async def _listen(self) -> None:
-        async for _ in self._store.outbox.posts():
-            self._wake.set()
-
-    async def _dispatch(self) -> None:
-        me = asyncio.current_task()
-        while True:
-            self._wake.clear()
-            sleep_s = await self._deliver_due()
-            if me is not None and me.cancelling():
-                return  # before Python 3.12, `asyncio.wait_for` in the Redis client may swallow a cancel
-            try:
-                async with asyncio.timeout(sleep_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
 
     async def _deliver_due(self) -> float:
         """Start the deliveries that are due; return the seconds until the next one is."""

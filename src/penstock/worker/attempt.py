@@ -1,4 +1,5 @@
-"""One attempt from start to settled: what ended it decides the verb, and the verb is written whatever Redis does."""
+"""One attempt from its start until it is settled: how it ended decides the verb, which is written even if Redis is
+away."""
 
 import asyncio
 import random
@@ -20,14 +21,15 @@ from penstock.worker.pipeline import Pipeline
 from penstock.worker.stages import Watcher
 
 SHORTEST_S = 0.001
-"""A task that seems to have taken no time, when the clock of Redis was set back."""
+"""The shortest time that a task counts with: its times make it zero or less if the clock of Redis was set back."""
 
 FINAL_WRITE_S = 5.0
-"""How long a stopping worker still tries to settle a finished attempt."""
+"""How long a stopping worker still tries to settle an attempt: the process must end before it is killed."""
 
 
 class Settlement(Struct, frozen=True, eq=False):
-    """How an attempt ended, and the write that says so; it gives how many tasks ended like this one, 0 when refused."""
+    """How an attempt ended, and the write that says so. The write returns how many tasks ended with this one, 0 when it
+    was refused."""
 
     verb: Verb
     write: Callable[[], Awaitable[int]]
@@ -36,36 +38,41 @@ class Settlement(Struct, frozen=True, eq=False):
 
 
 class Attempts:
-    """Runs leases; `settling` has the keys of those whose end is decided, and `on_settling` is told each: from there on
-    the settle script alone judges, and nothing stops them."""
+    """Runs leases. `settling` holds the keys of the attempts whose end is decided, and `on_settling` is called with
+    each: from there on the settle script alone judges, and nothing stops them."""
 
     def __init__(
-        self, store: Store, pipeline: Pipeline, retry: RetryPolicy, *, on_settling: Callable[[str], None]
+        self,
+        store: Store,
+        pipeline: Pipeline,
+        retry: RetryPolicy,
+        *,
+        on_settling: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._pipeline = pipeline
         self._retry = retry
-        self._on_settling = on_settling
+        self.on_settling = on_settling
         self.settling: set[str] = set()
 
     async def run(
-        self, lease: Lease, watch: Watcher, *, until_free: Callable[[], Awaitable[None]], is_aborted: Callable[[], bool]
+        self, lease: Lease, watch: Watcher, *, until_free: Callable[[], Awaitable[None]], is_stopped: Callable[[], bool]
     ) -> None:
         """Run one attempt, after `until_free`, and settle it. Never raises: what goes wrong is in the record and the
-        log. When canceled, `is_aborted` tells whether nothing may be written any more, or the task is handed back.
+        log. When canceled, the task is released, unless `is_stopped` says that nothing may be written any more.
         """
         model, started = lease.request.model, asyncio.get_running_loop().time()
         trace = trace_id(lease.request.traceparent)
         with logger.contextualize(task_id=lease.id, attempt=lease.epoch, model=model, trace_id=trace):
             logger.debug("attempt started")
-            settlement = await self._end_of(lease, watch, until_free, is_aborted)
+            settlement = await self._end_of(lease, watch, until_free, is_stopped)
             if settlement is None:
                 metrics.report("attempts", model=model, outcome="stopped")
                 logger.info("attempt stopped")
                 self._pipeline.forget(lease)
                 return
             self.settling.add(lease.key)
-            self._on_settling(lease.key)
+            self.on_settling(lease.key)
             try:
                 await self._settle(lease, settlement, started)
             finally:
@@ -73,8 +80,8 @@ class Attempts:
                 self._pipeline.forget(lease)
 
     async def _settle(self, lease: Lease, settlement: Settlement, started: float) -> None:
-        """Write the end of an attempt, count it, and delete the files that no record points to: a refused attempt its
-        own, an accepted one those before it."""
+        """Write the end of an attempt, count it, and delete the files that no record points to: its own if the end was
+        refused, those of earlier attempts if it was accepted."""
         written, kept = await self._write(lease, settlement)
         if kept is None:
             metrics.report("attempts", model=lease.request.model, outcome="unknown")
@@ -91,8 +98,8 @@ class Attempts:
                 await self._pipeline.discard(settlement.outcome)
 
     async def _write(self, lease: Lease, settlement: Settlement) -> tuple[Settlement, int | None]:
-        """The settlement that was written, and how many tasks it has ended. Where the right one cannot be written by a
-        fault of ours, the task fails as `internal` instead, now: its next attempt would end in the same way."""
+        """Returns the settlement that was written, and how many tasks it has ended. If a fault of ours keeps the right
+        one from being written, the task fails as `internal` now, since its next attempt would end in the same way."""
         for written in (settlement, self._failure(lease, ErrorRecord.of(_unexpected()))):
             try:
                 return written, await self._insist(written.write)
@@ -101,15 +108,15 @@ class Attempts:
         return settlement, None
 
     async def _end_of(
-        self, lease: Lease, watch: Watcher, until_free: Callable[[], Awaitable[None]], is_aborted: Callable[[], bool]
+        self, lease: Lease, watch: Watcher, until_free: Callable[[], Awaitable[None]], is_stopped: Callable[[], bool]
     ) -> Settlement | None:
-        """Run the pipeline; None when nothing may be written: the task was canceled, the lease is another's, or the
-        task broke the device."""
+        """Run the pipeline. Returns None when nothing may be written: the task was canceled, the lease is another's, or
+        the task broke the device."""
         try:
             await until_free()
             outcome = await self._pipeline.run(lease, watch)
         except asyncio.CancelledError:
-            return None if is_aborted() else self._release(lease)
+            return None if is_stopped() else self._release(lease)
         except DeviceBroken as error:
             # The guilty task is left to be reclaimed, with a crash counted; the others lose nothing.
             return None if error.guilty else self._release(lease)
@@ -121,7 +128,7 @@ class Attempts:
         return Settlement(Verb.COMPLETE, lambda: self._store.leases.complete(lease, outcome), outcome=outcome)
 
     def _judge(self, lease: Lease, error: PenstockError) -> Settlement:
-        """A transient error is tried again after a while, any other ends the task."""
+        """Retry after a transient error, and fail after any other."""
         problem = ErrorRecord.of(error)
         logger.bind(code=problem.code, detail=problem.message).warning("attempt failed")
         if error.__cause__ is not None:
@@ -141,9 +148,9 @@ class Attempts:
         return Settlement(Verb.FAIL, partial(self._store.leases.fail, lease, outcome), problem.code)
 
     async def _insist(self, write: Callable[[], Awaitable[int]]) -> int | None:
-        """Settle, however long Redis is away: while this process lives, finished work is not lost. 0 when the lease
-        is; None when nobody answered a worker that has to stop: the write may have been done, so that the file of its
-        result has to stay."""
+        """Write, however long Redis is away: while this process lives, finished work is not lost. Returns 0 when the
+        lease is lost, None when Redis did not answer before this worker had to stop: the write may have been done, so
+        that the file of its result has to stay."""
         with suppress(asyncio.CancelledError):  # the worker is stopping
             return await _until_available(write)
         try:

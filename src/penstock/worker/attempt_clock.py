@@ -1,4 +1,4 @@
-"""The time of an attempt: what it works itself, not what it waits behind others."""
+"""The time limit of an attempt: its own work counts, and its waits behind others do not."""
 
 import asyncio
 import math
@@ -9,13 +9,15 @@ from typing import Self
 
 
 class AttemptClock:
-    """Cancels the block that it is entered around, which then raises TimeoutError, when that has worked for `limit_s`
-    seconds. The clock stands while `standing` or between `hold` and `resume`, which may be nested. Used on one event
-    loop only; outside of the block it may be held and resumed, and nothing happens.
+    """Cancels the block that it is entered around when that has worked for `limit_s` seconds; the block then raises
+    TimeoutError.
 
-    A hold only notes the time, since a task of a small model has ten of them: the timer looks when it fires whether
-    the time is used up, and is set again if it is not.
+    The clock stands inside of `standing`, and between `hold` and `resume`; both may be nested. It belongs to one event
+    loop. Outside of the block it may be held and resumed, and nothing happens.
     """
+
+    # A hold only notes the time, since a task of a small model has ten of them: the timer looks when it fires whether
+    # the time is used up, and is set again if it is not.
 
     def __init__(self, limit_s: float = math.inf) -> None:
         self._limit_s = limit_s
@@ -51,21 +53,21 @@ class AttemptClock:
         return self._holds > 0
 
     def hold(self) -> None:
-        """From here on the attempt waits behind others."""
+        """Stop the clock: the attempt waits behind others."""
         self._holds += 1
         if self._holds == 1 and self._is_entered:
             self._left_s = self._ends_at - asyncio.get_running_loop().time()
             self._ends_at = math.inf
 
     def resume(self) -> None:
-        """What it waited for since the `hold` is there."""
+        """Undo one `hold`; the clock goes on after the last."""
         self._holds -= 1
         if not self._holds:
             self._run()
 
     @contextmanager
     def standing(self) -> Iterator[None]:
-        """For a wait behind others."""
+        """Stop the clock inside of this block."""
         self.hold()
         try:
             yield
@@ -73,7 +75,7 @@ class AttemptClock:
             self.resume()
 
     def start_anew(self) -> None:
-        """What was done so far does not count."""
+        """Give the attempt its whole time again."""
         self._left_s = self._limit_s
         if not self._holds:
             self._run()

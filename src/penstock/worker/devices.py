@@ -1,4 +1,4 @@
-"""Which devices this host has, found without loading CUDA: the parent of the workers must stay out of it."""
+"""The devices of this host, listed without loading CUDA, which the parent of the workers must not hold."""
 
 import os
 import shutil
@@ -15,17 +15,16 @@ from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings
 
 GPU_SIDES = (128, 192, 256, 384, 512)
-"""Tile sides of a GPU, square: each is warmed up. 512 px of Real-ESRGAN x4plus need 9 GB, so no more."""
-
+"""Sides of the square tiles of a GPU; each is warmed up. 512 px of Real-ESRGAN x4plus need 9 GB, so none is larger."""
 
 TASKS_SHARE = 0.6
-"""Of the memory; the rest is for models, Redis, the API and the page cache."""
+"""Share of the memory for the tasks in flight; the rest is for models, Redis, the API and the page cache."""
 
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Of version 2 and 1, as seen from inside a container."""
+"""Where version 2 and version 1 of cgroups say how much memory a container may use."""
 
 GPU_RESERVE_BYTES = 1536 * 1024 * 1024
-"""Of a GPU's memory that no arena may take: the context, and the workspaces of cuDNN."""
+"""Memory of a GPU that no arena may take: the context and the workspaces of cuDNN need it."""
 
 
 class Gpu(Struct, frozen=True):
@@ -36,14 +35,14 @@ class Gpu(Struct, frozen=True):
 
 
 class Placement(Struct, frozen=True, kw_only=True):
-    """One worker process: its device, and what its environment must say so that it sees only that one."""
+    """One worker process: its device, and the environment variables with which it sees no other device."""
 
     device: Device
     environment: dict[str, str]
 
 
 def placements(settings: WorkerSettings) -> list[Placement]:
-    """One placement for each worker process of this host.
+    """Returns one placement for each worker process of this host.
 
     Raises ConfigurationError when a GPU is asked for that is not there, or cannot be used by what is installed.
     """
@@ -60,15 +59,15 @@ def placements(settings: WorkerSettings) -> list[Placement]:
             raise ConfigurationError("worker.gpu_ids: asks for GPUs, but penstock-server[gpu] is not installed")
         gpus = {n: gpus[n] for n in numbers}
     if gpus and _has_gpu_runtime():
-        found = [_on_gpu(number, gpu, settings) for number, gpu in gpus.items()]
+        places = [_on_gpu(number, gpu, settings) for number, gpu in gpus.items()]
     else:
-        found = [Placement(device=cpu(settings.threads), environment={"CUDA_VISIBLE_DEVICES": ""})]
-    share = settings.memory_bytes or int(memory() * TASKS_SHARE / len(found))
-    return [replace(place, device=replace(place.device, ram_bytes=share)) for place in found]
+        places = [Placement(device=cpu(settings.threads), environment={"CUDA_VISIBLE_DEVICES": ""})]
+    share = settings.memory_bytes or int(memory() * TASKS_SHARE / len(places))
+    return [replace(place, device=replace(place.device, ram_bytes=share)) for place in places]
 
 
 def cpu(threads: int = 0) -> Device:
-    """The CPU as a device; `threads` 0 is one for each core this process may use."""
+    """The CPU as a device; with `threads` 0 it has one thread for each core this process may use."""
     return Device(
         name="cpu",
         kind="cpu",
@@ -113,7 +112,7 @@ def _on_gpu(number: str, gpu: Gpu, settings: WorkerSettings) -> Placement:
 
 
 def _gpus() -> dict[str, Gpu]:
-    """By number, as the driver counts them."""
+    """The GPUs by their numbers in the driver's tools."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return {}

@@ -1,4 +1,4 @@
-"""The download of an input: guarded, bounded in bytes, hops and seconds.
+"""Downloads inputs: guarded, and bounded in bytes, hops and seconds.
 
 The guard acts three times on every hop: on the text of the URL, here, and on the addresses, in `egress`.
 """
@@ -44,13 +44,14 @@ HEADERS = {
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 TRY_AGAIN = frozenset({408, 429})
-"""The statuses of 4xx that are about the moment, not about the URL."""
+"""The statuses of 4xx that say nothing about the URL: another try may succeed."""
 
 
 class Fetcher:
-    """Downloads inputs; one for a process, open while it is entered.
+    """Downloads inputs; a process has one, and enters it.
 
-    `objects` reads those in buckets, if any may be; `resolver` is that of `egress.guarded_session`.
+    `objects` reads inputs in S3 buckets, None where none may be there; `resolver` is passed to
+    `egress.guarded_session`.
     """
 
     def __init__(
@@ -69,16 +70,15 @@ class Fetcher:
 
     @property
     def max_bytes(self) -> int:
-        """Of an input, wherever it comes from."""
+        """The most bytes that an input may have, wherever it comes from."""
         return self._limits.max_input_bytes
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes behind the URL, at most `limits.max_input_bytes`, within `limits.fetch_timeout_s`.
+        """Returns the bytes behind the URL, at most `limits.max_input_bytes`, within `limits.fetch_timeout_s`.
 
         Raises UrlBlocked, InputNotFound, InputTooLarge, UnsupportedImageFormat (for a Content-Encoding), and
-        InputDownloadFailed, the only one worth a retry. No text of these repeats what the source sent.
-        A cancelled fetch closes its connection.
-        """
+        InputDownloadFailed, the only one that is retried. Their texts repeat nothing that the source sent. A canceled
+        fetch closes its connection."""
         try:
             async with asyncio.timeout(self._limits.fetch_timeout_s):
                 place = check_input(url, self._policy)
@@ -101,7 +101,7 @@ class Fetcher:
         raise UrlBlocked(f"the source redirects more than {self._limits.max_redirects} times")
 
     async def _ask(self, url: str) -> bytes | str:
-        """The body, or where a redirect leads."""
+        """Returns the body, or, as a str, where a redirect leads."""
         # encoded=True: the URL is requested as checked, not parsed into something else once more.
         session = await self._session.opened()
         async with session.get(yarl.URL(url, encoded=True), allow_redirects=False) as response:
@@ -133,7 +133,7 @@ def _check_status(status: int) -> None:
 
 
 def _check_encoding(response: aiohttp.ClientResponse) -> None:
-    """We asked for none; unpacking one would let a small download become any number of bytes."""
+    # The request asks for none. Unpacking one would let a small download become any number of bytes.
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedImageFormat("the source sent a Content-Encoding; an input must be sent as it is")
@@ -144,7 +144,7 @@ def _check_encoding(response: aiohttp.ClientResponse) -> None:
 
 @contextmanager
 def _translated(host: str) -> Iterator[None]:
-    """Errors of aiohttp as ours, without their text: it may hold addresses, or bytes the source sent."""
+    """Raise errors of aiohttp as ours, without their text: that may hold addresses, or bytes the source sent."""
     try:
         yield
     except aiohttp.ClientError as error:

@@ -1,4 +1,4 @@
-"""How a worker process tells its parent that it lives: JSON lines through a pipe.
+"""How a worker process tells its parent that it lives, and notices that the parent is gone: JSON lines through a pipe.
 
 An empty object is a beat; one with `metrics_url` says that the worker takes tasks from now on. Beats come from the
 event loop, so that they end when the process is stopped, when a call holds the interpreter, and when the loop is
@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 
 from loguru import logger
@@ -16,11 +17,18 @@ from loguru import logger
 from penstock.settings import Settings
 
 BEATS = 6
-"""So many come within the time after which a silent worker counts as hung."""
+"""How many beats come within the time after which a silent worker counts as hung: some may be late."""
+
+PARENT_DIED = signal.SIGUSR1
+"""What the kernel sends a worker process when its parent dies. It is no SIGTERM: the kernel sends one for each thread
+of the parent, and a second SIGTERM hands back at once what the worker runs."""
+
+LATER_S = 5.0
+"""How much longer than a drain may take a worker without a parent is waited for, before it gets a SIGTERM."""
 
 
 def longest_silence_s(settings: Settings) -> float:
-    """A worker that is silent for this long has long lost its leases: nothing is lost when it is killed."""
+    """How long a worker may be silent. It has long lost its leases then: nothing more is lost when it is killed."""
     return 3 * settings.queue.lease_s
 
 
@@ -30,25 +38,35 @@ class Heartbeat:
     def __init__(self, fd: int | None, *, silence_s: float) -> None:
         self._fd = fd
         self._pause_s = silence_s / BEATS
+        self._drain: Callable[[], None] | None = None
+        self._drain_s = 0.0
         if fd is not None:
             os.set_blocking(fd, False)  # a parent that does not read must not hold up its child
 
     async def beat(self) -> None:
-        """Beat until canceled. When nobody listens any more the parent is gone, however it ended, and the process is
-        told to stop: it would go on for ever where the kernel does not do so."""
+        """Beat until canceled, and stop the process when its parent is gone, however that ended."""
         while True:
             try:
                 self._write({})
             except BrokenPipeError:
-                logger.warning("the parent is gone, the worker stops")
-                os.kill(os.getpid(), signal.SIGTERM)
+                await self._stop()
                 return
             await asyncio.sleep(self._pause_s)
 
-    def ready(self, metrics_url: str) -> None:
-        """Tell the parent that tasks are taken from now on, and where the metrics are."""
+    def ready(self, metrics_url: str, *, drain: Callable[[], None], drain_s: float) -> None:
+        """Tell the parent that tasks are taken from now on, and where the metrics are. If it dies, `drain` is called,
+        which may take `drain_s`."""
+        self._drain, self._drain_s = drain, drain_s
         with suppress(BrokenPipeError):  # the next beat finds out
             self._write({"metrics_url": metrics_url})
+
+    async def _stop(self) -> None:
+        # Where the kernel does not send PARENT_DIED, the process would go on for ever without this.
+        logger.warning("the parent is gone, the worker stops")
+        if self._drain is not None:
+            self._drain()
+            await asyncio.sleep(self._drain_s + LATER_S)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _write(self, line: dict[str, str]) -> None:
         if self._fd is not None:

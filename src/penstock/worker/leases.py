@@ -9,7 +9,8 @@ from penstock.store import Store, WorkerInfo
 
 
 class Leases:
-    """Renews what it holds. `describe` says what the worker is like now, `lost` hears of the keys whose lease is gone.
+    """Holds leases and renews them. `describe` returns what the worker says of itself with each renewal; `lost` is
+    called with the key of each lease that is gone.
 
     An attempt is known by the key of its lease, not by the id of its task: a task that was canceled and retried, or
     whose lease was lost, can come back while its old attempt still holds the device.
@@ -33,27 +34,28 @@ class Leases:
         return self._held[key]
 
     def get(self, key: str) -> Lease | None:
-        """The lease with this key, if it is held."""
+        """The lease with this key; None if it is not held."""
         return self._held.get(key)
 
     def held(self) -> Collection[Lease]:
-        """All of them."""
+        """All leases that are held."""
         return self._held.values()
 
     def of_task(self, task_id: str) -> list[Lease]:
-        """Those under which this task runs here."""
+        """The leases under which this task runs here."""
         return [lease for lease in self._held.values() if lease.id == task_id]
 
     def hold(self, lease: Lease) -> None:
-        """Renew it from now on."""
+        """Renew this lease from now on."""
         self._held[lease.key] = lease
 
     def let_go(self, key: str) -> None:
-        """Renew it no more."""
+        """Renew the lease with this key no more."""
         self._held.pop(key, None)
 
     async def renew(self) -> None:
-        """Keep the leases, for ever; four chances before they end."""
+        """Renew the leases until canceled."""
+        # Every quarter of their time: three renewals may be lost before a lease ends.
         while True:
             try:
                 for key in await self._store.leases.renew(self._describe(), tuple(self._held.values())):

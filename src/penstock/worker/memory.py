@@ -58,7 +58,7 @@ class MemoryBudget:
 
     @contextmanager
     def grant(self, priority: Priority) -> Iterator[MemoryGrant]:
-        """Yields an empty grant for one task; what it holds is given back on exit."""
+        """Yields an empty grant for one task; the bytes that it holds are free again on exit."""
         grant = MemoryGrant(PRIORITIES.index(priority))
         try:
             yield grant

@@ -1,4 +1,4 @@
-"""One attempt at one task: five stages, then the result. Only `infer` meets other tasks."""
+"""The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
 import asyncio
 import hashlib
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Pipeline:
-    """Runs attempts; one in a worker process, used by all its slots."""
+    """Runs attempts. A worker process has one, which all its slots use."""
 
     def __init__(
         self,
@@ -61,12 +61,14 @@ class Pipeline:
         self._device_s: dict[str, float] = {}
 
     async def run(self, lease: Lease, watch: Watcher) -> Outcome:
-        """The outcome of a success. Raises PenstockError for everything else, DeviceBroken when this process is done
-        for; when canceled, the device and the CPU pool are free of the task on return.
+        """Run the stages and return the outcome of a success.
 
-        `timeout_s` bounds what the attempt does itself: download, preparation, its own batches on the device and
-        postprocessing. The clock stands while it waits behind others, for memory, a thread or the device, and while
-        our own storage is away.
+        Raises PenstockError for everything else, DeviceBroken when this process must end. When canceled, the device and
+        the codec threads are free of the task on return.
+
+        `timeout_s` of the lease bounds what the attempt does itself: download, preparation, its own batches on the
+        device and postprocessing. The clock stands while it waits behind others, for memory, a thread or the device,
+        and while our own storage is away.
         """
         clock = AttemptClock(lease.timeout_s)
         try:
@@ -83,11 +85,12 @@ class Pipeline:
         return self._device.broken
 
     def took_ms(self, lease: Lease) -> float:
-        """What an attempt that has ended took of the device, until it is forgotten."""
+        """Milliseconds of the device that an attempt took; 0 before it has left the device, and when it was
+        forgotten."""
         return milliseconds(self._device_s.get(lease.key, 0.0))
 
     def forget(self, lease: Lease) -> None:
-        """Nobody asks for this attempt any more."""
+        """Drop what `took_ms` returns for this attempt."""
         self._device_s.pop(lease.key, None)
 
     @property
@@ -96,12 +99,12 @@ class Pipeline:
         return self._device.device.streams
 
     def streams_of(self, model: str) -> int:
-        """How many of them may be of this model."""
+        """How many of them may be batches of this model."""
         runner = self._runners.get(model)
         return self.streams if runner is None or runner.concurrent else 1
 
     def paying_batch(self, model: str) -> tuple[int, float]:
-        """How many tiles of it one run should have, and the seconds of one alone."""
+        """How many tiles a batch of this model should have, and the seconds of one tile alone."""
         return self._device.paying_batch(model)
 
     async def discard(self, outcome: Outcome) -> None:
@@ -110,7 +113,7 @@ class Pipeline:
             await self._storage.delete(outcome.result.artifact.s3_key)
 
     async def discard_earlier(self, lease: Lease, outcome: Outcome) -> None:
-        """Delete what attempts before this one may have stored and never settled."""
+        """Delete the files that earlier attempts may have stored without settling."""
         if lease.epoch > 1 and outcome.result and outcome.result.artifact:
             own, files = outcome.result.artifact.s3_key, self._storage.list(results_of(lease))
             await self._storage.delete(*[file.key async for file in files if file.key != own])
@@ -201,14 +204,15 @@ class Pipeline:
         return await self._fetcher.fetch(source.url)
 
     async def _check(self, lease: Lease, data: bytes, clock: AttemptClock) -> None:
-        """A bucket may have taken other bytes than were announced: what they give would be taken for the result of all
-        who have the right ones."""
+        # A bucket may have taken other bytes than were announced. Their result would be reused for everybody who has
+        # the right bytes, which have the announced digest.
         announced = lease.request.source.sha256
         if announced is not None and await self._on_cpu(lease.priority, clock, _sha256, data) != announced:
             raise UploadMismatch("the bytes of the upload have another sha256 than was announced")
 
     async def _stored_input(self, key: str, clock: AttemptClock) -> bytes:
-        """Our own storage being away is no fault of the task: it waits, and its time starts anew."""
+        """An input from our own storage. While that is away, which is no fault of the task, it waits, and its time
+        starts anew."""
 
         async def get() -> bytes:
             return await self._storage.get(key, limit=self._fetcher.max_bytes)
@@ -224,8 +228,8 @@ class Pipeline:
             raise InputNotFound("the input that was sent is gone") from error
 
     def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, StoredFile | None]:
-        """On a thread: the result as it will be published, and the file to store for it. Results are immutable: the key
-        holds the token of the lease, so that no other attempt can write over it."""
+        """Postprocess and check on a thread: the result as it will be published, and the file to store for it."""
+        # Results are immutable: the key has the token of the lease, so that no other attempt can write over it.
         product = runner.postprocess(work, params, lease.request.output)
         return published(
             product,
@@ -235,8 +239,8 @@ class Pipeline:
         )
 
     async def _on_cpu(self, priority: Priority, clock: AttemptClock, work: Callable[..., T], *args: Any) -> T:
-        """Run on a codec thread; the clock stands until one is free. A thread cannot be stopped: a cancellation waits
-        for it, so that no stage of an attempt outlives it."""
+        """Run on a codec thread; the clock stands until one is free. A thread cannot be stopped, so that a cancellation
+        waits for it: no stage outlives its attempt."""
         clock.hold()
         future = self._codecs.of_priority(priority).run(work, *args, on_begin=clock.resume)
         try:
@@ -252,5 +256,5 @@ def _sha256(data: bytes) -> str:
 
 
 def results_of(lease: Lease) -> str:
-    """The prefix of all that attempts at a task store."""
+    """The prefix of the keys of all files that attempts at this task store."""
     return f"results/{lease.tenant}/{lease.id}/"

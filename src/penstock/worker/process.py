@@ -37,9 +37,10 @@ EXIT_DEVICE_LOST = 75
 
 
 def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | None) -> int:
-    """Serve one device until SIGTERM; the exit status.
+    """Serve one device until SIGTERM, and return the exit status.
 
-    `report_fd` leads to the parent, which is told that this process lives and when it is ready: see `heartbeat`.
+    `report_fd` is the pipe through which the parent is told that this process lives and when it is ready: see
+    `heartbeat`.
     """
     names = load_runners(settings.models)
     try:
@@ -56,23 +57,20 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         client = await stack.enter_async_context(connect(settings.redis))
         store = Store(Engine(client, settings.redis.namespace, settings.queue))
         storage = await stack.enter_async_context(open_storage(settings.storage, settings.redis.namespace))
-        fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack)))
-        codecs = CodecThreads.of(device)
-        stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
-        tiles = stack.enter_context(Threads(device.streams + 1, "tiles"))
         runners = {name: registry()[name](settings.limits) for name in names}
-        scheduler = DeviceScheduler(device, tiles, guard=settings.queue.starvation_guard)
-        await stack.enter_async_context(_started(scheduler, runners.values()))
+        scheduler = await _scheduler(settings, device, runners.values(), stack)
         stack.callback(asyncio.create_task(heartbeat.beat(), name="heartbeat").cancel)
         for warning in await _when_available(client, settings.redis.namespace):
             logger.warning(warning)
         spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
         stack.push_async_callback(spool.aclose)
+        codecs = CodecThreads.of(device)
+        stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
         memory = MemoryBudget(device.ram_bytes, guard=settings.queue.starvation_guard)
         pipeline = Pipeline(
             runners,
             scheduler,
-            fetcher=fetcher,
+            fetcher=await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack))),
             storage=storage,
             spool=spool,
             codecs=codecs,
@@ -80,22 +78,8 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             max_data_bytes=settings.limits.max_result_data_bytes,
         )
         host = Host(
-            info=WorkerInfo(
-                id=worker_id,
-                device=device.name,
-                host=socket.gethostname(),
-                models=tuple(names),
-                slots=settings.worker.slots,
-                running=0,
-                state="READY",
-                started=int(time.time() * 1000),
-            ),
-            memory=lambda: WorkerMemory(
-                process=resident(),
-                tasks=memory.held,
-                tasks_limit=memory.total,
-                device_limit=device.memory_limit_bytes,
-            ),
+            info=_info(settings, device, names, worker_id),
+            memory=partial(_memory, memory, device),
             store=store,
             upkeep=partial(_keep_up, store, storage),
             pipeline=pipeline,
@@ -106,15 +90,44 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             lease_s=settings.queue.lease_s,
             drain_s=settings.worker.drain_s,
         )
-        heartbeat.ready(f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics")
+        metrics_url = f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics"
+        heartbeat.ready(metrics_url, drain=host.drain, drain_s=settings.worker.drain_s)
         logger.bind(device=device.name, models=names).info("worker ready")
         await host.serve()
         logger.info("worker stopped")
 
 
+def _info(settings: Settings, device: Device, names: list[str], worker_id: str) -> WorkerInfo:
+    return WorkerInfo(
+        id=worker_id,
+        device=device.name,
+        host=socket.gethostname(),
+        models=tuple(names),
+        slots=settings.worker.slots,
+        running=0,
+        state="READY",
+        started=int(time.time() * 1000),
+    )
+
+
+def _memory(budget: MemoryBudget, device: Device) -> WorkerMemory:
+    return WorkerMemory(
+        process=resident(), tasks=budget.held, tasks_limit=budget.total, device_limit=device.memory_limit_bytes
+    )
+
+
 async def _buckets(settings: Settings, stack: AsyncExitStack) -> S3Inputs | None:
-    """Only where inputs may be in some: the vendor's library takes 0.3 s and its memory."""
+    # Only where inputs may be in buckets: the vendor's library takes 0.3 s to import, and its memory.
     return await stack.enter_async_context(S3Inputs(settings.storage)) if settings.limits.s3_inputs else None
+
+
+async def _scheduler(
+    settings: Settings, device: Device, runners: Iterable[Runner], stack: AsyncExitStack
+) -> DeviceScheduler:
+    # Two threads for a device of one stream: one stacks the next batch, one accepts the outputs of the last.
+    tiles = stack.enter_context(Threads(device.streams + 1, "tiles"))
+    scheduler = DeviceScheduler(device, tiles, guard=settings.queue.starvation_guard)
+    return await stack.enter_async_context(_started(scheduler, runners))
 
 
 @asynccontextmanager
@@ -135,8 +148,8 @@ async def _keep_up(store: Store, storage: Storage) -> None:
 
 
 async def _when_available(client: Redis, namespace: str) -> list[str]:
-    """The server's warnings, once it answers: a worker may start before its Redis. What it waits for is logged when it
-    changes."""
+    """Wait until Redis answers, since a worker may start before it, and return the warnings about it. The reason for
+    the wait is logged when it changes."""
     reason = ""
     while True:
         try:

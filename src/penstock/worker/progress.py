@@ -1,4 +1,4 @@
-"""Where the running tasks are, written for those who look on."""
+"""Writes the stage and the progress of the running tasks for the clients that watch them."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,12 +9,13 @@ from penstock.errors import StoreUnavailable
 from penstock.store import Store
 
 PROGRESS_EVERY_S = 0.2
-"""Stage and progress of the running tasks are written this often, and only where they changed."""
+"""How often the stage and the progress of running tasks are written, if they changed: a write for each tile would be a
+round trip for each."""
 
 
 class ProgressWriter:
-    """Writes the last that it was told of each attempt. Best effort: what Redis does not take is not written again.
-    `lease_of` gives the lease with a key, None where it is not held any more."""
+    """Writes the newest stage and progress of each attempt. What Redis does not take is not written again. `lease_of`
+    returns the lease with a key, None where it is no longer held."""
 
     def __init__(self, store: Store, lease_of: Callable[[str], Lease | None]) -> None:
         self._store = store
@@ -22,15 +23,15 @@ class ProgressWriter:
         self._news: dict[str, tuple[Stage, Progress | None]] = {}
 
     def note(self, key: str, stage: Stage, progress: Progress | None) -> None:
-        """An attempt has got there. That its first tile has begun, and none is done, is no progress to be shown."""
+        """Record where an attempt is. A progress of 0 tiles says that the first has begun, and is not shown."""
         self._news[key] = (stage, progress if progress and progress.done else None)
 
     def forget(self, key: str) -> None:
-        """The attempt has ended."""
+        """Drop what was recorded of an attempt that has ended."""
         self._news.pop(key, None)
 
     async def write(self) -> None:
-        """Write, for ever."""
+        """Write until canceled."""
         while True:
             await asyncio.sleep(PROGRESS_EVERY_S)
             news, self._news = self._news, {}

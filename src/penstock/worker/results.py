@@ -1,5 +1,6 @@
-"""What a runner has returned, checked and made into what can be published. A runner is code of others: what a record
-cannot hold ends the task with a reason, at its first attempt.
+"""Checks what a runner has returned, and makes of it a result that can be published.
+
+Runners may be anybody's code: a product that no record can hold fails its task with a reason, at the first attempt.
 """
 
 import hashlib
@@ -16,21 +17,21 @@ from penstock.models.base import Produces, Product
 from penstock.worker.spool import StoredFile
 
 MAX_DEPTH = 64
-"""Levels of lists and objects in the data of a result; JSON parsers give up at some hundred."""
+"""The most levels of lists and objects in the data of a result; JSON parsers give up at some hundred."""
 
 BYTES_PER_CHARACTER = 8
-"""An array takes at most so many bytes for each character that it is in JSON: 16 for a number, which is two characters
-or more."""
+"""An array has at most so many bytes for each character of its JSON: 16 for a number, which is written with two
+characters or more. So an array that is too large is refused before a list is made of it."""
 
 _EXTENSION = re.compile(r"[A-Za-z0-9]{1,16}")
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
 
 
 def published(product: Any, key: str, *, produces: Produces, max_data_bytes: int) -> tuple[Result, StoredFile | None]:
-    """The result as the record will show it, and the file to store for it under `key` and its extension.
+    """Returns the result as the record will show it, and the file to store for it under `key` and its extension.
 
     Raises ModelResultInvalid when the product, or a part of it, is of a wrong type or not what the card of the model
-    says, when its data is not JSON, or takes more than `max_data_bytes` of it.
+    says, when its data cannot be JSON, or takes more than `max_data_bytes` as JSON.
     """
     if not isinstance(product, Product):
         raise ModelResultInvalid(f"the model returned {_kind(product)} where a Product is expected")
@@ -53,19 +54,19 @@ def published(product: Any, key: str, *, produces: Produces, max_data_bytes: int
 
 
 def _check_promise(product: Product, produces: Produces) -> None:
-    """Clients go by the card: they name files and show results as it says."""
+    # Clients rely on the card: they name files and show results as it says.
     is_image = product.file is not None and str(product.content_type).startswith("image/")
-    given = "no file" if product.file is None else f"a file of type {str(product.content_type)[:50]!r}"
+    returned = "no file" if product.file is None else f"a file of type {str(product.content_type)[:50]!r}"
     if produces == "image" and not is_image:
-        raise ModelResultInvalid(f"the model returned {given}, and its card says that it produces an image")
+        raise ModelResultInvalid(f"the model returned {returned}, and its card says that it produces an image")
     if product.file is None and product.data is None:
         raise ModelResultInvalid("the model returned a Product without a file and without data")
     if produces == "data" and product.file is not None:
-        raise ModelResultInvalid(f"the model returned {given}, and its card says that it produces data alone")
+        raise ModelResultInvalid(f"the model returned {returned}, and its card says that it produces data alone")
 
 
 def plain(data: Any, *, max_bytes: int) -> dict[str, Any]:
-    """The data of a result in plain types. Scalars and arrays of numpy become numbers and lists.
+    """Returns the data of a result in plain types: scalars and arrays of numpy become numbers and lists.
 
     Raises ModelResultInvalid as `published` does.
     """
@@ -91,7 +92,7 @@ def plain(data: Any, *, max_bytes: int) -> dict[str, Any]:
 
 
 def _check(value: Any, path: str, depth: int) -> None:
-    """Refuse what the encoder would change without a word: numbers that are none become null, and keys text."""
+    """Refuse what the encoder would change without a word: it makes null of NaN, and text of keys that are none."""
     if depth > MAX_DEPTH:
         raise ModelResultInvalid(f"the data of the result has more than {MAX_DEPTH} levels")
     if isinstance(value, float) and not math.isfinite(value):

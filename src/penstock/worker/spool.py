@@ -1,4 +1,4 @@
-"""Finished results that wait for a storage which is away, so that nothing is run twice for it."""
+"""The spool keeps finished results while the storage is away, so that no task has to run twice for that."""
 
 import asyncio
 import random
@@ -17,20 +17,21 @@ T = TypeVar("T")
 
 UPLOADS = 32
 UPLOAD_BYTES = 256 * 1024 * 1024
-"""As many results, together of this size, may be on their way to the storage beside the tasks that hold slots."""
+"""How many results, and of how many bytes together, may be on their way to the storage without holding a slot."""
 
 RETRIES = 4
-"""As many results are put again at a time: over a slow link all of them at once would end none in its time."""
+"""How many results are tried again at a time: over a slow link none of a hundred at once would end in time."""
 
 LONGEST_WAIT_S = 5.0
-"""Between two tries of one waiting result."""
+"""The longest pause between two tries to store one result."""
 
 TAKE_BACK_S = 5.0
-"""How long a worker that stops waits until what canceled attempts have stored is deleted."""
+"""How long a stopping worker waits until the files of canceled attempts are deleted."""
 
 
 class StoredFile(Struct):
-    """An object to store. The spool takes `data` out of it when it is on disk, and notes the last put that it began."""
+    """A file of a result for the storage. While it waits on the disk, the spool empties `data`; `begun` is the last put
+    that has begun."""
 
     key: str
     content_type: str
@@ -39,10 +40,11 @@ class StoredFile(Struct):
 
 
 class Spool:
-    """Puts results into a storage, however long that is away.
+    """Puts files into a storage, however long that is away.
 
-    Results wait in files without a name: whatever happens to the process, nothing is left on the disk. What finds no
-    room there waits in memory, and the spool is full until it is stored: who makes results has to stop meanwhile.
+    They wait in temporary files without a name: whatever happens to the process, nothing is left on the disk. A file
+    that does not fit there waits in memory, and the spool is full until it is stored: the worker must claim nothing
+    meanwhile.
     """
 
     def __init__(self, storage: Storage, *, directory: str, max_bytes: int) -> None:
@@ -55,23 +57,23 @@ class Spool:
         self.on_disk = 0
         """Results that wait in files."""
         self.in_memory = 0
-        """Results that wait and found no room on the disk."""
+        """Results that wait in memory, since they do not fit on the disk."""
 
     @property
     def is_full(self) -> bool:
-        """Whether a result waits that found no room."""
+        """Whether a result waits that does not fit on the disk."""
         return self.in_memory > 0
 
     @property
     def uploads(self) -> int:
-        """How many results may be on their way without holding a slot; none when they take too much memory."""
+        """How many results may be on their way without holding a slot; 0 when they take too much memory."""
         return UPLOADS if self._memory_bytes <= UPLOAD_BYTES else 0
 
     async def put(self, file: StoredFile) -> None:
-        """Store an object, however long the storage is away.
+        """Store a file, however long the storage is away.
 
-        When canceled, nothing of it stays: it is deleted as soon as a put that has begun has ended, which nobody has to
-        wait for.
+        When canceled, nothing of it stays: it is deleted when a put that has begun has ended. That goes on in the
+        background; `aclose` waits for it.
         """
         try:
             await self._put(file)
@@ -82,7 +84,7 @@ class Spool:
             raise
 
     async def aclose(self) -> None:
-        """Wait a while until what was canceled is deleted."""
+        """Wait up to TAKE_BACK_S until the files of canceled puts are deleted."""
         if self._taking_back:
             await asyncio.wait(self._taking_back, timeout=TAKE_BACK_S)
 
@@ -101,7 +103,7 @@ class Spool:
             self._free_bytes += size
 
     async def _store(self, file: StoredFile, data: bytes) -> None:
-        """One try. It goes on when it is canceled: what has begun cannot be stopped, only be waited for."""
+        """Try once. A put that has begun cannot be stopped, only waited for: it goes on when this is canceled."""
         file.begun = asyncio.create_task(self._storage.put(file.key, data, file.content_type), name="put")
         await asyncio.shield(file.begun)
 
@@ -141,7 +143,7 @@ class Spool:
             copy.close()
 
     async def _take_back(self, file: StoredFile) -> None:
-        """Delete an object that may have been stored; the orphans of a storage that is away are found later."""
+        """Delete a file that may have been stored. If the storage is away, the upkeep finds it later as an orphan."""
         if file.begun is not None:
             with self._holding(len(file.data)):
                 await asyncio.gather(file.begun, return_exceptions=True)
@@ -158,7 +160,8 @@ class Spool:
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """The answer of a storage that is away, when it is back; with jitter, so that not all come at once."""
+    """Call until the storage is back, and return its answer. The pauses are random, so that not all callers come at
+    once."""
     attempt = 0
     while True:
         attempt += 1

@@ -65,10 +65,12 @@ class Stages:
 class EarlyPostprocess(Generic[R]):
     """Postprocesses a task of one tile on the thread that has just accepted its output."""
 
-    # A step of its own on a codec thread costs two switches of threads, which is more than the postprocess of a model
-    # that gives data alone: MEASURED. A file is encoded on a codec thread all the same: it takes its time, and the
-    # device would wait. The device scheduler only knows that it calls `on_single_output`; who pays is settled by
-    # `Stages.move`, since the seconds go by in `infer` and belong to `postprocess`.
+    # A step of its own on a codec thread costs two switches of threads: a task of noop-v1 then takes 369 µs of CPU in
+    # the pipeline instead of 337 with eight in flight, and 657 instead of 589 alone (two cores, Python 3.11, uvloop).
+    # It pays for models that give data without a file. A file is encoded on a codec thread: that takes longer than the
+    # switches, and the thread would not stack the next batch meanwhile.
+    # This is all there is to it: the device scheduler calls `on_single_output` and knows nothing of results, and
+    # `Stages.move` counts the seconds, which go by in `infer`, as `postprocess`.
 
     def __init__(self, postprocess: Callable[[Work], R]) -> None:
         self._postprocess = postprocess

@@ -68,7 +68,7 @@ def _leaves(base: type[Struct]) -> Iterator[type[Struct]]:
 
 
 def _one_of(names: dict[str, str], description: str) -> Schema:
-    """A `TaskRequest` is one of the requests of these names; `model` tells which."""
+    """The schema `TaskRequest`: one of the requests of these names, told apart by `model`."""
     mapping = {model: _REF.format(name=name) for model, name in names.items()}
     return {
         "title": "TaskRequest",
@@ -108,5 +108,5 @@ def _titled(schema: Schema, name: str) -> Schema:
 
 
 def _title(name: str) -> str:
-    """superres-x4 becomes SuperresX4."""
+    """Turns superres-x4 into SuperresX4, as names of types are written."""
     return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", name))

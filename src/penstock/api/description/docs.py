@@ -55,7 +55,7 @@ SwaggerUIBundle({
 
 @get("/", sync_to_thread=False)
 def page(request: Request[Any, Any, Any]) -> Response[str]:
-    """Serve the page."""
+    """Serve the page that shows the API."""
     text = _PAGE.replace("{prefix}", _prefix(request))
     return Response(text, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 

@@ -60,7 +60,7 @@ def config(models: Collection[str], public_url: str = "") -> OpenAPIConfig:
         contact=Contact(name="The Penstock authors"),
         license=License(name="MIT", identifier="MIT"),
         path="/schema",
-        servers=[Server(url=public_url.rstrip("/") or "/")],
+        servers=[Server(url=public_url.rstrip("/") or "/")],  # "/" is where the document itself was read
         use_handler_docstrings=True,
         tags=[Tag(name, description) for name, description in TAGS.items()],
         render_plugins=[CompletedJson(models)],

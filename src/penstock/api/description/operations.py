@@ -54,6 +54,7 @@ def complete(operation: Schema, path: str, contents: Contents, models: Collectio
     operation["responses"] = _responses(operation["responses"], _GUARDED if is_guarded else _OPEN)
     for parameter in operation.get("parameters", ()):
         _complete_parameter(parameter)
+    # An empty list says that no key is needed; a missing one would say nothing.
     operation.setdefault("security", _SECURITY if is_guarded else [])
     name = operation["operationId"]
     if contents.body is not None:

@@ -7,23 +7,15 @@ from collections.abc import Callable, Iterable
 from litestar import Request
 from litestar.datastructures import URL, State
 from litestar.types import ASGIApp, Receive, Scope, Send
-from msgspec import Struct
 
-from penstock.core.task import TENANT
 from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
+from penstock.intake.call import Caller
 
 SCHEMES = (b"bearer", b"token")
 """Schemes of `Authorization`; older clients of Replicate send the second."""
 
 BY_URL = {"let_in_by": "url"}
 """Option of a handler that needs no key, because its URL has a token: whoever has the URL may use it."""
-
-
-class Caller(Struct, frozen=True):
-    """Whose key it was: the name of the key, or the first 12 hex digits of its digest."""
-
-    id: str
-    tenant: str = TENANT
 
 
 class ApiRequest(Request[None, Caller, State]):
@@ -42,7 +34,7 @@ class KeyRing:
         """Raises ConfigurationError when `keys` is empty."""
         self._callers: list[tuple[bytes, Caller]] = []
         for key in keys:
-            name, _, secret = key.rpartition(":")
+            name, _, secret = key.rpartition(":")  # the secret has no colon, a name may have some
             digest = hashlib.sha256(secret.encode())
             self._callers.append((digest.digest(), Caller(name or digest.hexdigest()[:12])))
         if not self._callers:
@@ -56,7 +48,7 @@ class KeyRing:
         """Return the caller with this secret, or None. The time it takes says nothing about the known secrets."""
         given = hashlib.sha256(secret).digest()
         found = None
-        for digest, caller in self._callers:
+        for digest, caller in self._callers:  # to the end, whether or not one matches
             if hmac.compare_digest(digest, given):
                 found = caller
         return found

@@ -80,12 +80,12 @@ async def _inflated(pieces: AsyncGenerator[bytes, None], wbits: int) -> AsyncGen
                 if inflating.eof:  # a gzip stream may consist of several members
                     inflating = zlib.decompressobj(wbits)
                 yield inflating.decompress(rest, PIECE_BYTES)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # a small body may decompress to gigabytes of chunks
                 rest = inflating.unused_data if inflating.eof else inflating.unconsumed_tail
         yield inflating.flush()
     except zlib.error as error:
         raise MalformedRequest("the body is not compressed as Content-Encoding says") from error
-    if not inflating.eof:
+    if not inflating.eof:  # zlib raises nothing when the end is missing
         raise MalformedRequest("the compressed body breaks off")
 
 

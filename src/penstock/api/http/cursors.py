@@ -27,6 +27,7 @@ class Cursors:
     def read(self, cursor: str) -> int:
         """Return the moment in µs since 1970. Raises InvalidRequest for a cursor that `write` has not made."""
         try:
+            # Not base64.urlsafe_b64decode, which skips characters that are not of its alphabet.
             raw = binascii.a2b_base64(cursor.translate(_URL_SAFE) + "==", strict_mode=True)
         except ValueError:
             raw = b""

@@ -43,6 +43,7 @@ def is_current(etag: str, if_none_match: str | None) -> bool:
     """Return whether `If-None-Match` names this ETag (RFC 9110, 13.1.2); weak and strong tags compare alike."""
     if if_none_match is None:
         return False
+    # The pattern leaves out a `W/` before the quotes, which proxies add when they compress.
     return if_none_match.strip() == "*" or etag in _TAG.findall(if_none_match)
 
 

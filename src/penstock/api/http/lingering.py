@@ -46,8 +46,8 @@ class LingeringTransport:
             return
         self.is_lingering = True
         self._ends = self._loop.time() + LINGER_S
-        self._transport.write_eof()
-        self._transport.resume_reading()
+        self._transport.write_eof()  # the client sees the end of the answer now
+        self._transport.resume_reading()  # uvicorn stops reading when a body is longer than its buffer
         self._timer = self._loop.call_later(IDLE_S, self._look)
 
     def close_now(self) -> None:

@@ -48,7 +48,8 @@ class Origins:
         client = scope.get("client")
         if not client or not self._trusted:
             return False
-        address = ipaddress.ip_address(client[0].partition("%")[0])
+        address = ipaddress.ip_address(client[0].partition("%")[0])  # IPv6 may end with a zone, such as fe80::1%eth0
+        # A socket for both protocols shows IPv4 clients as ::ffff:192.0.2.1, which no IPv4 network contains.
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self._trusted)
 
@@ -67,7 +68,7 @@ def _forwarded(scope: Scope, scheme: str, host: str) -> tuple[str, str]:
         raise MalformedRequest("a proxy says that the scheme is neither http nor https", param="Forwarded")
     if said.get("host"):
         host = _checked(said["host"], "Forwarded")
-    port = said.get("port")
+    port = said.get("port")  # of X-Forwarded-Port; the default port is left out, as browsers do
     if port and port != str(DEFAULT_PORTS[scheme]) and not _PORT.search(host):
         host = _checked(f"{host}:{port}", "X-Forwarded-Port")
     return scheme, host

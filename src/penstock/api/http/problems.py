@@ -1,4 +1,4 @@
-"""Every error becomes one document: application/problem+json (RFC 9457) with a `code` from the closed list."""
+"""Errors as clients see them: application/problem+json (RFC 9457) with a `code` from the closed list of errors.py."""
 
 import re
 from typing import Any
@@ -30,7 +30,7 @@ AnyRequest = Request[Any, Any, Any]
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """Why a request failed. `code` is stable, `detail` is for people, `param` names the member at fault."""
+    """Why a request failed. `code` is stable, `detail` is for people, and `param` names the member at fault."""
 
     type: str
     title: str
@@ -47,7 +47,7 @@ _MISSING = re.compile(r"^Missing required \w+ parameter '([^']+)'")
 
 
 def documented(*errors: type[PenstockError]) -> dict[int, ResponseSpec]:
-    """The OpenAPI responses of these errors, one for each status."""
+    """Return the OpenAPI responses of these errors, one for each status; its description lists the codes."""
     by_status: dict[int, list[str]] = {}
     for error in errors:
         by_status.setdefault(error.status, []).append(error.code)
@@ -58,12 +58,12 @@ def documented(*errors: type[PenstockError]) -> dict[int, ResponseSpec]:
 
 
 def type_of(code: str) -> str:
-    """The `type` of problems with this code."""
+    """Return the `type` of the problems with this code."""
     return f"urn:penstock:error:{code}"
 
 
 def problem_of(error: PenstockError, request_id: str, findings: tuple[Finding, ...] = ()) -> Problem:
-    """The document that says so."""
+    """Return the document for an error; `findings` become its `errors`."""
     return Problem(
         type=type_of(error.code),
         title=error.title,
@@ -90,17 +90,19 @@ def _ours(request: AnyRequest, error: PenstockError) -> Response[Problem]:
 
 
 def _parameters(request: AnyRequest, error: ValidationException) -> Response[Problem]:
-    """Query and path parameters that Litestar refused: those that are wrong, or the first that is missing."""
+    """The answer for parameters that Litestar refused, with all that are wrong, or with the first that is missing."""
+    # Litestar lists wrong parameters in `extra`; a missing one is named in its text only.
     found = error.extra if isinstance(error.extra, list) else []
     named = [(str(f.get("key", "")), str(f.get("message", ""))) for f in found]
     findings = tuple(_finding(request, name, text) for name, text in named)
     findings = findings or tuple(_finding(request, name, NEEDED) for name in _MISSING.findall(error.detail))
     first = findings[0] if findings else Finding(param="", detail="a parameter is wrong")
-    return _answer(request, InvalidRequest(first.detail, param=first.param or None), findings[1:] and findings)
+    all_ = findings if len(findings) > 1 else ()  # a single finding would only repeat the problem itself
+    return _answer(request, InvalidRequest(first.detail, param=first.param or None), all_)
 
 
 def _finding(request: AnyRequest, name: str, text: str) -> Finding:
-    """About a parameter, by the name that clients use."""
+    """What is wrong with a parameter, under the name that clients use."""
     field = _field_of(request, name)
     if field is None:
         return Finding(param=name, detail=text)
@@ -108,7 +110,7 @@ def _finding(request: AnyRequest, name: str, text: str) -> Finding:
 
 
 def _field_of(request: AnyRequest, name: str) -> FieldDefinition | None:
-    """The parameter, as the handler or one of its dependencies declares it."""
+    """The declaration of a parameter in the handler or in one of its dependencies."""
     handler = request.route_handler
     provided = [dependency.parsed_fn_signature for dependency in handler.resolve_dependencies().values()]
     for signature in (handler.parsed_fn_signature, *provided):
@@ -124,7 +126,7 @@ _OF_STATUS: dict[int, type[PenstockError]] = {
 
 
 def _framework(request: AnyRequest, error: HTTPException) -> Response[Problem]:
-    """Litestar's own refusals; its text is not ours to repeat, it contains the URL."""
+    """The answer for a refusal of Litestar's own. Its text is left out, because it contains the URL."""
     cls = _OF_STATUS.get(error.status_code)
     if cls is None:
         return _unexpected(request, error)
@@ -135,7 +137,7 @@ def _framework(request: AnyRequest, error: HTTPException) -> Response[Problem]:
 
 def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
     logger.opt(exception=error).error("request failed")
-    return _answer(request, Internal("an internal error; the log has it under this request_id"))
+    return _answer(request, Internal("the server failed; its log has the error under this request_id"))
 
 
 HANDLERS: ExceptionHandlersMap = {

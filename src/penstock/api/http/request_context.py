@@ -10,6 +10,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 from litestar.types.asgi_types import HTTPResponseBodyEvent, HTTPResponseStartEvent
 from loguru import logger
+from msgspec import Struct
 
 from penstock.api.http.origins import Origins
 from penstock.api.http.problems import MEDIA_TYPE, problem_of
@@ -53,38 +54,54 @@ class RequestContext:
         request_id = _request_id(headers.get(b"x-request-id"))
         traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
         scope["state"] |= {"request_id": request_id, "traceparent": traceparent}
-        status, body_left, is_over = 500, _is_long_body(headers), False
-        started = time.perf_counter()
         is_head = scope["method"] == "HEAD"
         inner: Scope = {**scope, "method": "GET"} if is_head else scope
-
-        async def receive_body() -> ReceiveMessage:
-            nonlocal body_left
-            message = await receive()
-            body_left = body_left and bool(message.get("more_body"))
-            return message
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status, is_over
-            if is_over:
-                return  # HEAD is answered by now; a stream learns from this that its client has gone
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                absolute = [(n, self._origins.absolute(v) if n == b"location" else v) for n, v in message["headers"]]
-                message["headers"] = complete(absolute, request_id, closing=body_left or self._is_draining())
-            await send(message)
-            if is_head and message["type"] == "http.response.start":
-                is_over = True
-                await send(_end())
-
+        exchange = _Exchange(
+            receive, send, request_id, self._origins, self._is_draining, is_head, _is_long_body(headers)
+        )
+        started = time.perf_counter()
         with logger.contextualize(request_id=request_id, trace_id=trace_id(traceparent)):
             try:
                 scope["state"]["base_url"] = self._origins.of(scope)
-                await self._app(inner, receive_body, send_with_headers)
-            except MalformedRequest as error:
-                await _refuse(error, request_id, send_with_headers)
+                await self._app(inner, exchange.receive_body, exchange.send_message)
+            except MalformedRequest as error:  # of the origin: Litestar, which answers all others, has not been called
+                await _refuse(error, request_id, exchange.send_message)
             finally:
-                _record(inner, str(scope["method"]), status, time.perf_counter() - started)
+                _record(inner, str(scope["method"]), exchange.status, time.perf_counter() - started)
+
+
+class _Exchange(Struct, eq=False):
+    """One request and its answer; it adds the headers of every answer, and leaves out the body of an answer to HEAD."""
+
+    receive: Receive
+    send: Send
+    request_id: str
+    origins: Origins
+    is_draining: Callable[[], bool]
+    is_head: bool
+    is_long_body_left: bool
+    status: int = 500
+    is_over: bool = False
+
+    async def receive_body(self) -> ReceiveMessage:
+        message = await self.receive()
+        self.is_long_body_left = self.is_long_body_left and bool(message.get("more_body"))
+        return message
+
+    async def send_message(self, message: Message) -> None:
+        if self.is_over:
+            return  # HEAD is answered by now; a stream learns from this that its client has gone
+        if message["type"] != "http.response.start":
+            await self.send(message)
+            return
+        self.status = message["status"]
+        headers = [(n, self.origins.absolute(v) if n == b"location" else v) for n, v in message["headers"]]
+        is_closing = self.is_long_body_left or self.is_draining()
+        message["headers"] = complete(headers, self.request_id, closing=is_closing)
+        await self.send(message)
+        if self.is_head:
+            self.is_over = True
+            await self.send(_end())
 
 
 def refusal(error: PenstockError, request_id: str) -> tuple[Headers, bytes]:
@@ -128,6 +145,7 @@ def _is_long_body(headers: dict[bytes, bytes]) -> bool:
 
 def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
     route = scope.get("path_template") or UNMATCHED
+    # A request may wait for the end of its task; that time says nothing about how fast the server is.
     worked_s = seconds - scope["state"].get("waited_s", 0.0)
     metrics.report("http.requests", worked_s, route=route, method=method, status=str(status))
     line = logger.bind(method=method, route=route, status=status, ms=round(seconds * 1000, 1))

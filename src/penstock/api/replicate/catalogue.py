@@ -225,6 +225,7 @@ def _version(runner: Runner) -> ModelVersionView:
 
 
 def _written(runner: Runner) -> str:
+    # Replicate says when a version was pushed; the change of its file comes closest to that.
     return moment(int(Path(inspect.getfile(runner)).stat().st_mtime * 1000))
 
 

@@ -34,6 +34,7 @@ from penstock.errors import (
     UnsupportedMediaType,
     UploadNotFound,
 )
+from penstock.intake.parse import UNREADABLE
 from penstock.store.verdicts import no_upload
 from penstock.telemetry import metrics
 from penstock.upkeep.sweep import delete_upload_of
@@ -115,6 +116,7 @@ async def create_file(request: ApiRequest, services: ServicesDep) -> FileView:
     declared, options = parse_options_header(request.headers.get("content-type", ""))
     if declared != MEDIA_TYPE:
         raise UnsupportedMediaType(f"send the file as {MEDIA_TYPE}")
+    # In a thread: the event loop would stand still while the largest body is parsed and digested.
     file = await asyncio.to_thread(_read, await body_of(request), options.get("boundary", ""))
     return _view(await _store(file, request, services), str(request.base_url))
 
@@ -135,7 +137,7 @@ async def list_files(
     """Lists the files of the API key. A page may be short although another one follows."""
     caller, base_url = request.auth, str(request.base_url)
     before = None if cursor is None else state.cursors.read(cursor)
-    page = await services.uploads.files(tenant=caller.tenant, caller=caller.id, before=before, limit=PAGE)
+    page = await services.store.uploads.files(tenant=caller.tenant, caller=caller.id, before=before, limit=PAGE)
     after = page.next_before
     return FilePageView(
         next=None if after is None else f"{base_url.rstrip('/')}{PREFIX}/files?cursor={state.cursors.write(after)}",
@@ -154,7 +156,8 @@ async def list_files(
 async def read_file(request: ApiRequest, services: ServicesDep, file_id: FromPath[str]) -> FileView:
     """Answers 404 for a file of another API key."""
     caller = request.auth
-    return _view(await services.uploads.owned(file_id, tenant=caller.tenant, caller=caller.id), str(request.base_url))
+    upload = await services.store.uploads.owned(file_id, tenant=caller.tenant, caller=caller.id)
+    return _view(upload, str(request.base_url))
 
 
 @delete(
@@ -170,8 +173,8 @@ async def read_file(request: ApiRequest, services: ServicesDep, file_id: FromPat
 async def delete_file(request: ApiRequest, services: ServicesDep, file_id: FromPath[str]) -> None:
     """Deletes the bytes later if the storage cannot be reached now."""
     caller = request.auth
-    if await services.uploads.retire_file(file_id, tenant=caller.tenant, caller=caller.id):
-        await delete_upload_of(services.uploads, services.storage, caller.tenant, file_id)
+    if await services.store.uploads.retire_file(file_id, tenant=caller.tenant, caller=caller.id):
+        await delete_upload_of(services.store.uploads, services.storage, caller.tenant, file_id)
 
 
 ROUTES = (create_file, list_files, read_file, delete_file)
@@ -180,7 +183,7 @@ ROUTES = (create_file, list_files, read_file, delete_file)
 async def _store(received: ReceivedFile, request: ApiRequest, services: Services) -> Upload:
     """Return the upload that has the bytes of the file. Raises RateLimited, StorageUnavailable."""
     caller, limit = request.auth, services.settings.api.rate_limit_per_minute
-    uploads, upload_id = services.uploads, new_upload_id()
+    uploads, upload_id = services.store.uploads, new_upload_id()
     try:
         await uploads.open(
             upload_id,
@@ -226,7 +229,7 @@ def _view(upload: Upload, base_url: str) -> FileView:
 
 
 def _read(body: bytes, boundary: str) -> ReceivedFile:
-    """Raises MalformedRequest, InvalidRequest."""
+    """The file that a form has. Raises MalformedRequest, InvalidRequest."""
     parts = _parts(body, boundary)
     if CONTENT not in parts:
         raise InvalidRequest("the file is missing", param=CONTENT)
@@ -248,7 +251,7 @@ def _metadata(text: bytes | bytearray) -> dict[str, Any]:
         raise InvalidRequest(f"metadata has more than {MAX_METADATA_BYTES} bytes", param=METADATA)
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest("metadata must be a JSON object", param=METADATA) from error
 
 
@@ -264,4 +267,4 @@ def _parts(body: bytes, boundary: str) -> dict[str, tuple[MultipartSegment, byte
                     parts[-1][1].extend(event)
     except (MultipartError, ValueError) as error:
         raise MalformedRequest(f"the body is not {MEDIA_TYPE}") from error
-    return {segment.name: (segment, data) for segment, data in reversed(parts)}
+    return {segment.name: (segment, data) for segment, data in reversed(parts)}  # so the first of a name wins

@@ -87,7 +87,7 @@ class OutputLinks:
 
     def opens(self, task_id: str, token: str) -> bool:
         """Return whether the token belongs to the task. A wrong token takes as long to check as the right one."""
-        return hmac.compare_digest(self._token(task_id).encode(), token.encode())
+        return hmac.compare_digest(self._token(task_id).encode(), token.encode())  # of str it takes only ASCII
 
     def _token(self, task_id: str) -> str:
         digest = hmac.digest(self._secret, task_id.encode(), "sha256")

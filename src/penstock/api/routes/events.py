@@ -66,7 +66,7 @@ async def watch(
 
 async def _stream(task: Task, seen: str | None, request: ApiRequest, services: Services) -> AsyncIterator[bytes]:
     yield f"retry: {BACK_AFTER_MS}\n\n".encode()
-    with services.watching.watch(task.id) as changed:
+    with services.watching.watch(task.id) as changed:  # a change during the first event is not missed
         while True:
             version = version_of(task)
             if version != seen:
@@ -76,7 +76,7 @@ async def _stream(task: Task, seen: str | None, request: ApiRequest, services: S
                 return
             if not await _has_changed(changed, request):
                 yield KEEP_ALIVE
-            changed.clear()
+            changed.clear()  # before the read: a change during it leads to another round
             try:
                 with suppress(StoreUnavailable):  # the next round may reach it again
                     task = await services.store.tasks.get(task.id, task.tenant)
@@ -87,6 +87,7 @@ async def _stream(task: Task, seen: str | None, request: ApiRequest, services: S
 async def _event(task: Task, seen: str | None, request: ApiRequest, services: Services) -> bytes:
     version = version_of(task)
     progress = progress_view(task.progress)
+    # Up to the last dot, versions are equal while nothing but the progress changes.
     is_same_stage = seen is not None and seen.rpartition(".")[0] == version.rpartition(".")[0]
     if task.state is State.RUNNING and progress and is_same_stage:
         return _written("progress", version, progress)

@@ -34,7 +34,7 @@ async def explain(request: ApiRequest, services: ServicesDep, state: AppState, t
     ahead = known.position or 0
     expected = forecast(known.pace, cost=known.cost, workers=len(workers), left=known.left)
     if known.pause is not None or known.state.is_final:
-        expected = None
+        expected = None  # nobody knows when a paused queue is resumed
     eta = None if expected is None else round(expected.eta_seconds(ahead) + (known.due_in_s or 0.0), 3)
     return ExplainView(
         task_id=task_id,

@@ -14,7 +14,7 @@ from penstock.api.services import Services, ServicesDep
 from penstock.errors import NotReady, StoreUnavailable
 from penstock.store import Store, WorkerInfo
 from penstock.telemetry import exposition
-from penstock.upkeep.watches import Look
+from penstock.upkeep.watches import StorageCheck
 
 WORKER_READY = "READY"
 
@@ -47,7 +47,7 @@ async def readyz(services: ServicesDep, request: Request[None, None, State]) -> 
         missing.insert(0, "server: it is stopping")
     if missing:
         raise NotReady("; ".join(missing), retry_after_s=1)
-    state.started = True
+    state.started = True  # /startupz need not ask again
     return ReadyView(
         status="ready",
         redis="ok",
@@ -86,7 +86,7 @@ async def startupz(services: ServicesDep, request: Request[None, None, State]) -
 )
 async def metrics() -> Response[bytes]:
     """Answers in the text format of Prometheus."""
-    text = await asyncio.to_thread(exposition.scrape)
+    text = await asyncio.to_thread(exposition.scrape)  # some milliseconds with many series
     return Response(text, media_type="text/plain; version=0.0.4")  # Litestar adds the charset
 
 
@@ -112,7 +112,7 @@ def discover() -> DiscoveryView:
     )
 
 
-async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo], Look, list[str]]:
+async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo], StorageCheck, list[str]]:
     """The workers, the last check of the storage, and the names of what does not answer."""
     workers, storage = await asyncio.gather(_workers(services.store), state.storage_watch.last())
     known, missing = ((), [f"redis: {workers}"]) if isinstance(workers, str) else (workers, [])

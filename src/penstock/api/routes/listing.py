@@ -34,7 +34,7 @@ async def list_tasks(
     status: FromQuery[list[State] | None] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
 ) -> TaskList:
-    """Pages stay stable while tasks are added: the cursor is a moment, not an offset."""
+    """Lists tasks. Pages stay stable while tasks are added: the cursor is a moment, not an offset."""
     page = await services.store.listing.page(
         request.auth.tenant,
         states=tuple(dict.fromkeys(status)) if status else tuple(State),

@@ -1,32 +1,68 @@
-"""The manifest of a batch: how each line has ended, as JSONL, piece by piece."""
+"""/v1/batches/{id}/results: how each line of a batch has ended, as JSONL, piece by piece."""
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from litestar import get
+from litestar.params import FromPath, QueryParameter
+from litestar.response import Stream
 
-from penstock.api.schemas.batches import LineResultView, LineView
+from penstock.api.http.auth import ApiRequest
+from penstock.api.http.contents import BINARY, component, describe
+from penstock.api.http.problems import documented
+from penstock.api.schemas.batches import JSONL, LineResultView, LineView
 from penstock.api.schemas.render import error_view, links
 from penstock.api.schemas.tasks import ErrorView
-from penstock.api.services import Services
+from penstock.api.services import Services, ServicesDep
 from penstock.core.batch import Batch, End, part_key, task_id_of
 from penstock.core.task import Outcome, State
-from penstock.errors import codes
-from penstock.intake.batch_lines import rows_of
+from penstock.errors import BatchNotFound, InvalidRequest, ResultExpired, StorageUnavailable, codes
+from penstock.intake.batch_lines import custom_id_of, rows_of
 
 TOGETHER = 100
 """Lines read in one round trip."""
 PARTS_KEPT = 4
-"""Lines end in about the order in which they were fed: so few parts are in use at a time."""
+"""Lines end in about the order in which they were fed, so that few parts are in use at a time."""
 
 
-class _Named(Struct):
-    custom_id: str
+@get(
+    "/batches/{batch_id:str}/results",
+    operation_id="getBatchResults",
+    tags=["batches"],
+    summary="Read how the lines of a batch have ended",
+    description="Answers with JSONL: a LineView for each line that has ended by now, in the order of their ends. It "
+    "can be read while the batch runs: go on with `start`, the number of lines that are known. A line whose task was "
+    "retried comes once more when it has ended again. Clients whose `Accept` prefers application/x-ndjson get the same "
+    "bytes under that media type.",
+    opt=describe(answers={200: dict.fromkeys(JSONL, BINARY | {"contentSchema": component("LineView")})}),
+    responses=documented(BatchNotFound, ResultExpired, InvalidRequest, StorageUnavailable),
+)
+async def read_results(
+    request: ApiRequest,
+    services: ServicesDep,
+    batch_id: FromPath[str],
+    start: Annotated[int, QueryParameter(ge=0, le=2**53, description="how many lines to leave out")] = 0,
+) -> Stream:
+    """Streams the lines: 50,000 of them are never in memory at once. An error before the first is answered as such."""
+    batch = await services.store.batches.batch(batch_id, request.auth.tenant)
+    rows = manifest(batch, services, str(request.base_url), start=start)
+    first = await anext(rows, b"")
+    media_type = request.accept.best_match(list(JSONL), default=JSONL[0])
+    return Stream(_after(first, rows), media_type=media_type, headers={"Vary": "Accept"})
 
 
-class Names:
-    """Number and `custom_id` of the line at each place, read from the storage part by part."""
+async def _after(first: bytes, others: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(others):
+        yield first
+        async for piece in others:
+            yield piece
+
+
+class _Names:
+    """The number and the `custom_id` of each line, read from the storage part by part."""
 
     def __init__(self, batch: Batch, services: Services) -> None:
         self._batch = batch
@@ -34,7 +70,7 @@ class Names:
         self._parts: OrderedDict[int, list[tuple[int, str]]] = OrderedDict()
 
     async def of(self, place: int) -> tuple[int, str]:
-        """Raises ResultExpired when the lines are gone, StorageUnavailable."""
+        """Return both for the line of this place. Raises ResultExpired when the lines are gone, StorageUnavailable."""
         part = self._batch.part_of(place)
         if part not in self._parts:
             self._parts[part] = await self._read(part)
@@ -45,20 +81,20 @@ class Names:
 
     async def _read(self, part: int) -> list[tuple[int, str]]:
         rows = rows_of(await self._storage.get(part_key(self._batch.tenant, self._batch.id, part)))
-        return [(row.number, msgspec.json.decode(row.text, type=_Named).custom_id) for row in rows]
+        return [(row.number, custom_id_of(row.text)) for row in rows]
 
 
 async def manifest(batch: Batch, services: Services, base_url: str, *, start: int) -> AsyncGenerator[bytes, None]:
-    """The lines that had ended when the batch was read, but for the first `start`.
+    """Yield the lines that had ended when the batch was read, but for the first `start`.
 
-    Raises StoreUnavailable, StorageUnavailable, ResultExpired between pieces: what was sent so far is right.
+    Raises StoreUnavailable, StorageUnavailable, ResultExpired between pieces; those before are right.
     """
-    names = Names(batch, services)
+    names = _Names(batch, services)
     encoder = msgspec.json.Encoder()
-    while ends := await services.batches.ends(batch.id, start, TOGETHER):
+    while ends := await services.store.batches.ends(batch.id, start, TOGETHER):
         start += len(ends)
         ids = [task_id_of(batch.id, end.place) for end in ends]
-        outcomes = await services.batches.outcomes(ids)
+        outcomes = await services.store.batches.outcomes(ids)
         views = [
             _view(end, task_id, outcome, await names.of(end.place), base_url)
             for end, task_id, outcome in zip(ends, ids, outcomes, strict=True)
@@ -95,7 +131,7 @@ def _result(task_id: str, outcome: Outcome | None, base_url: str) -> LineResultV
 
 
 def _error(end: End, outcome: Outcome | None) -> ErrorView | None:
-    """As its task has it; of one that is gone, or has never been, what its code says."""
+    """Return the error of the task; of a task that is gone, or has never been, only what its code says is known."""
     if end.code is None:
         return None
     if outcome and outcome.error and outcome.error.code == end.code:

@@ -69,4 +69,5 @@ async def read_result(
 
 
 def _digest(data: dict[str, Any] | None) -> str:
+    # In a fixed order of members, so that equal results of two tasks have one ETag.
     return hashlib.sha256(msgspec.json.encode(data, order="deterministic")).hexdigest()

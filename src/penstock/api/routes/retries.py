@@ -1,16 +1,13 @@
-"""Running again what failed, was canceled or expired: one task, or all that match."""
+"""/v1/tasks: running a task, or all matching tasks, again after they failed, were canceled or expired."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from litestar import Response, post
-from litestar.datastructures import State as AppState
 from litestar.params import FromPath, FromQuery, QueryParameter
-from loguru import logger
 
-from penstock.api.bulk import GO_ON, Terms, chosen, said
+from penstock.api.bulk import CONTINUE, BulkDep, count_each
 from penstock.api.http.auth import ApiRequest
-from penstock.api.http.filters import Filter
 from penstock.api.http.problems import documented
 from penstock.api.schemas.render import task_view
 from penstock.api.schemas.tasks import RetriedView, TaskView
@@ -19,7 +16,7 @@ from penstock.core.task import State
 from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
 
 Retryable = Literal["FAILED", "CANCELED", "EXPIRED"]
-"""The states that `resubmit` leads out of; a test compares them with the table."""
+"""The states from which a task can be resubmitted; a test compares them with the table of transitions."""
 
 
 @post(
@@ -27,12 +24,13 @@ Retryable = Literal["FAILED", "CANCELED", "EXPIRED"]
     operation_id="retryTask",
     tags=["tasks"],
     summary="Run a task again",
-    description="Same id, attempts kept, retries counted anew. A task that waits or runs is left alone.",
+    description="The task keeps its id and its attempts; its retries are counted anew. A waiting or running task does "
+    "not change.",
     status_code=202,
     responses=documented(TaskNotFound, TaskAlreadyFinal, ResultExpired),
 )
 async def retry(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> Response[TaskView]:
-    """409 for a task that has succeeded."""
+    """Answers 409 for a task that has succeeded."""
     tenant = request.auth.tenant
     await services.store.tasks.resubmit(task_id, tenant)
     view = await task_view(await services.store.tasks.get(task_id, tenant), services.storage, str(request.base_url))
@@ -44,32 +42,17 @@ async def retry(request: ApiRequest, services: ServicesDep, task_id: FromPath[st
     operation_id="retryTasks",
     tags=["tasks"],
     summary="Run all matching tasks again",
-    description="The newest `limit` tasks that are FAILED, CANCELED or EXPIRED, by `status`, and pass the filter, "
-    "which is that of the list. " + GO_ON,
+    description="Queues the newest `limit` tasks again that are FAILED, CANCELED or EXPIRED, as `status` says, and "
+    "pass the filter, which is that of the list. " + CONTINUE,
     status_code=200,
     responses=documented(InvalidRequest),
 )
 async def retry_matching(
-    request: ApiRequest,
-    services: ServicesDep,
-    state: AppState,
-    task_filter: Filter,
-    terms: Terms,
-    status: FromQuery[list[Retryable]],
-    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000,
+    bulk: BulkDep, status: FromQuery[list[Retryable]], limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000
 ) -> RetriedView:
-    """A task that is in none of these states any more by its turn is passed over."""
-    found = await chosen(task_filter, status, terms, limit=limit, request=request, services=services)
-    retried = 0 if terms.dry_run else await _retry(found.ids, status, request.auth.tenant, services)
-    logger.bind(status=status, matched=len(found.ids), retried=retried).info("tasks retried by filter")
-    return RetriedView(retried=retried, **said(found, terms, state))
+    """Skips a task that has left these states before its turn."""
+    return RetriedView(**await bulk.run(_retry, "retried", status, limit=limit))
 
 
-async def _retry(task_ids: Sequence[str], status: Sequence[Retryable], tenant: str, services: Services) -> int:
-    retried, states = 0, tuple(map(State, status))
-    for task_id in task_ids:
-        try:
-            retried += await services.store.tasks.resubmit(task_id, tenant, states=states)
-        except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
-            continue
-    return retried
+async def _retry(task_ids: Sequence[str], states: tuple[State, ...], tenant: str, services: Services) -> int:
+    return await count_each(task_ids, lambda task_id: services.store.tasks.resubmit(task_id, tenant, states=states))

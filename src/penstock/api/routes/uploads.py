@@ -33,7 +33,7 @@ from penstock.errors import (
 )
 from penstock.intake.parse import decode
 from penstock.intake.requests import RequestBody
-from penstock.intake.uploads import arrived, take
+from penstock.intake.uploads import check_arrival, receive
 from penstock.storage import LocalStorage, UploadLink
 from penstock.store.verdicts import no_upload
 from penstock.telemetry import metrics
@@ -113,7 +113,7 @@ async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[Op
     )
     token = None if link else secrets.token_urlsafe(TOKEN_BYTES)
     try:
-        opened = await services.uploads.open(
+        opened = await services.store.uploads.open(
             upload_id,
             tenant=caller.tenant,
             caller=caller.id,
@@ -156,17 +156,18 @@ async def send_upload(
     request: ApiRequest, services: ServicesDep, upload_id: FromPath[str], token: Annotated[str, QueryParameter()] = ""
 ) -> UploadView:
     """Writes the bytes to the disk as they come, and no more of them than were announced."""
-    upload, storage = await services.uploads.find(upload_id), services.storage
+    upload, storage = await services.store.uploads.find(upload_id), services.storage
     if upload is None or not _is_let_in(upload, token) or not isinstance(storage, LocalStorage):
         raise no_upload(upload_id)
+    # A wrong Content-Length is refused before the bytes come; with a compression it is not the size of the file.
     if encoding_of(request) is None and request.content_length not in (None, upload.size):
         raise UploadMismatch(f"{request.content_length} bytes were declared, {upload.size} were announced")
     try:
-        await take(upload, pieces_of(request), storage, services.uploads)
+        await receive(upload, pieces_of(request), storage, services.store.uploads)
     except (UploadMismatch, MalformedRequest):
         metrics.report("uploads", outcome="broken")
         raise
-    return _view(await services.uploads.owned(upload_id, tenant=upload.tenant, caller=upload.caller))
+    return _view(await services.store.uploads.owned(upload_id, tenant=upload.tenant, caller=upload.caller))
 
 
 @get(
@@ -179,9 +180,9 @@ async def send_upload(
 async def read_upload(request: ApiRequest, services: ServicesDep, upload_id: FromPath[str]) -> UploadView:
     """Answers the upload, which is READY when its bytes are stored."""
     caller = request.auth
-    upload = await services.uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
+    upload = await services.store.uploads.owned(upload_id, tenant=caller.tenant, caller=caller.id)
     try:
-        return _view(await arrived(upload, services))
+        return _view(await check_arrival(upload, services))
     except (UploadNotReady, UploadMismatch):
         return _view(upload)
 
@@ -198,8 +199,8 @@ async def read_upload(request: ApiRequest, services: ServicesDep, upload_id: Fro
 async def delete_upload(request: ApiRequest, services: ServicesDep, upload_id: FromPath[str]) -> None:
     """Ends the use of the upload at once. If the storage cannot be reached, the bytes are deleted later."""
     caller = request.auth
-    await services.uploads.retire(upload_id, tenant=caller.tenant, caller=caller.id)
-    await delete_upload_of(services.uploads, services.storage, caller.tenant, upload_id)
+    await services.store.uploads.retire(upload_id, tenant=caller.tenant, caller=caller.id)
+    await delete_upload_of(services.store.uploads, services.storage, caller.tenant, upload_id)
 
 
 def _read(body: bytes, services: Services) -> UploadRequest:
@@ -220,6 +221,7 @@ def _is_let_in(upload: Upload, token: str) -> bool:
 
 
 def _digest(token: str) -> str:
+    # Redis has only the digest of a token, so that whoever reads a backup cannot send bytes.
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -10,11 +10,11 @@ from penstock.core.batch import Batch, BatchState
 from penstock.core.task import Progress, State
 
 JSONL = ("application/jsonl", "application/x-ndjson")
-"""Media types of a file of lines; we say the first."""
+"""Media types of a file of lines; an answer has the first unless the client prefers the other."""
 
 
 class BatchLinksView(ResponseBody, frozen=True):
-    """Where to go on from here, relative to the server."""
+    """Links to what can be done with a batch, relative to the server."""
 
     self_: str = field(name="self")
     cancel: str
@@ -23,7 +23,7 @@ class BatchLinksView(ResponseBody, frozen=True):
 
 
 class CountsView(ResponseBody, frozen=True):
-    """Lines: `waiting` are not tasks yet, `queued` and `running` are, and the others have ended."""
+    """Numbers of lines: those `waiting` are not tasks yet, those `queued` and `running` are, the others have ended."""
 
     total: int
     waiting: int
@@ -57,7 +57,7 @@ class BatchView(ResponseBody, frozen=True):
 
 
 class BatchList(ResponseBody, frozen=True):
-    """Batches, newest first; `next_cursor` continues the list."""
+    """A page of batches, newest first; `next_cursor` continues the list."""
 
     data: tuple[BatchView, ...]
     has_more: bool
@@ -88,7 +88,7 @@ class LineView(ResponseBody, frozen=True):
 
 
 def batch_view(batch: Batch, now_ms: int | None = None) -> BatchView:
-    """Everything the store knows of a batch; with an estimate if the time is given."""
+    """Return everything the store knows of a batch; with an estimate if the time (ms since 1970) is given."""
     plan, counts = batch.plan, batch.counts
     progress = progress_view(Progress(done=batch.ended, total=batch.total, unit="lines"))
     assert progress is not None  # noqa: S101  there is at least one line
@@ -119,16 +119,16 @@ def batch_view(batch: Batch, now_ms: int | None = None) -> BatchView:
 
 
 def batch_links(batch_id: str) -> BatchLinksView:
-    """Of one batch."""
+    """Return the links of one batch."""
     self_ = f"/v1/batches/{batch_id}"
     tasks = f"/v1/tasks?batch_id={batch_id}"
     return BatchLinksView(self_=self_, cancel=f"{self_}/cancel", results=f"{self_}/results", tasks=tasks)
 
 
 def batch_version(batch: Batch) -> str:
-    """Changes with everything of a batch that changes by itself."""
-    told = [f"{sum(e.epoch for e in batch.events)}-{sum(e.tries for e in batch.events)}"] if batch.events else []
-    return ".".join(map(str, [batch.state, batch.fed, *(batch.counts[state] for state in State), *told]))
+    """Return a version that changes with everything of a batch that changes by itself."""
+    events = [f"{sum(e.epoch for e in batch.events)}-{sum(e.tries for e in batch.events)}"] if batch.events else []
+    return ".".join(map(str, [batch.state, batch.fed, *(batch.counts[state] for state in State), *events]))
 
 
 def _eta_s(batch: Batch, now_ms: int) -> float | None:

@@ -14,6 +14,7 @@ from penstock.api.schemas.tasks import (
     LinksView,
     ProgressView,
     ResultView,
+    SubmittedView,
     TaskView,
     WebhookView,
 )
@@ -21,7 +22,7 @@ from penstock.core.events import Event, Webhook
 from penstock.core.task import Artifact, Attempt, ErrorRecord, Progress, Result, Task
 from penstock.models.base import registry
 from penstock.storage import Storage
-from penstock.store import QueueDepth, Running, WorkerInfo
+from penstock.store import QueueDepth, Running, Submitted, WorkerInfo
 
 
 async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
@@ -58,6 +59,14 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
     )
 
 
+def submitted_view(submitted: Submitted, task: Task | None, eta_s: float | None) -> SubmittedView:
+    """Return the answer to a submit; the task is there where the client has waited for its end."""
+    now = task or submitted
+    return SubmittedView(
+        task_id=submitted.id, status=now.state, queue_position=now.position, eta_s=eta_s, links=links(submitted.id)
+    )
+
+
 def links(task_id: str) -> LinksView:
     """Return the links of a task, relative to the server."""
     self_ = f"/v1/tasks/{task_id}"
@@ -67,6 +76,7 @@ def links(task_id: str) -> LinksView:
 def version_of(task: Task) -> str:
     """Return a text that changes whenever the task does; progress alone changes only the part after its last dot."""
     done = task.progress.done if task.progress else 0
+    # Deliveries change the log of the webhook, which a client may watch, without a change of the task's state.
     told = [f"{sum(e.epoch for e in task.events)}-{sum(e.tries for e in task.events)}"] if task.events else []
     return ".".join(
         map(str, [task.state, task.epoch, task.stage, *told, done if task.position is None else f"p{task.position}"])

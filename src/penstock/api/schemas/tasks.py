@@ -15,7 +15,7 @@ class ResponseBody(Struct, frozen=True, kw_only=True):
 
 
 class LinksView(ResponseBody, frozen=True):
-    """Where to go on from here, relative to the server."""
+    """Links to what can be done with a task, relative to the server."""
 
     self_: str = field(name="self")
     cancel: str
@@ -24,7 +24,7 @@ class LinksView(ResponseBody, frozen=True):
 
 
 class ProgressView(ResponseBody, frozen=True):
-    """Device work done; `ratio` is done / total."""
+    """How much of the device work is done; `ratio` is done / total."""
 
     ratio: float
     unit: str
@@ -33,7 +33,7 @@ class ProgressView(ResponseBody, frozen=True):
 
 
 class ErrorView(ResponseBody, frozen=True):
-    """Why an attempt or a task failed; `code` is one of the codes of the API's errors."""
+    """Why an attempt or a task has failed; `code` is one of the codes of the API's errors."""
 
     code: str
     message: str
@@ -41,7 +41,7 @@ class ErrorView(ResponseBody, frozen=True):
 
 
 class AttemptView(ResponseBody, frozen=True):
-    """One go at the task by one worker."""
+    """One attempt of a worker to run the task."""
 
     n: int
     worker: str
@@ -53,7 +53,7 @@ class AttemptView(ResponseBody, frozen=True):
 
 
 class ResultView(ResponseBody, frozen=True):
-    """A file (`url` serves it), plain data, or both. A signed `url` is made anew by every read."""
+    """The result: a file, which `url` serves, plain data, or both. Every read makes a new signed `url`."""
 
     s3_key: str | None
     size: int | None
@@ -76,7 +76,7 @@ Eta = Annotated[
 
 
 class SubmittedView(ResponseBody, frozen=True):
-    """Answer to a submit."""
+    """The answer to a submit."""
 
     task_id: str
     status: State
@@ -95,7 +95,7 @@ ReuseView = Annotated[
 
 
 class DeliveryView(ResponseBody, frozen=True):
-    """One try to deliver an event."""
+    """One attempt to deliver an event."""
 
     at: Moment
     ms: int
@@ -104,7 +104,7 @@ class DeliveryView(ResponseBody, frozen=True):
 
 
 class EventView(ResponseBody, frozen=True):
-    """An event that the webhook is told; `deliveries` are the latest 20 tries."""
+    """An event that is sent to the webhook; `deliveries` has the latest 20 attempts."""
 
     type: str
     sequence: int
@@ -114,7 +114,7 @@ class EventView(ResponseBody, frozen=True):
 
 
 class WebhookView(ResponseBody, frozen=True):
-    """The webhook of a task or a batch, and how the deliveries to it went."""
+    """The webhook of a task or a batch, and how its deliveries went."""
 
     url: str
     events: tuple[str, ...]
@@ -153,14 +153,14 @@ class TaskView(ResponseBody, frozen=True):
 
 
 class AheadView(ResponseBody, frozen=True):
-    """Tasks of the same model that wait and are served before; `device_s` is null while none has been measured."""
+    """The tasks of the same model that wait and come before; `device_s` is null while none has been measured."""
 
     tasks: int
     device_s: float | None
 
 
 class SizeView(ResponseBody, frozen=True):
-    """Of an image, in pixels."""
+    """The size of an image in pixels."""
 
     width: int
     height: int
@@ -181,8 +181,8 @@ class QuoteView(ResponseBody, frozen=True):
 
 
 class BulkView(ResponseBody, frozen=True):
-    """What every act on all matching tasks answers: how many tasks `matched`, and the first 100 of them; with
-    `has_more` there may be others: go on with `cursor=next_cursor`."""
+    """The answer of every act on matching tasks: how many `matched`, and the ids of the first 100. With `has_more`
+    there may be others: go on with `cursor=next_cursor`."""
 
     matched: int
     task_ids: tuple[str, ...]
@@ -192,25 +192,25 @@ class BulkView(ResponseBody, frozen=True):
 
 
 class RetriedView(BulkView, frozen=True):
-    """How many of the tasks that matched were queued again."""
+    """How many of the matching tasks were queued again."""
 
     retried: int
 
 
 class CanceledView(BulkView, frozen=True):
-    """How many of the tasks that matched were canceled."""
+    """How many of the matching tasks were canceled."""
 
     canceled: int
 
 
 class DeletedView(BulkView, frozen=True):
-    """How many of the tasks that matched were deleted."""
+    """How many of the matching tasks were deleted."""
 
     deleted: int
 
 
 class TaskList(ResponseBody, frozen=True):
-    """Tasks, newest first; `next_cursor` continues the list."""
+    """A page of tasks, newest first; `next_cursor` continues the list."""
 
     data: tuple[TaskView, ...]
     has_more: bool

@@ -1,1 +1,1 @@
-"""Models that run in ONNX Runtime."""
+"""Runs model files in ONNX Runtime."""

@@ -1,8 +1,8 @@
-"""The ways in which a batch goes through a session of ONNX Runtime, all with one face.
+"""The modes in which a batch runs in a session of ONNX Runtime, all with the same method.
 
-- PlainRun: outputs in memory of the runtime's, which is pageable: a GPU's driver copies them piece by piece. Any shape.
-- HostBound: outputs in memory of ours, page-locked for a GPU: it writes there by itself. One shape.
-- DeviceBound: input and outputs keep their place on the device, as a CUDA graph must have it. One shape.
+- PlainRun: outputs are in pageable memory of the runtime, from which a GPU's driver copies piece by piece. Any shape.
+- HostBound: outputs are in our memory, page-locked for a GPU, which writes there by itself. One shape.
+- DeviceBound: input and outputs keep their place on the device, which a CUDA graph needs. One shape.
 
 The last two belong to one thread.
 """
@@ -25,16 +25,16 @@ else:
     np = lazy_import("numpy")
 
 NO_GRAPH = -1
-"""The number of a run that is neither captured nor replayed."""
-
+"""The graph number with which ONNX Runtime neither captures nor replays a run."""
 
 GRAPH_BYTES = 32 * 1024 * 1024
-"""Outputs of a batch that is worth a CUDA graph. A graph saves the launches, some microseconds for each node, and holds
-its input and outputs on the device for ever; beyond this size the launches vanish beside the work and the copy."""
+"""The largest outputs of a batch that is worth a CUDA graph. A graph saves the launches, some microseconds for each
+node, and holds its input and outputs on the device for ever; in larger batches the launches are nothing beside the work
+and the copy."""
 
 
 class Output(NamedTuple):
-    """One output of one shape of input."""
+    """One output of a session for one shape of input."""
 
     name: str
     shape: tuple[int, ...]
@@ -42,21 +42,21 @@ class Output(NamedTuple):
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
 class Binding(Protocol):
-    """One way. `graph` is the number that the run's options must name where CUDA graphs are on."""
+    """One run mode. `graph` is the number that the options of a run must have where CUDA graphs are on."""
 
     graph: int
 
     def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
-        """All outputs, which belong to the caller. Raises what the runtime raises."""
+        """Run a batch and return all outputs, which belong to the caller. Raises what the runtime raises."""
 
 
 class PlainRun:
-    """`session.run`."""
+    """Runs with `session.run`."""
 
     graph = NO_GRAPH
 
@@ -65,13 +65,13 @@ class PlainRun:
         self.names = [output.name for output in session.get_outputs()]
 
     def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
-        """All outputs."""
+        """Run a batch and return all outputs."""
         return list(self._session.run(self.names, {INPUT: tiles}, options))
 
 
 class HostBound:
-    """Outputs in blocks of host memory. What lies on the device between is the runtime's, out of its arena: no memory
-    is held for shapes that do not run."""
+    """Runs with outputs in blocks of host memory. What lies on the device in between is in the arena of the runtime, so
+    that no memory is held for shapes that do not run."""
 
     graph = NO_GRAPH
 
@@ -81,7 +81,7 @@ class HostBound:
         self._blocks = blocks
 
     def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
-        """All outputs."""
+        """Run a batch and return all outputs."""
         tiles = np.ascontiguousarray(tiles, np.float32)
         results = [self._blocks.take(output.shape, output.dtype) for output in self._outputs]
         binding = self._session.io_binding()
@@ -93,7 +93,7 @@ class HostBound:
 
 
 class DeviceBound:
-    """Input and outputs in fixed buffers on the device, one set for each shape; made at the first run."""
+    """Runs with input and outputs in fixed buffers on the device, which the first run makes."""
 
     def __init__(
         self, runtime: Any, session: Any, outputs: Sequence[Output], blocks: Blocks, *, kind: str, graph: int
@@ -109,7 +109,7 @@ class DeviceBound:
         self._results: list[Any] = []
 
     def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
-        """All outputs."""
+        """Run a batch and return all outputs."""
         if self._binding is None:
             self._place(tiles.shape)
         self._input.update_inplace(np.ascontiguousarray(tiles, np.float32))
@@ -168,5 +168,5 @@ class RunModes:
 
 @cache
 def _blocks(kind: str) -> Blocks:
-    """One for all sessions of this process: what counts is how many results are alive."""
+    # One for all sessions of a process: how many blocks are needed depends on how many results are alive.
     return Blocks(CudaLock() if kind == "cuda" else NoLock())

@@ -1,4 +1,4 @@
-"""What an error of ONNX Runtime means, by its text: its classes are private, and say no more than that it failed.
+"""Tells from the text of an error of ONNX Runtime what it means: its classes are private, and do not say.
 
 The texts are those of onnxruntime-gpu 1.31.1. Most come from one format, `<library> failure <code>: <words> ; GPU=...`,
 where the library is CUDA, CUBLAS, CUDNN, CUDNN_FE, CUFFT or CURAND; a kernel that cannot be launched says
@@ -11,7 +11,7 @@ from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.models.base import DeviceBroken
 
 _ESSENCE = re.compile(r"\bCU[A-Z_]+ failure -?\d+:[^;]*|\bCUDA error \S+:.*")
-"""Of a text, what a person reads; the rest is C++."""
+"""The part of a text that means something to a person; the rest is C++."""
 
 _UNUSABLE = re.compile(
     # Driver too old (35) or wrong (803, 804), no such device (100, 101), no code for its generation (209, 222).
@@ -36,8 +36,8 @@ _BROKEN = re.compile(
 
 
 def of_run(error: Exception) -> Exception:
-    """DeviceOutOfMemory, where a smaller batch may fit; DeviceBroken, after which nothing runs in this process; else
-    the error itself, which is then about this input."""
+    """Translate the error of a run: to DeviceOutOfMemory, where a smaller batch may fit; to DeviceBroken, after which
+    nothing runs in this process; else it is the error itself, which is about this input."""
     text = _text(error)
     if _OUT_OF_MEMORY.search(text):
         return DeviceOutOfMemory("the device could not hold this batch")
@@ -47,8 +47,8 @@ def of_run(error: Exception) -> Exception:
 
 
 def of_load(error: Exception, what: str) -> Exception:
-    """DeviceBroken, where another start may succeed (somebody else held the memory, the driver was not ready); else
-    ConfigurationError. `what` begins the message."""
+    """Translate the error of loading a model: to DeviceBroken where another start may succeed (another process held the
+    memory, the driver was not ready), else to ConfigurationError. `what` begins the message."""
     text = _text(error)
     passing = _OUT_OF_MEMORY.search(text) or _BROKEN.search(text)
     if passing and not _UNUSABLE.search(text):
@@ -57,7 +57,6 @@ def of_load(error: Exception, what: str) -> Exception:
 
 
 def _text(error: Exception) -> str:
-    """In one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 

@@ -1,7 +1,7 @@
-"""Host memory for results of a GPU: page-locked, so that it writes there by itself, and used again and again.
+"""Host memory for the results of a GPU: page-locked, so that the GPU writes there by itself, and used again.
 
-Locking costs more than the copy that it saves (a call to the driver, every page touched), so that blocks are kept.
-Nobody gives one back: it is free again when the array made of it, and every view of that array, are gone.
+Locking a block costs more than the copy that it saves (a call to the driver, every page touched), so that blocks are
+kept. No caller returns one: a block is free again when the array in it, and every view of that array, are gone.
 """
 
 from __future__ import annotations
@@ -26,35 +26,37 @@ else:
     np = lazy_import("numpy")
 
 SMALL_BYTES = 64 * 1024
-"""Below this an array is an ordinary one: the driver copies it by the way."""
+"""Smaller arrays are ordinary ones: for them the driver's copy costs less than a block."""
 
 KEPT_BYTES = 1024**3
-"""Of free blocks. Those in use come on top: three batches may wait to be taken in while the fourth runs."""
+"""How many bytes of free blocks are kept. Those in use come on top: three batches may wait to be accepted while the
+fourth runs."""
 
 
 class PageLock(Protocol):
     """Keeps the pages of a block in place, so that a device can reach them."""
 
     def lock(self, address: int, size: int) -> bool:
-        """False where it cannot; the block is used all the same, and copied to more slowly."""
+        """Lock a block. Returns False where that fails; the block is used all the same, with slower copies."""
 
     def unlock(self, address: int) -> None:
-        """Undo a `lock` that gave True."""
+        """Undo a `lock` that returned True."""
 
 
 class NoLock:
-    """For a CPU."""
+    """Locks nothing, for a CPU."""
 
     def lock(self, address: int, size: int) -> bool:
-        """Nothing to do."""
+        """Return False."""
         return False
 
     def unlock(self, address: int) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 class CudaLock:
-    """cudaHostRegister, of the CUDA runtime that ONNX Runtime has loaded; so it must have opened a session before."""
+    """Locks with cudaHostRegister of the CUDA runtime that ONNX Runtime has loaded: a session must have been opened
+    before."""
 
     def __init__(self) -> None:
         loaded = re.search(r"\S*/libcudart\.so\S*", Path("/proc/self/maps").read_text())
@@ -66,7 +68,7 @@ class CudaLock:
             logger.warning("results are copied through pageable memory: no CUDA runtime is loaded")
 
     def lock(self, address: int, size: int) -> bool:
-        """False where the driver refuses, which is logged once."""
+        """Lock a block. Returns False where the driver refuses, which is logged once."""
         if self._cuda is None:
             return False
         status = self._cuda.cudaHostRegister(address, size, 0)
@@ -76,13 +78,13 @@ class CudaLock:
         return not status
 
     def unlock(self, address: int) -> None:
-        """Before the memory is given to the system."""
+        """Unlock a block before its memory is returned to the system."""
         if self._cuda:
             self._cuda.cudaHostUnregister(address)
 
 
 class _Block:
-    """Anonymous memory, page-aligned, locked while it lives."""
+    """Anonymous memory, page-aligned, and locked while it lives."""
 
     def __init__(self, size: int, pages: PageLock) -> None:
         self.size = size
@@ -93,14 +95,14 @@ class _Block:
 
 
 class Blocks:
-    """Arrays in blocks of memory. `take` belongs to one thread; arrays may die in any."""
+    """Makes arrays in blocks of memory. Only one thread may call `take`; arrays may be freed in any."""
 
     def __init__(self, pages: PageLock) -> None:
         self._pages = pages
         self._free: list[_Block] = []  # the longest unused first
 
     def take(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
-        """An array with arbitrary values.
+        """Return an array with arbitrary values.
 
         Raises OSError when the system has no memory left.
         """
@@ -115,7 +117,7 @@ class Blocks:
         return np.ndarray(shape, kind, memoryview(holder))
 
     def _fitting(self, size: int) -> _Block | None:
-        """A free block that is large enough, and not so large that it is wasted."""
+        # Large enough, and not so large that half of it is wasted.
         for index, block in enumerate(self._free):
             if size <= block.size <= 2 * size:
                 return self._free.pop(index)

@@ -1,4 +1,4 @@
-"""Which arithmetic a model gets: fp16 where the device computes with it what it computes with fp32, else fp32."""
+"""Chooses the arithmetic of a model: fp16 where the device gets the results of fp32 with it, else fp32."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Shapes = Sequence[tuple[int, int]]
 
 
 def open_session(file: ModelFile, device: Device, shapes: Shapes = ()) -> Session:
-    """A session of this fp32 file, or of its fp16 twin where the device may use one and it passes.
+    """Open a session of this fp32 file, or of its fp16 twin where the device may use that and it passes the check.
 
     Raises what Session raises for the fp32 file.
     """
@@ -34,8 +34,8 @@ def open_session(file: ModelFile, device: Device, shapes: Shapes = ()) -> Sessio
 
 
 def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ()) -> Session:
-    """A session of the twin if on the check images it is within its tolerance of `exact`, else `exact`; either is
-    logged."""
+    """Return a session of the twin if its outputs for the check images are within its tolerance of those of `exact`,
+    else `exact`. The choice is logged."""
     log = logger.bind(file=twin.file, device=device.name, tolerance=twin.tolerance)
     try:
         fast = Session(twin, device, shapes)
@@ -51,7 +51,8 @@ def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ())
 
 
 def largest_difference(one: Session, other: Session, shape: tuple[int, int]) -> float:
-    """Between any two output values, over the check images in this (height, width); infinite for what is no number."""
+    """The largest difference of two output values for the check images of this (height, width); infinite where an
+    output is no number."""
     off = 0.0
     for tile in check_images(*shape):
         for ours, theirs in zip(one.run(tile[None]), other.run(tile[None]), strict=True):
@@ -61,8 +62,8 @@ def largest_difference(one: Session, other: Session, shape: tuple[int, int]) -> 
 
 
 def check_images(height: int, width: int) -> NDArray[np.float32]:
-    """(n, 3, height, width) of 0..1: a photo, and what showed the faults of fp16 best when it was emulated: stripes,
-    dots, and noise in black and white."""
+    """The check images, (n, 3, height, width) of 0..1: a photo, stripes, dots, and noise in black and white. The
+    patterns showed the faults of fp16 best when it was emulated."""
     photo = imaging.decode((resources.files("penstock.models") / "photo.jpg").read_bytes(), max_megapixels=1).rgb
     rows, columns = (np.arange(size) % length for size, length in zip((height, width), photo.shape[:2], strict=True))
     noise = np.random.default_rng(7).random((height, width))

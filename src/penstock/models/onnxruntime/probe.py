@@ -1,4 +1,4 @@
-"""Does a device run a model at all, and by which provider: for a person who sets one up."""
+"""Finds out whether a device runs a model at all, and with which provider, for a person who sets one up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDE = 224
 
 
 class DeviceProbe(Struct, frozen=True, kw_only=True):
-    """`provider` is the one that had the nodes of the model, by the runtime's own account."""
+    """How a device ran a model. `provider` is the one that ran its nodes, as the runtime reports."""
 
     device: str
     provider: str
@@ -31,9 +31,9 @@ class DeviceProbe(Struct, frozen=True, kw_only=True):
 
 
 def probe_device(device: Device) -> DeviceProbe:
-    """Load the smallest shipped model on it, and run it once warm.
+    """Load the smallest shipped model on a device, and run it twice; `run_s` is the second, warm run.
 
-    Raises ConfigurationError when another provider would be used than asked for, or none is there; DeviceBroken.
+    Raises ConfigurationError when there is no such provider or the runtime would use another; DeviceBroken.
     """
     started = time.perf_counter()
     session = Session(manifest()[SMALLEST], device, ((SIDE, SIDE),))

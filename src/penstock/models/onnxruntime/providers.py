@@ -1,4 +1,4 @@
-"""Which execution providers a session asks for, with which options: a pure function of the device and the file.
+"""The execution providers of a session and their options: a pure function of the device and the file.
 
 Names and values are those of ONNX Runtime 1.31: TensorRT's truth values must be the words `True` and `False`, and every
 unknown name is refused by CUDA's parser.
@@ -12,21 +12,21 @@ from msgspec import Struct
 from penstock.core.device import Device
 
 INPUT = "image"
-"""What every file of the manifest takes: (batch, 3, height, width)."""
+"""The input of every file in the manifest: (batch, 3, height, width)."""
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
 class Setup(Struct, frozen=True, kw_only=True):
-    """What a session is opened with. The first provider is the one that must be used."""
+    """The arguments of a session. The first provider is the one that must be used."""
 
     providers: tuple[tuple[str, dict[str, str]], ...]
     entries: dict[str, str]
-    """Of the session's configuration."""
+    """Entries of the session's configuration."""
 
 
 def setup(device: Device, *, fp16: bool, shapes: Sequence[tuple[int, int]], engines: str) -> Setup:
-    """For a file whose arithmetic is fp16 or not, and which will be shown tiles of these (height, width).
+    """The setup for a file in fp16 or not, whose tiles will have these (height, width).
 
     `engines` is the directory of TensorRT's caches; only TensorRT uses it.
     """
@@ -39,8 +39,8 @@ def setup(device: Device, *, fp16: bool, shapes: Sequence[tuple[int, int]], engi
 
 
 def engine_directory(device: Device, sha256: str, runtime_version: str) -> str:
-    """Of one model, runtime and device: engines fit nothing else, and TensorRT does not write them atomically, so
-    that no two processes may share one."""
+    """The directory for the engines of one model, runtime and device."""
+    # Engines fit nothing else. TensorRT does not write them atomically, so that no two processes may share one.
     return str(Path(device.engine_cache_dir) / f"{sha256[:16]}-ort{runtime_version}-{device.name.replace(':', '')}")
 
 

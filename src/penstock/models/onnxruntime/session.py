@@ -1,4 +1,5 @@
-"""ONNX Runtime, in one place: verified model files, one device, no silent fall-back, runs that can be stopped."""
+"""The only importer of ONNX Runtime: verified model files, one device, no silent fall-back, runs that can be
+stopped."""
 
 from __future__ import annotations
 
@@ -32,10 +33,10 @@ else:
 
 
 class ModelFile(Struct, frozen=True, kw_only=True):
-    """One row of the manifest: what ships, where it came from, and what it must hash to.
+    """One row of the manifest: a file that ships, its origin and its digest.
 
-    Every file takes `image`, (batch, 3, height, width) of 0..1 in fp32, and gives fp32. One whose arithmetic is in
-    fp16 may differ from its fp32 twin by `tolerance` in any output value.
+    Every file takes `image`, (batch, 3, height, width) of 0..1 in fp32, and returns fp32. The outputs of a file with
+    fp16 arithmetic may differ from those of its fp32 twin by `tolerance`.
     """
 
     name: str
@@ -53,12 +54,12 @@ class ModelFile(Struct, frozen=True, kw_only=True):
 
 
 def manifest() -> dict[tuple[str, str], ModelFile]:
-    """(model, variant) -> its file in fp32."""
+    """The fp32 files by (model, variant)."""
     return {(row.name, row.variant): row for row in _rows() if row.precision == "fp32"}
 
 
 def half(file: ModelFile) -> ModelFile | None:
-    """The same network in fp16 arithmetic, where there is one."""
+    """The file of the same network with fp16 arithmetic; None where there is none."""
     twins = [r for r in _rows() if (r.name, r.variant, r.precision) == (file.name, file.variant, "fp16")]
     return twins[0] if twins else None
 
@@ -70,12 +71,12 @@ def _rows() -> list[ModelFile]:
 
 
 def files_of(model: str) -> list[ModelFile]:
-    """All files that a model may run, in any arithmetic."""
+    """All files that a model may run, with any arithmetic."""
     return [row for row in _rows() if row.name == model]
 
 
 def damaged() -> list[str]:
-    """What is wrong with the shipped files: a line for each that is not the one in the manifest."""
+    """A line about each shipped file that is not the one in the manifest."""
     found = []
     for row in _rows():
         try:
@@ -86,23 +87,23 @@ def damaged() -> list[str]:
 
 
 def digest_of(files: Iterable[ModelFile]) -> str:
-    """Changes with the version and with the contents of each of these files."""
+    """A digest of the versions and the contents of these files."""
     parts = sorted((file.file, file.version, file.sha256) for file in files)
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 class Session:
-    """One model file on one device. `run` belongs to the device threads; `interrupt` may come from any.
+    """One model file on one device. Only device threads call `run`; any thread may call `interrupt`.
 
-    On a device of several streams it has two gears: a run that is alone in the process uses every thread of the
-    device, runs that meet use their share each.
+    On a device of several streams it holds two sessions of the runtime: a run that is alone in the process uses every
+    thread of the device, and runs that meet use their share each.
     """
 
     def __init__(self, file: ModelFile, device: Device, shapes: Sequence[tuple[int, int]] = ()) -> None:
-        """`shapes` are the tiles that this model is shown, where they are not those of the device.
+        """`shapes` are the (height, width) of the tiles of this model, where they are not those of the device.
 
-        Raises ConfigurationError when the file is not the one in the manifest, or the provider asked for is not the
-        one that the runtime would use; DeviceBroken when another start may help.
+        Raises ConfigurationError when the file is not the one in the manifest, or the runtime would use another
+        provider than it was told to; DeviceBroken when another start may help.
         """
         self.file = file
         self._device = device
@@ -120,7 +121,7 @@ class Session:
         self._running: dict[Any, object] = {}
 
     def run(self, tiles: NDArray[np.float32], *, owner: object = None) -> list[NDArray[Any]]:
-        """All outputs for one batch; `owner` names the run to `interrupt`.
+        """Run one batch and return all outputs; `interrupt` finds the run by its `owner`.
 
         Raises Interrupted, DeviceOutOfMemory, DeviceBroken.
         """
@@ -137,7 +138,7 @@ class Session:
             raise faults.of_run(error) from error
 
     def interrupt(self, owner: object = None) -> None:
-        """Make the present runs of this owner raise Interrupted at their next node; a CUDA graph is run to its end."""
+        """Make the present runs of this owner raise Interrupted at their next node; a CUDA graph runs to its end."""
         with self._lock:
             for options in [o for o, its_owner in self._running.items() if its_owner is owner]:
                 options.terminate = True
@@ -165,7 +166,7 @@ _runs_lock = Lock()
 
 @contextmanager
 def _counted() -> Iterator[int]:
-    """How many other runs this process has at the moment: it has one device."""
+    """Yield how many other runs go on in this process, which has one device."""
     global _runs
     with _runs_lock:
         others, _runs = _runs, _runs + 1
@@ -177,7 +178,7 @@ def _counted() -> Iterator[int]:
 
 
 def _session(data: bytes, file: ModelFile, device: Device, shapes: Sequence[tuple[int, int]], *, threads: int) -> Any:
-    """The runtime's session, on no other provider than the one asked for."""
+    """The runtime's session, with the provider that the device needs and no other."""
     ort = _runtime()
     engines = engine_directory(device, file.sha256, runtime_version())
     wanted = setup(device, fp16=file.precision == "fp16", shapes=shapes, engines=engines)
@@ -205,7 +206,7 @@ def _session(data: bytes, file: ModelFile, device: Device, shapes: Sequence[tupl
 
 @cache
 def _runtime() -> Any:
-    """Import ONNX Runtime, once, with its telemetry off: since 1.29 it uploads by default."""
+    """Import ONNX Runtime once, with its telemetry off: since 1.29 it uploads by default."""
     installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if len(installed) != 1:
         what = "both onnxruntime and onnxruntime-gpu are" if installed else "no ONNX Runtime is"
@@ -223,7 +224,7 @@ def _runtime() -> Any:
 
 
 def runtime_version() -> str:
-    """Version of the ONNX Runtime in use."""
+    """The version of the ONNX Runtime in use."""
     return str(_runtime().__version__)
 
 

@@ -8,12 +8,11 @@ from penstock.worker.batcher.device_work import BatchKey
 K = TypeVar("K")
 
 KEPT = 0.8
-"""Share of the former mean that a new measurement leaves: a single slow run must not turn the choice of sizes, and five
-or so of a new pace do."""
+"""Share of the former mean that a new measurement leaves: a single slow run does not turn the choice of sizes, and five
+runs at a new pace do."""
 
 FIFTH_MORE = 1.2
-"""A batch pays where its tiles take at most a fifth more time each than in the best size: larger ones would gain less
-than their first tile waits for the others."""
+"""A batch is large enough to pay if its tiles take at most this many times as long as in the best size."""
 
 
 class Costs:

@@ -1,4 +1,4 @@
-"""Examples of batches."""
+"""Examples of batches, of their lines and of the manifest."""
 
 import msgspec
 

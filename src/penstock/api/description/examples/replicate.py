@@ -1,4 +1,4 @@
-"""Examples of Replicate's words."""
+"""Examples of the answers and requests of Replicate's API."""
 
 from typing import Any
 
@@ -16,7 +16,8 @@ from penstock.api.replicate.catalogue import (
 )
 from penstock.api.replicate.files import FilePageView, FileUrls, FileView
 from penstock.api.replicate.predictions import PredictionPage, PredictionUrls, PredictionView
-from penstock.api.replicate.routes import ModelPredictionRequest, PredictionRequest, WebhookSecretView
+from penstock.api.replicate.requests import ModelPredictionRequest, PredictionRequest
+from penstock.api.replicate.routes import WebhookSecretView
 from penstock.api.schemas.tasks import ResponseBody
 from penstock.intake.requests import RequestBody
 

@@ -1,4 +1,4 @@
-"""Examples of tasks."""
+"""Examples of tasks, of their events and of acts on many."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Examples of uploads."""
+"""Examples of uploads, opened and received."""
 
 from penstock.api.description.examples.parameters import UPLOAD_ID
 from penstock.api.routes.uploads import OpenedView, UploadRequest, UploadView

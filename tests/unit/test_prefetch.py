@@ -1,4 +1,4 @@
-"""What a worker has in hand: how far ahead it claims, what it gives back, and what that makes of a backlog."""
+"""What a worker holds: how far ahead it claims, what it gives back, and what that makes of a backlog."""
 
 import heapq
 import math
@@ -17,7 +17,7 @@ from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.task import PRIORITIES, Priority, Progress
 from penstock.worker.batcher.costs import Costs
 from penstock.worker.batcher.device_work import BatchKey
-from penstock.worker.hand import AHEAD_S, GIVE_WAY_S, WORTH_S, Hand
+from penstock.worker.prefetch import AHEAD_S, GIVE_WAY_S, WORTH_S, Prefetch
 
 MODEL, OTHER = "slow", "other"
 BEGUN = Progress(done=0, total=1)
@@ -41,29 +41,29 @@ def lease(device_s: float | None, *, model: str = MODEL, priority: Priority = Pr
     )
 
 
-def one_stream() -> Hand:
-    return Hand(1, lambda model: 1)
+def one_stream() -> Prefetch:
+    return Prefetch(1, lambda model: 1)
 
 
-def taken(hand: Hand, device_s: float | None, now: float = 0.0, **members: Any) -> str:
+def taken(held: Prefetch, device_s: float | None, now: float = 0.0, **members: Any) -> str:
     """Claim a task; its key."""
     made = lease(device_s, **members)
-    hand.take(made, now)
+    held.add(made, now)
     return made.key
 
 
-def ready(hand: Hand, device_s: float | None, now: float = 0.0, **members: Any) -> str:
+def ready(held: Prefetch, device_s: float | None, now: float = 0.0, **members: Any) -> str:
     """Claim a task whose input is ready at once."""
-    key = taken(hand, device_s, now, **members)
+    key = taken(held, device_s, now, **members)
     for stage in ("fetch", "prepare", "infer"):
-        hand.hear(key, stage, None, now)  # type: ignore[arg-type]
+        held.note(key, stage, None, now)  # type: ignore[arg-type]
     return key
 
 
-def begun(hand: Hand, device_s: float | None, now: float = 0.0, **members: Any) -> str:
+def begun(held: Prefetch, device_s: float | None, now: float = 0.0, **members: Any) -> str:
     """Claim a task that the device begins at once."""
-    key = ready(hand, device_s, now, **members)
-    hand.hear(key, "infer", BEGUN, now)
+    key = ready(held, device_s, now, **members)
+    held.note(key, "infer", BEGUN, now)
     return key
 
 
@@ -75,146 +75,146 @@ def test_a_worker_with_nothing_wants_tasks_of_every_class() -> None:
 
 
 def test_a_long_task_in_hand_is_enough_until_the_device_has_begun_it() -> None:
-    hand = one_stream()
-    key = ready(hand, 10)
+    held = one_stream()
+    key = ready(held, 10)
 
-    assert hand.wanted(0) == (Priority.HIGH,), "of the others it has enough"
-    hand.hear(key, "infer", BEGUN, 0)
-    assert hand.wanted(0) == PRIORITIES, "the next one is to be there when this one ends"
-    ready(hand, 10)
-    assert hand.wanted(0) == (Priority.HIGH,)
+    assert held.wanted(0) == (Priority.HIGH,), "of the others it has enough"
+    held.note(key, "infer", BEGUN, 0)
+    assert held.wanted(0) == PRIORITIES, "the next one is to be there when this one ends"
+    ready(held, 10)
+    assert held.wanted(0) == (Priority.HIGH,)
 
 
 def test_small_tasks_are_claimed_as_far_ahead_as_they_take_together() -> None:
-    hand, claimed = one_stream(), 0
-    while len(hand.wanted(0)) == len(PRIORITIES):
-        ready(hand, AHEAD_S / 8)
+    held, claimed = one_stream(), 0
+    while len(held.wanted(0)) == len(PRIORITIES):
+        ready(held, AHEAD_S / 8)
         claimed += 1
 
     assert claimed == 8
 
 
 def test_a_task_of_a_higher_class_is_claimed_whatever_there_is_of_lower_ones() -> None:
-    hand = one_stream()
-    begun(hand, 10, priority=Priority.LOW)
-    ready(hand, 10, priority=Priority.LOW)
-    assert hand.wanted(0) == (Priority.HIGH, Priority.NORMAL)
+    held = one_stream()
+    begun(held, 10, priority=Priority.LOW)
+    ready(held, 10, priority=Priority.LOW)
+    assert held.wanted(0) == (Priority.HIGH, Priority.NORMAL)
 
-    ready(hand, 10, priority=Priority.NORMAL)
-    assert hand.wanted(0) == (Priority.HIGH,)
+    ready(held, 10, priority=Priority.NORMAL)
+    assert held.wanted(0) == (Priority.HIGH,)
 
-    ready(hand, 10, priority=Priority.HIGH)
-    assert hand.wanted(0) == ()
+    ready(held, 10, priority=Priority.HIGH)
+    assert held.wanted(0) == ()
 
 
 def test_of_a_model_that_was_never_measured_one_is_on_the_device_and_one_waits() -> None:
-    hand = one_stream()
-    begun(hand, None)
-    assert hand.wanted(0) == PRIORITIES
+    held = one_stream()
+    begun(held, None)
+    assert held.wanted(0) == PRIORITIES
 
-    ready(hand, None)
-    assert hand.wanted(0) == (Priority.HIGH,)
-    assert hand.wanted(0.1) == (Priority.HIGH,), "nor does a moment change that"
+    ready(held, None)
+    assert held.wanted(0) == (Priority.HIGH,)
+    assert held.wanted(0.1) == (Priority.HIGH,), "nor does a moment change that"
 
 
 def test_inputs_that_take_long_are_fetched_as_much_earlier() -> None:
-    hand = one_stream()
-    first = taken(hand, 1)
-    hand.hear(first, "fetch", None, 0)
-    hand.hear(first, "prepare", None, 2)
-    hand.hear(first, "infer", None, 2)
-    hand.hear(first, "infer", BEGUN, 2)
+    held = one_stream()
+    first = taken(held, 1)
+    held.note(first, "fetch", None, 0)
+    held.note(first, "prepare", None, 2)
+    held.note(first, "infer", None, 2)
+    held.note(first, "infer", BEGUN, 2)
 
-    assert hand.ahead_s == 2 + AHEAD_S
+    assert held.ahead_s == 2 + AHEAD_S
     waiting = 0
-    while len(hand.wanted(2)) == len(PRIORITIES):
-        taken(hand, 1, 2)
+    while len(held.wanted(2)) == len(PRIORITIES):
+        taken(held, 1, 2)
         waiting += 1
     assert waiting == 2, "3 s of device time, with the one that runs"
 
 
 def test_an_input_that_does_not_come_holds_nothing_up() -> None:
     """Its task counts as feeding the device no longer than inputs take."""
-    hand = one_stream()
-    hand.hear(taken(hand, 10), "fetch", None, 0)
-    assert hand.wanted(0) == (Priority.HIGH,)
-    assert 0 < hand.changes_in_s(0) <= AHEAD_S
+    held = one_stream()
+    held.note(taken(held, 10), "fetch", None, 0)
+    assert held.wanted(0) == (Priority.HIGH,)
+    assert 0 < held.changes_in_s(0) <= AHEAD_S
 
-    assert hand.wanted(AHEAD_S + 0.01) == PRIORITIES
+    assert held.wanted(AHEAD_S + 0.01) == PRIORITIES
 
 
 def test_the_wait_for_memory_is_no_reason_to_claim_further_ahead() -> None:
-    hand = one_stream()
-    key = taken(hand, 1)
+    held = one_stream()
+    key = taken(held, 1)
     for at, stage in ((0, "fetch"), (0, "prepare"), (100, "prepare"), (100.5, "infer")):
-        hand.hear(key, stage, None, at)  # type: ignore[arg-type]
+        held.note(key, stage, None, at)  # type: ignore[arg-type]
 
-    assert hand.ahead_s == 0.5 + AHEAD_S
+    assert held.ahead_s == 0.5 + AHEAD_S
 
 
 def test_a_task_that_takes_longer_than_it_should_makes_no_busy_device_look_free() -> None:
-    hand = one_stream()
-    begun(hand, 1)
-    ready(hand, 1)
+    held = one_stream()
+    begun(held, 1)
+    ready(held, 1)
 
-    assert hand.wanted(0.9) == (Priority.HIGH,)
-    assert hand.wanted(3) == (Priority.HIGH,), "2 s late, so that 2 more are expected"
+    assert held.wanted(0.9) == (Priority.HIGH,)
+    assert held.wanted(3) == (Priority.HIGH,), "2 s late, so that 2 more are expected"
 
 
 def test_each_stream_of_a_processor_has_something_to_do() -> None:
-    hand = Hand(2, lambda model: 2)
-    begun(hand, 10)
-    assert hand.is_idle(0)
-    assert hand.wanted(0) == PRIORITIES
+    held = Prefetch(2, lambda model: 2)
+    begun(held, 10)
+    assert held.is_idle(0)
+    assert held.wanted(0) == PRIORITIES
 
-    begun(hand, 10)
-    assert not hand.is_idle(0)
-    ready(hand, 10)
-    assert hand.wanted(0) == (Priority.HIGH,)
+    begun(held, 10)
+    assert not held.is_idle(0)
+    ready(held, 10)
+    assert held.wanted(0) == (Priority.HIGH,)
 
 
 def test_of_a_model_that_runs_once_at_a_time_no_task_waits_for_a_stream_it_cannot_use() -> None:
-    hand = Hand(8, lambda model: 1)
-    begun(hand, 10)
-    ready(hand, 10)
+    held = Prefetch(8, lambda model: 1)
+    begun(held, 10)
+    ready(held, 10)
 
-    assert hand.wanted(0) == (Priority.HIGH,)
+    assert held.wanted(0) == (Priority.HIGH,)
 
 
 def test_a_task_of_many_tiles_keeps_all_streams_busy() -> None:
-    hand = Hand(2, lambda model: 2)
-    hand.hear(ready(hand, 10), "infer", Progress(done=0, total=10), 0)
+    held = Prefetch(2, lambda model: 2)
+    held.note(ready(held, 10), "infer", Progress(done=0, total=10), 0)
 
-    assert not hand.is_idle(0)
+    assert not held.is_idle(0)
 
 
 @pytest.mark.parametrize("stage", ["postprocess", "upload"])
 def test_what_has_left_the_device_is_not_in_hand(stage: Any) -> None:
-    hand = one_stream()
-    key = begun(hand, 10)
-    hand.hear(key, stage, None, 1)
+    held = one_stream()
+    key = begun(held, 10)
+    held.note(key, stage, None, 1)
 
-    assert hand.is_idle(1)
+    assert held.is_idle(1)
 
 
 @pytest.mark.parametrize(("pays", "waiting"), [(1, 1), (4, 4), (8, 8)])
 def test_where_batches_pay_the_tasks_of_one_wait_though_they_take_long(pays: int, waiting: int) -> None:
-    hand = Hand(1, lambda model: 1, lambda model: (pays, 10.0))
-    begun(hand, 10)
+    held = Prefetch(1, lambda model: 1, lambda model: (pays, 10.0))
+    begun(held, 10)
     claimed = 0
-    while len(hand.wanted(0)) == len(PRIORITIES):
-        ready(hand, 10)
+    while len(held.wanted(0)) == len(PRIORITIES):
+        ready(held, 10)
         claimed += 1
 
     assert claimed == waiting
 
 
 def test_a_task_of_many_tiles_fills_a_batch_alone() -> None:
-    hand = Hand(1, lambda model: 1, lambda model: (8, 1.0))
-    begun(hand, 10)
-    ready(hand, 10)
+    held = Prefetch(1, lambda model: 1, lambda model: (8, 1.0))
+    begun(held, 10)
+    ready(held, 10)
 
-    assert hand.wanted(0) == (Priority.HIGH,)
+    assert held.wanted(0) == (Priority.HIGH,)
 
 
 @pytest.mark.parametrize(
@@ -238,39 +238,39 @@ def test_a_batch_pays_when_its_tiles_take_less_time_each(seconds: dict[int, floa
 
 
 def test_as_many_are_claimed_at_once_as_would_feed_the_device() -> None:
-    hand = one_stream()
-    assert hand.room(0, 8) == 1, "nobody knows what a task takes"
-    key = begun(hand, AHEAD_S / 4)
-    hand.drop(key)
+    held = one_stream()
+    assert held.claims_at_once(0, 8) == 1, "nobody knows what a task takes"
+    key = begun(held, AHEAD_S / 4)
+    held.drop(key)
 
-    assert hand.room(0, 8) == 4
-    assert hand.room(0, 2) == 2
+    assert held.claims_at_once(0, 8) == 4
+    assert held.claims_at_once(0, 2) == 2
 
 
 @pytest.mark.parametrize("task_s", [0.1, 0.5, 1.5, 10])
 @pytest.mark.parametrize("fetch_s", [0.05, 2])
 def test_a_device_is_fed_though_each_input_takes_its_time(fetch_s: float, task_s: float) -> None:
     """It waits for the inputs until the worker has seen how long the first ones take, and from then on never."""
-    hand, tasks = one_stream(), 60
+    held, tasks = one_stream(), 60
     fetching: list[tuple[float, str]] = []
     waiting: list[str] = []
     now, running, ends, busy_s, claimed = 0.0, "", math.inf, 0.0, 0
     while claimed < tasks or fetching or waiting or running:
-        while claimed < tasks and len(hand.wanted(now)) == len(PRIORITIES):
-            fetching.append((now + fetch_s, taken(hand, task_s, now)))
-            hand.hear(fetching[-1][1], "fetch", None, now)
+        while claimed < tasks and len(held.wanted(now)) == len(PRIORITIES):
+            fetching.append((now + fetch_s, taken(held, task_s, now)))
+            held.note(fetching[-1][1], "fetch", None, now)
             claimed += 1
         if waiting and not running:
             running, ends = waiting.pop(0), now + task_s
-            hand.hear(running, "infer", BEGUN, now)
+            held.note(running, "infer", BEGUN, now)
             continue
-        now = min([ends, now + hand.changes_in_s(now), *[at for at, _ in fetching[:1]]])
+        now = min([ends, now + held.changes_in_s(now), *[at for at, _ in fetching[:1]]])
         while fetching and fetching[0][0] <= now:
             waiting.append(fetching.pop(0)[1])
-            hand.hear(waiting[-1], "prepare", None, now)
-            hand.hear(waiting[-1], "infer", None, now)
+            held.note(waiting[-1], "prepare", None, now)
+            held.note(waiting[-1], "infer", None, now)
         if ends <= now:
-            hand.drop(running)
+            held.drop(running)
             running, ends, busy_s = "", math.inf, busy_s + task_s
 
     assert now - busy_s <= 2 * (fetch_s + AHEAD_S)
@@ -280,72 +280,72 @@ def test_a_device_is_fed_though_each_input_takes_its_time(fetch_s: float, task_s
 
 
 def test_the_last_task_that_waits_is_given_back_and_one_that_has_begun_never() -> None:
-    hand = one_stream()
-    begun(hand, 10)
-    assert hand.spare({MODEL}, 0) is None
+    held = one_stream()
+    begun(held, 10)
+    assert held.spare({MODEL}, 0) is None
 
-    ready(hand, 10, 1)
-    last = ready(hand, 10, 2)
-    assert hand.spare({MODEL}, 2) == last
-    assert hand.spare({OTHER}, 2) is None, "the idle worker has no such model"
+    ready(held, 10, 1)
+    last = ready(held, 10, 2)
+    assert held.spare({MODEL}, 2) == last
+    assert held.spare({OTHER}, 2) is None, "the idle worker has no such model"
 
 
 def test_a_task_whose_input_is_on_its_way_is_given_back_before_one_that_is_ready() -> None:
-    hand = one_stream()
-    begun(hand, 10)
-    fetching = taken(hand, 10)
-    hand.hear(fetching, "fetch", None, 0)
-    ready(hand, 10, 0.1)
+    held = one_stream()
+    begun(held, 10)
+    fetching = taken(held, 10)
+    held.note(fetching, "fetch", None, 0)
+    ready(held, 10, 0.1)
 
-    assert hand.spare({MODEL}, 0.1) == fetching
+    assert held.spare({MODEL}, 0.1) == fetching
 
 
 def test_a_task_that_begins_soon_is_kept() -> None:
-    hand = one_stream()
-    begun(hand, 10)
-    last = ready(hand, 10)
+    held = one_stream()
+    begun(held, 10)
+    last = ready(held, 10)
 
-    assert hand.spare({MODEL}, 9) == last
-    assert hand.spare({MODEL}, 9.95) is None
+    assert held.spare({MODEL}, 9) == last
+    assert held.spare({MODEL}, 9.95) is None
 
 
 def test_a_task_whose_input_takes_longer_to_fetch_than_to_wait_for_is_kept() -> None:
-    hand = one_stream()
-    first = taken(hand, 1)
+    held = one_stream()
+    first = taken(held, 1)
     for at, stage in ((0, "fetch"), (3, "prepare"), (3, "infer")):
-        hand.hear(first, stage, None, at)  # type: ignore[arg-type]
-    hand.hear(first, "infer", BEGUN, 3)
-    ready(hand, 1, 3)
+        held.note(first, stage, None, at)  # type: ignore[arg-type]
+    held.note(first, "infer", BEGUN, 3)
+    ready(held, 1, 3)
 
-    assert hand.spare({MODEL}, 3) is None
+    assert held.spare({MODEL}, 3) is None
 
 
 def test_a_suspect_is_kept() -> None:
-    hand = one_stream()
-    begun(hand, 10)
-    taken(hand, 10, crashes=1)
+    held = one_stream()
+    begun(held, 10)
+    taken(held, 10, crashes=1)
 
-    assert hand.spare({MODEL}, 0) is None
+    assert held.spare({MODEL}, 0) is None
 
 
 def test_a_task_is_not_given_back_twice_within_a_second() -> None:
-    hand = one_stream()
-    begun(hand, 10)
-    taken(hand, 10, epoch=2)
+    held = one_stream()
+    begun(held, 10)
+    taken(held, 10, epoch=2)
 
-    assert hand.spare({MODEL}, GIVE_WAY_S / 2) is None
-    assert hand.spare({MODEL}, GIVE_WAY_S) is not None
+    assert held.spare({MODEL}, GIVE_WAY_S / 2) is None
+    assert held.spare({MODEL}, GIVE_WAY_S) is not None
 
 
 def test_who_gives_a_task_back_does_not_claim_it_again_at_once() -> None:
-    hand = one_stream()
-    running = begun(hand, 10)
-    hand.give(ready(hand, 10), 0)
+    held = one_stream()
+    running = begun(held, 10)
+    held.give_back(ready(held, 10), 0)
 
-    assert hand.wanted(0) == (Priority.HIGH,), "what is more urgent it does claim"
-    assert hand.wanted(GIVE_WAY_S) == PRIORITIES, "the idle worker has had its time"
-    hand.drop(running)
-    assert hand.wanted(0) == PRIORITIES, "its own device has nothing to do"
+    assert held.wanted(0) == (Priority.HIGH,), "what is more urgent it does claim"
+    assert held.wanted(GIVE_WAY_S) == PRIORITIES, "the idle worker has had its time"
+    held.drop(running)
+    assert held.wanted(0) == PRIORITIES, "its own device has nothing to do"
 
 
 # --- a fleet ----------------------------------------------------------------------------------------------------
@@ -355,7 +355,7 @@ class Worker(Struct):
     """A simulated worker: its device runs one task after the other in the order of the claims."""
 
     joins: float
-    hand: Hand
+    held: Prefetch
     queue: list[Lease] = []
     ends: float = math.inf
 
@@ -370,7 +370,7 @@ class Fleet:
     def __init__(self, true_s: list[float], error: list[float], joins: list[float]) -> None:
         self.waiting = [lease(true * wrong) for true, wrong in zip(true_s, error, strict=True)]
         self.true_s = {each.key: true for each, true in zip(self.waiting, true_s, strict=True)}
-        self.workers = [Worker(joins, Hand(1, lambda model: 1)) for joins in joins]
+        self.workers = [Worker(joins, Prefetch(1, lambda model: 1)) for joins in joins]
         self.given_back: list[tuple[float, str]] = []
         self.moments = list(joins)
         self.ended = 0.0
@@ -394,27 +394,27 @@ class Fleet:
         """Begin, claim or ask; False when there is nothing to do."""
         if worker.queue and worker.running is None:
             worker.ends = now + self.true_s[worker.queue[0].key]
-            worker.hand.hear(worker.queue[0].key, "infer", BEGUN, now)
+            worker.held.note(worker.queue[0].key, "infer", BEGUN, now)
             heapq.heappush(self.moments, worker.ends)
             return True
-        if self.waiting and len(worker.hand.wanted(now)) == len(PRIORITIES):
+        if self.waiting and len(worker.held.wanted(now)) == len(PRIORITIES):
             claimed = self.waiting.pop(0)
             worker.queue.append(claimed)
-            worker.hand.take(claimed, now)
+            worker.held.add(claimed, now)
             for stage in ("fetch", "prepare", "infer"):
-                worker.hand.hear(claimed.key, stage, None, now)  # type: ignore[arg-type]
+                worker.held.note(claimed.key, stage, None, now)  # type: ignore[arg-type]
             return True
         if self.waiting and worker.queue:
-            wait_s = worker.hand.changes_in_s(now)
+            wait_s = worker.held.changes_in_s(now)
             if wait_s < math.inf and now + wait_s < worker.ends:
                 heapq.heappush(self.moments, now + wait_s)
-        return not self.waiting and worker.hand.is_idle(now) and self._is_helped(worker, now)
+        return not self.waiting and worker.held.is_idle(now) and self._is_helped(worker, now)
 
     def _is_helped(self, asker: Worker, now: float) -> bool:
         for worker in self.workers:
-            key = worker.hand.spare({MODEL}, now) if worker is not asker else None
+            key = worker.held.spare({MODEL}, now) if worker is not asker else None
             if key is not None:
-                worker.hand.give(key, now)
+                worker.held.give_back(key, now)
                 given = next(each for each in worker.queue if each.key == key)
                 worker.queue.remove(given)
                 self.given_back.append((now, given.id))
@@ -426,7 +426,7 @@ class Fleet:
         return False
 
     def _end(self, worker: Worker) -> None:
-        worker.hand.drop(worker.queue.pop(0).key)
+        worker.held.drop(worker.queue.pop(0).key)
         worker.ends = math.inf
 
 

@@ -1,0 +1,133 @@
+"""Submits and cancels of one task, as the routes of every dialect make them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from litestar.params import HeaderParameter
+
+from penstock.api.http.auth import ApiRequest
+from penstock.api.http.headers import rate_headers
+from penstock.api.services import Services
+from penstock.core.events import Dialect
+from penstock.core.task import Task, new_task_id
+from penstock.errors import (
+    IdempotencyMismatch,
+    ImageDecodeFailed,
+    ImageTooLarge,
+    InputTooLarge,
+    InvalidRequest,
+    MalformedRequest,
+    ModelNotFound,
+    PayloadTooLarge,
+    PenstockError,
+    QueueFull,
+    RateLimited,
+    StorageUnavailable,
+    UnsupportedImageFormat,
+    UnsupportedMediaType,
+    UploadMismatch,
+    UploadNotFound,
+    UploadNotReady,
+    UrlBlocked,
+    WebhooksDisabled,
+)
+from penstock.intake.call import DURATION_PATTERN, KEY_PATTERN, SubmitCall, read_task
+from penstock.intake.enqueue import Receipt, submit
+from penstock.telemetry import endings, metrics
+
+POLL_S = 1
+"""How many seconds clients should wait before they look again."""
+
+SUBMIT_ERRORS = (
+    MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
+    InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageDecodeFailed,
+    UploadNotFound, UploadNotReady, UploadMismatch, WebhooksDisabled, QueueFull, RateLimited, StorageUnavailable,
+)  # fmt: skip
+"""How a submit can be refused."""
+
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="The same as client_request_id in the body",
+        schema_extra={"pattern": KEY_PATTERN},
+    ),
+]
+CancelAfter = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Cancel-After",
+        description="The same as finish_within_s: 90, 90s, 5m, 1h30m",
+        schema_extra={"pattern": DURATION_PATTERN},
+    ),
+]
+CacheControl = Annotated[
+    str | None, HeaderParameter(name="Cache-Control", description="`no-cache` is the same as reuse: false")
+]
+
+
+def call_of(
+    body: bytes,
+    request: ApiRequest,
+    services: Services,
+    *,
+    idempotency_key: str | None = None,
+    cancel_after: str | None = None,
+    cache_control: str | None = None,
+    wait_s: float | None = None,
+    dialect: Dialect = "penstock",
+) -> SubmitCall:
+    """Return the submit that this request is; nothing of the request is needed any more to queue its task.
+
+    Raises MalformedRequest, InvalidRequest, ModelNotFound.
+    """
+    return SubmitCall(
+        caller=request.auth,
+        task=read_task(
+            body,
+            models=services.models,
+            idempotency_key=idempotency_key,
+            cancel_after=cancel_after,
+            cache_control=cache_control,
+        ),
+        base_url=str(request.base_url),
+        traceparent=request.scope["state"]["traceparent"],
+        dialect=dialect,
+        wait_s=wait_s,
+    )
+
+
+async def submit_and_wait(call: SubmitCall, request: ApiRequest, services: Services) -> tuple[Receipt, Task | None]:
+    """Submit a call, and wait for the end of its task as long as the client does.
+
+    The task is None for a new one for which nobody waits, or which cannot be read just now: it is queued all the same.
+    Raises `SUBMIT_ERRORS`.
+    """
+    task_id = new_task_id()
+    with services.waiting.expect(task_id) as end:  # before the submit, or the end of a quick task would be missed
+        with refusals_counted(services):
+            receipt = await submit(task_id, call, services)
+        return receipt, await services.waiting.end_of(receipt.submitted, end, wait_s=call.wait_s, request=request)
+
+
+@contextmanager
+def refusals_counted(services: Services) -> Iterator[None]:
+    """Count refused submits in the metrics; one over the limit tells the client how many it has left."""
+    try:
+        yield
+    except PenstockError as error:
+        metrics.report("submits.refused", code=error.code)
+        if isinstance(error, RateLimited):
+            limit = services.settings.api.rate_limit_per_minute
+            error.headers |= rate_headers("submit", limit, left=0, reset_s=error.retry_after_s or 1)
+        raise
+
+
+async def cancel_task(task_id: str, request: ApiRequest, services: Services) -> Task:
+    """Cancel a task and return it as it is then. Raises TaskNotFound, TaskAlreadyFinal, ResultExpired."""
+    has_ended = await services.store.tasks.cancel(task_id, request.auth.tenant)
+    task = await services.store.tasks.get(task_id, request.auth.tenant)
+    if has_ended:
+        endings.count_end(task.request.model, task.state)
+    return task

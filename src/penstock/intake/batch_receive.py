@@ -1,0 +1,197 @@
+"""The lines of a new batch are checked and written to the storage in parts.
+
+All are checked before the batch is acknowledged. Checking happens on the event loop in slices of a few lines: a thread
+would take the interpreter's lock for longer, and slower.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+from msgspec import Struct
+
+from penstock.core.batch import part_key
+from penstock.errors import InvalidRequest, PenstockError, StoreUnavailable
+from penstock.intake.batch_lines import MAX_LINE_BYTES, Slices, Text, line_of, readable_custom_id, task_of
+from penstock.intake.call import Caller, SubmitCall, check_task
+from penstock.intake.deps import Deps
+from penstock.intake.examine import examine, look_at
+from penstock.intake.inline import is_inline, is_long
+from penstock.intake.parse import Finding, InvalidLines
+from penstock.intake.requests import MAX_LINES, BatchDefaults, TaskRequest
+from penstock.intake.webhook import webhook_of
+from penstock.models.imaging import Header
+
+SLICE_S = 0.002
+"""Others have their turn when the lines of a slice have taken so long."""
+PART_LINES, PART_BYTES = 1_000, 1024 * 1024
+"""A part is full when it has either."""
+MAX_FINDINGS = 100
+
+
+class Received(Struct, frozen=True, kw_only=True):
+    """How many lines came, the place of the first line of each part, and a digest of all lines."""
+
+    total: int
+    starts: tuple[int, ...]
+    digest: str
+
+
+class _Line(Struct, eq=False):
+    """A line that is being checked; it has a `task` as soon as it was read without an error."""
+
+    number: int
+    text: Text
+    task: TaskRequest | None = None
+    header: Header | None = None
+    error: PenstockError | None = None
+
+
+class Receiver:
+    """Checks and stores the lines of one batch."""
+
+    def __init__(self, batch_id: str, defaults: BatchDefaults, caller: Caller, base_url: str, deps: Deps) -> None:
+        self._batch_id = batch_id
+        self._defaults = defaults
+        self._caller = caller
+        self._base_url = base_url
+        self._deps = deps
+        self._seen: set[str] = set()
+        self._findings: list[Finding] = []
+        self._digest = hashlib.sha256()
+        self._part: list[bytes] = []
+        self._part_bytes = 0
+        self._starts: list[int] = []
+        self._total = 0
+
+    async def receive(self, slices: Slices) -> Received:
+        """Check and store all lines. After `MAX_FINDINGS` wrong lines the others are read, but not looked at.
+
+        Raises InvalidLines when any line is wrong, InvalidRequest when there are none or too many, StorageUnavailable,
+        StoreUnavailable.
+        """
+        async for lines in slices:
+            if len(self._findings) >= MAX_FINDINGS:
+                continue
+            async with self._deps.checking:
+                await self._check_slice(lines)
+            await asyncio.sleep(0)  # requests that came meanwhile have their turn before the next slice
+            if not self._findings and (len(self._part) >= PART_LINES or self._part_bytes >= PART_BYTES):
+                await self._store_part()
+        if self._findings:
+            raise _refusal(self._findings)
+        if not self._total:
+            raise InvalidRequest("a batch needs at least one line", param="lines")
+        await self._store_part()
+        return Received(total=self._total, starts=tuple(self._starts), digest=self._digest.hexdigest())
+
+    async def _check_slice(self, numbered: Sequence[tuple[int, Text]]) -> None:
+        self._began = time.perf_counter()
+        self._total += len(numbered)
+        if self._total > MAX_LINES:
+            raise InvalidRequest(f"a batch has {MAX_LINES} lines at most", param="lines")
+        lines = [_Line(number, text) for number, text in numbered]
+        for line in lines:
+            with _noting(line):
+                line.task = self._read(line)
+            await self._let_others()
+        # One hop to a thread for all long images: the base64 of megabytes would hold up every other request.
+        if long := [line for line in lines if line.task and _is_long_inline(line.task)]:
+            await asyncio.to_thread(self._look_at, long)
+        for line in lines:
+            if line.error is None and line.header is None:
+                with _noting(line):
+                    await self._examine(line)
+                await self._let_others()
+            self._keep(line)
+
+    async def _let_others(self) -> None:
+        if time.perf_counter() - self._began > SLICE_S:
+            await asyncio.sleep(0)
+            self._began = time.perf_counter()
+
+    def _read(self, line: _Line) -> TaskRequest:
+        if line.text is None:
+            raise InvalidRequest(f"the line is longer than {MAX_LINE_BYTES} bytes")
+        read = line_of(line.text)
+        if read.custom_id in self._seen:
+            raise InvalidRequest("another line has this custom_id", param="custom_id")
+        self._seen.add(read.custom_id)
+        task = task_of(read, self._defaults)
+        check_task(task, self._deps.models)
+        webhook_of(task.webhook, self._deps, base_url=self._base_url)
+        return task
+
+    def _look_at(self, lines: Sequence[_Line]) -> None:
+        for line in lines:
+            with _noting(line):
+                assert line.task is not None  # noqa: S101  no error is noted
+                _, line.header = look_at(line.task, self._deps.settings)
+
+    async def _examine(self, line: _Line) -> None:
+        task = line.task
+        assert task is not None  # noqa: S101  no error is noted
+        if is_inline(task.input.image_url or ""):
+            self._look_at([line])
+        else:
+            call = SubmitCall(caller=self._caller, task=task, base_url=self._base_url, traceparent="")
+            await examine(call, self._deps)
+
+    def _keep(self, line: _Line) -> None:
+        if line.error is not None:
+            self._findings.append(_finding(line, line.error))
+            return
+        row = b"%d,%b" % (line.number, line.text or b"")
+        self._digest.update(b"[%b]" % row)
+        header = msgspec.json.encode(line.header and msgspec.structs.astuple(line.header))
+        self._part.append(b"[%b,%b]" % (row, header))
+        self._part_bytes += len(self._part[-1])
+
+    async def _store_part(self) -> None:
+        """Store the part under a key that Redis knows already, so that it is deleted whatever happens."""
+        if not self._part:
+            return
+        part, place = len(self._starts), self._total - len(self._part)
+        await self._deps.store.batches.grow(self._batch_id, part + 1)
+        key = part_key(self._caller.tenant, self._batch_id, part)
+        await self._deps.storage.put(key, b"\n".join(self._part), "application/jsonl")
+        self._starts.append(place)
+        self._part.clear()
+        self._part_bytes = 0
+
+
+def _is_long_inline(task: TaskRequest) -> bool:
+    url = task.input.image_url or ""
+    return is_inline(url) and is_long(url)
+
+
+@contextmanager
+def _noting(line: _Line) -> Iterator[None]:
+    """Keep what is wrong with a line for its finding; without Redis no line is right or wrong."""
+    try:
+        yield
+    except StoreUnavailable:
+        raise
+    except PenstockError as error:
+        line.error = error
+
+
+def _finding(line: _Line, error: PenstockError) -> Finding:
+    return Finding(
+        param=error.param or "",
+        detail=error.detail,
+        code=error.code,
+        line=line.number,
+        custom_id=readable_custom_id(line.text),
+    )
+
+
+def _refusal(findings: list[Finding]) -> InvalidLines:
+    count = len(findings)
+    detail = f"{count} lines are wrong" if count != 1 else "one line is wrong"
+    if count >= MAX_FINDINGS:
+        detail = f"more than {MAX_FINDINGS - 1} lines are wrong; these are the first"
+    return InvalidLines(f"{detail}; nothing is queued", tuple(findings[:MAX_FINDINGS]))

@@ -1,0 +1,119 @@
+"""A submit as it was read: who sends it, and the task, with nothing left in headers or body."""
+
+import re
+from collections.abc import Collection
+
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
+
+from penstock.core.events import Dialect
+from penstock.core.request import Line
+from penstock.core.task import TENANT
+from penstock.errors import InvalidRequest, MalformedRequest, ModelNotFound
+from penstock.intake.parse import convert, decode
+from penstock.intake.requests import UPLOAD_ID, ClientRequestId, TaskRequest
+from penstock.models.base import registry
+
+SHOWN_MODELS = 20
+"""How many names of models the refusal of an unknown one lists at most."""
+
+CANCEL_AFTER_MIN_S, CANCEL_AFTER_MAX_S = 5, 604_800
+KEY_PATTERN = r'^("([!#-\[\]-~]|\\["\\]){1,128}"|[!#-~]{1,128})$'
+DURATION_PATTERN = r"^(([0-9]{1,4}h)?([0-9]{1,6}m)?[0-9]{1,7}s?|([0-9]{1,4}h)?[0-9]{1,6}m|[0-9]{1,4}h)$"
+"""What is documented of the headers `Idempotency-Key` and `Cancel-After`; a little less than what is understood."""
+
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_BARE = re.compile(r"[!#-~]+")
+_DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s?)?", re.IGNORECASE)
+
+
+class Caller(Struct, frozen=True):
+    """Who submits: the name of an API key, or the first 12 hex digits of its digest, and its tenant."""
+
+    id: str
+    tenant: str = TENANT
+
+
+class SubmitCall(Struct, frozen=True, kw_only=True):
+    """One submit. `base_url` is where the client reached the server, `dialect` the words of its webhook's events.
+
+    `wait_s` is how long the client waits for the end, None where it does not say. `line` is there for the line of a
+    batch, which comes without a request of its own.
+    """
+
+    caller: Caller
+    task: TaskRequest
+    base_url: str
+    traceparent: str
+    dialect: Dialect = "penstock"
+    wait_s: float | None = None
+    line: Line | None = None
+
+
+def read_task(
+    body: bytes,
+    *,
+    models: Collection[str],
+    idempotency_key: str | None = None,
+    cancel_after: str | None = None,
+    cache_control: str | None = None,
+) -> TaskRequest:
+    """Return the task that a client wants, for one of these models.
+
+    Three headers are another place for members of the body: `Idempotency-Key` for `client_request_id`, `Cancel-After`
+    for `finish_within_s`, `Cache-Control: no-cache` for `reuse: false`. Raises MalformedRequest, InvalidRequest,
+    ModelNotFound.
+    """
+    task = decode(body, TaskRequest)
+    check_task(task, models)
+    if idempotency_key is not None:
+        task = replace(task, client_request_id=request_id_of(idempotency_key, task.client_request_id))
+    if cache_control is not None and "no-cache" in map(str.strip, cache_control.lower().split(",")):
+        task = replace(task, reuse=False)
+    return task if cancel_after is None else _with_deadline(task, cancel_after)
+
+
+def check_task(task: TaskRequest, models: Collection[str]) -> None:
+    """Check what the type of a request cannot say, the parameters of its model among it.
+
+    Raises InvalidRequest, ModelNotFound.
+    """
+    runner = registry().get(task.model)
+    if runner is None or task.model not in models:
+        served = ", ".join(sorted(models)[:SHOWN_MODELS])
+        raise ModelNotFound(f"no model of this name is served here; the models are {served}", param="model")
+    if UNSET not in (task.input.image_url, task.input.upload_id):
+        raise InvalidRequest("either image_url or upload_id, not both", param=UPLOAD_ID)
+    convert(task.params, runner.params, inside="params")
+    if task.output.lossless and task.output.format == "jpeg":
+        raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
+
+
+def request_id_of(header: str, of_body: str | None) -> str:
+    """Return the `client_request_id` that `Idempotency-Key` gives; the body may have the same one.
+
+    The draft has a quoted string; a bare one is what most clients send. Raises MalformedRequest, InvalidRequest.
+    """
+    quoted = _QUOTED.fullmatch(header)
+    if not quoted and not _BARE.fullmatch(header):
+        raise MalformedRequest('Idempotency-Key must be one string, such as "order-991"', param="Idempotency-Key")
+    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else header
+    if of_body not in (None, key):
+        raise InvalidRequest(
+            "Idempotency-Key and client_request_id are both given, and differ", param="client_request_id"
+        )
+    return str(convert(key, ClientRequestId, inside="Idempotency-Key"))
+
+
+def _with_deadline(task: TaskRequest, cancel_after: str) -> TaskRequest:
+    """Read the header in the form that Replicate has given it: `30`, `90s`, `5m`, `1h30m45s`."""
+    match = _DURATION.fullmatch(cancel_after.strip())
+    if not match or not any(match.groups()):
+        raise MalformedRequest("Cancel-After must be a time such as 90, 90s, 5m or 1h30m", param="Cancel-After")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total_s = hours * 3600 + minutes * 60 + seconds
+    if not CANCEL_AFTER_MIN_S <= total_s <= CANCEL_AFTER_MAX_S:
+        raise InvalidRequest("Cancel-After must be between 5 s and 7 days", param="Cancel-After")
+    if task.finish_within_s not in (None, total_s):
+        raise InvalidRequest("Cancel-After and finish_within_s are both given, and differ", param="finish_within_s")
+    return replace(task, finish_within_s=float(total_s))

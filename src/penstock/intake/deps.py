@@ -1,0 +1,32 @@
+"""What the intake works with.
+
+The API extends it by what only the API needs; a test, or another way in, may make one without any HTTP.
+"""
+
+import asyncio
+
+from msgspec import Struct
+
+from penstock.intake.estimates import Estimates
+from penstock.net.guard import Policy
+from penstock.settings import Settings
+from penstock.storage import Storage
+from penstock.store import Store
+
+
+class Deps(Struct, frozen=True, kw_only=True, eq=False):
+    """The settings, the store and the policies that a submit needs, opened and closed by whoever runs the intake.
+
+    `models` are the names that are served. `policy` decides which URLs of inputs are allowed, `webhook_policy` which
+    URLs of webhooks.
+    """
+
+    settings: Settings
+    models: tuple[str, ...]
+    policy: Policy
+    webhook_policy: Policy
+    store: Store
+    storage: Storage
+    estimates: Estimates
+    checking: asyncio.Lock
+    """Held for a slice of work on the lines of a batch: however many are checked, requests wait for one slice."""

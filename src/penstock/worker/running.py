@@ -1,0 +1,177 @@
+"""The attempts that run in a worker: how they start, the slots that they hold, how they are stopped, and what is
+forgotten when they end."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from loguru import logger
+
+from penstock.core.lease import Lease, is_suspect
+from penstock.core.task import Progress, Stage
+from penstock.telemetry import metrics
+from penstock.worker.attempt import Attempts
+from penstock.worker.claims import Slots
+from penstock.worker.leases import Leases
+from penstock.worker.prefetch import Prefetch
+from penstock.worker.progress import ProgressWriter
+from penstock.worker.spool import Spool
+
+
+class RunningAttempts:
+    """Starts and stops attempts. Each is known by the key of its lease.
+
+    `tasks` is the dict in which arq expects the asyncio task of each. `on_free` is called when a slot may have become
+    free or the device has got on, `on_end` when an attempt has ended.
+    """
+
+    def __init__(
+        self,
+        tasks: dict[str, asyncio.Task[Any]],
+        attempts: Attempts,
+        *,
+        device: str,
+        leases: Leases,
+        prefetch: Prefetch,
+        progress: ProgressWriter,
+        spool: Spool,
+        slots: int,
+        reserved_slots: int,
+        on_free: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._tasks = tasks
+        self._attempts = attempts
+        self._device = device
+        self._leases = leases
+        self._prefetch = prefetch
+        self._progress = progress
+        self._spool = spool
+        self._slots = slots
+        self._reserved_slots = reserved_slots
+        self._on_free = on_free
+        self._on_end = on_end
+        self._uploading: set[str] = set()
+        self._suspects: list[str] = []
+        self._freed = asyncio.Event()
+        self.stopped: set[str] = set()
+        """The attempts that were stopped and still run: nothing may be written for them."""
+        attempts.on_settling = self._settling
+
+    # --- slots ------------------------------------------------------------------------------------------------
+
+    def free_slots(self) -> Slots:
+        """How many tasks may be claimed. A suspect runs alone, so that there is no slot beside one; and there is none
+        while the spool is full: the storage is away then, and what would be made could not be stored either."""
+        if self._suspects or self._spool.is_full:
+            return Slots(0, 0)
+        # The reserved slots come after the others, so that only what is taken beyond `slots` takes one of them. While
+        # tasks of high priority do, the first number is negative, and nothing of a lower priority is claimed until as
+        # many tasks have ended.
+        taken = self._slots_taken
+        return Slots(self._slots - taken, self._slots + self._reserved_slots - max(taken, self._slots))
+
+    @property
+    def _slots_taken(self) -> int:
+        # A slot is held from the claim until the device and the codecs are done with the task. An attempt that is being
+        # settled only waits for Redis, and one that is being uploaded for the storage: neither holds one, so that the
+        # device goes on. But a result that waits for the storage in the memory of this process does, since nothing else
+        # bounds these: of the uploading attempts only as many hold none as the spool has on its disk or is sending.
+        settling = self._attempts.settling
+        uploading = min(len(self._uploading - settling), self._spool.on_disk + self._spool.uploads)
+        return len(self._tasks) - len(settling) - uploading
+
+    def _slot_is_free(self) -> None:
+        self._freed.set()
+        self._on_free()
+
+    # --- start ------------------------------------------------------------------------------------------------
+
+    def start(self, lease: Lease) -> None:
+        """Run an attempt under this lease. An older attempt at the same task is stopped, and this one begins when that
+        has left the device."""
+        key, earlier = lease.key, self._stop_earlier(lease)
+
+        def watch(stage: Stage, progress: Progress | None) -> None:
+            self._progress.note(key, stage, progress)
+            self._prefetch.note(key, stage, progress, time.monotonic())
+            if stage == "upload":
+                self._uploading.add(key)
+                self._freed.set()
+            self._on_free()
+
+        async def until_free() -> None:
+            if earlier:
+                await asyncio.wait(earlier)
+            while is_suspect(lease) and not self._may_run_alone(key):
+                self._freed.clear()
+                await self._freed.wait()
+
+        attempt = self._attempts.run(lease, watch, until_free=until_free, is_stopped=lambda: key in self.stopped)
+        if is_suspect(lease):
+            self._suspects.append(key)
+        self._leases.hold(lease)
+        self._prefetch.add(lease, time.monotonic())
+        self._tasks[key] = task = asyncio.create_task(attempt, name=key)
+        task.add_done_callback(lambda _: self._ended(key))
+        self._report_in_flight()
+        if lease.epoch == 1:
+            metrics.report("task.wait", lease.waited_ms / 1000, model=lease.request.model, priority=lease.priority)
+
+    def _stop_earlier(self, lease: Lease) -> list[asyncio.Task[Any]]:
+        # The lease of an older attempt is lost, or this one would not have been given: it need not go on until a
+        # renewal says so.
+        earlier = self._leases.of_task(lease.id)
+        for other in earlier:
+            if other.epoch < lease.epoch:
+                self.stop(other.key, "claimed again")
+        return [self._tasks[other.key] for other in earlier]
+
+    def _may_run_alone(self, suspect: str) -> bool:
+        """Suspects run one after the other, and only when nothing else does."""
+        return self._suspects[:1] == [suspect] and self._slots_taken <= len(self._suspects)
+
+    # --- stop -------------------------------------------------------------------------------------------------
+
+    def stop(self, key: str, why: str) -> None:
+        """Stop the attempt under this lease, and write nothing for it any more. Nothing happens if it does not run
+        here, or if its end is decided."""
+        if self.may_stop(key):
+            lease = self._leases[key]
+            logger.bind(task_id=lease.id, attempt=lease.epoch, why=why).warning("attempt is stopped")
+            self.stopped.add(key)
+            self._tasks[key].cancel()
+
+    def give_back(self, key: str, to: str) -> None:
+        """Release the task of this attempt, so that an idle worker can claim it."""
+        lease = self._leases[key]
+        logger.bind(task_id=lease.id, attempt=lease.epoch, to=to).info("task is given back to an idle worker")
+        self._prefetch.give_back(key, time.monotonic())
+        self._tasks[key].cancel()
+
+    def may_stop(self, key: str) -> bool:
+        """Whether an attempt runs under this lease, was not stopped, and its end is not decided."""
+        return key in self._tasks and key not in self.stopped | self._attempts.settling
+
+    # --- end --------------------------------------------------------------------------------------------------
+
+    def _settling(self, key: str) -> None:
+        self._prefetch.drop(key)
+        self._slot_is_free()
+
+    def _ended(self, key: str) -> None:
+        self._tasks.pop(key, None)
+        self._leases.let_go(key)
+        self._progress.forget(key)
+        self._prefetch.drop(key)
+        self.stopped.discard(key)
+        self._uploading.discard(key)
+        self._on_end()
+        self._report_in_flight()
+        if key in self._suspects:
+            self._suspects.remove(key)
+        self._slot_is_free()
+
+    def _report_in_flight(self) -> None:
+        metrics.report("tasks.in_flight", len(self._tasks), device=self._device)

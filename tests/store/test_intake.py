@@ -1,0 +1,108 @@
+"""A submit without HTTP: the intake queues tasks for whoever calls it."""
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from penstock.core.request import Line
+from penstock.core.task import State, new_task_id
+from penstock.errors import IdempotencyMismatch, ModelNotFound, UnsupportedImageFormat
+from penstock.intake.call import Caller, SubmitCall, read_task
+from penstock.intake.deps import Deps
+from penstock.intake.enqueue import submit
+from penstock.intake.estimates import Estimates
+from penstock.intake.quote import quote
+from penstock.models import load_runners
+from penstock.net.guard import Policy
+from penstock.settings import Settings
+from penstock.storage import Storage
+from penstock.store import Store
+from tests.support.drive import MODEL, body, data_uri, image
+
+PROGRAM = """
+import asyncio, sys
+from penstock.intake import batch_feeder, batch_start
+from penstock.intake.enqueue import submit
+assert "litestar" not in sys.modules and not [name for name in sys.modules if name.startswith("penstock.api")]
+"""
+
+
+@pytest.fixture
+def deps(settings: Settings, store: Store, storage: Storage) -> Deps:
+    policy = Policy.from_limits(settings.limits)
+    return Deps(
+        settings=settings,
+        models=tuple(load_runners(settings.models)),
+        policy=policy,
+        webhook_policy=policy,
+        store=store,
+        storage=storage,
+        estimates=Estimates(store),
+        checking=asyncio.Lock(),
+    )
+
+
+def call_of(deps: Deps, data: bytes | None = None, **members: Any) -> SubmitCall:
+    if data is not None:
+        members["input"] = {"image_url": data_uri(data)}
+    task = read_task(msgspec.json.encode(body(**members)), models=deps.models)
+    return SubmitCall(caller=Caller("tester"), task=task, base_url="http://here/", traceparent="")
+
+
+def test_the_intake_imports_nothing_of_http() -> None:
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=120)
+
+
+async def test_a_call_becomes_a_task_of_its_caller(deps: Deps, store: Store) -> None:
+    task_id = new_task_id()
+
+    receipt = await submit(task_id, call_of(deps, image(), metadata={"album": "42"}), deps)
+
+    task = await store.tasks.get(task_id, "default")
+    assert (receipt.submitted.id, receipt.submitted.replayed) == (task_id, False)
+    assert (task.state, task.request.model, task.request.metadata) == (State.PENDING, MODEL, {"album": "42"})
+
+
+async def test_a_call_that_is_repeated_names_the_first_task(deps: Deps) -> None:
+    call = call_of(deps, image(), client_request_id="order-1")
+    first = await submit("tsk_1", call, deps)
+
+    again = await submit("tsk_2", call, deps)
+
+    assert (again.submitted.id, again.submitted.replayed) == (first.submitted.id, True)
+    with pytest.raises(IdempotencyMismatch):
+        await submit("tsk_3", call_of(deps, image(9, 9), client_request_id="order-1"), deps)
+
+
+async def test_the_line_of_a_batch_is_a_call_like_any_other(deps: Deps, store: Store) -> None:
+    line = Line(batch="bat_1", custom_id="photo 1", number=1)
+
+    await submit("tsk_1", replace(call_of(deps, image()), line=line), deps)
+
+    assert (await store.tasks.get("tsk_1", "default")).request.line == line
+
+
+async def test_an_image_that_cannot_be_read_is_refused_with_its_place(deps: Deps) -> None:
+    with pytest.raises(UnsupportedImageFormat) as refused:
+        await submit("tsk_1", call_of(deps, b"GIF89a"), deps)
+
+    assert refused.value.param == "input.image_url"
+
+
+def test_a_model_that_is_not_served_is_refused_before_anything_is_stored(deps: Deps) -> None:
+    with pytest.raises(ModelNotFound):
+        call_of(replace(deps, models=("other",)), image())
+
+
+async def test_a_quote_says_what_is_ahead_and_queues_nothing(deps: Deps, store: Store) -> None:
+    await submit("tsk_1", call_of(deps, image(), reuse=False), deps)
+
+    answer = await quote(call_of(deps, image(6, 4), reuse=False), deps)
+
+    assert (answer.tasks_ahead, answer.input_size, answer.eta_s) == (1, (6, 4), None), "no worker serves the model"
+    assert (await store.listing.count("default"))[State.PENDING] == 1
