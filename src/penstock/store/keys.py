@@ -29,7 +29,7 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `clock:<pool>:<priority>`  | hash   | `v` virtual time, `v:<tenant>` that of its callers;  | as the pool; `f` passed |
 |                            |        | `f:<tenant>[/<caller>]` start times of those not in  | by `v` long ago         |
 |                            |        | `flows`                                              |                         |
-| `passed:<pool>`            | hash   | class -> claims that have passed it over since it    | as the pool             |
+| `passed:<pool>`            | hash   | priority -> claims that have passed it over since it | as the pool             |
 |                            |        | was served                                           |                         |
 | `delayed`                  | zset   | ids waiting for a retry, by the ms when they are due | due                     |
 | `running`                  | zset   | running ids by the ms when their lease ends          | settled, reclaimed      |

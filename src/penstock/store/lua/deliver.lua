@@ -1,5 +1,5 @@
--- Leases events that are due, the longest waiting endpoint first: from one lane those of prompt endpoints, from the
--- other all others. The numbers are the most events of each lane, and of one endpoint in it; `busy` is endpoint, how
+-- Leases events that are due, the longest waiting endpoint first: from one outbox those of prompt endpoints, from the
+-- other all others. The numbers are the most events of each outbox, and of one endpoint in it; `busy` is endpoint, how
 -- many of its events are under way, ...
 -- Answers {ms until the next is due or -1, id, tenant, endpoint, 1 when that is prompt, event (JSON), id, ...}
 -- takes: lease_ms most_prompt each_prompt most_others each_others busy...
@@ -24,9 +24,9 @@ local function lease(id, event, endpoint, prompt)
   return true
 end
 
-local function lease_from(lane, prompt, left, most_each)
+local function lease_from(outbox, prompt, left, most_each)
   if left <= 0 then return end
-  for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', lane, '-inf', now, 'LIMIT', 0, 1000)) do
+  for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', outbox, '-inf', now, 'LIMIT', 0, 1000)) do
     local room = math.min(left, most_each - (under_way[endpoint] or 0))
     if room > 0 and may_go_on() then
       for _, member in ipairs(redis.call('ZRANGEBYSCORE', outbox_key(endpoint), '-inf', now, 'LIMIT', 0, room)) do
@@ -47,12 +47,12 @@ local function lease_from(lane, prompt, left, most_each)
   end
 end
 
-local prompt_lane, other_lane = ROOT .. 'outbox-prompt', ROOT .. 'outbox'
-lease_from(prompt_lane, 1, tonumber(most_prompt), tonumber(each_prompt))
-lease_from(other_lane, 0, tonumber(most_others), tonumber(each_others))
+local prompt_outbox, other_outbox = ROOT .. 'outbox-prompt', ROOT .. 'outbox'
+lease_from(prompt_outbox, 1, tonumber(most_prompt), tonumber(each_prompt))
+lease_from(other_outbox, 0, tonumber(most_others), tonumber(each_others))
 
-for _, lane in ipairs({prompt_lane, other_lane}) do
-  local due = redis.call('ZRANGEBYSCORE', lane, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+for _, outbox in ipairs({prompt_outbox, other_outbox}) do
+  local due = redis.call('ZRANGEBYSCORE', outbox, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
   if due and (answer[1] < 0 or tonumber(due) - now < answer[1]) then answer[1] = tonumber(due) - now end
 end
 return answer

@@ -17,8 +17,8 @@ local function move_back(ms)
   for _, set in ipairs({'delayed', 'feeding', 'condemned', 'outbox', 'outbox-prompt', 'prompt', 'workers:seen'}) do
     move_all(ROOT .. set, back)
   end
-  for _, lane in ipairs({'outbox', 'outbox-prompt'}) do
-    for _, endpoint in ipairs(redis.call('ZRANGE', ROOT .. lane, 0, 299)) do
+  for _, outbox in ipairs({'outbox', 'outbox-prompt'}) do
+    for _, endpoint in ipairs(redis.call('ZRANGE', ROOT .. outbox, 0, 299)) do
       move_all(ROOT .. 'outbox:' .. endpoint, back)
     end
   end

@@ -39,17 +39,17 @@ local function is_prompt(endpoint)
   return redis.call('ZSCORE', ROOT .. 'prompt', endpoint) and true
 end
 
--- Writes down when the next event of an endpoint is due, in the lane that it belongs to.
+-- Writes down when the next event of an endpoint is due, in the outbox that it belongs to.
 local function keep_due(endpoint)
-  local lane, other = ROOT .. 'outbox', ROOT .. 'outbox-prompt'
-  if is_prompt(endpoint) then lane, other = other, lane end
+  local outbox, other = ROOT .. 'outbox', ROOT .. 'outbox-prompt'
+  if is_prompt(endpoint) then outbox, other = other, outbox end
   redis.call('ZREM', other, endpoint)
   local first = redis.call('ZRANGE', outbox_key(endpoint), 0, 0, 'WITHSCORES')[2]
   if first then
     local rests_until = tonumber(redis.call('HGET', ROOT .. 'resting', endpoint) or 0)
-    redis.call('ZADD', lane, math.max(tonumber(first), rests_until), endpoint)
+    redis.call('ZADD', outbox, math.max(tonumber(first), rests_until), endpoint)
   else
-    redis.call('ZREM', lane, endpoint)
+    redis.call('ZREM', outbox, endpoint)
     redis.call('HDEL', ROOT .. 'resting', endpoint)
   end
 end
