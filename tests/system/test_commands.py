@@ -261,7 +261,7 @@ def test_queues_are_paused_purged_and_resumed(system: System) -> None:
     purged = penstock(system, "queues", "purge", "superres-x4", "--priority", "low", "--yes")
     resumed = penstock(system, "queues", "resume", "superres-x4")
 
-    assert "paused by default since" in paused
+    assert 'paused by key "default" since' in paused
     assert [(q["depth"], q["paused"] is not None) for q in listed] == [(0, False), (0, False), (1, True)]
     assert "Cancel all waiting tasks of superres-x4?" in unsure
     assert "1 canceled" in purged

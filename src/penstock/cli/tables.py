@@ -146,7 +146,7 @@ def queues(known: Iterable[Queue], *, as_json: bool) -> None:
             str(queue.depth),
             f"{queue.oldest_s:.1f} s" if queue.depth else "",
             f"{queue.device_s:.1f} s" if queue.depth and queue.device_s is not None else "",
-            plain(f"paused by {pause.by} since {_short(pause.since)}", "yellow") if pause else "",
+            plain(f'paused by key "{pause.by}" since {_short(pause.since)}', "yellow") if pause else "",
         )
     if not as_json:
         console().print(rows)
