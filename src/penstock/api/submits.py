@@ -77,7 +77,7 @@ def call_of(
     wait_s: float | None = None,
     dialect: Dialect = "penstock",
 ) -> SubmitCall:
-    """Return the submit that this request is; nothing of the request is needed any more to queue its task.
+    """Read a request into one call; after that, nothing else of the request is needed to queue its task.
 
     Raises MalformedRequest, InvalidRequest, ModelNotFound.
     """
@@ -111,7 +111,7 @@ async def submit_and_wait(call: SubmitCall, request: ApiRequest, services: Servi
 
 
 class CountingRefusals(Struct, frozen=True):
-    """Counts refused submits in the metrics; one over the limit tells the client how many it has left.
+    """Counts refused submits in the metrics, and adds the headers of the rate limit to a refusal by that limit.
 
     It is a class because every submit enters it twice, and a generator would make three times the calls.
     """

@@ -109,7 +109,7 @@ class BatchEnqueuer:
     async def fail(self, place: int, count: int, code: str) -> None:
         """End this many lines from this place on without tasks, with the code of an error. Raises NotItsTurn."""
         log = logger.bind(batch_id=self._batch.id, place=place, lines=count, code=code)
-        log.warning("lines have failed as no tasks")
+        log.warning("lines have failed before they became tasks")
         if not await self._deps.store.batches.skip(self._lease, place, count, State.FAILED, code):
             raise NotItsTurn
         metrics.report("batches.lines", count, outcome="refused")

@@ -92,7 +92,9 @@ def check_task(task: TaskRequest, models: Collection[str]) -> None:
 def request_id_of(header: str, of_body: str | None) -> str:
     """Return the `client_request_id` that `Idempotency-Key` gives; the body may have the same one.
 
-    The draft has a quoted string; a bare one is what most clients send. Raises MalformedRequest, InvalidRequest.
+    The IETF's draft of the header has a quoted string; most clients send a bare one.
+
+    Raises MalformedRequest, InvalidRequest.
     """
     quoted = _QUOTED.fullmatch(header)
     if not quoted and not _BARE.fullmatch(header):

@@ -1,4 +1,4 @@
-"""From a call to a task in the queue."""
+"""Enqueue: makes a submit call a task in the queue, or answers it with a task or a result that is there already."""
 
 import msgspec
 from loguru import logger
@@ -15,7 +15,8 @@ from penstock.store import Submitted
 from penstock.telemetry import endings, metrics
 
 KEPT_IN_RECORD_BYTES = 4 * 1024
-"""An inline image of this size travels in the record of its task: two syncs of a disk would take longer."""
+"""An inline image of at most this size is kept in the record of its task: storing it as a file would take two syncs of
+a disk, which is longer."""
 
 
 class Receipt(Struct, frozen=True):

@@ -145,7 +145,10 @@ def weigh(
     caller: Caller,
     webhook: Webhook | None = None,
 ) -> Examined:
-    """Return what follows from an inline image that is all right; only a client_request_id needs a fingerprint."""
+    """Return what is known of a task whose inline image has passed `look_at`.
+
+    There is no fingerprint: only a task that may have a `client_request_id` needs one, and its caller adds it.
+    """
     reuse = settings.queue.reuse
     return Examined(
         cost=_cost(task, header),

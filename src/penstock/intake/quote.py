@@ -1,4 +1,4 @@
-"""What a submit would lead to, without one."""
+"""The quote: what a submit would lead to, while nothing is queued."""
 
 from msgspec import Struct
 

@@ -49,7 +49,10 @@ worker 210 instead of 296 (`python -m tools.soak --tasks 4000`); throughput is t
 
 
 class Launch(Struct, frozen=True, kw_only=True, eq=False):
-    """How to start one process. It is made anew for each start."""
+    """How to start one process. It is made anew for each start.
+
+    `identity` is what `Child.after_death` is called with: the id of a worker, whose tasks are then taken back.
+    """
 
     argv: list[str]
     environment: dict[str, str]

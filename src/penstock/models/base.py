@@ -64,10 +64,10 @@ Outputs = Union[Sequence[Any], "NDArray[Any]"]
 class Work:
     """The prepared input of one task.
 
-    Tiles of several tasks run in one batch if they have the same runner, `lane` and shape. `context` is for the
-    runner's own use. `device_size` is what the runner's `device_size` returns for this input, in kilopixels, None where
-    it does not say: Penstock learns the pace of the model from it, also where the size of the image was not known
-    before.
+    Tiles of several tasks run in one batch if they have the same runner, `lane` and shape; a runner with several
+    networks names the network as the lane. `context` is for the runner's own use. `device_size` is what the runner's
+    `device_size` returns for this input, in kilopixels, None where it does not say: Penstock learns the pace of the
+    model from it, also where the size of the image was not known before.
     """
 
     def __init__(

@@ -49,8 +49,8 @@ class Engine:
         await self.run("ping")
 
     async def run(self, script: str, /, **values: Argument | Sequence[Argument]) -> Any:
-        """Run a script with the values that its head takes, by name, and return its answer. Raises TypeError when they
-        are not exactly those."""
+        """Run a script and return its answer. The values are given by the names in the `takes:` line at the top of its
+        Lua file. Raises TypeError when they are not exactly those."""
         return await self.call(script, values)
 
     async def run_once(self, script: str, /, **values: Argument | Sequence[Argument]) -> Any:
@@ -58,7 +58,8 @@ class Engine:
         return await self.call(script, values, again=False)
 
     async def run_to_end(self, script: str, /, **values: Argument) -> list[Any]:
-        """Run a script of bounded length until it answers that nothing is left. Returns all its answers."""
+        """Run a script that does a part of its work in each call, until it says that nothing is left. Returns all its
+        answers."""
         found: list[Any] = []
         has_more = 1
         while has_more:
@@ -105,7 +106,7 @@ class Engine:
         return cut(ids, await self.pipelined([("STRLEN", key_of(one)) for one in ids]), READ_BYTES)
 
     async def call(self, script: str, values: Arguments, *, again: bool = True) -> Any:
-        """What `run` and `run_once` do."""
+        """Run a script as `run` does, or as `run_once` does where `again` is false."""
         args = TAKES[script].arguments(values)
 
         async def run() -> Any:
@@ -115,6 +116,7 @@ class Engine:
         return await self._ask(run, again=again, about=args)
 
     async def _ask(self, call: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
+        # `about` holds the arguments: when a record is damaged, the ids among them say which are examined first.
         try:
             return await ask(call, patience_s=self._patience_s, again=again)
         except NoScriptError:

@@ -151,8 +151,8 @@ class TaskStore:
     async def delete(self, task_id: str, tenant: str) -> list[str] | None:
         """Forget an ended task before its retention is over: nobody can show, retry or share it from now on.
 
-        Returns the keys and prefixes that are to be deleted from the storage for it, which are `Condemned` too; None
-        when the task was deleted before. Raises TaskNotFound, and TaskNotFinal for a task that waits or runs.
+        Returns the keys and prefixes that are to be deleted from the storage for it, and notes them in `Condemned`;
+        None when the task was deleted before. Raises TaskNotFound, and TaskNotFinal for a task that waits or runs.
         """
         entries, answer = await self._engine.run("delete", tenant=tenant, states=" ".join(STATES), ids=[task_id])
         return [entry.decode() for entry in entries] if verdict(DELETE, task_id, answer) else None

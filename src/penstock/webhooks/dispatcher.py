@@ -117,6 +117,7 @@ class Dispatcher:
             self._wake.set()
 
     async def _doubt(self, endpoint: str) -> None:
+        """Let the store count the endpoint as one that is not prompt, before its delivery has ended."""
         with suppress(StoreUnavailable):  # the end of the delivery will say it again
             await self._store.outbox.doubt(endpoint)
 

@@ -155,7 +155,7 @@ class Attempts:
             return await _until_available(write)
         try:
             async with asyncio.timeout(FINAL_WRITE_S):
-                return await _until_available(write)  # if what was cut off was done, it says so
+                return await _until_available(write)  # a repeat: if the write before was done, Redis accepts it again
         except TimeoutError:
             logger.warning("stopping without an answer; if the task is not settled, its lease will be reclaimed")
             return None

@@ -104,7 +104,7 @@ class Pipeline:
         return self.streams if runner is None or runner.concurrent else 1
 
     def paying_batch(self, model: str) -> tuple[int, float]:
-        """How many tiles a batch of this model should have, and the seconds of one tile alone."""
+        """How many tiles a batch of this model should have at least, and the seconds of one tile alone."""
         return self._device.paying_batch(model)
 
     async def discard(self, outcome: Outcome) -> None:

@@ -59,8 +59,8 @@ class Costs:
         return min((s for s in usable if s <= enough), key=lambda s: (self.expected_s(key, s) / min(s, waiting), -s))
 
     def paying(self, model: str) -> tuple[int, float]:
-        """The number of tiles of a model that should run at once, as fewer would take a fifth more time each, and the
-        seconds of one tile alone; of several keys, those of the one that asks for the most."""
+        """The least number of tiles of a model that should run at once, since fewer would take over a fifth more time
+        each; and the seconds of one tile alone. Where keys of the model differ, the one with the most tiles counts."""
         keys = {key for key, _ in self._seconds if key.model == model}
         return max((self._paying(key) for key in keys), default=(1, 1.0))
 

@@ -99,8 +99,8 @@ class DeviceScheduler:
         self._threads.close(wait=self.broken is None)
 
     def paying_batch(self, model: str) -> tuple[int, float]:
-        """The number of tiles of a model that should wait so that none runs in a batch that is too small to pay, and
-        the seconds of one tile alone."""
+        """How many tiles of a model should wait for the device, so that its next batch is large enough to pay; and the
+        seconds of one tile alone. See `Costs.paying`."""
         return self._backlog.costs.paying(model) if self.device.batches[-1] > 1 else (1, 1.0)
 
     async def run(
