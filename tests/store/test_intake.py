@@ -16,6 +16,7 @@ from penstock.intake.call import Caller, SubmitCall, read_task
 from penstock.intake.deps import Deps
 from penstock.intake.enqueue import submit
 from penstock.intake.estimates import Estimates
+from penstock.intake.quote import quote
 from penstock.models import load_runners
 from penstock.net.guard import Policy
 from penstock.settings import Settings
@@ -96,3 +97,12 @@ async def test_an_image_that_cannot_be_read_is_refused_with_its_place(deps: Deps
 def test_a_model_that_is_not_served_is_refused_before_anything_is_stored(deps: Deps) -> None:
     with pytest.raises(ModelNotFound):
         call_of(replace(deps, models=("other",)), image())
+
+
+async def test_a_quote_says_what_is_ahead_and_queues_nothing(deps: Deps, store: Store) -> None:
+    await submit("tsk_1", call_of(deps, image(), reuse=False), deps)
+
+    answer = await quote(call_of(deps, image(6, 4), reuse=False), deps)
+
+    assert (answer.tasks_ahead, answer.input_size, answer.eta_s) == (1, (6, 4), None), "no worker serves the model"
+    assert (await store.listing.count("default"))[State.PENDING] == 1
