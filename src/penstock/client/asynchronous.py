@@ -163,7 +163,7 @@ class AsyncClient:
         first."""
 
         async def one(source: Source) -> Mapped:
-            return await outcome_of(source, task_of(self, source, model, options))
+            return await outcome_of(source, lambda: task_of(self, source, model, options))
 
         async with aclosing(as_they_end(one, sources, limit=concurrency)) as ended:
             async for mapped in ended:

@@ -81,7 +81,7 @@ class Client:
         begun_in = self._background.get()
 
         def start(source: Source) -> Future[Mapped]:
-            return self._start(outcome_of(source, task_of(self._client, source, model, options)))
+            return self._start(outcome_of(source, lambda: task_of(self._client, source, model, options)))
 
         try:
             for mapped in as_they_end_here(start, sources, limit=concurrency):

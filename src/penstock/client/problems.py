@@ -3,7 +3,7 @@
 import html
 import os
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -149,11 +149,11 @@ class Mapped(Struct, frozen=True, kw_only=True):
     error: PenstockApiError | OSError | TypeError | ValueError | None = None
 
 
-async def outcome_of(source: Source, ended: Awaitable[Task]) -> Mapped:
-    """Waits for the task of one source of `map`. Its errors are part of the outcome, so that a bad source does not end
-    the others; RuntimeError of a closed client is raised."""
+async def outcome_of(source: Source, run: Callable[[], Awaitable[Task]]) -> Mapped:
+    """Runs the task of one source of `map`, which begins when this is awaited. Its errors are part of the outcome, so
+    that a bad source does not end the others; RuntimeError of a closed client is raised."""
     try:
-        task = await ended
+        task = await run()
     except (PenstockApiError, OSError, TypeError, ValueError) as error:
         return Mapped(source=source, error=error)
     return Mapped(source=source, task=task, error=failure_of(task))
