@@ -148,7 +148,7 @@ async def _redis(settings: Settings) -> AsyncIterator[CheckResult]:
         yield _fail("redis", f"{_without_password(settings.redis.url)}: {found}", advice or "see the log of Redis")
         return
     try:
-        yield _ok("redis", f"none runs yet; `penstock up` starts {find_server()}")
+        yield _ok("redis", f"none at {settings.redis.url}, which `api` and `worker` need; `up` starts {find_server()}")
     except ConfigurationError as error:
         yield _fail("redis", str(error), "without REDIS_URL, `penstock up` needs a server program")
 
