@@ -62,7 +62,7 @@ class World:
 async def world(settings: Settings, installation: Installation, storage: Storage) -> AsyncIterator[World]:
     async with connect(settings.redis) as client:
         world = World(settings, client, storage)
-        await installation.found()
+        await installation.ensure_identity()
         await client.hset(world.keys.installation, "created", int((time.time() - 10 * DAY_S) * 1000))
         await move_beat(installation, storage)
         yield world
@@ -245,7 +245,7 @@ async def test_nothing_is_deleted_where_an_object_is_older_than_redis(
 
 
 async def test_all_processes_have_the_same_identity(installation: Installation, storage: Storage) -> None:
-    identities = await asyncio.gather(*(installation.found() for _ in range(20)))
+    identities = await asyncio.gather(*(installation.ensure_identity() for _ in range(20)))
     await move_beat(installation, storage)
 
     assert len(set(identities)) == 1

@@ -35,8 +35,8 @@ class Installation:
         self._engine = engine
         self._keys = engine.keys
 
-    async def found(self) -> Identity:
-        """The identity, which is made at the first call of any process."""
+    async def ensure_identity(self) -> Identity:
+        """Return the identity; the first call of any process makes it."""
         made: dict[str, str | int] = {"id": _word(), "created": await self.now_ms(), "beat": _word()}
         await self._engine.pipelined([("HSETNX", self._keys.installation, name, value) for name, value in made.items()])
         identity = await self.identity()

@@ -25,8 +25,9 @@ PREFIXES = ("inputs/", "results/", "uploads/", "batches/")
 """Objects with any other prefix are never looked at."""
 
 OLD_MS = 24 * 3600 * 1000
-"""Objects younger than a day are left alone: their record may not have been written yet. The beat has been replaced
-since the older ones were stored, so that a Redis that was saved before them does not pass."""
+"""Objects younger than a day are left alone: their record may not have been written yet. Older ones were stored before
+the latest beat, so that a Redis which was restored from a save without their records has another beat, and nothing is
+deleted."""
 
 CLOCKS_APART_MS = 15 * 60 * 1000
 """How far the clocks of the storage and of Redis may differ; S3 itself accepts no more."""
@@ -71,7 +72,7 @@ async def move_beat(installation: Installation, storage: Storage) -> None:
 
     Only the process that `take_turn` chose does so, and it may die at any point. Raises NotCertain.
     """
-    identity = await installation.found()
+    identity = await installation.ensure_identity()
     marker = await _marker(storage)
     if marker is None:
         await _refuse_older(identity, storage)
