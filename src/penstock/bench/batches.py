@@ -105,8 +105,8 @@ class BatchLoad(Load):
         return (answer.headers["location"], "") if answer.status < 400 else ("", refusal(answer, told))
 
     async def _end_of_batch(self, path: str, accepted_s: float) -> None:
-        """Asked for again when half of the time has passed that it should still take by its own estimate, or, without
-        one, when twice the time has passed."""
+        """Poll a batch until it has ended: again after half of the time that it should still take by its own estimate,
+        or, without one, when twice the time has passed."""
         ended = 0
         while True:
             async with self._http.get(path, raise_for_status=True) as answer:

@@ -40,8 +40,8 @@ class Spread(Struct, frozen=True, kw_only=True):
 
 
 class Latency(Struct, frozen=True, kw_only=True):
-    """Of the tasks of one priority: `submit` is the answer to the POST, `seen` from due to seen finished, `queue`
-    from accepted to claimed, `to_device` from accepted to the first batch, and `run` from claimed to settled."""
+    """The times of the tasks of one priority: `submit` until the POST is answered, `seen` from due to seen finished,
+    `queue` from accepted to claimed, `to_device` from accepted to the first batch, `run` from claimed to settled."""
 
     submit: Spread
     seen: Spread

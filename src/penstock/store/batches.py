@@ -222,7 +222,8 @@ class BatchStore:
         return sum(await self._engine.run_to_end("batch_prune", most=PRUNED_TOGETHER))
 
     def rooms(self) -> AsyncIterator[str]:
-        """Yields a text whenever a batch may be fed; also when that may have been missed."""
+        """Yields a text whenever the window of a batch may have room for more lines, and an empty one when such a
+        message may have been missed."""
         return listen(self._engine.client, self._keys.room)
 
 

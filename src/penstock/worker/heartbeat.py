@@ -24,7 +24,7 @@ PARENT_DIED = signal.SIGUSR1
 of the parent, and a second SIGTERM hands back at once what the worker runs."""
 
 LATER_S = 5.0
-"""How much longer than a drain may take a worker without a parent is waited for, before it gets a SIGTERM."""
+"""A worker whose parent is gone drains, and gets a SIGTERM this long after the time that a drain may take."""
 
 
 def longest_silence_s(settings: Settings) -> float:
