@@ -77,7 +77,7 @@ class NotFound(PenstockError):
 
 
 class TaskNotFound(PenstockError):
-    """The task does not exist, or belongs to another key."""
+    """No task has this id, or it was deleted more than a week ago. Every key sees the tasks of all keys."""
 
     code, status, title = "task_not_found", 404, "No such task"
 
@@ -179,7 +179,7 @@ class UploadInUse(PenstockError):
 
 
 class BatchNotFound(PenstockError):
-    """The batch does not exist, or belongs to another key."""
+    """No batch has this id, or it was deleted more than a week ago. Every key sees the batches of all keys."""
 
     code, status, title = "batch_not_found", 404, "No such batch"
 
