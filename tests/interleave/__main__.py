@@ -37,13 +37,13 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--all", action="store_true", help="all orders, and triples")
-    parser.add_argument("--only", default="", help="meetings whose text contains this")
-    parser.add_argument("--replay", help="one meeting with its choices")
+    parser.add_argument("--all", action="store_true", help="try all orders of pairs, then triples")
+    parser.add_argument("--only", default="", help="try only meetings whose text contains this")
+    parser.add_argument("--replay", help="play one meeting with its choices")
     parser.add_argument("--first", action="store_true", help="stop at the first fault")
-    parser.add_argument("--seconds", type=float, help="stop then [90; with --all 600]")
-    parser.add_argument("--seed", type=int, help="of the choice of triples [by chance]")
-    parser.add_argument("--server", type=Path, help="another Redis or Valkey")
+    parser.add_argument("--seconds", type=float, help="stop after this many seconds [90; with --all 600]")
+    parser.add_argument("--seed", type=int, help="seed for the choice of triples [random]")
+    parser.add_argument("--server", type=Path, help="binary of another Redis or Valkey")
     return parser.parse_args()
 
 

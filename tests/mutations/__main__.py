@@ -27,7 +27,7 @@ FAILS, PASSES = 1, 0
 def main() -> int:
     """Exit status 1 when a guard is missed by nobody."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="guards with these words, or tests")
+    parser.add_argument("--only", default="", help="only guards with these words in their description or test")
     options = parser.parse_args()
     chosen = [one for one in MUTATIONS if options.only in one.guard or options.only in one.fails]
     with tempfile.TemporaryDirectory(prefix="mutations-") as directory:

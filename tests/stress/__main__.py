@@ -24,9 +24,9 @@ from tests.support import redis_server
 def main() -> int:
     """Exit status 1 when anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60, help="of mischief [60]")
-    parser.add_argument("--seed", type=int, help="of all choices [by chance]")
-    parser.add_argument("--server", type=Path, help="another Redis or Valkey")
+    parser.add_argument("--seconds", type=float, default=60, help="duration of the faults [60]")
+    parser.add_argument("--seed", type=int, help="seed of all choices [random]")
+    parser.add_argument("--server", type=Path, help="binary of another Redis or Valkey")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     print(f"seed {seed}, {options.server or redis_server.binary()}", flush=True)
