@@ -1,6 +1,6 @@
-"""`python -m tests.chaos --scenario W1 --seed 7`: run scenarios, print figures, fail when a bar is missed.
+"""`python -m tests.chaos --scenario W1 --seed 7` runs scenarios, prints their figures and fails when a bar is missed.
 
-Without arguments, the short form of those that every change has to pass.
+Without arguments it runs the short form of the scenarios that every change must pass.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tests.chaos.world import World
 
 
 def main() -> int:
-    """Exit status 1 when a bar was missed."""
+    """Returns the exit status, which is 1 when a bar was missed."""
     options = _options()
     if options.list:
         print("\n".join(f"{s.id:4} {s.title}" for s in SCENARIOS.values()))

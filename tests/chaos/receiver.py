@@ -1,4 +1,4 @@
-"""Who is told: a real HTTP server that verifies every message, misbehaves as it is told to, and remembers all."""
+"""A real HTTP server for webhooks: it verifies and records every message, and misbehaves as it is told to."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ HANG, RESET = 0, -1
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """One delivery as it arrived. `at` and `said` are seconds since 1970: when it came, and when its event happened;
-    `stamp` is the moment in its signature, `verified` the numbers of the secrets that verify it."""
+    """One delivery. `at` and `said` are seconds since 1970: its arrival, and the time of its event. `stamp` is the
+    time in its signature, `verified` the numbers of the secrets that verify it."""
 
     id: str
     endpoint: str
@@ -33,7 +33,7 @@ Answering = Callable[[str, str], int]
 
 
 class Receiver:
-    """Listens on every address of the loopback network: each is an endpoint of its own."""
+    """Listens on every address of the loopback network; each is an endpoint."""
 
     def __init__(self, port: int, secrets: tuple[str, ...], answering: Answering) -> None:
         self.port = port
@@ -44,16 +44,16 @@ class Receiver:
         self._keys = [Webhook(secret) for secret in secrets]
 
     def url(self, address: str = "127.0.0.1") -> str:
-        """Of one endpoint."""
+        """Returns the URL of one endpoint."""
         return f"http://{address}:{self.port}/told"
 
     def told(self) -> set[str]:
-        """The ids that were accepted."""
+        """Returns the ids that were accepted."""
         return {message.id for message in self.messages if message.status in range(200, 300)}
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Connections are refused before and after."""
+        """Refuses connections before and after the block."""
         runner = web.ServerRunner(web.Server(self._receive), shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "0.0.0.0", self.port, backlog=1024, reuse_address=True).start()

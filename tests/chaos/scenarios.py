@@ -1,4 +1,4 @@
-"""The table of scenarios: what is done to Penstock, with how many tasks, and what must hold."""
+"""The table of scenarios: the faults, the number of tasks, and what must hold."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +17,7 @@ from tests.chaos.world import Setup, World
 
 @contextmanager
 def as_it_is(setup: Setup, directory: Path) -> Iterator[Setup]:
-    """Nothing to prepare."""
+    """Prepares nothing."""
     yield setup
 
 

@@ -1,4 +1,4 @@
-"""just contract --cases 10000: fuzz until so many requests were sent, with another seed each time."""
+"""`just contract --cases 10000` fuzzes until this many requests were sent, in runs with different seeds."""
 
 import argparse
 import itertools

@@ -1,6 +1,6 @@
-"""Let callers meet in every order, and judge each end.
+"""Runs callers against each other in every order of their calls, and checks each end state.
 
-    python -m tests.interleave [--seconds 90]                  pairs, with three changes of turns at most
+    python -m tests.interleave [--seconds 90]                  pairs, with three preemptions at most
     python -m tests.interleave --all [--seconds 600] [--seed]  pairs in all orders, with deaths; then triples, by chance
     python -m tests.interleave --replay 'a-runs finish+cancel 0101'
 
@@ -28,7 +28,7 @@ EVERY_ORDER = Bounds(most_choices=24)
 
 
 def main() -> int:
-    """Exit status 1 when anything is wrong."""
+    """Returns the exit status, which is 1 when anything is wrong."""
     options = _options()
     logger.remove()
     with tempfile.TemporaryDirectory() as directory:
@@ -64,7 +64,7 @@ async def _replay(stage: Stage, text: str) -> int:
 
 
 async def _explore(stage: Stage, options: argparse.Namespace) -> int:
-    """Pairs, then the same with deaths, then triples."""
+    """Explores pairs, then the same with deaths, then triples."""
     until = time.monotonic() + (options.seconds or (600 if options.all else 90))
     found: dict[tuple[str, ...], str] = {}
 

@@ -1,6 +1,6 @@
-"""A model whose device hangs: in a call that holds the interpreter, as a driver may, or while it is loaded.
+"""A model whose device hangs, either in a call that keeps the GIL, as a driver may, or while the model is loaded.
 
-Loaded by Penstock itself through `PENSTOCK_MODELS_MODULES=tests.support.hanging_model`.
+Penstock loads it through `PENSTOCK_MODELS_MODULES=tests.support.hanging_model`.
 """
 
 import ctypes
