@@ -3,6 +3,7 @@
 import os
 import secrets
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -35,10 +36,25 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how long each ring took, its tests one after the other."""
+    took: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                took[ring_of(report.nodeid)] += report.duration
+    if took:
+        terminalreporter.write_line("rings: " + ", ".join(f"{ring} {s:.0f} s" for ring, s in took.most_common()))
+
+
+def ring_of(nodeid: str) -> str:
+    return nodeid.split("/")[1]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sorts by ring, and leaves the order inside of a file as it is."""
     place = {ring: n for n, ring in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: place.get(item.nodeid.split("/")[1], len(place)))
+    items.sort(key=lambda item: place.get(ring_of(item.nodeid), len(place)))
 
 
 @pytest.hookimpl(optionalhook=True)

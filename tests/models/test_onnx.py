@@ -36,9 +36,9 @@ def short_and_long(short: Sequence[Any], long: Sequence[Any]) -> list[ParameterS
     """Cases of both networks; those of the large one that are only in `long` run at length."""
     rest = [case for case in long if case not in short]
     return [
-        *(pytest.param("clean", case) for case in long),
-        *(pytest.param("general", case) for case in short),
-        *(pytest.param("general", case, marks=pytest.mark.at_length) for case in rest),
+        *(pytest.param(case, "clean") for case in long),
+        *(pytest.param(case, "general") for case in short),
+        *(pytest.param(case, "general", marks=pytest.mark.at_length) for case in rest),
     ]
 
 
@@ -135,7 +135,7 @@ def runner() -> SuperResolution:
     return runner
 
 
-@pytest.mark.parametrize(("variant", "shape"), short_and_long([(160, 160)], [(96, 128), (128, 96), (160, 160)]))
+@pytest.mark.parametrize(("shape", "variant"), short_and_long([(160, 160)], [(96, 128), (128, 96), (160, 160)]))
 def test_tiles_join_without_a_seam(runner: SuperResolution, variant: str, shape: tuple[int, int]) -> None:
     """Against the same photo in one tile, for every pixel: no more than one step of 255."""
     rgb = np.asarray(Image.open(PHOTO).convert("RGB"))[:150, :224]
@@ -153,7 +153,7 @@ def test_tiles_join_without_a_seam(runner: SuperResolution, variant: str, shape:
     assert np.abs(tiled.canvas.pixels[reach].astype(int) - whole.canvas.pixels[reach]).max() <= 1
 
 
-@pytest.mark.parametrize(("variant", "side"), short_and_long(SIDES[:2], SIDES))
+@pytest.mark.parametrize(("side", "variant"), short_and_long(SIDES[:2], SIDES))
 def test_no_side_of_any_ladder_shows_a_seam(runner: SuperResolution, variant: str, side: int) -> None:
     """A strip of a photo in tiles of this width, then of this height, against the same strip in one."""
     photo = Image.open(PHOTO).convert("RGB").resize((side + 96, 64), Image.Resampling.LANCZOS)
@@ -183,7 +183,7 @@ def test_runs_that_meet_give_what_a_run_alone_gives() -> None:
     assert all(np.abs(a - m).max() < 1e-5 for a, m in zip(alone, meeting, strict=True))
 
 
-@pytest.mark.parametrize(("variant", "size"), short_and_long([2], [2, 4, 8]))
+@pytest.mark.parametrize(("size", "variant"), short_and_long([2], [2, 4, 8]))
 def test_a_batch_gives_what_its_tiles_give_alone(runner: SuperResolution, variant: str, size: int) -> None:
     rgb = np.asarray(Image.open(PHOTO).convert("RGB"))
     work = TiledImage(rgb, Ladder(((96, 96),), 32), scale=4, lane=variant, context=None)

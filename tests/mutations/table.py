@@ -160,7 +160,7 @@ MUTATIONS = (
     Mutation(
         "who is told that this is a replica leaves it",
         "src/penstock/store/connection.py",
-        "            self._wire.leave()\n",
+        "            self._multiplexer.leave()\n",
         "            pass\n",
         LONG + "over_which_redis_fails_over_ends_once",
     ),

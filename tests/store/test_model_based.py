@@ -58,7 +58,7 @@ from penstock.errors import (
 )
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import BatchStore, Condemned, Engine, NotItsTurn, Redis, Store, UploadStore, connect
-from penstock.store.condemned import TAKEN_MS
+from penstock.store.condemned import HELD_MS
 from tests.support.queue_model import QueueModel
 from tests.support.queue_snapshot import (
     SAME_MOMENT_MS,
@@ -588,7 +588,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(dies=st.booleans())
     def clear_storage(self, dies: bool) -> None:
-        expected = self.model.take_condemned(TAKEN_MS)
+        expected = self.model.take_condemned(HELD_MS)
 
         taken = self.do(self.condemned.take())
 

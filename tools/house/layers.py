@@ -48,7 +48,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"intake.call", "intake.deps", "intake.batch_lines"},
         {"intake.reuse_digest", "intake.uploads", "intake.webhook"},
         {"intake.examine"},
-        {"intake.enqueue", "intake.batch_receive"},
+        {"intake.enqueue", "intake.quote", "intake.batch_receive"},
         {"intake.batch_start", "intake.batch_enqueue"},
         {"intake.batch_feeder"},
     ],
@@ -88,7 +88,7 @@ VENDORS: dict[str, set[str]] = {
     "onnxruntime": {"models/onnxruntime/session.py"},
     "opentelemetry": {"telemetry/metrics.py"},
     "prometheus_client": {"telemetry/exposition.py"},
-    "hiredis": {"store/wire.py"},
+    "hiredis": {"store/multiplexed.py"},
     "redis": {"store"},
     "standardwebhooks": {"webhooks/signature.py"},
 }

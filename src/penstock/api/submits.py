@@ -1,10 +1,9 @@
 """Submits and cancels of one task, as the routes of every dialect make them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 from litestar.params import HeaderParameter
+from msgspec import Struct
 
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.headers import rate_headers
@@ -106,22 +105,29 @@ async def submit_and_wait(call: SubmitCall, request: ApiRequest, services: Servi
     """
     task_id = new_task_id()
     with services.waiting.expect(task_id) as end:  # before the submit, or the end of a quick task would be missed
-        with refusals_counted(services):
+        with CountingRefusals(services):
             receipt = await submit(task_id, call, services)
         return receipt, await services.waiting.end_of(receipt.submitted, end, wait_s=call.wait_s, request=request)
 
 
-@contextmanager
-def refusals_counted(services: Services) -> Iterator[None]:
-    """Count refused submits in the metrics; one over the limit tells the client how many it has left."""
-    try:
-        yield
-    except PenstockError as error:
+class CountingRefusals(Struct, frozen=True):
+    """Counts refused submits in the metrics; one over the limit tells the client how many it has left.
+
+    It is a class because every submit enters it twice, and a generator would make three times the calls.
+    """
+
+    services: Services
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if not isinstance(error, PenstockError):
+            return
         metrics.report("submits.refused", code=error.code)
         if isinstance(error, RateLimited):
-            limit = services.settings.api.rate_limit_per_minute
+            limit = self.services.settings.api.rate_limit_per_minute
             error.headers |= rate_headers("submit", limit, left=0, reset_s=error.retry_after_s or 1)
-        raise
 
 
 async def cancel_task(task_id: str, request: ApiRequest, services: Services) -> Task:

@@ -45,7 +45,7 @@ State = Literal["ok", "warn", "fail"]
 COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class CheckResult(Struct, frozen=True, kw_only=True):
     """The result of one check, and a line of `--json`. `advice` says what to do about a problem."""
 
     check: str
@@ -66,7 +66,7 @@ async def doctor(settings_of: Callable[[], Settings], *, orphans: bool, delete: 
     return 1 if "fail" in states else 0
 
 
-async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[Finding]:
+async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[CheckResult]:
     """Yields the result of each check. With wrong settings only the machine itself is checked."""
     yield _python()
     try:
@@ -85,7 +85,7 @@ async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[Finding]
         yield finding
 
 
-async def examine_orphans(settings: Settings, *, delete: bool) -> AsyncIterator[Finding]:
+async def examine_orphans(settings: Settings, *, delete: bool) -> AsyncIterator[CheckResult]:
     """Reports the objects that belong to no record, and deletes them if `delete` is set."""
     own = RedisSettings().url == settings.redis.url
     redis = next(_servers(settings, own))
@@ -101,7 +101,7 @@ async def examine_orphans(settings: Settings, *, delete: bool) -> AsyncIterator[
         yield _fail("orphans", str(error), "nothing is looked for or deleted here: see docs/how-to/buckets.md")
 
 
-async def _orphans(installation: Installation, storage: Storage, delete: bool) -> Finding:
+async def _orphans(installation: Installation, storage: Storage, delete: bool) -> CheckResult:
     found = await find_orphans(installation, storage)
     if delete and found:
         gone = summary(await delete_orphans(installation, storage, found))
@@ -113,21 +113,21 @@ async def _orphans(installation: Installation, storage: Storage, delete: bool) -
     return _warn("orphans", text, "penstock doctor --orphans --delete deletes them")
 
 
-def _python() -> Finding:
+def _python() -> CheckResult:
     found = f"Python {platform.python_version()}, Penstock {__version__}, {platform.system()} {platform.machine()}"
     if sys.platform == "linux":
         return _ok("python", found)
     return _warn("python", found, "Penstock is tested on Linux only")
 
 
-def _models() -> Finding:
+def _models() -> CheckResult:
     broken = damaged()
     if broken:
         return _fail("models", "; ".join(broken), "reinstall Penstock")
     return _ok("models", "all shipped files have the digests of the manifest")
 
 
-async def _redis(settings: Settings) -> AsyncIterator[Finding]:
+async def _redis(settings: Settings) -> AsyncIterator[CheckResult]:
     own = RedisSettings().url == settings.redis.url
     for redis in _servers(settings, own):
         async with connect(redis) as client:
@@ -161,7 +161,7 @@ def _servers(settings: Settings, own: bool) -> Iterator[RedisSettings]:
     yield settings.redis
 
 
-async def _set_up(client: Redis, name: str, major: int, namespace: str) -> Finding:
+async def _set_up(client: Redis, name: str, major: int, namespace: str) -> CheckResult:
     try:
         warnings = await check_server(client, namespace)
     except ConfigurationError as error:
@@ -174,7 +174,7 @@ async def _set_up(client: Redis, name: str, major: int, namespace: str) -> Findi
     return _ok("redis", f"{name}, with an append-only file, evicts nothing")
 
 
-def _clock(ahead_s: float) -> Finding:
+def _clock(ahead_s: float) -> CheckResult:
     where = "ahead of" if ahead_s > 0 else "behind"
     found = f"the clock of Redis is {abs(ahead_s):.3f} s {where} ours"
     if abs(ahead_s) > CLOCKS_APART_S:
@@ -182,13 +182,13 @@ def _clock(ahead_s: float) -> Finding:
     return _ok("clock", found)
 
 
-def _records(aside: Sequence[SetAside]) -> Finding:
+def _records(aside: Sequence[SetAside]) -> CheckResult:
     some = "; ".join(f"{one.id} ({one.reason})" for one in aside[:SHOWN_RECORDS])
     found = f"{len(aside)} records could not be read within a week, and were set aside: {some}"
     return _warn("records", found, "look for a faulty disk, a restore, or another program that writes to this Redis")
 
 
-async def _storage(settings: Settings) -> AsyncIterator[Finding]:
+async def _storage(settings: Settings) -> AsyncIterator[CheckResult]:
     local, where = settings.storage.local, _place_of(settings.storage)
     try:
         async with open_storage(settings.storage, settings.redis.namespace) as opened:
@@ -201,7 +201,7 @@ async def _storage(settings: Settings) -> AsyncIterator[Finding]:
         yield _fail("storage", f"{where}: {error}", advice)
 
 
-async def _clients_view(storage: Storage, where: str) -> AsyncIterator[Finding]:
+async def _clients_view(storage: Storage, where: str) -> AsyncIterator[CheckResult]:
     """Checks a bucket as its clients see it: links, digests, and versions that it keeps; nothing for local storage."""
     report = await check_links(storage)
     if report is None:
@@ -222,7 +222,7 @@ def _place_of(storage: StorageSettings) -> str:
     return str(Path(storage.directory).absolute()) if storage.local else f"bucket {storage.s3_bucket}"
 
 
-def _devices(settings: Settings) -> Iterator[Finding]:
+def _devices(settings: Settings) -> Iterator[CheckResult]:
     try:
         places = placements(settings.worker)
     except ConfigurationError as error:
@@ -232,7 +232,7 @@ def _devices(settings: Settings) -> Iterator[Finding]:
         yield _device(place, settings)
 
 
-def _device(place: Placement, settings: Settings) -> Finding:
+def _device(place: Placement, settings: Settings) -> CheckResult:
     """Tries the device in a new process: which devices a process sees is decided by its environment, as for workers."""
     environment = clean_environment() | environment_of(settings) | place.environment
     argv = python("try-device", "--device", msgspec.json.encode(place.device).decode())
@@ -258,19 +258,19 @@ def _without_password(url: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
-def _ok(check: str, found: str) -> Finding:
-    return Finding(check=check, state="ok", found=found)
+def _ok(check: str, found: str) -> CheckResult:
+    return CheckResult(check=check, state="ok", found=found)
 
 
-def _warn(check: str, found: str, advice: str) -> Finding:
-    return Finding(check=check, state="warn", found=found, advice=advice)
+def _warn(check: str, found: str, advice: str) -> CheckResult:
+    return CheckResult(check=check, state="warn", found=found, advice=advice)
 
 
-def _fail(check: str, found: str, advice: str) -> Finding:
-    return Finding(check=check, state="fail", found=found, advice=advice)
+def _fail(check: str, found: str, advice: str) -> CheckResult:
+    return CheckResult(check=check, state="fail", found=found, advice=advice)
 
 
-def _row(finding: Finding) -> Table:
+def _row(finding: CheckResult) -> Table:
     row = Table.grid(padding=(0, 1))
     row.add_column(width=4)
     row.add_column(width=8)

@@ -1,4 +1,4 @@
-"""The task store: Redis is spoken here and nowhere else."""
+"""The store of tasks, batches and uploads: the one place that talks to Redis."""
 
 from penstock.store.answers import (
     Claim,

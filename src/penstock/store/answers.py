@@ -1,4 +1,4 @@
-"""What the store answers with, besides tasks."""
+"""Answers: what the methods of the store return besides tasks."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from penstock.core.task import Priority, Reuse, Stage, State, Task
 
 
 class Submitted(Struct, frozen=True):
-    """Answer to a submit. `rate_left` and `rate_reset_s` describe the caller's submit limit; `is_paused` says it of the
-    queue of its model and priority."""
+    """The answer to a submit. `rate_left` and `rate_reset_s` describe the caller's submit limit; `is_paused` tells
+    whether the queue of its model and priority is paused."""
 
     id: str
     replayed: bool
@@ -22,22 +22,22 @@ class Submitted(Struct, frozen=True):
 
     @property
     def state(self) -> State:
-        """Of a new task, as the submit has left it."""
+        """The state in which the submit has left a new task."""
         return State.SUCCESS if self.is_hit else State.PENDING
 
     @property
     def is_hit(self) -> bool:
-        """Whether this submit made a task that has ended already."""
+        """Whether this submit made a task that has already ended with the result of an equal one."""
         return self.reuse == "hit" and not self.replayed
 
 
 class NotItsTurn(Exception):
-    """The line of a batch is not handed in: it is not its turn, or another feeds the batch now (`turn`), or as many of
-    its tasks as may be are unfinished (`window`)."""
+    """The line of a batch is not enqueued: it is not its turn, or another feeder has the lease by now (`turn`), or as
+    many of its tasks as allowed are unfinished (`window`)."""
 
 
 class ResultFound(Exception):
-    """An equal task, `owner`, has a result with a file, `key`: somebody has to look whether it is there."""
+    """An equal task, `owner`, has a result with a file, `key`: the caller has to look whether the file is there."""
 
     def __init__(self, owner: str, key: str) -> None:
         super().__init__(owner, key)
@@ -45,13 +45,13 @@ class ResultFound(Exception):
         self.key = key
 
     def seen(self, *, there: bool) -> str:
-        """The `Submission.file_seen` of who has looked."""
+        """The `Submission.file_seen` with which the caller submits again after it has looked."""
         return f"{self.owner} {'there' if there else 'gone'}"
 
 
 class Claim(Struct, frozen=True):
-    """A lease, or none and how long until a delayed task is due (None: nothing is delayed), or none since the worker is
-    drained."""
+    """A lease; or none, and how long until a delayed task is due (None when none is delayed); or none because the
+    worker is drained."""
 
     lease: Lease | None
     next_due_s: float | None = None
@@ -59,8 +59,8 @@ class Claim(Struct, frozen=True):
 
 
 class WorkerMemory(Struct, frozen=True, kw_only=True):
-    """Bytes: what the process takes of the host, what the images of its tasks in flight take and may take, and what one
-    model may take of the device (0: no limit, or it is the host's)."""
+    """Memory in bytes: of the process, of the images of its tasks in flight and their limit, and the limit of one model
+    on the device (0 for none, or when the device uses the memory of the host)."""
 
     process: int
     tasks: int
@@ -69,8 +69,8 @@ class WorkerMemory(Struct, frozen=True, kw_only=True):
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
-    """What a worker says of itself with every renewal. It claims nothing while its spool is full, which it is when the
-    storage is away."""
+    """What a worker says about itself with every renewal. It claims nothing while its spool is full, as happens when
+    the storage is away."""
 
     id: str
     device: str
@@ -85,7 +85,7 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
 
 
 class Running(Struct, frozen=True, kw_only=True):
-    """A task that runs, as the list of workers shows it; `claimed` is a moment in ms."""
+    """A running task as the list of workers shows it; `claimed` is a moment in ms."""
 
     task_id: str
     worker: str
@@ -96,7 +96,7 @@ class Running(Struct, frozen=True, kw_only=True):
 
 
 class Pause(Struct, frozen=True, kw_only=True):
-    """Since when (ms) a queue is paused, and by the key of which name."""
+    """Since when (ms) a queue is paused, and the name of the API key that paused it."""
 
     at: int
     by: str
@@ -110,19 +110,19 @@ class Purged(Struct, frozen=True):
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """Of a model: moving averages of the device time and of the cost (kilopixels) of its finished tasks; the cost is 0
-    while that of none was known."""
+    """Moving averages of the device time and of the cost (kilopixels) of a model's finished tasks; the cost is 0 while
+    none was known."""
 
     device_s: float
     cost: float
 
     def of(self, cost: int) -> float:
-        """Seconds on the device for a task of this size, or for a mean one where it is 0: nobody knows it."""
+        """Seconds on the device for a task of this cost; for a mean task when the cost is 0, which means unknown."""
         return self.device_s * cost / self.cost if cost and self.cost else self.device_s
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """What is known of how long a task still takes. `left` is the part of its device work that is not done; `position`
+    """What is known of how long a task still takes. `left` is the share of its device work that is not done; `position`
     and `left` are those of `leader`, an equal task whose result it waits for, if it has one; `due` is the moment (ms)
     of its retry, which is `due_in_s` from now; `priority` is the class whose `pause`, if there is one, holds it up."""
 
@@ -142,8 +142,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 class QueueDepth(Struct, frozen=True, kw_only=True):
-    """Waiting tasks of one model and priority, the age of the oldest, and the device time that they
-    should take: None while no task of the model has been measured."""
+    """How many tasks of one model and priority wait, the age of the oldest, and the device time that they should take:
+    None while no task of the model has been measured."""
 
     model: str
     priority: Priority
@@ -154,7 +154,7 @@ class QueueDepth(Struct, frozen=True, kw_only=True):
 
 
 class SetAside(Struct, frozen=True):
-    """A record that could not be read: what it is of, why, and the ms when it was set aside."""
+    """A record that could not be read: its id, the reason, and the moment (ms) when it was set aside."""
 
     id: str
     reason: str

@@ -1,4 +1,4 @@
-"""Batches: their records, and the turns in which their lines become tasks."""
+"""BatchStore: records of batches, and the leases under which feeders enqueue their lines."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
@@ -8,27 +8,27 @@ from msgspec import Struct
 
 from penstock.core.batch import ENDS, Batch, BatchPlan, BatchState, End, FeedLease, Started
 from penstock.core.task import Outcome, State
-from penstock.errors import (
-    BatchAlreadyFinal,
-    BatchNotFinal,
-    BatchNotFound,
-    IdempotencyMismatch,
-    MalformedRequest,
-    QueueFull,
-    RateLimited,
-    ResultExpired,
-)
 from penstock.store.connection import listen
 from penstock.store.encoding import hook_of
 from penstock.store.engine import Engine
 from penstock.store.keys import idempotency_digest
 from penstock.store.records import GONE, UnreadableRecord, batch_of, end_of
+from penstock.store.verdicts import (
+    BATCH_CANCEL,
+    BATCH_DELETE,
+    BATCH_OPEN,
+    BATCH_START,
+    batch_gone,
+    no_batch,
+    too_slow,
+    verdict,
+)
 
 RECEIVED_WITHIN_MS = 3_600_000
-"""A batch of which nothing has come for so long is deleted."""
+"""A batch is deleted when none of its parts has come for this long."""
 
 PRUNED_TOGETHER = 20
-"""Batches that one call of a script is asked to forget."""
+"""Batches that one call of a script is asked to forget; it answers for as many as it had time for."""
 
 CANCELS = f"{BatchState.RUNNING}>{BatchState.CANCELING} {BatchState.CANCELING}>{BatchState.CANCELING}"
 
@@ -58,18 +58,18 @@ class BatchStore:
         self._keys = engine.keys
 
     async def batch(self, batch_id: str, tenant: str) -> Batch:
-        """The record. Raises BatchNotFound, also for one of another tenant, and ResultExpired for one that was pruned
-        within a week."""
+        """The record. Raises BatchNotFound, also for a batch of another tenant, and ResultExpired for one that was
+        pruned within a week."""
         answer = await self._engine.run("batch_read", id=batch_id, tenant=tenant)
         if answer == GONE:
-            raise _gone()
+            raise batch_gone(batch_id)
         found = _batch_or_none(batch_id, answer)
         if found is None:
-            raise _gone() if await self._engine.salvage.examine([batch_id]) else _absent(batch_id)
+            raise batch_gone(batch_id) if await self._engine.salvage.examine([batch_id]) else no_batch(batch_id)
         return found
 
     async def batches(self, tenant: str, *, before: int | None = None, limit: int = 50) -> BatchPage:
-        """Newest first, created before this moment (µs)."""
+        """Batches newest first, created before this moment (µs)."""
         top = "+inf" if before is None else f"({before}"
         key = self._keys.batches(tenant)
         (row,) = await self._engine.pipelined(
@@ -86,24 +86,26 @@ class BatchStore:
         return BatchPage(tuple(found), more)
 
     async def ends(self, batch_id: str, start: int, count: int) -> list[End]:
-        """Rows of the manifest, in the order in which the lines ended, from `start` (0 is the first)."""
+        """`count` rows of the manifest from the row `start` on, in the order in which the lines ended; the first is
+        0."""
         (rows,) = await self._engine.pipelined([("LRANGE", self._keys.ends(batch_id), start, start + count - 1)])
         return [end for row in rows if (end := _end_or_none(row))]
 
     async def outcomes(self, task_ids: Sequence[str]) -> list[Outcome | None]:
-        """What the runs of these tasks gave; None for one without, or whose record is gone or damaged."""
+        """The outcomes of these tasks; None for a task without one, or whose record is gone or damaged."""
         rows = []
         for some in await self._engine.pieces(task_ids, self._keys.outcome):
             rows += await self._engine.pipelined([("GET", self._keys.outcome(task_id)) for task_id in some])
         return [_outcome_or_none(row) for row in rows]
 
     async def open_places(self, batch_id: str, most: int) -> list[int]:
-        """Some of the places whose tasks wait or run."""
+        """At most `most` places of lines whose tasks wait or run."""
         (places,) = await self._engine.pipelined([("SRANDMEMBER", self._keys.open(batch_id), most)])
         return sorted(int(place) for place in places)
 
     async def waiting_lines(self) -> tuple[int, int]:
-        """How many batches are looked at by feeders, and how many of their lines are not tasks yet."""
+        """How many batches still have lines to enqueue or tasks to watch, and how many of their lines are no tasks
+        yet."""
         (ids,) = await self._engine.pipelined([("ZRANGE", self._keys.feeding, 0, -1)])
         keys = [self._keys.batch(batch_id.decode()) for batch_id in ids]
         rows = await self._engine.pipelined([("HMGET", key, "total", "fed") for key in keys])
@@ -112,8 +114,8 @@ class BatchStore:
     async def open(
         self, batch_id: str, tenant: str, caller: str, *, rate_limit: int, most: int, client_request_id: str | None
     ) -> Allowance:
-        """Begin to receive a batch: it counts as one submit. Raises RateLimited, and QueueFull when so many batches of
-        the caller are unfinished; neither for a client_request_id that is known."""
+        """Begin to receive a batch, which counts as one submit. Raises RateLimited, and QueueFull when `most` batches
+        of the caller are unfinished; neither for a client_request_id that is known."""
         answer = await self._engine.run(
             "batch_open",
             id=batch_id,
@@ -124,22 +126,19 @@ class BatchStore:
             wait_ms=RECEIVED_WITHIN_MS,
             digest=_digest(caller, client_request_id),
         )
-        if answer[0] == b"rate":
-            wait_s = -(-int(answer[1]) // 1000) or 1
-            raise RateLimited("too many submits with this API key", retry_after_s=wait_s)
-        if answer[0] == b"many":
-            raise QueueFull(f"{answer[1]} batches of this API key are unfinished", retry_after_s=30)
-        return Allowance(rate_left=answer[1], rate_reset_s=-(-answer[2] // 1000))
+        rate_left, rate_reset_s = verdict(BATCH_OPEN, batch_id, answer)
+        return Allowance(rate_left=rate_left, rate_reset_s=rate_reset_s)
 
     async def grow(self, batch_id: str, parts: int) -> None:
-        """So many parts of it are stored, or about to be. Raises MalformedRequest when it came too slowly."""
+        """Note that so many parts of a batch are stored, or about to be. Raises MalformedRequest when it came too
+        slowly."""
         if not await self._engine.run("batch_grow", id=batch_id, parts=parts, wait_ms=RECEIVED_WITHIN_MS):
-            raise _too_slow()
+            raise too_slow(batch_id)
 
     async def start(
         self, batch_id: str, caller: str, plan: BatchPlan, *, total: int, ttl_s: int, fingerprint: str
     ) -> Started:
-        """Feed it from now on, unless the caller has started one under the same client_request_id before.
+        """Start a batch, unless the caller has started one under the same client_request_id before.
 
         Raises IdempotencyMismatch, and MalformedRequest when it came too slowly.
         """
@@ -155,32 +154,24 @@ class BatchStore:
             fingerprint=fingerprint,
             hook=hook_of(plan.webhook),
         )
-        if answer[0] == b"absent":
-            raise _too_slow()
-        if answer[0] == b"mismatch":
-            raise IdempotencyMismatch(
-                f"this client_request_id belongs to batch {answer[1].decode()}, which has other lines",
-                param="client_request_id",
-            )
-        return Started(id=answer[1].decode(), replayed=answer[0] == b"replay")
+        started: Started = verdict(BATCH_START, batch_id, answer)
+        return started
 
     async def cancel(self, batch_id: str, tenant: str) -> None:
-        """Feed nothing more of it, and let its feeder cancel what is left; repeating it is fine.
+        """Enqueue no further line of a batch, and let its feeder cancel the tasks that are left. Repeating it is fine.
 
         Raises BatchNotFound, ResultExpired, BatchAlreadyFinal.
         """
         answer = await self._engine.run(
             "batch_cancel", moves=CANCELS, next_state=ENDS[BatchState.CANCELING], id=batch_id, tenant=tenant
         )
-        _check(batch_id, answer[0])
-        if answer[0] == b"refused" and answer[1].decode() != BatchState.CANCELED:
-            raise BatchAlreadyFinal(f"the batch has ended as {answer[1].decode()}")
+        verdict(BATCH_CANCEL, batch_id, answer)
 
     async def lease(
         self, *, lease_s: float, most: int, under_way: Iterable[str] = ()
     ) -> tuple[list[FeedLease], float | None]:
-        """Batches that are to be looked at, now ours for `lease_s`, and how long until the next is due (None: none
-        is). Those that are `under_way` here are not looked at."""
+        """Lease batches that are due to be fed for `lease_s`. Returns the leases, and how long until the next batch is
+        due, None when none is. Batches that are `under_way` in this process are left out."""
         answer = await self._engine.run_once(
             "batch_lease", lease_ms=int(lease_s * 1000), most=most, left_out=[*under_way]
         )
@@ -192,7 +183,7 @@ class BatchStore:
         return leases, answer[0] / 1000 if answer[0] >= 0 else None
 
     async def keep(self, *leases: FeedLease) -> set[str]:
-        """Extend leases, all of which last equally long; the ids of the batches whose lease is lost."""
+        """Extend leases, all of which last equally long. Returns the ids of the batches whose lease is lost."""
         pairs = [part for lease in leases for part in (lease.id, lease.epoch)]
         if not leases:
             return set()
@@ -201,15 +192,15 @@ class BatchStore:
         return {batch_id.decode() for batch_id in lost}
 
     async def rest(self, lease: FeedLease, *, wait_s: float | None, refill: int = -1) -> bool:
-        """Hand it back, to be looked at in `wait_s` (None: not any more), or as soon as no more than `refill` of its
-        tasks are unfinished. False when the lease is lost."""
+        """Hand back a lease. The batch is due again in `wait_s` (None for never), or as soon as no more than `refill`
+        of its tasks are unfinished. Returns False when the lease is lost."""
         wait_ms = -1 if wait_s is None else int(wait_s * 1000)
         return bool(
             await self._engine.run("batch_rest", id=lease.id, epoch=lease.epoch, wait_ms=wait_ms, refill=refill)
         )
 
     async def skip(self, lease: FeedLease, place: int, count: int, state: State, code: str = "") -> bool:
-        """End the next lines, of which this place is the first, without tasks. False when the lease is lost."""
+        """End the next lines, from this place on, without tasks. Returns False when the lease is lost."""
         return bool(
             await self._engine.run(
                 "batch_skip", id=lease.id, epoch=lease.epoch, first=place, count=count, state=state, code=code
@@ -217,26 +208,21 @@ class BatchStore:
         )
 
     async def delete(self, batch_id: str, tenant: str) -> str | None:
-        """Forget a batch before its time is over; its tasks stay. The prefix of its lines, which are to be deleted from
-        the storage and are `Condemned` too; None when it was deleted before.
+        """Forget a batch before its retention is over; its tasks stay. Returns the prefix of its lines, which are to be
+        deleted from the storage and are `Condemned` too; None when it was deleted before.
 
         Raises BatchNotFound, and BatchNotFinal for one that has not ended.
         """
         answer = await self._engine.run("batch_delete", id=batch_id, tenant=tenant)
-        if answer[0] == b"gone":
-            return None
-        _check(batch_id, answer[0])
-        if answer[0] == b"live":
-            raise BatchNotFinal(f"the batch is {answer[1].decode()}; cancel it before you delete it")
-        prefix: bytes = answer[1]
-        return prefix.decode()
+        prefix: str | None = verdict(BATCH_DELETE, batch_id, answer)
+        return prefix
 
     async def prune(self) -> int:
-        """Forget all batches whose time is over, as `delete` does; how many."""
+        """Forget all batches whose retention is over, as `delete` does. Returns how many."""
         return sum(await self._engine.run_to_end("batch_prune", most=PRUNED_TOGETHER))
 
     def rooms(self) -> AsyncIterator[str]:
-        """Something whenever a batch may be fed; also when that may have been missed."""
+        """Yields a text whenever a batch may be fed; also when that may have been missed."""
         return listen(self._engine.client, self._keys.room)
 
 
@@ -266,24 +252,4 @@ def _are_numbers(*values: bytes | None) -> bool:
 
 
 def _digest(caller: str, client_request_id: str | None) -> str:
-    """Tasks and batches have names of their own."""
     return idempotency_digest(f"{caller}\0batch", client_request_id) if client_request_id else ""
-
-
-def _check(batch_id: str, kind: bytes) -> None:
-    if kind == b"gone":
-        raise _gone()
-    if kind == b"absent":
-        raise _absent(batch_id)
-
-
-def _absent(batch_id: str) -> BatchNotFound:
-    return BatchNotFound(f"there is no batch {batch_id}")
-
-
-def _gone() -> ResultExpired:
-    return ResultExpired("the batch was deleted, by a client or after its retention")
-
-
-def _too_slow() -> MalformedRequest:
-    return MalformedRequest("the batch came too slowly, and was given up")

@@ -1,4 +1,4 @@
-"""Hearing of single tasks as they change."""
+"""Changes: one subscription of a process that hears of single tasks as they change."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
 
 MAX_PAUSE_S = 1.0
-"""Longest wait before a broken connection is made anew."""
+"""Longest wait before a broken connection is opened again."""
 
 
 class Changes:
-    """Each task has a channel of its own, so that Redis tells nobody of those that nobody watches. One connection
-    listens to all that are followed here; there is none before the first is."""
+    """Tells of the tasks that are followed. Each task has a channel of its own, so that Redis sends nothing about tasks
+    that nobody watches; one connection listens to all of them, and is opened with the first."""
 
     def __init__(self, client: Redis, prefix: str) -> None:
         self._client = client
@@ -25,13 +25,13 @@ class Changes:
         self._differs = asyncio.Event()
 
     def follow(self, task_ids: Iterable[str]) -> None:
-        """Hear of these from now on, and of no others."""
+        """Follow these tasks from now on, and no others."""
         self._wanted = frozenset(self._prefix + task_id for task_id in task_ids)
         self._differs.set()
 
     async def run(self, tell: Callable[[str], None]) -> None:
-        """Tell the id of a followed task whenever it has changed, for ever; also once when the channel is open or open
-        again, since what was published before is gone."""
+        """Call `tell` with the id of a followed task whenever it has changed, for ever; also once each time its channel
+        is opened, since changes before that were missed."""
         pause_s = 0.0
         while True:
             await asyncio.sleep(pause_s)
@@ -51,7 +51,6 @@ class Changes:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def _keep_up(self, pubsub: "PubSub") -> None:
-        """What this connection listens to is what is wanted."""
         heard: frozenset[str] = frozenset()
         while True:
             await self._differs.wait()

@@ -1,4 +1,4 @@
-"""One impatient client per process, with a bounded pool of connections, and vendor errors turned into ours."""
+"""Redis client of one process: bounded pool, a timeout on every call, redis-py errors translated."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -20,35 +20,36 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings
 from penstock.store.failures import failure_of, refusal_of, unavailable
+from penstock.store.multiplexed import Multiplexer
 from penstock.store.scripts import Scripts
-from penstock.store.wire import Wire
 
 POOL_SIZE = 32
-"""Connections of one process besides the wire; further callers wait for one instead of opening more."""
+"""Most connections of one process, beside the shared one; further callers wait for one instead of opening more."""
 
 RENEW_EVERY_S = 1.0
-"""A server that refuses is left this often at most: until the address leads to another one, that helps nobody."""
+"""Shortest time between two departures from a server that refuses: a new connection helps once the address leads to
+another server only."""
 
 OUR_PROTOCOL = 2
-"""Of Redis: in the other one, some answers have another shape."""
+"""Version of the Redis protocol: in version 3 some answers have another shape."""
 
 LISTENED_S = 1.0
-"""A listener that hears nothing looks this often whether its connection is to be left."""
+"""How long a listener waits for a message before it looks whether its connection is to be left."""
 
 
 class Pool(redis.BlockingConnectionPool):
-    """A bounded pool whose connections can be left: none is cut while it is used, and none is used again."""
+    """A bounded pool that can be renewed: connections in use are not cut, and none of the old ones is used again."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._left: set[AbstractConnection] = set()
 
     def leave(self) -> None:
-        """Whoever takes one from now on gets it newly made."""
+        """Make every connection anew before it is used the next time."""
         self._left |= {*self._available_connections, *self._in_use_connections}
 
     async def ensure_connection(self, connection: Any) -> None:
-        """The vendor's, called whenever a connection is taken."""
+        """Called by redis-py whenever a connection is taken from the pool."""
         if connection in self._left:
             self._left.discard(connection)
             await connection.disconnect(nowait=True)
@@ -56,45 +57,45 @@ class Pool(redis.BlockingConnectionPool):
 
 
 class Redis(redis.Redis):
-    """A client whose scripts run over one wire, and everything else over connections of a pool.
+    """A client whose scripts share one connection, while all else uses the connections of a pool.
 
-    The address may lead to another server than it did. An answer which says that this one is not, or no longer, what it
-    should be ends the connection of the wire; and whenever that one is made anew, all others are too: also those that
-    would read old values from the old server for ever. Every process runs a script each second or two.
+    After a failover the address leads to another server. An answer which says that this server is not the master ends
+    the shared connection; and whenever that one is opened again, all others are renewed too, since they might read old
+    values from the old server for ever. Every process runs a script each second or two, so that it notices soon.
     """
 
     def __init__(self, pool: Pool, timeout_s: float) -> None:
         super().__init__(connection_pool=pool)
         self.scripts = Scripts(self)
         self.generation = 0
-        """Which connection of the wire this is; who holds another for long compares it."""
+        """Counts the shared connections; a caller that holds another connection for long compares it."""
         self._pool = pool
-        self._wire = Wire(self._connection_of_wire, timeout_s)
+        self._multiplexer = Multiplexer(self._shared_connection, timeout_s)
         self._is_begun = False
         self._left_at = -RENEW_EVERY_S
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """See Wire.ask."""
+        """Run a script over the shared connection: see `Multiplexer.ask`."""
         try:
-            return await self._wire.ask("EVALSHA", sha, numkeys, *keys_and_args)
+            return await self._multiplexer.ask("EVALSHA", sha, numkeys, *keys_and_args)
         except RedisError as error:
             refusal = refusal_of(error)
             if refusal is not None and refusal.ends_connection:
-                self._leave_wire()
+                self._leave_server()
             raise
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close the wire too."""
-        await self._wire.aclose()
+        """Close all connections."""
+        await self._multiplexer.aclose()
         await super().aclose(close_connection_pool)
 
-    def _leave_wire(self) -> None:
+    def _leave_server(self) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._left_at >= RENEW_EVERY_S:
             self._left_at = now
-            self._wire.leave()
+            self._multiplexer.leave()
 
-    def _connection_of_wire(self) -> AbstractConnection:
+    def _shared_connection(self) -> AbstractConnection:
         if self._is_begun:
             self.generation += 1
             self._pool.leave()
@@ -111,9 +112,9 @@ _UNREACHABLE = (ConnectionError, RedisTimeoutError, TimeoutError, InvalidRespons
 
 @asynccontextmanager
 async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
-    """A client with a bounded pool; closed on leaving. It never sends anything twice: `ask` decides that.
+    """Open a client, and close it on leaving. It never sends a command twice by itself: `ask` decides that.
 
-    Raises ConfigurationError when the URL is none, or has an option that we cannot live with.
+    Raises ConfigurationError for a malformed URL, and for one with an option that the store cannot work with.
     """
     try:
         pool = Pool.from_url(
@@ -126,7 +127,7 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
             retry=Retry(NoBackoff(), 0),
         )
         client = Redis(_checked(pool), settings.timeout_s)
-    except (ValueError, TypeError) as error:  # TypeError: an option that nobody knows
+    except (ValueError, TypeError) as error:  # TypeError: an unknown option
         raise ConfigurationError(f"redis.url: {_without_secrets(error)}") from error
     try:
         yield client
@@ -136,14 +137,13 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
 
 
 def _without_secrets(error: Exception) -> str:
-    """What is wrong with the URL. A password with a slash in it is taken for the port, and shown."""
-    if "Port" in str(error):
+    if "Port" in str(error):  # redis-py takes a password with a slash for the port, and shows it
         return "the port is no number; characters such as / # ? @ in a password have to be percent-encoded"
     return str(error)
 
 
 def _checked(pool: Pool) -> Pool:
-    """The pool, if answers will come in the shape that the store knows. Raises ValueError, TypeError."""
+    """Return the pool if answers will have the shape that the store knows. Raises ValueError or TypeError."""
     options = pool.connection_kwargs
     if str(options.get("protocol", OUR_PROTOCOL)) != str(OUR_PROTOCOL):
         raise ValueError(f"Penstock speaks protocol {OUR_PROTOCOL} with Redis; leave `protocol` out")
@@ -154,10 +154,10 @@ def _checked(pool: Pool) -> Pool:
 
 
 async def ask(call: Callable[[], Awaitable[T]], *, patience_s: float, again: bool = True) -> T:
-    """The answer of Redis within `patience_s`, else StoreUnavailable, and then it may have been done or not.
+    """Return what `call` answers within `patience_s`. Raises StoreUnavailable otherwise; the call may have been done.
 
     A broken connection is tried a second time, since the server may have closed an idle one or been restarted;
-    `again=False` is for what must not happen twice.
+    `again=False` is for calls that must not be made twice.
     """
     with translated(), cancellation_kept():
         async with asyncio.timeout(patience_s):
@@ -171,7 +171,7 @@ async def ask(call: Callable[[], Awaitable[T]], *, patience_s: float, again: boo
 
 @contextmanager
 def cancellation_kept() -> Iterator[None]:
-    """A task that was canceled inside ends here at the latest.
+    """End a task that was cancelled inside at the latest here.
 
     redis-py writes under `asyncio.wait_for`, which in Python 3.11 drops a cancel that comes in the turn of the loop in
     which the write ends (python/cpython#86296): a worker went on after its SIGTERM.
@@ -185,7 +185,7 @@ def cancellation_kept() -> Iterator[None]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Vendor errors inside become StoreUnavailable, or WrongSetting; scripts that are wrong stay loud."""
+    """Turn errors of redis-py into StoreUnavailable or WrongSetting; the error of a faulty script passes unchanged."""
     try:
         yield
     except (*_UNREACHABLE, ResponseError, RuntimeError) as error:
@@ -196,14 +196,14 @@ def translated() -> Iterator[None]:
 
 
 def _is_broken(error: Exception) -> bool:
-    """Whether a connection is gone. uvloop says so by a RuntimeError when the server has closed it just before a
-    write, which neither it nor redis-py turns into a ConnectionError."""
+    # When the server has closed a connection just before a write, uvloop raises a RuntimeError, which neither it nor
+    # redis-py turns into a ConnectionError.
     return isinstance(error, ConnectionError) or "handler is closed" in str(error)
 
 
 async def listen(client: Redis, channel: str) -> AsyncGenerator[str, None]:
-    """Messages of a channel for ever, reconnecting by itself, also when connections are left; an empty one after each
-    (re)connect, since what was published meanwhile is gone and the listener should look for itself."""
+    """Yields the messages of a channel for ever, over new connections where one breaks or is to be left. After each
+    connect it yields an empty message: what was published before is lost, and the listener should look for itself."""
     wait_s = 0.05
     while True:
         pubsub, generation = client.pubsub(), client.generation
@@ -214,7 +214,7 @@ async def listen(client: Redis, channel: str) -> AsyncGenerator[str, None]:
                 message = await pubsub.get_message(timeout=LISTENED_S)
                 if message is None:
                     continue
-                if message["type"] == "subscribe":  # Redis says so: from here on nothing is missed
+                if message["type"] == "subscribe":  # from here on nothing is missed
                     wait_s = 0.05
                     yield ""
                 else:

@@ -1,5 +1,7 @@
-"""What can be wrong between us and Redis: one table of answers that say no, one of connections that fail. Each message
-says what is wrong and, after a semicolon, what to change; none has a part of redis.url in it, which holds a password.
+"""Failures: what can be wrong between a process and Redis, in one table of refusals and one of broken connections.
+
+Each message says what is wrong and, after a semicolon, what to change. None contains a part of redis.url, which holds a
+password.
 """
 
 import re
@@ -25,7 +27,7 @@ from penstock.errors import StoreUnavailable
 
 
 class Refusal(NamedTuple):
-    """What a failure means for our clients: `ends_connection` says that the connection leads to the wrong server,
+    """What a failure means for clients: `ends_connection` says that the connection leads to the wrong server,
     `is_setting` that the failure stays until somebody changes a setting."""
 
     detail: str
@@ -92,7 +94,8 @@ REFUSALS = {
         is_setting=True,
     ),
 }
-"""By the word of Redis; nothing was done. Any other answer that is an error is a fault of ours, and stays loud."""
+"""By the first word of the answer; nothing was done. Any other error of Redis is a fault of Penstock, and is raised as
+it is."""
 
 _TYPES: dict[type[Exception], str] = {
     ReadOnlyError: "READONLY",
@@ -102,13 +105,13 @@ _TYPES: dict[type[Exception], str] = {
     MovedError: "MOVED",
     AskError: "ASK",
 }
-"""Where the vendor has a class, it leaves the word out."""
+"""Where redis-py has a class for an answer, it leaves the word out of the text."""
 
 _OF_AUTHENTICATION = {"Authentication required": "NOAUTH", "without any password": "NOPASS"}
-"""By a part of the text, since the vendor has one class for all; any other is WRONGPASS."""
+"""By a part of the text, since redis-py has one class for all of them; any other is WRONGPASS."""
 
 _CODE = re.compile(rf"\b({'|'.join(REFUSALS)})\b")
-"""An older server has the word inside of a sentence about the script."""
+"""An older server has the word inside a sentence about the script."""
 
 _AWAY = Refusal("the task store cannot be reached; check redis.url and the network", 1)
 _DATABASE = Refusal(
@@ -206,11 +209,12 @@ _CONNECTIONS: tuple[tuple[type[BaseException], str, Refusal], ...] = (
         ),
     ),
 )
-"""Class of the error, or of one behind it, a pattern in its text, and what it means; the first row that fits counts."""
+"""The class of an error or of its cause, a pattern in its text, and what it means; the first row that matches
+counts."""
 
 
 def refusal_of(error: Exception) -> Refusal | None:
-    """What an answer of Redis means, if it is one that says no."""
+    """The refusal that an error of Redis means, or None for a fault of Penstock."""
     if type(error) is AuthenticationError:
         return REFUSALS[next((code for text, code in _OF_AUTHENTICATION.items() if text in str(error)), "WRONGPASS")]
     if type(error) in _TYPES:
@@ -224,7 +228,7 @@ def refusal_of(error: Exception) -> Refusal | None:
 
 
 def failure_of(error: Exception) -> Refusal:
-    """What it means that there is no answer."""
+    """What an error that broke the connection means."""
     behind = tuple(_behind(error))
     for kind, pattern, meaning in _CONNECTIONS:
         if any(isinstance(one, kind) and re.search(pattern, str(one)) for one in behind):
@@ -233,7 +237,7 @@ def failure_of(error: Exception) -> Refusal:
 
 
 def unavailable(refusal: Refusal) -> StoreUnavailable:
-    """The error that says so."""
+    """The error with which the store reports a refusal."""
     kind = WrongSetting if refusal.is_setting else StoreUnavailable
     return kind(refusal.detail, retry_after_s=refusal.retry_after_s)
 

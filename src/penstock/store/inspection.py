@@ -1,4 +1,4 @@
-"""What the server behind the store is: for a person who sets one up."""
+"""Inspection: what the server behind the store is, and what is wrong with its set-up."""
 
 import time
 from collections.abc import Awaitable
@@ -16,12 +16,12 @@ from penstock.store.failures import WrongSetting
 from penstock.store.keys import Keys
 
 HERE = (None, "localhost", "127.0.0.1", "::1")
-"""Hosts that are this machine; None: a Unix socket."""
+"""Hosts that are this machine; None stands for a Unix socket."""
 
 
 class ServerInfo(Struct, frozen=True, kw_only=True):
-    """`version` is its own, `major` that of the Redis which it speaks like, 0 when it does not say; `ahead_s` is how
-    far its clock is ahead of ours."""
+    """The server: `version` is its own, `major` that of the Redis with which it is compatible, 0 when it does not say;
+    `ahead_s` is how far its clock is ahead of this machine's."""
 
     product: str
     version: str
@@ -30,7 +30,7 @@ class ServerInfo(Struct, frozen=True, kw_only=True):
 
 
 async def look_at(client: Redis) -> ServerInfo:
-    """Raises StoreUnavailable when it does not answer. The clock is compared with the middle of a round trip."""
+    """Ask the server what it is. Raises StoreUnavailable. Its clock is compared with the middle of a round trip."""
     with translated():
         info = await client.info("server")
         asked = time.time()
@@ -47,10 +47,10 @@ async def look_at(client: Redis) -> ServerInfo:
 
 
 async def check_server(client: Redis, namespace: str) -> list[str]:
-    """Warnings about the server's set-up, each with what to change.
+    """Warnings about the set-up of the server, each with what to change.
 
-    Raises ConfigurationError for an evicting server, for records of another version, and for what only another setting
-    can mend, such as a wrong password; StoreUnavailable when it cannot be reached.
+    Raises ConfigurationError for a server that evicts, for records of another version, and for what only another
+    setting can mend, such as a wrong password; StoreUnavailable when the server cannot be reached.
     """
     try:
         return await _warnings(client, namespace)
@@ -86,7 +86,7 @@ async def _warnings(client: Redis, namespace: str) -> list[str]:
 
 
 async def _check_version(client: Redis, keys: Keys) -> None:
-    """Looks at the oldest record of each state."""
+    """Look at the oldest record of each state."""
     for state in State:
         for task_id in await client.zrange(keys.state(TENANT, state), 0, 0):
             found = await cast("Awaitable[bytes | None]", client.hget(keys.task(task_id.decode()), "version"))
@@ -101,8 +101,7 @@ _PATTERNS = ("maxmemory-policy", "append*", "min-*-to-write")
 
 
 def _of_persistence(said: dict[str, str], *, is_here: bool) -> list[str]:
-    """What a crash may lose. When this machine goes down with its Redis, nobody is left who takes what was lost for
-    done."""
+    # On this machine the last second may be lost: when it goes down with its Redis, nobody is left who relies on that.
     if said.get("appendonly", "yes") != "yes":
         return ["Redis has no append-only file: tasks are lost when it restarts (set appendonly yes)"]
     fsync = said.get("appendfsync", "always")
@@ -115,7 +114,7 @@ def _of_persistence(said: dict[str, str], *, is_here: bool) -> list[str]:
 
 
 async def _of_writes(client: Redis, namespace: str) -> list[str]:
-    """A worker starts all the same: what it finishes can be deleted, and only that frees memory."""
+    # Only a warning: a worker starts all the same, since only deleting what it finishes frees memory.
     try:
         await takes_writes(client, namespace)
     except WrongSetting:

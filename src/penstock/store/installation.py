@@ -1,4 +1,4 @@
-"""Whose objects are in the storage: the identity of this installation, and which objects it still has records of."""
+"""Installation: the identity by which the storage tells whose objects it holds, and which objects have records."""
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -9,13 +9,13 @@ from msgspec import Struct
 from penstock.store.engine import Engine
 
 PAGE = 500
-"""Records read in one round trip."""
+"""Records that one round trip reads."""
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """What Redis holds of an installation: an id made once, the ms when it was made, and the beat, a word that is
-    replaced every hour here and in the storage. `next` is there while it is being replaced. A Redis that was emptied
-    makes another id; one that was set back has an earlier beat."""
+    """What Redis holds of an installation: an id that is made once, the moment (ms) when it was made, and the beat, a
+    word that is replaced every hour in Redis and in the storage; while it is being replaced, `next` has the new one. A
+    Redis that was emptied makes another id; one that was restored from a backup has an earlier beat."""
 
     id: str
     created: int
@@ -24,19 +24,19 @@ class Identity(Struct, frozen=True, kw_only=True):
 
     @property
     def beats(self) -> tuple[str | None, ...]:
-        """What the storage may have: it has the next one a moment earlier."""
+        """The beats that the storage may have: it is given the next one a moment before Redis."""
         return self.beat, self.next
 
 
 class Installation:
-    """Every method raises StoreUnavailable when Redis cannot be reached; each may be repeated."""
+    """The installation. Every method raises StoreUnavailable when Redis cannot be reached; each may be repeated."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._keys = engine.keys
 
     async def found(self) -> Identity:
-        """The identity, made at the first call of all processes."""
+        """The identity, which is made at the first call of any process."""
         made: dict[str, str | int] = {"id": _word(), "created": await self.now_ms(), "beat": _word()}
         await self._engine.pipelined([("HSETNX", self._keys.installation, name, value) for name, value in made.items()])
         identity = await self.identity()
@@ -53,7 +53,7 @@ class Installation:
         return msgspec.convert(values, Identity, strict=False)
 
     async def next_beat(self) -> str:
-        """The word that replaces the beat: the same one until `beat_moved`, whoever asks."""
+        """The word that replaces the beat. It is the same for all processes until `beat_moved`."""
         _, word = await self._engine.pipelined(
             [
                 ("HSETNX", self._keys.installation, "next", _word()),
@@ -63,24 +63,24 @@ class Installation:
         return str(word.decode())
 
     async def beat_moved(self, word: str) -> None:
-        """The storage has this word: it is the beat from now on."""
+        """Note that the storage has this word: it is the beat from now on."""
         await self._engine.pipelined(
             [("HSET", self._keys.installation, "beat", word), ("HDEL", self._keys.installation, "next")]
         )
 
     async def now_ms(self) -> int:
-        """By the clock of Redis."""
+        """The time by the clock of Redis."""
         ((seconds, micros),) = await self._engine.pipelined([("TIME",)])
         return int(seconds * 1000 + micros // 1000)
 
     async def take_turn(self, pause_s: int) -> bool:
-        """Whether it is this process that moves the beat and looks for orphans: one does within that time."""
+        """Whether this process is the one that moves the beat and looks for orphans; one process does in that time."""
         (taken,) = await self._engine.pipelined([("SET", self._keys.orphan_turn, "", "NX", "EX", pause_s)])
         return taken is not None
 
     async def unknown(self, keys: Sequence[str]) -> list[str]:
-        """Those of these keys that no record has, and that are neither awaited nor condemned. A result that only the
-        records of other tasks show is among them: see `shown`."""
+        """Those of these keys that no record has and that are neither awaited nor condemned. They include results that
+        only records of other tasks show: see `shown`."""
         found = []
         for at in range(0, len(keys), PAGE):
             part = keys[at : at + PAGE]
@@ -90,7 +90,7 @@ class Installation:
         return found
 
     async def shown(self) -> set[str]:
-        """The tasks whose result is shown by a record of another: equal tasks share one run."""
+        """The tasks whose result the record of another task shows, since equal tasks share one run."""
         origins: set[str] = set()
         async for ids in self._ended():
             rows = await self._engine.pipelined([("HGET", self._keys.task(task_id), "origin") for task_id in ids])
@@ -98,7 +98,7 @@ class Installation:
         return origins
 
     async def _ended(self) -> AsyncIterator[Sequence[str]]:
-        """All ended tasks, in pages; those that are there all the while are among them."""
+        """Yields all ended tasks, in pages; a task that is added or deleted meanwhile may be missing."""
         cursor: int | bytes = 0
         while True:
             (cursor, pairs), *_ = await self._engine.pipelined(
@@ -109,7 +109,7 @@ class Installation:
                 return
 
     def _questions(self, key: str) -> list[tuple[str | int, ...]]:
-        """What is asked of Redis about a key, the record first."""
+        """The commands that tell whether a key is known; the one about its record comes first."""
         kind, _, task_id = owner_of(key)
         record: dict[str, tuple[str | int, ...]] = {
             "inputs": ("HGET", self._keys.task(task_id), "input"),
@@ -131,7 +131,7 @@ def _word() -> str:
 
 
 def owner_of(key: str) -> tuple[str, str, str]:
-    """Kind, tenant and the id of the task, upload or batch that an object is of."""
+    """Split a storage key into its kind, its tenant and the id of its task, upload or batch."""
     kind, tenant, name, *_ = key.split("/")
     return kind, tenant, name.partition("-")[0] if kind == "inputs" else name
 

@@ -1,4 +1,4 @@
-"""The map of the database: every Redis key, its type, what it holds, and how long it lives.
+"""Keys: the map of the database. Every key of Redis with its type, what it holds, and how long it lives.
 
 All keys start with one root, `{<namespace>}:`. The braces are a hash tag, so that a cluster keeps them on one
 node and the scripts may touch several of them. Scripts are given the root as KEYS[1] and append what follows.
@@ -20,7 +20,7 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `flows:...:<tenant>`       | zset   | the same of a tenant's callers                       | the same                |
 | `unseen:<pool>:<priority>` | hash   | models whose callers may not be in `flows` -> the    | all looked at           |
 |                            |        | last that was looked at                              |                         |
-| `following:<model>`        | zset   | `<digest> <id>` of those in no queue, who wait for   | answered, canceled,     |
+| `following:<model>`        | zset   | `<digest> <id>` of those in no queue, which wait for | answered, canceled,     |
 |                            |        | the result of `reuse` of that digest; no score       | queued after all        |
 | `reuse`                    | hash   | digest -> the task that equal ones wait for, or that | ended without, pruned   |
 |                            |        | has their result: the leader                         |                         |
@@ -72,9 +72,9 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | lease ends                                           | pruned                  |
 | `resting`                  | hash   | endpoint -> the ms until which nothing is sent to it | nothing owed to it      |
 | `batch:<id>`               | hash   | the record of a batch: `fed` of `total` lines, how   | pruned                  |
-|                            |        | many are in each state, the `epoch` of who feeds it, |                         |
-|                            |        | `refill` while nobody does: see `feeding`            |                         |
-| `plan:<id>`                | string | what was asked for as JSON, but for the lines, which | pruned                  |
+|                            |        | many are in each state, the `epoch` of its feeder,   |                         |
+|                            |        | `refill` while it has none: see `feeding`            |                         |
+| `plan:<id>`                | string | the request as JSON, without the lines, which        | pruned                  |
 |                            |        | are in the storage                                   |                         |
 | `open:<id>`                | set    | places of the lines whose tasks wait or run: small   | ended                   |
 |                            |        | numbers, so that it is compact                       |                         |
@@ -83,7 +83,7 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `batches:<tenant>`         | zset   | ids of batches by their created µs: the list         | pruned                  |
 | `unfinished:<caller>`      | set    | ids of batches that have not ended                   | ended                   |
 | `feeding`                  | zset   | ids of batches by the ms when they are looked at, or | all fed                 |
-|                            |        | when the lease of who feeds them ends; at once when  |                         |
+|                            |        | when the lease of their feeder ends; at once when    |                         |
 |                            |        | no more than `refill` of their tasks are unfinished  |                         |
 | `closed`                   | zset   | ids of ended batches by the ms when they are pruned, | pruned                  |
 |                            |        | and of those that are being received                 |                         |
@@ -102,17 +102,17 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
 |                            |        | are in the marker of the storage too, which has      |                         |
 |                            |        | `next` already while the beat is replaced            |                         |
-| `orphan-turn`              | string | nothing; there while nobody need look for orphans    | an hour                 |
+| `orphan-turn`              | string | nothing; there until the next look for orphans       | an hour                 |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
 | `signals` (channel)        | –      | `queued <model>`, `cancel <id> <token>`,             | –                       |
 |                            |        | `drain <worker>`, `resume <worker>`, and             |                         |
 |                            |        | `idle <worker> <models>`: for workers                |                         |
 | `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
-| `changed:<id>` (channel)   | –      | nothing, when the task has changed: for who watches  | –                       |
+| `changed:<id>` (channel)   | –      | nothing, when the task has changed: for its watchers | –                       |
 | `posted` (channel)         | –      | nothing, whenever an event is owed: for dispatchers  | –                       |
 | `room` (channel)           | –      | nothing, whenever a batch may be fed: for feeders    | –                       |
 
-Events are of tasks and of batches.
+"Owed" events are to be delivered; they are of tasks or of batches.
 """
 
 import hashlib
@@ -150,27 +150,27 @@ class Keys:
         self.unreadable = f"{self.root}unreadable"
 
     def queue(self, model: str, priority: str) -> str:
-        """Waiting ids of one model and priority."""
+        """Waiting tasks of one model and priority."""
         return f"{self.root}queue:{model}:{priority}"
 
     def state(self, tenant: str, state: str) -> str:
-        """Ids of one tenant in one state."""
+        """Ids of the tasks of one tenant in one state."""
         return f"{self.root}state:{tenant}:{state}"
 
     def asking(self, worker: str) -> str:
-        """Whether an idle worker waits to be given a task."""
+        """A key that is there while an idle worker waits to be given a task."""
         return f"{self.root}asking:{worker}"
 
     def task(self, task_id: str) -> str:
-        """The record."""
+        """The record of a task."""
         return f"{self.root}task:{task_id}"
 
     def body(self, task_id: str) -> str:
-        """The request."""
+        """The request of a task."""
         return f"{self.root}body:{task_id}"
 
     def upload(self, upload_id: str) -> str:
-        """An upload."""
+        """The record of an upload."""
         return f"{self.root}upload:{upload_id}"
 
     def files(self, tenant: str, caller: str) -> str:
@@ -178,19 +178,19 @@ class Keys:
         return f"{self.root}files:{tenant}:{caller}"
 
     def outcome(self, task_id: str) -> str:
-        """Result or error."""
+        """The result or the error of a task, with its timing."""
         return f"{self.root}outcome:{task_id}"
 
     def attempts(self, task_id: str) -> str:
-        """The ended attempts."""
+        """The ended attempts of a task."""
         return f"{self.root}attempts:{task_id}"
 
     def events(self, subject: str) -> str:
-        """What a webhook is told of a task or a batch."""
+        """The events of a task or a batch."""
         return f"{self.root}events:{subject}"
 
     def of_root(self, name: str) -> str:
-        """A key that only scripts use."""
+        """Any key that otherwise only scripts use."""
         return self.root + name
 
     def batch(self, batch_id: str) -> str:
@@ -198,15 +198,15 @@ class Keys:
         return f"{self.root}batch:{batch_id}"
 
     def plan(self, batch_id: str) -> str:
-        """What was asked of a batch."""
+        """The plan of a batch: its request without the lines."""
         return f"{self.root}plan:{batch_id}"
 
     def ends(self, batch_id: str) -> str:
-        """How its lines have ended."""
+        """The rows of a batch's manifest: how its lines have ended."""
         return f"{self.root}ends:{batch_id}"
 
     def open(self, batch_id: str) -> str:
-        """Which of its lines are tasks that have not ended."""
+        """The places of those lines of a batch whose tasks have not ended."""
         return f"{self.root}open:{batch_id}"
 
     def batches(self, tenant: str) -> str:
@@ -215,12 +215,12 @@ class Keys:
 
 
 def idempotency_digest(caller: str, client_request_id: str) -> str:
-    """Name of the idempotency key: scoped to the API key, and short whatever the client sent."""
+    """The name of an idempotency key: scoped to the API key, and short whatever the client has sent."""
     return hashlib.sha256(f"{caller}\0{client_request_id}".encode()).hexdigest()[:40]
 
 
 def endpoint_digest(url: str) -> str:
-    """16 characters for the scheme, host and port of a URL: whoever answers for one path answers for all."""
+    """16 characters for scheme, host and port of a URL: all paths of an endpoint share its quota and its rest."""
     parts = urlsplit(url)
     digest = hashlib.sha256(f"{parts.scheme}://{parts.netloc}".encode()).digest()
     return urlsafe_b64encode(digest[:12]).decode()

@@ -16,8 +16,8 @@ LOOKED_AT_TOGETHER = 100
 """Records whose filtered fields are read in one round trip."""
 
 FILTERED = 1000
-"""Records that one page of a filtered list looks at: about ten round trips, so that a filter which nothing passes holds
-up its own client for some milliseconds and Redis for less than one at a time."""
+"""Records that one page of a filtered list looks at: ten round trips of LOOKED_AT_TOGETHER, some milliseconds. A filter
+that few tasks pass must not read the whole list for one request; its client goes on at `next_before`."""
 
 
 class Filters(TypedDict, total=False):

@@ -1,27 +1,26 @@
-"""The outbox: events that webhooks are owed, written by the scripts in which they happen, leased by who delivers."""
+"""Outbox: events that wait to be delivered to webhooks. The scripts in which they happen write them; dispatchers lease
+them."""
 
 from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 from msgspec import Struct
 
-from penstock.core.batch import PREFIX
 from penstock.core.events import Delivery, Event
-from penstock.errors import BatchNotFound, TaskNotFound, WebhookNotFound
 from penstock.store.connection import listen
 from penstock.store.engine import Engine
+from penstock.store.verdicts import REDELIVER, verdict
 
 REMEMBERED = 20
-"""Deliveries of one event that its log keeps: all of the schedule, and as many redeliveries."""
-
+"""Most deliveries that the log of one event keeps: all of the schedule, and as many redeliveries."""
 
 PROMPT_FOR_MS = 86_400_000
-"""An endpoint that has not been heard of for a day is as good as a new one."""
+"""How long an endpoint counts as prompt after its last prompt answer: after a day it is as good as a new one."""
 
 
 class LeasedEvent(Struct, frozen=True, kw_only=True):
-    """An event of a task or a batch with the timed right to deliver it, and the endpoint that it goes to; `is_prompt`
-    says that it has answered so last time."""
+    """An event of a task or a batch with the timed right to deliver it to its endpoint, which answered promptly the
+    last time if it `is_prompt`."""
 
     subject: str
     tenant: str
@@ -31,30 +30,31 @@ class LeasedEvent(Struct, frozen=True, kw_only=True):
 
 
 class Quota(Struct, frozen=True):
-    """How many events may be taken in all, and how many that go to one endpoint, less those under way."""
+    """How many events may be leased in all, and how many for one endpoint, those under way included."""
 
     most: int
     most_each: int
 
 
 class Due(Struct, frozen=True):
-    """Events to deliver now, and how long until the next is due (None: no other is owed)."""
+    """Events to deliver now, and how long until the next is due; None when no other waits."""
 
     events: tuple[LeasedEvent, ...]
     next_due_s: float | None
 
 
 class Outbox:
-    """Every method raises StoreUnavailable when Redis cannot be reached or refuses writes."""
+    """The outbox. Every method raises StoreUnavailable when Redis cannot be reached or refuses writes."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._keys = engine.keys
 
     async def lease(self, *, lease_s: float, prompt: Quota, others: Quota, under_way: Mapping[str, int]) -> Due:
-        """Take events that are due, as many as there is room for endpoints that are prompt, and for all others.
+        """Lease events that are due, within the quota of prompt endpoints and that of all others. `under_way` says how
+        many events of an endpoint this process is delivering.
 
-        After StoreUnavailable some may have been taken without our knowing; their leases end by themselves.
+        After StoreUnavailable some events may be leased that nobody delivers; their leases end by themselves.
         """
         busy = [part for endpoint, count in under_way.items() for part in (endpoint, count)]
         answer = await self._engine.run_once(
@@ -92,8 +92,8 @@ class Outbox:
         rest_s: float,
         is_prompt: bool,
     ) -> bool:
-        """Write down what came of it: `status`, the next try after `wait_s` (None: there is none), for how long nothing
-        is sent to this endpoint, and whether it has answered promptly. False when the lease is lost."""
+        """Write down how a delivery went: the new status, the next try after `wait_s` (None for no other), for how long
+        the endpoint rests, and whether it has answered promptly. Returns False when the lease is lost."""
         event = leased.event
         return bool(
             await self._engine.run(
@@ -112,23 +112,16 @@ class Outbox:
         )
 
     async def doubt(self, endpoint: str) -> None:
-        """It lets a delivery wait: it is not prompt any more."""
+        """Note that an endpoint lets a delivery wait: it is not prompt any more."""
         await self._engine.run("doubt", endpoint=endpoint)
 
     async def redeliver(self, subject: str, tenant: str) -> None:
-        """Owe the last event of a task or a batch again, now, under its old id.
+        """Queue the last event of a task or a batch again, at once and under its old id.
 
-        Raises TaskNotFound, BatchNotFound, and WebhookNotFound when no webhook was asked for or nothing was to be told
-        yet.
+        Raises TaskNotFound, BatchNotFound, and WebhookNotFound when it has no webhook or had no event yet.
         """
-        answer = await self._engine.run("redeliver", id=subject, tenant=tenant)
-        if answer == b"absent" and subject.startswith(PREFIX):
-            raise BatchNotFound(f"there is no batch {subject}")
-        if answer == b"absent":
-            raise TaskNotFound(f"there is no task {subject}")
-        if answer == b"none":
-            raise WebhookNotFound("it has no webhook, or nothing has happened yet that it is told")
+        verdict(REDELIVER, subject, await self._engine.run("redeliver", id=subject, tenant=tenant))
 
     def posts(self) -> AsyncIterator[str]:
-        """Something whenever an event has become owed; also when that may have been missed."""
+        """Yields a text whenever an event was queued; also when that may have been missed."""
         return listen(self._engine.client, self._keys.posted)

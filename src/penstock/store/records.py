@@ -1,4 +1,4 @@
-"""From what Redis holds to what the rest of Penstock knows: the record, decoded."""
+"""Records: decode what Redis holds into the types of core."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,19 +15,18 @@ from penstock.store.answers import Explanation, Pace, Pause, Running, SetAside, 
 GONE = [b"gone"]
 """The answer of read.lua for a task that was pruned."""
 
-
 OF_SCRIPTS = ("cost", "max_retries", "timeout_s", "ttl_s")
-"""Numbers of a record that only scripts use: without them it could be read, but neither run nor end."""
+"""Numbers of a record that only scripts use: without them it could be read, but could neither run nor end."""
 
 LARGEST = 1e17
-"""No number of a record is as large: it would be infinite for a script, or no moment that can be shown."""
+"""A larger number in a record is damage: it would be infinite for a script, or no moment that can be shown."""
 
 LATEST_MS = 253402300799999
-"""The end of the year 9999: later moments cannot be written."""
+"""The end of the year 9999, after which datetime knows no moment."""
 
 
 class UnreadableRecord(Exception):
-    """What Redis holds under this id is damaged."""
+    """The record of this id is damaged."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
@@ -37,7 +36,7 @@ class UnreadableRecord(Exception):
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Around everything that decodes a record. Raises UnreadableRecord, whatever is wrong with it."""
+    """Turn whatever goes wrong while a record is decoded into UnreadableRecord."""
     try:
         yield
     except KeyError as error:
@@ -47,7 +46,7 @@ def reading(name: str) -> Iterator[None]:
 
 
 def task_of(task_id: str, answer: list[Any]) -> Task | None:
-    """The answer of read.lua as a task; None when there is none. Raises UnreadableRecord."""
+    """Decode the answer of read.lua; None when there is no such task. Raises UnreadableRecord."""
     if not answer or answer == GONE:
         return None
     with reading(task_id):
@@ -101,7 +100,7 @@ def _within(most: float, name: str, written: str) -> float:
 
 
 def explanation_of(answer: list[Any]) -> Explanation | None:
-    """The answer of explain.lua; None when there is no such task. Raises UnreadableRecord."""
+    """Decode the answer of explain.lua; None when there is no such task. Raises UnreadableRecord."""
     if not answer or answer == GONE:
         return None
     with reading("explanation"):
@@ -129,7 +128,7 @@ def _explanation(answer: list[Any]) -> Explanation:
 
 
 def batch_of(batch_id: str, answer: list[Any]) -> Batch | None:
-    """The answer of batch_read.lua; None when there is no such batch. Raises UnreadableRecord."""
+    """Decode the answer of batch_read.lua; None when there is no such batch. Raises UnreadableRecord."""
     if not answer or answer == GONE:
         return None
     with reading(batch_id):
@@ -157,7 +156,7 @@ def _batch(batch_id: str, answer: list[Any]) -> Batch:
 
 
 def end_of(row: bytes) -> End:
-    """A row as `note_end` of the scripts writes it. Raises UnreadableRecord."""
+    """Decode a row that `note_end` of the scripts has written. Raises UnreadableRecord."""
     with reading("end of a line"):
         place, state, *code = row.decode().split(" ")
         return End(
@@ -169,8 +168,8 @@ def end_of(row: bytes) -> End:
 
 
 def workers_of(rows: Iterable[bytes], drained: Collection[bytes]) -> list[WorkerInfo]:
-    """As they describe themselves; but a drained one is DRAINING, whatever it says. A description that cannot be read
-    is left out: the worker writes another within its lease."""
+    """Decode descriptions of workers. A drained worker is DRAINING, whatever it says about itself. A description that
+    cannot be read is left out: the worker writes another within its lease."""
     workers = [worker for row in rows if (worker := _worker_of(row))]
     return [msgspec.structs.replace(w, state="DRAINING") if w.id.encode() in drained else w for w in workers]
 
@@ -183,8 +182,8 @@ def _worker_of(row: bytes) -> WorkerInfo | None:
 
 
 def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
-    """From worker, state, model, priority, stage and claimed of a record; None for a task that has ended just now.
-    Raises UnreadableRecord."""
+    """Decode worker, state, model, priority, stage and claimed of a record; None for a task that has just ended. Raises
+    UnreadableRecord."""
     with reading(task_id):
         worker, state, model, priority, stage, claimed = (field.decode() if field else "" for field in fields)
         if state != State.RUNNING:
@@ -200,24 +199,24 @@ def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
 
 
 def set_aside_of(member: bytes, at: int) -> SetAside:
-    """As set_aside.lua has written it."""
+    """Decode a row that set_aside.lua has written."""
     name, _, reason = member.decode().partition(" ")
     return SetAside(name, reason, at)
 
 
 def pause_of(row: bytes | None) -> Pause | None:
-    """As pause.lua has written it."""
+    """Decode what pause.lua has written."""
     return msgspec.json.decode(row, type=Pause) if row else None
 
 
 def pace_of(device_ms: bytes, cost: bytes) -> Pace:
-    """As settle.lua has written it."""
+    """Decode what settle.lua has written."""
     return Pace(device_s=float(device_ms) / 1000, cost=float(cost or 0))
 
 
 def _progress_of(f: dict[str, str], state: State, written: Outcome) -> Progress | None:
-    """As the worker said last, now and then. A success has done everything, also where that was not said any more, or
-    another's run has done it; its outcome knows how much it was."""
+    # A worker reports progress only now and then, and a task may share the run of another: a success has done
+    # everything all the same, and its outcome knows how much that was.
     if state is State.SUCCESS:
         total = int(written.execution.get("tiles") or f.get("total") or 1)
         return Progress(done=total, total=total)
@@ -225,7 +224,7 @@ def _progress_of(f: dict[str, str], state: State, written: Outcome) -> Progress 
 
 
 def _outcome_of(f: dict[str, str], written: Outcome) -> Outcome:
-    """As written by the settling worker. A task that was answered by another's run has spent no time but its wait."""
+    # A task that was given the result of another has spent no time but its wait.
     if "origin" not in f:
         return written
     waited_ms = float(int(f["finished"]) - int(f["created"]) // 1000)
@@ -234,12 +233,12 @@ def _outcome_of(f: dict[str, str], written: Outcome) -> Outcome:
 
 
 def attempts_of(rows: list[bytes]) -> tuple[Attempt, ...]:
-    """The ended attempts of a task, the first first."""
+    """Decode the ended attempts of a task, in their order."""
     return tuple(msgspec.json.decode(row, type=Attempt) for row in rows)
 
 
 def events_of(flat: list[bytes]) -> tuple[Event, ...]:
-    """In the order in which they happened."""
+    """Decode the events of a task or a batch, in the order in which they happened."""
     rows = (
         msgspec.json.decode(row, type=Event) for name, row in zip(flat[::2], flat[1::2], strict=True) if name.isdigit()
     )
@@ -247,7 +246,7 @@ def events_of(flat: list[bytes]) -> tuple[Event, ...]:
 
 
 def paces_of(row: Mapping[bytes, bytes]) -> dict[str, Pace]:
-    """By model; what cannot be read is left out, and measured anew."""
+    """Decode the paces of all models. One that cannot be read is left out, and measured anew."""
     paces: dict[str, Pace] = {}
     for name in row:
         if name.startswith(b"ms:"):

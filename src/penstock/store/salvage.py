@@ -1,5 +1,5 @@
-"""Records that cannot be read are set aside, so that they stand in nobody's way: their tasks fail, and everything else
-goes on."""
+"""Salvage: sets records aside that cannot be read, so that they are in nobody's way. Their tasks fail, and everything
+else goes on."""
 
 import asyncio
 import re
@@ -16,13 +16,13 @@ from penstock.store.scripts import TAKES, Argument
 from penstock.store.soundness import FAILURE, Held, flaw_of_batch, flaw_of_task, flaw_of_upload, mended
 
 TOGETHER = 100
-"""Records that are looked at in one step of Redis."""
+"""Records that are read in one transaction."""
 
 ALL = 1000
-"""Members of one set that are looked at, where nobody knows which record is in the way."""
+"""Members of one set that are examined when it is not known which record is in the way."""
 
 VAIN_S = 5.0
-"""When a look at all records has found nothing, the next one waits for so long."""
+"""Shortest time between two looks at all records, when the first has found nothing."""
 
 _IDS = re.compile(r"(?:tsk|bat|upl)_[0-9a-f]{8,64}")
 
@@ -30,7 +30,7 @@ Command = tuple[Argument, ...]
 
 
 class Direct:
-    """How records are looked at that may be damaged: an error is an answer here, and nothing is tried twice."""
+    """Asks Redis about records that may be damaged: an error is an answer here, and nothing is salvaged again."""
 
     def __init__(self, client: Redis, keys: Keys, patience_s: float) -> None:
         self._client = client
@@ -38,7 +38,7 @@ class Direct:
         self._patience_s = patience_s
 
     async def at_once(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers, and errors in the place of some, of one moment."""
+        """Run commands in one transaction. Returns their answers, with errors in the place of some."""
 
         async def execute() -> list[Any]:
             async with self._client.pipeline(transaction=True) as pipe:
@@ -60,7 +60,7 @@ class Direct:
 
 
 class Salvage:
-    """Looks at records, and sets those aside that cannot be read."""
+    """Examines records, and sets those aside that cannot be read."""
 
     def __init__(self, keys: Keys, runner: Direct) -> None:
         self._keys = keys
@@ -68,8 +68,8 @@ class Salvage:
         self._vain_at = float("-inf")
 
     async def clear_way(self, about: Iterable[Any] = ()) -> bool:
-        """Whether a record was in the way of a command, and is not any more: one that is named in the arguments of the
-        command, or any that somebody works on."""
+        """Set aside the record that made a command fail: one that is named in its arguments, or else any that sweeps
+        and claims may come upon. Returns whether there was one."""
         if await self.examine(ids_in(about)):
             return True
         clock = asyncio.get_running_loop().time
@@ -81,7 +81,7 @@ class Salvage:
         return bool(found)
 
     async def examine(self, ids: Iterable[str]) -> list[str]:
-        """Those of these tasks, batches and uploads whose records could not be read, and have been set aside."""
+        """Examine the records of these tasks, batches and uploads. Returns the ids of those that were set aside."""
         found: list[str] = []
         by_kind: dict[str, list[str]] = {"tsk": [], "bat": [], "upl": []}
         for one in dict.fromkeys(ids):
@@ -134,7 +134,7 @@ class Salvage:
         return bool(done)
 
     async def _leave_queues(self, task_id: str) -> None:
-        """Where a task waits is said by fields of its record; some are damaged, so that every queue is looked at."""
+        """Take a task out of every queue: the fields of its record that say where it waits are damaged."""
         cursor, queues = 0, self._keys.queue("*", "*")
         while True:
             ((cursor, keys),) = await self._runner.at_once([("SCAN", cursor, "MATCH", queues, "COUNT", ALL)])
@@ -183,7 +183,6 @@ class Salvage:
         _say(one, why)
 
     async def _in_use(self) -> list[str]:
-        """Whatever sweeps and claims may come upon."""
         k, first = self._keys, ("0", str(ALL - 1))
         sets = (
             k.running,
@@ -212,7 +211,7 @@ class Salvage:
 
 
 def ids_in(arguments: Iterable[Any]) -> list[str]:
-    """The ids of tasks, batches and uploads that are in some of these."""
+    """The ids of tasks, batches and uploads that occur in arguments or answers."""
     found: list[str] = []
     for argument in arguments:
         if isinstance(argument, tuple | list | set):

@@ -1,4 +1,4 @@
-"""What a record must have to be readable, and what becomes of one that has not: pure, from what Redis holds of it."""
+"""Soundness: what a record must have to be readable, and what takes the place of one that has not. Pure."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +19,7 @@ TEXT = r"[^\x00-\x1f]{0,1000}"
 
 
 def one_of(values: Iterable[str]) -> str:
-    """A pattern for these values."""
+    """A pattern that matches exactly these values."""
     return "|".join(values)
 
 
@@ -35,7 +35,7 @@ PATTERNS = {
     "batch": r"\d+ \S+",
     "hook": r"\S+( \w+)*",
 }
-"""Fields of the record of a task, and what they look like; any other is some text."""
+"""The pattern of each field of a task's record; any other field is TEXT."""
 
 DEFAULTS = {
     "version": str(RECORD_VERSION),
@@ -52,12 +52,12 @@ DEFAULTS = {
     "ttl_s": "86400",
     "cost": "1",
 }
-"""What a record has in the place of fields that cannot be read."""
+"""Values that take the place of fields that cannot be read."""
 
 REQUIRED = DEFAULTS.keys() | {"state", "created"}
 
 PLACE = {"tenant", "caller", "model", "priority", "created"}
-"""What says where a task waits."""
+"""Fields that say where a task waits."""
 
 OF_BATCHES = {
     **dict.fromkeys(("total", "fed", "epoch", "created", "finished", "ttl_s", "refill", *State), NUMBER),
@@ -65,7 +65,7 @@ OF_BATCHES = {
     **dict.fromkeys(("state", "next", "was"), one_of(BatchState)),
 }
 REQUIRED_OF_BATCHES = {"tenant", "caller", "state", "next", "total", "fed", "epoch", "created", "ttl_s"}
-"""Of one that is not being received any more."""
+"""Fields of a batch that has been started."""
 
 OF_UPLOADS = {
     **dict.fromkeys(("size", "created", "url_until", "tasks", "arrived", "unused_ms", "deleted"), NUMBER),
@@ -79,8 +79,8 @@ FAILURE = msgspec.json.encode(
 
 
 class Held(NamedTuple):
-    """All that Redis holds of one task at one moment; an error in the place of what has another type than it should.
-    `listed` has the states under which it is listed, with its created µs."""
+    """All that Redis holds of one task at one moment. A ResponseError stands in the place of a value of the wrong type;
+    `listed` has the states under which the task is listed, each with the µs when it was created."""
 
     id: str
     fields: dict[bytes, bytes] | ResponseError
@@ -92,8 +92,8 @@ class Held(NamedTuple):
 
 
 class Mended(NamedTuple):
-    """What takes the place of a record: its fields, its body where that is new, and the parts that are put aside.
-    `is_misplaced` says that it may wait where nobody looks for it."""
+    """What takes the place of a damaged record: its fields, its body where that is new, and the parts that are put
+    aside. `is_misplaced` says that the task may wait in a queue where nobody looks for it."""
 
     fields: Mapping[str, str | bytes]
     body: bytes
@@ -102,7 +102,7 @@ class Mended(NamedTuple):
 
 
 def flaw_of_task(held: Held) -> str | None:
-    """Why a record cannot be read; None for a sound one, and for none that anybody lists."""
+    """Why the record of a task cannot be read; None for a sound one, and for a task that is not there."""
     if not held.fields and not held.listed:
         return None
     try:
@@ -119,7 +119,7 @@ def flaw_of_task(held: Held) -> str | None:
 
 
 def mended(held: Held) -> Mended:
-    """The same task, with what can be read of it, and without any lease."""
+    """A record of the same task, made of what can be read of it, and without a lease."""
     found = held.fields if isinstance(held.fields, dict) else {}
     sound = {name.decode(): value for name, value in found.items() if _is_name(name) and _is_sound(name, value)}
     state = next(iter(held.listed), State.PENDING)
@@ -139,7 +139,8 @@ def mended(held: Held) -> Mended:
 
 
 def flaw_of_batch(batch_id: str, fields: Any, plan: Any, events: Any) -> str | None:
-    """Why the record of a batch cannot be read; None for a sound one, for none, and for one that is being received."""
+    """Why the record of a batch cannot be read; None for a sound one, for one that is being received, and for a batch
+    that is not there."""
     try:
         is_started = plan is not None or (isinstance(fields, dict) and b"state" in fields)
         known = _checked(batch_id, "batch", fields, OF_BATCHES, REQUIRED_OF_BATCHES if is_started else ())
@@ -157,7 +158,7 @@ def flaw_of_batch(batch_id: str, fields: Any, plan: Any, events: Any) -> str | N
 
 
 def flaw_of_upload(upload_id: str, fields: Any) -> str | None:
-    """Why the record of an upload cannot be read; None for a sound one, and for none."""
+    """Why the record of an upload cannot be read; None for a sound one, and for an upload that is not there."""
     required = {"tenant", "caller", "size", "type", "created", "url_until"} if fields else ()
     try:
         _checked(upload_id, "upload", fields, OF_UPLOADS, required)
@@ -190,7 +191,6 @@ def _of_type(name: str, what: str, held: Any, kind: type) -> Any:
 
 
 def _flat(pairs: Mapping[bytes, bytes]) -> list[bytes]:
-    """As scripts answer it."""
     return [part for pair in pairs.items() for part in pair]
 
 
@@ -232,6 +232,6 @@ def _reads(read: Callable[[Held], Any], held: Held) -> bool:
 
 
 def _created_of(task_id: str) -> str:
-    """The µs in an id: see `new_task_id`."""
+    # The first twelve digits of an id are the ms when it was made: see `new_task_id`.
     digits = re.match(r"tsk_([0-9a-f]{12})", task_id)
     return str(int(digits[1], 16) * 1000) if digits else "0"

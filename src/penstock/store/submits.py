@@ -1,4 +1,4 @@
-"""What `submit.lua` is called with, and what its answers mean."""
+"""Submits: what `submit.lua` is called with, and what its answers mean."""
 
 from typing import Any
 
@@ -10,7 +10,6 @@ from penstock.errors import (
     IdempotencyMismatch,
     PenstockError,
     QueueFull,
-    RateLimited,
     StoreUnavailable,
     UploadNotFound,
 )
@@ -18,10 +17,11 @@ from penstock.store.answers import NotItsTurn, ResultFound, Submitted
 from penstock.store.encoding import hook_of, moves_of
 from penstock.store.engine import Arguments
 from penstock.store.keys import idempotency_digest
+from penstock.store.verdicts import rate_limited, seconds, verdict
 
 MAX_FOLLOWERS = 200
-"""Tasks that may wait for the result of one; the next ones run. When it ends, the script that looks for the next to
-lead them reads them all, which takes about 2 µs for each."""
+"""Most tasks that wait for the result of one; further equal ones run. When the leader ends without a result, the script
+that picks the next leader reads them all, which takes about 2 µs for each."""
 
 
 def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) -> Arguments:
@@ -66,29 +66,13 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
 
 
 def submitted_of(answer: Any) -> Submitted | None:
-    """None where only the input is missing. Raises what has kept the task out."""
-    kind = answer[0].decode()
-    if kind in ("turn", "window"):
-        raise NotItsTurn(kind)
-    if kind == "input":
-        return None
-    if kind == "look" and (found := file_of(answer[1].decode(), answer[2])):
-        raise found
-    if kind not in ("ok", "replay"):
-        raise _refusal(kind, answer[-1])
-    return Submitted(
-        id=answer[1].decode(),
-        replayed=kind == "replay",
-        position=answer[2] if answer[2] >= 0 else None,
-        rate_left=answer[3],
-        rate_reset_s=-(-answer[4] // 1000),
-        reuse=msgspec.convert(answer[5].decode() or "miss", Reuse),
-        is_paused=bool(answer[6]),
-    )
+    """Decode the answer of submit.lua; None when only the input is missing. Raises what has kept the task out."""
+    submitted: Submitted | None = verdict(SUBMIT, "", answer)
+    return submitted
 
 
 def answer_or_error(answer: Any) -> Submitted | Exception | None:
-    """What `submitted_of` gives or raises."""
+    """What `submitted_of` returns or raises."""
     try:
         return submitted_of(answer)
     except (NotItsTurn, ResultFound, PenstockError) as error:
@@ -96,21 +80,42 @@ def answer_or_error(answer: Any) -> Submitted | Exception | None:
 
 
 def file_of(owner: str, outcome: bytes | None) -> ResultFound | None:
-    """The file in the outcome of this task, if it has one."""
+    """The file in the outcome of a task; None when it has none."""
     result = msgspec.json.decode(outcome, type=Outcome).result if outcome else None
     return ResultFound(owner, result.artifact.s3_key) if result and result.artifact else None
 
 
-def _refusal(kind: str, value: Any) -> Exception:
-    if kind == "rate":
-        return RateLimited("too many submits with this API key", retry_after_s=-(-int(value) // 1000) or 1)
-    if kind == "full":
-        return QueueFull(f"{value} tasks are waiting for this model", retry_after_s=5)
-    if kind == "late":
-        return StoreUnavailable("the input of this task was given up before the task came", retry_after_s=5)
-    if kind == "upload":
-        return UploadNotFound("this upload has just been deleted", param="input.upload_id")
+def _submitted(
+    is_replay: bool, task_id: bytes, position: int, left: int, reset_ms: int, reuse: bytes, is_paused: int
+) -> Submitted:
+    return Submitted(
+        id=task_id.decode(),
+        replayed=is_replay,
+        position=position if position >= 0 else None,
+        rate_left=left,
+        rate_reset_s=seconds(reset_ms),
+        reuse=msgspec.convert(reuse.decode() or "miss", Reuse),
+        is_paused=bool(is_paused),
+    )
+
+
+def _has_another_body(_: str, first: bytes) -> IdempotencyMismatch:
     return IdempotencyMismatch(
-        f"this client_request_id belongs to task {value.decode()}, submitted with another body",
+        f"this client_request_id belongs to task {first.decode()}, submitted with another body",
         param="client_request_id",
     )
+
+
+SUBMIT = {
+    b"ok": lambda _, *answer: _submitted(False, *answer),
+    b"replay": lambda _, *answer: _submitted(True, *answer),
+    b"input": None,
+    b"turn": lambda _: NotItsTurn("turn"),
+    b"window": lambda _: NotItsTurn("window"),
+    b"look": lambda _, owner, outcome: file_of(owner.decode(), outcome),
+    b"rate": lambda _, wait_ms: rate_limited("submits", wait_ms),
+    b"full": lambda _, depth: QueueFull(f"{depth} tasks are waiting for this model", retry_after_s=5),
+    b"late": lambda _: StoreUnavailable("the input of this task was given up before the task came", retry_after_s=5),
+    b"upload": lambda _: UploadNotFound("this upload has just been deleted", param="input.upload_id"),
+    b"mismatch": _has_another_body,
+}

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 
 from penstock.core.submission import Submission
 from penstock.core.task import State, Task, Verb
-from penstock.errors import ResultExpired, TaskAlreadyFinal, TaskNotFinal, TaskNotFound
 from penstock.store.answers import Explanation, ResultFound, Submitted
 from penstock.store.changes import Changes
 from penstock.store.connection import listen
@@ -12,6 +11,7 @@ from penstock.store.encoding import moves_from
 from penstock.store.engine import Engine
 from penstock.store.records import GONE, UnreadableRecord, explanation_of, task_of
 from penstock.store.submits import answer_or_error, call_of, file_of, submitted_of
+from penstock.store.verdicts import CANCEL, DELETE, RESUBMIT, no_task, task_gone, verdict
 
 STATES = tuple(State)
 
@@ -91,7 +91,7 @@ class TaskStore:
         was pruned within a week. A task whose record was damaged comes back as failed."""
         answer = await self._engine.run("read", id=task_id, tenant=tenant)
         if answer == GONE:
-            raise ResultExpired("the task was deleted, by a client or after its retention")
+            raise task_gone(task_id)
         try:
             found = task_of(task_id, answer)
         except UnreadableRecord:
@@ -99,14 +99,14 @@ class TaskStore:
         if found is None and await self._engine.salvage.examine([task_id]):
             found = task_of(task_id, await self._engine.run("read", id=task_id, tenant=tenant))
         if found is None:
-            raise TaskNotFound(f"there is no task {task_id}")
+            raise no_task(task_id)
         return found
 
     async def explain(self, task_id: str, tenant: str) -> Explanation:
         """What is known of how long a task still takes. Raises as `get` does."""
         answer = await self._engine.run("explain", id=task_id, tenant=tenant)
         if answer == GONE:
-            raise ResultExpired("the task was deleted, by a client or after its retention")
+            raise task_gone(task_id)
         try:
             found = explanation_of(answer)
         except UnreadableRecord:
@@ -114,7 +114,7 @@ class TaskStore:
                 raise
             found = explanation_of(await self._engine.run("explain", id=task_id, tenant=tenant))
         if found is None:
-            raise TaskNotFound(f"there is no task {task_id}")
+            raise no_task(task_id)
         return found
 
     async def ended(self, task_ids: Sequence[str]) -> list[str]:
@@ -137,10 +137,7 @@ class TaskStore:
         one that was deleted within a week.
         """
         answer = await self._engine.run("cancel", moves=moves_from(states, Verb.CANCEL), id=task_id, tenant=tenant)
-        _check(task_id, answer[0])
-        if answer[0] == b"refused":
-            raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
-        return bool(answer[0] == b"ok")
+        return bool(verdict(CANCEL, task_id, answer))
 
     async def resubmit(self, task_id: str, tenant: str, *, states: Collection[State] = STATES) -> bool:
         """Queue an ended task again, under its id and with its attempts kept. Returns False when it waits or runs.
@@ -149,10 +146,7 @@ class TaskStore:
         ResultExpired for one that was deleted within a week.
         """
         answer = await self._engine.run("resubmit", moves=moves_from(states, Verb.RESUBMIT), id=task_id, tenant=tenant)
-        _check(task_id, answer[0])
-        if answer[0] == b"refused":
-            raise TaskAlreadyFinal(f"the task has ended as {answer[1].decode()}")
-        return bool(answer[0] == b"ok")
+        return bool(verdict(RESUBMIT, task_id, answer))
 
     async def delete(self, task_id: str, tenant: str) -> list[str] | None:
         """Forget an ended task before its retention is over: nobody can show, retry or share it from now on.
@@ -161,12 +155,7 @@ class TaskStore:
         when the task was deleted before. Raises TaskNotFound, and TaskNotFinal for a task that waits or runs.
         """
         entries, answer = await self._engine.run("delete", tenant=tenant, states=" ".join(STATES), ids=[task_id])
-        if answer == b"gone":
-            return None
-        _check(task_id, answer)
-        if answer != b"ok":
-            raise TaskNotFinal(f"the task is {answer.decode()}; cancel it before you delete it")
-        return [entry.decode() for entry in entries]
+        return [entry.decode() for entry in entries] if verdict(DELETE, task_id, answer) else None
 
     async def delete_each(
         self, task_ids: Sequence[str], tenant: str, *, states: Collection[State] = STATES
@@ -185,10 +174,3 @@ class TaskStore:
     async def _submit(self, s: Submission, rate_limit: int, *, has_input: bool) -> Submitted | None:
         call = call_of(s, self._engine.settings.max_depth, rate_limit, has_input=has_input)
         return submitted_of(await self._engine.run("submit", **call))
-
-
-def _check(task_id: str, kind: bytes) -> None:
-    if kind == b"gone":
-        raise ResultExpired("the task was deleted, by a client or after its retention")
-    if kind == b"absent":
-        raise TaskNotFound(f"there is no task {task_id}")

@@ -1,5 +1,5 @@
-"""Uploads: what is known of bytes that clients bring. A record is there before the first byte, and until the last can
-no longer come, so that the storage holds nothing that nobody knows of."""
+"""UploadStore: records of the bytes that clients upload. A record is there before the first byte, and until the last
+can no longer come, so that the storage holds no object without a record."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,13 +7,15 @@ import msgspec
 from msgspec import Struct
 
 from penstock.core.upload import FileFacts, Upload, UploadState, upload_key
-from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
+from penstock.errors import UploadInUse
 from penstock.store.engine import Engine
 from penstock.store.records import UnreadableRecord, reading
+from penstock.store.verdicts import UPLOAD_ARRIVE, UPLOAD_HOLD, UPLOAD_OPEN, UPLOAD_RETIRE, no_upload, verdict
 
 
 class Opened(Struct, frozen=True):
-    """Answer to the opening of an upload: until when (ms) its bytes may be sent, and the caller's limit."""
+    """The answer to the opening of an upload: until when (ms) its bytes may be sent, and what is left of the caller's
+    limit."""
 
     url_until: int
     rate_left: int
@@ -21,14 +23,14 @@ class Opened(Struct, frozen=True):
 
 
 class FilePage(Struct, frozen=True):
-    """Uploads that are listed as files, newest first; the next page begins `next_before` (µs), None at the end."""
+    """Uploads that are listed as files, newest first; `next_before` (µs) continues the list, None at its end."""
 
     files: tuple[Upload, ...]
     next_before: int | None
 
 
 class UploadStore:
-    """Every method raises StoreUnavailable when Redis cannot be reached or refuses writes."""
+    """Uploads. Every method raises StoreUnavailable when Redis cannot be reached or refuses writes."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -50,8 +52,8 @@ class UploadStore:
         rate_limit: int,
         file: FileFacts | None = None,
     ) -> Opened:
-        """Write down an upload whose bytes may be sent for `url_ttl_s` from now, and will all be here `late_s` after
-        that; with the facts of a `file` it is listed as one. Raises RateLimited."""
+        """Write down an upload whose bytes may be sent for `url_ttl_s` from now, and have all arrived `late_s` after
+        that. With the facts of a `file` it is listed as one. Raises RateLimited."""
         answer = await self._engine.run(
             "upload_open",
             id=upload_id,
@@ -67,23 +69,20 @@ class UploadStore:
             rate_limit=rate_limit,
             file="" if file is None else msgspec.json.encode(file),
         )
-        if answer[0] == b"rate":
-            raise RateLimited("too many uploads with this API key", retry_after_s=-(-answer[1] // 1000) or 1)
-        return Opened(answer[1], answer[2], -(-answer[3] // 1000))
+        return Opened(*verdict(UPLOAD_OPEN, upload_id, answer))
 
     async def owned(self, upload_id: str, *, tenant: str, caller: str) -> Upload:
-        """The record. Raises UploadNotFound, also for one of another caller."""
+        """The record of a caller's upload. Raises UploadNotFound, also for one of another caller."""
         found = await self.find(upload_id)
         if found is None or (found.tenant, found.caller) != (tenant, caller):
-            raise not_found(upload_id)
+            raise no_upload(upload_id)
         return found
 
     async def find(self, upload_id: str) -> Upload | None:
-        """The record, whoever asks."""
+        """The record of an upload of any caller, or None."""
         return (await self._read_all([upload_id]))[0]
 
     async def _read_all(self, upload_ids: Sequence[str]) -> list[Upload | None]:
-        """The records, None for each that is not there."""
         commands = [
             command
             for upload_id in upload_ids
@@ -101,7 +100,6 @@ class UploadStore:
     async def _read(
         self, upload_id: str, fields: Mapping[bytes, bytes], due: float | None, *, now: int
     ) -> Upload | None:
-        """None also for a record that cannot be read, which is set aside."""
         try:
             with reading(upload_id):
                 return _upload_of(upload_id, fields, due, now=now)
@@ -110,7 +108,7 @@ class UploadStore:
             return None
 
     async def files(self, *, tenant: str, caller: str, before: int | None, limit: int) -> FilePage:
-        """The uploads of this caller that are listed as files and whose bytes are there. A page may be short."""
+        """The uploads of this caller that are listed as files and have arrived. A page may have fewer than `limit`."""
         newest = "+inf" if before is None else f"({before}"
         (row,) = await self._engine.pipelined(
             [
@@ -131,43 +129,35 @@ class UploadStore:
         return FilePage(shown, int(row[-1]) if len(row) == 2 * limit else None)
 
     async def hold(self, upload_id: str, seconds: float, *, sha256: str | None = None) -> None:
-        """Keep it for so long at least; with the digest of the bytes that are stored for it, or about to be, for no
-        others: it is checked then.
+        """Keep an upload, and its record, for so many seconds at least. With the `sha256` of the bytes that are stored
+        for it, or about to be, it counts as checked.
 
-        Raises UploadNotFound when it is gone, UploadMismatch when other bytes are awaited, or there.
+        Raises UploadNotFound, and UploadMismatch when bytes of another sha256 are awaited or stored.
         """
         answer = await self._engine.run("upload_hold", id=upload_id, hold_ms=int(seconds * 1000), sha256=sha256 or "")
-        if answer == b"absent":
-            raise not_found(upload_id)
-        if answer == b"other":
-            raise UploadMismatch("these are not the bytes of this sha256 that are awaited, or were sent before")
+        verdict(UPLOAD_HOLD, upload_id, answer)
 
     async def arrive(self, upload_id: str) -> bool:
-        """Its bytes are stored; False when they were before. Raises UploadNotFound when it was deleted meanwhile: what
-        is stored is deleted too, in time."""
-        answer = await self._engine.run("upload_arrive", id=upload_id)
-        if answer == b"absent":
-            raise not_found(upload_id)
-        return bool(answer == b"ok")
+        """Note that all bytes of an upload are stored. Returns False when they were before. Raises UploadNotFound when
+        it was deleted meanwhile: its bytes are deleted too, in time."""
+        return bool(verdict(UPLOAD_ARRIVE, upload_id, await self._engine.run("upload_arrive", id=upload_id)))
 
     async def retire(self, upload_id: str, *, tenant: str, caller: str) -> None:
-        """Give it up; it is `due` at once. Raises UploadNotFound, and UploadInUse while a task uses it."""
+        """Give up an upload; it is `due` at once. Raises UploadNotFound, and UploadInUse while a task uses it."""
         if not await self._retire(upload_id, tenant, caller, "refuse"):
             raise UploadInUse("tasks use this upload; it can be deleted when they are")
 
     async def retire_file(self, upload_id: str, *, tenant: str, caller: str) -> bool:
-        """Give it up, and list it no more. False: a task uses it, and it goes after the last of its tasks. Raises
-        UploadNotFound."""
+        """Give up an upload, and list it no more. Returns False when a task uses it: it goes after its last task.
+        Raises UploadNotFound."""
         return await self._retire(upload_id, tenant, caller, "unlist")
 
     async def _retire(self, upload_id: str, tenant: str, caller: str, if_used: str) -> bool:
         answer = await self._engine.run("upload_retire", id=upload_id, tenant=tenant, caller=caller, if_used=if_used)
-        if answer == b"absent":
-            raise not_found(upload_id)
-        return bool(answer == b"ok")
+        return bool(verdict(UPLOAD_RETIRE, upload_id, answer))
 
     async def due(self, *, limit: int = 100) -> Mapping[str, str]:
-        """Uploads that nobody can use any more -> the storage key to delete before `forget`."""
+        """Uploads that nobody can use any more, each with the storage key to delete before `forget`."""
         answer = await self._engine.run("upload_due", most=limit)
         rows = [(upload_id.decode(), tenant) for upload_id, tenant in zip(answer[::2], answer[1::2], strict=True)]
         if any(tenant is None for _, tenant in rows):  # its record is damaged
@@ -175,18 +165,13 @@ class UploadStore:
         return {upload_id: upload_key(tenant.decode(), upload_id) for upload_id, tenant in rows if tenant}
 
     async def forget(self, upload_ids: Iterable[str]) -> int:
-        """Drop the records of these, as far as nothing can arrive for them any more; how many."""
+        """Delete the records of those uploads for which no byte can arrive any more. Returns how many."""
         return int(await self._engine.run("upload_forget", ids=[*upload_ids]))
 
     async def unused(self) -> int:
         """How many uploads no task uses."""
         counts: Sequence[int] = await self._engine.pipelined([("ZCARD", self._keys.uploads)])
         return counts[0]
-
-
-def not_found(upload_id: str) -> UploadNotFound:
-    """Also for one that was there: nobody is told of another's."""
-    return UploadNotFound(f"there is no upload {upload_id}")
 
 
 def _upload_of(upload_id: str, fields: Mapping[bytes, bytes], due: float | None, *, now: int) -> Upload | None:

@@ -95,7 +95,8 @@ class _Exchange(Struct, eq=False):
             await self.send(message)
             return
         self.status = message["status"]
-        headers = [(n, self.origins.absolute(v) if n == b"location" else v) for n, v in message["headers"]]
+        absolute = self.origins.absolute
+        headers = [(bytes(n), absolute(v) if n == b"location" else bytes(v)) for n, v in message["headers"]]
         is_closing = self.is_long_body_left or self.is_draining()
         message["headers"] = complete(headers, self.request_id, closing=is_closing)
         await self.send(message)
@@ -110,13 +111,12 @@ def refusal(error: PenstockError, request_id: str) -> tuple[Headers, bytes]:
     return [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))], body
 
 
-def complete(headers: object, request_id: str, *, closing: bool) -> Headers:
+def complete(headers: Headers, request_id: str, *, closing: bool) -> Headers:
     """Return the headers with those that every answer has added."""
-    present = [(bytes(name), bytes(value)) for name, value in headers]  # type: ignore[attr-defined]
-    names = {name.lower() for name, _ in present}
+    names = {name.lower() for name, _ in headers}
     extra = [] if _NOT_STORED[0] in names else [_NOT_STORED]
     extra += [(b"connection", b"close")] if closing else []
-    return [*present, *_ALWAYS, *extra, (b"x-request-id", request_id.encode())]
+    return [*headers, *_ALWAYS, *extra, (b"x-request-id", request_id.encode())]
 
 
 def new_request_id() -> str:

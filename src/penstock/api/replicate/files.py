@@ -35,7 +35,7 @@ from penstock.errors import (
     UploadNotFound,
 )
 from penstock.intake.parse import UNREADABLE
-from penstock.store.uploads import not_found
+from penstock.store.verdicts import no_upload
 from penstock.telemetry import metrics
 from penstock.upkeep.sweep import delete_upload_of
 
@@ -213,7 +213,7 @@ async def _store(received: ReceivedFile, request: ApiRequest, services: Services
 def _view(upload: Upload, base_url: str) -> FileView:
     """Raises UploadNotFound for an upload that is not, or no longer, a file."""
     if upload.file is None or upload.sha256 is None:
-        raise not_found(upload.id)
+        raise no_upload(upload.id)
     return FileView(
         id=upload.id,
         name=upload.file.name,

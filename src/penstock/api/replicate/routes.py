@@ -33,7 +33,7 @@ from penstock.api.replicate.requests import (
 from penstock.api.replicate.versions import model_of
 from penstock.api.schemas.tasks import ResponseBody
 from penstock.api.services import Services, ServicesDep
-from penstock.api.submits import SUBMIT_ERRORS, call_of, cancel_task, refusals_counted, submit_and_wait
+from penstock.api.submits import SUBMIT_ERRORS, CountingRefusals, call_of, cancel_task, submit_and_wait
 from penstock.core.task import State, Task
 from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound, WebhooksDisabled
 from penstock.intake.call import DURATION_PATTERN
@@ -75,7 +75,7 @@ async def create(
 ) -> PredictionView:
     """Answers `starting` until the task has ended: the official client takes any other word for the end."""
     body = decode(await body_of(request), PredictionRequest)
-    with refusals_counted(services):
+    with CountingRefusals(services):
         name = model_of(body.version, services.models)
     return await _create(name, body, prefer, cancel_after, request, services)
 
@@ -210,7 +210,7 @@ async def _create(
 ) -> PredictionView:
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
     with in_their_words():
-        with refusals_counted(services):
+        with CountingRefusals(services):
             call = call_of(
                 submit_body(model, body),
                 request,

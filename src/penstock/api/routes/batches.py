@@ -19,7 +19,7 @@ from penstock.api.http.headers import is_current, rate_headers
 from penstock.api.http.problems import documented
 from penstock.api.schemas.batches import JSONL, BatchList, BatchView, batch_links, batch_version, batch_view
 from penstock.api.services import Services, ServicesDep
-from penstock.api.submits import POLL_S, refusals_counted
+from penstock.api.submits import POLL_S, CountingRefusals
 from penstock.core.batch import Batch, new_batch_id
 from penstock.errors import (
     BatchAlreadyFinal,
@@ -90,7 +90,7 @@ async def submit_batch(
 ) -> Response[BatchView]:
     """Answers 202 for a new batch, 200 for one that is there already."""
     limit = services.settings.api.rate_limit_per_minute
-    with refusals_counted(services):
+    with CountingRefusals(services):
         batch_options, slices = await _read(request, options, services)
         if idempotency_key is not None:
             name = request_id_of(idempotency_key, batch_options.client_request_id)

@@ -12,9 +12,9 @@ from penstock.api.submits import (
     SUBMIT_ERRORS,
     CacheControl,
     CancelAfter,
+    CountingRefusals,
     IdempotencyKey,
     call_of,
-    refusals_counted,
 )
 from penstock.intake.quote import Quote, quote
 from penstock.intake.requests import TaskRequest
@@ -40,7 +40,7 @@ async def quote_task(
     cache_control: CacheControl = None,
 ) -> QuoteView:
     """Stores nothing, and counts nothing but a refusal."""
-    with refusals_counted(services):
+    with CountingRefusals(services):
         call = call_of(
             await body_of(request),
             request,

@@ -19,10 +19,10 @@ from penstock.api.submits import (
     SUBMIT_ERRORS,
     CacheControl,
     CancelAfter,
+    CountingRefusals,
     IdempotencyKey,
     call_of,
     cancel_task,
-    refusals_counted,
     submit_and_wait,
 )
 from penstock.core.task import Task
@@ -61,7 +61,7 @@ async def submit(
 ) -> Response[SubmittedView]:
     """Answers 202 for a new task, 200 for one that is there already; with a wait, 200 for a task that has ended."""
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
-    with refusals_counted(services):
+    with CountingRefusals(services):
         call = call_of(
             await body_of(request),
             request,

@@ -35,7 +35,7 @@ from penstock.intake.parse import decode
 from penstock.intake.requests import RequestBody
 from penstock.intake.uploads import check_arrival, receive
 from penstock.storage import LocalStorage, UploadLink
-from penstock.store.uploads import not_found
+from penstock.store.verdicts import no_upload
 from penstock.telemetry import metrics
 from penstock.upkeep.sweep import delete_upload_of
 
@@ -158,7 +158,7 @@ async def send_upload(
     """Writes the bytes to the disk as they come, and no more of them than were announced."""
     upload, storage = await services.store.uploads.find(upload_id), services.storage
     if upload is None or not _is_let_in(upload, token) or not isinstance(storage, LocalStorage):
-        raise not_found(upload_id)
+        raise no_upload(upload_id)
     # A wrong Content-Length is refused before the bytes come; with a compression it is not the size of the file.
     if encoding_of(request) is None and request.content_length not in (None, upload.size):
         raise UploadMismatch(f"{request.content_length} bytes were declared, {upload.size} were announced")

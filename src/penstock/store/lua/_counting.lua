@@ -1,5 +1,6 @@
--- In front of scripts that work on many tasks: they count the commands that they give, and stop in time, so that others
--- wait no longer than a few milliseconds. One step may take 500 commands more; all of them together stay below 2,000.
+-- Stands in front of scripts that work on many tasks: they count the commands that they give and stop in time, so that
+-- other callers wait a few milliseconds at most. The last step may take 500 commands more; together they stay below
+-- 2,000.
 local CALLS = 0
 local uncounted, uncounted_pcall = redis.call, redis.pcall
 local redis = {sha1hex = redis.sha1hex}

@@ -1,5 +1,5 @@
--- Cancels a batch: none of its lines is enqueued any more, and its next feeder cancels the tasks that are left. Canceling
--- twice is fine. `next_state` is the state of the batch when its last line ends.
+-- Cancels a batch: none of its lines is enqueued any more, and its next feeder cancels the tasks that are left.
+-- Canceling twice is fine. `next_state` is the state of the batch when its last line ends.
 -- Answers {'ok'|'refused', state} {'gone'} {'absent'}
 -- takes: moves next_state id tenant
 -- needs: base.target batch.batch_key batch.call_feeder gone.is_gone

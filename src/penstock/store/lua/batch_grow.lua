@@ -1,5 +1,5 @@
--- Notes that a further part of a batch is about to be stored, so that it is deleted with the batch. The next part has to
--- come within `wait_ms`.
+-- Notes that a further part of a batch is about to be stored, so that it is deleted with the batch. The next part has
+-- to come within `wait_ms`.
 -- Answers 1, or 0 when the batch was deleted because nothing came for too long.
 -- takes: id parts wait_ms
 -- needs: base.ROOT base.now_ms batch.batch_key

@@ -1,5 +1,5 @@
--- Hands back the lease of a batch; only its holder may. The batch is due again after `wait_ms`, or never when that is -1;
--- and at once when no more than `refill` of its tasks are unfinished.
+-- Hands back the lease of a batch; only its holder may. The batch is due again after `wait_ms`, or never when that is
+-- -1; and at once when no more than `refill` of its tasks are unfinished.
 -- Answers 1, or 0 when the lease is lost.
 -- takes: id epoch wait_ms refill
 -- needs: base.ROOT base.now_ms batch.batch_key batch.call_feeder batch.open_key

@@ -1,5 +1,5 @@
--- Ends the next `count` lines of a batch without tasks, from the place `first` on. Only the holder of the lease may, and
--- each line once. `code` is that of the error, or ''.
+-- Ends the next `count` lines of a batch without tasks, from the place `first` on. Only the holder of the lease may,
+-- and each line once. `code` is that of the error, or ''.
 -- Answers 1, or 0 when the lease is lost or it is not the turn of these lines.
 -- takes: id epoch first count state code
 -- needs: base.ROOT base.in_pieces batch.batch_key batch.close_or_feed

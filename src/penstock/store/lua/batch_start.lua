@@ -1,5 +1,5 @@
--- Starts a batch of which all lines are checked and stored. `next_state` is its state when its last line ends; `digest`,
--- that of the client_request_id, and `hook` (see parts/webhook) may be ''.
+-- Starts a batch of which all lines are checked and stored. `next_state` is its state when its last line ends;
+-- `digest`, that of the client_request_id, and `hook` (see parts/webhook) may be ''.
 -- Answers {'ok'|'replay', id}   {'mismatch', id}   {'absent'} when it was deleted because nothing came for too long
 -- takes: id plan lines ttl_s state next_state digest fingerprint hook
 -- needs: base.ROOT base.now_us batch.batch_key batch.call_feeder

@@ -1,8 +1,7 @@
--- Gives the next task to a worker, unless it is drained: one of the highest priority, or one of a priority that was passed
--- over by `guard` claims (see `choose`); inside a priority by shares of device time (see parts/flows). Running tasks are
--- in no queue, so that none is ever scanned past.
--- `models` are sorted; the slot serves `priorities`; `fence` is a word that no other claim has; `round` counts the
--- worker's rounds of claims.
+-- Gives the next task to a worker, unless it is drained: one of the highest priority, or one of a priority that was
+-- passed over by `guard` claims (see `choose`); inside a priority by shares of device time (see parts/flows). Running
+-- tasks are in no queue, so that none is ever scanned past. `models` are sorted; the slot serves `priorities`; `fence`
+-- is a word that no other claim has; `round` counts the worker's rounds of claims.
 -- Answers  {id, epoch, tenant, caller, priority, failures, crashes, max retries, timeout s, waited µs, body,
 --           ms within which a client was promised its end, or '', ms of the device that it should take, or ''}
 --          {'', ms until a delayed task is due, or -1; 0 to ask again at once}   {'', -1, 'drained'}

@@ -1,8 +1,8 @@
 -- Claims as `claim` does, and ends the late tasks that are in front. `claim` does without the parts for that, since a
 -- server compiles all of a script each time.
 -- The outcomes, as JSON, are those of a task that was not started in time, and of one past its deadline.
--- Answers as `claim` does, but {'', 0} when it has met so many late tasks that others should have their turn: the worker
--- asks again at once.
+-- Answers as `claim` does, but {'', 0} when it has met so many late tasks that others should have their turn: the
+-- worker asks again at once.
 -- takes: moves worker device lease_ms guard models priorities fence round expire_moves expire_outcome overrun_moves
 --        overrun_outcome
 -- needs: base.target claim.choose claim.give claim.lateness claim.nothing_to_claim claim.refusal_of_claim

@@ -1,5 +1,5 @@
--- Takes what is to be deleted from the storage, for `hold_ms`: the taker deletes it and then calls `buried`. What a taker
--- left that died is taken again. Inputs that came with no task in time are condemned first.
+-- Takes what is to be deleted from the storage, for `hold_ms`: the taker deletes it and then calls `buried`. What a
+-- taker left that died is taken again. Inputs that came with no task in time are condemned first.
 -- Answers keys, and prefixes that end with a slash.
 -- takes: most hold_ms
 -- needs: base.ROOT base.due_to_go base.now_ms

@@ -1,6 +1,6 @@
 -- Forgets tasks that have ended in one of these states before their retention is over, as many as one script may.
--- Answers {{keys and prefixes that are condemned by this}, and for each of the first of these ids 'ok', 'gone', 'absent'
--- or the state of a task in another state}
+-- Answers {{keys and prefixes that are condemned by this}, and for each of the first of these ids 'ok', 'gone',
+-- 'absent' or the state of a task in another state}
 -- takes: tenant states ids...
 -- needs: base.ROOT counting.may_go_on gone.is_gone objects.CONDEMNED task.forget task.read_task
 local function try(id)

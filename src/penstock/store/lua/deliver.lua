@@ -1,6 +1,6 @@
--- Leases events that are due, the longest waiting endpoint first: from one lane those of prompt endpoints, from the other
--- all others. The numbers are the most events of each lane, and of one endpoint in it; `busy` is endpoint, how many
--- of its events are under way, ...
+-- Leases events that are due, the longest waiting endpoint first: from one lane those of prompt endpoints, from the
+-- other all others. The numbers are the most events of each lane, and of one endpoint in it; `busy` is endpoint, how
+-- many of its events are under way, ...
 -- Answers {ms until the next is due or -1, id, tenant, endpoint, 1 when that is prompt, event (JSON), id, ...}
 -- takes: lease_ms most_prompt each_prompt most_others each_others busy...
 -- needs: base.ROOT base.now_ms counting.may_go_on webhook.PROGRESS webhook.drop_event webhook.event_of

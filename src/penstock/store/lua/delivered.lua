@@ -1,6 +1,6 @@
 -- Writes down how a delivery went; only the holder of the event's lease may. Progress is tried once and not kept.
--- The next try comes after `wait_ms`, -1 for none; the endpoint rests for `rest_ms`; `prompt` is 'prompt' when it answered
--- promptly, which is remembered for `prompt_ms`.
+-- The next try comes after `wait_ms`, -1 for none; the endpoint rests for `rest_ms`; `prompt` is 'prompt' when it
+-- answered promptly, which is remembered for `prompt_ms`.
 -- Answers 1, or 0 when the lease is lost.
 -- takes: id seq epoch delivery status wait_ms rest_ms most_kept prompt prompt_ms
 -- needs: base.ROOT base.now_ms webhook.PROGRESS webhook.drop_event webhook.endpoint_of webhook.event_of

@@ -1,5 +1,5 @@
--- Reads what is known of how long a task still takes, in one step. Position, done, total, priority and pause are those of
--- the task that it follows, if it follows one.
+-- Reads what is known of how long a task still takes, in one step. Position, done, total, priority and pause are those
+-- of the task that it follows, if it follows one.
 -- Answers {state, stage, model, cost, done, total, position or -1, ms when a retry is due or -1, id of the task it
 -- follows or '', mean device ms of a task of this model or '', its mean cost or '', {workers}, now in ms, {drained
 -- workers}, the priority of its queue, the pause of that or ''}, {} when there is no such task, {'gone'} when there was
@@ -24,4 +24,5 @@ local pause = not redis.call('ZSCORE', ROOT .. 'running', runs) and pause_of(mod
 local due = math.floor(tonumber(redis.call('ZSCORE', ROOT .. 'delayed', id) or -1))
 local pace = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. model, 'cost:' .. model)
 return {f[2], f[3], model, f[5], r[1] or '0', r[2] or '0', position, due, leader, pace[1] or '', pace[2] or '',
-  redis.call('HVALS', ROOT .. 'workers'), now_ms(), redis.call('ZRANGE', ROOT .. 'drained', 0, -1), running.priority, pause}
+  redis.call('HVALS', ROOT .. 'workers'), now_ms(), redis.call('ZRANGE', ROOT .. 'drained', 0, -1), running.priority,
+  pause}

@@ -1,5 +1,5 @@
--- Pauses queues of a model in the name of `by`, or lets them go on when that is ''. Only claims pass over a paused queue:
--- running tasks go on, submits are taken, and limits of time are kept.
+-- Pauses queues of a model in the name of `by`, or lets them go on when that is ''. Only claims pass over a paused
+-- queue: running tasks go on, submits are taken, and limits of time are kept.
 -- Answers how many queues have changed.
 -- takes: model priorities by
 -- needs: base.ROOT base.now_ms flows.look_through pools.pools_with

@@ -1,6 +1,6 @@
 -- Reads everything that a client may see of a task, in one step.
--- Answers {fields, body, outcome or '', attempts, position or -1, prune ms or -1, events}, {} when there is no such task,
--- {'gone'} when there was one.
+-- Answers {fields, body, outcome or '', attempts, position or -1, prune ms or -1, events}, {} when there is no such
+-- task, {'gone'} when there was one.
 -- takes: id tenant
 -- needs: base.ROOT gone.is_gone position.position_of queue.paused_queues task.task_key webhook.events_key
 local fields = redis.call('HGETALL', task_key(id))
@@ -16,5 +16,6 @@ if due then
 else
   position = position_of(task, paused_queues())
 end
-return {fields, redis.call('GET', ROOT .. 'body:' .. id), outcome, redis.call('LRANGE', ROOT .. 'attempts:' .. id, 0, -1),
-  position, tonumber(due or -1), task.hook and redis.call('HGETALL', events_key(id)) or {}}
+local body, attempts = redis.call('GET', ROOT .. 'body:' .. id), redis.call('LRANGE', ROOT .. 'attempts:' .. id, 0, -1)
+local events = task.hook and redis.call('HGETALL', events_key(id)) or {}
+return {fields, body, outcome, attempts, position, tonumber(due or -1), events}

@@ -1,5 +1,5 @@
--- Parts tasks from the equal one that they wait for when they would be served before it by now, since queues were paused
--- or go on. `place` counts those who wait, from 0.
+-- Queues followers on their own that would be served before their leader by now, since queues were paused or go on.
+-- `place` counts the followers, from 0.
 -- Answers the place to go on from, or -1.
 -- takes: model place
 -- needs: base.ROOT counting.may_go_on position.waiting_task queue.enqueue queue.paused_queues queue.place_of

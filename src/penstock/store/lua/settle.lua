@@ -1,8 +1,8 @@
 -- Ends an attempt. Only the holder of the lease may; the same call again (its answer was lost) is accepted again.
 -- A success leads all equal tasks that have not started, and those that come as long as it is kept.
--- `problem` and `outcome` are JSON or ''; the next try comes after `wait_ms`: -1 for none, 0 for at once; `failures` are
--- added to those of the task; `result` is 'result' when there is one; `device_ms` and `size` (kilopixels) are what the
--- worker has seen, or ''.
+-- `problem` and `outcome` are JSON or ''; the next try comes after `wait_ms`: -1 for none, 0 for at once; `failures`
+-- are added to those of the task; `result` is 'result' when there is one; `device_ms` and `size` (kilopixels) are what
+-- the worker has seen, or ''.
 -- Answers {'ok', state, `<model> <digest>` of those who wait for its result or ''} or {'fenced', state or ''}
 -- takes: verb moves id token problem outcome wait_ms failures result device_ms size
 -- needs: base.ROOT base.now_ms base.sound_number base.target lease.end_attempt lease.end_lease lease.token_of
@@ -15,8 +15,8 @@ if task.receipt == receipt then return {'ok', task.state, ''} end
 local to = target(moves, task.state)
 if not to or token_of(task) ~= token or not end_lease(id) then return {'fenced', task.state or ''} end
 
--- The task leads all equal ones from now on, also those that come later. Answers `<model> <digest>` when some wait for its
--- result: `answer` ends them.
+-- The task leads all equal ones from now on, also those that come later. Answers `<model> <digest>` when some wait for
+-- its result: `answer` ends them.
 local function lead_equals(digest)
   local leader = redis.call('HGET', ROOT .. 'reuse', digest)
   if leader ~= id then

@@ -1,18 +1,20 @@
 -- Accepts a task: idempotency, rate, reuse, depth and enqueue in one step. A lost answer is healed by submitting again
--- with the same client_request_id. What is not there is ''.
---   cost             kilopixels, 0 when unknown          body            JSON
---   request_digest   of the client_request_id            rate_limit      per 60 s, 0 for none
---   state            of a new task                       reuse_digest    of what equal tasks share
---   must_run         'run' when no other's result will do
---   has_input        'input' when all is there that it needs to run
---   hook             see parts/webhook
---   batch, feeder_epoch, place, window, lease_ms: the batch of a line, the epoch of its feeder's lease, the place of the
---     line, the most unfinished tasks of the batch, and by how much the line renews the lease
---   ahead_ms, own_ms what each task ahead takes, and this one itself, where they are known
---   upload           id of the upload that is its input
---   own_input        key of an input of its own in the storage
---   file_seen        of the file of a result that is there: '' it is not looked at, 'ask' look at it first, `<task> there`
---                    or `<task> gone` for the task that has it
+-- with the same client_request_id. A value that is not there is ''.
+--   cost            kilopixels, 0 when unknown
+--   request_digest  of the client_request_id
+--   rate_limit      per 60 s, 0 for none
+--   state           of a new task
+--   reuse_digest    of what equal tasks share
+--   must_run        'run' when no other's result will do
+--   has_input       'input' when all is there that it needs to run
+--   hook            see parts/webhook
+--   batch           of a line, with the `feeder_epoch` of the lease under which it is fed, the `place` of the line, the
+--                   most unfinished tasks of the batch (`window`), and how long the lease then lasts (`lease_ms`)
+--   ahead_ms        what each task ahead takes, and `own_ms` what this one takes, where they are known
+--   upload          id of the upload that is its input
+--   own_input       key of an input of its own in the storage
+--   file_seen       of the file of a result that is there: '' do not look at it, 'ask' look at it first, `<task> there`
+--                   or `<task> gone` somebody has looked at that of this task
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
 --          {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}
@@ -89,19 +91,18 @@ local function unseen()
   return string.find(outcome, '"artifact":{', 1, true) and outcome
 end
 
--- How the task gets its result; `source` is the task that leads the equal ones.
+-- How the task gets its result. `source` is the leader: the task that equal ones wait for, or that has their result.
 --
---   shares results   source                                                 role
---   no, or must run  any                                                    alone      runs, and leads nobody, so that
---                                                                                      every leader may become a follower
---   yes              none                                                   lead       runs, and others follow it
---   yes              has ended, its result is kept                          hit        ends at once with that result
---   yes              has ended, its retention is over                       lead
---   yes              on its way, one queue is paused, the other is not      alone      neither may hold up the other
---   yes              on its way, of a lower priority                        lead       the source follows it
---   yes              on its way, of the same or a higher one                coalesced  waits for the result: no longer than
---                                                                                      it would alone
---   yes              the same, and `max_followers` wait already             alone
+--   the source                                       the role
+--   -----------------------------------------------  ---------------------------------------------------------------
+--   any, but the task shares nothing, or must run    alone: it leads none, so that every leader may become a follower
+--   none                                             lead
+--   has ended, and its result is kept                hit: the task ends at once with that result
+--   has ended, and its retention is over             lead
+--   waits, and one of the two queues is paused       alone: neither may hold up the other
+--   is of a lower priority                           lead: the source follows, unless it runs
+--   is of the same or a higher priority              coalesced: the task waits no longer than it would alone
+--   the same, but `max_followers` wait already       alone
 local function role()
   if digest == '' or must_run == 'run' then return 'alone' end
   if not source then return 'lead' end

@@ -1,6 +1,6 @@
--- Forgets what is out of date: drained workers that were gone for `gone_ms`, pools that no worker has, and the start times
--- of callers which the virtual time has passed long ago: by more than any attempt takes, so that what is still to be set
--- right for them makes no difference. Of the callers some are looked at, picked at random.
+-- Forgets what is out of date: drained workers that were gone for `gone_ms`, pools that no worker has, and the start
+-- times of callers which the virtual time has passed long ago: by more than any attempt takes, so that what is still to
+-- be set right for them makes no difference. Of the callers some are looked at, picked at random.
 -- takes: gone_ms
 -- needs: base.ROOT base.now_ms core.PRIORITIES flows.clock_key pools.POOL_KEPT_MS pools.drop_pool
 --        worker.forget_drained

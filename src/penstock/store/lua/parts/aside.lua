@@ -1,4 +1,4 @@
--- A record that cannot be read is put aside, for whoever looks after Redis.
+-- Renames the parts of a record that cannot be read, and keeps them for a week, for whoever looks after Redis.
 local ASIDE_MS = 604800000
 
 local function put_aside(id, why, parts)

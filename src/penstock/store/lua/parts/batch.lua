@@ -1,5 +1,6 @@
--- `batch` of a task is `<place> <batch>`: which of its lines it is, from 0. The record of a batch counts its lines by
--- the state of their tasks, in the script that moves them, so that the counts are right whatever dies.
+-- The field `batch` of a task is `<place> <batch>`: the place of its line, from 0, and the batch. The record of a batch
+-- counts its lines by the state of their tasks, in the script that moves them, so that the counts are right whatever
+-- dies.
 local function batch_key(batch)
   return ROOT .. 'batch:' .. batch
 end
@@ -9,8 +10,8 @@ local function open_key(batch)
   return ROOT .. 'open:' .. batch
 end
 
--- Count the line of a task that moves. Answers its batch and its place there, or nothing for a task of no batch, or of
--- one that was deleted.
+-- Counts the line of a task that moves. Answers its batch and its place there, or nothing for a task of no batch, or of
+-- a batch that was deleted.
 local function count_line(task, to)
   if not task.batch then return end
   local place, batch = string.match(task.batch, '^(%d+) (%S+)$')
@@ -20,13 +21,13 @@ local function count_line(task, to)
   return batch, place
 end
 
--- Who feeds batches is to look at this one now.
+-- Makes a batch due, and tells the feeders.
 local function call_feeder(batch)
   redis.call('ZADD', ROOT .. 'feeding', now_ms(), batch)
   redis.call('PUBLISH', ROOT .. 'room', '')
 end
 
--- The last line has ended, and the batch with it, unless there are others to feed: then there may be room for them.
+-- A line has ended: ends the batch with its last line, or calls a feeder when there is room for further lines.
 local function close_or_feed(batch)
   local f = redis.call('HMGET', batch_key(batch), 'total', 'fed', 'refill', 'next', 'state', 'caller', 'ttl_s', 'hook')
   local left = redis.call('SCARD', open_key(batch))
@@ -43,12 +44,13 @@ local function close_or_feed(batch)
   end
 end
 
--- A row of the manifest, which stays when the record of the task is gone.
+-- Writes a row of the manifest, which stays when the record of the task is gone.
 local function note_end(batch, place, state, code)
   redis.call('RPUSH', ROOT .. 'ends:' .. batch, place .. ' ' .. state .. (code and ' ' .. code or ''))
 end
 
--- The code of the error in an outcome, or false. Many tasks may have the same one, which may be long.
+-- The code of the error in an outcome, or false. It is kept, since many tasks may have the same outcome, which may be
+-- long.
 local CODE_OF = {}
 local function error_code(outcome)
   if CODE_OF[outcome] == nil then
@@ -64,8 +66,8 @@ local function end_line(batch, place, state, outcome)
   close_or_feed(batch)
 end
 
--- The record of a batch goes, from everywhere at once, and its lines are condemned, also those that are stored after
--- this when it was still being received.
+-- Deletes all keys of a batch at once, and condemns its lines; also those that are stored after this, when the batch
+-- was still being received.
 local function forget_batch(batch)
   local f = redis.call('HMGET', batch_key(batch), 'tenant', 'caller', 'idem', 'state', 'hook')
   redis.call('ZREM', ROOT .. 'closed', batch)
@@ -78,7 +80,7 @@ local function forget_batch(batch)
   if f[4] then remember_gone(batch, f[1]) end
 end
 
--- The line is to end once more, and so is its batch if it had ended.
+-- Opens a line again that is to end once more, and its batch if that had ended.
 local function reopen_line(batch, place)
   redis.call('SADD', open_key(batch), place)
   local f = redis.call('HMGET', batch_key(batch), 'was', 'caller')

@@ -1,10 +1,11 @@
--- The answer to a worker that is to be given nothing, or nil: it is drained, or has given this claim up.
+-- The answer to a worker that is given nothing, since it is drained or has given this claim up; nil for any other.
 local function refusal_of_claim(worker, round)
   if redis.call('ZSCORE', ROOT .. 'drained', worker) then return {'', -1, 'drained'} end
   local next_round = redis.call('GET', ROOT .. 'round:' .. worker)
   return next_round and tonumber(round) < tonumber(next_round) and {'', -1} or nil
 end
 
+-- Puts retries that are due back into their queues: 50 at most, so that a claim stays short; the next claim goes on.
 local function queue_due_retries()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', ROOT .. 'delayed', '-inf', now_ms(), 'LIMIT', 0, 50)) do
     local task = read_task(id)
@@ -17,15 +18,15 @@ local function queue_due_retries()
   end
 end
 
--- The answer when nothing waits: ms until a delayed task is due, or -1; 0 when there was too much to look at.
+-- The answer when nothing was found: ms until a delayed task is due, or -1; 0 when there was too much to look at.
 local function nothing_to_claim()
   if HAS_MORE then return {'', 0} end
   local due = redis.call('ZRANGE', ROOT .. 'delayed', 0, 0, 'WITHSCORES')[2]
   return {'', due and math.max(0, tonumber(due) - now_ms()) or -1}
 end
 
--- `passed:<pool>` counts by class how many claims have passed it over since it was served last. Answers what is to be
--- written there when a task of class `served` is given now.
+-- `passed:<pool>` counts for each priority the claims that have passed it over since it was served last. Answers the
+-- counts that change when a task of the priority `served` is given now, as name, value ...
 local function counts_after(counts, passed_over, served)
   local changed = {}
   for priority in string.gmatch(PRIORITIES, '%S+') do
@@ -39,9 +40,9 @@ local function counts_after(counts, passed_over, served)
   return changed
 end
 
--- Whose turn it is among the classes, as `head_of` says it: the highest of those that the slot is `for`; but one that
--- was passed over as often as `guard` says has its turn in any slot. With it comes what is to be counted when it is
--- given. Nil when nothing waits that may be given.
+-- Chooses the priority to serve: the highest of those that the slot serves; but one that was passed over `guard` times
+-- has its turn in any slot. Answers its head (see `head_of`) and the counts to write when that task is given; nil when
+-- nothing waits that may be given.
 local function choose(pool, models, classes, guard)
   local paused, counts, passed_over, chosen, due = paused_queues(), {}, {}, nil, nil
   local known = redis.call('HGETALL', ROOT .. 'passed:' .. pool)
@@ -64,13 +65,13 @@ local function choose(pool, models, classes, guard)
   return head, head and counts_after(counts, passed_over, head.priority)
 end
 
--- How a task ends that is not to be started any more: 'overrun', 'expire', or nil.
+-- How a task ends that is too late to be started: 'overrun', 'expire', or nil when it is not.
 local function lateness(task)
   if task.deadline and tonumber(task.deadline) <= now_ms() then return 'overrun' end
   return task.start_by and not task.started and tonumber(task.start_by) <= now_ms() and 'expire' or nil
 end
 
--- Give a chosen task to a worker, and charge its owner. Answers what the worker is told.
+-- Gives the chosen task to a worker, and charges its owner. Answers what the worker is told.
 local function give(pool, head, counts, task, moves, worker, device, lease_ms, fence)
   local now, epoch = now_ms(), task.epoch + 1
   local ms, is_measured = expected_ms(task.model, sound_number(task.cost, 'cost'))

@@ -1,15 +1,16 @@
--- What is to happen at a moment waits by the clock of Redis, which may be set wrong, and right again.
+-- Everything that happens at a moment goes by the clock of Redis, which may be set wrong, and right again.
 local GRACE_MS = 600000
 
--- Give every member of a sorted set another score.
+-- Gives every member of a sorted set another score.
 local function move_all(key, score_of)
   local found = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
   for i = 1, #found, 2 do found[i], found[i + 1] = score_of(tonumber(found[i + 1])), found[i] end
   in_pieces(found, function(...) redis.call('ZADD', key, ...) end)
 end
 
--- The clock was set back by so many ms. What was due in a second is due in a second still; moments that clients were
--- told, and deletes, stay where they are. Of the endpoints that are owed events the first 600 are looked at.
+-- Follows the clock when it was set back by so many ms: what was due in a second is still due in a second. Moments that
+-- clients were told, and deletes, stay where they are. Of the endpoints with events only the first 600 are looked at,
+-- so that the script stays short.
 local function move_back(ms)
   local function back(score) return score - ms end
   redis.call('DEL', ROOT .. 'grace')
@@ -26,7 +27,7 @@ local function move_back(ms)
   in_pieces(resting, function(...) redis.call('HSET', ROOT .. 'resting', ...) end)
 end
 
--- Nobody has looked at the clock for so many ms: it may have jumped ahead.
+-- Lets deletes by time wait after nobody has looked at the clock for so many ms: it may have jumped ahead.
 local function wait_before_deletes(ms)
   if ms > LONG_MS then redis.call('SET', ROOT .. 'grace', now_ms() + math.min(ms, GRACE_MS), 'PX', GRACE_MS) end
 end

@@ -1,15 +1,16 @@
--- Who is served next inside a class: start-time fair queueing (Goyal, Vin, Cheng 1996) on two levels, over tenants and
--- over the callers of each. Everybody who has tasks waiting has a virtual start time in ms of a device; the earliest is
--- served, and what its task is taken to need is added when it is claimed, and set right when its attempt has ended. So
--- all who have tasks waiting get equal device time, and nobody has a claim on the time when he had none.
+-- Which caller is served next inside a priority: start-time fair queueing (Goyal, Vin, Cheng 1996) on two levels, over
+-- tenants and over the callers of each. Each caller with waiting tasks has a virtual start time in ms of a device; the
+-- earliest is served. The expected device time of a task is added when it is claimed, and corrected when its attempt
+-- has ended. So all callers with waiting tasks get equal device time, and none is owed the time when it had no task.
 --
--- A *pool* is a set of models that some worker serves, and has a clock of its own for each class: what a caller uses on
--- the devices of one pool delays nothing that he wants of another. A task waits in one queue, for all pools that have
--- its model; only the callers stand in each of them. One who has nothing left to give is taken off when he is met, and
--- stands there again with his next task.
+-- A *pool* is a set of models that some worker serves, and has a clock of its own for each priority: the time that a
+-- caller uses on the devices of one pool delays none of its tasks in another. A task waits in one queue, for all pools
+-- that have its model; only its caller is listed in each of them. A caller without waiting tasks is taken off the list
+-- when a claim comes upon it, and is listed again with its next task.
 --
--- `flows:<pool>:<priority>` are tenants by start time, `...:<tenant>` its callers; of those that are taken off the hash
--- `clock:<pool>:<priority>` keeps it in `f:<flow>`. It has `v`, the virtual time, and `v:<tenant>`, too.
+-- `flows:<pool>:<priority>` has tenants by start time, `...:<tenant>` its callers. The hash `clock:<pool>:<priority>`
+-- keeps the start time of those that were taken off in `f:<flow>`, the virtual time in `v`, and that of a tenant in
+-- `v:<tenant>`.
 local function flows_key(pool, priority)
   return ROOT .. 'flows:' .. pool .. ':' .. priority
 end
@@ -22,7 +23,7 @@ local function clock_key(pool, priority)
   return ROOT .. 'clock:' .. pool .. ':' .. priority
 end
 
--- A caller has a task waiting: he starts where he stopped, but not before what is being served now.
+-- Lists a caller that has a waiting task: it starts where it stopped, but not before what is being served now.
 local function enter(pool, priority, tenant, caller)
   local callers = callers_key(pool, priority, tenant)
   if redis.call('ZSCORE', callers, caller) then return end
@@ -37,8 +38,9 @@ local function leave(pool, priority, set, member, flow, start)
   redis.call('HSET', clock_key(pool, priority), 'f:' .. flow, start)
 end
 
--- In front of all tenants stands UNSEEN while there are queues whose callers may not stand in this pool: it is new, or
--- the queue was paused. `unseen:<pool>:<priority>` has the models of these, each with the last caller that was looked at.
+-- UNSEEN stands in front of all tenants while there are queues whose callers may not be listed in this pool, because it
+-- is new or the queue was paused. `unseen:<pool>:<priority>` has the models of these queues, each with the last caller
+-- that was looked at.
 local UNSEEN = '*'
 local SEEN_TOGETHER = 20
 
@@ -51,7 +53,7 @@ local function look_through(pool, priority, model)
   redis.call('ZADD', flows_key(pool, priority), '-inf', UNSEEN)
 end
 
--- Let some more of them enter. Answers whether all have.
+-- Lists some more of these callers. Answers whether all are.
 local function look_further(pool, priority)
   local unseen = unseen_key(pool, priority)
   local model, last = unpack(redis.call('HGETALL', unseen))
@@ -74,8 +76,9 @@ local function look_further(pool, priority)
   return false
 end
 
--- What one claim may still look at, in one class no more than so many, so that it comes to the others; and whether it
--- left something for the next one.
+-- LOOKS is what one claim may still look at, and LOOKS_IN_CLASS the most in one priority, so that it comes to the
+-- others too: a look gives about five commands and one more for each model. HAS_MORE says whether something is left for
+-- the next claim.
 local LOOKS = 60
 local LOOKS_IN_CLASS = 30
 local HAS_MORE = false
@@ -92,8 +95,8 @@ local function oldest(models, priority, flow, paused)
   return found
 end
 
--- Whose turn it is in a class of a pool, and the task: {priority, tenant, caller, queue, place, tenant_start,
--- caller_start}; nil when nothing waits.
+-- The caller whose turn it is in a priority of a pool, and its task: {priority, tenant, caller, queue, place,
+-- tenant_start, caller_start}; nil when nothing waits.
 local function head_of(pool, models, priority, paused)
   local flows = flows_key(pool, priority)
   local first = redis.call('ZRANGE', flows, 0, 1, 'WITHSCORES')
@@ -126,7 +129,7 @@ local function head_of(pool, models, priority, paused)
   if first[1] then HAS_MORE = true end
 end
 
--- A task is claimed: the clock goes on to where it starts, and who owns it starts so much later with his next one.
+-- Charges the claim of a task: the clock advances to its start, and the next task of its owner starts so much later.
 local function charge(pool, head, ms)
   local clock = clock_key(pool, head.priority)
   local v = redis.call('HMGET', clock, 'v', 'v:' .. head.tenant)
@@ -142,8 +145,8 @@ local function add(set, member, clock, flow, ms)
   if start then redis.call('HSET', clock, 'f:' .. flow, start + ms) end
 end
 
--- An attempt has ended, and took so many ms of a device: what it was charged is set right. Who is not known any more
--- has taken nothing for longer than any attempt lasts (see `tidy`).
+-- Corrects what an attempt was charged once it has ended and took so many ms of a device. An owner that is forgotten by
+-- now has used nothing for longer than any attempt lasts (see `tidy`).
 local function recharge(task, ms)
   local more = ms - sound_number(task.charged or ms, 'charged')
   local pool, priority, tenant = task.pool, task.priority, task.tenant

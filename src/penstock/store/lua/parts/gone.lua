@@ -1,8 +1,8 @@
--- Ids that were deleted are known for a week, so that a client hears 410 and not 404: six bytes for each, in four strings
--- for all that were made within the same ten minutes. Each is short enough to be looked through.
+-- Deleted ids are remembered for a week, so that a client hears 410 and not 404: six bytes for each, in four strings
+-- for all that were made within the same ten minutes. Each string is short enough to be searched.
 local GONE_KNOWN_MS = 604800000
 
--- The string that would have this id, and its six bytes there: 48 bits of those that are random. Nothing for a text
+-- The key of the string that would have this id, and its six bytes there: 48 of its random bits. Nothing for a text
 -- that is no id.
 local function mark_of(id, tenant)
   local ms, random = string.match(id, '^%l%l%l_(%x%x%x%x%x%x%x%x%x%x%x%x)(%x%x%x%x%x%x%x%x%x%x%x%x)%x%x%x%x%x%x%x%x$')

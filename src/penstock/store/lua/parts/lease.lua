@@ -1,22 +1,22 @@
--- The token of a lease is `<epoch>-<fence>`. The epoch counts the claims of a task; the fence is a word of its own for
--- each of them, so that a Redis that has lost its last writes, and counts the same number again, gives no second lease
--- that looks like the first.
+-- The token of a lease is `<epoch>-<fence>`. The epoch counts the claims of a task; the fence is a random word for each
+-- of them, so that a Redis that has lost its last writes, and counts the same number again, gives no second lease that
+-- looks like the first.
 local function token_of(task)
   return task.fence and task.epoch .. '-' .. task.fence
 end
 
--- Whether a lease with this token is still the one that counts. `f` is {epoch, fence} of the record.
+-- Whether a lease with this token is the current one. `f` is {epoch, fence} of the record.
 local function holds(id, f, token)
   return f[2] and f[1] .. '-' .. f[2] == token and redis.call('ZSCORE', ROOT .. 'running', id) and true
 end
 
--- Answers whether there was one: whether the task ran.
+-- Ends the lease of a task. Answers whether there was one, that is, whether the task ran.
 local function end_lease(id)
   return redis.call('ZREM', ROOT .. 'running', id) == 1
 end
 
--- An attempt ends now: write it down, and set right what its owner was charged. `problem` is a JSON object or '', `ms`
--- what it has taken of the device, nil where its worker does not say.
+-- Writes down an attempt that ends now, and corrects what its owner was charged. `problem` is a JSON object or '', `ms`
+-- the device time of the attempt, nil where its worker does not say.
 local function end_attempt(task, outcome, problem, ms)
   recharge(task, ms or taken_ms(task))
   local entry = cjson.encode({
@@ -29,8 +29,8 @@ local function end_attempt(task, outcome, problem, ms)
   redis.call('RPUSH', ROOT .. 'attempts:' .. task.id, entry)
 end
 
--- End an attempt without its worker, which may still be storing a result: what it stores is looked for again when the
--- task is deleted.
+-- Ends an attempt without its worker, which may still be storing a result: that is looked for again when the task is
+-- deleted.
 local function cut_off(task, outcome, problem)
   redis.call('HSET', task.key, 'cut_off', now_ms())
   end_attempt(task, outcome, problem)

@@ -1,13 +1,13 @@
--- What is in the storage belongs to a record, or is in one of two sorted sets. `awaited` has the keys of inputs that are
--- about to be stored for tasks that are not there yet, by the ms when that is given up; `condemned` has what is to be
--- deleted, by the ms when that is done: a key, or all keys that begin with it when it ends with a slash. In front of one
--- that is deleted a second time stands 'again ', since something may have been stored there after the first time: by an
--- attempt that was cut off, or by a slow storage that applies late what was given up long ago.
+-- Each object in the storage belongs to a record, or its key is in one of two sorted sets. `awaited` has the keys of
+-- inputs that are about to be stored for tasks that are not there yet, by the ms when that is given up. `condemned` has
+-- what is to be deleted, by the ms when that is done: a key, or all keys that begin with it when it ends with a slash.
+-- 'again ' stands in front of a key that is deleted a second time, since something may have been stored there after the
+-- first: by an attempt that was cut off, or by a slow storage that applies late what was given up long ago.
 local AWAITED_MS = 7200000
 local LATE_MS = 1800000
 
--- Where the input is that came with a task. `input` of its record is what comes after this: inputs of batch lines have
--- names of their own for each who stores them.
+-- The beginning of the key of an input that came with a task. The field `input` of its record is the rest of the key:
+-- each feeder that stores the input of a batch line uses another one.
 local function input_key(tenant, id)
   return 'inputs/' .. tenant .. '/' .. id
 end
@@ -20,24 +20,26 @@ local function results_of(tenant, id)
   return 'results/' .. tenant .. '/' .. id .. '/'
 end
 
--- What this script has condemned.
+-- Keys and prefixes that this call of a script has condemned.
 local CONDEMNED = {}
 
--- `late` is the ms until which something may still be stored there, or nil.
+-- Condemns a key or a prefix. `late` is the ms until which something may still be stored there, or nil.
 local function condemn(key, late)
   CONDEMNED[#CONDEMNED + 1] = key
   redis.call('ZADD', ROOT .. 'condemned', now_ms(), key)
   if late and late > now_ms() then redis.call('ZADD', ROOT .. 'condemned', late, 'again ' .. key) end
 end
 
--- Whether attempts at the task may have stored files: also those that its record has lost. One that has succeeded at
--- once, with plain data, has none.
+-- Whether attempts at the task may have stored files, also those that its record does not show. A task that has
+-- succeeded at once, with plain data, has none.
 local function may_have_files(task)
   local outcome = task.epoch == '1' and not task.cut_off and redis.call('GET', ROOT .. 'outcome:' .. task.id)
-  return not (outcome and string.find(outcome, '"result":{', 1, true) and not string.find(outcome, '"artifact":{', 1, true))
+  local has_data = outcome and string.find(outcome, '"result":{', 1, true)
+  return not (has_data and not string.find(outcome, '"artifact":{', 1, true))
 end
 
--- The files of a task go with the last record that shows its result: its own, or one of those which it answered.
+-- Condemns the files of a task with the last record that shows its result: its own, or that of a task which was given
+-- it.
 local function condemn_results(task)
   local late = math.max(tonumber(task.cut_off or 0), tonumber(task.finished)) + LATE_MS
   local origin, shared = task.origin or task.id, ROOT .. 'shared'

@@ -1,9 +1,9 @@
--- How long tasks of a model take on a device: two moving averages, whose quotient is the time for a size, so that no
--- single odd task spoils it. Sizes are in kilopixels, 0 where nobody knows.
+-- How long tasks of a model take on a device: two moving averages, of the time and of the size, whose quotient is the
+-- time for a size, so that no single odd task spoils it. Sizes are in kilopixels, 0 when unknown.
 local UNMEASURED_MS = 1000
 local SHORTEST_MS = 0.1
 
--- The ms of a device that a task of this size should take, and whether that has been measured.
+-- The ms of a device that a task of this size should take, and whether that was measured.
 local function expected_ms(model, size)
   local pace = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. model, 'cost:' .. model)
   local ms, mean_size = tonumber(pace[1]), tonumber(pace[2])
@@ -19,8 +19,8 @@ local function learn(model, size, ms)
   redis.call('HSET', ROOT .. 'pace', 'ms:' .. model, mean(tonumber(known[1]), ms), unpack(sized))
 end
 
--- What an attempt that is ended from outside has taken of the device, as far as its progress shows: nothing before it
--- came to `infer`; there, the tiles that were done and the one after them.
+-- The device time of an attempt that is ended from outside, as far as its progress shows: nothing before it came to
+-- `infer`; there, the time of the tiles that were done and of the next one.
 local BEFORE_DEVICE = 'queued fetch prepare'
 local function taken_ms(task)
   if string.find(BEFORE_DEVICE, task.stage, 1, true) then return 0 end

@@ -1,5 +1,5 @@
--- `pools` has the models of each pool, `pools:seen` the ms when a worker with just these was heard of last. There are
--- few; every task that comes looks at them all.
+-- `pools` has the models of each pool, `pools:seen` the ms when a worker with exactly these models renewed last. There
+-- are few pools: every enqueue looks at all of them.
 local MOST_POOLS = 32
 local POOL_KEPT_MS = 3600000
 
@@ -31,7 +31,7 @@ local function drop_pool(pool)
   redis.call('ZREM', ROOT .. 'pools:seen', pool)
 end
 
--- A worker serves these models: their pool is there from now on. Answers its name.
+-- Makes the pool of these models, which a worker serves, unless it is there. Answers its name.
 local function open_pool(models)
   local pool = pool_of(models)
   if redis.call('HSETNX', ROOT .. 'pools', pool, models) == 0 then return pool end

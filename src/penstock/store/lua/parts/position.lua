@@ -1,10 +1,11 @@
--- How many tasks of its model are served before one that waits. It is exact for one caller. Beside few others it follows
--- their start times, as if all tasks of the model took the same time; beside many it is as many tasks of each of them as
--- there are of his own, and one more of each who starts before him. While nobody knows who waits, it is all that wait.
+-- How many tasks of its model are served before one that waits. This is exact for a single caller. Beside few others it
+-- follows their start times, as if all tasks of the model took the same time; beside many it counts as many tasks of
+-- each of them as the caller has, and one more of each that starts before it. While callers may not be listed, it
+-- counts all that wait.
 local FEW = 3
 
--- Of a sorted set of flows: how many tasks of others are served before one with `own` tasks in front of it. `count`
--- tells how many tasks a flow has waiting.
+-- How many tasks of other flows of a sorted set are served before a task of the flow `me` with `own` tasks in front of
+-- it. `count` tells how many tasks a flow has waiting.
 local function served_before(set, me, own, model, count)
   local found = redis.call('ZRANGE', set, 0, FEW, 'WITHSCORES')
   if #found == 2 and found[1] == me then return 0 end
@@ -24,8 +25,8 @@ local function served_before(set, me, own, model, count)
   return ahead
 end
 
--- The same in one class of a model: of a caller's task that has `own` of his in front of it, of `flow` that he has there
--- and `waiting` in all.
+-- The same in one priority of a model: for a task of a caller with `own` of its tasks in front, `flow` of them in the
+-- queue and `waiting` tasks in all.
 local function ahead_in_class(model, priority, tenant, caller, own, flow, waiting)
   local others = waiting - flow
   if others == 0 then return own end
@@ -41,7 +42,7 @@ local function ahead_in_class(model, priority, tenant, caller, own, flow, waitin
   return own + math.min(others, ahead)
 end
 
--- How many tasks of a model are of higher classes than this one. Nothing of a paused class is served.
+-- How many tasks of a model wait in higher priorities than this one. Paused queues are not served, and do not count.
 local function waiting_above(model, priority, paused)
   local count = 0
   for higher in string.gmatch(PRIORITIES, '%S+') do
@@ -62,7 +63,7 @@ local function position_of(task, paused)
     + ahead_in_class(task.model, task.priority, task.tenant, task.caller, own, flow, redis.call('ZCARD', queue))
 end
 
--- The fields of a record that say where it stands, or nil.
+-- The fields of a record that say where the task waits, or nil when there is no such task.
 local function waiting_task(id)
   local f = redis.call('HMGET', task_key(id), 'tenant', 'caller', 'model', 'priority', 'created')
   return f[1] and {id = id, tenant = f[1], caller = f[2], model = f[3], priority = f[4], created = f[5]} or nil

@@ -1,6 +1,6 @@
--- Where tasks wait. The members of a queue are sorted by their bytes: `<tenant>/<caller>`, a line feed, the µs when the
--- task was created, its id. So the tasks of one caller lie together, the oldest first, and one that is put back stands
--- where it stood before. `task` is a record, or has these fields of one: id tenant caller model priority created.
+-- Queues. Their members are sorted by their bytes: `<tenant>/<caller>`, a line feed, the µs when the task was created,
+-- its id. So the tasks of one caller lie together, the oldest first, and one that is put back has its old place. `task`
+-- is a record, or has these fields of one: id tenant caller model priority created.
 local function queue_key(model, priority)
   return ROOT .. 'queue:' .. model .. ':' .. priority
 end
@@ -30,19 +30,19 @@ local function paused_queues()
   return paused
 end
 
--- Let a task wait, and its caller be looked at by every worker that could run it.
+-- Puts a task into its queue, and lists its caller in every pool that could run it.
 local function enqueue(task)
   redis.call('ZADD', queue_key(task.model, task.priority), 0, place_of(task))
   for _, pool in ipairs(pools_with(task.model)) do enter(pool, task.priority, task.tenant, task.caller) end
   redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. task.model)
 end
 
--- Take a waiting task out of its queue; answers whether it was there.
+-- Takes a waiting task out of its queue. Answers whether it was there.
 local function dequeue(task)
   return redis.call('ZREM', queue_key(task.model, task.priority), place_of(task)) == 1
 end
 
--- Take a waiting task out of where it waits.
+-- Takes a waiting task out of its queue, or from among the delayed ones.
 local function withdraw(task)
   dequeue(task)
   redis.call('ZREM', ROOT .. 'delayed', task.id)

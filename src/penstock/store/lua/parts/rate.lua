@@ -1,5 +1,5 @@
--- The calls of one kind that a caller has made in the last 60 s, by their µs: how many more the limit lets in, and the
--- ms until the oldest no longer counts.
+-- The sorted set at `key` has the calls of one kind that a caller made in the last 60 s, by their µs. Answers how many
+-- more the limit lets in, and the ms until the oldest no longer counts.
 local function rate_state(key, limit, now)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 60000000)
   redis.call('ZREMRANGEBYSCORE', key, string.format('(%.0f', now), '+inf') -- from before the clock was set back
@@ -9,7 +9,7 @@ local function rate_state(key, limit, now)
   return limit - used, reset_ms
 end
 
--- Count one more; the same two numbers after it.
+-- Counts one more call. Answers the same two numbers after it.
 local function count_in(key, now, id, left, reset_ms)
   redis.call('ZADD', key, now, id)
   redis.call('PEXPIRE', key, 60000)

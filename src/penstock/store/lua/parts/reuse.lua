@@ -1,10 +1,10 @@
--- Who waits for the result of an equal task is in no queue but here: `<digest> <id>`, so that equal ones lie together.
--- Such a one is a follower, its record says `reused`, and the task that it waits for is the leader.
+-- A task that waits for the result of an equal one is in no queue but in this sorted set: `<digest> <id>`, so that
+-- equal ones lie together. It is a follower, and its record says `reused`; the task that it waits for is the leader.
 local function following_key(model)
   return ROOT .. 'following:' .. model
 end
 
--- The bounds of one digest in it; the blank is the character before '!'.
+-- The bounds of one digest in the set; the blank is the character before '!'.
 local function equal_to(digest)
   return '[' .. digest .. ' ', '(' .. digest .. '!'
 end
@@ -20,26 +20,26 @@ local function follow(model, digest, id)
   redis.call('HSET', task_key(id), 'reused', 'coalesced')
 end
 
--- Answers whether it had followed another.
+-- Answers whether the task had followed another.
 local function unfollow(model, digest, id)
   if redis.call('ZREM', following_key(model), digest .. ' ' .. id) == 0 then return false end
   redis.call('HDEL', task_key(id), 'reused')
   return true
 end
 
--- The leader of a digest follows too, unless it has started.
+-- Makes the leader of a digest a follower, unless it has started.
 local function step_down(leader, digest)
   local task = waiting_task(leader)
   if dequeue(task) then follow(task.model, digest, leader) end
 end
 
--- The place of a class in the order in which classes are served; those of paused queues come after all others.
+-- The rank of a priority in the order in which priorities are served; paused queues come after all others.
 local function rank_of(model, priority, paused)
   local rank = string.find(PRIORITIES, priority, 1, true)
   return paused[queue_key(model, priority)] and rank + #PRIORITIES or rank
 end
 
--- Of those who wait for the result of a digest, who all have the same owner, the one that would be served first alone.
+-- The follower of a digest that would be served first if it waited alone. All followers have the same owner.
 local function first_of(model, digest)
   local paused, best, best_rank = paused_queues(), nil, nil
   for _, id in ipairs(followers(model, digest)) do
@@ -52,8 +52,8 @@ local function first_of(model, digest)
   return best
 end
 
--- The first of those who wait leads the others from now on, at the place in its queue that it would have had alone. What
--- has killed workers does so in every equal task: it has as many deaths behind it as the one that led before.
+-- Makes the first follower the leader of the others, at the place in its queue that it would have had alone. An input
+-- that has killed workers does so in every equal task: the new leader has as many crashes behind it as the old one.
 local function lead_anew(model, digest, crashes)
   local first = first_of(model, digest)
   if not first then
@@ -66,24 +66,24 @@ local function lead_anew(model, digest, crashes)
   enqueue(first)
 end
 
--- The task follows nobody and leads nobody any more.
+-- Lets the task follow no other and lead none any more.
 local function leave_reuse_group(task)
   local digest, model = task.reuse, task.model
   if not digest or (task.reused and unfollow(model, digest, task.id)) then return end
   if redis.call('HGET', ROOT .. 'reuse', digest) == task.id then lead_anew(model, digest, task.crashes) end
 end
 
--- End a task with the result of an equal one, `origin`, whose file is kept for this one too from now on.
+-- Ends a task with the result of an equal one, `origin`, whose file is kept for this one too from now on.
 local function answer_from(origin, task, to, how, outcome)
   finish(task, to, outcome, 'reused', how, 'origin', origin)
   redis.call('HINCRBY', ROOT .. 'shared', origin, 1)
 end
 
--- Bytes of outcomes that one script writes: each who is answered has its own.
+-- Most bytes of outcomes that one script writes: each follower has a copy.
 local OUTCOME_BYTES = 4000000
 
--- End those who wait for the result of this digest, which `leader` has, as long as there is time. Answers how many, and
--- whether there are others.
+-- Ends the followers of a digest with the result of their leader, as long as there is time. Answers how many have
+-- ended, and whether there are others.
 local function answer_followers(leader, model, digest, moves, outcome)
   local count, waiting = 0, followers(model, digest)
   for _, id in ipairs(waiting) do

@@ -1,11 +1,11 @@
--- A script reads the record of a task once, hands it on as `task`, and writes what changes in it in one piece: every
+-- A script reads the record of a task once, passes it on as `task`, and writes all changes in one command: every
 -- command of a script costs as much as ten lines of it, and each that writes is an entry of the append-only file.
 local function task_key(id)
   return ROOT .. 'task:' .. id
 end
 
 -- The fields of the record by their names, with its `id` and `key`; only these two, and `is_missing`, when there is no
--- such task: Redis may have lost it, and whoever comes upon its id somewhere takes that out and goes on.
+-- such task: Redis may have lost it, and a script that comes upon its id takes it out and goes on.
 local function read_task(id)
   local task = {id = id, key = task_key(id)}
   local flat = redis.call('HGETALL', task.key)
@@ -14,12 +14,12 @@ local function read_task(id)
   return task
 end
 
--- Who watches this task hears of it, on a channel that is only there while somebody does.
+-- Tells those who watch this task that it has changed. The channel exists only while somebody listens.
 local function publish_change(id)
   redis.call('PUBLISH', ROOT .. 'changed:' .. id, '')
 end
 
--- State, index and counts change together, always, and with them the fields that come after: name, value, name ...
+-- Changes state, index and counts of a task together, and with them the fields that follow: name, value, name ...
 -- Answers the batch of the task, if it has one, and the place of its line.
 local function move(task, to, ...)
   local index = ROOT .. 'state:' .. task.tenant .. ':'
@@ -31,8 +31,8 @@ local function move(task, to, ...)
   return count_line(task, to)
 end
 
--- Enter a final state: nothing of the task waits any more, its deletion is scheduled, and who waits for its end hears
--- of it: on a channel of its own, so that no worker wakes up for it.
+-- Ends a task in a final state: none of its limits of time is waited for any more, its deletion is scheduled, and those
+-- who wait for its end are told, on a channel of their own, so that no worker wakes up for it.
 local function finish_record(task, to, outcome, ...)
   local due = now_ms() + task.ttl_s * 1000 -- first, since it fails for a damaged record
   local batch, place = move(task, to, 'stage', 'done', 'finished', now_ms(), ...)
@@ -45,14 +45,14 @@ local function finish_record(task, to, outcome, ...)
   if batch then end_line(batch, place, to, outcome) end
 end
 
--- The same for a task whose run answers no equal ones.
+-- The same for a task that has no result for equal ones.
 local function finish(task, to, outcome, ...)
   leave_reuse_group(task)
   finish_record(task, to, outcome, ...)
 end
 
--- The record of an ended task goes, from everywhere at once, and what only it needs in the storage is condemned: from
--- here on nobody can start, show or share what is about to be deleted.
+-- Deletes all keys of an ended task at once, and condemns what only it needs in the storage: from here on nobody can
+-- start, show or share what is about to be deleted.
 local function forget(task)
   local index = ROOT .. 'state:' .. task.tenant .. ':' .. task.state
   assert(tonumber(task.finished), 'finished is no number') -- nothing is forgotten of a damaged record
@@ -68,7 +68,7 @@ local function forget(task)
   remember_gone(task.id, task.tenant)
 end
 
--- A task that did not get to its end is to be run again, by anyone.
+-- Queues a task again whose attempt did not get to its end.
 local function put_back(task, to, ...)
   leave_reuse_group(task)
   move(task, to, 'stage', 'queued', ...)

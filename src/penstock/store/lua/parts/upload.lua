@@ -1,5 +1,6 @@
--- `arrived` is there when the bytes are, `checked` when somebody has read them all and found their `sha256`, `deleted` when nobody may use them any more, `tasks` while some do.
--- `uploads` has the others by the ms when they are given up.
+-- Fields of an upload: `arrived` once all bytes are stored, `checked` once somebody has read them all and computed
+-- their `sha256`, `deleted` once nobody may use them any more, and `tasks`, how many use them. The sorted set `uploads`
+-- has those that no task uses by the ms when they are given up.
 local function upload_key(id)
   return ROOT .. 'upload:' .. id
 end
@@ -13,7 +14,7 @@ local function files_key(tenant, caller)
   return ROOT .. 'files:' .. tenant .. ':' .. caller
 end
 
--- It is no file any more, if it was one.
+-- Takes an upload from the list of files, if it was one.
 local function unlist_upload(id)
   local f = redis.call('HMGET', upload_key(id), 'tenant', 'caller', 'file')
   if not f[3] then return end
@@ -32,7 +33,7 @@ local function use_upload(id)
   redis.call('ZREM', ROOT .. 'uploads', id)
 end
 
--- One task less; the last one leaves it for what is left of the time that an unused one has.
+-- Counts one task less. After the last one the upload lives for the rest of the time that an unused one has.
 local function disuse_upload(id)
   local f = redis.call('HMGET', upload_key(id), 'tenant', 'arrived', 'unused_ms')
   if not f[1] or redis.call('HINCRBY', upload_key(id), 'tasks', -1) > 0 then return end

@@ -1,10 +1,10 @@
--- `hook` of a record is `<endpoint> <what its client wants to hear of> ...`. The script in which such a thing happens
--- writes it into the outbox as an event, so that none is lost; who delivers events leases them.
+-- The field `hook` of a record is `<endpoint> <kind of event that its client wants> ...`. The script in which such an
+-- event happens writes it into the outbox, so that none is lost; dispatchers lease the events.
 local PROGRESS = 'PROGRESS'
 local PROGRESS_PAUSE_MS = 500
 local LONGEST_LEASE_MS = 60000
 
--- The record that events are about: of a task or of a batch.
+-- The key of the record that events are about: of a task or of a batch.
 local function record_key(id)
   return string.sub(id, 1, 4) == 'bat_' and batch_key(id) or task_key(id)
 end
@@ -21,24 +21,25 @@ local function outbox_key(endpoint)
   return ROOT .. 'outbox:' .. endpoint
 end
 
--- Where a hook says to tell of this, or of anything; nil when nobody wants to hear.
+-- The endpoint of a hook that wants events of this kind, or of any; nil when it does not want them.
 local function endpoint_of(hook, what)
   return (not what or string.find(hook, ' ' .. what, 1, true)) and string.match(hook, '^%S+')
 end
 
--- Nothing for one that cannot be read, either.
+-- The event of this seq; nil also for one that cannot be read.
 local function event_of(id, seq)
   local text = seq and redis.pcall('HGET', events_key(id), seq)
   local is_read, event = pcall(cjson.decode, type(text) == 'string' and text or '')
   return is_read and type(event) == 'table' and tonumber(event.epoch) and event.seq and event.status and event or nil
 end
 
--- `outbox` has every endpoint that is owed something, by the ms of its next delivery; but those that answer promptly are
--- in `outbox-prompt`, so that however many others wait, nobody looks past them.
+-- `outbox` has every endpoint with events to deliver, by the ms of its next delivery; but prompt endpoints are in
+-- `outbox-prompt`, so that no dispatcher has to look past others that wait, however many they are.
 local function is_prompt(endpoint)
   return redis.call('ZSCORE', ROOT .. 'prompt', endpoint) and true
 end
 
+-- Writes down when the next event of an endpoint is due, in the lane that it belongs to.
 local function keep_due(endpoint)
   local lane, other = ROOT .. 'outbox', ROOT .. 'outbox-prompt'
   if is_prompt(endpoint) then lane, other = other, lane end
@@ -53,7 +54,7 @@ local function keep_due(endpoint)
   end
 end
 
--- Write the event down, owed at `due` (ms), or no more when that is nil.
+-- Writes an event down, to be delivered at `due` (ms), or not any more when that is nil.
 local function put_event(id, event, endpoint, due)
   event.due = due
   redis.call('HSET', events_key(id), event.seq, cjson.encode(event))
@@ -72,7 +73,7 @@ local function drop_event(id, event, endpoint)
   keep_due(endpoint)
 end
 
--- Owe the event, anew and with all its tries, and say so to who delivers.
+-- Queues an event, anew and with all its tries, and tells the dispatchers.
 local function queue_event(id, event, endpoint, due)
   event.tries = 0
   event.status = 'waiting'
@@ -86,7 +87,7 @@ local function post(id, what, endpoint, due)
   return seq
 end
 
--- At most one word of progress is on its way: what it says is read when it is sent.
+-- Queues an event of progress, unless one is on its way: what it says is read when it is sent.
 local function post_progress(id, hook)
   local endpoint = endpoint_of(hook, PROGRESS)
   if not endpoint then return end
@@ -96,7 +97,8 @@ local function post_progress(id, hook)
   redis.call('HSET', events_key(id), 'progress', post(id, PROGRESS, endpoint, due), 'progressed', due)
 end
 
--- The end is not overtaken by progress: what was not sent is dropped, and what is being sent is waited for.
+-- Queues the event of an end. Progress must not come after it: what was not sent is dropped, and what is being sent is
+-- waited for.
 local function post_end(id, state, hook)
   local due, endpoint = now_ms(), endpoint_of(hook)
   local progress = event_of(id, redis.call('HGET', events_key(id), 'progress'))

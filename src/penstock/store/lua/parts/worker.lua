@@ -1,4 +1,5 @@
--- A drained worker that has lost its connection is still drained when it is back, but not for ever.
+-- Forgets drained workers that are gone for so long: one that has lost its connection is still drained when it is back,
+-- but not for ever.
 local function forget_drained(after_ms)
   local drained = ROOT .. 'drained'
   for _, old in ipairs(redis.call('ZRANGEBYSCORE', drained, '-inf', now_ms() - after_ms, 'LIMIT', 0, 100)) do

@@ -11,16 +11,16 @@ from redis.exceptions import ConnectionError, ResponseError  # noqa: A004  the v
 
 from penstock.settings import RedisSettings
 from penstock.store.connection import Redis, ask, connect, listen
-from penstock.store.wire import Wire
+from penstock.store.multiplexed import Multiplexer
 from tests.support.redis_server import RedisProcess
 
 OTHER_CLIENT = "looker-on"
 
 
 @pytest.fixture
-async def wire(own_redis: RedisProcess) -> AsyncIterator[Wire]:
+async def shared(own_redis: RedisProcess) -> AsyncIterator[Multiplexer]:
     options: Any = parse_url(own_redis.url)
-    opened = Wire(lambda: Connection(**options), timeout_s=5)
+    opened = Multiplexer(lambda: Connection(**options), timeout_s=5)
     yield opened
     await opened.aclose()
 
@@ -41,47 +41,47 @@ async def until_one_is_left(other: "redis.asyncio.Redis[bytes]") -> int:
             await asyncio.sleep(0.01)
 
 
-async def until_unanswered(wire: Wire, *waiting: "asyncio.Task[Any]") -> None:
+async def until_unanswered(shared: Multiplexer, *waiting: "asyncio.Task[Any]") -> None:
     """They have asked, and go on waiting: Redis holds back the answers to writes."""
     await asyncio.wait(waiting, timeout=0.1)
     assert not any(task.done() for task in waiting)
 
 
-async def test_everyone_gets_his_own_answer_over_the_same_connection(wire: Wire) -> None:
+async def test_everyone_gets_his_own_answer_over_the_same_connection(shared: Multiplexer) -> None:
     texts = [f"text {n} " * n for n in range(200)]
 
-    assert await asyncio.gather(*(wire.ask("ECHO", text) for text in texts)) == [text.encode() for text in texts]
-    assert len(set(await asyncio.gather(*(wire.ask("CLIENT", "ID") for _ in range(20))))) == 1
+    assert await asyncio.gather(*(shared.ask("ECHO", text) for text in texts)) == [text.encode() for text in texts]
+    assert len(set(await asyncio.gather(*(shared.ask("CLIENT", "ID") for _ in range(20))))) == 1
 
 
-async def test_a_refusal_reaches_only_him_who_asked_for_it(wire: Wire) -> None:
+async def test_a_refusal_reaches_only_him_who_asked_for_it(shared: Multiplexer) -> None:
     answers = await asyncio.gather(
-        wire.ask("SET", "name", "text"), wire.ask("INCR", "name"), wire.ask("GET", "name"), return_exceptions=True
+        shared.ask("SET", "name", "text"), shared.ask("INCR", "name"), shared.ask("GET", "name"), return_exceptions=True
     )
 
     assert (answers[0], answers[2]) == (b"OK", b"text")
     assert isinstance(answers[1], ResponseError)
 
 
-async def test_who_gives_up_disturbs_nobody(wire: Wire, other: "redis.asyncio.Redis[bytes]") -> None:
-    before = await wire.ask("CLIENT", "ID")
+async def test_who_gives_up_disturbs_nobody(shared: Multiplexer, other: "redis.asyncio.Redis[bytes]") -> None:
+    before = await shared.ask("CLIENT", "ID")
     await other.client_pause(60_000, all=False)
-    gives_up, waits = (asyncio.create_task(wire.ask("INCRBY", "count", n)) for n in (1, 10))
-    await until_unanswered(wire, gives_up, waits)
+    gives_up, waits = (asyncio.create_task(shared.ask("INCRBY", "count", n)) for n in (1, 10))
+    await until_unanswered(shared, gives_up, waits)
 
     gives_up.cancel()
-    later = asyncio.create_task(wire.ask("INCRBY", "count", 100))
-    await until_unanswered(wire, waits, later)
+    later = asyncio.create_task(shared.ask("INCRBY", "count", 100))
+    await until_unanswered(shared, waits, later)
     await other.client_unpause()
 
     assert await waits == 11, "both had been sent"
     assert await later == 111
-    assert await wire.ask("CLIENT", "ID") != before, "nothing more is asked where somebody waited in vain"
+    assert await shared.ask("CLIENT", "ID") != before, "nothing more is asked where somebody waited in vain"
     assert await until_one_is_left(other) != before
 
 
-async def test_what_is_given_up_before_it_was_sent_is_not_sent(wire: Wire) -> None:
-    given_up, wanted = (asyncio.create_task(wire.ask("INCRBY", "count", n)) for n in (1, 10))
+async def test_what_is_given_up_before_it_was_sent_is_not_sent(shared: Multiplexer) -> None:
+    given_up, wanted = (asyncio.create_task(shared.ask("INCRBY", "count", n)) for n in (1, 10))
     await asyncio.sleep(0)
 
     given_up.cancel()
@@ -90,26 +90,26 @@ async def test_what_is_given_up_before_it_was_sent_is_not_sent(wire: Wire) -> No
 
 
 async def test_nothing_is_left_of_a_connection_on_which_all_gave_up(
-    wire: Wire, other: "redis.asyncio.Redis[bytes]"
+    shared: Multiplexer, other: "redis.asyncio.Redis[bytes]"
 ) -> None:
     await other.client_pause(60_000, all=False)
     for _ in range(5):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await wire.ask("INCR", "count")
+                await shared.ask("INCR", "count")
     await other.client_unpause()
 
-    answer = await wire.ask("CLIENT", "ID")
+    answer = await shared.ask("CLIENT", "ID")
 
     assert await until_one_is_left(other) == answer
 
 
 async def test_all_who_wait_are_told_when_the_connection_breaks(
-    wire: Wire, own_redis: RedisProcess, other: "redis.asyncio.Redis[bytes]"
+    shared: Multiplexer, own_redis: RedisProcess, other: "redis.asyncio.Redis[bytes]"
 ) -> None:
     await other.client_pause(60_000, all=False)
-    waiting = [asyncio.create_task(wire.ask("INCR", "count")) for _ in range(3)]
-    await until_unanswered(wire, *waiting)
+    waiting = [asyncio.create_task(shared.ask("INCR", "count")) for _ in range(3)]
+    await until_unanswered(shared, *waiting)
 
     own_redis.kill()
 
@@ -117,50 +117,50 @@ async def test_all_who_wait_are_told_when_the_connection_breaks(
     assert [type(answer) for answer in answers] == [ConnectionError] * 3
 
 
-async def test_a_restart_between_two_questions_is_not_noticed(wire: Wire, own_redis: RedisProcess) -> None:
-    await wire.ask("SET", "name", "text")
+async def test_a_restart_between_two_questions_is_not_noticed(shared: Multiplexer, own_redis: RedisProcess) -> None:
+    await shared.ask("SET", "name", "text")
 
     own_redis.kill()
     await asyncio.to_thread(own_redis.start)
 
-    assert await wire.ask("GET", "name") == b"text"
+    assert await shared.ask("GET", "name") == b"text"
 
 
 async def test_a_server_that_is_not_there_is_said_at_once_and_found_when_it_is_there(
-    wire: Wire, own_redis: RedisProcess
+    shared: Multiplexer, own_redis: RedisProcess
 ) -> None:
     own_redis.kill()
     for _ in range(2):
         with pytest.raises(ConnectionError):
-            await wire.ask("PING")
+            await shared.ask("PING")
 
     await asyncio.to_thread(own_redis.start)
 
-    assert await wire.ask("PING") == b"PONG"
+    assert await shared.ask("PING") == b"PONG"
 
 
 async def test_a_connection_that_is_left_still_answers_those_who_wait(
-    wire: Wire, other: "redis.asyncio.Redis[bytes]"
+    shared: Multiplexer, other: "redis.asyncio.Redis[bytes]"
 ) -> None:
-    before = await wire.ask("CLIENT", "ID")
+    before = await shared.ask("CLIENT", "ID")
     await other.client_pause(60_000, all=False)
-    waits = asyncio.create_task(wire.ask("INCRBY", "count", 1))
-    await until_unanswered(wire, waits)
+    waits = asyncio.create_task(shared.ask("INCRBY", "count", 1))
+    await until_unanswered(shared, waits)
 
-    wire.leave()
-    now = await wire.ask("CLIENT", "ID")
+    shared.leave()
+    now = await shared.ask("CLIENT", "ID")
     await other.client_unpause()
 
     assert (await waits, now != before) == (1, True)
     assert await until_one_is_left(other) == now
 
 
-async def test_closing_tells_those_who_wait(wire: Wire, other: "redis.asyncio.Redis[bytes]") -> None:
+async def test_closing_tells_those_who_wait(shared: Multiplexer, other: "redis.asyncio.Redis[bytes]") -> None:
     await other.client_pause(60_000, all=False)
-    waiting = asyncio.create_task(wire.ask("INCR", "count"))
-    await until_unanswered(wire, waiting)
+    waiting = asyncio.create_task(shared.ask("INCR", "count"))
+    await until_unanswered(shared, waiting)
 
-    await wire.aclose()
+    await shared.aclose()
 
     with pytest.raises(ConnectionError):
         await waiting
