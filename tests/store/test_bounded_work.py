@@ -105,7 +105,7 @@ async def lose_workers(queue: Queue) -> None:
     await queue.store.overdue.reclaim("w1")
 
 
-async def disown(queue: Queue) -> None:
+async def release_unknown(queue: Queue) -> None:
     for _ in range(GROUPS):
         await claim(queue.store)
     await queue.store.leases.release_unknown("w1", [], before=1)
@@ -135,13 +135,13 @@ async def cut_off_all(queue: Queue) -> None:
         await queue.store.tasks.cancel(lease.id, TENANT)
 
 
-@pytest.mark.parametrize("act", [complete, cancel, fail, lose_workers, disown, purge, part, delete_all])
+@pytest.mark.parametrize("act", [complete, cancel, fail, lose_workers, release_unknown, purge, part, delete_all])
 async def test_no_script_gives_more_than_two_thousand_commands(
     own_redis: RedisProcess, act: Callable[[Queue], Awaitable[None]]
 ) -> None:
     async with connect(RedisSettings(url=own_redis.url, timeout_s=10)) as client:
         queue = Queue(client)
-        await queue.fill(GROUPS if act in (lose_workers, disown) else FEW)
+        await queue.fill(GROUPS if act in (lose_workers, release_unknown) else FEW)
 
         async with counted(client) as counts:
             await act(queue)

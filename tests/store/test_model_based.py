@@ -503,8 +503,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.any_is("running"))
     @rule(worker=st.sampled_from(WORKERS))
-    def disown(self, worker: str) -> None:
-        expected = self.model.disown(worker, self.known[worker])
+    def release_unknown(self, worker: str) -> None:
+        expected = self.model.release_unknown(worker, self.known[worker])
 
         assert set(self.do(self.store.leases.release_unknown(worker, self.known[worker], before=0))) == expected
 
@@ -717,7 +717,7 @@ class Client:
         self.told, self.chance = told, chance
         self.verbs = {
             self.submit: 6, self.claim: 12, self.settle: 8, self.renew: 2, self.report: 2, self.cancel: 2,
-            self.resubmit: 2, self.reclaim: 1, self.disown: 1, self.maintain: 1, self.feed: 3, self.pause: 1,
+            self.resubmit: 2, self.reclaim: 1, self.release_unknown: 1, self.maintain: 1, self.feed: 3, self.pause: 1,
             self.purge: 0.2, self.delete: 1, self.clear_storage: 0.5,
         }  # fmt: skip
 
@@ -782,7 +782,7 @@ class Client:
     async def reclaim(self) -> bool:
         return bool(await self.store.overdue.reclaim(self.chance.choice(("", "", "w0"))))
 
-    async def disown(self) -> bool:
+    async def release_unknown(self) -> bool:
         return bool(await self.store.leases.release_unknown(self.name, self.told.leases[-3:], before=0))
 
     async def pause(self) -> int:

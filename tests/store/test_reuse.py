@@ -179,7 +179,7 @@ async def is_handed_back(store: Store, leader: str, lease: Lease) -> None:
     await store.leases.release(lease)
 
 
-async def is_disowned(store: Store, leader: str, lease: Lease) -> None:
+async def is_released_unknown(store: Store, leader: str, lease: Lease) -> None:
     await store.leases.release_unknown("w1", [], before=0)
 
 
@@ -192,7 +192,7 @@ async def is_late(store: Store, leader: str, lease: Lease) -> None:
     assert [task_id for task_id, _, _ in await store.overdue.overrun()] == [leader]
 
 
-HANDED_BACK = (is_handed_back, is_disowned, loses_its_worker)
+HANDED_BACK = (is_handed_back, is_released_unknown, loses_its_worker)
 
 
 @pytest.mark.parametrize("mishap", [is_canceled, fails, is_retried, *HANDED_BACK, is_late])

@@ -229,7 +229,7 @@ class QueueModel:
         self._finish_as(task, Verb.CANCEL, None)
         return True
 
-    def disown(self, worker: str, known: Iterable[Lease]) -> set[str]:
+    def release_unknown(self, worker: str, known: Iterable[Lease]) -> set[str]:
         """Returns the ids of the released tasks."""
         kept = {(lease.id, lease.epoch) for lease in known}
         held = [t for t in self._at("running") if t.worker == worker]

@@ -99,13 +99,13 @@ async def lose(store: Store, lease: Lease) -> None:
     await store.tasks.cancel(lease.id, TENANT)
 
 
-async def disown(store: Store, lease: Lease) -> None:
+async def release_unknown(store: Store, lease: Lease) -> None:
     """The same."""
     await store.leases.release_unknown("w1", [], before=0)
     await store.tasks.cancel(lease.id, TENANT)
 
 
-@pytest.mark.parametrize("end", [fail, cancel, lose, disown])
+@pytest.mark.parametrize("end", [fail, cancel, lose, release_unknown])
 async def test_an_attempt_that_ends_before_the_device_costs_nothing(
     redis_url: str, end: Callable[[Store, Lease], Awaitable[None]]
 ) -> None:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from penstock.client.bounded import as_they_end
 from penstock.client.files import File, is_large
 from penstock.client.filters import Filter, query_of
-from penstock.client.problems import Mapped, failure_of, outcome_of
+from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.requests import (
     Options,
     Shared,
@@ -144,7 +144,7 @@ class AsyncClient:
 
     async def run(self, source: Source, model: str, **options: Unpack[Options]) -> Task:
         """Submits a task and waits for its end. Raises PenstockApiError also if it ends without a result."""
-        task = await task_of(self, source, model, options)
+        task = await self.wait((await self.submit(source, model, **options)).task_id)
         if error := failure_of(task):
             raise error
         return task
@@ -163,7 +163,7 @@ class AsyncClient:
         first."""
 
         async def one(source: Source) -> Mapped:
-            return await outcome_of(source, task_of(self, source, model, options))
+            return await outcome_of(self, source, model, options)
 
         async with aclosing(as_they_end(one, sources, limit=concurrency)) as ended:
             async for mapped in ended:
@@ -340,6 +340,10 @@ class AsyncClient:
         await self._transport.receive(f"{task_path(task_id)}/result", sink, sha256=result.sha256 if result else None)
 
 
-async def task_of(client: AsyncClient, source: Source, model: str, options: Options | Shared) -> Task:
-    """Submits a task and waits for its end, with or without a result."""
-    return await client.wait((await client.submit(source, model, **options)).task_id)
+async def outcome_of(client: AsyncClient, source: Source, model: str, options: Shared) -> Mapped:
+    """Runs one source of `map`. Its errors are part of the outcome; RuntimeError of a closed client is raised."""
+    try:
+        task = await client.wait((await client.submit(source, model, **options)).task_id)
+    except (PenstockApiError, OSError, TypeError, ValueError) as error:
+        return Mapped(source=source, error=error)
+    return Mapped(source=source, task=task, error=failure_of(task))

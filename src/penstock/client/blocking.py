@@ -7,11 +7,11 @@ from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
-from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, task_of
+from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, outcome_of
 from penstock.client.background import Background
 from penstock.client.bounded import as_they_end_here
 from penstock.client.filters import Filter
-from penstock.client.problems import Mapped, outcome_of
+from penstock.client.problems import Mapped
 from penstock.client.processes import PerProcess
 from penstock.client.requests import Options, Shared, Source
 from penstock.client.transport import CLOSED
@@ -81,7 +81,7 @@ class Client:
         begun_in = self._background.get()
 
         def start(source: Source) -> Future[Mapped]:
-            return self._start(outcome_of(source, task_of(self._client, source, model, options)))
+            return self._start(outcome_of(self._client, source, model, options))
 
         try:
             for mapped in as_they_end_here(start, sources, limit=concurrency):

@@ -3,7 +3,6 @@
 import html
 import os
 import re
-from collections.abc import Awaitable
 from typing import Any
 
 import httpx
@@ -147,13 +146,3 @@ class Mapped(Struct, frozen=True, kw_only=True):
     source: Source
     task: Task | None = None
     error: PenstockApiError | OSError | TypeError | ValueError | None = None
-
-
-async def outcome_of(source: Source, ended: Awaitable[Task]) -> Mapped:
-    """Waits for the task of one source of `map`. Its errors are part of the outcome, so that a bad source does not end
-    the others; RuntimeError of a closed client is raised."""
-    try:
-        task = await ended
-    except (PenstockApiError, OSError, TypeError, ValueError) as error:
-        return Mapped(source=source, error=error)
-    return Mapped(source=source, task=task, error=failure_of(task))
