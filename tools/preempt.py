@@ -24,7 +24,7 @@ from PIL import Image
 
 PHOTO = Path(__file__).parents[1] / "src/penstock/models/photo.jpg"
 LOW_TASKS = 9
-"""One more than a worker has slots."""
+"""One more than the slots of a worker."""
 LOW_RUNS = 6
 RAMP_S = 240.0
 

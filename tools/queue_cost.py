@@ -43,7 +43,7 @@ MODEL = "superres-x4"
 CALLERS = 100
 SENDERS = 16
 LEASE_S = 3600.0
-"""Nothing is reclaimed while we measure."""
+"""So long that nothing is reclaimed during a measurement."""
 
 BUFFERS_KEPT_S = 3.0
 PATIENCE_S = 60.0
@@ -67,13 +67,13 @@ class Cost:
 
     verb: str
     commands: float
-    """That the script calls."""
+    """Commands that the script calls."""
 
     script: float
-    """In the script, by the clock of Redis."""
+    """Time in the script, by the clock of Redis."""
 
     cpu: float
-    """Of the whole server: the script, the socket, the append-only file."""
+    """CPU time of the whole server: the script, the socket, the append-only file."""
 
 
 def main() -> None:

@@ -40,12 +40,12 @@ from tests.support.monitor import Command, monitoring
 
 NAMESPACE, MODEL, CALLER, WORKER = "worst", "m", "alice", "w"
 GROUPS = 12
-"""Of equal tasks, each as large as may be: more than any one call can end."""
+"""Groups of equal tasks, each of the largest size: more than one call can end."""
 ALL_EVENTS: tuple[EventType, ...] = ("succeeded", "failed", "canceled", "expired", "progress")
 PROBLEM = ErrorRecord(code="internal", message="a problem", retryable=False)
 INFO = WorkerInfo(id=WORKER, device="cpu", host="h", models=(MODEL,), slots=64, running=64, state="READY", started=0)
 MANY_EVENTS = 7200
-"""Two words of progress a second, for an hour."""
+"""Two progress events a second for an hour."""
 
 Call = Callable[[], Awaitable[object]]
 

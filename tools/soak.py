@@ -38,7 +38,7 @@ PHOTO = Path(__file__).parents[1] / "src/penstock/models/photo.jpg"
 SAMPLES = 100
 SCORED_SIDES = (64, 224, 300, 512, 777, 1024, 1600, 2048)
 ENLARGED_SIDES = (24, 33, 48, 64, 80, 96)
-"""Small: the model takes its time by pixels, and its tiles come in as many shapes."""
+"""Small sides, since the time of the model grows with the pixels; they give tiles of as many shapes."""
 
 ENDS = ("SUCCESS", "FAILED", "CANCELED", "EXPIRED")
 WORKER = "worker-process"

@@ -21,7 +21,7 @@ TIMEOUT_S = 5.0
 FOREIGN = "foreign_answer"
 """Our own code for an answer that was meant for another request."""
 PAUSE_S = 0.1
-"""Between two tries of the same request."""
+"""Seconds between two tries of the same request."""
 
 
 def noise_png(side: int) -> str:
@@ -35,7 +35,7 @@ INPUT = noise_png(48)
 """The usual input of a task: too large to travel in its record, so that the storage is used for it."""
 
 SMALL_INPUT = noise_png(16)
-"""Travels in the record."""
+"""An input that is kept in the record."""
 
 
 class Order(Struct, frozen=True, kw_only=True):

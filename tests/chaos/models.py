@@ -30,7 +30,7 @@ from penstock.models.base import (
 MODEL = "chaos-v1"
 
 Deed = Literal["ok", "abort", "exit", "hang", "nan", "seize", "eat"]
-"""`seize` sleeps without letting go of the interpreter; `eat` takes more memory than its worker may have."""
+"""`seize` sleeps and keeps the GIL; `eat` allocates more memory than its worker may have."""
 
 EATEN_BYTES = 512 << 20
 BITE_BYTES = 8 << 20

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 CHUNK = 64 * 1024
 REFUSAL_S = 1.0
-"""How long a client may go on sending what was refused already."""
+"""How long a client may go on sending a request that was refused already."""
 
 _HTTP_REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) ")
 
@@ -22,9 +22,9 @@ class Toxic(Struct, frozen=True, kw_only=True):
     delay_s: float = 0.0
     jitter_s: float = 0.0
     drop: bool = False
-    """Swallow everything, both ways, without a word."""
+    """Drop everything in both directions, with connections left open."""
     drop_replies: float = 0.0
-    """Share of replies that are swallowed, with all that follows on the same connection."""
+    """Share of replies that are dropped, with everything after them on the same connection."""
     reset_after_requests: int = 0
     """Reset a connection after this many requests (0: never)."""
     reset_new: float = 0.0

@@ -12,7 +12,7 @@ from msgspec import Struct
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 HANG, RESET = 0, -1
-"""Answers that are none."""
+"""Values of an answering function that stand for no answer at all."""
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 Answering = Callable[[str, str], int]
-"""From endpoint and id to a status, HANG or RESET."""
+"""Returns a status, HANG or RESET for an endpoint and an id."""
 
 
 class Receiver:
@@ -39,7 +39,7 @@ class Receiver:
         self.port = port
         self.answering = answering
         self.headers: dict[int, dict[str, str]] = {}
-        """Of an answer with that status."""
+        """Headers of an answer with that status."""
         self.messages: list[Message] = []
         self._keys = [Webhook(secret) for secret in secrets]
 

@@ -24,9 +24,9 @@ AWAY_S = {True: 6.0, False: 60.0}
 REPLIES_LOST = 0.01
 DEAF_S = {True: 12.0, False: 30.0}
 DELAY = Toxic(delay_s=0.1, jitter_s=0.05)
-"""Each way: 200 ± 100 ms for a round trip."""
+"""The delay of each direction: 200 ± 100 ms for a round trip."""
 MANY = 32
-"""Each submit takes two round trips, 0.4 s."""
+"""Submitters: each submit takes two round trips, 0.4 s."""
 FLUSH_EVERY_S = 0.3
 LIBRARIES = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",

@@ -32,7 +32,7 @@ class Bar(Struct, frozen=True):
 
 
 SOUND = (Bar("lost", "==", 0), Bar("unsound", "==", 0), Bar("duplicated", "==", 0), Bar("http_500", "==", 0))
-"""Of every scenario: no promise is broken, and no fault of others looks like a fault of ours."""
+"""Bars of every scenario: no promise is broken, and no injected fault looks like a fault of Penstock."""
 
 
 class Report(Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ TASKS_PER_TRIAL = 100
 """More than are needed: the load ends with the last trial."""
 BACKLOG = 40
 CUT_OFF_S = 0.5
-"""Four slots of 60 to 120 ms are through by then."""
+"""By then, tasks of 60 to 120 ms in four slots have finished."""
 UPLOAD_BESIDE_MS = (1800, 2200)
 """A result of 4 KiB takes 4 s at 1 KiB/s: long enough for the device, with four slots, to go on beside it."""
 SLOW = Toxic(bytes_per_s=1024, reset_new=0.1, refuse_http=0.2)

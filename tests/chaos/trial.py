@@ -13,7 +13,7 @@ from tests.chaos.world import World
 
 USUAL_MS = (50, 200)
 ORDER_WINDOW = 16
-"""Four workers with four slots each."""
+"""The slots of four workers with four slots each."""
 
 
 def orders(seed: int, tasks: int, ms: tuple[int, int] = USUAL_MS, *, prefix: str = "") -> list[Order]:

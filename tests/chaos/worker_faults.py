@@ -35,7 +35,7 @@ HANG_TIMEOUT_S = 2.0
 MEMORY_BYTES = 300 << 20
 """A worker of this ring needs about 120 MiB with its supervisor."""
 STOP_TIMEOUT_S = 40.0
-"""`worker.drain_s` of 25 s, and what a supervisor allows on top."""
+"""`worker.drain_s` of 25 s, and the extra time that a supervisor allows."""
 DEED_SHARE = 0.05
 
 

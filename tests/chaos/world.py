@@ -32,7 +32,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     s3: bool = False
     env: dict[str, str] = {}
     environ: dict[str, str] = {}
-    """Of servers and workers, besides the settings."""
+    """Environment variables of servers and workers, besides the settings."""
     redis_environ: dict[str, str] = {}
     redis_data: Path | None = None
     objects: Path | None = None

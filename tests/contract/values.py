@@ -13,7 +13,7 @@ from PIL import Image
 
 NOBODY = "https://nobody.invalid/there"
 LONGEST_WAIT_S = 1
-"""A made-up request asks for no longer wait: what it would wait for may never be done."""
+"""The longest wait of a made-up request, since the awaited task may never end."""
 
 
 def _data_uri(format: str, width: int, height: int) -> str:

@@ -24,10 +24,10 @@ from penstock.upkeep.sweep import sweep_uploads
 from tests.interleave.world import ALICE, MODEL, MORNING_US, World
 
 IMAGE = b"i" * (KEPT_IN_RECORD_BYTES + 1)
-"""One that no record takes in."""
+"""An image that is too large to be kept in a record."""
 
 SHORT_S, LONG_S = 60, 604_800
-"""How long results are kept: less than a `LATER`, and more than any."""
+"""How long results are kept: one shorter than any `LATER`, one longer."""
 LATER_S = 3600.0
 LEASE_IS_OVER_S = 30.0
 LINK_S = 60
@@ -42,7 +42,7 @@ class Situation(NamedTuple):
     prepare: Callable[[World], Awaitable[object]]
     acts: dict[str, Act]
     writes_get_lost: bool = False
-    """Then objects may be left behind, which nobody can know of: they are for `penstock doctor` to find."""
+    """Objects may then be left that no record knows of; `penstock doctor` finds them."""
 
 
 def task(name: str) -> str:

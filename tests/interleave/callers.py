@@ -20,10 +20,10 @@ T = TypeVar("T")
 Act = Callable[[], Awaitable[object]]
 
 A_FEW_TURNS = 10
-"""Of the loop: more than it takes from the end of one task to the first call of another that waited for it."""
+"""Turns of the event loop: more than pass from the end of one task to the first call of a task that waits for it."""
 
 STUCK_S = 10.0
-"""A caller that has not come to its next call by then waits for something that is no call."""
+"""A caller that has not reached its next call by then waits for something other than a call."""
 
 _me: ContextVar["Caller | None"] = ContextVar("caller", default=None)
 _asked: ContextVar[str] = ContextVar("asked", default="")
@@ -37,7 +37,7 @@ class Caller:
         """How many calls it has made."""
         self.is_dead = False
         self.refusal: Exception | None = None
-        """The answer of the act, where that is an error of ours."""
+        """The act's answer, if it is an error of Penstock."""
         self.fault: Exception | None = None
         """Any other error."""
         self.touched: set[Touch] = set()

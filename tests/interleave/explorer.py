@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tests.support.monitor import Touch, conflict
 
 Footprint = frozenset[Touch]
-"""What a call reads and writes."""
+"""The keys and members that a call reads and writes."""
 
 
 class Bounds(NamedTuple):
@@ -28,9 +28,9 @@ class Moment:
 
     ready: tuple[int, ...]
     last: int | None
-    """Who went on before, if it is ready to go on."""
+    """The caller that went on before, if it can go on."""
     preemptions: int
-    """How often so far another went on than the last one, though that was ready."""
+    """How often so far the scheduler switched away from a caller that could go on."""
     asleep: dict[int, Footprint]
     chosen: int = -1
     footprint: Footprint = frozenset()

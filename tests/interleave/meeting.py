@@ -16,7 +16,7 @@ from tests.interleave.world import Saved, World, begin
 from tests.support.monitor import Monitor, touches
 
 _BY_CHANCE = re.compile(r"[0-9a-f]{8,}")
-"""Fences, and parts of ids and keys."""
+"""Random words: fences, and parts of ids and keys."""
 
 
 class Death(NamedTuple):
@@ -82,9 +82,9 @@ class Stage:
         self._judged: dict[bytes, tuple[str, ...]] = {}
         self.runs = 0
         self.calls: list[str] = []
-        """Of the last run: who made which call."""
+        """The calls of the last run, each with its caller."""
         self.steps: dict[Meeting, list[int]] = {}
-        """How many calls each caller of a meeting has made at most."""
+        """The most calls that each caller of a meeting has made."""
 
     @property
     def ends(self) -> int:

@@ -43,7 +43,7 @@ REAPER = f"{{{NAMESPACE}}}:reaper"
 MODEL = noop.Noop.name
 ALICE = ApiCaller("alice", TENANT)
 MORNING_US = 1_800_000_000_000_000
-"""The moment at which every situation begins."""
+"""The time at which every situation begins, in µs since 1970."""
 
 API = ApiSettings(rate_limit_per_minute=10**6)
 QUEUE = QueueSettings(lease_s=6, result_ttl_s=86_400, batch_window=2, max_retries=1, retry_base_s=0.001)
@@ -90,11 +90,11 @@ class World:
         self.feeder = Feeder(self.services)
         self.request = SimpleNamespace(auth=ALICE, base_url="http://here/", app=SimpleNamespace(state=AppState()))
         self.beginning = Saved([], {}, {})
-        """The situation that all began with."""
+        """The situation at the start of the run."""
         self.attempts: dict[str, Attempt] = {}
-        """Those that run now, by the keys of their leases."""
+        """The running attempts, by the keys of their leases."""
         self.leases: dict[str, Lease] = {}
-        """Those that were claimed while the situation was prepared."""
+        """The leases of tasks that were claimed during the preparation."""
         self._ahead_ms = 0
 
     def worker(self, end: str) -> Attempts:

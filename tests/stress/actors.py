@@ -31,7 +31,7 @@ from tests.stress.mishaps import Luck
 CALLERS = (Caller("alice", TENANT), Caller("bob", TENANT))
 HOOKS = ("succeeded", "failed", "canceled", "expired", "progress")
 LEASE_S = 0.6
-"""Of a batch; that of a task is in the settings."""
+"""The lease of a batch; that of a task is in the settings."""
 ENDS = ("complete",) * 7 + ("fail", "retry", "retry", "release")
 
 
@@ -347,4 +347,4 @@ CAST: Sequence[type[Actor]] = (
     OperatorActor, Clock,
 )  # fmt: skip
 STAY_WHEN_CALM = (Feeding, Worker, Maintainer, Dispatcher)
-"""Who brings all to its end when no more comes."""
+"""The actors that end all tasks when no more are submitted."""

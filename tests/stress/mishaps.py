@@ -15,7 +15,7 @@ from tests.support.moved_clock import ByMovedClock
 T = TypeVar("T")
 
 DIES, IS_REPEATED, IS_LOST, IS_SLOW = 0.002, 0.02, 0.005, 0.004
-"""How often each happens to a call."""
+"""The probability of each failure of a call."""
 LONG_S = 1.5
 """Longer than a lease."""
 
@@ -51,7 +51,7 @@ class Luck:
 
 
 mine: ContextVar[Luck | None] = ContextVar("luck", default=None)
-"""Of the process that this task belongs to; None where nothing goes wrong."""
+"""The luck of the process that this task belongs to; None where calls never fail."""
 
 
 class Unreliable(ByMovedClock):

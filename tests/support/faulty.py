@@ -17,7 +17,7 @@ class Fault(Struct, frozen=True, kw_only=True):
     methods: tuple[str, ...] = ()
     match: str = ""
     silent: bool = False
-    """Take the head of the request and never say a word."""
+    """Read the head of the request and never answer."""
     stall_after: int = 0
     """Ask for the body, take this many bytes of it, and no more."""
     answer: bytes = b""

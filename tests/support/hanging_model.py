@@ -18,7 +18,7 @@ from penstock.models.base import BaseModelRunner, Card, Device, Outputs, Params,
 MODEL = "hanging-v1"
 
 FIRST_LOAD = "HANGING_MODEL_FIRST_LOAD"
-"""Names a file: who finds it missing makes it, and never ends loading."""
+"""The path of a file: the process that finds it missing creates it, and never ends loading."""
 
 
 @model_runner(MODEL)

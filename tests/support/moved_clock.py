@@ -14,9 +14,9 @@ KEY = "the clock of the test"
 
 ASKED = "redis.call('TIME')"
 STILL = f"{{0, redis.call('GET', '{KEY}')}}"
-"""The key has the moment, in µs."""
+"""The key holds the time in µs."""
 AHEAD = f"(function() local t = {ASKED} return {{t[1], t[2] + (redis.call('GET', '{KEY}') or 0)}} end)()"
-"""The key has by how many µs the clock is ahead."""
+"""The key holds by how many µs the clock is ahead."""
 
 
 @contextmanager

@@ -26,7 +26,7 @@ botocore.session.create_loader = cache(botocore.session.create_loader)
 
 ACCESS_KEY, SECRET_KEY = "penstock-tests", "a-secret-only-for-tests"
 NARROW_KEY, NARROW_SECRET = "penstock-narrow", "another-secret-for-tests"
-"""Of one that may use the bucket of Penstock, and no other."""
+"""Keys of a user who may use the bucket of Penstock and no other."""
 BUCKET = "penstock"
 READY_WITHIN_S = 60.0
 """About 3 s on a quiet machine."""

@@ -32,7 +32,7 @@ from tools.compare.servers import Server, celery, has_rabbitmq, penstock
 
 REST_S = 10.0
 SETTLE_S = 3.0
-"""After its start a server may still have something to do."""
+"""A server may still be busy just after its start."""
 
 Figures = dict[str, float]
 

@@ -21,12 +21,12 @@ BODY: dict[str, Any] = {
 """A grey image of one pixel."""
 
 PAUSE_S = 0.005
-"""Between two looks at a task."""
+"""Seconds between two polls of a task."""
 
 WAIT = {"prefer": "wait=30"}
 
 BULK = 1_000
-"""Tasks in one request: as many as Penstock takes in a JSON body."""
+"""Tasks in one request: the most that Penstock accepts in a JSON body."""
 
 LOOK = 100
 """Tasks of the peer that one look asks about: those in front, so that each is asked about once or twice."""

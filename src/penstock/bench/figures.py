@@ -40,8 +40,9 @@ class Spread(Struct, frozen=True, kw_only=True):
 
 
 class Latency(Struct, frozen=True, kw_only=True):
-    """Of the tasks of one priority: `submit` is the answer to the POST, `seen` from due to seen finished, `queue`
-    from accepted to claimed, `to_device` from accepted to the first batch, and `run` from claimed to settled."""
+    """Latencies of the tasks of one priority: `submit` is the answer to the POST, `seen` from due to seen finished,
+    `queue` from accepted to claimed, `to_device` from accepted to the first batch, and `run` from claimed to
+    settled."""
 
     submit: Spread
     seen: Spread

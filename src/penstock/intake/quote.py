@@ -1,4 +1,4 @@
-"""What a submit would lead to, without one."""
+"""Quotes: the answer that a submit would get, without the submit."""
 
 from msgspec import Struct
 

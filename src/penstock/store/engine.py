@@ -105,7 +105,7 @@ class Engine:
         return cut(ids, await self.pipelined([("STRLEN", key_of(one)) for one in ids]), READ_BYTES)
 
     async def call(self, script: str, values: Arguments, *, again: bool = True) -> Any:
-        """What `run` and `run_once` do."""
+        """Runs a script as `run` does, or as `run_once` does unless it may be sent again (`again`)."""
         args = TAKES[script].arguments(values)
 
         async def run() -> Any:

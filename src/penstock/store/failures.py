@@ -228,7 +228,7 @@ def refusal_of(error: Exception) -> Refusal | None:
 
 
 def failure_of(error: Exception) -> Refusal:
-    """What an error that broke the connection means."""
+    """Returns the meaning of an error that broke the connection."""
     behind = tuple(_behind(error))
     for kind, pattern, meaning in _CONNECTIONS:
         if any(isinstance(one, kind) and re.search(pattern, str(one)) for one in behind):
