@@ -12,7 +12,7 @@ from tests.chaos.proxy import DROP, DROP_REPLIES, PASS, REFUSE, Proxy, Toxic
 
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 OPEN: list[Line] = []
-"""Of the test that runs."""
+"""The open connections of the test."""
 
 
 @pytest.fixture

@@ -309,7 +309,7 @@ def check_outbox(snapshot: Snapshot) -> None:
 
 
 def check_uploads(snapshot: Snapshot) -> None:
-    """Checks that an upload has a time at which it is given up exactly while no record names it."""
+    """Checks that an upload has a time of removal exactly while no record names it."""
     named = Counter(record["upload"] for record in snapshot.records.values() if "upload" in record)
     uploads = snapshot.under("upload:")
     assert {upload_id: int(f.get("tasks", 0)) for upload_id, f in uploads.items()} == {u: named[u] for u in uploads}

@@ -29,7 +29,7 @@ BULK = 1_000
 """Tasks in one request: the most that Penstock accepts in a JSON body."""
 
 LOOK = 100
-"""Tasks of the peer that one look asks about: those in front, so that each is asked about once or twice."""
+"""Tasks of the peer that one poll asks for: those in front, so that each is polled once or twice."""
 
 BULK_PAUSE_S = 0.05
 
