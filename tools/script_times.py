@@ -194,7 +194,7 @@ class Place:
         )
 
 
-# --- the worst case of each script: builds it, and answers the call to make ---------------------------------------
+# --- the worst case of each script: builds its state and returns the call to make ---------------------------------
 
 
 async def ahead(p: Place) -> Call:

@@ -116,7 +116,7 @@ async def _end_of(http: aiohttp.ClientSession, number: int, body: dict[str, Any]
         path = answer.headers["location"]
     if number % 40 == 39:
         async with http.post(f"{path}/cancel"):
-            pass  # it may have ended before
+            pass  # the task may have ended before
     while True:
         async with http.get(path, params={"wait": "30"}, raise_for_status=True) as answer:
             status = str((await answer.json())["status"])

@@ -73,7 +73,7 @@ class Nemesis:
         """Stops a random worker process that is not frozen yet (SIGSTOP), and continues it later."""
         living = [(host, child) for host in self._world.hosts if (child := host.child()) and not is_frozen(child[0])]
         if len(living) < 2:
-            return  # one has to work
+            return  # one worker must go on
         host, (pid, worker) = self._rng.choice(living)
         self._fault(f"freeze child of {host.name} for {seconds:.2f} s", worker)
         os.kill(pid, signal.SIGSTOP)

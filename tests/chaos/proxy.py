@@ -129,7 +129,7 @@ class Proxy:
         try:
             await asyncio.gather(self._requests(pipe), self._replies(pipe))
         except (OSError, RuntimeError, asyncio.CancelledError):
-            pass  # uvloop says RuntimeError where a transport was closed meanwhile
+            pass  # uvloop raises RuntimeError if the transport was closed meanwhile
         finally:
             pipe.reset()
             self._pipes.discard(pipe)

@@ -79,7 +79,7 @@ async def killed_before_settle(world: World, seed: int, tasks: int) -> Report:
     async def again(host: Host) -> None:
         while sum(caught) < tasks and not running.done():
             child = await world.until_found(host.child, "a child")
-            await asyncio.sleep(world.rng.uniform(0.5, 1.5))  # to start and to be busy
+            await asyncio.sleep(world.rng.uniform(0.5, 1.5))  # time to start and to become busy
             async with nemesis.network([world.links[host.name]], DROP, worker=child[1]):
                 await asyncio.sleep(CUT_OFF_S)
                 caught.append(_stored_by(world, child[1]))

@@ -67,7 +67,7 @@ async def zombies(world: World, seed: int, tasks: int) -> Report:
     await asyncio.gather(*freezes)
     load.enough()
     await running
-    await asyncio.sleep(world.lease_s / 2)  # the last to wake looks at its leases
+    await asyncio.sleep(world.lease_s / 2)  # the last worker to wake checks its leases
     world.collect()
     return await conclude(world, load, **_zombie_figures(world, load), freezes=_frozen(world), trials=tasks)
 
@@ -80,7 +80,7 @@ async def long_tasks(world: World, seed: int, tasks: int) -> Report:
     deeds = cycle((nemesis.freeze_child, nemesis.cut_off))
     async with nemesis.again(lambda: next(deeds)(FREEZE_LEASES * world.lease_s), LONG_LEASES * world.lease_s):
         await load.run()
-    await asyncio.sleep(world.lease_s)  # the last to come back looks at its leases, and deletes what nobody wants
+    await asyncio.sleep(world.lease_s)  # the last worker to return checks its leases and deletes its useless results
     world.collect()
     done = await conclude(
         world, load, **_zombie_figures(world, load), faults=_frozen(world), workers_died=_deaths(world)

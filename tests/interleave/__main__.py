@@ -84,7 +84,7 @@ async def _explore(stage: Stage, options: argparse.Namespace) -> int:
     pairs = [pair for pair in meetings(2) if options.only in str(pair)]
     await explore("pairs", pairs, alive)
     deaths = [death for pair in pairs for death in stage.deaths(pair)]
-    random.Random(0).shuffle(deaths)  # on a slow machine some of each situation, not all of the first ones
+    random.Random(0).shuffle(deaths)  # so that a slow machine, which stops early, has tried some of each situation
     await explore("pairs of which one dies", deaths, dying)
     if options.all:
         seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed

@@ -112,7 +112,7 @@ class Caller:
             await self._act()
         except (PenstockError, NotItsTurn) as error:
             self.refusal = error
-        except Exception as error:  # noqa: BLE001  judged with all else
+        except Exception as error:  # noqa: BLE001  reported as a fault of the meeting
             self.fault = error
         finally:
             self._changed.set()

@@ -84,7 +84,7 @@ class World:
             storage=self.storage,
             waiting=Waiting(self.store),
             watching=Watching(self.store),
-            estimates=Estimates(plain),  # looks every five seconds of the real clock: not by turns
+            estimates=Estimates(plain),  # it refreshes by the real clock, so the scheduler leaves it out
             checking=asyncio.Lock(),
         )
         self.feeder = Feeder(self.services)

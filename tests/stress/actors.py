@@ -91,7 +91,7 @@ class Client(Actor):
         caller, name = self.chance.choice(CALLERS), self.chance.choice((None, None, f"key-{self.chance.random()}"))
         request, examined = await self._task(caller, name)
         call = SubmitCall(caller=caller, task=request, base_url="", traceparent="")
-        for _ in range(2 if name else 1):  # who names a submit repeats it until it is answered
+        for _ in range(2 if name else 1):  # a submit with a client_request_id is repeated until it is answered
             with suppress(StoreUnavailable):
                 answer = await enqueue(new_task_id(), call, examined, self.world.services)
                 self.seen.acknowledged.add(answer.id)
@@ -104,7 +104,7 @@ class Client(Actor):
             attempt for world in self.seen.workers for key, attempt in world.attempts.items() if key.startswith(task_id)
         ]
         await self.world.store.tasks.cancel(task_id, TENANT)
-        for attempt in running:  # those that it was canceled under; not one that begins after a retry
+        for attempt in running:  # the attempts that ran at the cancel, not one that begins after a retry
             attempt.abort()
 
     async def retry(self) -> None:

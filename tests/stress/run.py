@@ -126,7 +126,7 @@ class Stage:
         give_up = time.monotonic() + CALM_WITHIN_S
         while True:
             await asyncio.sleep(0.3)
-            await world.store.queues.resume(MODEL, PRIORITIES)  # a pause may still have been on its way
+            await world.store.queues.resume(MODEL, PRIORITIES)  # a pause may have been under way
             left = await world.store.listing.count(TENANT)
             if not left[State.PENDING] + left[State.RUNNING] and not (await world.look()).keys.get("feeding"):
                 break

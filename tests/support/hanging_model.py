@@ -37,7 +37,7 @@ class Hanging(BaseModelRunner[Params]):
         return Work([np.zeros(1, np.float32)])
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
-        ctypes.PyDLL(None).sleep(3600)  # unlike CDLL, it keeps the interpreter to itself
+        ctypes.PyDLL(None).sleep(3600)  # unlike CDLL, it keeps the GIL
         return list(tiles)
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:

@@ -516,7 +516,7 @@ class QueueModel:
         origin = task.origin or of.id
         if not any(origin in (t.origin, t.submission.id) for t in self.tasks.values()):
             late = max(task.cut_off or 0, task.score - task.submission.result_ttl_s * 1000) + LATE_MS
-            if task.origin:  # nobody knows any more whether an attempt at that one was cut off
+            if task.origin:  # whether an attempt at the origin was cut off is no longer known
                 late = self.now + LATE_MS
             condemned |= self._condemn(f"results/{of.tenant}/{origin}/", late)
         return condemned

@@ -101,7 +101,7 @@ def check_places(snapshot: Snapshot) -> None:
         index[f"state:{record['tenant']}:{state}"][task_id] = int(record["created"])
         attempts = Counter(entry["outcome"] for entry in snapshot.attempts(task_id))
         assert attempts.total() == int(record["epoch"]) - (state is State.RUNNING), "each claim ends once"
-        if "reuse" not in record:  # or it leads after an equal one that has killed workers
+        if "reuse" not in record:  # with it, the task may lead after an equal one that killed workers
             assert attempts["lost"] >= int(record["crashes"])
         assert attempts["fail"] + attempts["retry"] >= int(record["failures"])
         assert attempts["complete"] == (state is State.SUCCESS and "origin" not in record)
@@ -379,7 +379,7 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
     for place, expected in moments.items():
         found = {member: score - ahead_ms for member, score in snapshot.keys.get(place, {}).items()}
         assert found.keys() == expected.keys(), place
-        timed = [member for member in found if not member.startswith("again ")]  # a second look need not be exact
+        timed = [member for member in found if not member.startswith("again ")]  # the second check may come late
         assert all(abs(found[member] - expected[member]) < SAME_MOMENT_MS for member in timed), (place, found, expected)
 
 

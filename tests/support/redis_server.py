@@ -137,7 +137,7 @@ def remove_namespace(url: str, namespace: str) -> None:
 
 @contextmanager
 def _container() -> Iterator[str]:
-    os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # it would have to be pulled
+    os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its image would have to be pulled
     from testcontainers.community.redis import RedisContainer
 
     with RedisContainer(IMAGE).with_command("redis-server --appendonly yes") as container:

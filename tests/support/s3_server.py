@@ -35,7 +35,7 @@ READY_WITHIN_S = 60.0
 @contextmanager
 def running(directory: Path) -> Iterator[StorageSettings]:
     """Runs a server that keeps its data in the directory, and kills it with all its children at the end."""
-    # The path of a socket is short: not below the directories of pytest.
+    # The path of a socket must be short, which those below the directories of pytest are not.
     with tempfile.TemporaryDirectory(prefix="weed") as sockets:
         ports = _free_ports(8)
         log = (directory / "log").open("wb")

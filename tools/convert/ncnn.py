@@ -38,7 +38,7 @@ def super_resolution(files: Mapping[str, bytes], *, scale: int, storage: Storage
         made = LAYERS[layer.kind].emit(net, layer)
         net.values.update(dict.fromkeys(layer.outputs, made))
     net.blobs.close()
-    # The nets overshoot by a few hundredths at hard edges; nobody wants those values.
+    # The nets overshoot 0..1 by a few hundredths at hard edges, so the output is clipped.
     graph.output("Clip", [net.values["output"], graph.number("black", 0), graph.number("white", 1)], "upscaled")
     return graph.seal(
         {"image": ("batch", 3, "height", "width")},
@@ -128,7 +128,7 @@ class Net:
 
     graph: Graph
     blobs: Blobs
-    values: dict[str, str]  # ncnn's name of a value: ONNX's name of it
+    values: dict[str, str]  # ONNX's name of a value by ncnn's name
 
     def inputs(self, layer: Layer) -> list[str]:
         return [self.values[name] for name in layer.inputs]

