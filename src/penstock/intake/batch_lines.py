@@ -17,7 +17,7 @@ MAX_LINE_BYTES = 1024 * 1024
 SLICE = 16
 """Lines that are checked at a time, which takes about 1 ms."""
 SLICE_BYTES = 512 * 1024
-"""Of the lines of a file: a slice is begun when it has so many, or is full."""
+"""Bytes of lines in a slice of a file: the next slice begins after this many, or when the slice is full."""
 
 MAX_NUMBER = 2 * MAX_LINES
 """Lines of a file with those that are empty: compressed, a file of nothing else is as good as free to send."""
