@@ -1,4 +1,4 @@
-# Penstock's front door. `just` lists the recipes.
+# The commands for work on Penstock and for running it. `just` lists them.
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
@@ -15,14 +15,14 @@ setup:
     test -d .venv || python3 -m venv .venv
     .venv/bin/pip install -q -e '.[cpu,dev]'
 
-# lint, format check and types; under a minute
+# check lint rules, format and types; takes under a minute
 [group('develop')]
 check:
     {{ python }} -m ruff check --output-format concise .
     {{ python }} -m ruff format --check -q .
     {{ python }} -m mypy
 
-# put the code into the house format
+# format the code
 [group('develop')]
 fmt:
     {{ python }} -m ruff check --fix -q .
@@ -33,7 +33,7 @@ fmt:
 test *args:
     {{ python }} -m pytest -q {{ args }}
 
-# the size and order of the code, beside the bars that it is held to: just house --list
+# measure the size and order of the code against its bars: just house --list
 [group('develop')]
 house *args:
     {{ python }} -m tools.house {{ args }}
@@ -43,12 +43,12 @@ house *args:
 dev *args:
     {{ python }} -m penstock up {{ args }}
 
-# upscale and score a photo, then stop: just demo my.jpg
+# upscale and score a photo, then stop the server: just demo my.jpg
 [group('run')]
 demo *args:
     {{ python }} -m penstock demo -o out {{ args }}
 
-# start workers for the devices of this host against REDIS_URL
+# start workers for the devices of this host, which take tasks from REDIS_URL
 [group('run')]
 worker *args:
     {{ python }} -m penstock worker {{ args }}
@@ -68,23 +68,23 @@ down *args:
 logs *args:
     {{ compose }} logs -f --tail 100 {{ args }}
 
-# restart the API and the workers, which finish what they have first
+# restart the API and the workers, which finish their requests and tasks first
 [group('deploy')]
 restart:
     {{ compose }} restart api worker
 
-# what runs, and whether it is ready
+# list the containers, and ask the server whether it is ready
 [group('deploy')]
 status url="http://127.0.0.1:8000":
     -{{ compose }} ps
     {{ python }} -c 'import sys, httpx; r = httpx.get(sys.argv[1] + "/readyz"); print(r.status_code, r.text)' {{ url }}
 
-# where the Grafana dashboard is
+# print the address of the Grafana dashboard
 [group('deploy')]
 dashboard:
     @echo "http://127.0.0.1:3000/d/penstock (user admin, password GRAFANA_PASSWORD of your .env)"
 
-# measure both models beside a bare loop, then the server alone: one client, a burst, a batch; just bench --tasks 100
+# measure both models beside a bare loop, then the server alone with one client, a burst and a batch: just bench --tasks 100
 [group('measure')]
 bench *args:
     {{ python }} -m penstock bench --model superres-x4 {{ args }}
@@ -93,7 +93,7 @@ bench *args:
     {{ python }} -m penstock bench --model noop-v1 --tasks 1000 --rate inf {{ args }}
     {{ python }} -m penstock bench --model noop-v1 --tasks 1000 --batch {{ args }}
 
-# the long forms of what the default run does in short: every size of every network, thousands of made-up histories
+# run the long forms of tests that the default run shortens: every size of every network, thousands of random histories
 [group('measure')]
 at-length *args:
     HYPOTHESIS_PROFILE=nightly {{ python }} -m pytest -q -n auto -m "" tests/models tests/unit/test_device_order.py tests/store/test_model_based.py tests/store/test_fair_device_time.py {{ args }}
@@ -103,24 +103,24 @@ at-length *args:
 chaos *args:
     {{ python }} -m tests.chaos {{ args }}
 
-# callers that share something, in every order of their calls: just interleave --seed 7; just interleave --replay '...'
+# try every order of the calls of callers that share something: just interleave --seed 7; just interleave --replay '...'
 [group('measure')]
 [positional-arguments]
 interleave *args:
     {{ python }} -m tests.interleave --all "$@"
 
-# everybody at once, by chance, with a clock that jumps: just stress --seconds 600 --seed 7
+# run all kinds of actors at random, with failing calls and a clock that jumps: just stress --seconds 600 --seed 7
 [group('measure')]
 stress *args:
     {{ python }} -m tests.stress {{ args }}
 
-# take out each guard in a copy, and run what has to fail then: just mutations --only fence
+# remove each guard in a copy, and run the test that must fail then: just mutations --only fence
 [group('measure')]
 [positional-arguments]
 mutations *args:
     {{ python }} -m tests.mutations "$@"
 
-# how long each script of the store holds Redis in its worst case: just script-times --only settle,claim
+# measure how long each script of the store blocks Redis in its worst case: just script-times --only settle,claim
 [group('measure')]
 script-times *args:
     {{ python }} -m tools.script_times {{ args }}
@@ -140,7 +140,7 @@ openapi out="docs/openapi.json":
 contract *args:
     {{ python }} -m tests.contract {{ args }}
 
-# lint the OpenAPI document, generate clients in Python and TypeScript from it and let them work, and run Replicate's npm client; needs npm's registry
+# lint the OpenAPI document, generate and run clients in Python and TypeScript, and run Replicate's npm client; needs the npm registry
 [group('measure')]
 clients:
     {{ python }} -m pytest -q -m clients tests/clients
@@ -160,7 +160,7 @@ models:
 containers:
     {{ python }} -m pytest -q -rs tests/containers
 
-# freeze Redis under a real Prometheus with the shipped rules, and see it page; needs prometheus on the path
+# freeze Redis under a real Prometheus with the shipped rules, which must raise alerts; needs prometheus on the path
 [group('measure')]
 alerts:
     {{ python }} -m pytest -q -rs -s -m alerts tests/alerts
@@ -170,7 +170,7 @@ alerts:
 browser:
     {{ python }} -m pytest -q -rs tests/browser
 
-# the tests that need a CUDA device, and a table of its times
+# run the tests that need a CUDA device, and print a table of its times
 [group('measure')]
 gpu:
     {{ python }} -m pytest -q -rs -s -m gpu tests

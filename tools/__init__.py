@@ -1,1 +1,1 @@
-"""Programs for the people who work on Penstock; nothing in here is installed with it."""
+"""Programs for the people who work on Penstock. None of them is part of the installed package."""

@@ -1,9 +1,10 @@
-"""A batch of many lines through a whole server, and what another user notices of it.
+"""How fast is a batch of many lines, and how much does it slow another user down?
 
     python -m tools.batch_load [--lines 50000]
 
-Starts a server on the CPU with the model that does nothing, so that what is measured is the server. Another API key
-sends one task after the other and waits for each: before, while the lines are being checked, and while they run.
+Starts a server on the CPU with the model that does nothing, so that the figures are those of the server. Another API
+key sends one task after the other and waits for each: before the batch, while its lines are checked, and while they
+run. The table has a row for each phase: compare its latency with that of the first row.
 """
 
 import argparse
@@ -35,7 +36,7 @@ QUIET_TASKS = 100
 
 
 class Other:
-    """Sends tasks one after the other; the ms that each took, by what went on meanwhile."""
+    """A second user, who sends tasks one after the other. It keeps the latency (ms) of each task by phase."""
 
     def __init__(self, client: httpx.AsyncClient, image: str) -> None:
         self._client = client
@@ -44,21 +45,21 @@ class Other:
         self.took: dict[str, list[float]] = {}
 
     async def send(self) -> None:
-        """One task, to its end."""
+        """Sends one task and waits for its end."""
         phase, began = self.phase, time.perf_counter()
         answer = await self._client.post("/v1/tasks", json=self._task, headers={"Prefer": "wait=60"})
         assert answer.status_code == 200, answer.text
         self.took.setdefault(phase, []).append((time.perf_counter() - began) * 1000)
 
     async def go_on(self) -> None:
-        """For ever, ten in a second at most."""
+        """Sends tasks until it is cancelled, at most ten a second."""
         while True:
             await self.send()
             await asyncio.sleep(0.1)
 
 
 def main() -> None:
-    """Measure, print."""
+    """Runs the measurement and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=50_000)
     options = parser.parse_args()

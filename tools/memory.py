@@ -1,10 +1,11 @@
-"""The memory of one very large task: what a worker holds beside its models, against what it had set aside for it.
+"""How much memory does one very large task take, compared with what its worker sets aside for it?
 
     python -m tools.memory [--megapixels 100] [--format png]
 
 Decodes a real photo of that size, cuts it, joins outputs and encodes the result with the server's own code. The network
-is left out, since it would run for hours on a CPU and its memory is that of one batch: each output is its tile with
-every pixel four times as wide and high. The peak is the process's own (VmHWM), less what it held before.
+is left out: on a CPU it would run for hours, and it needs memory for one batch only. Instead, each output is its tile
+with every pixel four times as wide and high. The peak is that of the process (VmHWM), less what it held before; it
+should stay below the prediction that is printed beside it.
 """
 
 import argparse
@@ -27,7 +28,7 @@ PHOTO = Path(__file__).parents[1] / "src/penstock/models/photo.jpg"
 
 
 def main() -> None:
-    """Run, and print the peak beside the prediction."""
+    """Runs the task and prints the peak beside the prediction."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", type=float, default=100)
     parser.add_argument("--format", choices=("png", "jpeg"), default="png")
@@ -52,20 +53,20 @@ def main() -> None:
 
 
 def photo(side: int) -> bytes:
-    """A JPEG, square."""
+    """Returns a square photo as a JPEG."""
     out = io.BytesIO()
     Image.open(PHOTO).convert("RGB").resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
     return out.getvalue()
 
 
 def draw(work: Any) -> None:
-    """Every tile, enlarged without a network."""
+    """Enlarges every tile without a network and joins the results."""
     for index in range(work.count):
         work.accept(index, np.repeat(np.repeat(work.tile(index), 4, axis=1), 4, axis=2))
 
 
 def timed(name: str, step: Any) -> Any:
-    """The step's result; says what it took."""
+    """Returns the result of the step and prints how long it took."""
     started = time.perf_counter()
     result = step()
     print(f"{name:8} {time.perf_counter() - started:7.1f} s, {resident() / 1e9:.2f} GB resident", flush=True)
@@ -73,17 +74,17 @@ def timed(name: str, step: Any) -> Any:
 
 
 def resident() -> int:
-    """Bytes of this process now."""
+    """Returns the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def forget_peak() -> None:
-    """proc_pid_clear_refs(5): 5 resets VmHWM to the present size."""
+    """Resets the peak (VmHWM) to the present size; the 5 is documented in proc_pid_clear_refs(5)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak() -> int:
-    """Most bytes of this process since then."""
+    """Returns the largest resident memory, in bytes, since the last reset."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 

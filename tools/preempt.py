@@ -1,9 +1,10 @@
-"""How long a task of high priority waits for a device that is full of large tasks of low priority.
+"""How long does a task of high priority wait for a device that is full of large tasks of low priority?
 
     python -m tools.preempt [--megapixels 48] [--tasks 30]
 
-Starts a server on the CPU, fills every slot with `superres-x4` of large images (low), then sends small photos (high),
-one after the other. The unit is the run of one tile of the low tasks: what is on the device already is not stopped.
+Starts a server on the CPU, fills every slot with `superres-x4` tasks on large images (low), then sends small photos
+(high), one after the other. Waits are printed in seconds and in runs of one low tile, since a run that is on the device
+is not interrupted.
 """
 
 import argparse
@@ -23,13 +24,13 @@ from PIL import Image
 
 PHOTO = Path(__file__).parents[1] / "src/penstock/models/photo.jpg"
 LOW_TASKS = 9
-"""One more than a worker has slots."""
+"""One more than the slots of a worker."""
 LOW_RUNS = 6
 RAMP_S = 240.0
 
 
 def main() -> None:
-    """Run, print, and say whether the bar is met: two runs at the 99th percentile."""
+    """Runs the measurement, prints it, and says whether the bar is met: two runs at the 99th percentile."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", type=float, default=48)
     parser.add_argument("--tasks", type=int, default=30)
@@ -47,7 +48,8 @@ def main() -> None:
 
 
 def _measure(client: httpx.Client, metrics: str, megapixels: float, tasks: int) -> tuple[float, list[float]]:
-    """(seconds of one run of a low tile, seconds from the claim of each high task to its first run)."""
+    """Returns the seconds of one run of a low tile, and for each high task the seconds from its claim to its first
+    run."""
     low = [_submit(client, _photo(round((megapixels * 1e6) ** 0.5)), "low") for _ in range(LOW_TASKS)]
     warm, started = _runs(metrics), time.monotonic()
     while (runs := _runs(metrics) - warm) < LOW_RUNS:

@@ -1,13 +1,14 @@
-"""What the queue costs: claim time by its length and by the number of running tasks, the memory of a task, and what
-Redis does for one.
+"""What does the queue cost: the time of a claim by the length of the queue and by the number of running tasks, the
+memory of a task, and the work of Redis for one task?
 
     python -m tools.queue_cost [--sizes 1000,100000,1000000] [--running 1,100,10000] [--claims 1000] [--tasks 5000]
                                [--json FILE]
 
-A Redis (or Valkey) of its own with the persistence of `penstock up`, the real scripts through Store, 100 callers,
-records as the API writes them for an image that was sent with the task. A claim is timed by its caller, one after the
-other on a unix socket with uvloop as in a worker, and by Redis itself (`INFO commandstats`: the time in the script).
-What a task costs Redis is of one without reuse, webhook and batch: each verb of all tasks, before the next verb.
+Starts a Redis (or Valkey) with the persistence of `penstock up` and calls the real scripts through Store, for 100
+callers, with records like those that the API writes for an image in the request. A claim is timed twice: by its caller,
+one after the other on a unix socket with uvloop as in a worker, and by Redis itself (`INFO commandstats`, the time in
+the script). The first two tables should hardly grow from row to row. The third one is about a task without reuse,
+webhook and batch: every task goes through one verb before the first goes on to the next.
 """
 
 import argparse
@@ -42,7 +43,7 @@ MODEL = "superres-x4"
 CALLERS = 100
 SENDERS = 16
 LEASE_S = 3600.0
-"""Nothing is reclaimed while we measure."""
+"""So long that nothing is reclaimed during a measurement."""
 
 BUFFERS_KEPT_S = 3.0
 PATIENCE_S = 60.0
@@ -51,7 +52,7 @@ PATIENCE_S = 60.0
 
 @dataclass
 class Row:
-    """Claims at one moment; times in milliseconds."""
+    """The claims in one state of the queue. Times are in milliseconds."""
 
     queued: int
     running: int
@@ -62,21 +63,21 @@ class Row:
 
 @dataclass
 class Cost:
-    """What Redis does for one task by one verb; times in microseconds."""
+    """The work of Redis for one verb of one task. Times are in microseconds."""
 
     verb: str
     commands: float
-    """That the script calls."""
+    """Commands that the script calls."""
 
     script: float
-    """In the script, by the clock of Redis."""
+    """Time in the script, by the clock of Redis."""
 
     cpu: float
-    """Of the whole server: the script, the socket, the append-only file."""
+    """CPU time of the whole server: the script, the socket, the append-only file."""
 
 
 def main() -> None:
-    """Measure, print three tables."""
+    """Runs the measurements and prints three tables."""
     options = arguments()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="queue-cost-") as home:
@@ -87,7 +88,7 @@ def main() -> None:
     console.print(f"{os.cpu_count()} cores, load average before {load:.2f}, {options.claims} claims a row")
     console.print(table("Claim by the length of the queue", lengths))
     console.print(table("Claim by the number of running tasks", running))
-    console.print(table_of_costs(f"What Redis does for a plain task, mean of {options.tasks}", costs))
+    console.print(table_of_costs(f"Work of Redis for a plain task, mean of {options.tasks}", costs))
     console.print(f"Redis memory of a queued task: {bytes_per_task:.0f} bytes, beside its input")
     console.print(f"submits: {submits_per_s:.0f} /s from {SENDERS} senders of one process")
     if options.json:
@@ -101,20 +102,20 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=numbers, default=[1_000, 100_000, 1_000_000], help="lengths, rising")
     parser.add_argument("--running", type=numbers, default=[1, 100, 1_000, 10_000], help="running tasks, rising")
-    parser.add_argument("--claims", type=int, default=1000, help="claims of each row [1000]")
-    parser.add_argument("--tasks", type=int, default=5000, help="plain tasks, for what Redis does for one [5000]")
+    parser.add_argument("--claims", type=int, default=1000, help="claims for each row [1000]")
+    parser.add_argument("--tasks", type=int, default=5000, help="tasks for the third table [5000]")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser.parse_args()
 
 
 def numbers(text: str) -> list[int]:
-    """`1,20` -> [1, 20]."""
+    """Reads a list of numbers: `1,20` becomes [1, 20]."""
     return sorted(int(part) for part in text.split(","))
 
 
 async def by_length(home: Path, sizes: Sequence[int], claims: int) -> tuple[list[Row], float, float]:
-    """Claims at each length; what is claimed is put back by a submit. Bytes of one queued task at the longest, and
-    submits per second on the way there."""
+    """Measures claims at each length of the queue; each claimed task is replaced by a new submit. Also returns the
+    bytes of one queued task at the greatest length, and the submits per second on the way there."""
     rows, submitted, took_s, memory = [], 0, 0.0, 0
     async with redis_at(home / "by-length") as client:
         store = Store(
@@ -122,7 +123,7 @@ async def by_length(home: Path, sizes: Sequence[int], claims: int) -> tuple[list
                 client, "cost", QueueSettings(max_depth=2 * sizes[-1] + claims, lease_s=LEASE_S), patience_s=PATIENCE_S
             )
         )
-        first = min(CALLERS, sizes[0])  # what a caller, a connection or a script takes once is not a task's
+        first = min(CALLERS, sizes[0])  # first use of a caller, a connection or a script costs extra
         await submit(store, first)
         before = await used_memory(client)
         for size in sizes:
@@ -136,7 +137,7 @@ async def by_length(home: Path, sizes: Sequence[int], claims: int) -> tuple[list
 
 
 async def by_running(home: Path, counts: Sequence[int], claims: int) -> list[Row]:
-    """Claims with this many tasks running, from a queue that never empties."""
+    """Measures claims while this many tasks run, from a queue that never becomes empty."""
     rows, running = [], 0
     async with redis_at(home / "by-running") as client:
         store = Store(Engine(client, "cost", QueueSettings(max_depth=10**9, lease_s=LEASE_S), patience_s=PATIENCE_S))
@@ -150,8 +151,8 @@ async def by_running(home: Path, counts: Sequence[int], claims: int) -> list[Row
 
 
 async def by_verb(home: Path, tasks: int) -> list[Cost]:
-    """Take so many tasks through their life, each verb for all of them before the next, and what each and all cost: the
-    input is awaited before it is stored, then come submit, claim, complete and read."""
+    """Takes this many tasks through their life and returns the cost of each verb and of all together. Every task
+    goes through one verb before the next verb begins: the wait for the input, then submit, claim, complete and read."""
     costs: list[Cost] = []
     submissions = [msgspec.structs.replace(submission(number), reuse_digest=None) for number in range(tasks)]
     leases: list[Lease] = []
@@ -194,7 +195,7 @@ async def by_verb(home: Path, tasks: int) -> list[Cost]:
 
 
 async def cost_of(client: Redis, verb: str, spent_us: float) -> Cost:
-    """By what Redis counted since its counts were reset."""
+    """Returns the cost of one task by the counters of Redis since their last reset."""
     stats = await client.info("commandstats")
     scripts = stats["cmdstat_evalsha"]
     around = {"cmdstat_evalsha", "cmdstat_info", "cmdstat_config|resetstat"}
@@ -204,13 +205,13 @@ async def cost_of(client: Redis, verb: str, spent_us: float) -> Cost:
 
 
 async def cpu_us(client: Redis) -> float:
-    """Microseconds of CPU that the server has used so far, all its threads."""
+    """Returns the CPU time of the server so far, in microseconds, over all its threads."""
     spent = await client.info("cpu")
     return float(spent["used_cpu_user"] + spent["used_cpu_sys"]) * 1e6
 
 
 async def for_each(numbers: Iterable[int], call: Callable[[int], Awaitable[None]]) -> None:
-    """From several connections, each the next number."""
+    """Calls `work` with each number, over several connections."""
     order = iter(numbers)
 
     async def connection() -> None:
@@ -221,7 +222,7 @@ async def for_each(numbers: Iterable[int], call: Callable[[int], Awaitable[None]
 
 
 async def claimed(store: Store, client: Redis, *, queued: int, running: int, claims: int) -> Row:
-    """Time claims; each is released again, so that queue and running tasks stay as long as they were."""
+    """Times claims. Each task is released again, so that the queue and the running tasks keep their numbers."""
     times = []
     for _ in range(min(20, claims)):
         await store.leases.release(await claim(store))
@@ -239,25 +240,25 @@ async def claimed(store: Store, client: Redis, *, queued: int, running: int, cla
 
 
 async def claim(store: Store) -> Lease:
-    """One task of any priority."""
+    """Claims one task of any priority."""
     found = await store.leases.claim(worker="w", device="cpu", models=[MODEL], priorities=PRIORITIES)
     assert found.lease is not None
     return found.lease
 
 
 async def claim_nothing(store: Store) -> None:
-    """From here on it is known which models a worker serves, as on any server but a new one."""
+    """Registers the models of a worker by a claim that finds no task, so that the first timed claim need not."""
     assert (await store.leases.claim(worker="w", device="cpu", models=[MODEL])).lease is None
 
 
 async def script_us(client: Redis) -> float:
-    """Microseconds that scripts have taken so far, by the clock of Redis."""
+    """Returns the time that scripts have taken so far, in microseconds, by the clock of Redis."""
     stats = await client.info("commandstats")
     return float(stats.get("cmdstat_evalsha", {}).get("usec", 0))
 
 
 async def submit(store: Store, tasks: int) -> None:
-    """From several connections."""
+    """Submits tasks over several connections."""
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task(f"{tasks} submits", total=tasks)
 
@@ -272,7 +273,7 @@ async def submit(store: Store, tasks: int) -> None:
 
 
 def submission(number: int) -> Submission:
-    """As the API makes it for a photo that was sent with the task."""
+    """Returns a submission like that of the API for a photo in the request."""
     task_id = new_task_id()
     request = Request(
         model=MODEL,
@@ -299,7 +300,7 @@ def submission(number: int) -> Submission:
 
 
 def outcome_of(lease: Lease) -> Outcome:
-    """As a worker writes it."""
+    """Returns an outcome like that of a worker."""
     artifact = Artifact(
         s3_key=f"results/{TENANT}/{lease.id}/{lease.token}.png",
         size=1_000_000,
@@ -313,19 +314,20 @@ def outcome_of(lease: Lease) -> Outcome:
 
 
 async def depth(store: Store) -> int:
-    """Tasks that wait."""
+    """Returns the number of tasks that wait."""
     return sum(queue.depth for queue in await store.queues.depths([MODEL]))
 
 
 async def used_memory(client: Redis) -> int:
-    """Of Redis, in bytes, without the buffers of clients: it takes those back that nobody has used for two seconds."""
+    """Returns the memory of Redis in bytes, without the buffers of clients: Redis frees those after two idle
+    seconds."""
     await asyncio.sleep(BUFFERS_KEPT_S)
     return int((await client.info("memory"))["used_memory"])
 
 
 @asynccontextmanager
 async def redis_at(home: Path) -> AsyncIterator[Redis]:
-    """A server of our own, stopped at the end."""
+    """Starts a server on this socket and stops it at the end of the block."""
     home.mkdir()
     socket = home / "redis.sock"
     options = ["--port", "0", "--unixsocket", str(socket), "--dir", str(home), "--save", "", "--appendonly", "yes"]
@@ -343,7 +345,7 @@ async def redis_at(home: Path) -> AsyncIterator[Redis]:
 
 
 def table(title: str, rows: Sequence[Row]) -> Table:
-    """One row for each moment."""
+    """Formats the claims, one row for each state of the queue."""
     found = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("queued", "running", "claim p50", "claim p99", "in Redis, mean"):
         found.add_column(name, justify="right")
@@ -354,7 +356,7 @@ def table(title: str, rows: Sequence[Row]) -> Table:
 
 
 def table_of_costs(title: str, costs: Sequence[Cost]) -> Table:
-    """One row for each verb."""
+    """Formats the costs, one row for each verb."""
     found = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("verb", "commands", "in the script", "CPU of the server"):
         found.add_column(name, justify="left" if name == "verb" else "right")

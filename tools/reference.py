@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def pages() -> dict[str, str]:
-    """File name in docs/reference -> the page as the code would have it."""
+    """Returns the generated pages by their file name in docs/reference."""
     return {name: _renewed((PAGES / name).read_text(), "\n".join(lines())) for name, lines in GENERATED.items()}
 
 
@@ -43,7 +43,7 @@ def _renewed(page: str, part: str) -> str:
 
 
 def settings() -> Iterator[str]:
-    """A table for each section, from the comments of config.example.toml."""
+    """Returns a table for each section, made from the comments of config.example.toml."""
     section, comment = "", ""
     for line in (ROOT / "config.example.toml").read_text().splitlines()[3:]:
         if line.startswith("#"):
@@ -83,7 +83,7 @@ def errors() -> Iterator[str]:
 
 
 def commands() -> Iterator[str]:
-    """A heading, the help and a table of options for every command that is not hidden."""
+    """Returns a heading, the help and a table of options for every command that is not hidden."""
     for context in _contexts(click.Context(cli, info_name="penstock")):
         command = context.command
         arguments = [_metavar(p) for p in command.params if isinstance(p, click.Argument)]

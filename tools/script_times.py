@@ -1,11 +1,12 @@
-"""How long each script of the store holds Redis in its worst case, and how many commands it gives meanwhile.
+"""How long does each script of the store block Redis in its worst case, and how many commands does it run?
 
     python -m tools.script_times [--only settle,claim] [--rounds 3] [--server PATH]
 
-For each script the state is built in which it has most to do: full groups of equal tasks, each a line of a batch with a
-webhook, limits of time and an upload. Then the method of the store that runs it is called; where that asks again and
-again, each call of the script counts by itself. Times are by the clock of Redis (SLOWLOG), the slowest of some rounds.
-`tests/store/test_script_bounds.py` holds the commands to their limit.
+For each script, a function below builds the state in which the script has most to do: full groups of equal tasks, where
+each task is a line of a batch with a webhook, limits of time and an upload. Then the method of the store that runs the
+script is called; if the method repeats the script, each call counts by itself. Times are by the clock of Redis
+(SLOWLOG), and the table shows the slowest of all rounds: nothing else runs in Redis meanwhile.
+`tests/store/test_script_bounds.py` holds the number of commands to its limit.
 """
 
 import argparse
@@ -39,19 +40,19 @@ from tests.support.monitor import Command, monitoring
 
 NAMESPACE, MODEL, CALLER, WORKER = "worst", "m", "alice", "w"
 GROUPS = 12
-"""Of equal tasks, each as large as may be: more than any one call can end."""
+"""Groups of equal tasks, each of the largest size: more than one call can end."""
 ALL_EVENTS: tuple[EventType, ...] = ("succeeded", "failed", "canceled", "expired", "progress")
 PROBLEM = ErrorRecord(code="internal", message="a problem", retryable=False)
 INFO = WorkerInfo(id=WORKER, device="cpu", host="h", models=(MODEL,), slots=64, running=64, state="READY", started=0)
 MANY_EVENTS = 7200
-"""Two words of progress a second, for an hour."""
+"""Two progress events a second for an hour."""
 
 Call = Callable[[], Awaitable[object]]
 
 
 @dataclass
 class Cost:
-    """Of one call of a script, the worst that was seen."""
+    """The largest cost of one call of a script."""
 
     script: str
     commands: int
@@ -59,7 +60,7 @@ class Cost:
 
 
 class Place:
-    """An empty namespace, with stores that limit nothing."""
+    """An empty namespace, with stores that have no limits."""
 
     def __init__(self, client: Redis) -> None:
         self.client = client
@@ -71,16 +72,16 @@ class Place:
         self._lines = 0
 
     async def script(self, name: str) -> Any:
-        """As the server knows it, with its `sha`."""
+        """Returns the script as the server knows it, with its `sha`."""
         await self.client.scripts.load()
         return self.client.scripts[name]
 
     async def write(self, key: str, *fields: object) -> None:
-        """Set fields of a hash behind the back of the store: name, value, name ..."""
+        """Sets fields of a hash without the store: name, value, name, …"""
         await self.client.execute_command("HSET", f"{self.keys.root}{key}", *fields)  # type: ignore[no-untyped-call]
 
     async def batch(self, lines: int = 10**5) -> FeedLease:
-        """A batch that is being fed, here."""
+        """Opens a batch and leases it to a feeder of this process."""
         batch_id = new_batch_id()
         await self.batches.open(batch_id, TENANT, CALLER, rate_limit=0, most=10**6, client_request_id=batch_id)
         await self.batches.grow(batch_id, 20)
@@ -93,7 +94,7 @@ class Place:
         return next(lease for lease in leases if lease.id == batch_id)
 
     async def upload(self) -> str:
-        """An upload that is listed as a file, and whose bytes are there."""
+        """Makes an upload whose bytes are stored and which its caller's list shows."""
         upload_id = new_upload_id()
         await self.uploads.open(
             upload_id, tenant=TENANT, caller=CALLER, size=1, content_type="image/png", sha256=None, token=None,
@@ -105,8 +106,8 @@ class Place:
     async def tasks(
         self, count: int, *, digest: str | None = None, priority: Priority = Priority.NORMAL, late: bool = False
     ) -> list[str]:
-        """So many tasks with all that a task can have; `late` ones are past both limits of time. Equal ones follow the
-        first of them."""
+        """Makes this many tasks with everything that a task can have. `late` ones are past both limits of time.
+        Equal ones follow the first of them."""
         upload = await self.upload()
         feeding = await self.batch(lines=count + 1)
         made = [self._task(feeding, place, upload, digest, priority, late) for place in range(count)]
@@ -116,11 +117,11 @@ class Place:
         return [task.id for task in made]
 
     async def groups(self, count: int = GROUPS, *, late: bool = False, size: int = MAX_FOLLOWERS) -> list[list[str]]:
-        """Full groups of equal tasks; the first of each leads it."""
+        """Makes full groups of equal tasks, each led by its first one."""
         return [await self.tasks(size + 1, digest=f"digest-{n:022d}", late=late) for n in range(count)]
 
     async def of_callers(self, count: int, priority: Priority = Priority.NORMAL, *, model: str = MODEL) -> list[str]:
-        """A plain task of each of so many callers."""
+        """Makes a plain task for each of this many callers."""
         ids = [new_task_id() for _ in range(count)]
         for n, task_id in enumerate(ids):
             plain = Submission(
@@ -141,22 +142,22 @@ class Place:
         return ids
 
     async def pools(self, count: int) -> None:
-        """So many workers have come, each with the model and another one."""
+        """Registers this many worker pools, each with the model and another one."""
         for n in range(count):
             await self.store.leases.renew(replace(INFO, id=f"{WORKER}-{n}", models=(MODEL, f"model-{n}")), [])
 
     async def claim(self) -> Lease:
-        """The next task."""
+        """Claims the next task."""
         lease = (await self.store.leases.claim(worker=WORKER, device="cpu", models=[MODEL])).lease
         assert lease is not None
         return lease
 
     async def claims(self, count: int) -> list[Lease]:
-        """The next tasks."""
+        """Claims the next tasks."""
         return [await self.claim() for _ in range(count)]
 
     async def ended(self, count: int) -> list[str]:
-        """Tasks that have been canceled, whose time is over, and which say that they have had many events."""
+        """Makes tasks that are canceled and past their retention, and that count many events."""
         ids = await self.tasks(count)
         for task_id in ids:
             await self.store.tasks.cancel(task_id, TENANT)
@@ -193,24 +194,24 @@ class Place:
         )
 
 
-# --- the worst case of each script: builds it, and answers the call to make ---------------------------------------
+# --- the worst case of each script: builds its state and returns the call to make ---------------------------------
 
 
 async def ahead(p: Place) -> Call:
-    """Of few others, who are counted one by one."""
+    """Few others are ahead, who are counted one by one."""
     await p.store.leases.renew(INFO, [])
     await p.of_callers(3)
     return lambda: p.store.queues.ahead(TENANT, CALLER, MODEL, Priority.LOW)
 
 
 async def answer(p: Place) -> Call:
-    """What a settle has left of several full groups."""
+    """The groups are those that a settle has answered only in part."""
     await _settled_groups(p)
     return p.store.overdue.answer_waiting
 
 
 async def await_(p: Place) -> Call:
-    """Inputs of a group of lines."""
+    """The inputs belong to a group of lines."""
     return lambda: p.store.tasks.await_inputs([f"inputs/{TENANT}/{n}" for n in range(8)])
 
 
@@ -230,7 +231,7 @@ async def batch_grow(p: Place) -> Call:
 
 
 async def batch_keep(p: Place) -> Call:
-    """Of many more than a process feeds at once."""
+    """The caller has many more batches than a process feeds at once."""
     leases = [await p.batch() for _ in range(100)]
     return lambda: p.batches.keep(*leases)
 
@@ -262,7 +263,7 @@ async def batch_rest(p: Place) -> Call:
 
 
 async def batch_skip(p: Place) -> Call:
-    """As many lines as a feeder skips at once."""
+    """A feeder skips as many lines as it may at once."""
     feeding = await p.batch(lines=500)
     return lambda: p.batches.skip(feeding, 0, 500, State.FAILED, "internal")
 
@@ -276,7 +277,7 @@ async def buried(p: Place) -> Call:
 
 
 async def cancel(p: Place) -> Call:
-    """The leader of a full group, while it runs: somebody else is to lead."""
+    """The task leads a full group and runs: another task of the group has to lead."""
     await p.groups(1)
     lease = await p.claim()
     await _with_progress(p, lease)
@@ -284,7 +285,7 @@ async def cancel(p: Place) -> Call:
 
 
 async def claim(p: Place) -> Call:
-    """Retries are due, and have missed their deadlines; behind them stand late leaders of full groups."""
+    """Retries are due and have missed their deadlines; behind them wait leaders of full groups that are late."""
     for task_id in await p.tasks(60):
         await p.store.leases.retry(await p.claim(), PROBLEM, delay_ms=1)
         await p.write(f"task:{task_id}", "deadline", 1)
@@ -294,8 +295,8 @@ async def claim(p: Place) -> Call:
 
 
 async def claim_of_nobodys(p: Place) -> Call:
-    """In every class of a new pool of many models: callers who have canceled what they had, and others, at whom nobody
-    has looked, whose queue is paused."""
+    """A new pool has many models. In every class, some callers have canceled all their tasks, and the queues of
+    others, which no claim has visited yet, are paused."""
     models = (MODEL, *(f"model-{n}" for n in range(15)))
     for priority in PRIORITIES:
         await p.of_callers(100, priority, model=models[1])
@@ -308,7 +309,7 @@ async def claim_of_nobodys(p: Place) -> Call:
 
 
 async def condemned(p: Place) -> Call:
-    """As many inputs as are taken at once are given up, and as much waits."""
+    """As many inputs are given up as one call takes, and as many objects wait already."""
     ids = await p.tasks(300)
     for task_id in ids:
         await p.store.tasks.cancel(task_id, TENANT)
@@ -324,13 +325,13 @@ async def delete(p: Place) -> Call:
 
 
 async def deliver(p: Place) -> Call:
-    """An event is owed to each of a thousand endpoints, and to as many that are prompt."""
+    """A thousand endpoints are owed an event, and as many prompt ones."""
     await _owe(p, 1000)
     return lambda: p.outbox.lease(lease_s=60, prompt=Quota(256, 4), others=Quota(768, 2), under_way={})
 
 
 async def delivered(p: Place) -> Call:
-    """And others that were prompt a day ago are so no more."""
+    """Other endpoints, which were prompt a day ago, are no longer so."""
     await _owe(p, 30)
     due = await p.outbox.lease(lease_s=60, prompt=Quota(256, 4), others=Quota(768, 2), under_way={})
     await p.client.zadd(f"{p.keys.root}prompt", {event.endpoint: 1.0 for event in due.events[1:]})
@@ -339,13 +340,13 @@ async def delivered(p: Place) -> Call:
 
 
 async def depth(p: Place) -> Call:
-    """Of many callers."""
+    """Many callers have tasks."""
     await p.of_callers(100)
     return lambda: p.store.queues.depths([MODEL])
 
 
 async def release_unknown(p: Place) -> Call:
-    """Of leaders of full groups."""
+    """The tasks are leaders of full groups."""
     await p.groups()
     await p.claims(GROUPS)
     return lambda: p.store.leases.release_unknown(WORKER, [], before=1)
@@ -362,7 +363,7 @@ async def drain(p: Place) -> Call:
 
 
 async def expire(p: Place) -> Call:
-    """Leaders of full groups."""
+    """The tasks are leaders of full groups."""
     await p.groups(late=True)
     await asyncio.sleep(0.01)
     return p.store.overdue.expire
@@ -375,14 +376,14 @@ async def explain(p: Place) -> Call:
 
 
 async def overrun(p: Place) -> Call:
-    """Leaders of full groups."""
+    """The tasks are leaders of full groups."""
     await p.groups(late=True)
     await asyncio.sleep(0.01)
     return p.store.overdue.overrun
 
 
 async def pause(p: Place) -> Call:
-    """Queues that as many pools have as may be go on."""
+    """The queues go on in as many pools as there may be."""
     await p.pools(100)
     await p.store.queues.pause(MODEL, PRIORITIES, by="x")
     return lambda: p.store.queues.resume(MODEL, PRIORITIES)
@@ -404,7 +405,7 @@ async def prune(p: Place) -> Call:
 
 
 async def purge(p: Place) -> Call:
-    """Leaders and followers of full groups."""
+    """The tasks are leaders and followers of full groups."""
     await p.groups()
     return lambda: p.store.queues.purge(TENANT, MODEL, PRIORITIES, limit=10**6)
 
@@ -416,7 +417,7 @@ async def read(p: Place) -> Call:
 
 
 async def reclaim(p: Place) -> Call:
-    """Leaders of full groups, whose worker has died once too often."""
+    """The tasks are leaders of full groups, and their worker has died once too often."""
     await p.groups()
     for lease in await p.claims(GROUPS):
         await _with_progress(p, lease)
@@ -448,7 +449,7 @@ async def regroup(p: Place) -> Call:
 
 
 async def renew(p: Place) -> Call:
-    """Of as many slots as anybody has."""
+    """The worker has as many slots as a worker may have."""
     await p.tasks(256)
     leases = await p.claims(256)
     return lambda: p.store.leases.renew(INFO, leases)
@@ -467,14 +468,14 @@ async def resubmit(p: Place) -> Call:
 
 
 async def put_away(p: Place) -> Call:
-    """A batch with all that it can have."""
+    """The batch has everything that a batch can have."""
     lease = await p.batch()
     await p.write(f"batch:{lease.id}", "total", "damaged")
     return lambda: p.batches.batches(TENANT)
 
 
 async def set_aside(p: Place) -> Call:
-    """The leader of a full group, while it runs: somebody else is to lead."""
+    """The task leads a full group and runs: another task of the group has to lead."""
     await p.groups(1)
     lease = await p.claim()
     await p.write(f"task:{lease.id}", "ttl_s", "damaged")
@@ -482,7 +483,7 @@ async def set_aside(p: Place) -> Call:
 
 
 async def settle(p: Place) -> Call:
-    """A full group is answered."""
+    """The result answers a full group."""
     await p.groups(1)
     lease = await p.claim()
     await _with_progress(p, lease)
@@ -490,7 +491,7 @@ async def settle(p: Place) -> Call:
 
 
 async def settle_without_result(p: Place) -> Call:
-    """Somebody else is to lead a full group."""
+    """A full group needs another leader."""
     await p.groups(1)
     lease = await p.claim()
     await _with_progress(p, lease)
@@ -498,7 +499,8 @@ async def settle_without_result(p: Place) -> Call:
 
 
 async def submit(p: Place) -> Call:
-    """A higher one takes the lead of a full group; many pools have its model, and many callers wait."""
+    """The task has a higher priority and takes the lead of a full group; many pools have its model, and many callers
+    wait."""
     await p.pools(100)
     await p.of_callers(100, Priority.HIGH)
     await p.groups(1, size=MAX_FOLLOWERS - 1)
@@ -506,8 +508,8 @@ async def submit(p: Place) -> Call:
 
 
 async def tidy(p: Place) -> Call:
-    """Many drained workers are gone, half of all pools have no worker, and in the others many callers have been served
-    long ago."""
+    """Many drained workers are gone, half of all pools have no worker, and the others have served many callers long
+    ago."""
     await p.client.zadd(p.keys.drained, {f"gone-{n}": 1.0 for n in range(1000)})
     await p.pools(100)
     pools = [name.decode() for name in await cast("Awaitable[list[bytes]]", p.client.hkeys(p.keys.pools))]
@@ -553,19 +555,19 @@ async def upload_retire(p: Place) -> Call:
 
 
 async def _settled_groups(p: Place) -> None:
-    """Their leaders have results, and as many as possible still wait for them."""
+    """Makes groups whose leaders have results, and in which as many tasks as possible still wait for theirs."""
     await p.groups()
     for lease in await p.claims(GROUPS):
         await p.store.leases.complete(lease, Outcome())
 
 
 async def _with_progress(p: Place, lease: Lease) -> None:
-    """Somebody is being told of it."""
+    """Adds a stream of events that follows the task."""
     await p.store.leases.progress(lease, "infer", Progress(done=1, total=2))
 
 
 async def _owe(p: Place, endpoints: int) -> None:
-    """An event to each of so many, twice; half of them are prompt."""
+    """Owes each of this many endpoints two events; half of the endpoints are prompt."""
     ids = await p.tasks(2 * endpoints)
     for task_id in ids[::2]:
         await p.store.tasks.cancel(task_id, TENANT)
@@ -650,7 +652,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
 
 
 async def commands_of(place: Place, socket: str, script: str) -> int:
-    """How many commands one call of this script gives at most, in its worst cases."""
+    """Returns the most commands that one call of this script runs in its worst cases."""
     counts: list[int] = []
     for case in CASES[script]:
         await place.client.flushdb()
@@ -663,7 +665,7 @@ async def commands_of(place: Place, socket: str, script: str) -> int:
 
 
 async def ms_of(place: Place, script: str) -> float:
-    """How long one call of this script takes at most, in its worst cases, by the clock of Redis."""
+    """Returns the longest time of one call of this script in its worst cases, in ms by the clock of Redis."""
     times: list[int] = []
     for case in CASES[script]:
         await place.client.flushdb()
@@ -681,7 +683,7 @@ async def ms_of(place: Place, script: str) -> float:
 
 
 def calls_of(sha: str, commands: Sequence[Command]) -> list[int]:
-    """How many commands each call of this script has given."""
+    """Returns the number of commands of each call of this script."""
     counts: list[int] = []
     is_it = False
     for command in commands:
@@ -695,7 +697,7 @@ def calls_of(sha: str, commands: Sequence[Command]) -> list[int]:
 
 @asynccontextmanager
 async def open_place(socket: str) -> AsyncIterator[Place]:
-    """On a server that nobody else uses."""
+    """Opens a place on a server that nothing else uses."""
     async with connect(RedisSettings(url=f"unix://{socket}", timeout_s=60)) as client:
         place = Place(client)
         for script in CASES:
@@ -704,7 +706,7 @@ async def open_place(socket: str) -> AsyncIterator[Place]:
 
 
 def main() -> None:
-    """Measure, print a table."""
+    """Runs the measurements and prints the table."""
     options = _options()
     with tempfile.TemporaryDirectory(prefix="script-times-") as directory:
         costs = uvloop.run(_measure(Path(directory), options))
@@ -731,9 +733,9 @@ async def _measure(directory: Path, options: argparse.Namespace) -> list[Cost]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=lambda text: text.split(","), help="names of scripts")
-    parser.add_argument("--rounds", type=int, default=3, help="the slowest of so many counts [3]")
-    parser.add_argument("--server", type=Path, help="another Redis or Valkey")
+    parser.add_argument("--only", type=lambda text: text.split(","), help="scripts, separated by commas [all]")
+    parser.add_argument("--rounds", type=int, default=3, help="the table shows the slowest of this many rounds [3]")
+    parser.add_argument("--server", type=Path, help="binary of another Redis or Valkey")
     return parser.parse_args()
 
 

@@ -1,6 +1,9 @@
-"""`python tools/side_by_side.py IN OUT` draws a photo enlarged four times: by bicubic, and by superres-x4.
+"""What does superres-x4 do to a photo? Draws it enlarged four times, by bicubic interpolation and by superres-x4.
 
-How the picture in the README was made:
+    python tools/side_by_side.py IN OUT
+
+The picture in the README was made with
+
     python tools/side_by_side.py src/penstock/models/photo.jpg \\
         docs/images/superres-side-by-side.jpg --crop 50,26,144,120
 """
@@ -44,9 +47,11 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A photo enlarged four times: by bicubic, and by superres-x4")
     parser.add_argument("source", type=Path, metavar="IN")
     parser.add_argument("out", type=Path, metavar="OUT")
-    parser.add_argument("--upscaled", type=Path, metavar="FILE", help="show this x4 image, run no model")
+    parser.add_argument("--upscaled", type=Path, metavar="FILE", help="show this x4 image instead of running the model")
     parser.add_argument("--model", choices=("general", "clean"), default="general")
-    parser.add_argument("--crop", type=crop, metavar="LEFT,TOP,WIDTH,HEIGHT", help="a part, in pixels of IN")
+    parser.add_argument(
+        "--crop", type=crop, metavar="LEFT,TOP,WIDTH,HEIGHT", help="part of the photo to show, in its pixels"
+    )
     return parser.parse_args()
 
 
@@ -64,7 +69,7 @@ def upscale(source: Image.Image, model: str) -> Image.Image:
 
 
 def draw(panels: dict[str, Image.Image]) -> Image.Image:
-    """The panels in a row, a caption above each."""
+    """Returns the panels in a row, with a caption above each."""
     width, height = next(iter(panels.values())).size
     caption = LABEL_PX + 2 * MARGIN_PX
     sheet = Image.new("RGB", (len(panels) * (width + GAP_PX) - GAP_PX, height + caption), PAPER)

@@ -1,11 +1,11 @@
-"""Whether a worker's memory stays flat: thousands of mixed tasks through one server, and the memory of its processes.
+"""Does the memory of a worker stay flat over thousands of mixed tasks?
 
     python -m tools.soak [--tasks 10000] [--clients 8] [--seed 2026] [--json FILE]
 
-Both built-in models, images of 24 to 2048 px in three formats, three priorities and three output formats; every
-twentieth image is broken off in the middle, every fortieth task is canceled. After every hundredth part of the tasks
-the memory of each process is read (its RSS, from /proc); the slope is the least-squares line through the second half,
-when caches are full.
+Sends both built-in models images of 24 to 2048 px in three formats, with three priorities and three output formats;
+every twentieth image is truncated, and every fortieth task is canceled. After each hundredth of the tasks it reads the
+memory of each process of the server (RSS, from /proc). The table has a row for each process. Its slope is that of the
+least-squares line through the second half of the readings, when caches are full: near 0 bytes a task is flat.
 """
 
 import argparse
@@ -38,7 +38,7 @@ PHOTO = Path(__file__).parents[1] / "src/penstock/models/photo.jpg"
 SAMPLES = 100
 SCORED_SIDES = (64, 224, 300, 512, 777, 1024, 1600, 2048)
 ENLARGED_SIDES = (24, 33, 48, 64, 80, 96)
-"""Small: the model takes its time by pixels, and its tiles come in as many shapes."""
+"""Small sides, since the time of the model grows with the pixels; they give tiles of as many shapes."""
 
 ENDS = ("SUCCESS", "FAILED", "CANCELED", "EXPIRED")
 WORKER = "worker-process"
@@ -46,26 +46,26 @@ WORKER = "worker-process"
 
 @dataclass
 class Soak:
-    """What was seen: ends by status, and the RSS in bytes of each process, by name, after so many tasks."""
+    """The readings: the number of ends by status, and the RSS in bytes of each process by name and number of tasks."""
 
     ends: Counter[str] = field(default_factory=Counter)
     done: list[int] = field(default_factory=list)
     rss: dict[str, list[int]] = field(default_factory=dict)
 
     def look(self, root: int) -> None:
-        """Write down the memory of every process of the server."""
+        """Records the memory of every process of the server."""
         self.done.append(self.ends.total())
         for pid in processes.tree(root):
             self.rss.setdefault(_name(pid, root), []).append(_rss(pid))
 
     def slope(self, name: str) -> float:
-        """Bytes a task, over the second half."""
+        """Returns the growth in bytes a task over the second half."""
         half = len(self.done) // 2
         return float(np.polyfit(self.done[half:], self.rss[name][half:], 1)[0])
 
 
 def main() -> None:
-    """Run, and print a row for each process."""
+    """Runs the tasks and prints a row for each process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=8)
@@ -116,7 +116,7 @@ async def _end_of(http: aiohttp.ClientSession, number: int, body: dict[str, Any]
         path = answer.headers["location"]
     if number % 40 == 39:
         async with http.post(f"{path}/cancel"):
-            pass  # it may have ended before
+            pass  # the task may have ended before
     while True:
         async with http.get(path, params={"wait": "30"}, raise_for_status=True) as answer:
             status = str((await answer.json())["status"])

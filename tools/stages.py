@@ -1,11 +1,11 @@
-"""The arithmetic of a task: bytes and milliseconds of each stage, for three sizes of image, on this machine's CPU.
+"""Where do the time and the memory of a task go, stage by stage, for three sizes of image?
 
     python -m tools.stages [--json FILE]
 
-Each stage is run alone, with the code that the server runs, nothing else in the process. Tiles of one image are alike:
-cutting, inference and joining are measured on at most TILES of them and multiplied by their number. A result of
-superres-x4 is 16 times as large as its input: what would be 768 megapixels is encoded and written at 32, and scaled by
-the pixels. Whatever was multiplied or scaled is marked with `~`.
+Runs each stage alone on the CPU of this machine, with the code of the server. The tables show bytes and milliseconds.
+Tiles of one image are alike: cutting, inference and joining are measured on at most TILES of them and multiplied by
+their number. A result of superres-x4 has 16 times as many pixels as its input: where it would have 768 megapixels,
+encoding and writing are measured at 32 and scaled by the pixels. A `~` marks a figure that was multiplied or scaled.
 """
 
 import argparse
@@ -52,7 +52,7 @@ LARGEST_ENCODED = 33_000_000
 
 @dataclass
 class Cell:
-    """One stage of one image, `scaled` when it was multiplied; or a note instead."""
+    """One stage of one image, `scaled` if it was multiplied; or a note instead."""
 
     ms: float = 0.0
     bytes: int | None = None
@@ -64,7 +64,7 @@ Column = dict[str, Cell]
 
 
 def main() -> None:
-    """Measure, print three tables."""
+    """Runs the measurements and prints three tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
@@ -94,14 +94,14 @@ def main() -> None:
 
 
 def loaded(name: str, device: Device) -> BaseModelRunner[Any]:
-    """A runner as a worker has it."""
+    """Returns a runner as a worker loads it."""
     runner = registry()[name](LimitSettings())
     runner.load_model(device)
     return runner
 
 
 def upscaled(runner: BaseModelRunner[Any]) -> imaging.Pixels:
-    """A real result, 2048 × 2048: what encoding costs depends on what the model draws."""
+    """Returns a real result of 2048 × 2048 pixels, since the cost of encoding depends on the content."""
     work: Any = runner.prepare(imaging.encode(mirrored(512, 512), OutputOptions(format="jpeg")), runner.params())
     for index in range(work.count):
         work.accept(index, runner.infer(work.tile(index)[None], work)[0])
@@ -110,7 +110,7 @@ def upscaled(runner: BaseModelRunner[Any]) -> imaging.Pixels:
 
 
 def arrived(source: bytes, storage: LocalStorage) -> Column:
-    """From the body of the request to the worker."""
+    """Measures the way from the body of the request to the worker."""
     uri = base64.b64encode(source)
     return {
         "API: data URI decoded": Cell(timed(lambda: binascii.a2b_base64(uri, strict_mode=True)), len(uri)),
@@ -120,7 +120,7 @@ def arrived(source: bytes, storage: LocalStorage) -> Column:
 
 
 def enlarged(runner: BaseModelRunner[Any], source: bytes, result: imaging.Pixels, storage: LocalStorage) -> Column:
-    """superres-x4, stage by stage."""
+    """Measures superres-x4 stage by stage."""
     params = runner.params()
     work: Any = runner.prepare(source, params)
     several = range(min(TILES, work.count))
@@ -146,7 +146,7 @@ def enlarged(runner: BaseModelRunner[Any], source: bytes, result: imaging.Pixels
 
 
 def written(name: str, pixels: imaging.Pixels, options: OutputOptions, scale: float, storage: LocalStorage) -> Column:
-    """Encoding, and for the default format what follows it."""
+    """Measures the encoding and, for the default format, the steps after it."""
     started = time.perf_counter()
     data = imaging.encode(imaging.Picture(pixels), options)
     ms = (time.perf_counter() - started) * 1000
@@ -170,7 +170,7 @@ FORMATS = {
 
 
 def scored(runner: BaseModelRunner[Any], source: bytes) -> Column:
-    """image-scoring-v1, stage by stage."""
+    """Measures image-scoring-v1 stage by stage."""
     params = runner.params()
     work = runner.prepare(source, params)
     tile = work.tile(0)[None]
@@ -183,13 +183,13 @@ def scored(runner: BaseModelRunner[Any], source: bytes) -> Column:
 
 
 def each(count: int, several: Iterable[int], work: Callable[[int], object], size: int, *, total: bool = False) -> Cell:
-    """`count` times the median of `several`; `size` is of one, or already of all."""
+    """Returns `count` times the median of `several`. `size` is that of one, or already of all."""
     times = [timed(partial(work, index), repeats=1) for index in several]
     return Cell(statistics.median(times) * count, size if total else size * count, count > len(times))
 
 
 def filled(result: imaging.Pixels, pixels: int, shape: tuple[int, ...]) -> imaging.Pixels:
-    """The result mirrored to this shape, or to as much of it as we encode."""
+    """Returns the result mirrored to this shape, or to as much of it as is encoded here."""
     share = min(1.0, LARGEST_ENCODED / pixels) ** 0.5
     rows, columns = int(shape[0] * share), int(shape[1] * share)
     missing = (max(0, rows - result.shape[0]), max(0, columns - result.shape[1]))
@@ -197,7 +197,7 @@ def filled(result: imaging.Pixels, pixels: int, shape: tuple[int, ...]) -> imagi
 
 
 async def round_trips(home: Path) -> dict[str, list[float]]:
-    """Milliseconds (p50, p99) of every call that a task makes, by its caller, on a unix socket."""
+    """Returns p50 and p99, in ms, of every call to Redis that a task makes, timed by its caller on a unix socket."""
     times: dict[str, list[float]] = {}
 
     async def ask(name: str, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -224,7 +224,7 @@ async def round_trips(home: Path) -> dict[str, list[float]]:
 
 
 def timed(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Median milliseconds."""
+    """Returns the median in milliseconds."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -234,7 +234,7 @@ def timed(work: Callable[[], object], repeats: int = REPEATS) -> float:
 
 
 def timed_in(work: Callable[[], Awaitable[object]]) -> float:
-    """Of a coroutine, without the start of its loop."""
+    """Returns the time of a coroutine in milliseconds, without the start of its loop."""
 
     async def several() -> float:
         times = []
@@ -248,7 +248,7 @@ def timed_in(work: Callable[[], Awaitable[object]]) -> float:
 
 
 def table(model: str, columns: dict[str, Column]) -> Table:
-    """A row for each stage, bytes and milliseconds for each size."""
+    """Formats a row for each stage, with bytes and milliseconds for each size."""
     found = Table(title=f"\n{model}", title_justify="left", box=None, pad_edge=False)
     found.add_column("", no_wrap=True, style="dim")
     for name in columns:
@@ -261,7 +261,7 @@ def table(model: str, columns: dict[str, Column]) -> Table:
 
 
 def texts(cell: Cell | None) -> tuple[str, str]:
-    """Size and time."""
+    """Returns the size and the time as texts."""
     if cell is None:
         return "", "–"
     if any(cell.note):
@@ -271,14 +271,14 @@ def texts(cell: Cell | None) -> tuple[str, str]:
 
 
 def time_of(ms: float) -> str:
-    """Three figures."""
+    """Formats a time with three significant figures."""
     if ms >= 1000:
         return f"{ms / 1000:.1f} s" if ms < 100_000 else f"{ms / 1000:.0f} s"
     return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.1f} ms" if ms >= 10 else f"{ms:.2f} ms"
 
 
 def size_of(count: int) -> str:
-    """In powers of ten."""
+    """Formats a size with its unit."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.1f} {unit}"
@@ -286,7 +286,7 @@ def size_of(count: int) -> str:
 
 
 def trip_table(trips: dict[str, list[float]]) -> Table:
-    """Redis by itself."""
+    """Formats the calls to Redis."""
     found = Table(title="\nRedis round trips of a task", title_justify="left", box=None, pad_edge=False)
     found.add_column("", no_wrap=True, style="dim")
     for name in ("p50", "p99"):

@@ -1,6 +1,6 @@
-"""`python -m tests.chaos --scenario W1 --seed 7`: run scenarios, print figures, fail when a bar is missed.
+"""`python -m tests.chaos --scenario W1 --seed 7` runs scenarios, prints their figures and fails when a bar is missed.
 
-Without arguments, the short form of those that every change has to pass.
+Without arguments it runs the short form of the scenarios that every change must pass.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tests.chaos.world import World
 
 
 def main() -> int:
-    """Exit status 1 when a bar was missed."""
+    """Returns the exit status, which is 1 when a bar was missed."""
     options = _options()
     if options.list:
         print("\n".join(f"{s.id:4} {s.title}" for s in SCENARIOS.values()))
@@ -71,14 +71,14 @@ async def _run(scenario: Scenario, seed: int, tasks: int, directory: Path) -> Re
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), help="may be given several times")
-    parser.add_argument("--all", action="store_true", help="every scenario")
-    parser.add_argument("--short", action="store_true", help="the small size of each")
-    parser.add_argument("--seed", type=int, help="random when not given; printed")
-    parser.add_argument("--tasks", type=int, help="instead of the size of the scenario")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep history and logs there, always")
-    parser.add_argument("--list", action="store_true", help="the scenarios, and nothing else")
-    parser.add_argument("--check", type=Path, metavar="FILE", help="judge a history again")
+    parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), help="run this scenario (repeatable)")
+    parser.add_argument("--all", action="store_true", help="run every scenario")
+    parser.add_argument("--short", action="store_true", help="run each scenario in its small size")
+    parser.add_argument("--seed", type=int, help="seed of all choices [random]; it is printed")
+    parser.add_argument("--tasks", type=int, help="number of tasks, instead of that of the scenario")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="always keep history and logs in DIR")
+    parser.add_argument("--list", action="store_true", help="list the scenarios and run none")
+    parser.add_argument("--check", type=Path, metavar="FILE", help="judge the history in this file again")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Scenarios A: what happens to the HTTP servers, and what clients do to them."""
+"""Scenarios A: faults of the HTTP servers, and what clients do to them."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ IDLE_S = 7.0
 
 
 async def kill_api(world: World, seed: int, tasks: int) -> Report:
-    """A1."""
+    """A1: servers are killed and started again."""
     nemesis = Nemesis(world)
     load = Load(world, orders(seed, tasks, (1, 5)), rate=SUBMITS_PER_S)
     async with nemesis.again(lambda: nemesis.kill_api(world.apis[0]), KILL_EVERY_S):
@@ -40,7 +40,7 @@ async def kill_api(world: World, seed: int, tasks: int) -> Report:
 
 
 async def rolling_api(world: World, seed: int, tasks: int) -> Report:
-    """A2: each server is stopped politely; clients leave those alone that say they are not ready."""
+    """A2: each server in turn is stopped gracefully; clients avoid those that say they are not ready."""
     load = Load(world, orders(seed, tasks, (1, 5)), rate=A2_SUBMITS_PER_S)
     exits: list[tuple[int | None, float]] = []
     async with _honouring_readiness(world):
@@ -62,7 +62,7 @@ async def rolling_api(world: World, seed: int, tasks: int) -> Report:
 
 
 async def hang_ups(world: World, seed: int, tasks: int) -> Report:
-    """A8: clients that reset their connection in the middle of a body, or before the answer."""
+    """A8: clients reset their connection in the middle of a body, or before the answer."""
     api = world.apis[0]
     load = Load(world, orders(seed, tasks, (1, 20)), rate=SUBMITS_PER_S)
     before = _open_files(api)
@@ -91,7 +91,8 @@ async def hang_ups(world: World, seed: int, tasks: int) -> Report:
 
 
 async def no_workers(world: World, seed: int, tasks: int) -> Report:
-    """A9: every worker is away; submits are taken; a tenth of the tasks may not wait for so long."""
+    """A9: every worker is away, and submits are accepted; a tenth of the tasks has a start limit that passes
+    meanwhile."""
     short = tasks <= 300
     down_s = DOWN_S[short]
     nemesis = Nemesis(world)
@@ -120,7 +121,7 @@ async def no_workers(world: World, seed: int, tasks: int) -> Report:
 
 @asynccontextmanager
 async def _honouring_readiness(world: World) -> AsyncIterator[None]:
-    """As a load balancer: a server that does not answer 200 at /readyz gets no new request."""
+    """Acts as a load balancer: a server that does not answer 200 at /readyz gets no new request."""
 
     async def look(api: Api) -> None:
         async with httpx.AsyncClient(trust_env=False, timeout=1) as client:
@@ -153,7 +154,7 @@ async def _restart(world: World, api: Api) -> tuple[int | None, float]:
 
 
 async def _hang_up(api: Api, n: int, share: float) -> None:
-    """A submit or a read, of which only a share is sent; all of it when the share is above 0.8."""
+    """Sends a share of a submit or a read; all of it if the share is above 0.8."""
     body = json.dumps(Order(key=f"rude-{n}").body()).encode()
     head = f"Host: here\r\nx-api-key: {API_KEY}\r\n"
     post = f"POST /v1/tasks HTTP/1.1\r\n{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"

@@ -41,7 +41,7 @@ CLOCK_SLACK_S = 0.002
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """What the server was told to allow."""
+    """The limits that the server was configured with."""
 
     max_crashes: int = 3
     max_retries: int = 3
@@ -58,21 +58,21 @@ class Violation(Struct, frozen=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What a history shows."""
+    """The result of judging a history."""
 
     violations: list[Violation]
     figures: dict[str, float]
 
 
 def judge(events: Iterable[Event], rules: Rules = Rules()) -> Verdict:  # noqa: B008  frozen
-    """Every rule over the whole history."""
+    """Applies every rule to the whole history."""
     story = Story(list(events))
     violations = [Violation(rule, text) for rule, check in RULES.items() for text in check(story, rules)]
     return Verdict(violations=violations, figures=figures(story, violations))
 
 
 class Story:
-    """A history, indexed."""
+    """An indexed history."""
 
     def __init__(self, events: list[Event]) -> None:
         self.events = events
@@ -213,7 +213,7 @@ RULES: dict[str, Callable[[Story, Rules], Iterator[str]]] = {
 
 
 def figures(story: Story, violations: list[Violation]) -> dict[str, float]:
-    """Counts of tasks by what became of them, and the times that it took to recover."""
+    """Returns counts of tasks by their outcome, and the times to recover."""
     ends = Counter(record["status"] for record in story.records.values())
     ended = list(story.of("attempt.ended"))
     reclaims = sorted(reclaim_times(story))
@@ -247,7 +247,8 @@ def figures(story: Story, violations: list[Violation]) -> dict[str, float]:
 
 
 def reclaim_times(story: Story) -> Iterator[float]:
-    """For each attempt that a fault of its worker cut off: from the fault to the next claim of the task."""
+    """Returns, for each attempt that a fault of its worker cut off, the time from the fault to the next claim of the
+    task."""
     faults = [e for e in story.of("fault") if e.worker]
     for record in story.records.values():
         for cut, following in pairwise(record["attempts"]):
@@ -263,9 +264,10 @@ def reclaim_times(story: Story) -> Iterator[float]:
 
 
 def recovery_times(story: Story) -> Iterator[float]:
-    """From the end of each fault to the first second with 90 % of the completions that a second had before the fault.
+    """Returns the time from the end of each fault to the first second with 90 % of the completions a second before the
+    fault.
 
-    A fault without work before it, or with too little left after it to tell, has none.
+    A fault without work before it, or with too little work after it, has none.
     """
     completed = sorted(e.at for e in story.of("attempt.ended") if e.outcome == "complete")
     fault = None
@@ -289,7 +291,7 @@ def recovery_times(story: Story) -> Iterator[float]:
 
 
 def moment(text: str) -> float:
-    """Seconds since 1970."""
+    """Converts a timestamp to seconds since 1970."""
     return datetime.fromisoformat(text).timestamp()
 
 
@@ -304,7 +306,7 @@ def _states_move_forward(task: str, polls: list[Event]) -> Iterator[str]:
 
 
 def _epoch(etag: str) -> int:
-    """Penstock's tag is `"STATE.epoch.…"`."""
+    """Reads the epoch from Penstock's ETag, `"STATE.epoch.…"`."""
     parts = etag.strip('"').split(".")
     return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
 

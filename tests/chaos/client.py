@@ -1,4 +1,4 @@
-"""The client of the chaos ring: patient, idempotent, and writing down everything that it asks and hears."""
+"""The client of the chaos ring: it is patient and idempotent, and records every request and every answer."""
 
 import asyncio
 import base64
@@ -21,11 +21,11 @@ TIMEOUT_S = 5.0
 FOREIGN = "foreign_answer"
 """Our own code for an answer that was meant for another request."""
 PAUSE_S = 0.1
-"""Between two tries of the same request."""
+"""Seconds between two tries of the same request."""
 
 
 def noise_png(side: int) -> str:
-    """That many pixels wide and high; its size is three bytes for each."""
+    """Returns a PNG of noise with this side; it takes three bytes a pixel."""
     out = io.BytesIO()
     Image.frombytes("RGB", (side, side), random.Random(0).randbytes(side * side * 3)).save(out, "PNG")
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
@@ -35,7 +35,7 @@ INPUT = noise_png(48)
 """The usual input of a task: too large to travel in its record, so that the storage is used for it."""
 
 SMALL_INPUT = noise_png(16)
-"""Travels in the record."""
+"""An input that is kept in the record."""
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class Order(Struct, frozen=True, kw_only=True):
     webhook: str = ""
 
     def body(self) -> dict[str, Any]:
-        """Of the request."""
+        """The body of the request."""
         optional: dict[str, Any] = {"timeout_s": self.timeout_s, "start_within_s": self.start_within_s}
         optional["webhook"] = {"url": self.webhook} if self.webhook else None
         return {
@@ -64,7 +64,7 @@ class Order(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True):
-    """Of one request. `status` 0: none came."""
+    """The answer to one request. `status` is 0 if none came."""
 
     status: int
     body: Any = None
@@ -72,12 +72,12 @@ class Answer(Struct, frozen=True):
 
     @property
     def code(self) -> str:
-        """Of a refusal."""
+        """The code of a refusal."""
         return self.body.get("code", "") if isinstance(self.body, dict) else ""
 
 
 class Client:
-    """Talks to one of several servers; `servers` gives those that are worth asking now."""
+    """Talks to one of several servers at a time; `servers` returns those worth a try now."""
 
     def __init__(self, servers: Callable[[], list[str]], history: History) -> None:
         self._servers = servers
@@ -99,7 +99,7 @@ class Client:
             await self._session.close()
 
     async def submit(self, order: Order, *, tries: int = 1_000) -> str | None:
-        """Until it is acknowledged or refused for good; the task's id."""
+        """Submits until it is acknowledged or finally refused; returns the id of the task."""
         for _ in range(tries):
             self._history.write("submit.invoke", key=order.key)
             started = time.monotonic()
@@ -117,13 +117,13 @@ class Client:
         return None
 
     async def conflict(self, order: Order) -> None:
-        """The key of a task with another body: must be refused."""
+        """Sends the key of a task with another body, which must be refused."""
         other = order.body() | {"metadata": {"other": "body"}}
         answer = await self._insist("POST", "/v1/tasks", other)
         self._history.write("conflict", key=order.key, status=answer.status, code=answer.code)
 
     async def poll(self, task: str, etag: str = "") -> Answer | None:
-        """The task as it is now, or None when nothing has changed or no answer came."""
+        """Returns the task as it is now, or None if nothing has changed or no answer came."""
         started = time.monotonic()
         answer = await self.ask("GET", f"/v1/tasks/{task}", headers={"If-None-Match": etag} if etag else {})
         took_s = time.monotonic() - started
@@ -140,7 +140,7 @@ class Client:
         return answer
 
     async def record(self, task: str) -> dict[str, Any] | None:
-        """The task at the end of the run, whole."""
+        """Returns the whole task at the end of the run."""
         answer = await self._insist("GET", f"/v1/tasks/{task}")
         if answer.status != 200:
             return None
@@ -149,14 +149,14 @@ class Client:
         return view
 
     async def result(self, task: str) -> Answer:
-        """The bytes; their digest is in the history."""
+        """Reads the bytes of the result; the history has their digest."""
         answer = await self._insist("GET", f"/v1/tasks/{task}/result")
         digest = sha256(answer.body).hexdigest() if answer.status == 200 else ""
         self._history.write("result", task=task, status=answer.status, sha256=digest, code=answer.code)
         return answer
 
     async def cancel(self, task: str) -> int:
-        """Once; the status."""
+        """Cancels once and returns the status."""
         self._history.write("cancel.invoke", task=task)
         answer = await self.ask("POST", f"/v1/tasks/{task}/cancel")
         kinds = {200: "cancel.ok", 0: "cancel.info"}
@@ -165,7 +165,7 @@ class Client:
         return answer.status
 
     async def listed(self) -> int:
-        """Every task that the server shows, into the history; how many."""
+        """Records every task that the server lists and returns their number."""
         cursor, count = "", 0
         while True:
             answer = await self._insist("GET", f"/v1/tasks?limit=100{cursor}")
@@ -181,7 +181,7 @@ class Client:
     async def ask(
         self, method: str, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        """One request to the next server; status 0 when no whole answer came in time."""
+        """Sends one request to the next server; the status is 0 if no whole answer came in time."""
         servers = self._servers()
         if not servers or self._session is None:
             return Answer(0)
@@ -196,7 +196,7 @@ class Client:
             return Answer(0)
 
     async def _insist(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
-        """Again while the server is away."""
+        """Repeats a request while the server is away."""
         for _ in range(600):
             answer = await self.ask(method, path, body)
             if 0 < answer.status < 500:

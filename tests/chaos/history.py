@@ -1,4 +1,4 @@
-"""The history of a run: what clients asked and heard, what workers did, what the nemesis did; one JSON line each."""
+"""The history of a run as JSON lines: requests and answers of clients, actions of workers and of the nemesis."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ Kind = Literal[
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line. `t` is monotonic, `at` the clock on the wall, both in seconds."""
+    """One line. `t` is the monotonic time and `at` the wall-clock time, both in seconds."""
 
     t: float = 0.0
     at: float = 0.0
@@ -40,7 +40,8 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class History:
-    """Written line by line, so that it survives whatever happens to the run, and kept in memory for the checker."""
+    """A log that is written line by line, so that it survives a crash of the run, and kept in memory for the
+    checker."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,7 +49,7 @@ class History:
         self._file = path.open("ab")
 
     def write(self, kind: Kind, **facts: Any) -> Event:
-        """One line, now."""
+        """Writes one event that happens now."""
         event = Event(**{"kind": kind, "t": time.monotonic(), "at": time.time()} | facts)
         self.events.append(event)
         self._file.write(msgspec.json.encode(event) + b"\n")
@@ -56,28 +57,28 @@ class History:
         return event
 
     def add(self, events: Iterable[Event]) -> None:
-        """Lines that were observed elsewhere."""
+        """Writes events that were observed elsewhere."""
         for event in events:
             self.events.append(event)
             self._file.write(msgspec.json.encode(event) + b"\n")
         self._file.flush()
 
     def of(self, *kinds: Kind) -> Iterator[Event]:
-        """The events of these kinds, in order of writing."""
+        """Returns the events of these kinds in the order of writing."""
         return (event for event in self.events if event.kind in kinds)
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Closes the file."""
         self._file.close()
 
 
 def read(path: Path) -> list[Event]:
-    """A history from its file."""
+    """Reads a history from its file."""
     return [msgspec.json.decode(line, type=Event) for line in path.read_bytes().splitlines()]
 
 
 def worker_facts(log: bytes, worker: str) -> Iterator[Event]:
-    """What a worker's JSON log says of attempts and deaths. A line cut by a kill is skipped."""
+    """Reads attempts and deaths from a worker's JSON log. A line that was cut by a kill is skipped."""
     for line in log.splitlines():
         try:
             said = msgspec.json.decode(line)

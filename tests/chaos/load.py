@@ -1,4 +1,4 @@
-"""Clients that submit a list of orders, watch every task to its end, and at the end read everything once more."""
+"""Clients that submit a list of orders, follow every task to its end, and then read everything once more."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ Act = Callable[[Client, str], Awaitable[object]]
 
 
 class Load:
-    """Orders under way."""
+    """Orders that are being submitted and followed."""
 
     def __init__(
         self,
@@ -30,8 +30,8 @@ class Load:
         drain_s: float = DRAIN_S,
         submitters: int = SUBMITTERS,
     ) -> None:
-        """`rate` in submits a second, 0 is as fast as it goes; `backlog` is how many may be open at a time, 0 any
-        number; `on_running` is done once to each task seen running."""
+        """`rate` is the submits a second, where 0 means as fast as possible. `backlog` limits the unfinished tasks,
+        where 0 means no limit. `on_running` is called once for each task that is seen running."""
         self._world = world
         self._orders = list(orders)
         self._sent: list[Order] = []
@@ -50,28 +50,28 @@ class Load:
 
     @property
     def size(self) -> int:
-        """How many orders, those only that were sent after `enough`."""
+        """The number of orders; after `enough`, only of those that were sent."""
         return len(self._orders)
 
     def enough(self) -> None:
-        """Submit no more."""
+        """Submits no more orders."""
         self._orders = list(self._sent)
 
     @property
     def progress(self) -> float:
-        """Share of the orders that have ended."""
+        """The share of the orders that have ended."""
         return len(self.ended) / max(1, len(self._orders))
 
     async def until(self, progress: float, timeout_s: float = 60.0) -> None:
-        """Enough orders have ended. Raises TimeoutError."""
+        """Waits until this share of the orders has ended. Raises TimeoutError."""
         await self._world.until(lambda: self.progress > progress, f"{progress:.0%} of the tasks have ended", timeout_s)
 
     async def until_submitted(self, timeout_s: float = 120.0) -> None:
-        """Every order is acknowledged. Raises TimeoutError."""
+        """Waits until every order is acknowledged. Raises TimeoutError."""
         await self._world.until(lambda: len(self.tasks) == self.size, "all are acknowledged", timeout_s)
 
     async def run(self) -> None:
-        """Until every task has ended, or none has for `drain_s`."""
+        """Runs until every task has ended, or none has for `drain_s`."""
         client = await self._world.client()
         started = time.monotonic()
         watchers = [asyncio.create_task(self._watch(client), name="watch") for _ in range(WATCHERS)]
@@ -87,7 +87,7 @@ class Load:
             await asyncio.gather(*watchers, *self._acts.values(), return_exceptions=True)
 
     async def read_all(self) -> None:
-        """The record and the bytes of every task, and the list of all; once."""
+        """Reads once the record and the bytes of every task, and the list of all tasks."""
         if self._read:
             return
         self._read = True
@@ -133,7 +133,7 @@ class Load:
                 self._open.put_nowait(task)
 
     async def _watch(self, client: Client) -> None:
-        """One task at a time in turn: the polls of one task never overlap."""
+        """Polls one task after the other, so that the polls of one task never overlap."""
         while True:
             task = await self._open.get()
             answer = await client.poll(task, self._etags.get(task, ""))

@@ -1,6 +1,6 @@
-"""The model of the chaos ring: it sleeps, it misbehaves on request, and its result says whose it is.
+"""The model of the chaos ring: it sleeps, misbehaves on request, and its result names its task.
 
-Loaded by Penstock itself through `PENSTOCK_MODELS_MODULES=tests.chaos.models`.
+Penstock loads it through `PENSTOCK_MODELS_MODULES=tests.chaos.models`.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ from penstock.models.base import (
 MODEL = "chaos-v1"
 
 Deed = Literal["ok", "abort", "exit", "hang", "nan", "seize", "eat"]
-"""`seize` sleeps without letting go of the interpreter; `eat` takes more memory than its worker may have."""
+"""`seize` sleeps and keeps the GIL; `eat` allocates more memory than its worker may have."""
 
 EATEN_BYTES = 512 << 20
 BITE_BYTES = 8 << 20
@@ -40,7 +40,7 @@ RESULT_BYTES = 4096
 
 
 class ChaosParams(Params, frozen=True):
-    """`ms` of sleep, then the deed; `nonce` names the task whose result this is."""
+    """`ms` of sleep, then the deed. `nonce` names the task of the result."""
 
     ms: int = 50
     deed: Deed = "ok"
@@ -48,7 +48,7 @@ class ChaosParams(Params, frozen=True):
 
 
 def result_of(nonce: str) -> bytes:
-    """The one right result of the task with this nonce."""
+    """Returns the one right result of the task with this nonce."""
     digest = hashlib.sha256(nonce.encode()).digest()
     return (nonce.encode() + b"\n" + digest * (RESULT_BYTES // len(digest)))[:RESULT_BYTES]
 
@@ -89,7 +89,8 @@ class Chaos(BaseModelRunner[ChaosParams]):
         self._stop.set()
 
     def _sleep(self, params: ChaosParams) -> None:
-        """Cleared only by the run that it stops: an interrupt between two runs is not lost, a run put back is fine."""
+        """Only the run that an interrupt stops clears it: an interrupt between two runs is not lost, and it does no
+        harm to a run that is put back."""
         hangs = params.deed == "hang"
         if self._stop.wait(None if hangs else params.ms / 1000):
             self._stop.clear()
@@ -105,7 +106,7 @@ def _eat() -> None:
 
 @model_runner("chaos-damaged")
 class Damaged(Chaos):
-    """A model whose file is not the one in the manifest."""
+    """A model whose file differs from the one in the manifest."""
 
     def load_model(self, device: Device) -> None:
         raise ConfigurationError("chaos.bin is damaged: it does not have the digest of the manifest; reinstall")

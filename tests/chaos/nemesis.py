@@ -1,4 +1,4 @@
-"""What goes wrong, by whom and when: every deed is in the history, every choice comes from the seed."""
+"""Injects faults. Each one is recorded in the history, and the seed decides every choice."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ class Skipped(Exception):
 
 
 class Nemesis:
-    """Does harm to one world."""
+    """Injects faults into one world."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -35,7 +35,7 @@ class Nemesis:
 
     @asynccontextmanager
     async def again(self, deed: Deed, every_s: float) -> AsyncIterator[None]:
-        """The deed again and again while the block runs, with 20 % of jitter; none is left half done."""
+        """Repeats the fault while the block runs, with 20 % of jitter; a fault that has begun is always finished."""
         over = asyncio.Event()
 
         async def go_on() -> None:
@@ -54,7 +54,7 @@ class Nemesis:
             await task
 
     async def kill_child(self) -> None:
-        """SIGKILL the worker process of a random supervisor, which lives; nothing when it has none just now."""
+        """Kills the worker process of a random supervisor, which survives; does nothing if it has no worker process."""
         host = self._rng.choice(self._world.hosts)
         if child := host.child():
             pid, worker = child
@@ -62,7 +62,7 @@ class Nemesis:
             os.kill(pid, signal.SIGKILL)
 
     async def kill_host(self) -> None:
-        """SIGKILL a random supervisor with its child, and start another in its place."""
+        """Kills a random supervisor with its child, and starts another in its place."""
         host = self._rng.choice(self._world.hosts)
         child = host.child()
         self._fault(f"kill {host.name}", child[1] if child else "")
@@ -70,10 +70,10 @@ class Nemesis:
         host.start()
 
     async def freeze_child(self, seconds: float) -> None:
-        """SIGSTOP a random worker process that is not frozen yet, SIGCONT it later."""
+        """Stops a random worker process that is not frozen yet (SIGSTOP), and continues it later."""
         living = [(host, child) for host in self._world.hosts if (child := host.child()) and not is_frozen(child[0])]
         if len(living) < 2:
-            return  # one has to work
+            return  # one worker must go on
         host, (pid, worker) = self._rng.choice(living)
         self._fault(f"freeze child of {host.name} for {seconds:.2f} s", worker)
         os.kill(pid, signal.SIGSTOP)
@@ -83,14 +83,14 @@ class Nemesis:
         self._heal(f"resume child of {host.name}")
 
     async def cut_off(self, seconds: float) -> None:
-        """A random worker reaches no Redis for so long, and its supervisor neither."""
+        """Cuts a random worker and its supervisor off from Redis for this long."""
         host = self._rng.choice(self._world.hosts)
         child = host.child()
         async with self.network([self._world.links[host.name]], DROP, worker=child[1] if child else ""):
             await asyncio.sleep(seconds)
 
     async def stop_host(self, host: Host, timeout_s: float = 60) -> tuple[int | None, float]:
-        """SIGTERM a supervisor; its exit status and the seconds that it took."""
+        """Sends SIGTERM to a supervisor; returns its exit status and the seconds that it took."""
         self._fault(f"SIGTERM {host.name}")
         host.signal(signal.SIGTERM)
         try:
@@ -100,7 +100,7 @@ class Nemesis:
         return host.status, took_s
 
     async def restart_redis(self, gap_s: float) -> None:
-        """SIGKILL Redis, start it again after the gap."""
+        """Kills Redis and starts it again after the gap."""
         redis = self._world.redis
         self._fault("kill redis")
         await asyncio.to_thread(redis.kill)
@@ -110,7 +110,7 @@ class Nemesis:
         self._heal("redis is back")
 
     async def freeze_redis(self, seconds: float) -> None:
-        """SIGSTOP, later SIGCONT."""
+        """Stops Redis (SIGSTOP) and continues it later."""
         self._fault(f"freeze redis for {seconds:g} s")
         self._world.redis.signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
@@ -118,7 +118,7 @@ class Nemesis:
         self._heal("redis goes on")
 
     async def kill_api(self, api: Api, gap_s: float = 0.0) -> None:
-        """SIGKILL a server and start it again; returns when it answers."""
+        """Kills a server and starts it again; returns when it answers."""
         self._fault(f"kill {api.name}")
         await asyncio.to_thread(api.kill)
         await asyncio.sleep(gap_s)
@@ -127,20 +127,20 @@ class Nemesis:
         self._heal(f"{api.name} is back")
 
     async def flush_scripts(self) -> None:
-        """Redis forgets every script."""
+        """Makes Redis forget every script."""
         self._fault("script flush")
         with self._world.redis.client() as client:
             client.script_flush()
 
     def limit_memory(self, limit: int) -> None:
-        """`maxmemory` in bytes; 0 is no limit."""
+        """Sets `maxmemory` in bytes; 0 is no limit."""
         with self._world.redis.client() as client:
             client.config_set("maxmemory", limit)
         (self._fault if limit else self._heal)(f"maxmemory {limit}")
 
     @asynccontextmanager
     async def network(self, links: Iterable[Proxy], toxic: Toxic, worker: str = "") -> AsyncIterator[None]:
-        """These links are bad while the block runs."""
+        """Makes these links bad while the block runs."""
         links = tuple(links)
         self._fault(f"network {toxic}", worker)
         for link in links:
@@ -154,7 +154,7 @@ class Nemesis:
 
     @asynccontextmanager
     async def full_disk(self, directory: Path) -> AsyncIterator[None]:
-        """A file system without a free byte while the block runs."""
+        """Fills a file system completely while the block runs."""
         self._fault("disk full")
         ballast = directory / "ballast"
         _fill(ballast)
@@ -172,7 +172,7 @@ class Nemesis:
 
 
 class MemoryLimit:
-    """A control group for one process and its children to come. Raises Skipped where none may be made."""
+    """A control group for one process and its future children. Raises Skipped where none may be made."""
 
     def __init__(self, name: str, limit_bytes: int) -> None:
         for root, limit, events in CGROUPS:
@@ -188,22 +188,22 @@ class MemoryLimit:
             raise Skipped(f"no right to make a control group: {error.strerror}") from error
 
     def hold(self, pids: Iterable[int]) -> None:
-        """These processes, and what they start from now on."""
+        """Adds these processes, and thereby everything that they start from now on."""
         for pid in pids:
             (self._path / "cgroup.procs").write_text(str(pid))
 
     @property
     def kills(self) -> int:
-        """How many processes the kernel has killed for their memory."""
+        """Returns how many processes the kernel has killed for their memory."""
         words = (self._path / self._events).read_text().split()
         return int(words[words.index("oom_kill") + 1])
 
     def lift(self) -> None:
-        """No limit any more."""
+        """Removes the limit."""
         (self._path / self._limit).write_text("max" if self._limit == "memory.max" else "-1")
 
     def remove(self) -> None:
-        """When nothing is left in it."""
+        """Removes the group when it is empty."""
         with suppress(OSError):
             self._path.rmdir()
 
@@ -214,7 +214,7 @@ def _controls_memory(root: Path) -> bool:
 
 @contextmanager
 def small_disk(path: Path, megabytes: int):  # type: ignore[no-untyped-def]
-    """A tmpfs of that size. Raises Skipped where mounting is not allowed."""
+    """Mounts a tmpfs of this size. Raises Skipped where mounting is not allowed."""
     path.mkdir(parents=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "chaos", str(path)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)

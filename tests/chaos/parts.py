@@ -1,4 +1,4 @@
-"""The processes of a world, each with the handles that a nemesis needs: pid, kill, freeze, start again."""
+"""The processes of a world, each with the methods that a nemesis needs: pid, kill, freeze, start again."""
 
 import asyncio
 import ctypes
@@ -21,7 +21,7 @@ READY_WITHIN_S = 30.0
 
 
 class Part:
-    """One process with a log; dies with the run, whatever ends it."""
+    """One process with a log. It ends with the run, however the run ends."""
 
     def __init__(self, name: str, argv: list[str], environ: dict[str, str], log: Path) -> None:
         self.name = name
@@ -31,7 +31,7 @@ class Part:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns at once."""
+        """Starts the process and returns at once."""
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
                 self._argv,
@@ -46,7 +46,7 @@ class Part:
 
     @property
     def pid(self) -> int:
-        """Of the last start."""
+        """The process id since the last start."""
         assert self._process is not None
         return self._process.pid
 
@@ -56,12 +56,12 @@ class Part:
         return self._process is not None and self._process.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
-        """If it still runs."""
+        """Sends the signal if the process still runs."""
         if self.alive:
             os.kill(self.pid, number)
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit status, None when it does not end in time."""
+        """Returns the exit status, or None if the process does not end in time."""
         assert self._process is not None
         with suppress(subprocess.TimeoutExpired):
             return self._process.wait(timeout_s)
@@ -69,11 +69,11 @@ class Part:
 
     @property
     def status(self) -> int | None:
-        """The exit status, None while it runs."""
+        """Returns the exit status, or None while it runs."""
         return self._process.poll() if self._process else None
 
     def kill(self) -> None:
-        """As by the kernel."""
+        """Kills the process with SIGKILL."""
         self.signal(signal.SIGKILL)
         self.wait(10)
 
@@ -94,11 +94,11 @@ class RedisServer(Part):
         super().__init__("redis", argv, os.environ | (environ or {}), directory / "redis.log")
 
     def client(self) -> redis.Redis:
-        """A client of the test's own, not through any proxy."""
+        """Returns a client of the test that bypasses every proxy."""
         return redis.Redis.from_url(self.url, retry=None, socket_timeout=2)
 
     def answers(self) -> bool:
-        """Whether it serves: loading is not yet."""
+        """Whether it serves; while it loads its data it does not."""
         with self.client() as client:
             try:
                 return bool(client.ping())
@@ -107,7 +107,7 @@ class RedisServer(Part):
 
 
 class Api(Part):
-    """`penstock api` on a port of its own."""
+    """`penstock api` on its own port."""
 
     def __init__(self, name: str, environ: dict[str, str], directory: Path) -> None:
         self.port = redis_server.free_port()
@@ -116,7 +116,7 @@ class Api(Part):
         super().__init__(name, argv, clean_environment() | environ, directory / f"{name}.log")
 
     async def restart_with(self, **environ: str) -> None:
-        """Stopped politely and started with other settings."""
+        """Stops the server gracefully and starts it with other settings."""
         self._environ = self._environ | environ
         self.signal(signal.SIGTERM)
         await asyncio.to_thread(self.wait, READY_WITHIN_S)
@@ -137,7 +137,7 @@ class Host(Part):
         super().__init__(name, argv, clean_environment() | environ, directory / f"{name}.log")
 
     def children(self) -> list[int]:
-        """Process ids of its direct children."""
+        """Returns the process ids of its direct children."""
         if not self.alive:
             return []
         with suppress(OSError):
@@ -145,7 +145,7 @@ class Host(Part):
         return []
 
     def child(self) -> tuple[int, str] | None:
-        """Pid and worker id of its child, None between two lives."""
+        """Returns pid and worker id of its child, or None between two children."""
         for pid in self.children():
             with suppress(OSError, ValueError):
                 words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
@@ -153,7 +153,8 @@ class Host(Part):
         return None
 
     def kill(self) -> None:
-        """With its child, as when the machine goes. Frozen first, so that it starts no other meanwhile."""
+        """Kills it with its child, as when the machine dies. It is frozen first, so that it starts no other child
+        meanwhile."""
         self.signal(signal.SIGSTOP)
         for pid in self.children():
             with suppress(ProcessLookupError):
@@ -161,7 +162,7 @@ class Host(Part):
         super().kill()
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its labels; 0 when it cannot be read."""
+        """Returns the sum of a metric over its labels, or 0 if it cannot be read."""
         try:
             text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False, timeout=3).text
         except httpx.HTTPError:
@@ -171,7 +172,7 @@ class Host(Part):
 
 
 def is_frozen(pid: int) -> bool:
-    """Stopped by a signal."""
+    """Whether the process is stopped by a signal."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     return False

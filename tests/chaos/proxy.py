@@ -1,4 +1,4 @@
-"""A TCP proxy between two processes, which can be told at run time to be a bad network."""
+"""A TCP proxy between two processes that can be told at run time to act as a bad network."""
 
 import asyncio
 import random
@@ -11,20 +11,20 @@ from msgspec import Struct
 
 CHUNK = 64 * 1024
 REFUSAL_S = 1.0
-"""How long a client may go on sending what was refused already."""
+"""How long a client may go on sending a request that was refused already."""
 
 _HTTP_REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) ")
 
 
 class Toxic(Struct, frozen=True, kw_only=True):
-    """What is wrong with the network; the default is nothing. Sizes in bytes, times in seconds."""
+    """The faults of the network; by default none. Sizes are in bytes, times in seconds."""
 
     delay_s: float = 0.0
     jitter_s: float = 0.0
     drop: bool = False
-    """Swallow everything, both ways, without a word."""
+    """Drop everything in both directions, with connections left open."""
     drop_replies: float = 0.0
-    """Share of replies that are swallowed, with all that follows on the same connection."""
+    """Share of replies that are dropped, with everything after them on the same connection."""
     reset_after_requests: int = 0
     """Reset a connection after this many requests (0: never)."""
     reset_new: float = 0.0
@@ -44,7 +44,8 @@ REFUSE = Toxic(refuse=True)
 
 
 class Proxy:
-    """Listens on a free port of loopback and passes everything on to `upstream`: `host:port` or a socket's path."""
+    """Listens on a free port of loopback and passes everything on to `upstream`: `host:port` or the path of a
+    socket."""
 
     def __init__(self, upstream: str, rng: random.Random) -> None:
         self._upstream = upstream
@@ -58,26 +59,27 @@ class Proxy:
         """Connections that were reset for having made too many requests."""
 
     async def start(self) -> None:
-        """Listens from here on."""
+        """Starts to listen."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=CHUNK)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def url(self, original: str) -> str:
-        """The URL that leads through this proxy to where the original leads."""
+        """Returns the URL that leads through this proxy to the target of the original."""
         parts = urlsplit(original)
         return parts._replace(netloc=f"127.0.0.1:{self.port}").geturl()
 
     def lead_to(self, upstream: str) -> None:
-        """From now on, new connections; those that are open stay where they are."""
+        """Changes the target of new connections; open ones stay where they are."""
         self._upstream = upstream
 
     @property
     def connections(self) -> int:
-        """Open now."""
+        """The number of open connections."""
         return len(self._pipes)
 
     def set(self, toxic: Toxic) -> None:
-        """From now on. A connection that lost bytes cannot be healed: it is reset when the network is."""
+        """Changes the faults from now on. A connection that lost bytes cannot be repaired: it is reset when the
+        network recovers."""
         self._toxic = toxic
         if toxic.refuse:
             self.reset_all()
@@ -85,12 +87,12 @@ class Proxy:
             pipe.reset()
 
     def reset_all(self) -> None:
-        """Cut every open connection with a TCP reset."""
+        """Cuts every open connection with a TCP reset."""
         for pipe in tuple(self._pipes):
             pipe.reset()
 
     async def close(self) -> None:
-        """Nothing is open afterwards."""
+        """Closes the proxy and every connection."""
         if self._server:
             self._server.close()
         self.reset_all()
@@ -127,7 +129,7 @@ class Proxy:
         try:
             await asyncio.gather(self._requests(pipe), self._replies(pipe))
         except (OSError, RuntimeError, asyncio.CancelledError):
-            pass  # uvloop says RuntimeError where a transport was closed meanwhile
+            pass  # uvloop raises RuntimeError if the transport was closed meanwhile
         finally:
             pipe.reset()
             self._pipes.discard(pipe)
@@ -147,7 +149,7 @@ class Proxy:
         pipe.reset()
 
     async def _refuse(self, pipe: "_Pipe") -> None:
-        """Answer in the place of the server, hear the request to its end, hang up."""
+        """Answers instead of the server, reads the request to its end and hangs up."""
         pipe.deaf = True
         status = self._rng.choice((b"500 Internal Server Error", b"503 Service Unavailable"))
         pipe.client[1].write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -182,7 +184,7 @@ class Proxy:
 
 
 class _Pipe:
-    """One connection through the proxy. `lossy`: some bytes were swallowed; `deaf`: replies are."""
+    """One connection through the proxy. It is `lossy` if it dropped bytes, and `deaf` if it dropped replies."""
 
     def __init__(
         self,
@@ -205,7 +207,7 @@ async def _chunks(reader: asyncio.StreamReader):  # type: ignore[no-untyped-def]
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with RST: no linger."""
+    """Closes with RST, by a linger of 0."""
     if writer.transport.is_closing():
         return
     sock = writer.get_extra_info("socket")

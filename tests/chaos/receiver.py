@@ -1,4 +1,4 @@
-"""Who is told: a real HTTP server that verifies every message, misbehaves as it is told to, and remembers all."""
+"""A real HTTP server for webhooks: it verifies and records every message, and misbehaves as it is told to."""
 
 import asyncio
 import json
@@ -12,12 +12,12 @@ from msgspec import Struct
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 HANG, RESET = 0, -1
-"""Answers that are none."""
+"""Values of an answering function that stand for no answer at all."""
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """One delivery as it arrived. `at` and `said` are seconds since 1970: when it came, and when its event happened;
-    `stamp` is the moment in its signature, `verified` the numbers of the secrets that verify it."""
+    """One delivery. `at` and `said` are seconds since 1970: its arrival, and the time of its event. `stamp` is the
+    time in its signature, `verified` the numbers of the secrets that verify it."""
 
     id: str
     endpoint: str
@@ -29,31 +29,31 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 Answering = Callable[[str, str], int]
-"""From endpoint and id to a status, HANG or RESET."""
+"""Returns a status, HANG or RESET for an endpoint and an id."""
 
 
 class Receiver:
-    """Listens on every address of the loopback network: each is an endpoint of its own."""
+    """Listens on every address of the loopback network; each is an endpoint."""
 
     def __init__(self, port: int, secrets: tuple[str, ...], answering: Answering) -> None:
         self.port = port
         self.answering = answering
         self.headers: dict[int, dict[str, str]] = {}
-        """Of an answer with that status."""
+        """Headers of an answer with that status."""
         self.messages: list[Message] = []
         self._keys = [Webhook(secret) for secret in secrets]
 
     def url(self, address: str = "127.0.0.1") -> str:
-        """Of one endpoint."""
+        """Returns the URL of one endpoint."""
         return f"http://{address}:{self.port}/told"
 
     def told(self) -> set[str]:
-        """The ids that were accepted."""
+        """Returns the ids that were accepted."""
         return {message.id for message in self.messages if message.status in range(200, 300)}
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Connections are refused before and after."""
+        """Refuses connections before and after the block."""
         runner = web.ServerRunner(web.Server(self._receive), shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "0.0.0.0", self.port, backlog=1024, reuse_address=True).start()

@@ -1,4 +1,4 @@
-"""Scenarios R and T: what happens to Redis, and to the network on the way to it."""
+"""Scenarios R and T: faults of Redis, and of the network on the way to it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -24,9 +24,9 @@ AWAY_S = {True: 6.0, False: 60.0}
 REPLIES_LOST = 0.01
 DEAF_S = {True: 12.0, False: 30.0}
 DELAY = Toxic(delay_s=0.1, jitter_s=0.05)
-"""Each way: 200 ± 100 ms for a round trip."""
+"""The delay of each direction: 200 ± 100 ms for a round trip."""
 MANY = 32
-"""Each submit takes two round trips, 0.4 s."""
+"""Submitters: each submit takes two round trips, 0.4 s."""
 FLUSH_EVERY_S = 0.3
 LIBRARIES = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
@@ -36,12 +36,12 @@ JUMPS = ("+3600", "-3600", "+0")
 
 
 def is_short(tasks: int) -> bool:
-    """The durations of faults go with the number of tasks."""
+    """Whether the run has few tasks, and so short faults."""
     return tasks <= 300
 
 
 async def restarts(world: World, seed: int, tasks: int) -> Report:
-    """R1."""
+    """R1: Redis is killed and started again."""
     nemesis = Nemesis(world)
     load = Load(world, orders(seed, tasks, LONG_MS), rate=_rate(tasks))
     async with nemesis.again(lambda: nemesis.restart_redis(GAP_S), RESTART_EVERY_S[is_short(tasks)]):
@@ -50,7 +50,7 @@ async def restarts(world: World, seed: int, tasks: int) -> Report:
 
 
 async def frozen(world: World, seed: int, tasks: int) -> Report:
-    """R2."""
+    """R2: Redis is frozen for a while."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks, LONG_MS), rate=_rate(tasks))
     running = asyncio.create_task(load.run(), name="load")
     await load.until(0.2)
@@ -60,7 +60,7 @@ async def frozen(world: World, seed: int, tasks: int) -> Report:
 
 
 async def replies_lost(world: World, seed: int, tasks: int) -> Report:
-    """R3: one reply in a hundred never comes, and nothing after it on its connection."""
+    """R3: one reply in a hundred never comes, nor does anything after it on its connection."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks), rate=_rate(tasks))
     async with nemesis.network(world.links.values(), Toxic(drop_replies=REPLIES_LOST)):
         await load.run()
@@ -68,7 +68,7 @@ async def replies_lost(world: World, seed: int, tasks: int) -> Report:
 
 
 async def deaf_workers(world: World, seed: int, tasks: int) -> Report:
-    """R3b: for a while, workers reach Redis and hear nothing from it: claims happen that nobody knows of."""
+    """R3b: for a while, workers reach Redis but get no replies, so claims happen that no worker knows of."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks), rate=_rate(tasks))
     running = asyncio.create_task(load.run(), name="load")
     await load.until(0.1)
@@ -79,7 +79,7 @@ async def deaf_workers(world: World, seed: int, tasks: int) -> Report:
 
 
 async def partition(world: World, seed: int, tasks: int) -> Report:
-    """R4: one worker sees no Redis for three leases."""
+    """R4: one worker is cut off from Redis for three leases."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks, LONG_MS))
     running = asyncio.create_task(load.run(), name="load")
     await load.until(0.1)
@@ -92,7 +92,8 @@ async def partition(world: World, seed: int, tasks: int) -> Report:
 
 
 async def delay(world: World, seed: int, tasks: int) -> Report:
-    """R5: half of the tasks on a good network, half on a slow one; so many submit that workers are never short."""
+    """R5: half of the tasks run on a good network, half on a slow one; submits are so many that workers always have
+    tasks."""
     nemesis = Nemesis(world)
     good = Load(world, orders(seed, tasks // 2, prefix="good-"), submitters=MANY)
     await good.run()
@@ -105,7 +106,7 @@ async def delay(world: World, seed: int, tasks: int) -> Report:
 
 
 async def resets(world: World, seed: int, tasks: int) -> Report:
-    """R6."""
+    """R6: each connection to Redis is reset after 100 requests."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks), rate=_rate(tasks))
     async with nemesis.network(world.links.values(), Toxic(reset_after_requests=100)):
         await load.run()
@@ -120,7 +121,7 @@ async def resets(world: World, seed: int, tasks: int) -> Report:
 
 
 async def memory_full(world: World, seed: int, tasks: int) -> Report:
-    """R7: what runs may finish and what waits may be canceled, although nothing more fits."""
+    """R7: running tasks may finish and waiting tasks may be canceled, although Redis accepts nothing more."""
     nemesis, client = Nemesis(world), await world.client()
     load = Load(world, orders(seed, tasks, LONG_MS))
     running = asyncio.create_task(load.run(), name="load")
@@ -150,13 +151,13 @@ async def memory_full(world: World, seed: int, tasks: int) -> Report:
 
 @contextmanager
 def on_small_disk(setup: Setup, directory: Path) -> Iterator[Setup]:
-    """Redis keeps its file on a tmpfs of its own."""
+    """Keeps the file of Redis on a tmpfs."""
     with small_disk(directory / "disk", megabytes=3) as disk:
         yield replace(setup, redis_data=disk)
 
 
 async def disk_full(world: World, seed: int, tasks: int) -> Report:
-    """R8."""
+    """R8: the disk of Redis is full."""
     nemesis, client = Nemesis(world), await world.client()
     load = Load(world, orders(seed, tasks, LONG_MS), rate=_rate(tasks))
     running = asyncio.create_task(load.run(), name="load")
@@ -174,7 +175,7 @@ async def disk_full(world: World, seed: int, tasks: int) -> Report:
 
 
 async def scripts_flushed(world: World, seed: int, tasks: int) -> Report:
-    """R12."""
+    """R12: Redis forgets its scripts."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks))
     async with nemesis.again(nemesis.flush_scripts, FLUSH_EVERY_S):
         await load.run()
@@ -183,14 +184,14 @@ async def scripts_flushed(world: World, seed: int, tasks: int) -> Report:
 
 @contextmanager
 def fake_redis_clock(setup: Setup, directory: Path) -> Iterator[Setup]:
-    """Redis alone, through libfaketime, reads its clock from a file."""
+    """Makes Redis alone read its clock from a file, through libfaketime."""
     clock = directory / "clock"
     clock.write_text("+0\n")
     yield replace(setup, redis_environ=_faketime(FAKETIME_TIMESTAMP_FILE=str(clock), FAKETIME_NO_CACHE="1"))
 
 
 async def redis_clock_jumps(world: World, seed: int, tasks: int) -> Report:
-    """R14."""
+    """R14: the clock of Redis jumps."""
     load = Load(world, orders(seed, tasks, LONG_MS), rate=_rate(tasks))
     running = asyncio.create_task(load.run(), name="load")
     clock = world.directory / "clock"
@@ -206,12 +207,12 @@ async def redis_clock_jumps(world: World, seed: int, tasks: int) -> Report:
 
 @contextmanager
 def fake_host_clocks(setup: Setup, directory: Path) -> Iterator[Setup]:
-    """Servers and workers are an hour ahead of Redis."""
+    """Sets servers and workers an hour ahead of Redis."""
     yield replace(setup, environ=_faketime(FAKETIME="+3600"))
 
 
 async def host_clocks_wrong(world: World, seed: int, tasks: int) -> Report:
-    """R15."""
+    """R15: the clocks of servers and workers differ from that of Redis."""
     load = Load(world, orders(seed, tasks))
     await load.run()
     return await _with_deaths(world, load)
@@ -238,7 +239,7 @@ async def everybody_retries(world: World, seed: int, tasks: int) -> Report:
 
 
 def _rate(tasks: int) -> float:
-    """Submits go on during the faults: short runs in about 4 s, long ones in about 60."""
+    """Returns a rate at which submits go on during the faults: short runs take about 4 s, long ones about 60."""
     return tasks / 4 if is_short(tasks) else tasks / 60
 
 

@@ -1,4 +1,4 @@
-"""What a scenario measured, and whether it is within its bars."""
+"""The figures of a scenario, and whether they are within its bars."""
 
 import operator
 from collections.abc import Callable
@@ -16,14 +16,14 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
 
 
 class Bar(Struct, frozen=True):
-    """A figure and where it must be. The limit `tasks` stands for the number of tasks of the run."""
+    """A figure and its limit. The limit `tasks` stands for the number of tasks of the run."""
 
     figure: str
     op: str
     limit: float | str
 
     def missed(self, figures: dict[str, float]) -> str:
-        """What is wrong, or nothing."""
+        """Returns what is wrong, or nothing."""
         limit = figures[self.limit] if isinstance(self.limit, str) else self.limit
         value = figures.get(self.figure)
         if value is not None and OPERATORS[self.op](value, limit):
@@ -32,28 +32,28 @@ class Bar(Struct, frozen=True):
 
 
 SOUND = (Bar("lost", "==", 0), Bar("unsound", "==", 0), Bar("duplicated", "==", 0), Bar("http_500", "==", 0))
-"""Of every scenario: no promise is broken, and no fault of others looks like a fault of ours."""
+"""Bars of every scenario: no promise is broken, and no injected fault looks like a fault of Penstock."""
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """Figures and broken promises of one run."""
+    """The figures and broken promises of one run."""
 
     figures: dict[str, float]
     violations: list[Violation] = []
 
     def missed(self, bars: tuple[Bar, ...]) -> list[str]:
-        """One line for each bar that was missed."""
+        """Returns one line for each missed bar."""
         return [text for bar in bars if (text := bar.missed(self.figures))]
 
 
 def report(events: list[Event], rules: Rules, **figures: float) -> Report:
-    """The verdict on a history with the scenario's own figures."""
+    """Judges a history and adds the scenario's own figures."""
     verdict: Verdict = judge(events, rules)
     return Report(figures=verdict.figures | figures, violations=verdict.violations)
 
 
 def text_of(report: Report) -> str:
-    """Figures in columns, then what was broken."""
+    """Formats the figures in columns, then the broken promises."""
     cells = [f"{name} {value:.3f}" if value % 1 else f"{name} {value:g}" for name, value in report.figures.items()]
     rows = ["  " + "".join(cell.ljust(28) for cell in cells[at : at + 4]).rstrip() for at in range(0, len(cells), 4)]
     shown = [f"  {v.rule} {v.text}" for v in report.violations[:20]]

@@ -1,4 +1,4 @@
-"""The table of scenarios: what is done to Penstock, with how many tasks, and what must hold."""
+"""The table of scenarios: the faults, the number of tasks, and what must hold."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +17,7 @@ from tests.chaos.world import Setup, World
 
 @contextmanager
 def as_it_is(setup: Setup, directory: Path) -> Iterator[Setup]:
-    """Nothing to prepare."""
+    """Prepares nothing."""
     yield setup
 
 
@@ -35,13 +35,13 @@ class Scenario(Struct, frozen=True, kw_only=True):
 
 
 ALL_DONE = (*SOUND, Bar("done", "==", "tasks"))
-"""Sound, and every task succeeded."""
+"""No promise is broken, and every task succeeded."""
 
 NO_TAKEOVER = (Bar("attempts_lost", "==", 0), Bar("workers_died", "==", 0))
-"""Every worker lived, and none was taken for dead."""
+"""Every worker survived, and none was taken for dead."""
 
 TOLD = (*ALL_DONE, Bar("unverified", "==", 0))
-"""Every task succeeded, and whoever was told could verify it."""
+"""Every task succeeded, and receivers could verify every message."""
 
 SHORT_LEASE = {"QUEUE_LEASE_S": "1.5"}
 MANY_CRASHES = {"QUEUE_MAX_CRASHES": "10"}
@@ -452,4 +452,4 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 SHORT = ("W1", "W3", "R1", "R3", "A1", "W7", "W16")
-"""For every change: under four minutes."""
+"""Scenarios that every change must pass: under four minutes."""

@@ -1,4 +1,4 @@
-"""Scenarios S: what happens to the storage of inputs and results."""
+"""Scenarios S: faults of the storage of inputs and results."""
 
 import asyncio
 import os
@@ -26,15 +26,15 @@ TASKS_PER_TRIAL = 100
 """More than are needed: the load ends with the last trial."""
 BACKLOG = 40
 CUT_OFF_S = 0.5
-"""Four slots of 60 to 120 ms are through by then."""
+"""By then, tasks of 60 to 120 ms in four slots have finished."""
 UPLOAD_BESIDE_MS = (1800, 2200)
 """A result of 4 KiB takes 4 s at 1 KiB/s: long enough for the device, with four slots, to go on beside it."""
 SLOW = Toxic(bytes_per_s=1024, reset_new=0.1, refuse_http=0.2)
 
 
 async def s3_away(world: World, seed: int, tasks: int) -> Report:
-    """S1: everything is submitted first; then S3 goes, and results have nowhere to be. Inputs are in S3 too: what had
-    not been fetched by then is inferred after its return, and must be short for the bar to be about what waits."""
+    """S1: everything is submitted first; then S3 goes away, and results cannot be stored. Inputs are in S3 too:
+    those not fetched by then run after its return, and must be short for the bar to be about results that wait."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks, (100, 200)), drain_s=600)
     assert world.s3_link is not None
     running = asyncio.create_task(load.run(), name="load")
@@ -50,7 +50,7 @@ async def s3_away(world: World, seed: int, tasks: int) -> Report:
 
 
 async def s3_slow(world: World, seed: int, tasks: int) -> Report:
-    """S2: half of the tasks with a good S3, half with one that is slow and fails three calls in ten."""
+    """S2: half of the tasks run with a good S3, half with one that is slow and fails three calls in ten."""
     nemesis = Nemesis(world)
     assert world.s3_link is not None
     good = Load(world, _with_small_inputs(orders(seed, tasks // 2, UPLOAD_BESIDE_MS, prefix="good-")))
@@ -69,8 +69,8 @@ def _with_small_inputs(usual: list[Order]) -> list[Order]:
 
 
 async def killed_before_settle(world: World, seed: int, tasks: int) -> Report:
-    """S3: until `tasks` results were caught. Each worker in turn is cut off from Redis, so that what it stores cannot
-    be settled; then it dies. One worker is left alone."""
+    """S3: repeats until it has caught `tasks` results that are stored and not settled. Each worker in turn is cut
+    off from Redis, so that its results cannot be settled; then it dies. One worker is left alone."""
     nemesis = Nemesis(world)
     load = Load(world, orders(seed, tasks * TASKS_PER_TRIAL, (60, 120)), backlog=BACKLOG)
     running = asyncio.create_task(load.run(), name="load")
@@ -79,7 +79,7 @@ async def killed_before_settle(world: World, seed: int, tasks: int) -> Report:
     async def again(host: Host) -> None:
         while sum(caught) < tasks and not running.done():
             child = await world.until_found(host.child, "a child")
-            await asyncio.sleep(world.rng.uniform(0.5, 1.5))  # to start and to be busy
+            await asyncio.sleep(world.rng.uniform(0.5, 1.5))  # time to start and to become busy
             async with nemesis.network([world.links[host.name]], DROP, worker=child[1]):
                 await asyncio.sleep(CUT_OFF_S)
                 caught.append(_stored_by(world, child[1]))
@@ -95,7 +95,7 @@ async def killed_before_settle(world: World, seed: int, tasks: int) -> Report:
 
 
 def _stored_by(world: World, worker: str) -> int:
-    """Running tasks of a worker whose result is there already."""
+    """Returns the running tasks of a worker whose result is stored already."""
     keys = Keys("penstock")
     with world.redis.client() as redis:
         running = [task.decode() for task in redis.zrange(f"{keys.root}running", 0, -1)]
@@ -105,13 +105,13 @@ def _stored_by(world: World, worker: str) -> int:
 
 @contextmanager
 def on_small_disk(setup: Setup, directory: Path) -> Iterator[Setup]:
-    """Results are kept on a tmpfs of its own."""
+    """Keeps results on a tmpfs."""
     with small_disk(directory / "disk", megabytes=8) as disk:
         yield replace(setup, objects=disk / "objects")
 
 
 async def disk_full(world: World, seed: int, tasks: int) -> Report:
-    """S4."""
+    """S4: the disk of the storage is full."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks, (50, 200)))
     running = asyncio.create_task(load.run(), name="load")
     await load.until_submitted()
@@ -133,7 +133,7 @@ async def disk_full(world: World, seed: int, tasks: int) -> Report:
 
 
 async def result_deleted(world: World, seed: int, tasks: int) -> Report:
-    """S5."""
+    """S5: the files of results are deleted."""
     load, client = Load(world, orders(seed, tasks, (1, 5))), await world.client()
     await load.run()
     done = await conclude(world, load)

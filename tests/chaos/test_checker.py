@@ -1,4 +1,4 @@
-"""The checker itself: a good history passes, and each broken promise is found by its rule."""
+"""The checker itself: it accepts a good history, and each broken promise is found by its rule."""
 
 from collections.abc import Callable
 from hashlib import sha256
@@ -19,7 +19,7 @@ DIGEST = sha256(result_of("k1")).hexdigest()
 
 
 def attempt(n: int, outcome: str, *, at: int = 0, worker: str = "w1") -> dict[str, Any]:
-    """Half a second long."""
+    """An attempt that takes half a second."""
     return {"n": n, "worker": worker, "outcome": outcome, "started_at": time(at), "ended_at": time(at, 500)}
 
 

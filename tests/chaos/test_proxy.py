@@ -12,18 +12,18 @@ from tests.chaos.proxy import DROP, DROP_REPLIES, PASS, REFUSE, Proxy, Toxic
 
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 OPEN: list[Line] = []
-"""Of the test that runs."""
+"""The open connections of the test."""
 
 
 @pytest.fixture
 async def heard() -> list[bytes]:
-    """What the server behind the proxy was asked."""
+    """The bytes that reached the server behind the proxy."""
     return []
 
 
 @pytest.fixture
 async def proxy(heard: list[bytes]) -> AsyncIterator[Proxy]:
-    """In front of a server that says everything back."""
+    """A proxy in front of an echo server."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -45,7 +45,7 @@ async def proxy(heard: list[bytes]) -> AsyncIterator[Proxy]:
 
 
 async def ask(line: Line, timeout_s: float = 0.3) -> bytes:
-    """The answer; b"" when the connection is closed."""
+    """Returns the answer, or b"" when the connection is closed."""
     line[1].write(b"hello")
     async with asyncio.timeout(timeout_s):
         return await line[0].read(1000)

@@ -1,4 +1,4 @@
-"""The short form of the scenarios that every change has to pass, each in a process of its own."""
+"""The short form of the scenarios that every change must pass, each in its own process."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the scenarios share: usual orders, and the end of a run, where everything is read once more and judged."""
+"""The start and the end of every scenario: usual orders, and at the end everything is read once more and judged."""
 
 import random
 from typing import Any
@@ -13,17 +13,17 @@ from tests.chaos.world import World
 
 USUAL_MS = (50, 200)
 ORDER_WINDOW = 16
-"""Four workers with four slots each."""
+"""The slots of four workers with four slots each."""
 
 
 def orders(seed: int, tasks: int, ms: tuple[int, int] = USUAL_MS, *, prefix: str = "") -> list[Order]:
-    """Well-behaved tasks of random length."""
+    """Returns well-behaved tasks of random length."""
     rng = random.Random(seed)
     return [Order(key=f"{prefix}{seed}-{n}", ms=rng.randint(*ms)) for n in range(tasks)]
 
 
 def with_deeds(usual: list[Order], seed: int, count: int, deed: Deed, *, timeout_s: float | None = None) -> list[Order]:
-    """The same orders, some of them misbehaving."""
+    """Returns the same orders, some of which misbehave."""
     chosen = set(random.Random(seed).sample(range(len(usual)), count))
     return [
         Order(key=f"{deed}-{o.key}", ms=o.ms, deed=deed, timeout_s=timeout_s) if n in chosen else o
@@ -32,7 +32,7 @@ def with_deeds(usual: list[Order], seed: int, count: int, deed: Deed, *, timeout
 
 
 async def conclude(world: World, *loads: Load, **figures: float) -> Report:
-    """Read everything again, judge the history, add the scenario's own figures."""
+    """Reads everything again, judges the history and adds the scenario's own figures."""
     for load in loads:
         await load.read_all()
     world.collect()
@@ -47,7 +47,7 @@ async def conclude(world: World, *loads: Load, **figures: float) -> Report:
 
 
 def throughput(world: World, load: Load) -> float:
-    """Tasks a second from the time when a fifth had ended to the time when four fifths had."""
+    """Returns the tasks a second between the ends of the first fifth and of four fifths."""
     mine = set(load.tasks.values())
     ended = sorted(moment(r["finished_at"]) for r in records(world) if r["task_id"] in mine and r["finished_at"])
     first, last = len(ended) // 5, len(ended) * 4 // 5
@@ -55,12 +55,12 @@ def throughput(world: World, load: Load) -> float:
 
 
 def records(world: World) -> list[dict[str, Any]]:
-    """The last record of each task."""
+    """Returns the last record of each task."""
     return list({e.task: e.view for e in world.history.of("record") if e.view}.values())
 
 
 def codes(world: World) -> dict[str, int]:
-    """How many tasks failed with each code."""
+    """Returns how many tasks failed with each code."""
     found: dict[str, int] = {}
     for record in records(world):
         if record["error"]:

@@ -1,4 +1,4 @@
-"""Scenarios H: what happens to those who are told of the ends of tasks, and to who tells them."""
+"""Scenarios H: faults of webhook receivers, and of the servers that send to them."""
 
 import asyncio
 import base64
@@ -38,12 +38,12 @@ STALE_S = 5.0
 
 
 def of_day(scale: int) -> Setup:
-    """The schedule made that much shorter."""
+    """Returns the retry schedule, shortened by this much."""
     return Setup(workers=2, env=HOOKS | {"WEBHOOKS_RETRIES_S": ",".join(str(wait / scale) for wait in SCHEDULE_S)})
 
 
 async def away_for_a_day(world: World, seed: int, tasks: int) -> Report:
-    """H1: for half of a (shortened) day connections are refused, for the other half the receiver is broken."""
+    """H1: for half of a (shortened) day connections are refused, for the other half the receiver answers errors."""
     down_s = DAY_S / SCALE
     receiver = _receiver(lambda endpoint, message_id: 500)
     load = Load(world, _told(orders(seed, tasks, (1, 5)), receiver.url()))
@@ -117,7 +117,8 @@ async def hanging_receivers(world: World, seed: int, tasks: int) -> Report:
 
 
 async def answers_that_are_none(world: World, seed: int, tasks: int) -> Report:
-    """H4: a quarter of the messages each to receivers that are gone, moved, or busy for some seconds (429, 503)."""
+    """H4: a quarter of the messages each goes to receivers that are gone, moved, or busy for some seconds (429,
+    503)."""
     gone, moved, elsewhere = "127.0.0.2", "127.0.0.3", "127.0.0.4"
     busy = {
         429: [f"127.2.0.{n + 1}" for n in range(BUSY_ENDPOINTS)],
@@ -171,7 +172,7 @@ async def answers_that_are_none(world: World, seed: int, tasks: int) -> Report:
 
 
 async def nobody_tells(world: World, seed: int, tasks: int) -> Report:
-    """H5: no server is there while the tasks end; one is started when all have."""
+    """H5: no server runs while the tasks end; one is started when all have."""
     receiver = _receiver(lambda endpoint, message_id: 200)
     load = Load(world, _told(orders(seed, tasks, (1, 5)), receiver.url()))
     api = world.apis[0]
@@ -195,8 +196,9 @@ async def nobody_tells(world: World, seed: int, tasks: int) -> Report:
 
 
 async def new_secret(world: World, seed: int, tasks: int) -> Report:
-    """H6: the secret is replaced under load: old, then both, then the new one alone, server after server. Whoever knows
-    the old one verifies until the third step begins, whoever knows the new one since the second is done."""
+    """H6: the secret is replaced under load: first the old one, then both, then the new one alone, server after
+    server. A receiver with the old one verifies until the third step begins, one with the new one since the end of
+    the second."""
     receiver = _receiver(lambda endpoint, message_id: 200)
     load = Load(world, _told(orders(seed, tasks, (1, 5)), receiver.url()), rate=SUBMITS_PER_S / 3)
     steps: list[float] = []

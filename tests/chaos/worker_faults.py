@@ -1,4 +1,4 @@
-"""Scenarios W: what happens to workers."""
+"""Scenarios W: faults of workers."""
 
 import asyncio
 import os
@@ -35,12 +35,12 @@ HANG_TIMEOUT_S = 2.0
 MEMORY_BYTES = 300 << 20
 """A worker of this ring needs about 120 MiB with its supervisor."""
 STOP_TIMEOUT_S = 40.0
-"""`worker.drain_s` of 25 s, and what a supervisor allows on top."""
+"""`worker.drain_s` of 25 s, and the extra time that a supervisor allows."""
 DEED_SHARE = 0.05
 
 
 async def kill_children(world: World, seed: int, tasks: int) -> Report:
-    """W1."""
+    """W1: worker processes are killed."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks))
     async with nemesis.again(nemesis.kill_child, KILL_EVERY_S):
         await load.run()
@@ -48,7 +48,7 @@ async def kill_children(world: World, seed: int, tasks: int) -> Report:
 
 
 async def kill_hosts(world: World, seed: int, tasks: int) -> Report:
-    """W2."""
+    """W2: supervisors are killed with their workers."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks))
     async with nemesis.again(nemesis.kill_host, KILL_HOST_EVERY_S):
         await load.run()
@@ -56,7 +56,7 @@ async def kill_hosts(world: World, seed: int, tasks: int) -> Report:
 
 
 async def zombies(world: World, seed: int, tasks: int) -> Report:
-    """W3: `tasks` is the number of freezes. A zombie's end is seen when it wakes: stopped, or its write refused."""
+    """W3: `tasks` is the number of freezes. A zombie ends when it wakes: it is stopped, or its write is refused."""
     nemesis = Nemesis(world)
     load = Load(world, orders(seed, tasks * TASKS_PER_TRIAL), backlog=BACKLOG)
     running = asyncio.create_task(load.run(), name="load")
@@ -67,20 +67,20 @@ async def zombies(world: World, seed: int, tasks: int) -> Report:
     await asyncio.gather(*freezes)
     load.enough()
     await running
-    await asyncio.sleep(world.lease_s / 2)  # the last to wake looks at its leases
+    await asyncio.sleep(world.lease_s / 2)  # the last worker to wake checks its leases
     world.collect()
     return await conclude(world, load, **_zombie_figures(world, load), freezes=_frozen(world), trials=tasks)
 
 
 async def long_tasks(world: World, seed: int, tasks: int) -> Report:
-    """L1: each task takes three leases. In turn a worker is frozen and one is cut off from Redis, each for longer than
-    a lease: its tasks are claimed by others, and it comes back with attempts that have lost theirs."""
+    """L1: each task takes three leases. In turn a worker is frozen and one is cut off from Redis, each for longer
+    than a lease: others claim its tasks, and it comes back with attempts that have lost their leases."""
     nemesis, ms = Nemesis(world), int(LONG_LEASES * world.lease_s * 1000)
     load = Load(world, orders(seed, tasks, (ms, ms)))
     deeds = cycle((nemesis.freeze_child, nemesis.cut_off))
     async with nemesis.again(lambda: next(deeds)(FREEZE_LEASES * world.lease_s), LONG_LEASES * world.lease_s):
         await load.run()
-    await asyncio.sleep(world.lease_s)  # the last to come back looks at its leases, and deletes what nobody wants
+    await asyncio.sleep(world.lease_s)  # the last worker to return checks its leases and deletes its useless results
     world.collect()
     done = await conclude(
         world, load, **_zombie_figures(world, load), faults=_frozen(world), workers_died=_deaths(world)
@@ -90,7 +90,7 @@ async def long_tasks(world: World, seed: int, tasks: int) -> Report:
 
 
 async def blocked_interpreter(world: World, seed: int, tasks: int) -> Report:
-    """W4: the model runs native code that does not let go of the interpreter."""
+    """W4: the model runs native code that keeps the GIL."""
     usual = with_deeds(orders(seed, tasks), seed, 1, "seize")
     load = Load(world, [replace(o, ms=int(2000 * world.lease_s)) if o.deed == "seize" else o for o in usual])
     await load.run()
@@ -98,7 +98,7 @@ async def blocked_interpreter(world: World, seed: int, tasks: int) -> Report:
 
 
 async def hang(world: World, seed: int, tasks: int) -> Report:
-    """W5."""
+    """W5: the model hangs."""
     hanging = max(2, int(tasks * DEED_SHARE / 2))
     load = Load(world, with_deeds(orders(seed, tasks), seed, hanging, "hang", timeout_s=HANG_TIMEOUT_S))
     await load.run()
@@ -113,7 +113,7 @@ async def hang(world: World, seed: int, tasks: int) -> Report:
 
 
 async def out_of_memory(world: World, seed: int, tasks: int) -> Report:
-    """W6: workers with 300 MiB each; one task wants more. The kernel kills its worker, then the limit is lifted."""
+    """W6: workers have 300 MiB each, and one task wants more. The kernel kills its worker, then the limit is lifted."""
     limits = [MemoryLimit(f"chaos-{os.getpid()}-{host.name}", MEMORY_BYTES) for host in world.hosts]
     for host, limit in zip(world.hosts, limits, strict=True):
         limit.hold([host.pid, *host.children()])
@@ -141,7 +141,7 @@ async def out_of_memory(world: World, seed: int, tasks: int) -> Report:
 
 
 async def poison(world: World, seed: int, tasks: int) -> Report:
-    """W7: one task that kills its process, each time."""
+    """W7: one task kills its process each time."""
     load = Load(world, with_deeds(orders(seed, tasks), seed, 1, "abort"))
     await load.run()
     await load.read_all()
@@ -157,7 +157,7 @@ async def poison(world: World, seed: int, tasks: int) -> Report:
 
 
 async def rolling_stop(world: World, seed: int, tasks: int) -> Report:
-    """W12: every host in turn is stopped politely, and another started."""
+    """W12: every host in turn is stopped gracefully, and another started."""
     nemesis, load = Nemesis(world), Load(world, orders(seed, tasks))
     running = asyncio.create_task(load.run(), name="load")
     await load.until(0.05)
@@ -178,7 +178,7 @@ async def rolling_stop(world: World, seed: int, tasks: int) -> Report:
 
 
 async def hasty_stop(world: World, seed: int, tasks: int) -> Report:
-    """W13: `tasks` is the number of trials of SIGTERM, SIGTERM, SIGKILL, at random moments."""
+    """W13: `tasks` is the number of trials of SIGTERM, SIGTERM, SIGKILL, at random times."""
     load = Load(world, orders(seed, tasks * TASKS_PER_TRIAL), backlog=BACKLOG)
     running = asyncio.create_task(load.run(), name="load")
     trials = 0
@@ -199,7 +199,7 @@ async def hasty_stop(world: World, seed: int, tasks: int) -> Report:
 
 
 async def damaged_model(world: World, seed: int, tasks: int) -> Report:
-    """W14: a runner that finds its file damaged, and a copy of the package with a model file cut short."""
+    """W14: a runner finds its file damaged, and a copy of the package has a model file that was cut short."""
     client = await world.client()
     usual = orders(seed, tasks)
     await asyncio.gather(*(client.submit(order) for order in usual))
@@ -229,7 +229,7 @@ async def damaged_model(world: World, seed: int, tasks: int) -> Report:
 
 
 async def wrong_output(world: World, seed: int, tasks: int) -> Report:
-    """W15."""
+    """W15: the model returns a wrong output."""
     wrong = int(tasks * DEED_SHARE)
     load = Load(world, with_deeds(orders(seed, tasks), seed, wrong, "nan"))
     await load.run()
@@ -245,7 +245,7 @@ async def wrong_output(world: World, seed: int, tasks: int) -> Report:
 
 
 async def cancel_races(world: World, seed: int, tasks: int) -> Report:
-    """W16: every task that is seen running is canceled, sooner or later; some have ended by then."""
+    """W16: every task that is seen running is canceled sooner or later; some have ended by then."""
 
     async def cancel(client: Client, task: str) -> None:
         await asyncio.sleep(world.rng.uniform(0, 0.25))
@@ -277,7 +277,7 @@ def _deaths(world: World) -> int:
 
 
 def _zombie_figures(world: World, load: Load) -> dict[str, float]:
-    """Attempts that were lost while frozen, and how each ended when its worker woke."""
+    """Returns the attempts that were lost while frozen, and how each ended when its worker woke."""
     refused = {(e.task, e.epoch) for e in world.history.of("attempt.ended") if e.outcome == "lease lost"}
     stopped = {(e.task, e.epoch) for e in world.history.of("attempt.stopped")}
     accepted = {
@@ -297,7 +297,7 @@ def _worker_of(host: Host) -> str:
 
 
 def _damaged_package(directory: Path) -> Path:
-    """A copy of Penstock with one weight file cut short."""
+    """Returns a copy of Penstock with one weight file cut short."""
     import penstock
 
     source = Path(penstock.__file__).parent

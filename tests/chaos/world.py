@@ -25,21 +25,21 @@ T = TypeVar("T")
 
 
 class Setup(Struct, frozen=True, kw_only=True):
-    """What a world is made of; `env` are settings of Penstock by the names after `PENSTOCK_`."""
+    """The parts of a world. `env` has settings of Penstock by their names after `PENSTOCK_`."""
 
     workers: int = 4
     apis: int = 1
     s3: bool = False
     env: dict[str, str] = {}
     environ: dict[str, str] = {}
-    """Of servers and workers, besides the settings."""
+    """Environment variables of servers and workers, besides the settings."""
     redis_environ: dict[str, str] = {}
     redis_data: Path | None = None
     objects: Path | None = None
 
 
 class World:
-    """All of it; everything is dead when it is left."""
+    """All processes of a run; all of them are dead at its end."""
 
     def __init__(self, setup: Setup, *, seed: int, directory: Path) -> None:
         self.setup = setup
@@ -76,25 +76,25 @@ class World:
         self.history.close()
 
     async def client(self) -> Client:
-        """Of the servers that are not resting; closed with the world."""
+        """Returns a client of the servers in use, which is closed with the world."""
         return await self._stack.enter_async_context(Client(self.servers, self.history))
 
     def servers(self) -> list[str]:
-        """URLs that clients may ask now."""
+        """The URLs that clients may use now."""
         return [api.url for api in self.apis if api.url not in self.resting]
 
     @property
     def objects(self) -> Path:
-        """Where results are, without S3."""
+        """The directory of the results, without S3."""
         return self.setup.objects or self.directory / "objects"
 
     @property
     def lease_s(self) -> float:
-        """Of every task."""
+        """The length of every lease in seconds."""
         return float(self.setup.env.get("QUEUE_LEASE_S", "6"))
 
     async def add_host(self, **environ: str) -> Host:
-        """One more worker, with a way to Redis of its own."""
+        """Starts one more worker, with its own link to Redis."""
         name = f"worker-{len(self.hosts)}"
         host = Host(name, await self._environ(name) | environ, self.directory)
         self.hosts.append(host)
@@ -102,7 +102,7 @@ class World:
         return host
 
     async def add_api(self) -> Api:
-        """One more server."""
+        """Starts one more server."""
         name = f"api-{len(self.apis)}"
         api = Api(name, await self._environ(name), self.directory)
         self.apis.append(api)
@@ -110,14 +110,14 @@ class World:
         return api
 
     async def until_ready(self, workers: int | None = None) -> None:
-        """Every server that should answer does, and this many workers are ready."""
+        """Waits until every server in use answers and this many workers are ready."""
         wanted = len(self.hosts) if workers is None else workers
         async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
             for api in self.apis:
                 await self.until(partial(self._counts_ready, client, api, wanted), f"{api.name} ready")
 
     async def until(self, condition: Callable[[], object], what: str, timeout_s: float = READY_WITHIN_S) -> float:
-        """Seconds until the condition held, which may be a coroutine. Raises TimeoutError."""
+        """Waits until the condition holds, which may be a coroutine, and returns the seconds. Raises TimeoutError."""
         started = time.monotonic()
         while True:
             found = condition()
@@ -128,14 +128,14 @@ class World:
             await asyncio.sleep(0.02)
 
     async def until_found(self, look: Callable[[], T | None], what: str) -> T:
-        """The first thing found. Raises TimeoutError."""
+        """Waits for the first result that is not None. Raises TimeoutError."""
         while True:
             await self.until(look, what)
             if (found := look()) is not None:
                 return found
 
     def collect(self) -> None:
-        """What the workers' logs say goes into the history, each line once."""
+        """Copies the facts in the workers' logs into the history, each line once."""
         for host in self.hosts:
             text = host.log.read_bytes()
             new = text[self._collected.get(host.name, 0) : text.rfind(b"\n") + 1]
@@ -143,12 +143,12 @@ class World:
             self.history.add(worker_facts(new, host.name))
 
     def tracebacks(self) -> int:
-        """Errors with a traceback in the logs of servers and workers."""
+        """Returns the errors with a traceback in the logs of servers and workers."""
         logs = [part.log.read_bytes() for part in (*self.apis, *self.hosts)]
         return sum(line.count(b'"exception":') for log in logs for line in log.splitlines())
 
     def metric(self, name: str) -> float:
-        """The sum over the worker processes that still live."""
+        """Returns the sum over the worker processes that are alive."""
         return sum(host.metric(name) for host in self.hosts)
 
     async def _start(self) -> None:

@@ -1,1 +1,1 @@
-"""The API against its own description: Schemathesis makes requests up from it, valid or not, alone or in sequences."""
+"""Tests the API against its own description: Schemathesis makes up requests, valid or not, alone or in sequences."""

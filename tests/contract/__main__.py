@@ -1,4 +1,4 @@
-"""just contract --cases 10000: fuzz until so many requests were sent, with another seed each time."""
+"""`just contract --cases 10000` fuzzes until this many requests were sent, in runs with different seeds."""
 
 import argparse
 import itertools
@@ -12,9 +12,9 @@ from tests.contract.fuzz import fuzz, server
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=10_000, help="the last run may send some more")
-    parser.add_argument("--max-examples", type=int, default=40, help="of each operation, in each phase of a run")
-    parser.add_argument("--seed", type=int, default=1, help="of the first run")
+    parser.add_argument("--cases", type=int, default=10_000, help="fewest requests to send [10000]")
+    parser.add_argument("--max-examples", type=int, default=40, help="for each operation in each phase [40]")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first run [1]")
     options = parser.parse_args()
     sent = findings = 0
     with tempfile.TemporaryDirectory() as directory, server(Path(directory)) as system:

@@ -20,8 +20,8 @@ ANSWER_S = "20"
 
 
 class Run(Struct, frozen=True):
-    """One run: how many requests were made up and sent, and what Schemathesis says of those whose answer was not as
-    described, or could not be judged."""
+    """One run: the number of requests that were sent, and the report of Schemathesis on answers that did not match
+    the description or could not be checked."""
 
     seed: int
     sent: int
@@ -31,13 +31,13 @@ class Run(Struct, frozen=True):
 
 @contextmanager
 def server(directory: Path) -> Iterator[System]:
-    """With a worker, no limit of submits, and no second attempt: what is behind a made-up URL stays away."""
+    """Runs a server with a worker, no limit of submits, and no retries: a made-up URL would fail each time."""
     with up(directory, RATE_LIMIT_PER_MINUTE="0", MAX_RETRIES="0") as system:
         yield system
 
 
 def fuzz(system: System, *, max_examples: int, seed: int) -> Run:
-    """Make requests up and send them; `max_examples` is of each operation, in each phase."""
+    """Makes up requests and sends them; `max_examples` holds for each operation in each phase."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "report.json"
         command = [

@@ -1,4 +1,4 @@
-"""What Schemathesis cannot make up from the document alone; it loads this file (SCHEMATHESIS_HOOKS)."""
+"""Values that Schemathesis cannot make up from the document alone; it loads this file (SCHEMATHESIS_HOOKS)."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from PIL import Image
 
 NOBODY = "https://nobody.invalid/there"
 LONGEST_WAIT_S = 1
-"""A made-up request asks for no longer wait: what it would wait for may never be done."""
+"""The longest wait of a made-up request, since the awaited task may never end."""
 
 
 def _data_uri(format: str, width: int, height: int) -> str:
@@ -36,7 +36,7 @@ schemathesis.openapi.format(
 
 @schemathesis.serializer("application/jsonl", "application/x-ndjson")
 def lines(context: schemathesis.SerializationContext, value: Any) -> bytes:
-    """A file of lines is described as a string."""
+    """Encodes a file of lines, which the document describes as a string."""
     return value if isinstance(value, bytes) else str(value).encode(errors="replace")
 
 
@@ -49,7 +49,7 @@ requests: most of those are sent for one of these, else nearly all of them would
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
-    """Name tasks that are there, and shorten the waits that are allowed; those that are not stay as they are."""
+    """Replaces some made-up ids by those of existing tasks, and shortens valid waits; invalid ones stay as they are."""
     for name in IDS:
         given = case.path_parameters.get(name)
         is_meant = case.meta is None or case.meta.generation.mode.is_positive
@@ -65,7 +65,7 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
 
 
 def _task_at_hand(number: int) -> str:
-    """One of the newest; made now if there are too few."""
+    """Returns one of the newest tasks; makes one if there are too few."""
     if len(_there) < AT_HAND:
         body = {
             "model": ("image-scoring-v1", "superres-x4")[number % 2],
@@ -81,7 +81,7 @@ def _task_at_hand(number: int) -> str:
 
 @schemathesis.hook
 def after_call(context: schemathesis.HookContext, case: schemathesis.Case, response: schemathesis.Response) -> None:
-    """Keep in mind which tasks there are."""
+    """Remembers the existing tasks."""
     for name in IDS:
         if response.status_code in (204, 404, 410):
             _there.pop(str(case.path_parameters.get(name)), None)

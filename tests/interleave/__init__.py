@@ -1,1 +1,1 @@
-"""What happens between two calls: callers that share something, in every order of their calls."""
+"""Races between calls: callers that share something meet in every order of their calls."""

@@ -1,6 +1,6 @@
-"""Let callers meet in every order, and judge each end.
+"""Runs callers against each other in every order of their calls, and checks each end state.
 
-    python -m tests.interleave [--seconds 90]                  pairs, with three changes of turns at most
+    python -m tests.interleave [--seconds 90]                  pairs, with three preemptions at most
     python -m tests.interleave --all [--seconds 600] [--seed]  pairs in all orders, with deaths; then triples, by chance
     python -m tests.interleave --replay 'a-runs finish+cancel 0101'
 
@@ -28,7 +28,7 @@ EVERY_ORDER = Bounds(most_choices=24)
 
 
 def main() -> int:
-    """Exit status 1 when anything is wrong."""
+    """Returns the exit status, which is 1 when anything is wrong."""
     options = _options()
     logger.remove()
     with tempfile.TemporaryDirectory() as directory:
@@ -37,13 +37,13 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--all", action="store_true", help="all orders, and triples")
-    parser.add_argument("--only", default="", help="meetings whose text contains this")
-    parser.add_argument("--replay", help="one meeting with its choices")
+    parser.add_argument("--all", action="store_true", help="try all orders of pairs, then triples")
+    parser.add_argument("--only", default="", help="try only meetings whose text contains this")
+    parser.add_argument("--replay", help="play one meeting with its choices")
     parser.add_argument("--first", action="store_true", help="stop at the first fault")
-    parser.add_argument("--seconds", type=float, help="stop then [90; with --all 600]")
-    parser.add_argument("--seed", type=int, help="of the choice of triples [by chance]")
-    parser.add_argument("--server", type=Path, help="another Redis or Valkey")
+    parser.add_argument("--seconds", type=float, help="stop after this many seconds [90; with --all 600]")
+    parser.add_argument("--seed", type=int, help="seed for the choice of triples [random]")
+    parser.add_argument("--server", type=Path, help="binary of another Redis or Valkey")
     return parser.parse_args()
 
 
@@ -64,7 +64,7 @@ async def _replay(stage: Stage, text: str) -> int:
 
 
 async def _explore(stage: Stage, options: argparse.Namespace) -> int:
-    """Pairs, then the same with deaths, then triples."""
+    """Explores pairs, then the same with deaths, then triples."""
     until = time.monotonic() + (options.seconds or (600 if options.all else 90))
     found: dict[tuple[str, ...], str] = {}
 
@@ -84,7 +84,7 @@ async def _explore(stage: Stage, options: argparse.Namespace) -> int:
     pairs = [pair for pair in meetings(2) if options.only in str(pair)]
     await explore("pairs", pairs, alive)
     deaths = [death for pair in pairs for death in stage.deaths(pair)]
-    random.Random(0).shuffle(deaths)  # on a slow machine some of each situation, not all of the first ones
+    random.Random(0).shuffle(deaths)  # so that a slow machine, which stops early, has tried some of each situation
     await explore("pairs of which one dies", deaths, dying)
     if options.all:
         seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed

@@ -1,4 +1,4 @@
-"""What callers do, and the situations in which they meet. An act runs the product's own code, from the outermost
+"""The acts of callers, and the situations in which they meet. An act runs the product's own code, from the outermost
 function that can be called without HTTP."""
 
 import base64
@@ -24,10 +24,10 @@ from penstock.upkeep.sweep import sweep_uploads
 from tests.interleave.world import ALICE, MODEL, MORNING_US, World
 
 IMAGE = b"i" * (KEPT_IN_RECORD_BYTES + 1)
-"""One that no record takes in."""
+"""An image that is too large to be kept in a record."""
 
 SHORT_S, LONG_S = 60, 604_800
-"""How long results are kept: less than a `LATER`, and more than any."""
+"""How long results are kept: one shorter than any `LATER`, one longer."""
 LATER_S = 3600.0
 LEASE_IS_OVER_S = 30.0
 LINK_S = 60
@@ -37,36 +37,36 @@ Act = Callable[[World, int], Awaitable[object]]
 
 
 class Situation(NamedTuple):
-    """What is there when the callers come, and what they may do."""
+    """The state before the callers begin, and the acts that they may do."""
 
     prepare: Callable[[World], Awaitable[object]]
     acts: dict[str, Act]
     writes_get_lost: bool = False
-    """Then objects may be left behind, which nobody can know of: they are for `penstock doctor` to find."""
+    """Objects may then be left that no record knows of; `penstock doctor` finds them."""
 
 
 def task(name: str) -> str:
-    """The id of a task."""
+    """Returns the id of a task."""
     return "tsk_" + _hex(name)
 
 
 def upload(name: str) -> str:
-    """The id of an upload."""
+    """Returns the id of an upload."""
     return "upl_" + _hex(name)
 
 
 def batch(name: str) -> str:
-    """The id of a batch."""
+    """Returns the id of a batch."""
     return "bat_" + _hex(name)
 
 
 def _hex(name: str) -> str:
-    """As ids are made: the ms, and what is random."""
+    """Makes ids in the usual form: the ms, then the random part."""
     return f"{MORNING_US // 1000:012x}{name.encode().hex():0>12}{0:08}"
 
 
 def call_of(request: TaskRequest) -> SubmitCall:
-    """The submit of this task by Alice."""
+    """Returns the submit of this task by Alice."""
     return SubmitCall(caller=ALICE, task=request, base_url="", traceparent="")
 
 
@@ -74,7 +74,7 @@ def call_of(request: TaskRequest) -> SubmitCall:
 
 
 async def submit(world: World, name: str, *, equal: bool = True, key: str | None = None, ttl_s: int = LONG_S) -> object:
-    """Enqueue a task with an inline image, equal to all others, under this client_request_id."""
+    """Enqueues a task with an inline image, equal to all others, under this client_request_id."""
     request = TaskRequest(
         model=MODEL, input=InputRequest(image_url="data:,"), client_request_id=key, result_ttl_s=ttl_s
     )
@@ -85,7 +85,7 @@ async def submit(world: World, name: str, *, equal: bool = True, key: str | None
 
 
 async def submit_upload(world: World, name: str, of: str = "u", ttl_s: int = LONG_S) -> object:
-    """Enqueue a task whose input is an upload."""
+    """Enqueues a task whose input is an upload."""
     request = TaskRequest(model=MODEL, input=InputRequest(upload_id=upload(of)), result_ttl_s=ttl_s)
     found = await ready_upload(upload(of), ALICE, world.services)
     examined = Examined(cost=1, fingerprint="f", upload=found)
@@ -93,17 +93,17 @@ async def submit_upload(world: World, name: str, of: str = "u", ttl_s: int = LON
 
 
 async def run(world: World, lease: Lease, end: str) -> None:
-    """The part of a worker: from the claim to the settled attempt."""
+    """Acts as a worker, from the claim to the settled attempt."""
     await world.run(lease, end)
 
 
 async def claim(world: World, worker: str) -> Lease | None:
-    """The next task."""
+    """Claims the next task."""
     return (await world.store.leases.claim(worker=worker, device="cpu", models=[MODEL])).lease
 
 
 def work(end: str) -> Act:
-    """Claim a task and bring it to this end."""
+    """Claims a task and brings it to this end."""
 
     async def act(world: World, number: int) -> None:
         if lease := await claim(world, f"w{number}"):
@@ -113,7 +113,7 @@ def work(end: str) -> Act:
 
 
 def finish(name: str) -> Act:
-    """End the attempt that was running when the situation began."""
+    """Ends the attempt that was running when the situation began."""
 
     async def act(world: World, _: int) -> None:
         await run(world, world.leases[name], "complete")
@@ -122,22 +122,22 @@ def finish(name: str) -> Act:
 
 
 def cancel(name: str) -> Act:
-    """Cancel a task."""
+    """Cancels a task."""
     return lambda world, _: world.store.tasks.cancel(task(name), TENANT)
 
 
 def retry(name: str) -> Act:
-    """Run a task again."""
+    """Runs a task again."""
     return lambda world, _: world.store.tasks.resubmit(task(name), TENANT)
 
 
 def delete(name: str) -> Act:
-    """DELETE of one task."""
+    """Deletes one task by the API's DELETE."""
     return lambda world, _: removal.delete_task.fn(world.request, world.services, task(name))
 
 
 def delete_each(*names: str) -> Act:
-    """DELETE of some tasks, one after the other."""
+    """Deletes some tasks by the API's DELETE, one after the other."""
 
     async def act(world: World, number: int) -> None:
         for name in names:
@@ -147,7 +147,7 @@ def delete_each(*names: str) -> Act:
 
 
 def cancel_heard(name: str) -> Act:
-    """Cancel a task, of which its worker hears."""
+    """Cancels a task, and its worker hears of it."""
 
     async def act(world: World, number: int) -> None:
         await cancel(name)(world, number)
@@ -157,7 +157,7 @@ def cancel_heard(name: str) -> Act:
 
 
 def cancel_and_delete(name: str) -> Act:
-    """Cancel a task, then DELETE it."""
+    """Cancels a task, then deletes it."""
 
     async def act(world: World, number: int) -> None:
         await cancel(name)(world, number)
@@ -167,28 +167,28 @@ def cancel_and_delete(name: str) -> Act:
 
 
 async def fail_over(world: World, number: int) -> None:
-    """Redis loses its last writes, and a worker goes on with what is there."""
+    """Redis loses its last writes, and a worker goes on with what is left."""
     await world.lose_writes()
     await work("complete")(world, number)
 
 
 def equal(prefix: str) -> Act:
-    """Hand in an equal task."""
+    """Enqueues an equal task."""
     return lambda world, number: submit(world, f"{prefix}{number}")
 
 
 def other(prefix: str) -> Act:
-    """Hand in a task that equals no other."""
+    """Enqueues a task that equals no other."""
     return lambda world, number: submit(world, f"{prefix}{number}", equal=False)
 
 
 def again(key: str) -> Act:
-    """The same submit, under the same client_request_id, from a client that has not heard the answer."""
+    """Repeats the same submit under the same client_request_id, as a client does that got no answer."""
     return lambda world, number: submit(world, f"again{number}", key=key)
 
 
 def say_lost(name: str) -> Act:
-    """A reader has not found the file of this task's result."""
+    """Reports that a reader did not find the file of this task's result."""
 
     async def act(world: World, _: int) -> None:
         await world.store.tasks.result_lost(task(name))
@@ -197,92 +197,92 @@ def say_lost(name: str) -> Act:
 
 
 async def prune_later(world: World, _: int) -> None:
-    """What upkeep does when the time of some is over."""
+    """Runs upkeep when the retention of some tasks is over."""
     await world.time_passes(LATER_S)
     await keep_up(world)
 
 
 async def keep_up(world: World) -> None:
-    """Delete what is due."""
+    """Deletes the objects that are due."""
     await prune(world.store, world.storage)
 
 
 async def expire(world: World, _: int) -> None:
-    """The time to start is over."""
+    """Ends the tasks whose start limit has passed."""
     await world.time_passes(LATER_S)
     await world.store.overdue.expire()
 
 
 async def overrun(world: World, _: int) -> None:
-    """The deadline is over."""
+    """Ends the tasks whose deadline has passed."""
     await world.time_passes(LATER_S)
     await world.store.overdue.overrun()
 
 
 async def reclaim(world: World, _: int) -> None:
-    """The supervisor has seen its worker die."""
+    """Reclaims the tasks of a worker whose supervisor saw it die."""
     await world.store.overdue.reclaim("w")
 
 
 async def purge(world: World, _: int) -> None:
-    """Cancel what waits."""
+    """Cancels the tasks that wait."""
     await world.store.queues.purge(TENANT, MODEL, list(Priority), limit=100)
 
 
 async def pause(world: World, _: int) -> None:
-    """Hold the queue up, and let it go on."""
+    """Pauses the queue and resumes it."""
     await world.store.queues.pause(MODEL, list(Priority), by="operator")
     await world.store.queues.resume(MODEL, list(Priority))
 
 
 async def send(world: World, _: int) -> None:
-    """The client stores the bytes of an upload in the bucket, and asks for it."""
+    """Stores the bytes of an upload in the bucket as its client does, then reads the upload."""
     await world.put_by_link(upload_key(TENANT, upload("u")), IMAGE, MORNING_US // 1000 + 1000 * LINK_S)
     await ready_upload(upload("u"), ALICE, world.services)
 
 
 async def delete_upload(world: World, _: int) -> None:
-    """DELETE of an upload."""
+    """Deletes an upload."""
     await uploads.delete_upload.fn(world.request, world.services, upload("u"))
 
 
 async def sweep(world: World, _: int) -> None:
-    """What upkeep does when the time of unused uploads is over."""
+    """Runs upkeep when the time of unused uploads is over."""
     await world.time_passes(LATER_S)
     await sweep_uploads(world.uploads, world.storage)
 
 
 async def feed(world: World, _: int) -> None:
-    """One round of a feeder, of all batches that are due."""
+    """Runs one round of a feeder over all batches that are due."""
     leases, _next = await world.batches.lease(lease_s=5, most=4)
     for lease in leases:
         await world.feeder._round(lease)
 
 
 async def feed_after_a_death(world: World, number: int) -> None:
-    """One round of a feeder that comes when the leases of the others are over."""
+    """Runs one round of a feeder that comes when the leases of the others are over."""
     await world.time_passes(LEASE_IS_OVER_S)
     await feed(world, number)
 
 
 async def cancel_batch(world: World, _: int) -> None:
-    """Cancel a batch."""
+    """Cancels a batch."""
     await world.batches.cancel(batch("b"), TENANT)
 
 
 async def cancel_batch_and_feed(world: World, number: int) -> None:
-    """Cancel a batch, and do what its next feeder does then."""
+    """Cancels a batch, and does what its next feeder does then."""
     await cancel_batch(world, number)
     await feed_after_a_death(world, number)
 
 
 async def delete_batch(world: World, _: int) -> None:
-    """DELETE of a batch."""
+    """Deletes a batch."""
     await batches.delete_batch.fn(world.request, world.services, batch("b"))
 
 
 def of_line(verb: str, place: int = 0) -> Act:
-    """Cancel or retry the task of a line, or delete it."""
+    """Cancels, retries or deletes the task of a line."""
     task_id = task_id_of(batch("b"), place)
 
     async def act(world: World, _: int) -> None:
@@ -302,7 +302,7 @@ async def _a_waits(world: World) -> None:
 
 
 async def _a_waits_for_long(world: World) -> None:
-    """With limits of time that `LATER` is past."""
+    """`a` waits, with limits of time that `LATER` is past."""
     request = TaskRequest(
         model=MODEL, input=InputRequest(image_url="data:,"), start_within_s=60, finish_within_s=60, result_ttl_s=LONG_S
     )
@@ -316,7 +316,7 @@ async def _a_was_canceled(world: World) -> None:
 
 
 async def _a_result_is_shown_twice(world: World) -> None:
-    """`a` ran, and its time is over before that of `b`, which shows its result."""
+    """`a` has run, and its retention ends before that of `b`, which shows its result."""
     await submit(world, "a", ttl_s=SHORT_S)
     await work("complete")(world, 0)
     await submit(world, "b")
@@ -382,7 +382,7 @@ def _batch_of(images: Sequence[bytes], ttl_s: int = LONG_S) -> Callable[[World],
 
 
 def lines_of(images: Sequence[bytes]) -> bytes:
-    """A part of a batch, with a line for each of these images."""
+    """Returns a part of a batch with a line for each of these images."""
     return b"\n".join(msgspec.json.encode(_line(number, image)) for number, image in enumerate(images, 1))
 
 
@@ -565,7 +565,7 @@ SITUATIONS: dict[str, Situation] = {
 
 
 async def delete_everything(world: World) -> None:
-    """All tasks and batches end and are deleted, and upkeep does all it can, for two weeks."""
+    """Ends and deletes all tasks and batches, then runs upkeep for two weeks."""
     for _ in range(3):
         await world.time_passes(LEASE_IS_OVER_S)
         snapshot = await world.look()

@@ -1,4 +1,4 @@
-"""Callers that take turns: each stops before every call of the store or the storage, until it is chosen to go on."""
+"""Callers under a scheduler: each stops before every call of the store or the storage, until it is chosen to go on."""
 
 import asyncio
 from collections import deque
@@ -20,24 +20,24 @@ T = TypeVar("T")
 Act = Callable[[], Awaitable[object]]
 
 A_FEW_TURNS = 10
-"""Of the loop: more than it takes from the end of one task to the first call of another that waited for it."""
+"""Turns of the event loop: more than pass from the end of one task to the first call of a task that waits for it."""
 
 STUCK_S = 10.0
-"""A caller that has not come to its next call by then waits for something that is no call."""
+"""A caller that has not reached its next call by then waits for something other than a call."""
 
 _me: ContextVar["Caller | None"] = ContextVar("caller", default=None)
 _asked: ContextVar[str] = ContextVar("asked", default="")
 
 
 class Caller:
-    """One act, done call by call. What it starts belongs to it too."""
+    """One act, which runs call by call. Everything that it starts belongs to it too."""
 
     def __init__(self, act: Act) -> None:
         self.steps = 0
         """How many calls it has made."""
         self.is_dead = False
         self.refusal: Exception | None = None
-        """The answer of the act, where that is an error of ours."""
+        """The act's answer, if it is an error of Penstock."""
         self.fault: Exception | None = None
         """Any other error."""
         self.touched: set[Touch] = set()
@@ -53,11 +53,11 @@ class Caller:
 
     @property
     def is_done(self) -> bool:
-        """It makes no further call."""
+        """Whether it makes no further call."""
         return self.is_dead or (self._task.done() and not self._calls_under_way and not self._waiting)
 
     async def step(self) -> None:
-        """Let it make one call, and go on to before the next one."""
+        """Lets it make one call and go on to the next one."""
         self.steps += 1
         self.touched.clear()
         self._calls_under_way += 1
@@ -65,7 +65,7 @@ class Caller:
         await self.rest()
 
     async def rest(self) -> None:
-        """Until it waits for its turn, or is done."""
+        """Returns when it waits to be chosen, or is done."""
         async with asyncio.timeout(STUCK_S):
             while not self.is_done and (self._calls_under_way or not self._waiting):
                 self._changed.clear()
@@ -73,13 +73,14 @@ class Caller:
                 await self._let_others_begin()
 
     async def _let_others_begin(self) -> None:
-        """What the act has left behind to be done may be on its way to a call."""
+        """Lets background tasks of the act run up to their first call."""
         if self._task.done():
             for _ in range(A_FEW_TURNS):
                 await asyncio.sleep(0)
 
     async def die(self) -> None:
-        """Make no further call, as a killed process: nothing that it does on the way out reaches anybody."""
+        """Ends it like a killed process: it makes no further call, and nothing that it does on its way out reaches
+        anybody."""
         self.is_dead = True
         self._task.cancel()
         for chosen in self._waiting:
@@ -87,7 +88,7 @@ class Caller:
         await asyncio.wait([self._task])
 
     async def turn(self) -> None:
-        """Wait to be chosen."""
+        """Waits to be chosen."""
         if self.is_dead:
             raise asyncio.CancelledError
         chosen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -102,7 +103,7 @@ class Caller:
             raise
 
     def made_call(self) -> None:
-        """Say that the call that it was chosen for has been answered."""
+        """Reports that the call that it was chosen for was answered."""
         self._calls_under_way -= 1
         self._changed.set()
 
@@ -111,7 +112,7 @@ class Caller:
             await self._act()
         except (PenstockError, NotItsTurn) as error:
             self.refusal = error
-        except Exception as error:  # noqa: BLE001  judged with all else
+        except Exception as error:  # noqa: BLE001  reported as a fault of the meeting
             self.fault = error
         finally:
             self._changed.set()
@@ -119,8 +120,8 @@ class Caller:
 
 @asynccontextmanager
 async def call(name: str, *touched: Touch) -> AsyncIterator[None]:
-    """One call, made when it is the caller's turn; at once by who is none of these callers. `touched` are the objects
-    of the storage that it reads and writes."""
+    """Makes one call when the caller is chosen; at once outside the scheduler. `touched` are the objects of the
+    storage that it reads and writes."""
     caller = _me.get()
     if caller is None:
         yield
@@ -135,7 +136,7 @@ async def call(name: str, *touched: Touch) -> AsyncIterator[None]:
 
 
 class ByTurns(ByStillClock):
-    """An engine whose every question to Redis is a call."""
+    """An engine in which every request to Redis is a call of the scheduler."""
 
     async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
         async with call(_asked.get()):
@@ -155,7 +156,7 @@ class ByTurns(ByStillClock):
 
 
 class StorageByTurns(MemoryStorage):
-    """A storage in which every object that is read, written or deleted is a call."""
+    """A storage in which every read, write or delete of an object is a call of the scheduler."""
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         async with call(f"put {key}", written(key)):
@@ -190,16 +191,16 @@ class StorageByTurns(MemoryStorage):
 
 
 def written(key: str) -> Touch:
-    """That an object is stored or deleted."""
+    """The touch of storing or deleting an object."""
     return _of_object(key, is_written=True)
 
 
 def read(key: str) -> Touch:
-    """That an object is looked at."""
+    """The touch of reading an object."""
     return _of_object(key, is_written=False)
 
 
 def _of_object(key: str, *, is_written: bool) -> Touch:
-    """An object is a member of what begins as it does."""
+    """Counts an object as a member of its prefix."""
     folder, slash, name = key.rpartition("/")
     return Touch((folder + slash).encode(), name.encode(), is_written)

@@ -1,4 +1,4 @@
-"""All orders of the calls of some callers, without those that cannot differ from one that was tried.
+"""Enumerates the orders of the calls of some callers, except those that cannot differ from one already tried.
 
 Stateless search with sleep sets (Godefroid, "Partial-Order Methods for the Verification of Concurrent Systems", 1996):
 a caller whose next call was tried at a moment is not tried again after calls of others that touch nothing it does.
@@ -11,12 +11,12 @@ from typing import NamedTuple
 from tests.support.monitor import Touch, conflict
 
 Footprint = frozenset[Touch]
-"""What a call reads and writes."""
+"""The keys and members that a call reads and writes."""
 
 
 class Bounds(NamedTuple):
-    """How much of all orders is tried: another than the last one is let go on `most_preemptions` times though that is
-    ready, and anybody only among the first `most_choices` calls."""
+    """Limits of the search: at most `most_preemptions` switches away from a caller that could go on, and choices
+    only among the first `most_choices` calls."""
 
     most_preemptions: int = 10**9
     most_choices: int = 10**9
@@ -24,32 +24,32 @@ class Bounds(NamedTuple):
 
 @dataclass
 class Moment:
-    """A point at which one of several callers goes on."""
+    """A point of choice between several callers."""
 
     ready: tuple[int, ...]
     last: int | None
-    """Who went on before, if it is ready to go on."""
+    """The caller that went on before, if it can go on."""
     preemptions: int
-    """How often so far another went on than the last one, though that was ready."""
+    """How often so far the scheduler switched away from a caller that could go on."""
     asleep: dict[int, Footprint]
     chosen: int = -1
     footprint: Footprint = frozenset()
     tried: dict[int, Footprint] = field(default_factory=dict)
 
     def open_choices(self, most_preemptions: int) -> list[int]:
-        """Who is still to be tried here, the last one first."""
+        """The callers still to try here, with the last one first."""
         left = [one for one in self.ready if one not in self.asleep and one not in self.tried]
         if self.last is not None and self.preemptions >= most_preemptions:
             left = [one for one in left if one == self.last]
         return sorted(left, key=lambda one: one != self.last)
 
     def choose(self, caller: int) -> None:
-        """Let this one go on here, in the next run."""
+        """Chooses this caller here in the next run."""
         self.chosen = caller
 
 
 class Search:
-    """One tree of orders: give `next_choice` and `took` to a run, ask for the next run by `advance`."""
+    """One tree of orders. A run uses `next_choice` and `took`; `advance` moves on to the next run."""
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
@@ -58,11 +58,11 @@ class Search:
 
     @property
     def choices(self) -> list[int]:
-        """Of the present run, so far."""
+        """The choices of the present run so far."""
         return [moment.chosen for moment in self._path[: self._depth]]
 
     def next_choice(self, ready: tuple[int, ...]) -> int | None:
-        """Who goes on; None when all that could follow has been tried in another order."""
+        """Returns the caller to go on, or None when everything that could follow was tried in another order."""
         if self._depth == len(self._path):
             moment = self._following(ready)
             options = moment.open_choices(self._bounds.most_preemptions)
@@ -75,12 +75,12 @@ class Search:
         return moment.chosen
 
     def took(self, footprint: Footprint) -> None:
-        """What the call of the chosen one has read and written."""
+        """Records what the call of the chosen caller has read and written."""
         self._path[self._depth].footprint = footprint
         self._depth += 1
 
     def advance(self) -> bool:
-        """Go on to the next run; False when there is none."""
+        """Goes on to the next run; returns False when there is none."""
         self._depth = 0
         while self._path:
             moment = self._path[-1]
@@ -109,18 +109,18 @@ def _still_asleep(moment: Moment) -> Iterator[tuple[int, Footprint]]:
 
 
 class Replay:
-    """One given order; who is left when it ends goes on caller by caller."""
+    """One fixed order; when it ends, the remaining callers go on one after the other."""
 
     def __init__(self, choices: list[int]) -> None:
         self._given = choices
         self.choices: list[int] = []
 
     def next_choice(self, ready: tuple[int, ...]) -> int:
-        """As `Search`."""
+        """See `Search`."""
         at = len(self.choices)
         wanted = self._given[at] if at < len(self._given) else ready[0]
         self.choices.append(wanted if wanted in ready else ready[0])
         return self.choices[-1]
 
     def took(self, footprint: Footprint) -> None:
-        """As `Search`."""
+        """See `Search`."""

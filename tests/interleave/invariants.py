@@ -1,4 +1,4 @@
-"""What has to be true whenever no call is under way, whoever has died."""
+"""The invariants that hold whenever no call is under way, whoever has died."""
 
 import hashlib
 import re
@@ -26,12 +26,12 @@ Objects = Mapping[str, bytes]
 
 
 def broken(snapshot: Snapshot, objects: Objects) -> list[str]:
-    """What is not as it has to be, in words."""
+    """Returns every broken invariant in words."""
     return [fault for rule in RULES for fault in rule(snapshot, objects)]
 
 
 def left_behind(snapshot: Snapshot, objects: Objects) -> list[str]:
-    """What is there though everything was deleted."""
+    """Returns what is left after everything was deleted."""
     keys = [f"key left behind: {key}" for key in sorted(snapshot.keys) if not KEPT.fullmatch(key)]
     return [*keys, *(f"object left behind: {key}" for key in sorted(objects))]
 
@@ -45,7 +45,7 @@ def _places(snapshot: Snapshot, _: Objects) -> Iterator[str]:
 
 
 def _results(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
-    """A success that is shown has its file, and that has the bytes of the attempt that succeeded."""
+    """A success has its file, with the bytes of the attempt that succeeded."""
     for task_id, record in snapshot.records.items():
         file = _result_of(snapshot, task_id)
         if record["state"] != State.SUCCESS or file is None:
@@ -57,7 +57,7 @@ def _results(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
 
 
 def _inputs(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
-    """What runs, or can be run again, has its input."""
+    """A task that runs or can be run again has its input."""
     for task_id, record in snapshot.records.items():
         key = _source_of(snapshot, task_id)
         if record["state"] != State.SUCCESS and key and key not in objects:
@@ -65,7 +65,7 @@ def _inputs(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
 
 
 def _lines(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
-    """A batch that is shown has its lines."""
+    """A batch that exists has its lines."""
     for batch_id, record in snapshot.under("batch:").items():
         for part in range(int(record["parts"])):
             if "state" in record and part_key(record["tenant"], batch_id, part) not in objects:
@@ -73,7 +73,7 @@ def _lines(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
 
 
 def _owners(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
-    """Every object belongs to a record, or is written down as one that is to be deleted."""
+    """Every object belongs to a record, or is listed as one to be deleted."""
     owned, prefixes = _owned(snapshot)
     for key in sorted(objects):
         if key not in owned and not key.startswith(tuple(prefixes)):
@@ -84,7 +84,7 @@ RULES: tuple[Callable[[Snapshot, Objects], Iterator[str]], ...] = (_places, _res
 
 
 def _owned(snapshot: Snapshot) -> tuple[set[str], set[str]]:
-    """Keys of objects, and what such keys begin with."""
+    """Returns keys of objects, and prefixes of such keys."""
     written_down = [place_of(entry) for name in ("condemned", "awaited") for entry in snapshot.keys.get(name, ())]
     owned = {name for name in written_down if not name.endswith("/")}
     prefixes = {name for name in written_down if name.endswith("/")}

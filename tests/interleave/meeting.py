@@ -16,18 +16,18 @@ from tests.interleave.world import Saved, World, begin
 from tests.support.monitor import Monitor, touches
 
 _BY_CHANCE = re.compile(r"[0-9a-f]{8,}")
-"""Fences, and parts of ids and keys."""
+"""Random words: fences, and parts of ids and keys."""
 
 
 class Death(NamedTuple):
-    """A caller is killed when it has made so many calls."""
+    """A caller is killed after this many calls."""
 
     caller: int
     after: int
 
 
 class Meeting(NamedTuple):
-    """Who meets, and who of them dies, if anybody."""
+    """The acts that meet, and the death, if any."""
 
     situation: str
     acts: tuple[str, ...]
@@ -39,31 +39,31 @@ class Meeting(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> "Meeting":
-        """The meeting that is written so."""
+        """Parses the text of a meeting."""
         situation, acts, *deaths = text.split()
         died = [Death(*map(int, one.removeprefix("dies=").split("@"))) for one in deaths]
         return cls(situation, tuple(acts.split("+")), died[0] if died else None)
 
 
 class Order(Protocol):
-    """Who goes on, call by call."""
+    """Decides who goes on, call by call."""
 
     def next_choice(self, ready: tuple[int, ...]) -> int | None:
-        """One of these; None to give up."""
+        """Returns one of these callers, or None to give up."""
 
     def took(self, footprint: Footprint) -> None:
-        """Hears what the call of the chosen one has read and written."""
+        """Receives what the call of the chosen caller has read and written."""
 
 
 class Fault(NamedTuple):
-    """What was found, and the meeting with its choices."""
+    """A broken invariant, and the meeting with its choices."""
 
     what: tuple[str, ...]
     replay: str
 
 
 def meetings(size: int) -> list[Meeting]:
-    """Every so many acts of each situation, also the same one twice."""
+    """Returns all combinations of this many acts in each situation, also an act with itself."""
     return [
         Meeting(name, acts)
         for name, situation in SITUATIONS.items()
@@ -72,7 +72,7 @@ def meetings(size: int) -> list[Meeting]:
 
 
 class Stage:
-    """Where meetings are played."""
+    """Plays meetings on a world."""
 
     def __init__(self, world: World, monitor: Monitor, situations: Mapping[str, Situation] = SITUATIONS) -> None:
         self._world = world
@@ -82,17 +82,18 @@ class Stage:
         self._judged: dict[bytes, tuple[str, ...]] = {}
         self.runs = 0
         self.calls: list[str] = []
-        """Of the last run: who made which call."""
+        """The calls of the last run, each with its caller."""
         self.steps: dict[Meeting, list[int]] = {}
-        """How many calls each caller of a meeting has made at most."""
+        """The most calls that each caller of a meeting has made."""
 
     @property
     def ends(self) -> int:
-        """How many different ends were judged."""
+        """The number of different end states that were checked."""
         return len(self._judged)
 
     async def play(self, meeting: Meeting, order: Order) -> tuple[str, ...] | None:
-        """One order; what is wrong at its end. None when it was given up, since it is no other than one before."""
+        """Plays one order and returns what is wrong at its end; None if it was given up, because it equals an
+        earlier one."""
         world = self._world
         world.beginning = await self._situation(meeting.situation)
         await world.beginning.bring_back(world)
@@ -111,7 +112,7 @@ class Stage:
                 await caller.die()
 
     async def explore(self, meeting: Meeting, bounds: Bounds) -> list[Fault]:
-        """All orders within the bounds; what is wrong with any of them, each fault once."""
+        """Plays all orders within the bounds and returns each fault once."""
         search = Search(bounds)
         found: dict[tuple[str, ...], Fault] = {}
         is_going = True
@@ -122,7 +123,8 @@ class Stage:
         return list(found.values())
 
     def deaths(self, meeting: Meeting) -> Iterator[Meeting]:
-        """The same callers, each dying once after each of its calls but the last, as far as they were seen."""
+        """Returns the same callers with each possible death: after each of a caller's calls but the last, as far as
+        they were seen."""
         for caller, steps in enumerate(self.steps.get(meeting, ())):
             for after in range(1, steps):
                 yield meeting._replace(death=Death(caller, after))
@@ -135,7 +137,7 @@ class Stage:
         return self._situations[name]
 
     async def _step_by_step(self, meeting: Meeting, callers: list[Caller], order: Order) -> bool:
-        """False when it was given up."""
+        """Returns False if the order was given up."""
         while ready := tuple(number for number, caller in enumerate(callers) if not caller.is_done):
             chosen = order.next_choice(ready)
             if chosen is None:
@@ -151,7 +153,7 @@ class Stage:
         return True
 
     async def _judge(self, meeting: Meeting, callers: list[Caller]) -> tuple[str, ...]:
-        """Each end once: that of two orders is often the same."""
+        """Checks each end state once, since two orders often end in the same one."""
         raised = tuple(f"{type(c.fault).__name__}: {c.fault}" for c in callers if c.fault)
         snapshot, objects = await self._world.look(), dict(self._world.storage.objects)
         end = _digest([snapshot.keys, sorted(objects), await self._world.now_ms()])
@@ -165,7 +167,7 @@ class Stage:
 
 
 def _digest(state: object) -> bytes:
-    """The same for states that differ in nothing but words that were made by chance: those count by their order."""
+    """Returns the same digest for states that differ only in random ids, which it replaces by their order."""
     words: dict[str, int] = {}
     said = json.dumps(state, sort_keys=True, default=repr)
     named = _BY_CHANCE.sub(lambda found: f"#{words.setdefault(found[0], len(words))}", said)

@@ -1,4 +1,4 @@
-"""The search finds what can go wrong between two calls, and shows it again."""
+"""The search finds races between calls, and replays them."""
 
 import math
 from collections.abc import AsyncIterator, Iterator
@@ -40,7 +40,7 @@ def touch(key: str, *, is_written: bool = True) -> Footprint:
 
 
 def orders(callers: list[list[Footprint]], bounds: Bounds = ALL) -> list[str]:
-    """All that the search tries, of callers who make these calls."""
+    """Returns all orders that the search tries, for callers who make these calls."""
     search, found = Search(bounds), []
     is_going = True
     while is_going:
@@ -79,7 +79,7 @@ def test_each_order_of_the_calls_that_do_conflict_is_tried() -> None:
 
 
 def place_of(caller: str, call: int, order: str) -> int:
-    """Where in an order a caller makes its call of this number."""
+    """Returns the position in an order at which a caller makes its call of this number."""
     return [place for place, made_by in enumerate(order) if made_by == caller][call - 1]
 
 
@@ -91,7 +91,8 @@ def test_orders_with_more_changes_of_turns_than_allowed_are_not_tried() -> None:
 
 
 async def _look_then_delete(world: World, _: int) -> None:
-    """Ask whether the result is shown by one task only, then delete its file: what comes between is not seen."""
+    """A wrong act: checks that the result is shown by one task only, then deletes its file, and misses what comes
+    between."""
     if (await world.store.tasks.get(task("a"), TENANT)).outcome.result and await _is_alone(world):
         await world.storage.delete(f"results/{TENANT}/{task('a')}/1.png", *(await _keys_of(world)))
 
@@ -106,7 +107,7 @@ async def _keys_of(world: World) -> list[str]:
 
 
 async def _put_and_forget(world: World, _: int) -> None:
-    """Store something that nobody has written down, and take it away again."""
+    """A wrong act: stores an object that no record names, and deletes it again."""
     await world.storage.put("inputs/default/nobodys", b"x", "image/png")
     await world.storage.delete("inputs/default/nobodys")
 
@@ -126,7 +127,7 @@ PLANTED = {
 
 @pytest.fixture
 def stage(world: World, monitor: Monitor) -> Stage:
-    """With acts that are wrong."""
+    """A stage with acts that are wrong."""
     return Stage(world, monitor, PLANTED)
 
 

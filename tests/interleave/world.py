@@ -1,7 +1,7 @@
-"""The place where callers meet: a real Redis, a storage in memory, and the parts of a server and of a worker on them.
+"""The world in which callers meet: a real Redis, a storage in memory, and parts of a server and of a worker.
 
-A situation is prepared once; each run begins with a copy of it. The clock stands still, so that the same order of calls
-does the same each time.
+A situation is prepared once, and each run begins with a copy of it. The clock stands still, so that the same order of
+calls always does the same.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ REAPER = f"{{{NAMESPACE}}}:reaper"
 MODEL = noop.Noop.name
 ALICE = ApiCaller("alice", TENANT)
 MORNING_US = 1_800_000_000_000_000
-"""The moment at which every situation begins."""
+"""The time at which every situation begins, in µs since 1970."""
 
 API = ApiSettings(rate_limit_per_minute=10**6)
 QUEUE = QueueSettings(lease_s=6, result_ttl_s=86_400, batch_window=2, max_retries=1, retry_base_s=0.001)
@@ -56,7 +56,7 @@ for i = 1, #ARGV, 2 do redis.call('RESTORE', ARGV[i], 0, ARGV[i + 1]) end
 
 
 class World:
-    """What acts work with. `services` is what the handlers of the API are given."""
+    """The objects that acts use. `services` is what the handlers of the API get."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class World:
         storage: MemoryStorage | None = None,
         queue: QueueSettings = QUEUE,
     ) -> None:
-        """The store asks Redis through an engine of this kind."""
+        """`engine` is the class of the engine through which the store calls Redis."""
         self.client = client
         self.storage = storage or StorageByTurns()
         settings = Settings(api=API, queue=queue, redis=RedisSettings(namespace=NAMESPACE))
@@ -84,25 +84,25 @@ class World:
             storage=self.storage,
             waiting=Waiting(self.store),
             watching=Watching(self.store),
-            estimates=Estimates(plain),  # looks every five seconds of the real clock: not by turns
+            estimates=Estimates(plain),  # it refreshes by the real clock, so the scheduler leaves it out
             checking=asyncio.Lock(),
         )
         self.feeder = Feeder(self.services)
         self.request = SimpleNamespace(auth=ALICE, base_url="http://here/", app=SimpleNamespace(state=AppState()))
         self.beginning = Saved([], {}, {})
-        """The situation that all began with."""
+        """The situation at the start of the run."""
         self.attempts: dict[str, Attempt] = {}
-        """Those that run now, by the keys of their leases."""
+        """The running attempts, by the keys of their leases."""
         self.leases: dict[str, Lease] = {}
-        """Those that were claimed while the situation was prepared."""
+        """The leases of tasks that were claimed during the preparation."""
         self._ahead_ms = 0
 
     def worker(self, end: str) -> Attempts:
-        """One whose model does this."""
+        """Returns a worker whose model does this."""
         return Attempts(self.store, Work(self.storage, end), RetryPolicy(base_s=0.0, cap_s=0.2))
 
     async def run(self, lease: Lease, end: str) -> None:
-        """A worker's part, from the claim on. It hears of a cancel until the end is decided."""
+        """Acts as a worker after the claim. It hears of a cancel until the outcome is decided."""
         attempts = self.worker(end)
         attempt = Attempt(attempts, lease)
         running = attempts.run(lease, _ignore, until_free=_at_once, is_stopped=lambda: attempt.is_aborted)
@@ -113,45 +113,45 @@ class World:
         self.attempts.pop(lease.key, None)
 
     async def tell_worker(self, lease: Lease) -> None:
-        """Who runs a task under this lease hears that it was canceled."""
+        """Tells the worker that runs a task under this lease that it was canceled."""
         async with call("the worker hears of it", Touch(WHOLE, WHOLE, True)):
             if attempt := self.attempts.get(lease.key):
                 attempt.abort()
 
     async def advance(self, seconds: float) -> None:
-        """Set the clock of Redis forward."""
+        """Sets the clock of Redis forward."""
         async with call("the clock is set forward"):
             await self.client.incrby(KEY, int(seconds * 1_000_000))
 
     async def time_passes(self, seconds: float) -> None:
-        """While the reaper looks at the clock every second: nothing has jumped."""
+        """Sets the clock forward as if the reaper looked at it every second, so that it sees no jump."""
         async with call("time passes"):
             await self.client.incrby(KEY, int(seconds * 1_000_000))
             if await self.client.exists(REAPER):
                 await self.client.incrby(REAPER, int(seconds * 1000))
 
     async def put_by_link(self, key: str, data: bytes, until_ms: int) -> None:
-        """What the bucket does with bytes that a client sends by a link: it takes them while that is valid."""
+        """Acts as the bucket, which accepts bytes by a signed link while the link is valid."""
         async with call(f"PUT {key}", written(key)):
             if await self.now_ms() < until_ms:
                 self.storage.objects[key] = data
 
     async def lose_writes(self) -> None:
-        """Redis loses what was written since the beginning, as when its disk or its master is lost."""
+        """Makes Redis lose the writes since the beginning, as when its disk or its master is lost."""
         async with call("Redis loses its last writes"):
             await self.beginning.bring_back_redis(self)
 
     async def look(self) -> Snapshot:
-        """At all that Redis holds."""
+        """Returns the whole content of Redis."""
         return await take_snapshot(self.client, NAMESPACE)
 
     async def now_ms(self) -> int:
-        """By the clock of the test."""
+        """Returns the time of the test's clock."""
         return int(await self.client.get(KEY)) // 1000
 
 
 class Work(Pipeline):
-    """A worker's stages with a model that takes no time: the input is read, and the result is stored, as ever."""
+    """The stages of a worker with a model that takes no time: the input is read and the result stored as usual."""
 
     def __init__(self, storage: Storage, end: str) -> None:
         super().__init__(
@@ -176,7 +176,7 @@ class Work(Pipeline):
 
 
 class Attempt:
-    """One that runs, and may be stopped."""
+    """A running attempt that may be aborted."""
 
     def __init__(self, attempts: Attempts, lease: Lease) -> None:
         self.is_aborted = False
@@ -184,7 +184,7 @@ class Attempt:
         self._attempts, self._lease = attempts, lease
 
     def abort(self) -> None:
-        """As the host of a worker does it."""
+        """Aborts as the host of a worker does."""
         if self.task and self._lease.key not in self._attempts.settling:
             self.is_aborted = True
             self.task.cancel()
@@ -215,24 +215,24 @@ ENDS: dict[str, Callable[[], None]] = {
 
 
 class Saved:
-    """A situation, to be brought back."""
+    """A saved situation."""
 
     def __init__(self, rows: list[bytes], objects: dict[str, bytes], leases: dict[str, Lease]) -> None:
         self._rows, self._objects, self._leases = rows, objects, leases
 
     @classmethod
     async def of(cls, world: World) -> "Saved":
-        """As it is now."""
+        """Saves the present situation."""
         keys = sorted(await world.client.keys("*"))
         rows = [part for key in keys for part in (key, await world.client.dump(key))]
         return cls(rows, dict(world.storage.objects), dict(world.leases))
 
     async def bring_back_redis(self, world: World) -> None:
-        """Only what Redis held."""
+        """Restores only the content of Redis."""
         await world.client.eval(BRING_BACK, 0, *self._rows)
 
     async def bring_back(self, world: World) -> None:
-        """Make it so again."""
+        """Restores the whole situation."""
         await self.bring_back_redis(world)
         world.storage.objects.clear()
         world.storage.objects.update(self._objects)
@@ -242,7 +242,7 @@ class Saved:
 
 @asynccontextmanager
 async def open_world(socket: str) -> AsyncIterator[World]:
-    """On a server that nobody else uses."""
+    """Opens a world on a server that nothing else uses."""
     async with AsyncExitStack() as opened:
         opened.enter_context(moved_clock(STILL))
         client = await opened.enter_async_context(connect(RedisSettings(url=f"unix://{socket}")))
@@ -250,7 +250,7 @@ async def open_world(socket: str) -> AsyncIterator[World]:
 
 
 async def begin(world: World) -> None:
-    """Nothing is there."""
+    """Empties the world."""
     await world.client.flushdb()
     await world.client.set(KEY, MORNING_US)
     world.storage.objects.clear()

@@ -1,1 +1,1 @@
-"""What a removed guard breaks: each is taken out of a copy of the source, and its test has to fail."""
+"""Removes each guard from a copy of the source, after which its test must fail."""

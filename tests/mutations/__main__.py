@@ -1,8 +1,8 @@
-"""Take out each guard in a copy of this checkout, and run what has to fail then.
+"""Removes each guard in a copy of this checkout, and runs the test that must fail then.
 
     python -m tests.mutations [--only WORDS]
 
-The exit status is 1 when a guard can be taken out and nothing fails, or when something fails though nothing was.
+The exit status is 1 when no test fails although a guard is removed, or when a test fails although nothing was removed.
 """
 
 import argparse
@@ -25,9 +25,9 @@ FAILS, PASSES = 1, 0
 
 
 def main() -> int:
-    """Exit status 1 when a guard is missed by nobody."""
+    """Returns the exit status, which is 1 when a guard can be removed without a failing test."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="guards with these words, or tests")
+    parser.add_argument("--only", default="", help="only guards with these words in their description or test")
     options = parser.parse_args()
     chosen = [one for one in MUTATIONS if options.only in one.guard or options.only in one.fails]
     with tempfile.TemporaryDirectory(prefix="mutations-") as directory:
@@ -52,7 +52,7 @@ def _is_caught(mutation: Mutation, copy: Path) -> bool:
 
 @cache
 def _status_of(test: str, copy: Path) -> int:
-    """Of a test when nothing is taken out."""
+    """Returns the exit status of a test in an unchanged copy."""
     return _run(test, copy)
 
 
@@ -69,7 +69,7 @@ def _mutated(mutation: Mutation, copy: Path) -> Iterator[None]:
 
 
 def _run(test: str, copy: Path) -> int:
-    """The exit status."""
+    """Returns the exit status."""
     by_pytest = test.startswith("tests/")
     command = ["pytest", "-q", "-x", "-p", "no:cacheprovider", test] if by_pytest else test.split()
     finished = subprocess.run(

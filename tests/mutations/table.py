@@ -1,4 +1,4 @@
-"""The guards, how each is taken out, and what has to fail then."""
+"""The guards: how each is removed, and which test must fail then."""
 
 from typing import NamedTuple
 
@@ -6,8 +6,8 @@ LUA = "src/penstock/store/lua"
 
 
 class Mutation(NamedTuple):
-    """In `file`, `text` is there once and becomes `instead`. `fails` is a test by its pytest id, or what follows
-    `python -m` where that exits with 1."""
+    """`text` stands exactly once in `file` and is replaced by `instead`. `fails` is a test by its pytest id, or the
+    arguments of `python -m` for a program that exits with 1."""
 
     guard: str
     file: str

@@ -1,4 +1,4 @@
-"""The table is up to date: what it takes out is there, and so are the tests that have to fail."""
+"""The table is up to date: the code that it removes exists, and so do the tests that must fail."""
 
 from pathlib import Path
 

@@ -9,7 +9,7 @@ from tests.support import redis_server
 from tools.script_times import CASES, Place, commands_of, open_place
 
 MOST_COMMANDS = 2000
-"""Of one call: a few milliseconds, up to twenty on a slow machine."""
+"""The most commands of one call, which take a few milliseconds, or up to twenty on a slow machine."""
 
 
 @pytest.fixture(scope="module")

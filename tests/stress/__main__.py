@@ -1,9 +1,9 @@
-"""Everybody at once, by chance, and an account of it.
+"""Runs every kind of actor at once, at random, and prints a report.
 
     python -m tests.stress [--seconds 60] [--seed 7] [--server PATH]
 
-The exit status is 1 when anything is wrong. The seed decides what everybody does, but not in which order the machine
-lets them: one that has failed is a good start, not a replay.
+The exit status is 1 when anything is wrong. The seed decides the choices of the actors, but not the order in which the
+machine runs them: the seed of a failed run is a good start, not a replay.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from tests.support import redis_server
 
 
 def main() -> int:
-    """Exit status 1 when anything is wrong."""
+    """Returns the exit status, which is 1 when anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60, help="of mischief [60]")
-    parser.add_argument("--seed", type=int, help="of all choices [by chance]")
-    parser.add_argument("--server", type=Path, help="another Redis or Valkey")
+    parser.add_argument("--seconds", type=float, default=60, help="duration of the faults [60]")
+    parser.add_argument("--seed", type=int, help="seed of all choices [random]")
+    parser.add_argument("--server", type=Path, help="binary of another Redis or Valkey")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     print(f"seed {seed}, {options.server or redis_server.binary()}", flush=True)

@@ -1,5 +1,5 @@
-"""Who is there. Each actor is a process of its own, with its own connections and luck; when it has died another takes
-its place."""
+"""The actors. Each one acts as a process, with its own connections and random numbers; when it has died, another
+takes its place."""
 
 import asyncio
 from collections import Counter, deque
@@ -31,12 +31,12 @@ from tests.stress.mishaps import Luck
 CALLERS = (Caller("alice", TENANT), Caller("bob", TENANT))
 HOOKS = ("succeeded", "failed", "canceled", "expired", "progress")
 LEASE_S = 0.6
-"""Of a batch; that of a task is in the settings."""
+"""The lease of a batch; that of a task is in the settings."""
 ENDS = ("complete",) * 7 + ("fail", "retry", "retry", "release")
 
 
 class Seen:
-    """What the actors have been told, all together."""
+    """The answers that the actors have received, all together."""
 
     def __init__(self) -> None:
         self.acknowledged: set[str] = set()
@@ -48,7 +48,7 @@ class Seen:
 
 
 class Actor:
-    """Does one thing after the other until it is told to stop."""
+    """Does one act after the other until it is told to stop."""
 
     pause_s = (0.0, 0.03)
 
@@ -57,7 +57,7 @@ class Actor:
         self.chance: Random = luck.chance
 
     async def live(self, *, until: Callable[[], bool]) -> None:
-        """What is refused is counted."""
+        """Acts until the end and counts refusals."""
         while not until():
             await asyncio.sleep(self.chance.uniform(*self.pause_s))
             try:
@@ -66,15 +66,15 @@ class Actor:
                 self.seen.happened[f"{type(self).__name__}: {type(error).__name__}"] += 1
 
     async def act(self) -> None:
-        """One thing."""
+        """Does one thing."""
         raise NotImplementedError
 
     async def is_missed(self) -> None:
-        """What others do when it has died."""
+        """Does what others do after its death."""
 
 
 class Client(Actor):
-    """Submits, and does all that is done with a task by its id."""
+    """Submits tasks, and does everything that a client may do with the id of a task."""
 
     def __init__(self, world: World, seen: Seen, luck: Luck) -> None:
         super().__init__(world, seen, luck)
@@ -91,7 +91,7 @@ class Client(Actor):
         caller, name = self.chance.choice(CALLERS), self.chance.choice((None, None, f"key-{self.chance.random()}"))
         request, examined = await self._task(caller, name)
         call = SubmitCall(caller=caller, task=request, base_url="", traceparent="")
-        for _ in range(2 if name else 1):  # who names a submit repeats it until it is answered
+        for _ in range(2 if name else 1):  # a submit with a client_request_id is repeated until it is answered
             with suppress(StoreUnavailable):
                 answer = await enqueue(new_task_id(), call, examined, self.world.services)
                 self.seen.acknowledged.add(answer.id)
@@ -104,7 +104,7 @@ class Client(Actor):
             attempt for world in self.seen.workers for key, attempt in world.attempts.items() if key.startswith(task_id)
         ]
         await self.world.store.tasks.cancel(task_id, TENANT)
-        for attempt in running:  # those that it was canceled under; not one that begins after a retry
+        for attempt in running:  # the attempts that ran at the cancel, not one that begins after a retry
             attempt.abort()
 
     async def retry(self) -> None:
@@ -149,7 +149,7 @@ class Client(Actor):
 
 
 class Uploader(Actor):
-    """Brings files, and deletes some."""
+    """Uploads files and deletes some."""
 
     pause_s = (0.1, 0.4)
 
@@ -225,7 +225,7 @@ class Feeding(Actor):
 
 
 class Worker(Actor):
-    """Has four slots, and renews its leases; it lets go of one, or of all, when it is slow."""
+    """Has four slots and renews its leases. When it is slow, it releases one task or all."""
 
     pause_s = (0.005, 0.05)
     slots = 4
@@ -259,7 +259,7 @@ class Worker(Actor):
             self._running.create_task(self._attempt(lease))
 
     async def is_missed(self) -> None:
-        """Its supervisor sees it at once, or dies with it."""
+        """Its supervisor notices at once, or dies with it."""
         self.seen.workers.discard(self.world)
         if self.chance.random() < 0.5:
             await self.world.store.overdue.reclaim(self.id)
@@ -285,7 +285,7 @@ class Worker(Actor):
 
 
 class Maintainer(Actor):
-    """Does what upkeep does, more often."""
+    """Runs upkeep, more often than a server does."""
 
     pause_s = (0.1, 0.4)
 
@@ -317,7 +317,7 @@ class Dispatcher(Actor):
 
 
 class OperatorActor(Actor):
-    """Pauses queues, lets them go on, and purges."""
+    """Pauses, resumes and purges queues."""
 
     pause_s = (0.5, 1.5)
 
@@ -347,4 +347,4 @@ CAST: Sequence[type[Actor]] = (
     OperatorActor, Clock,
 )  # fmt: skip
 STAY_WHEN_CALM = (Feeding, Worker, Maintainer, Dispatcher)
-"""Who brings all to its end when no more comes."""
+"""The actors that end all tasks when no more are submitted."""

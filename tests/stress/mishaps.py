@@ -1,4 +1,4 @@
-"""Stores and a storage in which calls go wrong by chance: the caller dies, the call is made twice, its answer is lost,
+"""Stores and a storage in which calls fail at random: the caller dies, the call is made twice, its answer is lost,
 or it takes long."""
 
 import asyncio
@@ -15,17 +15,17 @@ from tests.support.moved_clock import ByMovedClock
 T = TypeVar("T")
 
 DIES, IS_REPEATED, IS_LOST, IS_SLOW = 0.002, 0.02, 0.005, 0.004
-"""How often each happens to a call."""
+"""The probability of each failure of a call."""
 LONG_S = 1.5
 """Longer than a lease."""
 
 
 class Died(BaseException):
-    """Ends all that a process does, as SIGKILL would: no `except Exception` sees it."""
+    """Ends everything in a process, as SIGKILL would: no `except Exception` catches it."""
 
 
 class Luck:
-    """What may happen to the calls of one process; nothing any more once it is `calm`."""
+    """The possible failures of the calls of one process; none once it is `calm`."""
 
     def __init__(self, seed: str, happened: Counter[str]) -> None:
         self.chance = random.Random(seed)
@@ -34,14 +34,14 @@ class Luck:
         self._happened = happened
 
     def happens(self, what: str, how_often: float) -> bool:
-        """Whether it does this time."""
+        """Whether the failure happens this time."""
         if self.is_calm or self.chance.random() >= how_often:
             return False
         self._happened[what] += 1
         return True
 
     async def before_call(self) -> None:
-        """Raises Died when this process is no more."""
+        """Raises Died if this process has died."""
         if not self.is_dead and self.happens("processes died", DIES):
             self.is_dead = True
         if self.is_dead:
@@ -51,11 +51,11 @@ class Luck:
 
 
 mine: ContextVar[Luck | None] = ContextVar("luck", default=None)
-"""Of the process that this task belongs to; None where nothing goes wrong."""
+"""The luck of the process that this task belongs to; None where calls never fail."""
 
 
 class Unreliable(ByMovedClock):
-    """An engine with the luck of its caller."""
+    """An engine whose calls fail with the luck of its caller."""
 
     async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
         luck = mine.get()
@@ -71,7 +71,7 @@ class Unreliable(ByMovedClock):
 
 
 class UnreliableStorage(MemoryStorage):
-    """A storage with the luck of its caller."""
+    """A storage whose calls fail with the luck of its caller."""
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         await _before()

@@ -1,4 +1,5 @@
-"""One run: mischief for a while, calm until all has ended, then everything is deleted; it is looked at all the time."""
+"""One run: first with faults, then without until all tasks have ended; then everything is deleted. Invariants are
+checked all the time."""
 
 import asyncio
 import time
@@ -40,7 +41,7 @@ return answer
 
 
 class Report(NamedTuple):
-    """What came of a run."""
+    """The results of a run."""
 
     faults: Counter[str]
     seen: Seen
@@ -50,7 +51,7 @@ class Report(NamedTuple):
 
 
 class Stage:
-    """Everybody, and what they share."""
+    """All actors, and what they share."""
 
     def __init__(self, socket: str, seed: int) -> None:
         self._url = f"unix://{socket}"
@@ -63,7 +64,7 @@ class Stage:
         self.looks = 0
 
     async def run(self, seconds: float) -> None:
-        """Mischief for so long, then the end of everything."""
+        """Runs with faults for this long, then ends and deletes everything."""
         async with self._world() as world:
             cast = [asyncio.create_task(self._play(kind, number)) for number, kind in enumerate(CAST)]
             try:
@@ -84,7 +85,7 @@ class Stage:
             yield World(client, Unreliable, UnreliableStorage(self._objects), QUEUE)
 
     async def _play(self, kind: type[Actor], number: int) -> None:
-        """One after the other of this kind, each until it dies."""
+        """Runs one actor of this kind after the other, each until it dies."""
         life = 0
         while not self._has_left(kind)():
             luck = Luck(f"{self._seed} {number} {life}", self.seen.happened)
@@ -118,14 +119,14 @@ class Stage:
                     actor.result()
 
     async def _calm_down(self, world: World) -> None:
-        """Nothing new, and no more mishaps, until all has ended."""
+        """Starts nothing new and injects no more faults, until all tasks have ended."""
         self._is_calm = True
         for luck in self._lucks:
             luck.is_calm = True
         give_up = time.monotonic() + CALM_WITHIN_S
         while True:
             await asyncio.sleep(0.3)
-            await world.store.queues.resume(MODEL, PRIORITIES)  # a pause may still have been on its way
+            await world.store.queues.resume(MODEL, PRIORITIES)  # a pause may have been under way
             left = await world.store.listing.count(TENANT)
             if not left[State.PENDING] + left[State.RUNNING] and not (await world.look()).keys.get("feeding"):
                 break
@@ -135,7 +136,7 @@ class Stage:
         await self._look(world)
 
     async def _look(self, world: World) -> None:
-        """What is wrong twice is no matter of the moment: records and objects are looked at one after the other."""
+        """Reports only what is wrong twice, since records and objects are read one after the other."""
         first = await self._wrong_now(world)
         self.looks += 1
         if first:
@@ -147,7 +148,7 @@ class Stage:
         return set(broken(snapshot, dict(self._objects)))
 
     async def _check_ends(self, world: World) -> None:
-        """Whoever was told of a task finds it, or is told that it was there."""
+        """Checks that every task that a client knows exists, or is known to have existed."""
         snapshot = await world.look()
         for task_id in self.seen.acknowledged - snapshot.records.keys():
             if not await _is_known(world, task_id):
@@ -166,7 +167,7 @@ async def _is_known(world: World, task_id: str) -> bool:
 
 @contextmanager
 def _counted_scripts() -> Iterator[None]:
-    """All scripts that are loaded meanwhile keep the number of commands that they gave at most."""
+    """Records the largest number of commands of all scripts that are loaded inside the block."""
     plain = dict(scripts.TEXTS)
     counted = {name: COUNTED.format(script=text, name=name, key=MOST_KEY) for name, text in plain.items()}
     scripts.TEXTS.update(counted)
@@ -177,7 +178,7 @@ def _counted_scripts() -> Iterator[None]:
 
 
 async def stress(socket: str, *, seconds: float, seed: int) -> Report:
-    """On a server that nobody else uses."""
+    """Runs on a server that nothing else uses."""
     async with AsyncExitStack() as opened:
         opened.enter_context(moved_clock(AHEAD))
         opened.enter_context(_counted_scripts())

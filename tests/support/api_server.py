@@ -1,4 +1,4 @@
-"""A real API server: uvicorn on a free port, in a thread of the tests or in a process of its own."""
+"""A real API server: uvicorn on a free port, in a thread of the tests or in a process."""
 
 import os
 import socket
@@ -30,7 +30,7 @@ serve(settings, listen_fd=int(sys.argv[1]))
 
 @contextmanager
 def in_thread(settings: Settings) -> Iterator[str]:
-    """Its URL. Starts within 0.1 s."""
+    """Serves the settings in a thread, which starts within 0.1 s, and yields the URL."""
     server = ApiServer(settings)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listener],), name="api")
@@ -48,7 +48,7 @@ def in_thread(settings: Settings) -> Iterator[str]:
 
 
 class Kept:
-    """A server in a thread that is kept while it is asked for with equal settings, and replaced when they differ."""
+    """A server in a thread. It is kept between uses with equal settings, and replaced when they differ."""
 
     def __init__(self) -> None:
         self._settings: Settings | None = None
@@ -62,7 +62,7 @@ class Kept:
         self._running.close()
 
     def url_of(self, settings: Settings) -> str:
-        """Where one answers that has these settings."""
+        """Returns the URL of a server with these settings."""
         if settings != self._settings:
             self._running.close()
             self._url = self._running.enter_context(in_thread(settings))
@@ -71,7 +71,7 @@ class Kept:
 
 
 class ServerProcess:
-    """A server in a process of its own, with its log."""
+    """A server in a process, with its log."""
 
     def __init__(self, settings: Settings) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -95,7 +95,7 @@ class ServerProcess:
         self._log.close()
 
     def log(self) -> str:
-        """Everything it has written so far."""
+        """Returns the whole log so far."""
         self._log.seek(0)
         return self._log.read()
 

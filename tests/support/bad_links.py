@@ -1,4 +1,4 @@
-"""TCP between a client and a server that goes wrong: silent, standing still, or saying something else."""
+"""TCP links between a client and a server that fail: silent ones, frozen ones, and ones that change the bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -14,7 +14,7 @@ Carry = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, An
 
 @asynccontextmanager
 async def listening(serve: Callable[[Line], Awaitable[None]]) -> AsyncIterator[str]:
-    """A server of which nothing is open afterwards; its URL."""
+    """Listens on a free port and yields the URL. All connections are closed at the end."""
     serving: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -34,7 +34,7 @@ async def listening(serve: Callable[[Line], Awaitable[None]]) -> AsyncIterator[s
 
 
 async def join(server: str, client: Line, to_server: Carry, to_client: Carry) -> None:
-    """Connect a client with the server, until one of them hangs up."""
+    """Connects a client with the server until one of them hangs up."""
     host, _, port = server.removeprefix("http://").partition(":")
     there = await asyncio.open_connection(host, int(port), limit=PIECE)
     try:
@@ -48,7 +48,7 @@ async def join(server: str, client: Line, to_server: Carry, to_client: Carry) ->
 
 
 def carrying(most: float = inf, change: Callable[[bytes], bytes] = lambda data: data) -> Carry:
-    """Carries that many bytes, then stands still."""
+    """Returns a pump that carries this many bytes and then stands still."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = most
@@ -65,7 +65,8 @@ def carrying(most: float = inf, change: Callable[[bytes], bytes] = lambda data: 
 
 @asynccontextmanager
 async def frozen_link(server: str, *, to_server: float, to_client: float, times: float) -> AsyncIterator[str]:
-    """A link whose first connections take that many bytes each way and then stand still, both ends open; its URL."""
+    """Yields the URL of a link whose first connections carry this many bytes each way and then stand still, with
+    both ends open."""
     connections = 0
 
     async def serve(client: Line) -> None:
@@ -80,7 +81,7 @@ async def frozen_link(server: str, *, to_server: float, to_client: float, times:
 
 @asynccontextmanager
 async def answering(answer: bytes) -> AsyncIterator[str]:
-    """A server that says this to every request, or nothing at all; its URL."""
+    """Yields the URL of a server that sends this answer to every request, or nothing at all."""
 
     async def serve(client: Line) -> None:
         await client[0].readuntil(b"\r\n\r\n")
@@ -95,7 +96,7 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def revoking_link(server: str, api_key: str, *, after_submits: int) -> AsyncIterator[str]:
-    """A link over which the key becomes another one, which nobody knows, after so many submits; its URL."""
+    """Yields the URL of a link that replaces the API key with an unknown one after this many submits."""
     submits = 0
 
     def change(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Local storages with the faults of a network: slow ones, and one that is away."""
+"""Local storages that behave like a bad network: slow ones, and one that is away."""
 
 import asyncio
 from pathlib import Path
@@ -8,7 +8,7 @@ from penstock.storage import LocalStorage
 
 
 class Held(LocalStorage):
-    """Begins to put, and ends when it is told to."""
+    """A storage in which each put begins, and ends only when the test allows it."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -21,7 +21,7 @@ class Held(LocalStorage):
 
 
 class Undeletable(LocalStorage):
-    """Begins to delete, and ends when it is told to."""
+    """A storage in which each delete begins, and ends only when the test allows it."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -34,7 +34,7 @@ class Undeletable(LocalStorage):
 
 
 class Away(LocalStorage):
-    """Takes nothing until it is back."""
+    """A storage that refuses every put until it is back."""
 
     is_back = False
 

@@ -1,4 +1,4 @@
-"""Requests to the API, and the part of a worker: it claims, completes and announces itself by the store alone."""
+"""Requests to the API, and a worker that claims, completes and registers itself through the store alone."""
 
 import asyncio
 import base64
@@ -33,20 +33,20 @@ WORKER = WorkerInfo(
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    """A submit; a change to `image_url` goes where it belongs."""
+    """Returns the body of a submit. A change to `image_url` goes into its place in the body."""
     image_url = changes.pop("image_url", URL)
     return {"model": MODEL, "input": {"image_url": image_url}} | changes
 
 
 def image(width: int = 8, height: int = 6, format: str = "PNG", **options: Any) -> bytes:
-    """Some image."""
+    """Returns a small image."""
     out = io.BytesIO()
     Image.new("RGB", (width, height), "teal").save(out, format, **options)
     return out.getvalue()
 
 
 def photo(format: str = "PNG") -> bytes:
-    """An image that no record takes in."""
+    """Returns an image that is too large to be kept in the record."""
     out = io.BytesIO()
     Image.effect_noise((160, 120), 100).save(out, format)
     assert len(out.getvalue()) > KEPT_IN_RECORD_BYTES
@@ -54,12 +54,12 @@ def photo(format: str = "PNG") -> bytes:
 
 
 def data_uri(data: bytes, media_type: str = "image/png") -> str:
-    """The image inside of a URL."""
+    """Returns the image as a data: URI."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
 def stored_objects(settings: Settings) -> list[str]:
-    """Keys of everything stored, but the probes of readiness and the marker."""
+    """Returns the keys of all stored objects, except the probes of readiness and the marker."""
     root = Path(settings.storage.directory) / settings.redis.namespace
     files = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
     found = (path.relative_to(root).as_posix() for path in files)
@@ -67,21 +67,21 @@ def stored_objects(settings: Settings) -> list[str]:
 
 
 async def nothing_is_stored(settings: Settings, within_s: float = 30) -> None:
-    """Returns when all is deleted; a server that is busy leaves to its upkeep what it could not delete at once."""
+    """Returns when every object is deleted; a busy server leaves some of them to its upkeep."""
     async with asyncio.timeout(within_s):
         while stored_objects(settings):
             await asyncio.sleep(0.02)
 
 
 async def claim(store: Store) -> Lease:
-    """Of the next task; there has to be one."""
+    """Claims the next task, which must exist."""
     lease = (await store.leases.claim(worker=WORKER.id, device=WORKER.device, models=[MODEL, "image-scoring-v1"])).lease
     assert lease is not None
     return lease
 
 
 async def complete(store: Store, storage: Storage, data: bytes) -> Artifact:
-    """Claim the next task and end it with these bytes as its result."""
+    """Claims the next task and completes it with these bytes as its result."""
     lease = await claim(store)
     key = f"results/default/{lease.id}/{lease.token}.png"
     await storage.put(key, data, "image/png")
@@ -100,6 +100,6 @@ async def complete(store: Store, storage: Storage, data: bytes) -> Artifact:
 
 
 async def fail(store: Store) -> None:
-    """Claim the next task and end it in FAILED."""
+    """Claims the next task and ends it in FAILED."""
     problem = ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False)
     assert await store.leases.fail(await claim(store), Outcome(error=problem))

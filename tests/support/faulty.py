@@ -1,4 +1,4 @@
-"""A peer between the storage and its S3 server that can be told to be silent, to stall, to lie or to refuse."""
+"""A proxy between the storage and its S3 server that can be told to be silent, to stall, to lie or to refuse."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,13 +11,13 @@ PIECE = 64 * 1024
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """What the peer does wrong; the default is nothing. It concerns the requests of `methods` (empty: all) whose path
-    has `match` in it."""
+    """What the proxy does wrong; by default nothing. It affects requests with one of the `methods` (empty: all) and
+    with `match` in their path."""
 
     methods: tuple[str, ...] = ()
     match: str = ""
     silent: bool = False
-    """Take the head of the request and never say a word."""
+    """Read the head of the request and never answer."""
     stall_after: int = 0
     """Ask for the body, take this many bytes of it, and no more."""
     answer: bytes = b""
@@ -27,7 +27,7 @@ class Fault(Struct, frozen=True, kw_only=True):
 
 
 class Peer:
-    """Listens on a free port. Each connection is for one request."""
+    """A proxy on a free port. Each connection serves one request."""
 
     def __init__(self, upstream: str) -> None:
         self._upstream = urlsplit(upstream)
@@ -39,7 +39,7 @@ class Peer:
         self.url = ""
 
     async def start(self) -> None:
-        """Listens from here on."""
+        """Starts to listen."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
@@ -108,7 +108,7 @@ class Peer:
 
 @asynccontextmanager
 async def peer_of(upstream: str) -> AsyncIterator[Peer]:
-    """A peer before this endpoint, closed at the end."""
+    """Yields a proxy in front of this endpoint, and closes it at the end."""
     peer = Peer(upstream)
     await peer.start()
     try:
@@ -118,6 +118,6 @@ async def peer_of(upstream: str) -> AsyncIterator[Peer]:
 
 
 def http(status: str, body: str, content_type: str = "application/xml", *headers: str) -> bytes:
-    """An answer that ends its connection."""
+    """Returns an HTTP response that ends its connection."""
     lines = [f"HTTP/1.1 {status}", f"content-type: {content_type}", f"content-length: {len(body)}", *headers]
     return "\r\n".join([*lines, "connection: close", "", body]).encode()

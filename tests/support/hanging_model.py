@@ -1,6 +1,6 @@
-"""A model whose device hangs: in a call that holds the interpreter, as a driver may, or while it is loaded.
+"""A model whose device hangs, either in a call that keeps the GIL, as a driver may, or while the model is loaded.
 
-Loaded by Penstock itself through `PENSTOCK_MODELS_MODULES=tests.support.hanging_model`.
+Penstock loads it through `PENSTOCK_MODELS_MODULES=tests.support.hanging_model`.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from penstock.models.base import BaseModelRunner, Card, Device, Outputs, Params,
 MODEL = "hanging-v1"
 
 FIRST_LOAD = "HANGING_MODEL_FIRST_LOAD"
-"""Names a file: who finds it missing makes it, and never ends loading."""
+"""The path of a file: the process that finds it missing creates it, and never ends loading."""
 
 
 @model_runner(MODEL)
@@ -37,7 +37,7 @@ class Hanging(BaseModelRunner[Params]):
         return Work([np.zeros(1, np.float32)])
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
-        ctypes.PyDLL(None).sleep(3600)  # unlike CDLL, it keeps the interpreter to itself
+        ctypes.PyDLL(None).sleep(3600)  # unlike CDLL, it keeps the GIL
         return list(tiles)
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:

@@ -13,14 +13,14 @@ from penstock.storage.contract import Stored, checked_key, checked_prefix, opene
 
 
 class MemoryStorage:
-    """Objects as values of a dict."""
+    """Keeps objects as values of a dict."""
 
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:
         self.objects: dict[str, bytes] = {} if objects is None else objects
         self._modified: dict[str, int] = defaultdict(int)
 
     def full_key(self, key: str) -> str:
-        """See Storage. No other namespace is here."""
+        """See Storage. There is only this namespace."""
         return checked_key(key)
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
@@ -29,7 +29,7 @@ class MemoryStorage:
         self._modified[key] = time.time_ns() // 1_000_000
 
     async def put_all(self, items: Sequence[Item]) -> None:
-        """See Storage. One after the other."""
+        """See Storage. Puts one object after the other."""
         for item in items:
             await self.put(*item)
 
@@ -49,12 +49,12 @@ class MemoryStorage:
         return len(self._found(key))
 
     async def delete(self, *keys: str) -> None:
-        """See Storage. One after the other."""
+        """See Storage. Deletes one object after the other."""
         for key in keys:
             self.objects.pop(checked_key(key), None)
 
     async def list(self, prefix: str) -> AsyncIterator[Stored]:
-        """See Storage. In the order of the keys."""
+        """See Storage. Yields the keys in their order."""
         checked_prefix(prefix)
         for key in sorted(self.objects):
             if key.startswith(prefix):
@@ -74,15 +74,15 @@ class MemoryStorage:
         await self.probe()
 
     async def keeps_versions(self) -> bool:
-        """False, always."""
+        """Always False."""
         return False
 
     async def url(self, key: str, content_type: str, filename: str) -> str | None:
-        """None, always."""
+        """Always None."""
         return None
 
     async def upload_link(self, key: str, *, size: int, content_type: str, sha256: str | None) -> UploadLink | None:
-        """None, always."""
+        """Always None."""
         return None
 
     def _found(self, key: str) -> bytes:

@@ -1,6 +1,6 @@
-"""What a server is asked, command by command, also from inside of scripts: `MONITOR` with an end.
+"""Every command that a Redis server runs, also inside scripts: `MONITOR` that ends.
 
-Reading blocks: everything that is read has been said before.
+A read blocks until it has everything that was run before it.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ WHOLE = b""
 
 
 class Command(NamedTuple):
-    """One that was carried out."""
+    """One command that the server ran."""
 
     name: str
     words: tuple[bytes, ...]
@@ -48,7 +48,7 @@ class Command(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """A key, or a member of one, that is read or written."""
+    """A key, or a member of one, that a command reads or writes."""
 
     key: bytes
     member: bytes
@@ -56,10 +56,10 @@ class Touch(NamedTuple):
 
 
 class Monitor:
-    """Sees everything that is done on a server, from its start on."""
+    """Records everything that a server runs from the start of the monitor on."""
 
     def __init__(self, path: str) -> None:
-        """`path` is that of the server's socket."""
+        """`path` is the unix socket of the server."""
         self._heard, self._marker = (_connected(path) for _ in range(2))
         self._heard.sendall(b"MONITOR\r\n")
         self._rest = b""
@@ -70,7 +70,7 @@ class Monitor:
         self._marks = 0
 
     def since(self) -> list[Command]:
-        """What was done since the last time."""
+        """Returns the commands since the last call."""
         self._marks += 1
         mark = b"%s-%d" % (self._name, self._marks)
         self._marker.sendall(b"*2\r\n$4\r\nECHO\r\n$%d\r\n%s\r\n" % (len(mark), mark))
@@ -82,14 +82,14 @@ class Monitor:
         return [_command(line) for line in said.split(b"\r\n")[:-1]]
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stops the monitor."""
         self._heard.close()
         self._marker.close()
 
 
 @contextmanager
 def monitoring(path: str) -> Iterator[Monitor]:
-    """Of the server at this socket."""
+    """Monitors the server at this socket."""
     monitor = Monitor(path)
     try:
         yield monitor
@@ -98,12 +98,12 @@ def monitoring(path: str) -> Iterator[Monitor]:
 
 
 def touches(commands: list[Command]) -> frozenset[Touch]:
-    """What these commands read and write."""
+    """Returns the keys and members that these commands read and write."""
     return frozenset(touch for command in commands for touch in _touches_of(command))
 
 
 def conflict(some: frozenset[Touch], others: frozenset[Touch]) -> bool:
-    """Whether it can matter which of the two comes first."""
+    """Whether the order of the two can make a difference."""
     return any(
         (one.is_written or other.is_written)
         and (one.key == other.key or WHOLE in (one.key, other.key))
@@ -154,7 +154,7 @@ def _connected(path: str) -> socket.socket:
 
 @asynccontextmanager
 async def counted(url: str) -> AsyncIterator[Counter[str]]:
-    """How often each script, or command outside of scripts, was sent while this is open."""
+    """Counts how often each script, and each command outside scripts, is sent inside the block."""
     counts: Counter[str] = Counter()
     async with redis.asyncio.Redis.from_url(url) as client, client.monitor() as monitor:
         names = await script_names(client)
@@ -177,7 +177,7 @@ async def counted(url: str) -> AsyncIterator[Counter[str]]:
 
 
 async def script_names(client: Any) -> dict[str, str]:
-    """Digest -> name."""
+    """Returns the name of each script by its digest."""
     scripts = Scripts(client)
     await scripts.load()
     return {scripts[name].sha: name for name in TEXTS}

@@ -1,6 +1,6 @@
-"""The clock of Redis in the hands of a test: it stands still, or runs ahead of the real one, and is moved by a key.
+"""A clock of Redis that a test controls: it stands still, or runs ahead of the real one, and is moved by a key.
 
-The scripts ask for the time in one of their parts, and the store in `TIME`: both ask this clock instead.
+The scripts read the time in one of their parts, and the store with `TIME`; both read this clock instead.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,14 +14,14 @@ KEY = "the clock of the test"
 
 ASKED = "redis.call('TIME')"
 STILL = f"{{0, redis.call('GET', '{KEY}')}}"
-"""The key has the moment, in µs."""
+"""The key holds the time in µs."""
 AHEAD = f"(function() local t = {ASKED} return {{t[1], t[2] + (redis.call('GET', '{KEY}') or 0)}} end)()"
-"""The key has by how many µs the clock is ahead."""
+"""The key holds by how many µs the clock is ahead."""
 
 
 @contextmanager
 def moved_clock(clock: str) -> Iterator[None]:
-    """All scripts that are loaded meanwhile go by this clock."""
+    """Makes all scripts that are loaded inside the block use this clock."""
     plain = dict(scripts.TEXTS)
     assert any(ASKED in text for text in plain.values()), "the scripts ask for the time in another way by now"
     scripts.TEXTS.update({name: text.replace(ASKED, clock) for name, text in plain.items()})
@@ -32,7 +32,7 @@ def moved_clock(clock: str) -> Iterator[None]:
 
 
 class ByStillClock(Engine):
-    """An engine that asks the clock that stands still."""
+    """An engine that reads the clock that stands still."""
 
     async def pipelined(self, commands: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
         if ("TIME",) not in commands:
@@ -43,7 +43,7 @@ class ByStillClock(Engine):
 
 
 class ByMovedClock(Engine):
-    """An engine that asks the clock that runs ahead."""
+    """An engine that reads the clock that runs ahead."""
 
     async def pipelined(self, commands: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
         if ("TIME",) not in commands:

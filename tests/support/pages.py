@@ -26,7 +26,7 @@ SERVER = "server"
 
 
 class Block(Struct, frozen=True, kw_only=True):
-    """One block of code, with what its invisible comment says of it: a word, and what follows the colon."""
+    """One block of code, with the mark in front of it: its word, and the text after its colon."""
 
     language: str
     code: str
@@ -35,7 +35,7 @@ class Block(Struct, frozen=True, kw_only=True):
 
 
 def blocks(text: str) -> Iterator[Block]:
-    """Every block of code in a page, in order."""
+    """Returns every block of code of a page, in order."""
     for found in _BLOCK.finditer(text):
         code = textwrap.dedent(found["code"])
         comment = _COMMENT.search(text, 0, found.start())
@@ -44,17 +44,17 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 def commands(text: str) -> list[Block]:
-    """The blocks that a reader types, and that can be run here."""
+    """Returns the blocks that a reader types and that can run here."""
     return [b for b in blocks(text) if b.language in ("sh", "python") and b.word != "not run"]
 
 
 def starts_a_server(text: str) -> bool:
-    """Whether the page has a terminal of its own; else it needs a server that runs already."""
+    """Whether the page starts a terminal of its own; if not, it needs a running server."""
     return any(block.word == "in its own terminal" for block in blocks(text))
 
 
 def script(text: str, ports: dict[int, int]) -> str:
-    """The page as a script for bash. `ports` says which free port stands for which that is written there."""
+    """Returns the page as a script for bash. `ports` maps each port in the text to a free one."""
     whole = _FUNCTIONS + "\n".join(map(_step, commands(text)))
     return re.sub(r"\b(\d{4})\b", lambda m: str(ports.get(int(m[1]), m[1])), whole)
 
@@ -101,6 +101,6 @@ set -x
 
 
 def pages(root: Path) -> list[Path]:
-    """The pages with commands for a reader to type."""
+    """Returns the pages with commands for a reader to type."""
     found = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
     return [page for page in found if commands(page.read_text())]

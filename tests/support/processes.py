@@ -1,4 +1,4 @@
-"""Penstock's own commands as real processes, for tests that start, kill and stop them."""
+"""The commands of Penstock as real processes, which tests start, kill and stop."""
 
 import json
 import os
@@ -20,7 +20,7 @@ START_TIMEOUT_S = 60.0
 
 
 class Process:
-    """One running command; its log is a file that is shown when something fails."""
+    """One running command. Its log is a file that is shown when the test fails."""
 
     def __init__(self, arguments: list[str], environ: dict[str, str], log: Path, stdout: Any = None) -> None:
         self.log = log
@@ -34,25 +34,25 @@ class Process:
             )
 
     def children(self) -> list[int]:
-        """Process ids of its direct children."""
+        """Returns the process ids of its direct children."""
         path = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
     def child(self, word: str) -> int:
-        """The child whose command line has this word."""
+        """Returns the child whose command line contains this word."""
         for pid in self.children():
             if word in Path(f"/proc/{pid}/cmdline").read_text():
                 return pid
         raise AssertionError(f"no child {word} of {self.popen.args}")
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 60) -> int:
-        """Signal it and wait; the exit status."""
+        """Signals the process, waits for its end and returns the exit status."""
         if self.popen.poll() is None:
             self.popen.send_signal(number)
         return self.popen.wait(timeout_s)
 
     def kill_all(self) -> None:
-        """SIGKILL it with all its children, as a power cut would."""
+        """Kills the process and all its children with SIGKILL, as a power cut would."""
         for pid in [*self.children(), self.popen.pid]:
             os.kill(pid, signal.SIGKILL)
         self.popen.wait(10)
@@ -68,12 +68,12 @@ class System:
         self.api_key = address["api_key"]
 
     def client(self) -> httpx.Client:
-        """Sends the key with every request."""
+        """Returns a client that sends the key with every request."""
         headers = {"x-api-key": self.api_key}
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
 
     def metrics(self) -> dict[str, list[tuple[dict[str, str], float]]]:
-        """Sample name -> its labels and values."""
+        """Returns the labels and values of each sample by its name."""
         samples: dict[str, list[tuple[dict[str, str], float]]] = {}
         for family in text_string_to_metric_families(httpx.get(self.metrics_url, trust_env=False).text):
             for sample in family.samples:
@@ -83,9 +83,10 @@ class System:
 
 @contextmanager
 def up(data_dir: Path, **environ: str) -> Iterator[System]:
-    """`penstock up` on free ports; stopped at the end, and its log shown if the test failed.
+    """Runs `penstock up` on free ports, stops it at the end, and shows its log if the test failed.
 
-    It does not linger at its stop: no proxy has to see at /readyz that it goes."""
+    It stops without lingering, since no proxy watches /readyz here.
+    """
     data_dir.mkdir(parents=True, exist_ok=True)
     arguments = ["up", "--port", "0", "--data-dir", str(data_dir), "--json"]
     environ = {"PENSTOCK_API_LINGER_S": "0"} | environ
@@ -105,7 +106,7 @@ def up(data_dir: Path, **environ: str) -> Iterator[System]:
 
 
 def wait_for(client: httpx.Client, task_id: str, *statuses: str, timeout_s: float = 120) -> dict[str, Any]:
-    """Poll until the task has one of these states, or any final one."""
+    """Polls until the task has one of these states, or any final one."""
     wanted = set(statuses) or {"SUCCESS"}
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
@@ -118,7 +119,7 @@ def wait_for(client: httpx.Client, task_id: str, *statuses: str, timeout_s: floa
 
 
 def penstock(here: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run one command in this folder, on the CPU, to its end."""
+    """Runs one command in this folder, on the CPU, to its end."""
     return subprocess.run(
         [sys.executable, "-m", "penstock", *arguments],
         cwd=here,
@@ -130,7 +131,7 @@ def penstock(here: Path, *arguments: str, **environ: str) -> subprocess.Complete
 
 
 def examined(here: Path, status: int, **environ: str) -> dict[str, dict[str, str]]:
-    """What `penstock doctor` finds, by check, when it ends with this status."""
+    """Returns the findings of `penstock doctor` by check; it must exit with this status."""
     finished = penstock(here, "doctor", "--json", **environ)
     assert finished.returncode == status, finished.stdout + finished.stderr
     assert "Traceback" not in finished.stderr

@@ -1,4 +1,4 @@
-"""What the queue should do: a model of it in plain Python."""
+"""A model in plain Python of how the queue should behave."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ AWAITED_MS = 7_200_000
 
 @dataclass
 class Expected:
-    """What Redis should hold of one task. It is in one place at a time, with one score."""
+    """The expected content of Redis for one task, which is in one place at a time, with one score."""
 
     submission: Submission
     order: int
@@ -61,23 +61,23 @@ class Expected:
 
     @property
     def starting(self) -> bool:
-        """Whether it has a start limit that still counts."""
+        """Whether it has a start limit that still applies."""
         return self.start_by is not None and self.state is State.PENDING and not self.has_started
 
     @property
     def has_started(self) -> bool:
-        """Whether it has been claimed, or follows one that had been when its own start limit came."""
+        """Whether it was claimed, or follows a task that had been claimed when its own start limit came."""
         return self.epoch > 0 or self.leader_started
 
     @property
     def timed(self) -> bool:
-        """Whether it has a deadline that still counts."""
+        """Whether it has a deadline that still applies."""
         return self.deadline is not None and not self.state.is_final
 
 
 @dataclass
 class ExpectedBatch:
-    """What Redis should hold of one batch; `is_fed` while a feeder may lease it."""
+    """The expected content of Redis for one batch; `is_fed` while a feeder may lease it."""
 
     total: int
     state: BatchState = BatchState.RUNNING
@@ -89,15 +89,15 @@ class ExpectedBatch:
     told: list[BatchState] = field(default_factory=list)
 
     def close(self) -> None:
-        """If its last line has ended."""
+        """Ends the batch if its last line has ended."""
         if self.fed == self.total and not self.open:
             self.was, self.state, self.is_fed = self.state, ENDS[self.state], False
             self.told.append(self.state)
 
 
 class QueueModel:
-    """The verbs of Store with a dict for Redis and a clock that only we move: each answers what the real one
-    should answer."""
+    """The verbs of Store with a dict instead of Redis and a clock that only the test moves. Each returns what the
+    real one should return."""
 
     def __init__(self, *, lease_ms: int, guard: int, max_depth: int, max_crashes: int) -> None:
         self._lease_ms, self._max_depth, self._max_crashes = lease_ms, max_depth, max_crashes
@@ -120,7 +120,8 @@ class QueueModel:
     def submit(
         self, s: Submission, *, rate_limit: int, has_input: bool = True
     ) -> tuple[str, bool, int | None, str] | type[Exception] | None:
-        """(id, replayed, position, reuse); None when it would be queued and its own input is not there yet."""
+        """Returns (id, replayed, position, reuse), or None if the task would be queued and its own input is not
+        stored yet."""
         if s.id in self.tasks:
             return self._known(s, s.id, replayed=False)
         if s.permit and (refusal := self._refusal_of(s.permit)):
@@ -149,7 +150,7 @@ class QueueModel:
         return self._answer_to(task, replayed=False)
 
     def claim(self, worker: str, models: Sequence[str], priorities: Sequence[Priority]) -> tuple[str, int] | None:
-        """(id, epoch)."""
+        """Returns (id, epoch)."""
         if worker in self.drained:
             return None
         for task in self._at("delayed"):
@@ -173,12 +174,12 @@ class QueueModel:
             return task.submission.id, task.epoch
 
     def holds(self, lease: Lease) -> bool:
-        """Whether a lease still counts."""
+        """Whether a lease is still valid."""
         task = self.tasks.get(lease.id)
         return task is not None and (task.place, task.epoch) == ("running", lease.epoch)
 
     def renew(self, worker: str, models: Sequence[str], leases: Iterable[Lease]) -> set[str]:
-        """The keys of the lost ones."""
+        """Returns the keys of the lost leases."""
         self.seen[worker] = self.now + self._lease_ms
         self.shares.open_pool(models)
         for lease in (kept for kept in leases if self.holds(kept)):
@@ -186,14 +187,14 @@ class QueueModel:
         return {lease.key for lease in leases if not self.holds(lease)}
 
     def progress(self, lease: Lease, stage: str, done: int, total: int) -> bool:
-        """Whether it was written."""
+        """Whether the progress was written."""
         if self.holds(lease):
             self.tasks[lease.id].stage = stage
             self.tasks[lease.id].progress = (done, total) if total else self.tasks[lease.id].progress
         return self.holds(lease)
 
     def settle(self, verb: Verb, lease: Lease, *, delay_ms: int, ending: str, device_ms: float | None) -> bool:
-        """Whether it was accepted, now or before; `device_ms` is what a success has taken."""
+        """Whether the outcome was accepted, now or before. `device_ms` is the device time of a success."""
         task = self.tasks.get(lease.id)
         receipt = f"{verb} {lease.token}"
         if task is None or task.receipt == receipt or not self.holds(lease):
@@ -217,7 +218,7 @@ class QueueModel:
         return True
 
     def cancel(self, task_id: str) -> bool | type[Exception]:
-        """Whether it was canceled by this call."""
+        """Whether this call canceled the task."""
         task = self.tasks.get(task_id)
         if task is None:
             return self.absence_of(task_id)
@@ -229,7 +230,7 @@ class QueueModel:
         return True
 
     def release_unknown(self, worker: str, known: Iterable[Lease]) -> set[str]:
-        """The ids handed back."""
+        """Returns the ids of the released tasks."""
         kept = {(lease.id, lease.epoch) for lease in known}
         held = [t for t in self._at("running") if t.worker == worker]
         unknown = [t for t in held if (t.submission.id, t.epoch) not in kept]
@@ -239,7 +240,7 @@ class QueueModel:
         return {task.submission.id for task in unknown}
 
     def reclaim(self, dead_worker: str = "") -> dict[str, State]:
-        """What was taken back, and the state it has now."""
+        """Returns the reclaimed tasks and their new states."""
         last = self.now if self._reaped is None else self._reaped
         if not dead_worker:
             self._look_at_clock(last)
@@ -264,7 +265,7 @@ class QueueModel:
         return {task.submission.id: task.state for task in taken}
 
     def expire(self) -> set[str]:
-        """The ids ended."""
+        """Returns the ids of the expired tasks."""
         due = [t for t in self.tasks.values() if t.starting and t.start_by <= self.now]
         for task in due:
             leader = self.tasks[self.leaders[task.submission.reuse_digest]] if task.place == "following" else task
@@ -275,7 +276,7 @@ class QueueModel:
         return {task.submission.id for task in late}
 
     def overrun(self) -> dict[str, State]:
-        """What was ended, and its state."""
+        """Returns the ended tasks and their states."""
         late = [t for t in self.tasks.values() if t.timed and t.deadline <= self.now]
         for task in late:
             if task.place == "running":
@@ -284,7 +285,7 @@ class QueueModel:
         return {task.submission.id: task.state for task in late}
 
     def resubmit(self, task_id: str) -> bool | type[Exception]:
-        """Whether it was queued again by this call."""
+        """Whether this call queued the task again."""
         task = self.tasks.get(task_id)
         if task is None:
             return self.absence_of(task_id)
@@ -300,21 +301,21 @@ class QueueModel:
         return True
 
     def delete(self, task_id: str) -> set[str] | type[Exception] | None:
-        """What is to be deleted from the storage; None for one that is gone already."""
+        """Returns the objects to delete from the storage, or None if the task is gone already."""
         task = self.tasks.get(task_id)
         if task is None:
             return None if task_id in self.gone else TaskNotFound
         return self._forget(task) if task.state.is_final else TaskNotFinal
 
     def prune(self) -> int:
-        """How many were forgotten."""
+        """Returns how many tasks were deleted."""
         over = [t for t in self._at("finals") if t.score <= self.now] if not self._has_grace else []
         for task in over:
             self._forget(task)
         return len(over)
 
     def take_condemned(self, taken_ms: int) -> set[str]:
-        """What is to be deleted now, for whoever asks."""
+        """Returns the objects to delete now, for any caller."""
         given_up = [key for key, due in self.awaited.items() if due <= self.now and not self._has_grace]
         for key in given_up:
             del self.awaited[key]
@@ -324,16 +325,16 @@ class QueueModel:
         return taken
 
     def bury(self, entries: Iterable[str]) -> None:
-        """They are deleted."""
+        """Records that the objects are deleted."""
         for entry in entries:
             self.condemned.pop(entry, None)
 
     def absence_of(self, task_id: str) -> type[Exception]:
-        """How a task is refused that is not there."""
+        """Returns the error for a task that does not exist."""
         return ResultExpired if task_id in self.gone else TaskNotFound
 
     def pause(self, model: str, priorities: Iterable[Priority], *, is_on: bool) -> int:
-        """How many queues have changed."""
+        """Returns how many queues have changed."""
         queues = {(model, priority) for priority in priorities}
         changed = queues - self.paused if is_on else queues & self.paused
         self.paused ^= changed
@@ -346,7 +347,7 @@ class QueueModel:
         return len(changed)
 
     def purge(self, model: str, priorities: Iterable[Priority]) -> int:
-        """How many were canceled."""
+        """Returns how many tasks were canceled."""
         of_model = [t for t in self.tasks.values() if t.submission.request.model == model]
         waiting = [t for t in of_model if t.state is State.PENDING and t.submission.priority in priorities]
         for task in reversed(waiting):
@@ -354,14 +355,14 @@ class QueueModel:
         return len(waiting)
 
     def drain(self, worker: str, *, is_on: bool) -> type[Exception] | None:
-        """Only a worker that is known can be drained, or resumed."""
+        """Drains or resumes a worker, which must be registered."""
         if worker not in self.seen and worker not in self.drained:
             return WorkerNotFound
         (self.drained.add if is_on else self.drained.discard)(worker)
         return None
 
     def position(self, task_id: str) -> int | None:
-        """How many are served before it."""
+        """Returns how many tasks are served before this one."""
         task = self.tasks[task_id]
         if task.place != "queue":
             return None
@@ -370,7 +371,8 @@ class QueueModel:
         return sum(len(self._queue(model, p)) for p in higher) + self.shares.ahead_in_class(task)
 
     def recent(self, caller: str) -> int:
-        """Submits that count against the rate; the others are forgotten, whatever the clock does later."""
+        """Returns the submits that count against the rate limit. The others are dropped, whatever the clock does
+        later."""
         known = self._accepted[caller]
         self._accepted[caller] = [moment for moment in known if self.now - RATE_WINDOW_MS < moment <= self.now]
         return len(self._accepted[caller])
@@ -386,17 +388,17 @@ class QueueModel:
     # Batches
 
     def start_batch(self, batch_id: str, total: int) -> None:
-        """A batch of so many lines."""
+        """Starts a batch of this many lines."""
         self.batches[batch_id] = ExpectedBatch(total)
 
     def lease_batches(self) -> dict[str, int]:
-        """Id -> epoch of all that are to be fed."""
+        """Returns the epochs of all batches to feed, by their ids."""
         for batch in self.batches.values():
             batch.epoch += batch.is_fed
         return {batch_id: batch.epoch for batch_id, batch in self.batches.items() if batch.is_fed}
 
     def skip_lines(self, batch_id: str, epoch: int, place: int, count: int, state: State) -> bool:
-        """Whether they have ended without tasks."""
+        """Whether the lines have ended without tasks."""
         batch = self.batches[batch_id]
         if (epoch, place) != (batch.epoch, batch.fed):
             return False
@@ -406,7 +408,7 @@ class QueueModel:
         return True
 
     def cancel_batch(self, batch_id: str) -> type[Exception] | None:
-        """Its refusal."""
+        """Returns why the batch cannot be canceled, if so."""
         batch = self.batches[batch_id]
         if not batch.state.is_final:
             batch.state, batch.epoch, batch.is_fed = BatchState.CANCELING, batch.epoch + 1, True
@@ -482,14 +484,14 @@ class QueueModel:
         self.shares.enqueue(task.submission)
 
     def _class_of(self, task: Expected) -> tuple[bool, int]:
-        """Its place in the order in which classes are served: those of paused queues come last."""
+        """Returns the rank of the task's class in the order of service; classes of paused queues come last."""
         return self._is_paused(task.submission), PRIORITIES.index(task.submission.priority)
 
     # The storage, and the clock
 
     def _takes_input(self, key: str, has_input: bool) -> bool:
-        """Whether its input is there, and was awaited; one that is not there is awaited from now on, and one that comes
-        too late is to be deleted."""
+        """Whether the input is stored and was awaited. A missing input is awaited from now on; one that comes too
+        late is to be deleted."""
         if not has_input:
             self.awaited[key] = self.now + AWAITED_MS
         elif self.awaited.pop(key, None) is None:
@@ -514,14 +516,14 @@ class QueueModel:
         origin = task.origin or of.id
         if not any(origin in (t.origin, t.submission.id) for t in self.tasks.values()):
             late = max(task.cut_off or 0, task.score - task.submission.result_ttl_s * 1000) + LATE_MS
-            if task.origin:  # nobody knows any more whether an attempt at that one was cut off
+            if task.origin:  # whether an attempt at the origin was cut off is no longer known
                 late = self.now + LATE_MS
             condemned |= self._condemn(f"results/{of.tenant}/{origin}/", late)
         return condemned
 
     @property
     def _has_grace(self) -> bool:
-        """The clock has jumped ahead: it was seen, or nobody has looked since."""
+        """Whether a jump of the clock gives leases more time: it was noticed, or no call has seen it yet."""
         unseen = self._reaped is not None and self.now - self._reaped > LONG_GAP_MS
         return self.now < self._grace_until or unseen
 
@@ -555,7 +557,7 @@ class QueueModel:
         task.place, task.score, task.stage = place, score, stage
 
     def _requeue(self, task: Expected, verb: Verb | None = None) -> None:
-        """Where it has stood before."""
+        """Puts the task back at its former place."""
         self._part(task)
         task.state = TRANSITIONS[task.state, verb] if verb else task.state
         task.place, task.stage = "queue", "queued"
@@ -575,7 +577,7 @@ class QueueModel:
             batch.close()
 
     def _cut_off(self, task: Expected, outcome: str) -> None:
-        """Without its worker, which may store something yet."""
+        """Ends an attempt whose worker may still store a result."""
         task.cut_off = self.now
         self._end_attempt(task, outcome)
 
@@ -590,7 +592,7 @@ def _key(s: Submission) -> tuple[str, str] | None:
 
 
 def _taken_ms(task: Expected) -> float:
-    """Of the device, as far as the progress shows."""
+    """Returns the device time in ms as far as the progress shows it."""
     if task.stage in ("fetch", "prepare"):
         return 0.0
     done, total = task.progress or (0, 1)

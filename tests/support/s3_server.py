@@ -26,7 +26,7 @@ botocore.session.create_loader = cache(botocore.session.create_loader)
 
 ACCESS_KEY, SECRET_KEY = "penstock-tests", "a-secret-only-for-tests"
 NARROW_KEY, NARROW_SECRET = "penstock-narrow", "another-secret-for-tests"
-"""Of one that may use the bucket of Penstock, and no other."""
+"""Keys of a user who may use the bucket of Penstock and no other."""
 BUCKET = "penstock"
 READY_WITHIN_S = 60.0
 """About 3 s on a quiet machine."""
@@ -34,8 +34,8 @@ READY_WITHIN_S = 60.0
 
 @contextmanager
 def running(directory: Path) -> Iterator[StorageSettings]:
-    """A server that keeps its data in the directory, killed with all its children at the end."""
-    # The path of a socket is short: not below the directories of pytest.
+    """Runs a server that keeps its data in the directory, and kills it with all its children at the end."""
+    # The path of a socket must be short, which those below the directories of pytest are not.
     with tempfile.TemporaryDirectory(prefix="weed") as sockets:
         ports = _free_ports(8)
         log = (directory / "log").open("wb")
@@ -105,7 +105,7 @@ def _identity(name: str, key: str, secret: str, action: str) -> dict[str, Any]:
 
 
 def _remove_sockets(ports: list[int]) -> None:
-    """Those whose place cannot be chosen."""
+    """Removes the sockets whose place cannot be chosen."""
     for port in ports:
         for path in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):
             path.unlink(missing_ok=True)
@@ -122,7 +122,8 @@ def _binary() -> Path:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Held all at once, so that they differ; another process may still take one before the server does."""
+    """Returns ports that were all held at once, so that they differ. Another process may still take one before the
+    server does."""
     with ExitStack() as stack:
         held = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in held:
@@ -159,7 +160,7 @@ def _make_bucket(settings: StorageSettings) -> None:
 
 
 def s3_client(settings: StorageSettings) -> Any:
-    """The vendor's own client, to see what the server holds; blocking."""
+    """Returns a blocking client of the vendor, to inspect what the server holds."""
     return botocore.session.get_session().create_client(
         "s3",
         endpoint_url=settings.s3_endpoint,

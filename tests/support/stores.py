@@ -1,4 +1,4 @@
-"""Task stores on a real Redis, each in a namespace of its own, and submissions to fill them."""
+"""Task stores on a real Redis, each in its own namespace, and submissions to fill them."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -34,7 +34,8 @@ HOOK = "https://hooks.example.com/told"
 
 @asynccontextmanager
 async def open_store(redis_url: str, *, namespace: str | None = None, **queue: Any) -> AsyncIterator[Store]:
-    """A store with these queue settings; its keys are deleted at the end unless the namespace was given."""
+    """Opens a store with these queue settings. Its keys are deleted at the end unless the caller named the
+    namespace."""
     name = namespace or f"test-{secrets.token_hex(6)}"
     async with connect(RedisSettings(url=redis_url, namespace=name)) as client:
         yield Store(Engine(client, name, QueueSettings(**queue)))
@@ -44,13 +45,13 @@ async def open_store(redis_url: str, *, namespace: str | None = None, **queue: A
 
 @asynccontextmanager
 async def open_condemned(redis_url: str, store: Store) -> AsyncIterator[Condemned]:
-    """What is to be deleted from the storage for the tasks of a store."""
+    """Opens the list of objects that are to be deleted for the tasks of a store."""
     async with connect(RedisSettings(url=redis_url)) as client:
         yield Condemned(Engine(client, store.namespace, QueueSettings()))
 
 
 async def drop(client: Redis, namespace: str) -> None:
-    """Delete every key of a namespace."""
+    """Deletes every key of a namespace."""
     async for key in client.scan_iter(match=f"{{{namespace}}}:*", count=1000):
         await client.delete(key)
 
@@ -73,7 +74,7 @@ def submission(
     tell_where: str = HOOK,
     upload: str | None = None,
 ) -> Submission:
-    """A submission; everything that a test does not care about has a value."""
+    """Returns a submission with default values for whatever the test does not set."""
     request = Request(
         model=model,
         source=Source(upload=upload, key=upload_key("default", upload)) if upload else Source(url=PHOTO_URL),
@@ -101,23 +102,23 @@ def submission(
 
 
 def own_input(made: Submission) -> Submission:
-    """The same with an input that comes with it, under its id in the storage."""
+    """Returns a submission whose input came with it and is stored under its id."""
     source = Source(key=f"inputs/{made.tenant}/{made.id}")
     return replace(made, request=replace(made.request, source=source))
 
 
 def hook(*events: EventType, url: str = HOOK) -> Webhook:
-    """A webhook that is told these."""
+    """Returns a webhook for these events."""
     return Webhook(url=url, events=events, base_url="http://here/")
 
 
 async def submit(store: Store, **options: Any) -> str:
-    """Submit without a rate limit; the id."""
+    """Submits without a rate limit and returns the id."""
     return (await store.tasks.submit(submission(**options), rate_limit=0)).id
 
 
 async def open_batch(batches: BatchStore, *, lines: int, is_started: bool = True) -> str:
-    """Open a batch that nothing limits, and start it; the id. The lines are made up as they are fed."""
+    """Opens and starts a batch without limits, and returns its id. The lines are made while it is fed."""
     batch_id = new_batch_id()
     await batches.open(batch_id, "default", "alice", rate_limit=0, most=10**6, client_request_id=None)
     if is_started:
@@ -127,7 +128,7 @@ async def open_batch(batches: BatchStore, *, lines: int, is_started: bool = True
 
 
 async def open_upload(uploads: UploadStore, *, upload_id: str = "", **options: Any) -> str:
-    """Open an upload that nothing limits; the id."""
+    """Opens an upload without limits and returns its id."""
     upload_id = upload_id or new_upload_id()
     said = {"tenant": "default", "caller": "alice", "size": 5, "content_type": "image/png", "sha256": None}
     times = {"token": None, "url_ttl_s": 60, "late_s": 0, "unused_ttl_s": 60, "rate_limit": 0}
@@ -136,17 +137,17 @@ async def open_upload(uploads: UploadStore, *, upload_id: str = "", **options: A
 
 
 async def claim(store: Store, worker: str = "w1", **options: Any) -> Claim:
-    """Claim from the one model of these tests."""
+    """Claims a task of the one model of these tests."""
     return await store.leases.claim(**{"worker": worker, "device": "cpu", "models": [MODEL]} | options)
 
 
 async def lease_of(store: Store, worker: str = "w1", **options: Any) -> Lease:
-    """Claim, and expect to get something."""
+    """Claims a task, which must exist."""
     lease = (await claim(store, worker, **options)).lease
     assert lease is not None
     return lease
 
 
 def worker_info(worker: str = "w1", models: tuple[str, ...] = (MODEL,)) -> WorkerInfo:
-    """What a worker says of itself."""
+    """Returns the description that a worker gives of itself."""
     return WorkerInfo(id=worker, device="cpu", host="here", models=models, slots=4, running=1, state="READY", started=0)

@@ -1,4 +1,4 @@
-"""TLS in front of a server, as operators put it there: a certificate, and bytes that are passed on as they are."""
+"""A TLS proxy in front of a server, like those of operators: it has a certificate and passes bytes on unchanged."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ import trustme
 
 
 class Front:
-    """Where clients reach it, the file of the authority that they have to trust, and the URL of what is behind it."""
+    """The URL for clients, the file of the CA that they must trust, and the URL of the server behind."""
 
     def __init__(self, directory: Path) -> None:
         self.authority = directory / "authority.pem"
@@ -26,7 +26,7 @@ class Front:
         self.behind = ""
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Pass connections on until it is to stop."""
+        """Passes connections on until it is stopped."""
         server = await asyncio.start_server(self._pass_on, sock=self.socket, ssl=self.context)
         await stop.wait()
         server.close()
@@ -40,7 +40,7 @@ class Front:
 
 @contextmanager
 def tls_front(directory: Path) -> Iterator[Front]:
-    """Listens at once; `behind` is set before it is used."""
+    """Listens at once. Set `behind` before its first use."""
     front, loop, stop = Front(directory), asyncio.new_event_loop(), asyncio.Event()
 
     def serve() -> None:

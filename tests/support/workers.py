@@ -1,4 +1,4 @@
-"""A worker inside of the test's own process: a real pipeline on a CPU, and the host around it."""
+"""A worker inside the process of the test: a real pipeline on a CPU, and the host around it."""
 
 import asyncio
 import signal
@@ -36,7 +36,7 @@ RETRY = RetryPolicy(base_s=0.01, cap_s=0.01)
 async def pipeline(
     storage: Storage, *models: str, spool: Spool | None = None, memory_bytes: int = 10**9
 ) -> AsyncIterator[Pipeline]:
-    """A pipeline with these models, which are loaded."""
+    """Opens a pipeline with these models, already loaded."""
     device = cpu(1)
     async with AsyncExitStack() as stack:
         codecs = CodecThreads.of(device)
@@ -59,7 +59,7 @@ async def pipeline(
 
 
 async def sweeping(store: Store) -> None:
-    """The part of upkeep that does without a storage."""
+    """Runs the parts of upkeep that need no storage."""
     while True:
         await sweep(store)
         await asyncio.sleep(0.2)
@@ -75,7 +75,7 @@ async def host(
     slots: int = 4,
     lease_s: float = 6.0,
 ) -> AsyncIterator[Host]:
-    """A worker that serves until the end of the block, and then hands back what it runs."""
+    """Runs a worker until the end of the block; it then releases its tasks."""
     spool = Spool(storage, directory="", max_bytes=spool_bytes)
     async with pipeline(storage, *models, spool=spool) as running:
         worker = Host(
@@ -102,7 +102,7 @@ async def host(
 
 
 async def submit_image(store: Store, model: str, params: dict[str, Any] | None = None, **members: Any) -> str:
-    """Queue a task whose small image is part of its record; the id."""
+    """Queues a task whose small image is part of its record, and returns the id."""
     asked = submission(model=model)
     usual = {"source": Source(data=image()), "params": params or {}}
     request = replace(asked.request, **usual | members)
@@ -110,7 +110,7 @@ async def submit_image(store: Store, model: str, params: dict[str, Any] | None =
 
 
 async def ended(store: Store, task_id: str, within_s: float = 60) -> Task:
-    """The task in its final state."""
+    """Waits for the final state of the task and returns it."""
     async with asyncio.timeout(within_s):
         while not (task := await store.tasks.get(task_id, "default")).state.is_final:
             await asyncio.sleep(0.01)
@@ -118,14 +118,14 @@ async def ended(store: Store, task_id: str, within_s: float = 60) -> Task:
 
 
 async def until(is_so: Callable[[], bool | Awaitable[bool]], within_s: float = 60) -> None:
-    """Return when it is so."""
+    """Returns when the condition holds."""
     async with asyncio.timeout(within_s):
         while not (found := is_so()) or (isawaitable(found) and not await found):
             await asyncio.sleep(0.01)
 
 
 async def reached(store: Store, task_id: str, stage: Stage, epoch: int = 1) -> None:
-    """Return when this attempt is in this stage."""
+    """Returns when this attempt is in this stage."""
     async with asyncio.timeout(60):
         while ((task := await store.tasks.get(task_id, "default")).epoch, task.stage) != (epoch, stage):
             await asyncio.sleep(0.01)

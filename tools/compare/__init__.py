@@ -1,1 +1,1 @@
-"""Penstock beside a server of the same shape made of FastAPI and Celery."""
+"""Compares Penstock with a server of the same shape made of FastAPI and Celery."""

@@ -1,11 +1,12 @@
-"""Penstock beside FastAPI and Celery: the same requests on the same machine, with a task that does nothing.
+"""How does Penstock compare with FastAPI and Celery, for a task that does nothing?
 
     python -m tools.compare [--tasks 1000] [--clients 8] [--rounds 1] [--peer-python PATH] [--json FILE]
 
-Both servers have one API process and one worker process. Celery has RabbitMQ as its broker and Redis for results, once
-with acks_late, reject_on_worker_lost, a prefetch of one and publisher confirms, which comes nearest to what Penstock
-promises, and once with its defaults. What the peer does less: no API keys, no storage of the input (it travels in the
-message), no priorities, deadlines, retries or metrics.
+Sends all servers the same requests on the same machine. Each has one API process and one worker process. Celery has
+RabbitMQ as its broker and Redis for results. It runs once with acks_late, reject_on_worker_lost, a prefetch of one and
+publisher confirms, which comes nearest to what Penstock promises, and once with its defaults. The table has a row for
+each measure and a column for each server. The peer does less: it has no API keys, does not store the input (which
+travels in the message), and has no priorities, deadlines, retries or metrics.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from tools.compare.servers import Server, celery, has_rabbitmq, penstock
 
 REST_S = 10.0
 SETTLE_S = 3.0
-"""After its start a server may still have something to do."""
+"""A server may still be busy just after its start."""
 
 Figures = dict[str, float]
 
@@ -60,7 +61,7 @@ MEASURES = {
 
 
 def main() -> None:
-    """Run everything and print one table."""
+    """Runs all measurements and prints one table."""
     options = arguments()
     broker = "RabbitMQ" if has_rabbitmq() else "Redis as broker"
     candidates: dict[str, Callable[[Path], AbstractContextManager[Server]]] = {
@@ -90,9 +91,9 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=1000, help="tasks of each load [1000]")
-    parser.add_argument("--clients", type=int, default=8, help="clients of each load [8]")
-    parser.add_argument("--rounds", type=int, default=1, help="how often all is repeated; medians are shown [1]")
+    parser.add_argument("--tasks", type=int, default=1000, help="tasks in each load [1000]")
+    parser.add_argument("--clients", type=int, default=8, help="clients in each load [8]")
+    parser.add_argument("--rounds", type=int, default=1, help="repeat everything this often and show medians [1]")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter with tools/compare/requirements.txt")
     parser.add_argument("--json", type=Path, help="write the figures of every round to this file")
     return parser.parse_args()
@@ -101,7 +102,7 @@ def arguments() -> argparse.Namespace:
 async def measure(
     start: Callable[[Path], AbstractContextManager[Server]], home: Path, tasks: int, clients: int
 ) -> tuple[Figures, dict[str, int]]:
-    """One server from its start to its end: figures, and its memory at rest by process."""
+    """Starts one server, measures it, stops it; returns the figures, with its memory at rest by process."""
     started = time.perf_counter()
     with start(home) as server:
         connector = aiohttp.TCPConnector(limit=clients)
@@ -130,7 +131,7 @@ async def measure(
 def table(
     medians: dict[str, Figures], memory: dict[str, dict[str, int]], options: argparse.Namespace, load: float
 ) -> Table:
-    """A row for each measure, a column for each server."""
+    """Formats a row for each measure and a column for each server."""
     title = (
         f"no-op tasks, {options.tasks} of each load, {options.clients} clients, {options.rounds} rounds; "
         f"{os.cpu_count()} cores, load average before {load:.2f}"

@@ -1,4 +1,5 @@
-"""The one client of all servers: the same requests, the same pauses; its own CPU time is not counted."""
+"""The client of all compared servers. It sends each the same requests with the same pauses, and its own CPU time is
+not counted."""
 
 import asyncio
 import time
@@ -20,15 +21,15 @@ BODY: dict[str, Any] = {
 """A grey image of one pixel."""
 
 PAUSE_S = 0.005
-"""Between two looks at a task."""
+"""Seconds between two polls of a task."""
 
 WAIT = {"prefer": "wait=30"}
 
 BULK = 1_000
-"""Tasks in one request: as many as Penstock takes in a JSON body."""
+"""Tasks in one request: the most that Penstock accepts in a JSON body."""
 
 LOOK = 100
-"""Tasks of the peer that one look asks about: those in front, so that each is asked about once or twice."""
+"""Tasks of the peer that one poll asks for: those in front, so that each is polled once or twice."""
 
 BULK_PAUSE_S = 0.05
 
@@ -38,7 +39,7 @@ RUN = {"cache-control": "no-cache"}
 
 @dataclass
 class Run:
-    """What one load has shown."""
+    """The figures of one load."""
 
     submits_per_s: float
     tasks_per_s: float
@@ -55,7 +56,7 @@ class Client:
         self._session = session
 
     async def first_result(self) -> None:
-        """Try until the first task has succeeded."""
+        """Sends tasks until the first one has succeeded."""
         while True:
             try:
                 await self.task({})
@@ -64,7 +65,7 @@ class Client:
                 await asyncio.sleep(0.02)
 
     async def task(self, prefer: dict[str, str]) -> float:
-        """One task to its end; the seconds it took."""
+        """Runs one task to its end and returns the seconds that it took."""
         started = time.perf_counter()
         view = await self._post(prefer)
         while view["status"] != "SUCCESS":
@@ -78,7 +79,7 @@ class Client:
             return "preference-applied" in answer.headers
 
     async def closed(self, tasks: int, clients: int, prefer: dict[str, str]) -> Run:
-        """Each client sends its next task when it has seen the end of the one before."""
+        """Runs a closed loop: each client sends its next task when the one before has ended."""
         numbers, took_s = iter(range(tasks)), list[float]()
 
         async def one(order: Iterator[int]) -> None:
@@ -91,7 +92,7 @@ class Client:
         return self._run(tasks, tasks / wall_s, wall_s, took_s, cpu_s)
 
     async def burst(self, tasks: int, clients: int) -> Run:
-        """All submits first, as fast as they are accepted; then until the last task has succeeded."""
+        """Submits all tasks as fast as they are accepted, then waits until the last one has succeeded."""
         numbers, ids, took_s = iter(range(tasks)), list[str](), list[float]()
 
         async def one(order: Iterator[int]) -> None:
@@ -109,8 +110,8 @@ class Client:
         return self._run(tasks, tasks / submitted_s, time.perf_counter() - started, took_s, cpu_s)
 
     async def bulk(self, tasks: int) -> Run:
-        """All submits in as few requests as possible; then until the last task has succeeded. A look asks Penstock for
-        the record of a batch, and the peer for tasks that are not known to have ended."""
+        """Submits all tasks in as few requests as possible, then waits until the last one has succeeded. A poll asks
+        Penstock for the record of the batch, and the peer for the tasks that are not known to have ended."""
         send, end = (self._batch, self._end_of_batch) if self._server.has_batches else (self._many, self._end_of_many)
         started, cpu_s = time.perf_counter(), self._server.cpu_s()
         took_s, sent = list[float](), list[Any]()
@@ -124,7 +125,7 @@ class Client:
         return self._run(tasks, tasks / submitted_s, time.perf_counter() - started, took_s, cpu_s)
 
     async def _batch(self, count: int) -> str:
-        """Where it is."""
+        """Submits a batch and returns its URL."""
         lines = [{"custom_id": f"{number}", "input": BODY["input"]} for number in range(count)]
         defaults = {"model": BODY["model"], "reuse": False}
         return str((await self._json("/v1/batches", {"lines": lines, "defaults": defaults}))["links"]["self"])
@@ -136,7 +137,7 @@ class Client:
             raise SystemExit(f"compare: of a batch, {view['counts']}")
 
     async def _many(self, count: int) -> list[str]:
-        """Their ids."""
+        """Submits many tasks and returns their ids."""
         return list((await self._json("/v1/bulk", {"tasks": [BODY] * count}))["task_ids"])
 
     async def _end_of_many(self, left: list[str]) -> None:

@@ -1,5 +1,5 @@
-"""The FastAPI half: the same requests as Penstock's. Those of one task are as the tutorials have them; those of many
-have one producer for all messages, and one question for many results.
+"""The FastAPI half of the peer: it takes the same requests as Penstock. Those for one task are written as in the
+tutorials; those for many tasks use one producer for all messages and one query for many results.
 
 The functions are not `async`: Celery's client blocks, and FastAPI runs them in its pool of threads.
 """
@@ -15,44 +15,44 @@ from tools.compare.peer_tasks import noop_task
 
 
 class Input(BaseModel):
-    """Where the image is."""
+    """The place of the image."""
 
     image_url: str
 
 
 class TaskRequest(BaseModel):
-    """A task to run."""
+    """The request to run a task."""
 
     model: str
     input: Input
 
 
 class BulkRequest(BaseModel):
-    """Many tasks to run."""
+    """The request to run many tasks."""
 
     tasks: list[TaskRequest]
 
 
 class BulkLook(BaseModel):
-    """Tasks that somebody waits for."""
+    """The tasks whose state is wanted."""
 
     task_ids: list[str]
 
 
 def submit(asked: TaskRequest) -> dict[str, str]:
-    """Queue a task."""
+    """Queues a task."""
     return {"task_id": noop_task.delay(asked.model, asked.input.image_url).id, "status": "PENDING"}
 
 
 def read(task_id: str) -> dict[str, Any]:
-    """Where a task is, and its result."""
+    """Returns the state of a task, and its result."""
     found = AsyncResult(task_id, app=celery)
     status = found.status
     return {"task_id": task_id, "status": status, "result": found.result if status == "SUCCESS" else None}
 
 
 def submit_all(asked: BulkRequest) -> dict[str, list[str]]:
-    """Queue many tasks."""
+    """Queues many tasks."""
     with celery.producer_pool.acquire(block=True) as producer:
         queued = [
             noop_task.apply_async((task.model, task.input.image_url), producer=producer).id for task in asked.tasks
@@ -61,7 +61,7 @@ def submit_all(asked: BulkRequest) -> dict[str, list[str]]:
 
 
 def read_all(asked: BulkLook) -> dict[str, list[str]]:
-    """Where these tasks are."""
+    """Returns the states of these tasks."""
     backend = celery.backend
     found = backend.mget([backend.get_key_for_task(task_id) for task_id in asked.task_ids])
     return {"status": [backend.decode_result(value)["status"] if value else "PENDING" for value in found]}

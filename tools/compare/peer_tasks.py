@@ -1,7 +1,7 @@
-"""The Celery half of the server that Penstock is compared with: one task that does nothing.
+"""The Celery half of the peer: one task that does nothing.
 
-`PEER_LATE=1` makes its promise comparable: a task whose worker dies runs again, and a submit is acknowledged when the
-broker has it. Without, these are Celery's defaults.
+`PEER_LATE=1` makes its promises comparable: a task whose worker dies runs again, and a submit is acknowledged when the
+broker has it. Without it, Celery runs with its defaults.
 """
 
 import os
@@ -19,7 +19,7 @@ if os.environ.get("PEER_LATE") == "1":
 
 
 def noop(model: str, image_url: str) -> dict[str, bool]:  # noqa: ARG001
-    """Take the input and answer a constant."""
+    """Takes the input and returns a constant."""
     return {"ok": True}
 
 

@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started, and which processes are its own."""
+"""The compared servers: how each is started, and which processes belong to it."""
 
 import json
 import os
@@ -30,8 +30,8 @@ STOP_WITHIN_S = 60.0
 
 @dataclass
 class Server:
-    """A server with one API process and one worker process, and every process it needs, by name; `has_batches` is that
-    of Penstock, the others take many tasks at `/v1/bulk`."""
+    """A server with one API process and one worker process, and every process it needs, by name. Only Penstock has
+    batches (`has_batches`); the others take many tasks at `/v1/bulk`."""
 
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
@@ -39,17 +39,17 @@ class Server:
     roots: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def cpu_s(self) -> float:
-        """CPU seconds of all processes so far."""
+        """Returns the CPU seconds of all processes so far."""
         return sum(processes.cpu_s(root.pid) for root in self.roots.values())
 
     def pss_bytes(self) -> dict[str, int]:
-        """Memory by name."""
+        """Returns the memory of each process by name, in bytes."""
         return {name: processes.pss_bytes(root.pid) for name, root in self.roots.items()}
 
 
 @contextmanager
 def penstock(home: Path) -> Iterator[Server]:
-    """`penstock up` with the model that does nothing, and its own Redis."""
+    """Runs `penstock up` with the model that does nothing and with its own Redis."""
     environ = {
         "GPU_IDS": "cpu",
         "RATE_LIMIT_PER_MINUTE": "0",
@@ -67,7 +67,7 @@ def penstock(home: Path) -> Iterator[Server]:
 
 @contextmanager
 def celery(home: Path, *, python: str, late: bool) -> Iterator[Server]:
-    """uvicorn with FastAPI, a Celery worker (prefork, one process), the broker, and Redis for the results."""
+    """Runs uvicorn with FastAPI, a Celery worker (prefork, one process), the broker, and Redis for the results."""
     server = Server()
     with ExitStack() as stack:
 
@@ -103,12 +103,12 @@ def celery(home: Path, *, python: str, late: bool) -> Iterator[Server]:
 
 
 def has_rabbitmq() -> bool:
-    """Whether this machine has one; without, Celery is given Redis as its broker."""
+    """Returns whether this machine has RabbitMQ; without it, Celery uses Redis as its broker."""
     return RABBITMQ.exists() and shutil.which("epmd") is not None
 
 
 def _start_redis(start: Callable[[str, list[str], dict[str, str]], None], home: Path) -> str:
-    """With the persistence that `penstock up` gives to its own; its URL."""
+    """Starts Redis with the persistence of `penstock up` and returns its URL."""
     port = _free_port()
     options = [
         "--port",
@@ -129,7 +129,7 @@ def _start_redis(start: Callable[[str, list[str], dict[str, str]], None], home: 
 
 
 def _start_rabbitmq(start: Callable[[str, list[str], dict[str, str]], None], home: Path) -> str:
-    """A node of its own, with the name service that it needs on a port of its own; its URL."""
+    """Starts a RabbitMQ node, with the name service (epmd) that it needs on its own port, and returns its URL."""
     port, distribution, names = _free_port(), _free_port(), _free_port()
     environ = {
         "HOME": str(home),

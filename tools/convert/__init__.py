@@ -1,1 +1,1 @@
-"""Rebuilds every shipped .onnx file, byte for byte, from weights published in package registries."""
+"""Rebuilds every shipped .onnx file, byte for byte, from weights that package registries publish."""

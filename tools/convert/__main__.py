@@ -38,8 +38,8 @@ def arguments() -> argparse.Namespace:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--check", action="store_true", help="compare with the digests in the manifest")
     action.add_argument("--write", action="store_true", help="write the files, then compare")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the fetched packages there")
-    parser.add_argument("files", nargs="*", metavar="FILE", help=f"all unless named: {', '.join(RECIPES)}")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the downloaded packages in this directory")
+    parser.add_argument("files", nargs="*", metavar="FILE", help=f"files to convert [all]: {', '.join(RECIPES)}")
     options = parser.parse_args()
     options.files = options.files or list(RECIPES)
     if unknown := set(options.files) - RECIPES.keys():
@@ -48,7 +48,8 @@ def arguments() -> argparse.Namespace:
 
 
 def agrees(file: str, data: bytes, entry: dict[str, object]) -> bool:
-    """Says so, in one line, and gives the lines that the manifest would need if it does not."""
+    """Returns whether the file is the shipped one, and prints it; if not, prints the lines that the manifest would
+    need."""
     sha256 = hashlib.sha256(data).hexdigest()
     if (entry.get("sha256"), entry.get("bytes")) == (sha256, len(data)):
         print(f"{file}: as in the manifest, {len(data):,} bytes")

@@ -22,7 +22,7 @@ Attribute = int | float | str | Sequence[int]
 
 
 class Storage(Enum):
-    """How weights lie in the file. The arithmetic is fp32, but with HALF."""
+    """The type of the weights in the file. The arithmetic is fp32, except with HALF."""
 
     FP32 = "fp32"
     FP16_EXACT = "fp16 where no bit is lost, else fp32"
@@ -46,27 +46,27 @@ class Graph:
         return output
 
     def constant(self, name: str, array: NDArray[np.generic] | np.generic) -> str:
-        """Keeps the array's own type; asking twice for one name gives the value made the first time."""
+        """Adds an array in its own type. A second call with the same name returns the value of the first."""
         if name not in self._initializers:
             self._initializers[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
     def input(self, name: str) -> str:
-        """The graph's fp32 input `name`, in the type of the arithmetic."""
+        """Adds the fp32 input `name` and returns it in the type of the arithmetic."""
         return self.node("Cast", [name], f"{name}.fp16", to=TensorProto.FLOAT16) if self.halves else name
 
     def output(self, op: str, inputs: Sequence[str], name: str, **attributes: Attribute) -> str:
-        """The node whose value is the graph's fp32 output `name`."""
+        """Makes the value the fp32 output `name` of the graph."""
         if not self.halves:
             return self.node(op, inputs, name, **attributes)
         return self.node("Cast", [self.node(op, inputs, f"{name}.fp16", **attributes)], name, to=TensorProto.FLOAT)
 
     def number(self, name: str, value: float) -> str:
-        """A scalar in the type of the arithmetic."""
+        """Adds a scalar in the type of the arithmetic."""
         return self.constant(name, np.float16(value) if self.halves else np.float32(value))
 
     def weight(self, name: str, array: NDArray[np.floating]) -> str:
-        """A value in the type of the arithmetic; in an fp32 graph stored as `storage` says, and cast where halved.
+        """Adds a weight. In an fp32 graph it is stored as `storage` says, and cast where that is fp16.
 
         Runtimes fold that Cast when they load the file, so it costs nothing afterwards.
         """
@@ -96,7 +96,7 @@ class Graph:
                 return single.size >= SMALL and bool(np.isfinite(half).all())
 
     def seal(self, inputs: dict[str, Shape], outputs: dict[str, Shape], *, about: str) -> bytes:
-        """The finished file, checked in full: the same calls always give the same bytes."""
+        """Returns the finished and fully checked file. The same calls always give the same bytes."""
         graph = helper.make_graph(
             self._nodes,
             self._name,

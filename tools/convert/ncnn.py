@@ -1,11 +1,10 @@
-"""ncnn's .param and .bin to ONNX, for the layer kinds that SRVGGNetCompact and SPAN are made of.
+"""Converts ncnn's .param and .bin to ONNX, for the layer kinds that SRVGGNetCompact and SPAN are made of.
 
-A .param file is text: a magic number, the counts, then one layer a line as
-`kind name n_inputs n_outputs inputs... outputs... key=value...`.
-A .bin file is the layers' weights end to end, in the order of the lines.
+A .param file is text: a magic number, the counts, then one layer a line as `kind name n_inputs n_outputs inputs...
+outputs... key=value...`. A .bin file has the weights of the layers end to end, in the order of the lines.
 
-Anything not understood (a layer kind, a parameter, a weight encoding, a byte left over) is refused,
-because a graph that is nearly right is worse than none.
+Whatever is not understood (a layer kind, a parameter, a weight encoding, a byte left over) is refused, because a graph
+that is nearly right is worse than none.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Floats = NDArray[np.floating]
 
 
 def super_resolution(files: Mapping[str, bytes], *, scale: int, storage: Storage, about: str) -> bytes:
-    """An .onnx file from `image` (N,3,H,W) to `upscaled` (N,3,scale*H,scale*W), both RGB in 0..1.
+    """Returns an .onnx file from `image` (N,3,H,W) to `upscaled` (N,3,scale*H,scale*W), both RGB in 0..1.
 
     `files` holds a net's "param" and its "bin".
     """
@@ -39,7 +38,7 @@ def super_resolution(files: Mapping[str, bytes], *, scale: int, storage: Storage
         made = LAYERS[layer.kind].emit(net, layer)
         net.values.update(dict.fromkeys(layer.outputs, made))
     net.blobs.close()
-    # The nets overshoot by a few hundredths at hard edges; nobody wants those values.
+    # The nets overshoot 0..1 by a few hundredths at hard edges, so the output is clipped.
     graph.output("Clip", [net.values["output"], graph.number("black", 0), graph.number("white", 1)], "upscaled")
     return graph.seal(
         {"image": ("batch", 3, "height", "width")},
@@ -88,18 +87,18 @@ def read_layer(line: str) -> Layer:
 
 
 class Blobs:
-    """A .bin file, read from front to back."""
+    """A .bin file, which is read from front to back."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._offset = 0
 
     def raw(self, count: int) -> Floats:
-        """Bare fp32 values: biases, slopes, constants."""
+        """Returns bare fp32 values: biases, slopes, constants."""
         return self._take(count, "<f4")
 
     def tagged(self, count: int) -> Floats:
-        """Kernel weights: four bytes say how they are stored, and they end on a multiple of four."""
+        """Returns kernel weights: four bytes say how they are stored, and they end on a multiple of four."""
         tag = int(self._take(1, "<u4")[0])
         if tag == FP16_TAG:
             values = self._take(count, "<f2")
@@ -110,7 +109,7 @@ class Blobs:
         raise ValueError(f"weights stored as {tag:#010x} are not understood (int8 or a table?)")
 
     def close(self) -> None:
-        """Every byte must have been used: the one cheap proof that no layer was misread."""
+        """Checks that every byte was used, which is the one cheap proof that no layer was misread."""
         if self._offset != len(self._data):
             raise ValueError(f"read {self._offset} bytes of weights, the file has {len(self._data)}")
 
@@ -125,18 +124,18 @@ class Blobs:
 
 @dataclass(frozen=True)
 class Net:
-    """A net halfway through its conversion."""
+    """A net during its conversion."""
 
     graph: Graph
     blobs: Blobs
-    values: dict[str, str]  # ncnn's name of a value: ONNX's name of it
+    values: dict[str, str]  # ONNX's name of a value by ncnn's name
 
     def inputs(self, layer: Layer) -> list[str]:
         return [self.values[name] for name in layer.inputs]
 
 
 def same(net: Net, layer: Layer) -> str:
-    """Input and Split only name what is there; an ONNX value may be read by any number of nodes."""
+    """Input and Split only give names to existing values, since any number of nodes may read an ONNX value."""
     return net.inputs(layer)[0] if layer.inputs else net.values[layer.outputs[0]]
 
 
@@ -156,9 +155,9 @@ def convolution(net: Net, layer: Layer) -> str:
 
 
 def prelu(net: Net, layer: Layer) -> str:
-    """For a GPU as it is. For a CPU as a·x + (1 − a)·relu(x) out of depthwise convolutions: ONNX Runtime computes those
-    in the blocked layout of its other convolutions, and leaves that layout for PRelu, which alone took a third of the
-    time (general x4, 128², one thread: 247 ms of CPU instead of 325)."""
+    """For a GPU, PRelu stays as it is. For a CPU it becomes a·x + (1 − a)·relu(x) out of depthwise convolutions:
+    ONNX Runtime computes those in the blocked layout of its other convolutions, and leaves that layout for PRelu,
+    which alone took a third of the time (general x4, 128², one thread: 247 ms of CPU instead of 325)."""
     slopes = net.blobs.raw(layer.integer(0))
     graph, (x,), y = net.graph, net.inputs(layer), layer.outputs[0]
     if graph.halves:
@@ -214,7 +213,7 @@ def pixel_shuffle(net: Net, layer: Layer) -> str:
 
 
 class Kind(NamedTuple):
-    """What a layer kind becomes, and the numbers of the parameters that this takes into account."""
+    """The conversion of a layer kind, and the numbers of the parameters that it handles."""
 
     emit: Callable[[Net, Layer], str]
     params: Set[int] = frozenset()

@@ -1,4 +1,4 @@
-"""idealo's NIMA weights (Keras 2.1.6, hdf5) to ONNX: MobileNet v1 and ten softmax rating bins."""
+"""Converts idealo's NIMA weights (Keras 2.1.6, hdf5) to ONNX: MobileNet v1 and ten softmax rating bins."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Weights = Callable[[str, str], NDArray[np.float32]]
 
 
 def scoring(files: Mapping[str, bytes], *, storage: Storage, about: str) -> bytes:
-    """An .onnx file from `image` (N,3,224,224), RGB in 0..1, to `score` (N) and `distribution` (N,10).
+    """Returns an .onnx file from `image` (N,3,224,224), RGB in 0..1, to `score` (N) and `distribution` (N,10).
 
-    The distribution is over the ratings 1 to 10, and the score is its mean. `files` holds the "hdf5".
-    The image comes resized: a graph that asks for its own shape computes it on the CPU, and a session that may use
+    The distribution is over the ratings 1 to 10, and the score is its mean. `files` holds the "hdf5". The image must
+    already have that size: a graph that asks for its own shape computes it on the CPU, and a session that may use
     nothing but a GPU then refuses the whole file.
     """
     graph = Graph("image-scoring", storage=storage)
@@ -43,7 +43,7 @@ def scoring(files: Mapping[str, bytes], *, storage: Storage, about: str) -> byte
 
 
 def centre(graph: Graph, image: str) -> str:
-    """0..1 to -1..1, as the net was trained."""
+    """Maps 0..1 to -1..1, on which the net was trained."""
     doubled = graph.node("Mul", [image, graph.constant("two", np.float32(2))], "image.doubled")
     return graph.node("Sub", [doubled, graph.constant("one", np.float32(1))], "image.centred")
 
@@ -59,7 +59,7 @@ def mobilenet(graph: Graph, value: str, weights: Weights) -> str:
 
 
 def convolve(graph: Graph, value: str, weights: Weights, *, name: str, stride: int) -> str:
-    """Convolution, batch normalisation folded into it, ReLU6."""
+    """Adds a convolution with its batch normalisation folded in, and ReLU6."""
     depthwise = name.startswith("conv_dw")
     if depthwise:
         kernel = weights(name, "depthwise_kernel").transpose(2, 3, 0, 1)  # (h,w,C,1) to (C,1,h,w)
@@ -68,7 +68,7 @@ def convolve(graph: Graph, value: str, weights: Weights, *, name: str, stride: i
     gamma, beta, mean, variance = (
         weights(f"{name}_bn", kind).astype(np.float64) for kind in ("gamma", "beta", "moving_mean", "moving_variance")
     )
-    # In double precision, so that only one rounding happens and every machine makes the same bytes.
+    # It computes in double precision, so that only one rounding happens and every machine makes the same bytes.
     gain = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
     size = kernel.shape[2]
     convolved = graph.node(
@@ -91,7 +91,7 @@ def convolve(graph: Graph, value: str, weights: Weights, *, name: str, stride: i
 
 
 def distribute(graph: Graph, features: str, weights: Weights) -> None:
-    """The ten rating bins, and their mean."""
+    """Adds the ten rating bins and their mean."""
     kernel = graph.weight("dense.weight", weights("dense_1", "kernel"))
     bias = graph.weight("dense.bias", weights("dense_1", "bias"))
     logits = graph.node("Gemm", [features, kernel, bias], "logits")

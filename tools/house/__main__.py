@@ -26,7 +26,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "penstock"
 def main() -> None:
     """Measures one package and prints its figures; always succeeds, the tests hold what must hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=Path, default=SOURCE, help="the package's folder")
+    parser.add_argument("--source", type=Path, default=SOURCE, help="the folder of the package")
     parser.add_argument("--layers", type=Path, help="a Python file with its LAYERS and INSIDE")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--list", action="store_true", help="list what was counted as well")

@@ -21,7 +21,7 @@ PARTS = ("body", "handlers", "orelse", "finalbody", "cases")
 
 @dataclass(frozen=True)
 class Place:
-    """Lines of a module, both ends included."""
+    """The lines of a block in a module, both ends included."""
 
     module: str
     first: int
@@ -41,7 +41,7 @@ class Statement:
 
 
 def duplicates(modules: Sequence[Module]) -> list[list[Place]]:
-    """The places of each block that stands in several; blocks that overlap are counted once."""
+    """Returns the places of each block that stands in several; blocks that overlap are counted once."""
     places: dict[str, list[Place]] = {}
     for module in modules:
         for function in _outer(module):

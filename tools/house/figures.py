@@ -55,7 +55,7 @@ Layers = Sequence[set[str]]
 
 
 def figures(source: Path, modules: Sequence[Module], layers: Layers, inside: Mapping[str, Layers]) -> list[Figure]:
-    """All figures of a package, in the order of the table; `inside` has the layers of single rooms."""
+    """Returns all figures of a package in the order of the table; `inside` has the layers of single rooms."""
     return [
         *_files(modules),
         *_functions(modules),
@@ -95,12 +95,12 @@ def _lengths(name: str, modules: Sequence[Module], size: Callable[[Function], in
 
 
 def whole_lines(function: Function) -> int:
-    """Lines of a function without its decorators."""
+    """Counts the lines of a function without its decorators."""
     return (function.end_lineno or 0) - function.lineno + 1
 
 
 def body_lines(function: Function) -> int:
-    """Lines of the code in a function, comments in between included; 0 if it has only a docstring."""
+    """Counts the lines of code in a function, with comments in between; 0 if it has only a docstring."""
     code = code_of(function)
     return (code[-1].end_lineno or 0) - code[0].lineno + 1 if code else 0
 
@@ -114,7 +114,7 @@ def _classes(modules: Sequence[Module]) -> Iterator[Figure]:
 
 
 def repeated_classes(modules: Sequence[Module]) -> list[str]:
-    """Names that more than one class has, nested classes included."""
+    """Returns the names that more than one class has, nested classes included."""
     counts = Counter(node.name for m in modules for node in m.classes)
     return sorted(name for name, count in counts.items() if count > 1)
 
@@ -136,7 +136,7 @@ def _lua(paths: Sequence[Path]) -> Iterator[Figure]:
 
 
 def share(part: int, whole: int) -> float:
-    """In percent; 0 of nothing."""
+    """Returns a percentage, which is 0 if the whole is 0."""
     return round(100 * part / whole, 2) if whole else 0.0
 
 
@@ -174,5 +174,5 @@ def _listed(name: str, found: Iterable[object], how: str) -> Figure:
 
 
 def percentile(ordered: Sequence[int], share: int) -> int:
-    """The nearest-rank percentile of values in rising order."""
+    """Returns the nearest-rank percentile of values in rising order."""
     return ordered[max(0, -(-len(ordered) * share // 100) - 1)]

@@ -30,7 +30,7 @@ class Edge:
 
 
 def imports_of(module: Module) -> Iterator[Import]:
-    """All absolute imports, those inside functions and under TYPE_CHECKING too; `from a import b` is `a.b`."""
+    """Returns all absolute imports, those inside functions and under TYPE_CHECKING too; `from a import b` is `a.b`."""
     for node in module.nodes:
         if isinstance(node, ast.Import):
             yield from (Import(node.lineno, alias.name) for alias in node.names)
@@ -39,7 +39,7 @@ def imports_of(module: Module) -> Iterator[Import]:
 
 
 def edges_of(modules: Sequence[Module], package: str) -> list[Edge]:
-    """Imports inside the package; each leads to the most specific module that it names."""
+    """Returns the imports inside the package; each leads to the most specific module that it names."""
     names = {module.name for module in modules}
     edges: dict[Edge, None] = {}
     for module in modules:
@@ -57,7 +57,7 @@ def _longest(path: str, names: set[str]) -> str:
 
 
 def in_cycles(edges: Sequence[Edge]) -> list[str]:
-    """The modules that import themselves by way of others."""
+    """Returns the modules that import themselves by way of others."""
     imported: dict[str, set[str]] = {}
     for edge in edges:
         imported.setdefault(edge.importer, set()).add(edge.imported)
@@ -75,13 +75,13 @@ def _reached(start: str, imported: dict[str, set[str]]) -> set[str]:
 
 
 def within(edges: Sequence[Edge], room: str) -> list[Edge]:
-    """Imports from one module of a folder to another of the same folder."""
+    """Returns the imports from one module of a folder to another of the same folder."""
     inside = f"{room}."
     return [edge for edge in edges if edge.importer.startswith(inside) and edge.imported.startswith(inside)]
 
 
 def upward(edges: Sequence[Edge], layers: Sequence[set[str]]) -> list[Edge]:
-    """Imports of what does not stand below the importer; an entry of the layers knows itself.
+    """Returns the imports of modules that do not stand in a layer below the importer. An entry may import itself.
 
     The package's own `__init__.py` is its public face and may import anything.
     """
@@ -94,17 +94,17 @@ def _goes_down(edge: Edge, layers: Sequence[set[str]]) -> bool:
 
 
 def entry_of(name: str, layers: Sequence[set[str]]) -> str:
-    """The longest entry of the layers that a module stands in; its own name if it stands in none."""
+    """Returns the longest entry of the layers that a module stands in; its own name if it stands in none."""
     return _longest(name, {entry for layer in layers for entry in layer}) or name
 
 
 def layer_of(entry: str, layers: Sequence[set[str]]) -> int:
-    """Number of the layer, from 0 at the bottom; -1 for what stands in none."""
+    """Returns the number of the layer, from 0 at the bottom; -1 for a module in none."""
     return next((number for number, layer in enumerate(layers) if entry in layer), -1)
 
 
 def between_routes(edges: Sequence[Edge], modules: Sequence[Module]) -> list[Edge]:
-    """Imports from one route of the API to another: a module of `api/routes`, or any with HTTP handlers."""
+    """Returns the imports from one route of the API to another: a module of `api/routes`, or any with HTTP handlers."""
     routes = {module.name for module in modules if module.place.startswith("api/") and _is_route(module)}
     return [edge for edge in edges if edge.importer in routes and edge.imported in routes]
 

@@ -25,7 +25,7 @@ class Module:
 
     @cached_property
     def name(self) -> str:
-        """Dotted, without the name of the package: `store.keys`; `store` for its `__init__.py`."""
+        """The dotted name without that of the package: `store.keys`; `store` for its `__init__.py`."""
         return self.place.removesuffix(".py").removesuffix("__init__").strip("/").replace("/", ".")
 
     @cached_property
@@ -46,7 +46,8 @@ class Module:
 
     @property
     def docstrings(self) -> Iterator[str]:
-        """Docstrings of the module, its classes and its functions, and strings below the names that they describe."""
+        """The docstrings of the module, its classes and its functions, and the strings below names that they
+        describe."""
         return (text for node in self.nodes if isinstance(node, Documented) for text in _strings(node.body))
 
     @property
@@ -64,13 +65,13 @@ class Module:
 
 
 def modules_of(source: Path) -> list[Module]:
-    """All modules below the folder of a package, by path."""
+    """Returns all modules below the folder of a package, in the order of their paths."""
     paths = sorted(source.rglob("*.py"))
     return [Module(path.relative_to(source).as_posix(), path.read_text()) for path in paths]
 
 
 def _strings(body: Sequence[ast.stmt]) -> Iterator[str]:
-    """The statements that are nothing but a string."""
+    """Returns the statements that consist of a string only."""
     for statement in body:
         match statement:
             case ast.Expr(value=ast.Constant(value=str(text))):
@@ -78,5 +79,5 @@ def _strings(body: Sequence[ast.stmt]) -> Iterator[str]:
 
 
 def code_of(function: Function) -> list[ast.stmt]:
-    """The statements of a function after its docstring."""
+    """Returns the statements of a function after its docstring."""
     return function.body[1:] if ast.get_docstring(function) is not None else function.body

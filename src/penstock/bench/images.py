@@ -25,7 +25,7 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 
 
 class Image(Struct, frozen=True, kw_only=True):
-    """One input image."""
+    """One input image of the load."""
 
     name: str
     data: bytes

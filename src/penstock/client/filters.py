@@ -35,5 +35,5 @@ def query_of(which: Filter) -> dict[str, Any]:
 
 
 def _written(value: Any) -> Any:
-    """As the API has it; whether it is right, the API says."""
+    """Returns the value as the API takes it. Only the API checks it."""
     return value.astimezone().isoformat() if isinstance(value, datetime) else value

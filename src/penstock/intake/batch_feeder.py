@@ -51,7 +51,7 @@ class Feeder:
         self._lease_s = lease_s
         self._under_way: dict[asyncio.Task[None], FeedLease] = {}
         self._kept: dict[str, FeedLease] = {}
-        """By the id of the batch, until it is handed back."""
+        """Leases that are renewed, by the id of the batch, until they are given back."""
         self._wake = asyncio.Event()
 
     async def run(self) -> None:

@@ -9,7 +9,7 @@ from penstock.intake.estimates import forecast
 from penstock.intake.examine import examine, output_size
 
 RETRY_AFTER_S = 5
-"""As the store says it when it refuses a submit for the same reason."""
+"""The same wait as in the store's refusal of a submit for the same reason."""
 
 
 class Quote(Struct, frozen=True, kw_only=True):

@@ -50,7 +50,7 @@ class RequestBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class InputRequest(RequestBody, frozen=True):
-    """Where the image is: one of the two."""
+    """The place of the image: exactly one of the two is set."""
 
     image_url: Annotated[str, Meta(min_length=1, description=_IMAGE_URL, extra_json_schema=_URI)] | UnsetType = UNSET
     upload_id: UploadId | UnsetType = UNSET

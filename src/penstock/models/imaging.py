@@ -51,7 +51,7 @@ class Header(Struct, frozen=True):
 
     @property
     def megapixels(self) -> float:
-        """Millions of pixels."""
+        """The number of pixels in millions."""
         return self.width * self.height / 1e6
 
 

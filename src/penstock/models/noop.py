@@ -35,5 +35,4 @@ class Noop(BaseModelRunner[Params]):
         return list(tiles)
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
-        """Return the constant."""
         return Product(data={"ok": True})

@@ -87,7 +87,7 @@ class Storage(Protocol):
         """Write, read and delete a small object. Raises StorageUnavailable, whose text says what to do."""
 
     async def check(self) -> None:
-        """As `probe`, but fit for frequent calls: it only reads while a write has succeeded within the last hour, so
+        """Like `probe`, but fit for frequent calls: it only reads while a write has succeeded within the last hour, so
         that it leaves few versions behind in a bucket that keeps them."""
 
     async def keeps_versions(self) -> bool:

@@ -95,7 +95,7 @@ class LocalStorage:
         await asyncio.to_thread(self._sweep)
 
     async def check(self) -> None:
-        """As `probe`: it may write every time, since files leave no versions behind."""
+        """Like `probe`: it may write every time, since files leave no versions behind."""
         await self.probe()
 
     async def keeps_versions(self) -> bool:

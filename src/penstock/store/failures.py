@@ -94,8 +94,8 @@ REFUSALS = {
         is_setting=True,
     ),
 }
-"""By the first word of the answer; nothing was done. Any other error of Redis is a fault of Penstock, and is raised as
-it is."""
+"""Refusals by the first word of the answer; nothing was done. Any other error of Redis is a fault of Penstock, and
+is raised as it is."""
 
 _TYPES: dict[type[Exception], str] = {
     ReadOnlyError: "READONLY",
@@ -108,7 +108,7 @@ _TYPES: dict[type[Exception], str] = {
 """Where redis-py has a class for an answer, it leaves the word out of the text."""
 
 _OF_AUTHENTICATION = {"Authentication required": "NOAUTH", "without any password": "NOPASS"}
-"""By a part of the text, since redis-py has one class for all of them; any other is WRONGPASS."""
+"""First words by a part of the text, since redis-py has one class for all of them; any other is WRONGPASS."""
 
 _CODE = re.compile(rf"\b({'|'.join(REFUSALS)})\b")
 """An older server has the word inside a sentence about the script."""
@@ -228,7 +228,7 @@ def refusal_of(error: Exception) -> Refusal | None:
 
 
 def failure_of(error: Exception) -> Refusal:
-    """What an error that broke the connection means."""
+    """Returns the meaning of an error that broke the connection."""
     behind = tuple(_behind(error))
     for kind, pattern, meaning in _CONNECTIONS:
         if any(isinstance(one, kind) and re.search(pattern, str(one)) for one in behind):

@@ -21,7 +21,7 @@ that few tasks pass must not read the whole list for one request; its client goe
 
 
 class Filters(TypedDict, total=False):
-    """What a task must have: see `TaskListing.matching`."""
+    """The conditions that a task must meet; `TaskListing.matching` explains them."""
 
     model: str | None
     priority: Priority | None
@@ -108,7 +108,7 @@ class TaskListing:
         return found
 
     async def count(self, tenant: str) -> dict[State, int]:
-        """How many tasks are in each state."""
+        """Returns how many tasks are in each state."""
         counts = await self._engine.pipelined([("ZCARD", self._keys.state(tenant, state)) for state in State])
         return dict(zip(State, counts, strict=True))
 

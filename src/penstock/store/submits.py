@@ -25,7 +25,7 @@ that picks the next leader reads them all, which takes about 2 µs for each."""
 
 
 def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) -> Arguments:
-    """What `submit.lua` takes for this submission, by name."""
+    """Returns the arguments of `submit.lua` for this submission, by name."""
     client_request_id, permit, forecast = s.request.client_request_id, s.permit, s.forecast
     return {
         "id": s.id,
@@ -72,7 +72,7 @@ def submitted_of(answer: Any) -> Submitted | None:
 
 
 def answer_or_error(answer: Any) -> Submitted | Exception | None:
-    """What `submitted_of` returns or raises."""
+    """Returns what `submitted_of` returns, or the error that it raises."""
     try:
         return submitted_of(answer)
     except (NotItsTurn, ResultFound, PenstockError) as error:

@@ -83,7 +83,7 @@ class TaskStore:
         return [bool(is_there) for is_there in found]
 
     async def result_lost(self, task_id: str) -> None:
-        """Note that the file of this task's result is gone: no equal task is given the result from now on."""
+        """Note that the file of this task's result is gone: no equal task gets the result from now on."""
         await self._engine.run("result_lost", id=task_id)
 
     async def get(self, task_id: str, tenant: str) -> Task:

@@ -185,7 +185,7 @@ async def _mark(storage: Storage, marker: Marker) -> None:
 
 
 async def _objects(storage: Storage) -> AsyncIterator[Stored]:
-    """All objects whose keys look like those of Penstock."""
+    """Yields all objects whose keys have the form of Penstock's keys."""
     for prefix in PREFIXES:
         async for stored in storage.list(prefix):
             if stored.key.count("/") >= 2:

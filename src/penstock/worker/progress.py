@@ -31,7 +31,7 @@ class ProgressWriter:
         self._news.pop(key, None)
 
     async def write(self) -> None:
-        """Write until canceled."""
+        """Writes the newest progress of every task each PROGRESS_EVERY_S, until it is canceled."""
         while True:
             await asyncio.sleep(PROGRESS_EVERY_S)
             news, self._news = self._news, {}

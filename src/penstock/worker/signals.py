@@ -22,7 +22,7 @@ class Signals:
         self._prefetch = prefetch
 
     async def listen(self) -> None:
-        """Listen until canceled."""
+        """Acts on every signal of the store until it is canceled."""
         async for kind, subject in self._store.workers.signals():
             if kind == "cancel":
                 self._running.stop(subject, "canceled")

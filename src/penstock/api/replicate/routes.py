@@ -98,7 +98,7 @@ async def create_of_model(
     prefer: Prefer = None,
     cancel_after: CancelAfter = None,
 ) -> PredictionView:
-    """Ignores the owner."""
+    """The owner in the path may be any name and is ignored."""
     body = decode(await body_of(request), ModelPredictionRequest)
     return await _create(name, body, prefer, cancel_after, request, services)
 

@@ -131,7 +131,7 @@ async def read_batch(
     batch_id: FromPath[str],
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
 ) -> Response[BatchView]:
-    """Answers with `Retry-After` while it is worth looking again."""
+    """Answers with `Retry-After` while the batch may still change."""
     batch = await services.store.batches.batch(batch_id, request.auth.tenant)
     headers = {"ETag": f'"{batch_version(batch)}"'} | ({} if batch.state.is_final else {"Retry-After": str(POLL_S)})
     if is_current(headers["ETag"], if_none_match):

@@ -1,4 +1,4 @@
-"""/v1/tasks: the list."""
+"""Routes of /v1/tasks: the list of tasks."""
 
 from typing import Annotated
 

@@ -105,7 +105,7 @@ async def read(
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     wait: Annotated[int, QueryParameter(ge=0, le=MAX_WAIT_S)] = 0,
 ) -> Response[TaskView]:
-    """Answers with `Retry-After` while it is worth looking again."""
+    """Answers with `Retry-After` while the task may still change."""
     task = await services.waiting.task(task_id, wait_s=wait, request=request)
     headers = _cache_headers(task)
     if is_current(headers["ETag"], if_none_match):
@@ -155,5 +155,5 @@ def _submit_headers(submitted: Submitted, wait_s: int | None, limit: int) -> dic
 
 
 def _cache_headers(task: Task) -> dict[str, str]:
-    """Return the version of this copy, and when to look for another."""
+    """Returns the version of this copy, and when to poll for another."""
     return {"ETag": f'"{version_of(task)}"'} | ({} if task.state.is_final else {"Retry-After": str(POLL_S)})

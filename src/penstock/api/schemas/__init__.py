@@ -1,1 +1,1 @@
-"""What clients send and what they are answered."""
+"""The shapes of requests and of answers."""

@@ -1,4 +1,4 @@
-"""What clients see of batches."""
+"""The shapes of batches in requests and answers."""
 
 from typing import Annotated, Any
 
@@ -36,7 +36,7 @@ class CountsView(ResponseBody, frozen=True):
 
 
 class BatchView(ResponseBody, frozen=True):
-    """A batch."""
+    """A batch with its progress."""
 
     batch_id: str
     status: BatchState

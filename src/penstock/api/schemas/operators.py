@@ -176,7 +176,7 @@ class StatsView(ResponseBody, frozen=True):
 
 
 class LiveView(ResponseBody, frozen=True):
-    """The process answers."""
+    """The process is alive and answers."""
 
     status: Literal["ok"]
 

@@ -122,7 +122,7 @@ class WebhookView(ResponseBody, frozen=True):
 
 
 class TaskView(ResponseBody, frozen=True):
-    """A task."""
+    """A task with its state, timing and result."""
 
     task_id: str
     client_request_id: str | None

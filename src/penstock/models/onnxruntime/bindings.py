@@ -56,7 +56,7 @@ class Binding(Protocol):
 
 
 class PlainRun:
-    """Runs with `session.run`."""
+    """Runs a session with `session.run`, without bindings or a CUDA graph."""
 
     graph = NO_GRAPH
 

@@ -1,5 +1,6 @@
 -- Counts the tasks of a queue, and how long the oldest has waited.
--- Answers {how many, age of the oldest in µs, or 0}; of many callers only the first 64 are looked at, by name.
+-- Answers {how many, age of the oldest in µs, or 0}; of many callers only the first 64, by name, are
+--          read: the age is for gauges, and the script must not block Redis for as long as there are callers.
 -- takes: model priority
 -- needs: base.now_us queue.queue_key
 local queue, oldest_us, place = queue_key(model, priority), nil, nil

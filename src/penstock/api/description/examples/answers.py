@@ -15,7 +15,7 @@ BY_TYPE: dict[str, Any] = {
     for room in (tasks, batches, uploads, operators, replicate)
     for answer in room.ANSWERS
 }
-"""By the name of the answer's schema."""
+"""Example answers by the name of the answer's schema."""
 
 TEXTS: dict[tuple[str, str], Any] = {
     ("getTaskResult", JSON): tasks.SCORE,

@@ -34,4 +34,4 @@ EXAMPLES = {
     "Range": "bytes=1048576-",
     "Last-Event-ID": "RUNNING.1.infer.6",
 }
-"""By the name of the parameter; a name that means two things in two places has none."""
+"""Examples by the name of the parameter; a name that means two things in two places has none."""

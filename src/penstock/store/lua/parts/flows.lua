@@ -42,6 +42,7 @@ end
 -- is new or the queue was paused. `unseen:<pool>:<priority>` has the models of these queues, each with the last caller
 -- that was looked at.
 local UNSEEN = '*'
+-- Callers that one claim lists: a queue may have any number of them, and each takes some commands of the claim.
 local SEEN_TOGETHER = 20
 
 local function unseen_key(pool, priority)
