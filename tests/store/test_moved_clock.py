@@ -60,13 +60,13 @@ async def events(settings: Settings) -> int:
 # --- back -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_retry_that_is_due_in_a_second_stays_so_when_the_clock_is_set_back(clock: Clock, store: Store) -> None:
+async def test_a_retry_that_is_due_in_a_minute_stays_so_when_the_clock_is_set_back(clock: Clock, store: Store) -> None:
     task_id = await submit(store)
-    await store.leases.retry(await lease_of(store), BROKEN, delay_ms=SECOND * 1000)
+    await store.leases.retry(await lease_of(store), BROKEN, delay_ms=MINUTE * 1000)
 
     await clock.moves(BACK)
     early = await claim(store)
-    await clock.moves(1.1 * SECOND)
+    await clock.moves(1.1 * MINUTE)
 
     assert early.lease is None
     assert (await lease_of(store)).id == task_id
@@ -76,12 +76,12 @@ async def test_a_batch_whose_feeder_has_died_is_fed_in_time_when_the_clock_is_se
     clock: Clock, batches: BatchStore
 ) -> None:
     batch_id = await open_batch(batches, lines=3)
-    await batches.lease(lease_s=SECOND, most=9)
+    await batches.lease(lease_s=MINUTE, most=9)
 
     await clock.moves(BACK)
-    early, _ = await batches.lease(lease_s=SECOND, most=9)
-    await clock.moves(1.1 * SECOND)
-    late, _ = await batches.lease(lease_s=SECOND, most=9)
+    early, _ = await batches.lease(lease_s=MINUTE, most=9)
+    await clock.moves(1.1 * MINUTE)
+    late, _ = await batches.lease(lease_s=MINUTE, most=9)
 
     assert early == []
     assert [lease.id for lease in late] == [batch_id]
