@@ -38,6 +38,17 @@ def test_the_former_package_of_the_models_is_the_present_one() -> None:
     assert former.registry() == models.registry()
 
 
+@pytest.mark.filterwarnings("ignore:penstock.runners is called:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [("onnx", "digest_of files_of manifest Session"), ("precision", "open_session"), ("tiling", "TiledImage")],
+)
+def test_what_a_model_for_onnx_files_needs_is_in_the_former_package(name: str, members: str) -> None:
+    former = import_module(f"penstock.runners.{name}")
+
+    assert set(members.split()) <= set(vars(former))
+
+
 def test_a_setting_with_a_module_of_the_former_package_serves_its_model() -> None:
     """In a process of its own: the model would stay in the registry of this one."""
     serve = (
@@ -78,3 +89,25 @@ def test_work_that_is_recut_is_split() -> None:
         former = type("FormerWork", (Work,), methods)([np.zeros(9)])
 
     assert former.split_smaller(4).shape == (4,)
+
+
+def test_a_method_with_a_former_name_can_extend_that_of_its_base() -> None:
+    with pytest.warns(DeprecationWarning, match="footprint is called memory_needed now"):
+
+        class Twice(Present):
+            def footprint(self, source: bytes, params: Params) -> int:
+                return 2 * super().footprint(source, params)  # type: ignore[misc, no-any-return]
+
+    class Thrice(Present):
+        def memory_needed(self, source: bytes, params: Params) -> int:
+            return 3 * super().memory_needed(source, params)
+
+    with pytest.warns(DeprecationWarning, match="footprint is called memory_needed now"):
+
+        class SixTimes(Thrice):
+            def footprint(self, source: bytes, params: Params) -> int:
+                return 2 * super().footprint(source, params)  # type: ignore[misc, no-any-return]
+
+    assert Twice(LimitSettings()).memory_needed(b"12", Params()) == 4
+    assert SixTimes(LimitSettings()).memory_needed(b"12", Params()) == 12
+    assert Work([np.zeros(9)]).recut(4) is None  # type: ignore[attr-defined]

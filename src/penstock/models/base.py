@@ -55,6 +55,8 @@ def _take_former_names(cls: type) -> None:
         if former in vars(cls):
             warnings.warn(f"{cls.__name__}.{former} is called {name} now", DeprecationWarning, stacklevel=3)
             setattr(cls, name, vars(cls)[former])
+        elif name in vars(cls):
+            setattr(cls, former, vars(cls)[name])  # a method of a subclass may call that of its base by the former name
 
 
 Outputs = Union[Sequence[Any], "NDArray[Any]"]
@@ -116,6 +118,9 @@ class Work:
         """The same work in tiles of fewer elements than `below`, for a device that could not hold these; None when it
         cannot be split any further. Outputs that this work still gets are not used then."""
         return None
+
+
+_take_former_names(Work)
 
 
 class Product(Struct, frozen=True, kw_only=True, eq=False):
@@ -241,6 +246,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     def image(self, source: bytes) -> imaging.Picture:
         """Decode an image within the operator's limits."""
         return imaging.decode(source, max_megapixels=self.limits.max_image_megapixels)
+
+
+_take_former_names(BaseModelRunner)
 
 
 @cache

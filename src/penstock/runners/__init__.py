@@ -5,10 +5,23 @@ import warnings
 
 from penstock.models import base, load_runners, scoring, superres, tiling
 from penstock.models.base import BaseModelRunner, model_runner, registry
+from penstock.models.onnxruntime import precision
+from penstock.models.onnxruntime import session as onnx
 
-__all__ = ["BaseModelRunner", "base", "load_runners", "model_runner", "registry", "scoring", "superres", "tiling"]
+__all__ = [
+    "BaseModelRunner",
+    "base",
+    "load_runners",
+    "model_runner",
+    "onnx",
+    "precision",
+    "registry",
+    "scoring",
+    "superres",
+    "tiling",
+]
 
 warnings.warn("penstock.runners is called penstock.models now", DeprecationWarning, stacklevel=2)
 
-for _module in (base, scoring, superres, tiling):
-    sys.modules[_module.__name__.replace("penstock.models", __name__)] = _module
+for _name in ("base", "onnx", "precision", "scoring", "superres", "tiling"):
+    sys.modules[f"{__name__}.{_name}"] = globals()[_name]
