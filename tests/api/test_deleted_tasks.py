@@ -118,8 +118,8 @@ async def test_a_deleted_task_is_remembered_in_sixteen_bytes_and_no_other_is_tak
     redis_url: str, settings: Settings, store: Store
 ) -> None:
     ids = [new_task_id() for _ in range(DELETED)]
-    for start in range(0, DELETED, 500):
-        some = [replace(submission(model="free"), id=task_id) for task_id in ids[start : start + 500]]
+    for start in range(0, DELETED, 50):
+        some = [replace(submission(model="free"), id=task_id) for task_id in ids[start : start + 50]]
         await asyncio.gather(*(store.tasks.submit(one, rate_limit=0) for one in some))
     await store.queues.purge(TENANT, "free", PRIORITIES, limit=DELETED)
 
