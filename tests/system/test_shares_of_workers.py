@@ -160,7 +160,10 @@ async def test_only_one_worker_gives_a_task_to_one_that_asks(store: Store, stora
         await store.workers.ask_for_task("dead", [MODEL])
         tasks = [await ended(store, task_id) for task_id in made]
 
-    assert sum(given_back(tasks)) == 1
+    attempts = [attempt for task in tasks for attempt in task.attempts]
+    first_end = min(attempt.ended for attempt in attempts if attempt.outcome == "complete")
+    before = [attempt for attempt in attempts if attempt.outcome == "release" and attempt.ended < first_end]
+    assert len(before) == 1, "later a worker may be idle, and ask for itself"
 
 
 async def test_a_worker_without_the_model_is_given_nothing(store: Store, storage: Storage) -> None:
