@@ -347,7 +347,7 @@ def test_what_an_operator_has_said_outlives_redis(system: System, client: httpx.
     time.sleep(1.2)  # the append-only file is written every second
 
     os.kill(system.process.child("unixsocket"), signal.SIGKILL)
-    until(lambda: client.get("/readyz").status_code == 200 and client.get("/v1/workers").json()["data"])
+    until(lambda: client.get("/readyz").status_code == 200 and client.get("/v1/workers").json().get("data"))
     time.sleep(1.5)
 
     assert [client.get(f"/v1/tasks/{task_id}").json()["status"] for task_id in held] == ["PENDING"] * 2
