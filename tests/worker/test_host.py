@@ -194,3 +194,16 @@ async def is_waiting(store: Store, task_id: str) -> bool:
 
 async def says_full(store: Store) -> bool:
     return any(worker.spool_full for worker in await store.workers.listed())
+
+
+async def test_an_attempt_that_is_over_is_not_stopped(store: Store, storage: Storage) -> None:
+    """It stays among the running ones until the loop has called back, and a renewal may say meanwhile that its lease is
+    gone, as it is for every task that has ended."""
+    over = asyncio.create_task(asyncio.sleep(0))
+    await over
+    async with host(store, storage, MODEL) as worker:
+        worker.tasks["a lease"] = over
+        may_stop = worker.running.may_stop("a lease")
+        del worker.tasks["a lease"]
+
+    assert not may_stop

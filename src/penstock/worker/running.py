@@ -152,7 +152,8 @@ class RunningAttempts:
 
     def may_stop(self, key: str) -> bool:
         """Whether an attempt runs under this lease, was not stopped, and its end is not decided."""
-        return key in self._tasks and key not in self.stopped | self._attempts.settling
+        task = self._tasks.get(key)  # an attempt that is over stands here until the loop calls `_ended`
+        return task is not None and not task.done() and key not in self.stopped | self._attempts.settling
 
     # --- end --------------------------------------------------------------------------------------------------
 
