@@ -29,9 +29,10 @@ def filtered(command: F) -> F:
         click.option(
             "--created-after",
             type=MOMENT,
-            help="Only tasks created after this local time, or time with a zone such as +0200.",
+            metavar="TIME",
+            help="Only tasks created after 2026-11-28, 2026-11-28T19:00:00 (local time) or a time with a zone (+0200).",
         ),
-        click.option("--created-before", type=MOMENT, help="Only tasks created before this time."),
+        click.option("--created-before", type=MOMENT, metavar="TIME", help="Only tasks created before this time."),
     )
     for option in reversed(options):
         command = option(command)
