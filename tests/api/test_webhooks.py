@@ -33,6 +33,7 @@ from penstock.net.guard import Policy
 from penstock.settings import LimitSettings, Settings, WebhookSettings
 from penstock.storage import Storage
 from penstock.store import Engine, Outbox, Store, connect
+from penstock.store.keys import Keys
 from penstock.webhooks.dispatcher import Dispatcher
 from penstock.webhooks.endpoint_pools import OTHERS_AT_ONCE, PROMPT_AT_ONCE, PROMPT_EACH
 from penstock.webhooks.sender import MAX_RETRY_AFTER_S, Sender
@@ -450,6 +451,14 @@ async def test_however_many_receivers_hang_one_that_answers_is_not_held_up(
 
         assert len(hanging.got) == OTHERS_AT_ONCE, "no room for the others yet"
         assert hanging.most_at_once == OTHERS_AT_ONCE
+
+
+async def all_are_prompt(settings: Settings, count: int) -> None:
+    """Waits until so many endpoints are known to have answered promptly: the answer is noted after it has come."""
+    prompt = f"{Keys(settings.redis.namespace).root}prompt"
+    async with asyncio.timeout(60), connect(settings.redis) as client:
+        while await client.zcard(prompt) < count:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.slow
