@@ -110,6 +110,16 @@ class Work:
         """The input of one tile. Called once for each, on a thread."""
         return self._tiles[index]
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the values of every tile."""
+        return self._tiles[0].dtype
+
+    def write_tile(self, index: int, into: NDArray[Any]) -> None:
+        """Write the input of one tile into its place in the array of a batch, which has the shape and type of a tile.
+        Called once for each, on a thread."""
+        into[...] = self.tile(index)
+
     def accept(self, index: int, output: Any) -> None:
         """Take the output of one tile. Called once for each, in any order, from several threads."""
         self.outputs[index] = output

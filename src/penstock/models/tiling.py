@@ -142,6 +142,11 @@ class TiledImage(Work):
         """The shape of every tile, (3, height, width)."""
         return (3, self._layout.height, self._layout.width)
 
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """The type of the values of every tile."""
+        return np.dtype(np.float32)
+
     def tile(self, index: int) -> NDArray[np.float32]:
         """The pixels of one tile as 0..1; beyond its right and lower edge the image is mirrored."""
         row, column = self._spots[index]

@@ -9,15 +9,14 @@ from __future__ import annotations
 import ctypes
 import math
 import mmap
-import re
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loguru import logger
 
 from penstock.lazy_import import lazy_import
+from penstock.models.onnxruntime.cuda import cuda_runtime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,32 +54,28 @@ class NoLock:
 
 
 class CudaLock:
-    """Locks with cudaHostRegister of the CUDA runtime that ONNX Runtime has loaded: a session must have been opened
-    before."""
+    """Locks with the CUDA runtime that ONNX Runtime has loaded: a session must have been opened before."""
 
     def __init__(self) -> None:
-        loaded = re.search(r"\S*/libcudart\.so\S*", Path("/proc/self/maps").read_text())
-        self._cuda = ctypes.CDLL(loaded[0]) if loaded else None
-        if self._cuda:
-            self._cuda.cudaHostRegister.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint)
-            self._cuda.cudaHostUnregister.argtypes = (ctypes.c_void_p,)
-        else:
+        self._cuda = cuda_runtime()
+        self._refused = self._cuda is None
+        if self._refused:
             logger.warning("results are copied through pageable memory: no CUDA runtime is loaded")
 
     def lock(self, address: int, size: int) -> bool:
-        """Lock a block. Returns False where the driver refuses, which is logged once."""
-        if self._cuda is None:
+        """Lock a block. Returns False where the driver refuses, which is logged once, and after that."""
+        if self._refused or self._cuda is None:
             return False
-        status = self._cuda.cudaHostRegister(address, size, 0)
+        status = self._cuda.lock_pages(address, size)
         if status:
             logger.bind(status=status, bytes=size).warning("results are copied through pageable memory")
-            self._cuda = None
+            self._refused = True
         return not status
 
     def unlock(self, address: int) -> None:
-        """Unlock a block before its memory is returned to the system."""
-        if self._cuda:
-            self._cuda.cudaHostUnregister(address)
+        """Unlock a block before its memory is returned to the system, also after a refusal."""
+        if self._cuda is not None:
+            self._cuda.unlock_pages(address)
 
 
 class _Block:

@@ -283,9 +283,13 @@ class DeviceScheduler:
 
     def _stack(self, tiles: list[TileRef]) -> NDArray[Any]:
         """One array of the pixels of these tiles, padded to a batch size that the device knows."""
-        pixels = [tile.work.tile(tile.tile) for tile in tiles]
-        size = next(b for b in self.device.batches if b >= len(pixels))
-        return np.stack(pixels + [np.zeros_like(pixels[0])] * (size - len(pixels)))
+        work = tiles[0].work
+        size = next(b for b in self.device.batches if b >= len(tiles))
+        pixels = np.empty((size, *work.shape), work.dtype)
+        for tile, place in zip(tiles, pixels, strict=False):
+            tile.work.write_tile(tile.tile, place)
+        pixels[len(tiles) :] = 0
+        return pixels
 
     def _infer(self, batch: DeviceBatch) -> Outputs:
         runner, work = batch.lead.task.runner, batch.lead.work
