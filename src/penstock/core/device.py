@@ -23,6 +23,9 @@ class Device(Struct, frozen=True, kw_only=True):
     kind: Literal["cpu", "cuda"]
     threads: int
     streams: int = 1
+    cores: int = 0
+    """Cores that this worker may use: those of the host, divided among its workers. 0 means all that the process may
+    use."""
     ram_bytes: int = 2**31
     sides: tuple[int, ...]
     square: bool = True
