@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from penstock.core.device import Device
 from penstock.lazy_import import lazy_import
-from penstock.models.onnxruntime.session import Session, manifest, runtime_version
+from penstock.models.onnxruntime.runtime import runtime_version
+from penstock.models.onnxruntime.session import Session, manifest
 
 if TYPE_CHECKING:
     import numpy as np
