@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.standin import build
+from tests.standin.build import SOURCES, build
 from tests.standin.environment import RUNTIME, Standin
 
 
@@ -19,7 +19,7 @@ def main() -> int:
     standin = Standin(parser.parse_args().directory)
     try:
         print(f"{RUNTIME} over stand-ins in {standin.directory}: {_prepare(standin)}")
-    except (build.NoCompiler, subprocess.CalledProcessError) as error:
+    except (OSError, subprocess.CalledProcessError) as error:
         print(f"the stand-ins cannot be made: {error}", file=sys.stderr)
         return 1
     return 0
@@ -31,15 +31,15 @@ def _prepare(standin: Standin) -> str:
     if standin.stamp.exists() and standin.stamp.read_text() == digest:
         return "up to date"
     standin.stamp.unlink(missing_ok=True)
-    build.build(standin.provider, standin.libraries)
+    build(cc := standin.compiler(), standin.provider, standin.libraries)
     standin.stamp.write_text(digest)
-    return f"built with {' '.join(build.compiler())}"
+    return f"built with {' '.join(cc)}"
 
 
 def _digest() -> str:
     """A digest of all that the libraries are made of."""
     digest = hashlib.sha256(RUNTIME.encode())
-    for path in [Path(build.__file__), *sorted(build.SOURCES.iterdir())]:
+    for path in [SOURCES.parent / "build.py", *sorted(SOURCES.iterdir())]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

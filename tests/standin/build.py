@@ -3,8 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
-from importlib import util
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,22 +33,8 @@ LIBRARIES = [
 ]
 
 
-class NoCompiler(Exception):
-    """There is neither a C compiler nor the package ziglang."""
-
-
-def compiler() -> list[str]:
-    """The command of a C compiler: the machine's, else the one in the package ziglang. Raises NoCompiler."""
-    if own := shutil.which("cc"):
-        return [own]
-    if util.find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "cc"]
-    raise NoCompiler("there is no C compiler: install one, or `pip install ziglang`")
-
-
-def build(provider: Path, into: Path) -> None:
-    """Build all stand-ins for this CUDA provider of ONNX Runtime. Raises NoCompiler, CalledProcessError."""
-    cc = compiler()
+def build(cc: list[str], provider: Path, into: Path) -> None:
+    """Build all stand-ins for this CUDA provider of ONNX Runtime with a C compiler. Raises CalledProcessError."""
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir(parents=True)
     wanted = functions_of(provider)

@@ -21,5 +21,5 @@ def card() -> Card:
     standin = Standin()
     if not standin.stamp.exists():
         give_up = pytest.fail if os.environ.get(REQUIRED) else pytest.skip
-        give_up("the stand-ins for CUDA are not there: run `python -m tests.standin prepare`, which needs a C compiler")
+        give_up("the stand-ins for CUDA are not there: `python -m tests.standin prepare` makes them")
     return Card(standin)

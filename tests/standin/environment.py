@@ -5,6 +5,7 @@ second one has links to what the first has installed, and nothing is installed t
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +15,9 @@ from pathlib import Path
 
 RUNTIME = "onnxruntime-gpu==1.31.1"
 """The version that the stand-ins were made for. It is the one of `deploy/constraints-gpu.txt`, too."""
+
+COMPILER = "ziglang==0.17.1"
+"""A C compiler that pip can install, for a machine that has none."""
 
 ROOT = Path(__file__).parents[2]
 NOT_SHARED = ("onnxruntime", "__pycache__", "_virtualenv")
@@ -34,15 +38,16 @@ class Standin:
         """Make the second environment, or bring it up to date. Raises CalledProcessError."""
         if not self.python.exists():
             venv.create(self.directory / "venv", symlinks=True)
-        self._install_runtime()
+        _install(RUNTIME, self.packages)
         self._link_packages()
 
-    def _install_runtime(self) -> None:
-        name, version = RUNTIME.split("==")
-        found = [d.version for d in metadata.distributions(name=name, path=[str(self.packages)])]
-        if found != [version]:
-            pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--upgrade"]
-            subprocess.run([*pip, "--disable-pip-version-check", "--target", str(self.packages), RUNTIME], check=True)
+    def compiler(self) -> list[str]:
+        """The command of a C compiler: the machine's, else one that is installed here. Raises CalledProcessError."""
+        own, ours = shutil.which("cc"), self.directory / "compiler"
+        if not own:
+            _install(COMPILER, ours)
+            os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(ours / "cache"))
+        return [own] if own else [str(ours / "ziglang" / "zig"), "cc"]
 
     def _link_packages(self) -> None:
         for link in [path for path in self.packages.iterdir() if path.is_symlink()]:
@@ -53,6 +58,13 @@ class Standin:
                 if not (path.name.startswith(NOT_SHARED) or path.suffix == ".pth" or ours.is_symlink()):
                     ours.symlink_to(path)
         (self.packages / "penstock.pth").write_text(f"{_source()}\n")
+
+
+def _install(requirement: str, into: Path) -> None:
+    name, version = requirement.split("==")
+    if [d.version for d in metadata.distributions(name=name, path=[str(into)])] != [version]:
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--upgrade"]
+        subprocess.run([*pip, "--disable-pip-version-check", "--target", str(into), requirement], check=True)
 
 
 def _package_directories() -> list[Path]:
