@@ -12,7 +12,7 @@ from penstock.core.device import Device
 from penstock.lazy_import import lazy_import
 from penstock.models.device_time import note_device_time
 from penstock.models.onnxruntime.cuda import CudaRuntime, cuda_runtime
-from penstock.models.onnxruntime.memory import Blocks, CudaLock
+from penstock.models.onnxruntime.memory import host_blocks
 from penstock.models.onnxruntime.runtime import register_cuda_arena
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class CudaDevice:
     def __init__(self, cuda: CudaRuntime, device: Device) -> None:
         self._cuda = cuda
         self._lock = Lock()
-        self._blocks = Blocks(CudaLock())
+        self._blocks = host_blocks(device)
         self._copying = local()
         self.stream = cuda.new_stream().value or 0
         self.limit_bytes = arena_limit(cuda.memory().total, device)
