@@ -90,7 +90,8 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def warmup(self) -> Iterator[Work]:
         """Yield every shape for a GPU, and one for a CPU, for which a new shape costs nothing."""
         shapes = self._device.shapes if self._device.kind == "cuda" else self._device.shapes[:1]
-        for variant, (height, width) in product(self._sessions, shapes):
+        # `clean` first: of two batches of one size its takes more memory, which then serves that of `general`.
+        for variant, (height, width) in product(reversed(self._sessions), shapes):
             yield Work([np.zeros((3, height, width), np.float32)], lane=variant)
 
     def memory_needed(self, source: bytes, params: SuperresParams) -> int:
