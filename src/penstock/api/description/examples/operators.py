@@ -65,6 +65,7 @@ WORKER = WorkerView(
         process=2_214_592_512, tasks=301_989_888, tasks_limit=20_615_843_020, device_limit=23_806_869_504
     ),
     spool_full=False,
+    reason="",
 )
 STATUS = WorkerStatusView(
     **msgspec.structs.asdict(WORKER),
