@@ -12,6 +12,8 @@ CPU_LIMIT = "/sys/fs/cgroup/cpu.max"
 """Where version 2 of cgroups says how many µs of CPU time a container gets in how many, as `--cpus` of Docker and the
 limits of Kubernetes set it."""
 
+KERNEL_VERSION = Path("/proc/version")
+
 
 def cores() -> int:
     """Cores this process may use; a part of one counts as one."""
@@ -29,3 +31,11 @@ def memory() -> int:
         with suppress(OSError, ValueError):  # not there, or "max"
             limits.append(int(Path(path).read_text()))
     return min(limits)
+
+
+def is_wsl() -> bool:
+    """Whether this is Linux on Windows, where the driver locks about 1 GiB in all, and half of that in a container."""
+    try:
+        return "microsoft" in KERNEL_VERSION.read_text().lower()
+    except OSError:
+        return False
