@@ -10,7 +10,7 @@ from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings
 from penstock.worker.devices import GPU_RESERVE_BYTES, placements
 
-MIB = 1024**2
+MIB, GIB = 1024**2, 1024**3
 TWO = "0, GPU-aaaa, 16384\n1, GPU-bbbb, 81559\n"
 
 
@@ -61,6 +61,26 @@ def test_a_gpu_that_is_not_there_stops_the_start(host: Path) -> None:
 def test_an_arena_may_take_all_but_what_others_need(host: Path) -> None:
     assert [d.memory_limit_bytes for d in devices()] == [n * MIB - GPU_RESERVE_BYTES for n in (16384, 81559)]
     assert [d.memory_limit_bytes for d in devices(gpu_memory_bytes=123)] == [123, 123]
+
+
+def test_what_may_be_page_locked_is_a_part_of_the_memory_of_a_worker(host: Path) -> None:
+    (large, _) = devices(memory_bytes=20 * GIB)
+    (small, _) = devices(memory_bytes=2 * GIB)
+    (set_, _) = devices(memory_bytes=20 * GIB, pinned_bytes=5 * GIB)
+    (cpu,) = devices(memory_bytes=2 * GIB, gpu_ids="cpu")
+
+    assert (large.ram_bytes, large.pinned_bytes) == (18 * GIB, 2 * GIB)
+    assert (small.ram_bytes, small.pinned_bytes) == (1.5 * GIB, 0.5 * GIB)
+    assert (set_.ram_bytes, set_.pinned_bytes) == (15 * GIB, 5 * GIB)
+    assert cpu.ram_bytes == 2 * GIB
+
+
+def test_on_wsl_less_is_page_locked(host: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    version = tmp_path / "version"
+    version.write_text("Linux version 6.6.87.2-microsoft-standard-WSL2 (root@439a258ad544)\n")
+    monkeypatch.setattr("penstock.worker.devices.KERNEL_VERSION", version)
+
+    assert devices(memory_bytes=20 * GIB)[0].pinned_bytes == GIB // 2
 
 
 @pytest.mark.parametrize("memory", ["[N/A]", "[Insufficient Permissions]", "512"])

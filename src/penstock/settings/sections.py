@@ -127,6 +127,9 @@ class WorkerSettings(Section, frozen=True):
     memory_bytes: NonNegative = 0
     """Memory of one worker process for the images of its tasks; a task that does not fit waits. 0 means 60 % of the
     memory of the machine (or the container), divided among the workers of this host."""
+    pinned_bytes: NonNegative = 0
+    """Memory of one worker process that may be page-locked, so that a GPU copies its input and results at full speed.
+    It is counted in `memory_bytes`. 0 means 2 GiB, on WSL 512 MiB, and at most a quarter of `memory_bytes`."""
     max_batch: Positive = 8
     """Most tiles in one run of a GPU; a CPU runs tiles one by one."""
     precision: Literal["auto", "fp32"] = "auto"

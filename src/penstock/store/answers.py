@@ -59,13 +59,14 @@ class Claim(Struct, frozen=True):
 
 
 class WorkerMemory(Struct, frozen=True, kw_only=True):
-    """Memory in bytes: of the process, of the images of its tasks in flight and their limit, and the limit of one model
-    on the device (0 for none, or when the device uses the memory of the host)."""
+    """Memory in bytes: of the process, of the images of its tasks in flight and their limit, the limit of one model on
+    the device (0 for none, or when the device uses the memory of the host), and what is page-locked for the device."""
 
     process: int
     tasks: int
     tasks_limit: int
     device_limit: int
+    pinned: int = 0
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):

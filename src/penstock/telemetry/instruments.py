@@ -64,6 +64,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         _counter("preemptions", "Device batches that went before a task which had already started", "device"),
         _gauge("tasks.in_flight", "Tasks that are claimed and have not ended", "device"),
         _gauge("worker.spool", "Results that wait for the storage, on disk or in memory", "device", "place"),
+        _gauge("worker.pinned", "Bytes of the host's memory that are page-locked for a GPU", "device"),
         _gauge("model.load", "Time to load and warm up the model", "model", "device", unit="s"),
         _counter("writes.fenced", "Writes that were refused because the worker had lost its lease", "model"),
         _counter("leases.reclaimed", "Tasks that were taken back from dead workers", "status"),

@@ -16,6 +16,7 @@ from penstock.core.lease import RetryPolicy
 from penstock.errors import StoreUnavailable
 from penstock.models import load_runners
 from penstock.models.base import DeviceBroken, registry
+from penstock.models.onnxruntime.memory import host_blocks
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
 from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, check_server, connect
@@ -112,7 +113,11 @@ def _info(settings: Settings, device: Device, names: list[str], worker_id: str) 
 
 def _memory(budget: MemoryBudget, device: Device) -> WorkerMemory:
     return WorkerMemory(
-        process=resident(), tasks=budget.held, tasks_limit=budget.total, device_limit=device.memory_limit_bytes
+        process=resident(),
+        tasks=budget.held,
+        tasks_limit=budget.total,
+        device_limit=device.memory_limit_bytes,
+        pinned=host_blocks(device).locked_bytes,
     )
 
 

@@ -54,13 +54,15 @@ class ModelList(ResponseBody, frozen=True):
 
 
 class MemoryView(ResponseBody, frozen=True):
-    """Memory in bytes: what the process uses on the host, what the images of its running tasks use and may use, and
-    what one model may use on the device (null if there is no limit, or if the device is the host)."""
+    """Memory in bytes: what the process uses on the host, what the images of its running tasks use and may use, what
+    one model may use on the device (null if there is no limit, or if the device is the host), and what is page-locked
+    on the host for a GPU."""
 
     process: int
     tasks: int
     tasks_limit: int
     device_limit: int | None
+    pinned: int
 
 
 class WorkerView(ResponseBody, frozen=True):

@@ -122,6 +122,7 @@ def _of_worker(worker: WorkerInfo) -> dict[str, Any]:
             tasks=memory.tasks,
             tasks_limit=memory.tasks_limit,
             device_limit=memory.device_limit or None,
+            pinned=memory.pinned,
         ),
     }
 
