@@ -37,7 +37,7 @@ def probe_device(device: Device) -> DeviceProbe:
     """
     started = time.perf_counter()
     session = Session(manifest()[SMALLEST], device, ((SIDE, SIDE),))
-    tile = np.full((1, 3, SIDE, SIDE), 0.5, np.float32)
+    tile = np.full((1, SIDE, SIDE, 3), 128, np.uint8)
     session.run(tile)
     loaded = time.perf_counter()
     session.run(tile)
