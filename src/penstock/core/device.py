@@ -42,6 +42,8 @@ class Device(Struct, frozen=True, kw_only=True):
     engine_cache_dir: str = ""
     memory_limit_bytes: int = 0
     """The most that the arena of one model may hold; 0 means no limit."""
+    share: float = 1.0
+    """The part of the memory of the card that this worker may take: 1/n where n workers run on one card."""
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
