@@ -61,8 +61,7 @@ class Faulty:
 
 def exchanged(outputs: Outputs) -> Outputs:
     image, *rest = outputs
-    channels = 1 if image.dtype == np.float32 else 3
-    return [np.flip(image, axis=channels), *rest]
+    return [np.flip(image, axis=3), *rest]
 
 
 class Stale:
@@ -79,14 +78,18 @@ class Stale:
 FAULTS: dict[str, Callable[[Outputs], Outputs]] = {
     "zeros": lambda outputs: [np.zeros_like(output) for output in outputs],
     "white": lambda outputs: [np.full_like(output, 255 if output.dtype == np.uint8 else 1) for output in outputs],
-    "not a number": lambda outputs: [*outputs[:-1], outputs[-1] * np.nan],
+    "not a number": lambda outputs: [*outputs[:-1], outputs[-1] * np.float32(np.nan)],
     "exchanged channels": exchanged,
-    "one row too low": lambda outputs: [np.roll(output, 4, axis=-2) for output in outputs],
+    "one row too low": lambda outputs: [np.roll(outputs[0], 4, axis=1), *outputs[1:]],
     "stale": Stale(),
 }
 
 
-@pytest.mark.parametrize("file", [GENERAL, CLEAN, NIMA, half(GENERAL)], ids=lambda file: file.file)
+@pytest.mark.parametrize(
+    "file",
+    [GENERAL, CLEAN, NIMA, manifest("cuda")["superres-x4", "general"], half(GENERAL)],
+    ids=lambda file: file.file,
+)
 def test_every_file_computes_the_answers(file: ModelFile) -> None:
     check(session_of(file), LIKE_A_GPU, SCORED if file is NIMA else SMALL)
 
@@ -115,7 +118,7 @@ def test_a_device_that_gives_wrong_scores_is_refused(fault: str) -> None:
 def test_the_input_in_another_order_of_channels_gives_another_score() -> None:
     class Blue(Faulty):
         def run(self, tiles: NDArray[np.generic]) -> Outputs:
-            return super().run(np.ascontiguousarray(np.flip(tiles, axis=1 if tiles.shape[1] == 3 else 3)))
+            return super().run(np.ascontiguousarray(np.flip(tiles, axis=3)))
 
     with pytest.raises(ConfigurationError, match="computes wrong values"):
         check(Blue(NIMA, lambda outputs: outputs), PLAIN, SCORED)

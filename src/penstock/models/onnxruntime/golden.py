@@ -93,22 +93,17 @@ def inputs(device: Device, shape: tuple[int, int]) -> Iterator[tuple[str, NDArra
         yield name, batch_of(name, *shape)
 
 
-def batch_of(pattern: str, height: int, width: int) -> NDArray[Any]:
-    """A batch of one tile with a pattern, as the files take it."""
-    return (tile(pattern, height, width).transpose(2, 0, 1)[None] / np.float32(255)).astype(np.float32)
-
-
-def tile(pattern: str, height: int, width: int) -> NDArray[np.uint8]:
-    """The pixels of a pattern, (height, width, 3) of 0..255, made of integers so that they are the same everywhere."""
+def batch_of(pattern: str, height: int, width: int) -> NDArray[np.uint8]:
+    """A pattern as a batch of one tile, (1, height, width, 3), made of integers so that it is the same everywhere."""
     rows, columns = np.indices((height, width)) % PERIOD_PX
     if pattern == "stripes":
-        return np.repeat((columns % 2 * 255)[..., None], 3, axis=2).astype(np.uint8)
+        return np.repeat((columns % 2 * 255)[None, ..., None], 3, axis=3).astype(np.uint8)
     slopes = [(3 * rows + columns, 96), (rows**2 // 16 + 2 * columns, 80), (columns**2 // 24 - rows, 112)]
     red, green, blue = [np.minimum(at % length, -at % length) * 510 // length for at, length in slopes]
     red = red // 2 + (rows // 8 + columns // 8) % 2 * 90
     green = green * 3 // 4 + rows // 16 % 2 * 40
     blue = blue // 2 + columns // 12 % 2 * 100
-    return np.stack([red, green, blue], axis=2).clip(0, 255).astype(np.uint8)
+    return np.stack([red, green, blue], axis=2)[None].clip(0, 255).astype(np.uint8)
 
 
 def compared(outputs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
@@ -118,10 +113,7 @@ def compared(outputs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
         return np.full(1, np.nan)
     if outputs[0].ndim < 4:
         return np.concatenate([np.ravel(output) for output in outputs]).astype(np.float64)
-    image = outputs[0][0]
-    if image.dtype != np.uint8:
-        image = np.floor(image.transpose(1, 2, 0) * 255 + 0.5)
-    levels: NDArray[np.float64] = image[np.ix_(POINTS, POINTS)].astype(np.float64).ravel()
+    levels: NDArray[np.float64] = outputs[0][0][np.ix_(POINTS, POINTS)].astype(np.float64).ravel()
     return levels
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -57,23 +57,37 @@ def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ())
     return fast
 
 
+def compared_at_load(
+    file: ModelFile, device: Device, shapes: Shapes = ()
+) -> Iterator[tuple[ModelFile, NDArray[np.uint8]]]:
+    """Every batch whose outputs `open_session` looks at, with the file that runs it: what a device without arithmetic
+    has to know so that it passes for one that computes."""
+    shape = min(shapes or device.shapes)
+    twin = half(file) if device.precision == "auto" else None
+    for each in (file, twin) if twin else (file,):
+        yield from ((each, batch) for _, batch in golden.inputs(device, shape))
+        if twin:
+            yield from ((each, image[None]) for image in check_images(*shape))
+
+
 def largest_difference(one: Session, other: Session, shape: tuple[int, int]) -> float:
-    """The largest difference of two output values for the check images of this (height, width); infinite where an
-    output is no number."""
+    """The largest difference of two levels, as a share of 255, for the check images of this (height, width); infinite
+    where a value is no number."""
     off = 0.0
     for tile in check_images(*shape):
-        for ours, theirs in zip(one.run(tile[None]), other.run(tile[None]), strict=True):
-            difference = float(np.abs(ours - theirs).max())
-            off = max(off, difference) if np.isfinite(difference) else np.inf
+        (ours, *sums), (theirs, *more) = one.run(tile[None]), other.run(tile[None])
+        if not np.isfinite([*sums, *more]).all():
+            return np.inf
+        off = max(off, float(np.abs(ours.astype(np.int16) - theirs).max()) / 255)
     return off
 
 
-def check_images(height: int, width: int) -> NDArray[np.float32]:
-    """The check images, (n, 3, height, width) of 0..1: a photo, stripes, dots, and noise in black and white. The
-    patterns showed the faults of fp16 best when it was emulated."""
+def check_images(height: int, width: int) -> NDArray[np.uint8]:
+    """The check images, (n, height, width, 3): a photo, stripes, dots, and noise in black and white. The patterns
+    showed the faults of fp16 best when it was emulated."""
     photo = imaging.decode((resources.files("penstock.models") / "photo.jpg").read_bytes(), max_megapixels=1).rgb
     rows, columns = (np.arange(size) % length for size, length in zip((height, width), photo.shape[:2], strict=True))
     noise = np.random.default_rng(7).random((height, width))
     planes: list[NDArray[Any]] = [np.indices((height, width))[1] % 2, noise > 0.85, noise > 0.5]
-    patterns = [np.broadcast_to(plane, (3, height, width)) for plane in planes]
-    return np.stack([photo[rows][:, columns].transpose(2, 0, 1) / 255, *patterns]).astype(np.float32)
+    patterns = [np.repeat(plane[..., None] * np.uint8(255), 3, axis=2) for plane in planes]
+    return np.stack([photo[rows][:, columns], *patterns]).astype(np.uint8)
