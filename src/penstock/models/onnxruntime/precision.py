@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from penstock.core.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
+from penstock.models.base import DeviceBroken
+from penstock.models.onnxruntime import golden
 from penstock.models.onnxruntime.session import ModelFile, Session, half
 
 if TYPE_CHECKING:
@@ -24,11 +26,13 @@ Shapes = Sequence[tuple[int, int]]
 
 
 def open_session(file: ModelFile, device: Device, shapes: Shapes = ()) -> Session:
-    """Open a session of this fp32 file, or of its fp16 twin where the device may use that and it passes the check.
+    """Open a session of this fp32 file, or of its fp16 twin where the device may use that and it passes the check. What
+    is returned has computed the golden answers on this device.
 
-    Raises what Session raises for the fp32 file.
+    Raises what Session and the golden check raise for the fp32 file.
     """
     exact = Session(file, device, shapes)
+    golden.check(exact, device, min(shapes or device.shapes))
     twin = half(file) if device.precision == "auto" else None
     return better(exact, twin, device, shapes) if twin else exact
 
@@ -37,10 +41,13 @@ def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ())
     """Return a session of the twin if its outputs for the check images are within its tolerance of those of `exact`,
     else `exact`. The choice is logged."""
     log = logger.bind(file=twin.file, device=device.name, tolerance=twin.tolerance)
+    shape = min(shapes or device.shapes)
     try:
         fast = Session(twin, device, shapes)
-        off = largest_difference(exact, fast, min(shapes or device.shapes))
-    except (ConfigurationError, DeviceOutOfMemory) as error:
+        golden.check(fast, device, shape)
+        off = largest_difference(exact, fast, shape)
+    except (ConfigurationError, DeviceBroken, DeviceOutOfMemory) as error:
+        golden.check(exact, device, shape)  # fails too, where the device is lost: then that is not the fault of fp16
         log.bind(error=str(error)).warning("fp16 cannot be used, fp32 is")
         return exact
     if off > twin.tolerance:
@@ -48,6 +55,19 @@ def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ())
         return exact
     log.bind(difference=off).info("fp16 is used")
     return fast
+
+
+def compared_at_load(
+    file: ModelFile, device: Device, shapes: Shapes = ()
+) -> Iterator[tuple[ModelFile, NDArray[np.uint8]]]:
+    """Every batch whose outputs `open_session` looks at, with the file that runs it: what a device without arithmetic
+    has to know so that it passes for one that computes."""
+    shape = min(shapes or device.shapes)
+    twin = half(file) if device.precision == "auto" else None
+    for each in (file, twin) if twin else (file,):
+        yield from ((each, batch) for _, batch in golden.inputs(device, shape))
+        if twin:
+            yield from ((each, image[None]) for image in check_images(*shape))
 
 
 def largest_difference(one: Session, other: Session, shape: tuple[int, int]) -> float:

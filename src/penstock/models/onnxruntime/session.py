@@ -55,6 +55,11 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     scale: int = 1
     overlap_px: int = 0
 
+    @property
+    def network(self) -> str:
+        """The network that all files of this model and variant compute, such as `superres-x4.general`."""
+        return f"{self.name}.{self.variant}"
+
 
 def manifest(kind: Literal["cpu", "cuda"] = "cpu") -> dict[tuple[str, str], ModelFile]:
     """The fp32 files for devices of this kind by (model, variant). Files of one network have the same values, but for
