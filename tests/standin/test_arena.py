@@ -20,13 +20,13 @@ def device(**more):
     return Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 256, 512), batches=(1, 2, 4, 8), **more)
 
 def general(**more):
-    return Session(half(manifest()["superres-x4", "general"]), device(**more))
+    return Session(half(manifest("cuda")["superres-x4", "general"]), device(**more))
 
 def ran(session, *batches):
     seen = []
     for n, side in batches:
         try:
-            session.run(np.zeros((n, 3, side, side), np.float32))
+            session.run(np.zeros((n, side, side, 3), np.uint8))
             seen.append("ran")
         except DeviceOutOfMemory:
             seen.append("out of memory")
@@ -89,7 +89,7 @@ print(json.dumps([after_warm_up, difference(after_warm_up)]))
 
 
 def test_after_the_warm_up_of_all_models_100_mixed_batches_build_nothing_and_fit_what_there_is(card: Card) -> None:
-    after, added = card.run(SERVE)
+    after, added = card.run(SERVE, answers=True)
 
     assert after["arena_peak"] <= 4.5e9
     assert added["plans"] == 0
@@ -101,7 +101,7 @@ def test_a_full_arena_is_emptied_before_a_batch_is_called_too_large(card: Card) 
     seen = card.run(
         OPEN
         + """
-session = general(memory_limit_bytes=1_500_000_000)
+session = general(memory_limit_bytes=2_000_000_000)
 small = [(n, side) for side in (128, 256) for n in (1, 2, 4, 8)] + [(1, 512), (2, 512), (4, 512)]
 ran(session, *small)
 full = counts()["arena_bytes"]
@@ -110,10 +110,10 @@ print(json.dumps([full, ran(session, (8, 512)), ran(session, (8, 512), *small), 
     )
 
     full, first, then, after = seen
-    assert full > 900_000_000, "blocks of no use to a larger batch, which needs 1.2 GB"
+    assert full > 1_000_000_000, "blocks of no use to a larger batch, which needs 1.6 GB"
     assert first == ["ran"]
     assert then == ["ran"] * 12
-    assert after < 1_500_000_000
+    assert after < 2_000_000_000
 
 
 def test_a_batch_that_does_not_fit_is_out_of_memory_and_smaller_ones_go_on(card: Card) -> None:

@@ -8,11 +8,11 @@ OPEN = """
 import json
 from collections import Counter, defaultdict
 from importlib import resources
-import numpy as np
 from penstock.core.device import Device
 from penstock.models.onnxruntime.providers import setup
 from penstock.models.onnxruntime.session import files_of
 import onnxruntime
+from tests.standin.batches import blank
 from tests.standin.counts import counts, difference
 
 onnxruntime.set_default_logger_severity(4)
@@ -30,7 +30,7 @@ def opened(contents, fp16=False, **options):
 
 def of(row, **options):
     contents = (resources.files("penstock.weights") / row.file).read_bytes()
-    return opened(contents, row.precision == "fp16", **options)
+    return row, opened(contents, row.precision == "fp16", **options)
 
 def nodes(session):
     placed = defaultdict(Counter)
@@ -38,17 +38,15 @@ def nodes(session):
         placed[part.ep_name].update(node.op_type for node in part.get_nodes())
     return placed
 
-def run(session):
-    image = session.get_inputs()[0]
-    shape = [1 if i == 0 else 3 if size == 3 else 224 for i, size in enumerate(image.shape)]
+def run(row, session):
     before = counts()
-    session.run(None, {image.name: np.zeros(shape, np.uint8 if "uint8" in image.type else np.float32)})
+    session.run(None, {"image": blank(row, 1, 224, 224)})
     return difference(before)
 """
 
 
 def test_every_node_of_every_file_is_placed_on_the_card(card: Card) -> None:
-    placed = card.run(OPEN + "print(json.dumps({name: nodes(of(row)) for name, row in files.items()}))")
+    placed = card.run(OPEN + "print(json.dumps({name: nodes(of(row)[1]) for name, row in files.items()}))")
 
     assert len(placed) >= 4
     for name, by_provider in placed.items():
@@ -73,13 +71,13 @@ except Exception as error:
 
 
 def test_each_convolution_of_the_fp16_file_runs_with_tensor_cores(card: Card) -> None:
-    ran = card.run(OPEN + "session = of(HALF); run(session); print(json.dumps(run(session)))")
+    ran = card.run(OPEN + "opened = of(HALF); run(*opened); print(json.dumps(run(*opened)))")
 
     assert (ran["tensor_core_runs"], ran["other_runs"]) == (34, 0)
 
 
 def test_no_convolution_in_fp32_runs_with_tensor_cores(card: Card) -> None:
-    exact = "[run(of(row)) for row in files.values() if row.precision == 'fp32']"
+    exact = "[run(*of(row)) for row in files.values() if row.precision == 'fp32']"
     ran = card.run(OPEN + f"print(json.dumps({exact}))")
 
     assert [one["tensor_core_runs"] for one in ran] == [0] * len(ran)
@@ -87,13 +85,13 @@ def test_no_convolution_in_fp32_runs_with_tensor_cores(card: Card) -> None:
 
 
 def test_a_bias_costs_no_pass_of_its_own_where_it_is_fused(card: Card) -> None:
-    ran = card.run(OPEN + "print(json.dumps([run(of(HALF)), run(of(HALF, fuse_conv_bias='1'))]))")
+    ran = card.run(OPEN + "print(json.dumps([run(*of(HALF)), run(*of(HALF, fuse_conv_bias='1'))]))")
 
     assert [one["added_biases"] for one in ran] == [34, 0]
 
 
 def test_channels_last_needs_few_transposes(card: Card) -> None:
-    placed = card.run(OPEN + "print(json.dumps([nodes(of(HALF)), nodes(of(HALF, prefer_nhwc='1'))]))")
+    placed = card.run(OPEN + "print(json.dumps([nodes(of(HALF)[1]), nodes(of(HALF, prefer_nhwc='1')[1])]))")
 
     usual, last = [one["CUDAExecutionProvider"].get("Transpose", 0) for one in placed]
     assert list(placed[1]) == ["CUDAExecutionProvider"]
