@@ -1,12 +1,11 @@
 """Prepare the stand-ins: `python -m tests.standin prepare [DIRECTORY]`."""
 
 import argparse
-import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.standin.build import SOURCES, build
+from tests.standin.build import build
 from tests.standin.environment import RUNTIME, Standin
 
 
@@ -27,21 +26,12 @@ def main() -> int:
 
 def _prepare(standin: Standin) -> str:
     standin.make_environment()
-    digest = _digest()
-    if standin.stamp.exists() and standin.stamp.read_text() == digest:
+    if standin.is_ready():
         return "up to date"
     standin.stamp.unlink(missing_ok=True)
     build(cc := standin.compiler(), standin.provider, standin.libraries)
-    standin.stamp.write_text(digest)
+    standin.stamp.write_text(standin.digest())
     return f"built with {' '.join(cc)}"
-
-
-def _digest() -> str:
-    """A digest of all that the libraries are made of."""
-    digest = hashlib.sha256(RUNTIME.encode())
-    for path in [SOURCES.parent / "build.py", *sorted(SOURCES.iterdir())]:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

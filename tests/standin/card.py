@@ -21,16 +21,16 @@ class Card:
         self._libraries = standin.libraries
         self._answers = answers
 
-    def environment(self, *, answers: bool = False, without: tuple[str, ...] = (), **faults: object) -> dict[str, str]:
-        """The environment of a process that sees the stand-ins, but for libraries in `without`, such as libcudnn.so.9.
+    def variables(self, *, answers: bool = False, without: tuple[str, ...] = (), **faults: object) -> dict[str, str]:
+        """The variables with which a process sees the stand-ins, but for libraries in `without`: libcudnn.so.9.
 
         `answers` makes the card give the stored results of the check images, so that a worker becomes ready.
         """
-        faults = {"SI_" + name.upper(): str(value) for name, value in faults.items()}
+        variables = {"SI_" + name.upper(): str(value) for name, value in faults.items()}
         if answers:
-            faults["SI_ANSWERS"] = str(self._answers)
-        path = os.pathsep.join([str(self._libraries_but(without)), str(ROOT)])
-        return os.environ | {"LD_LIBRARY_PATH": path, "PYTHONPATH": str(ROOT)} | faults
+            variables["SI_ANSWERS"] = str(self._answers)
+        path = str(self._libraries_but(without))
+        return variables | {"LD_LIBRARY_PATH": path, "PYTHONPATH": str(ROOT)}
 
     def run(self, code: str, *, timeout_s: float = 120, answers: bool = False, without: tuple[str, ...] = (),
             environment: dict[str, str] | None = None, **faults: object) -> Any:  # fmt: skip
@@ -38,9 +38,16 @@ class Card:
 
         `environment` are more variables, such as CUDA_VISIBLE_DEVICES. Raises ProgramFailed with what it wrote.
         """
-        variables = self.environment(answers=answers, without=without, **faults) | (environment or {})
-        done = subprocess.run([self.python, "-c", code], env=variables, cwd=ROOT, capture_output=True, text=True,
-                              timeout=timeout_s)  # fmt: skip
+        variables = self.variables(answers=answers, without=without, **faults) | (environment or {})
+        done = subprocess.run(
+            [self.python, "-c", code],
+            env=os.environ | variables,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
         lines = done.stdout.splitlines()
         if done.returncode or not lines:
             raise ProgramFailed(f"status {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")

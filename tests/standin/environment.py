@@ -4,6 +4,7 @@ Both wheels own one directory, and Penstock refuses to start with both, so that 
 second one has links to what the first has installed, and nothing is installed twice.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ import sysconfig
 import venv
 from importlib import metadata, util
 from pathlib import Path
+
+from tests.standin.build import SOURCES
 
 RUNTIME = "onnxruntime-gpu==1.31.1"
 """The version that the stand-ins were made for. It is the one of `deploy/constraints-gpu.txt`, too."""
@@ -33,6 +36,17 @@ class Standin:
         self.packages = Path(sysconfig.get_path("purelib", vars={"base": str(self.directory / "venv")}))
         self.provider = self.packages / "onnxruntime" / "capi" / "libonnxruntime_providers_cuda.so"
         self.stamp = self.directory / "built"
+
+    def is_ready(self) -> bool:
+        """Whether the libraries are there, made from the present sources."""
+        return self.stamp.exists() and self.stamp.read_text() == self.digest()
+
+    def digest(self) -> str:
+        """A digest of all that the libraries are made of."""
+        digest = hashlib.sha256(RUNTIME.encode())
+        for path in [SOURCES.with_name("build.py"), *sorted(SOURCES.iterdir())]:
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def make_environment(self) -> None:
         """Make the second environment, or bring it up to date. Raises CalledProcessError."""

@@ -28,9 +28,9 @@ def tensorrt(fp16: str) -> dict[str, str]:
         "trt_engine_cache_path": "/cache",
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": "/cache",
-        "trt_profile_min_shapes": "image:1x3x96x128",
-        "trt_profile_opt_shapes": "image:8x3x256x512",
-        "trt_profile_max_shapes": "image:8x3x256x512",
+        "trt_profile_min_shapes": "image:1x96x128x3",
+        "trt_profile_opt_shapes": "image:8x256x512x3",
+        "trt_profile_max_shapes": "image:8x256x512x3",
     }
 
 

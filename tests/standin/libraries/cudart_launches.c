@@ -25,6 +25,17 @@ int launched(void) {
     return failed((int)fault("SI_LAUNCH", 0));
 }
 
+static __thread long own_convolutions;
+
+/* Convolutions that this thread has run. */
+long convolutions_here(void) { return own_convolutions; }
+
+/* cuDNN runs a convolution: a launch, with the faults that launches have. */
+int convolved(void) {
+    own_convolutions++;
+    return launched();
+}
+
 int cudaLaunchKernel() { return launched(); }
 int __cudaLaunchKernel() { return launched(); }
 int cudaLaunchKernelExC() { return launched(); }

@@ -12,7 +12,7 @@ from msgspec import Struct
 from penstock.core.device import Device
 
 INPUT = "image"
-"""The input of every file in the manifest: (batch, 3, height, width)."""
+"""The input of every file in the manifest: (batch, height, width, 3) in uint8."""
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
@@ -89,4 +89,4 @@ def _tensorrt(device: Device, fp16: bool, shapes: Sequence[tuple[int, int]], eng
 
 
 def _shape(batch: int, height: int, width: int) -> str:
-    return f"{INPUT}:{batch}x3x{height}x{width}"
+    return f"{INPUT}:{batch}x{height}x{width}x3"
