@@ -279,6 +279,7 @@ class Worker(View, frozen=True):
     started_at: str
     memory: Memory | None = None
     spool_full: bool = False
+    reason: str = ""
     tasks: tuple[Running, ...] = ()
 
 

@@ -71,7 +71,8 @@ class WorkerMemory(Struct, frozen=True, kw_only=True):
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
     """What a worker says about itself with every renewal. It claims nothing while its spool is full, as happens when
-    the storage is away."""
+    the storage is away. Its parent says it for a worker that is DOWN, with the reason: its device is lost or cannot be
+    used."""
 
     id: str
     device: str
@@ -83,6 +84,7 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     started: int
     memory: WorkerMemory | None = None
     spool_full: bool = False
+    reason: str = ""
 
 
 class Running(Struct, frozen=True, kw_only=True):

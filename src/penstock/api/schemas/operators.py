@@ -67,7 +67,8 @@ class MemoryView(ResponseBody, frozen=True):
 
 class WorkerView(ResponseBody, frozen=True):
     """A worker with a current lease. `models` are loaded. A DRAINING worker claims no more tasks, nor does one whose
-    spool is full of results that wait for the storage."""
+    spool is full of results that wait for the storage. A worker that is DOWN cannot run, as `reason` says: its device
+    is lost or cannot be used, and is tried again later."""
 
     id: str
     device: str
@@ -75,10 +76,11 @@ class WorkerView(ResponseBody, frozen=True):
     models: tuple[str, ...]
     slots: int
     running: int
-    state: Literal["READY", "DRAINING"]
+    state: Literal["READY", "DRAINING", "DOWN"]
     started_at: Moment
     memory: MemoryView | None
     spool_full: bool
+    reason: str
 
 
 class RunningView(ResponseBody, frozen=True):

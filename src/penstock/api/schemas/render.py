@@ -116,6 +116,7 @@ def _of_worker(worker: WorkerInfo) -> dict[str, Any]:
         "state": worker.state,
         "started_at": moment(worker.started),
         "spool_full": worker.spool_full,
+        "reason": worker.reason,
         "memory": memory
         and MemoryView(
             process=memory.process,

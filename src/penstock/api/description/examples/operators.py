@@ -69,6 +69,7 @@ WORKER = WorkerView(
         pinned=327_155_712,
     ),
     spool_full=False,
+    reason="",
 )
 STATUS = WorkerStatusView(
     **msgspec.structs.asdict(WORKER),
