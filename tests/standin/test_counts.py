@@ -25,7 +25,7 @@ def run(batch, side):
 
 
 def test_a_run_is_counted(card: Card) -> None:
-    first, again = card.run(OPEN + "print(json.dumps([run(1, 128), run(1, 128)]))")
+    first, _, again = card.run(OPEN + "print(json.dumps([run(1, 128), run(1, 128), run(1, 128)]))")
 
     assert first["plans"] >= 34
     assert again["plans"] == 0
