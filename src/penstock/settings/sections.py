@@ -134,7 +134,8 @@ class WorkerSettings(Section, frozen=True):
     """Memory of one worker process that may be page-locked, so that a GPU copies its input and results at full speed.
     It is counted in `memory_bytes`. 0 means 2 GiB, on WSL 512 MiB, and at most a quarter of `memory_bytes`."""
     max_batch: Positive = 8
-    """Most tiles in one run of a GPU; a CPU runs tiles one by one."""
+    """Most tiles in one run of a GPU, and of tiles larger than 512 x 512 px as many as have as many pixels; a CPU runs
+    tiles one by one."""
     precision: Literal["auto", "fp32"] = "auto"
     """On a GPU, `auto` uses fp16 for models that have an fp16 file and pass the comparison with fp32 at the start."""
     gpu_memory_bytes: NonNegative = 0

@@ -30,7 +30,8 @@ def warm_up(device: Device, runners: Sequence[Runner], costs: Costs, outcomes: O
     The largest batches come first, those of a model in the order of its `warmup`: what they leave in the arena serves
     the smaller ones, while blocks of small batches are of no use to larger ones.
     """
-    trials = [Trial(runner, work, size) for runner in runners for work in runner.warmup() for size in device.batches]
+    works = [(runner, work) for runner in runners for work in runner.warmup()]
+    trials = [Trial(runner, work, size) for runner, work in works for size in device.batches_of(work.shape)]
     took_s = dict.fromkeys(runners, 0.0)
     for trial in sorted(trials, key=_elements, reverse=True):
         started = time.perf_counter()
