@@ -94,7 +94,7 @@ def test_an_input_of_a_wrong_shape_is_an_error_about_the_input() -> None:
     session = Session(manifest()["image-scoring-v1", "nima"], cpu())
 
     with pytest.raises(Exception, match=r"[Ii]nvalid dimensions"):
-        session.run(np.zeros((1, 3, 96, 96), np.float32))
+        session.run(np.zeros((1, 96, 96, 3), np.uint8))
 
 
 def test_two_runtimes_side_by_side_are_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"webhooks"},
     {"worker", "api"},
     {"local"},
-    {"bench"},
+    {"bench", "gpu_checks"},
     {"cli"},
     {"__main__"},
 ]
@@ -105,7 +105,7 @@ VENDORS: dict[str, set[str]] = {
     "uvicorn": {"api/serve.py"},
     "httptools": {"api/serve.py"},
     "uvloop": {"api/serve.py", "worker/process.py"},
-    "numpy": {"models", "worker/batcher", "bench"},
+    "numpy": {"models", "worker/batcher", "bench", "gpu_checks/measures"},
     "PIL": {"models/imaging.py"},
     "onnxruntime": {"models/onnxruntime/runtime.py"},
     "opentelemetry": {"telemetry/metrics.py"},
