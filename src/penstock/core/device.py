@@ -13,8 +13,8 @@ class Device(Struct, frozen=True, kw_only=True):
     """The device on which a worker runs its models.
 
     It runs tiles with the sides `sides` in device batches of the sizes `batches`, both ascending. A GPU has few of
-    both, each warmed up at the start; a CPU pays nothing for a new shape. `streams` device batches run at a time, each
-    with up to `threads` threads; `ram_bytes` of the host's memory are for the tasks in flight.
+    both, each warmed up at the start; a CPU pays nothing for a new shape. It computes `streams` device batches at a
+    time, each with up to `threads` threads; `ram_bytes` of the host's memory are for the tasks in flight.
 
     `models.onnxruntime.providers` turns the fields from `precision` on into options of the runtime.
     """
@@ -40,6 +40,12 @@ class Device(Struct, frozen=True, kw_only=True):
     engine_cache_dir: str = ""
     memory_limit_bytes: int = 0
     """The most that the arena of one model may hold; 0 means no limit."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many device batches threads may be given at a time. A GPU computes one while the results of another are
+        copied."""
+        return 2 if self.kind == "cuda" else self.streams
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:

@@ -30,7 +30,7 @@ from penstock.worker.host import Host
 from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.spool import Spool
-from penstock.worker.threads import CodecThreads, Threads
+from penstock.worker.threads import CodecThreads, Threads, tile_threads
 
 EXIT_DEVICE_LOST = 75
 """The device or its context is gone: start a new process (EX_TEMPFAIL of sysexits.h)."""
@@ -124,8 +124,7 @@ async def _buckets(settings: Settings, stack: AsyncExitStack) -> S3Inputs | None
 async def _scheduler(
     settings: Settings, device: Device, runners: Iterable[Runner], stack: AsyncExitStack
 ) -> DeviceScheduler:
-    # Two threads for a device of one stream: one stacks the next batch, one accepts the outputs of the last.
-    tiles = stack.enter_context(Threads(device.streams + 1, "tiles"))
+    tiles = stack.enter_context(Threads(tile_threads(device), "tiles"))
     scheduler = DeviceScheduler(device, tiles, guard=settings.queue.starvation_guard)
     return await stack.enter_async_context(_started(scheduler, runners))
 
