@@ -17,30 +17,32 @@ from penstock.core.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.models.base import Interrupted
 from penstock.models.onnxruntime.bindings import DeviceBound, HostBound
-from penstock.models.onnxruntime.memory import CudaLock, _Block
+from penstock.models.onnxruntime.memory import Blocks, CudaLock
 from penstock.models.onnxruntime.precision import check_images, largest_difference, open_session
 from penstock.models.onnxruntime.session import Session, half, manifest
 from penstock.worker.devices import cpu
 
 pytestmark = pytest.mark.gpu
 
-GENERAL = manifest()["superres-x4", "general"]
-CLEAN = manifest()["superres-x4", "clean"]
-NIMA = manifest()["image-scoring-v1", "nima"]
+GENERAL = manifest("cuda")["superres-x4", "general"]
+CLEAN = manifest("cuda")["superres-x4", "clean"]
+NIMA = manifest("cuda")["image-scoring-v1", "nima"]
 SIDE = (224, 224)
 
 MIB = 1024**2
 
-Tiles = NDArray[np.float32]
+Tiles = NDArray[np.uint8]
 
 
 def tiles(batch: int, side: int, seed: int = 0) -> Tiles:
     photo = check_images(side, side)[0]
-    return np.stack([np.roll(photo, 17 * (seed + n), axis=2) for n in range(batch)])
+    return np.stack([np.roll(photo, 17 * (seed + n), axis=1) for n in range(batch)])
 
 
 def off(ours: Tiles, theirs: Tiles) -> float:
-    return float(np.abs(ours - theirs).max())
+    """The largest difference, of pixels as a share of 255."""
+    difference = float(np.abs(ours.astype(np.float64) - theirs).max())
+    return difference / 255 if ours.dtype == np.uint8 else difference
 
 
 # --- the device that is used ----------------------------------------------------------------------------------
@@ -74,20 +76,11 @@ def test_a_gpu_that_is_not_there_is_refused(gpu: Device, visible: str) -> None:
 
 def test_host_memory_can_be_page_locked(gpu: Device) -> None:
     Session(NIMA, gpu, [SIDE])  # brings the CUDA runtime
-    pages = CudaLock()
-    seen: list[bool] = []
+    pages = CudaLock(64 * MIB)
 
-    class Seen:
-        def lock(self, address: int, size: int) -> bool:
-            seen.append(pages.lock(address, size))
-            return seen[-1]
+    array = Blocks(pages).take((16 * MIB,), np.uint8)
 
-        def unlock(self, address: int) -> None:
-            pages.unlock(address)
-
-    _Block(16 * MIB, Seen())
-
-    assert seen == [True]
+    assert pages.locked_bytes == array.nbytes
 
 
 # --- values ---------------------------------------------------------------------------------------------------
@@ -95,14 +88,16 @@ def test_host_memory_can_be_page_locked(gpu: Device) -> None:
 
 @pytest.mark.parametrize(("model", "variant"), sorted(manifest()))
 def test_a_gpu_gives_the_pixels_and_scores_of_the_cpu(gpu: Device, model: str, variant: str) -> None:
-    file = manifest()[model, variant]
     given = tiles(2, SIDE[0])
 
-    on_gpu = Session(file, gpu, [SIDE]).run(given)
-    on_cpu = Session(file, cpu()).run(given)
+    on_gpu = Session(manifest("cuda")[model, variant], gpu, [SIDE]).run(given)
+    on_cpu = Session(manifest("cpu")[model, variant], cpu()).run(given)
 
-    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
-        assert off(ours, theirs) < (0.001 if file is NIMA else 0.5 / 255)
+    if variant == "nima":
+        assert all(off(ours, theirs) < 0.001 for ours, theirs in zip(on_gpu, on_cpu, strict=True))
+    else:
+        assert off(on_gpu[0], on_cpu[0]) < 1.5 / 255
+        assert on_gpu[1] == pytest.approx(on_cpu[1], rel=1e-3)
 
 
 @pytest.mark.parametrize("pattern", [1, 2], ids=["stripes", "dots"])
@@ -120,7 +115,7 @@ def test_bound_runs_give_what_plain_runs_give(gpu: Device, side: int, batch: int
 
     for seed in range(3):
         given = tiles(batch, side, seed)
-        assert off(bound.run(given)[0], plain.run(given)[0]) < 1e-5
+        assert off(bound.run(given)[0], plain.run(given)[0]) < 1.5 / 255
     assert isinstance(bound._alone.for_shape(given.shape), HostBound)
 
 
@@ -152,11 +147,11 @@ def test_a_cuda_graph_gives_what_an_eager_run_gives(gpu: Device, file: object) -
     graphs = Session(file, replace(gpu, cuda_graphs=True))  # type: ignore[arg-type]
     eager = Session(file, gpu)  # type: ignore[arg-type]
 
-    for side, batch, seed in [(128, 1, 0), (128, 1, 1), (192, 2, 2), (128, 1, 3), (512, 1, 4), (192, 2, 5)]:
+    for side, batch, seed in [(128, 1, 0), (128, 1, 1), (192, 2, 2), (128, 1, 3), (1024, 1, 4), (192, 2, 5)]:
         given = tiles(batch, side, seed)
-        assert off(graphs.run(given)[0], eager.run(given)[0]) < 1e-3
-    assert isinstance(graphs._alone.for_shape((1, 3, 128, 128)), DeviceBound)
-    assert isinstance(graphs._alone.for_shape((1, 3, 512, 512)), HostBound)
+        assert off(graphs.run(given)[0], eager.run(given)[0]) < 1.5 / 255
+    assert isinstance(graphs._alone.for_shape((1, 128, 128, 3)), DeviceBound)
+    assert isinstance(graphs._alone.for_shape((1, 1024, 1024, 3)), HostBound)
 
 
 def test_a_cuda_graph_of_several_outputs_gives_all_of_them(gpu: Device) -> None:
@@ -176,7 +171,7 @@ def test_tensorrt_gives_what_cuda_gives_and_keeps_its_engine(gpu: Device, tmp_pa
         pytest.skip(f"TensorRT 10 cannot be used: {reason}")
     given = tiles(2, 128)
 
-    assert off(session.run(given)[0], Session(CLEAN, gpu).run(given)[0]) < 2 / 255
+    assert off(session.run(given)[0], Session(CLEAN, gpu).run(given)[0]) < 2.5 / 255
     assert list(tmp_path.rglob("*.engine"))
 
 
@@ -189,7 +184,7 @@ def test_a_batch_beyond_the_limit_is_out_of_memory_and_a_small_one_still_runs(gp
     with pytest.raises(DeviceOutOfMemory):
         session.run(tiles(8, 512))
 
-    assert session.run(tiles(1, 128))[0].shape == (1, 3, 512, 512)
+    assert session.run(tiles(1, 128))[0].shape == (1, 512, 512, 3)
 
 
 def test_a_run_can_be_stopped_and_the_session_lives_on(gpu: Device) -> None:
@@ -209,7 +204,7 @@ def test_a_run_can_be_stopped_and_the_session_lives_on(gpu: Device) -> None:
         stopped.set()
         thread.join()
 
-    assert session.run(tiles(1, 128))[0].shape == (1, 3, 512, 512)
+    assert session.run(tiles(1, 128))[0].shape == (1, 512, 512, 3)
 
 
 def run_often(session: Session, owner: str) -> None:

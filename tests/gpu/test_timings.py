@@ -28,7 +28,7 @@ WAYS = {
 
 
 def files() -> Iterator[tuple[ModelFile, tuple[tuple[int, int], ...]]]:
-    for file in manifest().values():
+    for file in manifest("cuda").values():
         twin = half(file)
         shapes = ((224, 224),) if file.name == "image-scoring-v1" else ()
         yield from ((f, shapes) for f in (file, twin) if f is not None)
@@ -51,7 +51,7 @@ def test_how_long_a_batch_takes(gpu: Device, file: ModelFile, shapes: tuple[tupl
 
 
 def median_ms(session: Session, batch: int, height: int, width: int) -> float:
-    tiles = np.random.default_rng(0).random((batch, 3, height, width), np.float32)
+    tiles = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), np.uint8)
     times = []
     try:
         for _ in range(RUNS + 3):

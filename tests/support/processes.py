@@ -26,11 +26,12 @@ a machine whose cores are all busy with other tests. A Redis that is really away
 class Process:
     """One running command. Its log is a file that is shown when the test fails."""
 
-    def __init__(self, arguments: list[str], environ: dict[str, str], log: Path, stdout: Any = None) -> None:
+    def __init__(self, arguments: list[str], environ: dict[str, str], log: Path, stdout: Any = None,
+                 python: str = sys.executable) -> None:  # fmt: skip
         self.log = log
         with log.open("ab") as out:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "penstock", *arguments],
+                [python, "-m", "penstock", *arguments],
                 env=clean_environment() | environ,
                 stdout=stdout or out,
                 stderr=out,
@@ -100,7 +101,7 @@ class System:
 
 
 @contextmanager
-def up(data_dir: Path, **environ: str) -> Iterator[System]:
+def up(data_dir: Path, python: str = sys.executable, **environ: str) -> Iterator[System]:
     """Runs `penstock up` on free ports, stops it at the end, and shows its log if the test failed.
 
     It stops without lingering, since no proxy watches /readyz here.
@@ -108,7 +109,7 @@ def up(data_dir: Path, **environ: str) -> Iterator[System]:
     data_dir.mkdir(parents=True, exist_ok=True)
     arguments = ["up", "--port", "0", "--data-dir", str(data_dir), "--json"]
     environ = {"PENSTOCK_API_LINGER_S": "0"} | environ
-    process = Process(arguments, environ, data_dir / "up.log", subprocess.PIPE)
+    process = Process(arguments, environ, data_dir / "up.log", subprocess.PIPE, python)
     try:
         assert process.popen.stdout is not None
         line = process.popen.stdout.readline()

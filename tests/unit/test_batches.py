@@ -21,7 +21,7 @@ from penstock.worker.batcher.device_work import BatchKey, DeviceWork
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
 from penstock.worker.threads import Threads
 
-LANE = BatchKey("model", "", (3, 64, 64))
+LANE = BatchKey("model", "", (64, 64, 3))
 GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(32, 48, 64), batches=(1, 2, 4))
 CPU_LIKE = Device(name="test", kind="cpu", threads=2, streams=2, sides=(64,), batches=(1,))
 
@@ -44,7 +44,7 @@ class Nearest(BaseModelRunner[Params]):
         self.device = device
 
     def warmup(self) -> list[Work]:
-        return [Work([np.zeros((3, *shape), np.float32)]) for shape in self.device.shapes]
+        return [Work([np.zeros((*shape, 3), np.uint8)]) for shape in self.device.shapes]
 
     def prepare(self, source: bytes, params: Params) -> Work:
         raise NotImplementedError
@@ -60,7 +60,7 @@ class Nearest(BaseModelRunner[Params]):
             self.rule(tiles)
             if self.stop.setdefault(id(work), threading.Event()).wait(0.02 if work.count > 1 else 0):
                 raise Interrupted
-            return tiles.repeat(2, axis=2).repeat(2, axis=3)
+            return [(tile, 0.0) for tile in tiles.repeat(2, axis=1).repeat(2, axis=2)]
         finally:
             self.together -= 1
 

@@ -10,12 +10,11 @@ The last two belong to one thread.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from penstock.core.device import Device
 from penstock.lazy_import import lazy_import
-from penstock.models.onnxruntime.memory import SMALL_BYTES, Blocks, CudaLock, NoLock
+from penstock.models.onnxruntime.memory import SMALL_BYTES, Blocks, host_blocks
 from penstock.models.onnxruntime.providers import INPUT
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class Binding(Protocol):
 
     graph: int
 
-    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
+    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
         """Run a batch and return all outputs, which belong to the caller. Raises what the runtime raises."""
 
 
@@ -64,7 +63,7 @@ class PlainRun:
         self._session = session
         self.names = [output.name for output in session.get_outputs()]
 
-    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
+    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
         """Run a batch and return all outputs."""
         return list(self._session.run(self.names, {INPUT: tiles}, options))
 
@@ -80,9 +79,9 @@ class HostBound:
         self._outputs = outputs
         self._blocks = blocks
 
-    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
+    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
         """Run a batch and return all outputs."""
-        tiles = np.ascontiguousarray(tiles, np.float32)
+        tiles = np.ascontiguousarray(tiles)
         results = [self._blocks.take(output.shape, output.dtype) for output in self._outputs]
         binding = self._session.io_binding()
         binding.bind_input(INPUT, "cpu", 0, tiles.dtype, tiles.shape, tiles.ctypes.data)
@@ -108,16 +107,16 @@ class DeviceBound:
         self._input: Any = None
         self._results: list[Any] = []
 
-    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
+    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
         """Run a batch and return all outputs."""
         if self._binding is None:
-            self._place(tiles.shape)
-        self._input.update_inplace(np.ascontiguousarray(tiles, np.float32))
+            self._place(tiles)
+        self._input.update_inplace(np.ascontiguousarray(tiles))
         self._session.run_with_iobinding(self._binding, options)
         return [self._fetched(output, value) for output, value in zip(self._outputs, self._results, strict=True)]
 
-    def _place(self, shape: tuple[int, ...]) -> None:
-        self._input = self._buffer(shape, np.dtype(np.float32))
+    def _place(self, tiles: NDArray[Any]) -> None:
+        self._input = self._buffer(tiles.shape, tiles.dtype)
         self._results = [self._buffer(output.shape, output.dtype) for output in self._outputs]
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(INPUT, self._input)
@@ -157,16 +156,10 @@ class RunModes:
         return mode
 
     def _choose(self, shape: tuple[int, ...], outputs: Sequence[Output]) -> Binding:
-        device, blocks = self._device, _blocks(self._device.kind)
-        repeats = shape[0] in device.batches and shape[2:] in self._shapes
+        device, blocks = self._device, host_blocks(self._device)
+        repeats = shape[0] in device.batches and shape[1:3] in self._shapes
         size = sum(output.size for output in outputs)
         if not (device.cuda_graphs and repeats and size <= GRAPH_BYTES):
             return self.default if size < SMALL_BYTES else HostBound(self._session, outputs, blocks)
         number = len(self._by_shape) + 1
         return DeviceBound(self._runtime, self._session, outputs, blocks, kind=device.kind, graph=number)
-
-
-@cache
-def _blocks(kind: str) -> Blocks:
-    # One for all sessions of a process: how many blocks are needed depends on how many results are alive.
-    return Blocks(CudaLock() if kind == "cuda" else NoLock())

@@ -7,10 +7,10 @@ driver are. The numbers are those of `driver_types.h` of CUDA 13.
 from __future__ import annotations
 
 import ctypes
-import re
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
+
+from penstock.models.onnxruntime.libraries import loaded_library
 
 DEVICE_TO_HOST = 2
 NON_BLOCKING = 1
@@ -18,6 +18,10 @@ NON_BLOCKING = 1
 
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
 """Numbers of two attributes of a device."""
+
+
+PROPERTIES_BYTES = 4096
+"""More than `cudaDeviceProp` of any version has. It begins with the name of the card."""
 
 
 class DeviceMemory(NamedTuple):
@@ -58,6 +62,14 @@ class CudaRuntime:
         """Generation of the card, such as (8, 6). Raises RuntimeError."""
         major, minor = (self._attribute(number) for number in (CAPABILITY_MAJOR, CAPABILITY_MINOR))
         return major, minor
+
+    def device_name(self) -> str:
+        """The name of the card, such as "NVIDIA L4". Raises RuntimeError."""
+        properties = ctypes.create_string_buffer(PROPERTIES_BYTES)
+        # CUDA 12 kept the old layout under the old name.
+        ask = getattr(self._cuda, "cudaGetDeviceProperties_v2", None) or self._cuda.cudaGetDeviceProperties
+        self._done(ask(properties, 0))
+        return properties.value.decode(errors="replace")
 
     def driver_version(self) -> tuple[int, int]:
         """The newest CUDA that the driver can serve, such as (13, 0). Raises RuntimeError."""
@@ -101,11 +113,12 @@ class CudaRuntime:
             raise RuntimeError(f"CUDA failure {status}: {words} ({name})")
 
 
-@cache
 def cuda_runtime() -> CudaRuntime | None:
-    """The CUDA runtime of this process; None where none is loaded: a session must have been opened before."""
-    try:
-        loaded = re.search(r"\S*/libcudart\.so\S*", Path("/proc/self/maps").read_text())
-    except OSError:  # not Linux
-        return None
-    return CudaRuntime(loaded[0]) if loaded else None
+    """The CUDA runtime of this process; None while none is loaded: a session must have been opened before."""
+    path = loaded_library("libcudart.so")
+    return _runtime_at(path) if path else None
+
+
+@cache
+def _runtime_at(path: str) -> CudaRuntime:
+    return CudaRuntime(path)

@@ -35,13 +35,16 @@ else:
 class ModelFile(Struct, frozen=True, kw_only=True):
     """One row of the manifest: a file that ships, its origin and its digest.
 
-    Every file takes `image`, (batch, 3, height, width) of 0..1 in fp32, and returns fp32. The outputs of a file with
-    fp16 arithmetic may differ from those of its fp32 twin by `tolerance`.
+    Every file takes `image`, (batch, height, width, 3) in uint8, RGB. A file that enlarges returns the same of `scale`
+    times the height and width, and for each image the sum of its values in fp32, which is not finite where one of them
+    is not. The levels of a file with fp16 arithmetic may differ from those of its fp32 twin by `tolerance`, a share of
+    255. `device` is the kind of device that the file is shaped for.
     """
 
     name: str
     variant: str
     version: str
+    device: Literal["any", "cpu", "cuda"] = "any"
     precision: Literal["fp32", "fp16"] = "fp32"
     tolerance: float = 0.0
     file: str
@@ -52,10 +55,17 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     scale: int = 1
     overlap_px: int = 0
 
+    @property
+    def network(self) -> str:
+        """The network that all files of this model and variant compute, such as `superres-x4.general`."""
+        return f"{self.name}.{self.variant}"
 
-def manifest() -> dict[tuple[str, str], ModelFile]:
-    """The fp32 files by (model, variant)."""
-    return {(row.name, row.variant): row for row in _rows() if row.precision == "fp32"}
+
+def manifest(kind: Literal["cpu", "cuda"] = "cpu") -> dict[tuple[str, str], ModelFile]:
+    """The fp32 files for devices of this kind by (model, variant). Files of one network have the same values, but for
+    rounding, and the same scale and overlap."""
+    exact = (row for row in _rows() if row.precision == "fp32" and row.device in ("any", kind))
+    return {(row.name, row.variant): row for row in exact}
 
 
 def half(file: ModelFile) -> ModelFile | None:
@@ -120,7 +130,7 @@ class Session:
         self._lock = Lock()
         self._running: dict[Any, object] = {}
 
-    def run(self, tiles: NDArray[np.float32], *, owner: object = None) -> list[NDArray[Any]]:
+    def run(self, tiles: NDArray[Any], *, owner: object = None) -> list[NDArray[Any]]:
         """Run one batch and return all outputs; `interrupt` finds the run by its `owner`.
 
         Raises Interrupted, DeviceOutOfMemory, DeviceBroken.
@@ -143,7 +153,7 @@ class Session:
             for options in [o for o, its_owner in self._running.items() if its_owner is owner]:
                 options.terminate = True
 
-    def _through(self, mode: Binding, tiles: NDArray[np.float32], owner: object) -> list[NDArray[Any]]:
+    def _through(self, mode: Binding, tiles: NDArray[Any], owner: object) -> list[NDArray[Any]]:
         options = self._ort.RunOptions()  # a terminated one stays so: a new one for each run
         if self._device.cuda_graphs:
             options.add_run_config_entry("gpu_graph_id", str(mode.graph))
