@@ -17,7 +17,7 @@ from penstock.models.base import BaseModelRunner, DeviceBroken, Interrupted, Out
 from penstock.models.device_time import DeviceTime, note_device_time
 from penstock.settings import LimitSettings
 from penstock.worker.attempt_clock import AttemptClock
-from penstock.worker.batcher.device_clock import DeviceClock
+from penstock.worker.batcher.device_runs import DeviceClock
 from penstock.worker.batcher.scheduler import UNACCEPTED, DeviceRun, DeviceScheduler
 from penstock.worker.threads import Threads
 

@@ -19,18 +19,16 @@ from typing import Any
 import numpy as np
 from loguru import logger
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from penstock.core.device import Device
 from penstock.core.task import Priority
-from penstock.errors import DeviceOutOfMemory, InvalidOutput
+from penstock.errors import DeviceOutOfMemory
 from penstock.models.base import DeviceBroken, Outputs, Work
-from penstock.models.device_time import device_time
 from penstock.telemetry import metrics
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.backlog import Backlog
-from penstock.worker.batcher.device_clock import DeviceClock
 from penstock.worker.batcher.device_line import DeviceLine
+from penstock.worker.batcher.device_runs import DeviceRuns
 from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, Listener, Runner, TileRef, batch_key
 from penstock.worker.batcher.outcomes import Outcomes, TileErrors, accept_outputs
 from penstock.worker.threads import Threads
@@ -77,17 +75,15 @@ class DeviceScheduler:
     def __init__(self, device: Device, pool: Threads, *, guard: int = 0) -> None:
         self.device = device
         self._pool = pool
-        is_shared = device.streams > 1  # by all loops; else each of its threads runs one batch at a time
-        self._threads = [
-            Threads(device.streams if is_shared else 1, f"{device.name}:{n}" if n else device.name)
-            for n in range(1 if is_shared else device.in_flight)
-        ]
+        # One pool for all loops of a CPU; for a GPU pools of one thread, since some models know only the first.
+        pools, size = (1, device.streams) if device.streams > 1 else (device.in_flight, 1)
+        self._threads = [Threads(size, f"{device.name}-{n}") for n in range(pools)]
         self._turns = [asyncio.Lock() for _ in self._threads]
         self._stacking = Threads(1, "stack")  # none that accepts outputs, or the device would wait for those
         self._choosing = asyncio.Lock()
         self._line = DeviceLine()
-        self._clock = DeviceClock()
         self._backlog = Backlog(device.batches, device.name, guard)
+        self._runs = DeviceRuns(device, self._backlog.costs)
         self._ready = asyncio.Event()
         self._outcomes = Outcomes(self._backlog, wake=self._ready.set, lose_device=self._lose_device)
         self._unaccepted = asyncio.Semaphore(device.in_flight + UNACCEPTED)
@@ -230,7 +226,7 @@ class DeviceScheduler:
 
     async def _outputs(self, batch: DeviceBatch, thread: int) -> Outputs | BaseException:
         with self._holding(batch), self._line.joined(batch):
-            running = self._threads[thread].run(self._infer, batch)
+            running = self._threads[thread].run(self._runs.infer, batch)
             outputs, *_ = await asyncio.gather(running, return_exceptions=True)
             if isinstance(outputs, DeviceBroken):  # which of the batches broke it, nobody can tell
                 self._lose_device(outputs, self._line.tasks)
@@ -286,7 +282,7 @@ class DeviceScheduler:
         batch = DeviceBatch(tiles)
         try:
             with self._holding(batch), batch.under_way():
-                batch.stacked = await self._stacking.run(self._stack, tiles)
+                batch.stacked = await self._stacking.run(self._runs.stack, tiles)
         except Exception as error:  # noqa: BLE001  a runner's own code: its task fails, the device goes on
             self._outcomes.conclude(batch, error)
             return None
@@ -315,49 +311,12 @@ class DeviceScheduler:
                 try:
                     runner.infer(tiles, work)
                     if len(self.device.batches) > 1:
-                        _, took_s = self._timed(runner, tiles, work)
+                        _, took_s = self._runs.timed(runner, tiles, work)
                         self._backlog.costs.note(key, size, took_s)
                 except DeviceOutOfMemory:
                     self._outcomes.forbid(key, size)
                     break
 
     def _run_on_cpu(self, batch: DeviceBatch) -> TileErrors:
-        batch.stacked = self._stack(batch.tiles)
-        return accept_outputs(batch, self._infer(batch)) if batch.is_wanted else []
-
-    def _stack(self, tiles: list[TileRef]) -> NDArray[Any]:
-        """One array of the pixels of these tiles, padded to a batch size that the device knows."""
-        work = tiles[0].work
-        size = next(b for b in self.device.batches if b >= len(tiles))
-        pixels = np.empty((size, *work.shape), work.dtype)
-        for tile, place in zip(tiles, pixels, strict=False):
-            tile.work.write_tile(tile.tile, place)
-        pixels[len(tiles) :] = 0
-        return pixels
-
-    def _infer(self, batch: DeviceBatch) -> Outputs:
-        runner = batch.lead.task.runner
-        outputs, took_s = self._timed(runner, batch.stacked, batch.lead.work)
-        reached_at = time.monotonic() - took_s
-        self._backlog.costs.note(batch.lead.key, len(batch.stacked), took_s)
-        metrics.report("device.busy", took_s / self.device.streams, device=self.device.name)
-        metrics.report("device.batch.tiles", len(batch.tiles), model=runner.name, device=self.device.name)
-        for task in batch.tasks:
-            task.reached_device = task.reached_device or reached_at
-        for tile in batch.tiles:
-            tile.task.device_s += took_s / len(batch.tiles)
-        if len(outputs) != len(batch.stacked):
-            raise InvalidOutput(f"the runner gave {len(outputs)} outputs for {len(batch.stacked)} tiles")
-        return outputs
-
-    def _timed(self, runner: Runner, tiles: NDArray[Any], work: Work) -> tuple[Outputs, float]:
-        """The outputs of a batch, and the seconds that the device computed it."""
-        began = time.perf_counter()
-        with device_time() as noted:
-            outputs = runner.infer(tiles, work)
-        ended = time.perf_counter()
-        if noted.copy_s is not None:
-            metrics.report("device.copy", noted.copy_s, device=self.device.name)
-        if self.device.streams > 1:
-            return outputs, ended - began
-        return outputs, self._clock.take(began, ended, noted)
+        batch.stacked = self._runs.stack(batch.tiles)
+        return accept_outputs(batch, self._runs.infer(batch)) if batch.is_wanted else []
