@@ -16,21 +16,20 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any
 
-import numpy as np
 from loguru import logger
 from msgspec import Struct
 
 from penstock.core.device import Device
 from penstock.core.task import Priority
-from penstock.errors import DeviceOutOfMemory
 from penstock.models.base import DeviceBroken, Outputs, Work
 from penstock.telemetry import metrics
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.backlog import Backlog
 from penstock.worker.batcher.device_line import DeviceLine
 from penstock.worker.batcher.device_runs import DeviceRuns
-from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, Listener, Runner, TileRef, batch_key
+from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, Listener, Runner, TileRef
 from penstock.worker.batcher.outcomes import Outcomes, TileErrors, accept_outputs
+from penstock.worker.batcher.warm_up import warm_up
 from penstock.worker.threads import Threads
 
 CHOSEN = 2
@@ -96,16 +95,21 @@ class DeviceScheduler:
 
     async def start(self, runners: Iterable[Runner]) -> None:
         """Load and warm up every model on a device thread, then take work."""
-        for runner in runners:
-            started = time.perf_counter()
-            await self._threads[0].run(runner.load_model, self.device)
-            await self._threads[0].run(self._warm_up, runner)
-            took_s = time.perf_counter() - started
-            metrics.report("model.load", took_s, model=runner.name, device=self.device.name)
-            logger.bind(model=runner.name, device=self.device.name, seconds=round(took_s, 3)).info("model loaded")
+        took_s = {runner: await self._load(runner) for runner in runners}
+        first, costs = self._threads[0], self._backlog.costs
+        warm_up_s = await first.run(warm_up, self.device, list(took_s), costs, self._outcomes)
+        for runner, load_s in took_s.items():
+            seconds = load_s + warm_up_s[runner]
+            metrics.report("model.load", seconds, model=runner.name, device=self.device.name)
+            logger.bind(model=runner.name, device=self.device.name, seconds=round(seconds, 3)).info("model loaded")
         self._loops = [asyncio.create_task(loop, name=f"device loop {n}") for n, loop in enumerate(self._feeds())]
         for loop in self._loops:
             loop.add_done_callback(self._loop_ended)
+
+    async def _load(self, runner: Runner) -> float:
+        started = time.perf_counter()
+        await self._threads[0].run(runner.load_model, self.device)
+        return time.perf_counter() - started
 
     def _feeds(self) -> list[Coroutine[Any, Any, None]]:
         if self.device.streams == 1:
@@ -300,22 +304,6 @@ class DeviceScheduler:
             self._unaccepted.release()
 
     # --- on threads -------------------------------------------------------------------------------------------
-
-    def _warm_up(self, runner: Runner) -> None:
-        """Show the device every shape that it will be given, at every batch size that it can hold, and remember what
-        each takes. The first run of a shape is slow, the second is measured."""
-        for work in runner.warmup():
-            key = batch_key(runner, work)
-            for size in self.device.batches:
-                tiles = np.stack([work.tile(0)] * size)
-                try:
-                    runner.infer(tiles, work)
-                    if len(self.device.batches) > 1:
-                        _, took_s = self._runs.timed(runner, tiles, work)
-                        self._backlog.costs.note(key, size, took_s)
-                except DeviceOutOfMemory:
-                    self._outcomes.forbid(key, size)
-                    break
 
     def _run_on_cpu(self, batch: DeviceBatch) -> TileErrors:
         batch.stacked = self._runs.stack(batch.tiles)
