@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.core.task import Priority
+from penstock.errors import ImageTooLarge
 from penstock.models.base import BaseModelRunner, DeviceBroken, Interrupted, Outputs, Params, Product, Work
 from penstock.models.device_time import DeviceTime, note_device_time
 from penstock.settings import LimitSettings
 from penstock.worker.attempt_clock import AttemptClock
+from penstock.worker.batcher.acceptance import PART_S
 from penstock.worker.batcher.device_runs import DeviceClock
+from penstock.worker.batcher.device_work import batch_key
 from penstock.worker.batcher.scheduler import UNACCEPTED, DeviceRun, DeviceScheduler
 from penstock.worker.threads import Threads
 
@@ -202,14 +206,8 @@ async def test_no_batch_is_begun_while_too_many_outputs_wait_to_be_accepted() ->
     gate, most = threading.Event(), GPU.in_flight + UNACCEPTED
     runner = Computing()
     runner.let()
-
-    class Slow(Work):
-        def accept(self, index: int, output: Any) -> None:
-            gate.wait()
-            super().accept(index, output)
-
-    async with opened(runner) as on:
-        tasks = [on.run("x", work=Slow([np.ones(1, np.float32)], lane=str(n))) for n in range(10)]
+    async with opened(runner, replace(GPU, batches=(1,))) as on:
+        tasks = [on.run("x", work=Accepted(1, lambda _: gate.wait())) for _ in range(10)]
         await until(lambda: len(runner.order) == most)
         await asyncio.sleep(0.02)
         begun = len(runner.order)
@@ -217,6 +215,50 @@ async def test_no_batch_is_begun_while_too_many_outputs_wait_to_be_accepted() ->
         await asyncio.gather(*tasks)
 
     assert begun == most
+
+
+class Accepted(Work):
+    """Work whose tiles are accepted when `meeting` says so."""
+
+    def __init__(self, tiles: int, meeting: Callable[[int], Any]) -> None:
+        super().__init__([np.full(1, n + 1, np.float32) for n in range(tiles)], lane="x")
+        self.meeting = meeting
+
+    def accept(self, index: int, output: Any) -> None:
+        self.meeting(index)
+        super().accept(index, output)
+
+
+async def test_a_large_batch_is_accepted_by_several_threads() -> None:
+    runner, both = Computing(), threading.Barrier(2)
+    runner.let()
+    async with opened(runner) as on:
+        slow = Accepted(4, lambda _: threading.Event().wait(2 * PART_S))
+        await on.run("x", work=slow)
+        pair = Accepted(4, lambda _: both.wait(30))
+        await on.run("x", work=pair)
+
+    assert [float(output[0]) for output in pair.outputs] == [2, 4, 6, 8]
+
+
+async def test_an_output_that_cannot_be_accepted_fails_its_own_task_also_where_threads_share_a_batch() -> None:
+    runner = Computing()
+
+    def refuse(index: int) -> None:
+        raise ImageTooLarge("too large")
+
+    async with opened(runner) as on:
+        works = [Accepted(1, lambda _: None) for _ in range(3)]
+        works.insert(2, Accepted(1, refuse))
+        key = batch_key(runner, works[0])
+        on.device._acceptance._tile_s[key] = 1.0
+        tasks = [on.run("before")]
+        await on.seen("computes before")
+        tasks += [on.run("x", work=work) for work in works]
+        runner.let()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(end) for end in ends[1:]] == [DeviceRun, DeviceRun, ImageTooLarge, DeviceRun]
 
 
 async def test_canceling_a_task_that_waits_for_its_turn_stops_nobody_else() -> None:

@@ -30,6 +30,7 @@ from penstock.worker.heartbeat import EXIT_DEVICE_LOST, Heartbeat, longest_silen
 from penstock.worker.host import Host
 from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
+from penstock.worker.running import slots_for
 from penstock.worker.spool import Spool
 from penstock.worker.threads import CodecThreads, Threads, tile_threads
 
@@ -87,7 +88,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             pipeline=pipeline,
             spool=spool,
             retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
-            slots=settings.worker.slots,
+            slots=settings.worker.slots or slots_for(device),
             reserved_slots=settings.worker.reserved_slots,
             lease_s=settings.queue.lease_s,
             drain_s=settings.worker.drain_s,
@@ -105,7 +106,7 @@ def _info(settings: Settings, device: Device, names: list[str], worker_id: str) 
         device=device.name,
         host=socket.gethostname(),
         models=tuple(names),
-        slots=settings.worker.slots,
+        slots=settings.worker.slots or slots_for(device),
         running=0,
         state="READY",
         started=int(time.time() * 1000),

@@ -24,8 +24,8 @@ class Threads:
     # model makes a handful of them.
 
     def __init__(self, count: int, name: str) -> None:
+        self.count = count
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        self._count = count
         self._name = name
         self._threads: list[Thread] = []
         self._unanswered = 0
@@ -40,7 +40,7 @@ class Threads:
         answer: asyncio.Future[T] = loop.create_future()
         self._calls.put(_Call(loop, answer, work, args, on_begin))
         self._unanswered += 1
-        if len(self._threads) < min(self._unanswered, self._count):
+        if len(self._threads) < min(self._unanswered, self.count):
             self._start_thread()
         return answer
 
@@ -123,9 +123,16 @@ def cores_of(device: Device) -> int:
     return device.cores or cores()
 
 
+def codec_threads(device: Device) -> int:
+    """As many as the worker's share of cores where inference runs elsewhere, half as many where it needs the same
+    cores."""
+    return min(MOST_CODECS, max(1, cores_of(device) // 2) if device.kind == "cpu" else cores_of(device))
+
+
 def tile_threads(device: Device) -> int:
-    """How many threads should accept the outputs of a GPU: one of them takes in what eight cores encode as JPEG."""
-    return max(2, min(MOST_CODECS, cores_of(device)) // 8)
+    """How many threads should accept the outputs of a GPU, which needs memory more than cores: each page of a result
+    is touched there for the first time."""
+    return max(2, min(MOST_CODECS, cores_of(device)) // 4)
 
 
 class CodecThreads(NamedTuple):
@@ -137,9 +144,8 @@ class CodecThreads(NamedTuple):
 
     @classmethod
     def of(cls, device: Device) -> Self:
-        """Pools of as many threads as the worker's share of cores where inference runs elsewhere, of half as many where
-        it needs the same cores."""
-        size = min(MOST_CODECS, max(1, cores_of(device) // 2) if device.kind == "cpu" else cores_of(device))
+        """Pools of `codec_threads` each."""
+        size = codec_threads(device)
         return cls(Threads(size, "codec-high"), Threads(size, "codec"))
 
     def of_priority(self, priority: Priority) -> Threads:

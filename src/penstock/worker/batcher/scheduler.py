@@ -24,11 +24,12 @@ from penstock.core.task import Priority
 from penstock.models.base import DeviceBroken, Outputs, Work
 from penstock.telemetry import metrics
 from penstock.worker.attempt_clock import AttemptClock
+from penstock.worker.batcher.acceptance import Acceptance, TileErrors, accept_outputs
 from penstock.worker.batcher.backlog import Backlog
 from penstock.worker.batcher.device_line import DeviceLine
 from penstock.worker.batcher.device_runs import DeviceRuns
 from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, Listener, Runner, TileRef
-from penstock.worker.batcher.outcomes import Outcomes, TileErrors, accept_outputs
+from penstock.worker.batcher.outcomes import Outcomes
 from penstock.worker.batcher.warm_up import warm_up
 from penstock.worker.threads import Threads
 
@@ -73,7 +74,7 @@ class DeviceScheduler:
 
     def __init__(self, device: Device, pool: Threads, *, guard: int = 0) -> None:
         self.device = device
-        self._pool = pool
+        self._acceptance = Acceptance(pool)
         # One pool for all loops of a CPU; for a GPU pools of one thread, since some models know only the first.
         pools, size = (1, device.streams) if device.streams > 1 else (device.in_flight, 1)
         self._threads = [Threads(size, f"{device.name}-{n}") for n in range(pools)]
@@ -299,7 +300,7 @@ class DeviceScheduler:
                 self._outcomes.conclude(batch, outputs)
                 return
             with batch.under_way():
-                self._outcomes.conclude(batch, await self._pool.run(accept_outputs, batch, outputs))
+                self._outcomes.conclude(batch, await self._acceptance.accept(batch, outputs))
         finally:
             self._unaccepted.release()
 
@@ -307,4 +308,4 @@ class DeviceScheduler:
 
     def _run_on_cpu(self, batch: DeviceBatch) -> TileErrors:
         batch.stacked = self._runs.stack(batch.tiles)
-        return accept_outputs(batch, self._runs.infer(batch)) if batch.is_wanted else []
+        return accept_outputs(batch.tiles, self._runs.infer(batch)) if batch.is_wanted else []
