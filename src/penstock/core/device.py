@@ -13,8 +13,8 @@ class Device(Struct, frozen=True, kw_only=True):
     """The device on which a worker runs its models.
 
     It runs tiles with the sides `sides` in device batches of the sizes `batches`, both ascending. A GPU has few of
-    both, each warmed up at the start; a CPU pays nothing for a new shape. It computes `streams` device batches at a
-    time, each with up to `threads` threads; `ram_bytes` of the host's memory are for the tasks in flight.
+    both, each warmed up at the start; a CPU pays nothing for a new shape. `streams` device batches run at a time, each
+    with up to `threads` threads; `ram_bytes` of the host's memory are for the tasks in flight.
 
     `models.onnxruntime.providers` turns the fields from `precision` on into options of the runtime.
     """
