@@ -65,6 +65,12 @@ class Device(Struct, frozen=True, kw_only=True):
     """The part of the memory of the card that this worker may take: 1/n where n workers run on one card."""
 
     @property
+    def in_flight(self) -> int:
+        """How many device batches threads may be given at a time. A GPU computes one while the results of another are
+        copied."""
+        return 2 if self.kind == "cuda" else self.streams
+
+    @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """The (height, width) of every tile that the device may run."""
         if self.rectangles:

@@ -105,9 +105,10 @@ class WorkerSettings(Section, frozen=True):
     gpu_ids: str = "auto"
     """`auto` (with onnxruntime-gpu every GPU that CUDA_VISIBLE_DEVICES leaves, else the CPU), `cpu`, or a list of
     numbers of `nvidia-smi` and of UUIDs, such as `0,1`, `GPU-5d5b` or `MIG-c6d4`; `0x2` runs two workers on GPU 0."""
-    slots: Positive = 8
-    """Most tasks in flight in one worker process: one runs on the device while others are fetched, decoded, encoded and
-    uploaded. A worker holds fewer when these keep its device busy."""
+    slots: NonNegative = 0
+    """Most tasks in flight in one worker process: some run on the device while others are fetched, decoded, encoded and
+    uploaded. A worker holds fewer when these keep its device busy. 0 means 8 on a CPU; on a GPU those of three device
+    batches and one for each core that encodes, as far as memory allows."""
     reserved_slots: NonNegative = 1
     """Further slots for tasks of high priority, and for tasks that were passed over too often."""
     threads: NonNegative = 0
