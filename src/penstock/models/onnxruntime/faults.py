@@ -18,6 +18,7 @@ _ESSENCE = re.compile(
     r"|\bCUDA error \S+:.*"
     r"|cuDNN is unavailable.*"
     r"|OP not supported by CUDNN Frontend.*"
+    r"|CUDA Provider not available"
 )
 """The part of a text that means something to a person; the rest is C++."""
 
