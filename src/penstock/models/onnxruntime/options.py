@@ -22,8 +22,9 @@ from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.models.base import DeviceBroken
 from penstock.models.device_time import device_time
 from penstock.models.onnxruntime import golden
-from penstock.models.onnxruntime.identity import CardIdentity
-from penstock.models.onnxruntime.session import ModelFile, runtime_version
+from penstock.models.onnxruntime.identity import CardIdentity, card_identity
+from penstock.models.onnxruntime.runtime import runtime_version
+from penstock.models.onnxruntime.session import ModelFile
 
 Names = tuple[str, ...]
 Clock = Callable[[], float]
@@ -64,6 +65,22 @@ def options_of(names: Names) -> dict[str, str]:
     return dict.fromkeys(names, "1")
 
 
+def named(text: str) -> Names | None:
+    """The names in a setting, such as `fuse_conv_bias,prefer_nhwc`; None for `auto`."""
+    if text == "auto":
+        return None
+    return () if text == "none" else tuple(sorted({part.strip() for part in text.split(",")}))
+
+
+def fastest_here(open_session: Open, file: ModelFile, device: Device, shape: tuple[int, int]) -> Names:
+    """The options with which this file runs fastest on the card of this process; none where the card does not say what
+    it is, or has no room for one tile of this (height, width). Raises what `fastest` raises else."""
+    with suppress(RuntimeError, DeviceOutOfMemory):
+        if card := card_identity():
+            return fastest(open_session, file, device, shape, card)
+    return ()
+
+
 def fastest(
     open_session: Open,
     file: ModelFile,
@@ -77,7 +94,7 @@ def fastest(
     the golden answers. They are measured once for a card, its driver, the runtime and the file; processes that start
     side by side measure one after the other.
 
-    Raises what the check raises for the file without options.
+    Raises what `golden.compare` raises for the file without options.
     """
     path = _path(file, device, shape, card)
     with _exclusive(path):
@@ -124,7 +141,7 @@ class _Refused(Exception):
 def _seconds(open_session: Open, names: Names, device: Device, shape: tuple[int, int], clock: Clock) -> float:
     try:
         session = open_session(names)
-        golden.check(session, device, shape)
+        golden.compare(session, device, shape)
         return min(_run_s(session, shape, clock) for _ in range(RUNS))
     except (ConfigurationError, DeviceBroken, DeviceOutOfMemory) as error:
         if not names:
