@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.core.device import Device
+from penstock.core.device import GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings
 from penstock.worker.devices import GPU_RESERVE_BYTES, found_again, machine, placements
@@ -74,6 +74,11 @@ def test_a_gpu_that_is_not_there_or_not_clear_stops_the_start(host: Path, gpu_id
 def test_a_gpu_that_is_named_in_two_ways_is_refused_with_how_to_share_it(host: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"names GPU GPU-a twice; for two workers on it write GPU-ax2"):
         placements(WorkerSettings(gpu_ids="0,GPU-a"))
+
+
+def test_tiles_are_rectangles_and_squares_for_the_engines_of_tensorrt(host: Path) -> None:
+    assert {device.shapes for device in devices()} == {GPU_SHAPES}
+    assert {device.shapes for device in devices(tensorrt=True)} == {tuple((side, side) for side in TENSORRT_SIDES)}
 
 
 def test_workers_on_one_gpu_have_a_share_of_its_memory_each(host: Path) -> None:
