@@ -234,6 +234,18 @@ def test_settings_reach_the_device(host: Path) -> None:
     assert (other.tensorrt, other.engine_cache_dir) == (True, "/cache")
 
 
+def test_what_is_measured_once_is_kept_where_this_user_keeps_such_things(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert (devices()[0].cuda_options, devices()[0].cache_dir) == ("auto", "/home/me/.cache/penstock")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache/me")
+    assert devices()[0].cache_dir == "/var/cache/me/penstock"
+    assert devices(cache_dir="/here", cuda_options="prefer_nhwc")[0].cache_dir == "/here"
+
+
 def test_a_cpu_is_never_asked_for_what_only_a_gpu_has(host: Path) -> None:
     (cpu,) = devices(gpu_ids="cpu", cuda_graphs=True, precision="auto")
 

@@ -58,6 +58,10 @@ class Device(Struct, frozen=True, kw_only=True):
     """How many bytes of the host's memory may be page-locked for a GPU; they are not part of `ram_bytes`."""
     cuda_graphs: bool = False
     tensorrt: bool = False
+    cuda_options: str = "none"
+    """`auto` measures which options of the CUDA provider are fastest; else their names, or `none`."""
+    cache_dir: str = ""
+    """Directory for what is measured once on a machine."""
     engine_cache_dir: str = ""
     memory_limit_bytes: int = 0
     """The most that the arena of one model may hold; 0 means no limit."""

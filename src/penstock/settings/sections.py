@@ -145,6 +145,13 @@ class WorkerSettings(Section, frozen=True):
     """Replay small batches as CUDA graphs: experimental, see docs/how-to/tune-a-gpu.md."""
     tensorrt: bool = False
     """Run models with TensorRT 10, which must be installed: experimental, see docs/how-to/tune-a-gpu.md."""
+    cuda_options: str = "auto"
+    """Options of ONNX Runtime's CUDA provider: `none`, or one or both of `fuse_conv_bias` and `prefer_nhwc`, separated
+    by a comma. `auto` measures at the first start on a card which are fastest there; it takes some seconds for each
+    model file."""
+    cache_dir: str = ""
+    """Directory for what a worker measures once on a machine. Empty means `penstock` in `XDG_CACHE_HOME`, else in
+    `~/.cache`."""
     engine_cache_dir: str = ""
     """Directory for the engines of TensorRT, which take minutes to build. Only Penstock should be able to write to
     it."""

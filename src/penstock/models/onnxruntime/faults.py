@@ -17,6 +17,8 @@ _ESSENCE = re.compile(
     r"\bCU[A-Z_]+ failure -?\d+:[^;]*"
     r"|\bCUDA error \S+:.*"
     r"|cuDNN is unavailable.*"
+    r"|CUDA Provider not available"
+    r"|fallback to CPU EP has been explicitly disabled"
     r"|OP not supported by CUDNN Frontend.*"
     r"|CUDA Provider not available"
 )
