@@ -42,9 +42,9 @@ session.run(tiny)
 copying = threading.Event()
 plain = card.to_host
 
-def watched(results):
+def watched(*given):
     copying.set()
-    return plain(results)
+    return plain(*given)
 
 card.to_host = watched
 slow_copies(500_000)
@@ -72,7 +72,8 @@ def test_results_that_are_copied_at_a_time_lie_apart_on_the_card(card: Card) -> 
 lock, copied, overlaps, together = threading.Lock(), {}, 0, 0
 plain = card.to_host
 
-def watched(results):
+def watched(*given):
+    results = given[0]
     global overlaps, together
     ranges = [(t.address, t.address + int(np.prod(t.shape)) * t.dtype.itemsize) for t in results.tensors]
     with lock:
@@ -81,7 +82,7 @@ def watched(results):
         overlaps += ranges[0][1] > ranges[1][0]  # its own: the pixels, then the sums
         together += bool(others)
         copied[threading.get_ident()] = ranges
-    result = plain(results)
+    result = plain(*given)
     with lock:
         del copied[threading.get_ident()]
     return result
@@ -192,14 +193,14 @@ def test_a_card_that_breaks_during_a_copy_is_broken(card: Card, status: int) -> 
         + f"""
 plain = card.to_host
 
-def breaking(results):
+def breaking(*given):
     os.environ["SI_STICKY"] = "{status}"
     with ThreadPoolExecutor(1) as other:
         try:
             other.submit(session.run, zeros(2)).result()  # the run beside the copy breaks the card
         except DeviceBroken:
             pass
-    return plain(results)
+    return plain(*given)
 
 card.to_host = breaking
 try:

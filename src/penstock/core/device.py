@@ -64,7 +64,7 @@ class Device(Struct, frozen=True, kw_only=True):
     """Directory for what is measured once on a machine."""
     engine_cache_dir: str = ""
     memory_limit_bytes: int = 0
-    """The most that the arena of one model may hold; 0 means no limit."""
+    """The most that the arena of this worker may hold; 0 leaves it to what CUDA says of the card."""
     share: float = 1.0
     """The part of the memory of the card that this worker may take: 1/n where n workers run on one card."""
 

@@ -17,8 +17,8 @@ def copies(device: Device) -> Iterator[dict[str, Any]]:
 
     The rate is that of the copy as the session notes it; a session that notes none has only the times of whole runs.
     """
-    for name, is_bound in (("locked", True), ("pageable", False)):
-        sample = BatchSample.of(loaded(UPSCALER, replace(device, bound=is_bound)), "general", SIDE, device)
+    for name, pinned_bytes in (("locked", device.pinned_bytes), ("pageable", 0)):
+        sample = BatchSample.of(loaded(UPSCALER, replace(device, pinned_bytes=pinned_bytes)), "general", SIDE, device)
         first, *times = [run_once(sample) for _ in range(RUNS)]
         usual = medians(times[1:])
         down = _bytes_of(sample.run())

@@ -12,7 +12,7 @@ from penstock.core.device import Device
 from penstock.lazy_import import lazy_import
 from penstock.models.device_time import note_device_time
 from penstock.models.onnxruntime.cuda import CudaRuntime, cuda_runtime
-from penstock.models.onnxruntime.memory import host_blocks
+from penstock.models.onnxruntime.memory import Blocks
 from penstock.models.onnxruntime.results import DeviceBlocks, Results, Tensor
 from penstock.models.onnxruntime.runtime import register_cuda_arena
 
@@ -42,7 +42,6 @@ class CudaDevice:
     def __init__(self, cuda: CudaRuntime, device: Device) -> None:
         self._cuda = cuda
         self._lock = Lock()
-        self._host_blocks = host_blocks(device)
         self.blocks = DeviceBlocks(cuda)
         self._copying = local()
         self.stream = cuda.new_stream().value or 0
@@ -55,18 +54,18 @@ class CudaDevice:
         with self._lock:
             yield
 
-    def to_host(self, results: Results) -> list[NDArray[Any]]:
-        """Copy the results of a run from the card into page-locked memory, beside what the card computes.
+    def to_host(self, results: Results, blocks: Blocks) -> list[NDArray[Any]]:
+        """Copy the results of a run from the card into blocks of host memory, beside what the card computes.
 
         Raises RuntimeError in the words of CUDA.
         """
         started = time.perf_counter()
-        arrays = [self._copied(tensor) for tensor in results.tensors]
+        arrays = [self._copied(tensor, blocks) for tensor in results.tensors]
         note_device_time(copy_s=time.perf_counter() - started)
         return arrays
 
-    def _copied(self, tensor: Tensor) -> NDArray[Any]:
-        array = self._host_blocks.take(tensor.shape, tensor.dtype)
+    def _copied(self, tensor: Tensor, blocks: Blocks) -> NDArray[Any]:
+        array = blocks.take(tensor.shape, tensor.dtype)
         self._cuda.copy_to_host(array.ctypes.data, tensor.address, array.nbytes, self._copy_stream())
         return array
 

@@ -16,6 +16,7 @@ from penstock.models.device_time import note_device_time
 from penstock.models.onnxruntime import faults
 from penstock.models.onnxruntime.bindings import Binding, EagerRun, GraphRun, PlainRun
 from penstock.models.onnxruntime.cuda_device import CudaDevice
+from penstock.models.onnxruntime.memory import host_blocks
 from penstock.models.onnxruntime.results import Results
 from penstock.models.onnxruntime.runtime import runtime
 
@@ -102,6 +103,7 @@ class ShapeSessions:
         """With `one_for_all`, one session runs every shape."""
         self._card = card
         self._device = device
+        self._blocks = host_blocks(device)
         self._open = open_session
         self._one_for_all = one_for_all
         self._modes: OrderedDict[tuple[Any, ...], Binding] = OrderedDict()  # the longest unused first
@@ -118,10 +120,10 @@ class ShapeSessions:
             results = self._computed(key, tiles, options)
             note_device_time(compute_s=time.perf_counter() - started)
             if self._modes[key].overwrites:
-                return self._card.to_host(results)
+                return self._card.to_host(results, self._blocks)
             if self._device.cuda_graphs and _is_small(results):
                 self._modes[key] = self._graph(self._modes[key], tiles, results)
-        return self._card.to_host(results)
+        return self._card.to_host(results, self._blocks)
 
     def _computed(self, key: tuple[Any, ...], tiles: NDArray[Any], options: Any) -> Results:
         for shrink in ("gpu:0", ""):
