@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from penstock.cli.doctor.findings import CheckResult, fail, ok
+from penstock.cli.doctor.findings import CheckResult, fail, ok, warn
 from penstock.errors import ConfigurationError
 from penstock.local.supervisor import python
 from penstock.models.onnxruntime.probe import DeviceProbe
@@ -22,7 +22,12 @@ def check_devices(settings: Settings) -> Iterator[CheckResult]:
         yield fail("device", str(error), "set GPU_IDS to auto, cpu, or numbers that are there")
         return
     for place in places:
-        yield _device(place, settings)
+        yield _lost(place) if place.lost else _device(place, settings)
+
+
+def _lost(place: Placement) -> CheckResult:
+    advice = "look for Xid in the output of dmesg, then reset the GPU or reboot; the others serve meanwhile"
+    return warn("device", f"{place.device.name} is lost: {place.lost}", advice)
 
 
 def _device(place: Placement, settings: Settings) -> CheckResult:
