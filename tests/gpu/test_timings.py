@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from penstock.core.device import Device
 from penstock.errors import DeviceOutOfMemory
-from penstock.models.onnxruntime.session import ModelFile, Session, half, manifest, runtime_version
+from penstock.models.onnxruntime.runtime import runtime_version
+from penstock.models.onnxruntime.session import ModelFile, Session, half, manifest
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
 

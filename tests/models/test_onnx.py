@@ -78,13 +78,32 @@ def test_a_gpu_that_is_not_there_is_refused_and_nothing_falls_back_to_the_cpu() 
         Session(GENERAL, gpu)
 
 
+def test_engines_of_tensorrt_are_for_nobody_else_to_read(tmp_path: Path) -> None:
+    gpu = Device(
+        name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1,), tensorrt=True, engine_cache_dir=str(tmp_path)
+    )
+
+    with pytest.raises(ConfigurationError, match="cannot run on cuda:0"):
+        Session(GENERAL, gpu)
+
+    (engines,) = tmp_path.iterdir()
+    assert engines.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_input_of_a_wrong_shape_is_an_error_about_the_input() -> None:
+    session = Session(manifest()["image-scoring-v1", "nima"], cpu())
+
+    with pytest.raises(Exception, match=r"[Ii]nvalid dimensions"):
+        session.run(np.zeros((1, 96, 96, 3), np.uint8))
+
+
 def test_two_runtimes_side_by_side_are_refused(tmp_path: Path) -> None:
     other = tmp_path / "onnxruntime_gpu-1.31.0.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.31.0\n")
 
     answer = run_python(
-        "from penstock.models.onnxruntime.session import runtime_version as v; v()", PYTHONPATH=str(tmp_path)
+        "from penstock.models.onnxruntime.runtime import runtime_version as v; v()", PYTHONPATH=str(tmp_path)
     )
 
     assert "ConfigurationError" in answer.stderr

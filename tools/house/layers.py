@@ -107,7 +107,7 @@ VENDORS: dict[str, set[str]] = {
     "uvloop": {"api/serve.py", "worker/process.py"},
     "numpy": {"models", "worker/batcher", "bench", "gpu_checks/measures"},
     "PIL": {"models/imaging.py"},
-    "onnxruntime": {"models/onnxruntime/session.py"},
+    "onnxruntime": {"models/onnxruntime/runtime.py"},
     "opentelemetry": {"telemetry/metrics.py"},
     "pynvml": {"telemetry/nvml.py"},
     "prometheus_client": {"telemetry/exposition.py"},

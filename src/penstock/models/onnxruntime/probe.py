@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from penstock.core.device import Device
 from penstock.models.onnxruntime import golden
-from penstock.models.onnxruntime.session import Session, manifest, runtime_version
+from penstock.models.onnxruntime.runtime import runtime_version
+from penstock.models.onnxruntime.session import Session, manifest
 
 SMALLEST = ("image-scoring-v1", "nima")
 SIDE = 224
