@@ -11,7 +11,6 @@ from penstock.gpu_checks.measures.product import SCORER, UPSCALER, BatchSample, 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "cuda_graphs": {"cuda_graphs": True},
-    "fp32": {"precision": "fp32"},
 }
 """Name -> what is changed of the device."""
 
