@@ -27,7 +27,7 @@ def system(card: Card, tmp_path: Path, lost: Path) -> Iterator[System]:
     tool = NvidiaSmi(tmp_path / "bin")
     tool.lists(GOOD, SICK)
     one_small_model = {"PENSTOCK_MODELS_SERVE": "image-scoring-v1", "PENSTOCK_WORKER_MAX_BATCH": "1"}
-    variables = card.variables(lostfile=lost) | tool.environment() | one_small_model
+    variables = card.variables(answers=True, lostfile=lost) | tool.environment() | one_small_model
     with up(tmp_path / "data", card.python, **variables) as running:
         yield running
 
