@@ -64,9 +64,11 @@ CHECKS: dict[str, GpuCheck] = {
             "Which options of the runtime are fastest here?",
             90,
             (
-                "general {general_default_ms:.1f} ms as shipped, {general_best_ms:.1f} ms with {general_best}",
-                "clean {clean_default_ms:.1f} ms, {clean_best_ms:.1f} ms with {clean_best}",
-                "scores {nima_default_ms:.1f} ms, {nima_best_ms:.1f} ms with {nima_best}",
+                "as shipped: general {general_default_ms:.1f} ms, clean {clean_default_ms:.1f} ms, "
+                "scores {nima_default_ms:.1f} ms",
+                "general is faster with {general_best}: {general_best_ms:.1f} ms",
+                "clean is faster with {clean_best}: {clean_best_ms:.1f} ms",
+                "scores are faster with {nima_best}: {nima_best_ms:.1f} ms",
             ),
         ),
         GpuCheck(
@@ -84,7 +86,7 @@ CHECKS: dict[str, GpuCheck] = {
             40,
             (
                 "{down_mib:.0f} MiB of results come down in {copy_ms:.1f} ms, {copy_gb_per_s:.1f} GB/s",
-                "a batch takes {run_ms:.1f} ms alone (the first {first_run_ms:.0f}), {two_in_flight_ms:.1f} ms beside another",
+                "a batch takes {run_ms:.1f} ms (at first {first_run_ms:.0f}), beside another {two_in_flight_ms:.1f} ms",
                 "{locked_mib:.0f} MiB of the host are page-locked",
             ),
         ),
