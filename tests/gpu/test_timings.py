@@ -41,7 +41,7 @@ def test_how_long_a_batch_takes(gpu: Device, file: ModelFile, shapes: tuple[tupl
     print(f"\n{name.split(' (')[0]}, ONNX Runtime {runtime_version()}, {file.file}: median of {RUNS}, in ms")
     print(f"{'tile':>9} {'batch':>5} " + " ".join(f"{way:>8}" for way in WAYS) + "  Mpx/s bound")
     for height, width in shapes or gpu.shapes:
-        for batch in gpu.batches:
+        for batch in gpu.batches_of((height, width, 3)):
             # A session for each way and size: a graph's buffers, or an arena grown by others, would be in the figure.
             taken = {way: median_ms(Session(file, replace(gpu, **more), shapes), batch, height, width)
                      for way, more in WAYS.items()}  # fmt: skip
