@@ -42,3 +42,4 @@ def test_a_task_runs_on_a_card(system: System) -> None:
         done = wait_for(client, submit(client))
 
     assert done["execution"]["device"] in ("cuda:0", "cuda:1")
+    assert {labels["device"] for labels, _ in system.metrics()["penstock_gpu_clock_hertz"]} == {"cuda:0", "cuda:1"}
