@@ -30,6 +30,7 @@ enum {
 };
 
 size_t total_memory(void);
+long launches_so_far(void);
 
 static __thread int last_error;
 static int stuck;
@@ -56,7 +57,8 @@ int failed(int status) {
 /* A card that falls off the bus fails what runs on it; a process that starts then finds none. */
 int broken(void) {
     if (stuck) return failed(stuck);
-    return is_lost() ? failed(LAUNCH_FAILED) : 0;
+    if (!is_lost()) return 0;
+    return failed(launches_so_far() ? LAUNCH_FAILED : NO_DEVICE);
 }
 
 void break_card(int status) { stuck = status; }
