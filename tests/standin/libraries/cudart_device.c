@@ -63,7 +63,10 @@ int broken(void) {
 
 void break_card(int status) { stuck = status; }
 
-static int absent(void) { return is_lost() ? NO_DEVICE : (int)fault("SI_GETCOUNT", 0); }
+static int absent(void) {
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    return is_lost() || (visible && !*visible) ? NO_DEVICE : (int)fault("SI_GETCOUNT", 0);
+}
 
 int cudaGetDeviceCount(int *count) {
     *count = absent() ? 0 : 1;
