@@ -18,6 +18,7 @@ _ESSENCE = re.compile(
     r"|\bCUDA error \S+:.*"
     r"|cuDNN is unavailable.*"
     r"|CUDA Provider not available"
+    r"|fallback to CPU EP has been explicitly disabled"
     r"|OP not supported by CUDNN Frontend.*"
 )
 """The part of a text that means something to a person; the rest is C++."""
