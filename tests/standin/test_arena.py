@@ -38,8 +38,8 @@ def ran(session, *batches):
     ("total_gib", "more", "limit"),
     [
         (10, "memory_limit_bytes=80 * 2**30", 8.5),  # a slice of a card whose parent saw the whole
-        (16, "share=0.5", 6.5),
-        (16, "memory_limit_bytes=2**30", 1.0),
+        pytest.param(16, "share=0.5", 6.5, marks=pytest.mark.at_length),
+        pytest.param(16, "memory_limit_bytes=2**30", 1.0, marks=pytest.mark.at_length),
     ],
 )
 def test_what_cuda_says_bounds_the_arena(card: Card, total_gib: int, more: str, limit: float) -> None:

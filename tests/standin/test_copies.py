@@ -115,6 +115,7 @@ print(json.dumps(difference(before)))
     assert (seen["locks"], seen["unlocks"], seen["mallocs"]) == (0, 0, 0)
 
 
+@pytest.mark.at_length
 def test_tiles_in_page_locked_memory_are_copied_from_there(card: Card) -> None:
     seen = card.run(
         OPEN
@@ -131,6 +132,7 @@ print(json.dumps(difference(before)))
     assert seen["locked_bytes_up"] == seen["bytes_up"] == 2 * 3 * 128 * 128
 
 
+@pytest.mark.at_length
 def test_tiles_that_do_not_lie_in_one_piece_are_no_trouble(card: Card) -> None:
     shape = card.run(
         OPEN
@@ -186,7 +188,7 @@ with ThreadPoolExecutor(1) as thread:
     assert compute_s + copy_s <= took_s - 0.5
 
 
-@pytest.mark.parametrize("status", [700, 999])
+@pytest.mark.parametrize("status", [700, pytest.param(999, marks=pytest.mark.at_length)])
 def test_a_card_that_breaks_during_a_copy_is_broken(card: Card, status: int) -> None:
     error = card.run(
         OPEN
