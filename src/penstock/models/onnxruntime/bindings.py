@@ -77,7 +77,7 @@ class Output(NamedTuple):
 
 class EagerRun:
     """Runs with results in a block of device memory. In the first run they are in the arena: the model file does not
-    say how large they will be."""
+    say how large they will be. They must be as large in every run."""
 
     overwrites = False
 
@@ -99,7 +99,8 @@ class EagerRun:
         tensors = [Tensor(block.address + output.offset, output.shape, output.dtype) for output in self._outputs]
         for output, tensor in zip(self._outputs, tensors, strict=True):
             binding.bind_output(output.name, CUDA_DEVICE, 0, tensor.dtype, tensor.shape, tensor.address)
-        # Synchronous: at its end the runtime waits for its stream. It releases the interpreter's lock meanwhile.
+        # At its end, also of a run that failed or was stopped, the runtime waits for its stream: nobody reads the tiles
+        # or writes into the block after that. It releases the interpreter's lock meanwhile.
         self.session.run_with_iobinding(binding, options)
         return Results(tensors, block)
 
@@ -117,7 +118,7 @@ class EagerRun:
 
 
 class GraphRun:
-    """Replays a CUDA graph, which the first run captures, for tiles and results of one shape."""
+    """Replays a CUDA graph for tiles and results of one shape. Each thread captures its own in its first run."""
 
     overwrites = True
 

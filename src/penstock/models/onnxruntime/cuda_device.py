@@ -35,8 +35,10 @@ LEAST_BYTES = 256 * 1024 * 1024
 class CudaDevice:
     """One stream, one arena and one lock for all sessions of the process.
 
-    One run computes at a time. Two would share the card's multiprocessors and be no faster together; and what a run
-    frees, the arena gives to the next at once, before the card is done with it: within one stream that is in order.
+    One run computes at a time, although the runtime lets several threads into one session. Two would share the card's
+    multiprocessors and be no faster together. Each would need memory of its own, and handles of cuBLAS and cuDNN, which
+    the provider otherwise hands from thread to thread. And what a run frees, the arena gives to the next at once, before
+    the card is done with it: that is in order within one stream only.
     """
 
     def __init__(self, cuda: CudaRuntime, device: Device) -> None:
