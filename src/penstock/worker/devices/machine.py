@@ -39,13 +39,3 @@ def is_wsl() -> bool:
         return "microsoft" in KERNEL_VERSION.read_text().lower()
     except OSError:
         return False
-
-
-def cache_directory() -> str:
-    """The directory of this user for what may be lost, as the XDG base directories are defined; empty where there is
-    none."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    try:
-        return str(base.expanduser() / "penstock")
-    except RuntimeError:  # a user without a home
-        return ""

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from penstock.core.device import CPU_SIDES, GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
-from penstock.settings import WorkerSettings, visible_devices
+from penstock.settings import WorkerSettings, cache_directory, visible_devices
 from penstock.worker.devices.chosen import Choice, automatic, named
-from penstock.worker.devices.machine import cache_directory, cores, is_wsl, memory
+from penstock.worker.devices.machine import cores, is_wsl, memory
 from penstock.worker.devices.nvidia_smi import Gpu, list_gpus
 
 TASKS_SHARE = 0.6
