@@ -51,16 +51,6 @@ def visible_devices(environ: Mapping[str, str] = os.environ) -> str | None:
     return environ.get("CUDA_VISIBLE_DEVICES")
 
 
-def cache_directory(environ: Mapping[str, str] = os.environ) -> str:
-    """The directory of this user for what may be lost, as XDG's base directories are defined; empty where there is
-    none."""
-    base = Path(environ.get("XDG_CACHE_HOME") or "~/.cache")
-    try:
-        return str(base.expanduser() / "penstock")
-    except RuntimeError:  # a user without a home
-        return ""
-
-
 def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process, from the file and the environment.
 

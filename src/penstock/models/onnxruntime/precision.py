@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib import resources
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -69,7 +70,7 @@ def with_options(session: Session, device: Device, shapes: Shapes = ()) -> Sessi
 
     names = named(device.cuda_options)
     if names is None:
-        names = fastest_here(opened, session.file, device, max(shapes or device.shapes))
+        names = fastest_here(opened, session.file, device, max(shapes or device.shapes, key=prod))
     chosen = opened(names)
     if names:
         golden.check(chosen, device, min(shapes or device.shapes))
