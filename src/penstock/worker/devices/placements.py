@@ -28,8 +28,8 @@ FEW_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """For workers with a GPU, unless the environment has another: NumPy's OpenBLAS starts up to 64 threads in each."""
 
 NO_TF32 = {"NVIDIA_TF32_OVERRIDE": "0"}
-"""Forbids TF32 to the libraries of NVIDIA: in it SPAN makes other images of text and stripes. The option of ONNX Runtime
-is not enough, since its convolutions fall back to TF32 where cuDNN has no other plan, and TensorRT has none."""
+"""Forbids TF32 to the libraries of NVIDIA: in it SPAN makes other images of text and stripes. The option of ONNX
+Runtime is not enough, since its convolutions fall back to TF32 where cuDNN has no other plan, and TensorRT has none."""
 
 
 class Placement(Struct, frozen=True, kw_only=True):
