@@ -24,7 +24,7 @@ from penstock.worker.devices import cpu
 
 CLEAN = manifest()["superres-x4", "clean"]
 SHAPE = (64, 64)
-NONE, FUSED, NHWC, BOTH = CANDIDATES
+NONE, BOTH, NHWC, FUSED = CANDIDATES
 CARD = CardIdentity(
     name="NVIDIA L4",
     capability="8.9",
