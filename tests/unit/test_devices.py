@@ -53,6 +53,11 @@ def test_each_gpu_gets_a_process_that_sees_only_that_one(tool: NvidiaSmi) -> Non
     assert {place.environment["CUDA_DEVICE_ORDER"] for place in found} == {"PCI_BUS_ID"}
 
 
+def test_no_library_of_a_gpu_may_compute_in_tf32(tool: NvidiaSmi) -> None:
+    assert [place.environment["NVIDIA_TF32_OVERRIDE"] for place in placements(WorkerSettings())] == ["0", "0"]
+    assert "NVIDIA_TF32_OVERRIDE" not in placements(WorkerSettings(gpu_ids="cpu"))[0].environment
+
+
 @pytest.mark.parametrize(
     ("gpu_ids", "expected"),
     [
