@@ -58,11 +58,21 @@ class Device(Struct, frozen=True, kw_only=True):
     """How many bytes of the host's memory may be page-locked for a GPU; they are not part of `ram_bytes`."""
     cuda_graphs: bool = False
     tensorrt: bool = False
+    cuda_options: str = "none"
+    """`auto` measures which options of the CUDA provider are fastest; else their names, or `none`."""
+    cache_dir: str = ""
+    """Directory for what is measured once on a machine."""
     engine_cache_dir: str = ""
     memory_limit_bytes: int = 0
     """The most that the arena of one model may hold; 0 means no limit."""
     share: float = 1.0
     """The part of the memory of the card that this worker may take: 1/n where n workers run on one card."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many device batches threads may be given at a time. A GPU computes one while the results of another are
+        copied."""
+        return 2 if self.kind == "cuda" else self.streams
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:

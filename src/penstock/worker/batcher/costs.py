@@ -54,6 +54,11 @@ class Costs:
         before = means.get(key)
         means[key] = new if before is None else KEPT * before + (1 - KEPT) * new
 
+    @property
+    def longest_s(self) -> float:
+        """Seconds of the longest batch that was measured; 0 before the first."""
+        return max(tuple(self._seconds.values()), default=0.0)  # a copy: other threads note meanwhile
+
     def forbid(self, key: BatchKey, size: int) -> int:
         """Record that the device cannot hold a batch of this size; returns the largest size that is left, 0 for
         none."""

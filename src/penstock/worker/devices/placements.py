@@ -11,7 +11,7 @@ from penstock.core.device import CPU_SIDES, GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings, visible_devices
 from penstock.worker.devices.chosen import Choice, automatic, named
-from penstock.worker.devices.machine import cores, is_wsl, memory
+from penstock.worker.devices.machine import cache_directory, cores, is_wsl, memory
 from penstock.worker.devices.nvidia_smi import Gpu, list_gpus
 
 TASKS_SHARE = 0.6
@@ -116,6 +116,8 @@ def _on_gpu(gpu: Gpu, place: str, share: float, settings: WorkerSettings) -> Pla
         bound=True,
         cuda_graphs=settings.cuda_graphs,
         tensorrt=settings.tensorrt,
+        cuda_options=settings.cuda_options,
+        cache_dir=settings.cache_dir or cache_directory(),
         engine_cache_dir=settings.engine_cache_dir,
         memory_limit_bytes=settings.gpu_memory_bytes or max(0, int(gpu.memory_bytes * share) - GPU_RESERVE_BYTES),
         share=share,
