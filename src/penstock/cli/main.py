@@ -1,5 +1,6 @@
 """The command group `penstock`, and the commands that run servers."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ async def worker() -> None:
     supervisor = Supervisor()
     supervisor.stop_on_signals()
     try:
-        for child in worker_children(settings, placements(settings.worker)):
+        for child in worker_children(settings, await asyncio.to_thread(placements, settings.worker)):
             supervisor.add(child)
         serve_metrics(settings, supervisor)
         await supervisor.until_stopped()

@@ -172,15 +172,15 @@ class Supervisor:
             if child.name in self._stopping:
                 return
             deaths.count(life)
-            if not deaths.hopeless(life):
+            if child.name not in self._down and not deaths.hopeless(life):
                 await asyncio.sleep(deaths.backoff_s())
+                metrics.report("process.restarts", child=child.name)
             elif child.on_device:
                 self._mark_down(child, child.on_device, life)
                 await asyncio.sleep(child.on_device.retry_s)
             else:
                 self.request_stop(_failure(life))
                 return
-            metrics.report("process.restarts", child=child.name)
 
     async def _live(self, child: Child) -> Life:
         """Start a process, wait for its death, and clean up after it."""

@@ -31,7 +31,7 @@ from penstock.local.supervisor import Child, Launch, OnDevice, Patience, Stopped
 from penstock.net.session import read_local
 from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
 from penstock.telemetry import exposition
-from penstock.worker.devices import FEW_THREADS, Placement, found_again, placements
+from penstock.worker.devices import GPU_VARIABLES, Placement, found_again, placements
 from penstock.worker.heartbeat import PARENT_DIED, longest_silence_s
 
 BESIDE_WORKERS_S = 30.0
@@ -98,10 +98,10 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
                 now = found_again(settings.worker, now, taken) if now.lost else now
             worker_id = f"{socket.gethostname()}-{now.device.name}-{uuid.uuid4().hex[:8]}"
             device = msgspec.json.encode(now.device).decode()
-            few_threads = FEW_THREADS if now.device.kind == "cuda" else {}
+            usual = GPU_VARIABLES if now.device.kind == "cuda" else {}
             return Launch(
                 argv=python("worker-process", "--device", device, "--id", worker_id),
-                environment=few_threads | clean_environment() | environment_of(settings) | now.environment,
+                environment=usual | clean_environment() | environment_of(settings) | now.environment,
                 identity=worker_id,
             )
 
