@@ -13,13 +13,12 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from penstock.core.device import Device
+from penstock.core.device import GPU_SHAPES, Device
 from penstock.models.onnxruntime.precision import compared_at_load
 from penstock.models.onnxruntime.session import ModelFile, manifest
 from penstock.models.scoring import SIDE
-from penstock.worker.devices import GPU_SIDES
 
-DEVICE = Device(name="cuda:0", kind="cuda", threads=1, sides=GPU_SIDES, batches=(1,), precision="auto")
+DEVICE = Device(name="cuda:0", kind="cuda", threads=1, rectangles=GPU_SHAPES, batches=(1,), precision="auto")
 
 
 def asked_at_load() -> Iterator[tuple[ModelFile, NDArray[Any]]]:

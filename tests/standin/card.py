@@ -27,6 +27,8 @@ class Card:
         """
         variables = {"SI_" + name.upper(): str(value) for name, value in faults.items()}
         if answers:
+            # What would be measured takes minutes to compute for an answer.
+            variables["PENSTOCK_WORKER_CUDA_OPTIONS"] = "none"
             variables["SI_ANSWERS"] = str(answers_in(self._standin.directory))
         path = str(self._standin.libraries_but(without))
         return variables | {"LD_LIBRARY_PATH": path, "PYTHONPATH": str(ROOT)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.cli.doctor.devices import check_devices
-from penstock.core.device import Device
+from penstock.core.device import GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
 from penstock.settings import Settings, WorkerSettings
 from penstock.worker.devices import GPU_RESERVE_BYTES, found_again, machine, placements
@@ -76,6 +76,11 @@ def test_a_gpu_that_is_not_there_or_not_clear_stops_the_start(tool: NvidiaSmi, g
 def test_a_gpu_that_is_named_in_two_ways_is_refused_with_how_to_share_it(tool: NvidiaSmi) -> None:
     with pytest.raises(ConfigurationError, match=r"names GPU GPU-a twice; for two workers on it write GPU-ax2"):
         placements(WorkerSettings(gpu_ids="0,GPU-a"))
+
+
+def test_tiles_are_rectangles_and_squares_for_the_engines_of_tensorrt(tool: NvidiaSmi) -> None:
+    assert {device.shapes for device in devices()} == {GPU_SHAPES}
+    assert {device.shapes for device in devices(tensorrt=True)} == {tuple((side, side) for side in TENSORRT_SIDES)}
 
 
 def test_workers_on_one_gpu_have_a_share_of_its_memory_each(tool: NvidiaSmi) -> None:
@@ -240,6 +245,18 @@ def test_settings_reach_the_device(tool: NvidiaSmi) -> None:
     assert (plain.precision, plain.bound, plain.cuda_graphs, plain.tensorrt) == ("auto", True, False, False)
     assert (changed.precision, changed.cuda_graphs, changed.batches) == ("fp32", True, (1, 2))
     assert (other.tensorrt, other.engine_cache_dir) == (True, "/cache")
+
+
+def test_what_is_measured_once_is_kept_where_this_user_keeps_such_things(
+    tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert (devices()[0].cuda_options, devices()[0].cache_dir) == ("auto", "/home/me/.cache/penstock")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache/me")
+    assert devices()[0].cache_dir == "/var/cache/me/penstock"
+    assert devices(cache_dir="/here", cuda_options="prefer_nhwc")[0].cache_dir == "/here"
 
 
 def test_a_cpu_is_never_asked_for_what_only_a_gpu_has(tool: NvidiaSmi) -> None:

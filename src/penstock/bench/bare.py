@@ -103,7 +103,7 @@ def serve_bare_loop(settings: Settings, model: str, device: Device, directory: P
     runner = registry()[model](settings.limits)
     runner.load_model(device)
     for work in runner.warmup():
-        for batch in device.batches:
+        for batch in device.batches_of(work.shape):
             runner.infer(np.stack([work.tile(0)] * batch), work)
     for line in sys.stdin:
         source = (directory / line.strip()).read_bytes()
@@ -116,7 +116,7 @@ def serve_bare_loop(settings: Settings, model: str, device: Device, directory: P
 def _run_once(runner: BaseModelRunner[Any], device: Device, source: bytes) -> None:
     params = runner.params()
     work = runner.prepare(source, params)
-    most = device.batches[-1]
+    most = device.batches_of(work.shape)[-1]
     for first in range(0, work.count, most):
         indices = range(first, min(first + most, work.count))
         outputs = runner.infer(_stacked(work, indices, device), work)

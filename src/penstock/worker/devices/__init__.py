@@ -4,7 +4,6 @@ from penstock.core.device import CPU_SIDES
 from penstock.worker.devices.machine import cores, memory
 from penstock.worker.devices.placements import (
     GPU_RESERVE_BYTES,
-    GPU_SIDES,
     GPU_VARIABLES,
     Placement,
     cpu,
@@ -15,7 +14,6 @@ from penstock.worker.devices.placements import (
 __all__ = [
     "CPU_SIDES",
     "GPU_RESERVE_BYTES",
-    "GPU_SIDES",
     "GPU_VARIABLES",
     "Placement",
     "cores",
