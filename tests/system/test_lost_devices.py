@@ -24,6 +24,8 @@ PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 ROWS = ["0, GPU-aaaa, 81559, Disabled\n", "1, GPU-bbbb, 81559, Disabled\n"]
 BOTH_READY = {"cuda:0": "READY", "cuda:1": "READY"}
 WITHIN_S = 60.0
+SILENT_S = 60.0
+"""As long as the driver has."""
 
 
 class Host:
@@ -57,6 +59,10 @@ class Host:
     def lists(self, *rows: str) -> None:
         """What the driver says from now on."""
         self._tool.answers("".join(rows))
+
+    def is_silent(self) -> None:
+        """The driver gives no answer for long."""
+        self._tool.answers(after_s=SILENT_S)
 
 
 @pytest.fixture
@@ -144,6 +150,18 @@ def test_a_server_that_finds_no_gpu_that_works_does_not_start(host: Host, tmp_pa
 
     assert process.popen.wait(WITHIN_S) == EXIT_CONFIGURATION
     assert lost_model.NO_DEVICE in (tmp_path / "log").read_text()
+
+
+def test_a_stop_does_not_wait_for_a_driver_that_gives_no_answer(host: Host, tmp_path: Path) -> None:
+    host.is_silent()
+    started = time.monotonic()
+    process = Process(["worker"], host.environ, tmp_path / "log")
+    threads = Path(f"/proc/{process.popen.pid}/task")
+    until(lambda: any(children.read_text() for children in threads.glob("*/children")), True)
+    status = process.stop()
+
+    assert status == 0
+    assert time.monotonic() - started < SILENT_S / 2
 
 
 def test_workers_end_only_when_the_last_of_them_is_lost(host: Host, own_redis: RedisProcess, tmp_path: Path) -> None:
