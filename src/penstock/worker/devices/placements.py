@@ -33,6 +33,10 @@ GPU_VARIABLES = {
 process. Large pieces of memory come in huge pages (glibc 2.35 and later): results are taken in at 1,000 megapixels a
 second and core instead of 350, the rest of which are page faults (measured on a virtual machine)."""
 
+NO_TF32 = {"NVIDIA_TF32_OVERRIDE": "0"}
+"""Forbids TF32 to the libraries of NVIDIA: in it SPAN makes other images of text and stripes. The option of ONNX
+Runtime is not enough, since its convolutions fall back to TF32 where cuDNN has no other plan, and TensorRT has none."""
+
 
 class Placement(Struct, frozen=True, kw_only=True):
     """One worker process: its device, and the environment variables with which it sees no other device."""
@@ -119,7 +123,6 @@ def _on_gpu(gpu: Gpu, place: str, share: float, settings: WorkerSettings) -> Pla
         sides=TENSORRT_SIDES,
         batches=tuple(2**i for i in range(settings.max_batch.bit_length()) if 2**i <= settings.max_batch),
         precision=settings.precision,
-        bound=True,
         cuda_graphs=settings.cuda_graphs,
         tensorrt=settings.tensorrt,
         cuda_options=settings.cuda_options,
@@ -128,7 +131,7 @@ def _on_gpu(gpu: Gpu, place: str, share: float, settings: WorkerSettings) -> Pla
         memory_limit_bytes=settings.gpu_memory_bytes or max(0, int(gpu.memory_bytes * share) - GPU_RESERVE_BYTES),
         share=share,
     )
-    return Placement(device=device, environment=_sees(gpu.uuid), lost=gpu.trouble)
+    return Placement(device=device, environment=_sees(gpu.uuid) | NO_TF32, lost=gpu.trouble)
 
 
 def _sees(uuid: str) -> dict[str, str]:
