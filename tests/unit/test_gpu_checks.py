@@ -91,6 +91,16 @@ def test_many_figures_beyond_one_bound_are_told_at_once() -> None:
     assert [miss.found for miss in misses] == ["fp16 is 1.0 of 2; also fp8"]
 
 
+def test_what_says_all_is_not_followed_by_its_effects() -> None:
+    broken = Expectation(
+        check="speed", figure="is_on", equal=True, otherwise="fail", says_all=True, found="off", advice="", source=""
+    )
+
+    found = judge("speed", (), {"is_on": False, "held_mib": 101}, (FASTER, broken, SMALL))
+
+    assert [miss.found for miss in found.misses] == ["off"]
+
+
 def test_no_number_is_beyond_every_bound() -> None:
     assert verdict(fp16_speedup=math.nan).state == "warn"
     assert verdict(held_mib=math.nan).state == "fail"

@@ -70,6 +70,16 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     ),
     Expectation(
         check="right",
+        figure="general_fp32_photo_levels",
+        at_most=32,
+        otherwise="fail",
+        says_all=True,
+        found="{name}: {value:.0f} of 255 from the CPU: the card does not compute what it is told to",
+        advice="update the driver and what penstock-server[gpu] has installed; if it stays so, the card is faulty",
+        source="rounding, TF32 and fp16 change a photo by some levels at most",
+    ),
+    Expectation(
+        check="right",
         figure="general_[!f]*_levels",
         at_most=3,
         otherwise="fail",

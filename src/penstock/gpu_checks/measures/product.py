@@ -19,7 +19,7 @@ from penstock.models.base import BaseModelRunner, Work, registry
 from penstock.models.device_time import device_time
 from penstock.settings import LimitSettings
 from penstock.worker.batcher.scheduler import DeviceScheduler
-from penstock.worker.threads import Threads
+from penstock.worker.threads import Threads, tile_threads
 
 UPSCALER, SCORER = "superres-x4", "image-scoring-v1"
 
@@ -45,7 +45,7 @@ class BatchSample(NamedTuple):
         """A batch of at most so many tiles of the shape of the warm-up that is nearest to a square of this side."""
         works = [work for work in runner.warmup() if work.lane in (lane, "")]
         work = min(works, key=lambda work: sum(abs(n - side) for n in _sides(work)))
-        size = max(size for size in device.batches if size <= most)
+        size = max(size for size in device.batches_of(work.shape) if size <= most)
         tiles = np.empty((size, *work.shape), work.dtype)
         for place in tiles:
             work.write_tile(0, place)
@@ -99,7 +99,7 @@ def medians(times: Sequence[BatchTime]) -> BatchTime:
 async def on_scheduler(device: Device, *models: str) -> AsyncIterator[tuple[DeviceScheduler, list[Runner]]]:
     """A scheduler that has loaded and warmed up these models, as that of a worker, and the runners."""
     runners = [registry()[model](LimitSettings()) for model in models]
-    with Threads(device.streams + 1, "tiles") as tiles:
+    with Threads(tile_threads(device), "tiles") as tiles:
         scheduler = DeviceScheduler(device, tiles)
         try:
             await scheduler.start(runners)

@@ -26,7 +26,7 @@ async def _cancel(device: Device, figures: dict[str, Any]) -> None:
     async with on_scheduler(device, UPSCALER) as (scheduler, (runner,)):
         sample = BatchSample.of(runner, "general", SIDE, device)
         batch_s = run_once(sample).wall_s
-        figures |= {"batch_ms": batch_s * 1000, "stuck_s": scheduling.STUCK_S}
+        figures |= {"batch_ms": batch_s * 1000, "stuck_s": max(scheduling.STUCK_S, scheduling.STUCK_RUNS * batch_s)}
         begun = asyncio.Event()
         work = canvas_work(runner, sample.side_px * 4)
         running = asyncio.create_task(
