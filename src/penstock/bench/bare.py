@@ -68,7 +68,7 @@ class BareLoop:
 @asynccontextmanager
 async def started(settings: Settings, model: str, images: Sequence[Image], home: Path) -> AsyncIterator[BareLoop]:
     """Starts the process on the first device of this host and warms it up with the first image."""
-    place = placements(settings.worker)[0]
+    place = next(place for place in placements(settings.worker) if not place.lost)
     directory, log = home / "images", home / "bare.log"
     directory.mkdir()
     for number, image in enumerate(images):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from penstock.cli.doctor.findings import CheckResult, fail, ok
+from penstock.cli.doctor.findings import CheckResult, fail, ok, warn
 from penstock.errors import ConfigurationError
 from penstock.local.supervisor import python
 from penstock.models.onnxruntime.identity import CardIdentity
@@ -26,8 +26,12 @@ def check_devices(settings: Settings) -> Iterator[CheckResult]:
         yield fail("device", found or advice, advice if found else WANTED)
         return
     for place in places:
-        lost = f"{place.device.name}: {place.lost}"
-        yield fail("device", lost, "see docs/how-to/tune-a-gpu.md") if place.lost else _device(place, settings)
+        yield _lost(place) if place.lost else _device(place, settings)
+
+
+def _lost(place: Placement) -> CheckResult:
+    advice = "look for Xid in the output of dmesg, then reset the GPU or reboot; the others serve meanwhile"
+    return warn("device", f"{place.device.name} is lost: {place.lost}", advice)
 
 
 def _device(place: Placement, settings: Settings) -> CheckResult:
