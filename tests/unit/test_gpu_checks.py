@@ -8,7 +8,7 @@ from string import Formatter
 import pytest
 
 from penstock.core.device import Device
-from penstock.gpu_checks.expectations import EXPECTATIONS
+from penstock.gpu_checks.expectations import EXPECTATIONS, estimate_for
 from penstock.gpu_checks.machine import ask_tool
 from penstock.gpu_checks.measures.run import MEASURES
 from penstock.gpu_checks.process import figures_of, measure
@@ -61,6 +61,25 @@ def test_sentences_are_templates_of_figures() -> None:
     for check in CHECKS.values():
         for sentence in check.sentences:
             assert [name for _, name, _, _ in Formatter().parse(sentence) if name], sentence
+
+
+@pytest.mark.parametrize(
+    ("card", "least"),
+    [
+        ("Tesla T4", 2.5),
+        ("NVIDIA L4", 3),
+        ("NVIDIA A10", 4.5),
+        ("NVIDIA H100 80GB HBM3", 27.5),
+        ("NVIDIA H100-PCIE", 27.5),
+    ],
+)
+def test_a_card_that_was_estimated_is_known_by_its_name(card: str, least: float) -> None:
+    assert (estimate_for(card) or ())[0] == least
+
+
+@pytest.mark.parametrize("card", ["NVIDIA A100-SXM4-80GB", "NVIDIA L40S", "Quadro T400", ""])
+def test_a_card_that_was_not_estimated_is_not_taken_for_another(card: str) -> None:
+    assert estimate_for(card) is None
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from loguru import logger
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from penstock.core.device import Device
@@ -93,6 +94,13 @@ def median_of(sample: BatchSample, *, runs: int = 7, before: int = 3) -> BatchTi
 def medians(times: Sequence[BatchTime]) -> BatchTime:
     """The median of each part."""
     return BatchTime(*(statistics.median(part) for part in zip(*times, strict=True)))
+
+
+def of_one_shape(device: Device, side: int) -> Device:
+    """The same device with only the shape of tiles that is nearest to a square of this side: the warm-up of all takes
+    longer than what is measured."""
+    nearest = min(device.shapes, key=lambda shape: sum(abs(n - side) for n in shape))
+    return replace(device, rectangles=(nearest,))
 
 
 @asynccontextmanager
