@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from penstock.gpu_checks.table import CHECKS
 from penstock.settings import clean_environment
 from tests.standin.card import Card
 from tests.support.nvidia_smi import NvidiaSmi
@@ -60,6 +61,17 @@ def test_a_card_that_computes_nothing_is_not_right(card: Card, environment: dict
     assert report["state"] == "fail"
     assert report["figures"]["worst_general_levels"] > 100
     assert len(report["misses"]) == 1, "one cause, and not each of its effects"
+
+
+@pytest.mark.at_length
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("check", list(CHECKS))
+def test_every_check_comes_to_its_end(card: Card, environment: dict[str, str], check: str) -> None:
+    report = reports(card, environment, check, answers=True)[check]
+
+    assert "error" not in report["figures"], report["figures"]["error"]
+    assert len(report["figures"]) >= 3
+    assert report["found"]
 
 
 def test_a_card_without_code_is_named_with_those_that_have_some(card: Card, environment: dict[str, str]) -> None:

@@ -3,7 +3,6 @@
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import click
 import msgspec
@@ -77,11 +76,12 @@ def _gpu_of(settings: Settings, device: str | None) -> tuple[Settings, Placement
 
 def _run(out: Console, checks: Sequence[GpuCheck], place: Placement, settings: Settings, *, as_json: bool) -> int:
     machine, states, started = describe(place), [], time.monotonic()
+    progress = console(stderr=True)  # seen also while the output goes into a file
     if not as_json:
         _print_heading(out, machine, checks)
     try:
         for check in checks:
-            with nullcontext() if as_json else out.status(f"{check.name}: {check.question}", spinner="line"):
+            with progress.status(f"{check.name}: {check.question}", spinner="line"):
                 report = _report(check, place, settings, machine)
             states.append(report.state)
             click.echo(msgspec.json.encode(report)) if as_json else out.print(_row(report))
