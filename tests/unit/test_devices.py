@@ -53,6 +53,11 @@ def test_each_gpu_gets_a_process_that_sees_only_that_one(tool: NvidiaSmi) -> Non
     assert {place.environment["CUDA_DEVICE_ORDER"] for place in found} == {"PCI_BUS_ID"}
 
 
+def test_no_library_of_a_gpu_may_compute_in_tf32(tool: NvidiaSmi) -> None:
+    assert [place.environment["NVIDIA_TF32_OVERRIDE"] for place in placements(WorkerSettings())] == ["0", "0"]
+    assert "NVIDIA_TF32_OVERRIDE" not in placements(WorkerSettings(gpu_ids="cpu"))[0].environment
+
+
 @pytest.mark.parametrize(
     ("gpu_ids", "expected"),
     [
@@ -231,7 +236,7 @@ def test_settings_reach_the_device(tool: NvidiaSmi) -> None:
     (changed, _) = devices(precision="fp32", cuda_graphs=True, max_batch=3)
     (other, _) = devices(tensorrt=True, engine_cache_dir="/cache")
 
-    assert (plain.precision, plain.bound, plain.cuda_graphs, plain.tensorrt) == ("auto", True, False, False)
+    assert (plain.precision, plain.cuda_graphs, plain.tensorrt) == ("auto", False, False)
     assert (changed.precision, changed.cuda_graphs, changed.batches) == ("fp32", True, (1, 2))
     assert (other.tensorrt, other.engine_cache_dir) == (True, "/cache")
 
@@ -251,4 +256,4 @@ def test_what_is_measured_once_is_kept_where_this_user_keeps_such_things(
 def test_a_cpu_is_never_asked_for_what_only_a_gpu_has(tool: NvidiaSmi) -> None:
     (cpu,) = devices(gpu_ids="cpu", cuda_graphs=True, precision="auto")
 
-    assert (cpu.kind, cpu.precision, cpu.bound, cpu.cuda_graphs, cpu.tensorrt) == ("cpu", "fp32", False, False, False)
+    assert (cpu.kind, cpu.precision, cpu.cuda_graphs, cpu.tensorrt) == ("cpu", "fp32", False, False)

@@ -27,6 +27,10 @@ GPU_RESERVE_BYTES = 1536 * 1024 * 1024
 FEW_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """For workers with a GPU, unless the environment has another: NumPy's OpenBLAS starts up to 64 threads in each."""
 
+NO_TF32 = {"NVIDIA_TF32_OVERRIDE": "0"}
+"""Forbids TF32 to the libraries of NVIDIA: in it SPAN makes other images of text and stripes. The option of ONNX
+Runtime is not enough, since its convolutions fall back to TF32 where cuDNN has no other plan, and TensorRT has none."""
+
 
 class Placement(Struct, frozen=True, kw_only=True):
     """One worker process: its device, and the environment variables with which it sees no other device."""
@@ -113,7 +117,6 @@ def _on_gpu(gpu: Gpu, place: str, share: float, settings: WorkerSettings) -> Pla
         sides=TENSORRT_SIDES,
         batches=tuple(2**i for i in range(settings.max_batch.bit_length()) if 2**i <= settings.max_batch),
         precision=settings.precision,
-        bound=True,
         cuda_graphs=settings.cuda_graphs,
         tensorrt=settings.tensorrt,
         cuda_options=settings.cuda_options,
@@ -122,7 +125,7 @@ def _on_gpu(gpu: Gpu, place: str, share: float, settings: WorkerSettings) -> Pla
         memory_limit_bytes=settings.gpu_memory_bytes or max(0, int(gpu.memory_bytes * share) - GPU_RESERVE_BYTES),
         share=share,
     )
-    return Placement(device=device, environment=_sees(gpu.uuid), lost=gpu.trouble)
+    return Placement(device=device, environment=_sees(gpu.uuid) | NO_TF32, lost=gpu.trouble)
 
 
 def _sees(uuid: str) -> dict[str, str]:
