@@ -71,7 +71,8 @@ def test_when_one_card_is_lost_every_task_ends_on_the_other(system: System, lost
         tasks = [submit(client) for _ in range(20)]
         lost.write_text(SICK)
         ended = [wait_for(client, task) for task in tasks]
-        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "DOWN"})
+        # A worker notices that its card is lost when a task runs there.
+        until(lambda: submit(client) and states(client), {"cuda:0": "READY", "cuda:1": "DOWN"})
         warnings = client.get("/readyz").raise_for_status().json()["warnings"]
 
         assert {labels["device"] for labels, _ in clocks} == {"cuda:0", "cuda:1"}
