@@ -231,7 +231,7 @@ def test_settings_reach_the_device(tool: NvidiaSmi) -> None:
     (changed, _) = devices(precision="fp32", cuda_graphs=True, max_batch=3)
     (other, _) = devices(tensorrt=True, engine_cache_dir="/cache")
 
-    assert (plain.precision, plain.bound, plain.cuda_graphs, plain.tensorrt) == ("auto", True, False, False)
+    assert (plain.precision, plain.cuda_graphs, plain.tensorrt) == ("auto", False, False)
     assert (changed.precision, changed.cuda_graphs, changed.batches) == ("fp32", True, (1, 2))
     assert (other.tensorrt, other.engine_cache_dir) == (True, "/cache")
 
@@ -251,4 +251,4 @@ def test_what_is_measured_once_is_kept_where_this_user_keeps_such_things(
 def test_a_cpu_is_never_asked_for_what_only_a_gpu_has(tool: NvidiaSmi) -> None:
     (cpu,) = devices(gpu_ids="cpu", cuda_graphs=True, precision="auto")
 
-    assert (cpu.kind, cpu.precision, cpu.bound, cpu.cuda_graphs, cpu.tensorrt) == ("cpu", "fp32", False, False, False)
+    assert (cpu.kind, cpu.precision, cpu.cuda_graphs, cpu.tensorrt) == ("cpu", "fp32", False, False)

@@ -113,7 +113,6 @@ def _on_gpu(gpu: Gpu, place: str, share: float, settings: WorkerSettings) -> Pla
         sides=TENSORRT_SIDES,
         batches=tuple(2**i for i in range(settings.max_batch.bit_length()) if 2**i <= settings.max_batch),
         precision=settings.precision,
-        bound=True,
         cuda_graphs=settings.cuda_graphs,
         tensorrt=settings.tensorrt,
         cuda_options=settings.cuda_options,
