@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from penstock.cli.doctor.devices import check_devices
 from penstock.core.device import GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
-from penstock.settings import WorkerSettings
+from penstock.settings import Settings, WorkerSettings
 from penstock.worker.devices import GPU_RESERVE_BYTES, found_again, machine, placements
 from tests.support.nvidia_smi import NvidiaSmi, install_gpu_runtime
 
@@ -51,6 +52,11 @@ def test_each_gpu_gets_a_process_that_sees_only_that_one(tool: NvidiaSmi) -> Non
     assert [place.device.name for place in found] == ["cuda:0", "cuda:1"]
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in found] == ["GPU-aaaa", "GPU-bbbb"]
     assert {place.environment["CUDA_DEVICE_ORDER"] for place in found} == {"PCI_BUS_ID"}
+
+
+def test_no_library_of_a_gpu_may_compute_in_tf32(tool: NvidiaSmi) -> None:
+    assert [place.environment["NVIDIA_TF32_OVERRIDE"] for place in placements(WorkerSettings())] == ["0", "0"]
+    assert "NVIDIA_TF32_OVERRIDE" not in placements(WorkerSettings(gpu_ids="cpu"))[0].environment
 
 
 @pytest.mark.parametrize(
@@ -214,6 +220,16 @@ def test_a_lost_gpu_without_a_number_takes_the_place_that_nobody_else_has(tool: 
 
     assert lost.device.name == back.device.name == "cuda:0000:3B:00.0"
     assert back.environment["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
+
+
+def test_doctor_warns_of_a_lost_gpu_and_fails_when_none_can_be_used(tool: NvidiaSmi) -> None:
+    tool.answers("0, [GPU is lost], [GPU is lost], [GPU is lost]\n1, GPU-bbbb, 81559, Disabled\n")
+    lost = next(check_devices(Settings()))
+    tool.answers("Failed to initialize NVML: Driver/library version mismatch\n", status=18)
+    (none,) = check_devices(Settings())
+
+    assert (lost.state, lost.found) == ("warn", "cuda:0 is lost: GPU is lost")
+    assert (none.state, "Driver/library version mismatch" in none.found) == ("fail", True)
 
 
 def test_gpus_are_left_alone_without_a_runtime_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
