@@ -18,7 +18,7 @@ from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import manifest
 from tests.standin.counts import counts, difference
 
-device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 192), batches=(1, 2), bound=True, precision="auto")
+device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 192), batches=(1, 2), precision="auto")
 
 def loaded(variant="general", model="superres-x4", shapes=()):
     file = manifest("cuda")[model, variant]
@@ -90,7 +90,7 @@ def test_a_card_that_is_lost_while_models_are_checked_is_lost_in_fp16_too(card: 
 def test_a_worker_on_such_a_card_ends_with_one_line_and_the_status_of_a_wrong_setting(
     card: Card, faults: dict[str, object], line: str
 ) -> None:
-    device = Device(name="cuda:3", kind="cuda", threads=1, sides=(128,), batches=(1,), bound=True, precision="auto")
+    device = Device(name="cuda:3", kind="cuda", threads=1, sides=(128,), batches=(1,), precision="auto")
     argv = [
         card.python,
         "-m",

@@ -11,7 +11,7 @@ from penstock.core.device import Device
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import manifest
 
-device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 192), batches=(1, 2), bound=True, precision="auto")
+device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 192), batches=(1, 2), precision="auto")
 try:
     open_session(manifest("cuda")["superres-x4", "general"], device)
     print(json.dumps("loaded"))

@@ -23,7 +23,7 @@ logger.add(lambda line: lines.append(line.record["message"]))
 HALF = half(manifest()["superres-x4", "general"])
 
 def card(**more):
-    return Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 192), batches=(1, 2), bound=True, **more)
+    return Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 192), batches=(1, 2), **more)
 
 def runs(session, shapes):
     ended = []
