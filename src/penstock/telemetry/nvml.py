@@ -28,6 +28,9 @@ STALE_S = 30.0
 REOPEN_S = 60.0
 """How long a card is left alone that has given no reading: it is lost, or the driver is reloaded."""
 
+MOST_FAULTS = 100
+"""How many faults of a card are taken at a time."""
+
 THROTTLES = {
     "power_cap": 0x04,
     "hw_slowdown": 0x08,
@@ -118,7 +121,7 @@ class CardWatch:
 
     def _count_xids(self, device: str, card: NvmlCard) -> None:
         with suppress(pynvml.NVMLError):  # the timeout, when there is no more
-            while card.events is not None:
+            for _ in range(MOST_FAULTS if card.events is not None else 0):
                 xid = int(pynvml.nvmlEventSetWait_v2(card.events, 0).eventData)
                 self._xids[device, xid] = self._xids.get((device, xid), 0) + 1
                 logger.bind(device=device, xid=xid).error("the driver reports a fault of the card")

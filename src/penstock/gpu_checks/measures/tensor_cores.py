@@ -6,7 +6,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from penstock.core.device import Device
+from penstock.gpu_checks.expectations import estimate_for
 from penstock.gpu_checks.measures.product import UPSCALER, BatchSample, loaded, median_of
+from penstock.models.onnxruntime.identity import card_identity
 
 SIDE = 256
 GENERAL_FLOP_PER_PX = 2.42e6
@@ -25,7 +27,15 @@ def tensor_cores(device: Device) -> Iterator[dict[str, Any]]:
         "fp16_mpx_per_s": general.megapixels / fp16_s,
         "fp16_tflops": general.megapixels / fp16_s * GENERAL_FLOP_PER_PX / 1e6,
     }
+    if estimate := estimate_for(_card()):
+        yield {"least_mpx_per_s": estimate[0], "most_mpx_per_s": estimate[1]}
+        yield {"share_of_estimate": general.megapixels / fp16_s / estimate[0]}
     yield {"clean_mpx_per_s": clean.megapixels / median_of(clean).compute_s}
     exact = loaded(UPSCALER, replace(device, precision="fp32"))
     fp32_s = median_of(BatchSample.of(exact, "general", SIDE, device)).compute_s
     yield {"fp32_ms": fp32_s * 1000, "fp16_speedup": fp32_s / fp16_s}
+
+
+def _card() -> str:
+    card = card_identity()
+    return card.name if card else ""

@@ -87,7 +87,7 @@ class Costs:
     def paying(self, model: str) -> tuple[int, float]:
         """The least number of tiles of a model that should run at once, since fewer would take over a fifth more time
         each; and the seconds of one tile alone. Where keys of the model differ, the one with the most tiles counts."""
-        keys = {key for key, _ in self._seconds if key.model == model}
+        keys = {key for key, _ in tuple(self._seconds) if key.model == model}  # a copy: other threads note meanwhile
         return max((self._paying(key) for key in keys), default=(1, 1.0))
 
     def _paying(self, key: BatchKey) -> tuple[int, float]:
