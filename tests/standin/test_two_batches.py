@@ -73,7 +73,7 @@ async def main():
     scheduler, runner, tiles = await started(device, scoring.ImageScoring)
     await ran(scheduler, runner, 100)
     codecs = CodecThreads.of(device)
-    for pool in (codecs.urgent, codecs.usual, tiles, scheduler._stacking, *scheduler._threads):
+    for pool in (codecs.urgent, codecs.usual, tiles, scheduler._stacking, *scheduler._threads._all):
         for _ in range(100):
             pool.run(gate.wait)
     loop, lookups = asyncio.get_running_loop(), ThreadPoolExecutor(LOOKUPS_AT_ONCE)

@@ -42,12 +42,17 @@ class DeviceRuns:
         pixels[len(tiles) :] = 0
         return pixels
 
-    def infer(self, batch: DeviceBatch) -> Outputs:
-        """The outputs of a batch that was stacked. Raises what the model raises, and InvalidOutput for another number
-        of outputs than the batch has."""
+    def infer(self, batch: DeviceBatch, on_computed: Callable[[], None] | None = None) -> Outputs:
+        """The outputs of a batch that was stacked. On a GPU `on_computed` is called before they are copied, by models
+        that note their time.
+
+        Raises what the model raises, and InvalidOutput for another number of outputs than the batch has.
+        """
         runner, device = batch.lead.task.runner, self._device
-        timed = self._timed_on_gpu if device.streams == 1 else _timed
-        outputs, took_s = timed(runner, batch.stacked, batch.lead.work)
+        if device.streams == 1:
+            outputs, took_s = self._timed_on_gpu(runner, batch.stacked, batch.lead.work, on_computed)
+        else:
+            outputs, took_s = _timed(runner, batch.stacked, batch.lead.work)
         reached_at = time.monotonic() - took_s
         self._costs.note(batch.lead.key, len(batch.stacked), took_s)
         metrics.report("device.busy", took_s / device.streams, device=device.name)
@@ -60,9 +65,11 @@ class DeviceRuns:
             raise InvalidOutput(f"the runner gave {len(outputs)} outputs for {len(batch.stacked)} tiles")
         return outputs
 
-    def _timed_on_gpu(self, runner: Runner, tiles: NDArray[Any], work: Work) -> tuple[Outputs, float]:
+    def _timed_on_gpu(
+        self, runner: Runner, tiles: NDArray[Any], work: Work, on_computed: Callable[[], None] | None
+    ) -> tuple[Outputs, float]:
         began = time.perf_counter()
-        with device_time() as noted:
+        with device_time(on_computed) as noted:
             outputs = runner.infer(tiles, work)
         took_s = self._clock.take(began, time.perf_counter(), noted)
         if noted.copy_s is not None:
