@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from penstock.cli.doctor.devices import check_devices
 from penstock.core.device import GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
-from penstock.settings import WorkerSettings
+from penstock.settings import Settings, WorkerSettings
 from penstock.worker.devices import GPU_RESERVE_BYTES, found_again, machine, placements
 from tests.support.nvidia_smi import NvidiaSmi, install_gpu_runtime
 
@@ -219,6 +220,16 @@ def test_a_lost_gpu_without_a_number_takes_the_place_that_nobody_else_has(tool: 
 
     assert lost.device.name == back.device.name == "cuda:0000:3B:00.0"
     assert back.environment["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
+
+
+def test_doctor_warns_of_a_lost_gpu_and_fails_when_none_can_be_used(tool: NvidiaSmi) -> None:
+    tool.answers("0, [GPU is lost], [GPU is lost], [GPU is lost]\n1, GPU-bbbb, 81559, Disabled\n")
+    lost = next(check_devices(Settings()))
+    tool.answers("Failed to initialize NVML: Driver/library version mismatch\n", status=18)
+    (none,) = check_devices(Settings())
+
+    assert (lost.state, lost.found) == ("warn", "cuda:0 is lost: GPU is lost")
+    assert (none.state, "Driver/library version mismatch" in none.found) == ("fail", True)
 
 
 def test_gpus_are_left_alone_without_a_runtime_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,14 @@ in flight and two that are accepted, are 0.4 GB in uint8 and 1.6 GB in fp32."""
 GPU_RESERVE_BYTES = 1536 * 1024 * 1024
 """Memory of a GPU that no arena may take: the context and the workspaces of cuDNN need it."""
 
-FEW_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""For workers with a GPU, unless the environment has another: NumPy's OpenBLAS starts up to 64 threads in each."""
+GPU_VARIABLES = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""Variables of workers with a GPU, unless the environment has others. NumPy's OpenBLAS starts up to 64 threads in each
+process. Large pieces of memory come in huge pages (glibc 2.35 and later): results are taken in at 1,000 megapixels a
+second and core instead of 350, the rest of which are page faults (measured on a virtual machine)."""
 
 NO_TF32 = {"NVIDIA_TF32_OVERRIDE": "0"}
 """Forbids TF32 to the libraries of NVIDIA: in it SPAN makes other images of text and stripes. The option of ONNX

@@ -1,0 +1,48 @@
+"""How many threads a worker has on a host with many cores and many cards."""
+
+import time
+from pathlib import Path
+
+from penstock.worker.devices import GPU_VARIABLES
+from tests.standin.card import Card
+from tests.support.nvidia_smi import NvidiaSmi
+from tests.support.processes import Process
+from tests.support.redis_server import RedisProcess
+
+MOST_OF_A_HOST, WORKERS = 1500, 8
+"""The container of `deploy/compose.gpu.yaml` allows 2,560 for 8 workers."""
+
+POOLS = 2 * 32 + 8
+"""The threads that decode, encode and accept tiles, where a worker has 32 cores or more. They start when they are
+needed, and with 24 cores, which 8 workers on 192 have each, there are fewer."""
+
+WITHIN_S = 60.0
+
+
+def test_eight_workers_on_a_large_host_stay_below_1500_threads(
+    card: Card, own_redis: RedisProcess, tmp_path: Path
+) -> None:
+    tool = NvidiaSmi(tmp_path / "bin")
+    tool.lists("GPU-aaaa")
+    environ = {
+        "REDIS_URL": own_redis.url,
+        "PENSTOCK_STORAGE_DIRECTORY": str(tmp_path / "objects"),
+        "PENSTOCK_TELEMETRY_METRICS_PORT": "0",
+        "PENSTOCK_MODELS_SERVE": "image-scoring-v1",
+        "PENSTOCK_WORKER_MAX_BATCH": "1",
+    }
+    variables = card.variables(answers=True) | tool.environment() | environ
+    process = Process(["worker"], variables, tmp_path / "log", python=card.python)
+    try:
+        give_up = time.monotonic() + WITHIN_S
+        while "worker ready" not in (log := (tmp_path / "log").read_text()):
+            assert time.monotonic() < give_up, log
+            time.sleep(0.1)
+        worker = Path(f"/proc/{process.child('worker-process')}")
+        threads = len(list((worker / "task").iterdir()))
+        variables_of_worker = (worker / "environ").read_bytes().split(b"\0")
+    finally:
+        process.stop()
+
+    assert WORKERS * (threads + POOLS) <= MOST_OF_A_HOST
+    assert {f"{name}={value}".encode() for name, value in GPU_VARIABLES.items()} <= set(variables_of_worker)
