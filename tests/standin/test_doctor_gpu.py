@@ -49,6 +49,7 @@ def test_each_line_has_all_that_is_needed_to_compare_two_cards(card: Card, envir
         assert (machine["card"], machine["uuid"], machine["memory_mib"]) == ("Stand-in", "GPU-aaaa", 15360)
         assert machine["packages"]["onnxruntime-gpu"]
         assert machine["date"]
+        assert machine["device"]["batches"] == [1, 2, 4, 8]
         assert report["seconds"] < report["limit_s"]
     assert found["who"]["figures"]["provider"] == "CUDAExecutionProvider"
     assert found["who"]["figures"]["power_limit_w"] == 70
