@@ -15,7 +15,7 @@ from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.threads import CodecThreads, Threads, tile_threads
 from tests.standin.counts import counts, difference
 
-DEVICE = Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 256), batches=(1, 2, 4), bound=True)
+DEVICE = Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 256), batches=(1, 2, 4))
 
 def photo(side):
     file = io.BytesIO()
@@ -69,7 +69,7 @@ os.sched_getaffinity = lambda _: set(range(192))
 gate = threading.Event()
 
 async def main():
-    device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1,), bound=True, cores=192 // 8)
+    device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1,), cores=192 // 8)
     scheduler, runner, tiles = await started(device, scoring.ImageScoring)
     await ran(scheduler, runner, 100)
     codecs = CodecThreads.of(device)
