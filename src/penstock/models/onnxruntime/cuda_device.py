@@ -37,8 +37,8 @@ class CudaDevice:
 
     One run computes at a time, although the runtime lets several threads into one session. Two would share the card's
     multiprocessors and be no faster together. Each would need memory of its own, and handles of cuBLAS and cuDNN, which
-    the provider otherwise hands from thread to thread. And what a run frees, the arena gives to the next at once, before
-    the card is done with it: that is in order within one stream only.
+    the provider otherwise hands from thread to thread. And what a run frees, the arena gives to the next at once, while
+    the card still works with it: that is in order within one stream only.
     """
 
     def __init__(self, cuda: CudaRuntime, device: Device) -> None:
