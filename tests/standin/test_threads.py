@@ -3,7 +3,9 @@
 import time
 from pathlib import Path
 
+from penstock.core.device import Device
 from penstock.worker.devices import GPU_VARIABLES
+from penstock.worker.threads import codec_threads, tile_threads
 from tests.standin.card import Card
 from tests.support.nvidia_smi import NvidiaSmi
 from tests.support.processes import Process
@@ -12,9 +14,9 @@ from tests.support.redis_server import RedisProcess
 MOST_OF_A_HOST, WORKERS = 1500, 8
 """The container of `deploy/compose.gpu.yaml` allows 2,560 for 8 workers."""
 
-POOLS = 2 * 32 + 8
-"""The threads that decode, encode and accept tiles, where a worker has 32 cores or more. They start when they are
-needed, and with 24 cores, which 8 workers on 192 have each, there are fewer."""
+LARGE = Device(name="cuda:0", kind="cuda", threads=1, sides=(), batches=(), cores=192 // WORKERS)
+POOLS = 2 * codec_threads(LARGE) + tile_threads(LARGE) + 3
+"""The threads that decode, encode, accept tiles, run and stack batches. They start when they are needed."""
 
 WITHIN_S = 60.0
 

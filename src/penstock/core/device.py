@@ -56,6 +56,8 @@ class Device(Struct, frozen=True, kw_only=True):
     """How many bytes of the host's memory may be page-locked for a GPU; they are not part of `ram_bytes`."""
     cuda_graphs: bool = False
     tensorrt: bool = False
+    checks_warm_up: bool = False
+    """The results of the warm-up are compared with stored answers, so that no shape is served that comes out wrong."""
     cuda_options: str = "none"
     """`auto` measures which options of the CUDA provider are fastest; else their names, or `none`."""
     cache_dir: str = ""

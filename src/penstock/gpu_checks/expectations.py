@@ -159,6 +159,14 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     ),
     Expectation(
         check="tensor-cores",
+        figure="clock_share",
+        at_least=0.6,
+        found="under load the card runs at {load_clock_mhz:.0f} of {most_clock_mhz:.0f} MHz",
+        advice="see why: nvidia-smi -q -d PERFORMANCE (heat, power, a limit that somebody set)",
+        source="server cards hold 0.7 to 0.95 of their highest clock under load; a T4, which has 70 W, less",
+    ),
+    Expectation(
+        check="tensor-cores",
         figure="share_of_estimate",
         at_least=1,
         found="that is {value:.2f} of the least that is estimated for this card",

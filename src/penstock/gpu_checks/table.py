@@ -47,6 +47,8 @@ CHECKS: dict[str, GpuCheck] = {
                 "{fp16_speedup:.1f} times as fast",
                 "{fp16_mpx_per_s:.1f} Mpx/s of input, {fp16_tflops:.1f} TFLOP/s",
                 "estimated for this card: {least_mpx_per_s:g} to {most_mpx_per_s:g} Mpx/s",
+                "under this load {load_clock_mhz:.0f} of {most_clock_mhz:.0f} MHz, {load_temperature_c:.0f} °C, "
+                "{load_power_w:.0f} W",
                 "clean: {clean_mpx_per_s:.1f} Mpx/s",
             ),
         ),

@@ -41,8 +41,8 @@ class DownDevices:
         """The names of the children whose device is down."""
         return self._reasons.keys()
 
-    def add(self, on: OnDevice) -> None:
-        """Report that a device is not down."""
+    def show(self, on: OnDevice) -> None:
+        """Show a device in the metrics, as one that is not down."""
         metrics.report("worker.device.down", 0, device=on.device)
 
     def mark(self, name: str, on: OnDevice, life: Life) -> None:

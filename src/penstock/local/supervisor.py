@@ -110,7 +110,7 @@ class Supervisor:
         if child.reports:
             metrics.report("workers.hung", 0, child=child.name)
         if child.on_device:
-            self._down.add(child.on_device)
+            self._down.show(child.on_device)
         if child.metrics_url:
             self._metrics[child.name] = child.metrics_url
         self._keepers[child.name] = asyncio.create_task(self._keep(child), name=child.name)

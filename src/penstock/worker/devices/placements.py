@@ -125,6 +125,7 @@ def _on_gpu(gpu: Gpu, place: str, share: float, settings: WorkerSettings) -> Pla
         precision=settings.precision,
         cuda_graphs=settings.cuda_graphs,
         tensorrt=settings.tensorrt,
+        checks_warm_up=True,
         cuda_options=settings.cuda_options,
         cache_dir=settings.cache_dir or cache_directory(),
         engine_cache_dir=settings.engine_cache_dir,
