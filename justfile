@@ -170,6 +170,12 @@ alerts:
 browser:
     {{ python }} -m pytest -q -rs tests/browser
 
+# run the CUDA provider of ONNX Runtime over stand-ins for CUDA, on any machine: just gpu-standin -k plans; -m standin for all
+[group('measure')]
+gpu-standin *args:
+    {{ python }} -m tests.standin prepare
+    STANDIN_REQUIRED=1 {{ python }} -m pytest -q -rs -m "standin and not at_length" tests/standin {{ args }}
+
 # run the tests that need a CUDA device, and print a table of its times
 [group('measure')]
 gpu:

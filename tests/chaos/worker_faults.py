@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from msgspec.structs import replace
 
-from penstock.local.supervisor import EXIT_CONFIGURATION
+from penstock.local.deaths import EXIT_CONFIGURATION
 from tests.chaos.checker import moment
 from tests.chaos.client import Client, Order
 from tests.chaos.load import Load

@@ -17,7 +17,7 @@ from penstock.core.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.models.base import Interrupted
 from penstock.models.onnxruntime.bindings import DeviceBound, HostBound
-from penstock.models.onnxruntime.memory import CudaLock, _Block
+from penstock.models.onnxruntime.memory import Blocks, CudaLock
 from penstock.models.onnxruntime.precision import check_images, largest_difference, open_session
 from penstock.models.onnxruntime.session import Session, half, manifest
 from penstock.worker.devices import cpu
@@ -74,20 +74,11 @@ def test_a_gpu_that_is_not_there_is_refused(gpu: Device, visible: str) -> None:
 
 def test_host_memory_can_be_page_locked(gpu: Device) -> None:
     Session(NIMA, gpu, [SIDE])  # brings the CUDA runtime
-    pages = CudaLock()
-    seen: list[bool] = []
+    pages = CudaLock(64 * MIB)
 
-    class Seen:
-        def lock(self, address: int, size: int) -> bool:
-            seen.append(pages.lock(address, size))
-            return seen[-1]
+    array = Blocks(pages).take((16 * MIB,), np.uint8)
 
-        def unlock(self, address: int) -> None:
-            pages.unlock(address)
-
-    _Block(16 * MIB, Seen())
-
-    assert seen == [True]
+    assert pages.locked_bytes == array.nbytes
 
 
 # --- values ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from penstock.core.task import Artifact, Outcome, Reclaimed, Result, State
@@ -108,6 +109,21 @@ async def test_a_worker_that_is_silent_leaves_the_list(redis_url: str) -> None:
         await asyncio.sleep(0.12)
         await store.overdue.reclaim()
 
+        assert await store.workers.listed() == []
+
+
+async def test_a_worker_that_is_down_is_listed_for_a_while_and_serves_nothing(redis_url: str) -> None:
+    async with open_store(redis_url, namespace="down", lease_s=60) as store:
+        await store.overdue.reclaim()
+        await store.workers.list_down(msgspec.structs.replace(worker_info(), state="DOWN", reason="it is lost"), 0.1)
+        (listed,) = await store.workers.listed()
+        async with connect(RedisSettings(url=redis_url)) as client:
+            pools = await client.hgetall("{down}:pools")
+        await asyncio.sleep(0.12)
+        await store.overdue.reclaim()
+
+        assert (listed.state, listed.reason) == ("DOWN", "it is lost")
+        assert pools == {}, "a worker without models is nobody to share tasks with"
         assert await store.workers.listed() == []
 
 

@@ -28,7 +28,7 @@ WORKER = WorkerInfo(
     running=1,
     state="READY",
     started=1_800_000_000_000,
-    memory=WorkerMemory(process=400, tasks=30, tasks_limit=1000, device_limit=0),
+    memory=WorkerMemory(process=400, tasks=30, tasks_limit=1000, device_limit=0, pinned=200),
 )
 
 

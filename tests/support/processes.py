@@ -18,15 +18,20 @@ from penstock.settings import clean_environment
 
 START_TIMEOUT_S = 60.0
 
+ASKED_AGAIN_S = 10.0
+"""How long a read that the API refuses with 503 is asked again: it waits for Redis less than a second, which passes on
+a machine whose cores are all busy with other tests. A Redis that is really away is refused after that, too."""
+
 
 class Process:
     """One running command. Its log is a file that is shown when the test fails."""
 
-    def __init__(self, arguments: list[str], environ: dict[str, str], log: Path, stdout: Any = None) -> None:
+    def __init__(self, arguments: list[str], environ: dict[str, str], log: Path, stdout: Any = None,
+                 python: str = sys.executable) -> None:  # fmt: skip
         self.log = log
         with log.open("ab") as out:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "penstock", *arguments],
+                [python, "-m", "penstock", *arguments],
                 env=clean_environment() | environ,
                 stdout=stdout or out,
                 stderr=out,
@@ -58,6 +63,20 @@ class Process:
         self.popen.wait(10)
 
 
+class _PatientTransport(httpx.HTTPTransport):
+    """Asks again, as a client should, when the API has refused a read for the moment."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        give_up = time.monotonic() + ASKED_AGAIN_S
+        while True:
+            response = super().handle_request(request)
+            is_read = request.method == "GET" and request.url.path.startswith("/v1/")
+            if response.status_code != 503 or not is_read or time.monotonic() > give_up:
+                return response
+            response.close()
+            time.sleep(0.2)
+
+
 class System:
     """A whole `penstock up`."""
 
@@ -70,7 +89,7 @@ class System:
     def client(self) -> httpx.Client:
         """Returns a client that sends the key with every request."""
         headers = {"x-api-key": self.api_key}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, transport=_PatientTransport())
 
     def metrics(self) -> dict[str, list[tuple[dict[str, str], float]]]:
         """Returns the labels and values of each sample by its name."""
@@ -82,7 +101,7 @@ class System:
 
 
 @contextmanager
-def up(data_dir: Path, **environ: str) -> Iterator[System]:
+def up(data_dir: Path, python: str = sys.executable, **environ: str) -> Iterator[System]:
     """Runs `penstock up` on free ports, stops it at the end, and shows its log if the test failed.
 
     It stops without lingering, since no proxy watches /readyz here.
@@ -90,7 +109,7 @@ def up(data_dir: Path, **environ: str) -> Iterator[System]:
     data_dir.mkdir(parents=True, exist_ok=True)
     arguments = ["up", "--port", "0", "--data-dir", str(data_dir), "--json"]
     environ = {"PENSTOCK_API_LINGER_S": "0"} | environ
-    process = Process(arguments, environ, data_dir / "up.log", subprocess.PIPE)
+    process = Process(arguments, environ, data_dir / "up.log", subprocess.PIPE, python)
     try:
         assert process.popen.stdout is not None
         line = process.popen.stdout.readline()

@@ -18,7 +18,7 @@ import httpx
 import pytest
 import redis
 
-from penstock.local.supervisor import EXIT_CONFIGURATION
+from penstock.local.deaths import EXIT_CONFIGURATION
 from penstock.settings import clean_environment
 from tests.support.processes import Process
 from tests.support.redis_server import RedisProcess, free_port

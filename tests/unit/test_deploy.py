@@ -13,7 +13,7 @@ import yaml
 
 from penstock.cli.main import cli
 from penstock.errors import ConfigurationError, codes
-from penstock.local.supervisor import EXIT_CONFIGURATION
+from penstock.local.deaths import EXIT_CONFIGURATION
 from penstock.settings import ALIASES, Settings, load
 from penstock.telemetry.instruments import INSTRUMENTS
 

@@ -1,6 +1,7 @@
 """From what the driver's tool prints and the settings say to the processes that are started."""
 
-import sys
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,37 +9,39 @@ import pytest
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings
-from penstock.worker.devices import GPU_RESERVE_BYTES, placements
+from penstock.worker.devices import GPU_RESERVE_BYTES, found_again, machine, placements
+from tests.support.driver import QUERY, install_runtime, nvidia_smi
 
-MIB = 1024**2
-TWO = "0, GPU-aaaa, 16384\n1, GPU-bbbb, 81559\n"
-
-
-def tool(directory: Path, prints: str, status: int = 0) -> None:
-    """A program called nvidia-smi that prints this when it is asked what we ask."""
-    script = directory / "nvidia-smi"
-    script.write_text(
-        f"#!{sys.executable}\nimport sys\n"
-        "assert sys.argv[1:] == ['--query-gpu=index,uuid,memory.total', '--format=csv,noheader,nounits']\n"
-        f"sys.stdout.write({prints!r})\nsys.exit({status})\n"
-    )
-    script.chmod(0o755)
+MIB, GIB = 1024**2, 1024**3
+TWO = "0, GPU-aaaa, 16384, [N/A]\n1, GPU-bbbb, 81559, [N/A]\n"
+LOST = "0, GPU-aaaa, 16384, Disabled\n1, [GPU is lost], [GPU is lost], [GPU is lost]\n"
+SPLIT = "0, GPU-aaaa, 81559, Enabled\n1, GPU-bbbb, 81559, Disabled\n"
+INSTANCES = """GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-aaaa)
+  MIG 3g.40gb     Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
+  MIG 1g.10gb     Device  1: (UUID: MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb)
+GPU 1: NVIDIA A100-SXM4-80GB (UUID: GPU-bbbb)
+"""
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host with a driver, on which the runtime for GPUs is installed."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    info = tmp_path / "onnxruntime_gpu-1.31.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.31.1\n")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    install_runtime(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    tool(tmp_path, TWO)
+    nvidia_smi(tmp_path, TWO)
     return tmp_path
 
 
 def devices(**settings: object) -> list[Device]:
     return [place.device for place in placements(WorkerSettings(**settings))]  # type: ignore[arg-type]
+
+
+def sees(**settings: object) -> Mapping[str, str]:
+    """The UUID that each worker sees, by the name of its device."""
+    found = placements(WorkerSettings(**settings))  # type: ignore[arg-type]
+    return {place.device.name: place.environment["CUDA_VISIBLE_DEVICES"] for place in found}
 
 
 def test_each_gpu_gets_a_process_that_sees_only_that_one(host: Path) -> None:
@@ -49,13 +52,39 @@ def test_each_gpu_gets_a_process_that_sees_only_that_one(host: Path) -> None:
     assert {place.environment["CUDA_DEVICE_ORDER"] for place in found} == {"PCI_BUS_ID"}
 
 
-def test_only_the_gpus_that_are_named_are_used(host: Path) -> None:
-    assert [device.name for device in devices(gpu_ids="1")] == ["cuda:1"]
+@pytest.mark.parametrize(
+    ("gpu_ids", "expected"),
+    [
+        ("1", {"cuda:1": "GPU-bbbb"}),
+        ("GPU-b, 0", {"cuda:1": "GPU-bbbb", "cuda:0": "GPU-aaaa"}),
+        ("0x2,1", {"cuda:0.0": "GPU-aaaa", "cuda:0.1": "GPU-aaaa", "cuda:1": "GPU-bbbb"}),
+    ],
+)
+def test_only_the_gpus_that_are_named_are_used(host: Path, gpu_ids: str, expected: dict[str, str]) -> None:
+    assert sees(gpu_ids=gpu_ids) == expected
 
 
-def test_a_gpu_that_is_not_there_stops_the_start(host: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no GPU 7"):
-        placements(WorkerSettings(gpu_ids="0,7"))
+@pytest.mark.parametrize("gpu_ids", ["0,7", "0,GPU-c", "0,GPU-", "0,MIG-aaaa"])
+def test_a_gpu_that_is_not_there_or_not_clear_stops_the_start(host: Path, gpu_ids: str) -> None:
+    name = gpu_ids.partition(",")[2]
+    with pytest.raises(ConfigurationError, match=f"no GPU {name} here; found 0, 1"):
+        placements(WorkerSettings(gpu_ids=gpu_ids))
+
+
+def test_a_gpu_that_is_named_in_two_ways_is_refused_with_how_to_share_it(host: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"names GPU GPU-a twice; for two workers on it write GPU-ax2"):
+        placements(WorkerSettings(gpu_ids="0,GPU-a"))
+
+
+def test_workers_on_one_gpu_have_a_share_of_its_memory_each(host: Path) -> None:
+    found = devices(gpu_ids="0x2,1")
+
+    assert [device.share for device in found] == [0.5, 0.5, 1.0]
+    assert [device.memory_limit_bytes for device in found] == [
+        8192 * MIB - GPU_RESERVE_BYTES,
+        8192 * MIB - GPU_RESERVE_BYTES,
+        81559 * MIB - GPU_RESERVE_BYTES,
+    ]
 
 
 def test_an_arena_may_take_all_but_what_others_need(host: Path) -> None:
@@ -63,22 +92,127 @@ def test_an_arena_may_take_all_but_what_others_need(host: Path) -> None:
     assert [d.memory_limit_bytes for d in devices(gpu_memory_bytes=123)] == [123, 123]
 
 
-@pytest.mark.parametrize("memory", ["[N/A]", "[Insufficient Permissions]", "512"])
+def test_what_may_be_page_locked_is_a_part_of_the_memory_of_a_worker(host: Path) -> None:
+    (large, _) = devices(memory_bytes=20 * GIB)
+    (small, _) = devices(memory_bytes=2 * GIB)
+    (set_, _) = devices(memory_bytes=20 * GIB, pinned_bytes=5 * GIB)
+    (cpu,) = devices(memory_bytes=2 * GIB, gpu_ids="cpu")
+
+    assert (large.ram_bytes, large.pinned_bytes) == (18 * GIB, 2 * GIB)
+    assert (small.ram_bytes, small.pinned_bytes) == (1.5 * GIB, 0.5 * GIB)
+    assert (set_.ram_bytes, set_.pinned_bytes) == (15 * GIB, 5 * GIB)
+    assert cpu.ram_bytes == 2 * GIB
+
+
+def test_on_wsl_less_is_page_locked(host: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    version = tmp_path / "version"
+    version.write_text("Linux version 6.6.87.2-microsoft-standard-WSL2 (root@439a258ad544)\n")
+    monkeypatch.setattr("penstock.worker.devices.machine.KERNEL_VERSION", version)
+
+    assert devices(memory_bytes=20 * GIB)[0].pinned_bytes == GIB // 2
+
+
+@pytest.mark.parametrize("memory", ["[N/A]", "[Insufficient Permissions]", "[Unknown Error]", "512"])
 def test_a_gpu_that_does_not_tell_its_memory_or_has_next_to_none_gets_no_limit(host: Path, memory: str) -> None:
-    tool(host, f"0, GPU-aaaa, {memory}\n")
+    nvidia_smi(host, f"0, GPU-aaaa, {memory}, [N/A]\n")
 
     assert [d.memory_limit_bytes for d in devices()] == [0]
 
 
-def test_a_driver_that_answers_nothing_of_use_means_no_gpu(host: Path) -> None:
-    for prints, status in (("", 0), ("No devices were found\n", 0), ("NVIDIA-SMI has failed, ...\n", 9)):
-        tool(host, prints, status)
-        assert [d.kind for d in devices()] == ["cpu"]
+def test_the_cores_of_the_host_are_divided_among_its_workers(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(192)))
+    monkeypatch.setattr(machine, "CPU_LIMIT", str(host / "cpu.max"))
+    nvidia_smi(host, "".join(f"{n}, GPU-{n}, 81559, Disabled\n" for n in range(8)))
+
+    assert {device.cores for device in devices()} == {24}
+    assert {device.cores for device in devices(gpu_ids="0x3")} == {64}
+    assert {device.cores for device in devices(gpu_ids="cpu")} == {192}
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("max 100000\n", 192), ("250000 100000\n", 3), ("1000 100000\n", 1)])
+def test_a_container_has_no_more_cores_than_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, expected: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(192)))
+    monkeypatch.setattr(machine, "CPU_LIMIT", str(tmp_path / "cpu.max"))
+    (tmp_path / "cpu.max").write_text(limit)
+
+    assert machine.cores() == expected
+
+
+def test_each_mig_instance_gets_a_process(host: Path) -> None:
+    nvidia_smi(host, SPLIT, listed=INSTANCES)
+    large, small = "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f", "MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb"
+
+    assert sees() == {"cuda:0.mig0": large, "cuda:0.mig1": small, "cuda:1": "GPU-bbbb"}
+    assert sees(gpu_ids="0") == {"cuda:0.mig0": large, "cuda:0.mig1": small}
+    assert sees(gpu_ids="MIG-cb,1") == {"cuda:0.mig1": small, "cuda:1": "GPU-bbbb"}
+    assert {device.memory_limit_bytes for device in devices(gpu_ids="0")} == {0}, "only CUDA knows that of an instance"
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        ("1", ["GPU-bbbb"]),
+        ("1,0", ["GPU-bbbb", "GPU-aaaa"]),
+        ("GPU-b", ["GPU-bbbb"]),
+        ("0,-1,1", ["GPU-aaaa"]),
+        ("1,7,0", ["GPU-bbbb"]),
+        ("0,0", ["GPU-aaaa"]),
+    ],
+)
+def test_auto_uses_what_cuda_would_see(
+    host: Path, monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    assert list(sees().values()) == expected
+    assert sees(gpu_ids="0") == {"cuda:0": "GPU-aaaa"}, "numbers are the driver's"
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "GPU-", "7,0", "MIG-c6d4"])
+def test_auto_says_so_when_nothing_is_visible(host: Path, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    with pytest.raises(ConfigurationError, match=rf'CUDA_VISIBLE_DEVICES="{visible}" names no GPU .* GPU_IDS=cpu'):
+        placements(WorkerSettings())
+
+
+def test_auto_uses_a_visible_mig_instance(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi(host, SPLIT, listed=INSTANCES)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-c6d4")
+
+    assert list(sees()) == ["cuda:0.mig0"]
+
+
+def test_a_lost_gpu_has_a_place_until_it_is_back(host: Path) -> None:
+    nvidia_smi(host, LOST)
+    well, lost = placements(WorkerSettings())
+    taken = {well.device.name}
+    with pytest.raises(ConfigurationError, match="GPU is lost"):
+        found_again(WorkerSettings(), lost, taken)
+    nvidia_smi(host, TWO)
+    back = found_again(WorkerSettings(), lost, taken)
+
+    assert (well.lost, lost.lost) == ("", "GPU is lost")
+    assert (back.device.name, back.environment["CUDA_VISIBLE_DEVICES"], back.lost) == ("cuda:1", "GPU-bbbb", "")
+
+
+def test_a_lost_gpu_without_a_number_takes_the_place_that_nobody_else_has(host: Path) -> None:
+    nvidia_smi(
+        host, f"{TWO.splitlines()[0]}\nUnable to determine the device handle for GPU0000:3B:00.0: GPU is lost.\n", 15
+    )
+    (well, lost) = placements(WorkerSettings(gpu_ids="0,1"))
+    nvidia_smi(host, TWO)
+    back = found_again(WorkerSettings(), lost, {well.device.name})
+
+    assert lost.device.name == back.device.name == "cuda:0000:3B:00.0"
+    assert back.environment["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
 
 
 def test_gpus_are_left_alone_without_a_runtime_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    tool(tmp_path, TWO)
+    nvidia_smi(tmp_path, TWO)
 
     assert [d.kind for d in devices()] == ["cpu"]
     with pytest.raises(ConfigurationError, match=r"penstock-server\[gpu\]"):
@@ -99,3 +233,9 @@ def test_a_cpu_is_never_asked_for_what_only_a_gpu_has(host: Path) -> None:
     (cpu,) = devices(gpu_ids="cpu", cuda_graphs=True, precision="auto")
 
     assert (cpu.kind, cpu.precision, cpu.bound, cpu.cuda_graphs, cpu.tensorrt) == ("cpu", "fp32", False, False, False)
+
+
+def test_the_tool_is_asked_for_what_the_tests_answer() -> None:
+    from penstock.worker.devices.nvidia_smi import QUERY as ASKED
+
+    assert ASKED == QUERY

@@ -75,7 +75,7 @@ def test_every_setting_that_the_readme_names_exists() -> None:
 
 # --- links --------------------------------------------------------------------------------------------------------
 
-HIDDEN = {".venv", "node_modules"}
+HIDDEN = {".standin", ".venv", "node_modules"}
 PAGES = sorted(p for p in ROOT.glob("**/*.md") if not HIDDEN & set(p.parts))
 
 

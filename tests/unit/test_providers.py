@@ -13,6 +13,9 @@ BASE = {
     "arena_extend_strategy": "kSameAsRequested",
     "use_tf32": "0",
 }
+HALF = BASE | {"use_tf32": "1"}
+"""Without TF32 a session of fp16 would be given no plan that uses tensor cores."""
+
 LIMIT = {"gpu_mem_limit": "1000000"}
 GRAPHS = {"enable_cuda_graph": "1"}
 
@@ -37,17 +40,17 @@ TENSORRT = "TensorrtExecutionProvider"
 TABLE = {
     # (tensorrt, graphs, limit, fp16): providers in order
     (False, False, 0, False): [(CUDA, BASE)],
-    (False, False, 0, True): [(CUDA, BASE)],
+    (False, False, 0, True): [(CUDA, HALF)],
     (False, False, 1_000_000, False): [(CUDA, BASE | LIMIT)],
-    (False, False, 1_000_000, True): [(CUDA, BASE | LIMIT)],
+    (False, False, 1_000_000, True): [(CUDA, HALF | LIMIT)],
     (False, True, 0, False): [(CUDA, BASE | GRAPHS)],
-    (False, True, 0, True): [(CUDA, BASE | GRAPHS)],
+    (False, True, 0, True): [(CUDA, HALF | GRAPHS)],
     (False, True, 1_000_000, False): [(CUDA, BASE | LIMIT | GRAPHS)],
-    (False, True, 1_000_000, True): [(CUDA, BASE | LIMIT | GRAPHS)],
+    (False, True, 1_000_000, True): [(CUDA, HALF | LIMIT | GRAPHS)],
     (True, False, 0, False): [(TENSORRT, tensorrt("False")), (CUDA, BASE)],
-    (True, False, 0, True): [(TENSORRT, tensorrt("True")), (CUDA, BASE)],
+    (True, False, 0, True): [(TENSORRT, tensorrt("True")), (CUDA, HALF)],
     (True, False, 1_000_000, False): [(TENSORRT, tensorrt("False")), (CUDA, BASE | LIMIT)],
-    (True, False, 1_000_000, True): [(TENSORRT, tensorrt("True")), (CUDA, BASE | LIMIT)],
+    (True, False, 1_000_000, True): [(TENSORRT, tensorrt("True")), (CUDA, HALF | LIMIT)],
 }
 """Without TensorRT together with graphs, which the settings refuse."""
 

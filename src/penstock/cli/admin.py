@@ -41,7 +41,7 @@ async def doctor(orphans: bool, delete: bool, as_json: bool) -> None:
     It checks Python, settings, models, Redis and its clock, the storage and its links, and the devices. The exit status
     is 1 if a check fails.
     """
-    from penstock.cli.doctor import doctor as run
+    from penstock.cli.doctor.examine import doctor as run
 
     if delete and not orphans:
         raise click.UsageError("--delete goes with --orphans")

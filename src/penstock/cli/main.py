@@ -11,7 +11,8 @@ from penstock import __version__
 from penstock.cli import admin, client, matching, workers_queues
 from penstock.cli.context import as_toml, coroutine, settings_of_call
 from penstock.errors import ConfigurationError
-from penstock.local.supervisor import EXIT_CONFIGURATION, StoppedEarly
+from penstock.local.deaths import EXIT_CONFIGURATION
+from penstock.local.supervisor import StoppedEarly
 from penstock.settings import Settings
 
 EXIT_INTERRUPTED = 130

@@ -125,6 +125,8 @@ def workers(known: Iterable[Worker], *, as_json: bool) -> None:
             plain(", ".join(worker.models)),
             _short(worker.started_at),
         )
+        if worker.reason:
+            rows.add_row(plain(f"  {worker.reason}", "dim"))
         for task in worker.tasks:
             rows.add_row(
                 plain(f"  {task.task_id}", "dim"), plain(task.stage, "dim"), *[""] * 3, plain(task.model, "dim")

@@ -21,6 +21,7 @@ COLOURS = {
     "EXPIRED": "magenta",
     "READY": "green",
     "DRAINING": "yellow",
+    "DOWN": "red",
 }
 
 FILE_COLUMNS = 200

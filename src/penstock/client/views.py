@@ -246,13 +246,14 @@ class ModelList(View, frozen=True):
 
 
 class Memory(View, frozen=True):
-    """Bytes: of the process, of the images of its tasks in flight and what they may take, and of one model on the
-    device at most."""
+    """Bytes: of the process, of the images of its tasks in flight and what they may take, of one model on the device at
+    most, and of the host's memory that is page-locked for a GPU."""
 
     process: int
     tasks: int
     tasks_limit: int
     device_limit: int | None = None
+    pinned: int = 0
 
 
 class Running(View, frozen=True):
@@ -278,6 +279,7 @@ class Worker(View, frozen=True):
     started_at: str
     memory: Memory | None = None
     spool_full: bool = False
+    reason: str = ""
     tasks: tuple[Running, ...] = ()
 
 

@@ -35,11 +35,15 @@ class Device(Struct, frozen=True, kw_only=True):
     """`auto` uses fp16 for models that have an fp16 file and pass the comparison with fp32 when they are loaded."""
     bound: bool = False
     """The runtime writes results into memory that is allocated once, page-locked for a GPU; only with one stream."""
+    pinned_bytes: int = 2**31
+    """How many bytes of the host's memory may be page-locked for a GPU; they are not part of `ram_bytes`."""
     cuda_graphs: bool = False
     tensorrt: bool = False
     engine_cache_dir: str = ""
     memory_limit_bytes: int = 0
     """The most that the arena of one model may hold; 0 means no limit."""
+    share: float = 1.0
+    """The part of the memory of the card that this worker may take: 1/n where n workers run on one card."""
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:

@@ -7,7 +7,6 @@ import asyncio
 import ctypes
 import json
 import os
-import random
 import signal
 import sys
 import time
@@ -19,23 +18,19 @@ from typing import IO
 from loguru import logger
 from msgspec import Struct
 
+from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
+from penstock.local.deaths import EXIT_CONFIGURATION, Deaths, Life
 
 metrics = lazy_import("penstock.telemetry.metrics")
-
-EXIT_CONFIGURATION = 78
-"""The exit status for wrong settings (EX_CONFIG of sysexits.h): a restart would end the same way."""
-
-STEADY_S = 2.0
-"""A child that was ready for this long is restarted at once. After an earlier death the wait grows each time, since
-whatever killed the child would kill it again."""
-
-MAX_EARLY_DEATHS = 5
-"""The parent gives up when a child that was never ready has died this often."""
 
 CHECK_S = 0.25
 """How often the parent checks the silence of a child. Silence is counted in checks and not by the clock: a parent that
 was suspended together with its machine, or stopped, must not take a child for hung."""
+
+
+TELL_DOWN_S = 5.0
+"""How often it is told that a device is down, so that whoever hears of it may forget what is no longer told."""
 
 
 class StoppedEarly(Exception):
@@ -58,6 +53,19 @@ class Launch(Struct, frozen=True, kw_only=True, eq=False):
     environment: dict[str, str]
     identity: str = ""
     pass_fds: tuple[int, ...] = ()
+
+
+class OnDevice(Struct, frozen=True, kw_only=True, eq=False):
+    """What becomes of a worker that cannot run on its device: it is marked down, and tried again every `retry_s`.
+
+    While it is down, `is_down` is awaited every TELL_DOWN_S with the reason and the second since when (of `time.time`),
+    and `came_back` when it is ready again.
+    """
+
+    device: str
+    retry_s: float
+    is_down: Callable[[str, float], Awaitable[None]]
+    came_back: Callable[[], Awaitable[None]]
 
 
 class Patience(Struct, frozen=True, kw_only=True):
@@ -84,10 +92,16 @@ class Child(Struct, frozen=True, kw_only=True, eq=False):
     """What the kernel sends it when this process dies (Linux)."""
     metrics_url: str = ""
     after_death: Callable[[str], Awaitable[None]] | None = None
+    on_device: OnDevice | None = None
+    """None: when the child cannot run, the parent ends."""
 
 
 class Supervisor:
-    """Keeps children running until it is stopped. `exit_status` is that of the whole command."""
+    """Keeps children running until it is stopped. `exit_status` is that of the whole command.
+
+    A worker whose device is lost or unusable is marked down and tried again later; the others go on. The supervisor
+    stops when none of them is left, unless it was told to `outlive_workers`.
+    """
 
     def __init__(self, *, log: IO[bytes] | None = None) -> None:
         self._log = log
@@ -96,6 +110,9 @@ class Supervisor:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._metrics: dict[str, str] = {}
         self._stopping: set[str] = set()
+        self._down: dict[str, str] = {}
+        self._tellers: dict[str, asyncio.Task[None]] = {}
+        self._outlives_workers = False
         self._stop = asyncio.Event()
         self.exit_status = 0
 
@@ -106,6 +123,8 @@ class Supervisor:
         metrics.report("process.restarts", 0, child=child.name)
         if child.reports:
             metrics.report("workers.hung", 0, child=child.name)
+        if child.on_device:
+            metrics.report("worker.device.down", 0, device=child.on_device.device)
         if child.metrics_url:
             self._metrics[child.name] = child.metrics_url
         self._keepers[child.name] = asyncio.create_task(self._keep(child), name=child.name)
@@ -124,6 +143,10 @@ class Supervisor:
         """Return after a signal, after `request_stop`, or when a child cannot run."""
         await self._stop.wait()
 
+    def outlive_workers(self) -> None:
+        """Go on from now on when no worker can run, since other children are of use without one."""
+        self._outlives_workers = True
+
     def request_stop(self, exit_status: int = 0) -> None:
         """Let `until_stopped` return. The first exit status that is not 0 is kept."""
         self.exit_status = self.exit_status or exit_status
@@ -131,6 +154,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """Stop all children, highest rank first. A child that does not stop within its grace is killed."""
+        await asyncio.gather(*(self._end_telling(name) for name in tuple(self._tellers)))
         for rank in sorted({child.rank for child in self._children.values()}, reverse=True):
             same = [child for child in self._children.values() if child.rank == rank]
             await asyncio.gather(*(self._end(child) for child in same))
@@ -142,31 +166,81 @@ class Supervisor:
         self._stop.set()
 
     async def _keep(self, child: Child) -> None:
-        early_deaths, was_ready = 0, False
+        deaths = Deaths()
         while child.name not in self._stopping:
-            launch = child.launch()
-            started = time.monotonic()
-            process, report = await self._spawn(child, launch)
-            watch = asyncio.create_task(self._watch(child, process, report)) if report is not None else None
-            status = await process.wait()
-            ready = await watch if watch else None
+            life = await self._live(child)
             if child.name in self._stopping:
                 return
-            was_ready, steady_s = was_ready or ready is not None, time.monotonic() - (ready or started)
-            logger.bind(child=child.name, status=status, steady_s=round(steady_s, 1)).error("process died")
-            await _after_death(child, launch.identity)
-            early_deaths = 0 if steady_s > STEADY_S else early_deaths + 1
-            if status == EXIT_CONFIGURATION or (not was_ready and early_deaths >= MAX_EARLY_DEATHS):
-                self.request_stop(status if status > 0 else 1)
+            deaths.count(life)
+            if not deaths.hopeless(life):
+                await asyncio.sleep(deaths.backoff_s())
+            elif child.on_device:
+                self._mark_down(child, child.on_device, life)
+                await asyncio.sleep(child.on_device.retry_s)
+            else:
+                self.request_stop(_failure(life))
                 return
-            await asyncio.sleep(_backoff_s(early_deaths))
             metrics.report("process.restarts", child=child.name)
 
-    async def _watch(self, child: Child, process: asyncio.subprocess.Process, report: int) -> float | None:
+    async def _live(self, child: Child) -> Life:
+        """Start a process, wait for its death, and clean up after it."""
+        try:
+            launch = await asyncio.to_thread(child.launch)  # it may ask the driver, which takes its time
+        except ConfigurationError as error:
+            return Life(status=EXIT_CONFIGURATION, was_ready=False, steady_s=0.0, reason=str(error))
+        started = time.monotonic()
+        process, report = await self._spawn(child, launch)
+        watch = asyncio.create_task(self._watch(child, process, report)) if report is not None else None
+        status = await process.wait()
+        ready, reason = await watch if watch else (started, "")
+        life = Life(
+            status=status,
+            was_ready=watch is not None and ready is not None,
+            steady_s=time.monotonic() - ready if ready is not None else 0.0,
+            reason=reason,
+        )
+        if child.name not in self._stopping:
+            logger.bind(child=child.name, status=status, steady_s=round(life.steady_s, 1)).error("process died")
+            await _after_death(child, launch.identity)
+        return life
+
+    def _mark_down(self, child: Child, on: OnDevice, life: Life) -> None:
+        reason = life.reason or f"its worker ended with status {life.status}; the log says why"
+        self._down[child.name] = reason
+        metrics.report("worker.device.down", 1, device=on.device)
+        down = logger.bind(device=on.device, reason=reason, retry_s=on.retry_s)
+        down.error("device down: its worker cannot run, and is started again later")
+        workers = {child.name for child in self._children.values() if child.on_device}
+        if workers <= self._down.keys() and not self._outlives_workers:
+            self.request_stop(_failure(life))
+        elif child.name not in self._tellers:
+            self._tellers[child.name] = asyncio.create_task(self._tell_down(child, on))
+
+    async def _tell_down(self, child: Child, on: OnDevice) -> None:
+        since = time.time()
+        while True:
+            await _done(child, on.is_down(self._down[child.name], since))
+            await asyncio.sleep(TELL_DOWN_S)
+
+    async def _mark_up(self, child: Child) -> None:
+        if child.on_device is None or self._down.pop(child.name, None) is None:
+            return
+        metrics.report("worker.device.down", 0, device=child.on_device.device)
+        logger.bind(device=child.on_device.device).info("device is back")
+        await self._end_telling(child.name)
+
+    async def _end_telling(self, name: str) -> None:
+        teller, child = self._tellers.pop(name, None), self._children[name]
+        if teller is not None and child.on_device:
+            teller.cancel()
+            await asyncio.gather(teller, return_exceptions=True)
+            await _done(child, child.on_device.came_back())
+
+    async def _watch(self, child: Child, process: asyncio.subprocess.Process, report: int) -> tuple[float | None, str]:
         """Read the reports of a child until it ends, and kill it when it hangs. Returns when it became ready, if it
-        did."""
+        did, and why it ended, if it said so."""
         assert child.reports is not None  # noqa: S101  only such a child has a pipe
-        left_s, ready = child.reports.start_s, None
+        left_s, ready, reason = child.reports.start_s, None, ""
         async with _lines_of(report) as lines:
             while left_s > 0 or child.name in self._stopping:  # a child that is being stopped has its grace
                 try:
@@ -178,15 +252,19 @@ class Supervisor:
                 if not line:
                     break
                 left_s = child.reports.silence_s
-                if message := json.loads(line):
+                message = json.loads(line)
+                reason = message.get("reason", reason)
+                if "metrics_url" in message:
                     ready = time.monotonic()
                     self._metrics[child.name] = message["metrics_url"]
+                    await self._mark_up(child)
             else:
+                reason = "it gave no sign of life and was killed"
                 logger.bind(child=child.name, pid=process.pid).critical("process hangs, killed")
                 metrics.report("workers.hung", child=child.name)
                 _send(process, signal.SIGKILL)
         self._metrics.pop(child.name, None)
-        return ready
+        return ready, reason
 
     async def _spawn(self, child: Child, launch: Launch) -> tuple[asyncio.subprocess.Process, int | None]:
         report, writing = os.pipe() if child.reports else (None, None)
@@ -243,20 +321,23 @@ async def _lines_of(fd: int) -> AsyncIterator[asyncio.StreamReader]:
 
 async def _after_death(child: Child, identity: str) -> None:
     if child.after_death:
-        try:
-            await child.after_death(identity)
-        except Exception:  # noqa: BLE001  otherwise the keeper would end here, and the child would never be restarted
-            logger.bind(child=child.name).exception("the clean-up after a death failed")
+        await _done(child, child.after_death(identity))
+
+
+async def _done(child: Child, cleaning: Awaitable[None]) -> None:
+    try:
+        await cleaning
+    except Exception:  # noqa: BLE001  otherwise the keeper would end here, and the child would never be restarted
+        logger.bind(child=child.name).exception("the clean-up after a death failed")
+
+
+def _failure(life: Life) -> int:
+    return life.status if life.status > 0 else 1
 
 
 def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     if process.returncode is None:
         process.send_signal(number)
-
-
-def _backoff_s(early_deaths: int) -> float:
-    """The seconds before a restart: 0 for the first death after a steady run, then doubling up to 30 s, with jitter."""
-    return random.uniform(0.5, 1.0) * min(30.0, 0.2 * 2**early_deaths) if early_deaths else 0.0  # noqa: S311  jitter
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:

@@ -11,9 +11,11 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
+from threading import Lock
 from typing import IO
 
 import msgspec
@@ -22,13 +24,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.core.device import Device
-from penstock.errors import ConfigurationError, StoreUnavailable
+from penstock.errors import ConfigurationError
 from penstock.local.redis_server import redis_child
-from penstock.local.supervisor import Child, Launch, Patience, StoppedEarly, Supervisor, python
+from penstock.local.reports import list_down, release_tasks, unlist
+from penstock.local.supervisor import Child, Launch, OnDevice, Patience, StoppedEarly, Supervisor, python
 from penstock.net.session import read_local
 from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
 from penstock.telemetry import exposition
-from penstock.worker.devices import Placement, placements
+from penstock.worker.devices import FEW_THREADS, Placement, found_again, placements
 from penstock.worker.heartbeat import PARENT_DIED, longest_silence_s
 
 BESIDE_WORKERS_S = 30.0
@@ -70,36 +73,35 @@ async def everything(
         url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104  compared, not bound
         try:
             supervisor.add(_api_child(settings, listener.fileno(), url))
-            for child in worker_children(settings, placements(settings.worker)):
+            for child in worker_children(settings, await asyncio.to_thread(placements, settings.worker)):
                 supervisor.add(child)
             metrics_url = serve_metrics(settings, supervisor)
             await _until_ready(supervisor, url, within_s=settings.worker.start_s + BESIDE_WORKERS_S)
+            supervisor.outlive_workers()
             yield supervisor, Address(url=url, metrics_url=metrics_url, api_key=key)
         finally:
             await supervisor.close()
 
 
 def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
-    """A worker process for each placement. When one dies, its tasks are released at once."""
-
-    async def release(worker_id: str) -> None:
-        from penstock.store import Engine, Store, connect  # imported here: 8 MB that a parent needs only after a death
-        from penstock.telemetry.endings import count_reclaimed
-
-        try:
-            async with connect(settings.redis) as client:
-                store = Store(Engine(client, settings.redis.namespace, settings.queue))
-                count_reclaimed(await store.overdue.reclaim(worker_id))
-        except (StoreUnavailable, ConfigurationError):
-            pass  # its leases expire anyway, and the child has reported the wrong setting
+    """A worker process for each placement. When one dies, its tasks are released at once; while it cannot run, it is
+    listed as DOWN."""
+    taken = {place.device.name for place in places if not place.lost}
+    finding = Lock()
 
     def child(place: Placement) -> Child:
+        now = place
+
         def launch() -> Launch:
-            worker_id = f"{socket.gethostname()}-{place.device.name}-{uuid.uuid4().hex[:8]}"
-            device = msgspec.json.encode(place.device).decode()
+            nonlocal now
+            with finding:  # devices that come back at the same time must not take each other's names
+                now = found_again(settings.worker, now, taken) if now.lost else now
+            worker_id = f"{socket.gethostname()}-{now.device.name}-{uuid.uuid4().hex[:8]}"
+            device = msgspec.json.encode(now.device).decode()
+            few_threads = FEW_THREADS if now.device.kind == "cuda" else {}
             return Launch(
                 argv=python("worker-process", "--device", device, "--id", worker_id),
-                environment=clean_environment() | environment_of(settings) | place.environment,
+                environment=few_threads | clean_environment() | environment_of(settings) | now.environment,
                 identity=worker_id,
             )
 
@@ -110,7 +112,13 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
             grace_s=settings.worker.drain_s + 10,
             parent_died=PARENT_DIED,
             reports=Patience(start_s=settings.worker.start_s, silence_s=longest_silence_s(settings)),
-            after_death=release,
+            after_death=partial(release_tasks, settings),
+            on_device=OnDevice(
+                device=place.device.name,
+                retry_s=settings.worker.device_retry_s,
+                is_down=partial(list_down, settings, place.device),
+                came_back=partial(unlist, settings, place.device),
+            ),
         )
 
     return [child(place) for place in places]

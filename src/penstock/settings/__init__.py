@@ -27,6 +27,7 @@ from penstock.settings.sources import (
     environment_of,
     environment_with,
     load,
+    visible_devices,
 )
 
 __all__ = [
@@ -54,4 +55,5 @@ __all__ = [
     "environment_with",
     "load",
     "new_key",
+    "visible_devices",
 ]

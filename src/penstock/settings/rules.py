@@ -29,8 +29,16 @@ def _is_signing_secret(text: str) -> bool:
         return False
 
 
+_GPU = re.compile(r"(?P<name>\d+|(?:GPU|MIG)-[\w/-]+?)(?:x[1-9]\d?)?")
+
+
 def _are_devices(text: str) -> bool:
-    return text in ("auto", "cpu") or all(part.strip().isdigit() for part in text.split(","))
+    return text in ("auto", "cpu") or all(_GPU.fullmatch(part.strip()) for part in text.split(","))
+
+
+def _are_listed_once(text: str) -> bool:
+    names = [match["name"] for part in text.split(",") if (match := _GPU.fullmatch(part.strip()))]
+    return len(names) == len(set(names))
 
 
 RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
@@ -67,7 +75,12 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "worker.gpu_ids",
         lambda tree: _are_devices(tree.worker.gpu_ids),
-        "must be auto, cpu or device numbers such as 0,1",
+        "must be auto, cpu, or a list of numbers and UUIDs such as 0,GPU-5d5b,MIG-c6d4,1x2",
+    ),
+    (
+        "worker.gpu_ids",
+        lambda tree: _are_listed_once(tree.worker.gpu_ids),
+        "names a GPU twice; for two workers on GPU 0 write 0x2",
     ),
     (
         "worker.engine_cache_dir",

@@ -103,7 +103,8 @@ class WorkerSettings(Section, frozen=True):
     """The processes that run models."""
 
     gpu_ids: str = "auto"
-    """`auto` (every CUDA device, else the CPU), `cpu`, or device numbers such as `0,1`."""
+    """`auto` (with onnxruntime-gpu every GPU that CUDA_VISIBLE_DEVICES leaves, else the CPU), `cpu`, or a list of
+    numbers of `nvidia-smi` and of UUIDs, such as `0,1`, `GPU-5d5b` or `MIG-c6d4`; `0x2` runs two workers on GPU 0."""
     slots: Positive = 8
     """Most tasks in flight in one worker process: one runs on the device while others are fetched, decoded, encoded and
     uploaded. A worker holds fewer when these keep its device busy."""
@@ -117,6 +118,8 @@ class WorkerSettings(Section, frozen=True):
     start_s: Seconds = 180.0
     """Longest start of a worker process, in which it loads and warms up its models; after that it is killed and started
     again. A worker that serves is killed when it gives no sign of life for three times `queue.lease_s`."""
+    device_retry_s: Seconds = 300.0
+    """A device that is lost or cannot be used is marked down, the others go on, and it is tried again this often."""
     drain_s: Positive = 25
     """After SIGTERM: how long running tasks may take to finish before they are released to other workers."""
     spool_directory: str = ""
@@ -127,6 +130,9 @@ class WorkerSettings(Section, frozen=True):
     memory_bytes: NonNegative = 0
     """Memory of one worker process for the images of its tasks; a task that does not fit waits. 0 means 60 % of the
     memory of the machine (or the container), divided among the workers of this host."""
+    pinned_bytes: NonNegative = 0
+    """Memory of one worker process that may be page-locked, so that a GPU copies its input and results at full speed.
+    It is counted in `memory_bytes`. 0 means 2 GiB, on WSL 512 MiB, and at most a quarter of `memory_bytes`."""
     max_batch: Positive = 8
     """Most tiles in one run of a GPU; a CPU runs tiles one by one."""
     precision: Literal["auto", "fp32"] = "auto"

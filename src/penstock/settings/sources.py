@@ -46,6 +46,11 @@ def client_environment(environ: Mapping[str, str] = os.environ) -> ClientEnviron
     return ClientEnvironment(url=environ.get(CLIENT_URL) or None, api_key=environ.get(CLIENT_KEY) or None)
 
 
+def visible_devices(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The devices that CUDA may use, by the variable of CUDA; None where it is not set, and all may be used."""
+    return environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process, from the file and the environment.
 

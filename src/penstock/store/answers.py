@@ -59,18 +59,20 @@ class Claim(Struct, frozen=True):
 
 
 class WorkerMemory(Struct, frozen=True, kw_only=True):
-    """Memory in bytes: of the process, of the images of its tasks in flight and their limit, and the limit of one model
-    on the device (0 for none, or when the device uses the memory of the host)."""
+    """Memory in bytes: of the process, of the images of its tasks in flight and their limit, the limit of one model on
+    the device (0 for none, or when the device uses the memory of the host), and what is page-locked for the device."""
 
     process: int
     tasks: int
     tasks_limit: int
     device_limit: int
+    pinned: int = 0
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
     """What a worker says about itself with every renewal. It claims nothing while its spool is full, as happens when
-    the storage is away."""
+    the storage is away. Its parent says it for a worker that is DOWN, with the reason: its device is lost or cannot be
+    used."""
 
     id: str
     device: str
@@ -82,6 +84,7 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     started: int
     memory: WorkerMemory | None = None
     spool_full: bool = False
+    reason: str = ""
 
 
 class Running(Struct, frozen=True, kw_only=True):

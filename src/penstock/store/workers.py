@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 
+import msgspec
+
 from penstock.errors import WorkerNotFound
 from penstock.store.answers import Running, WorkerInfo
 from penstock.store.connection import listen
@@ -52,6 +54,13 @@ class WorkerStore:
     async def sign_off(self, worker: str) -> None:
         """Take a worker off the list."""
         await self._engine.run("renew", worker=worker, description="", lease_ms=0, models="", leases=[])
+
+    async def list_down(self, info: WorkerInfo, keep_s: float) -> None:
+        """List a worker that cannot run, for so long. It serves no model."""
+        description = msgspec.json.encode(info)
+        await self._engine.run(
+            "renew", worker=info.id, description=description, lease_ms=int(keep_s * 1000), models="", leases=[]
+        )
 
     async def ask_for_task(self, worker: str, models: Iterable[str]) -> None:
         """Say that this worker is idle and finds nothing. Another worker that holds a task of these models which has

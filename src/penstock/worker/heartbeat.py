@@ -1,8 +1,9 @@
 """How a worker process tells its parent that it lives, and notices that the parent is gone: JSON lines through a pipe.
 
-An empty object is a beat; one with `metrics_url` says that the worker takes tasks from now on. Beats come from the
-event loop, so that they end when the process is stopped, when a call holds the interpreter, and when the loop is
-blocked. The first one comes when the models are loaded, since loading may hold the interpreter for long.
+An empty object is a beat; one with `metrics_url` says that the worker takes tasks from now on, and one with `reason`
+why it ends. Beats come from the event loop, so that they end when the process is stopped, when a call holds the
+interpreter, and when the loop is blocked. The first one comes when the models are loaded, since loading may hold the
+interpreter for long.
 """
 
 import asyncio
@@ -19,9 +20,16 @@ from penstock.settings import Settings
 BEATS = 6
 """How many beats come within the time after which a silent worker counts as hung: some may be late."""
 
+EXIT_DEVICE_LOST = 75
+"""The exit status of a worker whose device or context is gone: a new process may find it well (EX_TEMPFAIL of
+sysexits.h)."""
+
 PARENT_DIED = signal.SIGUSR1
 """What the kernel sends a worker process when its parent dies. It is no SIGTERM: the kernel sends one for each thread
 of the parent, and a second SIGTERM hands back at once what the worker runs."""
+
+MOST_OF_A_REASON = 1000
+"""Characters: a line this long goes through a pipe in one piece."""
 
 LATER_S = 5.0
 """A worker whose parent is gone drains, and gets a SIGTERM this long after the time that a drain may take."""
@@ -59,6 +67,11 @@ class Heartbeat:
         self._drain, self._drain_s = drain, drain_s
         with suppress(BrokenPipeError):  # the next beat finds out
             self._write({"metrics_url": metrics_url})
+
+    def ends(self, reason: str) -> None:
+        """Tell the parent why this process is about to end."""
+        with suppress(BrokenPipeError):
+            self._write({"reason": reason[:MOST_OF_A_REASON]})
 
     async def _stop(self) -> None:
         # Where the kernel does not send PARENT_DIED, the process would go on for ever without this.

@@ -144,11 +144,13 @@ class Host(arq.Worker):
         """What this worker says of itself with each renewal."""
         for place, count in (("disk", self._spool.on_disk), ("memory", self._spool.in_memory)):
             metrics.report("worker.spool", count, device=self._info.device, place=place)
+        memory = self._memory()
+        metrics.report("worker.pinned", memory.pinned, device=self._info.device)
         return replace(
             self._info,
             running=len(self.tasks),
             state="READY" if self.allow_pick_jobs else "DRAINING",
-            memory=self._memory(),
+            memory=memory,
             spool_full=self._spool.is_full,
         )
 

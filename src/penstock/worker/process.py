@@ -13,9 +13,10 @@ from loguru import logger
 
 from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
-from penstock.errors import StoreUnavailable
+from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.models import load_runners
 from penstock.models.base import DeviceBroken, registry
+from penstock.models.onnxruntime.memory import host_blocks
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
 from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, check_server, connect
@@ -25,15 +26,12 @@ from penstock.upkeep.watches import StorageWatch, watch_store
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.fetch import Fetcher
-from penstock.worker.heartbeat import Heartbeat, longest_silence_s
+from penstock.worker.heartbeat import EXIT_DEVICE_LOST, Heartbeat, longest_silence_s
 from penstock.worker.host import Host
 from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.spool import Spool
 from penstock.worker.threads import CodecThreads, Threads
-
-EXIT_DEVICE_LOST = 75
-"""The device or its context is gone: start a new process (EX_TEMPFAIL of sysexits.h)."""
 
 
 def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | None) -> int:
@@ -42,11 +40,15 @@ def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | 
     `report_fd` is the pipe through which the parent is told that this process lives and when it is ready: see
     `heartbeat`.
     """
-    names = load_runners(settings.models)
+    heartbeat = Heartbeat(report_fd, silence_s=longest_silence_s(settings))
     try:
-        heartbeat = Heartbeat(report_fd, silence_s=longest_silence_s(settings))
+        names = load_runners(settings.models)
         uvloop.run(_serve(settings, device, names, worker_id, heartbeat))
-    except DeviceBroken:
+    except ConfigurationError as error:
+        heartbeat.ends(str(error))
+        raise
+    except DeviceBroken as error:
+        heartbeat.ends(str(error))
         # The runtime's threads may hang on a lost device: leave without them.
         os._exit(EXIT_DEVICE_LOST)
     return 0
@@ -112,7 +114,11 @@ def _info(settings: Settings, device: Device, names: list[str], worker_id: str) 
 
 def _memory(budget: MemoryBudget, device: Device) -> WorkerMemory:
     return WorkerMemory(
-        process=resident(), tasks=budget.held, tasks_limit=budget.total, device_limit=device.memory_limit_bytes
+        process=resident(),
+        tasks=budget.held,
+        tasks_limit=budget.total,
+        device_limit=device.memory_limit_bytes,
+        pinned=host_blocks(device).locked_bytes,
     )
 
 

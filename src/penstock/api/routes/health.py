@@ -1,7 +1,7 @@
 """Liveness, readiness and metrics, for orchestrators and Prometheus, without a key."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
@@ -16,7 +16,7 @@ from penstock.store import Store, WorkerInfo
 from penstock.telemetry import exposition
 from penstock.upkeep.watches import StorageCheck
 
-WORKER_READY = "READY"
+WORKER_READY, WORKER_DOWN = "READY", "DOWN"
 
 SPOOL_FULL = "its spool is full of results that the storage does not accept, so it claims no task"
 
@@ -54,7 +54,7 @@ async def readyz(services: ServicesDep, request: Request[None, None, State]) -> 
         storage="ok",
         storage_age_s=round(storage.age_s, 1),
         workers=sum(worker.state == WORKER_READY for worker in workers),
-        warnings=tuple(f"worker {worker.id}: {SPOOL_FULL}" for worker in workers if worker.spool_full),
+        warnings=tuple(_warnings(workers)),
     )
 
 
@@ -110,6 +110,14 @@ def discover() -> DiscoveryView:
             "metrics": "/metrics",
         },
     )
+
+
+def _warnings(workers: Sequence[WorkerInfo]) -> Iterator[str]:
+    for worker in workers:
+        if worker.spool_full:
+            yield f"worker {worker.id}: {SPOOL_FULL}"
+        if worker.state == WORKER_DOWN:
+            yield f"device {worker.device} of {worker.host} is down: {worker.reason}"
 
 
 async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo], StorageCheck, list[str]]:

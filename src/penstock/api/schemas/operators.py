@@ -54,18 +54,21 @@ class ModelList(ResponseBody, frozen=True):
 
 
 class MemoryView(ResponseBody, frozen=True):
-    """Memory in bytes: what the process uses on the host, what the images of its running tasks use and may use, and
-    what one model may use on the device (null if there is no limit, or if the device is the host)."""
+    """Memory in bytes: what the process uses on the host, what the images of its running tasks use and may use, what
+    one model may use on the device (null if there is no limit, or if the device is the host), and what is page-locked
+    on the host for a GPU."""
 
     process: int
     tasks: int
     tasks_limit: int
     device_limit: int | None
+    pinned: int
 
 
 class WorkerView(ResponseBody, frozen=True):
     """A worker with a current lease. `models` are loaded. A DRAINING worker claims no more tasks, nor does one whose
-    spool is full of results that wait for the storage."""
+    spool is full of results that wait for the storage. A worker that is DOWN cannot run, as `reason` says: its device
+    is lost or cannot be used, and is tried again later."""
 
     id: str
     device: str
@@ -73,10 +76,11 @@ class WorkerView(ResponseBody, frozen=True):
     models: tuple[str, ...]
     slots: int
     running: int
-    state: Literal["READY", "DRAINING"]
+    state: Literal["READY", "DRAINING", "DOWN"]
     started_at: Moment
     memory: MemoryView | None
     spool_full: bool
+    reason: str
 
 
 class RunningView(ResponseBody, frozen=True):

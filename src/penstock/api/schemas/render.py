@@ -116,12 +116,14 @@ def _of_worker(worker: WorkerInfo) -> dict[str, Any]:
         "state": worker.state,
         "started_at": moment(worker.started),
         "spool_full": worker.spool_full,
+        "reason": worker.reason,
         "memory": memory
         and MemoryView(
             process=memory.process,
             tasks=memory.tasks,
             tasks_limit=memory.tasks_limit,
             device_limit=memory.device_limit or None,
+            pinned=memory.pinned,
         ),
     }
 

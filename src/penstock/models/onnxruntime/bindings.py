@@ -10,12 +10,11 @@ The last two belong to one thread.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from penstock.core.device import Device
 from penstock.lazy_import import lazy_import
-from penstock.models.onnxruntime.memory import SMALL_BYTES, Blocks, CudaLock, NoLock
+from penstock.models.onnxruntime.memory import SMALL_BYTES, Blocks, host_blocks
 from penstock.models.onnxruntime.providers import INPUT
 
 if TYPE_CHECKING:
@@ -157,16 +156,10 @@ class RunModes:
         return mode
 
     def _choose(self, shape: tuple[int, ...], outputs: Sequence[Output]) -> Binding:
-        device, blocks = self._device, _blocks(self._device.kind)
+        device, blocks = self._device, host_blocks(self._device)
         repeats = shape[0] in device.batches and shape[2:] in self._shapes
         size = sum(output.size for output in outputs)
         if not (device.cuda_graphs and repeats and size <= GRAPH_BYTES):
             return self.default if size < SMALL_BYTES else HostBound(self._session, outputs, blocks)
         number = len(self._by_shape) + 1
         return DeviceBound(self._runtime, self._session, outputs, blocks, kind=device.kind, graph=number)
-
-
-@cache
-def _blocks(kind: str) -> Blocks:
-    # One for all sessions of a process: how many blocks are needed depends on how many results are alive.
-    return Blocks(CudaLock() if kind == "cuda" else NoLock())

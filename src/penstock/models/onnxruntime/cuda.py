@@ -101,11 +101,29 @@ class CudaRuntime:
             raise RuntimeError(f"CUDA failure {status}: {words} ({name})")
 
 
-@cache
 def cuda_runtime() -> CudaRuntime | None:
-    """The CUDA runtime of this process; None where none is loaded: a session must have been opened before."""
-    try:
-        loaded = re.search(r"\S*/libcudart\.so\S*", Path("/proc/self/maps").read_text())
-    except OSError:  # not Linux
-        return None
-    return CudaRuntime(loaded[0]) if loaded else None
+    """The CUDA runtime of this process; None while none is loaded: a session must have been opened before."""
+    path = loaded_library("libcudart.so")
+    return _runtime_at(path) if path else None
+
+
+@cache
+def _runtime_at(path: str) -> CudaRuntime:
+    return CudaRuntime(path)
+
+
+_loaded: dict[str, str] = {}
+
+
+def loaded_library(name: str) -> str | None:
+    """The path of a library that this process has loaded, such as `libcudart.so`, whatever its version; None while it
+    has not."""
+    if name not in _loaded:
+        try:
+            found = re.search(rf"\S*/{re.escape(name)}\S*", Path("/proc/self/maps").read_text())
+        except OSError:  # not Linux
+            return None
+        if not found:
+            return None
+        _loaded[name] = found[0]
+    return _loaded[name]

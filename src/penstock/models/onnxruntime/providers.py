@@ -33,7 +33,7 @@ def setup(device: Device, *, fp16: bool, shapes: Sequence[tuple[int, int]], engi
     if device.kind == "cpu":
         # One arena for all sessions: each of its own would keep its largest run (measured: 430 MiB instead of 700).
         return Setup(providers=((CPU, {}),), entries=_ENTRIES | {"session.use_env_allocators": "1"})
-    cuda = (CUDA, _cuda(device))
+    cuda = (CUDA, _cuda(device, fp16))
     providers = ((TENSORRT, _tensorrt(device, fp16, shapes, engines)), cuda) if device.tensorrt else (cuda,)
     return Setup(providers=providers, entries=_ENTRIES | {"session.disable_cpu_ep_fallback": "1"})
 
@@ -52,7 +52,7 @@ _ENTRIES = {
 }
 
 
-def _cuda(device: Device) -> dict[str, str]:
+def _cuda(device: Device, fp16: bool) -> dict[str, str]:
     options = {
         # The process sees one device only (CUDA_VISIBLE_DEVICES), so that it is always number 0.
         "device_id": "0",
@@ -60,9 +60,9 @@ def _cuda(device: Device) -> dict[str, str]:
         "cudnn_conv_algo_search": "HEURISTIC",
         # Power-of-two arenas waste up to half the memory.
         "arena_extend_strategy": "kSameAsRequested",
-        # On by default, and rounds the inputs of convolutions to 11 bits, which SPAN cannot bear
-        # (docs/how-to/tune-a-gpu.md).
-        "use_tf32": "0",
+        # It rounds the inputs of fp32 convolutions to 11 bits, which SPAN cannot bear (docs/how-to/tune-a-gpu.md). A
+        # session without it is given no plan that uses tensor cores, whatever the type of its values.
+        "use_tf32": "1" if fp16 else "0",
     }
     if device.memory_limit_bytes:
         options["gpu_mem_limit"] = str(device.memory_limit_bytes)

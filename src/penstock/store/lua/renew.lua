@@ -1,5 +1,5 @@
 -- Extends the leases of one worker, each given as id, token, all in one call, and notes that the worker lives.
--- A `description` (JSON) of '' signs the worker off; `models` are sorted.
+-- A `description` (JSON) of '' signs the worker off; `models` are sorted, and '' where none can run.
 -- Answers 'id token' of each lease that is lost.
 -- takes: worker description lease_ms models leases...
 -- needs: base.ROOT base.now_ms lease.holds pools.open_pool task.task_key
@@ -11,7 +11,7 @@ if description == '' then
 else
   redis.call('HSET', ROOT .. 'workers', worker, description)
   redis.call('ZADD', ROOT .. 'workers:seen', now + tonumber(lease_ms), worker)
-  redis.call('ZADD', ROOT .. 'pools:seen', now, open_pool(models))
+  if models ~= '' then redis.call('ZADD', ROOT .. 'pools:seen', now, open_pool(models)) end
 end
 local lost = {}
 for i = 1, #leases, 2 do

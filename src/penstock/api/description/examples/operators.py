@@ -62,9 +62,14 @@ WORKER = WorkerView(
     state="READY",
     started_at="2026-11-22T08:00:00.000Z",
     memory=MemoryView(
-        process=2_214_592_512, tasks=301_989_888, tasks_limit=20_615_843_020, device_limit=23_806_869_504
+        process=2_214_592_512,
+        tasks=301_989_888,
+        tasks_limit=20_615_843_020,
+        device_limit=23_806_869_504,
+        pinned=327_155_712,
     ),
     spool_full=False,
+    reason="",
 )
 STATUS = WorkerStatusView(
     **msgspec.structs.asdict(WORKER),

@@ -1,0 +1,1 @@
+"""`penstock doctor`: checks whether this machine can run Penstock, and says what to do if not."""

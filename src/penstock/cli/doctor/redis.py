@@ -1,0 +1,88 @@
+"""Checks of Redis: what it keeps, its clock, and records that could not be read."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from penstock.cli.doctor.findings import CheckResult, fail, ok, warn
+from penstock.errors import ConfigurationError, StoreUnavailable
+from penstock.local.redis_server import find_server
+from penstock.settings import RedisSettings, Settings
+from penstock.store import Engine, Redis, SetAside, Store, check_server, connect, look_at, takes_writes
+
+OLDEST_REDIS = 7
+"""An older Redis with full memory stops a script halfway, where a newer one refuses to start it."""
+
+CLOCKS_APART_S = 2.0
+"""Times in tasks come from the clock of Redis, times in logs and signed links from ours; S3 itself tolerates 15
+minutes."""
+
+SHOWN_RECORDS = 20
+"""How many of the latest unreadable records are shown."""
+
+
+async def check_redis(settings: Settings) -> AsyncIterator[CheckResult]:
+    own = RedisSettings().url == settings.redis.url
+    for redis in servers(settings, own):
+        async with connect(redis) as client:
+            try:
+                server = await look_at(client)
+                await takes_writes(client, redis.namespace)
+                name = f"{server.product.capitalize()} {server.version} at {_without_password(redis.url)}"
+                yield await _set_up(client, name, server.major, settings.redis.namespace)
+                yield _clock(server.ahead_s)
+                if aside := await Store(Engine(client, redis.namespace, settings.queue)).unreadable():
+                    yield _records(aside)
+            except StoreUnavailable as error:
+                why = error.detail
+            else:
+                return
+    if not own:
+        found, _, advice = why.partition("; ")
+        yield fail("redis", f"{_without_password(settings.redis.url)}: {found}", advice or "see the log of Redis")
+        return
+    try:
+        yield ok("redis", f"none at {settings.redis.url}, which `api` and `worker` need; `up` starts {find_server()}")
+    except ConfigurationError as error:
+        yield fail("redis", str(error), "without REDIS_URL, `penstock up` needs a server program")
+
+
+def servers(settings: Settings, own: bool) -> Iterator[RedisSettings]:
+    """Yields the Redis that `penstock up` runs in this directory, if it does, and then the one of the settings."""
+    socket = Path(settings.up.data_dir).absolute() / "redis" / "redis.sock"
+    if own and socket.exists():
+        yield replace(settings.redis, url=f"unix://{socket}")
+    yield settings.redis
+
+
+async def _set_up(client: Redis, name: str, major: int, namespace: str) -> CheckResult:
+    try:
+        warnings = await check_server(client, namespace)
+    except ConfigurationError as error:
+        found, _, advice = str(error).partition("; ")
+        return fail("redis", f"{name}: {found}", advice)
+    if warnings:
+        return warn("redis", name, "; ".join(warnings))
+    if major < OLDEST_REDIS:
+        return warn("redis", name, f"use {OLDEST_REDIS} or later: an older one may stop a script in its midst")
+    return ok("redis", f"{name}, with an append-only file, evicts nothing")
+
+
+def _clock(ahead_s: float) -> CheckResult:
+    where = "ahead of" if ahead_s > 0 else "behind"
+    found = f"the clock of Redis is {abs(ahead_s):.3f} s {where} ours"
+    if abs(ahead_s) > CLOCKS_APART_S:
+        return warn("clock", found, "run a time service (chrony, systemd-timesyncd) on both hosts")
+    return ok("clock", found)
+
+
+def _records(aside: Sequence[SetAside]) -> CheckResult:
+    some = "; ".join(f"{one.id} ({one.reason})" for one in aside[:SHOWN_RECORDS])
+    found = f"{len(aside)} records could not be read within a week, and were set aside: {some}"
+    return warn("records", found, "look for a faulty disk, a restore, or another program that writes to this Redis")
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,0 +1,69 @@
+"""What the parent of the workers writes into the store for one that cannot do so itself: it is dead, or cannot run.
+
+The store is imported and connected only then: a parent needs it seldom, and it takes 8 MB.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from penstock.core.device import Device
+from penstock.errors import ConfigurationError, StoreUnavailable
+from penstock.local.supervisor import TELL_DOWN_S
+from penstock.settings import Settings
+
+if TYPE_CHECKING:
+    from penstock.store import Store
+
+LISTED_S = 6 * TELL_DOWN_S
+"""How long a device stays listed as down when its parent falls silent."""
+
+
+async def release_tasks(settings: Settings, worker_id: str) -> None:
+    """Take back the tasks of a worker that is dead. Nothing happens where the store is away: leases expire anyway."""
+    from penstock.telemetry.endings import count_reclaimed
+
+    async def release(store: Store) -> None:
+        count_reclaimed(await store.overdue.reclaim(worker_id))
+
+    await _in_store(settings, release)
+
+
+async def list_down(settings: Settings, device: Device, reason: str, since: float) -> None:
+    """List the worker of a device as DOWN, with the reason and the second since when. Nothing happens where the store
+    is away."""
+    from penstock.store import WorkerInfo
+
+    info = WorkerInfo(
+        id=_down_id(device),
+        device=device.name,
+        host=socket.gethostname(),
+        models=(),
+        slots=0,
+        running=0,
+        state="DOWN",
+        started=int(since * 1000),
+        reason=reason,
+    )
+    await _in_store(settings, lambda store: store.workers.list_down(info, LISTED_S))
+
+
+async def unlist(settings: Settings, device: Device) -> None:
+    """Take a device off the list that is no longer down. Nothing happens where the store is away."""
+    await _in_store(settings, lambda store: store.workers.sign_off(_down_id(device)))
+
+
+async def _in_store(settings: Settings, act: Callable[[Store], Awaitable[None]]) -> None:
+    from penstock.store import Engine, Store, connect
+
+    try:
+        async with connect(settings.redis) as client:
+            await act(Store(Engine(client, settings.redis.namespace, settings.queue)))
+    except (StoreUnavailable, ConfigurationError):
+        pass  # what is told here is told again or ends by itself, and the child has reported a wrong setting
+
+
+def _down_id(device: Device) -> str:
+    return f"{socket.gethostname()}-{device.name}-down"

@@ -1,0 +1,41 @@
+"""What this process may use of its machine, which in a container may be less than the machine has."""
+
+import os
+from contextlib import suppress
+from math import ceil
+from pathlib import Path
+
+MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where version 2 and version 1 of cgroups say how much memory a container may use."""
+
+CPU_LIMIT = "/sys/fs/cgroup/cpu.max"
+"""Where version 2 of cgroups says how many µs of CPU time a container gets in how many, as `--cpus` of Docker and the
+limits of Kubernetes set it."""
+
+KERNEL_VERSION = Path("/proc/version")
+
+
+def cores() -> int:
+    """Cores this process may use; a part of one counts as one."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # not there, or "max"
+        quota, period = map(int, Path(CPU_LIMIT).read_text().split())
+        return min(usable, ceil(quota / period))
+    return usable
+
+
+def memory() -> int:
+    """Bytes of memory this process may use."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in MEMORY_LIMITS:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            limits.append(int(Path(path).read_text()))
+    return min(limits)
+
+
+def is_wsl() -> bool:
+    """Whether this is Linux on Windows, where the driver locks about 1 GiB in all, and half of that in a container."""
+    try:
+        return "microsoft" in KERNEL_VERSION.read_text().lower()
+    except OSError:
+        return False

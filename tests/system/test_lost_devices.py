@@ -1,0 +1,159 @@
+"""A device that is lost, at the start or later: the other workers and the API go on, it is told of, and tried again.
+
+The devices are called CUDA devices, by a driver of this test; the model on them needs no GPU.
+"""
+
+import base64
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from penstock.local.deaths import EXIT_CONFIGURATION
+from tests.support import lost_model
+from tests.support.driver import install_runtime, nvidia_smi
+from tests.support.processes import Process, System, up, wait_for
+from tests.support.redis_server import RedisProcess
+
+PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
+ROWS = ["0, GPU-aaaa, 81559, Disabled\n", "1, GPU-bbbb, 81559, Disabled\n"]
+WITHIN_S = 60.0
+
+
+class Host:
+    """A host with two GPUs, which are lost and come back as the test says."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lost = directory / "lost"
+        self._lost.mkdir()
+        install_runtime(directory)
+        nvidia_smi(directory, "".join(ROWS))
+        self.environ = {
+            "PATH": f"{directory}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(directory),
+            "GPU_IDS": "auto",
+            "PENSTOCK_MODELS_MODULES": "tests.support.lost_model",
+            "PENSTOCK_MODELS_SERVE": lost_model.MODEL,
+            "PENSTOCK_WORKER_DEVICE_RETRY_S": "1",
+            "PENSTOCK_QUEUE_MAX_CRASHES": "20",
+            lost_model.LOST: str(self._lost),
+        }
+
+    def lose(self, *devices: str) -> None:
+        """Lets each of these devices fail, in runs and when a model is loaded."""
+        for device in devices:
+            (self._lost / device).touch()
+
+    def mend(self, *devices: str) -> None:
+        for device in devices:
+            (self._lost / device).unlink()
+
+    def lists(self, *rows: str) -> None:
+        """What the driver says from now on."""
+        nvidia_smi(self._directory, "".join(rows))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@contextmanager
+def running(host: Host, data_dir: Path) -> Iterator[tuple[System, httpx.Client]]:
+    with up(data_dir, **host.environ) as system, system.client() as client:
+        yield system, client
+
+
+def until(fact: Callable[[], Any], expected: Any) -> None:
+    give_up = time.monotonic() + WITHIN_S
+    while (now := fact()) != expected:
+        assert time.monotonic() < give_up, now
+        time.sleep(0.1)
+
+
+def states(client: httpx.Client) -> dict[str, str]:
+    return {worker["device"]: worker["state"] for worker in client.get("/v1/workers").json()["data"]}
+
+
+def down(system: System) -> dict[str, float]:
+    return {labels["device"]: value for labels, value in system.metrics()["penstock_worker_device_down"]}
+
+
+def submit(client: httpx.Client) -> str:
+    url = f"data:image/jpeg;base64,{base64.b64encode(PHOTO.read_bytes()).decode()}"
+    asked = {"model": lost_model.MODEL, "input": {"image_url": url}, "reuse": False}
+    answer = client.post("/v1/tasks", json=asked)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["task_id"])
+
+
+def test_with_one_gpu_lost_every_task_ends_and_with_both_the_api_goes_on(host: Host, tmp_path: Path) -> None:
+    with running(host, tmp_path / "data") as (system, client):
+        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "READY"})
+        tasks = [submit(client) for _ in range(30)]
+        host.lose("cuda:1")
+        for task in tasks:
+            wait_for(client, task)
+        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "DOWN"})
+        shown = next(w for w in client.get("/v1/workers").json()["data"] if w["state"] == "DOWN")
+        ready = client.get("/readyz").json()
+
+        assert lost_model.NO_DEVICE in shown["reason"]
+        assert (ready["workers"], len(ready["warnings"])) == (1, 1)
+        assert ready["warnings"][0].startswith(f"device cuda:1 of {shown['host']} is down: ")
+        assert lost_model.NO_DEVICE in ready["warnings"][0]
+        assert down(system) == {"cuda:0": 0, "cuda:1": 1}
+        assert "device down" in system.process.log.read_text()
+
+        host.lose("cuda:0")
+        last = submit(client)
+        until(lambda: states(client), {"cuda:0": "DOWN", "cuda:1": "DOWN"})
+        assert client.get("/readyz").json()["workers"] == 0
+        assert system.process.popen.poll() is None
+
+        host.mend("cuda:0", "cuda:1")
+        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "READY"})
+        assert wait_for(client, last)["status"] == "SUCCESS"
+        assert down(system) == {"cuda:0": 0, "cuda:1": 0}
+        assert client.get("/readyz").json()["warnings"] == []
+
+
+def test_a_gpu_that_is_lost_at_the_start_joins_when_the_driver_has_it_again(host: Host, tmp_path: Path) -> None:
+    host.lists(ROWS[0], "1, [GPU is lost], [GPU is lost], [GPU is lost]\n")
+    with running(host, tmp_path / "data") as (system, client):
+        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "DOWN"})
+        assert "GPU is lost" in client.get("/readyz").json()["warnings"][0]
+        host.lists(*ROWS)
+        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "READY"})
+        until(lambda: down(system), {"cuda:0": 0, "cuda:1": 0})
+
+
+def test_a_server_that_finds_no_gpu_that_works_does_not_start(host: Host, tmp_path: Path) -> None:
+    host.lose("cuda:0", "cuda:1")
+    process = Process(["up", "--port", "0", "--data-dir", str(tmp_path / "data")], host.environ, tmp_path / "log")
+
+    assert process.popen.wait(WITHIN_S) == EXIT_CONFIGURATION
+    assert lost_model.NO_DEVICE in (tmp_path / "log").read_text()
+
+
+def test_workers_end_only_when_the_last_of_them_is_lost(host: Host, own_redis: RedisProcess, tmp_path: Path) -> None:
+    host.lose("cuda:1")
+    environ = host.environ | {
+        "REDIS_URL": own_redis.url,
+        "PENSTOCK_STORAGE_DIRECTORY": str(tmp_path / "objects"),
+        "PENSTOCK_TELEMETRY_METRICS_PORT": "0",
+    }
+    process = Process(["worker"], environ, tmp_path / "log")
+    until(lambda: "worker ready" in (tmp_path / "log").read_text(), True)
+    until(lambda: "device down" in (tmp_path / "log").read_text(), True)
+    assert process.popen.poll() is None
+    host.lose("cuda:0")
+    os.kill(next(pid for pid in process.children() if b"cuda:0" in Path(f"/proc/{pid}/cmdline").read_bytes()), 9)
+
+    assert process.popen.wait(WITHIN_S) == EXIT_CONFIGURATION
