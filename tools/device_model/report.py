@@ -1,141 +1,174 @@
-"""The figures of a simulation, and the tables that show them."""
+"""The figures of a simulation. Rates and cores are those of the real card, which is not slowed."""
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from penstock.bench.figures import percentile
+from penstock.core.request import Format
 from penstock.core.task import Priority, State
-from tools.device_model.busy import Gap, Worker as Causes, batches_before, gaps, idle, seconds_by_cause
-from tools.device_model.record import Entry
-from tools.device_model.simulation import Measured, Worker
+from tools.device_model.causes import Gap, Moments, busy_at_full_speed, gaps, seconds_by_cause
+from tools.device_model.simulation import Measured, MeasuredWorker, Run
+from tools.device_model.timeline import Span, batches_before, idle, spans
 
-GROUPS = ("codec", "tiles", "loop", "device", "other")
+GROUPS = {"codec": "codec", "tiles": "tiles", "cuda": "device", "MainThread": "loop"}
+"""Beginnings of the names of threads -> the group that they are in; all others are in `other`."""
+
+DRAWN_S = 2.0
+"""Seconds of the timeline that are kept for the picture."""
+
+BUSY, CORES, WAIT = 0.95, 16, 2
+"""The bars: the share of the time in which an H100 computes, the cores of its host that this takes, and the batches
+that a task of high priority waits for."""
 
 
-class CardFigures(Struct, frozen=True, kw_only=True):
-    """One worker: the share of the time in which its device computed, by the record of the model and by the metric
-    (which may count copies); idle shares by cause; cores that our code needs by group of threads; batches that a task
-    of high priority waited for."""
+class Timeline(Struct, frozen=True, kw_only=True):
+    """Spans of seconds from the first moment: computing, and idle by cause."""
 
-    busy: float
-    busy_metric: float
-    idle_by_cause: dict[str, float]
-    longest_gap_s: float
-    cores_by_group: dict[str, float]
-    codec_cores: float
-    tiles_per_batch: float
-    computed_mpx_per_s: float
-    gaps: list[Gap]
+    computing: list[Span]
+    idle: list[Gap]
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """All figures of a simulation. Rates and cores are those of the real card: the model's times were `slowed`."""
+    """All figures of a run, as `--json` writes them.
+
+    `busy` and `busy_at_full_speed` are means over the cards, by the record of the model; `busy_metric` is what the
+    workers' own counter says, in which the copy of the input counts. `own_cores` are those that our code needs, by
+    group of threads, `codec_cores` those that decode and encode; both are sums over the workers. `lock` is the share of
+    the time in which the interpreter of one worker is locked. `high_waits` counts the tasks of high priority by the
+    batches between their claim and their own first batch.
+    """
 
     card: str
     cards: int
-    result: str
+    cores: int
+    result: Format
     slowed: float
     seconds: float
     slots: int
-    cores_used_here: float
     tasks_per_s: float
     mpx_per_s: float
+    computed_mpx_per_s: float
+    tiles_per_batch: float
     busy: float
-    own_cores: float
+    busy_at_full_speed: float
+    busy_metric: float
+    idle_by_cause: dict[str, float]
+    longest_gap_ms: float
+    own_cores: dict[str, float]
     codec_cores: float
     redis_cores: float
-    high_from_claim: list[int]
-    high_from_ready: list[int]
+    cores_here: float
+    lock: float | None
+    high_waits: dict[int, int]
     failed: int
-    workers: list[CardFigures]
+    timeline: Timeline
+
+    @property
+    def all_cores(self) -> float:
+        """Cores that our code, the codecs and Redis need together."""
+        return sum(self.own_cores.values()) + self.codec_cores + self.redis_cores
 
 
 def report(measured: Measured) -> Report:
     """The figures of a simulation."""
-    run, seconds = measured.run, measured.end - measured.start
-    workers = [_figures(measured, worker) for worker in measured.workers]
-    done = [
-        measured.sent[label].megapixels
-        for label, task in measured.tasks.items()
-        if task.state is State.SUCCESS and measured.start <= (task.finished or 0) / 1000 < measured.end
-    ]
-    waits = _high_waits(measured)
+    run, workers = measured.run, measured.workers
+    seconds = _mean(w.after.at - w.before.at for w in workers)
+    found = [_gaps(measured, worker) for worker in workers]
+    idle_by_cause = seconds_by_cause(gap for one in found for gap in one)
+    idle_by_cause = {cause: s / seconds / len(workers) for cause, s in idle_by_cause.items()}
+    busy = 1 - sum(idle_by_cause.values())
+    own_s = _cpu_s(workers)
+    sizes = _finished_megapixels(measured)
     return Report(
         card=run.card.name,
         cards=run.card.count,
+        cores=run.card.cores * run.card.count,
         result=run.result,
         slowed=run.slowed,
         seconds=seconds / run.slowed,
-        slots=measured.workers[0].slots,
-        cores_used_here=sum(sum(w.cpu_s.values()) for w in measured.workers) / seconds,
-        tasks_per_s=len(done) / seconds * run.slowed,
-        mpx_per_s=sum(done) / seconds * run.slowed,
-        busy=sum(w.busy for w in workers) / len(workers),
-        own_cores=sum(sum(w.cores_by_group.values()) for w in workers),
-        codec_cores=sum(w.codec_cores for w in workers),
+        slots=workers[0].slots,
+        tasks_per_s=len(sizes) * run.slowed / seconds,
+        mpx_per_s=sum(sizes) * run.slowed / seconds,
+        computed_mpx_per_s=sum(_sizes(workers, "compute")) / 1e6 * run.slowed / seconds,
+        tiles_per_batch=_mean(_sizes(workers, "infer")),
+        busy=busy,
+        busy_at_full_speed=busy_at_full_speed(busy, idle_by_cause, run.slowed),
+        busy_metric=_mean((w.after.busy_s - w.before.busy_s) / (w.after.at - w.before.at) for w in workers),
+        idle_by_cause=idle_by_cause,
+        longest_gap_ms=1000 * max((high - low for w in workers for low, high in _idle(w)), default=0.0) / run.slowed,
+        own_cores={group: s * run.slowed / seconds for group, s in own_s.items()},
+        codec_cores=sum(_codec_s(worker) for worker in workers) / seconds,
         redis_cores=measured.redis_cpu_s * run.slowed / seconds,
-        high_from_claim=sorted(claimed for claimed, _ in waits),
-        high_from_ready=sorted(ready for _, ready in waits),
+        cores_here=sum(own_s.values()) / seconds,
+        lock=None if measured.lock is None else measured.lock * run.slowed,
+        high_waits=dict(sorted(Counter(_high_waits(measured)).items())),
         failed=sum(task.state is State.FAILED for task in measured.tasks.values()),
-        workers=workers,
+        timeline=_timeline(run, workers[0], found[0]),
     )
 
 
-def _figures(measured: Measured, worker: Worker) -> CardFigures:
-    run, start, end = measured.run, measured.start, measured.end
-    seconds = end - start
-    names = {e.size: e.label for e in worker.entries if e.kind == "thread"}
-    codec_threads = sum(name.startswith("codec-") and not name.startswith("codec-high") for name in names.values())
-    tasks = [task for task in measured.tasks.values() if task.worker == worker.id]
-    causes = Causes(worker.entries, tasks, slots=worker.slots, codec_threads=codec_threads)
-    found = gaps(worker.entries, causes, start, end)
-    computes = [e for e in worker.entries if e.kind == "compute" and start <= e.end < end]
-    runs = [e for e in worker.entries if e.kind == "infer" and start <= e.end < end]
-    return CardFigures(
-        busy=1 - sum(high - low for low, high in idle(worker.entries, start, end)) / seconds,
-        busy_metric=worker.busy_s / seconds,
-        idle_by_cause={cause: s / seconds for cause, s in seconds_by_cause(found).items()},
-        longest_gap_s=max((high - low for low, high in idle(worker.entries, start, end)), default=0) / run.slowed,
-        cores_by_group=_cores(worker, names, run.slowed / seconds),
-        codec_cores=_codec_s(worker.entries, start, end) / seconds,
-        tiles_per_batch=sum(e.size for e in runs) / max(1, len(runs)),
-        computed_mpx_per_s=sum(e.size for e in computes) / 1e6 / seconds * run.slowed,
-        gaps=found,
-    )
+def _idle(worker: MeasuredWorker) -> list[Span]:
+    return idle(worker.entries, worker.before.at, worker.after.at)
 
 
-def _cores(worker: Worker, names: dict[int, str], scale: float) -> dict[str, float]:
-    cores: Counter[str] = Counter()
-    for thread, cpu_s in worker.cpu_s.items():
-        cores[_group(thread, names, worker.pid)] += cpu_s * scale  # type: ignore[assignment]
-    return {group: float(cores[group]) for group in GROUPS}
+def _gaps(measured: Measured, worker: MeasuredWorker) -> list[Gap]:
+    claimed = [(t.started or 0) / 1000 for t in measured.tasks.values() if t.worker == worker.process.id]
+    names = _thread_names(worker).values()
+    usual = sum(name.startswith("codec-") and not name.startswith("codec-high") for name in names)
+    return gaps(_idle(worker), Moments(worker.entries, claimed, slots=worker.slots, codec_threads=usual))
 
 
-def _group(thread: int, names: dict[int, str], pid: int) -> str:
-    if thread == pid:
-        return "loop"
-    name = names.get(thread, "")
-    return next((g for g, prefix in (("codec", "codec"), ("tiles", "tiles"), ("device", "cuda:")) if name.startswith(prefix)), "other")
+def _thread_names(worker: MeasuredWorker) -> Mapping[int, str]:
+    return {e.size: e.label for e in worker.entries if e.kind == "thread"}
 
 
-def _codec_s(entries: Sequence[Entry], start: float, end: float) -> float:
-    spans = [(e.start, e.end) for e in entries if e.kind in ("decode", "encode")]
-    return sum(max(0.0, min(high, end) - max(low, start)) for low, high in spans)
+def _cpu_s(workers: Iterable[MeasuredWorker]) -> dict[str, float]:
+    seconds = dict.fromkeys([*GROUPS.values(), "other"], 0.0)
+    for worker in workers:
+        names = _thread_names(worker)
+        for thread, cpu_s in worker.after.cpu_s.items():
+            name = names.get(thread, "")
+            group = next((group for start, group in GROUPS.items() if name.startswith(start)), "other")
+            seconds[group] += cpu_s - worker.before.cpu_s.get(thread, 0.0)
+    return seconds
 
 
-def _high_waits(measured: Measured) -> list[tuple[int, int]]:
-    """For each task of high priority the batches from its claim, and from the end of its decoding."""
-    found = []
+def _codec_s(worker: MeasuredWorker) -> float:
+    at = (worker.before.at, worker.after.at)
+    return sum(high - low for kind in ("decode", "encode") for low, high in spans(worker.entries, kind, *at))
+
+
+def _sizes(workers: Iterable[MeasuredWorker], kind: str) -> list[int]:
+    return [e.size for w in workers for e in w.entries if e.kind == kind and w.before.at <= e.end < w.after.at]
+
+
+def _finished_megapixels(measured: Measured) -> list[float]:
+    start, end = measured.workers[0].before.at, measured.workers[0].after.at
+    done = {label for label, task in measured.tasks.items() if task.state is State.SUCCESS}
+    return [measured.sent[d].megapixels for d in done if start <= (measured.tasks[d].finished or 0) / 1000 < end]
+
+
+def _high_waits(measured: Measured) -> Iterable[int]:
     for worker in measured.workers:
-        ready = {e.label: e.end for e in worker.entries if e.kind == "decode"}
-        for label, sent in measured.sent.items():
-            task = measured.tasks[label]
-            if sent.priority is not Priority.HIGH or task.worker != worker.id or label not in ready:
-                continue
-            from_claim = batches_before(worker.entries, label, (task.started or 0) / 1000)
-            from_ready = batches_before(worker.entries, label, ready[label])
-            if from_claim is not None and from_ready is not None:
-                found.append((from_claim, from_ready))
-    return found
+        for label, task in measured.tasks.items():
+            if task.priority is Priority.HIGH and task.worker == worker.process.id:
+                waited = batches_before(worker.entries, label, (task.started or 0) / 1000)
+                if waited is not None:
+                    yield waited
+
+
+def _timeline(run: Run, worker: MeasuredWorker, found: Iterable[Gap]) -> Timeline:
+    zero, until = worker.before.at, worker.before.at + DRAWN_S * run.slowed
+
+    def moved(at: float) -> float:
+        return round((at - zero) / run.slowed, 5)
+
+    computing = [(moved(low), moved(high)) for low, high in spans(worker.entries, "compute", zero, until)]
+    idle_ = [Gap(moved(g.start), moved(min(g.end, until)), g.cause) for g in found if g.start < until]
+    return Timeline(computing=computing, idle=idle_)
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / max(1, len(found))
