@@ -63,9 +63,8 @@ def crop(text: str) -> tuple[int, int, int, int]:
 def upscale(source: Image.Image, model: str) -> Image.Image:
     path = MODELS / f"superres-x4.{model}.onnx"
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    image = np.asarray(source, np.float32).transpose(2, 0, 1)[None] / np.float32(255)
-    (upscaled,) = session.run(["upscaled"], {"image": image})
-    return Image.fromarray(np.rint(upscaled[0].transpose(1, 2, 0) * 255).astype(np.uint8))
+    (upscaled,) = session.run(["upscaled"], {"image": np.asarray(source)[None]})
+    return Image.fromarray(upscaled[0])
 
 
 def draw(panels: dict[str, Image.Image]) -> Image.Image:

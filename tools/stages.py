@@ -130,9 +130,9 @@ def enlarged(runner: BaseModelRunner[Any], source: bytes, result: imaging.Pixels
     width, height = work.canvas.size
     column = {
         "prepare: decoded to RGB": Cell(timed(lambda: runner.image(source)), picture.rgb.nbytes),
-        "  tiles": Cell(note=(f"{work.count} of", f"{work.shape[2]} × {work.shape[1]}")),
+        "  tiles": Cell(note=(f"{work.count} of", f"{work.shape[1]} × {work.shape[0]}")),
         "infer: cut into tiles": each(work.count, several, work.tile, tiles[0].nbytes),
-        "infer: device": each(work.count, several, lambda i: runner.infer(tiles[i], work), outputs[0].nbytes),
+        "infer: device": each(work.count, several, lambda i: runner.infer(tiles[i], work), outputs[0][0].nbytes),
         "infer: joined": each(
             work.count, several, lambda i: work.accept(i, outputs[i]), 4 * width * height, total=True
         ),

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from penstock.core.device import Device
 from penstock.errors import DeviceOutOfMemory
-from penstock.models.onnxruntime.session import ModelFile, Session, half, manifest, runtime_version
+from penstock.models.onnxruntime.runtime import runtime_version
+from penstock.models.onnxruntime.session import ModelFile, Session, half, manifest
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
 
@@ -28,7 +29,7 @@ WAYS = {
 
 
 def files() -> Iterator[tuple[ModelFile, tuple[tuple[int, int], ...]]]:
-    for file in manifest().values():
+    for file in manifest("cuda").values():
         twin = half(file)
         shapes = ((224, 224),) if file.name == "image-scoring-v1" else ()
         yield from ((f, shapes) for f in (file, twin) if f is not None)
@@ -51,7 +52,7 @@ def test_how_long_a_batch_takes(gpu: Device, file: ModelFile, shapes: tuple[tupl
 
 
 def median_ms(session: Session, batch: int, height: int, width: int) -> float:
-    tiles = np.random.default_rng(0).random((batch, 3, height, width), np.float32)
+    tiles = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), np.uint8)
     times = []
     try:
         for _ in range(RUNS + 3):

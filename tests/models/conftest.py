@@ -15,6 +15,7 @@ import skimage
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.support.networks import network
 from tools.convert import recipes, sources
 
 MODELS = Path(__file__).parents[2] / "src" / "penstock" / "weights"
@@ -40,21 +41,28 @@ def models() -> Path:
 
 
 @pytest.fixture(scope="session")
-def load() -> Callable[[bytes], Run]:
-    """Turns an .onnx file's bytes into a function from a batch of images to the model's outputs."""
+def load_whole() -> Callable[[bytes], Run]:
+    """Turns the bytes of an .onnx file into a function from a batch of pixels, or of what it takes, to its outputs."""
 
     def load(model: bytes) -> Run:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 2
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        return lambda images: session.run(None, {"image": images})
+        (taken,) = session.get_inputs()
+        return lambda images: session.run(None, {taken.name: images})
 
     return load
 
 
 @pytest.fixture(scope="session")
+def load(load_whole: Callable[[bytes], Run]) -> Callable[[bytes], Run]:
+    """Turns an .onnx file's bytes into a function from a batch of planes of 0..1 to the outputs of its network."""
+    return lambda model: load_whole(network(model).SerializeToString())
+
+
+@pytest.fixture(scope="session")
 def shipped(load: Callable[[bytes], Run]) -> Callable[[str], Run]:
-    """`shipped(file)` runs a shipped model."""
+    """`shipped(file)` runs the network of a shipped model."""
     return cache(lambda file: load((MODELS / file).read_bytes()))
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
+from tests.support.networks import network
+
 Array = NDArray[np.float32]
 Run = Callable[[Array], list[Array]]
 
@@ -45,8 +47,10 @@ def emulated(path: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(rounded(onnx.load(path)), options, providers=["CPUExecutionProvider"])
-    return lambda image: session.run(None, {"image": image.astype(np.float16).astype(np.float32)})
+    model = rounded(network(path.read_bytes()))
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()
+    return lambda image: session.run(None, {taken.name: image.astype(np.float16).astype(np.float32)})
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 here the decision is tested, not the arithmetic."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from penstock.worker.devices import cpu
 GENERAL = manifest()["superres-x4", "general"]
 PLAIN = replace(cpu(2), streams=1)
 
-Tiles = NDArray[np.float32]
+Tiles = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
@@ -72,20 +73,31 @@ def test_who_asks_for_fp32_gets_it() -> None:
 
 def test_values_that_are_no_numbers_are_infinitely_far_away(plain: Session) -> None:
     class Broken(Session):
-        def run(self, tiles: Tiles, *, owner: object = None) -> list[NDArray[np.float32]]:
-            return [np.where(np.arange(output.size).reshape(output.shape) == 5, np.nan, output)
-                    for output in super().run(tiles)]  # fmt: skip
+        def run(self, tiles: Tiles, *, owner: object = None) -> list[NDArray[Any]]:
+            upscaled, totals = super().run(tiles)
+            return [upscaled, totals * np.nan]
 
     assert largest_difference(plain, plain, (64, 64)) == 0.0
     assert largest_difference(plain, Broken(GENERAL, PLAIN), (64, 64)) == np.inf
+
+
+def test_a_difference_is_counted_in_levels_whichever_is_brighter(plain: Session) -> None:
+    class Brighter(Session):
+        def run(self, tiles: Tiles, *, owner: object = None) -> list[NDArray[Any]]:
+            upscaled, totals = super().run(tiles)
+            return [upscaled + (upscaled < 255).astype(np.uint8), totals]
+
+    brighter = Brighter(GENERAL, PLAIN)
+
+    assert largest_difference(plain, brighter, (64, 64)) == largest_difference(brighter, plain, (64, 64)) == 1 / 255
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (128, 192), (512, 512)])
 def test_the_check_images_are_a_photo_and_hard_patterns_in_any_size(shape: tuple[int, int]) -> None:
     images = check_images(*shape)
 
-    assert images.shape == (4, 3, *shape)
-    assert images.dtype == np.float32
-    assert (images.min(), images.max()) == (0.0, 1.0)
+    assert images.shape == (4, *shape, 3)
+    assert images.dtype == np.uint8
+    assert (images.min(), images.max()) == (0, 255)
     assert len(np.unique(images[0])) > 100
-    assert all(set(np.unique(image)) == {0.0, 1.0} for image in images[1:])
+    assert all(set(np.unique(image)) == {0, 255} for image in images[1:])

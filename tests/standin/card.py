@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.standin.answers import answers_at_load
 from tests.standin.environment import ROOT, Standin
 
 
@@ -16,19 +17,19 @@ class ProgramFailed(AssertionError):
 class Card:
     """A card that computes nothing. Each fault becomes a variable: `launch=209` is SI_LAUNCH=209."""
 
-    def __init__(self, standin: Standin, answers: Path | None = None) -> None:
+    def __init__(self, standin: Standin) -> None:
         self.python = str(standin.python)
         self._libraries = standin.libraries
-        self._answers = answers
 
     def variables(self, *, answers: bool = False, without: tuple[str, ...] = (), **faults: object) -> dict[str, str]:
         """The variables with which a process sees the stand-ins, but for libraries in `without`: libcudnn.so.9.
 
-        `answers` makes the card give the stored results of the check images, so that a worker becomes ready.
+        `answers` makes the card give the right results for what is compared when models are loaded, so that a worker
+        becomes ready, if its smallest tiles are 128 px wide and high.
         """
         variables = {"SI_" + name.upper(): str(value) for name, value in faults.items()}
         if answers:
-            variables["SI_ANSWERS"] = str(self._answers)
+            variables["SI_ANSWERS"] = str(answers_at_load(self._libraries.parent))
         path = str(self._libraries_but(without))
         return variables | {"LD_LIBRARY_PATH": path, "PYTHONPATH": str(ROOT)}
 

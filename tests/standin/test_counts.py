@@ -42,7 +42,7 @@ def test_a_run_is_counted(card: Card) -> None:
         ({"launch": 209}, "NoKernelImageForDevice"),
         ({"sticky": 700, "sticky_from": 60}, "illegal memory access"),
         ({"noplan": "half"}, "CUDNN_FE failure"),
-        ({"mem": 0.001}, "Failed to allocate memory"),
+        ({"mem": 0.001}, "CUDA failure 2: out of memory"),
         ({"without": ("libcudnn.so.9",)}, "cuDNN"),
         ({"without": ("libcuda.so.1",)}, "libcuda.so.1"),
     ],

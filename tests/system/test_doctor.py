@@ -1,5 +1,6 @@
 """`penstock doctor` and `penstock keys new` as processes, on machines that are well and on some that are not."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -83,6 +84,20 @@ def test_a_damaged_model_is_told_of(tmp_path: Path, own_redis: RedisProcess) -> 
     assert found["models"]["state"] == "fail"
     assert "image-scoring-v1.nima.onnx" in found["models"]["found"]
     assert found["device"]["state"] == "fail", "nor does a device run it"
+
+
+def test_the_checks_of_a_gpu_say_in_one_line_that_there_is_none(tmp_path: Path) -> None:
+    shown = penstock(tmp_path, "doctor", "--gpu")
+    as_json = penstock(tmp_path, "doctor", "--gpu", "--json", "who")
+
+    assert (shown.returncode, as_json.returncode) == (1, 1)
+    assert [line.split()[:2] for line in shown.stdout.splitlines()] == [["fail", "gpu"], ["→", "see"]]
+    assert "nvidia-smi" in json.loads(as_json.stdout)["found"]
+
+
+@pytest.mark.parametrize("arguments", [["who"], ["--device", "0"], ["--gpu", "whom"]])
+def test_a_check_of_a_gpu_that_makes_no_sense_is_refused(tmp_path: Path, arguments: list[str]) -> None:
+    assert penstock(tmp_path, "doctor", *arguments).returncode == 2
 
 
 async def test_a_server_says_what_it_is_and_what_time_it_has(own_redis: RedisProcess) -> None:

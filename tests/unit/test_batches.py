@@ -21,7 +21,7 @@ from penstock.worker.batcher.device_work import BatchKey, DeviceWork
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
 from penstock.worker.threads import Threads
 
-LANE = BatchKey("model", "", (3, 64, 64))
+LANE = BatchKey("model", "", (64, 64, 3))
 GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(32, 48, 64), batches=(1, 2, 4))
 CPU_LIKE = Device(name="test", kind="cpu", threads=2, streams=2, sides=(64,), batches=(1,))
 
@@ -44,7 +44,7 @@ class Nearest(BaseModelRunner[Params]):
         self.device = device
 
     def warmup(self) -> list[Work]:
-        return [Work([np.zeros((3, *shape), np.float32)]) for shape in self.device.shapes]
+        return [Work([np.zeros((*shape, 3), np.uint8)]) for shape in self.device.shapes]
 
     def prepare(self, source: bytes, params: Params) -> Work:
         raise NotImplementedError
@@ -60,7 +60,7 @@ class Nearest(BaseModelRunner[Params]):
             self.rule(tiles)
             if self.stop.setdefault(id(work), threading.Event()).wait(0.02 if work.count > 1 else 0):
                 raise Interrupted
-            return tiles.repeat(2, axis=2).repeat(2, axis=3)
+            return [(tile, 0.0) for tile in tiles.repeat(2, axis=1).repeat(2, axis=2)]
         finally:
             self.together -= 1
 
@@ -148,6 +148,21 @@ async def test_every_shape_and_batch_is_warmed_up_and_measured_before_the_first_
     assert seen == {(batch, side) for batch in GPU_LIKE.batches for side, _ in GPU_LIKE.shapes}
 
 
+async def test_the_largest_batches_of_all_models_are_warmed_up_first() -> None:
+    seen: list[tuple[int, ...]] = []
+    runners = [Nearest(), Nearest()]
+    for runner in runners:
+        runner.rule = lambda tiles: seen.append(tiles.shape)
+    pool = Threads(1, "tiles")
+    scheduler = DeviceScheduler(GPU_LIKE, pool)
+    await scheduler.start(runners)
+    await scheduler.close()
+    pool.close()
+
+    assert [np.prod(shape) for shape in seen] == sorted((np.prod(shape) for shape in seen), reverse=True)
+    assert runners[0].shapes == runners[1].shapes
+
+
 # --- out of memory --------------------------------------------------------------------------------------------
 
 
@@ -174,7 +189,7 @@ async def test_a_device_that_cannot_hold_the_smallest_tile_fails_the_task() -> N
             await started.run(image_work(150, GPU_LIKE))
 
 
-async def test_what_does_not_fit_at_warm_up_is_never_tried_in_service() -> None:
+async def test_what_does_not_fit_at_warm_up_is_not_tried_at_once_in_service() -> None:
     runner = Nearest()
     runner.rule = lambda tiles: _refuse_above(tiles, 48)
     async with Started(runner, GPU_LIKE) as started:

@@ -50,6 +50,22 @@ ABOUT_THE_INPUT = [
     f"{NODE}cannot broadcast dim",
 ]
 
+NO_CUDNN = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_kernel.h:296 static cudnnContext* "
+    "onnxruntime::cuda::CudaKernel::RequireCudnnHandle(cudnnHandle_t) [ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : cuDNN "
+    "is unavailable or disabled for CUDA Execution Provider: dlopen failed for libcudnn.so: libcudnn.so: cannot open "
+    "shared object file: No such file or directory"
+)
+
+FRONTEND = "/onnxruntime_src/onnxruntime/core/providers/cuda/cudnn_fe_call.cc:109 onnxruntime::CudaCall(ERRTYPE) "
+UNSUPPORTED = [
+    f"{NODE}Failed to initialize CUDNN Frontend: {FRONTEND}CUDNN_FE failure 8: HEURISTIC_QUERY_FAILED {WHERE}",
+    f"{NODE}OP not supported by CUDNN Frontend{FRONTEND}CUDNN_FE failure 6: PLAN_CREATION_FAILED {WHERE}",
+    f"{NODE}OP not supported by CUDNN Frontend{FRONTEND}CUDNN_FE failure 5: GRAPH_NOT_SUPPORTED {WHERE}",
+    "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation for Conv(11) node with name 'x'",
+]
+"""A file that a card cannot run, though it is as well as before."""
+
 UNUSABLE = [
     f"CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version {WHERE}",
     f"CUDA failure 100: no CUDA-capable device is detected {WHERE}",
@@ -58,6 +74,12 @@ UNUSABLE = [
     f"CUDA failure 222: the provided PTX was compiled with an unsupported toolchain {WHERE}",
     f"CUDA failure 803: system has unsupported display driver / cuda driver combination {WHERE}",
     f"CUDA failure 804: forward compatibility was attempted on non supported HW {WHERE}",
+    f"{NODE}CUDA error cudaErrorNoKernelImageForDevice:no kernel image is available for execution on the device",
+    f"{NODE}CUDA error cudaErrorUnsupportedPtxVersion:the provided PTX was compiled with an unsupported toolchain.",
+    f"{NODE}CUDA error cudaErrorInsufficientDriver:CUDA driver version is insufficient for CUDA runtime version",
+    f"{NODE}CUDA error cudaErrorNoDevice:no CUDA-capable device is detected",
+    f"{NODE}{NO_CUDNN}",
+    *UNSUPPORTED,
     "Please install TensorRT libraries as mentioned in the GPU requirements page, and that your GPU is supported.",
     "This session contains graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has been "
     "explicitly disabled by the user.",
@@ -86,6 +108,13 @@ def test_an_error_about_the_input_stays_itself(text: str) -> None:
     assert faults.of_run(error) is error
 
 
+@pytest.mark.parametrize("text", [*UNSUPPORTED, f"{NODE}{NO_CUDNN}"])
+def test_an_operation_that_the_card_cannot_do_is_no_lost_device(text: str) -> None:
+    error = RuntimeError(text)
+
+    assert faults.of_run(error) is error
+
+
 @pytest.mark.parametrize("text", UNUSABLE)
 def test_a_device_that_can_never_be_used_is_a_matter_of_configuration(text: str) -> None:
     assert isinstance(faults.of_load(RuntimeError(text), "m.onnx cannot run on cuda:0"), ConfigurationError)
@@ -101,4 +130,39 @@ def test_a_person_reads_one_line_without_the_insides_of_the_runtime() -> None:
 
     said = str(faults.of_load(RuntimeError(text), "m.onnx cannot run on cuda:0"))
 
-    assert said == "m.onnx cannot run on cuda:0: CUDA failure 100: no CUDA-capable device"
+    assert said == "m.onnx cannot run on cuda:0: this process sees no GPU (CUDA failure 100: no CUDA-capable device)"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (
+            f"CUDA failure 35: CUDA driver version is insufficient {WHERE}",
+            "the NVIDIA driver is older than CUDA 13 needs",
+        ),
+        (f"CUDA failure 803: unsupported driver combination {WHERE}", "restart the machine"),
+        (f"{NODE}CUDA error cudaErrorNoDevice:none", "this process sees no GPU"),
+        (f"{NODE}CUDA error cudaErrorNoKernelImageForDevice:none", "has code for compute capability 7.5, 8.0, 8.6"),
+        (f"{NODE}{NO_CUDNN}", "libcudnn.so is missing: install cuDNN 9"),
+    ],
+    ids=["old driver", "mixed driver", "no card", "no code", "no cuDNN"],
+)
+def test_the_cause_stands_first_in_words_that_say_what_to_do(text: str, cause: str) -> None:
+    said = str(faults.of_load(RuntimeError(text), "m.onnx on cuda:0"))
+
+    assert said.startswith("m.onnx on cuda:0: ")
+    assert cause in said.split(" (")[0]
+    assert "\n" not in said
+    assert "onnxruntime_src" not in said
+
+
+def test_a_first_run_that_found_the_device_broken_or_full_is_worth_another_start() -> None:
+    for error in (DeviceBroken("a run does not stop"), DeviceOutOfMemory("the device could not hold this batch")):
+        assert isinstance(faults.of_load(error, "m.onnx on cuda:0"), DeviceBroken)
+
+
+def test_a_first_run_on_a_card_without_code_is_not() -> None:
+    broken = faults.of_run(RuntimeError(f"{NODE}CUDA error cudaErrorNoKernelImageForDevice:none"))
+
+    assert isinstance(broken, DeviceBroken)
+    assert isinstance(faults.of_load(broken, "m.onnx on cuda:0"), ConfigurationError)

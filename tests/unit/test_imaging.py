@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -208,12 +209,29 @@ def test_what_shows_through_is_white() -> None:
     assert imaging.on_white(picture)[0, :, 0].tolist() == [255, 127, 0]
 
 
+@pytest.mark.parametrize("form", [np.ascontiguousarray, np.asfortranarray, lambda a: a[:, ::-1], lambda a: a[::-1]])
+def test_a_canvas_takes_pixels_however_they_lie_in_memory(form: Callable[[imaging.Pixels], imaging.Pixels]) -> None:
+    pixels = form(np.random.default_rng(5).integers(0, 256, (30, 20, 3), dtype=np.uint8))
+    canvas = imaging.Canvas(40, 50)
+
+    for view in (pixels, pixels[3:9, 2:5], pixels[::2, :1]):
+        canvas.put(7, 11, view)
+
+        assert (canvas.pixels[11 : 11 + len(view), 7 : 7 + view.shape[1]] == view).all()
+
+
+@pytest.mark.parametrize(("left", "top"), [(-1, 0), (0, -1), (3, 0), (0, 3)])
+def test_a_canvas_refuses_what_is_not_inside_of_it(left: int, top: int) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        imaging.Canvas(4, 4).put(left, top, np.zeros((2, 2, 3), np.uint8))
+
+
 def test_a_canvas_is_written_in_pieces_and_encoded_as_the_whole_would_be() -> None:
     rgb = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     alpha = np.random.default_rng(4).integers(0, 256, (40, 60), dtype=np.uint8)
     canvas = imaging.Canvas(60, 40)
     for top, left in ((0, 0), (0, 25), (13, 0), (13, 25)):
-        canvas.put(left, top, rgb[top : top + 27, left : left + 35].transpose(2, 0, 1))
+        canvas.put(left, top, rgb[top : top + 27, left : left + 35])
 
     assert canvas.size == (60, 40)
     assert (canvas.pixels == rgb).all()

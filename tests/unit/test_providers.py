@@ -7,17 +7,13 @@ import pytest
 from penstock.core.device import Device
 from penstock.models.onnxruntime.providers import engine_directory, setup
 
-BASE = {
-    "device_id": "0",
-    "cudnn_conv_algo_search": "HEURISTIC",
-    "arena_extend_strategy": "kSameAsRequested",
-    "use_tf32": "0",
-}
+BASE = {"device_id": "0", "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
 HALF = BASE | {"use_tf32": "1"}
 """Without TF32 a session of fp16 would be given no plan that uses tensor cores."""
 
-LIMIT = {"gpu_mem_limit": "1000000"}
-GRAPHS = {"enable_cuda_graph": "1"}
+STREAM = {"user_compute_stream": "4096"}
+GRAPHS = {"enable_cuda_graph": "1", "gpu_mem_limit": "1000000", "arena_extend_strategy": "kSameAsRequested"}
+"""The options of an arena of its own; the arena of the card has those of `runtime.register_cuda_arena`."""
 
 
 def tensorrt(fp16: str) -> dict[str, str]:
@@ -28,9 +24,9 @@ def tensorrt(fp16: str) -> dict[str, str]:
         "trt_engine_cache_path": "/cache",
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": "/cache",
-        "trt_profile_min_shapes": "image:1x3x96x128",
-        "trt_profile_opt_shapes": "image:8x3x256x512",
-        "trt_profile_max_shapes": "image:8x3x256x512",
+        "trt_profile_min_shapes": "image:1x96x128x3",
+        "trt_profile_opt_shapes": "image:8x256x512x3",
+        "trt_profile_max_shapes": "image:8x256x512x3",
     }
 
 
@@ -38,19 +34,13 @@ CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 
 TABLE = {
-    # (tensorrt, graphs, limit, fp16): providers in order
-    (False, False, 0, False): [(CUDA, BASE)],
-    (False, False, 0, True): [(CUDA, HALF)],
-    (False, False, 1_000_000, False): [(CUDA, BASE | LIMIT)],
-    (False, False, 1_000_000, True): [(CUDA, HALF | LIMIT)],
-    (False, True, 0, False): [(CUDA, BASE | GRAPHS)],
-    (False, True, 0, True): [(CUDA, HALF | GRAPHS)],
-    (False, True, 1_000_000, False): [(CUDA, BASE | LIMIT | GRAPHS)],
-    (False, True, 1_000_000, True): [(CUDA, HALF | LIMIT | GRAPHS)],
-    (True, False, 0, False): [(TENSORRT, tensorrt("False")), (CUDA, BASE)],
-    (True, False, 0, True): [(TENSORRT, tensorrt("True")), (CUDA, HALF)],
-    (True, False, 1_000_000, False): [(TENSORRT, tensorrt("False")), (CUDA, BASE | LIMIT)],
-    (True, False, 1_000_000, True): [(TENSORRT, tensorrt("True")), (CUDA, HALF | LIMIT)],
+    # (tensorrt, graph, fp16): providers in order
+    (False, False, False): [(CUDA, BASE | STREAM)],
+    (False, False, True): [(CUDA, HALF | STREAM)],
+    (False, True, False): [(CUDA, BASE | STREAM | GRAPHS)],
+    (False, True, True): [(CUDA, HALF | STREAM | GRAPHS)],
+    (True, False, False): [(TENSORRT, tensorrt("False")), (CUDA, BASE)],
+    (True, False, True): [(TENSORRT, tensorrt("True")), (CUDA, HALF)],
 }
 """Without TensorRT together with graphs, which the settings refuse."""
 
@@ -64,30 +54,41 @@ def device(**more: object) -> Device:
 
 
 def test_the_table_has_every_combination() -> None:
-    every = set(product((False, True), (False, True), (0, 1_000_000), (False, True)))
+    every = set(product((False, True), repeat=3))
 
     assert {row for row in every if not (row[0] and row[1])} == TABLE.keys()
 
 
 @pytest.mark.parametrize("row", sorted(TABLE), ids=str)
-def test_a_gpu_gets_the_options_of_the_table(row: tuple[bool, bool, int, bool]) -> None:
-    by_tensorrt, graphs, limit, fp16 = row
-    on = device(tensorrt=by_tensorrt, cuda_graphs=graphs, memory_limit_bytes=limit)
+def test_a_gpu_gets_the_options_of_the_table(row: tuple[bool, bool, bool]) -> None:
+    by_tensorrt, graph, fp16 = row
+    limit = 1_000_000 if graph else 0
 
-    made = setup(on, fp16=fp16, shapes=SHAPES, engines="/cache")
+    made = setup(
+        device(tensorrt=by_tensorrt), fp16=fp16, shapes=SHAPES, engines="/cache", stream=4096, graph_bytes=limit
+    )
 
     assert list(made.providers) == TABLE[row]
     assert made.entries["session.disable_cpu_ep_fallback"] == "1"
+    assert ("session.use_env_allocators" in made.entries) is not graph, "a graph has an arena of its own"
 
 
-@pytest.mark.parametrize("row", sorted(TABLE), ids=str)
-def test_a_cpu_gets_no_option_of_a_gpu_whatever_is_set(row: tuple[bool, bool, int, bool]) -> None:
-    by_tensorrt, graphs, limit, fp16 = row
-    on = device(kind="cpu", tensorrt=by_tensorrt, cuda_graphs=graphs, memory_limit_bytes=limit)
+def test_more_options_for_cuda_are_added_to_its_own_and_go_before_them() -> None:
+    more = {"prefer_nhwc": "1", "use_tf32": "0"}
 
-    made = setup(on, fp16=fp16, shapes=SHAPES, engines="/cache")
+    ((_, options),) = setup(device(), fp16=True, shapes=SHAPES, engines="", options=more).providers
+
+    assert options == HALF | more
+
+
+@pytest.mark.parametrize("by_tensorrt", [False, True])
+def test_a_cpu_gets_no_option_of_a_gpu_whatever_is_set(by_tensorrt: bool) -> None:
+    on = device(kind="cpu", tensorrt=by_tensorrt, cuda_graphs=True, memory_limit_bytes=1)
+
+    made = setup(on, fp16=True, shapes=SHAPES, engines="/cache", options={"prefer_nhwc": "1"}, stream=4096)
 
     assert made.providers == (("CPUExecutionProvider", {}),)
+    assert made.entries["session.use_env_allocators"] == "1", "one arena for all sessions"
     assert "session.disable_cpu_ep_fallback" not in made.entries
 
 

@@ -53,43 +53,62 @@ def test_a_small_image_is_one_tile() -> None:
 
 def box_blur_x2(image: np.ndarray, radius: int) -> np.ndarray:
     """A stand-in network: each output pixel depends on `radius` input pixels around it, then every pixel twice."""
-    padded = np.pad(image, ((0, 0), (radius, radius), (radius, radius)))
+    padded = np.pad(image.astype(np.float32), ((radius, radius), (radius, radius), (0, 0)))
     n = 2 * radius + 1
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (n, n), axis=(1, 2))
-    return windows.mean(axis=(3, 4)).repeat(2, axis=1).repeat(2, axis=2).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (n, n), axis=(0, 1))
+    return (windows.mean(axis=(3, 4)) + 0.5).astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
 
 
 @pytest.mark.parametrize(("height", "width"), [(200, 310), (97, 131), (64, 64), (128, 400)])
 def test_tiled_equals_untiled_where_no_padding_is_seen(height: int, width: int) -> None:
     radius = 4
     rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
-    whole = box_blur_x2(rgb.transpose(2, 0, 1).astype(np.float32) / 255, radius)
-    expected = (whole * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+    expected = box_blur_x2(rgb, radius)
     ladder = Ladder(((64, 64), (64, 96), (96, 96)), radius)
 
     work = TiledImage(rgb, ladder, scale=2, lane="", context=None)
     for index in reversed(range(work.count)):
-        work.accept(index, box_blur_x2(work.tile(index), radius))
+        work.accept(index, (box_blur_x2(work.tile(index), radius), 0.0))
 
     inner = slice(2 * radius, -2 * radius)
     assert work.count > 1 or height <= 64
     assert np.abs(work.canvas.pixels.astype(int) - expected)[inner, inner].max() <= 1
 
 
-@pytest.mark.parametrize("output", [np.full((3, 128, 128), np.nan, np.float32), np.zeros((3, 64, 64), np.float32)])
-def test_an_output_that_cannot_be_an_image_is_refused(output: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    "output",
+    [
+        (np.zeros((128, 128, 3), np.uint8), np.nan),
+        (np.zeros((128, 128, 3), np.uint8), -np.inf),
+        (np.zeros((64, 64, 3), np.uint8), 0.0),
+        (np.zeros((3, 128, 128), np.uint8), 0.0),
+        (np.zeros((128, 128, 3), np.float32), 0.0),
+    ],
+    ids=["no number", "infinite", "size", "planes", "type"],
+)
+def test_an_output_that_cannot_be_an_image_is_refused(output: tuple[np.ndarray, float]) -> None:
     work = TiledImage(np.zeros((64, 64, 3), np.uint8), Ladder(((64, 64),), 0), scale=2, lane="", context=None)
 
     with pytest.raises(InvalidOutput):
         work.accept(0, output)
 
 
-def test_values_beyond_the_range_are_clipped_not_wrapped() -> None:
-    work = TiledImage(np.zeros((4, 4, 3), np.uint8), Ladder(((4, 4),), 0), scale=1, lane="", context=None)
+@given(height=st.integers(1, 90), width=st.integers(1, 90), shape=st.sampled_from([(32, 96), (96, 32), (64, 64)]))
+@settings(max_examples=50)
+def test_a_tile_is_written_in_place_with_its_edges_mirrored(height: int, width: int, shape: tuple[int, int]) -> None:
+    rgb = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+    work = TiledImage(rgb, Ladder((shape,), 4), scale=1, lane="", context=None)
+    batch = np.zeros((2, *work.shape), work.dtype)
 
-    work.accept(0, np.stack([np.full((4, 4), v, np.float32) for v in (-0.5, 0.5, 1.5)]))
+    for index in range(work.count):
+        work.write_tile(index, batch[1])
+        row, column = work._spots[index]
+        crop = rgb[row.start : row.start + shape[0], column.start : column.start + shape[1]]
+        missing = [(0, tile - there) for tile, there in zip(shape, crop.shape[:2], strict=True)]
 
-    assert work.canvas.pixels[0, 0].tolist() == [0, 128, 255]
+        assert (batch[1] == np.pad(crop, (*missing, (0, 0)), mode="symmetric")).all()
+        assert (batch[1] == work.tile(index)).all()
+    assert not batch[0].any()
 
 
 @given(height=st.integers(1, 3000), width=st.integers(1, 3000), overlap=st.sampled_from([16, 32]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -17,8 +18,15 @@ IR_VERSION = 8  # what opset 17 was released with; every runtime since 2022 read
 SMALL = 2**14
 PRODUCER = "penstock"  # fixed, and without a version: the bytes may depend on the weights only
 
-Shape = Sequence[int | str]
 Attribute = int | float | str | Sequence[int]
+
+
+class Value(NamedTuple):
+    """An input or output of a graph. Sizes that are known only when it runs have names."""
+
+    name: str
+    shape: Sequence[int | str]
+    type: int = TensorProto.FLOAT
 
 
 class Storage(Enum):
@@ -27,13 +35,21 @@ class Storage(Enum):
     FP32 = "fp32"
     FP16_EXACT = "fp16 where no bit is lost, else fp32"
     FP16 = "fp16, but small weights in fp32"
-    HALF = "fp16, and so is the arithmetic between the fp32 input and the fp32 outputs"
+    HALF = "fp16, and so is the arithmetic of the network"
+
+
+class Target(Enum):
+    """The kind of device that a graph is shaped for."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
 
 
 class Graph:
     """Collects nodes and weights; each method returns the name of the value that it made."""
 
-    def __init__(self, name: str, *, storage: Storage) -> None:
+    def __init__(self, name: str, *, storage: Storage, target: Target = Target.CPU) -> None:
+        self.target = target
         self._name = name
         self._storage = storage
         self._nodes: list[onnx.NodeProto] = []
@@ -50,16 +66,6 @@ class Graph:
         if name not in self._initializers:
             self._initializers[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
-
-    def input(self, name: str) -> str:
-        """Adds the fp32 input `name` and returns it in the type of the arithmetic."""
-        return self.node("Cast", [name], f"{name}.fp16", to=TensorProto.FLOAT16) if self.halves else name
-
-    def output(self, op: str, inputs: Sequence[str], name: str, **attributes: Attribute) -> str:
-        """Makes the value the fp32 output `name` of the graph."""
-        if not self.halves:
-            return self.node(op, inputs, name, **attributes)
-        return self.node("Cast", [self.node(op, inputs, f"{name}.fp16", **attributes)], name, to=TensorProto.FLOAT)
 
     def number(self, name: str, value: float) -> str:
         """Adds a scalar in the type of the arithmetic."""
@@ -95,13 +101,13 @@ class Graph:
             case Storage.FP16:
                 return single.size >= SMALL and bool(np.isfinite(half).all())
 
-    def seal(self, inputs: dict[str, Shape], outputs: dict[str, Shape], *, about: str) -> bytes:
+    def seal(self, inputs: Sequence[Value], outputs: Sequence[Value], *, about: str) -> bytes:
         """Returns the finished and fully checked file. The same calls always give the same bytes."""
         graph = helper.make_graph(
             self._nodes,
             self._name,
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, list(s)) for n, s in inputs.items()],
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, list(s)) for n, s in outputs.items()],
+            [helper.make_tensor_value_info(value.name, value.type, list(value.shape)) for value in inputs],
+            [helper.make_tensor_value_info(value.name, value.type, list(value.shape)) for value in outputs],
             list(self._initializers.values()),
         )
         model = helper.make_model(

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
-from .graph import Graph, Storage
+from . import pixels
+from .graph import Graph, Storage, Target, Value
 
 PARAM_MAGIC = "7767517"
 FP16_TAG = 0x01306B47
@@ -25,24 +27,29 @@ FP32_TAGS = (0, 0x0002C056)
 Floats = NDArray[np.floating]
 
 
-def super_resolution(files: Mapping[str, bytes], *, scale: int, storage: Storage, about: str) -> bytes:
-    """Returns an .onnx file from `image` (N,3,H,W) to `upscaled` (N,3,scale*H,scale*W), both RGB in 0..1.
+def super_resolution(
+    files: Mapping[str, bytes], *, scale: int, storage: Storage, about: str, target: Target = Target.CPU
+) -> bytes:
+    """Returns an .onnx file from `image` (N,H,W,3) to `upscaled` (N,scale*H,scale*W,3), both RGB in 0..255, and to
+    `total` (N), the sum of each image.
 
     `files` holds a net's "param" and its "bin".
     """
-    graph = Graph("superres", storage=storage)
-    net = Net(graph, Blobs(files["bin"]), {"data": graph.input("image")})
+    graph = Graph("superres", storage=storage, target=target)
+    net = Net(graph, Blobs(files["bin"]), {"data": pixels.read(graph)})
     for layer in read_param(files["param"].decode()):
         if layer.kind not in LAYERS or not layer.params.keys() <= LAYERS[layer.kind].params:
             raise ValueError(f"ncnn layer not understood: {layer}")
         made = LAYERS[layer.kind].emit(net, layer)
         net.values.update(dict.fromkeys(layer.outputs, made))
     net.blobs.close()
-    # The nets overshoot 0..1 by a few hundredths at hard edges, so the output is clipped.
-    graph.output("Clip", [net.values["output"], graph.number("black", 0), graph.number("white", 1)], "upscaled")
+    pixels.write(graph, net.values["output"])
     return graph.seal(
-        {"image": ("batch", 3, "height", "width")},
-        {"upscaled": ("batch", 3, f"{scale}*height", f"{scale}*width")},
+        [Value(pixels.PIXELS, ("batch", "height", "width", 3), TensorProto.UINT8)],
+        [
+            Value(pixels.UPSCALED, ("batch", f"{scale}*height", f"{scale}*width", 3), TensorProto.UINT8),
+            Value(pixels.TOTAL, ("batch",)),
+        ],
         about=about,
     )
 
@@ -160,7 +167,7 @@ def prelu(net: Net, layer: Layer) -> str:
     which alone took a third of the time (general x4, 128², one thread: 247 ms of CPU instead of 325)."""
     slopes = net.blobs.raw(layer.integer(0))
     graph, (x,), y = net.graph, net.inputs(layer), layer.outputs[0]
-    if graph.halves:
+    if graph.target is Target.CUDA:
         return graph.node("PRelu", [x, graph.weight(f"{layer.name}.slope", slopes.reshape(-1, 1, 1))], y)
 
     def scaled(value: str, factors: NDArray[np.float32], name: str) -> str:

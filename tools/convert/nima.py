@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
-from .graph import Graph, Storage
+from . import pixels
+from .graph import Graph, Storage, Value
 
 SIDE_PX = 224
 BINS = 10
@@ -21,7 +23,7 @@ Weights = Callable[[str, str], NDArray[np.float32]]
 
 
 def scoring(files: Mapping[str, bytes], *, storage: Storage, about: str) -> bytes:
-    """Returns an .onnx file from `image` (N,3,224,224), RGB in 0..1, to `score` (N) and `distribution` (N,10).
+    """Returns an .onnx file from `image` (N,224,224,3), RGB in 0..255, to `score` (N) and `distribution` (N,10).
 
     The distribution is over the ratings 1 to 10, and the score is its mean. `files` holds the "hdf5". The image must
     already have that size: a graph that asks for its own shape computes it on the CPU, and a session that may use
@@ -33,11 +35,11 @@ def scoring(files: Mapping[str, bytes], *, storage: Storage, about: str) -> byte
         def weights(layer: str, kind: str) -> NDArray[np.float32]:
             return np.asarray(file[layer][layer][f"{kind}:0"], np.float32)
 
-        features = mobilenet(graph, centre(graph, "image"), weights)
+        features = mobilenet(graph, centre(graph, pixels.read(graph)), weights)
         distribute(graph, features, weights)
     return graph.seal(
-        {"image": ("batch", 3, SIDE_PX, SIDE_PX)},
-        {"score": ("batch",), "distribution": ("batch", BINS)},
+        [Value(pixels.PIXELS, ("batch", SIDE_PX, SIDE_PX, 3), TensorProto.UINT8)],
+        [Value("score", ("batch",)), Value("distribution", ("batch", BINS))],
         about=about,
     )
 

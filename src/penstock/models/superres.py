@@ -81,17 +81,18 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def load_model(self, device: Device) -> None:
         """Open the sessions of both variants."""
-        files = {v: manifest()[(self.name, v)] for v in ("general", "clean")}
+        files = {v: manifest(device.kind)[(self.name, v)] for v in ("general", "clean")}
         self._device = device
         self._files = files
         self._sessions = {variant: open_session(file, device) for variant, file in files.items()}
         self._ladders = {variant: Ladder(device.shapes, file.overlap_px) for variant, file in files.items()}
 
     def warmup(self) -> Iterator[Work]:
-        """Yield every shape for a GPU, and one for a CPU, for which a new shape costs nothing."""
-        shapes = self._device.shapes if self._device.kind == "cuda" else self._device.shapes[:1]
+        """Yield every shape for a GPU, and none for a CPU: a new shape costs it nothing, and the golden check was the
+        first run."""
+        shapes = self._device.shapes if self._device.kind == "cuda" else ()
         for variant, (height, width) in product(self._sessions, shapes):
-            yield Work([np.zeros((3, height, width), np.float32)], lane=variant)
+            yield Work([np.zeros((height, width, 3), np.uint8)], lane=variant)
 
     def memory_needed(self, source: bytes, params: SuperresParams) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files."""
@@ -116,8 +117,9 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         )
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
-        """Turn (n, 3, h, w) of 0..1 into (n, 3, 4h, 4w)."""
-        return self._sessions[work.lane].run(tiles, owner=work)[0]
+        """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels."""
+        upscaled, totals = self._sessions[work.lane].run(tiles, owner=work)
+        return list(zip(upscaled, totals, strict=True))
 
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""

@@ -7,13 +7,14 @@ kept never saw a tile border.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
-from penstock.models.base import Work, as_tile
+from penstock.models.base import Work
 from penstock.models.imaging import Canvas, Pixels
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Ladder(NamedTuple):
 class TiledImage(Work):
     """Work on an RGB image that grows by `scale`; the results are joined in `canvas`.
 
-    A tile is cut when it is asked for, so that only the tiles of a batch exist as floats.
+    A tile is cut when it is asked for, so that only the tiles of a batch exist twice.
     """
 
     def __init__(
@@ -139,41 +140,52 @@ class TiledImage(Work):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of every tile, (3, height, width)."""
-        return (3, self._layout.height, self._layout.width)
+        """The shape of every tile, (height, width, 3)."""
+        return (self._layout.height, self._layout.width, 3)
 
     @property
-    def dtype(self) -> np.dtype[np.float32]:
+    def dtype(self) -> np.dtype[np.uint8]:
         """The type of the values of every tile."""
-        return np.dtype(np.float32)
+        return np.dtype(np.uint8)
 
-    def tile(self, index: int) -> NDArray[np.float32]:
-        """The pixels of one tile as 0..1; beyond its right and lower edge the image is mirrored."""
+    def tile(self, index: int) -> Pixels:
+        """The pixels of one tile; beyond its right and lower edge the image is mirrored."""
+        pixels = np.empty(self.shape, self.dtype)
+        self.write_tile(index, pixels)
+        return pixels
+
+    def write_tile(self, index: int, into: Pixels) -> None:
+        """Write the pixels of one tile into its place in the array of a batch."""
         row, column = self._spots[index]
-        height, width = self._layout.height, self._layout.width
-        crop = self._rgb[row.start : row.start + height, column.start : column.start + width]
-        missing = (height - crop.shape[0], width - crop.shape[1])
-        if any(missing):
-            crop = np.pad(crop, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
-        return as_tile(crop)
+        crop = self._rgb[row.start : row.start + into.shape[0], column.start : column.start + into.shape[1]]
+        height, width = crop.shape[:2]
+        into[:height, :width] = crop
+        _mirror_on(into[:height].swapaxes(0, 1), width)
+        _mirror_on(into, height)
 
-    def accept(self, index: int, output: NDArray[np.float32]) -> None:
-        """Keep the middle of one output tile, (3, height, width) of 0..1.
+    def accept(self, index: int, output: tuple[Pixels, float]) -> None:
+        """Keep the middle of one output tile, (height, width, 3), which comes with the sum of its values before they
+        were levels.
 
-        Raises InvalidOutput for the wrong shape or values that are no numbers.
+        Raises InvalidOutput for the wrong shape or type, or values that are no numbers, as the sum then is not.
         """
+        pixels, total = output
         row, column = self._spots[index]
         s = self._scale
-        if output.shape != (3, self._layout.height * s, self._layout.width * s):
-            raise InvalidOutput(f"the model gave {output.shape} for a tile of {self.shape}")
-        kept = output[
-            :,
+        if pixels.shape != (self._layout.height * s, self._layout.width * s, 3) or pixels.dtype != self.dtype:
+            raise InvalidOutput(f"the model gave {pixels.shape} of {pixels.dtype} for a tile of {self.shape}")
+        if not math.isfinite(total):
+            raise InvalidOutput("the model gave values that are not numbers")
+        kept = pixels[
             (row.low - row.start) * s : (row.high - row.start) * s,
             (column.low - column.start) * s : (column.high - column.start) * s,
         ]
-        if not np.isfinite(np.add.reduce(kept, axis=None)):  # NaN and infinity survive in the sum, which is one pass
-            raise InvalidOutput("the model gave values that are not numbers")
-        levels = np.clip(kept, 0, 1)
-        levels *= 255
-        levels += 0.5
-        self.canvas.put(column.low * s, row.low * s, levels.astype(np.uint8))
+        self.canvas.put(column.low * s, row.low * s, kept)
+
+
+def _mirror_on(lines: NDArray[np.uint8], filled: int) -> None:
+    """Fill the lines from `filled` on with the ones before them in reverse, as often as there is room for it."""
+    while filled < len(lines):
+        more = min(filled, len(lines) - filled)
+        lines[filled : filled + more] = lines[filled - more : filled][::-1]
+        filled += more

@@ -138,7 +138,7 @@ class WorkerSettings(Section, frozen=True):
     precision: Literal["auto", "fp32"] = "auto"
     """On a GPU, `auto` uses fp16 for models that have an fp16 file and pass the comparison with fp32 at the start."""
     gpu_memory_bytes: NonNegative = 0
-    """GPU memory that one model may use; 0 means all but 1.5 GiB."""
+    """The most GPU memory that the models of a worker may use; 0 means its share of the card less 1.5 GiB."""
     cuda_graphs: bool = False
     """Replay small batches as CUDA graphs: experimental, see docs/how-to/tune-a-gpu.md."""
     tensorrt: bool = False

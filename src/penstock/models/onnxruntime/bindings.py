@@ -1,20 +1,16 @@
-"""The modes in which a batch runs in a session of ONNX Runtime, all with the same method.
+"""The modes in which a batch runs in a session of ONNX Runtime.
 
-- PlainRun: outputs are in pageable memory of the runtime, from which a GPU's driver copies piece by piece. Any shape.
-- HostBound: outputs are in our memory, page-locked for a GPU, which writes there by itself. One shape.
-- DeviceBound: input and outputs keep their place on the device, which a CUDA graph needs. One shape.
-
-The last two belong to one thread.
+- PlainRun: the runtime copies the results by itself. Any shape.
+- ArenaRun: the results stay on the device, in the arena that all sessions share. Any shape.
+- GraphRun: input and results keep their place on the device, which a CUDA graph needs. One shape.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from penstock.core.device import Device
 from penstock.lazy_import import lazy_import
-from penstock.models.onnxruntime.memory import SMALL_BYTES, Blocks, host_blocks
 from penstock.models.onnxruntime.providers import INPUT
 
 if TYPE_CHECKING:
@@ -23,143 +19,75 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-NO_GRAPH = -1
-"""The graph number with which ONNX Runtime neither captures nor replays a run."""
-
-GRAPH_BYTES = 32 * 1024 * 1024
-"""The largest outputs of a batch that is worth a CUDA graph. A graph saves the launches, some microseconds for each
-node, and holds its input and outputs on the device for ever; in larger batches the launches are nothing beside the work
-and the copy."""
-
-
-class Output(NamedTuple):
-    """One output of a session for one shape of input."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def size(self) -> int:
-        """The size in bytes."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
-
-class Binding(Protocol):
-    """One run mode. `graph` is the number that the options of a run must have where CUDA graphs are on."""
-
-    graph: int
-
-    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
-        """Run a batch and return all outputs, which belong to the caller. Raises what the runtime raises."""
-
 
 class PlainRun:
-    """Runs a session with `session.run`, without bindings or a CUDA graph."""
-
-    graph = NO_GRAPH
+    """Runs a session with `session.run`."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self.names = [output.name for output in session.get_outputs()]
+        self._names = [output.name for output in session.get_outputs()]
 
-    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
-        """Run a batch and return all outputs."""
-        return list(self._session.run(self.names, {INPUT: tiles}, options))
-
-
-class HostBound:
-    """Runs with outputs in blocks of host memory. What lies on the device in between is in the arena of the runtime, so
-    that no memory is held for shapes that do not run."""
-
-    graph = NO_GRAPH
-
-    def __init__(self, session: Any, outputs: Sequence[Output], blocks: Blocks) -> None:
-        self._session = session
-        self._outputs = outputs
-        self._blocks = blocks
-
-    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
-        """Run a batch and return all outputs."""
-        tiles = np.ascontiguousarray(tiles, np.float32)
-        results = [self._blocks.take(output.shape, output.dtype) for output in self._outputs]
-        binding = self._session.io_binding()
-        binding.bind_input(INPUT, "cpu", 0, tiles.dtype, tiles.shape, tiles.ctypes.data)
-        for output, result in zip(self._outputs, results, strict=True):
-            binding.bind_output(output.name, "cpu", 0, output.dtype, output.shape, result.ctypes.data)
-        self._session.run_with_iobinding(binding, options)
-        return results
+    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
+        """Run a batch and return all outputs. Raises what the runtime raises."""
+        return list(self._session.run(self._names, {INPUT: tiles}, options))
 
 
-class DeviceBound:
-    """Runs with input and outputs in fixed buffers on the device, which the first run makes."""
+class Binding(Protocol):
+    """A run mode on a device.
 
-    def __init__(
-        self, runtime: Any, session: Any, outputs: Sequence[Output], blocks: Blocks, *, kind: str, graph: int
-    ) -> None:
-        self.graph = graph
-        self._runtime = runtime
-        self._session = session
-        self._outputs = outputs
-        self._blocks = blocks
+    Where `overwrites` is true, the next run writes its results where those of the last one are.
+    """
+
+    session: Any
+    overwrites: bool
+
+    def run(self, tiles: NDArray[Any], options: Any) -> list[Any]:
+        """Run a batch and return all outputs as values of the runtime, on the device, when they are complete.
+
+        Raises what the runtime raises.
+        """
+
+
+class ArenaRun:
+    """Runs with results in the arena, where they stay for as long as somebody holds them."""
+
+    overwrites = False
+
+    def __init__(self, session: Any, kind: str) -> None:
+        self.session = session
         self._kind = kind
-        self._binding: Any = None
-        self._input: Any = None
-        self._results: list[Any] = []
+        self._names = [output.name for output in session.get_outputs()]
 
-    def run(self, tiles: NDArray[np.float32], options: Any) -> list[NDArray[Any]]:
+    def run(self, tiles: NDArray[Any], options: Any) -> list[Any]:
         """Run a batch and return all outputs."""
-        if self._binding is None:
-            self._place(tiles.shape)
-        self._input.update_inplace(np.ascontiguousarray(tiles, np.float32))
-        self._session.run_with_iobinding(self._binding, options)
-        return [self._fetched(output, value) for output, value in zip(self._outputs, self._results, strict=True)]
-
-    def _place(self, shape: tuple[int, ...]) -> None:
-        self._input = self._buffer(shape, np.dtype(np.float32))
-        self._results = [self._buffer(output.shape, output.dtype) for output in self._outputs]
-        binding = self._session.io_binding()
-        binding.bind_ortvalue_input(INPUT, self._input)
-        for output, value in zip(self._outputs, self._results, strict=True):
-            binding.bind_ortvalue_output(output.name, value)
-        self._binding = binding
-
-    def _buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-        return self._runtime.OrtValue.ortvalue_from_shape_and_type(shape, dtype, self._kind, 0)
-
-    def _fetched(self, output: Output, value: Any) -> NDArray[Any]:
-        result = self._blocks.take(output.shape, output.dtype)
-        self._runtime.OrtValue.ortvalue_from_numpy(result).update_inplace(value)
-        return result
+        tiles = np.ascontiguousarray(tiles)
+        binding = self.session.io_binding()
+        binding.bind_input(INPUT, "cpu", 0, tiles.dtype, tiles.shape, tiles.ctypes.data)
+        for name in self._names:
+            binding.bind_output(name, self._kind)
+        # Synchronous: at its end the runtime waits for its stream. It releases the interpreter's lock meanwhile.
+        self.session.run_with_iobinding(binding, options)
+        return list(binding.get_outputs())
 
 
-class RunModes:
-    """The run modes of one session, by the shape of the batch."""
+class GraphRun:
+    """Replays a CUDA graph, which the first run captures, for tiles of one shape and results like `results`."""
 
-    def __init__(self, runtime: Any, session: Any, device: Device, shapes: Sequence[tuple[int, int]]) -> None:
-        self.default = PlainRun(session)
-        self._runtime = runtime
-        self._session = session
-        self._device = device
-        self._shapes = shapes
-        self._by_shape: dict[tuple[int, ...], Binding] = {}
+    overwrites = True
 
-    def for_shape(self, shape: tuple[int, ...]) -> Binding | None:
-        """The mode for a batch of this shape; None when `remember` must choose it first."""
-        return self._by_shape.get(shape) if self._device.bound else self.default
+    def __init__(self, ort: Any, session: Any, kind: str, tiles: NDArray[Any], results: Sequence[Any]) -> None:
+        self.session = session
+        self._binding = session.io_binding()
+        self._input = ort.OrtValue.ortvalue_from_shape_and_type(tiles.shape, tiles.dtype, kind, 0)
+        self._results = [
+            ort.OrtValue.ortvalue_from_shape_and_type(value.shape(), value.element_type(), kind, 0) for value in results
+        ]
+        self._binding.bind_ortvalue_input(INPUT, self._input)
+        for output, value in zip(session.get_outputs(), self._results, strict=True):
+            self._binding.bind_ortvalue_output(output.name, value)
 
-    def remember(self, shape: tuple[int, ...], results: Sequence[NDArray[Any]]) -> Binding:
-        """Choose and keep the mode for this shape from the outputs of a default run: the model file does not say how
-        large its outputs are."""
-        outputs = [Output(name, a.shape, a.dtype) for name, a in zip(self.default.names, results, strict=True)]
-        self._by_shape[shape] = mode = self._choose(shape, outputs)
-        return mode
-
-    def _choose(self, shape: tuple[int, ...], outputs: Sequence[Output]) -> Binding:
-        device, blocks = self._device, host_blocks(self._device)
-        repeats = shape[0] in device.batches and shape[2:] in self._shapes
-        size = sum(output.size for output in outputs)
-        if not (device.cuda_graphs and repeats and size <= GRAPH_BYTES):
-            return self.default if size < SMALL_BYTES else HostBound(self._session, outputs, blocks)
-        number = len(self._by_shape) + 1
-        return DeviceBound(self._runtime, self._session, outputs, blocks, kind=device.kind, graph=number)
+    def run(self, tiles: NDArray[Any], options: Any) -> list[Any]:
+        """Run a batch and return all outputs."""
+        self._input.update_inplace(np.ascontiguousarray(tiles))
+        self.session.run_with_iobinding(self._binding, options)
+        return self._results

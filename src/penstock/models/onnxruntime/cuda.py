@@ -7,10 +7,10 @@ driver are. The numbers are those of `driver_types.h` of CUDA 13.
 from __future__ import annotations
 
 import ctypes
-import re
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
+
+from penstock.models.onnxruntime.libraries import loaded_library
 
 DEVICE_TO_HOST = 2
 NON_BLOCKING = 1
@@ -18,6 +18,10 @@ NON_BLOCKING = 1
 
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
 """Numbers of two attributes of a device."""
+
+
+PROPERTIES_BYTES = 4096
+"""More than `cudaDeviceProp` of any version has. It begins with the name of the card."""
 
 
 class DeviceMemory(NamedTuple):
@@ -58,6 +62,14 @@ class CudaRuntime:
         """Generation of the card, such as (8, 6). Raises RuntimeError."""
         major, minor = (self._attribute(number) for number in (CAPABILITY_MAJOR, CAPABILITY_MINOR))
         return major, minor
+
+    def device_name(self) -> str:
+        """The name of the card, such as "NVIDIA L4". Raises RuntimeError."""
+        properties = ctypes.create_string_buffer(PROPERTIES_BYTES)
+        # CUDA 12 kept the old layout under the old name.
+        ask = getattr(self._cuda, "cudaGetDeviceProperties_v2", None) or self._cuda.cudaGetDeviceProperties
+        self._done(ask(properties, 0))
+        return properties.value.decode(errors="replace")
 
     def driver_version(self) -> tuple[int, int]:
         """The newest CUDA that the driver can serve, such as (13, 0). Raises RuntimeError."""
@@ -110,20 +122,3 @@ def cuda_runtime() -> CudaRuntime | None:
 @cache
 def _runtime_at(path: str) -> CudaRuntime:
     return CudaRuntime(path)
-
-
-_loaded: dict[str, str] = {}
-
-
-def loaded_library(name: str) -> str | None:
-    """The path of a library that this process has loaded, such as `libcudart.so`, whatever its version; None while it
-    has not."""
-    if name not in _loaded:
-        try:
-            found = re.search(rf"\S*/{re.escape(name)}\S*", Path("/proc/self/maps").read_text())
-        except OSError:  # not Linux
-            return None
-        if not found:
-            return None
-        _loaded[name] = found[0]
-    return _loaded[name]

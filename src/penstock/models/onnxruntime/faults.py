@@ -6,16 +6,46 @@ where the library is CUDA, CUBLAS, CUDNN, CUDNN_FE, CUFFT or CURAND; a kernel th
 """
 
 import re
+from collections.abc import Callable
 
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.models.base import DeviceBroken
+from penstock.models.onnxruntime.identity import without_code
+from penstock.models.onnxruntime.libraries import missing_library, said_plainly
 
-_ESSENCE = re.compile(r"\bCU[A-Z_]+ failure -?\d+:[^;]*|\bCUDA error \S+:.*")
+_ESSENCE = re.compile(
+    r"\bCU[A-Z_]+ failure -?\d+:[^;]*"
+    r"|\bCUDA error \S+:.*"
+    r"|cuDNN is unavailable.*"
+    r"|OP not supported by CUDNN Frontend.*"
+)
 """The part of a text that means something to a person; the rest is C++."""
 
-_UNUSABLE = re.compile(
-    # Driver too old (35) or wrong (803, 804), no such device (100, 101), no code for its generation (209, 222).
-    r"CUDA failure (?:35|100|101|209|222|803|804):"
+_DRIVER_TOO_OLD = r"CUDA failure (?:35|222):|cudaError(?:InsufficientDriver|UnsupportedPtxVersion)\b"
+_DRIVER_MIXED = r"CUDA failure 80[34]:|cudaError(?:SystemDriverMismatch|CompatNotSupportedOnDevice)\b"
+_NO_CARD = r"CUDA failure 10[01]:|cudaError(?:NoDevice|InvalidDevice)\b"
+_NO_CODE = (
+    r"CUDA failure (?:98|200|209):|cudaError(?:InvalidDeviceFunction|InvalidKernelImage|NoKernelImageForDevice)\b"
+)
+_NO_PROVIDER = r"fallback to CPU EP has been explicitly disabled"
+_NO_CUDNN = r"cuDNN is unavailable"
+
+_UNUSABLE = re.compile("|".join((_DRIVER_TOO_OLD, _DRIVER_MIXED, _NO_CARD, _NO_CODE, _NO_PROVIDER, _NO_CUDNN)))
+"""What no other start of the process mends."""
+
+_MEANINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    (_DRIVER_TOO_OLD, lambda _: "the NVIDIA driver is older than CUDA 13 needs, which is 580"),
+    (_DRIVER_MIXED, lambda _: "the NVIDIA driver and its libraries are of different versions: restart the machine"),
+    (_NO_CARD, lambda _: "this process sees no GPU"),
+    (_NO_CODE, lambda _: without_code()),
+    (_NO_PROVIDER, lambda _: missing_library()),
+    (_NO_CUDNN, said_plainly),
+)
+"""What a text means -> a line for a person, which is made when it is needed; it may be empty."""
+
+_UNSUPPORTED = re.compile(
+    # The codes of cuDNN's frontend for a graph without a plan: the card is as well as before.
+    r"CUDNN_FE failure (?:5|6|8|9|15):|OP not supported by CUDNN Frontend|\bNOT_IMPLEMENTED\b"
 )
 
 _OUT_OF_MEMORY = re.compile(
@@ -41,23 +71,29 @@ def of_run(error: Exception) -> Exception:
     text = _text(error)
     if _OUT_OF_MEMORY.search(text):
         return DeviceOutOfMemory("the device could not hold this batch")
-    if _BROKEN.search(text):
+    if _BROKEN.search(text) and not _UNSUPPORTED.search(text):
         return DeviceBroken(_essence(text))
     return error
 
 
 def of_load(error: Exception, what: str) -> Exception:
-    """Translate the error of loading a model: to DeviceBroken where another start may succeed (another process held the
-    memory, the driver was not ready), else to ConfigurationError. `what` begins the message."""
+    """Translate the error of loading a model, or of its first run: to DeviceBroken where another start may succeed
+    (another process held the memory, the driver was not ready), else to ConfigurationError. `what` begins the message,
+    which is one line that names the cause."""
     text = _text(error)
-    passing = _OUT_OF_MEMORY.search(text) or _BROKEN.search(text)
-    if passing and not _UNUSABLE.search(text):
+    meant = error if isinstance(error, DeviceBroken) else of_run(error)
+    if isinstance(meant, DeviceBroken | DeviceOutOfMemory) and not _UNUSABLE.search(text):
         return DeviceBroken(f"{what}: {_essence(text)}")
-    return ConfigurationError(f"{what}: {_essence(text)}")
+    return ConfigurationError(f"{what}: {_explained(text)}")
 
 
 def _text(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _explained(text: str) -> str:
+    meanings = [line for pattern, meaning in _MEANINGS if re.search(pattern, text) and (line := meaning(text))]
+    return f"{meanings[0]} ({_essence(text)})" if meanings else _essence(text)
 
 
 def _essence(text: str) -> str:

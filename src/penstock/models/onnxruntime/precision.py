@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from penstock.core.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
+from penstock.models.base import DeviceBroken
+from penstock.models.onnxruntime import golden
 from penstock.models.onnxruntime.session import ModelFile, Session, half
 
 if TYPE_CHECKING:
@@ -24,11 +26,13 @@ Shapes = Sequence[tuple[int, int]]
 
 
 def open_session(file: ModelFile, device: Device, shapes: Shapes = ()) -> Session:
-    """Open a session of this fp32 file, or of its fp16 twin where the device may use that and it passes the check.
+    """Open a session of this fp32 file, or of its fp16 twin where the device may use that and it passes the check. What
+    is returned has computed the golden answers on this device.
 
-    Raises what Session raises for the fp32 file.
+    Raises what Session and the golden check raise for the fp32 file.
     """
     exact = Session(file, device, shapes)
+    golden.check(exact, device, min(shapes or device.shapes))
     twin = half(file) if device.precision == "auto" else None
     return better(exact, twin, device, shapes) if twin else exact
 
@@ -37,10 +41,13 @@ def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ())
     """Return a session of the twin if its outputs for the check images are within its tolerance of those of `exact`,
     else `exact`. The choice is logged."""
     log = logger.bind(file=twin.file, device=device.name, tolerance=twin.tolerance)
+    shape = min(shapes or device.shapes)
     try:
         fast = Session(twin, device, shapes)
-        off = largest_difference(exact, fast, min(shapes or device.shapes))
-    except (ConfigurationError, DeviceOutOfMemory) as error:
+        golden.check(fast, device, shape)
+        off = largest_difference(exact, fast, shape)
+    except (ConfigurationError, DeviceBroken, DeviceOutOfMemory) as error:
+        golden.check(exact, device, shape)  # fails too, where the device is lost: then that is not the fault of fp16
         log.bind(error=str(error)).warning("fp16 cannot be used, fp32 is")
         return exact
     if off > twin.tolerance:
@@ -50,23 +57,37 @@ def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ())
     return fast
 
 
+def compared_at_load(
+    file: ModelFile, device: Device, shapes: Shapes = ()
+) -> Iterator[tuple[ModelFile, NDArray[np.uint8]]]:
+    """Every batch whose outputs `open_session` looks at, with the file that runs it: what a device without arithmetic
+    has to know so that it passes for one that computes."""
+    shape = min(shapes or device.shapes)
+    twin = half(file) if device.precision == "auto" else None
+    for each in (file, twin) if twin else (file,):
+        yield from ((each, batch) for _, batch in golden.inputs(device, shape))
+        if twin:
+            yield from ((each, image[None]) for image in check_images(*shape))
+
+
 def largest_difference(one: Session, other: Session, shape: tuple[int, int]) -> float:
-    """The largest difference of two output values for the check images of this (height, width); infinite where an
-    output is no number."""
+    """The largest difference of two levels, as a share of 255, for the check images of this (height, width); infinite
+    where a value is no number."""
     off = 0.0
     for tile in check_images(*shape):
-        for ours, theirs in zip(one.run(tile[None]), other.run(tile[None]), strict=True):
-            difference = float(np.abs(ours - theirs).max())
-            off = max(off, difference) if np.isfinite(difference) else np.inf
+        (ours, *sums), (theirs, *more) = one.run(tile[None]), other.run(tile[None])
+        if not np.isfinite([*sums, *more]).all():
+            return np.inf
+        off = max(off, float(np.abs(ours.astype(np.int16) - theirs).max()) / 255)
     return off
 
 
-def check_images(height: int, width: int) -> NDArray[np.float32]:
-    """The check images, (n, 3, height, width) of 0..1: a photo, stripes, dots, and noise in black and white. The
-    patterns showed the faults of fp16 best when it was emulated."""
+def check_images(height: int, width: int) -> NDArray[np.uint8]:
+    """The check images, (n, height, width, 3): a photo, stripes, dots, and noise in black and white. The patterns
+    showed the faults of fp16 best when it was emulated."""
     photo = imaging.decode((resources.files("penstock.models") / "photo.jpg").read_bytes(), max_megapixels=1).rgb
     rows, columns = (np.arange(size) % length for size, length in zip((height, width), photo.shape[:2], strict=True))
     noise = np.random.default_rng(7).random((height, width))
     planes: list[NDArray[Any]] = [np.indices((height, width))[1] % 2, noise > 0.85, noise > 0.5]
-    patterns = [np.broadcast_to(plane, (3, height, width)) for plane in planes]
-    return np.stack([photo[rows][:, columns].transpose(2, 0, 1) / 255, *patterns]).astype(np.float32)
+    patterns = [np.repeat(plane[..., None] * np.uint8(255), 3, axis=2) for plane in planes]
+    return np.stack([photo[rows][:, columns], *patterns]).astype(np.uint8)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from penstock.core.device import Device
-from penstock.lazy_import import lazy_import
-from penstock.models.onnxruntime.session import Session, manifest, runtime_version
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = lazy_import("numpy")
+from penstock.models.onnxruntime import golden
+from penstock.models.onnxruntime.runtime import runtime_version
+from penstock.models.onnxruntime.session import Session, manifest
 
 SMALLEST = ("image-scoring-v1", "nima")
 SIDE = 224
@@ -31,16 +26,17 @@ class DeviceProbe(Struct, frozen=True, kw_only=True):
 
 
 def probe_device(device: Device) -> DeviceProbe:
-    """Load the smallest shipped model on a device, and run it twice; `run_s` is the second, warm run.
+    """Load the smallest shipped model on a device, compare its results with the stored ones, and run it once more:
+    `run_s` is that warm run.
 
-    Raises ConfigurationError when there is no such provider or the runtime would use another; DeviceBroken.
+    Raises ConfigurationError when there is no such provider, the runtime would use another, or the device computes
+    wrong values; DeviceBroken.
     """
     started = time.perf_counter()
     session = Session(manifest()[SMALLEST], device, ((SIDE, SIDE),))
-    tile = np.full((1, 3, SIDE, SIDE), 0.5, np.float32)
-    session.run(tile)
+    golden.check(session, device, (SIDE, SIDE))
     loaded = time.perf_counter()
-    session.run(tile)
+    session.run(golden.batch_of("scene", SIDE, SIDE))
     return DeviceProbe(
         device=device.name,
         provider=session.provider,

@@ -4,15 +4,16 @@ Names and values are those of ONNX Runtime 1.31: TensorRT's truth values must be
 unknown name is refused by CUDA's parser.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec import Struct
 
 from penstock.core.device import Device
 
 INPUT = "image"
-"""The input of every file in the manifest: (batch, 3, height, width)."""
+"""The input of every file in the manifest: (batch, height, width, 3) in uint8."""
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
@@ -25,17 +26,30 @@ class Setup(Struct, frozen=True, kw_only=True):
     """Entries of the session's configuration."""
 
 
-def setup(device: Device, *, fp16: bool, shapes: Sequence[tuple[int, int]], engines: str) -> Setup:
+def setup(
+    device: Device,
+    *,
+    fp16: bool,
+    shapes: Sequence[tuple[int, int]],
+    engines: str,
+    options: Mapping[str, str] = MappingProxyType({}),
+    stream: int = 0,
+    graph_bytes: int = 0,
+) -> Setup:
     """The setup for a file in fp16 or not, whose tiles will have these (height, width).
 
-    `engines` is the directory of TensorRT's caches; only TensorRT uses it.
+    `engines` is the directory of TensorRT's caches; only TensorRT uses it. `options` are more options of CUDA, and
+    `stream` is the address of the stream of all sessions; 0 lets each have its own. A session for a CUDA graph has an
+    arena of its own, of at most `graph_bytes`; with 0 a session is for no graph.
     """
     if device.kind == "cpu":
         # One arena for all sessions: each of its own would keep its largest run (measured: 430 MiB instead of 700).
-        return Setup(providers=((CPU, {}),), entries=_ENTRIES | {"session.use_env_allocators": "1"})
-    cuda = (CUDA, _cuda(device, fp16))
+        return Setup(providers=((CPU, {}),), entries=_ENTRIES | _SHARED)
+    cuda = (CUDA, {**_cuda(fp16, graph_bytes, 0 if device.tensorrt else stream), **options})
     providers = ((TENSORRT, _tensorrt(device, fp16, shapes, engines)), cuda) if device.tensorrt else (cuda,)
-    return Setup(providers=providers, entries=_ENTRIES | {"session.disable_cpu_ep_fallback": "1"})
+    # A graph writes to the same addresses at each replay, which the arena of all sessions has given to others by then.
+    arena = {} if graph_bytes else _SHARED
+    return Setup(providers=providers, entries=_ENTRIES | _GPU | arena)
 
 
 def engine_directory(device: Device, sha256: str, runtime_version: str) -> str:
@@ -51,23 +65,34 @@ _ENTRIES = {
     "session.record_ep_graph_assignment_info": "1",
 }
 
+_SHARED = {"session.use_env_allocators": "1"}
+"""Memory comes from the arenas that `runtime` has registered for all sessions of the process."""
 
-def _cuda(device: Device, fp16: bool) -> dict[str, str]:
+_GPU = {
+    "session.disable_cpu_ep_fallback": "1",
+    # Weights in the arena would lie in the middle of the memory of the largest batches and keep it in pieces.
+    "session.use_device_allocator_for_initializers": "1",
+}
+
+
+def _cuda(fp16: bool, graph_bytes: int, stream: int) -> dict[str, str]:
     options = {
         # The process sees one device only (CUDA_VISIBLE_DEVICES), so that it is always number 0.
         "device_id": "0",
         # The heuristic search costs 2 ms a new shape, the exhaustive one 600.
         "cudnn_conv_algo_search": "HEURISTIC",
-        # Power-of-two arenas waste up to half the memory.
-        "arena_extend_strategy": "kSameAsRequested",
         # It rounds the inputs of fp32 convolutions to 11 bits, which SPAN cannot bear (docs/how-to/tune-a-gpu.md). A
         # session without it is given no plan that uses tensor cores, whatever the type of its values.
         "use_tf32": "1" if fp16 else "0",
     }
-    if device.memory_limit_bytes:
-        options["gpu_mem_limit"] = str(device.memory_limit_bytes)
-    if device.cuda_graphs:
-        options["enable_cuda_graph"] = "1"
+    if stream:
+        # What one session frees in the arena, another may use at once only behind it in the same stream. It also saves
+        # handles of cuBLAS and cuDNN: a stream of its own would bring a second pair to each session.
+        options["user_compute_stream"] = str(stream)
+    if graph_bytes:
+        # Power-of-two arenas waste up to half the memory.
+        options |= {"enable_cuda_graph": "1", "gpu_mem_limit": str(graph_bytes)}
+        options["arena_extend_strategy"] = "kSameAsRequested"
     return options
 
 
@@ -89,4 +114,4 @@ def _tensorrt(device: Device, fp16: bool, shapes: Sequence[tuple[int, int]], eng
 
 
 def _shape(batch: int, height: int, width: int) -> str:
-    return f"{INPUT}:{batch}x3x{height}x{width}"
+    return f"{INPUT}:{batch}x{height}x{width}x3"

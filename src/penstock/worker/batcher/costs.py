@@ -1,7 +1,9 @@
 """How long batches take, as measured, and so how large a batch pays."""
 
 import math
-from typing import TypeVar
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from penstock.worker.batcher.device_work import BatchKey
 
@@ -14,20 +16,32 @@ runs at a new pace do."""
 FIFTH_MORE = 1.2
 """A batch is large enough to pay if its tiles take at most this many times as long as in the best size."""
 
+LARGER_AGAIN_S = 300.0
+"""After this time the next larger size is tried again: what filled the device may have gone. A try that fails costs
+about three runs."""
+
+
+class RefusedSize(NamedTuple):
+    """What the device could not hold. `below` is the number of sizes that were left at the moment `at`."""
+
+    below: int
+    at: float
+
 
 class Costs:
     """Seconds of a batch by key and size, as measured at warm-up, then in service.
 
     A size that was never measured is expected to take no longer than the next smaller one that was, so that it is
-    tried.
+    tried. `clock` gives seconds.
     """
 
-    def __init__(self, sizes: tuple[int, ...]) -> None:
+    def __init__(self, sizes: tuple[int, ...], clock: Callable[[], float] = time.monotonic) -> None:
         self._sizes = sizes
+        self._clock = clock
         self._seconds: dict[tuple[BatchKey, int], float] = {}
         self._paces: dict[tuple[str, str], float] = {}
         self._tile_s: dict[BatchKey, float] = {}
-        self._most: dict[BatchKey, int] = {}
+        self._refused: dict[BatchKey, RefusedSize] = {}
 
     def note(self, key: BatchKey, size: int, seconds: float) -> None:
         """Record that a batch of this size took so long."""
@@ -42,15 +56,20 @@ class Costs:
     def forbid(self, key: BatchKey, size: int) -> int:
         """Record that the device cannot hold a batch of this size; returns the largest size that is left, 0 for
         none."""
-        left = max((s for s in self._sizes if s < size), default=0)
-        self._most[key] = left
+        smaller = [s for s in self._sizes if s < size]
+        self._refused[key] = RefusedSize(len(smaller), self._clock())
         self._tile_s.pop(key, None)
-        return left
+        return max(smaller, default=0)
 
     def most(self, key: BatchKey) -> int:
-        """The largest batch that the device can hold, as far as is known. It is at least the smallest size: a task that
-        was split before a single tile turned out to be too much tries that again."""
-        return self._most.get(key, self._sizes[-1]) or self._sizes[0]
+        """The largest batch that the device can hold, as far as is known. One size more is tried again after each
+        LARGER_AGAIN_S. It is at least the smallest size: a task that was split before a single tile turned out to be
+        too much tries that again."""
+        refusal = self._refused.get(key)
+        if refusal is None:
+            return self._sizes[-1]
+        steps = int((self._clock() - refusal.at) / LARGER_AGAIN_S)
+        return self._sizes[min(max(refusal.below, 1) + steps, len(self._sizes)) - 1]
 
     def best(self, key: BatchKey, waiting: int) -> int:
         """The size with the least time for each of `waiting` tiles; of equal ones the largest."""

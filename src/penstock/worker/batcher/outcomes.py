@@ -1,23 +1,32 @@
 """What the end of a batch means for its tasks: outputs, a failure, another try, or smaller batches and tiles."""
 
 import math
+import time
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 from loguru import logger
 
 from penstock.errors import DeviceOutOfMemory, Internal, PenstockError
 from penstock.models.base import DeviceBroken, Interrupted, Outputs, Work
 from penstock.worker.batcher.backlog import Backlog
+from penstock.worker.batcher.costs import LARGER_AGAIN_S
 from penstock.worker.batcher.device_work import BatchKey, DeviceBatch, DeviceWork, Runner, TileRef
 
 TileErrors = list[Exception | None]
 """For each tile of a batch the error that its task raised when it was given the output, None where it took it."""
 
 
+class TooLarge(NamedTuple):
+    """Tiles of so many elements are not run before the moment `until`."""
+
+    elements: int
+    until: float
+
+
 class Outcomes:
     """Concludes batches. `wake` is called when tiles wait again, `lose_device` with the error of a lost device and the
-    tasks that were on it."""
+    tasks that were on it. `clock` gives seconds."""
 
     def __init__(
         self,
@@ -25,16 +34,23 @@ class Outcomes:
         *,
         wake: Callable[[], None],
         lose_device: Callable[[DeviceBroken, Collection[DeviceWork]], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backlog = backlog
         self._wake = wake
         self._lose_device = lose_device
-        self._too_large: dict[tuple[str, str], int] = {}
+        self._clock = clock
+        self._too_large: dict[tuple[str, str], TooLarge] = {}
 
     def fitting(self, runner: Runner, work: Work) -> Work:
         """This work, split into smaller tiles where the device is known not to hold those that it has."""
-        elements = self._too_large.get((runner.name, work.lane))
+        elements = self._limit((runner.name, work.lane))
         return work if elements is None else work.split_smaller(elements) or work
+
+    def _limit(self, lane: tuple[str, str]) -> int | None:
+        """The elements that a tile must stay below; None where none is known to be too large."""
+        known = self._too_large.get(lane)
+        return known.elements if known and self._clock() < known.until else None
 
     def conclude(self, batch: DeviceBatch, result: TileErrors | BaseException) -> None:
         """Tell each task of a batch how it ended. Never raises: a runner's own code may fail here too, which fails the
@@ -49,13 +65,16 @@ class Outcomes:
                 task.fail(_unexpected(error))
 
     def forbid(self, key: BatchKey, size: int) -> int:
-        """Remember that the device cannot hold a batch of this size; returns the size that is left, 0 when a single
-        tile is too much."""
+        """Remember for some minutes that the device cannot hold a batch of this size; returns the size that is left, 0
+        when a single tile is too much."""
         left = self._backlog.costs.forbid(key, size)
         if left:
             logger.bind(key=str(key), batch=left).warning("device out of memory, batches made smaller")
         else:
-            self._too_large[key.model, key.lane] = math.prod(key.shape)
+            lane, elements = (key.model, key.lane), math.prod(key.shape)
+            self._too_large[lane] = TooLarge(
+                min(elements, self._limit(lane) or elements), self._clock() + LARGER_AGAIN_S
+            )
             logger.bind(key=str(key)).warning("device out of memory, tiles made smaller")
         return left
 

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 
 from penstock.core.device import Device
 from penstock.core.task import Priority
-from penstock.errors import DeviceOutOfMemory, InvalidOutput
+from penstock.errors import InvalidOutput
 from penstock.models.base import DeviceBroken, Outputs, Work
 from penstock.telemetry import metrics
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.backlog import Backlog
-from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, Listener, Runner, TileRef, batch_key
+from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, Listener, Runner, TileRef
 from penstock.worker.batcher.outcomes import Outcomes, TileErrors, accept_outputs
+from penstock.worker.batcher.warm_up import warm_up
 from penstock.worker.threads import Threads
 
 OUTPUT_BATCHES = 2
@@ -77,19 +78,23 @@ class DeviceScheduler:
 
     async def start(self, runners: Iterable[Runner]) -> None:
         """Load and warm up every model on a device thread, then take work."""
-        for runner in runners:
-            started = time.perf_counter()
-            await self._threads.run(runner.load_model, self.device)
-            await self._threads.run(self._warm_up, runner)
-            took_s = time.perf_counter() - started
-            metrics.report("model.load", took_s, model=runner.name, device=self.device.name)
-            logger.bind(model=runner.name, device=self.device.name, seconds=round(took_s, 3)).info("model loaded")
+        took_s = {runner: await self._load(runner) for runner in runners}
+        warm_up_s = await self._threads.run(warm_up, self.device, list(took_s), self._backlog.costs, self._outcomes)
+        for runner, load_s in took_s.items():
+            seconds = load_s + warm_up_s[runner]
+            metrics.report("model.load", seconds, model=runner.name, device=self.device.name)
+            logger.bind(model=runner.name, device=self.device.name, seconds=round(seconds, 3)).info("model loaded")
         # One more loop than streams: while every stream runs a batch, it puts one short batch (AHEAD_S) into the queue
         # of the threads. The first thread that is free takes it up there, without a turn of the event loop between.
         loops = [self._gpu_loop] if self.device.streams == 1 else [self._cpu_loop] * (self.device.streams + 1)
         self._loops = [asyncio.create_task(loop(), name=f"device loop {n}") for n, loop in enumerate(loops)]
         for loop in self._loops:
             loop.add_done_callback(self._loop_ended)
+
+    async def _load(self, runner: Runner) -> float:
+        started = time.perf_counter()
+        await self._threads.run(runner.load_model, self.device)
+        return time.perf_counter() - started
 
     async def close(self) -> None:
         """Stop. A thread that hangs on a broken device is left behind."""
@@ -259,23 +264,6 @@ class DeviceScheduler:
             self._unaccepted.release()
 
     # --- on threads -------------------------------------------------------------------------------------------
-
-    def _warm_up(self, runner: Runner) -> None:
-        """Show the device every shape that it will be given, at every batch size that it can hold, and remember what
-        each takes. The first run of a shape is slow, the second is measured."""
-        for work in runner.warmup():
-            key = batch_key(runner, work)
-            for size in self.device.batches:
-                tiles = np.stack([work.tile(0)] * size)
-                try:
-                    runner.infer(tiles, work)
-                    if len(self.device.batches) > 1:
-                        started = time.perf_counter()
-                        runner.infer(tiles, work)
-                        self._backlog.costs.note(key, size, time.perf_counter() - started)
-                except DeviceOutOfMemory:
-                    self._outcomes.forbid(key, size)
-                    break
 
     def _run_on_cpu(self, batch: DeviceBatch) -> TileErrors:
         batch.stacked = self._stack(batch.tiles)

@@ -1,0 +1,126 @@
+"""The ten checks in the order in which they run, with their limits and the sentences about their figures."""
+
+from typing import NamedTuple
+
+
+class GpuCheck(NamedTuple):
+    """One check. It may take `limit_s` seconds; `sentences` tell its figures to a person."""
+
+    name: str
+    question: str
+    limit_s: int
+    sentences: tuple[str, ...]
+
+
+CHECKS: dict[str, GpuCheck] = {
+    check.name: check
+    for check in (
+        GpuCheck(
+            "who",
+            "Which card is this, and can what is installed use it?",
+            40,
+            (
+                "nvidia-smi answers in {nvidia_smi_s:.1f} s",
+                "PCIe generation {pcie_generation} × {pcie_lanes}, at most {power_limit_w:.0f} W",
+                "the driver serves CUDA {driver_cuda}, the runtime is {runtime_cuda}, cuDNN {cudnn}",
+                "{memory_free_mib} of {memory_total_mib} MiB free",
+                "a small model loads in {load_s:.1f} s and runs in {run_ms:.1f} ms by {provider}",
+            ),
+        ),
+        GpuCheck(
+            "right",
+            "Does the card compute what the CPU computes?",
+            75,
+            (
+                "largest differences from the CPU, of 255: general {worst_general_levels:.0f}, "
+                "general in fp32 {worst_general_fp32_levels:.0f}, clean {worst_clean_levels:.0f}",
+                "scores differ by at most {worst_nima_score:.4f}",
+                "general runs in {general_arithmetic}",
+            ),
+        ),
+        GpuCheck(
+            "tensor-cores",
+            "Is fp16 as fast as the tensor cores make it?",
+            60,
+            (
+                "general, {tiles} × {side_px}²: {fp16_ms:.1f} ms in fp16, {fp32_ms:.1f} ms in fp32, "
+                "{fp16_speedup:.1f} times as fast",
+                "{fp16_mpx_per_s:.1f} Mpx/s of input, {fp16_tflops:.1f} TFLOP/s",
+                "clean: {clean_mpx_per_s:.1f} Mpx/s",
+            ),
+        ),
+        GpuCheck(
+            "switch",
+            "What does it cost to change the shape of the batch?",
+            60,
+            (
+                "one change costs {general_batch_switch_ms:.2f} ms (another batch), "
+                "{general_side_switch_ms:.2f} ms (another tile) of {general_batch_run_ms:.1f} ms a run",
+                "clean {clean_batch_switch_ms:.2f} ms, scores {nima_batch_switch_ms:.2f} ms",
+            ),
+        ),
+        GpuCheck(
+            "options",
+            "Which options of the runtime are fastest here?",
+            90,
+            (
+                "general {general_default_ms:.1f} ms as shipped, {general_best_ms:.1f} ms with {general_best}",
+                "clean {clean_default_ms:.1f} ms, {clean_best_ms:.1f} ms with {clean_best}",
+                "scores {nima_default_ms:.1f} ms, {nima_best_ms:.1f} ms with {nima_best}",
+            ),
+        ),
+        GpuCheck(
+            "arena",
+            "How much of its memory do the models take?",
+            80,
+            (
+                "models load and warm up in {start_s:.1f} s and then hold {held_mib:.0f} MiB "
+                "of a limit of {limit_mib:.0f}; {free_mib:.0f} MiB stay free",
+            ),
+        ),
+        GpuCheck(
+            "copies",
+            "How fast do results come back?",
+            40,
+            (
+                "{down_mib:.0f} MiB of results come down in {locked_copy_ms:.1f} ms, {locked_gb_per_s:.1f} GB/s",
+                "a whole run {locked_run_ms:.1f} ms (the first {locked_first_run_ms:.0f}), "
+                "{pageable_run_ms:.1f} ms without page-locks",
+            ),
+        ),
+        GpuCheck(
+            "stages",
+            "Does the host keep up with the card?",
+            45,
+            (
+                "a batch, in ms: cut {cut_ms:.1f}, device {compute_ms:.1f}, "
+                "copy {copy_ms:.1f}, take in {take_in_ms:.1f} of one thread",
+                "with {images} images in flight the device computes {busy_percent:.0f} % of the time",
+                "a result of {result_mpx:.1f} MP: png {png_ms:.0f} ms, jpeg {jpeg_ms:.0f} ms of a core",
+            ),
+        ),
+        GpuCheck(
+            "stop",
+            "How soon is the card free when a task is canceled?",
+            30,
+            (
+                "a canceled task leaves the device after {cancel_ms:.0f} ms, where a batch takes {batch_ms:.0f} ms; "
+                "a run counts as stuck after {stuck_s:.0f} s",
+            ),
+        ),
+        GpuCheck(
+            "start",
+            "Does the whole server start, serve, and stop?",
+            75,
+            (
+                "ready in {ready_s:.1f} s, a photo of {photo_mpx:.2f} MP in {second_task_ms:.0f} ms "
+                "(the first {first_task_ms:.0f}), stopped in {stop_s:.1f} s",
+                "the worker has {worker_threads} threads and {worker_resident_mib:.0f} MiB, "
+                "{worker_shared_mib:.0f} of them shared",
+            ),
+        ),
+    )
+}
+
+ALL_WITHIN_S = sum(check.limit_s for check in CHECKS.values())
+"""Longest time of all checks together, less what is spent between them."""

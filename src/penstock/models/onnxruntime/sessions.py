@@ -1,0 +1,151 @@
+"""The runtime's sessions of one file: how many there are, and which of them runs a batch."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
+
+from penstock.core.device import Device
+from penstock.errors import DeviceOutOfMemory
+from penstock.models.device_time import note_device_time
+from penstock.models.onnxruntime import faults
+from penstock.models.onnxruntime.bindings import ArenaRun, Binding, GraphRun, PlainRun
+from penstock.models.onnxruntime.cuda_device import CudaDevice
+from penstock.models.onnxruntime.runtime import runtime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+KEPT = 96
+"""How many sessions of a file are kept, for as many shapes of batches. One takes about 10 ms to open and the memory of
+the weights, some megabytes."""
+
+GRAPH_BYTES = 32 * 1024 * 1024
+"""The largest outputs of a batch that is worth a CUDA graph. A graph saves the launches, some microseconds for each
+node, and holds its input and outputs on the device for ever; in larger batches the launches are nothing beside the work
+and the copy."""
+
+SHRINK = "memory.enable_memory_arena_shrinkage"
+"""The option of a run that returns unused memory of an arena to the device when the run ends, also when it fails."""
+
+
+class Sessions(Protocol):
+    """Runs the batches of one file. Any thread may call it."""
+
+    provider: str
+
+    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
+        """Run one batch and return all outputs. Raises what the runtime raises."""
+
+
+class PairedSessions:
+    """Two sessions, for a device of several streams: a run that is alone in the process uses every thread of the
+    device, and runs that meet use their share each. A device of one stream has one session."""
+
+    def __init__(self, device: Device, open_session: Callable[[int], Any]) -> None:
+        """`open_session` takes a number of threads."""
+        session = open_session(device.threads)
+        self.provider = str(session.get_providers()[0])
+        self._alone = self._meeting = PlainRun(session)
+        if device.streams > 1:
+            self._meeting = PlainRun(open_session(max(1, device.threads // device.streams)))
+
+    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
+        """Run one batch and return all outputs."""
+        with _counted() as others:
+            return (self._meeting if others else self._alone).run(tiles, options)
+
+
+_runs = 0
+_runs_lock = Lock()
+
+
+@contextmanager
+def _counted() -> Iterator[int]:
+    """Yield how many other runs go on in this process, which has one device."""
+    global _runs
+    with _runs_lock:
+        others, _runs = _runs, _runs + 1
+    try:
+        yield others
+    finally:
+        with _runs_lock:
+            _runs -= 1
+
+
+class OpenOnDevice(Protocol):
+    """Opens a session on a card."""
+
+    def __call__(self, *, for_graph: bool) -> Any:
+        """Return a session of the runtime; one for a graph has an arena of its own."""
+
+
+class ShapeSessions:
+    """A session for each shape of batch, all in the arena of the card.
+
+    Every convolution of a session keeps one plan of cuDNN, for the shape that ran last, and a plan takes about a
+    millisecond to make: with one session for all, a batch of another shape would cost as much as a run.
+
+    A run computes alone. Its results are copied beside the next run, which another thread may begin meanwhile.
+    """
+
+    def __init__(self, card: CudaDevice, device: Device, open_session: OpenOnDevice, *, one_for_all: bool) -> None:
+        """With `one_for_all`, one session runs every shape."""
+        self._card = card
+        self._device = device
+        self._open = open_session
+        self._one_for_all = one_for_all
+        self._modes: OrderedDict[tuple[Any, ...], Binding] = OrderedDict()  # the longest unused first
+        with card.computing():
+            self._spare: Any = open_session(for_graph=False)  # tells whether the file can run here at all
+        self.provider = str(self._spare.get_providers()[0])
+
+    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
+        """Run one batch and return all outputs. After an out-of-memory, memory that the arena does not use is returned
+        to the device, and the run begun again."""
+        key = () if self._one_for_all else (tiles.dtype.str, *tiles.shape)
+        with self._card.computing():
+            started = time.perf_counter()
+            mode = self._mode(key)
+            values = self._computed(mode, tiles, options)
+            note_device_time(compute_s=time.perf_counter() - started)
+            if self._device.cuda_graphs and not mode.overwrites and _is_small(values):
+                self._modes[key] = self._graph(mode, tiles, values)
+            if mode.overwrites:
+                return self._card.to_host(values)
+        return self._card.to_host(values)
+
+    def _mode(self, key: tuple[Any, ...]) -> Binding:
+        mode = self._modes.get(key)
+        if mode is None:
+            session, self._spare = self._spare or self._open(for_graph=False), None
+            self._modes[key] = mode = ArenaRun(session, self._device.kind)
+            if len(self._modes) > KEPT:
+                self._modes.popitem(last=False)
+        self._modes.move_to_end(key)
+        return mode
+
+    def _computed(self, mode: Binding, tiles: NDArray[Any], options: Any) -> list[Any]:
+        for shrink in ("gpu:0", ""):
+            try:
+                return mode.run(tiles, options)
+            except Exception as error:  # the runtime's own classes are private
+                if not isinstance(faults.of_run(error), DeviceOutOfMemory):
+                    raise
+            # The arena is full of blocks for other shapes, or other processes have filled the device. The second run
+            # may fail like the first, and shrinks the arena when it ends; the third has what there is.
+            options.add_run_config_entry(SHRINK, shrink)
+        return mode.run(tiles, options)
+
+    def _graph(self, eager: Binding, tiles: NDArray[Any], values: Sequence[Any]) -> Binding:
+        graph = GraphRun(runtime(), self._open(for_graph=True), self._device.kind, tiles, values)
+        self._spare = eager.session
+        return graph
+
+
+def _is_small(values: Sequence[Any]) -> bool:
+    return sum(int(value.tensor_size_in_bytes()) for value in values) <= GRAPH_BYTES
