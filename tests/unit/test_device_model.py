@@ -12,6 +12,7 @@ from rich.console import Console
 
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.task import Outcome, Priority, State, Task
+from penstock.settings import WorkerSettings
 from tools.device_model import causes, table
 from tools.device_model.cards import CARDS, Card, device_of
 from tools.device_model.causes import CAUSES, Moments, busy_at_full_speed, gaps, seconds_by_cause
@@ -51,7 +52,7 @@ def test_a_copy_from_pageable_memory_is_slower() -> None:
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)
 def test_a_described_card_has_the_batches_and_the_memory_of_a_gpu(card: Card) -> None:
-    device = device_of(card, 3)
+    device = device_of(card, 3, WorkerSettings())
     assert (device.kind, device.name, device.batches, device.cores) == ("cuda", "cuda:3", (1, 2, 4, 8), card.cores)
     assert 0 < device.memory_limit_bytes < card.memory_bytes
 
@@ -163,8 +164,8 @@ def task(label: str, priority: Priority, *, started: int, finished: int) -> Task
 
 def measured(slowed: float) -> Measured:
     """Ten seconds, of which the device computes eight, with one task of each priority."""
-    names = {1: "MainThread", 2: "codec-0", 3: "codec-high-0", 4: "tiles-0", 5: "cuda:0-0", 6: "asyncio_0"}
-    entries = [entry("thread", 0, 0, name, size=number) for number, name in names.items()]
+    names = {2: "codec-0", 3: "codec-high-0", 4: "tiles-0", 5: "cuda:0-0"}
+    entries = [entry("thread", 0, 0, name, thread=number) for number, name in names.items()]
     entries += [entry("compute", n, n + 1, "low", size=4_000_000) for n in range(100, 107)]
     entries += [entry("compute", 108, 109, "high", size=4_000_000), entry("encode", 101, 106), entry("infer", 100, 108)]
     cpu_s = {1: 0.5, 2: 1.0, 3: 0.25, 4: 2.0, 5: 0.1, 6: 0.15}

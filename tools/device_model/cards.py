@@ -4,9 +4,12 @@ Rates are those of `general` in fp16, estimated from data sheets (times or divid
 """
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.core.device import Device
-from penstock.worker.devices import GPU_RESERVE_BYTES, GPU_SIDES
+from penstock.settings import WorkerSettings
+from penstock.worker.devices.nvidia_smi import Gpu
+from penstock.worker.devices.placements import _on_gpu
 
 GB = 10**9
 PAGEABLE_SHARE = 0.15
@@ -57,17 +60,8 @@ CARDS = {
 }  # fmt: skip
 
 
-def device_of(card: Card, number: int, *, max_batch: int = 8) -> Device:
-    """The device that the parent of the workers would describe for this card."""
-    return Device(
-        name=f"cuda:{number}",
-        kind="cuda",
-        threads=1,
-        cores=card.cores,
-        ram_bytes=card.ram_bytes,
-        sides=GPU_SIDES,
-        batches=tuple(2**i for i in range(max_batch.bit_length()) if 2**i <= max_batch),
-        precision="auto",
-        bound=True,
-        memory_limit_bytes=card.memory_bytes - GPU_RESERVE_BYTES,
-    )
+def device_of(card: Card, number: int, settings: WorkerSettings) -> Device:
+    """The device that the parent of the workers makes of such a card."""
+    gpu = Gpu(number=str(number), uuid=f"GPU-{number}", memory_bytes=card.memory_bytes)
+    device = _on_gpu(gpu, "", 1.0, settings).device  # `placements` asks nvidia-smi, which knows no such card
+    return replace(device, cores=card.cores, ram_bytes=card.ram_bytes)

@@ -13,12 +13,13 @@ from msgspec import Struct
 
 Kind = Literal["need", "decode", "encode", "stack", "accept", "infer", "wait", "up", "compute", "down", "thread"]
 """`need` is the moment in which a task asks for memory, `infer` the whole call, `wait` its wait for the one before,
-`thread` the name and the number of a thread."""
+`thread` has the name of a thread as its label."""
 
 
 class Entry(Struct, frozen=True, array_like=True):
     """From `start` to `end`, in seconds since 1970, on a thread. `label` is the task's; of a batch, those of its
-    tasks. `size` is in tiles, for `compute` in pixels of input."""
+    tasks. `size` is in tiles, for `compute` in pixels of input; for `stack` and `accept` it is the CPU time in
+    microseconds."""
 
     kind: Kind
     start: float
@@ -33,11 +34,18 @@ class Recorder:
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._named = threading.local()
 
     def note(self, kind: Kind, start: float, end: float, label: str = "", size: int = 0) -> None:
-        """Write one entry. A line is one write, which the kernel does not tear."""
-        entry = Entry(kind, start, end, threading.get_native_id(), label, size)
-        os.write(self._file, msgspec.json.encode(entry) + b"\n")
+        """Write one entry, after the name of this thread where that is its first."""
+        number = threading.get_native_id()
+        if not hasattr(self._named, "done"):
+            self._named.done = True
+            self._write(Entry("thread", start, start, number, threading.current_thread().name))
+        self._write(Entry(kind, start, end, number, label, size))
+
+    def _write(self, entry: Entry) -> None:
+        os.write(self._file, msgspec.json.encode(entry) + b"\n")  # one write, which the kernel does not tear
 
     @contextmanager
     def timed(self, kind: Kind, label: str = "", size: int = 0) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """The figures of a simulation. Rates and cores are those of the real card, which is not slowed."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -114,19 +114,14 @@ def _idle(worker: MeasuredWorker) -> list[Span]:
 
 def _gaps(measured: Measured, worker: MeasuredWorker) -> list[Gap]:
     claimed = [(t.started or 0) / 1000 for t in measured.tasks.values() if t.worker == worker.process.id]
-    names = _thread_names(worker).values()
-    usual = sum(name.startswith("codec-") and not name.startswith("codec-high") for name in names)
-    return gaps(_idle(worker), Moments(worker.entries, claimed, slots=worker.slots, codec_threads=usual))
-
-
-def _thread_names(worker: MeasuredWorker) -> Mapping[int, str]:
-    return {e.size: e.label for e in worker.entries if e.kind == "thread"}
+    codec_threads = measured.run.card.cores  # of which there are as many
+    return gaps(_idle(worker), Moments(worker.entries, claimed, slots=worker.slots, codec_threads=codec_threads))
 
 
 def _cpu_s(workers: Iterable[MeasuredWorker]) -> dict[str, float]:
     seconds = dict.fromkeys([*GROUPS.values(), "other"], 0.0)
     for worker in workers:
-        names = _thread_names(worker)
+        names = {e.thread: e.label for e in worker.entries if e.kind == "thread"} | {worker.process.pid: "MainThread"}
         for thread, cpu_s in worker.after.cpu_s.items():
             name = names.get(thread, "")
             group = next((group for start, group in GROUPS.items() if name.startswith(start)), "other")

@@ -6,7 +6,6 @@ cores as the simulated host has.
 """
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from penstock.models.onnxruntime.session import ModelFile, manifest
 from penstock.models.superres import SuperResolution, SuperresParams
 from penstock.models.tiling import Ladder
 from tools.device_model.plan import NAME, VARIABLE, Plan
-from tools.device_model.record import Recorder
+from tools.device_model.record import Kind, Recorder
 from tools.device_model.session import SimulatedSession
 
 LARGEST_SIDE = 2048
@@ -71,7 +70,6 @@ class SimulatedSuperres(SuperResolution):
 
     def memory_needed(self, source: bytes, params: SuperresParams) -> int:
         """What superres-x4 needs."""
-        _name_threads()
         now = time.time()
         _recorder.note("need", now, now, _label(params))
         return super().memory_needed(source, params)
@@ -110,11 +108,11 @@ class SimulatedSuperres(SuperResolution):
 
         def recorded_write(index: int, into: NDArray[Any]) -> None:
             self._session.stacked(into, label)
-            with _recorder.timed("stack", label), _stretched():
+            with _stretched("stack", label):
                 write_tile(index, into)
 
         def recorded_accept(index: int, output: Any) -> None:
-            with _recorder.timed("accept", label), _stretched():
+            with _stretched("accept", label):
                 accept(index, output)
 
         work.write_tile, work.accept = recorded_write, recorded_accept  # type: ignore[method-assign]
@@ -128,12 +126,15 @@ class SimulatedSuperres(SuperResolution):
 
 
 @contextmanager
-def _stretched() -> Iterator[None]:
-    """Keep a thread as long as it would be kept if its core were slowed as the device is: otherwise a few threads seem
-    to be enough for any device. The sleep takes no CPU time, which is what is counted."""
-    before = time.thread_time()
+def _stretched(kind: Kind, label: str) -> Iterator[None]:
+    """Record a block, and keep its thread as long as on a core that is slowed as the device is: otherwise a few threads
+    seem to be enough for any device. The sleep takes no CPU time, which is what is counted."""
+    started, cpu_s = time.time(), time.thread_time()
     yield
-    time.sleep((_plan.slowed - 1) * (time.thread_time() - before))
+    cpu_s = time.thread_time() - cpu_s
+    # Time for which others had the core is part of the sleep: the machine may be busy.
+    time.sleep(max(0.0, started + _plan.slowed * cpu_s - time.time()))
+    _recorder.note(kind, started, time.time(), label, round(cpu_s * 1e6))
 
 
 @cache
@@ -143,13 +144,6 @@ def _file() -> ModelFile:
 
 def _label(params: SuperresParams) -> str:
     return params.label if isinstance(params, SimulatedParams) else ""
-
-
-@cache
-def _name_threads() -> None:
-    """Write down which thread is which; all of them have started when the first task asks for memory."""
-    for thread in threading.enumerate():
-        _recorder.note("thread", 0.0, 0.0, thread.name, thread.native_id or 0)
 
 
 _plan = msgspec.json.decode(os.environ[VARIABLE], type=Plan)

@@ -65,7 +65,7 @@ def spent_by(worker: WorkerProcess) -> Spent:
 
 def _started(plan: Plan, settings: Settings, number: int) -> "tuple[subprocess.Popen[bytes], int]":
     reports, writing = os.pipe()
-    device = msgspec.json.encode(device_of(plan.card, number, max_batch=settings.worker.max_batch)).decode()
+    device = msgspec.json.encode(device_of(plan.card, number, settings.worker)).decode()
     process = subprocess.Popen(
         python("worker-process", "--device", device, "--id", _id(number), "--report-fd", str(writing)),
         env=clean_environment()
