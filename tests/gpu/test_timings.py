@@ -5,7 +5,6 @@ It asserts nothing about speed; `just gpu` prints it.
 """
 
 import statistics
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -15,17 +14,15 @@ from msgspec.structs import replace
 
 from penstock.core.device import Device
 from penstock.errors import DeviceOutOfMemory
+from penstock.models.onnxruntime.identity import card_identity
 from penstock.models.onnxruntime.runtime import runtime_version
 from penstock.models.onnxruntime.session import ModelFile, Session, half, manifest
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
 
 RUNS = 10
-WAYS = {
-    "plain": {"bound": False},
-    "bound": {},
-    "graphs": {"cuda_graphs": True},
-}
+WAYS = {"eager": False, "graphs": True}
+"""Whether small batches run as CUDA graphs."""
 
 
 def files() -> Iterator[tuple[ModelFile, tuple[tuple[int, int], ...]]]:
@@ -37,15 +34,16 @@ def files() -> Iterator[tuple[ModelFile, tuple[tuple[int, int], ...]]]:
 
 @pytest.mark.parametrize(("file", "shapes"), list(files()), ids=lambda value: getattr(value, "file", ""))
 def test_how_long_a_batch_takes(gpu: Device, file: ModelFile, shapes: tuple[tuple[int, int], ...]) -> None:
-    name = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    print(f"\n{name.split(' (')[0]}, ONNX Runtime {runtime_version()}, {file.file}: median of {RUNS}, in ms")
-    print(f"{'tile':>9} {'batch':>5} " + " ".join(f"{way:>8}" for way in WAYS) + "  Mpx/s bound")
+    sessions = {way: Session(file, replace(gpu, cuda_graphs=graphs), shapes) for way, graphs in WAYS.items()}
+    card = card_identity()
+    assert card is not None
+    print(f"\n{card.name}, driver {card.driver}, ONNX Runtime {runtime_version()}")
+    print(f"{file.file}: median of {RUNS}, in ms")
+    print(f"{'tile':>9} {'batch':>5} " + " ".join(f"{way:>8}" for way in WAYS) + "  Mpx/s eager")
     for height, width in shapes or gpu.shapes:
-        for batch in gpu.batches:
-            # A session for each way and size: a graph's buffers, or an arena grown by others, would be in the figure.
-            taken = {way: median_ms(Session(file, replace(gpu, **more), shapes), batch, height, width)
-                     for way, more in WAYS.items()}  # fmt: skip
-            pixels = batch * height * width / 1e3 / taken["bound"]
+        for batch in gpu.batches_of((height, width, 3)):
+            taken = {way: median_ms(session, batch, height, width) for way, session in sessions.items()}
+            pixels = batch * height * width / 1e3 / taken["eager"]
             print(f"{height:>4}x{width:<4} {batch:>5} " + " ".join(f"{ms:8.2f}" for ms in taken.values()), end="")
             print(f" {pixels:8.2f}")
             assert any(np.isfinite(ms) for ms in taken.values())

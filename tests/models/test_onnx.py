@@ -17,7 +17,7 @@ from _pytest.mark import ParameterSet
 from msgspec.structs import replace
 from PIL import Image
 
-from penstock.core.device import Device
+from penstock.core.device import CPU_SIDES, GPU_SHAPES, Device
 from penstock.errors import ConfigurationError
 from penstock.models import load_runners
 from penstock.models.base import Interrupted, registry
@@ -25,10 +25,10 @@ from penstock.models.onnxruntime.session import Session, digest_of, files_of, ma
 from penstock.models.superres import SuperResolution, SuperresParams
 from penstock.models.tiling import Ladder, TiledImage
 from penstock.settings import LimitSettings, ModelSettings
-from penstock.worker.devices import CPU_SIDES, GPU_SIDES, cpu
+from penstock.worker.devices import cpu
 
 PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
-SIDES = sorted({side for side in (*CPU_SIDES, *GPU_SIDES) if side > 64})
+SIDES = sorted({*CPU_SIDES, *(side for shape in GPU_SHAPES for side in shape)} - {64})
 GENERAL = manifest()["superres-x4", "general"]
 
 

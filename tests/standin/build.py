@@ -30,6 +30,7 @@ LIBRARIES = [
     Library("libcublasLt.so.13", "cublasLt", ("handles.c",)),
     Library("libcurand.so.10", "curand", ("handles.c",)),
     Library("libcudnn.so.9", "cudnn", ("cudnn.c",), (RUNTIME,)),
+    Library("libnvidia-ml.so.1", "nvml", ("nvml.c",)),
 ]
 
 
@@ -57,7 +58,7 @@ def _build(cc: list[str], library: Library, functions: list[str], into: Path) ->
     rest, versions = into / f"{library.soname}.c", into / f"{library.soname}.map"
     # Weak, so that a function of the same name in our sources takes its place.
     rest.write_text("".join(f"__attribute__((weak)) int {name}() {{ return 0; }}\n" for name in functions))
-    versions.write_text(f"{library.soname} {{ global: *; }};\n")
+    versions.write_text(f"{library.soname.replace('-', '_')} {{ global: *; }};\n")
     sources = [SOURCES / name for name in library.sources] + [rest] + [into / name for name in library.needs]
     link = [f"-Wl,-soname,{library.soname}", f"-Wl,--version-script,{versions}", "-Wl,-rpath,$ORIGIN"]
     argv = [*cc, *FLAGS, *link, "-o", str(into / library.soname), *map(str, sources)]

@@ -63,6 +63,18 @@ class Standin:
             os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(ours / "cache"))
         return [own] if own else [str(ours / "ziglang" / "zig"), "cc"]
 
+    def libraries_but(self, without: tuple[str, ...]) -> Path:
+        """A directory with the stand-ins but for these, such as libcudnn.so.9."""
+        if not without:
+            return self.libraries
+        directory = self.libraries.with_name("lib-without-" + "-".join(sorted(without)))
+        directory.mkdir(exist_ok=True)
+        for path in self.libraries.glob("*.so.*[0-9]"):
+            link = directory / path.name
+            if path.name not in without and not link.exists():
+                link.symlink_to(path)
+        return directory
+
     def _link_packages(self) -> None:
         for link in [path for path in self.packages.iterdir() if path.is_symlink()]:
             link.unlink()

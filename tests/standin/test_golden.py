@@ -1,7 +1,12 @@
 """A card that computes wrong values does not serve; one that computes right ones does, in fp16 if it can."""
 
+import os
+import subprocess
+
+import msgspec
 import pytest
 
+from penstock.core.device import Device
 from penstock.models.onnxruntime.session import manifest
 from tests.standin.card import Card
 
@@ -74,3 +79,33 @@ def test_a_card_that_is_lost_while_models_are_checked_is_lost_in_fp16_too(card: 
     said = card.run(LOAD + f"print(json.dumps({CALLS['general']}))", answers=True, sticky=700, sticky_from=launch)
 
     assert said.startswith("DeviceBroken: superres-x4.general.cuda.onnx on cuda:0: CUD")
+
+
+@pytest.mark.parametrize(
+    ("faults", "line"),
+    [({}, "the device computes wrong values"), ({"launch": 209, "cc": 100}, "has compute capability 10.0")],
+    ids=["computes nothing", "no code"],
+)
+def test_a_worker_on_such_a_card_ends_with_one_line_and_the_status_of_a_wrong_setting(
+    card: Card, faults: dict[str, object], line: str
+) -> None:
+    device = Device(name="cuda:3", kind="cuda", threads=1, sides=(128,), batches=(1,), bound=True, precision="auto")
+    argv = [
+        card.python,
+        "-m",
+        "penstock",
+        "worker-process",
+        "--id",
+        "w",
+        "--device",
+        msgspec.json.encode(device).decode(),
+    ]
+
+    ended = subprocess.run(
+        argv, env=os.environ | card.variables(**faults), capture_output=True, text=True, timeout=120, check=False
+    )
+
+    said = [text for text in ended.stderr.splitlines() if "cuda:3" in text]
+    assert ended.returncode == 78, ended.stderr
+    assert len(said) == 1
+    assert line in said[0]

@@ -1,7 +1,5 @@
 """What the CUDA provider does with the shipped files and the options that Penstock gives it."""
 
-import pytest
-
 from tests.standin.card import Card
 
 OPEN = """
@@ -102,19 +100,3 @@ def test_an_unknown_option_is_refused(card: Card) -> None:
     asked = "try:\n  of(HALF, no_such='1'); print(0)\nexcept Exception as error: print(json.dumps(str(error)))"
 
     assert "no_such" in str(card.run(OPEN + asked))
-
-
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [(35, "ConfigurationError"), (100, "ConfigurationError"), (46, "DeviceBroken"), (802, "DeviceBroken")],
-)
-def test_the_status_of_the_driver_says_whether_another_start_may_help(card: Card, status: int, error: str) -> None:
-    load = """
-from penstock.models.onnxruntime.session import Session
-try:
-    Session(files["image-scoring-v1.nima.onnx"], device)
-    print(json.dumps("it runs"))
-except Exception as error:
-    print(json.dumps(type(error).__name__))
-"""
-    assert card.run(OPEN + load, getcount=status) == error

@@ -1,8 +1,13 @@
-"""A whole `penstock up` with two cards that compute nothing."""
+"""A whole `penstock up` with two cards that compute nothing, and `doctor` beside one."""
 
 import base64
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +19,7 @@ from tests.support.processes import System, up, wait_for
 
 GOOD, SICK = "GPU-aaaa", "GPU-bbbb"
 PHOTO = "data:image/jpeg;base64," + base64.b64encode((ROOT / "src/penstock/models/photo.jpg").read_bytes()).decode()
+WITHIN_S = 60.0
 
 
 @pytest.fixture
@@ -23,13 +29,30 @@ def lost(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def system(card: Card, tmp_path: Path, lost: Path) -> Iterator[System]:
+def host(card: Card, tmp_path: Path, lost: Path) -> dict[str, str]:
+    """The variables of a host with two cards."""
     tool = NvidiaSmi(tmp_path / "bin")
     tool.lists(GOOD, SICK)
-    one_small_model = {"PENSTOCK_MODELS_SERVE": "image-scoring-v1", "PENSTOCK_WORKER_MAX_BATCH": "1"}
-    variables = card.variables(lostfile=lost) | tool.environment() | one_small_model
-    with up(tmp_path / "data", card.python, **variables) as running:
+    return card.variables(answers=True, lostfile=lost, delay_us=2000) | tool.environment()
+
+
+@pytest.fixture
+def system(card: Card, host: dict[str, str], tmp_path: Path) -> Iterator[System]:
+    quick = {
+        "PENSTOCK_MODELS_SERVE": "image-scoring-v1",
+        "PENSTOCK_WORKER_MAX_BATCH": "1",
+        "PENSTOCK_WORKER_DEVICE_RETRY_S": "1",
+        "PENSTOCK_QUEUE_MAX_CRASHES": "20",
+    }
+    with up(tmp_path / "data", card.python, **host, **quick) as running:
         yield running
+
+
+def until(fact: Callable[[], Any], expected: Any) -> None:
+    give_up = time.monotonic() + WITHIN_S
+    while (now := fact()) != expected:
+        assert time.monotonic() < give_up, now
+        time.sleep(0.1)
 
 
 def submit(client: httpx.Client) -> str:
@@ -37,8 +60,51 @@ def submit(client: httpx.Client) -> str:
     return str(client.post("/v1/tasks", json=body).raise_for_status().json()["task_id"])
 
 
-def test_a_task_runs_on_a_card(system: System) -> None:
-    with system.client() as client:
-        done = wait_for(client, submit(client))
+def states(client: httpx.Client) -> dict[str, str]:
+    return {worker["device"]: worker["state"] for worker in client.get("/v1/workers").json()["data"]}
 
-    assert done["execution"]["device"] in ("cuda:0", "cuda:1")
+
+def test_when_one_card_is_lost_every_task_ends_on_the_other(system: System, lost: Path) -> None:
+    with system.client() as client:
+        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "READY"})
+        clocks = system.metrics()["penstock_gpu_clock_hertz"]
+        tasks = [submit(client) for _ in range(20)]
+        lost.write_text(SICK)
+        ended = [wait_for(client, task) for task in tasks]
+        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "DOWN"})
+        warnings = client.get("/readyz").raise_for_status().json()["warnings"]
+
+        assert {labels["device"] for labels, _ in clocks} == {"cuda:0", "cuda:1"}
+        assert {task["execution"]["device"] for task in ended} <= {"cuda:0", "cuda:1"}
+        assert len(warnings) == 1
+        assert "CUDA failure 100" in warnings[0]
+
+        lost.unlink()
+        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "READY"})
+
+
+@pytest.mark.parametrize(
+    ("faults", "state", "words"),
+    [
+        ({"answers": True}, "ok", "CUDAExecutionProvider"),
+        ({}, "fail", "the device computes wrong values"),
+        ({"launch": 209, "cc": 100}, "fail", "compute capability 10.0"),
+    ],
+    ids=["right", "nothing computed", "no code"],
+)
+def test_doctor_says_whether_the_card_can_be_used(
+    card: Card, tmp_path: Path, faults: dict[str, Any], state: str, words: str
+) -> None:
+    tool = NvidiaSmi(tmp_path / "bin")
+    tool.lists(GOOD)
+    done = subprocess.run(
+        [card.python, "-m", "penstock", "doctor", "--json"],
+        env=os.environ | card.variables(**faults) | tool.environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = {finding["check"]: finding for finding in map(json.loads, done.stdout.splitlines())}["device"]
+
+    assert (found["state"], words in found["found"]) == (state, True), found

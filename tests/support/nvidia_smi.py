@@ -1,4 +1,4 @@
-"""A program `nvidia-smi` whose answers a test gives."""
+"""A program `nvidia-smi` whose answers a test gives, and a runtime for GPUs as far as it looks installed."""
 
 import json
 import os
@@ -49,3 +49,10 @@ class NvidiaSmi:
         fresh = self.program.with_suffix(".new")
         fresh.write_text(json.dumps(whole))
         fresh.replace(self.program.with_suffix(".json"))
+
+
+def install_gpu_runtime(directory: Path) -> None:
+    """Lets onnxruntime-gpu look installed where this directory is on the path of Python."""
+    info = directory / "onnxruntime_gpu-1.31.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.31.1\n")

@@ -16,7 +16,7 @@ import pytest
 
 from penstock.local.deaths import EXIT_CONFIGURATION
 from tests.support import lost_model
-from tests.support.driver import install_runtime, nvidia_smi
+from tests.support.nvidia_smi import NvidiaSmi, install_gpu_runtime
 from tests.support.processes import Process, System, up, wait_for
 from tests.support.redis_server import RedisProcess
 
@@ -29,13 +29,12 @@ class Host:
     """A host with two GPUs, which are lost and come back as the test says."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
         self._lost = directory / "lost"
         self._lost.mkdir()
-        install_runtime(directory)
-        nvidia_smi(directory, "".join(ROWS))
-        self.environ = {
-            "PATH": f"{directory}{os.pathsep}{os.environ['PATH']}",
+        self._tool = NvidiaSmi(directory / "bin")
+        install_gpu_runtime(directory)
+        self.lists(*ROWS)
+        self.environ = self._tool.environment() | {
             "PYTHONPATH": str(directory),
             "GPU_IDS": "auto",
             "PENSTOCK_MODELS_MODULES": "tests.support.lost_model",
@@ -56,7 +55,7 @@ class Host:
 
     def lists(self, *rows: str) -> None:
         """What the driver says from now on."""
-        nvidia_smi(self._directory, "".join(rows))
+        self._tool.answers("".join(rows))
 
 
 @pytest.fixture
@@ -96,11 +95,16 @@ def submit(client: httpx.Client) -> str:
 def test_with_one_gpu_lost_every_task_ends_and_with_both_the_api_goes_on(host: Host, tmp_path: Path) -> None:
     with running(host, tmp_path / "data") as (system, client):
         until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "READY"})
-        tasks = [submit(client) for _ in range(30)]
+        tasks = [submit(client) for _ in range(10)]
         host.lose("cuda:1")
+
+        def states_under_load() -> dict[str, str]:
+            tasks.append(submit(client))  # a worker without tasks does not notice that its device is lost
+            return states(client)
+
+        until(states_under_load, {"cuda:0": "READY", "cuda:1": "DOWN"})
         for task in tasks:
-            wait_for(client, task)
-        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "DOWN"})
+            assert wait_for(client, task)["status"] == "SUCCESS"
         shown = next(w for w in client.get("/v1/workers").json()["data"] if w["state"] == "DOWN")
         ready = client.get("/readyz").json()
 

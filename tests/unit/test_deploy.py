@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from itertools import combinations
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from penstock.cli.main import cli
 from penstock.errors import ConfigurationError, codes
@@ -257,6 +259,17 @@ def test_the_gpu_file_changes_the_worker_and_nothing_else() -> None:
     assert load(None, environment_of(worker)).worker.gpu_ids == "auto"
 
 
+def test_the_limits_of_a_worker_with_gpus_are_a_base_and_a_part_for_each_gpu() -> None:
+    text, worker = (DEPLOY / "compose.gpu.yaml").read_text(), compose("deploy/compose.gpu.yaml")["services"]["worker"]
+    memory, threads = (resolved(worker[name], {}) for name in ("mem_limit", "pids_limit"))
+    given = resolved(worker["mem_limit"], {"WORKER_MEMORY": "80g"})
+
+    assert (memory, threads, given) == (f"{16 + 8}g", str(512 + 256), "80g")
+    assert "16 GB + 8 GB for each worker (8 workers: 80g)" in text
+    assert "512 threads + 256 for each worker (8 workers: 2560)" in text
+    assert int(unit()["TasksMax"][0]) >= 512 + 256 * 14
+
+
 def test_commands_of_compose_are_commands() -> None:
     for name in PENSTOCK_SERVICES:
         assert "entrypoint" not in services()[name]
@@ -388,6 +401,7 @@ def test_only_the_worker_image_has_a_model_runtime() -> None:
         name: " ".join(i.rest for i in stages()[f"{name}-install"] if i.word == "RUN") for name in ("api", "worker")
     }
 
+    assert "--constraint constraints-gpu.txt" in runs["worker"]
     assert "[" not in runs["api"]
     assert runs["worker"].count("[${RUNTIME}]") == 2
     assert [i.rest for i in stages()["worker-install"] if i.word == "ARG"] == ["RUNTIME=cpu"]
@@ -397,6 +411,23 @@ def test_the_name_of_the_package_is_never_looked_up_in_an_index() -> None:
     for name in ("api-install", "worker-install"):
         for run in (i.rest for i in stages()[name] if i.word == "RUN" and " install " in i.rest):
             assert "--no-index --find-links /wheels" in run
+
+
+@cache
+def constraints() -> dict[str, str]:
+    lines = (DEPLOY / "constraints-gpu.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_the_tested_runtime_is_one_that_the_package_takes() -> None:
+    (wanted,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["gpu"]
+
+    assert Requirement(wanted).specifier.contains(constraints()["onnxruntime-gpu"])
+
+
+def test_what_makes_code_for_the_card_is_of_the_cuda_that_the_oldest_driver_reads() -> None:
+    for name in ("nvidia-cuda-runtime", "nvidia-cuda-nvrtc", "nvidia-nvjitlink"):
+        assert constraints()[name].startswith("13.0."), name
 
 
 # --- the systemd unit -----------------------------------------------------------------------------------------

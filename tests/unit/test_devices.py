@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from penstock.core.device import Device
+from penstock.core.device import GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings
 from penstock.worker.devices import GPU_RESERVE_BYTES, found_again, machine, placements
-from tests.support.driver import QUERY, install_runtime, nvidia_smi
+from tests.support.nvidia_smi import NvidiaSmi, install_gpu_runtime
 
 MIB, GIB = 1024**2, 1024**3
 TWO = "0, GPU-aaaa, 16384, [N/A]\n1, GPU-bbbb, 81559, [N/A]\n"
@@ -24,14 +24,15 @@ GPU 1: NVIDIA A100-SXM4-80GB (UUID: GPU-bbbb)
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A host with a driver, on which the runtime for GPUs is installed."""
-    monkeypatch.setenv("PATH", str(tmp_path))
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NvidiaSmi:
+    """The tool of a host with two GPUs, on which the runtime for GPUs is installed."""
+    tool = NvidiaSmi(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(tool.directory))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    install_runtime(tmp_path)
+    install_gpu_runtime(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    nvidia_smi(tmp_path, TWO)
-    return tmp_path
+    tool.answers(TWO)
+    return tool
 
 
 def devices(**settings: object) -> list[Device]:
@@ -44,7 +45,7 @@ def sees(**settings: object) -> Mapping[str, str]:
     return {place.device.name: place.environment["CUDA_VISIBLE_DEVICES"] for place in found}
 
 
-def test_each_gpu_gets_a_process_that_sees_only_that_one(host: Path) -> None:
+def test_each_gpu_gets_a_process_that_sees_only_that_one(tool: NvidiaSmi) -> None:
     found = placements(WorkerSettings())
 
     assert [place.device.name for place in found] == ["cuda:0", "cuda:1"]
@@ -60,23 +61,28 @@ def test_each_gpu_gets_a_process_that_sees_only_that_one(host: Path) -> None:
         ("0x2,1", {"cuda:0.0": "GPU-aaaa", "cuda:0.1": "GPU-aaaa", "cuda:1": "GPU-bbbb"}),
     ],
 )
-def test_only_the_gpus_that_are_named_are_used(host: Path, gpu_ids: str, expected: dict[str, str]) -> None:
+def test_only_the_gpus_that_are_named_are_used(tool: NvidiaSmi, gpu_ids: str, expected: dict[str, str]) -> None:
     assert sees(gpu_ids=gpu_ids) == expected
 
 
 @pytest.mark.parametrize("gpu_ids", ["0,7", "0,GPU-c", "0,GPU-", "0,MIG-aaaa"])
-def test_a_gpu_that_is_not_there_or_not_clear_stops_the_start(host: Path, gpu_ids: str) -> None:
+def test_a_gpu_that_is_not_there_or_not_clear_stops_the_start(tool: NvidiaSmi, gpu_ids: str) -> None:
     name = gpu_ids.partition(",")[2]
     with pytest.raises(ConfigurationError, match=f"no GPU {name} here; found 0, 1"):
         placements(WorkerSettings(gpu_ids=gpu_ids))
 
 
-def test_a_gpu_that_is_named_in_two_ways_is_refused_with_how_to_share_it(host: Path) -> None:
+def test_a_gpu_that_is_named_in_two_ways_is_refused_with_how_to_share_it(tool: NvidiaSmi) -> None:
     with pytest.raises(ConfigurationError, match=r"names GPU GPU-a twice; for two workers on it write GPU-ax2"):
         placements(WorkerSettings(gpu_ids="0,GPU-a"))
 
 
-def test_workers_on_one_gpu_have_a_share_of_its_memory_each(host: Path) -> None:
+def test_tiles_are_rectangles_and_squares_for_the_engines_of_tensorrt(tool: NvidiaSmi) -> None:
+    assert {device.shapes for device in devices()} == {GPU_SHAPES}
+    assert {device.shapes for device in devices(tensorrt=True)} == {tuple((side, side) for side in TENSORRT_SIDES)}
+
+
+def test_workers_on_one_gpu_have_a_share_of_its_memory_each(tool: NvidiaSmi) -> None:
     found = devices(gpu_ids="0x2,1")
 
     assert [device.share for device in found] == [0.5, 0.5, 1.0]
@@ -87,12 +93,12 @@ def test_workers_on_one_gpu_have_a_share_of_its_memory_each(host: Path) -> None:
     ]
 
 
-def test_an_arena_may_take_all_but_what_others_need(host: Path) -> None:
+def test_an_arena_may_take_all_but_what_others_need(tool: NvidiaSmi) -> None:
     assert [d.memory_limit_bytes for d in devices()] == [n * MIB - GPU_RESERVE_BYTES for n in (16384, 81559)]
     assert [d.memory_limit_bytes for d in devices(gpu_memory_bytes=123)] == [123, 123]
 
 
-def test_what_may_be_page_locked_is_a_part_of_the_memory_of_a_worker(host: Path) -> None:
+def test_what_may_be_page_locked_is_a_part_of_the_memory_of_a_worker(tool: NvidiaSmi) -> None:
     (large, _) = devices(memory_bytes=20 * GIB)
     (small, _) = devices(memory_bytes=2 * GIB)
     (set_, _) = devices(memory_bytes=20 * GIB, pinned_bytes=5 * GIB)
@@ -104,7 +110,7 @@ def test_what_may_be_page_locked_is_a_part_of_the_memory_of_a_worker(host: Path)
     assert cpu.ram_bytes == 2 * GIB
 
 
-def test_on_wsl_less_is_page_locked(host: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_on_wsl_less_is_page_locked(tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     version = tmp_path / "version"
     version.write_text("Linux version 6.6.87.2-microsoft-standard-WSL2 (root@439a258ad544)\n")
     monkeypatch.setattr("penstock.worker.devices.machine.KERNEL_VERSION", version)
@@ -113,16 +119,16 @@ def test_on_wsl_less_is_page_locked(host: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize("memory", ["[N/A]", "[Insufficient Permissions]", "[Unknown Error]", "512"])
-def test_a_gpu_that_does_not_tell_its_memory_or_has_next_to_none_gets_no_limit(host: Path, memory: str) -> None:
-    nvidia_smi(host, f"0, GPU-aaaa, {memory}, [N/A]\n")
+def test_a_gpu_that_does_not_tell_its_memory_or_has_next_to_none_gets_no_limit(tool: NvidiaSmi, memory: str) -> None:
+    tool.answers(f"0, GPU-aaaa, {memory}, [N/A]\n")
 
     assert [d.memory_limit_bytes for d in devices()] == [0]
 
 
-def test_the_cores_of_the_host_are_divided_among_its_workers(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cores_of_the_host_are_divided_among_its_workers(tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(192)))
-    monkeypatch.setattr(machine, "CPU_LIMIT", str(host / "cpu.max"))
-    nvidia_smi(host, "".join(f"{n}, GPU-{n}, 81559, Disabled\n" for n in range(8)))
+    monkeypatch.setattr(machine, "CPU_LIMIT", str(tool.directory / "cpu.max"))
+    tool.answers("".join(f"{n}, GPU-{n}, 81559, Disabled\n" for n in range(8)))
 
     assert {device.cores for device in devices()} == {24}
     assert {device.cores for device in devices(gpu_ids="0x3")} == {64}
@@ -140,8 +146,8 @@ def test_a_container_has_no_more_cores_than_its_limit(
     assert machine.cores() == expected
 
 
-def test_each_mig_instance_gets_a_process(host: Path) -> None:
-    nvidia_smi(host, SPLIT, listed=INSTANCES)
+def test_each_mig_instance_gets_a_process(tool: NvidiaSmi) -> None:
+    tool.answers(SPLIT, listing=INSTANCES)
     large, small = "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f", "MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb"
 
     assert sees() == {"cuda:0.mig0": large, "cuda:0.mig1": small, "cuda:1": "GPU-bbbb"}
@@ -162,7 +168,7 @@ def test_each_mig_instance_gets_a_process(host: Path) -> None:
     ],
 )
 def test_auto_uses_what_cuda_would_see(
-    host: Path, monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]
+    tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
@@ -171,39 +177,39 @@ def test_auto_uses_what_cuda_would_see(
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "GPU-", "7,0", "MIG-c6d4"])
-def test_auto_says_so_when_nothing_is_visible(host: Path, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+def test_auto_says_so_when_nothing_is_visible(tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
     with pytest.raises(ConfigurationError, match=rf'CUDA_VISIBLE_DEVICES="{visible}" names no GPU .* GPU_IDS=cpu'):
         placements(WorkerSettings())
 
 
-def test_auto_uses_a_visible_mig_instance(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nvidia_smi(host, SPLIT, listed=INSTANCES)
+def test_auto_uses_a_visible_mig_instance(tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool.answers(SPLIT, listing=INSTANCES)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-c6d4")
 
     assert list(sees()) == ["cuda:0.mig0"]
 
 
-def test_a_lost_gpu_has_a_place_until_it_is_back(host: Path) -> None:
-    nvidia_smi(host, LOST)
+def test_a_lost_gpu_has_a_place_until_it_is_back(tool: NvidiaSmi) -> None:
+    tool.answers(LOST)
     well, lost = placements(WorkerSettings())
     taken = {well.device.name}
     with pytest.raises(ConfigurationError, match="GPU is lost"):
         found_again(WorkerSettings(), lost, taken)
-    nvidia_smi(host, TWO)
+    tool.answers(TWO)
     back = found_again(WorkerSettings(), lost, taken)
 
     assert (well.lost, lost.lost) == ("", "GPU is lost")
     assert (back.device.name, back.environment["CUDA_VISIBLE_DEVICES"], back.lost) == ("cuda:1", "GPU-bbbb", "")
 
 
-def test_a_lost_gpu_without_a_number_takes_the_place_that_nobody_else_has(host: Path) -> None:
-    nvidia_smi(
-        host, f"{TWO.splitlines()[0]}\nUnable to determine the device handle for GPU0000:3B:00.0: GPU is lost.\n", 15
+def test_a_lost_gpu_without_a_number_takes_the_place_that_nobody_else_has(tool: NvidiaSmi) -> None:
+    tool.answers(
+        f"{TWO.splitlines()[0]}\nUnable to determine the device handle for GPU0000:3B:00.0: GPU is lost.\n", status=15
     )
     (well, lost) = placements(WorkerSettings(gpu_ids="0,1"))
-    nvidia_smi(host, TWO)
+    tool.answers(TWO)
     back = found_again(WorkerSettings(), lost, {well.device.name})
 
     assert lost.device.name == back.device.name == "cuda:0000:3B:00.0"
@@ -211,15 +217,16 @@ def test_a_lost_gpu_without_a_number_takes_the_place_that_nobody_else_has(host: 
 
 
 def test_gpus_are_left_alone_without_a_runtime_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = NvidiaSmi(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    nvidia_smi(tmp_path, TWO)
+    tool.answers(TWO)
 
     assert [d.kind for d in devices()] == ["cpu"]
     with pytest.raises(ConfigurationError, match=r"penstock-server\[gpu\]"):
         placements(WorkerSettings(gpu_ids="0"))
 
 
-def test_settings_reach_the_device(host: Path) -> None:
+def test_settings_reach_the_device(tool: NvidiaSmi) -> None:
     (plain, _) = devices()
     (changed, _) = devices(precision="fp32", cuda_graphs=True, max_batch=3)
     (other, _) = devices(tensorrt=True, engine_cache_dir="/cache")
@@ -229,13 +236,19 @@ def test_settings_reach_the_device(host: Path) -> None:
     assert (other.tensorrt, other.engine_cache_dir) == (True, "/cache")
 
 
-def test_a_cpu_is_never_asked_for_what_only_a_gpu_has(host: Path) -> None:
+def test_what_is_measured_once_is_kept_where_this_user_keeps_such_things(
+    tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert (devices()[0].cuda_options, devices()[0].cache_dir) == ("auto", "/home/me/.cache/penstock")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache/me")
+    assert devices()[0].cache_dir == "/var/cache/me/penstock"
+    assert devices(cache_dir="/here", cuda_options="prefer_nhwc")[0].cache_dir == "/here"
+
+
+def test_a_cpu_is_never_asked_for_what_only_a_gpu_has(tool: NvidiaSmi) -> None:
     (cpu,) = devices(gpu_ids="cpu", cuda_graphs=True, precision="auto")
 
     assert (cpu.kind, cpu.precision, cpu.bound, cpu.cuda_graphs, cpu.tensorrt) == ("cpu", "fp32", False, False, False)
-
-
-def test_the_tool_is_asked_for_what_the_tests_answer() -> None:
-    from penstock.worker.devices.nvidia_smi import QUERY as ASKED
-
-    assert ASKED == QUERY

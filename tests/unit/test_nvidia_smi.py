@@ -9,7 +9,7 @@ from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings
 from penstock.worker.devices import nvidia_smi as driver
 from penstock.worker.devices import placements
-from tests.support.driver import install_runtime, nvidia_smi
+from tests.support.nvidia_smi import NvidiaSmi, install_gpu_runtime
 
 FIRST, SECOND = "0, GPU-aaaa, 81559, Disabled\n", "1, GPU-bbbb, 81559, Disabled\n"
 LOST_LINE = "Unable to determine the device handle for GPU0000:3B:00.0: GPU is lost.  Reboot the system.\n"
@@ -22,7 +22,7 @@ class Kind(NamedTuple):
 
     rows: str
     status: int = 0
-    listed: str = ""
+    listing: str = ""
     devices: dict[str, str] | None = None
     error: str = ""
 
@@ -46,7 +46,7 @@ KINDS = {
     "15 without rows, and the list knows the others": Kind(
         LOST_LINE,
         15,
-        listed="GPU 0: NVIDIA A100 (UUID: GPU-aaaa)\n" + LOST_LINE,
+        listing="GPU 0: NVIDIA A100 (UUID: GPU-aaaa)\n" + LOST_LINE,
         devices={"cuda:0": "", "cuda:0000:3B:00.0": "GPU is lost.  Reboot the system."},
     ),
     "15 without rows": Kind(
@@ -68,16 +68,18 @@ KINDS = {
     "nothing": Kind("", error="nvidia-smi lists no GPU; mend that"),
     "MIG": Kind(
         "0, GPU-aaaa, 81559, Enabled\n" + SECOND,
-        listed=f"GPU 0: A100 (UUID: GPU-aaaa)\n{INSTANCE}GPU 1: A100 (UUID: GPU-bbbb)\n",
+        listing=f"GPU 0: A100 (UUID: GPU-aaaa)\n{INSTANCE}GPU 1: A100 (UUID: GPU-bbbb)\n",
         devices={"cuda:0.mig0": "", "cuda:1": ""},
     ),
     "MIG in a container": Kind(
         "0, GPU-aaaa, [Insufficient Permissions], Enabled\n",
-        listed=f"GPU 0: A100 (UUID: GPU-aaaa)\n{INSTANCE}",
+        listing=f"GPU 0: A100 (UUID: GPU-aaaa)\n{INSTANCE}",
         devices={"cuda:0.mig0": ""},
     ),
     "MIG without instances": Kind(
-        "0, GPU-aaaa, 81559, Enabled\n", listed="GPU 0: A100 (UUID: GPU-aaaa)\n", error="GPU 0: MIG is on and it has no"
+        "0, GPU-aaaa, 81559, Enabled\n",
+        listing="GPU 0: A100 (UUID: GPU-aaaa)\n",
+        error="GPU 0: MIG is on and it has no",
     ),
     "no permission for the memory": Kind("0, GPU-aaaa, [Insufficient Permissions], [N/A]\n", devices={"cuda:0": ""}),
     "shared memory (GB10, Jetson)": Kind("0, GPU-aaaa, [N/A], [N/A]\n", devices={"cuda:0": ""}),
@@ -86,18 +88,19 @@ KINDS = {
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PATH", str(tmp_path))
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NvidiaSmi:
+    tool = NvidiaSmi(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(tool.directory))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    install_runtime(tmp_path)
+    install_gpu_runtime(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
+    return tool
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_of_answer_has_its_outcome(host: Path, kind: str) -> None:
+def test_each_kind_of_answer_has_its_outcome(tool: NvidiaSmi, kind: str) -> None:
     answer = KINDS[kind]
-    nvidia_smi(host, answer.rows, answer.status, listed=answer.listed)
+    tool.answers(answer.rows, status=answer.status, listing=answer.listing)
 
     if answer.error:
         with pytest.raises(ConfigurationError, match=rf"auto finds no GPU.*{answer.error}.*GPU_IDS=cpu"):
@@ -106,23 +109,24 @@ def test_each_kind_of_answer_has_its_outcome(host: Path, kind: str) -> None:
         assert {place.device.name: place.lost for place in placements(WorkerSettings())} == answer.devices
 
 
-def test_a_missing_tool_is_no_reason_to_use_the_cpu(host: Path) -> None:
+def test_a_missing_tool_is_no_reason_to_use_the_cpu(tool: NvidiaSmi) -> None:
+    tool.program.unlink()
     with pytest.raises(ConfigurationError, match=r"neither on the PATH nor in /usr/lib/wsl/lib.*Toolkit.*GPU_IDS=cpu"):
         placements(WorkerSettings())
 
 
-def test_the_tool_of_windows_is_found_where_the_path_lacks_it(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (host / "wsl").mkdir()
-    nvidia_smi(host / "wsl", FIRST)
-    monkeypatch.setattr(driver, "WSL_FOLDER", str(host / "wsl"))
+def test_the_tool_of_windows_is_found_where_the_path_lacks_it(tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool.answers(FIRST)
+    monkeypatch.setattr(driver, "WSL_FOLDER", str(tool.directory))
+    monkeypatch.setenv("PATH", "/nowhere")
 
     assert [place.device.name for place in placements(WorkerSettings())] == ["cuda:0"]
 
 
-def test_a_slow_answer_is_waited_for_and_a_silent_tool_is_not_waited_for_for_ever(host: Path) -> None:
-    nvidia_smi(host, FIRST, waits_s=0.3)
+def test_a_slow_answer_is_waited_for_and_a_silent_tool_is_not_waited_for_for_ever(tool: NvidiaSmi) -> None:
+    tool.answers(FIRST, after_s=0.3)
     assert [gpu.uuid for gpu in driver.list_gpus().gpus] == ["GPU-aaaa"]
-    nvidia_smi(host, FIRST, waits_s=60)
+    tool.answers(FIRST, after_s=60)
     silent = driver.list_gpus(patience_s=0.3)
 
     assert driver.PATIENCE_S >= 60
@@ -130,9 +134,8 @@ def test_a_slow_answer_is_waited_for_and_a_silent_tool_is_not_waited_for_for_eve
     assert "no answer within 0.3 s: turn persistence mode on" in silent.problem
 
 
-def test_a_tool_that_cannot_be_run_is_named(host: Path) -> None:
-    (host / "nvidia-smi").write_text("#!/no/such/interpreter\n")
-    (host / "nvidia-smi").chmod(0o755)
+def test_a_tool_that_cannot_be_run_is_named(tool: NvidiaSmi) -> None:
+    tool.program.write_text("#!/no/such/interpreter\n")
 
     with pytest.raises(ConfigurationError, match=r"nvidia-smi cannot be run: No such file"):
         placements(WorkerSettings())

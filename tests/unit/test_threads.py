@@ -37,6 +37,35 @@ async def test_as_many_calls_run_at_a_time_as_there_are_threads() -> None:
         await asyncio.wait_for(asyncio.gather(*(threads.run(together.wait, 5) for _ in range(3))), 10)
 
 
+async def test_a_thread_is_started_when_a_call_finds_none_that_is_free() -> None:
+    gate, before = threading.Event(), threading.active_count()
+    with Threads(3, "work") as threads:
+        counts = [threading.active_count() - before]
+        for _ in range(2):
+            await threads.run(int)
+        counts.append(threading.active_count() - before)
+        held = [threads.run(gate.wait, 60) for _ in range(5)]
+        counts.append(threading.active_count() - before)
+        gate.set()
+        await asyncio.gather(*held)
+
+    assert counts == [0, 1, 3]
+
+
+async def test_a_call_that_was_canceled_in_the_queue_is_no_reason_for_a_thread() -> None:
+    gate, before = threading.Event(), threading.active_count()
+    with Threads(3, "work") as threads:
+        for _ in range(5):
+            threads.run(int).cancel()
+            await threads.run(int)
+        held = threads.run(gate.wait, 60)
+        count = threading.active_count() - before
+        gate.set()
+        await held
+
+    assert count <= 2
+
+
 async def test_calls_of_one_thread_begin_in_order() -> None:
     order: list[int] = []
     with Threads(1, "work") as threads:

@@ -109,6 +109,7 @@ VENDORS: dict[str, set[str]] = {
     "PIL": {"models/imaging.py"},
     "onnxruntime": {"models/onnxruntime/runtime.py"},
     "opentelemetry": {"telemetry/metrics.py"},
+    "pynvml": {"telemetry/nvml.py"},
     "prometheus_client": {"telemetry/exposition.py"},
     "hiredis": {"store/multiplexed.py"},
     "redis": {"store"},

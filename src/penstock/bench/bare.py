@@ -68,7 +68,7 @@ class BareLoop:
 @asynccontextmanager
 async def started(settings: Settings, model: str, images: Sequence[Image], home: Path) -> AsyncIterator[BareLoop]:
     """Starts the process on the first device of this host and warms it up with the first image."""
-    place = placements(settings.worker)[0]
+    place = next(place for place in placements(settings.worker) if not place.lost)
     directory, log = home / "images", home / "bare.log"
     directory.mkdir()
     for number, image in enumerate(images):
@@ -103,7 +103,7 @@ def serve_bare_loop(settings: Settings, model: str, device: Device, directory: P
     runner = registry()[model](settings.limits)
     runner.load_model(device)
     for work in runner.warmup():
-        for batch in device.batches:
+        for batch in device.batches_of(work.shape):
             runner.infer(np.stack([work.tile(0)] * batch), work)
     for line in sys.stdin:
         source = (directory / line.strip()).read_bytes()
@@ -116,7 +116,7 @@ def serve_bare_loop(settings: Settings, model: str, device: Device, directory: P
 def _run_once(runner: BaseModelRunner[Any], device: Device, source: bytes) -> None:
     params = runner.params()
     work = runner.prepare(source, params)
-    most = device.batches[-1]
+    most = device.batches_of(work.shape)[-1]
     for first in range(0, work.count, most):
         indices = range(first, min(first + most, work.count))
         outputs = runner.infer(_stacked(work, indices, device), work)

@@ -7,6 +7,7 @@ import click
 
 from penstock.cli.client import AS_JSON
 from penstock.cli.context import settings_of_call
+from penstock.errors import ConfigurationError
 from penstock.settings import new_key
 
 
@@ -80,9 +81,13 @@ def try_device(device: str) -> None:
     import msgspec
 
     from penstock.core.device import Device
+    from penstock.models.base import DeviceBroken
     from penstock.models.onnxruntime.probe import probe_device as run
 
-    click.echo(msgspec.json.encode(run(msgspec.json.decode(device, type=Device))))
+    try:
+        click.echo(msgspec.json.encode(run(msgspec.json.decode(device, type=Device))))
+    except DeviceBroken as error:
+        raise ConfigurationError(str(error)) from error
 
 
 COMMANDS = (keys, doctor, try_device, gpu_check)

@@ -1,5 +1,7 @@
 """The description of a device. It is light, so that the parent of the workers can use it without a model runtime."""
 
+import math
+from collections.abc import Sequence
 from itertools import product
 from typing import Literal
 
@@ -8,13 +10,28 @@ from msgspec import Struct
 CPU_SIDES = tuple(range(64, 385, 32))
 """Sides of tiles on a CPU. Small steps save padding, and a new shape costs a CPU nothing; 384 keeps one run short."""
 
+GPU_SHAPES = (
+    *((128, 128), (256, 256), (416, 416), (544, 544), (736, 736), (864, 864)),
+    *((384, 512), (480, 640), (576, 768), (512, 384), (640, 480), (768, 576)),
+)
+"""Tiles of a GPU, (height, width), each warmed up: as few as compute at most 1.35 pixels for each that an image of 0.1
+to 10 MP has. `python -m tools.ladder` finds them."""
+
+TENSORRT_SIDES = (128, 192, 256, 384, 512)
+"""Sides of square tiles of a GPU with TensorRT, whose engines take the memory of the largest batch of the longest
+sides."""
+
+TILE_VALUES = 512 * 512 * 3
+"""Values of a tile of which a GPU can hold as many as its largest batch has."""
+
 
 class Device(Struct, frozen=True, kw_only=True):
     """The device on which a worker runs its models.
 
-    It runs tiles with the sides `sides` in device batches of the sizes `batches`, both ascending. A GPU has few of
-    both, each warmed up at the start; a CPU pays nothing for a new shape. `streams` device batches run at a time, each
-    with up to `threads` threads; `ram_bytes` of the host's memory are for the tasks in flight.
+    It runs tiles of the shapes `rectangles`, or else with the sides `sides`, in device batches of the sizes `batches`,
+    ascending. A GPU has few of both, each warmed up at the start; a CPU pays nothing for a new shape. `streams` device
+    batches run at a time, each with up to `threads` threads; `ram_bytes` of the host's memory are for the tasks in
+    flight.
 
     `models.onnxruntime.providers` turns the fields from `precision` on into options of the runtime.
     """
@@ -27,7 +44,9 @@ class Device(Struct, frozen=True, kw_only=True):
     """Cores that this worker may use: those of the host, divided among its workers. 0 means all that the process may
     use."""
     ram_bytes: int = 2**31
-    sides: tuple[int, ...]
+    rectangles: tuple[tuple[int, int], ...] = ()
+    """(height, width) of each tile; where there are none, `sides` and `square` say them."""
+    sides: tuple[int, ...] = ()
     square: bool = True
     """True: tiles are as wide as high. False: every height goes with every width."""
     batches: tuple[int, ...]
@@ -39,6 +58,10 @@ class Device(Struct, frozen=True, kw_only=True):
     """How many bytes of the host's memory may be page-locked for a GPU; they are not part of `ram_bytes`."""
     cuda_graphs: bool = False
     tensorrt: bool = False
+    cuda_options: str = "none"
+    """`auto` measures which options of the CUDA provider are fastest; else their names, or `none`."""
+    cache_dir: str = ""
+    """Directory for what is measured once on a machine."""
     engine_cache_dir: str = ""
     memory_limit_bytes: int = 0
     """The most that the arena of one model may hold; 0 means no limit."""
@@ -46,6 +69,25 @@ class Device(Struct, frozen=True, kw_only=True):
     """The part of the memory of the card that this worker may take: 1/n where n workers run on one card."""
 
     @property
+    def in_flight(self) -> int:
+        """How many device batches threads may be given at a time. A GPU computes one while the results of another are
+        copied."""
+        return 2 if self.kind == "cuda" else self.streams
+
+    @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """The (height, width) of every tile that the device may run."""
+        if self.rectangles:
+            return self.rectangles
         return tuple((s, s) for s in self.sides) if self.square else tuple(product(self.sides, self.sides))
+
+    def batches_of(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The sizes of the device batches of tiles of this shape, ascending."""
+        return batches_of(self.batches, shape)
+
+
+def batches_of(sizes: tuple[int, ...], shape: Sequence[int]) -> tuple[int, ...]:
+    """Those sizes with which a batch has at most as many values as the largest batch of 512 x 512 pixels; at least the
+    smallest."""
+    most = sizes[-1] * TILE_VALUES
+    return tuple(size for size in sizes if size * math.prod(shape) <= most) or sizes[:1]

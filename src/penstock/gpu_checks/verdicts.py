@@ -25,7 +25,8 @@ class Expectation(Struct, frozen=True, kw_only=True):
     """A bound for all figures of one check whose name fits the pattern `figure`, and where the bound comes from.
 
     A figure must be at least, at most, or equal to what is given here. `found` says what it is otherwise, and may name
-    `{name}`, `{value}` and every figure of the check; `advice` says what to change then.
+    `{name}`, `{value}` and every figure of the check; `advice` says what to change then. Where one that `says_all` is
+    missed, the following ones of its check are not judged: they would be missed for the same cause.
     """
 
     check: str
@@ -34,6 +35,7 @@ class Expectation(Struct, frozen=True, kw_only=True):
     at_most: float | None = None
     equal: str | int | None = None
     otherwise: Literal["warn", "fail"] = "warn"
+    says_all: bool = False
     found: str
     advice: str
     source: str
@@ -85,6 +87,8 @@ def _misses(check: str, figures: Figures, expectations: Iterable[Expectation]) -
     for expected in expectations:
         if expected.check == check and (beyond := _beyond(expected, figures)):
             yield _miss(expected, beyond, figures)
+            if expected.says_all:
+                return
 
 
 def _beyond(expected: Expectation, figures: Figures) -> dict[str, Any]:

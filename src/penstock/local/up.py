@@ -31,6 +31,7 @@ from penstock.local.supervisor import Child, Launch, OnDevice, Patience, Stopped
 from penstock.net.session import read_local
 from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
 from penstock.telemetry import exposition
+from penstock.telemetry.nvml import watch_cards
 from penstock.worker.devices import FEW_THREADS, Placement, found_again, placements
 from penstock.worker.heartbeat import PARENT_DIED, longest_silence_s
 
@@ -85,7 +86,7 @@ async def everything(
 
 def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
     """A worker process for each placement. When one dies, its tasks are released at once; while it cannot run, it is
-    listed as DOWN."""
+    listed as DOWN. The health of their cards is reported from now on."""
     taken = {place.device.name for place in places if not place.lost}
     finding = Lock()
 
@@ -121,7 +122,12 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
             ),
         )
 
+    watch_cards({p.device.name: p.environment["CUDA_VISIBLE_DEVICES"] for p in places if _has_card(p)})
     return [child(place) for place in places]
+
+
+def _has_card(place: Placement) -> bool:
+    return place.device.kind == "cuda" and not place.lost
 
 
 def serve_metrics(settings: Settings, supervisor: Supervisor) -> str:

@@ -183,7 +183,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     params: ClassVar[type[Params]] = Params
     card: ClassVar[Card] = Card(title="")
     concurrent: ClassVar[bool] = False
-    """Whether several threads may call `infer` at a time. They do so on a CPU only."""
+    """Whether several threads may call `infer` at a time: one for each core on a CPU, two on a GPU, so that one batch
+    computes while the results of another are copied. If not, batches run one at a time, on a GPU always on the thread
+    that has loaded the model."""
     files: ClassVar[tuple[str, ...]] = ()
     """Paths of model files, relative to the folder of the runner's module, for `read_file`. When a file changes,
     earlier results are no longer reused."""

@@ -41,6 +41,10 @@ def _are_listed_once(text: str) -> bool:
     return len(names) == len(set(names))
 
 
+def _are_cuda_options(text: str) -> bool:
+    return text in ("auto", "none") or {part.strip() for part in text.split(",")} <= {"fuse_conv_bias", "prefer_nhwc"}
+
+
 RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "api.keys",
@@ -81,6 +85,11 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "worker.gpu_ids",
         lambda tree: _are_listed_once(tree.worker.gpu_ids),
         "names a GPU twice; for two workers on GPU 0 write 0x2",
+    ),
+    (
+        "worker.cuda_options",
+        lambda tree: _are_cuda_options(tree.worker.cuda_options),
+        "must be auto, none, or fuse_conv_bias, prefer_nhwc or both, separated by a comma",
     ),
     (
         "worker.engine_cache_dir",

@@ -105,9 +105,10 @@ class WorkerSettings(Section, frozen=True):
     gpu_ids: str = "auto"
     """`auto` (with onnxruntime-gpu every GPU that CUDA_VISIBLE_DEVICES leaves, else the CPU), `cpu`, or a list of
     numbers of `nvidia-smi` and of UUIDs, such as `0,1`, `GPU-5d5b` or `MIG-c6d4`; `0x2` runs two workers on GPU 0."""
-    slots: Positive = 8
-    """Most tasks in flight in one worker process: one runs on the device while others are fetched, decoded, encoded and
-    uploaded. A worker holds fewer when these keep its device busy."""
+    slots: NonNegative = 0
+    """Most tasks in flight in one worker process: some run on the device while others are fetched, decoded, encoded and
+    uploaded. A worker holds fewer when these keep its device busy. 0 means 8 on a CPU; on a GPU those of three device
+    batches and one for each core that encodes, as far as memory allows."""
     reserved_slots: NonNegative = 1
     """Further slots for tasks of high priority, and for tasks that were passed over too often."""
     threads: NonNegative = 0
@@ -134,7 +135,8 @@ class WorkerSettings(Section, frozen=True):
     """Memory of one worker process that may be page-locked, so that a GPU copies its input and results at full speed.
     It is counted in `memory_bytes`. 0 means 2 GiB, on WSL 512 MiB, and at most a quarter of `memory_bytes`."""
     max_batch: Positive = 8
-    """Most tiles in one run of a GPU; a CPU runs tiles one by one."""
+    """Most tiles in one run of a GPU, and of tiles larger than 512 x 512 px as many as have as many pixels; a CPU runs
+    tiles one by one."""
     precision: Literal["auto", "fp32"] = "auto"
     """On a GPU, `auto` uses fp16 for models that have an fp16 file and pass the comparison with fp32 at the start."""
     gpu_memory_bytes: NonNegative = 0
@@ -143,6 +145,13 @@ class WorkerSettings(Section, frozen=True):
     """Replay small batches as CUDA graphs: experimental, see docs/how-to/tune-a-gpu.md."""
     tensorrt: bool = False
     """Run models with TensorRT 10, which must be installed: experimental, see docs/how-to/tune-a-gpu.md."""
+    cuda_options: str = "auto"
+    """Options of ONNX Runtime's CUDA provider: `none`, or one or both of `fuse_conv_bias` and `prefer_nhwc`, separated
+    by a comma. `auto` measures at the first start on a card which are fastest there; it takes some seconds for each
+    model file."""
+    cache_dir: str = ""
+    """Directory for what a worker measures once on a machine. Empty means `penstock` in `XDG_CACHE_HOME`, else in
+    `~/.cache`."""
     engine_cache_dir: str = ""
     """Directory for the engines of TensorRT, which take minutes to build. Only Penstock should be able to write to
     it."""

@@ -11,6 +11,10 @@ RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 TILES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
+UNITS = {"s": "_seconds", "1": "", "By": "_bytes", "Cel": "_celsius", "Hz": "_hertz", "W": "_watts"}
+"""Unit of OpenTelemetry -> what Prometheus appends to the name."""
+
+
 class Instrument(NamedTuple):
     """One metric. `name` is the OpenTelemetry name; Prometheus sees it with the unit and `_total` appended."""
 
@@ -24,8 +28,7 @@ class Instrument(NamedTuple):
     @property
     def exported(self) -> str:
         """The name in a scrape."""
-        unit = {"s": "_seconds", "1": ""}[self.unit]
-        return self.name.replace(".", "_") + unit + ("_total" if self.kind == "counter" else "")
+        return self.name.replace(".", "_") + UNITS[self.unit] + ("_total" if self.kind == "counter" else "")
 
 
 def _counter(name: str, help: str, *labels: str, unit: str = "1") -> Instrument:  # noqa: A002  Prometheus calls it so
@@ -60,8 +63,18 @@ INSTRUMENTS: dict[str, Instrument] = {
         ),
         _seconds("stage.duration", "Time of one stage of one attempt", "model", "stage"),
         _histogram("device.batch.tiles", "Tiles in one device batch", "model", "device", buckets=TILES),
-        _counter("device.busy", "Time in which the device ran batches", "device", unit="s"),
+        _counter("device.busy", "Time in which the device computed batches", "device", unit="s"),
+        _counter("device.copy", "Time of copies to and from the device, mostly beside computing", "device", unit="s"),
         _counter("preemptions", "Device batches that went before a task which had already started", "device"),
+        _gauge("gpu.memory.used", "Memory of the card in use, by everybody, as the driver says", "device", unit="By"),
+        _gauge("gpu.memory.total", "Memory of the card", "device", unit="By"),
+        _gauge("gpu.temperature", "Temperature of the card", "device", unit="Cel"),
+        _gauge("gpu.clock", "Clock of the multiprocessors", "device", unit="Hz"),
+        _gauge("gpu.power", "Power that the card draws", "device", unit="W"),
+        _gauge("gpu.throttled", "1 while the clock is lowered for this reason, else 0", "device", "reason"),
+        _gauge("gpu.ecc.corrected", "Memory errors that ECC corrected since the driver was loaded", "device"),
+        _gauge("gpu.ecc.uncorrected", "Memory errors that it could not correct since then", "device"),
+        _counter("gpu.xid.errors", "Faults of the card that the driver reported, by number (Xid)", "device", "xid"),
         _gauge("tasks.in_flight", "Tasks that are claimed and have not ended", "device"),
         _gauge("worker.spool", "Results that wait for the storage, on disk or in memory", "device", "place"),
         _gauge("worker.pinned", "Bytes of the host's memory that are page-locked for a GPU", "device"),

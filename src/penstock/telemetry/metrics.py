@@ -34,6 +34,7 @@ class Meters:
         self._report: dict[str, Callable[[str, float, Labels], None]] = {}
         self._record: dict[str, Callable[[float, Labels], None]] = {}
         self._values: dict[str, dict[Series, float]] = {}
+        self._reads: dict[str, Callable[[], Iterable[tuple[float, Labels]]]] = {}
         self._counting = Lock()
         for key, i in INSTRUMENTS.items():
             if i.kind == "histogram":
@@ -55,6 +56,10 @@ class Meters:
     def replace(self, key: str, values: Iterable[tuple[float, Labels]]) -> None:
         """Set all series of a gauge. Series that are not among the values are no longer shown."""
         self._values[key] = {_series(labels): value for value, labels in values}
+
+    def observe(self, key: str, read: Callable[[], Iterable[tuple[float, Labels]]]) -> None:
+        """Show in each scrape what `read` returns then as the series of a counter or gauge, and nothing else."""
+        self._reads[key] = read
 
     @contextmanager
     def measuring(self, *keys: str) -> Iterator[None]:
@@ -82,6 +87,9 @@ class Meters:
 
     def _observer(self, key: str) -> Callable[[CallbackOptions], Iterator[Observation]]:
         def observe(_: CallbackOptions) -> Iterator[Observation]:
+            if key in self._reads:
+                yield from (Observation(value, labels) for value, labels in self._reads[key]())
+                return
             for series, value in tuple(self._values[key].items()):
                 yield Observation(value, dict(series))
 

@@ -30,8 +30,9 @@ from penstock.worker.heartbeat import EXIT_DEVICE_LOST, Heartbeat, longest_silen
 from penstock.worker.host import Host
 from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
+from penstock.worker.running import slots_for
 from penstock.worker.spool import Spool
-from penstock.worker.threads import CodecThreads, Threads
+from penstock.worker.threads import CodecThreads, Threads, tile_threads
 
 
 def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | None) -> int:
@@ -87,7 +88,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             pipeline=pipeline,
             spool=spool,
             retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
-            slots=settings.worker.slots,
+            slots=settings.worker.slots or slots_for(device),
             reserved_slots=settings.worker.reserved_slots,
             lease_s=settings.queue.lease_s,
             drain_s=settings.worker.drain_s,
@@ -105,7 +106,7 @@ def _info(settings: Settings, device: Device, names: list[str], worker_id: str) 
         device=device.name,
         host=socket.gethostname(),
         models=tuple(names),
-        slots=settings.worker.slots,
+        slots=settings.worker.slots or slots_for(device),
         running=0,
         state="READY",
         started=int(time.time() * 1000),
@@ -130,8 +131,7 @@ async def _buckets(settings: Settings, stack: AsyncExitStack) -> S3Inputs | None
 async def _scheduler(
     settings: Settings, device: Device, runners: Iterable[Runner], stack: AsyncExitStack
 ) -> DeviceScheduler:
-    # Two threads for a device of one stream: one stacks the next batch, one accepts the outputs of the last.
-    tiles = stack.enter_context(Threads(device.streams + 1, "tiles"))
+    tiles = stack.enter_context(Threads(tile_threads(device), "tiles"))
     scheduler = DeviceScheduler(device, tiles, guard=settings.queue.starvation_guard)
     return await stack.enter_async_context(_started(scheduler, runners))
 

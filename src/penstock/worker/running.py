@@ -8,15 +8,37 @@ from typing import Any
 
 from loguru import logger
 
+from penstock.core.device import Device
 from penstock.core.lease import Lease, is_suspect
 from penstock.core.task import Progress, Stage
 from penstock.telemetry import metrics
 from penstock.worker.attempt import Attempts
+from penstock.worker.batcher.scheduler import CHOSEN
 from penstock.worker.claims import Slots
 from penstock.worker.leases import Leases
 from penstock.worker.prefetch import Prefetch
 from penstock.worker.progress import ProgressWriter
 from penstock.worker.spool import Spool
+from penstock.worker.threads import codec_threads
+
+CPU_SLOTS = 8
+"""Tasks in flight that keep the cores of a host busy: some compute while others are fetched and encoded."""
+
+SLOT_BYTES = 128 * 1024**2
+"""Memory of a task in flight: a photo of one megapixel with its result of 16 takes 104 MB."""
+
+
+def slots_for(device: Device) -> int:
+    """How many tasks a worker of this device should have in flight at most.
+
+    For a GPU one for each tile of the two batches that are chosen and of the one after these, and one for each thread
+    that encodes: a photo holds its slot for the 20 ms of an H100 and then for a second of PNG. More would only take
+    tasks away from workers that could begin with them.
+    """
+    if device.kind == "cpu":
+        return CPU_SLOTS
+    wanted = (CHOSEN + 1) * device.batches[-1] + codec_threads(device)
+    return max(CPU_SLOTS, min(wanted, device.ram_bytes // SLOT_BYTES))
 
 
 class RunningAttempts:

@@ -16,17 +16,19 @@ T = TypeVar("T")
 
 
 class Threads:
-    """A thread pool whose calls are awaited and begin in order. On exit it waits for the calls that run."""
+    """A thread pool of one event loop, whose calls are awaited and begin in order. It starts a thread when a call finds
+    none that is free, and `count` at most. On exit it waits for the calls that run."""
 
     # Why not `loop.run_in_executor`: a call and the way back take 57 µs of CPU here, and 10 where eight are under way;
     # there they take 95 and 33, for a second future and its locks (two cores, Python 3.11, uvloop). A task of a small
     # model makes a handful of them.
 
     def __init__(self, count: int, name: str) -> None:
+        self.count = count
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        self._threads = [Thread(target=self._serve, name=f"{name}-{n}", daemon=True) for n in range(count)]
-        for thread in self._threads:
-            thread.start()
+        self._name = name
+        self._threads: list[Thread] = []
+        self._unanswered = 0
 
     def run(self, work: Callable[..., T], *args: Any, on_begin: Callable[[], None] | None = None) -> asyncio.Future[T]:
         """A future of what `work` returns or raises. When the future is canceled, `work` does not begin, or it runs to
@@ -37,6 +39,9 @@ class Threads:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         self._calls.put(_Call(loop, answer, work, args, on_begin))
+        self._unanswered += 1
+        if len(self._threads) < min(self._unanswered, self.count):
+            self._start_thread()
         return answer
 
     def close(self, *, wait: bool = True) -> None:
@@ -60,11 +65,26 @@ class Threads:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _start_thread(self) -> None:
+        thread = Thread(target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
-            if not call.answer.cancelled():
-                call.make()
-            del call  # an idle thread keeps no image alive
+            value, fault = (None, None) if call.answer.cancelled() else call.make()
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits
+                call.loop.call_soon_threadsafe(self._answer, call.answer, value, fault)
+            del call, value, fault  # an idle thread keeps no image alive
+
+    def _answer(self, answer: asyncio.Future[T], value: T, fault: Exception | None) -> None:
+        self._unanswered -= 1
+        if answer.done():
+            return
+        if fault is None:
+            answer.set_result(value)
+        else:
+            answer.set_exception(fault)
 
 
 class _Call(NamedTuple):
@@ -74,18 +94,15 @@ class _Call(NamedTuple):
     args: tuple[Any, ...]
     on_begin: Callable[[], None] | None
 
-    def make(self) -> None:
-        value: Any = None
-        fault: Exception | None = None
+    def make(self) -> tuple[Any, Exception | None]:
+        """What the work returns, and what it raises."""
         if self.on_begin is not None:
             with suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(self.on_begin)
         try:
-            value = self.work(*self.args)
+            return self.work(*self.args), None
         except BaseException as error:  # noqa: BLE001  who awaits it judges; it must not end the thread
-            fault = _awaitable(error)
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits
-            self.loop.call_soon_threadsafe(_resolve, self.answer, value, fault)
+            return None, _awaitable(error)
 
 
 def _awaitable(error: BaseException) -> Exception:
@@ -96,13 +113,26 @@ def _awaitable(error: BaseException) -> Exception:
     return wrapped
 
 
-def _resolve(answer: asyncio.Future[T], value: T, fault: Exception | None) -> None:
-    if answer.done():
-        return
-    if fault is None:
-        answer.set_result(value)
-    else:
-        answer.set_exception(fault)
+MOST_CODECS = 32
+"""The most threads of one pool, each of which holds the pixels of an image. On as many cores they encode 450
+megapixels of PNG a second."""
+
+
+def cores_of(device: Device) -> int:
+    """The share of the host's cores that the worker of this device may use."""
+    return device.cores or cores()
+
+
+def codec_threads(device: Device) -> int:
+    """As many as the worker's share of cores where inference runs elsewhere, half as many where it needs the same
+    cores."""
+    return min(MOST_CODECS, max(1, cores_of(device) // 2) if device.kind == "cpu" else cores_of(device))
+
+
+def tile_threads(device: Device) -> int:
+    """How many threads should accept the outputs of a GPU, which needs memory more than cores: each page of a result
+    is touched there for the first time."""
+    return max(2, min(MOST_CODECS, cores_of(device)) // 4)
 
 
 class CodecThreads(NamedTuple):
@@ -114,9 +144,8 @@ class CodecThreads(NamedTuple):
 
     @classmethod
     def of(cls, device: Device) -> Self:
-        """Pools of as many threads as cores where inference runs elsewhere, of half as many where it needs the same
-        cores."""
-        size = max(1, cores() // 2) if device.kind == "cpu" else cores()
+        """Pools of `codec_threads` each."""
+        size = codec_threads(device)
         return cls(Threads(size, "codec-high"), Threads(size, "codec"))
 
     def of_priority(self, priority: Priority) -> Threads:

@@ -30,6 +30,7 @@ enum {
 };
 
 size_t total_memory(void);
+long launches_so_far(void);
 
 static __thread int last_error;
 static int stuck;
@@ -56,12 +57,16 @@ int failed(int status) {
 /* A card that falls off the bus fails what runs on it; a process that starts then finds none. */
 int broken(void) {
     if (stuck) return failed(stuck);
-    return is_lost() ? failed(LAUNCH_FAILED) : 0;
+    if (!is_lost()) return 0;
+    return failed(launches_so_far() ? LAUNCH_FAILED : NO_DEVICE);
 }
 
 void break_card(int status) { stuck = status; }
 
-static int absent(void) { return is_lost() ? NO_DEVICE : (int)fault("SI_GETCOUNT", 0); }
+static int absent(void) {
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    return is_lost() || (visible && !*visible) ? NO_DEVICE : (int)fault("SI_GETCOUNT", 0);
+}
 
 int cudaGetDeviceCount(int *count) {
     *count = absent() ? 0 : 1;

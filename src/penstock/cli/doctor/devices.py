@@ -5,24 +5,33 @@ from collections.abc import Iterator
 
 import msgspec
 
-from penstock.cli.doctor.findings import CheckResult, fail, ok
+from penstock.cli.doctor.findings import CheckResult, fail, ok, warn
 from penstock.errors import ConfigurationError
 from penstock.local.supervisor import python
+from penstock.models.onnxruntime.identity import CardIdentity
 from penstock.models.onnxruntime.probe import DeviceProbe
 from penstock.settings import Settings, clean_environment, environment_of
 from penstock.worker.devices import Placement, placements
 
 DEVICE_WITHIN_S = 120.0
 
+WANTED = "set GPU_IDS to auto, cpu, or GPUs that are there"
+
 
 def check_devices(settings: Settings) -> Iterator[CheckResult]:
     try:
         places = placements(settings.worker)
     except ConfigurationError as error:
-        yield fail("device", str(error), "set GPU_IDS to auto, cpu, or numbers that are there")
+        found, _, advice = str(error).rpartition("; ")
+        yield fail("device", found or advice, advice if found else WANTED)
         return
     for place in places:
-        yield _device(place, settings)
+        yield _lost(place) if place.lost else _device(place, settings)
+
+
+def _lost(place: Placement) -> CheckResult:
+    advice = "look for Xid in the output of dmesg, then reset the GPU or reboot; the others serve meanwhile"
+    return warn("device", f"{place.device.name} is lost: {place.lost}", advice)
 
 
 def _device(place: Placement, settings: Settings) -> CheckResult:
@@ -40,7 +49,19 @@ def _device(place: Placement, settings: Settings) -> CheckResult:
         return fail("device", f"{place.device.name}: {why}", "see docs/how-to/tune-a-gpu.md, or set GPU_IDS=cpu")
     trial = msgspec.json.decode(tried.stdout, type=DeviceProbe)
     found = (
-        f"{trial.device} by {trial.provider} of ONNX Runtime {trial.runtime}: "
+        f"{trial.device}{_named(trial.card)} by {trial.provider} of ONNX Runtime {trial.runtime}: "
         f"a small model loads in {trial.load_s:.1f} s and runs in {trial.run_s * 1000:.0f} ms"
     )
     return ok("device", found)
+
+
+def _named(card: CardIdentity | None) -> str:
+    """What a card is, and the versions of what drives it; empty for a CPU."""
+    if card is None:
+        return ""
+    driver = f"driver {card.driver or '?'}" + (f" for CUDA up to {card.driver_serves}" if card.driver_serves else "")
+    size = f"{card.memory_bytes / 2**30:.1f} GiB"
+    return (
+        f", {card.name} with {size} and compute capability {card.capability}, {driver}, CUDA {card.cuda}, "
+        f"cuDNN {card.cudnn or '?'},"
+    )

@@ -15,12 +15,13 @@ from penstock.cli.doctor.findings import fail, row_of
 from penstock.cli.terminal import console, plain
 from penstock.errors import ConfigurationError
 from penstock.gpu_checks.expectations import EXPECTATIONS
-from penstock.gpu_checks.machine import TestedMachine, ask_tool, describe
+from penstock.gpu_checks.machine import TestedMachine, describe, uuid_of
 from penstock.gpu_checks.process import measure
 from penstock.gpu_checks.table import ALL_WITHIN_S, CHECKS, GpuCheck
 from penstock.gpu_checks.verdicts import Figures, Miss, State, judge, worst
 from penstock.settings import Settings
 from penstock.worker.devices import Placement, placements
+from penstock.worker.devices.nvidia_smi import list_gpus
 
 EXIT_INTERRUPTED = 130
 
@@ -63,13 +64,11 @@ def _gpu_of(settings: Settings, device: str | None) -> tuple[Settings, Placement
     """The settings of a worker that uses one GPU only, and its placement."""
     wanted = device or settings.worker.gpu_ids.replace("cpu", "auto")
     settings = replace(settings, worker=replace(settings.worker, gpu_ids=wanted))
-    gpus = [place for place in placements(settings.worker) if place.device.kind == "cuda"]
+    gpus = [place for place in placements(settings.worker) if place.device.kind == "cuda" and not place.lost]
     if not gpus:
-        answer = ask_tool(["name"])
-        why = answer.why or f"it has {answer.fields.get('name')}, but penstock-server[gpu] is not installed"
-        raise ConfigurationError(f"there is no GPU that Penstock could use: {why}")
-    number = gpus[0].device.name.removeprefix("cuda:")
-    return replace(settings, worker=replace(settings.worker, gpu_ids=number)), gpus[0]
+        why = list_gpus().problem or "there is one, but penstock-server[gpu] is not installed"
+        raise ConfigurationError(f"no GPU can be used here: {why}")
+    return replace(settings, worker=replace(settings.worker, gpu_ids=uuid_of(gpus[0]))), gpus[0]
 
 
 def _run(out: Console, checks: Sequence[GpuCheck], place: Placement, settings: Settings, *, as_json: bool) -> int:

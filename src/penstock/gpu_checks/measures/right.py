@@ -30,7 +30,7 @@ def right(device: Device) -> Iterator[dict[str, Any]]:
     """Yield the largest difference from the CPU for each network and pattern: in levels of 255 for images, and in
     points of 10 for scores."""
     sources = _sources()
-    yield {"general_arithmetic": open_session(manifest()[UPSCALER, "general"], device).file.precision}
+    yield {"general_arithmetic": open_session(manifest(device.kind)[UPSCALER, "general"], device).file.precision}
     on_cpu, ours = loaded(UPSCALER, cpu()), loaded(UPSCALER, device)
     yield from _images("general", ours, on_cpu, sources, GENERAL)
     yield from _images("clean", ours, on_cpu, sources, CLEAN)
@@ -40,16 +40,9 @@ def right(device: Device) -> Iterator[dict[str, Any]]:
 
 def _sources() -> dict[str, bytes]:
     """The check images as PNG files."""
-    images = (_levels(image) for image in check_images(SIDE, SIDE))
     options = OutputOptions(format="png")
-    return {name: imaging.encode(imaging.Picture(rgb), options) for name, rgb in zip(PATTERNS, images, strict=False)}
-
-
-def _levels(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """An image of (3, height, width), 0..1, or of (height, width, 3), 0..255, as the latter."""
-    if image.dtype == np.uint8:
-        return image
-    return np.ascontiguousarray((image * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
+    images = zip(PATTERNS, check_images(SIDE, SIDE), strict=True)
+    return {name: imaging.encode(imaging.Picture(rgb), options) for name, rgb in images}
 
 
 def _images(

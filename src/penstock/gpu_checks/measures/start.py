@@ -24,7 +24,7 @@ SERIOUS = ("WARNING", "ERROR", "CRITICAL")
 STILL_STARTING = "not ready yet"
 """What `up` says every now and then while it waits for the worker: how long that takes is a figure."""
 
-SHOWN = 6
+SHOWN = 3
 """Lines of its log that are kept where it does not start."""
 
 
@@ -65,7 +65,7 @@ def _up(worker: WorkerSettings, home: Path) -> Iterator[tuple[subprocess.Popen[b
         try:
             line = process.stdout.readline()
             if not line:
-                raise ConfigurationError(f"penstock up did not start: {_last_words(home / 'log')}")
+                raise ConfigurationError(f"`penstock up` did not start: {_last_words(home / 'log')}")
             yield process, json.loads(line)
         finally:
             process.stdout.close()
@@ -112,8 +112,9 @@ def _logged(log: Path) -> Iterator[dict[str, Any]]:
 
 
 def _last_words(log: Path) -> str:
-    lines = [_brief(found) if isinstance(found := _parsed(line), dict) else line for line in log.open()]
-    return " | ".join(line.strip() for line in lines[-SHOWN:])
+    lines = log.read_text().splitlines()
+    last = [_brief(found) if isinstance(found := _parsed(line), dict) else line for line in lines[-SHOWN:]]
+    return next((line for line in lines if line.startswith("penstock: ")), " | ".join(last))
 
 
 def _parsed(line: str) -> Any:

@@ -39,5 +39,5 @@ async def _cancel(device: Device, figures: dict[str, Any]) -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.wait_for(running, PATIENCE_S)
         cancel_s = time.perf_counter() - canceled
-        figures |= {"cancel_ms": cancel_s * 1000, "cancel_batches": cancel_s / batch_s}
+        figures |= {"cancel_ms": cancel_s * 1000, "cancel_excess_ms": (cancel_s - 2 * batch_s) * 1000}
         figures["device_is_lost"] = scheduler.broken is not None

@@ -7,6 +7,7 @@ from typing import Any
 from penstock.core.device import Device
 from penstock.gpu_checks.machine import ask_tool
 from penstock.models.onnxruntime.cuda import cuda_runtime
+from penstock.models.onnxruntime.identity import MACHINE_CODE
 from penstock.models.onnxruntime.probe import probe_device
 
 NUMBERS = {
@@ -38,13 +39,11 @@ def who(device: Device, uuid: str) -> Iterator[dict[str, Any]]:
     probe = probe_device(device)
     yield {"provider": probe.provider, "runtime": probe.runtime}
     yield {"load_s": probe.load_s, "run_ms": probe.run_s * 1000}
+    if (card := probe.card) is not None:
+        yield {"card": card.name, "compute_capability": card.capability, "has_code": card.has_code}
+        yield {"code_for": [f"{major}.{minor}" for major, minor in MACHINE_CODE]}
+        yield {"driver": card.driver, "driver_cuda": card.driver_serves, "cuda": card.cuda, "cudnn": card.cudnn}
     if (cuda := cuda_runtime()) is not None:
         memory = cuda.memory()
         yield {"memory_free_mib": memory.free >> 20, "memory_total_mib": memory.total >> 20}
         yield {"memory_free_share": memory.free / memory.total}
-        yield {"driver_cuda": _dotted(cuda.driver_version()), "runtime_cuda": _dotted(cuda.runtime_version())}
-        yield {"compute_capability": _dotted(cuda.compute_capability())}
-
-
-def _dotted(version: tuple[int, int]) -> str:
-    return ".".join(map(str, version))

@@ -17,6 +17,8 @@ _ESSENCE = re.compile(
     r"\bCU[A-Z_]+ failure -?\d+:[^;]*"
     r"|\bCUDA error \S+:.*"
     r"|cuDNN is unavailable.*"
+    r"|CUDA Provider not available"
+    r"|fallback to CPU EP has been explicitly disabled"
     r"|OP not supported by CUDNN Frontend.*"
 )
 """The part of a text that means something to a person; the rest is C++."""
@@ -27,7 +29,7 @@ _NO_CARD = r"CUDA failure 10[01]:|cudaError(?:NoDevice|InvalidDevice)\b"
 _NO_CODE = (
     r"CUDA failure (?:98|200|209):|cudaError(?:InvalidDeviceFunction|InvalidKernelImage|NoKernelImageForDevice)\b"
 )
-_NO_PROVIDER = r"fallback to CPU EP has been explicitly disabled"
+_NO_PROVIDER = r"fallback to CPU EP has been explicitly disabled|CUDA Provider not available"
 _NO_CUDNN = r"cuDNN is unavailable"
 
 _UNUSABLE = re.compile("|".join((_DRIVER_TOO_OLD, _DRIVER_MIXED, _NO_CARD, _NO_CODE, _NO_PROVIDER, _NO_CUDNN)))

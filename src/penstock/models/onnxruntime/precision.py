@@ -14,6 +14,7 @@ from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken
 from penstock.models.onnxruntime import golden
+from penstock.models.onnxruntime.options import Names, fastest_here, named, options_of
 from penstock.models.onnxruntime.session import ModelFile, Session, half
 
 if TYPE_CHECKING:
@@ -26,15 +27,15 @@ Shapes = Sequence[tuple[int, int]]
 
 
 def open_session(file: ModelFile, device: Device, shapes: Shapes = ()) -> Session:
-    """Open a session of this fp32 file, or of its fp16 twin where the device may use that and it passes the check. What
-    is returned has computed the golden answers on this device.
+    """Open a session of this fp32 file, or of its fp16 twin where the device may use that and it passes the check, with
+    the options of the CUDA provider that the device asks for. What is returned has computed the golden answers.
 
     Raises what Session and the golden check raise for the fp32 file.
     """
     exact = Session(file, device, shapes)
     golden.check(exact, device, min(shapes or device.shapes))
     twin = half(file) if device.precision == "auto" else None
-    return better(exact, twin, device, shapes) if twin else exact
+    return with_options(better(exact, twin, device, shapes) if twin else exact, device, shapes)
 
 
 def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ()) -> Session:
@@ -55,6 +56,24 @@ def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ())
         return exact
     log.bind(difference=off).info("fp16 is used")
     return fast
+
+
+def with_options(session: Session, device: Device, shapes: Shapes = ()) -> Session:
+    """Return a session of the same file with the options of the CUDA provider that the device asks for, which are those
+    that are fastest here where it asks for `auto`; `session` where that is none."""
+    if device.kind == "cpu" or device.tensorrt:
+        return session
+
+    def opened(names: Names) -> Session:
+        return Session(session.file, device, shapes, options_of(names)) if names else session
+
+    names = named(device.cuda_options)
+    if names is None:
+        names = fastest_here(opened, session.file, device, max(shapes or device.shapes))
+    chosen = opened(names)
+    if names:
+        golden.check(chosen, device, min(shapes or device.shapes))
+    return chosen
 
 
 def compared_at_load(

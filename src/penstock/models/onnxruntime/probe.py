@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from penstock.core.device import Device
 from penstock.models.onnxruntime import golden
+from penstock.models.onnxruntime.identity import CardIdentity, card_identity
 from penstock.models.onnxruntime.runtime import runtime_version
 from penstock.models.onnxruntime.session import Session, manifest
 
@@ -16,13 +17,15 @@ SIDE = 224
 
 
 class DeviceProbe(Struct, frozen=True, kw_only=True):
-    """How a device ran a model. `provider` is the one that ran its nodes, as the runtime reports."""
+    """How a device ran a model. `provider` is the one that ran its nodes, as the runtime reports; `card` is None
+    for a CPU."""
 
     device: str
     provider: str
     runtime: str
     load_s: float
     run_s: float
+    card: CardIdentity | None = None
 
 
 def probe_device(device: Device) -> DeviceProbe:
@@ -43,4 +46,5 @@ def probe_device(device: Device) -> DeviceProbe:
         runtime=runtime_version(),
         load_s=loaded - started,
         run_s=time.perf_counter() - loaded,
+        card=card_identity() if device.kind == "cuda" else None,
     )

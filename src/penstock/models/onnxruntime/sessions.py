@@ -32,6 +32,9 @@ and the copy."""
 SHRINK = "memory.enable_memory_arena_shrinkage"
 """The option of a run that returns unused memory of an arena to the device when the run ends, also when it fails."""
 
+STOPPED = "terminate flag"
+"""What stands in the error of a run that was told to stop, which ends between two nodes."""
+
 
 class Sessions(Protocol):
     """Runs the batches of one file. Any thread may call it."""
@@ -85,7 +88,7 @@ class OpenOnDevice(Protocol):
 
 
 class ShapeSessions:
-    """A session for each shape of batch, all in the arena of the card.
+    """A session for each shape of batch, all in the arena of the card; at most KEPT of them.
 
     Every convolution of a session keeps one plan of cuDNN, for the shape that ran last, and a plan takes about a
     millisecond to make: with one session for all, a batch of another shape would cost as much as a run.
@@ -110,14 +113,36 @@ class ShapeSessions:
         key = () if self._one_for_all else (tiles.dtype.str, *tiles.shape)
         with self._card.computing():
             started = time.perf_counter()
-            mode = self._mode(key)
-            values = self._computed(mode, tiles, options)
+            values = self._computed(key, tiles, options)
             note_device_time(compute_s=time.perf_counter() - started)
-            if self._device.cuda_graphs and not mode.overwrites and _is_small(values):
-                self._modes[key] = self._graph(mode, tiles, values)
-            if mode.overwrites:
+            if self._modes[key].overwrites:
                 return self._card.to_host(values)
+            if self._device.cuda_graphs and _is_small(values):
+                self._modes[key] = self._graph(self._modes[key], tiles, values)
         return self._card.to_host(values)
+
+    def _computed(self, key: tuple[Any, ...], tiles: NDArray[Any], options: Any) -> list[Any]:
+        for shrink in ("gpu:0", ""):
+            try:
+                return self._tried(key, tiles, options)
+            except Exception as error:  # the runtime's own classes are private
+                if not isinstance(faults.of_run(error), DeviceOutOfMemory):
+                    raise
+            # The arena is full of blocks for other shapes, or other processes have filled the device. The second run
+            # may fail like the first, and shrinks the arena when it ends; the third has what there is.
+            options.add_run_config_entry(SHRINK, shrink)
+        return self._tried(key, tiles, options)
+
+    def _tried(self, key: tuple[Any, ...], tiles: NDArray[Any], options: Any) -> list[Any]:
+        mode = self._mode(key)
+        try:
+            return mode.run(tiles, options)
+        except Exception as error:  # as above
+            # A convolution notes the shape before it has its memory and its plan. If that failed, it would take the
+            # next batch of this shape for one that it knows, and run without a plan (seen: a segmentation fault).
+            if STOPPED not in str(error):
+                del self._modes[key]
+            raise
 
     def _mode(self, key: tuple[Any, ...]) -> Binding:
         mode = self._modes.get(key)
@@ -128,18 +153,6 @@ class ShapeSessions:
                 self._modes.popitem(last=False)
         self._modes.move_to_end(key)
         return mode
-
-    def _computed(self, mode: Binding, tiles: NDArray[Any], options: Any) -> list[Any]:
-        for shrink in ("gpu:0", ""):
-            try:
-                return mode.run(tiles, options)
-            except Exception as error:  # the runtime's own classes are private
-                if not isinstance(faults.of_run(error), DeviceOutOfMemory):
-                    raise
-            # The arena is full of blocks for other shapes, or other processes have filled the device. The second run
-            # may fail like the first, and shrinks the arena when it ends; the third has what there is.
-            options.add_run_config_entry(SHRINK, shrink)
-        return mode.run(tiles, options)
 
     def _graph(self, eager: Binding, tiles: NDArray[Any], values: Sequence[Any]) -> Binding:
         graph = GraphRun(runtime(), self._open(for_graph=True), self._device.kind, tiles, values)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from penstock.core.device import batches_of
 from penstock.worker.batcher.device_work import BatchKey
 
 K = TypeVar("K")
@@ -53,6 +54,11 @@ class Costs:
         before = means.get(key)
         means[key] = new if before is None else KEPT * before + (1 - KEPT) * new
 
+    @property
+    def longest_s(self) -> float:
+        """Seconds of the longest batch that was measured; 0 before the first."""
+        return max(tuple(self._seconds.values()), default=0.0)  # a copy: other threads note meanwhile
+
     def forbid(self, key: BatchKey, size: int) -> int:
         """Record that the device cannot hold a batch of this size; returns the largest size that is left, 0 for
         none."""
@@ -62,14 +68,15 @@ class Costs:
         return max(smaller, default=0)
 
     def most(self, key: BatchKey) -> int:
-        """The largest batch that the device can hold, as far as is known. One size more is tried again after each
-        LARGER_AGAIN_S. It is at least the smallest size: a task that was split before a single tile turned out to be
-        too much tries that again."""
+        """The largest batch that the device may be given and can hold, as far as is known. One size more is tried again
+        after each LARGER_AGAIN_S. It is at least the smallest size: a task that was split before a single tile turned
+        out to be too much tries that again."""
+        sizes = batches_of(self._sizes, key.shape)
         refusal = self._refused.get(key)
         if refusal is None:
-            return self._sizes[-1]
+            return sizes[-1]
         steps = int((self._clock() - refusal.at) / LARGER_AGAIN_S)
-        return self._sizes[min(max(refusal.below, 1) + steps, len(self._sizes)) - 1]
+        return sizes[min(max(refusal.below, 1) + steps, len(sizes)) - 1]
 
     def best(self, key: BatchKey, waiting: int) -> int:
         """The size with the least time for each of `waiting` tiles; of equal ones the largest."""

@@ -3,18 +3,16 @@
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from loguru import logger
 
 from penstock.errors import DeviceOutOfMemory, Internal, PenstockError
-from penstock.models.base import DeviceBroken, Interrupted, Outputs, Work
+from penstock.models.base import DeviceBroken, Interrupted, Work
+from penstock.worker.batcher.acceptance import TileErrors
 from penstock.worker.batcher.backlog import Backlog
 from penstock.worker.batcher.costs import LARGER_AGAIN_S
-from penstock.worker.batcher.device_work import BatchKey, DeviceBatch, DeviceWork, Runner, TileRef
-
-TileErrors = list[Exception | None]
-"""For each tile of a batch the error that its task raised when it was given the output, None where it took it."""
+from penstock.worker.batcher.device_work import BatchKey, DeviceBatch, DeviceWork, Runner
 
 
 class TooLarge(NamedTuple):
@@ -110,19 +108,6 @@ class Outcomes:
     def _put_back(self, batch: DeviceBatch) -> None:
         self._backlog.put_back(batch)
         self._wake()
-
-
-def accept_outputs(batch: DeviceBatch, outputs: Outputs) -> TileErrors:
-    """Give every task of a batch its outputs, on any thread."""
-    return [_error_of(tile, output) for tile, output in zip(batch.tiles, outputs, strict=False)]
-
-
-def _error_of(tile: TileRef, output: Any) -> Exception | None:
-    try:
-        tile.task.accept_output(tile.work, tile.tile, output)
-    except Exception as error:  # noqa: BLE001  a runner's own code
-        return error
-    return None
 
 
 def _count(batch: DeviceBatch, errors: TileErrors) -> None:

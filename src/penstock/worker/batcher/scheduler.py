@@ -1,39 +1,46 @@
 """The device scheduler: it feeds a device with batches of tiles of all tasks in flight.
 
-A CUDA device is used by one thread, which also loads the models: its memory grows without bound when runs come from
-several. While a batch runs, other threads stack the tiles of the next and accept the outputs of the last.
+A GPU has two batches in flight, each on a thread of its own: while one computes, the results of the other are copied,
+and then the tiles of the next are stacked, which waits for its turn. Other threads stack, and accept outputs. The first
+thread of the device loads the models, and alone runs those that are not `concurrent`.
 A CPU runs one batch for each core at a time: many runs of one thread compute more than one run of many threads. Each
 thread stacks, runs and accepts its own batch, since no core has anything better to do.
-A task of higher priority gets the batch after the one that is being stacked, and the task that it passes over keeps its
-finished tiles.
+A task of higher priority gets the batch after the one that waits for its turn, and the task that it passes over keeps
+its finished tiles.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any
 
-import numpy as np
 from loguru import logger
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from penstock.core.device import Device
 from penstock.core.task import Priority
-from penstock.errors import InvalidOutput
 from penstock.models.base import DeviceBroken, Outputs, Work
 from penstock.telemetry import metrics
 from penstock.worker.attempt_clock import AttemptClock
+from penstock.worker.batcher.acceptance import Acceptance, TileErrors, accept_outputs
 from penstock.worker.batcher.backlog import Backlog
+from penstock.worker.batcher.device_line import DeviceLine
+from penstock.worker.batcher.device_runs import DeviceRuns
 from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, Listener, Runner, TileRef
-from penstock.worker.batcher.outcomes import Outcomes, TileErrors, accept_outputs
+from penstock.worker.batcher.outcomes import Outcomes
 from penstock.worker.batcher.warm_up import warm_up
 from penstock.worker.threads import Threads
 
-OUTPUT_BATCHES = 2
-"""Batches of outputs that may wait to be accepted before the device pauses: the bound on their memory."""
+CHOSEN = 2
+"""Batches of a GPU whose tiles are chosen: the one that computes, and the one that is stacked or waits for its turn. A
+task of high priority waits for these at most."""
+
+UNACCEPTED = 2
+"""Batches of outputs that may wait to be accepted, besides those that are in flight, before no further batch is begun:
+the bound on their memory. The outputs of 8 tiles of 512 x 512 px are 101 MB as bytes, so that four batches are 0.4
+GB."""
 
 AHEAD_S = 0.05
 """A CPU whose streams are all busy is given one more run that takes less than this, so that the thread which is free
@@ -42,6 +49,10 @@ first goes on at once, not after a turn of the event loop; what comes with a hig
 STUCK_S = 5.0
 """A run that goes on this long after it was told to stop will not stop: the device is considered lost. The longest
 single node of the built-in models takes under a second on a CPU."""
+
+STUCK_RUNS = 4
+"""A GPU may finish a run that was told to stop, and the one before it: a run is given as long as this many of the
+longest that are known, if that is longer than STUCK_S."""
 
 
 class DeviceRun(Struct, frozen=True, eq=False):
@@ -57,18 +68,25 @@ class DeviceRun(Struct, frozen=True, eq=False):
 class DeviceScheduler:
     """The one way to a device. `start` and `close` frame its life; `run` may be called by many tasks at once.
 
-    `pool` stacks tiles and accepts outputs: it must have nothing else to do, or the device waits for that. `guard` is
-    that of the backlog.
+    `pool` accepts outputs: it must have nothing else to do, or the device waits for that. `guard` is that of the
+    backlog.
     """
 
     def __init__(self, device: Device, pool: Threads, *, guard: int = 0) -> None:
         self.device = device
-        self._pool = pool
-        self._threads = Threads(device.streams, device.name)
+        self._acceptance = Acceptance(pool)
+        # One pool for all loops of a CPU; for a GPU pools of one thread, since some models know only the first.
+        pools, size = (1, device.streams) if device.streams > 1 else (device.in_flight, 1)
+        self._threads = [Threads(size, f"{device.name}-{n}") for n in range(pools)]
+        self._turns = [asyncio.Lock() for _ in self._threads]
+        self._stacking = Threads(1, "stack")  # none that accepts outputs, or the device would wait for those
+        self._choosing = asyncio.Lock()
+        self._line = DeviceLine()
         self._backlog = Backlog(device.batches, device.name, guard)
+        self._runs = DeviceRuns(device, self._backlog.costs)
         self._ready = asyncio.Event()
         self._outcomes = Outcomes(self._backlog, wake=self._ready.set, lose_device=self._lose_device)
-        self._unaccepted = asyncio.Semaphore(OUTPUT_BATCHES)
+        self._unaccepted = asyncio.Semaphore(device.in_flight + UNACCEPTED)
         self._accepting: set[asyncio.Task[None]] = set()
         self._running: set[DeviceBatch] = set()
         self._busy: set[str] = set()
@@ -79,29 +97,35 @@ class DeviceScheduler:
     async def start(self, runners: Iterable[Runner]) -> None:
         """Load and warm up every model on a device thread, then take work."""
         took_s = {runner: await self._load(runner) for runner in runners}
-        warm_up_s = await self._threads.run(warm_up, self.device, list(took_s), self._backlog.costs, self._outcomes)
+        first, costs = self._threads[0], self._backlog.costs
+        warm_up_s = await first.run(warm_up, self.device, list(took_s), costs, self._outcomes)
         for runner, load_s in took_s.items():
             seconds = load_s + warm_up_s[runner]
             metrics.report("model.load", seconds, model=runner.name, device=self.device.name)
             logger.bind(model=runner.name, device=self.device.name, seconds=round(seconds, 3)).info("model loaded")
-        # One more loop than streams: while every stream runs a batch, it puts one short batch (AHEAD_S) into the queue
-        # of the threads. The first thread that is free takes it up there, without a turn of the event loop between.
-        loops = [self._gpu_loop] if self.device.streams == 1 else [self._cpu_loop] * (self.device.streams + 1)
-        self._loops = [asyncio.create_task(loop(), name=f"device loop {n}") for n, loop in enumerate(loops)]
+        self._loops = [asyncio.create_task(loop, name=f"device loop {n}") for n, loop in enumerate(self._feeds())]
         for loop in self._loops:
             loop.add_done_callback(self._loop_ended)
 
     async def _load(self, runner: Runner) -> float:
         started = time.perf_counter()
-        await self._threads.run(runner.load_model, self.device)
+        await self._threads[0].run(runner.load_model, self.device)
         return time.perf_counter() - started
+
+    def _feeds(self) -> list[Coroutine[Any, Any, None]]:
+        if self.device.streams == 1:
+            return [self._gpu_loop(number) for number in range(CHOSEN)]
+        # One more loop than streams: while every stream runs a batch, it puts one short batch (AHEAD_S) into the queue
+        # of the threads. The first thread that is free takes it up there, without a turn of the event loop between.
+        return [self._cpu_loop() for _ in range(self.device.streams + 1)]
 
     async def close(self) -> None:
         """Stop. A thread that hangs on a broken device is left behind."""
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        self._threads.close(wait=self.broken is None)
+        for threads in [*self._threads, self._stacking]:
+            threads.close(wait=self.broken is None)
 
     def paying_batch(self, model: str) -> tuple[int, float]:
         """How many tiles of a model should wait for the device, so that its next batch is large enough to pay; and the
@@ -148,20 +172,26 @@ class DeviceScheduler:
 
     async def _leave(self, task: DeviceWork) -> None:
         """Wait until no batch on the device holds this task any more; stop those that hold no other that is wanted."""
+        now, stuck_at = asyncio.get_running_loop().time, math.inf
         while (mine := [b for b in self._running if task in b.tasks]) and not self.broken:
             unwanted = [batch for batch in mine if not any(other in self._backlog for other in batch.tasks)]
             for _, work, _ in [batch.lead for batch in unwanted]:
                 task.runner.interrupt(work)
+            # The ends of other batches give it no more time.
+            stuck_at = min(stuck_at, now() + self._stuck_s()) if len(unwanted) == len(mine) else math.inf
             self._batch_ended.clear()
             try:
-                async with asyncio.timeout(STUCK_S if len(unwanted) == len(mine) else None):
+                async with asyncio.timeout_at(stuck_at if stuck_at < math.inf else None):
                     await self._batch_ended.wait()
             except TimeoutError:
                 self._lose_device(DeviceBroken("a run does not stop"), set())
 
+    def _stuck_s(self) -> float:
+        return max(STUCK_S, STUCK_RUNS * self._backlog.costs.longest_s)
+
     def _lose_device(self, error: DeviceBroken, guilty: Collection[DeviceWork]) -> None:
         """Run nothing any more, and fail every task in flight."""
-        self.broken = error
+        self.broken = self.broken or error
         self._batch_ended.set()
         for task in self._backlog:
             task.fail(error if task in guilty else DeviceBroken(str(error), guilty=False))
@@ -174,43 +204,56 @@ class DeviceScheduler:
 
     # --- loops ------------------------------------------------------------------------------------------------
 
-    async def _gpu_loop(self) -> None:
-        """Feed a device of one stream: batch after batch, and while one runs the next is stacked."""
-        following: DeviceBatch | None = None
+    async def _gpu_loop(self, number: int) -> None:
+        """Feed a device that computes one batch at a time. CHOSEN of these loops take turns: while the batch of one is
+        with the device, another chooses the next and has it stacked."""
         while True:
-            batch = following or await self._stacked(await self._next())
-            following = None
-            if batch is None or not batch.is_wanted:
-                continue
             await self._unaccepted.acquire()
-            with self._holding(batch):
-                batch.begin()
-                running = self._threads.run(self._infer, batch)
-                following = await self._stacked(self._choose())
-                outputs, *_ = await asyncio.gather(running, return_exceptions=True)
-            accepting = asyncio.create_task(self._accept(batch, outputs), name="accept outputs")
-            self._accepting.add(accepting)
-            accepting.add_done_callback(self._accepting.discard)
+            await self._run_next(number)  # a call of its own, so that no pixels stay in this frame while nothing waits
+
+    async def _run_next(self, number: int) -> None:
+        async with AsyncExitStack() as turn:
+            async with self._choosing:  # until it has its thread: batches reach the device in the order of the choice
+                batch = await self._stacked(await self._next())
+                if batch is not None:
+                    thread = self._thread_of(batch, number)
+                    await turn.enter_async_context(self._turns[thread])
+            outputs = await self._outputs(batch, thread) if batch is not None and batch.is_wanted else None
+        if batch is None or outputs is None:
+            self._unaccepted.release()
+            return
+        accepting = asyncio.create_task(self._accept(batch, outputs), name="accept outputs")
+        self._accepting.add(accepting)
+        accepting.add_done_callback(self._accepting.discard)
+
+    def _thread_of(self, batch: DeviceBatch, number: int) -> int:
+        return number if batch.lead.task.runner.concurrent and number < len(self._threads) else 0
+
+    async def _outputs(self, batch: DeviceBatch, thread: int) -> Outputs | BaseException:
+        with self._holding(batch), self._line.joined(batch):
+            running = self._threads[thread].run(self._runs.infer, batch)
+            outputs, *_ = await asyncio.gather(running, return_exceptions=True)
+            if isinstance(outputs, DeviceBroken):  # which of the batches broke it, nobody can tell
+                self._lose_device(outputs, self._line.tasks)
+        return outputs
 
     async def _cpu_loop(self) -> None:
         """Feed a stream of a device that is the CPU itself: one thread does all that a batch needs."""
         while True:
             batch = DeviceBatch(await self._next())
-            with self._holding(batch):
+            with self._holding(batch), batch.under_way():
                 batch.begin()
-                running = self._threads.run(self._run_on_cpu, batch)
+                running = self._threads[0].run(self._run_on_cpu, batch)
                 errors, *_ = await asyncio.gather(running, return_exceptions=True)
             self._free(batch.lead.task.runner)
             self._outcomes.conclude(batch, errors)
 
     @contextmanager
     def _holding(self, batch: DeviceBatch) -> Iterator[None]:
-        """Inside of this block a thread works at the batch: the time of its tasks counts, and none of them can leave
-        before the end."""
+        """Inside of this block a thread works at the batch: none of its tasks can leave before the end."""
         self._running.add(batch)
         try:
-            with batch.under_way():
-                yield
+            yield
         finally:
             self._running.discard(batch)
             self._batch_ended.set()
@@ -240,17 +283,15 @@ class DeviceScheduler:
             self._ready.set()
 
     async def _stacked(self, tiles: list[TileRef]) -> DeviceBatch | None:
-        """A batch of these tiles that can run; None where there are none, or where a runner could not cut them."""
-        if not tiles:
-            return None
+        """A batch of these tiles that can run; None where a runner could not cut them, or nobody wants them now."""
         batch = DeviceBatch(tiles)
         try:
-            with self._holding(batch):
-                batch.stacked = await self._pool.run(self._stack, tiles)
+            with self._holding(batch), batch.under_way():
+                batch.stacked = await self._stacking.run(self._runs.stack, tiles)
         except Exception as error:  # noqa: BLE001  a runner's own code: its task fails, the device goes on
             self._outcomes.conclude(batch, error)
             return None
-        return batch
+        return batch if batch.is_wanted else None
 
     async def _accept(self, batch: DeviceBatch, outputs: Outputs | BaseException) -> None:
         """Accept the outputs of a batch beside the device, which runs the next one."""
@@ -259,38 +300,12 @@ class DeviceScheduler:
                 self._outcomes.conclude(batch, outputs)
                 return
             with batch.under_way():
-                self._outcomes.conclude(batch, await self._pool.run(accept_outputs, batch, outputs))
+                self._outcomes.conclude(batch, await self._acceptance.accept(batch, outputs))
         finally:
             self._unaccepted.release()
 
     # --- on threads -------------------------------------------------------------------------------------------
 
     def _run_on_cpu(self, batch: DeviceBatch) -> TileErrors:
-        batch.stacked = self._stack(batch.tiles)
-        return accept_outputs(batch, self._infer(batch)) if batch.is_wanted else []
-
-    def _stack(self, tiles: list[TileRef]) -> NDArray[Any]:
-        """One array of the pixels of these tiles, padded to a batch size that the device knows."""
-        work = tiles[0].work
-        size = next(b for b in self.device.batches if b >= len(tiles))
-        pixels = np.empty((size, *work.shape), work.dtype)
-        for tile, place in zip(tiles, pixels, strict=False):
-            tile.work.write_tile(tile.tile, place)
-        pixels[len(tiles) :] = 0
-        return pixels
-
-    def _infer(self, batch: DeviceBatch) -> Outputs:
-        runner, work = batch.lead.task.runner, batch.lead.work
-        started = time.perf_counter()
-        for task in batch.tasks:
-            task.reached_device = task.reached_device or time.monotonic()
-        outputs = runner.infer(batch.stacked, work)
-        took_s = time.perf_counter() - started
-        self._backlog.costs.note(batch.lead.key, len(batch.stacked), took_s)
-        metrics.report("device.busy", took_s / self.device.streams, device=self.device.name)
-        metrics.report("device.batch.tiles", len(batch.tiles), model=runner.name, device=self.device.name)
-        for tile in batch.tiles:
-            tile.task.device_s += took_s / len(batch.tiles)
-        if len(outputs) != len(batch.stacked):
-            raise InvalidOutput(f"the runner gave {len(outputs)} outputs for {len(batch.stacked)} tiles")
-        return outputs
+        batch.stacked = self._runs.stack(batch.tiles)
+        return accept_outputs(batch.tiles, self._runs.infer(batch)) if batch.is_wanted else []

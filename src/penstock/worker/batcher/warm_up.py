@@ -10,6 +10,7 @@ import numpy as np
 from penstock.core.device import Device
 from penstock.errors import DeviceOutOfMemory
 from penstock.models.base import Work
+from penstock.models.device_time import device_time
 from penstock.worker.batcher.costs import Costs
 from penstock.worker.batcher.device_work import Runner, batch_key
 from penstock.worker.batcher.outcomes import Outcomes
@@ -30,7 +31,8 @@ def warm_up(device: Device, runners: Sequence[Runner], costs: Costs, outcomes: O
     The largest batches come first, those of a model in the order of its `warmup`: what they leave in the arena serves
     the smaller ones, while blocks of small batches are of no use to larger ones.
     """
-    trials = [Trial(runner, work, size) for runner in runners for work in runner.warmup() for size in device.batches]
+    works = [(runner, work) for runner in runners for work in runner.warmup()]
+    trials = [Trial(runner, work, size) for runner, work in works for size in device.batches_of(work.shape)]
     took_s = dict.fromkeys(runners, 0.0)
     for trial in sorted(trials, key=_elements, reverse=True):
         started = time.perf_counter()
@@ -46,8 +48,10 @@ def _try(trial: Trial, costs: Costs | None, outcomes: Outcomes) -> None:
         runner.infer(tiles, work)
         if costs is not None:  # the first run of a shape is slow: the second is measured
             started = time.perf_counter()
-            runner.infer(tiles, work)
-            costs.note(batch_key(runner, work), size, time.perf_counter() - started)
+            with device_time() as noted:
+                runner.infer(tiles, work)
+            took_s = time.perf_counter() - started
+            costs.note(batch_key(runner, work), size, took_s if noted.compute_s is None else noted.compute_s)
     except DeviceOutOfMemory:
         outcomes.forbid(batch_key(runner, work), size)
 

@@ -5,7 +5,6 @@ from penstock.worker.devices.machine import cores, memory
 from penstock.worker.devices.placements import (
     FEW_THREADS,
     GPU_RESERVE_BYTES,
-    GPU_SIDES,
     Placement,
     cpu,
     found_again,
@@ -16,7 +15,6 @@ __all__ = [
     "CPU_SIDES",
     "FEW_THREADS",
     "GPU_RESERVE_BYTES",
-    "GPU_SIDES",
     "Placement",
     "cores",
     "cpu",

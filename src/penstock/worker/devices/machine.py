@@ -5,6 +5,8 @@ from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
+from penstock.settings import clean_environment
+
 MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where version 2 and version 1 of cgroups say how much memory a container may use."""
 
@@ -39,3 +41,13 @@ def is_wsl() -> bool:
         return "microsoft" in KERNEL_VERSION.read_text().lower()
     except OSError:
         return False
+
+
+def cache_directory() -> str:
+    """The directory of this user for what may be lost, as the XDG base directories are defined; empty where there is
+    none."""
+    base = Path(clean_environment().get("XDG_CACHE_HOME") or "~/.cache")
+    try:
+        return str(base.expanduser() / "penstock")
+    except RuntimeError:  # a user without a home
+        return ""

@@ -7,15 +7,12 @@ from importlib import metadata
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.core.device import CPU_SIDES, Device
+from penstock.core.device import CPU_SIDES, GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
 from penstock.settings import WorkerSettings, visible_devices
 from penstock.worker.devices.chosen import Choice, automatic, named
-from penstock.worker.devices.machine import cores, is_wsl, memory
+from penstock.worker.devices.machine import cache_directory, cores, is_wsl, memory
 from penstock.worker.devices.nvidia_smi import Gpu, list_gpus
-
-GPU_SIDES = (128, 192, 256, 384, 512)
-"""Sides of the square tiles of a GPU; each is warmed up. 512 px of Real-ESRGAN x4plus need 9 GB, so none is larger."""
 
 TASKS_SHARE = 0.6
 """Share of the memory for the tasks in flight; the rest is for models, Redis, the API and the page cache."""
@@ -112,12 +109,15 @@ def _on_gpu(gpu: Gpu, place: str, share: float, settings: WorkerSettings) -> Pla
         name=f"cuda:{gpu.number}{gpu.instance and f'.mig{gpu.instance}'}{place}",
         kind="cuda",
         threads=1,
-        sides=GPU_SIDES,
+        rectangles=() if settings.tensorrt else GPU_SHAPES,
+        sides=TENSORRT_SIDES,
         batches=tuple(2**i for i in range(settings.max_batch.bit_length()) if 2**i <= settings.max_batch),
         precision=settings.precision,
         bound=True,
         cuda_graphs=settings.cuda_graphs,
         tensorrt=settings.tensorrt,
+        cuda_options=settings.cuda_options,
+        cache_dir=settings.cache_dir or cache_directory(),
         engine_cache_dir=settings.engine_cache_dir,
         memory_limit_bytes=settings.gpu_memory_bytes or max(0, int(gpu.memory_bytes * share) - GPU_RESERVE_BYTES),
         share=share,

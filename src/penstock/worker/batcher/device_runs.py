@@ -1,0 +1,91 @@
+"""What threads do with a batch: its tiles are stacked, the model runs, and the time that the device computed counts."""
+
+import math
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.core.device import Device
+from penstock.errors import InvalidOutput
+from penstock.models.base import Outputs, Work
+from penstock.models.device_time import DeviceTime, device_time
+from penstock.models.onnxruntime.memory import host_blocks
+from penstock.telemetry import metrics
+from penstock.worker.batcher.costs import Costs
+from penstock.worker.batcher.device_work import DeviceBatch, Runner, TileRef
+
+Arrays = Callable[[tuple[int, ...], Any], NDArray[Any]]
+"""Makes an array of a shape and type, with arbitrary values."""
+
+
+class DeviceRuns:
+    """Runs batches on a device, and notes in `costs` what they took. Any thread may call its methods."""
+
+    def __init__(self, device: Device, costs: Costs) -> None:
+        self._device = device
+        self._costs = costs
+        self._clock = DeviceClock()
+        # From page-locked memory a GPU reads by itself.
+        self._array: Arrays = host_blocks(device).take if device.kind == "cuda" else np.empty
+
+    def stack(self, tiles: list[TileRef]) -> NDArray[Any]:
+        """One array of the pixels of these tiles, padded to a batch size that the device knows."""
+        work = tiles[0].work
+        size = next(b for b in self._device.batches if b >= len(tiles))
+        pixels = self._array((size, *work.shape), work.dtype)
+        for tile, place in zip(tiles, pixels, strict=False):
+            tile.work.write_tile(tile.tile, place)
+        pixels[len(tiles) :] = 0
+        return pixels
+
+    def infer(self, batch: DeviceBatch) -> Outputs:
+        """The outputs of a batch that was stacked. Raises what the model raises, and InvalidOutput for another number
+        of outputs than the batch has."""
+        runner, device = batch.lead.task.runner, self._device
+        outputs, took_s = self.timed(runner, batch.stacked, batch.lead.work)
+        reached_at = time.monotonic() - took_s
+        self._costs.note(batch.lead.key, len(batch.stacked), took_s)
+        metrics.report("device.busy", took_s / device.streams, device=device.name)
+        metrics.report("device.batch.tiles", len(batch.tiles), model=runner.name, device=device.name)
+        for task in batch.tasks:
+            task.reached_device = task.reached_device or reached_at
+        for tile in batch.tiles:
+            tile.task.device_s += took_s / len(batch.tiles)
+        if len(outputs) != len(batch.stacked):
+            raise InvalidOutput(f"the runner gave {len(outputs)} outputs for {len(batch.stacked)} tiles")
+        return outputs
+
+    def timed(self, runner: Runner, tiles: NDArray[Any], work: Work) -> tuple[Outputs, float]:
+        """The outputs of a model, and the seconds that the device computed for them."""
+        began = time.perf_counter()
+        with device_time() as noted:
+            outputs = runner.infer(tiles, work)
+        ended = time.perf_counter()
+        if noted.copy_s is not None:
+            metrics.report("device.copy", noted.copy_s, device=self._device.name)
+        if self._device.streams > 1:  # each run has a core of its own
+            return outputs, ended - began
+        return outputs, self._clock.take(began, ended, noted)
+
+
+class DeviceClock:
+    """Shares out the time of a device that computes one batch at a time, so that no second counts twice."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._taken_until = -math.inf
+
+    def take(self, began: float, ended: float, noted: DeviceTime) -> float:
+        """Returns the seconds that a run computed which was with the device between two moments of one clock: those
+        that it has noted, else all that no other run has taken. Any thread may call this when its run has ended."""
+        # What notes its time waits for its turn, so that two such runs never compute at once. The copy of the results
+        # is what it does last: from there on the device computes for others.
+        computed_until = ended - (noted.copy_s or 0.0)
+        with self._lock:
+            left_s = max(0.0, computed_until - max(began, self._taken_until))
+            self._taken_until = max(self._taken_until, computed_until)
+        return left_s if noted.compute_s is None else noted.compute_s

@@ -1,0 +1,128 @@
+"""`penstock doctor` with and without `--gpu`, on a card that copies memory and computes nothing."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.settings import clean_environment
+from tests.standin.card import Card
+from tests.support.nvidia_smi import NvidiaSmi
+
+
+@pytest.fixture
+def environment(card: Card, tmp_path: Path) -> dict[str, str]:
+    tool = NvidiaSmi(tmp_path / "bin")
+    tool.lists("GPU-aaaa", memory_mib=15360, name="Stand-in", power_limit="70.00")
+    return clean_environment() | tool.environment() | {"COLUMNS": "80"}
+
+
+def doctor(card: Card, environment: dict[str, str], *arguments: str, **faults: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [card.python, "-m", "penstock", "doctor", *arguments],
+        env=environment | card.variables(**faults),
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+
+def reports(card: Card, environment: dict[str, str], *checks: str, **faults: Any) -> dict[str, dict[str, Any]]:
+    done = doctor(card, environment, "--gpu", "--json", *checks, **faults)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["check"] for line in lines] == list(checks), done.stdout + done.stderr
+    return {line["check"]: line for line in lines}
+
+
+def test_each_line_has_all_that_is_needed_to_compare_two_cards(card: Card, environment: dict[str, str]) -> None:
+    found = reports(card, environment, "who", "switch")
+
+    for report in found.values():
+        machine = report["machine"]
+        assert (machine["card"], machine["uuid"], machine["memory_mib"]) == ("Stand-in", "GPU-aaaa", 15360)
+        assert machine["packages"]["onnxruntime-gpu"]
+        assert machine["date"]
+        assert report["seconds"] < report["limit_s"]
+    assert found["who"]["figures"]["provider"] == "CUDAExecutionProvider"
+    assert found["who"]["figures"]["power_limit_w"] == 70
+    assert {"general_batch_run_ms", "clean_batch_switch_ms", "nima_batch_switch_ms"} <= set(found["switch"]["figures"])
+
+
+def test_a_card_that_computes_nothing_is_not_right(card: Card, environment: dict[str, str]) -> None:
+    report = reports(card, environment, "right")["right"]
+
+    assert report["state"] == "fail"
+    assert report["figures"]["worst_general_levels"] > 100
+    assert any("one colour" in miss["found"] for miss in report["misses"])
+
+
+def test_a_card_without_code_is_named_with_those_that_have_some(card: Card, environment: dict[str, str]) -> None:
+    report = reports(card, environment, "who", cc=70, launch=209)["who"]
+
+    assert report["state"] == "fail"
+    assert "compute capability 7.5, 8.0" in report["figures"]["error"]
+    assert "7.0" in report["figures"]["error"]
+    assert report["figures"]["nvidia_smi_s"] > 0, "what was measured before it broke is kept"
+
+
+def test_the_table_fits_eighty_columns(card: Card, environment: dict[str, str]) -> None:
+    done = doctor(card, environment, "--gpu", "copies")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "Stand-in" in done.stdout
+    assert "GB/s" in done.stdout
+
+
+def test_ctrl_c_ends_the_check_that_runs(card: Card, environment: dict[str, str]) -> None:
+    argv = [card.python, "-m", "penstock", "doctor", "--gpu", "stages"]
+    process = subprocess.Popen(argv, env=environment | card.variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until = time.monotonic() + 60
+    while not (running := checks_among(children.read_text().split())) and time.monotonic() < until:
+        time.sleep(0.01)
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert b"stopped" in err
+    assert running
+    assert checks_among(running) == []
+
+
+def checks_among(pids: list[str]) -> list[str]:
+    commands = {pid: Path(f"/proc/{pid}/cmdline") for pid in pids}
+    return [pid for pid, command in commands.items() if command.exists() and b"gpu-check" in command.read_bytes()]
+
+
+def test_doctor_names_the_card_and_what_drives_it(card: Card, environment: dict[str, str], tmp_path: Path) -> None:
+    environment |= {"PENSTOCK_STORAGE_DIRECTORY": str(tmp_path)}
+
+    lines = doctor(card, environment, "--json", answers=True).stdout.splitlines()
+    device = next(found for found in map(json.loads, lines) if found["check"] == "device")
+
+    assert device["state"] == "ok", device
+    assert "compute capability 8.6" in device["found"]
+    assert "CUDA 13.0, cuDNN 9.28.1" in device["found"]
+
+
+def test_doctor_says_what_the_tool_of_the_driver_says(card: Card, environment: dict[str, str], tmp_path: Path) -> None:
+    tool = NvidiaSmi(tmp_path / "broken")
+    tool.answers("Failed to initialize NVML: Driver/library version mismatch", status=18)
+    environment |= tool.environment() | {"PENSTOCK_STORAGE_DIRECTORY": str(tmp_path)}
+
+    lines = doctor(card, environment, "--json").stdout.splitlines()
+    device = next(found for found in map(json.loads, lines) if found["check"] == "device")
+    checks = doctor(card, environment, "--gpu")
+
+    assert device["state"] == "fail"
+    assert "version mismatch" in device["found"]
+    assert "GPU_IDS=cpu" in device["advice"]
+    assert checks.returncode == 1
+    assert "version mismatch" in " ".join(checks.stdout.split())

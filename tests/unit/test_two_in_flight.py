@@ -1,0 +1,370 @@
+"""Two batches in flight on a GPU: one computes while the results of the other are copied. The model of these tests does
+as a session does: one run computes at a time, and copies afterwards; each begins and ends when the test says so."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from penstock.core.device import Device
+from penstock.core.request import OutputOptions
+from penstock.core.task import Priority
+from penstock.errors import ImageTooLarge
+from penstock.models.base import BaseModelRunner, DeviceBroken, Interrupted, Outputs, Params, Product, Work
+from penstock.models.device_time import DeviceTime, note_device_time
+from penstock.settings import LimitSettings
+from penstock.worker.attempt_clock import AttemptClock
+from penstock.worker.batcher.acceptance import PART_S
+from penstock.worker.batcher.device_runs import DeviceClock
+from penstock.worker.batcher.device_work import batch_key
+from penstock.worker.batcher.scheduler import UNACCEPTED, DeviceRun, DeviceScheduler
+from penstock.worker.threads import Threads
+
+GPU = Device(name="cuda:0", kind="cuda", threads=1, sides=(4,), batches=(1, 2, 4))
+
+
+class Computing(BaseModelRunner[Params]):
+    """Computes a batch when `computes` has a permit, then copies its results when `copies` has one. `events` has what
+    began and ended, with the lane of the batch."""
+
+    name = "computing"
+    concurrent = True
+
+    def __init__(self) -> None:
+        super().__init__(LimitSettings())
+        self.events: list[str] = []
+        self.threads: set[str] = set()
+        self.turn = threading.Lock()
+        self.computes, self.copies = threading.Semaphore(0), threading.Semaphore(0)
+        self.stopped: set[Work] = set()
+        self.noted = DeviceTime()
+        self.rule: Callable[[Work], None] = lambda work: None
+
+    def load_model(self, device: Device) -> None:
+        self.loaded_on = threading.current_thread().name
+
+    def prepare(self, source: bytes, params: Params) -> Work:
+        raise NotImplementedError
+
+    def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
+        raise NotImplementedError
+
+    def infer(self, tiles: np.ndarray, work: Work) -> Outputs:
+        self.threads.add(threading.current_thread().name)
+        self.events.append(f"given {work.lane}")
+        with self.turn:
+            self.events.append(f"computes {work.lane}")
+            while not self.computes.acquire(timeout=0.002):
+                if work in self.stopped:
+                    raise Interrupted
+            self.rule(work)
+            self.events.append(f"computed {work.lane}")
+        self.copies.acquire()
+        self.events.append(f"copied {work.lane}")
+        if self.noted.compute_s is not None:
+            note_device_time(compute_s=self.noted.compute_s, copy_s=self.noted.copy_s or 0)
+        return tiles * 2
+
+    def interrupt(self, work: Work) -> None:
+        self.stopped.add(work)
+
+    def let(self, runs: int = 1_000_000) -> None:
+        self.computes.release(runs)
+        self.copies.release(runs)
+
+    @property
+    def order(self) -> list[str]:
+        """The lanes of the batches, as they were computed."""
+        return [event.removeprefix("computes ") for event in self.events if event.startswith("computes")]
+
+
+class OneAtATime(Computing):
+    name = "one-at-a-time"
+    concurrent = False
+
+
+class Opened:
+    """A scheduler that has started with one runner."""
+
+    def __init__(self, device: DeviceScheduler, runner: Computing) -> None:
+        self.device, self.runner = device, runner
+
+    def run(
+        self, lane: str, tiles: int = 1, priority: Priority = Priority.NORMAL, **more: Any
+    ) -> asyncio.Task[DeviceRun]:
+        work = more.pop("work", None) or Work([np.ones(1, np.float32)] * tiles, lane=lane)
+        return asyncio.create_task(
+            self.device.run(self.runner, work, priority=priority, on_progress=lambda done, total: None, **more)
+        )
+
+    async def seen(self, event: str) -> None:
+        await until(lambda: event in self.runner.events)
+
+
+@asynccontextmanager
+async def opened(runner: Computing, device: Device = GPU) -> AsyncIterator[Opened]:
+    with Threads(2, "tiles") as pool:
+        scheduler = DeviceScheduler(device, pool)
+        await scheduler.start([runner])
+        try:
+            yield Opened(scheduler, runner)
+        finally:
+            runner.let()
+            await scheduler.close()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+# --- order ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_next_batch_computes_while_results_are_copied() -> None:
+    async with opened(Computing()) as on:
+        first = on.run("a")
+        await on.seen("computes a")
+        second = on.run("b")
+        await on.seen("given b")
+        on.runner.computes.release()
+        await on.seen("computes b")
+        during_copy = list(on.runner.events)
+        on.runner.let()
+        await asyncio.gather(first, second)
+
+    assert during_copy == ["given a", "computes a", "given b", "computed a", "computes b"]
+
+
+async def test_a_third_batch_is_chosen_only_when_the_results_of_the_first_are_copied() -> None:
+    async with opened(Computing()) as on:
+        tasks = [on.run(lane) for lane in "ab"]
+        await until(lambda: len(on.runner.events) == 3)
+        on.runner.computes.release()
+        await on.seen("computes b")
+        tasks += [on.run("normal")]
+        await asyncio.sleep(0.02)
+        tasks += [on.run("high", priority=Priority.HIGH)]
+        await asyncio.sleep(0.02)
+        before = list(on.runner.events)
+        on.runner.copies.release()
+        await on.seen("given high")
+        on.runner.let()
+        await asyncio.gather(*tasks)
+
+    assert "given normal" not in before
+    assert on.runner.order == ["a", "b", "high", "normal"]
+
+
+@pytest.mark.parametrize("runner", [Computing, OneAtATime])
+async def test_a_high_task_is_on_the_device_after_two_batches(runner: type[Computing]) -> None:
+    async with opened(runner()) as on:
+        low = on.run("low", 40, Priority.LOW)
+        await on.seen("computes low")
+        await asyncio.sleep(0.02)  # the next batch is chosen
+        high = on.run("high", priority=Priority.HIGH)
+        on.runner.let()
+        await asyncio.gather(low, high)
+
+    assert on.runner.order.index("high") <= 2
+
+
+async def test_a_model_that_is_not_made_for_it_runs_one_batch_at_a_time_where_it_was_loaded() -> None:
+    async with opened(OneAtATime()) as on:
+        tasks = [on.run(lane) for lane in "abcdef"]
+        on.runner.let()
+        await asyncio.gather(*tasks)
+
+    events = [event.split()[0] for event in on.runner.events]
+    assert events == ["given", "computes", "computed", "copied"] * 6
+    assert on.runner.threads == {on.runner.loaded_on}
+
+
+async def test_all_tiles_of_many_tasks_get_their_outputs() -> None:
+    runner = Computing()
+    runner.let()
+    async with opened(runner) as on:
+        works = [Work([np.full(1, 10 * n + t, np.float32) for t in range(n % 7 + 1)], lane="x") for n in range(30)]
+        await asyncio.gather(*(on.run("x", work=work) for work in works))
+
+    assert [[float(o[0]) for o in w.outputs] for w in works] == [
+        [2.0 * (10 * n + t) for t in range(n % 7 + 1)] for n in range(30)
+    ]
+    assert len(runner.threads) == 2
+
+
+# --- bounds ---------------------------------------------------------------------------------------------------
+
+
+async def test_no_batch_is_begun_while_too_many_outputs_wait_to_be_accepted() -> None:
+    gate, most = threading.Event(), GPU.in_flight + UNACCEPTED
+    runner = Computing()
+    runner.let()
+    async with opened(runner, replace(GPU, batches=(1,))) as on:
+        tasks = [on.run("x", work=Accepted(1, lambda _: gate.wait())) for _ in range(10)]
+        await until(lambda: len(runner.order) == most)
+        await asyncio.sleep(0.02)
+        begun = len(runner.order)
+        gate.set()
+        await asyncio.gather(*tasks)
+
+    assert begun == most
+
+
+class Accepted(Work):
+    """Work whose tiles are accepted when `meeting` says so."""
+
+    def __init__(self, tiles: int, meeting: Callable[[int], Any]) -> None:
+        super().__init__([np.full(1, n + 1, np.float32) for n in range(tiles)], lane="x")
+        self.meeting = meeting
+
+    def accept(self, index: int, output: Any) -> None:
+        self.meeting(index)
+        super().accept(index, output)
+
+
+async def test_a_large_batch_is_accepted_by_several_threads() -> None:
+    runner, both = Computing(), threading.Barrier(2)
+    runner.let()
+    async with opened(runner) as on:
+        slow = Accepted(4, lambda _: threading.Event().wait(2 * PART_S))
+        await on.run("x", work=slow)
+        pair = Accepted(4, lambda _: both.wait(30))
+        await on.run("x", work=pair)
+
+    assert [float(output[0]) for output in pair.outputs] == [2, 4, 6, 8]
+
+
+async def test_an_output_that_cannot_be_accepted_fails_its_own_task_also_where_threads_share_a_batch() -> None:
+    runner = Computing()
+
+    def refuse(index: int) -> None:
+        raise ImageTooLarge("too large")
+
+    async with opened(runner) as on:
+        works = [Accepted(1, lambda _: None) for _ in range(3)]
+        works.insert(2, Accepted(1, refuse))
+        key = batch_key(runner, works[0])
+        on.device._acceptance._tile_s[key] = 1.0
+        tasks = [on.run("before")]
+        await on.seen("computes before")
+        tasks += [on.run("x", work=work) for work in works]
+        runner.let()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(end) for end in ends[1:]] == [DeviceRun, DeviceRun, ImageTooLarge, DeviceRun]
+
+
+async def test_canceling_a_task_that_waits_for_its_turn_stops_nobody_else() -> None:
+    async with opened(Computing()) as on:
+        first = on.run("a")
+        await on.seen("computes a")
+        second = on.run("b")
+        await on.seen("given b")
+        second.cancel()
+        await until(lambda: len(on.runner.stopped) == 1)
+        on.runner.computes.release()
+        on.runner.copies.release()
+        await first
+        await asyncio.gather(second, return_exceptions=True)
+        other = on.run("c")
+        on.runner.let()
+        await other
+
+    assert second.cancelled()
+    assert on.device.broken is None
+    assert [event for event in on.runner.events if event.startswith("computed")] == ["computed a", "computed c"]
+
+
+async def test_every_task_that_was_with_the_device_when_it_broke_may_have_broken_it() -> None:
+    runner = Computing()
+
+    def rule(work: Work) -> None:
+        raise DeviceBroken("error 700")
+
+    runner.rule = rule
+    async with opened(runner) as on:
+        tasks = [on.run("a")]
+        await on.seen("computes a")
+        tasks.append(on.run("b"))
+        await on.seen("given b")
+        tasks.append(on.run("c"))
+        await asyncio.sleep(0.02)
+        runner.let()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [end.guilty for end in ends if isinstance(end, DeviceBroken)] == [True, True, False]
+
+
+async def test_a_run_is_given_as_long_to_stop_as_the_longest_runs_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.worker.batcher.scheduler.STUCK_S", 0.0)
+
+    class Late(Computing):
+        def interrupt(self, work: Work) -> None:
+            threading.Timer(0.05, super().interrupt, [work]).start()
+
+    runner = Late()
+    runner.noted = DeviceTime(compute_s=60.0)
+    async with opened(runner) as on:
+        runner.let(1)
+        await on.run("a")
+        canceled = on.run("b")
+        await on.seen("computes b")
+        canceled.cancel()
+        await asyncio.gather(canceled, return_exceptions=True)
+
+    assert canceled.cancelled()
+    assert on.device.broken is None, "four times a minute are not over"
+
+
+# --- time -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_clock_of_a_task_stands_while_the_batch_before_is_with_the_device() -> None:
+    first, second = AttemptClock(), AttemptClock()
+    async with opened(Computing()) as on:
+        tasks = [on.run("a", clock=first)]
+        await on.seen("computes a")
+        tasks.append(on.run("b", clock=second))
+        await on.seen("given b")
+        while_first = first.is_standing, second.is_standing
+        on.runner.let(1)
+        await until(lambda: not second.is_standing)
+        on.runner.let()
+        await asyncio.gather(*tasks)
+
+    assert while_first == (False, True)
+
+
+async def test_only_computing_is_the_time_of_a_task() -> None:
+    runner = Computing()
+    runner.noted = DeviceTime(compute_s=3.0, copy_s=100.0)
+    runner.let()
+    async with opened(runner) as on:
+        done = await on.run("a", 4)
+        key = next(iter(on.device._backlog.costs._seconds))
+
+    assert done.device_s == pytest.approx(3.0)
+    assert on.device._backlog.costs.expected_s(key[0], 4) == pytest.approx(3.0)
+
+
+def test_no_second_counts_for_two_runs_that_note_nothing() -> None:
+    clock = DeviceClock()
+
+    assert clock.take(0, 10, DeviceTime()) == 10
+    assert clock.take(4, 15, DeviceTime()) == 5, "until 10 it waited, or shared the device"
+    assert clock.take(20, 22, DeviceTime()) == 2
+    assert clock.take(19, 21, DeviceTime()) == 0
+
+
+def test_what_runs_note_counts_and_the_copy_at_their_end_is_left_to_others() -> None:
+    clock = DeviceClock()
+
+    assert clock.take(0, 14, DeviceTime(compute_s=9, copy_s=4)) == 9
+    assert clock.take(2, 25, DeviceTime()) == 15, "since 10, when the other began to copy"
