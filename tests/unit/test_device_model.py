@@ -168,6 +168,7 @@ def measured(slowed: float) -> Measured:
     entries = [entry("thread", 0, 0, name, thread=number) for number, name in names.items()]
     entries += [entry("compute", n, n + 1, "low", size=4_000_000) for n in range(100, 107)]
     entries += [entry("compute", 108, 109, "high", size=4_000_000), entry("encode", 101, 106), entry("infer", 100, 108)]
+    entries += [entry("decode", 106, 106.5, "high")]
     cpu_s = {1: 0.5, 2: 1.0, 3: 0.25, 4: 2.0, 5: 0.1, 6: 0.15}
     worker = MeasuredWorker(
         process=WorkerProcess(id="card-0", pid=1, record=Path(), metrics_url=""),
@@ -209,14 +210,15 @@ def test_cores_needed_are_cpu_seconds_times_the_factor_by_seconds() -> None:
         {"codec": 0.625, "tiles": 1.0, "device": 0.05, "loop": 0.25, "other": 0.075}
     )
     assert found.redis_cores == pytest.approx(0.1)
-    assert found.codec_cores == pytest.approx(0.5)  # they are slowed already
+    assert found.codec_cores == pytest.approx(0.55)  # they are slowed already
     assert found.lock == pytest.approx(0.5)
     assert found.cores_here == pytest.approx(0.4)
-    assert found.all_cores == pytest.approx(2.6)
+    assert found.all_cores == pytest.approx(2.65)
 
 
 def test_a_task_of_high_priority_is_counted_by_the_batches_that_went_before() -> None:
-    assert report(measured(slowed=5)).high_waits == {2: 1}
+    found = report(measured(slowed=5))  # claimed at 105.5 s, decoded until 106.5, on the device from 108
+    assert (found.high_waits, found.high_waits_from_claim) == ({1: 1}, {2: 1})
 
 
 def test_the_tables_fit_a_terminal_of_80_columns() -> None:

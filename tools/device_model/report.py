@@ -1,7 +1,7 @@
 """The figures of a simulation. Rates and cores are those of the real card, which is not slowed."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -36,7 +36,8 @@ class Report(Struct, frozen=True, kw_only=True):
     workers' own counter says, in which the copy of the input counts. `own_cores` are those that our code needs, by
     group of threads, `codec_cores` those that decode and encode; both are sums over the workers. `lock` is the share of
     the time in which the interpreter of one worker is locked. `high_waits` counts the tasks of high priority by the
-    batches between their claim and their own first batch.
+    batches between the moment in which their tiles were there and their own first batch, `high_waits_from_claim` from
+    their claim, so that those count too that passed while their photo was decoded.
     """
 
     card: str
@@ -61,6 +62,7 @@ class Report(Struct, frozen=True, kw_only=True):
     cores_here: float
     lock: float | None
     high_waits: dict[int, int]
+    high_waits_from_claim: dict[int, int]
     failed: int
     timeline: Timeline
 
@@ -102,7 +104,8 @@ def report(measured: Measured) -> Report:
         redis_cores=measured.redis_cpu_s * run.slowed / seconds,
         cores_here=sum(own_s.values()) / seconds,
         lock=None if measured.lock is None else measured.lock * run.slowed,
-        high_waits=dict(sorted(Counter(_high_waits(measured)).items())),
+        high_waits=_counted(ready for ready, _ in _high_waits(measured)),
+        high_waits_from_claim=_counted(claim for _, claim in _high_waits(measured)),
         failed=sum(task.state is State.FAILED for task in measured.tasks.values()),
         timeline=_timeline(run, workers[0], found[0]),
     )
@@ -144,13 +147,20 @@ def _finished_megapixels(measured: Measured) -> list[float]:
     return [measured.sent[d].megapixels for d in done if start <= (measured.tasks[d].finished or 0) / 1000 < end]
 
 
-def _high_waits(measured: Measured) -> Iterable[int]:
+def _high_waits(measured: Measured) -> Iterator[tuple[int, int]]:
+    """The batches that went before each task of high priority, from its end of decoding and from its claim."""
     for worker in measured.workers:
+        ready = {e.label: e.end for e in worker.entries if e.kind == "decode"}
         for label, task in measured.tasks.items():
-            if task.priority is Priority.HIGH and task.worker == worker.process.id:
-                waited = batches_before(worker.entries, label, (task.started or 0) / 1000)
-                if waited is not None:
-                    yield waited
+            if task.priority is Priority.HIGH and task.worker == worker.process.id and label in ready:
+                from_ready = batches_before(worker.entries, label, ready[label])
+                from_claim = batches_before(worker.entries, label, (task.started or 0) / 1000)
+                if from_ready is not None and from_claim is not None:
+                    yield from_ready, from_claim
+
+
+def _counted(values: Iterable[int]) -> dict[int, int]:
+    return dict(sorted(Counter(values).items()))
 
 
 def _timeline(run: Run, worker: MeasuredWorker, found: Iterable[Gap]) -> Timeline:

@@ -2,7 +2,7 @@
 take time.
 
 `models.modules` names this module, and the environment has a `Plan`. Importing it also makes the process see as many
-cores as the simulated host has.
+cores as the simulated host has, and claim as far ahead as that would.
 """
 
 import os
@@ -23,6 +23,7 @@ from penstock.models.base import Product, Work, model_runner
 from penstock.models.onnxruntime.session import ModelFile, manifest
 from penstock.models.superres import SuperResolution, SuperresParams
 from penstock.models.tiling import Ladder
+from penstock.worker import prefetch
 from tools.device_model.plan import NAME, VARIABLE, Plan
 from tools.device_model.record import Kind, Recorder
 from tools.device_model.session import SimulatedSession
@@ -149,3 +150,4 @@ def _label(params: SuperresParams) -> str:
 _plan = msgspec.json.decode(os.environ[VARIABLE], type=Plan)
 _recorder = Recorder(_plan.record)
 os.sched_getaffinity = lambda _: set(range(_plan.card.cores))
+prefetch.AHEAD_S *= _plan.slowed  # seconds of a device that is slowed

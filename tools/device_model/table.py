@@ -44,12 +44,16 @@ def details(one: Report) -> Table:
     table.add_row("all cores", f"{one.all_cores:.1f} with codecs and Redis ({one.redis_cores:.2f}); {here}")
     lock = "not looked at" if one.lock is None else f"held {one.lock:.2f} of the time by each worker"
     table.add_row("interpreter", lock)
-    waits = ", ".join(f"{batches}: {tasks}" for batches, tasks in one.high_waits.items())
-    table.add_row("high tasks", f"by batches from the claim to their own: {waits or 'none'}")
+    table.add_row("high tasks", f"batches before theirs: {_counts(one.high_waits)}")
+    table.add_row("", f"[dim]from the claim on: {_counts(one.high_waits_from_claim)}[/dim]")
     table.add_row("batches", f"{one.tiles_per_batch:.1f} tiles; {one.computed_mpx_per_s:.1f} Mpx/s computed")
     if one.failed:
         table.add_row("failed", f"[red]{one.failed} tasks[/]")
     return table
+
+
+def _counts(waits: dict[int, int]) -> str:
+    return ", ".join(f"{batches} ({tasks} {'task' if tasks == 1 else 'tasks'})" for batches, tasks in waits.items())
 
 
 def _table(title: str) -> Table:

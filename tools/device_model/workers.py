@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from penstock.local.supervisor import die_with_parent, python
+from penstock.local.supervisor import FEW_ARENAS, die_with_parent, python
 from penstock.settings import Settings, clean_environment, environment_of
 from penstock.telemetry import exposition
+from penstock.worker.devices.placements import FEW_THREADS
 from tools.device_model.cards import device_of
 from tools.device_model.plan import VARIABLE, Plan
 
@@ -68,7 +69,9 @@ def _started(plan: Plan, settings: Settings, number: int) -> "tuple[subprocess.P
     device = msgspec.json.encode(device_of(plan.card, number, settings.worker)).decode()
     process = subprocess.Popen(
         python("worker-process", "--device", device, "--id", _id(number), "--report-fd", str(writing)),
-        env=clean_environment()
+        env=FEW_ARENAS
+        | FEW_THREADS
+        | clean_environment()
         | environment_of(settings)
         | {VARIABLE: msgspec.json.encode(plan).decode(), "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
         pass_fds=(writing,),
