@@ -93,6 +93,11 @@ bench *args:
     {{ python }} -m penstock bench --model noop-v1 --tasks 1000 --rate inf {{ args }}
     {{ python }} -m penstock bench --model noop-v1 --tasks 1000 --batch {{ args }}
 
+# run real workers on models of GPUs, and say what would starve each card and how many cores it needs: just simulate --cards H100 --result png
+[group('measure')]
+simulate *args:
+    {{ python }} -m tools.device_model {{ args }}
+
 # run the long forms of tests that the default run shortens: every size of every network, thousands of random histories
 [group('measure')]
 at-length *args:

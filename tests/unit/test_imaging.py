@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -245,3 +245,33 @@ def test_a_side_that_a_format_cannot_hold_is_refused_before_it_is_drawn(form: Fo
 
     with pytest.raises(ImageTooLarge, match=f"{side}x1"):
         imaging.check_holds(OutputOptions(format=form), side, 1)
+
+
+@pytest.fixture
+def kept_blocks() -> Iterator[int]:
+    """The number of blocks that are kept."""
+    imaging.keep_memory(4 * Image.core.get_block_size())
+    Image.core.reset_stats()
+    yield 4
+    imaging.keep_memory(0)
+
+
+def test_a_canvas_in_kept_memory_takes_no_new_pages_and_has_no_old_pixels(kept_blocks: int) -> None:
+    side = 2000
+    canvas = imaging.Canvas(side, side)
+    canvas.put(0, 0, np.full((side, side, 3), 200, np.uint8))
+    allocated = Image.core.get_stats()["allocated_blocks"]
+    del canvas
+
+    assert not imaging.Canvas(side, side).pixels.any()
+    assert Image.core.get_stats()["reused_blocks"] > 0
+    assert Image.core.get_stats()["allocated_blocks"] == allocated
+
+
+def test_kept_memory_is_bounded(kept_blocks: int) -> None:
+    canvases = [imaging.Canvas(4000, 4000) for _ in range(3)]  # 4 blocks each
+    canvases.clear()
+
+    assert Image.core.get_stats()["blocks_cached"] == kept_blocks
+    imaging.keep_memory(0)
+    assert Image.core.get_stats()["blocks_cached"] == 0

@@ -14,7 +14,7 @@ from loguru import logger
 from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
 from penstock.errors import ConfigurationError, StoreUnavailable
-from penstock.models import load_runners
+from penstock.models import imaging, load_runners
 from penstock.models.base import DeviceBroken, registry
 from penstock.models.onnxruntime.memory import host_blocks
 from penstock.settings import Settings
@@ -33,6 +33,10 @@ from penstock.worker.pipeline import Pipeline
 from penstock.worker.running import slots_for
 from penstock.worker.spool import Spool
 from penstock.worker.threads import CodecThreads, Threads, tile_threads
+
+KEPT_BYTES = 1024**3
+"""Memory of results that a worker with a GPU keeps for the next ones, at most: they come so fast that new pages alone
+would keep several cores busy."""
 
 
 def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | None) -> int:
@@ -70,6 +74,8 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         codecs = CodecThreads.of(device)
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
         memory = MemoryBudget(device.ram_bytes, guard=settings.queue.starvation_guard)
+        if device.kind == "cuda":
+            imaging.keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
         pipeline = Pipeline(
             runners,
             scheduler,

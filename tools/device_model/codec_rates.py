@@ -1,0 +1,44 @@
+"""How fast one core of this machine decodes and encodes photos."""
+
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from penstock.bench.images import mirrored
+from penstock.core.request import Format, OutputOptions
+from penstock.models import imaging
+
+SIDE = 1024
+REPEATS = 9
+"""The best counts: another process may take the core meanwhile."""
+
+
+class CodecRates(Struct, frozen=True, kw_only=True):
+    """Megapixels a second of one core, and bytes of a result for each of its pixels."""
+
+    decode_mp_per_s: float
+    encode_mp_per_s: float
+    bytes_per_px: float
+
+
+def measured(result: Format) -> CodecRates:
+    """The rates for JPEG in and this format out."""
+    picture = mirrored(SIDE, SIDE)
+    source = imaging.encode(picture, OutputOptions(format="jpeg"))
+    options = OutputOptions(format=result)
+    megapixels = SIDE * SIDE / 1e6
+    return CodecRates(
+        decode_mp_per_s=megapixels / _best_s(lambda: imaging.decode(source, max_megapixels=50)),
+        encode_mp_per_s=megapixels / _best_s(lambda: imaging.encode(picture, options)),
+        bytes_per_px=len(imaging.encode(picture, options)) / SIDE**2,
+    )
+
+
+def _best_s(call: Callable[[], object]) -> float:
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return min(times)
