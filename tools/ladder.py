@@ -117,11 +117,11 @@ def improved(chosen: list[Size], count: int, candidates: list[Size], waste: "Was
 
 
 class Waste:
-    """What ladders compute in vain for a number of images, with one table for each shape."""
+    """What ladders compute for a number of images; how many tiles of a shape each image takes is counted once."""
 
     def __init__(self, images: Sequence[Size]) -> None:
-        self._heights, self._widths = np.array(images).T
-        self._needed = self._heights * self._widths
+        self._lengths = np.array(images).T  # heights, widths
+        self._needed = self._lengths.prod(axis=0)
         self._areas: dict[tuple[Size, int], NDArray[np.int64]] = {}
 
     def of(self, sizes: Iterable[Size]) -> float:
@@ -135,13 +135,9 @@ class Waste:
 
     def _area(self, shape: Size, overlap: int) -> NDArray[np.int64]:
         if (shape, overlap) not in self._areas:
-            along = [tiles(length, side, overlap) for length, side in zip(self._lengths, shape, strict=True)]
-            self._areas[shape, overlap] = shape[0] * shape[1] * along[0] * along[1]
+            down, across = (tiles(*pair, overlap) for pair in zip(self._lengths, shape, strict=True))
+            self._areas[shape, overlap] = shape[0] * shape[1] * down * across
         return self._areas[shape, overlap]
-
-    @property
-    def _lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return self._heights, self._widths
 
 
 def tiles(lengths: NDArray[np.int64], side: int, overlap: int) -> NDArray[np.int64]:

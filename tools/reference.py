@@ -1,4 +1,4 @@
-"""Writes the generated parts of docs/reference: settings, metrics, errors and commands.
+"""Writes the generated parts of docs/reference: settings, metrics, errors, commands and checks of a GPU.
 
 `python -m tools.reference` replaces what stands between the two comments below in each page; tests/unit/test_docs.py
 compares the pages with the code.
@@ -14,6 +14,8 @@ import click
 
 from penstock.cli.main import cli
 from penstock.errors import codes
+from penstock.gpu_checks.expectations import EXPECTATIONS
+from penstock.gpu_checks.table import CHECKS
 from penstock.settings import env_name
 from penstock.telemetry.instruments import INSTRUMENTS
 
@@ -117,6 +119,20 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
+# --- checks of a GPU ----------------------------------------------------------------------------------------------
+
+
+def gpu_checks() -> Iterator[str]:
+    """Returns a table of the checks, and one of what their figures are held to."""
+    yield "## Checks\n\n| check | question | limit, s |\n| --- | --- | --- |"
+    yield from (f"| `{check.name}` | {check.question} | {check.limit_s} |" for check in CHECKS.values())
+    yield "\n## Bounds\n\nIn names, `*` is any text, and `[!f]` any letter but f.\n"
+    yield "| check | figure | must be | else | where the bound comes from |\n| --- | --- | --- | --- | --- |"
+    for expected in EXPECTATIONS:
+        cells = (f"`{expected.figure}`", expected.bound, expected.otherwise, _cell(expected.source))
+        yield f"| `{expected.check}` | {' | '.join(cells)} |"
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
@@ -126,6 +142,7 @@ GENERATED: dict[str, Callable[[], Iterator[str]]] = {
     "metrics.md": metrics,
     "errors.md": errors,
     "cli.md": commands,
+    "gpu-checks.md": gpu_checks,
 }
 
 if __name__ == "__main__":

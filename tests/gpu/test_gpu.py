@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.models.base import Interrupted
-from penstock.models.onnxruntime.bindings import ArenaRun, GraphRun
+from penstock.models.onnxruntime.bindings import EagerRun, GraphRun
 from penstock.models.onnxruntime.cuda import cuda_runtime
 from penstock.models.onnxruntime.memory import Blocks, CudaLock
 from penstock.models.onnxruntime.precision import check_images, largest_difference, open_session
@@ -160,7 +160,7 @@ def test_a_cuda_graph_gives_what_an_eager_run_gives(gpu: Device, file: object) -
         assert off(graphs.run(given)[0], eager.run(given)[0]) < 1.5 * LEVEL
     modes = {shape[1:]: mode for shape, mode in graphs._sessions._modes.items()}  # type: ignore[attr-defined]
     assert isinstance(modes[1, 128, 128, 3], GraphRun)
-    assert isinstance(modes[1, 1024, 1024, 3], ArenaRun)
+    assert isinstance(modes[1, 1024, 1024, 3], EagerRun)
 
 
 def test_a_cuda_graph_of_several_outputs_gives_all_of_them(gpu: Device) -> None:

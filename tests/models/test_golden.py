@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
-from penstock.models.base import DeviceBroken
+from penstock.models.base import DeviceBroken, registry
 from penstock.models.onnxruntime import golden
-from penstock.models.onnxruntime.golden import answers, batch_of, check, compared, inputs
+from penstock.models.onnxruntime.golden import GoldenWork, answers, batch_of, check, compared, inputs
 from penstock.models.onnxruntime.precision import better
 from penstock.models.onnxruntime.probe import probe_device
 from penstock.models.onnxruntime.session import ModelFile, Session, half, manifest
+from penstock.settings import LimitSettings
 from penstock.worker.devices import cpu
 from tools.convert.golden import answers_of, in_lines
 
@@ -222,3 +223,29 @@ def test_what_is_compared_is_within_the_first_period_of_every_tile() -> None:
     assert {point % 4 for point in golden.POINTS} == {0, 1, 2, 3}
     outputs = session_of(CLEAN).run(batch_of("scene", 64, 64))
     assert compared(outputs).shape == (len(golden.POINTS) ** 2 * 3,)
+
+
+def test_a_shape_that_comes_out_wrong_in_the_warm_up_is_refused_with_its_size() -> None:
+    work = GoldenWork(CLEAN, replace(LIKE_A_GPU, checks_warm_up=True), (64, 96), lane="clean")
+    outputs = right(session_of(CLEAN), work.tile(0)[None])
+    right_one, wrong_one = ([output[0] for output in given] for given in (outputs, FAULTS["zeros"](outputs)))
+
+    work.check(right_one)
+    with pytest.raises(ConfigurationError, match="on cuda:0 in tiles of 96 x 64 px: the device computes wrong values"):
+        work.check(wrong_one)
+    GoldenWork(CLEAN, LIKE_A_GPU, (64, 96)).check(wrong_one)
+
+
+@pytest.mark.parametrize("model", ["superres-x4", "image-scoring-v1"])
+def test_the_warm_up_of_a_gpu_is_checked(model: str) -> None:
+    """Here on the CPU, in one shape."""
+    runner = registry()[model](LimitSettings())
+    runner.load_model(PLAIN)
+    runner._device = replace(LIKE_A_GPU, sides=(64,), checks_warm_up=True)  # type: ignore[attr-defined]
+
+    works = list(runner.warmup())
+
+    assert works
+    for work in works:
+        for output in runner.infer(np.stack([work.tile(0)] * 2), work):
+            work.check(output)

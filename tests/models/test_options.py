@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.models.base import DeviceBroken
-from penstock.models.onnxruntime import options
+from penstock.models.onnxruntime import options, precision
 from penstock.models.onnxruntime.identity import CardIdentity
 from penstock.models.onnxruntime.options import BUDGET_S, CANDIDATES, TRIES, Names, fastest
-from penstock.models.onnxruntime.session import Session, manifest
+from penstock.models.onnxruntime.session import ModelFile, Session, manifest
 from penstock.worker.devices import cpu
 
 CLEAN = manifest()["superres-x4", "clean"]
 SHAPE = (64, 64)
-NONE, FUSED, NHWC, BOTH = CANDIDATES
+NONE, BOTH, NHWC, FUSED = CANDIDATES
 CARD = CardIdentity(
     name="NVIDIA L4",
     capability="8.9",
@@ -200,3 +200,28 @@ def test_workers_that_start_side_by_side_measure_once(tmp_path: Path) -> None:
 def test_every_candidate_is_an_option_of_the_provider() -> None:
     assert options.options_of(BOTH) == {"fuse_conv_bias": "1", "prefer_nhwc": "1"}
     assert options.options_of(NONE) == {}
+
+
+class Spoiled(Session):
+    """Computes right without options, and nothing with them."""
+
+    def __init__(self, file: ModelFile, _: Device, shapes: object, given: dict[str, str]) -> None:
+        assert given
+        super().__init__(file, replace(cpu(2), streams=1))
+
+    def run(self, tiles: NDArray[Any], *, owner: object = None) -> list[NDArray[Any]]:
+        return [output * 0 for output in super().run(tiles)]
+
+
+def test_options_that_were_set_and_spoil_the_results_are_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "Session", Spoiled)
+
+    with pytest.raises(ConfigurationError, match=r"worker\.cuda_options = fuse_conv_bias: .* computes wrong values"):
+        precision.with_options(on_cpu(), replace(device(""), cuda_options="fuse_conv_bias"))
+
+
+def test_options_that_were_measured_and_no_longer_work_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "Session", Spoiled)
+    monkeypatch.setattr(precision, "fastest_here", lambda *_: FUSED)
+
+    assert precision.with_options(on_cpu(), replace(device(""), cuda_options="auto")) is on_cpu()

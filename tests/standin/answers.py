@@ -9,11 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
 from penstock.core.device import GPU_SHAPES, Device
+from penstock.models.onnxruntime.golden import batch_of
 from penstock.models.onnxruntime.precision import compared_at_load
 from penstock.models.onnxruntime.session import ModelFile, manifest
 from penstock.models.scoring import SIDE
@@ -24,7 +26,10 @@ DEVICE = Device(name="cuda:0", kind="cuda", threads=1, rectangles=GPU_SHAPES, ba
 def asked_at_load() -> Iterator[tuple[ModelFile, NDArray[Any]]]:
     """What a worker runs on a GPU before it is ready, and looks at: each batch with the file that runs it."""
     for file in manifest("cuda").values():
-        yield from compared_at_load(file, DEVICE, ((SIDE, SIDE),) if file.name == "image-scoring-v1" else ())
+        scores = file.name == "image-scoring-v1"
+        yield from compared_at_load(file, DEVICE, ((SIDE, SIDE),) if scores else ())
+        if scores:  # the batches of its warm-up too, so that a worker that serves it becomes ready
+            yield from ((file, np.repeat(batch_of("scene", SIDE, SIDE), size, axis=0)) for size in (2, 4, 8))
 
 
 def answers_in(directory: Path) -> Path:

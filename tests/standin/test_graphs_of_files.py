@@ -10,7 +10,7 @@ from penstock.core.device import GPU_SHAPES, Device
 from penstock.models.onnxruntime.session import Session, half, manifest
 from tests.standin.counts import counts, difference
 
-device = Device(name="cuda:0", kind="cuda", threads=1, rectangles=GPU_SHAPES, batches=(1, 2, 4, 8), bound=True)
+device = Device(name="cuda:0", kind="cuda", threads=1, rectangles=GPU_SHAPES, batches=(1, 2, 4, 8))
 GENERAL = manifest("cuda")["superres-x4", "general"]
 CLEAN = manifest("cuda")["superres-x4", "clean"]
 

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.standin.card import Card
+from tests.standin.marks import at_length
 
 LOAD = """
 import json
@@ -10,7 +11,7 @@ from penstock.core.device import Device
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import manifest
 
-device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 192), batches=(1, 2), bound=True, precision="auto")
+device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 192), batches=(1, 2), precision="auto")
 try:
     open_session(manifest("cuda")["superres-x4", "general"], device)
     print(json.dumps("loaded"))
@@ -20,17 +21,19 @@ except Exception as error:
 
 UNUSABLE = [
     ({"without": ("libcuda.so.1",)}, "libcuda.so.1 is missing: the NVIDIA driver is not visible here"),
-    ({"without": ("libcublas.so.13",)}, "libcublas.so.13 is missing: install the libraries of CUDA 13"),
     ({"without": ("libcudnn.so.9",)}, "libcudnn.so is missing: install cuDNN 9"),
     ({"getcount": 35}, "the NVIDIA driver is older than CUDA 13 needs, which is 580 (CUDA failure 35"),
+    ({"launch": 209, "cc": 70}, "8.9, 9.0, 12.0; this card, stand-in, has compute capability 7.0"),
+    ({"without": ("libcublas.so.13",)}, "libcublas.so.13 is missing: install the libraries of CUDA 13"),
     ({"getcount": 100}, "this process sees no GPU (CUDA failure 100"),
     ({"getcount": 803}, "of different versions: restart the machine (CUDA failure 803"),
-    ({"launch": 209, "cc": 70}, "8.9, 9.0, 12.0; this card, stand-in, has compute capability 7.0"),
     ({"launch": 222}, "the NVIDIA driver is older than CUDA 13 needs"),
 ]
+SHORT = 4
+"""How many of them the short form tries."""
 
 
-@pytest.mark.parametrize(("faults", "cause"), UNUSABLE, ids=str)
+@pytest.mark.parametrize(("faults", "cause"), [*UNUSABLE[:SHORT], *at_length(*UNUSABLE[SHORT:])], ids=str)
 def test_what_no_start_mends_is_a_matter_of_configuration_whose_cause_is_in_the_line(
     card: Card, faults: dict[str, object], cause: str
 ) -> None:
@@ -42,7 +45,7 @@ def test_what_no_start_mends_is_a_matter_of_configuration_whose_cause_is_in_the_
     assert "onnxruntime_src" not in said
 
 
-@pytest.mark.parametrize("status", [2, 46, 802], ids=["full", "exclusive", "not initialized yet"])
+@pytest.mark.parametrize("status", [*at_length(2, 46), 802])  # full, exclusive, not initialized yet
 def test_what_may_pass_is_worth_another_start(card: Card, status: int) -> None:
     assert card.run(LOAD, getcount=status).startswith("DeviceBroken: ")
 

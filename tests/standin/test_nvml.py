@@ -63,6 +63,21 @@ def test_a_slice_has_its_own_memory_and_the_heat_of_the_card(card: Card) -> None
     assert found['temperature_celsius{device="cuda:0.mig1"}'] == 61
 
 
+def test_a_card_that_comes_back_is_read_again(card: Card) -> None:
+    program = """
+import json, os
+from penstock.telemetry.nvml import CardWatch
+watch, seen = CardWatch({"cuda:0": "GPU-aaaa", "cuda:1": "GPU-bbbb"}, reopen_s=0), []
+for status in ("0", "15", "0"):
+    os.environ["SI_NVML"] = status
+    watch.read(), watch.read()
+    seen.append([labels["device"] for _, labels in watch.latest("gpu.power")])
+print(json.dumps(seen))
+"""
+
+    assert card.run(program) == [["cuda:0", "cuda:1"], [], ["cuda:0", "cuda:1"]]
+
+
 @pytest.mark.parametrize("faults", [{"nvml": 15}, {"nvml_init": 9}, {"without": ("libnvidia-ml.so.1",)}], ids=str)
 def test_what_cannot_be_asked_has_no_series(card: Card, faults: dict[str, Any]) -> None:
     assert series(card, {"cuda:0": "GPU-aaaa"}, pause_s=0.3, **faults) == {}

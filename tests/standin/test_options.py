@@ -24,7 +24,7 @@ logger.remove()
 logger.add(lambda line: lines.append([line.record["message"], dict(line.record["extra"])]))
 
 def card(**more):
-    return Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1,), bound=True, **more)
+    return Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1,), **more)
 
 GENERAL, CLEAN = (manifest("cuda")["superres-x4", variant] for variant in ("general", "clean"))
 

@@ -14,7 +14,7 @@ from tests.standin.batches import blank
 from tests.standin.counts import counts, difference
 
 onnxruntime.set_default_logger_severity(4)
-device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1, 2), bound=True)
+device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1, 2))
 files = {row.file: row for model in ("superres-x4", "image-scoring-v1") for row in files_of(model)}
 HALF = files["superres-x4.general.fp16.onnx"]
 

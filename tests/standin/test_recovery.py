@@ -14,7 +14,7 @@ HALF = half(manifest()["superres-x4", "general"])
 
 def opened(**more):
     sizes = {"sides": (128, 512), "batches": (1, 2, 8)}
-    return Session(HALF, Device(name="cuda:0", kind="cuda", threads=1, bound=True, **sizes, **more))
+    return Session(HALF, Device(name="cuda:0", kind="cuda", threads=1, **sizes, **more))
 
 def run(session, batch, side):
     before = counts()

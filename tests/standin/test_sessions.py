@@ -1,5 +1,7 @@
 """One session for each shape of batch: what runs, what is built, and how many there are."""
 
+import pytest
+
 from tests.standin.card import Card
 
 OPEN = """
@@ -66,6 +68,7 @@ print(json.dumps({"held": held, "again": again, "anew": difference(before)["plan
     assert (seen["again"], seen["anew"]) == (0, 22)
 
 
+@pytest.mark.at_length
 def test_a_session_costs_little_more_than_the_weights_of_its_file(card: Card) -> None:
     held = card.run(
         OPEN
@@ -103,6 +106,7 @@ print(json.dumps([before["streams"], counts()["streams"]]))
     assert streams == [1, 3]
 
 
+@pytest.mark.at_length
 def test_a_model_of_several_outputs_gives_all_of_them_in_their_types(card: Card) -> None:
     outputs = card.run(
         OPEN
@@ -115,6 +119,7 @@ print(json.dumps([[a.shape, str(a.dtype)] for a in (score, distribution)]))
     assert outputs == [[[2], "float32"], [[2, 10], "float32"]]
 
 
+@pytest.mark.at_length
 def test_an_input_of_a_wrong_shape_is_an_error_about_the_input_and_the_next_runs(card: Card) -> None:
     error, then = card.run(
         OPEN

@@ -71,7 +71,8 @@ def test_when_one_card_is_lost_every_task_ends_on_the_other(system: System, lost
         tasks = [submit(client) for _ in range(20)]
         lost.write_text(SICK)
         ended = [wait_for(client, task) for task in tasks]
-        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "DOWN"})
+        # A worker notices that its card is lost when a task runs there.
+        until(lambda: submit(client) and states(client), {"cuda:0": "READY", "cuda:1": "DOWN"})
         warnings = client.get("/readyz").raise_for_status().json()["warnings"]
 
         assert {labels["device"] for labels, _ in clocks} == {"cuda:0", "cuda:1"}
@@ -83,23 +84,12 @@ def test_when_one_card_is_lost_every_task_ends_on_the_other(system: System, lost
         until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "READY"})
 
 
-@pytest.mark.parametrize(
-    ("faults", "state", "words"),
-    [
-        ({"answers": True}, "ok", "CUDAExecutionProvider"),
-        ({}, "fail", "the device computes wrong values"),
-        ({"launch": 209, "cc": 100}, "fail", "compute capability 10.0"),
-    ],
-    ids=["right", "nothing computed", "no code"],
-)
-def test_doctor_says_whether_the_card_can_be_used(
-    card: Card, tmp_path: Path, faults: dict[str, Any], state: str, words: str
-) -> None:
+def test_doctor_refuses_a_card_that_computes_nothing(card: Card, tmp_path: Path) -> None:
     tool = NvidiaSmi(tmp_path / "bin")
     tool.lists(GOOD)
     done = subprocess.run(
         [card.python, "-m", "penstock", "doctor", "--json"],
-        env=os.environ | card.variables(**faults) | tool.environment(),
+        env=os.environ | card.variables() | tool.environment(),
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -107,4 +97,4 @@ def test_doctor_says_whether_the_card_can_be_used(
     )
     found = {finding["check"]: finding for finding in map(json.loads, done.stdout.splitlines())}["device"]
 
-    assert (found["state"], words in found["found"]) == (state, True), found
+    assert (found["state"], "the device computes wrong values" in found["found"]) == ("fail", True), found

@@ -22,7 +22,10 @@ from tests.support.redis_server import RedisProcess
 
 PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 ROWS = ["0, GPU-aaaa, 81559, Disabled\n", "1, GPU-bbbb, 81559, Disabled\n"]
+BOTH_READY = {"cuda:0": "READY", "cuda:1": "READY"}
 WITHIN_S = 60.0
+SILENT_S = 60.0
+"""As long as the driver has."""
 
 
 class Host:
@@ -56,6 +59,10 @@ class Host:
     def lists(self, *rows: str) -> None:
         """What the driver says from now on."""
         self._tool.answers("".join(rows))
+
+    def is_silent(self) -> None:
+        """The driver gives no answer for long."""
+        self._tool.answers(after_s=SILENT_S)
 
 
 @pytest.fixture
@@ -92,28 +99,15 @@ def submit(client: httpx.Client) -> str:
     return str(answer.json()["task_id"])
 
 
-def test_with_one_gpu_lost_every_task_ends_and_with_both_the_api_goes_on(host: Host, tmp_path: Path) -> None:
+def test_a_gpu_is_lost_at_the_start_and_later_and_the_other_and_the_api_go_on(host: Host, tmp_path: Path) -> None:
+    host.lists(ROWS[0], "1, [GPU is lost], [GPU is lost], [GPU is lost]\n")
     with running(host, tmp_path / "data") as (system, client):
-        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "READY"})
-        tasks = [submit(client) for _ in range(10)]
-        host.lose("cuda:1")
+        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "DOWN"})
+        assert "GPU is lost" in client.get("/readyz").json()["warnings"][0]
+        host.lists(*ROWS)
+        until(lambda: states(client), BOTH_READY)
 
-        def states_under_load() -> dict[str, str]:
-            tasks.append(submit(client))  # a worker without tasks does not notice that its device is lost
-            return states(client)
-
-        until(states_under_load, {"cuda:0": "READY", "cuda:1": "DOWN"})
-        for task in tasks:
-            assert wait_for(client, task)["status"] == "SUCCESS"
-        shown = next(w for w in client.get("/v1/workers").json()["data"] if w["state"] == "DOWN")
-        ready = client.get("/readyz").json()
-
-        assert lost_model.NO_DEVICE in shown["reason"]
-        assert (ready["workers"], len(ready["warnings"])) == (1, 1)
-        assert ready["warnings"][0].startswith(f"device cuda:1 of {shown['host']} is down: ")
-        assert lost_model.NO_DEVICE in ready["warnings"][0]
-        assert down(system) == {"cuda:0": 0, "cuda:1": 1}
-        assert "device down" in system.process.log.read_text()
+        every_task_ends_while_one_gpu_is_lost(host, system, client)
 
         host.lose("cuda:0")
         last = submit(client)
@@ -122,20 +116,32 @@ def test_with_one_gpu_lost_every_task_ends_and_with_both_the_api_goes_on(host: H
         assert system.process.popen.poll() is None
 
         host.mend("cuda:0", "cuda:1")
-        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "READY"})
+        until(lambda: states(client), BOTH_READY)
         assert wait_for(client, last)["status"] == "SUCCESS"
         assert down(system) == {"cuda:0": 0, "cuda:1": 0}
         assert client.get("/readyz").json()["warnings"] == []
 
 
-def test_a_gpu_that_is_lost_at_the_start_joins_when_the_driver_has_it_again(host: Host, tmp_path: Path) -> None:
-    host.lists(ROWS[0], "1, [GPU is lost], [GPU is lost], [GPU is lost]\n")
-    with running(host, tmp_path / "data") as (system, client):
-        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "DOWN"})
-        assert "GPU is lost" in client.get("/readyz").json()["warnings"][0]
-        host.lists(*ROWS)
-        until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "READY"})
-        until(lambda: down(system), {"cuda:0": 0, "cuda:1": 0})
+def every_task_ends_while_one_gpu_is_lost(host: Host, system: System, client: httpx.Client) -> None:
+    tasks = [submit(client) for _ in range(10)]
+    host.lose("cuda:1")
+
+    def states_under_load() -> dict[str, str]:
+        tasks.append(submit(client))  # a worker without tasks does not notice that its device is lost
+        return states(client)
+
+    until(states_under_load, {"cuda:0": "READY", "cuda:1": "DOWN"})
+    for task in tasks:
+        assert wait_for(client, task)["status"] == "SUCCESS"
+    shown = next(w for w in client.get("/v1/workers").json()["data"] if w["state"] == "DOWN")
+    ready = client.get("/readyz").json()
+
+    assert lost_model.NO_DEVICE in shown["reason"]
+    assert (ready["workers"], len(ready["warnings"])) == (1, 1)
+    assert ready["warnings"][0].startswith(f"device cuda:1 of {shown['host']} is down: ")
+    assert lost_model.NO_DEVICE in ready["warnings"][0]
+    assert down(system) == {"cuda:0": 0, "cuda:1": 1}
+    assert "device down" in system.process.log.read_text()
 
 
 def test_a_server_that_finds_no_gpu_that_works_does_not_start(host: Host, tmp_path: Path) -> None:
@@ -144,6 +150,18 @@ def test_a_server_that_finds_no_gpu_that_works_does_not_start(host: Host, tmp_pa
 
     assert process.popen.wait(WITHIN_S) == EXIT_CONFIGURATION
     assert lost_model.NO_DEVICE in (tmp_path / "log").read_text()
+
+
+def test_a_stop_does_not_wait_for_a_driver_that_gives_no_answer(host: Host, tmp_path: Path) -> None:
+    host.is_silent()
+    started = time.monotonic()
+    process = Process(["worker"], host.environ, tmp_path / "log")
+    threads = Path(f"/proc/{process.popen.pid}/task")
+    until(lambda: any(children.read_text() for children in threads.glob("*/children")), True)
+    status = process.stop()
+
+    assert status == 0
+    assert time.monotonic() - started < SILENT_S / 2
 
 
 def test_workers_end_only_when_the_last_of_them_is_lost(host: Host, own_redis: RedisProcess, tmp_path: Path) -> None:

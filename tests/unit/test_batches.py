@@ -11,7 +11,7 @@ import pytest
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.core.task import Priority
-from penstock.errors import DeviceOutOfMemory
+from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.models.base import BaseModelRunner, Interrupted, Outputs, Params, Product, Work
 from penstock.models.tiling import Ladder, TiledImage
 from penstock.settings import LimitSettings
@@ -100,6 +100,32 @@ class Started:
         return asyncio.create_task(
             self.device.run(self.runner, work, priority=priority, on_progress=lambda done, total: None)
         )
+
+
+class Checked(Work):
+    """Work of a warm-up whose outputs must have the brightness of its tile."""
+
+    def check(self, output: Any) -> None:
+        if output[0].max() != self.tile(0).max():
+            raise ConfigurationError(f"the device computes wrong values in {self.shape}")
+
+
+class WarmedUpWith(Nearest):
+    def warmup(self) -> list[Work]:
+        return [Checked([np.full((*shape, 3), shape[0], np.uint8)]) for shape in self.device.shapes]
+
+
+async def test_a_device_whose_warm_up_comes_out_wrong_in_one_shape_does_not_start() -> None:
+    class Faulty(WarmedUpWith):
+        def infer(self, tiles: np.ndarray, work: Work) -> Outputs:
+            return [(tile * (tiles.shape != (4, 48, 48, 3)), 0.0) for tile in tiles]
+
+    async with Started(WarmedUpWith(), GPU_LIKE):
+        pass
+    refused = Started(Faulty(), GPU_LIKE)
+    with pytest.raises(ConfigurationError, match=r"computes wrong values in \(48, 48, 3\)"):
+        await refused.__aenter__()
+    refused.pool.close()
 
 
 # --- costs ----------------------------------------------------------------------------------------------------

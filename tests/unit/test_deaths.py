@@ -30,7 +30,8 @@ def early(status: int) -> Life:
     [
         pytest.param([NEVER_READY] * 9, MAX_EARLY_DEATHS, id="never ready, however long each load took"),
         pytest.param([STEADY, *[NEVER_READY] * 9], MAX_EARLY_DEATHS + 1, id="its device is lost again and again"),
-        pytest.param([early(EXIT_DEVICE_LOST)] * 9, MAX_EARLY_DEATHS, id="lost in its first moments, each time"),
+        pytest.param([early(EXIT_DEVICE_LOST)] * 6, 0, id="two tasks that break the device three times each"),
+        pytest.param([early(EXIT_DEVICE_LOST)] * 20, 2 * MAX_EARLY_DEATHS, id="lost in its first moments, each time"),
         pytest.param([*[NEVER_READY, NEVER_READY, STEADY] * 5], 0, id="lost now and then"),
         pytest.param([early(KILLED)] * 30, 0, id="was ready, and is killed again and again"),
         pytest.param([STEADY, Life(status=EXIT_CONFIGURATION, was_ready=False, steady_s=0.0)], 2, id="a wrong setting"),

@@ -93,6 +93,29 @@ def test_a_try_that_fails_is_the_only_one_for_some_minutes(clock: Clock) -> None
     assert run_refusing(costs, above=2) == [2]
 
 
+def test_a_card_that_is_too_small_is_asked_less_and_less_often_but_never_for_the_last_time(clock: Clock) -> None:
+    costs = Costs(SIZES, clock)
+    run_refusing(costs, above=2)
+
+    asked_after = []
+    for _ in range(6):
+        began = clock.now
+        while run_refusing(costs, above=2) == [2]:
+            clock.now += LARGER_AGAIN_S
+        asked_after.append((clock.now - began) / LARGER_AGAIN_S)
+
+    assert asked_after == [1, 2, 4, 8, 8, 8]
+
+
+def test_two_batches_that_fail_at_once_are_one_failure(clock: Clock) -> None:
+    costs = Costs(SIZES, clock)
+    costs.forbid(KEY, 8)
+    costs.forbid(KEY, 8)
+
+    clock.now += LARGER_AGAIN_S
+    assert costs.most(KEY) == 8
+
+
 def test_a_key_that_fits_is_not_made_smaller_for_another(clock: Clock) -> None:
     costs = Costs(SIZES, clock)
     costs.forbid(KEY, 4)

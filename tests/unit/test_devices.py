@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from penstock.cli.doctor.devices import check_devices
 from penstock.core.device import GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
-from penstock.settings import WorkerSettings
+from penstock.settings import Settings, WorkerSettings
 from penstock.worker.devices import GPU_RESERVE_BYTES, found_again, machine, placements
 from tests.support.nvidia_smi import NvidiaSmi, install_gpu_runtime
 
@@ -51,6 +52,11 @@ def test_each_gpu_gets_a_process_that_sees_only_that_one(tool: NvidiaSmi) -> Non
     assert [place.device.name for place in found] == ["cuda:0", "cuda:1"]
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in found] == ["GPU-aaaa", "GPU-bbbb"]
     assert {place.environment["CUDA_DEVICE_ORDER"] for place in found} == {"PCI_BUS_ID"}
+
+
+def test_no_library_of_a_gpu_may_compute_in_tf32(tool: NvidiaSmi) -> None:
+    assert [place.environment["NVIDIA_TF32_OVERRIDE"] for place in placements(WorkerSettings())] == ["0", "0"]
+    assert "NVIDIA_TF32_OVERRIDE" not in placements(WorkerSettings(gpu_ids="cpu"))[0].environment
 
 
 @pytest.mark.parametrize(
@@ -216,6 +222,16 @@ def test_a_lost_gpu_without_a_number_takes_the_place_that_nobody_else_has(tool: 
     assert back.environment["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
 
 
+def test_doctor_warns_of_a_lost_gpu_and_fails_when_none_can_be_used(tool: NvidiaSmi) -> None:
+    tool.answers("0, [GPU is lost], [GPU is lost], [GPU is lost]\n1, GPU-bbbb, 81559, Disabled\n")
+    lost = next(check_devices(Settings()))
+    tool.answers("Failed to initialize NVML: Driver/library version mismatch\n", status=18)
+    (none,) = check_devices(Settings())
+
+    assert (lost.state, lost.found) == ("warn", "cuda:0 is lost: GPU is lost")
+    assert (none.state, "Driver/library version mismatch" in none.found) == ("fail", True)
+
+
 def test_gpus_are_left_alone_without_a_runtime_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = NvidiaSmi(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -231,7 +247,7 @@ def test_settings_reach_the_device(tool: NvidiaSmi) -> None:
     (changed, _) = devices(precision="fp32", cuda_graphs=True, max_batch=3)
     (other, _) = devices(tensorrt=True, engine_cache_dir="/cache")
 
-    assert (plain.precision, plain.bound, plain.cuda_graphs, plain.tensorrt) == ("auto", True, False, False)
+    assert (plain.precision, plain.cuda_graphs, plain.tensorrt) == ("auto", False, False)
     assert (changed.precision, changed.cuda_graphs, changed.batches) == ("fp32", True, (1, 2))
     assert (other.tensorrt, other.engine_cache_dir) == (True, "/cache")
 
@@ -251,4 +267,4 @@ def test_what_is_measured_once_is_kept_where_this_user_keeps_such_things(
 def test_a_cpu_is_never_asked_for_what_only_a_gpu_has(tool: NvidiaSmi) -> None:
     (cpu,) = devices(gpu_ids="cpu", cuda_graphs=True, precision="auto")
 
-    assert (cpu.kind, cpu.precision, cpu.bound, cpu.cuda_graphs, cpu.tensorrt) == ("cpu", "fp32", False, False, False)
+    assert (cpu.kind, cpu.precision, cpu.cuda_graphs, cpu.tensorrt) == ("cpu", "fp32", False, False)

@@ -8,7 +8,7 @@ from string import Formatter
 import pytest
 
 from penstock.core.device import Device
-from penstock.gpu_checks.expectations import EXPECTATIONS
+from penstock.gpu_checks.expectations import EXPECTATIONS, estimate_for
 from penstock.gpu_checks.machine import ask_tool
 from penstock.gpu_checks.measures.run import MEASURES
 from penstock.gpu_checks.process import figures_of, measure
@@ -63,6 +63,25 @@ def test_sentences_are_templates_of_figures() -> None:
             assert [name for _, name, _, _ in Formatter().parse(sentence) if name], sentence
 
 
+@pytest.mark.parametrize(
+    ("card", "least"),
+    [
+        ("Tesla T4", 2.5),
+        ("NVIDIA L4", 3),
+        ("NVIDIA A10", 4.5),
+        ("NVIDIA H100 80GB HBM3", 27.5),
+        ("NVIDIA H100-PCIE", 27.5),
+    ],
+)
+def test_a_card_that_was_estimated_is_known_by_its_name(card: str, least: float) -> None:
+    assert (estimate_for(card) or ())[0] == least
+
+
+@pytest.mark.parametrize("card", ["NVIDIA A100-SXM4-80GB", "NVIDIA L40S", "Quadro T400", ""])
+def test_a_card_that_was_not_estimated_is_not_taken_for_another(card: str) -> None:
+    assert estimate_for(card) is None
+
+
 # --- verdicts -----------------------------------------------------------------------------------------------------
 
 
@@ -89,6 +108,16 @@ def test_many_figures_beyond_one_bound_are_told_at_once() -> None:
     misses = verdict(fp16_speedup=1.0, fp8_speedup=0.5, wanted=2).misses
 
     assert [miss.found for miss in misses] == ["fp16 is 1.0 of 2; also fp8"]
+
+
+def test_what_says_all_is_not_followed_by_its_effects() -> None:
+    broken = Expectation(
+        check="speed", figure="is_on", equal=True, otherwise="fail", says_all=True, found="off", advice="", source=""
+    )
+
+    found = judge("speed", (), {"is_on": False, "held_mib": 101}, (FASTER, broken, SMALL))
+
+    assert [miss.found for miss in found.misses] == ["off"]
 
 
 def test_no_number_is_beyond_every_bound() -> None:

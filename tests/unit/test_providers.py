@@ -49,7 +49,7 @@ SHAPES = ((96, 128), (192, 192), (256, 512))
 
 
 def device(**more: object) -> Device:
-    fields = {"name": "cuda:1", "kind": "cuda", "threads": 1, "batches": (1, 2, 8), "bound": True}
+    fields = {"name": "cuda:1", "kind": "cuda", "threads": 1, "batches": (1, 2, 8)}
     return Device(sides=(96, 512), **(fields | more))  # type: ignore[arg-type]
 
 

@@ -42,7 +42,7 @@ class Computing(BaseModelRunner[Params]):
         self.turn = threading.Lock()
         self.computes, self.copies = threading.Semaphore(0), threading.Semaphore(0)
         self.stopped: set[Work] = set()
-        self.noted = DeviceTime()
+        self.compute_s, self.copy_s = 0.001, 0.0
         self.rule: Callable[[Work], None] = lambda work: None
 
     def load_model(self, device: Device) -> None:
@@ -64,10 +64,10 @@ class Computing(BaseModelRunner[Params]):
                     raise Interrupted
             self.rule(work)
             self.events.append(f"computed {work.lane}")
+            note_device_time(compute_s=self.compute_s)
         self.copies.acquire()
         self.events.append(f"copied {work.lane}")
-        if self.noted.compute_s is not None:
-            note_device_time(compute_s=self.noted.compute_s, copy_s=self.noted.copy_s or 0)
+        note_device_time(copy_s=self.copy_s)
         return tiles * 2
 
     def interrupt(self, work: Work) -> None:
@@ -118,6 +118,18 @@ async def opened(runner: Computing, device: Device = GPU) -> AsyncIterator[Opene
             await scheduler.close()
 
 
+class Cut(Work):
+    """Work of one tile that notes when it is stacked."""
+
+    def __init__(self, lane: str) -> None:
+        super().__init__([np.ones(1, np.float32)], lane=lane)
+        self.is_cut = False
+
+    def write_tile(self, index: int, into: Any) -> None:
+        super().write_tile(index, into)
+        self.is_cut = True
+
+
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(60):
         while not condition():
@@ -142,23 +154,26 @@ async def test_the_next_batch_computes_while_results_are_copied() -> None:
     assert during_copy == ["given a", "computes a", "given b", "computed a", "computes b"]
 
 
-async def test_a_third_batch_is_chosen_only_when_the_results_of_the_first_are_copied() -> None:
+async def test_a_third_batch_is_chosen_when_the_first_is_computed_and_begins_when_it_is_copied() -> None:
     async with opened(Computing()) as on:
         tasks = [on.run(lane) for lane in "ab"]
         await until(lambda: len(on.runner.events) == 3)
+        normal, high = Cut("normal"), Cut("high")
+        tasks.append(on.run("", work=normal))
+        await asyncio.sleep(0.02)
+        tasks.append(on.run("", work=high, priority=Priority.HIGH))
+        await asyncio.sleep(0.02)
+        while_first = high.is_cut, normal.is_cut
         on.runner.computes.release()
-        await on.seen("computes b")
-        tasks += [on.run("normal")]
-        await asyncio.sleep(0.02)
-        tasks += [on.run("high", priority=Priority.HIGH)]
-        await asyncio.sleep(0.02)
-        before = list(on.runner.events)
+        await until(lambda: high.is_cut)
+        while_copied = normal.is_cut, [event for event in on.runner.events if event.startswith("given")]
         on.runner.copies.release()
         await on.seen("given high")
         on.runner.let()
         await asyncio.gather(*tasks)
 
-    assert "given normal" not in before
+    assert while_first == (False, False)
+    assert while_copied == (False, ["given a", "given b"])
     assert on.runner.order == ["a", "b", "high", "normal"]
 
 
@@ -167,7 +182,6 @@ async def test_a_high_task_is_on_the_device_after_two_batches(runner: type[Compu
     async with opened(runner()) as on:
         low = on.run("low", 40, Priority.LOW)
         await on.seen("computes low")
-        await asyncio.sleep(0.02)  # the next batch is chosen
         high = on.run("high", priority=Priority.HIGH)
         on.runner.let()
         await asyncio.gather(low, high)
@@ -310,7 +324,7 @@ async def test_a_run_is_given_as_long_to_stop_as_the_longest_runs_take(monkeypat
             threading.Timer(0.05, super().interrupt, [work]).start()
 
     runner = Late()
-    runner.noted = DeviceTime(compute_s=60.0)
+    runner.compute_s = 60.0
     async with opened(runner) as on:
         runner.let(1)
         await on.run("a")
@@ -344,7 +358,7 @@ async def test_the_clock_of_a_task_stands_while_the_batch_before_is_with_the_dev
 
 async def test_only_computing_is_the_time_of_a_task() -> None:
     runner = Computing()
-    runner.noted = DeviceTime(compute_s=3.0, copy_s=100.0)
+    runner.compute_s, runner.copy_s = 3.0, 100.0
     runner.let()
     async with opened(runner) as on:
         done = await on.run("a", 4)

@@ -37,7 +37,7 @@ def new(name: str) -> None:
 @click.option("--delete", is_flag=True, help="Delete these objects.")
 @click.option("--gpu", is_flag=True, help="Measure Penstock on a GPU, in at most ten minutes, and do nothing else.")
 @click.option("--device", metavar="ID", help="The GPU, as in GPU_IDS [the first that a worker would use].")
-@click.argument("checks", nargs=-1, metavar="[CHECK]...")
+@click.argument("checks", nargs=-1)
 @AS_JSON
 def doctor(orphans: bool, delete: bool, gpu: bool, device: str | None, checks: tuple[str, ...], as_json: bool) -> None:
     """Check what Penstock needs, and explain what to do about each problem.

@@ -141,19 +141,19 @@ def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
 async def worker() -> None:
     """Run one worker process per device of this host, and restart those that end."""
     from penstock.local.supervisor import Supervisor
-    from penstock.local.up import serve_metrics, worker_children
+    from penstock.local.up import add_workers, serve_metrics
     from penstock.telemetry.logs import set_up_logs
-    from penstock.worker.devices import placements
 
     settings = settings_of_call()
     set_up_logs(settings.telemetry, process="worker")
     supervisor = Supervisor()
     supervisor.stop_on_signals()
     try:
-        for child in worker_children(settings, placements(settings.worker)):
-            supervisor.add(child)
+        await add_workers(settings, supervisor)
         serve_metrics(settings, supervisor)
         await supervisor.until_stopped()
+    except StoppedEarly:  # nor is this a failure
+        return
     finally:
         await supervisor.close()
     sys.exit(supervisor.exit_status)

@@ -52,19 +52,19 @@ class Device(Struct, frozen=True, kw_only=True):
     batches: tuple[int, ...]
     precision: Literal["auto", "fp32"] = "fp32"
     """`auto` uses fp16 for models that have an fp16 file and pass the comparison with fp32 when they are loaded."""
-    bound: bool = False
-    """The runtime writes results into memory that is allocated once, page-locked for a GPU; only with one stream."""
     pinned_bytes: int = 2**31
     """How many bytes of the host's memory may be page-locked for a GPU; they are not part of `ram_bytes`."""
     cuda_graphs: bool = False
     tensorrt: bool = False
+    checks_warm_up: bool = False
+    """The results of the warm-up are compared with stored answers, so that no shape is served that comes out wrong."""
     cuda_options: str = "none"
     """`auto` measures which options of the CUDA provider are fastest; else their names, or `none`."""
     cache_dir: str = ""
     """Directory for what is measured once on a machine."""
     engine_cache_dir: str = ""
     memory_limit_bytes: int = 0
-    """The most that the arena of one model may hold; 0 means no limit."""
+    """The most that the arena of this worker may hold; 0 leaves it to what CUDA says of the card."""
     share: float = 1.0
     """The part of the memory of the card that this worker may take: 1/n where n workers run on one card."""
 

@@ -6,6 +6,24 @@ for.
 
 from penstock.gpu_checks.verdicts import Expectation
 
+ESTIMATES = {"T4": 5, "L4": 6, "A10": 9, "RTX 4090": 22, "H100": 55, "H200": 65}
+"""Part of the name of a card -> megapixels of input a second that general should take there in fp16, the device alone:
+arithmetic and traffic of its layers over the data sheets."""
+
+ESTIMATE_FACTOR = 2.0
+"""An estimate may be wrong by as much, either way."""
+
+
+def estimate_for(card: str) -> tuple[float, float] | None:
+    """The least and the most that is estimated for a card of this name; None where there is no estimate."""
+    words = f" {card} ".replace("-", " ")
+    return next((_around(estimate) for part, estimate in ESTIMATES.items() if f" {part} " in words), None)
+
+
+def _around(estimate: float) -> tuple[float, float]:
+    return estimate / ESTIMATE_FACTOR, estimate * ESTIMATE_FACTOR
+
+
 EXPECTATIONS: tuple[Expectation, ...] = (
     Expectation(
         check="who",
@@ -70,6 +88,16 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     ),
     Expectation(
         check="right",
+        figure="general_fp32_photo_levels",
+        at_most=32,
+        otherwise="fail",
+        says_all=True,
+        found="{name}: {value:.0f} of 255 from the CPU: the card does not compute what it is told to",
+        advice="update the driver and what penstock-server[gpu] has installed; if it stays so, the card is faulty",
+        source="rounding, TF32 and fp16 change a photo by some levels at most",
+    ),
+    Expectation(
+        check="right",
         figure="general_[!f]*_levels",
         at_most=3,
         otherwise="fail",
@@ -128,6 +156,22 @@ EXPECTATIONS: tuple[Expectation, ...] = (
         found="fp16 is only {value:.1f} times as fast as fp32",
         advice="the runtime has found no plans with tensor cores: send us this report",
         source="estimates: T4 3.3, A10 1.8, H100 4.6 times fp16 without tensor cores, which is no slower than fp32",
+    ),
+    Expectation(
+        check="tensor-cores",
+        figure="clock_share",
+        at_least=0.6,
+        found="under load the card runs at {load_clock_mhz:.0f} of {most_clock_mhz:.0f} MHz",
+        advice="see why: nvidia-smi -q -d PERFORMANCE (heat, power, a limit that somebody set)",
+        source="server cards hold 0.7 to 0.95 of their highest clock under load; a T4, which has 70 W, less",
+    ),
+    Expectation(
+        check="tensor-cores",
+        figure="share_of_estimate",
+        at_least=1,
+        found="that is {value:.2f} of the least that is estimated for this card",
+        advice="look at heat and clocks (nvidia-smi -q -d PERFORMANCE), then send us this report",
+        source="estimates from data sheets, for some cards, halved",
     ),
     Expectation(
         check="switch",

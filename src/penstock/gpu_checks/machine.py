@@ -13,6 +13,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from penstock import __version__
+from penstock.core.device import Device
 from penstock.worker.devices import Placement, cores, memory
 
 ANSWER_S = 60.0
@@ -33,7 +34,8 @@ class TestedMachine(Struct, frozen=True, kw_only=True):
     driver: str = "unknown"
     compute_capability: str = ""
     memory_mib: int = 0
-    device: str
+    device: Device
+    """As its worker would have it: shapes, batches, precision, options and limits."""
     penstock: str = __version__
     python: str = platform.python_version()
     system: str
@@ -60,7 +62,7 @@ def describe(place: Placement) -> TestedMachine:
     return TestedMachine(
         **named,
         memory_mib=int(mib) if mib.isdigit() else 0,
-        device=place.device.name,
+        device=place.device,
         system=platform.platform(),
         processor=_processor(),
         cores=cores(),

@@ -34,18 +34,8 @@ def measure(check: GpuCheck, place: Placement, settings: Settings) -> Measured:
 
     On KeyboardInterrupt the process is ended before that is raised again.
     """
-    device = msgspec.json.encode(place.device).decode()
-    argv = python("gpu-check", check.name, "--device", device, "--uuid", uuid_of(place))
     started = time.perf_counter()
-    process = subprocess.Popen(
-        argv,
-        env=clean_environment() | environment_of(settings) | place.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C reaches this process alone, which ends the other
-        preexec_fn=partial(die_with_parent, signal.SIGTERM),
-    )
+    process = _started(check, place, settings)
     why = ""
     try:
         out, err = process.communicate(timeout=check.limit_s)
@@ -56,10 +46,22 @@ def measure(check: GpuCheck, place: Placement, settings: Settings) -> Measured:
         _end(process)
         raise
     figures = figures_of(out)
-    why = why or ("" if process.returncode == 0 else _cause(process.returncode, err))
-    if why:
-        figures.setdefault(ERROR, why)
+    if why or process.returncode:
+        figures.setdefault(ERROR, why or _cause(process.returncode, err))
     return Measured(figures=figures, seconds=time.perf_counter() - started)
+
+
+def _started(check: GpuCheck, place: Placement, settings: Settings) -> subprocess.Popen[bytes]:
+    device = msgspec.json.encode(place.device).decode()
+    return subprocess.Popen(
+        python("gpu-check", check.name, "--device", device, "--uuid", uuid_of(place)),
+        env=clean_environment() | environment_of(settings) | place.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C reaches this process alone, which ends the other
+        preexec_fn=partial(die_with_parent, signal.SIGTERM),
+    )
 
 
 def figures_of(output: bytes) -> dict[str, object]:

@@ -40,6 +40,13 @@ class Expectation(Struct, frozen=True, kw_only=True):
     advice: str
     source: str
 
+    @property
+    def bound(self) -> str:
+        """What a figure must be, in words."""
+        if self.equal is not None:
+            return f"{self.equal}"
+        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+
     def is_met(self, value: Any) -> bool:
         """Whether a value is within the bound. A value of another kind, such as a missing one, is not judged."""
         if self.equal is not None:

@@ -15,7 +15,8 @@ whatever killed the child would kill it again."""
 
 MAX_EARLY_DEATHS = 5
 """A child that was never ready is given up when it has died this often, as is one that loses its device this often
-without being ready for STEADY_S in between."""
+without being steady in between. A life that was ready for a moment counts half: it may be a task that breaks the
+device, and two such tasks are given up after 6 deaths."""
 
 
 class Life(Struct, frozen=True, kw_only=True):
@@ -37,7 +38,7 @@ class Deaths:
 
     def __init__(self) -> None:
         self._early = 0
-        self._device_lost = 0
+        self._device_lost = 0.0
         self._was_ready = False
 
     def count(self, life: Life) -> None:
@@ -45,7 +46,8 @@ class Deaths:
         self._was_ready = self._was_ready or life.was_ready
         is_early = life.steady_s <= STEADY_S
         self._early = self._early + 1 if is_early else 0
-        self._device_lost = self._device_lost + 1 if is_early and life.status == EXIT_DEVICE_LOST else 0
+        is_lost = is_early and life.status == EXIT_DEVICE_LOST
+        self._device_lost = self._device_lost + (0.5 if life.was_ready else 1) if is_lost else 0
 
     def hopeless(self, life: Life) -> bool:
         """Whether another start right after this life would end the same way."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError, StoreUnavailable
-from penstock.local.supervisor import TELL_DOWN_S
+from penstock.local.down_devices import TELL_DOWN_S
 from penstock.settings import Settings
 
 if TYPE_CHECKING:

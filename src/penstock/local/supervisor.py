@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import IO
+from typing import IO, TypeVar
 
 from loguru import logger
 from msgspec import Struct
@@ -21,16 +21,16 @@ from msgspec import Struct
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.local.deaths import EXIT_CONFIGURATION, Deaths, Life
+from penstock.local.down_devices import DownDevices, OnDevice, attempted
+from penstock.worker.threads import Threads
 
 metrics = lazy_import("penstock.telemetry.metrics")
+
+T = TypeVar("T")
 
 CHECK_S = 0.25
 """How often the parent checks the silence of a child. Silence is counted in checks and not by the clock: a parent that
 was suspended together with its machine, or stopped, must not take a child for hung."""
-
-
-TELL_DOWN_S = 5.0
-"""How often it is told that a device is down, so that whoever hears of it may forget what is no longer told."""
 
 
 class StoppedEarly(Exception):
@@ -53,19 +53,6 @@ class Launch(Struct, frozen=True, kw_only=True, eq=False):
     environment: dict[str, str]
     identity: str = ""
     pass_fds: tuple[int, ...] = ()
-
-
-class OnDevice(Struct, frozen=True, kw_only=True, eq=False):
-    """What becomes of a worker that cannot run on its device: it is marked down, and tried again every `retry_s`.
-
-    While it is down, `is_down` is awaited every TELL_DOWN_S with the reason and the second since when (of `time.time`),
-    and `came_back` when it is ready again.
-    """
-
-    device: str
-    retry_s: float
-    is_down: Callable[[str, float], Awaitable[None]]
-    came_back: Callable[[], Awaitable[None]]
 
 
 class Patience(Struct, frozen=True, kw_only=True):
@@ -110,8 +97,7 @@ class Supervisor:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._metrics: dict[str, str] = {}
         self._stopping: set[str] = set()
-        self._down: dict[str, str] = {}
-        self._tellers: dict[str, asyncio.Task[None]] = {}
+        self._down = DownDevices()
         self._outlives_workers = False
         self._stop = asyncio.Event()
         self.exit_status = 0
@@ -124,7 +110,7 @@ class Supervisor:
         if child.reports:
             metrics.report("workers.hung", 0, child=child.name)
         if child.on_device:
-            metrics.report("worker.device.down", 0, device=child.on_device.device)
+            self._down.show(child.on_device)
         if child.metrics_url:
             self._metrics[child.name] = child.metrics_url
         self._keepers[child.name] = asyncio.create_task(self._keep(child), name=child.name)
@@ -154,7 +140,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """Stop all children, highest rank first. A child that does not stop within its grace is killed."""
-        await asyncio.gather(*(self._end_telling(name) for name in tuple(self._tellers)))
+        await self._down.close()
         for rank in sorted({child.rank for child in self._children.values()}, reverse=True):
             same = [child for child in self._children.values() if child.rank == rank]
             await asyncio.gather(*(self._end(child) for child in same))
@@ -172,20 +158,19 @@ class Supervisor:
             if child.name in self._stopping:
                 return
             deaths.count(life)
-            if not deaths.hopeless(life):
+            if child.name not in self._down.names() and not deaths.hopeless(life):
                 await asyncio.sleep(deaths.backoff_s())
-            elif child.on_device:
-                self._mark_down(child, child.on_device, life)
-                await asyncio.sleep(child.on_device.retry_s)
-            else:
-                self.request_stop(_failure(life))
+                metrics.report("process.restarts", child=child.name)
+                continue
+            self._give_up(child, life)
+            if child.on_device is None:
                 return
-            metrics.report("process.restarts", child=child.name)
+            await asyncio.sleep(child.on_device.retry_s)
 
     async def _live(self, child: Child) -> Life:
         """Start a process, wait for its death, and clean up after it."""
         try:
-            launch = await asyncio.to_thread(child.launch)  # it may ask the driver, which takes its time
+            launch = await called_aside(child.launch)  # it may ask the driver, which takes its time
         except ConfigurationError as error:
             return Life(status=EXIT_CONFIGURATION, was_ready=False, steady_s=0.0, reason=str(error))
         started = time.monotonic()
@@ -201,40 +186,18 @@ class Supervisor:
         )
         if child.name not in self._stopping:
             logger.bind(child=child.name, status=status, steady_s=round(life.steady_s, 1)).error("process died")
-            await _after_death(child, launch.identity)
+            if child.after_death:
+                await attempted(child.name, child.after_death(launch.identity))
         return life
 
-    def _mark_down(self, child: Child, on: OnDevice, life: Life) -> None:
-        reason = life.reason or f"its worker ended with status {life.status}; the log says why"
-        self._down[child.name] = reason
-        metrics.report("worker.device.down", 1, device=on.device)
-        down = logger.bind(device=on.device, reason=reason, retry_s=on.retry_s)
-        down.error("device down: its worker cannot run, and is started again later")
-        workers = {child.name for child in self._children.values() if child.on_device}
-        if workers <= self._down.keys() and not self._outlives_workers:
-            self.request_stop(_failure(life))
-        elif child.name not in self._tellers:
-            self._tellers[child.name] = asyncio.create_task(self._tell_down(child, on))
-
-    async def _tell_down(self, child: Child, on: OnDevice) -> None:
-        since = time.time()
-        while True:
-            await _done(child, on.is_down(self._down[child.name], since))
-            await asyncio.sleep(TELL_DOWN_S)
-
-    async def _mark_up(self, child: Child) -> None:
-        if child.on_device is None or self._down.pop(child.name, None) is None:
-            return
-        metrics.report("worker.device.down", 0, device=child.on_device.device)
-        logger.bind(device=child.on_device.device).info("device is back")
-        await self._end_telling(child.name)
-
-    async def _end_telling(self, name: str) -> None:
-        teller, child = self._tellers.pop(name, None), self._children[name]
-        if teller is not None and child.on_device:
-            teller.cancel()
-            await asyncio.gather(teller, return_exceptions=True)
-            await _done(child, child.on_device.came_back())
+    def _give_up(self, child: Child, life: Life) -> None:
+        """Mark the device of a worker down; stop where the child has none, or it was the last."""
+        if child.on_device:
+            self._down.mark(child.name, child.on_device, life)
+            workers = {child.name for child in self._children.values() if child.on_device}
+            if self._outlives_workers or not workers <= self._down.names():
+                return
+        self.request_stop(life.status if life.status > 0 else 1)
 
     async def _watch(self, child: Child, process: asyncio.subprocess.Process, report: int) -> tuple[float | None, str]:
         """Read the reports of a child until it ends, and kill it when it hangs. Returns when it became ready, if it
@@ -257,7 +220,7 @@ class Supervisor:
                 if "metrics_url" in message:
                     ready = time.monotonic()
                     self._metrics[child.name] = message["metrics_url"]
-                    await self._mark_up(child)
+                    await self._down.unmark(child.name)
             else:
                 reason = "it gave no sign of life and was killed"
                 logger.bind(child=child.name, pid=process.pid).critical("process hangs, killed")
@@ -302,6 +265,15 @@ class Supervisor:
         await asyncio.gather(self._keepers[child.name], return_exceptions=True)
 
 
+async def called_aside(call: Callable[[], T]) -> T:
+    """Call on a thread of its own, which nobody waits for any more when this is canceled: the driver may hang."""
+    threads = Threads(1, "aside")
+    try:
+        return await threads.run(call)
+    finally:
+        threads.close(wait=False)
+
+
 def python(*arguments: str) -> list[str]:
     """The command line of another Penstock process with the interpreter of this one."""
     return [sys.executable, "-m", "penstock", *arguments]
@@ -317,22 +289,6 @@ async def _lines_of(fd: int) -> AsyncIterator[asyncio.StreamReader]:
         yield reader
     finally:
         transport.close()
-
-
-async def _after_death(child: Child, identity: str) -> None:
-    if child.after_death:
-        await _done(child, child.after_death(identity))
-
-
-async def _done(child: Child, cleaning: Awaitable[None]) -> None:
-    try:
-        await cleaning
-    except Exception:  # noqa: BLE001  otherwise the keeper would end here, and the child would never be restarted
-        logger.bind(child=child.name).exception("the clean-up after a death failed")
-
-
-def _failure(life: Life) -> int:
-    return life.status if life.status > 0 else 1
 
 
 def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

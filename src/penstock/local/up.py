@@ -25,14 +25,15 @@ from msgspec.structs import replace
 
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
+from penstock.local.down_devices import OnDevice
 from penstock.local.redis_server import redis_child
 from penstock.local.reports import list_down, release_tasks, unlist
-from penstock.local.supervisor import Child, Launch, OnDevice, Patience, StoppedEarly, Supervisor, python
+from penstock.local.supervisor import Child, Launch, Patience, StoppedEarly, Supervisor, called_aside, python
 from penstock.net.session import read_local
 from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
 from penstock.telemetry import exposition
 from penstock.telemetry.nvml import watch_cards
-from penstock.worker.devices import FEW_THREADS, Placement, found_again, placements
+from penstock.worker.devices import GPU_VARIABLES, Placement, found_again, placements
 from penstock.worker.heartbeat import PARENT_DIED, longest_silence_s
 
 BESIDE_WORKERS_S = 30.0
@@ -74,14 +75,30 @@ async def everything(
         url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104  compared, not bound
         try:
             supervisor.add(_api_child(settings, listener.fileno(), url))
-            for child in worker_children(settings, await asyncio.to_thread(placements, settings.worker)):
-                supervisor.add(child)
+            await add_workers(settings, supervisor)
             metrics_url = serve_metrics(settings, supervisor)
             await _until_ready(supervisor, url, within_s=settings.worker.start_s + BESIDE_WORKERS_S)
             supervisor.outlive_workers()
             yield supervisor, Address(url=url, metrics_url=metrics_url, api_key=key)
         finally:
             await supervisor.close()
+
+
+async def add_workers(settings: Settings, supervisor: Supervisor) -> None:
+    """Start a worker process for each device of this host.
+
+    Raises ConfigurationError when no device can be used, and StoppedEarly when a signal comes while the driver is
+    asked.
+    """
+    asked = asyncio.create_task(called_aside(partial(placements, settings.worker)))
+    stopped = asyncio.create_task(supervisor.until_stopped())
+    await asyncio.wait([asked, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not asked.done():
+        asked.cancel()
+        raise StoppedEarly
+    for child in worker_children(settings, asked.result()):
+        supervisor.add(child)
 
 
 def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
@@ -99,10 +116,10 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
                 now = found_again(settings.worker, now, taken) if now.lost else now
             worker_id = f"{socket.gethostname()}-{now.device.name}-{uuid.uuid4().hex[:8]}"
             device = msgspec.json.encode(now.device).decode()
-            few_threads = FEW_THREADS if now.device.kind == "cuda" else {}
+            usual = GPU_VARIABLES if now.device.kind == "cuda" else {}
             return Launch(
                 argv=python("worker-process", "--device", device, "--id", worker_id),
-                environment=few_threads | clean_environment() | environment_of(settings) | now.environment,
+                environment=usual | clean_environment() | environment_of(settings) | now.environment,
                 identity=worker_id,
             )
 

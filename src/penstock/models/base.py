@@ -124,6 +124,10 @@ class Work:
         """Take the output of one tile. Called once for each, in any order, from several threads."""
         self.outputs[index] = output
 
+    def check(self, output: Any) -> None:
+        """Look at the output of a tile of the warm-up. Raise ConfigurationError when the device computes wrong values:
+        then it does not serve."""
+
     def split_smaller(self, below: int) -> Work | None:
         """The same work in tiles of fewer elements than `below`, for a device that could not hold these; None when it
         cannot be split any further. Outputs that this work still gets are not used then."""

@@ -6,7 +6,7 @@ another thread computes. What opens sessions notes the parts here; a model that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import local
 
@@ -18,16 +18,18 @@ class DeviceTime(Struct):
 
     compute_s: float | None = None
     copy_s: float | None = None
+    on_computed: Callable[[], None] | None = None
+    """Called on the thread of the run when it has noted that it computed."""
 
 
 _thread = local()
 
 
 @contextmanager
-def device_time() -> Iterator[DeviceTime]:
-    """Yield what runs on this thread note inside of the block."""
+def device_time(on_computed: Callable[[], None] | None = None) -> Iterator[DeviceTime]:
+    """Yield what runs on this thread note inside of the block. `on_computed` is called when one has computed."""
     before = getattr(_thread, "noted", None)
-    _thread.noted = noted = DeviceTime()
+    _thread.noted = noted = DeviceTime(on_computed=on_computed)
     try:
         yield noted
     finally:
@@ -40,3 +42,5 @@ def note_device_time(*, compute_s: float = 0.0, copy_s: float = 0.0) -> None:
     if noted is not None:
         noted.compute_s = (noted.compute_s or 0.0) + compute_s
         noted.copy_s = (noted.copy_s or 0.0) + copy_s
+        if compute_s and noted.on_computed is not None:
+            noted.on_computed()

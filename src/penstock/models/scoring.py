@@ -11,6 +11,7 @@ from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, model_runner
+from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
 
@@ -53,12 +54,13 @@ class ImageScoring(BaseModelRunner[Params]):
     def load_model(self, device: Device) -> None:
         """Open the session."""
         self._device = device
-        self._session = open_session(manifest(device.kind)[(self.name, "nima")], device, [(SIDE, SIDE)])
+        self._file = manifest(device.kind)[(self.name, "nima")]
+        self._session = open_session(self._file, device, [(SIDE, SIDE)])
 
     def warmup(self) -> Iterator[Work]:
         """Yield the one shape there is for a GPU, and none for a CPU, whose first run was the golden check."""
         if self._device.kind == "cuda":
-            yield Work([np.zeros((SIDE, SIDE, 3), np.uint8)])
+            yield GoldenWork(self._file, self._device, (SIDE, SIDE))
 
     def memory_needed(self, source: bytes, params: Params) -> int:
         """8 bytes for each pixel: 4 in Pillow, 3 in the array, and at most 1 in the file."""

@@ -13,6 +13,7 @@ from penstock.core.request import OutputOptions
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
+from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
 from penstock.models.tiling import Ladder, TiledImage, tiled_area
@@ -93,7 +94,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         shapes = self._device.shapes if self._device.kind == "cuda" else ()
         # `clean` first: of two batches of one size its takes more memory, which then serves that of `general`.
         for variant, (height, width) in product(reversed(self._sessions), shapes):
-            yield Work([np.zeros((height, width, 3), np.uint8)], lane=variant)
+            yield GoldenWork(self._files[variant], self._device, (height, width), lane=variant)
 
     def memory_needed(self, source: bytes, params: SuperresParams) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files."""

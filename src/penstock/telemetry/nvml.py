@@ -28,6 +28,9 @@ STALE_S = 30.0
 REOPEN_S = 60.0
 """How long a card is left alone that has given no reading: it is lost, or the driver is reloaded."""
 
+MOST_FAULTS = 100
+"""How many faults of a card are taken at a time."""
+
 THROTTLES = {
     "power_cap": 0x04,
     "hw_slowdown": 0x08,
@@ -61,8 +64,10 @@ def watch_cards(cards: Mapping[str, str]) -> None:
 class CardWatch:
     """Reads the cards every few seconds on one thread, and gives the last readings to whoever scrapes."""
 
-    def __init__(self, cards: Mapping[str, str]) -> None:
+    def __init__(self, cards: Mapping[str, str], *, reopen_s: float = REOPEN_S) -> None:
         self._uuids = dict(cards)
+        self._reopen_s = reopen_s
+        self._is_open = False
         self._open: dict[str, NvmlCard] = {}
         self._closed_until: dict[str, float] = {}
         self._values: dict[str, list[Observed]] = {}
@@ -72,7 +77,7 @@ class CardWatch:
     def run(self) -> None:
         """Read until the process ends."""
         try:
-            pynvml.nvmlInit()
+            self._reach_driver()
         except Exception as error:  # noqa: BLE001  no package, no library, no driver
             logger.bind(error=str(error)).info("no health of the cards is reported: NVML cannot be used")
             return
@@ -97,28 +102,42 @@ class CardWatch:
             values["gpu.xid.errors"].append((count, {"device": device, "xid": str(xid)}))
         self._values, self._read_at = values, time.monotonic()
 
+    def _reach_driver(self) -> None:
+        if not self._is_open:
+            pynvml.nvmlInit()
+            self._is_open = True
+
     def _readings_of(self, device: str) -> list[Reading]:
         card = self._card(device)
         if card is None:
             return []
         self._count_xids(device, card)
         readings = [reading for ask in ASK for reading in _asked(ask, card)]
-        if not readings:  # lost, perhaps to come back with another handle
-            del self._open[device]
-            self._closed_until[device] = time.monotonic() + REOPEN_S
+        if not readings:
+            self._let_go(device)
         return readings
 
     def _card(self, device: str) -> NvmlCard | None:
         if device not in self._open and time.monotonic() >= self._closed_until.get(device, 0.0):
             try:
+                self._reach_driver()
                 self._open[device] = _opened(self._uuids[device])
             except pynvml.NVMLError:
-                self._closed_until[device] = time.monotonic() + REOPEN_S
+                self._closed_until[device] = time.monotonic() + self._reopen_s
         return self._open.get(device)
+
+    def _let_go(self, device: str) -> None:
+        """Leave a card alone that is lost, and with it, for a moment, all others: it can be reset, and its driver be
+        reloaded, only while no process holds it."""
+        self._open.clear()
+        self._is_open = False
+        self._closed_until[device] = time.monotonic() + self._reopen_s
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
 
     def _count_xids(self, device: str, card: NvmlCard) -> None:
         with suppress(pynvml.NVMLError):  # the timeout, when there is no more
-            while card.events is not None:
+            for _ in range(MOST_FAULTS if card.events is not None else 0):
                 xid = int(pynvml.nvmlEventSetWait_v2(card.events, 0).eventData)
                 self._xids[device, xid] = self._xids.get((device, xid), 0) + 1
                 logger.bind(device=device, xid=xid).error("the driver reports a fault of the card")

@@ -1,8 +1,8 @@
 """`penstock doctor --gpu`: the checks of one GPU, each printed as soon as it ends."""
 
+import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import click
 import msgspec
@@ -57,7 +57,10 @@ def doctor_gpu(settings: Settings, *, device: str | None, names: Sequence[str], 
         click.echo(msgspec.json.encode(nothing)) if as_json else out.print(row_of(nothing))
         return 1
     checks = [check for name, check in CHECKS.items() if not names or name in names]
-    return _run(out, checks, place, settings, as_json=as_json)
+    # What a worker measures at its first start is measured anew, once for all checks, and not remembered for workers.
+    with tempfile.TemporaryDirectory(prefix="penstock-gpu-checks-") as cache_dir:
+        place = replace(place, device=replace(place.device, cache_dir=cache_dir))
+        return _run(out, checks, place, settings, as_json=as_json)
 
 
 def _gpu_of(settings: Settings, device: str | None) -> tuple[Settings, Placement]:
@@ -73,11 +76,12 @@ def _gpu_of(settings: Settings, device: str | None) -> tuple[Settings, Placement
 
 def _run(out: Console, checks: Sequence[GpuCheck], place: Placement, settings: Settings, *, as_json: bool) -> int:
     machine, states, started = describe(place), [], time.monotonic()
+    progress = console(stderr=True)  # seen also while the output goes into a file
     if not as_json:
         _print_heading(out, machine, checks)
     try:
         for check in checks:
-            with nullcontext() if as_json else out.status(f"{check.name}: {check.question}", spinner="line"):
+            with progress.status(f"{check.name}: {check.question}", spinner="line"):
                 report = _report(check, place, settings, machine)
             states.append(report.state)
             click.echo(msgspec.json.encode(report)) if as_json else out.print(_row(report))

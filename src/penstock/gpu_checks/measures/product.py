@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from loguru import logger
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from penstock.core.device import Device
@@ -19,7 +20,7 @@ from penstock.models.base import BaseModelRunner, Work, registry
 from penstock.models.device_time import device_time
 from penstock.settings import LimitSettings
 from penstock.worker.batcher.scheduler import DeviceScheduler
-from penstock.worker.threads import Threads
+from penstock.worker.threads import Threads, tile_threads
 
 UPSCALER, SCORER = "superres-x4", "image-scoring-v1"
 
@@ -45,7 +46,7 @@ class BatchSample(NamedTuple):
         """A batch of at most so many tiles of the shape of the warm-up that is nearest to a square of this side."""
         works = [work for work in runner.warmup() if work.lane in (lane, "")]
         work = min(works, key=lambda work: sum(abs(n - side) for n in _sides(work)))
-        size = max(size for size in device.batches if size <= most)
+        size = max(size for size in device.batches_of(work.shape) if size <= most)
         tiles = np.empty((size, *work.shape), work.dtype)
         for place in tiles:
             work.write_tile(0, place)
@@ -95,11 +96,18 @@ def medians(times: Sequence[BatchTime]) -> BatchTime:
     return BatchTime(*(statistics.median(part) for part in zip(*times, strict=True)))
 
 
+def of_one_shape(device: Device, side: int) -> Device:
+    """The same device with only the shape of tiles that is nearest to a square of this side: the warm-up of all takes
+    longer than what is measured."""
+    nearest = min(device.shapes, key=lambda shape: sum(abs(n - side) for n in shape))
+    return replace(device, rectangles=(nearest,))
+
+
 @asynccontextmanager
 async def on_scheduler(device: Device, *models: str) -> AsyncIterator[tuple[DeviceScheduler, list[Runner]]]:
     """A scheduler that has loaded and warmed up these models, as that of a worker, and the runners."""
     runners = [registry()[model](LimitSettings()) for model in models]
-    with Threads(device.streams + 1, "tiles") as tiles:
+    with Threads(tile_threads(device), "tiles") as tiles:
         scheduler = DeviceScheduler(device, tiles)
         try:
             await scheduler.start(runners)

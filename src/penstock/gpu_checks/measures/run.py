@@ -36,7 +36,7 @@ class Subject(Struct, frozen=True, kw_only=True):
 MEASURES: dict[str, Callable[[Subject], Iterator[dict[str, Any]]]] = {
     "who": lambda on: who(on.device, on.uuid),
     "right": lambda on: right(on.device),
-    "tensor-cores": lambda on: tensor_cores(on.device),
+    "tensor-cores": lambda on: tensor_cores(on.device, on.uuid),
     "switch": lambda on: switch(on.device),
     "options": lambda on: options(on.device),
     "arena": lambda on: arena(on.device),

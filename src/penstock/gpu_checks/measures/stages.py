@@ -9,16 +9,16 @@ from typing import Any
 from penstock.core.device import Device
 from penstock.core.request import Format, OutputOptions
 from penstock.core.task import Priority
-from penstock.gpu_checks.measures.product import UPSCALER, Runner, canvas_work, on_scheduler
+from penstock.gpu_checks.measures.product import UPSCALER, Runner, canvas_work, of_one_shape, on_scheduler
 from penstock.models.base import Work
 from penstock.models.device_time import device_time, note_device_time
 from penstock.worker.batcher.scheduler import DeviceScheduler
 
-SIDE = 1536
-"""Side of an image, in pixels: nine tiles of 512², more than a batch."""
+SIDE, TILE = 1536, 512
+"""Sides of an image and of a tile, in pixels: an image has nine tiles or more."""
 
 IMAGES = 6
-"""Images in flight: seven batches of eight such tiles."""
+"""Images in flight at a time."""
 
 FORMATS: tuple[Format, ...] = ("png", "jpeg")
 
@@ -80,7 +80,7 @@ class StageClock:
 def stages(device: Device) -> Iterator[dict[str, Any]]:
     """Yield the times of several images in flight, and of encoding their results."""
     clock = StageClock()
-    runner, works = asyncio.run(_run(device, clock))
+    runner, works = asyncio.run(_run(of_one_shape(device, TILE), clock))
     yield {"images": IMAGES, "image_mpx": SIDE * SIDE / 1e6, "batches": clock.batches}
     yield {f"{stage}_ms": clock.ms(stage) for stage in ("cut", "compute", "copy", "take_in")}
     yield {"busy_percent": 100 * clock.busy_share}

@@ -114,7 +114,8 @@ def _logged(log: Path) -> Iterator[dict[str, Any]]:
 def _last_words(log: Path) -> str:
     lines = log.read_text().splitlines()
     last = [_brief(found) if isinstance(found := _parsed(line), dict) else line for line in lines[-SHOWN:]]
-    return next((line for line in lines if line.startswith("penstock: ")), " | ".join(last))
+    said = (line.removeprefix("penstock: ") for line in lines if line.startswith("penstock: "))
+    return next(said, " | ".join(last))
 
 
 def _parsed(line: str) -> Any:

@@ -8,7 +8,14 @@ from typing import Any
 
 from penstock.core.device import Device
 from penstock.core.task import Priority
-from penstock.gpu_checks.measures.product import UPSCALER, BatchSample, canvas_work, on_scheduler, run_once
+from penstock.gpu_checks.measures.product import (
+    UPSCALER,
+    BatchSample,
+    canvas_work,
+    of_one_shape,
+    on_scheduler,
+    run_once,
+)
 from penstock.worker.batcher import scheduler as scheduling
 
 SIDE = 512
@@ -18,7 +25,7 @@ PATIENCE_S = 20.0
 def stop(device: Device) -> Iterator[dict[str, Any]]:
     """Yield how long a canceled task stays on the device, and whether the device went on afterwards."""
     figures: dict[str, Any] = {}
-    asyncio.run(_cancel(device, figures))
+    asyncio.run(_cancel(of_one_shape(device, SIDE), figures))
     yield figures
 
 
@@ -26,7 +33,7 @@ async def _cancel(device: Device, figures: dict[str, Any]) -> None:
     async with on_scheduler(device, UPSCALER) as (scheduler, (runner,)):
         sample = BatchSample.of(runner, "general", SIDE, device)
         batch_s = run_once(sample).wall_s
-        figures |= {"batch_ms": batch_s * 1000, "stuck_s": scheduling.STUCK_S}
+        figures |= {"batch_ms": batch_s * 1000, "stuck_s": max(scheduling.STUCK_S, scheduling.STUCK_RUNS * batch_s)}
         begun = asyncio.Event()
         work = canvas_work(runner, sample.side_px * 4)
         running = asyncio.create_task(

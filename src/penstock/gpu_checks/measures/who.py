@@ -30,12 +30,14 @@ FIELDS = NUMBERS | WORDS
 
 def who(device: Device, uuid: str) -> Iterator[dict[str, Any]]:
     """Yield what the driver's tool says, then what a first run says, which loads the libraries of CUDA."""
-    answer = ask_tool(["uuid"], uuid)
+    answer = ask_tool([*FIELDS], uuid)
     yield {"nvidia_smi_s": answer.seconds}
-    for field, name in FIELDS.items():  # one by one: an older driver refuses a query with a field that it does not know
-        if value := ask_tool([field], uuid).fields.get(field):
-            with suppress(ValueError):
-                yield {name: float(value) if field in NUMBERS else value}
+    # An older driver refuses a query with a field that it does not know.
+    known = answer.fields or {field: value for f in FIELDS for field, value in ask_tool([f], uuid).fields.items()}
+    yield {FIELDS[field]: value for field, value in known.items() if field in WORDS}
+    for field, name in NUMBERS.items():
+        with suppress(KeyError, ValueError):
+            yield {name: float(known[field])}
     probe = probe_device(device)
     yield {"provider": probe.provider, "runtime": probe.runtime}
     yield {"load_s": probe.load_s, "run_ms": probe.run_s * 1000}

@@ -85,6 +85,16 @@ class CudaRuntime:
         self._done(self._cuda.cudaStreamCreateWithFlags(ctypes.byref(stream), ctypes.c_uint(NON_BLOCKING)))
         return stream
 
+    def allocate(self, size: int) -> int:
+        """The address of so many bytes of the card's memory. Raises RuntimeError in the runtime's own words."""
+        address = ctypes.c_void_p()
+        self._done(self._cuda.cudaMalloc(ctypes.byref(address), ctypes.c_size_t(size)))
+        return address.value or 0
+
+    def free(self, address: int) -> None:
+        """Give back what `allocate` returned. Raises RuntimeError in the runtime's own words."""
+        self._done(self._cuda.cudaFree(ctypes.c_void_p(address)))
+
     def copy_to_host(self, host: int, device: int, size: int, stream: ctypes.c_void_p) -> None:
         """Copy bytes from the device beside what other streams compute, and wait for the end, without the interpreter's
         lock. Only page-locked memory is written without a detour. Raises RuntimeError in the runtime's own words."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from penstock.core.device import Device
 from penstock.lazy_import import lazy_import
 from penstock.models.device_time import note_device_time
 from penstock.models.onnxruntime.cuda import CudaRuntime, cuda_runtime
-from penstock.models.onnxruntime.memory import host_blocks
+from penstock.models.onnxruntime.memory import Blocks
+from penstock.models.onnxruntime.results import DeviceBlocks, Results, Tensor
 from penstock.models.onnxruntime.runtime import register_cuda_arena
 
 if TYPE_CHECKING:
@@ -25,35 +26,25 @@ else:
 
 RESERVED_BYTES = 1536 * 1024 * 1024
 """Memory of a card that the arena of a worker leaves alone: CUDA's context, the handles of cuDNN and cuBLAS with their
-workspaces for each session, and the weights."""
+workspaces for each session, the weights, and the results in flight."""
 
 LEAST_BYTES = 256 * 1024 * 1024
 """The arena may hold this much, however small the share of the card is: the smallest batch of every shipped model."""
-
-DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(uint8)": "uint8",
-    "tensor(int8)": "int8",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-    "tensor(bool)": "bool",
-}
-"""The names that ONNX Runtime and numpy have for a type of values."""
 
 
 class CudaDevice:
     """One stream, one arena and one lock for all sessions of the process.
 
-    One run computes at a time. Two would share the card's multiprocessors and be no faster together; and what a run
-    frees, the arena gives to the next at once, before the card is done with it: within one stream that is in order.
+    One run computes at a time, although the runtime lets several threads into one session. Two would share the card's
+    multiprocessors and be no faster together. Each would need memory of its own, and handles of cuBLAS and cuDNN, which
+    the provider otherwise hands from thread to thread. And what a run frees, the arena gives to the next at once, while
+    the card still works with it: that is in order within one stream only.
     """
 
     def __init__(self, cuda: CudaRuntime, device: Device) -> None:
         self._cuda = cuda
         self._lock = Lock()
-        self._blocks = host_blocks(device)
+        self.blocks = DeviceBlocks(cuda)
         self._copying = local()
         self.stream = cuda.new_stream().value or 0
         self.limit_bytes = arena_limit(cuda.memory().total, device)
@@ -65,20 +56,20 @@ class CudaDevice:
         with self._lock:
             yield
 
-    def to_host(self, values: Sequence[Any]) -> list[NDArray[Any]]:
-        """Copy values of the runtime from the card into page-locked memory, beside what the card computes.
+    def to_host(self, results: Results, blocks: Blocks) -> list[NDArray[Any]]:
+        """Copy the results of a run from the card into blocks of host memory, beside what the card computes.
 
-        Whoever holds `values` keeps their memory from the next run. Raises RuntimeError in the words of CUDA.
+        Raises RuntimeError in the words of CUDA.
         """
         started = time.perf_counter()
-        results = [self._copied(value) for value in values]
+        arrays = [self._copied(tensor, blocks) for tensor in results.tensors]
         note_device_time(copy_s=time.perf_counter() - started)
-        return results
+        return arrays
 
-    def _copied(self, value: Any) -> NDArray[Any]:
-        result = self._blocks.take(value.shape(), DTYPES[value.data_type()])
-        self._cuda.copy_to_host(result.ctypes.data, value.data_ptr(), result.nbytes, self._copy_stream())
-        return result
+    def _copied(self, tensor: Tensor, blocks: Blocks) -> NDArray[Any]:
+        array = blocks.take(tensor.shape, tensor.dtype)
+        self._cuda.copy_to_host(array.ctypes.data, tensor.address, array.nbytes, self._copy_stream())
+        return array
 
     def _copy_stream(self) -> c_void_p:
         # A stream for each thread, so that none waits for the copy of another.

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.lazy_import import lazy_import
+from penstock.models.base import Work
 from penstock.models.onnxruntime import faults
 from penstock.models.onnxruntime.session import ModelFile
 
@@ -36,6 +38,10 @@ pixels of the input from the corner: what is there depends on the first period o
 
 SHOWN = 6
 """How many values a message shows, those that are farthest off."""
+
+WARM_UP_SHARE = 4
+"""How many times as far the results of the warm-up may be from the answers: each shape has convolutions of its own, of
+which some round more than others. What is wrong is farther."""
 
 FILE = "golden.json"
 
@@ -82,6 +88,25 @@ def unchecked() -> Iterator[None]:
         yield
     finally:
         _is_required = True
+
+
+class GoldenWork(Work):
+    """A tile of the warm-up, whose outputs are compared with the stored answers where the device says so."""
+
+    def __init__(self, file: ModelFile, device: Device, shape: tuple[int, int], *, lane: str = "") -> None:
+        super().__init__([*batch_of(PATTERNS[0].name, *shape)], lane=lane)
+        self._network = file.network
+        self._device = device
+
+    def check(self, output: Any) -> None:
+        """Compare all outputs for one tile. Raises ConfigurationError when one is far from the answer."""
+        if not self._device.checks_warm_up:
+            return
+        answer = answers()[self._network][PATTERNS[0].name]
+        near = replace(answer, tolerance=answer.tolerance * WARM_UP_SHARE)
+        height, width, _ = self.shape
+        what = f"{self._network} on {self._device.name} in tiles of {width} x {height} px"
+        _compare([np.asarray(part)[None] for part in output], near, what)
 
 
 def check(session: Runs, device: Device, shape: tuple[int, int]) -> None:

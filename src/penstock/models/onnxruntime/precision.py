@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib import resources
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -60,7 +61,10 @@ def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ())
 
 def with_options(session: Session, device: Device, shapes: Shapes = ()) -> Session:
     """Return a session of the same file with the options of the CUDA provider that the device asks for, which are those
-    that are fastest here where it asks for `auto`; `session` where that is none."""
+    that are fastest here where it asks for `auto`; `session` where that is none.
+
+    Raises ConfigurationError when the device does not compute the golden answers with options that were set.
+    """
     if device.kind == "cpu" or device.tensorrt:
         return session
 
@@ -69,10 +73,17 @@ def with_options(session: Session, device: Device, shapes: Shapes = ()) -> Sessi
 
     names = named(device.cuda_options)
     if names is None:
-        names = fastest_here(opened, session.file, device, max(shapes or device.shapes))
-    chosen = opened(names)
-    if names:
+        names = fastest_here(opened, session.file, device, max(shapes or device.shapes, key=prod))
+    if not names:
+        return session
+    try:
+        chosen = opened(names)
         golden.check(chosen, device, min(shapes or device.shapes))
+    except ConfigurationError as error:
+        if device.cuda_options != "auto":
+            raise ConfigurationError(f"worker.cuda_options = {device.cuda_options}: {error}") from error
+        logger.bind(options=names, error=str(error)).warning("options of CUDA cannot be used, none are")
+        return session
     return chosen
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,8 +14,10 @@ from penstock.core.device import Device
 from penstock.errors import DeviceOutOfMemory
 from penstock.models.device_time import note_device_time
 from penstock.models.onnxruntime import faults
-from penstock.models.onnxruntime.bindings import ArenaRun, Binding, GraphRun, PlainRun
+from penstock.models.onnxruntime.bindings import Binding, EagerRun, GraphRun, PlainRun
 from penstock.models.onnxruntime.cuda_device import CudaDevice
+from penstock.models.onnxruntime.memory import host_blocks
+from penstock.models.onnxruntime.results import Results
 from penstock.models.onnxruntime.runtime import runtime
 
 if TYPE_CHECKING:
@@ -100,6 +103,7 @@ class ShapeSessions:
         """With `one_for_all`, one session runs every shape."""
         self._card = card
         self._device = device
+        self._blocks = host_blocks(device)
         self._open = open_session
         self._one_for_all = one_for_all
         self._modes: OrderedDict[tuple[Any, ...], Binding] = OrderedDict()  # the longest unused first
@@ -110,18 +114,18 @@ class ShapeSessions:
     def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
         """Run one batch and return all outputs. After an out-of-memory, memory that the arena does not use is returned
         to the device, and the run begun again."""
-        key = () if self._one_for_all else (tiles.dtype.str, *tiles.shape)
+        key = (tiles.dtype.str, *tiles.shape)
         with self._card.computing():
             started = time.perf_counter()
-            values = self._computed(key, tiles, options)
+            results = self._computed(key, tiles, options)
             note_device_time(compute_s=time.perf_counter() - started)
             if self._modes[key].overwrites:
-                return self._card.to_host(values)
-            if self._device.cuda_graphs and _is_small(values):
-                self._modes[key] = self._graph(self._modes[key], tiles, values)
-        return self._card.to_host(values)
+                return self._card.to_host(results, self._blocks)
+            if self._device.cuda_graphs and _is_small(results):
+                self._modes[key] = self._graph(self._modes[key], tiles, results)
+        return self._card.to_host(results, self._blocks)
 
-    def _computed(self, key: tuple[Any, ...], tiles: NDArray[Any], options: Any) -> list[Any]:
+    def _computed(self, key: tuple[Any, ...], tiles: NDArray[Any], options: Any) -> Results:
         for shrink in ("gpu:0", ""):
             try:
                 return self._tried(key, tiles, options)
@@ -133,7 +137,7 @@ class ShapeSessions:
             options.add_run_config_entry(SHRINK, shrink)
         return self._tried(key, tiles, options)
 
-    def _tried(self, key: tuple[Any, ...], tiles: NDArray[Any], options: Any) -> list[Any]:
+    def _tried(self, key: tuple[Any, ...], tiles: NDArray[Any], options: Any) -> Results:
         mode = self._mode(key)
         try:
             return mode.run(tiles, options)
@@ -147,18 +151,22 @@ class ShapeSessions:
     def _mode(self, key: tuple[Any, ...]) -> Binding:
         mode = self._modes.get(key)
         if mode is None:
-            session, self._spare = self._spare or self._open(for_graph=False), None
-            self._modes[key] = mode = ArenaRun(session, self._device.kind)
+            self._modes[key] = mode = EagerRun(self._session(), self._card.blocks)
             if len(self._modes) > KEPT:
                 self._modes.popitem(last=False)
         self._modes.move_to_end(key)
         return mode
 
-    def _graph(self, eager: Binding, tiles: NDArray[Any], values: Sequence[Any]) -> Binding:
-        graph = GraphRun(runtime(), self._open(for_graph=True), self._device.kind, tiles, values)
+    def _session(self) -> Any:
+        session = self._spare or self._open(for_graph=False)
+        self._spare = session if self._one_for_all else None
+        return session
+
+    def _graph(self, eager: Binding, tiles: NDArray[Any], results: Results) -> Binding:
+        graph = GraphRun(runtime(), self._open(for_graph=True), tiles, results)
         self._spare = eager.session
         return graph
 
 
-def _is_small(values: Sequence[Any]) -> bool:
-    return sum(int(value.tensor_size_in_bytes()) for value in values) <= GRAPH_BYTES
+def _is_small(results: Results) -> bool:
+    return sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in results.tensors) <= GRAPH_BYTES

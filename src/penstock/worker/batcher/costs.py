@@ -19,14 +19,19 @@ FIFTH_MORE = 1.2
 
 LARGER_AGAIN_S = 300.0
 """After this time the next larger size is tried again: what filled the device may have gone. A try that fails costs
-about three runs."""
+about three runs, and doubles the time to the next."""
+
+LONGEST_WAIT_S = 8 * LARGER_AGAIN_S
+"""A card that is too small for a size is shown it every 40 minutes in the end."""
 
 
 class RefusedSize(NamedTuple):
-    """What the device could not hold. `below` is the number of sizes that were left at the moment `at`."""
+    """What the device could not hold. `below` is the number of sizes that were left at the moment `at`; each `wait_s`
+    one more is tried."""
 
     below: int
     at: float
+    wait_s: float
 
 
 class Costs:
@@ -63,19 +68,25 @@ class Costs:
         """Record that the device cannot hold a batch of this size; returns the largest size that is left, 0 for
         none."""
         smaller = [s for s in self._sizes if s < size]
-        self._refused[key] = RefusedSize(len(smaller), self._clock())
+        self._refused[key] = RefusedSize(len(smaller), self._clock(), self._wait_s(key, len(smaller)))
         self._tile_s.pop(key, None)
         return max(smaller, default=0)
 
+    def _wait_s(self, key: BatchKey, below: int) -> float:
+        before = self._refused.get(key)
+        if before is None or below < before.below or self._clock() < before.at + before.wait_s:
+            return LARGER_AGAIN_S  # no try of a larger size, or a batch that was on its way
+        return min(2 * before.wait_s, LONGEST_WAIT_S)
+
     def most(self, key: BatchKey) -> int:
         """The largest batch that the device may be given and can hold, as far as is known. One size more is tried again
-        after each LARGER_AGAIN_S. It is at least the smallest size: a task that was split before a single tile turned
+        after LARGER_AGAIN_S. It is at least the smallest size: a task that was split before a single tile turned
         out to be too much tries that again."""
         sizes = batches_of(self._sizes, key.shape)
         refusal = self._refused.get(key)
         if refusal is None:
             return sizes[-1]
-        steps = int((self._clock() - refusal.at) / LARGER_AGAIN_S)
+        steps = int((self._clock() - refusal.at) / refusal.wait_s)
         return sizes[min(max(refusal.below, 1) + steps, len(sizes)) - 1]
 
     def best(self, key: BatchKey, waiting: int) -> int:
@@ -87,7 +98,7 @@ class Costs:
     def paying(self, model: str) -> tuple[int, float]:
         """The least number of tiles of a model that should run at once, since fewer would take over a fifth more time
         each; and the seconds of one tile alone. Where keys of the model differ, the one with the most tiles counts."""
-        keys = {key for key, _ in self._seconds if key.model == model}
+        keys = {key for key, _ in tuple(self._seconds) if key.model == model}  # a copy: other threads note meanwhile
         return max((self._paying(key) for key in keys), default=(1, 1.0))
 
     def _paying(self, key: BatchKey) -> tuple[int, float]:

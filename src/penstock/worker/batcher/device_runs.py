@@ -42,11 +42,17 @@ class DeviceRuns:
         pixels[len(tiles) :] = 0
         return pixels
 
-    def infer(self, batch: DeviceBatch) -> Outputs:
-        """The outputs of a batch that was stacked. Raises what the model raises, and InvalidOutput for another number
-        of outputs than the batch has."""
+    def infer(self, batch: DeviceBatch, on_computed: Callable[[], None] | None = None) -> Outputs:
+        """The outputs of a batch that was stacked. On a GPU `on_computed` is called before they are copied, by models
+        that note their time.
+
+        Raises what the model raises, and InvalidOutput for another number of outputs than the batch has.
+        """
         runner, device = batch.lead.task.runner, self._device
-        outputs, took_s = self.timed(runner, batch.stacked, batch.lead.work)
+        if device.streams == 1:
+            outputs, took_s = self._timed_on_gpu(runner, batch.stacked, batch.lead.work, on_computed)
+        else:
+            outputs, took_s = _timed(runner, batch.stacked, batch.lead.work)
         reached_at = time.monotonic() - took_s
         self._costs.note(batch.lead.key, len(batch.stacked), took_s)
         metrics.report("device.busy", took_s / device.streams, device=device.name)
@@ -59,17 +65,22 @@ class DeviceRuns:
             raise InvalidOutput(f"the runner gave {len(outputs)} outputs for {len(batch.stacked)} tiles")
         return outputs
 
-    def timed(self, runner: Runner, tiles: NDArray[Any], work: Work) -> tuple[Outputs, float]:
-        """The outputs of a model, and the seconds that the device computed for them."""
+    def _timed_on_gpu(
+        self, runner: Runner, tiles: NDArray[Any], work: Work, on_computed: Callable[[], None] | None
+    ) -> tuple[Outputs, float]:
         began = time.perf_counter()
-        with device_time() as noted:
+        with device_time(on_computed) as noted:
             outputs = runner.infer(tiles, work)
-        ended = time.perf_counter()
+        took_s = self._clock.take(began, time.perf_counter(), noted)
         if noted.copy_s is not None:
             metrics.report("device.copy", noted.copy_s, device=self._device.name)
-        if self._device.streams > 1:  # each run has a core of its own
-            return outputs, ended - began
-        return outputs, self._clock.take(began, ended, noted)
+        return outputs, took_s
+
+
+def _timed(runner: Runner, tiles: NDArray[Any], work: Work) -> tuple[Outputs, float]:
+    began = time.perf_counter()  # each run of a CPU has a core of its own
+    outputs = runner.infer(tiles, work)
+    return outputs, time.perf_counter() - began
 
 
 class DeviceClock:

@@ -136,10 +136,12 @@ _NONE = np.empty(0)
 
 
 class DeviceBatch(Struct, eq=False):
-    """Tiles that run together. `stacked` is the array with their pixels, (size, ...), once it has been made."""
+    """Tiles that run together. `stacked` is the array with their pixels, (size, ...), once it has been made, and
+    `is_computed` says whether the device has them behind it."""
 
     tiles: list[TileRef]
     stacked: NDArray[Any] = _NONE
+    is_computed: bool = False
 
     @property
     def is_wanted(self) -> bool:

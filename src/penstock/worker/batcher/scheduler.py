@@ -1,7 +1,7 @@
 """The device scheduler: it feeds a device with batches of tiles of all tasks in flight.
 
 A GPU has two batches in flight, each on a thread of its own: while one computes, the results of the other are copied,
-and then the tiles of the next are stacked, which waits for its turn. Other threads stack, and accept outputs. The first
+and the tiles of the next are stacked, which then waits for its turn. Other threads stack, and accept outputs. The first
 thread of the device loads the models, and alone runs those that are not `concurrent`.
 A CPU runs one batch for each core at a time: many runs of one thread compute more than one run of many threads. Each
 thread stacks, runs and accepts its own batch, since no core has anything better to do.
@@ -13,7 +13,8 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from loguru import logger
@@ -28,6 +29,7 @@ from penstock.worker.batcher.acceptance import Acceptance, TileErrors, accept_ou
 from penstock.worker.batcher.backlog import Backlog
 from penstock.worker.batcher.device_line import DeviceLine
 from penstock.worker.batcher.device_runs import DeviceRuns
+from penstock.worker.batcher.device_threads import DeviceThreads
 from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, Listener, Runner, TileRef
 from penstock.worker.batcher.outcomes import Outcomes
 from penstock.worker.batcher.warm_up import warm_up
@@ -75,19 +77,16 @@ class DeviceScheduler:
     def __init__(self, device: Device, pool: Threads, *, guard: int = 0) -> None:
         self.device = device
         self._acceptance = Acceptance(pool)
-        # One pool for all loops of a CPU; for a GPU pools of one thread, since some models know only the first.
-        pools, size = (1, device.streams) if device.streams > 1 else (device.in_flight, 1)
-        self._threads = [Threads(size, f"{device.name}-{n}") for n in range(pools)]
-        self._turns = [asyncio.Lock() for _ in self._threads]
+        self._threads = DeviceThreads(device)
         self._stacking = Threads(1, "stack")  # none that accepts outputs, or the device would wait for those
-        self._choosing = asyncio.Lock()
         self._line = DeviceLine()
         self._backlog = Backlog(device.batches, device.name, guard)
         self._runs = DeviceRuns(device, self._backlog.costs)
         self._ready = asyncio.Event()
         self._outcomes = Outcomes(self._backlog, wake=self._ready.set, lose_device=self._lose_device)
+        self._chosen = asyncio.Semaphore(CHOSEN)
         self._unaccepted = asyncio.Semaphore(device.in_flight + UNACCEPTED)
-        self._accepting: set[asyncio.Task[None]] = set()
+        self._flights: set[asyncio.Task[None]] = set()
         self._running: set[DeviceBatch] = set()
         self._busy: set[str] = set()
         self._batch_ended = asyncio.Event()
@@ -97,7 +96,7 @@ class DeviceScheduler:
     async def start(self, runners: Iterable[Runner]) -> None:
         """Load and warm up every model on a device thread, then take work."""
         took_s = {runner: await self._load(runner) for runner in runners}
-        first, costs = self._threads[0], self._backlog.costs
+        first, costs = self._threads.first, self._backlog.costs
         warm_up_s = await first.run(warm_up, self.device, list(took_s), costs, self._outcomes)
         for runner, load_s in took_s.items():
             seconds = load_s + warm_up_s[runner]
@@ -109,22 +108,23 @@ class DeviceScheduler:
 
     async def _load(self, runner: Runner) -> float:
         started = time.perf_counter()
-        await self._threads[0].run(runner.load_model, self.device)
+        await self._threads.first.run(runner.load_model, self.device)
         return time.perf_counter() - started
 
     def _feeds(self) -> list[Coroutine[Any, Any, None]]:
         if self.device.streams == 1:
-            return [self._gpu_loop(number) for number in range(CHOSEN)]
+            return [self._gpu_loop()]
         # One more loop than streams: while every stream runs a batch, it puts one short batch (AHEAD_S) into the queue
         # of the threads. The first thread that is free takes it up there, without a turn of the event loop between.
         return [self._cpu_loop() for _ in range(self.device.streams + 1)]
 
     async def close(self) -> None:
         """Stop. A thread that hangs on a broken device is left behind."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        for threads in [*self._threads, self._stacking]:
+        tasks = [*self._loops, *self._flights]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for threads in (self._threads, self._stacking):
             threads.close(wait=self.broken is None)
 
     def paying_batch(self, model: str) -> tuple[int, float]:
@@ -204,38 +204,49 @@ class DeviceScheduler:
 
     # --- loops ------------------------------------------------------------------------------------------------
 
-    async def _gpu_loop(self, number: int) -> None:
-        """Feed a device that computes one batch at a time. CHOSEN of these loops take turns: while the batch of one is
-        with the device, another chooses the next and has it stacked."""
+    async def _gpu_loop(self) -> None:
+        """Feed a device that computes one batch at a time: choose and stack the next one while others are computed and
+        copied."""
         while True:
-            await self._unaccepted.acquire()
-            await self._run_next(number)  # a call of its own, so that no pixels stay in this frame while nothing waits
+            await self._chosen.acquire()
+            await self._begin_next()  # a call of its own, so that no pixels stay in this frame while nothing waits
 
-    async def _run_next(self, number: int) -> None:
-        async with AsyncExitStack() as turn:
-            async with self._choosing:  # until it has its thread: batches reach the device in the order of the choice
-                batch = await self._stacked(await self._next())
-                if batch is not None:
-                    thread = self._thread_of(batch, number)
-                    await turn.enter_async_context(self._turns[thread])
-            outputs = await self._outputs(batch, thread) if batch is not None and batch.is_wanted else None
-        if batch is None or outputs is None:
-            self._unaccepted.release()
+    async def _begin_next(self) -> None:
+        batch = await self._stacked(await self._next())
+        if batch is None:
+            self._chosen.release()
             return
-        accepting = asyncio.create_task(self._accept(batch, outputs), name="accept outputs")
-        self._accepting.add(accepting)
-        accepting.add_done_callback(self._accepting.discard)
+        await self._unaccepted.acquire()
+        thread = await self._threads.take(batch.lead.task.runner)
+        flight = asyncio.create_task(self._fly(batch, thread), name="device batch")
+        self._flights.add(flight)
+        flight.add_done_callback(self._flights.discard)
+        flight.add_done_callback(self._loop_ended)
 
-    def _thread_of(self, batch: DeviceBatch, number: int) -> int:
-        return number if batch.lead.task.runner.concurrent and number < len(self._threads) else 0
+    async def _fly(self, batch: DeviceBatch, thread: Threads) -> None:
+        """Run a batch and accept its outputs, if somebody still wants it."""
+        try:
+            outputs = await self._outputs(batch, thread) if batch.is_wanted else None
+            self._threads.give_back(thread)
+            self._computed(batch)
+            if outputs is not None:
+                await self._accept(batch, outputs)
+        finally:
+            self._unaccepted.release()
 
-    async def _outputs(self, batch: DeviceBatch, thread: int) -> Outputs | BaseException:
+    async def _outputs(self, batch: DeviceBatch, thread: Threads) -> Outputs | BaseException:
+        computed = partial(asyncio.get_running_loop().call_soon_threadsafe, self._computed, batch)
         with self._holding(batch), self._line.joined(batch):
-            running = self._threads[thread].run(self._runs.infer, batch)
-            outputs, *_ = await asyncio.gather(running, return_exceptions=True)
+            outputs, *_ = await asyncio.gather(thread.run(self._runs.infer, batch, computed), return_exceptions=True)
             if isinstance(outputs, DeviceBroken):  # which of the batches broke it, nobody can tell
                 self._lose_device(outputs, self._line.tasks)
         return outputs
+
+    def _computed(self, batch: DeviceBatch) -> None:
+        """Let the next batch be chosen: the device has this one behind it, but for the copy of its results."""
+        if not batch.is_computed:
+            batch.is_computed = True
+            self._chosen.release()
 
     async def _cpu_loop(self) -> None:
         """Feed a stream of a device that is the CPU itself: one thread does all that a batch needs."""
@@ -243,7 +254,7 @@ class DeviceScheduler:
             batch = DeviceBatch(await self._next())
             with self._holding(batch), batch.under_way():
                 batch.begin()
-                running = self._threads[0].run(self._run_on_cpu, batch)
+                running = self._threads.first.run(self._run_on_cpu, batch)
                 errors, *_ = await asyncio.gather(running, return_exceptions=True)
             self._free(batch.lead.task.runner)
             self._outcomes.conclude(batch, errors)
@@ -295,14 +306,11 @@ class DeviceScheduler:
 
     async def _accept(self, batch: DeviceBatch, outputs: Outputs | BaseException) -> None:
         """Accept the outputs of a batch beside the device, which runs the next one."""
-        try:
-            if isinstance(outputs, BaseException):
-                self._outcomes.conclude(batch, outputs)
-                return
-            with batch.under_way():
-                self._outcomes.conclude(batch, await self._acceptance.accept(batch, outputs))
-        finally:
-            self._unaccepted.release()
+        if isinstance(outputs, BaseException):
+            self._outcomes.conclude(batch, outputs)
+            return
+        with batch.under_way():
+            self._outcomes.conclude(batch, await self._acceptance.accept(batch, outputs))
 
     # --- on threads -------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ def warm_up(device: Device, runners: Sequence[Runner], costs: Costs, outcomes: O
 
     The largest batches come first, those of a model in the order of its `warmup`: what they leave in the arena serves
     the smaller ones, while blocks of small batches are of no use to larger ones.
+
+    Raises ConfigurationError when an output does not pass the check of its work.
     """
     works = [(runner, work) for runner in runners for work in runner.warmup()]
     trials = [Trial(runner, work, size) for runner, work in works for size in device.batches_of(work.shape)]
@@ -45,13 +47,15 @@ def _try(trial: Trial, costs: Costs | None, outcomes: Outcomes) -> None:
     runner, work, size = trial
     tiles = np.stack([work.tile(0)] * size)
     try:
-        runner.infer(tiles, work)
+        outputs = runner.infer(tiles, work)
         if costs is not None:  # the first run of a shape is slow: the second is measured
             started = time.perf_counter()
             with device_time() as noted:
-                runner.infer(tiles, work)
+                outputs = runner.infer(tiles, work)
             took_s = time.perf_counter() - started
             costs.note(batch_key(runner, work), size, took_s if noted.compute_s is None else noted.compute_s)
+        for output in outputs:
+            work.check(output)
     except DeviceOutOfMemory:
         outcomes.forbid(batch_key(runner, work), size)
 

@@ -3,8 +3,8 @@
 from penstock.core.device import CPU_SIDES
 from penstock.worker.devices.machine import cores, memory
 from penstock.worker.devices.placements import (
-    FEW_THREADS,
     GPU_RESERVE_BYTES,
+    GPU_VARIABLES,
     Placement,
     cpu,
     found_again,
@@ -13,8 +13,8 @@ from penstock.worker.devices.placements import (
 
 __all__ = [
     "CPU_SIDES",
-    "FEW_THREADS",
     "GPU_RESERVE_BYTES",
+    "GPU_VARIABLES",
     "Placement",
     "cores",
     "cpu",

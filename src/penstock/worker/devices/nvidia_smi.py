@@ -11,6 +11,7 @@ import time
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 
+from loguru import logger
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -38,7 +39,8 @@ NO_INSTANCES = "MIG is on and it has no instances: make some (nvidia-smi mig -cg
 MOST_WORDS = 300
 """Characters of the tool's own words in a message."""
 
-DIES_WITHIN_S = 1.0
+SILENT_S, DIES_WITHIN_S = 5.0, 1.0
+"""When the log says that the tool is slow, and how long the end of one that was killed is waited for."""
 
 _UUID = re.compile(r"(?:GPU|MIG)-\S+")
 _GPU_LINE = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[\w-]+)\)", re.MULTILINE)
@@ -80,9 +82,7 @@ def list_gpus(patience_s: float = PATIENCE_S) -> Listing:
     text, problem = _ask(tool, QUERY, patience_s)
     rows = list(_rows(text))
     gpus, split = [_gpu(*row) for row in rows], {row[0] for row in rows if row[3] == "Enabled"}
-    lost = (
-        [] if any(gpu.trouble for gpu in gpus) else [Gpu(number=n, trouble=why) for n, why in _LOST_LINE.findall(text)]
-    )
+    lost = [Gpu(number=address, trouble=why) for address, why in _LOST_LINE.findall(text)]
     if split or (problem and text and not any(gpu.uuid for gpu in gpus)):
         # A lost GPU may keep the tool from answering the first question for the others, but not this one.
         listed, _ = _ask(tool, ("-L",), max(1.0, give_up - time.monotonic()))
@@ -98,19 +98,28 @@ def _ask(tool: str, arguments: tuple[str, ...], patience_s: float) -> tuple[str,
         )
     except OSError as error:
         return "", f"{tool} cannot be run: {error.strerror}"
-    try:
-        text, _ = asked.communicate(timeout=patience_s)
-    except subprocess.TimeoutExpired:
-        asked.kill()
-        asked.stdout.close()  # type: ignore[union-attr]
-        with suppress(subprocess.TimeoutExpired):  # a process that hangs in the driver does not even die
-            asked.wait(DIES_WITHIN_S)
+    text = _output(asked, patience_s)
+    if text is None:
         advice = "turn persistence mode on (nvidia-smi -pm 1), and look for Xid in the output of dmesg"
         return "", f"nvidia-smi gives no answer within {patience_s:g} s: {advice}"
     if not asked.returncode:
         return text, ""
     advice = ADVICE.get(asked.returncode, "")
     return text, _says(f"ends with status {asked.returncode}", text) + (f": {advice}" if advice else "")
+
+
+def _output(asked: subprocess.Popen[str], patience_s: float) -> str | None:
+    """What the tool prints until its end; None when it does not end in time."""
+    with suppress(subprocess.TimeoutExpired):
+        return asked.communicate(timeout=min(SILENT_S, patience_s))[0]
+    logger.bind(within_s=patience_s).warning("nvidia-smi has not answered yet")
+    with suppress(subprocess.TimeoutExpired):
+        return asked.communicate(timeout=max(0.0, patience_s - SILENT_S))[0]
+    asked.kill()
+    asked.stdout.close()  # type: ignore[union-attr]
+    with suppress(subprocess.TimeoutExpired):  # a process that hangs in the driver does not even die
+        asked.wait(DIES_WITHIN_S)
+    return None
 
 
 def _says(what: str, text: str) -> str:
