@@ -17,6 +17,7 @@ class Mutation(NamedTuple):
 
 
 BETWEEN = "tests.interleave --first --seconds 120 --only "
+FLIGHT = "tests/unit/test_two_in_flight.py::test_"
 ORDER = "tests/unit/test_device_order.py::test_"
 WAITS = "tests/worker/test_attempt_time.py::test_an_attempt_that_waits_"
 LONG = "tests/system/test_long_outages.py::test_a_task_"
@@ -255,6 +256,27 @@ MUTATIONS = (
         "if len(batch.tasks) == 1]",
         "tests/unit/test_device_waits.py::"
         "test_a_run_that_does_not_stop_ends_all_whom_it_holds_when_none_of_them_wants_it",
+    ),
+    Mutation(
+        "two batches of a GPU are chosen at most",
+        "src/penstock/worker/batcher/scheduler.py",
+        "asyncio.Semaphore(CHOSEN)",
+        "asyncio.Semaphore(CHOSEN + 1)",
+        FLIGHT + "a_third_batch_is_chosen_when_the_first_is_computed_and_begins_when_it_is_copied",
+    ),
+    Mutation(
+        "who was with a device may have broken it",
+        "src/penstock/worker/batcher/scheduler.py",
+        "self._lose_device(outputs, self._line.tasks)",
+        "self._lose_device(outputs, batch.tasks)",
+        FLIGHT + "every_task_that_was_with_the_device_when_it_broke_may_have_broken_it",
+    ),
+    Mutation(
+        "the clock of an attempt stands while the batch before is with the device",
+        "src/penstock/worker/batcher/device_line.py",
+        "        if self._first is batch:\n            self._begin(batch)\n",
+        "        self._begin(batch)\n",
+        FLIGHT + "the_clock_of_a_task_stands_while_the_batch_before_is_with_the_device",
     ),
     Mutation(
         "the end of a device loop is heard of",

@@ -67,13 +67,22 @@ def test_a_card_that_computes_nothing_is_not_right(card: Card, environment: dict
 
 @pytest.mark.at_length
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("check", list(CHECKS))
+@pytest.mark.parametrize("check", [check for check in CHECKS if check != "start"])
 def test_every_check_comes_to_its_end(card: Card, environment: dict[str, str], check: str) -> None:
     report = reports(card, environment, check, answers=True)[check]
 
     assert "error" not in report["figures"], report["figures"]["error"]
     assert len(report["figures"]) >= 3
     assert report["found"]
+
+
+@pytest.mark.at_length
+def test_a_server_that_does_not_start_says_why(card: Card, environment: dict[str, str]) -> None:
+    """Its worker refuses a card whose values are wrong, in the warm-up at the latest."""
+    report = reports(card, environment, "start", answers=True)["start"]
+
+    assert report["state"] == "fail"
+    assert "the device computes wrong values" in report["figures"]["error"]
 
 
 def test_a_card_without_code_is_named_with_those_that_have_some(card: Card, environment: dict[str, str]) -> None:

@@ -3,12 +3,15 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import redis
 
 from penstock.settings import load
 from penstock.store import connect, look_at
+from penstock.worker.devices import cpu
 from tests.support.processes import examined, penstock, up
 from tests.support.redis_server import RedisProcess
 
@@ -98,6 +101,24 @@ def test_the_checks_of_a_gpu_say_in_one_line_that_there_is_none(tmp_path: Path) 
 @pytest.mark.parametrize("arguments", [["who"], ["--device", "0"], ["--gpu", "whom"]])
 def test_a_check_of_a_gpu_that_makes_no_sense_is_refused(tmp_path: Path, arguments: list[str]) -> None:
     assert penstock(tmp_path, "doctor", *arguments).returncode == 2
+
+
+@pytest.mark.at_length
+def test_the_check_of_a_start_runs_a_whole_server_that_meets_no_other(tmp_path: Path) -> None:
+    device = msgspec.json.encode(cpu()).decode()
+    in_use = {"REDIS_URL": "redis://127.0.0.1:9/0", "PENSTOCK_MODELS_SERVE": "noop-v1"}
+
+    done = penstock(tmp_path, "gpu-check", "start", "--device", device, **in_use)
+    figures: dict[str, Any] = {}
+    for line in done.stdout.splitlines():
+        figures |= json.loads(line)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert figures["exit_status"] == 0
+    assert figures["first_task_ms"] > 0
+    assert figures["second_task_ms"] > 0
+    assert figures["superres_x4_load_s"] > 0
+    assert figures["worker_threads"] > 1
 
 
 async def test_a_server_says_what_it_is_and_what_time_it_has(own_redis: RedisProcess) -> None:
