@@ -1,7 +1,7 @@
 """How busy would a GPU be, and how many cores does that take?
 
     python -m tools.device_model [--cards H100,T4] [--result png] [--seconds 60] [--slowed 6] [--slots 16] [--cores 32]
-                                 [--json FILE] [--before FILE] [--plot FILE] [--short]
+                                 [--codecs 230,240] [--json FILE] [--before FILE] [--plot FILE] [--short]
 
 Real workers serve photos of mixed sizes from a real Redis. The device, its copies and the codecs are stand-ins that
 sleep, slowed by one factor so that our own code has the cores of this machine to itself; so do threads that cut tiles
@@ -29,7 +29,7 @@ OWN_CORES_FOR_MPX = 0.05
 CORES_HERE = 0.5
 """How many cores of this machine our code should take: some are left for Redis, and for what else runs."""
 
-SHORT = {"cards": "H100", "seconds": 4.0, "ramp": 4.0, "lock": False}
+SHORT = {"cards": "H100", "slowed": 2.0, "seconds": 3.0, "ramp": 3.0, "lock": False}
 
 
 def main() -> None:
@@ -37,7 +37,8 @@ def main() -> None:
     options = arguments()
     console = Console(highlight=False, width=80)
     load = os.getloadavg()[0]
-    rates = codec_rates.measured(options.result)
+    stated, result = options.codecs, options.result
+    rates = codec_rates.stated(stated, result) if stated else codec_rates.measured(result)
     console.print(
         f"{os.cpu_count()} cores, load average before {load:.2f}; "
         f"a core decodes {rates.decode_mp_per_s:.0f} and encodes {rates.encode_mp_per_s:.0f} MP/s"
@@ -75,6 +76,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slowed", type=float, help="the factor [by the card]")
     parser.add_argument("--slots", type=int, default=0, help="the setting worker.slots [its default]")
     parser.add_argument("--cores", type=int, help="cores of the host for each card [by the card]")
+    parser.add_argument("--codecs", help="MP/s that a core decodes and encodes, as 230,240 [measured]")
     parser.add_argument("--no-lock", dest="lock", action="store_false", help="do not look at the interpreter's lock")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--before", type=Path, help="figures of an earlier run, to be drawn beside these")

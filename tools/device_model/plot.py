@@ -34,6 +34,7 @@ def draw(reports: Sequence[Report], before: Sequence[Report], path: Path) -> Non
     """Write the picture, as PNG or SVG by the suffix of the path; runs of `before` stand above those of the same
     card."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     rows = [(one, is_before) for now in reports for one, is_before in [*_earlier(now, before), (now, False)]]
     figure = Figure(figsize=(16, 2.2 + ROW_INCHES * len(rows)), layout="constrained")
@@ -46,7 +47,10 @@ def draw(reports: Sequence[Report], before: Sequence[Report], path: Path) -> Non
     timelines.set_ylim(len(rows) - 0.5, -0.5)
     _frame(timelines, "when the card computed (one of eight, where there are eight)", "seconds at full speed")
     _frame(cores, "cores needed, of those of the host", "share of the host's cores")
-    _frame(waits, "high priority", "batches from claim to device")
+    _frame(waits, "tasks of high priority", "batches that went before")
+    waits.xaxis.set_major_locator(MaxNLocator(integer=True))
+    cores.axvline(1, color="#333333", linewidth=0.8, linestyle=":")
+    timelines.set_xticks([DRAWN_S * part / 4 for part in range(5)])
     _legends(figure, rows)
     figure.savefig(path, dpi=150)
 

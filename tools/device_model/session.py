@@ -23,6 +23,7 @@ class SimulatedSession:
         self._slowed = plan.slowed
         self._recorder = recorder
         self._computing = threading.Lock()
+        self._warm: set[tuple[int, ...]] = set()
         self._noise: dict[str, NDArray[Any]] = {}
         self._stacked: dict[int, str] = {}  # address of a tile -> its task
 
@@ -32,9 +33,18 @@ class SimulatedSession:
 
     def run(self, tiles: NDArray[Any], *, owner: object = None) -> list[NDArray[Any]]:
         """Run one batch. The outputs are noise; those of 8 bits come with a number for each tile, as in the shipped
-        files."""
-        asked = time.time()
-        labels, outputs = self._labels(tiles), self._outputs(tiles)
+        files. The first run of a shape, which warms a card up, takes no time."""
+        outputs = self._outputs(tiles)
+        if tiles.shape in self._warm:
+            self._take_time(tiles, outputs)
+        self._warm.add(tiles.shape)
+        return [outputs] if outputs.dtype == np.float32 else [outputs, np.zeros(len(outputs), np.float32)]
+
+    def interrupt(self, owner: object = None) -> None:
+        """Nothing stops a sleep."""
+
+    def _take_time(self, tiles: NDArray[Any], outputs: NDArray[Any]) -> None:
+        asked, labels = time.time(), self._labels(tiles)
         with self._computing:
             began = time.time()
             time.sleep(self._slowed * self._card.copy_s(tiles.nbytes, page_locked=not tiles.flags.owndata))
@@ -49,10 +59,6 @@ class SimulatedSession:
         self._recorder.note("compute", start, end, ",".join(dict.fromkeys(labels)), tiles.size // 3)
         self._recorder.note("down", end, copied)
         self._recorder.note("infer", asked, copied, "", len(labels))
-        return [outputs] if outputs.dtype == np.float32 else [outputs, np.zeros(len(outputs), np.float32)]
-
-    def interrupt(self, owner: object = None) -> None:
-        """Nothing stops a sleep."""
 
     def _labels(self, tiles: NDArray[Any]) -> list[str]:
         found = (self._stacked.pop(_address(tile), "") for tile in tiles)
