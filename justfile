@@ -177,9 +177,10 @@ browser:
 
 # run the CUDA provider of ONNX Runtime over stand-ins for CUDA, on any machine: just gpu-standin -k plans; -m standin for all
 [group('measure')]
+[positional-arguments]
 gpu-standin *args:
     {{ python }} -m tests.standin prepare
-    STANDIN_REQUIRED=1 {{ python }} -m pytest -q -rs -m "standin and not at_length" tests/standin {{ args }}
+    STANDIN_REQUIRED=1 {{ python }} -m pytest -q -rs -m "standin and not at_length" tests/standin "$@"
 
 # run the tests that need a CUDA device, and print a table of its times
 [group('measure')]

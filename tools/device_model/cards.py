@@ -64,5 +64,5 @@ def device_of(card: Card, number: int, settings: WorkerSettings) -> Device:
     """The device that the parent of the workers makes of such a card."""
     gpu = Gpu(number=str(number), uuid=f"GPU-{number}", memory_bytes=card.memory_bytes)
     device = _on_gpu(gpu, "", 1.0, settings).device  # `placements` asks nvidia-smi, which knows no such card
-    # No driver is here that could lock pages.
-    return replace(device, cores=card.cores, ram_bytes=card.ram_bytes, pinned_bytes=0)
+    # No driver is here that could lock pages, and nothing is computed that could be right.
+    return replace(device, cores=card.cores, ram_bytes=card.ram_bytes, pinned_bytes=0, checks_warm_up=False)
