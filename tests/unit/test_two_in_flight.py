@@ -73,7 +73,7 @@ class Computing(BaseModelRunner[Params]):
     def interrupt(self, work: Work) -> None:
         self.stopped.add(work)
 
-    def let(self, runs: int = 1_000_000) -> None:
+    def let(self, runs: int = 1_000) -> None:
         self.computes.release(runs)
         self.copies.release(runs)
 
