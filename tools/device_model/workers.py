@@ -13,7 +13,7 @@ from msgspec import Struct
 from penstock.local.supervisor import FEW_ARENAS, die_with_parent, python
 from penstock.settings import Settings, clean_environment, environment_of
 from penstock.telemetry import exposition
-from penstock.worker.devices.placements import FEW_THREADS
+from penstock.worker.devices import GPU_VARIABLES
 from tools.device_model.cards import device_of
 from tools.device_model.plan import VARIABLE, Plan
 
@@ -70,7 +70,7 @@ def _started(plan: Plan, settings: Settings, number: int) -> "tuple[subprocess.P
     process = subprocess.Popen(
         python("worker-process", "--device", device, "--id", _id(number), "--report-fd", str(writing)),
         env=FEW_ARENAS
-        | FEW_THREADS
+        | GPU_VARIABLES
         | clean_environment()
         | environment_of(settings)
         | {VARIABLE: msgspec.json.encode(plan).decode(), "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
