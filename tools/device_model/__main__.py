@@ -1,7 +1,7 @@
 """How busy would a GPU be, and how many cores does that take?
 
     python -m tools.device_model [--cards H100,T4] [--result png] [--seconds 60] [--slowed 6] [--slots 16] [--cores 32]
-                                 [--codecs 230,240] [--json FILE] [--before FILE] [--plot FILE] [--short]
+                                 [--ram 8] [--codecs 230,240] [--json FILE] [--before FILE] [--plot FILE] [--short]
 
 Real workers serve photos of mixed sizes from a real Redis. The device, its copies and the codecs are stand-ins that
 sleep, slowed by one factor so that our own code has the cores of this machine to itself; so do threads that cut tiles
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from tools.device_model import codec_rates, plot, table
-from tools.device_model.cards import CARDS, Card
+from tools.device_model.cards import CARDS, GB, Card
 from tools.device_model.report import Report, report
 from tools.device_model.simulation import Run, simulated
 
@@ -44,7 +44,7 @@ def main() -> None:
         f"a core decodes {rates.decode_mp_per_s:.0f} and encodes {rates.encode_mp_per_s:.0f} MP/s"
     )
     reports = []
-    for card in chosen(options.cards, options.cores):
+    for card in chosen(options.cards, cores=options.cores, ram_gb=options.ram):
         run = Run(
             card=card,
             rates=rates,
@@ -76,6 +76,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slowed", type=float, help="the factor [by the card]")
     parser.add_argument("--slots", type=int, default=0, help="the setting worker.slots [its default]")
     parser.add_argument("--cores", type=int, help="cores of the host for each card [by the card]")
+    parser.add_argument("--ram", type=float, help="GB for the tasks of each worker, really taken here [by the card]")
     parser.add_argument("--codecs", help="MP/s that a core decodes and encodes, as 230,240 [measured]")
     parser.add_argument("--no-lock", dest="lock", action="store_false", help="do not look at the interpreter's lock")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
@@ -90,10 +91,11 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def chosen(names: str, cores: int | None) -> list[Card]:
-    """The cards with these names, on hosts with so many cores for each."""
+def chosen(names: str, *, cores: int | None, ram_gb: float | None) -> list[Card]:
+    """The cards with these names, on hosts with so many cores and so much memory for each."""
     cards = list(CARDS.values()) if names == "all" else [CARDS[name.strip()] for name in names.split(",")]
-    return [replace(card, cores=cores) if cores else card for card in cards]
+    other = {"cores": cores, "ram_bytes": ram_gb and int(ram_gb * GB)}
+    return [replace(card, **{name: value for name, value in other.items() if value}) for card in cards]
 
 
 def slowed_for(card: Card) -> float:
