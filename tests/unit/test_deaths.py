@@ -7,6 +7,7 @@ from penstock.worker.heartbeat import EXIT_DEVICE_LOST
 
 KILLED = -9
 NEVER_READY = Life(status=EXIT_DEVICE_LOST, was_ready=False, steady_s=0.0)
+KILLED_IN_LOAD = Life(status=KILLED, was_ready=False, steady_s=0.0)
 STEADY = Life(status=KILLED, was_ready=True, steady_s=STEADY_S + 1)
 
 
@@ -29,6 +30,7 @@ def early(status: int) -> Life:
     ("lives", "given_up_after"),
     [
         pytest.param([NEVER_READY] * 9, MAX_EARLY_DEATHS, id="never ready, however long each load took"),
+        pytest.param([KILLED_IN_LOAD] * 9, MAX_EARLY_DEATHS, id="killed while it loads, each time"),
         pytest.param([STEADY, *[NEVER_READY] * 9], MAX_EARLY_DEATHS + 1, id="its device is lost again and again"),
         pytest.param([early(EXIT_DEVICE_LOST)] * 6, 0, id="two tasks that break the device three times each"),
         pytest.param([early(EXIT_DEVICE_LOST)] * 20, 2 * MAX_EARLY_DEATHS, id="lost in its first moments, each time"),
