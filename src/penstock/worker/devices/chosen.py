@@ -79,7 +79,7 @@ def _lost_without_number(listing: Listing, name: str, taken: Sequence[Gpu]) -> G
     for gpu in listing.gpus:
         if name.isdigit() and not gpu.number.isdigit() and gpu not in taken:
             return gpu
-    here = ", ".join(_title(gpu) for gpu in listing.gpus) or "none"
+    here = ", ".join(f"GPU {_title(gpu)}" for gpu in listing.gpus) or "none"
     because = f", and {listing.problem}" if listing.problem else ""
     raise ConfigurationError(f"worker.gpu_ids: there is no GPU {name} here; found {here}{because}")
 
