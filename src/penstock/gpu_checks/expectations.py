@@ -195,7 +195,7 @@ EXPECTATIONS: tuple[Expectation, ...] = (
         at_most=8192,
         found="the models hold {value:.0f} MiB",
         advice="set worker.max_batch = 4, or worker.gpu_memory_bytes",
-        source="4.5 GB without the workspaces of cuDNN, after the warm-up on stand-ins",
+        source="3.8 GB without the workspaces of cuDNN, after the warm-up on stand-ins",
     ),
     Expectation(
         check="arena",
@@ -227,7 +227,7 @@ EXPECTATIONS: tuple[Expectation, ...] = (
         at_least=80,
         found="the card computes only {value:.0f} % of the time while images wait for it",
         advice="give the worker more cores: tiles are cut and taken in on threads of the host",
-        source="95 % in the simulation of an H100 with 16 cores",
+        source="97.5 % in the simulation of an H100 with 16 cores",
     ),
     Expectation(
         check="stop",
