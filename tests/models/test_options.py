@@ -6,6 +6,7 @@ The results are those of the real files on the CPU; how long a session takes is 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -195,6 +196,29 @@ def test_workers_that_start_side_by_side_measure_once(tmp_path: Path) -> None:
         assert set(workers.map(lambda card: chosen(card, tmp_path), cards)) == {BOTH}
 
     assert sorted(len(card.opened) for card in cards) == [0, 0, 0, len(CANDIDATES)]
+
+
+def test_a_worker_that_hangs_while_it_measures_does_not_keep_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "WAIT_S", 0.3)
+    hangs, let_go = Event(), Event()
+
+    class Hanging(Card):
+        def clock(self) -> float:
+            hangs.set()
+            let_go.wait(30)
+            return super().clock()
+
+    with ThreadPoolExecutor(1) as first:
+        sick = first.submit(chosen, Hanging({NONE: 0.04, FUSED: 0.03, NHWC: 0.02, BOTH: 0.01}), tmp_path)
+        hangs.wait(30)
+        well = Card({})
+        without = chosen(well, tmp_path)
+        let_go.set()
+
+    assert (without, well.opened) == (NONE, [])
+    assert sick.result() == BOTH
 
 
 def test_every_candidate_is_an_option_of_the_provider() -> None:

@@ -127,6 +127,14 @@ async def test_a_worker_that_is_down_is_listed_for_a_while_and_serves_nothing(re
         assert await store.workers.listed() == []
 
 
+async def test_a_worker_that_is_down_is_so_also_when_it_is_drained(redis_url: str) -> None:
+    async with open_store(redis_url, namespace="down-drained") as store:
+        await store.workers.list_down(msgspec.structs.replace(worker_info(), state="DOWN", reason="it is lost"), 60)
+        await store.workers.drain("w1")
+
+        assert [(w.state, w.reason) for w in await store.workers.listed()] == [("DOWN", "it is lost")]
+
+
 async def test_a_worker_signs_off(redis_url: str) -> None:
     async with open_store(redis_url) as store:
         await store.leases.renew(worker_info(), [])

@@ -152,6 +152,17 @@ def test_a_server_that_finds_no_gpu_that_works_does_not_start(host: Host, tmp_pa
     assert lost_model.NO_DEVICE in (tmp_path / "log").read_text()
 
 
+def test_a_wrong_setting_with_which_no_worker_can_run_is_the_last_line(host: Host, tmp_path: Path) -> None:
+    environ = host.environ | {"PENSTOCK_MODELS_SERVE": "nonsense", "PENSTOCK_TELEMETRY_METRICS_PORT": "0"}
+    process = Process(["worker"], environ, tmp_path / "log")
+    status = process.popen.wait(WITHIN_S)
+    *before, last = (tmp_path / "log").read_text().splitlines()
+
+    assert status == EXIT_CONFIGURATION
+    assert last.startswith("penstock: no worker can run: models.serve: there is no model nonsense; known are ")
+    assert sum("is started again later" in line for line in before) == 1, "of the first of two, and not of the last"
+
+
 def test_a_stop_does_not_wait_for_a_driver_that_gives_no_answer(host: Host, tmp_path: Path) -> None:
     host.is_silent()
     started = time.monotonic()

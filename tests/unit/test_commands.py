@@ -5,14 +5,16 @@ import os
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 from rich.console import Console
 
 from penstock.cli.client import params_of
 from penstock.cli.progress_bars import Pauses
 from penstock.cli.sources import files_of, request_id
+from penstock.cli.tables import workers
 from penstock.cli.terminal import console, failures_of, ids, plain, table
-from penstock.client import PenstockApiError
+from penstock.client import PenstockApiError, Worker
 from penstock.client.views import Failure
 from penstock.errors import ConfigurationError
 
@@ -168,3 +170,17 @@ def test_a_table_shows_ids_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
     assert task_id in into_a_file
     assert "".join(line.split(" ")[0] for line in narrow.splitlines()[1:]).endswith(task_id)
+
+
+def test_why_a_worker_is_down_is_not_squeezed_into_a_column(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    reason = "image-scoring-v1.nima.onnx cannot run on cuda:1: this process sees no GPU (CUDA failure 100)"
+    known = {"id": "vm-cuda:1-down", "device": "cuda:1", "host": "vm", "models": [], "slots": 0, "running": 0}
+    since = {"started_at": "2026-11-28T21:48:37.399Z", "memory": None, "spool_full": False, "tasks": []}
+    workers([msgspec.convert(known | since | {"state": "DOWN", "reason": reason}, Worker)], as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert len(lines) == 4, "the heads, the worker, and two lines of up to 80 characters"
+    assert " ".join(line.strip() for line in lines[2:]) == f"vm-cuda:1-down: {reason}"

@@ -16,6 +16,7 @@ from tests.support.nvidia_smi import NvidiaSmi, install_gpu_runtime
 MIB, GIB = 1024**2, 1024**3
 TWO = "0, GPU-aaaa, 16384, [N/A]\n1, GPU-bbbb, 81559, [N/A]\n"
 LOST = "0, GPU-aaaa, 16384, Disabled\n1, [GPU is lost], [GPU is lost], [GPU is lost]\n"
+LOST_LINE = "Unable to determine the device handle for GPU0000:3B:00.0: GPU is lost."
 SPLIT = "0, GPU-aaaa, 81559, Enabled\n1, GPU-bbbb, 81559, Disabled\n"
 INSTANCES = """GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-aaaa)
   MIG 3g.40gb     Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
@@ -197,6 +198,36 @@ def test_auto_uses_a_visible_mig_instance(tool: NvidiaSmi, monkeypatch: pytest.M
     assert list(sees()) == ["cuda:0.mig0"]
 
 
+@pytest.mark.parametrize("lost_row", ["1, [GPU is lost], [GPU is lost], [GPU is lost]\n", f"{LOST_LINE}\n"])
+@pytest.mark.parametrize("settings", [{"gpu_ids": "GPU-bbbb,GPU-aaaa"}, {"visible": "GPU-bbbb,GPU-aaaa"}])
+def test_a_lost_gpu_that_is_named_by_its_uuid_does_not_stop_the_others(
+    tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch, lost_row: str, settings: dict[str, str]
+) -> None:
+    if visible := settings.get("visible"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    worker = WorkerSettings(gpu_ids=settings.get("gpu_ids", "auto"))
+    tool.answers(f"{TWO.splitlines()[0]}\n{lost_row}", status=15)
+    (lost, well) = placements(worker)
+    tool.answers(TWO)
+    back = found_again(worker, lost, {well.device.name})
+
+    assert (well.environment["CUDA_VISIBLE_DEVICES"], well.lost) == ("GPU-aaaa", "")
+    assert lost.lost.startswith("GPU is lost")
+    assert back.environment["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
+
+
+def test_a_lost_gpu_whose_number_is_not_known_does_not_hide_those_that_are_visible_after_it(
+    tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool.answers(f"{TWO.splitlines()[0]}\n{LOST_LINE}\n", status=15)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+
+    assert {place.device.name: place.lost for place in placements(WorkerSettings())} == {
+        "cuda:0000:3B:00.0": "GPU is lost.",
+        "cuda:0": "",
+    }
+
+
 def test_a_lost_gpu_has_a_place_until_it_is_back(tool: NvidiaSmi) -> None:
     tool.answers(LOST)
     well, lost = placements(WorkerSettings())
@@ -211,9 +242,7 @@ def test_a_lost_gpu_has_a_place_until_it_is_back(tool: NvidiaSmi) -> None:
 
 
 def test_a_lost_gpu_without_a_number_takes_the_place_that_nobody_else_has(tool: NvidiaSmi) -> None:
-    tool.answers(
-        f"{TWO.splitlines()[0]}\nUnable to determine the device handle for GPU0000:3B:00.0: GPU is lost.\n", status=15
-    )
+    tool.answers(f"{TWO.splitlines()[0]}\n{LOST_LINE}\n", status=15)
     (well, lost) = placements(WorkerSettings(gpu_ids="0,1"))
     tool.answers(TWO)
     back = found_again(WorkerSettings(), lost, {well.device.name})

@@ -156,6 +156,8 @@ async def worker() -> None:
         return
     finally:
         await supervisor.close()
+    if supervisor.failure:
+        click.echo(f"penstock: {supervisor.failure}", err=True)
     sys.exit(supervisor.exit_status)
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, Unpack
 import click
 import msgspec
 from rich.table import Table
+from rich.text import Text
 
 from penstock.cli.progress_bars import ProgressBars
 from penstock.cli.terminal import console, ids, plain, state, table
@@ -111,8 +112,9 @@ def models(served: Iterable[Model], *, as_json: bool) -> None:
 
 
 def workers(known: Iterable[Worker], *, as_json: bool) -> None:
-    """Prints the workers, and below each the tasks that it runs."""
+    """Prints the workers, below each the tasks that it runs, and at the end why some are down."""
     rows = table(ids("worker"), "state", "device", "memory", "running", "models", "since")
+    reasons: list[Text] = []
     for worker in known:
         if as_json:
             _say(worker)
@@ -126,13 +128,13 @@ def workers(known: Iterable[Worker], *, as_json: bool) -> None:
             _short(worker.started_at),
         )
         if worker.reason:
-            rows.add_row(plain(f"  {worker.reason}", "dim"))
+            reasons.append(plain(f"{worker.id}: {worker.reason}", "dim"))
         for task in worker.tasks:
             rows.add_row(
                 plain(f"  {task.task_id}", "dim"), plain(task.stage, "dim"), *[""] * 3, plain(task.model, "dim")
             )
     if not as_json:
-        console().print(rows if rows.row_count else "[dim]no workers[/dim]")
+        console().print(rows if rows.row_count else "[dim]no workers[/dim]", *reasons, sep="\n")
 
 
 def queues(known: Iterable[Queue], *, as_json: bool) -> None:

@@ -84,7 +84,8 @@ class Child(Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Supervisor:
-    """Keeps children running until it is stopped. `exit_status` is that of the whole command.
+    """Keeps children running until it is stopped. `exit_status` is that of the whole command; `failure` says why it is
+    not 0 where the log of a child would not be enough.
 
     A worker whose device is lost or unusable is marked down and tried again later; the others go on. The supervisor
     stops when none of them is left, unless it was told to `outlive_workers`.
@@ -101,6 +102,7 @@ class Supervisor:
         self._outlives_workers = False
         self._stop = asyncio.Event()
         self.exit_status = 0
+        self.failure = ""
 
     def add(self, child: Child) -> None:
         """Start a child, and restart it whenever it dies or hangs."""
@@ -192,11 +194,11 @@ class Supervisor:
 
     def _give_up(self, child: Child, life: Life) -> None:
         """Mark the device of a worker down; stop where the child has none, or it was the last."""
-        if child.on_device:
+        workers = {other.name for other in self._children.values() if other.on_device}
+        if child.on_device and (self._outlives_workers or workers - self._down.names() - {child.name}):
             self._down.mark(child.name, child.on_device, life)
-            workers = {child.name for child in self._children.values() if child.on_device}
-            if self._outlives_workers or not workers <= self._down.names():
-                return
+            return
+        self.failure = life.reason and f"no worker can run: {life.reason}"
         self.request_stop(life.status if life.status > 0 else 1)
 
     async def _watch(self, child: Child, process: asyncio.subprocess.Process, report: int) -> tuple[float | None, str]:

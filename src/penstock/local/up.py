@@ -199,7 +199,7 @@ async def _until_ready(supervisor: Supervisor, url: str, *, within_s: float) -> 
     finally:
         stopped.cancel()
     if supervisor.exit_status:
-        raise ConfigurationError("a process could not start; its message is above")
+        raise ConfigurationError(supervisor.failure or "a process could not start; its message is above")
     if stopped.done():
         raise StoppedEarly
 

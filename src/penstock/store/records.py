@@ -168,10 +168,14 @@ def end_of(row: bytes) -> End:
 
 
 def workers_of(rows: Iterable[bytes], drained: Collection[bytes]) -> list[WorkerInfo]:
-    """Decode descriptions of workers. A drained worker is DRAINING, whatever it says about itself. A description that
-    cannot be read is left out: the worker writes another within its lease."""
+    """Decode descriptions of workers. A drained worker is DRAINING, whatever it says about itself, unless it is DOWN.
+    A description that cannot be read is left out: the worker writes another within its lease."""
     workers = [worker for row in rows if (worker := _worker_of(row))]
-    return [msgspec.structs.replace(w, state="DRAINING") if w.id.encode() in drained else w for w in workers]
+    return [_drained(worker) if worker.id.encode() in drained else worker for worker in workers]
+
+
+def _drained(worker: WorkerInfo) -> WorkerInfo:
+    return worker if worker.state == "DOWN" else msgspec.structs.replace(worker, state="DRAINING")
 
 
 def _worker_of(row: bytes) -> WorkerInfo | None:

@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
+from typing import IO
 
 import msgspec
 from loguru import logger
@@ -43,6 +44,10 @@ RUNS, RUNS_S = 5, 0.3
 
 TRIES = 2
 """Starts that may end while they measure, after which no options are used: a candidate may end a process."""
+
+WAIT_S, LOOK_S = 60.0, 0.1
+"""How long a worker waits for another one that measures the same file, and how often it looks: the card of the other
+may hang, which must not keep this one from its work."""
 
 GAIN = 0.97
 """A candidate must take at most this share of the time of no options: less is noise."""
@@ -91,18 +96,19 @@ def fastest(
     clock: Clock = perf_counter,
 ) -> Names:
     """The options with which this file runs a tile of this (height, width) fastest, among those with which it computes
-    the golden answers. They are measured once for a card, its driver, the runtime and the file; processes that start
-    side by side measure one after the other.
+    the golden answers. They are measured once for a card, its driver, the runtime and the file. Processes that start
+    side by side wait WAIT_S for the one that measures, and then do without options.
 
     Raises what `golden.compare` raises for the file without options.
     """
     path = _path(file, device, shape, card)
-    with _exclusive(path):
+    with _exclusive(path) as is_ours:
         known = _read(path) or Measurement(file=file.file, card=card.name)
-        if not known.finished and known.begun < TRIES:
+        if is_ours and not known.finished and known.begun < TRIES:
             known = _kept(path, known, lambda begun: _measured(open_session, begun, device, shape, clock))
     if not known.finished:
-        logger.bind(file=file.file, remembered=str(path)).warning("options of CUDA not measured: it ended processes")
+        untried = logger.bind(file=file.file, remembered=str(path))
+        untried.warning("options of CUDA not measured: processes have ended there, or one hangs")
     return known.options
 
 
@@ -176,14 +182,25 @@ def _path(file: ModelFile, device: Device, shape: tuple[int, int], card: CardIde
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def _exclusive(path: Path) -> Iterator[bool]:
+    """Yields False where another process has measured for WAIT_S."""
     # The system gives the lock back when a process dies. Where nothing can be written, each start measures.
     with ExitStack() as stack:
+        is_ours = True
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = stack.enter_context(path.with_suffix(".lock").open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+            is_ours = _locked(stack.enter_context(path.with_suffix(".lock").open("w")))
+        yield is_ours
+
+
+def _locked(file: IO[str]) -> bool:
+    give_up = monotonic() + WAIT_S
+    while monotonic() < give_up:
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        sleep(LOOK_S)
+    return False
 
 
 def _read(path: Path) -> Measurement | None:

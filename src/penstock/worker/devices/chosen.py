@@ -42,7 +42,10 @@ def named(listing: Listing, gpu_ids: str) -> list[Choice]:
     for entry in (part.strip() for part in gpu_ids.split(",")):
         name, _, count = entry.partition("x")
         taken = [choice.gpu for choice in choices]
-        for gpu in _matching(listing.gpus, name) or [_lost_without_number(listing, name, taken)]:
+        found = _matching(listing.gpus, name) or _may_mean(listing.gpus, name, taken)
+        if not found:
+            raise _not_here(listing, name)
+        for gpu in found:
             if gpu in taken:
                 raise ConfigurationError(
                     f"worker.gpu_ids: names GPU {name} twice; for two workers on it write {name}x2"
@@ -55,10 +58,11 @@ def named(listing: Listing, gpu_ids: str) -> list[Choice]:
 
 
 def _visible(gpus: Sequence[Gpu], visible: str) -> Iterator[Gpu]:
-    """As CUDA reads the variable: the list ends at the first entry that names no GPU."""
+    """As CUDA reads the variable: the list ends at the first entry that names no GPU. One that may mean a lost GPU does
+    not end it."""
     seen: list[Gpu] = []
     for entry in (part.strip() for part in visible.split(",")):
-        found = _matching(gpus, entry)
+        found = _matching(gpus, entry) or _may_mean(gpus, entry, seen)
         if not found:
             return
         fresh = [gpu for gpu in found if gpu not in seen]
@@ -74,14 +78,19 @@ def _matching(gpus: Sequence[Gpu], name: str) -> list[Gpu]:
     return found if len(found) == 1 else []
 
 
-def _lost_without_number(listing: Listing, name: str, taken: Sequence[Gpu]) -> Gpu:
-    """The lost GPU that this number may mean, where a line in place of its row does not say its number."""
-    for gpu in listing.gpus:
-        if name.isdigit() and not gpu.number.isdigit() and gpu not in taken:
-            return gpu
+def _may_mean(gpus: Sequence[Gpu], name: str, taken: Sequence[Gpu]) -> list[Gpu]:
+    """The lost GPU that an entry may mean: the driver does not say its UUID, and may not say its number."""
+    lost = [gpu for gpu in gpus if not gpu.uuid and gpu not in taken]
+    if name.isdigit():
+        return [gpu for gpu in lost if not gpu.number.isdigit()][:1]
+    is_unknown = name.startswith("GPU-") and not any(gpu.uuid.startswith(name) for gpu in gpus)
+    return lost[:1] if is_unknown else []
+
+
+def _not_here(listing: Listing, name: str) -> ConfigurationError:
     here = ", ".join(f"GPU {_title(gpu)}" for gpu in listing.gpus) or "none"
     because = f", and {listing.problem}" if listing.problem else ""
-    raise ConfigurationError(f"worker.gpu_ids: there is no GPU {name} here; found {here}{because}")
+    return ConfigurationError(f"worker.gpu_ids: there is no GPU {name} here; found {here}{because}")
 
 
 def _cause(gpus: Sequence[Gpu], problem: str) -> str:
