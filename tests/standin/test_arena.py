@@ -144,3 +144,24 @@ print(json.dumps([seen, difference(before)]))
     outcomes, last = seen
     assert outcomes == [["ran"], ["out of memory"], ["ran"], ["ran"]]
     assert (last["plans"], last["tensor_core_runs"]) == (34, 34), "no half-made plan of the run that failed is left"
+
+
+def test_small_batches_build_nothing_anew_where_there_is_no_room_for_the_results_of_large_ones(card: Card) -> None:
+    seen, plans, later = card.run(
+        OPEN
+        + """
+session = general()
+ran(session, (1, 128), (1, 128))
+in_flight = cuda_device_for(device()).blocks.take(8 * 2048 * 2048 * 3)
+os.environ["SI_OOM"] = str(counts()["arena_bytes"] / 1e6 + 10)
+before = counts()
+seen = ran(session, *[(1, 128)] * 4)
+plans = difference(before)["plans"]
+del in_flight
+os.environ["SI_OOM"] = "0"
+print(json.dumps([seen, plans, ran(session, (8, 512), (8, 512), (1, 128))]))
+"""
+    )
+
+    assert (seen, plans) == (["ran"] * 4, 0)
+    assert later == ["ran"] * 3
