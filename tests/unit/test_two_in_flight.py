@@ -2,6 +2,7 @@
 as a session does: one run computes at a time, and copies afterwards; each begins and ends when the test says so."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.core.task import Priority
-from penstock.errors import ImageTooLarge
+from penstock.errors import ImageTooLarge, Internal
 from penstock.models.base import BaseModelRunner, DeviceBroken, Interrupted, Outputs, Params, Product, Work
 from penstock.models.device_time import DeviceTime, note_device_time
 from penstock.settings import LimitSettings
@@ -282,6 +283,30 @@ async def test_an_output_that_cannot_be_accepted_fails_its_own_task_also_where_t
     assert [type(end) for end in ends[1:]] == [DeviceRun, DeviceRun, ImageTooLarge, DeviceRun]
 
 
+async def test_outputs_that_cannot_be_shared_out_fail_their_task_and_the_device_goes_on() -> None:
+    class Sized(Computing):
+        def infer(self, tiles: np.ndarray, work: Work) -> Outputs:
+            outputs: Any = super().infer(tiles, work)
+            return dict(enumerate(outputs)).values() if work.lane == "a" else outputs  # type: ignore[return-value]
+
+    async with opened(Sized()) as on:
+        on.runner.let()
+        ends = await asyncio.gather(on.run("a"), on.run("b"), return_exceptions=True)
+
+    assert [type(end) for end in ends] == [Internal, DeviceRun]
+    assert on.device.broken is None
+
+
+async def test_a_runner_that_exits_while_it_takes_an_output_fails_its_task_and_the_device_goes_on() -> None:
+    async with opened(Computing()) as on:
+        on.runner.let()
+        leaving = on.run("a", work=Accepted(1, lambda index: sys.exit(3)))
+        ends = await asyncio.gather(leaving, on.run("b"), return_exceptions=True)
+
+    assert [type(end) for end in ends] == [Internal, DeviceRun]
+    assert on.device.broken is None
+
+
 async def test_canceling_a_task_that_waits_for_its_turn_stops_nobody_else() -> None:
     async with opened(Computing()) as on:
         first = on.run("a")
@@ -373,6 +398,17 @@ async def test_only_computing_is_the_time_of_a_task() -> None:
 
     assert done.device_s == pytest.approx(3.0)
     assert on.device._backlog.costs.expected_s(key[0], 4) == pytest.approx(3.0)
+
+
+async def test_a_run_of_which_no_second_is_left_tells_nothing_about_its_model() -> None:
+    runner = Computing()
+    runner.compute_s = 0.0
+    runner.let()
+    async with opened(runner) as on:
+        await on.run("a")
+        paying = on.device.paying_batch(runner.name)
+
+    assert paying == (1, 1.0), "as before the first run: with 0 s a tile the device could never be fed"
 
 
 def test_no_second_counts_for_two_runs_that_note_nothing() -> None:

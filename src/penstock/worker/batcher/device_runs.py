@@ -54,7 +54,8 @@ class DeviceRuns:
         else:
             outputs, took_s = _timed(runner, batch.stacked, batch.lead.work)
         reached_at = time.monotonic() - took_s
-        self._costs.note(batch.lead.key, len(batch.stacked), took_s)
+        if took_s:  # none is left where other runs have taken all of its time: that tells nothing of this batch
+            self._costs.note(batch.lead.key, len(batch.stacked), took_s)
         metrics.report("device.busy", took_s / device.streams, device=device.name)
         metrics.report("device.batch.tiles", len(batch.tiles), model=runner.name, device=device.name)
         for task in batch.tasks:
