@@ -121,20 +121,28 @@ print(json.dumps([[a.shape, str(a.dtype)] for a in (score, distribution)]))
 
 @pytest.mark.at_length
 def test_an_input_of_a_wrong_shape_is_an_error_about_the_input_and_the_next_runs(card: Card) -> None:
-    error, then = card.run(
+    error, is_held, then = card.run(
         OPEN
         + """
+import gc
+import weakref
+
+gc.disable()
 session = Session(nima, device)
+tiles = zeros(1, 96)
+held = weakref.ref(tiles)
 try:
-    session.run(zeros(1, 96))
+    session.run(tiles)
     error = None
 except Exception as raised:
     error = str(raised)
-print(json.dumps([error, session.run(zeros(1, 224))[0].shape]))
+del tiles
+print(json.dumps([error, held() is not None, session.run(zeros(1, 224))[0].shape]))
 """
     )
 
     assert "nvalid dimensions" in error
+    assert not is_held, "tiles lie in page-locked memory"
     assert then == [1]
 
 
