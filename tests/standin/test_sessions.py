@@ -195,3 +195,23 @@ print(json.dumps({"seen": seen, "captures": counts()["graph_captures"]}))
 
     assert seen["captures"] == 1, "the third run of a shape replays what the second has captured"
     assert seen["seen"] == [[True, 0], [True, 1], [True, 0], [True, 0], [True, 1]]
+
+
+def test_a_batch_whose_graph_finds_no_room_on_the_card_runs_without_one(card: Card) -> None:
+    seen = card.run(
+        OPEN
+        + """
+import os
+
+session = Session(half(general), replace(device, cuda_graphs=True))
+session.run(zeros(1, 128))
+os.environ["SI_OOM"] = str(counts()["arena_bytes"] / 1e6 + 1)  # the results have room, and no session
+seen = [session.run(zeros(1, 64))[0].shape[1] for _ in range(3)]
+os.environ["SI_OOM"] = "0"
+before = counts()
+seen += [session.run(zeros(1, 64))[0].shape[1] for _ in range(3)]
+print(json.dumps([seen, difference(before)["graph_launches"] > 0]))
+"""
+    )
+
+    assert seen == [[256] * 6, True]
