@@ -165,3 +165,25 @@ print(json.dumps([seen, plans, ran(session, (8, 512), (8, 512), (1, 128))]))
 
     assert (seen, plans) == (["ran"] * 4, 0)
     assert later == ["ran"] * 3
+
+
+def test_a_session_whose_run_failed_is_closed_before_another_runs_also_while_somebody_holds_the_error(
+    card: Card,
+) -> None:
+    held = card.run(
+        OPEN
+        + """
+session = general(memory_limit_bytes=400_000_000)
+ran(session, (1, 128))
+errors = []
+try:
+    session.run(np.zeros((8, 512, 512, 3), np.uint8))
+except DeviceOutOfMemory as error:
+    errors.append(error)
+with_error = counts()
+errors.clear()
+print(json.dumps(difference(with_error)["arena_bytes"]))
+"""
+    )
+
+    assert held == 0

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.core.device import Device
@@ -145,7 +146,8 @@ class ShapeSessions:
             # A convolution notes the shape before it has its memory and its plan. If that failed, it would take the
             # next batch of this shape for one that it knows, and run without a plan (seen: a segmentation fault).
             if STOPPED not in str(error):
-                del self._modes[key]
+                del self._modes[key], mode
+                clear_frames(error.__traceback__)  # or the session is closed with the error, beside another run
             raise
 
     def _mode(self, key: tuple[Any, ...]) -> Binding:
