@@ -417,7 +417,8 @@ def test_no_second_counts_for_two_runs_that_note_nothing() -> None:
     assert clock.take(0, 10, DeviceTime()) == 10
     assert clock.take(4, 15, DeviceTime()) == 5, "until 10 it waited, or shared the device"
     assert clock.take(20, 22, DeviceTime()) == 2
-    assert clock.take(19, 21, DeviceTime()) == 0
+    assert clock.take(20, 21, DeviceTime()) == 0
+    assert clock.take(17, 25, DeviceTime()) == 6, "before 20 and after 22"
 
 
 def test_what_runs_note_counts_and_the_copy_at_their_end_is_left_to_others() -> None:
@@ -425,3 +426,13 @@ def test_what_runs_note_counts_and_the_copy_at_their_end_is_left_to_others() -> 
 
     assert clock.take(0, 14, DeviceTime(compute_s=9, copy_s=4)) == 9
     assert clock.take(2, 25, DeviceTime()) == 15, "since 10, when the other began to copy"
+
+
+def test_what_a_run_notes_does_not_count_again_where_another_that_notes_nothing_has_taken_it() -> None:
+    clock = DeviceClock()
+
+    assert clock.take(0, 10, DeviceTime()) == 10
+    assert clock.take(1, 14, DeviceTime(compute_s=9, copy_s=2)) == 2, "from 10 to 12"
+    assert clock.take(0, 14, DeviceTime(compute_s=1, copy_s=2)) == 1, (
+        "two that note take turns, whatever the clock says"
+    )
