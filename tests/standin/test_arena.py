@@ -144,3 +144,46 @@ print(json.dumps([seen, difference(before)]))
     outcomes, last = seen
     assert outcomes == [["ran"], ["out of memory"], ["ran"], ["ran"]]
     assert (last["plans"], last["tensor_core_runs"]) == (34, 34), "no half-made plan of the run that failed is left"
+
+
+def test_small_batches_build_nothing_anew_where_there_is_no_room_for_the_results_of_large_ones(card: Card) -> None:
+    seen, plans, later = card.run(
+        OPEN
+        + """
+session = general()
+ran(session, (1, 128), (1, 128))
+in_flight = cuda_device_for(device()).blocks.take(8 * 2048 * 2048 * 3)
+os.environ["SI_OOM"] = str(counts()["arena_bytes"] / 1e6 + 10)
+before = counts()
+seen = ran(session, *[(1, 128)] * 4)
+plans = difference(before)["plans"]
+del in_flight
+os.environ["SI_OOM"] = "0"
+print(json.dumps([seen, plans, ran(session, (8, 512), (8, 512), (1, 128))]))
+"""
+    )
+
+    assert (seen, plans) == (["ran"] * 4, 0)
+    assert later == ["ran"] * 3
+
+
+def test_a_session_whose_run_failed_is_closed_before_another_runs_also_while_somebody_holds_the_error(
+    card: Card,
+) -> None:
+    held = card.run(
+        OPEN
+        + """
+session = general(memory_limit_bytes=400_000_000)
+ran(session, (1, 128))
+errors = []
+try:
+    session.run(np.zeros((8, 512, 512, 3), np.uint8))
+except DeviceOutOfMemory as error:
+    errors.append(error)
+with_error = counts()
+errors.clear()
+print(json.dumps(difference(with_error)["arena_bytes"]))
+"""
+    )
+
+    assert held == 0

@@ -188,8 +188,13 @@ with ThreadPoolExecutor(1) as thread:
     assert compute_s + copy_s <= took_s - 0.5
 
 
-@pytest.mark.parametrize("status", [700, pytest.param(999, marks=pytest.mark.at_length)])
-def test_a_card_that_breaks_during_a_copy_is_broken(card: Card, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "stops"),
+    [(700, "nobody"), (700, "me"), pytest.param(999, "nobody", marks=pytest.mark.at_length)],
+)
+def test_a_card_that_breaks_during_a_copy_is_broken_also_where_the_run_was_stopped(
+    card: Card, status: int, stops: str
+) -> None:
     error = card.run(
         OPEN
         + f"""
@@ -202,11 +207,12 @@ def breaking(*given):
             other.submit(session.run, zeros(2)).result()  # the run beside the copy breaks the card
         except DeviceBroken:
             pass
+    session.interrupt("{stops}")
     return plain(*given)
 
 card.to_host = breaking
 try:
-    session.run(zeros(1))
+    session.run(zeros(1), owner="me")
 except DeviceBroken as broken:
     print(json.dumps(str(broken)))
 """

@@ -121,20 +121,28 @@ print(json.dumps([[a.shape, str(a.dtype)] for a in (score, distribution)]))
 
 @pytest.mark.at_length
 def test_an_input_of_a_wrong_shape_is_an_error_about_the_input_and_the_next_runs(card: Card) -> None:
-    error, then = card.run(
+    error, is_held, then = card.run(
         OPEN
         + """
+import gc
+import weakref
+
+gc.disable()
 session = Session(nima, device)
+tiles = zeros(1, 96)
+held = weakref.ref(tiles)
 try:
-    session.run(zeros(1, 96))
+    session.run(tiles)
     error = None
 except Exception as raised:
     error = str(raised)
-print(json.dumps([error, session.run(zeros(1, 224))[0].shape]))
+del tiles
+print(json.dumps([error, held() is not None, session.run(zeros(1, 224))[0].shape]))
 """
     )
 
     assert "nvalid dimensions" in error
+    assert not is_held, "tiles lie in page-locked memory"
     assert then == [1]
 
 
@@ -187,3 +195,23 @@ print(json.dumps({"seen": seen, "captures": counts()["graph_captures"]}))
 
     assert seen["captures"] == 1, "the third run of a shape replays what the second has captured"
     assert seen["seen"] == [[True, 0], [True, 1], [True, 0], [True, 0], [True, 1]]
+
+
+def test_a_batch_whose_graph_finds_no_room_on_the_card_runs_without_one(card: Card) -> None:
+    seen = card.run(
+        OPEN
+        + """
+import os
+
+session = Session(half(general), replace(device, cuda_graphs=True))
+session.run(zeros(1, 128))
+os.environ["SI_OOM"] = str(counts()["arena_bytes"] / 1e6 + 1)  # the results have room, and no session
+seen = [session.run(zeros(1, 64))[0].shape[1] for _ in range(3)]
+os.environ["SI_OOM"] = "0"
+before = counts()
+seen += [session.run(zeros(1, 64))[0].shape[1] for _ in range(3)]
+print(json.dumps([seen, difference(before)["graph_launches"] > 0]))
+"""
+    )
+
+    assert seen == [[256] * 6, True]

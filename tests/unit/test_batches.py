@@ -16,7 +16,7 @@ from penstock.models.base import BaseModelRunner, Interrupted, Outputs, Params, 
 from penstock.models.tiling import Ladder, TiledImage
 from penstock.settings import LimitSettings
 from penstock.worker.batcher.backlog import Backlog
-from penstock.worker.batcher.costs import Costs
+from penstock.worker.batcher.costs import KNOWN, Costs
 from penstock.worker.batcher.device_work import BatchKey, DeviceWork
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
 from penstock.worker.threads import Threads
@@ -164,6 +164,30 @@ def test_costs_follow_what_is_measured_in_service() -> None:
         costs.note(LANE, 2, 3.0)
 
     assert (before, costs.best(LANE, 2)) == (2, 1)
+
+
+def test_of_a_model_without_fixed_shapes_the_costs_of_those_that_ran_last_are_remembered() -> None:
+    costs = Costs((1, 2))
+    for width in range(1, 4 * KNOWN):
+        costs.note(LANE, 1, 0.5)
+        costs.note(BatchKey("model", "", (8, width, 3)), 2, 0.1)
+
+    assert len(costs._seconds) == len(costs._tile_s) == KNOWN
+    assert costs.expected_s(LANE, 1) == pytest.approx(0.5)
+    assert costs.expected_s(BatchKey("model", "", (8, 1, 3)), 2) == 1.0, "as if it had never run"
+
+
+def test_what_pays_follows_what_is_measured_and_what_the_device_cannot_hold() -> None:
+    costs = Costs((1, 2))
+    costs.note(LANE, 1, 1.0)
+    costs.note(LANE, 2, 2.0)
+    before = costs.paying("model")
+    for _ in range(3):
+        costs.note(LANE, 2, 0.5)
+    measured = costs.paying("model")
+    costs.forbid(LANE, 2)
+
+    assert (before, measured, costs.paying("model")) == ((1, 1.0), (2, 1.0), (1, 1.0))
 
 
 async def test_every_shape_and_batch_is_warmed_up_and_measured_before_the_first_task() -> None:

@@ -2,6 +2,7 @@
 as a session does: one run computes at a time, and copies afterwards; each begins and ends when the test says so."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.core.task import Priority
-from penstock.errors import ImageTooLarge
+from penstock.errors import ImageTooLarge, Internal
 from penstock.models.base import BaseModelRunner, DeviceBroken, Interrupted, Outputs, Params, Product, Work
 from penstock.models.device_time import DeviceTime, note_device_time
 from penstock.settings import LimitSettings
@@ -282,6 +283,30 @@ async def test_an_output_that_cannot_be_accepted_fails_its_own_task_also_where_t
     assert [type(end) for end in ends[1:]] == [DeviceRun, DeviceRun, ImageTooLarge, DeviceRun]
 
 
+async def test_outputs_that_cannot_be_shared_out_fail_their_task_and_the_device_goes_on() -> None:
+    class Sized(Computing):
+        def infer(self, tiles: np.ndarray, work: Work) -> Outputs:
+            outputs: Any = super().infer(tiles, work)
+            return dict(enumerate(outputs)).values() if work.lane == "a" else outputs  # type: ignore[return-value]
+
+    async with opened(Sized()) as on:
+        on.runner.let()
+        ends = await asyncio.gather(on.run("a"), on.run("b"), return_exceptions=True)
+
+    assert [type(end) for end in ends] == [Internal, DeviceRun]
+    assert on.device.broken is None
+
+
+async def test_a_runner_that_exits_while_it_takes_an_output_fails_its_task_and_the_device_goes_on() -> None:
+    async with opened(Computing()) as on:
+        on.runner.let()
+        leaving = on.run("a", work=Accepted(1, lambda index: sys.exit(3)))
+        ends = await asyncio.gather(leaving, on.run("b"), return_exceptions=True)
+
+    assert [type(end) for end in ends] == [Internal, DeviceRun]
+    assert on.device.broken is None
+
+
 async def test_canceling_a_task_that_waits_for_its_turn_stops_nobody_else() -> None:
     async with opened(Computing()) as on:
         first = on.run("a")
@@ -375,13 +400,25 @@ async def test_only_computing_is_the_time_of_a_task() -> None:
     assert on.device._backlog.costs.expected_s(key[0], 4) == pytest.approx(3.0)
 
 
+async def test_a_run_of_which_no_second_is_left_tells_nothing_about_its_model() -> None:
+    runner = Computing()
+    runner.compute_s = 0.0
+    runner.let()
+    async with opened(runner) as on:
+        await on.run("a")
+        paying = on.device.paying_batch(runner.name)
+
+    assert paying == (1, 1.0), "as before the first run: with 0 s a tile the device could never be fed"
+
+
 def test_no_second_counts_for_two_runs_that_note_nothing() -> None:
     clock = DeviceClock()
 
     assert clock.take(0, 10, DeviceTime()) == 10
     assert clock.take(4, 15, DeviceTime()) == 5, "until 10 it waited, or shared the device"
     assert clock.take(20, 22, DeviceTime()) == 2
-    assert clock.take(19, 21, DeviceTime()) == 0
+    assert clock.take(20, 21, DeviceTime()) == 0
+    assert clock.take(17, 25, DeviceTime()) == 6, "before 20 and after 22"
 
 
 def test_what_runs_note_counts_and_the_copy_at_their_end_is_left_to_others() -> None:
@@ -389,3 +426,13 @@ def test_what_runs_note_counts_and_the_copy_at_their_end_is_left_to_others() -> 
 
     assert clock.take(0, 14, DeviceTime(compute_s=9, copy_s=4)) == 9
     assert clock.take(2, 25, DeviceTime()) == 15, "since 10, when the other began to copy"
+
+
+def test_what_a_run_notes_does_not_count_again_where_another_that_notes_nothing_has_taken_it() -> None:
+    clock = DeviceClock()
+
+    assert clock.take(0, 10, DeviceTime()) == 10
+    assert clock.take(1, 14, DeviceTime(compute_s=9, copy_s=2)) == 2, "from 10 to 12"
+    assert clock.take(0, 14, DeviceTime(compute_s=1, copy_s=2)) == 1, (
+        "two that note take turns, whatever the clock says"
+    )

@@ -38,30 +38,40 @@ class DeviceBlocks:
 
     Results that are being copied while the next run computes would lie in the middle of what that run needs: the arena
     would grow by its largest block (seen: 1.6 GB). There are as many blocks as results in flight, all as large as the
-    largest that was asked for.
+    largest that was asked for; where the card has no room for one of these, from then on as that which was asked for.
     """
 
     def __init__(self, cuda: CudaRuntime) -> None:
         self._cuda = cuda
         self._size = 0
-        self._free: list[int] = []  # finalizers append to it, on any thread
+        self._free: list[tuple[int, int]] = []  # address and size; finalizers append to it, on any thread
 
     def take(self, size: int) -> DeviceBlock:
         """A block of at least this size. Only one thread may call it at a time. Raises RuntimeError in CUDA's words."""
-        if size > self._size:
-            self._size = size  # before the next line: from now on a smaller block that comes back is not kept
-            self._drop_free()
-        address = self._free.pop() if self._free else self._cuda.allocate(self._size)
+        self._size = max(size, self._size)
+        address = self._kept() or self._new(size)
         block = DeviceBlock(address)
         weakref.finalize(block, self._return, address, self._size).atexit = False
         return block
 
+    def _kept(self) -> int | None:
+        while self._free:
+            address, size = self._free.pop()
+            if size == self._size:
+                return address
+            self._cuda.free(address)  # it came back while the size changed
+        return None
+
+    def _new(self, size: int) -> int:
+        try:
+            return self._cuda.allocate(self._size)
+        except RuntimeError:
+            # The card is full. Who asks for less must not fail for want of what only larger results need.
+            self._size = size
+            return self._cuda.allocate(size)
+
     def _return(self, address: int, size: int) -> None:
         if size == self._size:
-            self._free.append(address)
+            self._free.append((address, size))
         else:
             self._cuda.free(address)
-
-    def _drop_free(self) -> None:
-        while self._free:
-            self._cuda.free(self._free.pop())

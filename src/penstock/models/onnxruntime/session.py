@@ -17,7 +17,7 @@ from msgspec import Struct
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
-from penstock.models.base import Interrupted
+from penstock.models.base import DeviceBroken, Interrupted
 from penstock.models.onnxruntime import faults
 from penstock.models.onnxruntime.cuda_device import cuda_device_for
 from penstock.models.onnxruntime.providers import engine_directory, setup
@@ -141,12 +141,17 @@ class Session:
         try:
             return self._sessions.run(tiles, options)
         except Exception as error:  # the runtime's own classes are private
-            if options.terminate:
-                raise Interrupted from error
-            raise faults.of_run(error) from error
+            if self._meaning(error, options) is error:
+                raise  # as its own cause it would hold the tiles until the garbage collector comes
+            raise self._meaning(error, options) from error
         finally:
             with self._lock:
                 del self._running[options]
+
+    def _meaning(self, error: Exception, options: Any) -> Exception:
+        meant = faults.of_run(error)
+        # A device that broke beside the run must not be used again, whoever wanted the run to stop.
+        return Interrupted() if options.terminate and not isinstance(meant, DeviceBroken) else meant
 
     def interrupt(self, owner: object = None) -> None:
         """Make the present runs of this owner raise Interrupted at their next node; a CUDA graph runs to its end."""

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.core.device import Device
@@ -122,7 +123,7 @@ class ShapeSessions:
             if self._modes[key].overwrites:
                 return self._card.to_host(results, self._blocks)
             if self._device.cuda_graphs and _is_small(results):
-                self._modes[key] = self._graph(self._modes[key], tiles, results)
+                self._take_graph(key, tiles, results)
         return self._card.to_host(results, self._blocks)
 
     def _computed(self, key: tuple[Any, ...], tiles: NDArray[Any], options: Any) -> Results:
@@ -145,7 +146,8 @@ class ShapeSessions:
             # A convolution notes the shape before it has its memory and its plan. If that failed, it would take the
             # next batch of this shape for one that it knows, and run without a plan (seen: a segmentation fault).
             if STOPPED not in str(error):
-                del self._modes[key]
+                del self._modes[key], mode
+                clear_frames(error.__traceback__)  # or the session is closed with the error, beside another run
             raise
 
     def _mode(self, key: tuple[Any, ...]) -> Binding:
@@ -162,10 +164,15 @@ class ShapeSessions:
         self._spare = session if self._one_for_all else None
         return session
 
-    def _graph(self, eager: Binding, tiles: NDArray[Any], results: Results) -> Binding:
-        graph = GraphRun(runtime(), self._open(for_graph=True), tiles, results)
-        self._spare = eager.session
-        return graph
+    def _take_graph(self, key: tuple[Any, ...], tiles: NDArray[Any], results: Results) -> None:
+        """Let the next batch of this shape run as a graph, where the device has room for one."""
+        try:
+            graph = GraphRun(runtime(), self._open(for_graph=True), tiles, results)
+        except Exception as error:  # as above
+            if not isinstance(faults.of_run(error), DeviceOutOfMemory):
+                raise
+        else:
+            self._spare, self._modes[key] = self._modes[key].session, graph
 
 
 def _is_small(results: Results) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from penstock.models.base import Outputs
+from penstock.worker.batcher.costs import KNOWN
 from penstock.worker.batcher.device_work import BatchKey, DeviceBatch, TileRef
 from penstock.worker.threads import Threads
 
@@ -36,7 +37,9 @@ class Acceptance:
         for n, (part, _) in enumerate(answers):
             errors[n::parts] = part
         key, tile_s = batch.lead.key, sum(seconds for _, seconds in answers) / len(tiles)
-        self._tile_s[key] = KEPT * self._tile_s.get(key, tile_s) + (1 - KEPT) * tile_s
+        self._tile_s[key] = KEPT * self._tile_s.pop(key, tile_s) + (1 - KEPT) * tile_s
+        if len(self._tile_s) > KNOWN:
+            del self._tile_s[next(iter(self._tile_s))]  # the longest unused
         return errors
 
     def _parts(self, batch: DeviceBatch) -> int:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from penstock.core.device import batches_of
@@ -16,6 +17,10 @@ runs at a new pace do."""
 
 FIFTH_MORE = 1.2
 """A batch is large enough to pay if its tiles take at most this many times as long as in the best size."""
+
+KNOWN = 256
+"""How many keys are remembered, those that ran last: a model whose images are not resized has a key for each of their
+shapes. The shipped models have 25."""
 
 LARGER_AGAIN_S = 300.0
 """After this time the next larger size is tried again: what filled the device may have gone. A try that fails costs
@@ -46,14 +51,26 @@ class Costs:
         self._clock = clock
         self._seconds: dict[tuple[BatchKey, int], float] = {}
         self._paces: dict[tuple[str, str], float] = {}
-        self._tile_s: dict[BatchKey, float] = {}
+        self._tile_s: dict[BatchKey, float] = {}  # the longest unused first
+        self._paying: dict[str, tuple[int, float]] = {}
+        self._lock = Lock()
         self._refused: dict[BatchKey, RefusedSize] = {}
 
     def note(self, key: BatchKey, size: int, seconds: float) -> None:
         """Record that a batch of this size took so long."""
-        self._average(self._seconds, (key, size), seconds)
-        self._average(self._paces, (key.model, key.lane), seconds / (size * math.prod(key.shape)))
-        self._tile_s[key] = self._best_tile_s(key)
+        with self._lock:
+            self._average(self._seconds, (key, size), seconds)
+            self._average(self._paces, (key.model, key.lane), seconds / (size * math.prod(key.shape)))
+            self._tile_s.pop(key, None)
+            self._tile_s[key] = self._best_tile_s(key)
+            if len(self._tile_s) > KNOWN:
+                self._forget(next(iter(self._tile_s)))
+            self._paying.clear()
+
+    def _forget(self, key: BatchKey) -> None:
+        self._tile_s.pop(key)
+        for size in self._sizes:
+            self._seconds.pop((key, size), None)
 
     def _average(self, means: dict[K, float], key: K, new: float) -> None:
         before = means.get(key)
@@ -69,7 +86,9 @@ class Costs:
         none."""
         smaller = [s for s in self._sizes if s < size]
         self._refused[key] = RefusedSize(len(smaller), self._clock(), self._wait_s(key, len(smaller)))
-        self._tile_s.pop(key, None)
+        with self._lock:
+            self._tile_s.pop(key, None)
+            self._paying.clear()
         return max(smaller, default=0)
 
     def _wait_s(self, key: BatchKey, below: int) -> float:
@@ -98,17 +117,20 @@ class Costs:
     def paying(self, model: str) -> tuple[int, float]:
         """The least number of tiles of a model that should run at once, since fewer would take over a fifth more time
         each; and the seconds of one tile alone. Where keys of the model differ, the one with the most tiles counts."""
-        keys = {key for key, _ in tuple(self._seconds) if key.model == model}  # a copy: other threads note meanwhile
-        return max((self._paying(key) for key in keys), default=(1, 1.0))
+        if (known := self._paying.get(model)) is None:  # it is asked for some times between two batches
+            noted = tuple(self._seconds)  # a copy: other threads note meanwhile
+            keys = {key for key, _ in noted if key.model == model}
+            self._paying[model] = known = max((self._paying_of(key) for key in keys), default=(1, 1.0))
+        return known
 
-    def _paying(self, key: BatchKey) -> tuple[int, float]:
+    def _paying_of(self, key: BatchKey) -> tuple[int, float]:
         each = {s: self.expected_s(key, s) / s for s in self._sizes if s <= max(1, self.most(key))}
         return next(s for s, seconds in each.items() if seconds <= FIFTH_MORE * min(each.values())), each[1]
 
     def expected_s(self, key: BatchKey, size: int) -> float:
         """Seconds of a batch of this size; 1 for a key that was never measured."""
-        smaller = (self._seconds[key, s] for s in reversed(self._sizes) if s <= size and (key, s) in self._seconds)
-        return next(smaller, 1.0)
+        smaller = (self._seconds.get((key, s)) for s in reversed(self._sizes) if s <= size)
+        return next((seconds for seconds in smaller if seconds is not None), 1.0)
 
     def tile_s(self, key: BatchKey) -> float:
         """Seconds for each tile in batches of the best size. For a key that was never measured the pace of the same

@@ -1,10 +1,10 @@
 """What threads do with a batch: its tiles are stacked, the model runs, and the time that the device computed counts."""
 
-import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,17 @@ from penstock.worker.batcher.device_work import DeviceBatch, Runner, TileRef
 
 Arrays = Callable[[tuple[int, ...], Any], NDArray[Any]]
 """Makes an array of a shape and type, with arbitrary values."""
+
+
+REMEMBERED = 256
+"""Of how many runs is known when they computed: as many as may begin and end beside one that is long."""
+
+
+class Span(NamedTuple):
+    """The time between two moments."""
+
+    since: float
+    until: float
 
 
 class DeviceRuns:
@@ -54,7 +65,8 @@ class DeviceRuns:
         else:
             outputs, took_s = _timed(runner, batch.stacked, batch.lead.work)
         reached_at = time.monotonic() - took_s
-        self._costs.note(batch.lead.key, len(batch.stacked), took_s)
+        if took_s:  # none is left where other runs have taken all of its time: that tells nothing of this batch
+            self._costs.note(batch.lead.key, len(batch.stacked), took_s)
         metrics.report("device.busy", took_s / device.streams, device=device.name)
         metrics.report("device.batch.tiles", len(batch.tiles), model=runner.name, device=device.name)
         for task in batch.tasks:
@@ -88,15 +100,29 @@ class DeviceClock:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._taken_until = -math.inf
+        self._noted: deque[Span] = deque(maxlen=REMEMBERED)
+        self._others: deque[Span] = deque(maxlen=REMEMBERED)
 
     def take(self, began: float, ended: float, noted: DeviceTime) -> float:
         """Returns the seconds that a run computed which was with the device between two moments of one clock: those
-        that it has noted, else all that no other run has taken. Any thread may call this when its run has ended."""
-        # What notes its time waits for its turn, so that two such runs never compute at once. The copy of the results
-        # is what it does last: from there on the device computes for others.
-        computed_until = ended - (noted.copy_s or 0.0)
+        that it has noted, else all, without what other runs have taken. Any thread may call this when its run has
+        ended."""
+        # The copy of the results is what a run that notes does last: from there on the device computes for others.
+        until = ended - (noted.copy_s or 0.0)
         with self._lock:
-            left_s = max(0.0, computed_until - max(began, self._taken_until))
-            self._taken_until = max(self._taken_until, computed_until)
-        return left_s if noted.compute_s is None else noted.compute_s
+            if noted.compute_s is None:
+                left = _left(Span(began, until), (*self._noted, *self._others))
+                self._others.extend(left)
+            else:  # what notes its time waits for its turn, so that two such runs never compute at once
+                left = _left(Span(until - noted.compute_s, until), self._others)
+                self._noted.extend(left)
+        return sum(span.until - span.since for span in left)
+
+
+def _left(span: Span, taken: Iterable[Span]) -> list[Span]:
+    """The parts of a span that are in none of the others."""
+    left = [span]
+    for low, high in [one for one in taken if one.since < span.until and span.since < one.until]:
+        parts = [part for a, b in left for part in (Span(a, min(b, low)), Span(max(a, high), b))]
+        left = [part for part in parts if part.since < part.until]
+    return left

@@ -309,8 +309,13 @@ class DeviceScheduler:
         if isinstance(outputs, BaseException):
             self._outcomes.conclude(batch, outputs)
             return
-        with batch.under_way():
-            self._outcomes.conclude(batch, await self._acceptance.accept(batch, outputs))
+        try:
+            with batch.under_way():
+                errors = await self._acceptance.accept(batch, outputs)
+        except Exception as error:  # noqa: BLE001  no sequence, or a runner's own SystemExit: as in `_stacked`
+            self._outcomes.conclude(batch, error)
+        else:
+            self._outcomes.conclude(batch, errors)
 
     # --- on threads -------------------------------------------------------------------------------------------
 
