@@ -364,6 +364,7 @@ async def test_workers_are_listed(client: httpx.AsyncClient, store: Store) -> No
         "started_at": "2027-01-15T08:00:00.000Z",
         "memory": {"process": 400, "tasks": 30, "tasks_limit": 1000, "device_limit": None, "pinned": 200},
         "spool_full": False,
+        "reason": "",
         "tasks": [],
     }
 

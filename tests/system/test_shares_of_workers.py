@@ -20,7 +20,7 @@ from tests.support.stores import open_store
 from tests.support.workers import ended, host, reached, submit_image
 
 TASK_S = 1.0
-START_WITHIN_S = 60
+START_WITHIN_S = 120
 
 Start = Callable[[int], list[Process]]
 
