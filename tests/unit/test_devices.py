@@ -271,6 +271,21 @@ def test_gpus_are_left_alone_without_a_runtime_for_them(tmp_path: Path, monkeypa
         placements(WorkerSettings(gpu_ids="0"))
 
 
+def test_doctor_warns_of_gpus_that_what_is_installed_cannot_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = NvidiaSmi(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    tool.answers(TWO)
+    used, idle = check_devices(Settings())
+    (wanted,) = check_devices(Settings(worker=WorkerSettings(gpu_ids="cpu")))
+    tool.program.unlink()
+    (without,) = check_devices(Settings())
+
+    assert [finding.state for finding in (used, wanted, without)] == ["ok"] * 3
+    assert (idle.state, idle.found) == ("warn", "2 GPUs are here and not used: penstock-server[gpu] is not installed")
+
+
 def test_settings_reach_the_device(tool: NvidiaSmi) -> None:
     (plain, _) = devices()
     (changed, _) = devices(precision="fp32", cuda_graphs=True, max_batch=3)
