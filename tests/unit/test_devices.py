@@ -109,11 +109,13 @@ def test_what_may_be_page_locked_is_a_part_of_the_memory_of_a_worker(tool: Nvidi
     (large, _) = devices(memory_bytes=20 * GIB)
     (small, _) = devices(memory_bytes=2 * GIB)
     (set_, _) = devices(memory_bytes=20 * GIB, pinned_bytes=5 * GIB)
+    (too_much, _) = devices(memory_bytes=2 * GIB, pinned_bytes=5 * GIB)
     (cpu,) = devices(memory_bytes=2 * GIB, gpu_ids="cpu")
 
     assert (large.ram_bytes, large.pinned_bytes) == (18 * GIB, 2 * GIB)
     assert (small.ram_bytes, small.pinned_bytes) == (1.5 * GIB, 0.5 * GIB)
     assert (set_.ram_bytes, set_.pinned_bytes) == (15 * GIB, 5 * GIB)
+    assert (too_much.ram_bytes, too_much.pinned_bytes) == (GIB, GIB)
     assert cpu.ram_bytes == 2 * GIB
 
 
