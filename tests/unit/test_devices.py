@@ -109,11 +109,13 @@ def test_what_may_be_page_locked_is_a_part_of_the_memory_of_a_worker(tool: Nvidi
     (large, _) = devices(memory_bytes=20 * GIB)
     (small, _) = devices(memory_bytes=2 * GIB)
     (set_, _) = devices(memory_bytes=20 * GIB, pinned_bytes=5 * GIB)
+    (too_much, _) = devices(memory_bytes=2 * GIB, pinned_bytes=5 * GIB)
     (cpu,) = devices(memory_bytes=2 * GIB, gpu_ids="cpu")
 
     assert (large.ram_bytes, large.pinned_bytes) == (18 * GIB, 2 * GIB)
     assert (small.ram_bytes, small.pinned_bytes) == (1.5 * GIB, 0.5 * GIB)
     assert (set_.ram_bytes, set_.pinned_bytes) == (15 * GIB, 5 * GIB)
+    assert (too_much.ram_bytes, too_much.pinned_bytes) == (GIB, GIB)
     assert cpu.ram_bytes == 2 * GIB
 
 
@@ -269,6 +271,21 @@ def test_gpus_are_left_alone_without_a_runtime_for_them(tmp_path: Path, monkeypa
     assert [d.kind for d in devices()] == ["cpu"]
     with pytest.raises(ConfigurationError, match=r"penstock-server\[gpu\]"):
         placements(WorkerSettings(gpu_ids="0"))
+
+
+def test_doctor_warns_of_gpus_that_what_is_installed_cannot_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = NvidiaSmi(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    tool.answers(TWO)
+    used, idle = check_devices(Settings())
+    (wanted,) = check_devices(Settings(worker=WorkerSettings(gpu_ids="cpu")))
+    tool.program.unlink()
+    (without,) = check_devices(Settings())
+
+    assert [finding.state for finding in (used, wanted, without)] == ["ok"] * 3
+    assert (idle.state, idle.found) == ("warn", "2 GPUs are here and not used: penstock-server[gpu] is not installed")
 
 
 def test_settings_reach_the_device(tool: NvidiaSmi) -> None:

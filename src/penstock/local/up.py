@@ -103,8 +103,9 @@ async def add_workers(settings: Settings, supervisor: Supervisor) -> None:
 
 def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
     """A worker process for each placement. When one dies, its tasks are released at once; while it cannot run, it is
-    listed as DOWN. The health of their cards is reported from now on."""
+    listed as DOWN. The health of their cards is reported from now on, and of one that is lost as soon as it is back."""
     taken = {place.device.name for place in places if not place.lost}
+    cards = {place.device.name: place.environment["CUDA_VISIBLE_DEVICES"] for place in places if _has_card(place)}
     finding = Lock()
 
     def child(place: Placement) -> Child:
@@ -114,6 +115,8 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
             nonlocal now
             with finding:  # devices that come back at the same time must not take each other's names
                 now = found_again(settings.worker, now, taken) if now.lost else now
+            if _has_card(now):
+                cards[now.device.name] = now.environment["CUDA_VISIBLE_DEVICES"]
             worker_id = f"{socket.gethostname()}-{now.device.name}-{uuid.uuid4().hex[:8]}"
             device = msgspec.json.encode(now.device).decode()
             usual = GPU_VARIABLES if now.device.kind == "cuda" else {}
@@ -139,7 +142,7 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
             ),
         )
 
-    watch_cards({p.device.name: p.environment["CUDA_VISIBLE_DEVICES"] for p in places if _has_card(p)})
+    watch_cards(cards)
     return [child(place) for place in places]
 
 

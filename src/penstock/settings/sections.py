@@ -133,7 +133,8 @@ class WorkerSettings(Section, frozen=True):
     memory of the machine (or the container), divided among the workers of this host."""
     pinned_bytes: NonNegative = 0
     """Memory of one worker process that may be page-locked, so that a GPU copies its input and results at full speed.
-    It is counted in `memory_bytes`. 0 means 2 GiB, on WSL 512 MiB, and at most a quarter of `memory_bytes`."""
+    It is counted in `memory_bytes`, of which it takes half at most. 0 means 2 GiB, on WSL 512 MiB, and at most a
+    quarter of `memory_bytes`."""
     max_batch: Positive = 8
     """Most tiles in one run of a GPU, and of tiles larger than 512 x 512 px as many as have as many pixels; a CPU runs
     tiles one by one."""

@@ -55,8 +55,8 @@ class NvmlCard(NamedTuple):
 
 
 def watch_cards(cards: Mapping[str, str]) -> None:
-    """Report the health of these cards from now on; UUIDs by the name of the device. Nothing is reported where there is
-    no NVML, and no value that a card does not have."""
+    """Report the health of these cards from now on, and of those that are added later; UUIDs by the name of the device.
+    Nothing is reported where there is no NVML, and no value that a card does not have."""
     if cards:
         threading.Thread(target=CardWatch(cards).run, name="nvml", daemon=True).start()
 
@@ -65,7 +65,7 @@ class CardWatch:
     """Reads the cards every few seconds on one thread, and gives the last readings to whoever scrapes."""
 
     def __init__(self, cards: Mapping[str, str], *, reopen_s: float = REOPEN_S) -> None:
-        self._uuids = dict(cards)
+        self._uuids = cards
         self._reopen_s = reopen_s
         self._is_open = False
         self._open: dict[str, NvmlCard] = {}
@@ -95,7 +95,7 @@ class CardWatch:
     def read(self) -> None:
         """Ask every card for all that is reported."""
         values: dict[str, list[Observed]] = {key: [] for key in KEYS}
-        for device in self._uuids:
+        for device in tuple(self._uuids):  # another thread may add one
             for key, number, labels in self._readings_of(device):
                 values[key].append((number, {"device": device, **labels}))
         for (device, xid), count in self._xids.items():

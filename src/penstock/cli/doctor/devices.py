@@ -12,6 +12,7 @@ from penstock.models.onnxruntime.identity import CardIdentity
 from penstock.models.onnxruntime.probe import DeviceProbe
 from penstock.settings import Settings, clean_environment, environment_of
 from penstock.worker.devices import Placement, placements
+from penstock.worker.devices.nvidia_smi import list_gpus
 
 DEVICE_WITHIN_S = 120.0
 
@@ -27,6 +28,16 @@ def check_devices(settings: Settings) -> Iterator[CheckResult]:
         return
     for place in places:
         yield _lost(place) if place.lost else _device(place, settings)
+    if settings.worker.gpu_ids == "auto" and places[0].device.kind == "cpu":
+        yield from _idle_gpus()
+
+
+def _idle_gpus() -> Iterator[CheckResult]:
+    """A warning if there are GPUs, which nothing that is installed can use."""
+    if gpus := list_gpus().gpus:
+        count = "one GPU is" if len(gpus) == 1 else f"{len(gpus)} GPUs are"
+        found = f"{count} here and not used: penstock-server[gpu] is not installed"
+        yield warn("device", found, "install it in place of penstock-server[cpu], or set GPU_IDS=cpu")
 
 
 def _lost(place: Placement) -> CheckResult:

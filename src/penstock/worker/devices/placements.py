@@ -91,8 +91,9 @@ def _with_share(device: Device, workers: int, settings: WorkerSettings) -> Devic
     share = settings.memory_bytes or int(memory() * TASKS_SHARE / workers)
     if device.kind == "cpu":
         return replace(device, cores=own_cores, ram_bytes=share)
-    pinned = settings.pinned_bytes or min(PINNED_WSL_BYTES if is_wsl() else PINNED_BYTES, share // 4)
-    return replace(device, cores=own_cores, ram_bytes=max(share // 2, share - pinned), pinned_bytes=pinned)
+    usual = min(PINNED_WSL_BYTES if is_wsl() else PINNED_BYTES, share // 4)
+    pinned = min(settings.pinned_bytes or usual, share // 2)
+    return replace(device, cores=own_cores, ram_bytes=share - pinned, pinned_bytes=pinned)
 
 
 def _on_gpus(settings: WorkerSettings) -> Iterator[Placement]:
