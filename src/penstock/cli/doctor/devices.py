@@ -12,8 +12,14 @@ from penstock.models.onnxruntime.identity import CardIdentity
 from penstock.models.onnxruntime.probe import DeviceProbe
 from penstock.settings import Settings, clean_environment, environment_of
 from penstock.worker.devices import Placement, placements
+from penstock.worker.devices.nvidia_smi import list_gpus
 
 DEVICE_WITHIN_S = 120.0
+
+UNUSED_WITHIN_S = 10.0
+"""How long `nvidia-smi` may take to list a GPU that the installed runtime cannot use."""
+
+UNUSED = "install penstock-server[gpu] in an environment of its own, see docs/how-to/tune-a-gpu.md; or set GPU_IDS=cpu"
 
 WANTED = "set GPU_IDS to auto, cpu, or GPUs that are there"
 
@@ -27,6 +33,9 @@ def check_devices(settings: Settings) -> Iterator[CheckResult]:
         return
     for place in places:
         yield _lost(place) if place.lost else _device(place, settings)
+    by_itself = settings.worker.gpu_ids == "auto" and places[0].device.kind == "cpu"
+    if by_itself and list_gpus(patience_s=UNUSED_WITHIN_S).gpus:
+        yield warn("gpu", "this machine has an NVIDIA GPU, which is not used", UNUSED)
 
 
 def _lost(place: Placement) -> CheckResult:
