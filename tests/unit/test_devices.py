@@ -74,7 +74,7 @@ def test_only_the_gpus_that_are_named_are_used(tool: NvidiaSmi, gpu_ids: str, ex
 @pytest.mark.parametrize("gpu_ids", ["0,7", "0,GPU-c", "0,GPU-", "0,MIG-aaaa"])
 def test_a_gpu_that_is_not_there_or_not_clear_stops_the_start(tool: NvidiaSmi, gpu_ids: str) -> None:
     name = gpu_ids.partition(",")[2]
-    with pytest.raises(ConfigurationError, match=f"no GPU {name} here; found GPU 0, GPU 1"):
+    with pytest.raises(ConfigurationError, match=f"no GPU {name} here [(]found: GPU 0, GPU 1[)]"):
         placements(WorkerSettings(gpu_ids=gpu_ids))
 
 

@@ -81,7 +81,7 @@ def _lost_without_number(listing: Listing, name: str, taken: Sequence[Gpu]) -> G
             return gpu
     here = ", ".join(f"GPU {_title(gpu)}" for gpu in listing.gpus) or "none"
     because = f", and {listing.problem}" if listing.problem else ""
-    raise ConfigurationError(f"worker.gpu_ids: there is no GPU {name} here; found {here}{because}")
+    raise ConfigurationError(f"worker.gpu_ids: there is no GPU {name} here (found: {here}){because}")
 
 
 def _cause(gpus: Sequence[Gpu], problem: str) -> str:
