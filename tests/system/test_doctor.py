@@ -12,6 +12,7 @@ import redis
 from penstock.settings import load
 from penstock.store import connect, look_at
 from penstock.worker.devices import cpu
+from tests.support.nvidia_smi import NvidiaSmi
 from tests.support.processes import examined, penstock, up
 from tests.support.redis_server import RedisProcess
 
@@ -30,6 +31,19 @@ def test_a_person_is_shown_the_same(tmp_path: Path, own_redis: RedisProcess) -> 
 
     assert finished.returncode == 0, finished.stderr
     assert [line.split()[0] for line in finished.stdout.splitlines()] == ["ok"] * 7
+
+
+def test_a_gpu_that_the_installed_runtime_cannot_use_is_told_of(tmp_path: Path, own_redis: RedisProcess) -> None:
+    tool = NvidiaSmi(tmp_path / "bin")
+    auto = {"REDIS_URL": own_redis.url, "GPU_IDS": "auto", **tool.environment()}
+    without = examined(tmp_path, 0, **auto)
+    tool.lists("GPU-aaaa")
+    unused, wanted = examined(tmp_path, 0, **auto), examined(tmp_path, 0, **auto | {"GPU_IDS": "cpu"})
+
+    assert unused["gpu"]["state"] == "warn"
+    assert "penstock-server[gpu]" in unused["gpu"]["advice"]
+    assert unused["device"]["state"] == "ok"
+    assert "gpu" not in without | wanted
 
 
 def test_the_redis_of_a_running_up_is_found(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -17,7 +17,10 @@ ERROR, SKIPPED, WARNINGS = "error", "skipped", "warnings"
 """Names of figures that are no measurements: why a check ended early, why there was nothing to check, and what
 Penstock has warned of."""
 
-ENDED = "look for the cause in `nvidia-smi -q` and `dmesg | grep -i xid`, then run this check again by its name"
+ENDED = (
+    "mend what that names, or look for the cause in `nvidia-smi -q` and `dmesg | grep -i xid`; then run this check "
+    "again by its name"
+)
 WARNED = "docs/how-to/tune-a-gpu.md explains it"
 
 

@@ -16,6 +16,11 @@ from penstock.worker.devices.nvidia_smi import list_gpus
 
 DEVICE_WITHIN_S = 120.0
 
+UNUSED_WITHIN_S = 10.0
+"""How long `nvidia-smi` may take to list a GPU that the installed runtime cannot use."""
+
+UNUSED = "install penstock-server[gpu] in an environment of its own, see docs/how-to/tune-a-gpu.md; or set GPU_IDS=cpu"
+
 WANTED = "set GPU_IDS to auto, cpu, or GPUs that are there"
 
 
@@ -28,16 +33,9 @@ def check_devices(settings: Settings) -> Iterator[CheckResult]:
         return
     for place in places:
         yield _lost(place) if place.lost else _device(place, settings)
-    if settings.worker.gpu_ids == "auto" and places[0].device.kind == "cpu":
-        yield from _idle_gpus()
-
-
-def _idle_gpus() -> Iterator[CheckResult]:
-    """A warning if there are GPUs, which nothing that is installed can use."""
-    if gpus := list_gpus().gpus:
-        count = "one GPU is" if len(gpus) == 1 else f"{len(gpus)} GPUs are"
-        found = f"{count} here and not used: penstock-server[gpu] is not installed"
-        yield warn("device", found, "install it in place of penstock-server[cpu], or set GPU_IDS=cpu")
+    by_itself = settings.worker.gpu_ids == "auto" and places[0].device.kind == "cpu"
+    if by_itself and list_gpus(patience_s=UNUSED_WITHIN_S).gpus:
+        yield warn("gpu", "this machine has an NVIDIA GPU, which is not used", UNUSED)
 
 
 def _lost(place: Placement) -> CheckResult:

@@ -90,7 +90,7 @@ def _may_mean(gpus: Sequence[Gpu], name: str, taken: Sequence[Gpu]) -> list[Gpu]
 def _not_here(listing: Listing, name: str) -> ConfigurationError:
     here = ", ".join(f"GPU {_title(gpu)}" for gpu in listing.gpus) or "none"
     because = f", and {listing.problem}" if listing.problem else ""
-    return ConfigurationError(f"worker.gpu_ids: there is no GPU {name} here; found {here}{because}")
+    return ConfigurationError(f"worker.gpu_ids: there is no GPU {name} here (found: {here}){because}")
 
 
 def _cause(gpus: Sequence[Gpu], problem: str) -> str:
