@@ -118,6 +118,23 @@ def test_ctrl_c_ends_the_check_that_runs(card: Card, environment: dict[str, str]
     until(lambda: checks_among(running) == [])  # at the latest the kernel ends it, when its parent has ended
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.at_length)])
+def test_a_server_that_was_started_for_a_check_is_removed_with_all_its_files(
+    card: Card, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory, number: signal.Signals
+) -> None:
+    files = tmp_path_factory.mktemp("up")  # the path of a socket must be short
+    environment |= card.variables(answers=True) | {"TMPDIR": str(files)}
+    argv = [card.python, "-m", "penstock", "doctor", "--gpu", "start"]
+    process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(lambda: bool(list(files.glob("*/data/*"))))
+
+    process.send_signal(number)
+    process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    until(lambda: list(files.iterdir()) == [])
+
+
 def until(is_so: Callable[[], bool]) -> None:
     give_up = time.monotonic() + 60
     while not is_so():

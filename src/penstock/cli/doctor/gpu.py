@@ -1,5 +1,6 @@
 """`penstock doctor --gpu`: the checks of one GPU, each printed as soon as it ends."""
 
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ def doctor_gpu(settings: Settings, *, device: str | None, names: Sequence[str], 
         click.echo(msgspec.json.encode(nothing)) if as_json else out.print(row_of(nothing))
         return 1
     checks = [check for name, check in CHECKS.items() if not names or name in names]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, or its directory is left behind
     # What a worker measures at its first start is measured anew, once for all checks, and not remembered for workers.
     with tempfile.TemporaryDirectory(prefix="penstock-gpu-checks-") as cache_dir:
         place = replace(place, device=replace(place.device, cache_dir=cache_dir))

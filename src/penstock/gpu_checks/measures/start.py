@@ -1,6 +1,7 @@
 """Whether a whole server starts on this card, serves photos, and stops."""
 
 import json
+import signal
 import subprocess
 import tempfile
 import time
@@ -33,6 +34,7 @@ def start(worker: WorkerSettings) -> Iterator[dict[str, Any]]:
 
     It has a directory, ports and a Redis of its own, so that it meets no server that is in use.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # at its limit: or its directory is left behind
     photo = (resources.files("penstock.models") / "photo.jpg").read_bytes()
     with tempfile.TemporaryDirectory(prefix="penstock-gpu-check-") as home:
         begun = time.perf_counter()

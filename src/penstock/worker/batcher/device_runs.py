@@ -26,7 +26,7 @@ REMEMBERED = 256
 """Of how many runs is known when they computed: as many as may begin and end beside one that is long."""
 
 
-class ClockSpan(NamedTuple):
+class TimeSpan(NamedTuple):
     """The time between two moments."""
 
     since: float
@@ -100,8 +100,8 @@ class DeviceClock:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._noted: deque[ClockSpan] = deque(maxlen=REMEMBERED)
-        self._others: deque[ClockSpan] = deque(maxlen=REMEMBERED)
+        self._noted: deque[TimeSpan] = deque(maxlen=REMEMBERED)
+        self._others: deque[TimeSpan] = deque(maxlen=REMEMBERED)
 
     def take(self, began: float, ended: float, noted: DeviceTime) -> float:
         """Returns the seconds that a run computed which was with the device between two moments of one clock: those
@@ -111,18 +111,18 @@ class DeviceClock:
         until = ended - (noted.copy_s or 0.0)
         with self._lock:
             if noted.compute_s is None:
-                left = _left(ClockSpan(began, until), (*self._noted, *self._others))
+                left = _left(TimeSpan(began, until), (*self._noted, *self._others))
                 self._others.extend(left)
             else:  # what notes its time waits for its turn, so that two such runs never compute at once
-                left = _left(ClockSpan(until - noted.compute_s, until), self._others)
+                left = _left(TimeSpan(until - noted.compute_s, until), self._others)
                 self._noted.extend(left)
         return sum(span.until - span.since for span in left)
 
 
-def _left(span: ClockSpan, taken: Iterable[ClockSpan]) -> list[ClockSpan]:
+def _left(span: TimeSpan, taken: Iterable[TimeSpan]) -> list[TimeSpan]:
     """The parts of a span that are in none of the others."""
     left = [span]
     for low, high in [one for one in taken if one.since < span.until and span.since < one.until]:
-        parts = [part for a, b in left for part in (ClockSpan(a, min(b, low)), ClockSpan(max(a, high), b))]
+        parts = [part for a, b in left for part in (TimeSpan(a, min(b, low)), TimeSpan(max(a, high), b))]
         left = [part for part in parts if part.since < part.until]
     return left
