@@ -56,13 +56,15 @@ PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
             API, "onnxruntime aioboto3 botocore aiohttp arq numpy httpx rich", id="the API with local storage"
         ),
         pytest.param(PACKAGE, "httpx click rich litestar msgspec asyncio", id="the package itself"),
-        pytest.param(HELP, "httpx rich litestar redis numpy onnxruntime", id="the help"),
+        pytest.param(HELP, "httpx rich litestar redis numpy onnxruntime importlib.metadata", id="the help"),
         pytest.param(
             WORKER,
             "onnxruntime aiohttp botocore litestar httpx rich",
             id="a worker with local storage that fetches no URL",
         ),
-        pytest.param(PARENT, "onnxruntime numpy PIL litestar redis opentelemetry", id="the parent of all"),
+        pytest.param(
+            PARENT, "onnxruntime numpy PIL litestar redis opentelemetry importlib.metadata", id="the parent of all"
+        ),
     ],
 )
 def test_a_process_loads_no_library_that_it_does_not_use(program: str, unwanted: str) -> None:

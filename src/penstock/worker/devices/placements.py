@@ -2,17 +2,19 @@
 hold it."""
 
 from collections.abc import Iterator
-from importlib import metadata
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.core.device import CPU_SIDES, GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
+from penstock.lazy_import import lazy_import
 from penstock.settings import WorkerSettings, visible_devices
 from penstock.worker.devices.chosen import Choice, automatic, named
 from penstock.worker.devices.machine import cache_directory, cores, is_wsl, memory
 from penstock.worker.devices.nvidia_smi import Gpu, list_gpus
+
+metadata = lazy_import("importlib.metadata")
 
 TASKS_SHARE = 0.6
 """Share of the memory for the tasks in flight; the rest is for models, Redis, the API and the page cache."""
