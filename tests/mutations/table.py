@@ -272,6 +272,35 @@ MUTATIONS = (
         FLIGHT + "every_task_that_was_with_the_device_when_it_broke_may_have_broken_it",
     ),
     Mutation(
+        "outputs that cannot be accepted fail their task, not the device",
+        "src/penstock/worker/batcher/scheduler.py",
+        "            self._outcomes.conclude(batch, error)\n        else:",
+        "            raise\n        else:",
+        FLIGHT + "outputs_that_cannot_be_shared_out_fail_their_task_and_the_device_goes_on",
+    ),
+    Mutation(
+        "a run without a second of its own tells nothing about its model",
+        "src/penstock/worker/batcher/device_runs.py",
+        "        if took_s:",
+        "        if True:",
+        FLIGHT + "a_run_of_which_no_second_is_left_tells_nothing_about_its_model",
+    ),
+    Mutation(
+        "no second of a GPU counts twice beside a model that notes no time",
+        "src/penstock/worker/batcher/device_runs.py",
+        "_left(TimeSpan(until - noted.compute_s, until), self._others)",
+        "_left(TimeSpan(until - noted.compute_s, until), ())",
+        FLIGHT + "what_a_run_notes_does_not_count_again_where_another_that_notes_nothing_has_taken_it",
+    ),
+    Mutation(
+        "the costs of old shapes are forgotten",
+        "src/penstock/worker/batcher/costs.py",
+        "if len(self._tile_s) > KNOWN:",
+        "if False:",
+        "tests/unit/test_batches.py::"
+        "test_of_a_model_without_fixed_shapes_the_costs_of_those_that_ran_last_are_remembered",
+    ),
+    Mutation(
         "the clock of an attempt stands while the batch before is with the device",
         "src/penstock/worker/batcher/device_line.py",
         "        if self._first is batch:\n            self._begin(batch)\n",

@@ -167,6 +167,7 @@ print(json.dumps([seen, plans, ran(session, (8, 512), (8, 512), (1, 128))]))
     assert later == ["ran"] * 3
 
 
+@pytest.mark.at_length
 def test_a_session_whose_run_failed_is_closed_before_another_runs_also_while_somebody_holds_the_error(
     card: Card,
 ) -> None:

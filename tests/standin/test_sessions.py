@@ -197,6 +197,7 @@ print(json.dumps({"seen": seen, "captures": counts()["graph_captures"]}))
     assert seen["seen"] == [[True, 0], [True, 1], [True, 0], [True, 0], [True, 1]]
 
 
+@pytest.mark.at_length
 def test_a_batch_whose_graph_finds_no_room_on_the_card_runs_without_one(card: Card) -> None:
     seen = card.run(
         OPEN

@@ -169,6 +169,7 @@ async def test_a_third_batch_is_chosen_when_the_first_is_computed_and_begins_whe
         while_first = high.is_cut, normal.is_cut
         on.runner.computes.release()
         await until(lambda: high.is_cut)
+        await on.seen("computes b")  # of two that wait for their turn, threads may change the order
         while_copied = normal.is_cut, [event for event in on.runner.events if event.startswith("given")]
         on.runner.copies.release()
         await on.seen("given high")
