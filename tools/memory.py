@@ -62,7 +62,8 @@ def photo(side: int) -> bytes:
 def draw(work: Any) -> None:
     """Enlarges every tile without a network and joins the results."""
     for index in range(work.count):
-        work.accept(index, np.repeat(np.repeat(work.tile(index), 4, axis=1), 4, axis=2))
+        enlarged = np.repeat(np.repeat(work.tile(index), 4, axis=0), 4, axis=1)
+        work.accept(index, (enlarged, 0.0))
 
 
 def timed(name: str, step: Any) -> Any:

@@ -1,6 +1,9 @@
 """Tiles cover an image once, keep their distance from their own edges, and join without a seam."""
 
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,3 +131,16 @@ def test_a_score_is_as_large_whatever_the_photo() -> None:
     sizes = {ImageScoring.device_size(*size, Params()) for size in ((1, 1), (224, 224), (8000, 6000))}
 
     assert sizes == {50}
+
+
+def test_the_tool_that_measures_the_memory_of_a_task_draws_and_encodes_one() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "tools.memory", "--megapixels", "0.05"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    assert "0.05 MP (0 MB) to 896 x 896 px" in finished.stdout
