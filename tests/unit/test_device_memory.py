@@ -116,6 +116,25 @@ def test_two_batches_that_fail_at_once_are_one_failure(clock: Clock) -> None:
     assert costs.most(KEY) == 8
 
 
+def test_two_batches_that_fail_at_once_after_minutes_are_one_failed_try(clock: Clock) -> None:
+    costs = Costs(SIZES, clock)
+    costs.forbid(KEY, 8)
+    clock.now += LARGER_AGAIN_S
+    costs.forbid(KEY, 8)
+    costs.forbid(KEY, 8)
+
+    clock.now += LARGER_AGAIN_S
+    assert costs.most(KEY) == 4
+
+
+def test_a_large_batch_that_was_on_its_way_changes_nothing_when_a_smaller_one_has_failed(clock: Clock) -> None:
+    costs = Costs(SIZES, clock)
+    costs.forbid(KEY, 4)
+    costs.forbid(KEY, 8)
+
+    assert costs.most(KEY) == 2
+
+
 def test_a_key_that_fits_is_not_made_smaller_for_another(clock: Clock) -> None:
     costs = Costs(SIZES, clock)
     costs.forbid(KEY, 4)

@@ -69,6 +69,7 @@ class Costs:
 
     def _forget(self, key: BatchKey) -> None:
         self._tile_s.pop(key)
+        self._refused.pop(key, None)
         for size in self._sizes:
             self._seconds.pop((key, size), None)
 
@@ -85,22 +86,21 @@ class Costs:
         """Record that the device cannot hold a batch of this size; returns the largest size that is left, 0 for
         none."""
         smaller = [s for s in self._sizes if s < size]
-        self._refused[key] = RefusedSize(len(smaller), self._clock(), self._wait_s(key, len(smaller)))
         with self._lock:
-            self._tile_s.pop(key, None)
+            before, below = self._refused.get(key), len(smaller)
+            if before is None or below < before.below:
+                self._refused[key] = RefusedSize(below, self._clock(), LARGER_AGAIN_S)
+            elif self._clock() >= before.at + before.wait_s:  # else it was on its way when the last one was refused
+                self._refused[key] = RefusedSize(below, self._clock(), min(2 * before.wait_s, LONGEST_WAIT_S))
+            if key in self._tile_s:
+                self._tile_s[key] = self._best_tile_s(key)
             self._paying.clear()
         return max(smaller, default=0)
 
-    def _wait_s(self, key: BatchKey, below: int) -> float:
-        before = self._refused.get(key)
-        if before is None or below < before.below or self._clock() < before.at + before.wait_s:
-            return LARGER_AGAIN_S  # no try of a larger size, or a batch that was on its way
-        return min(2 * before.wait_s, LONGEST_WAIT_S)
-
     def most(self, key: BatchKey) -> int:
         """The largest batch that the device may be given and can hold, as far as is known. One size more is tried again
-        after LARGER_AGAIN_S. It is at least the smallest size: a task that was split before a single tile turned
-        out to be too much tries that again."""
+        after LARGER_AGAIN_S, and later after each failed try. It is at least the smallest size: a task that was split
+        before a single tile turned out to be too much tries that again."""
         sizes = batches_of(self._sizes, key.shape)
         refusal = self._refused.get(key)
         if refusal is None:
