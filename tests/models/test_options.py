@@ -118,7 +118,28 @@ def test_a_candidate_that_cannot_run_is_not_chosen_and_not_tried_at_the_next_sta
     card = Card({NONE: 0.04, FUSED: 0.03, BOTH: 0.05}, refuses={NHWC: error})
 
     assert chosen(card, tmp_path) == chosen(card, tmp_path) == FUSED
-    assert card.opened == list(CANDIDATES)
+    assert [card.opened.count(names) for names in CANDIDATES if names] == [1, 1, 1]
+
+
+def test_a_candidate_that_breaks_the_card_ends_the_start_and_is_tried_twice(tmp_path: Path) -> None:
+    for _ in range(TRIES):
+        broken = {NHWC: DeviceBroken("CUDA failure 700: illegal access")}
+        card = Card(dict.fromkeys(CANDIDATES, 0.04), refuses=broken)
+        with pytest.raises(DeviceBroken, match="719"):
+            fastest(breaking(card), CLEAN, device(tmp_path), SHAPE, CARD, clock=card.clock)
+
+    assert chosen(card, tmp_path) == NONE
+
+
+def breaking(card: Card) -> options.Open:
+    """Open sessions of a card that opens none any more once NHWC was tried."""
+
+    def open_session(names: Names) -> OnCard:
+        if NHWC in card.opened:
+            raise DeviceBroken("CUDA failure 719: unspecified launch failure")
+        return card.open(names)
+
+    return open_session
 
 
 def test_a_file_that_cannot_run_at_all_is_for_the_caller_and_measured_at_the_next_start(tmp_path: Path) -> None:

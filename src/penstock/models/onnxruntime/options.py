@@ -117,6 +117,8 @@ def _kept(path: Path, known: Measurement, measure: Callable[[Measurement], Measu
     _write(path, begun)  # stays where a candidate ends the process
     try:
         done = measure(begun)
+    except _BrokeDevice:
+        raise
     except Exception:
         _write(path, known)
         raise
@@ -145,6 +147,10 @@ class _Refused(Exception):
     """A candidate cannot run, or computes wrong values."""
 
 
+class _BrokeDevice(DeviceBroken):
+    """Since a candidate ran, the device runs nothing. That start counts as one of the TRIES."""
+
+
 def _seconds(open_session: Open, names: Names, device: Device, shape: tuple[int, int], clock: Clock) -> float:
     try:
         session = open_session(names)
@@ -153,8 +159,17 @@ def _seconds(open_session: Open, names: Names, device: Device, shape: tuple[int,
     except (ConfigurationError, DeviceBroken, DeviceOutOfMemory) as error:
         if not names:
             raise
+        if isinstance(error, DeviceBroken):
+            _check_device(open_session, device, shape)
         logger.bind(options=names, error=str(error)).info("options of CUDA cannot be used")
         raise _Refused from error
+
+
+def _check_device(open_session: Open, device: Device, shape: tuple[int, int]) -> None:
+    try:
+        golden.compare(open_session(()), device, shape)
+    except (ConfigurationError, DeviceBroken, DeviceOutOfMemory) as error:
+        raise _BrokeDevice(str(error)) from error
 
 
 def _fastest_s(session: golden.Runs, shape: tuple[int, int], clock: Clock) -> float:

@@ -63,7 +63,8 @@ def with_options(session: Session, device: Device, shapes: Shapes = ()) -> Sessi
     """Return a session of the same file with the options of the CUDA provider that the device asks for, which are those
     that are fastest here where it asks for `auto`; `session` where that is none.
 
-    Raises ConfigurationError when the device does not compute the golden answers with options that were set.
+    Raises ConfigurationError when the device does not compute the golden answers with options that were set;
+    DeviceBroken.
     """
     if device.kind == "cpu" or device.tensorrt:
         return session
@@ -76,12 +77,16 @@ def with_options(session: Session, device: Device, shapes: Shapes = ()) -> Sessi
         names = fastest_here(opened, session.file, device, max(shapes or device.shapes, key=prod))
     if not names:
         return session
+    smallest = min(shapes or device.shapes)
     try:
         chosen = opened(names)
-        golden.check(chosen, device, min(shapes or device.shapes))
-    except ConfigurationError as error:
+        golden.check(chosen, device, smallest)
+    except (ConfigurationError, DeviceBroken) as error:
         if device.cuda_options != "auto":
+            if isinstance(error, DeviceBroken):
+                raise
             raise ConfigurationError(f"worker.cuda_options = {device.cuda_options}: {error}") from error
+        golden.check(session, device, smallest)  # fails too, where the device is lost
         logger.bind(options=names, error=str(error)).warning("options of CUDA cannot be used, none are")
         return session
     return chosen
