@@ -20,7 +20,6 @@ _ESSENCE = re.compile(
     r"|CUDA Provider not available"
     r"|fallback to CPU EP has been explicitly disabled"
     r"|OP not supported by CUDNN Frontend.*"
-    r"|CUDA Provider not available"
 )
 """The part of a text that means something to a person; the rest is C++."""
 

@@ -66,6 +66,8 @@ class DeviceBlocks:
         try:
             return self._cuda.allocate(self._size)
         except RuntimeError:
+            if size == self._size:
+                raise
             # The card is full. Who asks for less must not fail for want of what only larger results need.
             self._size = size
             return self._cuda.allocate(size)

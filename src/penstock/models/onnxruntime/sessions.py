@@ -120,10 +120,11 @@ class ShapeSessions:
             started = time.perf_counter()
             results = self._computed(key, tiles, options)
             note_device_time(compute_s=time.perf_counter() - started)
-            if self._modes[key].overwrites:
+            if self._device.cuda_graphs:
+                if _is_small(results) and not self._modes[key].overwrites:
+                    self._take_graph(key, tiles, results)
+                # A replay overwrites its results; and while a graph is captured, no thread may lock or free memory.
                 return self._card.to_host(results, self._blocks)
-            if self._device.cuda_graphs and _is_small(results):
-                self._take_graph(key, tiles, results)
         return self._card.to_host(results, self._blocks)
 
     def _computed(self, key: tuple[Any, ...], tiles: NDArray[Any], options: Any) -> Results:
