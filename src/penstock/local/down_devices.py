@@ -36,6 +36,7 @@ class DownDevices:
         self._reasons: dict[str, str] = {}
         self._tellers: dict[str, asyncio.Task[None]] = {}
         self._devices: dict[str, OnDevice] = {}
+        self._is_closed = False
 
     def names(self) -> Set[str]:
         """The names of the children whose device is down."""
@@ -52,7 +53,7 @@ class DownDevices:
         metrics.report("worker.device.down", 1, device=on.device)
         down = logger.bind(device=on.device, reason=reason, retry_s=on.retry_s)
         down.error("device down: its worker cannot run, and is started again later")
-        if name not in self._tellers:
+        if name not in self._tellers and not self._is_closed:
             self._tellers[name] = asyncio.create_task(self._tell(name))
 
     async def unmark(self, name: str) -> None:
@@ -64,7 +65,8 @@ class DownDevices:
             await self._end_telling(name)
 
     async def close(self) -> None:
-        """Tell of no device any more."""
+        """Tell of no device any more, also of one that is marked later."""
+        self._is_closed = True
         await asyncio.gather(*(self._end_telling(name) for name in tuple(self._tellers)))
 
     async def _tell(self, name: str) -> None:
@@ -74,15 +76,17 @@ class DownDevices:
             await asyncio.sleep(TELL_DOWN_S)
 
     async def _end_telling(self, name: str) -> None:
-        teller = self._tellers.pop(name)
+        teller = self._tellers.pop(name, None)
+        if teller is None:
+            return
         teller.cancel()
         await asyncio.gather(teller, return_exceptions=True)
         await attempted(name, self._devices[name].came_back())
 
 
-async def attempted(child: str, cleaning: Awaitable[None]) -> None:
-    """Await what follows a death. Its failure is logged, so that the child is started again all the same."""
+async def attempted(child: str, report: Awaitable[None]) -> None:
+    """Await what tells others of the end or the return of a child. Its failure is logged, and the child goes on."""
     try:
-        await cleaning
+        await report
     except Exception:  # noqa: BLE001  whatever it is
-        logger.bind(child=child).exception("the clean-up after a death failed")
+        logger.bind(child=child).exception("what happened to a child could not be reported")

@@ -92,15 +92,16 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             memory=memory,
             max_data_bytes=settings.limits.max_result_data_bytes,
         )
+        info = _info(settings, device, names, worker_id)
         host = Host(
-            info=_info(settings, device, names, worker_id),
+            info=info,
             memory=partial(_memory, memory, device),
             store=store,
             upkeep=partial(_keep_up, store, storage),
             pipeline=pipeline,
             spool=spool,
             retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
-            slots=settings.worker.slots or slots_for(device),
+            slots=info.slots,
             reserved_slots=settings.worker.reserved_slots,
             lease_s=settings.queue.lease_s,
             drain_s=settings.worker.drain_s,

@@ -61,32 +61,33 @@ class DeviceRuns:
         """
         runner, device = batch.lead.task.runner, self._device
         if device.streams == 1:
-            outputs, took_s = self._timed_on_gpu(runner, batch.stacked, batch.lead.work, on_computed)
+            outputs, took_s, copy_s = self._timed_on_gpu(runner, batch.stacked, batch.lead.work, on_computed)
         else:
-            outputs, took_s = _timed(runner, batch.stacked, batch.lead.work)
-        reached_at = time.monotonic() - took_s
+            (outputs, took_s), copy_s = _timed(runner, batch.stacked, batch.lead.work), 0.0
+        reached_at = time.monotonic() - copy_s - took_s
         if took_s:  # none is left where other runs have taken all of its time: that tells nothing of this batch
             self._costs.note(batch.lead.key, len(batch.stacked), took_s)
         metrics.report("device.busy", took_s / device.streams, device=device.name)
         metrics.report("device.batch.tiles", len(batch.tiles), model=runner.name, device=device.name)
         for task in batch.tasks:
             task.reached_device = task.reached_device or reached_at
+        share_s = took_s / len(batch.tiles)
         for tile in batch.tiles:
-            tile.task.device_s += took_s / len(batch.tiles)
+            tile.task.device_s += share_s  # no call in this line: another thread may add to the same task
         if len(outputs) != len(batch.stacked):
             raise InvalidOutput(f"the runner gave {len(outputs)} outputs for {len(batch.stacked)} tiles")
         return outputs
 
     def _timed_on_gpu(
         self, runner: Runner, tiles: NDArray[Any], work: Work, on_computed: Callable[[], None] | None
-    ) -> tuple[Outputs, float]:
+    ) -> tuple[Outputs, float, float]:
         began = time.perf_counter()
         with device_time(on_computed) as noted:
             outputs = runner.infer(tiles, work)
         took_s = self._clock.take(began, time.perf_counter(), noted)
         if noted.copy_s is not None:
             metrics.report("device.copy", noted.copy_s, device=self._device.name)
-        return outputs, took_s
+        return outputs, took_s, noted.copy_s or 0.0
 
 
 def _timed(runner: Runner, tiles: NDArray[Any], work: Work) -> tuple[Outputs, float]:

@@ -65,6 +65,12 @@ class Gpu(Struct, frozen=True, kw_only=True):
     """Why the GPU cannot be used."""
 
 
+MISSING = (
+    f"nvidia-smi is neither on the PATH nor in {WSL_FOLDER}: install the driver, or run the container with the NVIDIA "
+    "Container Toolkit"
+)
+
+
 class Listing(Struct, frozen=True, kw_only=True):
     """What the tool answers. `problem` says why there may be more GPUs than are listed; empty when all is well."""
 
@@ -74,24 +80,28 @@ class Listing(Struct, frozen=True, kw_only=True):
 
 def list_gpus(patience_s: float = PATIENCE_S) -> Listing:
     """Ask `nvidia-smi` for the GPUs, within so many seconds."""
-    tool = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=WSL_FOLDER)
+    tool = find_tool()
     if tool is None:
-        advice = "install the driver, or run the container with the NVIDIA Container Toolkit"
-        return Listing(problem=f"nvidia-smi is neither on the PATH nor in {WSL_FOLDER}: {advice}")
+        return Listing(problem=MISSING)
     give_up = time.monotonic() + patience_s
-    text, problem = _ask(tool, QUERY, patience_s)
+    text, problem = ask(tool, QUERY, patience_s)
     rows = list(_rows(text))
     gpus, split = [_gpu(*row) for row in rows], {row[0] for row in rows if row[3] == "Enabled"}
     lost = [Gpu(number=address, trouble=why) for address, why in _LOST_LINE.findall(text)]
     if split or (problem and text and not any(gpu.uuid for gpu in gpus)):
         # A lost GPU may keep the tool from answering the first question for the others, but not this one.
-        listed, _ = _ask(tool, ("-L",), max(1.0, give_up - time.monotonic()))
+        listed, _ = ask(tool, ("-L",), max(1.0, give_up - time.monotonic()))
         gpus = list(_with_instances(gpus or _named(listed), listed, split))
     return Listing(gpus=(*gpus, *lost), problem=problem or ("" if gpus else _says("lists no GPU", text)))
 
 
-def _ask(tool: str, arguments: tuple[str, ...], patience_s: float) -> tuple[str, str]:
-    """What the tool prints, and what is wrong with that."""
+def find_tool() -> str | None:
+    """The path of `nvidia-smi`; None where there is none."""
+    return shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=WSL_FOLDER)
+
+
+def ask(tool: str, arguments: tuple[str, ...], patience_s: float = PATIENCE_S) -> tuple[str, str]:
+    """What the tool prints, and what is wrong with that; empty when all is well."""
     try:
         asked = subprocess.Popen(
             [tool, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
