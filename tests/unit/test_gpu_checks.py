@@ -213,4 +213,4 @@ def test_rows_count_where_the_tool_warns_of_something_else(tool: Callable[[str],
 def test_a_machine_without_the_tool_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert "nvidia-smi is not on the PATH" in ask_tool(["uuid"]).why
+    assert "nvidia-smi is neither on the PATH" in ask_tool(["uuid"]).why

@@ -17,9 +17,8 @@ GROUPS = {"codec": "codec", "tiles": "tiles", "cuda": "device", "MainThread": "l
 DRAWN_S = 2.0
 """Seconds of the timeline that are kept for the picture."""
 
-BUSY, CORES, WAIT = 0.95, 16, 2
-"""The bars: the share of the time in which an H100 computes, the cores of its host that this takes, and the batches
-that a task of high priority waits for."""
+BUSY, WAIT = 0.95, 2
+"""The bars: the share of the time in which an H100 computes, and the batches that a task of high priority waits for."""
 
 
 class Timeline(Struct, frozen=True, kw_only=True):

@@ -53,6 +53,8 @@ def doctor(orphans: bool, delete: bool, gpu: bool, device: str | None, checks: t
         raise click.UsageError("--delete goes with --orphans")
     if (device or checks) and not gpu:
         raise click.UsageError("--device and names of checks go with --gpu")
+    if gpu and orphans:
+        raise click.UsageError("--gpu and --orphans exclude each other")
     if gpu:
         from penstock.cli.doctor.gpu import doctor_gpu
 
@@ -80,12 +82,12 @@ def try_device(device: str) -> None:
     """Run a small model on a device. `doctor` starts this command."""
     import msgspec
 
-    from penstock.core.device import Device
+    from penstock.local.up import device_of
     from penstock.models.base import DeviceBroken
     from penstock.models.onnxruntime.probe import probe_device as run
 
     try:
-        click.echo(msgspec.json.encode(run(msgspec.json.decode(device, type=Device))))
+        click.echo(msgspec.json.encode(run(device_of(device))))
     except DeviceBroken as error:
         raise ConfigurationError(str(error)) from error
 

@@ -246,8 +246,8 @@ class ModelList(View, frozen=True):
 
 
 class Memory(View, frozen=True):
-    """Bytes: of the process, of the images of its tasks in flight and what they may take, of one model on the device at
-    most, and of the host's memory that is page-locked for a GPU."""
+    """Bytes: of the process, of the images of its tasks in flight and what they may take, of all models on the device
+    at most, and of the host's memory that is page-locked for a GPU."""
 
     process: int
     tasks: int

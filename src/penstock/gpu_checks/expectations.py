@@ -78,6 +78,16 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     ),
     Expectation(
         check="right",
+        figure="*_error",
+        equal="",
+        otherwise="fail",
+        says_all=True,
+        found="{name}: {value}",
+        advice='update the driver; if only general fails, set worker.precision = "fp32"',
+        source="a result with values that are no numbers is refused, as a task would be",
+    ),
+    Expectation(
+        check="right",
         figure="*_photo_blank",
         equal=False,
         otherwise="fail",

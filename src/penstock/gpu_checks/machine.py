@@ -2,8 +2,6 @@
 
 import os
 import platform
-import shutil
-import subprocess
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,10 +13,7 @@ from msgspec import Struct
 from penstock import __version__
 from penstock.core.device import Device
 from penstock.worker.devices import Placement, cores, memory
-
-ANSWER_S = 60.0
-"""How long nvidia-smi may take: without persistence mode it brings up every card first, tens of seconds on large
-hosts."""
+from penstock.worker.devices.nvidia_smi import MISSING, ask, find_tool
 
 PACKAGES = ("onnxruntime", "nvidia-", "tensorrt", "numpy", "pillow")
 """Beginnings of the names of packages that decide what a card computes, and how fast."""
@@ -79,27 +74,18 @@ def uuid_of(place: Placement) -> str:
 
 def ask_tool(fields: Sequence[str], uuid: str = "") -> ToolAnswer:
     """Ask nvidia-smi for these fields of one card, or of the first."""
-    tool, started = shutil.which("nvidia-smi"), time.perf_counter()
+    tool, started = find_tool(), time.perf_counter()
     if tool is None:
-        return ToolAnswer({}, "nvidia-smi is not on the PATH: there is no NVIDIA driver, or it is not in reach", 0.0)
-    which = [f"--id={uuid}"] if uuid else []
-    query = [tool, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits", *which]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=ANSWER_S, check=False)
-    except (OSError, subprocess.SubprocessError) as error:
-        return ToolAnswer({}, f"nvidia-smi: {error}", time.perf_counter() - started)
+        return ToolAnswer({}, MISSING, 0.0)
+    which = (f"--id={uuid}",) if uuid else ()
+    text, problem = ask(tool, (f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits", *which))
     seconds = time.perf_counter() - started
-    rows = [[cell.strip() for cell in line.split(",")] for line in answer.stdout.splitlines()]
+    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
     row = next((row for row in rows if len(row) == len(fields)), None)
-    if row is None or (answer.returncode and len(fields) == 1):  # else words of an error pass for the one cell
-        return ToolAnswer({}, _said(answer), seconds)
+    if row is None or (problem and len(fields) == 1):  # else words of an error pass for the one cell
+        return ToolAnswer({}, problem or f"nvidia-smi does not answer with {len(fields)} cells", seconds)
     known = {field: cell for field, cell in zip(fields, row, strict=True) if not cell.startswith("[")}
     return ToolAnswer(known, "", seconds)
-
-
-def _said(answer: subprocess.CompletedProcess[str]) -> str:
-    words = " ".join(f"{answer.stdout} {answer.stderr}".split()) or "nothing"
-    return f"nvidia-smi ended with status {answer.returncode} and said: {words[:300]}"
 
 
 def _packages() -> dict[str, str]:

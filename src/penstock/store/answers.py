@@ -59,7 +59,7 @@ class Claim(Struct, frozen=True):
 
 
 class WorkerMemory(Struct, frozen=True, kw_only=True):
-    """Memory in bytes: of the process, of the images of its tasks in flight and their limit, the limit of one model on
+    """Memory in bytes: of the process, of the images of its tasks in flight and their limit, the limit of all models on
     the device (0 for none, or when the device uses the memory of the host), and what is page-locked for the device."""
 
     process: int

@@ -55,8 +55,8 @@ class ModelList(ResponseBody, frozen=True):
 
 class MemoryView(ResponseBody, frozen=True):
     """Memory in bytes: what the process uses on the host, what the images of its running tasks use and may use, what
-    one model may use on the device (null if there is no limit, or if the device is the host), and what is page-locked
-    on the host for a GPU."""
+    all its models together may use on the device (null if the driver does not say, or if the device is the host), and
+    what is page-locked on the host for a GPU."""
 
     process: int
     tasks: int

@@ -3,7 +3,7 @@
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 import msgspec
@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from penstock.cli.doctor.findings import fail, row_of
+from penstock.cli.doctor.findings import COLOURS, fail, row_of
 from penstock.cli.terminal import console, plain
 from penstock.errors import ConfigurationError
 from penstock.gpu_checks.expectations import EXPECTATIONS
 from penstock.gpu_checks.machine import TestedMachine, describe, uuid_of
 from penstock.gpu_checks.process import measure
-from penstock.gpu_checks.table import ALL_WITHIN_S, CHECKS, GpuCheck
+from penstock.gpu_checks.table import CHECKS, GpuCheck
 from penstock.gpu_checks.verdicts import Figures, Miss, State, judge, worst
 from penstock.settings import Settings
 from penstock.worker.devices import Placement, placements
@@ -26,7 +26,7 @@ from penstock.worker.devices.nvidia_smi import list_gpus
 
 EXIT_INTERRUPTED = 130
 
-STATE_STYLES: dict[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped": "dim"}
+STATE_STYLES: Mapping[State, str] = {"skipped": "dim", **{state: COLOURS[state] for state in COLOURS}}
 
 
 class GpuReport(Struct, frozen=True, kw_only=True):
@@ -69,9 +69,11 @@ def _gpu_of(settings: Settings, device: str | None) -> tuple[Settings, Placement
     """The settings of a worker that uses one GPU only, and its placement."""
     wanted = device or settings.worker.gpu_ids.replace("cpu", "auto")
     settings = replace(settings, worker=replace(settings.worker, gpu_ids=wanted))
-    gpus = [place for place in placements(settings.worker) if place.device.kind == "cuda" and not place.lost]
+    places = [place for place in placements(settings.worker) if place.device.kind == "cuda"]
+    gpus = [place for place in places if not place.lost]
     if not gpus:
-        why = list_gpus().problem or "there is one, but penstock-server[gpu] is not installed"
+        lost = next((place.lost for place in places), "")
+        why = lost or list_gpus().problem or "there is one, but penstock-server[gpu] is not installed"
         raise ConfigurationError(f"no GPU can be used here: {why}")
     return replace(settings, worker=replace(settings.worker, gpu_ids=uuid_of(gpus[0]))), gpus[0]
 
@@ -117,7 +119,7 @@ def _print_heading(out: Console, machine: TestedMachine, checks: Sequence[GpuChe
     runtime = [f"{name} {version}" for name, version in machine.packages.items() if name.startswith("onnxruntime")]
     out.print(plain(", ".join(card), "bold"))
     out.print(plain(", ".join([f"Penstock {machine.penstock}", *runtime, f"{machine.cores} cores", machine.date])))
-    most_s = ALL_WITHIN_S if len(checks) == len(CHECKS) else sum(check.limit_s for check in checks)
+    most_s = sum(check.limit_s for check in checks)
     out.print(plain(f"at most {most_s / 60:.1f} minutes; the card should have nothing else to do", "dim"))
     out.print()
     heading = _grid()

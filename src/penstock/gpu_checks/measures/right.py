@@ -55,7 +55,8 @@ def _images(
             pixels = _canvas(ours, source, params)
         except InvalidOutput as error:
             yield {f"{name}_{pattern}_error": str(error)}
-            pixels = np.zeros_like(expected)
+            worst = 255.0
+            continue
         levels = float(np.abs(pixels.astype(int) - expected).max())
         worst = max(worst, levels)
         yield {f"{name}_{pattern}_levels": levels, f"{name}_{pattern}_blank": bool((pixels == pixels[0, 0]).all())}
@@ -70,7 +71,8 @@ def _scores(ours: Runner, theirs: Runner, sources: dict[str, bytes]) -> Iterator
             score = _score(ours, source)
         except InvalidOutput as error:
             yield {f"nima_{pattern}_error": str(error)}
-            score = 0.0
+            worst = 10.0
+            continue
         worst = max(worst, abs(score - expected))
         yield {f"nima_{pattern}_score": score}
     yield {"worst_nima_score": worst}

@@ -12,7 +12,10 @@ from penstock.core.device import Device
 from penstock.gpu_checks.expectations import estimate_for
 from penstock.gpu_checks.machine import ask_tool
 from penstock.gpu_checks.measures.product import UPSCALER, BatchSample, loaded, median_of
+from penstock.gpu_checks.verdicts import SKIPPED
 from penstock.models.onnxruntime.identity import card_identity
+from penstock.models.onnxruntime.precision import open_session
+from penstock.models.onnxruntime.session import manifest
 
 SIDE = 256
 LOADED_S = 1.0
@@ -34,6 +37,9 @@ file."""
 def tensor_cores(device: Device, uuid: str) -> Iterator[dict[str, Any]]:
     """Yield the times of one batch of general in the arithmetic that is served and in fp32, and of clean; the clock,
     the heat and the power of the card under this load."""
+    if open_session(manifest(device.kind)[UPSCALER, "general"], device).file.precision != "fp16":
+        yield {SKIPPED: "general runs in fp32 here, which has no use for tensor cores"}
+        return
     runner = loaded(UPSCALER, device)
     general, clean = (BatchSample.of(runner, name, SIDE, device) for name in ("general", "clean"))
     yield {"tiles": len(general.tiles), "side_px": general.side_px}
