@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from functools import partial
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +21,9 @@ GRACE_S = 10.0
 """How long a check, and the `penstock up` that it may have started, may take to end after SIGTERM."""
 
 
+STOPS = {signal.SIGINT, signal.SIGTERM}
+
+
 class Measured(Struct, frozen=True, kw_only=True):
     """The figures of a check up to its end, whether that was its own or not."""
 
@@ -35,9 +37,16 @@ def measure(check: GpuCheck, place: Placement, settings: Settings) -> Measured:
     On KeyboardInterrupt the process is ended before that is raised again.
     """
     started = time.perf_counter()
-    process = _started(check, place, settings)
     why = ""
+    # Python drops the exception of a signal that comes in its hooks after a fork: Ctrl-C would do nothing then.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
+        process = _started(check, place, settings, before)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # raises what came meanwhile
         out, err = process.communicate(timeout=check.limit_s)
     except subprocess.TimeoutExpired:
         why = f"it was not done within its limit of {check.limit_s} s"
@@ -51,7 +60,13 @@ def measure(check: GpuCheck, place: Placement, settings: Settings) -> Measured:
     return Measured(figures=figures, seconds=time.perf_counter() - started)
 
 
-def _started(check: GpuCheck, place: Placement, settings: Settings) -> subprocess.Popen[bytes]:
+def _started(
+    check: GpuCheck, place: Placement, settings: Settings, signals: set[int | signal.Signals]
+) -> subprocess.Popen[bytes]:
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        die_with_parent(signal.SIGTERM)
+
     device = msgspec.json.encode(place.device).decode()
     return subprocess.Popen(
         python("gpu-check", check.name, "--device", device, "--uuid", uuid_of(place)),
@@ -60,7 +75,7 @@ def _started(check: GpuCheck, place: Placement, settings: Settings) -> subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C reaches this process alone, which ends the other
-        preexec_fn=partial(die_with_parent, signal.SIGTERM),
+        preexec_fn=prepare,
     )
 
 
