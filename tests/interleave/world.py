@@ -29,6 +29,7 @@ from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSe
 from penstock.storage import Storage
 from penstock.store import Engine, Redis, Store, connect
 from penstock.worker.attempt import Attempts
+from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.spool import Spool, StoredFile
@@ -157,7 +158,11 @@ class Work(Pipeline):
         super().__init__(
             {MODEL: registry()[MODEL](LimitSettings())},
             None,  # type: ignore[arg-type]  no device
-            fetcher=SimpleNamespace(max_bytes=1 << 20),  # type: ignore[arg-type]  nothing is fetched by URL
+            inputs=Inputs(
+                SimpleNamespace(max_bytes=1 << 20),  # type: ignore[arg-type]  nothing is fetched by URL
+                storage,
+                None,  # type: ignore[arg-type]  no digest to compare
+            ),
             storage=storage,
             spool=Spool(storage, directory="", max_bytes=0),
             codecs=None,  # type: ignore[arg-type]  no pixels

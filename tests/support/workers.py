@@ -22,6 +22,7 @@ from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.devices import cpu
 from penstock.worker.fetch import Fetcher
 from penstock.worker.host import Host
+from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.spool import Spool
@@ -49,7 +50,7 @@ async def pipeline(
         yield Pipeline(
             runners,
             scheduler,
-            fetcher=await stack.enter_async_context(Fetcher(LimitSettings())),
+            inputs=Inputs(await stack.enter_async_context(Fetcher(LimitSettings())), storage, codecs),
             storage=storage,
             spool=spool or Spool(storage, directory="", max_bytes=0),
             codecs=codecs,

@@ -75,9 +75,16 @@ INSIDE: dict[str, list[set[str]]] = {
         {"intake.batch_feeder"},
     ],
     "worker": [
-        {"worker.devices", "worker.starvation", "worker.spool", "worker.attempt_clock", "worker.stages"},
+        {
+            "worker.devices",
+            "worker.starvation",
+            "worker.spool",
+            "worker.attempt_clock",
+            "worker.stages",
+            "worker.fetch",
+        },
         {"worker.threads", "worker.memory", "worker.results"},
-        {"worker.batcher"},
+        {"worker.batcher", "worker.inputs"},
         {"worker.pipeline"},
         {"worker.attempt"},
         {"worker.claims"},

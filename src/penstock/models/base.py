@@ -20,11 +20,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union
 
 from msgspec import Struct, field
 
 from penstock.core.device import Device
+from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
@@ -146,10 +147,6 @@ class Product(Struct, frozen=True, kw_only=True, eq=False):
     width: int | None = None
     height: int | None = None
     data: dict[str, Any] | None = None
-
-
-Produces = Literal["image", "data", "any"]
-"""What a model returns: the file of an image, perhaps with data; data without a file; or either of them."""
 
 
 class Card(Struct, frozen=True, kw_only=True):

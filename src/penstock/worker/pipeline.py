@@ -1,23 +1,15 @@
 """The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
-import asyncio
-import hashlib
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from penstock.core.lease import Lease
-from penstock.core.task import Outcome, Priority, Result
+from penstock.core.task import Outcome, Result
 from penstock.errors import (
     ExecutionTimeout,
-    InputNotFound,
-    Internal,
     ModelNotFound,
-    ResultExpired,
-    StorageUnavailable,
-    UploadMismatch,
 )
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
@@ -25,14 +17,12 @@ from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
-from penstock.worker.fetch import Fetcher
+from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.results import published
-from penstock.worker.spool import Spool, StoredFile, patiently
+from penstock.worker.spool import Spool, StoredFile
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
 from penstock.worker.threads import CodecThreads
-
-T = TypeVar("T")
 
 
 class Pipeline:
@@ -43,7 +33,7 @@ class Pipeline:
         runners: dict[str, Runner],
         device: DeviceScheduler,
         *,
-        fetcher: Fetcher,
+        inputs: Inputs,
         storage: Storage,
         spool: Spool,
         codecs: CodecThreads,
@@ -52,7 +42,7 @@ class Pipeline:
     ) -> None:
         self._runners = runners
         self._device = device
-        self._fetcher = fetcher
+        self._inputs = inputs
         self._storage = storage
         self._spool = spool
         self._codecs = codecs
@@ -127,7 +117,7 @@ class Pipeline:
         stage = Stages(lease, watch)
 
         with stage("fetch"):
-            source = await self._fetch(lease, clock)
+            source = await self._inputs.collect(lease, clock)
         with self._memory.grant(lease.priority) as grant:
             result, file, execution = await self._make(lease, runner, source, params, stage, grant, clock)
         del source
@@ -147,7 +137,7 @@ class Pipeline:
         clock: AttemptClock,
     ) -> tuple[Result, StoredFile | None, dict[str, Any]]:
         """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
-        on_cpu = partial(self._on_cpu, lease.priority, clock)
+        on_cpu = partial(self._codecs.run, lease.priority, clock)
         with stage("prepare"):
             work = await on_cpu(self._prepare_if_granted, runner, source, params, grant)
         if work is None:
@@ -191,42 +181,6 @@ class Pipeline:
         enough = self._memory.take(grant, runner.memory_needed(source, params))
         return runner.prepare(source, params) if enough else None
 
-    async def _fetch(self, lease: Lease, clock: AttemptClock) -> bytes:
-        source = lease.request.source
-        if source.data is not None:
-            return source.data
-        if source.key is not None:
-            data = await self._stored_input(source.key, clock)
-            await self._check(lease, data, clock)
-            return data
-        if source.url is None:
-            raise Internal("the record has no input")
-        return await self._fetcher.fetch(source.url)
-
-    async def _check(self, lease: Lease, data: bytes, clock: AttemptClock) -> None:
-        # A bucket may have taken other bytes than were announced. Their result would be reused for everybody who has
-        # the right bytes, which have the announced digest.
-        announced = lease.request.source.sha256
-        if announced is not None and await self._on_cpu(lease.priority, clock, _sha256, data) != announced:
-            raise UploadMismatch("the bytes of the upload have another sha256 than was announced")
-
-    async def _stored_input(self, key: str, clock: AttemptClock) -> bytes:
-        """An input from our own storage. While that is away, which is no fault of the task, it waits, and its time
-        starts anew."""
-
-        async def get() -> bytes:
-            return await self._storage.get(key, limit=self._fetcher.max_bytes)
-
-        try:
-            try:
-                return await get()
-            except StorageUnavailable:
-                clock.start_anew()
-                with clock.standing():
-                    return await patiently(get)
-        except ResultExpired as error:
-            raise InputNotFound("the input that was sent is gone") from error
-
     def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, StoredFile | None]:
         """Postprocess and check on a thread: the result as it will be published, and the file to store for it."""
         # Results are immutable: the key has the token of the lease, so that no other attempt can write over it.
@@ -237,22 +191,6 @@ class Pipeline:
             produces=runner.card.produces,
             max_data_bytes=self._max_data_bytes,
         )
-
-    async def _on_cpu(self, priority: Priority, clock: AttemptClock, work: Callable[..., T], *args: Any) -> T:
-        """Run on a codec thread; the clock stands until one is free. A thread cannot be stopped, so that a cancellation
-        waits for it: no stage outlives its attempt."""
-        clock.hold()
-        future = self._codecs.of_priority(priority).run(work, *args, on_begin=clock.resume)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            future.exception()
-            raise
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def results_of(lease: Lease) -> str:

@@ -29,6 +29,7 @@ from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.fetch import Fetcher
 from penstock.worker.heartbeat import EXIT_DEVICE_LOST, Heartbeat, longest_silence_s
 from penstock.worker.host import Host
+from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.running import slots_for
@@ -82,10 +83,11 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         if device.kind == "cuda":
             sys.setswitchinterval(SWITCH_S)
             imaging.keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
+        fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack)))
         pipeline = Pipeline(
             runners,
             scheduler,
-            fetcher=await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack))),
+            inputs=Inputs(fetcher, storage, codecs),
             storage=storage,
             spool=spool,
             codecs=codecs,

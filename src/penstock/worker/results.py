@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.model import Produces
 from penstock.core.task import Artifact, Result
 from penstock.errors import ModelResultInvalid
-from penstock.models.base import Produces, Product
+from penstock.models.base import Product
 from penstock.worker.spool import StoredFile
 
 MAX_DEPTH = 64

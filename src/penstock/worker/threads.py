@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from penstock.core.device import Device
 from penstock.core.task import Priority
+from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.devices import cores
 
 T = TypeVar("T")
@@ -151,3 +152,15 @@ class CodecThreads(NamedTuple):
     def of_priority(self, priority: Priority) -> Threads:
         """The pool that runs the stages of a task with this priority."""
         return self.urgent if priority is Priority.HIGH else self.usual
+
+    async def run(self, priority: Priority, clock: AttemptClock, work: Callable[..., T], *args: Any) -> T:
+        """Run a call of an attempt on a thread; the clock stands until one is free. A thread cannot be stopped, so that
+        a cancellation waits for it: no stage outlives its attempt."""
+        clock.hold()
+        future = self.of_priority(priority).run(work, *args, on_begin=clock.resume)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            future.exception()
+            raise

@@ -3,8 +3,8 @@
 from typing import Any, Literal
 
 from penstock.api.schemas.tasks import AheadView, Eta, Moment, ResponseBody
+from penstock.core.model import Produces
 from penstock.core.task import Priority, Stage, State
-from penstock.models.base import Produces
 
 
 class LimitsView(ResponseBody, frozen=True):

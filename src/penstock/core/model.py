@@ -1,0 +1,119 @@
+"""What a model says about itself: the form in which workers publish it and the API reads it. Pure.
+
+The API imports no model. It checks submits against this description, which a worker publishes to Redis.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+MemberKind = Literal["image", "file", "json"]
+
+Produces = Literal["image", "data", "any"]
+"""What a model returns: the file of an image, perhaps with data; data without a file; or either of them."""
+
+SOLE_IMAGE = "image"
+"""The name of the one member of a model that declares no inputs. Clients may also send it as `image_url`, or as
+`upload_id` beside it, as long as it is the model's only image."""
+
+
+class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A member of the input of a model.
+
+    An `image` is decoded within the operator's limits. A `file` has one of the `media_types`, such as `audio/wav` or
+    `audio/*`; any where there are none. `json` is checked against `schema`, a JSON Schema.
+    """
+
+    kind: MemberKind = "image"
+    required: bool = True
+    description: str = ""
+    media_types: tuple[str, ...] = ()
+    schema: dict[str, Any] = {}
+
+
+class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How large the result is for an image of some size, and how much the device computes for it.
+
+    The result is `scale` times as wide and high; None where no image comes, or its size is not known before. The device
+    computes `kilopixels` for every image, or the image cut into tiles with these `sides` and this overlap, or, where
+    neither is set, the image as it is.
+    """
+
+    scale: float | None = None
+    kilopixels: int | None = None
+    sides: tuple[int, ...] = ()
+    overlap_px: int = 0
+
+
+class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The size rule of a model. Where it depends on a parameter, `param` names it, and `by_value` has the rules."""
+
+    rule: SizeRule = SizeRule()
+    param: str = ""
+    by_value: dict[str, SizeRule] = {}
+
+
+class Example(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An example for the catalogue: the `input` and `params` of a request, and the data and files of its answer."""
+
+    input: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+    data: dict[str, Any] | None = None
+    files: tuple[str, ...] = ()
+
+
+class Model(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One version of a model, as a worker publishes it.
+
+    `digest` changes whenever the model may give other results for the same input. A model of the repository is
+    `versioned`: several versions are served side by side, each with queues of its own. `guessed` says why a member of
+    its definition is a guess that nobody has confirmed. `params` is the JSON Schema of the parameters.
+    """
+
+    name: str
+    version: str
+    digest: str
+    title: str = ""
+    licence: str = ""
+    source: str = ""
+    produces: Produces = "any"
+    score_range: tuple[float, float] | None = None
+    notes: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+    inputs: dict[str, Member] = {}
+    sizes: Sizes = Sizes()
+    guessed: dict[str, str] = {}
+    example: Example | None = None
+    versioned: bool = False
+
+    @property
+    def id(self) -> str:
+        """The name of its queues, in records, metrics and lists of workers: `name`, or `name@version` of a model with
+        versions."""
+        return f"{self.name}@{self.version}" if self.versioned else self.name
+
+    @property
+    def sole_image(self) -> str | None:
+        """The name of the one image among its members; None where it has none, or several."""
+        images = [name for name, member in self.inputs.items() if member.kind == "image"]
+        return images[0] if len(images) == 1 else None
+
+
+ResidenceState = Literal["cold", "loading", "ready", "evicted", "failed"]
+
+
+class Residence(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a model is on one worker: `cold` was never asked for, `evicted` made room for others or was unloaded,
+    `failed` does not load or fails its check, with the reason. `since` is a moment in ms."""
+
+    state: ResidenceState
+    since: int = 0
+    digest: str = ""
+    memory_bytes: int = 0
+    reason: str = ""
+
+
+def split_id(reference: str) -> tuple[str, str | None]:
+    """Split `name@version` into both; the version is None where it is not given."""
+    name, at, version = reference.partition("@")
+    return name, version if at else None

@@ -1,0 +1,1 @@
+"""Models without code: an ONNX file and the `model.toml` that says what its tensors mean."""
