@@ -17,7 +17,7 @@ Certainty = Literal["said", "known", "guessed"]
 RANK: tuple[Certainty, ...] = ("guessed", "known", "said")
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class MemberFinding(Struct, frozen=True, kw_only=True):
     """The value of one member of `model.toml`, and where it comes from."""
 
     path: str
@@ -32,7 +32,7 @@ class Findings:
 
     def __init__(self, said: Mapping[str, Any]) -> None:
         """`said` has the values that an operator gives, by path."""
-        self._found: dict[str, Finding] = {}
+        self._found: dict[str, MemberFinding] = {}
         for path, value in said.items():
             self._add(path, value, "you said so", "said")
 
@@ -56,10 +56,10 @@ class Findings:
     def __contains__(self, path: str) -> bool:
         return path in self._found
 
-    def __iter__(self) -> Iterator[Finding]:
+    def __iter__(self) -> Iterator[MemberFinding]:
         return iter(self._found.values())
 
-    def of(self, certainty: Certainty) -> list[Finding]:
+    def of(self, certainty: Certainty) -> list[MemberFinding]:
         """The findings of this certainty, in the order of the schema."""
         order = {path: n for n, path in enumerate(paths())}
         return sorted((f for f in self._found.values() if f.certainty == certainty), key=lambda f: order[f.path])
@@ -87,7 +87,7 @@ class Findings:
     def _add(self, path: str, value: Any, why: str, certainty: Certainty) -> None:
         before = self._found.get(path)
         if before is None or RANK.index(before.certainty) < RANK.index(certainty):
-            self._found[path] = Finding(path=path, value=value, why=why, certainty=certainty)
+            self._found[path] = MemberFinding(path=path, value=value, why=why, certainty=certainty)
 
 
 def parse_said(texts: Iterable[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ THROUGH = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Tra
 """Operators that change no value, only its form."""
 
 
-class Port(Struct, frozen=True, kw_only=True):
+class GraphTensor(Struct, frozen=True, kw_only=True):
     """An input or output of a graph. `dims` is None where the file does not say how many there are."""
 
     name: str
@@ -49,8 +49,8 @@ class Node(Struct, frozen=True, kw_only=True):
 class Graph(Struct, frozen=True, kw_only=True):
     """The graph of an ONNX file, in the order in which its nodes run."""
 
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[GraphTensor, ...]
+    outputs: tuple[GraphTensor, ...]
     nodes: tuple[Node, ...]
     metadata: dict[str, str]
     producer: str = ""

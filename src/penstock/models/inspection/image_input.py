@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from penstock.models.inspection.findings import Findings
-from penstock.models.inspection.graph import Dimension, Graph, Node, Port
+from penstock.models.inspection.graph import Dimension, Graph, Node, GraphTensor
 
 CHANNELS = (1, 3, 4)
 SMALLEST_SIDE = 8
@@ -21,7 +21,7 @@ LINEAR = frozenset({"Cast", "Transpose", "Identity", "Div", "Mul", "Sub", "Add"}
 class ImageInput(Struct, frozen=True, kw_only=True):
     """The input that takes an image. A side is None where it may vary."""
 
-    port: Port
+    port: GraphTensor
     layout: Literal["NCHW", "NHWC"]
     channels: int
     width: int | None
@@ -51,7 +51,7 @@ def find_image(graph: Graph) -> ImageInput | None:
     return None
 
 
-def _channels(graph: Graph, port: Port, axis: int) -> Dimension:
+def _channels(graph: Graph, port: GraphTensor, axis: int) -> Dimension:
     """How many channels the input has, if they are on this axis: what the first convolution looks at, where the file
     does not say it."""
     dims = port.dims or ()

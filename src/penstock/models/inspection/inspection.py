@@ -12,8 +12,8 @@ from msgspec import Struct
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.document import InvalidModel, checked
 from penstock.models.inspection.families import guess_family, guess_the_usual
-from penstock.models.inspection.findings import Finding, Findings
-from penstock.models.inspection.graph import Graph, Port
+from penstock.models.inspection.findings import MemberFinding, Findings
+from penstock.models.inspection.graph import Graph, GraphTensor
 from penstock.models.inspection.image_input import describe_image, find_image
 from penstock.models.inspection.kinds import describe_activation, describe_outputs
 from penstock.models.inspection.metadata import describe_metadata
@@ -27,9 +27,9 @@ class Inspection(Struct, frozen=True, kw_only=True):
     """What was found out about a file: a definition that fits it, and where each of its members comes from."""
 
     definition: Definition
-    known: tuple[Finding, ...]
-    guessed: tuple[Finding, ...]
-    said: tuple[Finding, ...]
+    known: tuple[MemberFinding, ...]
+    guessed: tuple[MemberFinding, ...]
+    said: tuple[MemberFinding, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
@@ -95,7 +95,7 @@ def _describe_tensors(graph: Graph, findings: Findings) -> None:
     findings.know("kind", "tensors", f"no input alone is an image: {inputs}"[:400])
 
 
-def _tensor(port: Port) -> dict[str, Any]:
+def _tensor(port: GraphTensor) -> dict[str, Any]:
     dims = [f"dim_{n}" if d is None else d for n, d in enumerate(port.dims or ())]
     return {"name": port.name, "dtype": port.dtype, "shape": dims}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.models.inspection.findings import Findings
-from penstock.models.inspection.graph import Dimension, Graph, Port
+from penstock.models.inspection.graph import Dimension, Graph, GraphTensor
 from penstock.models.inspection.image_input import ImageInput
 
 EMBEDDING_SIZES = frozenset({64, 128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048})
@@ -58,7 +58,7 @@ def _are_side_outputs(graph: Graph) -> bool:
     return first.rank == 4 and first.dims is not None and first.dims[1] == 1 and all(o.rank == 4 for o in others)
 
 
-def _describe_vector(graph: Graph, output: Port, findings: Findings) -> None:
+def _describe_vector(graph: Graph, output: GraphTensor, findings: Findings) -> None:
     size, ending = (output.dims or ())[1], graph.ending(output.name)
     if size == 1:
         findings.guess("kind", "image-to-scores", f"the output is {output}: one number for an image")
@@ -78,12 +78,12 @@ def _describe_vector(graph: Graph, output: Port, findings: Findings) -> None:
         findings.know("kind", "image-to-tensors", f"the output is {output}")
 
 
-def _is_embedding(output: Port, size: Dimension, ending: list[str]) -> bool:
+def _is_embedding(output: GraphTensor, size: Dimension, ending: list[str]) -> bool:
     named = any(word in output.name.lower() for word in EMBEDDING_NAMES)
     return named or "LpNormalization" in ending[:2] or "ReduceL2" in ending[:4] or size in EMBEDDING_SIZES
 
 
-def _describe_rows(graph: Graph, output: Port, image: ImageInput, findings: Findings) -> None:
+def _describe_rows(graph: Graph, output: GraphTensor, image: ImageInput, findings: Findings) -> None:
     dims = output.dims or ()
     if isinstance(dims[2], int) and isinstance(dims[1], int) and _is_yolox(graph, dims[1], image):
         _describe_yolox(dims[1], findings)
@@ -129,7 +129,7 @@ def _is_raw_boxes(dims: tuple[Dimension, ...], image: ImageInput) -> bool:
     return any(boxes in (grids, 3 * grids) and grids and isinstance(n, int) and n >= 5 for n, boxes in pairs)
 
 
-def _describe_raw_boxes(graph: Graph, output: Port, findings: Findings) -> None:
+def _describe_raw_boxes(graph: Graph, output: GraphTensor, findings: Findings) -> None:
     dims = output.dims or ()
     transposed = isinstance(dims[1], int) and isinstance(dims[2], int) and dims[1] > dims[2]
     anchored = transposed and "Exp" not in graph.operators()  # YOLOv5 and v7 have three anchors and an objectness
@@ -142,7 +142,7 @@ def _describe_raw_boxes(graph: Graph, output: Port, findings: Findings) -> None:
     findings.guess_all({"output.score": 0.25, "output.iou": 0.45}, "a choice, no property of the file")
 
 
-def _describe_picture(output: Port, image: ImageInput, findings: Findings) -> None:
+def _describe_picture(output: GraphTensor, image: ImageInput, findings: Findings) -> None:
     dims = output.dims or ()
     channels = dims[1] if image.layout == "NCHW" else dims[3]
     if channels == image.channels:

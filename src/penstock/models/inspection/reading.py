@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.lazy_import import lazy_import
 from penstock.models.declared.document import InvalidModel, is_plain_name
-from penstock.models.inspection.graph import Graph, Node, Port
+from penstock.models.inspection.graph import Graph, Node, GraphTensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,13 +172,13 @@ def _metadata(proto: Any) -> dict[str, str]:
     return found
 
 
-def _port(value: Any) -> Port:
+def _port(value: Any) -> GraphTensor:
     if value.type.WhichOneof("value") != "tensor_type":
-        return Port(name=value.name, dtype="other", dims=None)
+        return GraphTensor(name=value.name, dtype="other", dims=None)
     tensor = value.type.tensor_type
     name = onnx.TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type in _dtype_numbers() else ""
     dims = tuple(_dimension(d) for d in tensor.shape.dim) if tensor.HasField("shape") else None
-    return Port(name=value.name, dtype=DTYPES.get(name, "other"), dims=dims)
+    return GraphTensor(name=value.name, dtype=DTYPES.get(name, "other"), dims=dims)
 
 
 @cache

@@ -40,7 +40,7 @@ GLOBAL = frozenset(
 """Operators whose answer depends on the whole image, so that tiles change it."""
 
 
-class Trial:
+class TrialSession:
     """A session on the CPU for a few small runs. Raises InvalidModel when the runtime refuses the file."""
 
     def __init__(self, path: Path, image: ImageInput) -> None:
@@ -77,7 +77,7 @@ def try_out(path: Path, image: ImageInput, operators: set[str], findings: Findin
     kind = findings.get("kind")
     if kind not in ("image-to-image", "image-to-mask"):
         return
-    trial = Trial(path, image)
+    trial = TrialSession(path, image)
     if kind == "image-to-mask":
         if not image.fixed and "input.multiple_of" not in findings:
             _note_multiple(trial, findings, scale=0, lost=0)
@@ -91,7 +91,7 @@ def try_out(path: Path, image: ImageInput, operators: set[str], findings: Findin
     _guess_tiles(operators, findings)
 
 
-def _note_fixed_scale(trial: Trial, image: ImageInput, findings: Findings) -> None:
+def _note_fixed_scale(trial: TrialSession, image: ImageInput, findings: Findings) -> None:
     assert_height, assert_width = image.height or 1, image.width or 1
     output = trial.run(assert_height, assert_width)
     sides = (
@@ -105,7 +105,7 @@ def _note_fixed_scale(trial: Trial, image: ImageInput, findings: Findings) -> No
     findings.know("output.scale", sides[0] // assert_height, "seen in a run")
 
 
-def _note_scale(trial: Trial, findings: Findings) -> None:
+def _note_scale(trial: TrialSession, findings: Findings) -> None:
     """The output of a side is `scale` times the side, less what the graph loses at its borders."""
     tried = [(side, found) for side in SIDES if (found := trial.sides_for(side, side))]
     if len(tried) < 2:
@@ -125,7 +125,7 @@ def _note_scale(trial: Trial, findings: Findings) -> None:
     _note_multiple(trial, findings, scale=scale, lost=lost)
 
 
-def _note_multiple(trial: Trial, findings: Findings, *, scale: int, lost: int) -> None:
+def _note_multiple(trial: TrialSession, findings: Findings, *, scale: int, lost: int) -> None:
     """The smallest step between sizes that the graph takes; with a scale, also of outputs that keep to it."""
     base = SIDES[0] if trial.run(SIDES[0], SIDES[0]) is not None else SIDES[1]
     for multiple in MULTIPLES:
@@ -147,7 +147,7 @@ def _fall_back(findings: Findings, why: str) -> None:
     findings.know("kind", "image-to-tensors", f"seen in runs: {why}")
 
 
-def _guess_range(trial: Trial, image: ImageInput, findings: Findings) -> None:
+def _guess_range(trial: TrialSession, image: ImageInput, findings: Findings) -> None:
     """The range in which the output looks most like the image: a network that enlarges or repairs hardly changes it."""
     side = image.height or SIDES[0]
     errors = {range_: _error(trial, image, side, range_) for range_ in RANGES}
@@ -158,7 +158,7 @@ def _guess_range(trial: Trial, image: ImageInput, findings: Findings) -> None:
     findings.guess("output.range", best, "the same as the input's")
 
 
-def _error(trial: Trial, image: ImageInput, side: int, range_: str) -> float:
+def _error(trial: TrialSession, image: ImageInput, side: int, range_: str) -> float:
     output = trial.run(side, image.width or side, range_)
     if output is None or output.ndim != 4 or not np.isfinite(output).all():
         return float("inf")
