@@ -30,6 +30,7 @@ from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
+from penstock.models.members import Inputs, size_of
 from penstock.settings import LimitSettings
 
 if TYPE_CHECKING:
@@ -190,6 +191,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     files: ClassVar[tuple[str, ...]] = ()
     """Paths of model files, relative to the folder of the runner's module, for `read_file`. When a file changes,
     earlier results are no longer reused."""
+    inputs: ClassVar[Inputs] = {}
+    """The members of the input by name: `"image"`, `"file"`, `"json"`, or a Member that says more. A class that
+    declares none takes one image, and its `source` is the bytes of it; else `source` is an InputMembers."""
     window_s: ClassVar[float] = 0.0
     """How long the first tile waits for others when the device is free and a larger batch would pay; with 0 the device
     runs at once what is there."""
@@ -234,14 +238,15 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         `load_model` these tiles go through `infer` at every batch size."""
         return ()
 
-    def memory_needed(self, source: bytes, params: ParamsT) -> int:
+    def memory_needed(self, source: Any, params: ParamsT) -> int:
         """The bytes of memory that a task with this input needs from `prepare` to the end of `postprocess`; it waits
         until they are free. Raises what `prepare` raises."""
-        return len(source)
+        return size_of(source)
 
     @abstractmethod
-    def prepare(self, source: bytes, params: ParamsT) -> Work:
-        """Turn input bytes into work. Errors of the input must be raised as classes of `penstock.errors`."""
+    def prepare(self, source: Any, params: ParamsT) -> Work:
+        """Turn an input into work: the bytes of an image, or the InputMembers of a class with `inputs`. Errors of the
+        input must be raised as classes of `penstock.errors`."""
 
     @abstractmethod
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
