@@ -4,7 +4,7 @@ from importlib import import_module
 
 from penstock.errors import ConfigurationError
 from penstock.models import scoring, superres  # noqa: F401  they register themselves
-from penstock.models.base import registry
+from penstock.models.registry import registry
 from penstock.settings import ModelSettings
 
 
