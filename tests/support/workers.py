@@ -105,7 +105,7 @@ async def host(
 async def submit_image(store: Store, model: str, params: dict[str, Any] | None = None, **members: Any) -> str:
     """Queues a task whose small image is part of its record, and returns the id."""
     asked = submission(model=model)
-    usual = {"source": Source(data=image()), "params": params or {}}
+    usual = {"inputs": {"image": Source(data=image())}, "params": params or {}}
     request = replace(asked.request, **usual | members)
     return (await store.tasks.submit(replace(asked, request=request), rate_limit=0)).id
 

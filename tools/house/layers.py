@@ -82,6 +82,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "worker.attempt_clock",
             "worker.stages",
             "worker.fetch",
+            "worker.model_code",
         },
         {"worker.threads", "worker.memory", "worker.results"},
         {"worker.batcher", "worker.inputs"},

@@ -206,16 +206,4 @@ async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...],
         sys.exit(await each_task(client.retry, task_ids, as_json=as_json))
 
 
-@click.command()
-@AS_JSON
-@at_a_server
-@coroutine
-async def models(url: str | None, api_key: str | None, as_json: bool) -> None:
-    """List the models that the server runs, with their params."""
-    from penstock.cli.tables import models as run
-
-    async with reached(url, api_key) as client:
-        run(await client.models(), as_json=as_json)
-
-
-COMMANDS = (submit, watch, ls, show, cancel, retry, models)
+COMMANDS = (submit, watch, ls, show, cancel, retry)

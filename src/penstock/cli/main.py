@@ -10,6 +10,7 @@ import msgspec
 from penstock import __version__
 from penstock.cli import admin, client, matching, workers_queues
 from penstock.cli.context import as_toml, coroutine, settings_of_call
+from penstock.cli.models import group as models
 from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
 from penstock.local.supervisor import StoppedEarly
@@ -191,7 +192,7 @@ def config() -> None:
     click.echo(as_toml(settings_of_call()), nl=False)
 
 
-for command in (*client.COMMANDS, *matching.COMMANDS, *workers_queues.COMMANDS, *admin.COMMANDS):
+for command in (*client.COMMANDS, *models.COMMANDS, *matching.COMMANDS, *workers_queues.COMMANDS, *admin.COMMANDS):
     cli.add_command(command)
 
 

@@ -3,7 +3,6 @@ again."""
 
 import glob
 import hashlib
-import mimetypes
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from penstock.client.media_types import suffix_of
 from penstock.errors import ConfigurationError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
@@ -44,9 +44,7 @@ class SourceFile(Struct, frozen=True, kw_only=True):
         """Returns a copy whose target has the suffix of this content type, unless the target has a suffix already."""
         if self.is_named:
             return self
-        media_type = content_type.partition(";")[0].strip()
-        suffix = mimetypes.guess_extension(media_type, strict=False) or ".bin"
-        return SourceFile(source=self.source, target=self.target.with_name(self.target.name + suffix))
+        return SourceFile(source=self.source, target=self.target.with_name(self.target.name + suffix_of(content_type)))
 
 
 def files_of(paths: Sequence[Path], output: Path, suffix: str | None) -> list[SourceFile]:

@@ -3,6 +3,7 @@
 import hashlib
 
 from penstock.core.lease import Lease
+from penstock.core.request import Source
 from penstock.errors import InputNotFound, Internal, ResultExpired, StorageUnavailable, UploadMismatch
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
@@ -24,21 +25,20 @@ class Inputs:
 
         Raises InputNotFound, UploadMismatch, and what `Fetcher.fetch` raises.
         """
-        source = lease.request.source
+        source = next(iter(lease.request.inputs.values()), Source())
         if source.data is not None:
             return source.data
         if source.key is not None:
             data = await self._stored(source.key, clock)
-            await self._check(lease, data, clock)
+            await self._check(lease, source.sha256, data, clock)
             return data
         if source.url is None:
             raise Internal("the record has no input")
         return await self._fetcher.fetch(source.url)
 
-    async def _check(self, lease: Lease, data: bytes, clock: AttemptClock) -> None:
+    async def _check(self, lease: Lease, announced: str | None, data: bytes, clock: AttemptClock) -> None:
         # A bucket may have taken other bytes than were announced. Their result would be reused for everybody who has
         # the right bytes, which have the announced digest.
-        announced = lease.request.source.sha256
         if announced is not None and await self._codecs.run(lease.priority, clock, _sha256, data) != announced:
             raise UploadMismatch("the bytes of the upload have another sha256 than was announced")
 

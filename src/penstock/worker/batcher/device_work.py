@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from penstock.core.task import PRIORITIES, Priority
 from penstock.models.base import BaseModelRunner, Work
 from penstock.worker.attempt_clock import AttemptClock
+from penstock.worker.model_code import model_code
 
 Runner = BaseModelRunner[Any]
 
@@ -93,7 +94,8 @@ class DeviceWork:
 
     def accept_output(self, work: Work, tile: int, output: Any) -> None:
         """Take the output of one tile; any thread may call this."""
-        work.accept(tile, output)
+        with model_code("accept"):
+            work.accept(tile, output)
         if self.on_single_output is not None and work.count == 1:
             self.on_single_output(work)
 
