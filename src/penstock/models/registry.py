@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from loguru import logger
@@ -38,10 +40,10 @@ def model_runner(name: str) -> Callable[[type[RunnerT]], type[RunnerT]]:
         )
 
     def register(cls: type[RunnerT]) -> type[RunnerT]:
-        before = _REGISTRY.get(name)
-        if before is not None and before.__qualname__ != cls.__qualname__:
-            raise ConfigurationError(f"two runners are named {name}")
-        _REGISTRY[name] = _served(cls, name)
+        served, before = _served(cls, name), _REGISTRY.get(name)
+        if before is not None and _identity(before) != _identity(served):  # a module that is read again is no other
+            raise ConfigurationError(f"two runners are named {name}: {_where(before)} and {_where(served)}")
+        _REGISTRY[name] = served
         return cls
 
     return register
@@ -76,6 +78,14 @@ def _check(cls: AnyRunner, called: str) -> None:
     if isinstance(cls.files, str) or not all(isinstance(file, str) for file in cls.files):
         raise ConfigurationError(f'{called}: files is {cls.files!r}; write a tuple of paths, such as ("network.onnx",)')
     cls.inputs = members_of(cls.inputs, owner=called)
+
+
+def _identity(cls: type) -> tuple[str, str]:
+    return getattr(sys.modules.get(cls.__module__), "__file__", None) or "", cls.__qualname__
+
+
+def _where(cls: type) -> str:
+    return f"{cls.__qualname__} of {Path(_identity(cls)[0]).name or cls.__module__}"
 
 
 def _title(cls: type) -> str:
