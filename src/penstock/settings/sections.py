@@ -94,7 +94,8 @@ class ModelSettings(Section, frozen=True):
     """Which models are served."""
 
     modules: tuple[str, ...] = ()
-    """Python modules with models of your own, imported by the API and by the workers."""
+    """Models of your own, imported by the workers: Python modules by name, `.py` files and folders of such files by
+    path, as in `./my_models.py`."""
     serve: tuple[str, ...] = ()
     """Names of the models to serve; empty means all. A worker may serve fewer models than the API accepts."""
 
