@@ -11,10 +11,10 @@ import msgspec
 from msgspec import UNSET
 
 from penstock.core.lease import Lease
-from penstock.core.media_types import fits, kind_of, media_type
+from penstock.core.media_types import file_name, media_type, mismatch
 from penstock.core.model import Member, sole_image_of
 from penstock.core.request import Source
-from penstock.errors import InputTooLarge, Internal, PenstockError, UnsupportedImageFormat, UnsupportedMediaType
+from penstock.errors import InputTooLarge, PenstockError, UnsupportedImageFormat, UnsupportedMediaType
 from penstock.models import imaging
 from penstock.models.members import InputFile, InputMembers
 from penstock.settings import LimitSettings
@@ -48,11 +48,9 @@ class Inputs:
         Raises InputTooLarge, UnsupportedMediaType, UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed, and what
         `Sources.read` raises. The text names the member at fault, unless the model takes nothing but one image.
         """
-        inputs = lease.request.inputs
-        if not inputs:
-            raise Internal("the record has no input")
         if not members:
-            return (await self._sources.read(next(iter(inputs.values())), lease.priority, clock)).data
+            source = next(iter(lease.request.inputs.values()), Source())
+            return (await self._sources.read(source, lease.priority, clock)).data
         return await _Collection(self._sources, self._codecs, self._limits, lease, members, clock).collect()
 
 
@@ -122,7 +120,7 @@ class _Collection:
         return InputFile(
             got.data,
             content_type=media_type(got.data, declared),
-            name=source.name or _name_in(source.url),
+            name=source.name or file_name(unquote(urlsplit(source.url or "").path)),
             max_megapixels=self._limits.max_image_megapixels,
         )
 
@@ -139,14 +137,5 @@ class _Collection:
 def _check_type(member: Member, data: bytes, declared: str | None, *, is_download: bool) -> None:
     if is_download and media_type(b"", declared) == SERVERS_SAY:
         declared = None
-    if fits(member.media_types, data, declared):
-        return
-    kind = kind_of(data)  # what a source declares is not repeated
-    refusal = UnsupportedImageFormat if member.kind == "image" else UnsupportedMediaType
-    found, takes = kind.type if kind else "of another type", ", ".join(member.media_types)
-    raise refusal(f"the file is {found}; the model takes {takes}")
-
-
-def _name_in(url: str | None) -> str:
-    last = unquote(urlsplit(url or "").path.rpartition("/")[2])
-    return "".join(letter for letter in last if letter.isprintable() and letter not in "/\\")[:255]
+    if wrong := mismatch(member.media_types, data, declared):
+        raise (UnsupportedImageFormat if member.kind == "image" else UnsupportedMediaType)(wrong)
