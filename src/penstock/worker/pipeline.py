@@ -200,7 +200,7 @@ class Pipeline:
         )
 
 
-def _prepare(runner: Runner, source: bytes, params: Params) -> Work:
+def _prepare(runner: Runner, source: bytes | InputMembers, params: Params) -> Work:
     with model_code("prepare"):
         work = runner.prepare(source, params)
     if not isinstance(work, Work):
