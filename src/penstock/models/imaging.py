@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 from penstock.core.request import Format, OutputOptions
 from penstock.errors import ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
 from penstock.lazy_import import lazy_import
+from penstock.models.linear import linear
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,12 +32,23 @@ MAX_SIDES: dict[Format, int] = {"webp": 16_383, "jpeg": 65_500}
 (JPEG_MAX_DIMENSION)."""
 
 _BEGINNING = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
+_BEGINNINGS: dict[Format, bytes] = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
 _NOT_OURS = "the input is not a PNG, JPEG or WebP image"
 
 _pillow: Any = getattr(Image, "core")  # noqa: B009  it is not among the names that the types of Pillow export
 
 Z_RLE = 3
 """The deflate strategy with this name in zlib.h."""
+
+Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "area", "linear"]
+
+FILTERS: dict[str, Image.Resampling] = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "area": Image.Resampling.BOX,
+}
 
 Pixels: TypeAlias = "NDArray[np.uint8]"
 
@@ -66,6 +78,10 @@ class Picture(Struct, frozen=True, eq=False):
     rgb: Pixels
     alpha: Pixels | None = None
     grey: bool = False
+
+    def pillow(self) -> Image.Image:
+        """The same pixels as an image of Pillow, in mode L or RGB, with an A where there is alpha."""
+        return _to_pillow(self)
 
 
 def keep_memory(most_bytes: int) -> None:
@@ -137,6 +153,13 @@ def check_size(header: Header, max_megapixels: float) -> None:
         )
 
 
+def content_type_of(data: bytes) -> str | None:
+    """The content type of an image by its first bytes; None where they are of no image that is taken."""
+    if not _BEGINNING.match(data):
+        return None
+    return next((CONTENT_TYPES[f] for f, begins in _BEGINNINGS.items() if data.startswith(begins)), None)
+
+
 def probe_beginning(data: bytes, *, max_megapixels: float) -> Header | None:
     """Check an image by its first bytes; returns None when they do not hold the whole header.
 
@@ -173,6 +196,21 @@ def encode(picture: Picture, options: OutputOptions) -> bytes:
 def resize(channel: Pixels, width: int, height: int) -> Pixels:
     """Resample one channel bicubically."""
     return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def resampled(pixels: Pixels, width: int, height: int, how: Resample) -> Pixels:
+    """Resample (height, width), or (height, width, 3 or 4). Colours are weighted by their opacity where there are 4."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if how == "linear":
+        return linear(pixels, width, height)
+    return np.asarray(Image.fromarray(pixels).resize((width, height), FILTERS[how]))
+
+
+def grey(picture: Picture) -> Pixels:
+    """One channel, (height, width), as it looks on a white page: the luma of ITU-R 601 where the image has colours."""
+    opaque = on_white(picture)
+    return opaque[..., 0] if picture.grey else np.asarray(Image.fromarray(opaque).convert("L"))
 
 
 def check_holds(options: OutputOptions, width: int, height: int) -> None:
