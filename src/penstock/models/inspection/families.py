@@ -15,7 +15,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of ImageNet's photos, in the order RGB: torchvision's, and by it most networks'."""
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class Candidate(Struct, frozen=True, kw_only=True):
     """A graph, its image, and the kind that was found for it."""
 
     graph: Graph
@@ -35,13 +35,13 @@ class Family(Struct, frozen=True, kw_only=True):
     """Networks that are fed alike. `usual` are their members, where the file says nothing else."""
 
     name: str
-    fits: Callable[[Seen], bool]
+    fits: Callable[[Candidate], bool]
     usual: dict[str, Any]
 
 
 def guess_family(graph: Graph, image: ImageInput, findings: Findings) -> None:
     """Guess what the first fitting family has in common."""
-    seen = Seen(graph=graph, image=image, kind=findings.get("kind"))
+    seen = Candidate(graph=graph, image=image, kind=findings.get("kind"))
     family = next((family for family in FAMILIES if family.fits(seen)), None)
     if family is None:
         return
@@ -57,40 +57,40 @@ def guess_family(graph: Graph, image: ImageInput, findings: Findings) -> None:
 TO_VECTOR = ("image-to-labels", "image-to-embedding", "image-to-scores")
 
 
-def _paddle_line(seen: Seen) -> bool:
+def _paddle_line(seen: Candidate) -> bool:
     """Whether it reads text lines: any width, and a row of probabilities for each place."""
     return seen.paddle and seen.image.width is None and seen.graph.outputs[0].rank == 3
 
 
-def _paddle_angle(seen: Seen) -> bool:
+def _paddle_angle(seen: Candidate) -> bool:
     """Whether it tells lines from those that are upside down."""
     return seen.paddle and seen.image.width is None and (seen.graph.outputs[0].dims or ())[1:] == (2,)
 
 
-def _paddle_text(seen: Seen) -> bool:
+def _paddle_text(seen: Candidate) -> bool:
     """Whether it finds text: a map of probabilities as large as the image."""
     return seen.paddle and not seen.image.fixed and seen.kind == "image-to-mask"
 
 
-def _paddle_classifier(seen: Seen) -> bool:
+def _paddle_classifier(seen: Candidate) -> bool:
     return seen.paddle and seen.image.fixed and seen.kind == "image-to-labels"
 
 
-def _grey_line(seen: Seen) -> bool:
+def _grey_line(seen: Candidate) -> bool:
     """Whether it reads lines or captchas in grey: a height of its own, and any width."""
     return seen.image.channels == 1 and seen.image.height is not None and seen.image.width is None
 
 
-def _keras(seen: Seen) -> bool:
+def _keras(seen: Candidate) -> bool:
     return seen.image.layout == "NHWC" and seen.kind in TO_VECTOR
 
 
-def _torch_classifier(seen: Seen) -> bool:
+def _torch_classifier(seen: Candidate) -> bool:
     image = seen.image
     return image.layout == "NCHW" and image.channels == 3 and image.fixed and seen.kind in TO_VECTOR
 
 
-def _cut_out(seen: Seen) -> bool:
+def _cut_out(seen: Candidate) -> bool:
     return seen.image.channels == 3 and seen.image.fixed and seen.kind == "image-to-mask"
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from penstock.models.inspection.findings import Findings
-from penstock.models.inspection.graph import Dimension, Graph, Node, GraphTensor
+from penstock.models.inspection.graph import Dimension, Graph, GraphTensor, Node
 
 CHANNELS = (1, 3, 4)
 SMALLEST_SIDE = 8

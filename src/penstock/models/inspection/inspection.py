@@ -12,7 +12,7 @@ from msgspec import Struct
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.document import InvalidModel, checked
 from penstock.models.inspection.families import guess_family, guess_the_usual
-from penstock.models.inspection.findings import MemberFinding, Findings
+from penstock.models.inspection.findings import Findings, MemberFinding
 from penstock.models.inspection.graph import Graph, GraphTensor
 from penstock.models.inspection.image_input import describe_image, find_image
 from penstock.models.inspection.kinds import describe_activation, describe_outputs

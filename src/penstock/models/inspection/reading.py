@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.lazy_import import lazy_import
 from penstock.models.declared.document import InvalidModel, is_plain_name
-from penstock.models.inspection.graph import Graph, Node, GraphTensor
+from penstock.models.inspection.graph import Graph, GraphTensor, Node
 
 if TYPE_CHECKING:
     import numpy as np
