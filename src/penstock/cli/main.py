@@ -175,7 +175,12 @@ def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
     settings = settings_of_call()
     on = device_of(device)
     set_up_logs(settings.telemetry, process=f"worker-{on.name}")
-    sys.exit(run(settings, on, worker_id=worker_id, report_fd=report_fd))
+    try:
+        sys.exit(run(settings, on, worker_id=worker_id, report_fd=report_fd))
+    except ConfigurationError:
+        if report_fd is None:
+            raise
+        sys.exit(EXIT_CONFIGURATION)  # the parent has been told why, and says it once
 
 
 @cli.command()

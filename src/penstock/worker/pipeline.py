@@ -10,6 +10,7 @@ from penstock.core.task import Outcome, Result
 from penstock.errors import ExecutionTimeout, ModelResultInvalid
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
+from penstock.models.members import InputMembers
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.device_work import Runner
@@ -110,9 +111,9 @@ class Pipeline:
 
     async def _stages(self, lease: Lease, watch: Watcher, clock: AttemptClock) -> Outcome:
         stage = Stages(lease, watch)
-        self.models.expect(lease.request.model)
+        takes = self.models.expect(lease.request.model)
         with stage("fetch"):
-            source = await self._inputs.collect(lease, clock)
+            source = await self._inputs.collect(lease, takes, clock)
         with self.models.using(await self._model(lease, stage, clock)) as runner:
             params = msgspec.convert(lease.request.params, runner.params)
             with self._memory.grant(lease.priority) as grant:
@@ -135,7 +136,7 @@ class Pipeline:
         self,
         lease: Lease,
         runner: Runner,
-        source: bytes,
+        source: bytes | InputMembers,
         params: Params,
         stage: Stages,
         grant: MemoryGrant,
@@ -181,7 +182,9 @@ class Pipeline:
         }
         return execution if work.device_size is None else execution | {"kilopixels": work.device_size}
 
-    def _prepare_if_granted(self, runner: Runner, source: bytes, params: Params, grant: MemoryGrant) -> Work | None:
+    def _prepare_if_granted(
+        self, runner: Runner, source: bytes | InputMembers, params: Params, grant: MemoryGrant
+    ) -> Work | None:
         # There usually is memory, so that predicting how much a task needs gets no step of its own.
         with model_code("memory_needed"):
             needed = runner.memory_needed(source, params)
@@ -200,7 +203,7 @@ class Pipeline:
         )
 
 
-def _prepare(runner: Runner, source: bytes, params: Params) -> Work:
+def _prepare(runner: Runner, source: bytes | InputMembers, params: Params) -> Work:
     with model_code("prepare"):
         work = runner.prepare(source, params)
     if not isinstance(work, Work):

@@ -3,12 +3,12 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 
 from msgspec import Struct, field
 
-from penstock.core.model import Residence, ResidenceState
+from penstock.core.model import Member, Residence, ResidenceState
 from penstock.core.task import PRIORITIES, Priority
 from penstock.errors import ModelUnavailable
 from penstock.models.base import DeviceBroken
@@ -25,13 +25,17 @@ _arrivals = count()
 
 
 class Offer(Struct, frozen=True, kw_only=True, eq=False):
-    """A version of a model that a worker can load. `make` returns a new runner for `load_model`; it may take long, to
-    fetch files. `size` is the bytes of its files; `memory_bytes` what it is said to take of the device, 0 where that is
-    measured. A `warm` version is loaded at once and not evicted."""
+    """A version of a model that a worker can load.
+
+    `takes` are the members of its input, none for the bytes of one image. `make` returns a new runner for `load_model`;
+    it may take long, to fetch files. `size` is the bytes of its files; `memory_bytes` what it is said to take of the
+    device, 0 where that is measured. A `warm` version is loaded at once and not evicted.
+    """
 
     id: str
     digest: str
     make: Callable[[], Awaitable[Runner]]
+    takes: Mapping[str, Member] = {}
     size: int = 0
     memory_bytes: int = 0
     keep_alive_s: float = 300.0

@@ -3,12 +3,13 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 from msgspec.structs import replace
 
-from penstock.core.model import Residence
+from penstock.core.model import Member, Residence
 from penstock.core.task import Priority
 from penstock.errors import ModelNotFound, ModelUnavailable
 from penstock.worker.batcher.device_work import Runner
@@ -43,26 +44,25 @@ class Residents:
     def take(self, model: str) -> Use | None:
         """Use a model that is loaded; None where the task has to `wait`. Raises ModelNotFound for one that is not
         here, and ModelUnavailable for one that cannot be loaded."""
-        resident = self._all.get(model)
-        if resident is None:
-            raise ModelNotFound(f"this worker does not serve {model}")
+        resident = self._known(model)
         if resident.is_usable:
             return resident.use()
         if resident.gone or resident.is_refused(time.monotonic()):
             raise ModelUnavailable(f"{model}: {resident.gone or resident.reason}")
         return None
 
-    def expect(self, model: str) -> None:
+    def expect(self, model: str) -> Mapping[str, Member]:
         """Say that a task will want this model as soon as it has its input: its files are fetched, and it is loaded
-        where there is room without another one going."""
-        resident = self._all.get(model)
-        if resident is not None and resident.runner is None and not resident.is_expected:
+        where there is room without another one going. Returns the members of its input. Raises ModelNotFound."""
+        resident = self._known(model)
+        if resident.runner is None and not resident.is_expected:
             resident.is_expected = not resident.gone and not resident.is_refused(time.monotonic())
             self.stirred.set()
+        return resident.offer.takes
 
     async def wait(self, model: str, priority: Priority) -> Use:
         """Wait until a model is loaded, and use it. Raises ModelUnavailable where that fails, DeviceBroken."""
-        waiter = self._all[model].wait(priority)
+        waiter = self._known(model).wait(priority)
         self.stirred.set()
         try:
             return await waiter.granted
@@ -93,7 +93,9 @@ class Residents:
     def hold(self, runners: Iterable[Runner]) -> None:
         """Hold models that were loaded at the start: they stay."""
         for runner in runners:
-            resident = Resident(Offer(id=runner.name, digest="", make=_never), runner=runner, fixed=True)
+            takes = cast("Mapping[str, Member]", runner.inputs)  # of a registered runner
+            offer = Offer(id=runner.name, digest="", make=_never, takes=takes)
+            resident = Resident(offer, runner=runner, fixed=True)
             resident.become("ready")
             self._all[runner.name] = resident
         self.changed()
@@ -174,6 +176,12 @@ class Residents:
         self._models = tuple(sorted(r.id for r in self._all.values() if not r.is_refused(now)))
         self.stirred.set()
         self.on_change()
+
+    def _known(self, model: str) -> Resident:
+        resident = self._all.get(model)
+        if resident is None:
+            raise ModelNotFound(f"this worker does not serve {model}")
+        return resident
 
     def _retire(self, resident: Resident) -> None:
         if resident.making is not None:
