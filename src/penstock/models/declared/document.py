@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.errors import ConfigurationError
 from penstock.models.declared.definition import Definition, DefinitionSection
+from penstock.models.declared.rules import disagreements
 
 FILE = "model.toml"
 LARGEST_BYTES = 256 * 1024
@@ -153,7 +154,10 @@ def _one_line(text: object) -> str:
 def _complaints(definition: Definition) -> Iterator[str]:
     file, image, output = definition.file, definition.input, definition.output
     yield from (f"{path} must be a finite number" for path, number in _numbers(definition) if not math.isfinite(number))
-    for path in ("file", "check.input", "check.answer"):
+    for name in definition.data:
+        if not is_plain_name(name):
+            yield f"data has {_one_line(repr(name))}, which must be the name of a file beside {FILE}"
+    for path in ("file", "half.file", "check.input", "check.answer"):
         if value_at(definition, path) and not is_plain_name(value_at(definition, path)):
             yield f"{path} must be the name of a file beside {FILE}, not {_one_line(repr(value_at(definition, path)))}"
     if isinstance(output.labels, str) and not is_plain_name(output.labels):
@@ -175,6 +179,7 @@ def _complaints(definition: Definition) -> Iterator[str]:
     for path in definition.guessed:
         if path not in paths():
             yield f"[guessed] has {_one_line(repr(path))}, which is not a member"
+    yield from disagreements(definition)
 
 
 def _depth(value: Any) -> int:
