@@ -26,8 +26,8 @@ Kind = Literal[
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*(?!\n)$")]
 Version = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
-FileName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[\w][\w .+-]*(?!\n)$")]
-"""A file beside `model.toml`: it has no folder in it."""
+FileName = Annotated[str, Meta(max_length=200)]
+"""A file beside `model.toml`: it has no folder in it (see `document.is_plain_name`)."""
 
 Pixels = Annotated[int, Meta(ge=1, le=16_384)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -62,7 +62,7 @@ class InputSection(DefinitionSection, frozen=True):
       the image first.
     - `resample`: the filters of Pillow, which look at all pixels that a smaller image covers (`area` is its box); or
       `linear`, OpenCV's INTER_LINEAR, which looks at the four nearest.
-    - `size`: width and height in pixels.
+    - `size`: width and height in pixels; without it those of the graph.
     - `rounding`: of the sides of a letterboxed image.
     - `pad_value`: a level of 0..255; 127.5 is 0 in a tensor of -1..1.
     - `border_px`: pixels of `pad_value` on all four sides, which the graph takes away again.
@@ -172,7 +172,7 @@ class HalfSection(DefinitionSection, frozen=True):
     """A file of the same network with fp16 arithmetic. A GPU runs it if its outputs differ from those of `file` by at
     most `tolerance`, a share of the greatest value."""
 
-    file: FileName | Literal[""] = ""
+    file: FileName = ""
     sha256: Sha256 | Literal[""] = ""
     tolerance: Annotated[float, Meta(ge=0)] = 0.01
 
@@ -183,8 +183,8 @@ class CheckSection(DefinitionSection, frozen=True):
     the result. Numbers may differ by `tolerance` times the greater of 1 and their size; the pixels of images by that
     share of 255 on average."""
 
-    input: FileName | Literal[""] = ""
-    answer: FileName | Literal[""] = ""
+    input: FileName = ""
+    answer: FileName = ""
     params: dict[str, Any] = {}
     tolerance: Annotated[float, Meta(ge=0)] = 1e-3
 
@@ -192,9 +192,8 @@ class CheckSection(DefinitionSection, frozen=True):
 class Definition(DefinitionSection, frozen=True):
     """A whole `model.toml`.
 
-    `data` has the digest of each file with external data of `file`. `params` says what clients may set: a JSON Schema
-    for each of the kind's parameters that is named, which narrows it; without it all may be set, and where it is `{}`
-    none.
+    `data` has the digest of each file with external data of `file`. `params` is a JSON Schema: clients may set the
+    parameters of the kind that are among its `properties`, within what these say; all of them where it has none.
     """
 
     schema: Literal[1]
@@ -212,6 +211,6 @@ class Definition(DefinitionSection, frozen=True):
     tiles: TilesSection = TilesSection()
     run: RunSection = RunSection()
     half: HalfSection = HalfSection()
-    params: dict[str, dict[str, Any]] | None = None
+    params: dict[str, Any] = {}
     check: CheckSection = CheckSection()
     guessed: dict[str, str] = {}
