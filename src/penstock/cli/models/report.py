@@ -1,4 +1,4 @@
-"""What `penstock models add` and `check` print: what is known, what was guessed and how to say better, and an answer."""
+"""What `penstock models add` prints: what is known, what was guessed and how to say better, and an answer."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from rich.text import Text
 from penstock.cli.models.adding import Added
 from penstock.cli.terminal import console, plain, readable, table
 from penstock.models.declared.document import paths, values_of
-from penstock.models.inspection.draft import Draft
+from penstock.models.inspection.draft import ModelDraft
 from penstock.models.inspection.findings import MemberFinding
 
 MOST_VALUE = 40
@@ -67,7 +67,7 @@ def _others(found: MemberFinding) -> str:
     return f"  or {', '.join(words)}" if words and found.path != "kind" else ""
 
 
-def _print_answer(out: Console, draft: Draft) -> None:
+def _print_answer(out: Console, draft: ModelDraft) -> None:
     if draft.problem:
         out.print(Text.assemble(("\nno answer", "red"), f": {draft.problem}"))
         return
