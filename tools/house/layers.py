@@ -83,6 +83,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "worker.stages",
             "worker.fetch",
             "worker.model_code",
+            "worker.result_data",
         },
         {"worker.threads", "worker.memory", "worker.results"},
         {"worker.batcher", "worker.inputs"},
