@@ -162,6 +162,7 @@ class Work(Pipeline):
                 SimpleNamespace(max_bytes=1 << 20),  # type: ignore[arg-type]  nothing is fetched by URL
                 storage,
                 None,  # type: ignore[arg-type]  no digest to compare
+                LimitSettings(),
             ),
             storage=storage,
             spool=Spool(storage, directory="", max_bytes=0),

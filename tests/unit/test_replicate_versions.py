@@ -4,8 +4,8 @@ import pytest
 
 from penstock.api.replicate.versions import model_of, version_id
 from penstock.errors import ModelNotFound
-from penstock.models import base, load_runners
-from penstock.models.base import registry
+from penstock.models import load_runners
+from penstock.models.registry import _REGISTRY, registry
 from penstock.models.superres import SuperResolution
 from penstock.settings import ModelSettings
 
@@ -28,7 +28,7 @@ def runners() -> None:
 def second(monkeypatch: pytest.MonkeyPatch) -> str:
     """Another model that makes images."""
     name = "another-x4"
-    monkeypatch.setitem(base._REGISTRY, name, type("Another", (SuperResolution,), {"name": name}))
+    monkeypatch.setitem(_REGISTRY, name, type("Another", (SuperResolution,), {"name": name}))
     return name
 
 

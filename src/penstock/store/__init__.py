@@ -13,6 +13,7 @@ from penstock.store.answers import (
     Running,
     SetAside,
     Submitted,
+    UploadGone,
     WorkerInfo,
     WorkerMemory,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "Store",
     "Submitted",
     "TaskStore",
+    "UploadGone",
     "UploadStore",
     "WorkerInfo",
     "WorkerMemory",

@@ -4,9 +4,13 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from penstock.errors import ModelError, PenstockError, TransientModelError
-from penstock.models.base import DeviceBroken, Interrupted
+from loguru import logger
+
+from penstock.errors import ConfigurationError, ModelError, PenstockError, TransientModelError
+from penstock.models.base import BaseModelRunner, DeviceBroken, Interrupted
+from penstock.models.tracebacks import cause_of
 
 TRANSIENT: dict[type[BaseException], str] = {
     ConnectionError: "a service that the model asks has refused or broken the connection",
@@ -36,6 +40,21 @@ def model_code(method: str) -> Iterator[None]:
         raise
     except BaseException as error:
         raise model_error(method, error) from error
+
+
+@contextmanager
+def load_errors(runner: BaseModelRunner[Any]) -> Iterator[None]:
+    """Inside of this block a model is loaded. What it raises becomes a ConfigurationError of one line, with the
+    traceback in the log at debug, unless it is ours or transient: a restart would end the same way."""
+    try:
+        yield
+    except (ConfigurationError, PenstockError, DeviceBroken):
+        raise
+    except Exception as error:
+        if is_transient(error):
+            raise
+        logger.opt(exception=error).debug("a model cannot be loaded")
+        raise ConfigurationError(f"{runner.name} cannot be loaded: {cause_of(error)}") from error
 
 
 def model_error(method: str, error: BaseException) -> ModelError:

@@ -16,7 +16,7 @@ from penstock.models.device_time import DeviceTime, device_time
 from penstock.models.onnxruntime.memory import host_blocks
 from penstock.telemetry import metrics
 from penstock.worker.batcher.costs import Costs
-from penstock.worker.batcher.device_work import DeviceBatch, Runner, TileRef
+from penstock.worker.batcher.device_work import DeviceBatch, Runner, Stacked, TileRef
 from penstock.worker.model_code import model_code
 
 Arrays = Callable[[tuple[int, ...], Any], NDArray[Any]]
@@ -44,9 +44,13 @@ class DeviceRuns:
         # From page-locked memory a GPU reads by itself.
         self._array: Arrays = host_blocks(device).take if device.kind == "cuda" else np.empty
 
-    def stack(self, tiles: list[TileRef]) -> NDArray[Any]:
-        """One array of the pixels of these tiles, padded to a batch size that the device knows."""
+    def stack(self, tiles: list[TileRef]) -> Stacked:
+        """One array of the pixels of these tiles, padded to a batch size that the device knows; for a runner that takes
+        one at a time, a list of it as it is."""
         work = tiles[0].work
+        if tiles[0].task.runner.one_at_a_time:
+            with model_code("tile"):
+                return [tile.work.tile(tile.tile) for tile in tiles]
         size = next(b for b in self._device.batches if b >= len(tiles))
         pixels = self._array((size, *work.shape), work.dtype)
         with model_code("write_tile"):
@@ -80,7 +84,7 @@ class DeviceRuns:
         return outputs
 
     def _timed_on_gpu(
-        self, runner: Runner, tiles: NDArray[Any], work: Work, on_computed: Callable[[], None] | None
+        self, runner: Runner, tiles: Stacked, work: Work, on_computed: Callable[[], None] | None
     ) -> tuple[Outputs, float, float]:
         began = time.perf_counter()
         with device_time(on_computed) as noted, model_code("infer"):
@@ -91,7 +95,7 @@ class DeviceRuns:
         return outputs, took_s, noted.copy_s or 0.0
 
 
-def _timed(runner: Runner, tiles: NDArray[Any], work: Work) -> tuple[Outputs, float]:
+def _timed(runner: Runner, tiles: Stacked, work: Work) -> tuple[Outputs, float]:
     began = time.perf_counter()  # each run of a CPU has a core of its own
     with model_code("infer"):
         outputs = runner.infer(tiles, work)

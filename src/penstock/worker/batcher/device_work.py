@@ -136,13 +136,16 @@ class TileRef(NamedTuple):
 
 _NONE = np.empty(0)
 
+Stacked = NDArray[Any] | list[Any]
+"""An array of tiles, (size, ...), or a list of one for a runner that takes one at a time."""
+
 
 class DeviceBatch(Struct, eq=False):
-    """Tiles that run together. `stacked` is the array with their pixels, (size, ...), once it has been made, and
-    `is_computed` says whether the device has them behind it."""
+    """Tiles that run together. `stacked` is what the runner gets, once it has been made, and `is_computed` says whether
+    the device has them behind it."""
 
     tiles: list[TileRef]
-    stacked: NDArray[Any] = _NONE
+    stacked: Stacked = _NONE
     is_computed: bool = False
 
     @property
