@@ -118,6 +118,7 @@ VENDORS: dict[str, set[str]] = {
     "uvloop": {"api/serve.py", "worker/process.py"},
     "numpy": {"models", "worker/batcher", "bench", "gpu_checks/measures"},
     "PIL": {"models/imaging.py"},
+    "onnx": {"models/inspection/reading.py"},
     "onnxruntime": {"models/onnxruntime/runtime.py"},
     "opentelemetry": {"telemetry/metrics.py"},
     "pynvml": {"telemetry/nvml.py"},
