@@ -67,6 +67,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "intake": [
         {"intake.requests", "intake.parse", "intake.inline", "intake.estimates"},
+        {"intake.given"},
         {"intake.call", "intake.deps", "intake.batch_lines"},
         {"intake.reuse_digest", "intake.uploads", "intake.webhook"},
         {"intake.examine"},
@@ -85,7 +86,8 @@ INSIDE: dict[str, list[set[str]]] = {
             "worker.model_code",
         },
         {"worker.threads", "worker.memory", "worker.results"},
-        {"worker.batcher", "worker.inputs"},
+        {"worker.batcher", "worker.sources"},
+        {"worker.inputs"},
         {"worker.pipeline"},
         {"worker.attempt"},
         {"worker.claims"},

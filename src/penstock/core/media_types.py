@@ -5,7 +5,7 @@ container of video may hold nothing but sound.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -115,6 +115,21 @@ def fits(media_types: Iterable[str], beginning: bytes, declared: str | None = No
     kind = kind_of(beginning)
     may_be = (found, *(kind.others if kind and found == kind.type else ()))
     return any(_meets_any(one, may_be) for one in wanted)
+
+
+def mismatch(media_types: Sequence[str], beginning: bytes, declared: str | None = None) -> str | None:
+    """What is wrong with a file that is none of these types, in words for a client; None where it `fits`. What was
+    declared is not repeated."""
+    if fits(media_types, beginning, declared):
+        return None
+    kind = kind_of(beginning)
+    return f"the file is {kind.type if kind else 'of another type'}; the model takes {', '.join(media_types)}"
+
+
+def file_name(text: str) -> str:
+    """What of a text may be the name of a file: its last part, in characters that can be printed."""
+    last = text.replace("\\", "/").rpartition("/")[2]
+    return "".join(letter for letter in last if letter.isprintable())[:255]
 
 
 def _meets_any(one: str, others: Iterable[str]) -> bool:

@@ -189,6 +189,11 @@ class LimitSettings(Section, frozen=True):
     max_body_bytes: Positive = 32 * 1024 * 1024
     max_batch_bytes: Positive = 200 * 1024 * 1024
     max_input_bytes: Positive = 50 * 1024 * 1024
+    """Largest image or file that a task names, wherever it comes from."""
+    max_inputs_bytes: Positive = 100 * 1024 * 1024
+    """All files of one task together; `max_input_bytes` where that is more."""
+    max_json_bytes: Positive = 4 * 1024 * 1024
+    """Longest JSON of one member of the input of a task."""
     max_upload_bytes: Positive = 200 * 1024 * 1024
     max_image_megapixels: Positive = 50
     fetch_timeout_s: Seconds = 20.0
@@ -204,6 +209,11 @@ class LimitSettings(Section, frozen=True):
     max_result_data_bytes: Positive = 256 * 1024
     """JSON data that a model may return beside, or instead of, a file; with more the task fails as
     `model_result_invalid`."""
+
+    @property
+    def bytes_in_all(self) -> int:
+        """Bytes that all files of one task may have together."""
+        return max(self.max_inputs_bytes, self.max_input_bytes)
 
 
 class WebhookSettings(Section, frozen=True):

@@ -1,7 +1,7 @@
 """The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -14,11 +14,12 @@ from penstock.errors import (
 )
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
+from penstock.models.members import InputMembers
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
-from penstock.worker.inputs import Inputs
+from penstock.worker.inputs import Inputs, Members
 from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.model_code import model_code
 from penstock.worker.results import published
@@ -119,7 +120,7 @@ class Pipeline:
         stage = Stages(lease, watch)
 
         with stage("fetch"):
-            source = await self._inputs.collect(lease, clock)
+            source = await self._inputs.collect(lease, cast("Members", runner.inputs), clock)
         with self._memory.grant(lease.priority) as grant:
             result, file, execution = await self._make(lease, runner, source, params, stage, grant, clock)
         del source
@@ -132,7 +133,7 @@ class Pipeline:
         self,
         lease: Lease,
         runner: Runner,
-        source: bytes,
+        source: bytes | InputMembers,
         params: Params,
         stage: Stages,
         grant: MemoryGrant,
@@ -178,7 +179,9 @@ class Pipeline:
         }
         return execution if work.device_size is None else execution | {"kilopixels": work.device_size}
 
-    def _prepare_if_granted(self, runner: Runner, source: bytes, params: Params, grant: MemoryGrant) -> Work | None:
+    def _prepare_if_granted(
+        self, runner: Runner, source: bytes | InputMembers, params: Params, grant: MemoryGrant
+    ) -> Work | None:
         # There usually is memory, so that predicting how much a task needs gets no step of its own.
         with model_code("memory_needed"):
             needed = runner.memory_needed(source, params)
@@ -197,7 +200,7 @@ class Pipeline:
         )
 
 
-def _prepare(runner: Runner, source: bytes, params: Params) -> Work:
+def _prepare(runner: Runner, source: bytes | InputMembers, params: Params) -> Work:
     with model_code("prepare"):
         work = runner.prepare(source, params)
     if not isinstance(work, Work):
