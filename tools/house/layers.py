@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"webhooks"},
     {"worker", "api"},
     {"local"},
-    {"bench", "gpu_checks"},
+    {"bench", "gpu_checks", "conformance"},
     {"cli"},
     {"__main__"},
 ]
@@ -116,7 +116,7 @@ VENDORS: dict[str, set[str]] = {
     "uvicorn": {"api/serve.py"},
     "httptools": {"api/serve.py"},
     "uvloop": {"api/serve.py", "worker/process.py"},
-    "numpy": {"models", "worker/batcher", "bench", "gpu_checks/measures"},
+    "numpy": {"models", "worker/batcher", "bench", "gpu_checks/measures", "conformance"},
     "PIL": {"models/imaging.py"},
     "onnx": {"models/inspection/reading.py"},
     "onnxruntime": {"models/onnxruntime/runtime.py"},
