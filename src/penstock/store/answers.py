@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from penstock.core.lease import Lease
+from penstock.core.model import Residence
 from penstock.core.task import Priority, Reuse, Stage, State, Task
 from penstock.errors import UploadNotFound
 
@@ -95,6 +96,7 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     memory: WorkerMemory | None = None
     spool_full: bool = False
     reason: str = ""
+    residence: dict[str, Residence] = {}
 
 
 class Running(Struct, frozen=True, kw_only=True):
