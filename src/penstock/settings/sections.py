@@ -98,6 +98,9 @@ class ModelSettings(Section, frozen=True):
     path, as in `./my_models.py`."""
     serve: tuple[str, ...] = ()
     """Names of the models to serve; empty means all. A worker may serve fewer models than the API accepts."""
+    directory: str = "penstock-data/models"
+    """Directory of models without code, `<name>/<version>/model.toml` with their files: a worker serves what is there,
+    and sees what is added or removed while it runs. `penstock up` takes `models` in its data directory."""
 
 
 class WorkerSettings(Section, frozen=True):
@@ -119,7 +122,8 @@ class WorkerSettings(Section, frozen=True):
     count."""
     start_s: Seconds = 180.0
     """Longest start of a worker process, in which it loads and warms up its models; after that it is killed and started
-    again. A worker that serves is killed when it gives no sign of life for three times `queue.lease_s`."""
+    again. It is also the longest load of one model of the repository; after that its tasks end as `model_unavailable`.
+    A worker that serves is killed when it gives no sign of life for three times `queue.lease_s`."""
     device_retry_s: Seconds = 300.0
     """A device that is lost or cannot be used is marked down, the others go on, and it is tried again this often."""
     drain_s: Positive = 25
@@ -143,6 +147,10 @@ class WorkerSettings(Section, frozen=True):
     """On a GPU, `auto` uses fp16 for models that have an fp16 file and pass the comparison with fp32 at the start."""
     gpu_memory_bytes: NonNegative = 0
     """The most GPU memory that the models of a worker may use; 0 means its share of the card less 1.5 GiB."""
+    model_memory_bytes: NonNegative = 0
+    """Memory of one worker process for the models of the repository that are loaded; the least recently used one makes
+    room for the next. 0 means a fifth of the memory of the machine, divided among its workers; on a GPU half of what
+    the models' runs may use."""
     cuda_graphs: bool = False
     """Replay small batches as CUDA graphs: experimental, see docs/how-to/tune-a-gpu.md."""
     tensorrt: bool = False
@@ -207,8 +215,12 @@ class LimitSettings(Section, frozen=True):
     """Buckets, or `bucket/prefix`, from which every API key may read inputs as `s3://bucket/key`, with the endpoint and
     the credentials of the storage."""
     max_result_data_bytes: Positive = 256 * 1024
-    """JSON data that a model may return beside, or instead of, a file; with more the task fails as
+    """JSON data that a model may return beside, or instead of, files; with more the task fails as
     `model_result_invalid`."""
+    max_result_files: Positive = 64
+    """Files of one result; with more the task fails as `model_result_invalid`."""
+    max_result_bytes: Positive = 4 * 1024 * 1024 * 1024
+    """Bytes of the files of one result together; with more the task fails as `model_result_invalid`."""
 
     @property
     def bytes_in_all(self) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from penstock.core.lease import Lease
+from penstock.core.model import Residence
 from penstock.core.task import Priority, Reuse, Stage, State, Task
 from penstock.errors import UploadNotFound
 
@@ -38,12 +39,13 @@ class NotItsTurn(Exception):
 
 
 class ResultFound(Exception):
-    """An equal task, `owner`, has a result with a file, `key`: the caller has to look whether the file is there."""
+    """An equal task, `owner`, has a result with files, under these `keys`: the caller has to look whether all of them
+    are there."""
 
-    def __init__(self, owner: str, key: str) -> None:
-        super().__init__(owner, key)
+    def __init__(self, owner: str, keys: tuple[str, ...]) -> None:
+        super().__init__(owner, keys)
         self.owner = owner
-        self.key = key
+        self.keys = keys
 
     def seen(self, *, there: bool) -> str:
         """The `Submission.file_seen` with which the caller submits again after it has looked."""
@@ -94,6 +96,7 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     memory: WorkerMemory | None = None
     spool_full: bool = False
     reason: str = ""
+    residence: dict[str, Residence] = {}
 
 
 class Running(Struct, frozen=True, kw_only=True):

@@ -1,29 +1,28 @@
 """The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from penstock.core.lease import Lease
 from penstock.core.task import Outcome, Result
-from penstock.errors import (
-    ExecutionTimeout,
-    ModelNotFound,
-    ModelResultInvalid,
-)
+from penstock.errors import ExecutionTimeout, ModelResultInvalid
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
+from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
-from penstock.worker.inputs import Inputs, Members
+from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.model_code import model_code
+from penstock.worker.residency.resident import Use
+from penstock.worker.residency.residents import Residents
 from penstock.worker.results import published
-from penstock.worker.spool import Spool, StoredFile
+from penstock.worker.spool import Spool, StoredFiles
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
 from penstock.worker.threads import CodecThreads
 
@@ -33,7 +32,7 @@ class Pipeline:
 
     def __init__(
         self,
-        runners: dict[str, Runner],
+        models: Residents,
         device: DeviceScheduler,
         *,
         inputs: Inputs,
@@ -41,16 +40,16 @@ class Pipeline:
         spool: Spool,
         codecs: CodecThreads,
         memory: MemoryBudget,
-        max_data_bytes: int,
+        limits: LimitSettings,
     ) -> None:
-        self._runners = runners
+        self.models = models
         self._device = device
         self._inputs = inputs
         self._storage = storage
         self._spool = spool
         self._codecs = codecs
         self._memory = memory
-        self._max_data_bytes = max_data_bytes
+        self._limits = limits
         self._device_s: dict[str, float] = {}
 
     async def run(self, lease: Lease, watch: Watcher) -> Outcome:
@@ -60,8 +59,8 @@ class Pipeline:
         the codec threads are free of the task on return.
 
         `timeout_s` of the lease bounds what the attempt does itself: download, preparation, its own batches on the
-        device and postprocessing. The clock stands while it waits behind others, for memory, a thread or the device,
-        and while our own storage is away.
+        device and postprocessing. The clock stands while it waits behind others, for its model, memory, a thread or
+        the device, and while our own storage is away.
         """
         clock = AttemptClock(lease.timeout_s)
         try:
@@ -93,7 +92,7 @@ class Pipeline:
 
     def streams_of(self, model: str) -> int:
         """How many of them may be batches of this model."""
-        runner = self._runners.get(model)
+        runner = self.models.runner_of(model)
         return self.streams if runner is None or runner.concurrent else 1
 
     def paying_batch(self, model: str) -> tuple[int, float]:
@@ -101,33 +100,38 @@ class Pipeline:
         return self._device.paying_batch(model)
 
     async def discard(self, outcome: Outcome) -> None:
-        """Delete the file of a result that nobody may see."""
-        if outcome.result and outcome.result.artifact:
-            await self._storage.delete(outcome.result.artifact.s3_key)
+        """Delete the files of a result that nobody may see."""
+        if outcome.result and outcome.result.artifacts:
+            await self._storage.delete(*(file.s3_key for file in outcome.result.artifacts))
 
     async def discard_earlier(self, lease: Lease, outcome: Outcome) -> None:
         """Delete the files that earlier attempts may have stored without settling."""
-        if lease.epoch > 1 and outcome.result and outcome.result.artifact:
-            own, files = outcome.result.artifact.s3_key, self._storage.list(results_of(lease))
-            await self._storage.delete(*[file.key async for file in files if file.key != own])
+        if lease.epoch > 1 and outcome.result and outcome.result.artifacts:
+            own, files = {file.s3_key for file in outcome.result.artifacts}, self._storage.list(results_of(lease))
+            await self._storage.delete(*[file.key async for file in files if file.key not in own])
 
     async def _stages(self, lease: Lease, watch: Watcher, clock: AttemptClock) -> Outcome:
-        request = lease.request
-        runner = self._runners.get(request.model)
-        if runner is None:
-            raise ModelNotFound(f"this worker does not serve {request.model}")
-        params = msgspec.convert(request.params, runner.params)
         stage = Stages(lease, watch)
-
+        takes = self.models.expect(lease.request.model)
         with stage("fetch"):
-            source = await self._inputs.collect(lease, cast("Members", runner.inputs), clock)
-        with self._memory.grant(lease.priority) as grant:
-            result, file, execution = await self._make(lease, runner, source, params, stage, grant, clock)
+            source = await self._inputs.collect(lease, takes, clock)
+        with self.models.using(await self._model(lease, stage, clock)) as runner:
+            params = msgspec.convert(lease.request.params, runner.params)
+            with self._memory.grant(lease.priority) as grant:
+                result, files, execution = await self._make(lease, runner, source, params, stage, grant, clock)
         del source
         with stage("upload"), clock.standing():
-            if file is not None:
-                await self._spool.put(file)
+            if files is not None:
+                await self._spool.put(files)
         return Outcome(result=result, timing=stage.timing(), execution=execution)
+
+    async def _model(self, lease: Lease, stage: Stages, clock: AttemptClock) -> Use:
+        """The model of a task, which waits where it is not loaded."""
+        use = self.models.take(lease.request.model)
+        if use is None:
+            with stage("load"), clock.standing():
+                use = await self.models.wait(lease.request.model, lease.priority)
+        return use
 
     async def _make(
         self,
@@ -138,7 +142,7 @@ class Pipeline:
         stage: Stages,
         grant: MemoryGrant,
         clock: AttemptClock,
-    ) -> tuple[Result, StoredFile | None, dict[str, Any]]:
+    ) -> tuple[Result, StoredFiles | None, dict[str, Any]]:
         """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
         on_cpu = partial(self._codecs.run, lease.priority, clock)
         with stage("prepare"):
@@ -166,8 +170,8 @@ class Pipeline:
             stage.move(early.took_s, out_of="infer", to="postprocess")
         stage.reached_device(infer_began, done.waited_s)
         with stage("postprocess"):
-            result, file = await on_cpu(pack, done.work) if early.result is None else early.result
-        return result, file, self._execution(done)
+            result, files = await on_cpu(pack, done.work) if early.result is None else early.result
+        return result, files, self._execution(done)
 
     def _execution(self, done: DeviceRun) -> dict[str, Any]:
         work = done.work
@@ -187,16 +191,16 @@ class Pipeline:
             needed = runner.memory_needed(source, params)
         return _prepare(runner, source, params) if self._memory.take(grant, needed) else None
 
-    def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, StoredFile | None]:
-        """Postprocess and check on a thread: the result as it will be published, and the file to store for it."""
-        # Results are immutable: the key has the token of the lease, so that no other attempt can write over it.
+    def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, StoredFiles | None]:
+        """Postprocess and check on a thread: the result as it will be published, and the files to store for it."""
+        # Results are immutable: their keys have the token of the lease, so that no other attempt can write over it.
         with model_code("postprocess"):
             product = runner.postprocess(work, params, lease.request.output)
         return published(
             product,
             results_of(lease) + lease.token,
             produces=runner.card.produces,
-            max_data_bytes=self._max_data_bytes,
+            limits=self._limits,
         )
 
 

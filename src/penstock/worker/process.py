@@ -32,6 +32,9 @@ from penstock.worker.host import Host
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
+from penstock.worker.residency.freed import memory_of
+from penstock.worker.residency.loads import ModelLoads, budget_bytes
+from penstock.worker.residency.residents import Residents
 from penstock.worker.running import slots_for
 from penstock.worker.spool import Spool
 from penstock.worker.threads import CodecThreads, Threads, tile_threads
@@ -84,22 +87,34 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             sys.setswitchinterval(SWITCH_S)
             imaging.keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
         fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack)))
+        models = Residents()
+        models.hold(runners.values())
+        loads = ModelLoads(
+            models,
+            scheduler,
+            memory_of(device),
+            budget_bytes=budget_bytes(settings.worker, device),
+            limit_s=settings.worker.start_s,
+            guard=settings.queue.starvation_guard,
+        )
         pipeline = Pipeline(
-            runners,
+            models,
             scheduler,
             inputs=Inputs(fetcher, storage, codecs, settings.limits),
             storage=storage,
             spool=spool,
             codecs=codecs,
             memory=memory,
-            max_data_bytes=settings.limits.max_result_data_bytes,
+            limits=settings.limits,
         )
         info = _info(settings, device, names, worker_id)
         host = Host(
             info=info,
+            models=models,
+            beside={"upkeep": partial(_keep_up, store, storage), "model loads": loads.serve},
+            look_for_models=lambda: None,
             memory=partial(_memory, memory, device),
             store=store,
-            upkeep=partial(_keep_up, store, storage),
             pipeline=pipeline,
             spool=spool,
             retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
@@ -108,6 +123,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             lease_s=settings.queue.lease_s,
             drain_s=settings.worker.drain_s,
         )
+        loads.lost = host.check_device
         metrics_url = f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics"
         heartbeat.ready(metrics_url, drain=host.drain, drain_s=settings.worker.drain_s)
         logger.bind(device=device.name, models=names).info("worker ready")
