@@ -54,8 +54,14 @@ def _meant(error: DeviceBroken) -> Exception | None:
 
 
 def outputs_of(network: DeclaredNetwork, kind: DeclaredKind, work: Work) -> Arrays:
-    """What the network gives for the first tile of a work. Raises ConfigurationError where that is no number."""
-    (outputs,) = kind.run(network, work.tile(0)[None], work)
+    """What the network gives for the first tile of a work. Raises ConfigurationError where it fails, or gives what is no
+    number; DeviceOutOfMemory, DeviceBroken."""
+    try:
+        (outputs,) = kind.run(network, work.tile(0)[None], work)
+    except DeviceOutOfMemory:
+        raise
+    except Exception as error:  # the runtime's own classes are private
+        raise faults.of_load(error, "the network fails on a photo") from error
     try:
         for output in outputs:
             finite(output)
