@@ -55,6 +55,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "store.inspection",
             "store.installation",
             "store.listing",
+            "store.models",
             "store.outbox",
             "store.overdue",
             "store.queues",
@@ -66,7 +67,8 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.store"},
     ],
     "intake": [
-        {"intake.requests", "intake.parse", "intake.inline", "intake.estimates"},
+        {"intake.requests", "intake.parse", "intake.inline", "intake.estimates", "intake.models"},
+        {"intake.params"},
         {"intake.call", "intake.deps", "intake.batch_lines"},
         {"intake.reuse_digest", "intake.uploads", "intake.webhook"},
         {"intake.examine"},
@@ -82,6 +84,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "worker.attempt_clock",
             "worker.stages",
             "worker.fetch",
+            "worker.publisher",
         },
         {"worker.threads", "worker.memory", "worker.results"},
         {"worker.batcher", "worker.inputs"},
@@ -119,6 +122,7 @@ VENDORS: dict[str, set[str]] = {
     "pynvml": {"telemetry/nvml.py"},
     "prometheus_client": {"telemetry/exposition.py"},
     "hiredis": {"store/multiplexed.py"},
+    "jsonschema_rs": {"intake/params.py"},
     "redis": {"store"},
     "standardwebhooks": {"webhooks/signature.py"},
 }

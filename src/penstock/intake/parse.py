@@ -20,7 +20,7 @@ T = TypeVar("T")
 _NULL = re.compile(rb"null[\s,}]")
 """Begins with letters, for which there is a fast search: some 10 ms for 20 MB of base64."""
 
-_SHOWN = 200
+SHOWN = 200
 """How many characters of the client's own text an answer repeats at most."""
 
 NEEDED = "this parameter is needed"
@@ -82,13 +82,13 @@ def invalid(error: msgspec.ValidationError, kind: Any, *, inside: str = "") -> I
     text, _, where = str(error).partition(" - at ")
     path = [inside, _PATH.sub("", where.strip("`")).removeprefix("."), *_MEMBER.findall(text)]
     detail = with_known(text, kind, where.strip("`"))
-    return InvalidRequest(detail, param=".".join(part for part in path if part)[:_SHOWN] or None)
+    return InvalidRequest(detail, param=".".join(part for part in path if part)[:SHOWN] or None)
 
 
 def with_known(text: str, kind: Any, where: str = "") -> str:
     """Return what is wrong, and after it the values or members that the type has at this place, where that helps."""
     known = ", ".join(known_at(kind, where)) if text.startswith(_HAVE_OTHERS) else ""
-    return f"{text[:_SHOWN]}; known are: {known}" if known else text[:_SHOWN]
+    return f"{text[:SHOWN]}; known are: {known}" if known else text[:SHOWN]
 
 
 def known_at(kind: Any, where: str) -> list[str]:

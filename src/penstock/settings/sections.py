@@ -94,9 +94,11 @@ class ModelSettings(Section, frozen=True):
     """Which models are served."""
 
     modules: tuple[str, ...] = ()
-    """Python modules with models of your own, imported by the API and by the workers."""
+    """Python modules with models of your own, imported by the workers. The API imports no model: it knows those that
+    workers have published."""
     serve: tuple[str, ...] = ()
-    """Names of the models to serve; empty means all. A worker may serve fewer models than the API accepts."""
+    """Names of the models to serve, or of versions of them, such as `name@2`; empty means all. A worker may serve fewer
+    models than the API accepts."""
 
 
 class WorkerSettings(Section, frozen=True):

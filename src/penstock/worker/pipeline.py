@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 
 from penstock.core.lease import Lease
+from penstock.core.request import Request
 from penstock.core.task import Outcome, Result
 from penstock.errors import (
     ExecutionTimeout,
+    InvalidRequest,
     ModelNotFound,
 )
 from penstock.models import imaging
@@ -23,6 +25,9 @@ from penstock.worker.results import published
 from penstock.worker.spool import Spool, StoredFile
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
 from penstock.worker.threads import CodecThreads
+
+SHOWN_CHARACTERS = 200
+"""How much a task shows of what is wrong with its parameters."""
 
 
 class Pipeline:
@@ -113,7 +118,7 @@ class Pipeline:
         runner = self._runners.get(request.model)
         if runner is None:
             raise ModelNotFound(f"this worker does not serve {request.model}")
-        params = msgspec.convert(request.params, runner.params)
+        params = _params_of(request, runner)
         stage = Stages(lease, watch)
 
         with stage("fetch"):
@@ -196,3 +201,11 @@ class Pipeline:
 def results_of(lease: Lease) -> str:
     """The prefix of the keys of all files that attempts at this task store."""
     return f"results/{lease.tenant}/{lease.id}/"
+
+
+def _params_of(request: Request, runner: Runner) -> Params:
+    try:
+        params: Params = msgspec.convert(request.params, runner.params)
+    except msgspec.ValidationError as error:  # of a check that no JSON Schema says, or by another version of the model
+        raise InvalidRequest(str(error)[:SHOWN_CHARACTERS], param="params") from error
+    return params
