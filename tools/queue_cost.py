@@ -277,7 +277,7 @@ def submission(number: int) -> Submission:
     task_id = new_task_id()
     request = Request(
         model=MODEL,
-        source=Source(key=f"inputs/{TENANT}/{task_id}"),
+        inputs={"image": Source(key=f"inputs/{TENANT}/{task_id}")},
         params={},
         output=OutputOptions(),
         traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",

@@ -130,7 +130,7 @@ class Place:
                 caller=f"caller-{n}",
                 priority=priority,
                 cost=1,
-                request=Request(model=model, source=Source(data=b""), params={}, output=OutputOptions()),
+                request=Request(model=model, inputs={"image": Source(data=b"")}, params={}, output=OutputOptions()),
                 fingerprint="f",
                 max_retries=0,
                 timeout_s=60,
@@ -176,7 +176,7 @@ class Place:
             cost=1,
             request=Request(
                 model=MODEL,
-                source=Source(key=upload_key(TENANT, upload), upload=upload),
+                inputs={"image": Source(key=upload_key(TENANT, upload), upload=upload)},
                 params={},
                 output=OutputOptions(),
                 client_request_id=f"task-{self._lines}",

@@ -36,7 +36,7 @@ async def test_a_source_may_be(penstock: AsyncClient, store: Store, tmp_path: Pa
 
     submitted = await penstock.submit(sources[kind], MODEL)
 
-    source = (await store.tasks.get(submitted.task_id, "default")).request.source
+    source = (await store.tasks.get(submitted.task_id, "default")).request.inputs["image"]
     assert (source.url, source.data) == ((URL, None) if kind == "url" else (None, image()))
 
 

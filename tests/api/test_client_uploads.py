@@ -77,7 +77,7 @@ async def test_a_large_file_is_sent_before_its_submit(
 ) -> None:
     submitted = await penstock.submit(large if kind == "path" else large.read_bytes(), MODEL)
 
-    source = (await store.tasks.get(submitted.task_id, "default")).request.source
+    source = (await store.tasks.get(submitted.task_id, "default")).request.inputs["image"]
     assert source.upload is not None
     assert await storage.get(str(source.key)) == large.read_bytes()
 
@@ -87,7 +87,7 @@ async def test_one_upload_is_the_source_of_several_tasks(penstock: AsyncClient, 
 
     tasks = [await penstock.submit(upload, model) for model in (MODEL, "image-scoring-v1")]
 
-    sources = [(await store.tasks.get(task.task_id, "default")).request.source for task in tasks]
+    sources = [(await store.tasks.get(task.task_id, "default")).request.inputs["image"] for task in tasks]
     assert [source.upload for source in sources] == [upload.upload_id] * 2
 
 
@@ -111,7 +111,7 @@ async def test_a_broken_upload_is_sent_again_from_its_beginning(
     async with cut_once(server, after=300_000) as url, AsyncClient(url, api_key, patience_s=20) as penstock:
         submitted = await penstock.submit(large, MODEL)
 
-    source = (await store.tasks.get(submitted.task_id, "default")).request.source
+    source = (await store.tasks.get(submitted.task_id, "default")).request.inputs["image"]
     assert await storage.get(str(source.key)) == large.read_bytes()
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from penstock.core.submission import EnqueuePermit
+from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, State, new_task_id
 from penstock.errors import ResultExpired, StorageUnavailable, StoreUnavailable, TaskNotFinal, TaskNotFound
 from penstock.settings import Settings
@@ -151,31 +151,55 @@ async def refusal(store: Store, task_id: str, tenant: str = TENANT) -> Exception
     return None
 
 
+async def put_inputs(storage: Storage, made: Submission) -> None:
+    """Stores what comes with a submission."""
+    for source in made.request.inputs.values():
+        await storage.put(str(source.key), b"input", "image/png")
+
+
 # --- inputs -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("members", [1, 2])
 async def test_an_input_of_which_no_task_comes_is_deleted_by_itself(
-    settings: Settings, store: Store, batches: BatchStore, condemned: Condemned, storage: Storage
+    settings: Settings, store: Store, batches: BatchStore, condemned: Condemned, storage: Storage, members: int
 ) -> None:
-    made = own_input(submission())
+    made = own_input(submission(), members=members)
     assert await store.tasks.submit_without_input(made, rate_limit=0) is None
-    await storage.put(str(made.own_input), b"input", "image/png")
+    await put_inputs(storage, made)
 
     await prune(store, storage)
     kept = stored_objects(settings)
     await give_up_waiting(settings)
     await delete_condemned(condemned, storage)
 
-    assert kept == [made.own_input]
+    assert kept == [source.key for source in made.request.inputs.values()]
     assert stored_objects(settings) == []
 
 
-async def test_a_task_whose_input_was_given_up_is_refused_and_leaves_nothing(
-    settings: Settings, store: Store, condemned: Condemned, storage: Storage
+@pytest.mark.parametrize("members", [1, 2])
+async def test_several_inputs_are_deleted_with_their_task(
+    settings: Settings, store: Store, storage: Storage, members: int
 ) -> None:
-    made = own_input(submission())
+    made, other = (own_input(submission(result_ttl_s=ttl_s), members=members) for ttl_s in (0, 3600))
+    for one in (made, other):
+        await store.tasks.submit_without_input(one, rate_limit=0)
+        await put_inputs(storage, one)
+        await store.tasks.submit(one, rate_limit=0)
+    await store.tasks.cancel(made.id, TENANT)
+
+    await prune(store, storage)
+
+    assert stored_objects(settings) == [source.key for source in other.request.inputs.values()]
+
+
+@pytest.mark.parametrize("members", [1, 2])
+async def test_a_task_whose_input_was_given_up_is_refused_and_leaves_nothing(
+    settings: Settings, store: Store, condemned: Condemned, storage: Storage, members: int
+) -> None:
+    made = own_input(submission(), members=members)
     await store.tasks.submit_without_input(made, rate_limit=0)
-    await storage.put(str(made.own_input), b"input", "image/png")
+    await put_inputs(storage, made)
     await give_up_waiting(settings)
     await delete_condemned(condemned, storage)
 

@@ -181,7 +181,7 @@ async def test_who_was_overtaken_while_storing_takes_back_his_own_and_only_that(
 
     tasks = [await services.store.tasks.get(task_id_of(batch_id, place), CALLER.tenant) for place in range(2)]
     inputs = [key for key in stored_objects(settings) if key.startswith("inputs/")]
-    assert inputs == sorted(str(task.request.source.key) for task in tasks)
+    assert inputs == sorted(str(task.request.inputs["image"].key) for task in tasks)
 
 
 async def test_who_has_lost_his_lease_stores_nothing(settings: Settings, services: Services) -> None:

@@ -67,7 +67,7 @@ async def test_everything_asked_for_reaches_the_worker(client: httpx.AsyncClient
     assert (lease.priority, lease.timeout_s, lease.max_retries) == ("high", 30, 1)
     assert lease.caller == "tester"
     request = lease.request
-    assert (request.model, request.source.url, request.params) == (MODEL, URL, {"variant": "clean"})
+    assert (request.model, request.inputs["image"].url, request.params) == (MODEL, URL, {"variant": "clean"})
     assert request.output == OutputOptions(format="webp", quality=70, lossless=True)
     assert (request.client_request_id, request.metadata) == ("order-991", {"album": "42"})
     assert request.traceparent == traceparent
@@ -91,7 +91,7 @@ async def test_an_inline_image_is_stored_for_the_worker(
 
     answer = await client.post("/v1/tasks", json=body(image_url=data_uri(data, f"image/{format.lower()}")))
 
-    source = (await claim(store)).request.source
+    source = (await claim(store)).request.inputs["image"]
     assert source.key == f"inputs/default/{answer.json()['task_id']}"
     assert source.url is None
     assert stored_objects(settings) == [source.key]
@@ -103,7 +103,7 @@ async def test_a_small_inline_image_travels_with_the_task(
 ) -> None:
     await client.post("/v1/tasks", json=body(image_url=data_uri(image())))
 
-    source = (await claim(store)).request.source
+    source = (await claim(store)).request.inputs["image"]
     assert (source.data, source.key, source.url) == (image(), None, None)
     assert stored_objects(settings) == []
 

@@ -47,7 +47,7 @@ async def test_a_worker_finds_the_bytes_of_an_upload(client: httpx.AsyncClient, 
 
     answer = await submit(client, upload_id)
 
-    source = (await claim(store)).request.source
+    source = (await claim(store)).request.inputs["image"]
     assert answer.status_code == 202
     assert (source.upload, source.url, source.data) == (upload_id, None, None)
     assert source.sha256 == hashlib.sha256(PHOTO).hexdigest(), "and which they have to be"
@@ -147,7 +147,7 @@ async def test_a_failed_task_runs_again_with_its_upload(
 
     assert (await client.post(f"/v1/tasks/{task_id}/retry")).status_code == 202
 
-    key = (await claim(store)).request.source.key
+    key = (await claim(store)).request.inputs["image"].key
     assert await storage.get(str(key)) == PHOTO
 
 

@@ -59,9 +59,9 @@ def _results(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
 def _inputs(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
     """A task that runs or can be run again has its input."""
     for task_id, record in snapshot.records.items():
-        key = _source_of(snapshot, task_id)
-        if record["state"] != State.SUCCESS and key and key not in objects:
-            yield f"{record['state']} without its input: {task_id} {key}"
+        for key in _sources_of(snapshot, task_id) if record["state"] != State.SUCCESS else ():
+            if key not in objects:
+                yield f"{record['state']} without its input: {task_id} {key}"
 
 
 def _lines(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
@@ -89,16 +89,16 @@ def _owned(snapshot: Snapshot) -> tuple[set[str], set[str]]:
     owned = {name for name in written_down if not name.endswith("/")}
     prefixes = {name for name in written_down if name.endswith("/")}
     for task_id, record in snapshot.records.items():
-        if source := _source_of(snapshot, task_id):
-            owned.add(source)
+        owned |= _sources_of(snapshot, task_id)
         prefixes |= {f"results/{TENANT}/{ran}/" for ran in (task_id, record.get("origin", task_id))}
     owned |= {upload_key(record["tenant"], upload_id) for upload_id, record in snapshot.under("upload:").items()}
     prefixes |= {f"batches/{TENANT}/{batch_id}/" for batch_id in snapshot.under("batch:")}
     return owned, prefixes
 
 
-def _source_of(snapshot: Snapshot, task_id: str) -> str | None:
-    return _decoded(snapshot, f"body:{task_id}", Request).source.key
+def _sources_of(snapshot: Snapshot, task_id: str) -> set[str]:
+    sources = _decoded(snapshot, f"body:{task_id}", Request).inputs.values()
+    return {source.key for source in sources if source.key}
 
 
 def _result_of(snapshot: Snapshot, task_id: str) -> Artifact | None:

@@ -105,7 +105,7 @@ MUTATIONS = (
     Mutation(
         "a submit takes no upload that is deleted",
         f"{LUA}/submit.lua",
-        "  if upload ~= '' and not has_upload(upload, 'arrived') then return {'upload'} end\n",
+        "    if not has_upload(upload, 'arrived') then return {'upload', upload} end\n",
         "",
         BETWEEN + "an-upload-is-ready",
     ),

@@ -78,7 +78,7 @@ class Queue:
         await self.uploads.arrive(upload)
         found = await asyncio.gather(
             *(
-                in_batch(self.store, lease, reuse_digest=f"digest-{n}", upload=upload, **options)
+                in_batch(self.store, lease, reuse_digest=f"digest-{n}", uploads=[upload], **options)
                 for n, lease in enumerate(leases)
             )
         )

@@ -33,7 +33,9 @@ def settings(settings: Settings) -> Settings:
 async def submit(store: Store, **changes: Any) -> str:
     """A task with its input in the storage."""
     task_id = new_task_id()
-    request = Request(model=MODEL, source=Source(key=f"inputs/default/{task_id}"), params={}, output=OutputOptions())
+    request = Request(
+        model=MODEL, inputs={"image": Source(key=f"inputs/default/{task_id}")}, params={}, output=OutputOptions()
+    )
     usual: dict[str, Any] = {"max_retries": 0, "timeout_s": 10.0, "start_within_s": None}
     usual |= {"finish_within_s": None, "result_ttl_s": 60}
     submission = Submission(

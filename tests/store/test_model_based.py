@@ -168,7 +168,7 @@ SUBMITS = st.fixed_dictionaries(
         "start_within_s": st.sampled_from(LIMITS_S),
         "finish_within_s": st.sampled_from(LIMITS_S),
         "image": st.sampled_from((None, "cat", "cat")),
-        "input": st.sampled_from((None, "own", *UPLOADS)),
+        "input": st.sampled_from(("", "own", "own own", *UPLOADS, "upl_one upl_two", "upl_two upl_two", "own upl_one")),
         "tell": st.sampled_from(((), ("succeeded", "failed", "canceled", "expired"), ("failed", "expired"))),
     }
 )
@@ -628,16 +628,18 @@ def as_submission(options: dict[str, Any]) -> Submission:
         result_ttl_s=RESULT_TTL_S,
         fingerprint=f"{model}-{options['priority']}-{image}",
         reuse_digest=image and f"{caller}-{model}-{image}",
-        upload=options["input"] if options["input"] in UPLOADS else None,
+        uploads=[word for word in options["input"].split() if word in UPLOADS],
         **{name: option for name, option in options.items() if name not in ("image", "input")},
     )
-    return own_input(made) if options["input"] == "own" else made
+    own = options["input"].split().count("own")
+    return own_input(made, members=own) if own else made
 
 
 def with_id(made: Submission, task_id: str) -> Submission:
-    """Another one, with an input of its own if the first has one."""
+    """Another one, with as many inputs of its own as the first has."""
     renamed = msgspec.structs.replace(made, id=task_id)
-    return own_input(renamed) if made.own_input else renamed
+    own = sum(not source.upload and source.key is not None for source in made.request.inputs.values())
+    return own_input(renamed, members=own) if own else renamed
 
 
 def ending_of(verb: Verb, lease: Lease) -> str:

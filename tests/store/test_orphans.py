@@ -131,6 +131,22 @@ async def test_an_input_is_known_by_the_mark_that_its_record_has(
     assert found == {f"inputs/default/{task_id}-another", f"inputs/default/{task_id}"}
 
 
+async def test_several_inputs_of_a_task_are_known_by_their_prefix(
+    world: World, installation: Installation, store: Store, storage: Storage
+) -> None:
+    """Those of another feeder of the same line lie below another prefix; a third task is not there yet."""
+    task_id, coming = await submit(store), new_task_id()
+    await world.redis.hset(world.keys.task(task_id), "input", "-mine/")
+    await world.redis.zadd(world.keys.awaited, {f"inputs/default/{coming}/": 1})
+    known = [f"inputs/default/{task_id}-mine/{n}" for n in (0, 1)]
+    await world.put(*known, f"inputs/default/{task_id}-another/0", f"inputs/default/{coming}/0")
+    world.age()
+
+    found = keys_of(await find_orphans(installation, storage))
+
+    assert found == {f"inputs/default/{task_id}-another/0"}
+
+
 async def test_a_result_that_another_s_record_shows_is_no_orphan(
     world: World, installation: Installation, store: Store, storage: Storage
 ) -> None:

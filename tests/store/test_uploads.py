@@ -10,7 +10,7 @@ from penstock.core.upload import UploadState, upload_key
 from penstock.errors import RateLimited, UploadInUse, UploadMismatch, UploadNotFound
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import Store, UploadStore
+from penstock.store import Store, UploadGone, UploadStore
 from penstock.upkeep.sweep import sweep_uploads
 from tests.support.drive import stored_objects
 from tests.support.stores import lease_of, open_upload, submission, submit
@@ -90,8 +90,8 @@ async def test_an_upload_lives_as_long_as_the_last_of_its_tasks(
     settings: Settings, store: Store, uploads: UploadStore, storage: Storage
 ) -> None:
     upload_id = await arrived(uploads, storage, unused_ttl_s=0.01, url_ttl_s=0.01)
-    first = await submit(store, upload=upload_id, result_ttl_s=0)
-    last = await submit(store, upload=upload_id, result_ttl_s=0)
+    first = await submit(store, uploads=[upload_id], result_ttl_s=0)
+    last = await submit(store, uploads=[upload_id], result_ttl_s=0)
     await asyncio.sleep(0.05)
     for task_id in (first, last):
         await end(store)
@@ -115,7 +115,7 @@ async def test_an_upload_whose_task_is_deleted_early_can_be_used_for_the_rest_of
 ) -> None:
     upload_id = await arrived(uploads, storage)
     before = (await uploads.owned(upload_id, **ALICE)).due
-    await submit(store, upload=upload_id, result_ttl_s=0)
+    await submit(store, uploads=[upload_id], result_ttl_s=0)
     assert (await uploads.owned(upload_id, **ALICE)).due is None
     await end(store)
     assert await store.overdue.prune() == 1
@@ -123,12 +123,12 @@ async def test_an_upload_whose_task_is_deleted_early_can_be_used_for_the_rest_of
     await sweep_uploads(uploads, storage)
 
     assert (await uploads.owned(upload_id, **ALICE)).due == before
-    assert await submit(store, upload=upload_id)
+    assert await submit(store, uploads=[upload_id])
 
 
 async def test_an_upload_in_use_is_not_deleted(store: Store, uploads: UploadStore, storage: Storage) -> None:
     upload_id = await arrived(uploads, storage)
-    await submit(store, upload=upload_id)
+    await submit(store, uploads=[upload_id])
 
     with pytest.raises(UploadInUse):
         await uploads.retire(upload_id, **ALICE)
@@ -144,13 +144,41 @@ async def test_a_task_cannot_name_an_upload_that_is_given_up_or_not_complete(
 
     for upload_id in (deleted, empty, "upl_none"):
         with pytest.raises(UploadNotFound):
-            await submit(store, upload=upload_id)
+            await submit(store, uploads=[upload_id])
     assert (await store.listing.page("default")).tasks == ()
+
+
+async def test_a_task_uses_each_of_its_uploads_once_and_gives_them_all_back(
+    store: Store, uploads: UploadStore, storage: Storage
+) -> None:
+    first, second = await arrived(uploads, storage), await arrived(uploads, storage)
+    await submit(store, uploads=[first, second, first], result_ttl_s=0)
+    assert [(await uploads.owned(one, **ALICE)).tasks for one in (first, second)] == [1, 1]
+    with pytest.raises(UploadInUse):
+        await uploads.retire(second, **ALICE)
+    await end(store)
+
+    assert await store.overdue.prune() == 1
+
+    assert [(await uploads.owned(one, **ALICE)).tasks for one in (first, second)] == [0, 0]
+
+
+async def test_a_submit_says_which_of_its_uploads_is_gone_and_uses_none(
+    store: Store, uploads: UploadStore, storage: Storage
+) -> None:
+    kept, deleted = await arrived(uploads, storage), await arrived(uploads, storage)
+    await uploads.retire(deleted, **ALICE)
+
+    with pytest.raises(UploadGone) as gone:
+        await submit(store, uploads=[kept, deleted])
+
+    assert gone.value.upload == deleted
+    assert (await uploads.owned(kept, **ALICE)).tasks == 0
 
 
 async def test_a_repeated_submit_uses_its_upload_once(store: Store, uploads: UploadStore, storage: Storage) -> None:
     upload_id = await arrived(uploads, storage)
-    asked = submission(upload=upload_id, client_request_id="order-1")
+    asked = submission(uploads=[upload_id], client_request_id="order-1")
     again = msgspec.structs.replace(asked, id="tsk_again")
 
     await store.tasks.submit(asked, rate_limit=0)

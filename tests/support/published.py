@@ -7,16 +7,21 @@ from contextlib import suppress
 from penstock.core.model import Model
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.intake.models import Catalogue, WatchedCatalogue
-from penstock.models import load_runners
+from penstock.models import BUILT_IN, load_runners
 from penstock.models.description import descriptions
+from penstock.models.loading import modules_of
+from penstock.models.registry import registry
 from penstock.settings import ModelSettings, Settings
 from penstock.store import Engine, ModelStore, PublishedModel, PublishedModels, Store, connect
 
 
 def models_of(settings: ModelSettings | None = None) -> list[Model]:
-    """Returns the descriptions of all models that these settings import."""
-    modules = settings.modules if settings else ()
-    return descriptions(load_runners(ModelSettings(modules=modules)))
+    """Returns the descriptions of the built-in models, and of those in the modules of these settings; not of all that
+    other tests have imported here."""
+    references = settings.modules if settings else ()
+    load_runners(ModelSettings(modules=references))
+    modules = {*BUILT_IN, *(module.__name__ for one in references for module in modules_of(one))}
+    return descriptions(sorted(name for name, runner in registry().items() if runner.__module__ in modules))
 
 
 def published(*models: Model, defaults: dict[str, str] | None = None) -> PublishedModels:

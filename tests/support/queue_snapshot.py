@@ -252,7 +252,7 @@ def rank(snapshot: Snapshot, f: dict[str, str]) -> tuple[bool, int]:
 def check_storage(snapshot: Snapshot) -> None:
     """Checks that no object is to be deleted, now or later, that a record shows or still needs."""
     condemned = {place_of(entry) for entry in snapshot.keys.get("condemned", {})}
-    inputs = {f"inputs/{f['tenant']}/{task_id}" for task_id, f in snapshot.records.items() if "input" in f}
+    inputs = {f"inputs/{f['tenant']}/{i}{f['input']}" for i, f in snapshot.records.items() if "input" in f}
     results = {f"results/{f['tenant']}/{f.get('origin', task_id)}/" for task_id, f in snapshot.records.items()}
     assert not condemned & (inputs | results)
     assert not snapshot.keys.get("awaited", {}).keys() & (inputs | condemned)
@@ -308,9 +308,14 @@ def check_outbox(snapshot: Snapshot) -> None:
     assert all(len(record.get("hook", "")) <= 64 for record in snapshot.records.values()), "or it costs 0.5 KB more"
 
 
+def uploads_in(record: dict[str, str]) -> tuple[str, ...]:
+    """Returns the uploads that a record names, in their order."""
+    return tuple(record[field] for field in sorted(record) if field.startswith("upload"))
+
+
 def check_uploads(snapshot: Snapshot) -> None:
     """Checks that an upload has a time of removal exactly while no record names it."""
-    named = Counter(record["upload"] for record in snapshot.records.values() if "upload" in record)
+    named = Counter(upload for record in snapshot.records.values() for upload in uploads_in(record))
     uploads = snapshot.under("upload:")
     assert {upload_id: int(f.get("tasks", 0)) for upload_id, f in uploads.items()} == {u: named[u] for u in uploads}
     assert snapshot.keys.get("uploads", {}).keys() == {u for u in uploads if not named[u]}
@@ -360,8 +365,7 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
         digest = snapshot.records[task_id].get("idem")
         name = task.submission.request.client_request_id
         assert digest == (idempotency_digest(task.submission.caller, name) if name else None)
-        upload_id = None if task.reuse == "hit" else task.submission.request.source.upload
-        assert snapshot.records[task_id].get("upload") == upload_id
+        assert uploads_in(snapshot.records[task_id]) == (() if task.reuse == "hit" else task.submission.uploads)
     check_shares(model, snapshot)
     assert snapshot.keys.get("reuse", {}) == model.leaders
     assert snapshot.keys.get("paused", {}).keys() == {f"{name}:{priority}" for name, priority in model.paused}

@@ -1,7 +1,7 @@
 """Task stores on a real Redis, each in its own namespace, and submissions to fill them."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from penstock.core.batch import BatchPlan, new_batch_id
 from penstock.core.events import EventType, Webhook
 from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
-from penstock.core.submission import Submission
+from penstock.core.submission import Submission, input_keys
 from penstock.core.task import Priority, new_task_id
 from penstock.core.upload import new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
@@ -72,12 +72,14 @@ def submission(
     must_run: bool = False,
     tell: tuple[EventType, ...] = (),
     tell_where: str = HOOK,
-    upload: str | None = None,
+    uploads: Sequence[str] = (),
 ) -> Submission:
-    """Returns a submission with default values for whatever the test does not set."""
+    """Returns a submission with default values for whatever the test does not set. Each of the uploads is a member of
+    its own; the same one may be several members."""
+    used = {f"used-{n}": Source(upload=one, key=upload_key("default", one)) for n, one in enumerate(uploads)}
     request = Request(
         model=model,
-        source=Source(upload=upload, key=upload_key("default", upload)) if upload else Source(url=PHOTO_URL),
+        inputs=used or {"image": Source(url=PHOTO_URL)},
         params={},
         output=OutputOptions(),
         client_request_id=client_request_id,
@@ -101,10 +103,12 @@ def submission(
     )
 
 
-def own_input(made: Submission) -> Submission:
-    """Returns a submission whose input came with it and is stored under its id."""
-    source = Source(key=f"inputs/{made.tenant}/{made.id}")
-    return replace(made, request=replace(made.request, source=source))
+def own_input(made: Submission, *, members: int = 1) -> Submission:
+    """Returns a submission with so many members that came with it and are stored under its id, beside its uploads."""
+    names = [f"own-{n}" for n in range(members)]
+    own = {name: Source(key=key) for name, key in input_keys(made.tenant, made.id, names).items()}
+    used = {name: source for name, source in made.request.inputs.items() if source.upload}
+    return replace(made, request=replace(made.request, inputs=used | own))
 
 
 def hook(*events: EventType, url: str = HOOK) -> Webhook:

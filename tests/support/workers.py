@@ -35,27 +35,31 @@ RETRY = RetryPolicy(base_s=0.01, cap_s=0.01)
 
 @asynccontextmanager
 async def pipeline(
-    storage: Storage, *models: str, spool: Spool | None = None, memory_bytes: int = 10**9
+    storage: Storage,
+    *models: str,
+    spool: Spool | None = None,
+    memory_bytes: int = 10**9,
+    limits: LimitSettings | None = None,
 ) -> AsyncIterator[Pipeline]:
     """Opens a pipeline with these models, already loaded."""
-    device = cpu(1)
+    device, limits = cpu(1), limits or LimitSettings()
     async with AsyncExitStack() as stack:
         codecs = CodecThreads.of(device)
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
         tiles = stack.enter_context(Threads(2, "tiles"))
-        runners = {name: registry()[name](LimitSettings()) for name in models}
+        runners = {name: registry()[name](limits) for name in models}
         scheduler = DeviceScheduler(device, tiles)
         await scheduler.start(runners.values())
         stack.push_async_callback(scheduler.close)
         yield Pipeline(
             runners,
             scheduler,
-            inputs=Inputs(await stack.enter_async_context(Fetcher(LimitSettings())), storage, codecs),
+            inputs=Inputs(await stack.enter_async_context(Fetcher(limits)), storage, codecs, limits),
             storage=storage,
             spool=spool or Spool(storage, directory="", max_bytes=0),
             codecs=codecs,
             memory=MemoryBudget(memory_bytes),
-            max_data_bytes=LimitSettings().max_result_data_bytes,
+            max_data_bytes=limits.max_result_data_bytes,
         )
 
 
@@ -105,7 +109,7 @@ async def host(
 async def submit_image(store: Store, model: str, params: dict[str, Any] | None = None, **members: Any) -> str:
     """Queues a task whose small image is part of its record, and returns the id."""
     asked = submission(model=model)
-    usual = {"source": Source(data=image()), "params": params or {}}
+    usual = {"inputs": {"image": Source(data=image())}, "params": params or {}}
     request = replace(asked.request, **usual | members)
     return (await store.tasks.submit(replace(asked, request=request), rate_limit=0)).id
 

@@ -157,7 +157,7 @@ def test_what_is_not_slowed_is_a_larger_share_at_full_speed() -> None:
 def task(label: str, priority: Priority, *, started: int, finished: int) -> Task:
     return Task(
         id=label, tenant="default", caller="me", state=State.SUCCESS, stage="done", priority=priority,
-        request=Request(model="m", source=Source(key="k"), params={}, output=OutputOptions()),
+        request=Request(model="m", inputs={"image": Source(key="k")}, params={}, output=OutputOptions()),
         epoch=1, failures=0, crashes=0, created=0, started=started, finished=finished, start_by=None, deadline=None,
         expires=None, worker="card-0", progress=None, position=None, outcome=Outcome(), attempts=(), reuse="miss",
         version=1,

@@ -35,7 +35,7 @@ def lease(device_s: float | None, *, model: str = MODEL, priority: Priority = Pr
         max_retries=3,
         timeout_s=60,
         waited_ms=0,
-        request=Request(model=model, source=Source(data=b""), params={}, output=OutputOptions()),
+        request=Request(model=model, inputs={"image": Source(data=b"")}, params={}, output=OutputOptions()),
         device_ms=None if device_s is None else device_s * 1000,
         **usual | members,
     )

@@ -14,7 +14,9 @@ from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 
 
 def lease(failures: int = 0, max_retries: int = 3) -> Lease:
-    request = Request(model="m", source=Source(url="https://example.com/a.png"), params={}, output=OutputOptions())
+    request = Request(
+        model="m", inputs={"image": Source(url="https://example.com/a.png")}, params={}, output=OutputOptions()
+    )
     return Lease(
         id="tsk_0", epoch=1, fence="f", tenant="default", caller="a", priority=Priority.NORMAL, failures=failures,
         crashes=0, max_retries=max_retries, timeout_s=60, waited_ms=0, request=request,

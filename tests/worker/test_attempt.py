@@ -55,7 +55,9 @@ def stored_in(directory: Path) -> list[Path]:
 
 async def lease_in(store: Store, model: str = MODEL, *, digest: str | None = None, **members: Any) -> Lease:
     asked = submission(model=model, reuse_digest=digest)
-    request = replace(asked.request, **{"source": Source(data=image()), "params": {"ms": 1, "nonce": "n"}} | members)
+    request = replace(
+        asked.request, **{"inputs": {"image": Source(data=image())}, "params": {"ms": 1, "nonce": "n"}} | members
+    )
     sent = replace(asked, request=request)
     if sent.own_input:
         await store.tasks.await_inputs([sent.own_input])
@@ -171,7 +173,7 @@ async def test_a_format_that_cannot_hold_the_result_is_refused_before_the_device
         store = Store(Engine(client, namespace, QueueSettings()))
         async with attempts(store, LocalStorage(tmp_path), model) as running:
             wide = Source(data=image(4096, 1))
-            lease = await lease_in(store, model, source=wide, params={}, output=OutputOptions(format="webp"))
+            lease = await lease_in(store, model, inputs={"image": wide}, params={}, output=OutputOptions(format="webp"))
             await run(running, lease, lambda stage, progress: stages.append(stage))
         task = await store.tasks.get(lease.id, lease.tenant)
 
@@ -191,7 +193,7 @@ async def test_bytes_with_another_sha256_than_announced_are_not_run_and_answer_n
     async with connect(settings.redis) as client:
         store = Store(Engine(client, namespace, QueueSettings()))
         async with attempts(store, storage) as running:
-            lease = await lease_in(store, digest="same", source=announced)
+            lease = await lease_in(store, digest="same", inputs={"image": announced})
             follower = await store.tasks.submit(submission(model=MODEL, reuse_digest="same"), rate_limit=0)
             await run(running, lease, lambda stage, progress: stages.append(stage))
         failed = await store.tasks.get(lease.id, lease.tenant)
@@ -213,7 +215,7 @@ async def test_bytes_with_the_sha256_that_was_announced_are_run(
     async with connect(settings.redis) as client:
         store = Store(Engine(client, namespace, QueueSettings()))
         async with attempts(store, storage) as running:
-            lease = await lease_in(store, source=announced)
+            lease = await lease_in(store, inputs={"image": announced})
             await run(running, lease)
         task = await store.tasks.get(lease.id, lease.tenant)
 

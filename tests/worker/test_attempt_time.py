@@ -87,7 +87,9 @@ def attempt(
     running: Pipeline, waits_in: str = "", *, memory: int = 1, timeout_s: float = 60, source: Source | None = None
 ) -> asyncio.Task[Outcome]:
     params = {"waits_in": waits_in, "memory": memory}
-    request = Request(model="gated-v1", source=source or Source(data=b"x"), params=params, output=OutputOptions())
+    request = Request(
+        model="gated-v1", inputs={"image": source or Source(data=b"x")}, params=params, output=OutputOptions()
+    )
     lease = Lease(
         id="tsk_1", epoch=1, fence="f", tenant="default", caller="alice", priority=Priority.NORMAL, failures=0,
         crashes=0, max_retries=0, timeout_s=timeout_s, waited_ms=0, request=request,

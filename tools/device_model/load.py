@@ -100,7 +100,7 @@ class Feeder:
                 caller="simulation",
                 priority=priority,
                 cost=max(1, size[0] * size[1] // 1000),
-                request=Request(model=NAME, source=source, params={"label": label}, output=self._output),
+                request=Request(model=NAME, inputs={"image": source}, params={"label": label}, output=self._output),
                 fingerprint="0" * 64,
                 max_retries=0,
                 timeout_s=3600.0,

@@ -3,6 +3,7 @@
 The API imports no model. It checks submits against this description, which a worker publishes to Redis.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -75,8 +76,13 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def sole_image(self) -> str | None:
         """The name of the one image among its members; None where it has none, or several."""
-        images = [name for name, member in self.inputs.items() if member.kind == "image"]
-        return images[0] if len(images) == 1 else None
+        return sole_image_of(self.inputs)
+
+
+def sole_image_of(members: Mapping[str, Member]) -> str | None:
+    """The name of the one image among these members; None where there is none, or several."""
+    images = [name for name, member in members.items() if member.kind == "image"]
+    return images[0] if len(images) == 1 else None
 
 
 ResidenceState = Literal["cold", "loading", "ready", "evicted", "failed"]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from penstock.core.events import Webhook
 
@@ -18,10 +18,12 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The place of the input: a `url` to fetch, a `key` in the storage, or its bytes in `data` where they are few.
+    """The place of one member of the input: a `url` to fetch, a `key` in the storage, its bytes in `data` where they
+    are few, or the `value` of a JSON member.
 
     The object under the key came with the task, unless it is an `upload`, which other tasks may use as well. When
-    `sha256` is given, a worker refuses an input with another digest.
+    `sha256` is given, a worker refuses an input with another digest. `content_type` and `name` are what the client says
+    of a file.
     """
 
     url: str | None = None
@@ -29,6 +31,9 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: bytes | None = None
     upload: str | None = None
     sha256: str | None = None
+    value: Any | UnsetType = UNSET
+    content_type: str | None = None
+    name: str | None = None
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -40,14 +45,15 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The stored request. Defaults are omitted, so that a waiting task takes 1 KB of Redis beside its input.
+    """The stored request, with the `inputs` by their names. Defaults are omitted, so that a waiting task takes 1 KB of
+    Redis beside its input.
 
     `model` is the id of a model's version, which names its queue; `version` and `digest` are those that it had when the
     task was submitted.
     """
 
     model: str
-    source: Source
+    inputs: dict[str, Source]
     params: dict[str, Any]
     output: OutputOptions
     version: str = ""

@@ -1,5 +1,7 @@
 """The submission of a new task, as the store takes it. Pure."""
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from penstock.core.request import Request
@@ -63,5 +65,22 @@ class Submission(Struct, frozen=True, kw_only=True):
 
     @property
     def own_input(self) -> str | None:
-        """The storage key of an input that belongs to this task alone; None where it has none, or uses an upload."""
-        return None if self.request.source.upload else self.request.source.key
+        """Where the storage has what belongs to this task alone: the key of one input, or the prefix of several, which
+        ends with a slash; None where it has none. See `input_keys`."""
+        keys = [source.key for source in self.request.inputs.values() if source.key and not source.upload]
+        if not keys:
+            return None
+        return keys[0] if len(keys) == 1 else keys[0].rpartition("/")[0] + "/"
+
+    @property
+    def uploads(self) -> tuple[str, ...]:
+        """The ids of the uploads that the task uses, each once."""
+        return tuple({source.upload: None for source in self.request.inputs.values() if source.upload})
+
+
+def input_keys(tenant: str, name: str, members: Sequence[str]) -> dict[str, str]:
+    """The storage keys of the inputs that come with a task, by member: one object, or several below one prefix."""
+    place = f"inputs/{tenant}/{name}"
+    if len(members) == 1:
+        return {members[0]: place}
+    return {member: f"{place}/{number}" for number, member in enumerate(members)}

@@ -58,7 +58,7 @@ class _ReadyLine(Struct, eq=False):
     @property
     def input_key(self) -> str | None:
         """The key under which the input has to be stored, None where it goes with the record."""
-        return None if self.examined.image is None else self.submission.request.source.key
+        return None if self.examined.image is None else self.submission.own_input
 
     @property
     def has_input(self) -> bool:

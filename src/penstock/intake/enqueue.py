@@ -4,8 +4,9 @@ import msgspec
 from loguru import logger
 from msgspec import Struct
 
+from penstock.core.model import SOLE_IMAGE
 from penstock.core.request import OutputOptions, Request, Source
-from penstock.core.submission import EnqueuePermit, Submission
+from penstock.core.submission import EnqueuePermit, Submission, input_keys
 from penstock.errors import PenstockError, StorageUnavailable, StoreUnavailable
 from penstock.intake.call import Caller, SubmitCall
 from penstock.intake.deps import Deps
@@ -97,7 +98,7 @@ async def submission_of(
             model=call.model.id,
             version=call.model.version,
             digest=call.model.digest,
-            source=_source(input_name or task_id, examined, call.caller),
+            inputs={SOLE_IMAGE: _source(input_name or task_id, examined, call.caller)},
             params=task.params,
             output=msgspec.convert(task.output, OutputOptions, from_attributes=True),
             client_request_id=task.client_request_id,
@@ -127,7 +128,7 @@ def _source(input_name: str, examined: Examined, caller: Caller) -> Source:
         return Source(url=examined.url)
     if len(examined.image) <= KEPT_IN_RECORD_BYTES:
         return Source(data=examined.image)
-    return Source(key=f"inputs/{caller.tenant}/{input_name}")
+    return Source(key=input_keys(caller.tenant, input_name, [SOLE_IMAGE])[SOLE_IMAGE])
 
 
 async def discard(deps: Deps, *keys: str) -> None:

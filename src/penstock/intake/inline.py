@@ -1,22 +1,26 @@
-"""Images inside of a request: `data:` URIs (RFC 2397) in every form that clients write.
+"""Images and files inside of a request: `data:` URIs (RFC 2397) in every form that clients write.
 
-The media type is ignored: the bytes themselves say what they are. Base64 is read as browsers read it (WHATWG
-Infra, "forgiving-base64 decode"), and in the URL-safe alphabet and percent-encoded too. The size is known, and held to
-its limit, before anything is decoded.
+The bytes themselves say what they are; the media type counts where they do not. Base64 is read as browsers read it
+(WHATWG Infra, "forgiving-base64 decode"), and in the URL-safe alphabet and percent-encoded too. The size is known, and
+held to its limit, before anything is decoded.
 """
 
 import binascii
 import re
 from contextlib import suppress
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 
+from penstock.core.media_types import file_name
 from penstock.errors import InputTooLarge, InvalidRequest
 
 MAX_ON_LOOP = 8 * 1024
 """Longest data: URI (characters) that the event loop looks at itself: a thread would take longer. A hostile header of
 this size inflates to some megabytes at most, a few milliseconds of work."""
+
+MAX_HEAD = 1000
+"""How much of a data: URI is searched for its media type and file name (characters)."""
 
 BARE_FROM = 64
 """From this many characters on, text that is nothing but base64 is taken for an image, not for a path or a name."""
@@ -25,6 +29,7 @@ _BARE = re.compile(r"[A-Za-z0-9+/_\-=\r\n]+")
 _IMAGES_IN_BASE64 = ("iVBORw0KGgo", "/9j/", "UklGR")
 """How PNG, JPEG and WebP begin in base64."""
 
+_NAME = re.compile(r';\s*name=(?:"([^"]*)"|([^;]*))', re.IGNORECASE)
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _WHITE_SPACE = b" \t\r\n\f"
 
@@ -46,27 +51,34 @@ def refuse_bare_base64(url: str) -> None:
         raise InvalidRequest("this is base64, not a URL: put `data:;base64,` in front of it")
 
 
-def bytes_of(uri: str, max_bytes: int) -> bytes:
-    """Return the bytes of an image of at most `max_bytes`. Raises InvalidRequest, InputTooLarge."""
+def declared_in(uri: str) -> tuple[str | None, str | None]:
+    """Return the media type that a data: URI gives, and the file name in its parameter `name`."""
+    head = uri[5 : max(5, uri.find(",", 5, MAX_HEAD))]
+    name = _NAME.search(head)
+    return head.partition(";")[0].strip() or None, file_name(unquote(name[1] or name[2])) if name else None
+
+
+def bytes_of(uri: str, max_bytes: int, what: str = "image") -> bytes:
+    """Return the bytes of an image or file (`what`) of at most `max_bytes`. Raises InvalidRequest, InputTooLarge."""
     comma = uri.find(",")
     if comma < 0:
         raise InvalidRequest("a data: URI must look like data:image/png;base64,iVBORw0...")
     is_base64 = uri[5:comma].rpartition(";")[2].strip().lower() == "base64"
-    return (_from_base64 if is_base64 else _from_percent)(uri[comma + 1 :], max_bytes)
+    return (_from_base64 if is_base64 else _from_percent)(uri[comma + 1 :], max_bytes, what)
 
 
-def _from_percent(text: str, max_bytes: int) -> bytes:
+def _from_percent(text: str, max_bytes: int, what: str) -> bytes:
     """Decode bytes that are written as text, most of them as `%` and two hex digits."""
-    _check_size(len(text.encode()) - 2 * text.count("%"), max_bytes)
+    _check_size(len(text.encode()) - 2 * text.count("%"), max_bytes, what)
     return unquote_to_bytes(text)
 
 
-def _from_base64(text: str, max_bytes: int) -> bytes:
+def _from_base64(text: str, max_bytes: int, what: str) -> bytes:
     if len(text) // 4 * 3 - text.count("=", -2) <= max_bytes:
         with suppress(msgspec.ValidationError):
             return msgspec.convert(text, bytes)  # what nearly all send, in a third of the time that binascii takes
     digits = _digits(text)
-    _check_size(len(digits) * 3 // 4, max_bytes)
+    _check_size(len(digits) * 3 // 4, max_bytes, what)
     try:
         return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)
     except binascii.Error as error:
@@ -79,6 +91,6 @@ def _digits(text: str) -> bytes:
     return plain.translate(_STANDARD, _WHITE_SPACE).rstrip(b"=")
 
 
-def _check_size(size: int, max_bytes: int) -> None:
+def _check_size(size: int, max_bytes: int, what: str) -> None:
     if size > max_bytes:
-        raise InputTooLarge(f"the image has {size} bytes, the limit is {max_bytes}")
+        raise InputTooLarge(f"the {what} has {size} bytes, the limit is {max_bytes}")

@@ -105,8 +105,16 @@ def _without_nulls(body: bytes) -> bytes:
 
 def _leave_out_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _leave_out_nulls(member) for name, member in value.items() if member is not None}
+        members = {name: member for name, member in value.items() if member is not None}
+        return {name: _leave_out(name, member) for name, member in members.items()}
     return [_leave_out_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _leave_out(name: str, member: Any) -> Any:
+    # What is inside of a member of an input is the model's, nulls and all.
+    if name == "input" and isinstance(member, dict):
+        return {name: value for name, value in member.items() if value is not None}
+    return _leave_out_nulls(member)
 
 
 def _alternatives(type_info: inspect.Type) -> Iterator[inspect.Type]:

@@ -56,6 +56,12 @@ class InputRequest(RequestBody, frozen=True):
     upload_id: UploadId | UnsetType = UNSET
 
 
+class UploadReference(RequestBody, frozen=True):
+    """A file that was uploaded before, as a member of an input."""
+
+    upload_id: UploadId
+
+
 class OutputRequest(RequestBody, frozen=True):
     """How a result image is written; `quality` is of JPEG and WebP, jpg is another word for jpeg. PNG is always
     lossless, `lossless` makes WebP so: about as small, and up to three times as fast to write."""

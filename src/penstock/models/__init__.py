@@ -15,17 +15,16 @@ BUILT_IN = ("penstock.models.scoring", "penstock.models.superres")
 def load_runners(settings: ModelSettings) -> list[str]:
     """Import the runners, the operator's own too, and return the names of the models to serve.
 
-    Raises ConfigurationError for a module that cannot be imported, or a name that no runner has.
+    Raises ConfigurationError, one line, for a module, file or package that cannot be imported, a class that cannot be
+    served, or a name that no runner has.
     """
-    from penstock.models.base import registry
+    from penstock.models.loading import load_entry_points, load_modules
+    from penstock.models.registry import registry
 
     for module in BUILT_IN:
         import_module(module)
-    for module in settings.modules:
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise ConfigurationError(f"models.modules: cannot import {module}: {error}") from error
+    load_modules(settings.modules)
+    load_entry_points()
     known = registry()
     for name in settings.serve:
         if name not in known:

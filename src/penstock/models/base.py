@@ -1,4 +1,4 @@
-"""The runner contract: what a model must define to be served.
+"""The full runner contract: what a model may define. `penstock.models.short` has the short one.
 
     @model_runner("invert")
     class Invert(BaseModelRunner[Params]):
@@ -19,6 +19,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union
 
@@ -31,6 +32,7 @@ from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
+from penstock.models.members import Inputs, size_of
 from penstock.settings import LimitSettings
 
 if TYPE_CHECKING:
@@ -184,6 +186,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     name: ClassVar[str]
     params: ClassVar[type[Params]] = Params
     card: ClassVar[Card] = Card(title="")
+    one_at_a_time: ClassVar[bool] = False
+    """Whether `infer` takes a list of one tile, which may then be anything (a list, a dict of arrays), in place of an
+    array of several: no device batch has tiles of two tasks, and nothing is padded."""
     concurrent: ClassVar[bool] = False
     """Whether several threads may call `infer` at a time: one for each core on a CPU, two on a GPU, so that one batch
     computes while the results of another are copied. If not, batches run one at a time, on a GPU always on the thread
@@ -191,6 +196,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     files: ClassVar[tuple[str, ...]] = ()
     """Paths of model files, relative to the folder of the runner's module, for `read_file`. When a file changes,
     earlier results are no longer reused."""
+    inputs: ClassVar[Inputs] = {}
+    """The members of the input by name: `"image"`, `"file"`, `"json"`, or a Member that says more. A class that
+    declares none takes one image, and its `source` is the bytes of it; else `source` is an InputMembers."""
     window_s: ClassVar[float] = 0.0
     """How long the first tile waits for others when the device is free and a larger batch would pay; with 0 the device
     runs at once what is there."""
@@ -242,19 +250,20 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         `load_model` these tiles go through `infer` at every batch size."""
         return ()
 
-    def memory_needed(self, source: bytes, params: ParamsT) -> int:
+    def memory_needed(self, source: Any, params: ParamsT) -> int:
         """The bytes of memory that a task with this input needs from `prepare` to the end of `postprocess`; it waits
         until they are free. Raises what `prepare` raises."""
-        return len(source)
+        return size_of(source)
 
     @abstractmethod
-    def prepare(self, source: bytes, params: ParamsT) -> Work:
-        """Turn input bytes into work. Errors of the input must be raised as classes of `penstock.errors`."""
+    def prepare(self, source: Any, params: ParamsT) -> Work:
+        """Turn an input into work: the bytes of an image, or the InputMembers of a class with `inputs`. Errors of the
+        input must be raised as classes of `penstock.errors`."""
 
     @abstractmethod
-    def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
-        """Run a batch: `tiles` has a leading batch axis. Returns one output for each tile, in order. `work` is the work
-        of one of the tiles; all of them have its lane."""
+    def infer(self, tiles: Any, work: Work) -> Outputs:
+        """Run a batch: `tiles` is an array with a leading batch axis. Returns one output for each tile, in order.
+        `work` is the work of one of the tiles; all of them have its lane."""
 
     @abstractmethod
     def postprocess(self, work: Work, params: ParamsT, output: OutputOptions) -> Product:
@@ -322,22 +331,12 @@ def as_tile(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.ascontiguousarray(rgb.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
 
 
-_REGISTRY: dict[str, type[BaseModelRunner[Any]]] = {}
+model_runner: Callable[[str], Callable[[type[RunnerT]], type[RunnerT]]]
+registry: Callable[[], dict[str, type[BaseModelRunner[Any]]]]
 
 
-def model_runner(name: str) -> Callable[[type[RunnerT]], type[RunnerT]]:
-    """Register a runner class under the name that clients use."""
-
-    def register(cls: type[RunnerT]) -> type[RunnerT]:
-        if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
-            raise ConfigurationError(f"two runners are named {name}")
-        cls.name = name
-        _REGISTRY[name] = cls
-        return cls
-
-    return register
-
-
-def registry() -> dict[str, type[BaseModelRunner[Any]]]:
-    """Every registered runner by name; `penstock.models` must have been imported."""
-    return dict(_REGISTRY)
+def __getattr__(name: str) -> Any:
+    # Models import these two from here. The registry stands above this module, since it adapts what is written here.
+    if name in ("model_runner", "registry"):
+        return getattr(import_module("penstock.models.registry"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

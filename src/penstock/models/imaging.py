@@ -31,6 +31,7 @@ MAX_SIDES: dict[Format, int] = {"webp": 16_383, "jpeg": 65_500}
 (JPEG_MAX_DIMENSION)."""
 
 _BEGINNING = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
+_BEGINNINGS: dict[Format, bytes] = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
 _NOT_OURS = "the input is not a PNG, JPEG or WebP image"
 
 _pillow: Any = getattr(Image, "core")  # noqa: B009  it is not among the names that the types of Pillow export
@@ -66,6 +67,10 @@ class Picture(Struct, frozen=True, eq=False):
     rgb: Pixels
     alpha: Pixels | None = None
     grey: bool = False
+
+    def pillow(self) -> Image.Image:
+        """The same pixels as an image of Pillow, in mode L or RGB, with an A where there is alpha."""
+        return _to_pillow(self)
 
 
 def keep_memory(most_bytes: int) -> None:
@@ -135,6 +140,13 @@ def check_size(header: Header, max_megapixels: float) -> None:
         raise ImageTooLarge(
             f"{header.width}x{header.height} is {header.megapixels:.1f} MP, the limit is {max_megapixels:g} MP"
         )
+
+
+def content_type_of(data: bytes) -> str | None:
+    """The content type of an image by its first bytes; None where they are of no image that is taken."""
+    if not _BEGINNING.match(data):
+        return None
+    return next((CONTENT_TYPES[f] for f, begins in _BEGINNINGS.items() if data.startswith(begins)), None)
 
 
 def probe_beginning(data: bytes, *, max_megapixels: float) -> Header | None:

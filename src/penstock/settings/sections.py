@@ -94,8 +94,8 @@ class ModelSettings(Section, frozen=True):
     """Which models are served."""
 
     modules: tuple[str, ...] = ()
-    """Python modules with models of your own, imported by the workers. The API imports no model: it knows those that
-    workers have published."""
+    """Models of your own, imported by the workers: Python modules by name, `.py` files and folders of such files by
+    path, as in `./my_models.py`. The API imports no model: it knows those that workers have published."""
     serve: tuple[str, ...] = ()
     """Names of the models to serve, or of versions of them, such as `name@2`; empty means all. A worker may serve fewer
     models than the API accepts."""
@@ -190,6 +190,11 @@ class LimitSettings(Section, frozen=True):
     max_body_bytes: Positive = 32 * 1024 * 1024
     max_batch_bytes: Positive = 200 * 1024 * 1024
     max_input_bytes: Positive = 50 * 1024 * 1024
+    """Largest image or file that a task names, wherever it comes from."""
+    max_inputs_bytes: Positive = 100 * 1024 * 1024
+    """All files of one task together; `max_input_bytes` where that is more."""
+    max_json_bytes: Positive = 4 * 1024 * 1024
+    """Longest JSON of one member of the input of a task."""
     max_upload_bytes: Positive = 200 * 1024 * 1024
     max_image_megapixels: Positive = 50
     fetch_timeout_s: Seconds = 20.0
@@ -205,6 +210,11 @@ class LimitSettings(Section, frozen=True):
     max_result_data_bytes: Positive = 256 * 1024
     """JSON data that a model may return beside, or instead of, a file; with more the task fails as
     `model_result_invalid`."""
+
+    @property
+    def bytes_in_all(self) -> int:
+        """Bytes that all files of one task may have together."""
+        return max(self.max_inputs_bytes, self.max_input_bytes)
 
 
 class WebhookSettings(Section, frozen=True):

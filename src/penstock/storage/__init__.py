@@ -4,6 +4,7 @@
 | --- | --- |
 | `results/<tenant>/<task>/<epoch>.png` | the result of one attempt |
 | `inputs/<tenant>/<task>` | the input that came with a task; for a line of a batch, `-` and a random mark follow |
+| `inputs/<tenant>/<task>/<n>` | each of several that came with a task |
 | `uploads/<tenant>/<upload>` | the bytes of an upload |
 | `batches/<tenant>/<batch>/<part>` | lines of a batch |
 

@@ -15,6 +15,7 @@ from penstock.store.answers import (
     Running,
     SetAside,
     Submitted,
+    UploadGone,
     WorkerInfo,
     WorkerMemory,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "Store",
     "Submitted",
     "TaskStore",
+    "UploadGone",
     "UploadStore",
     "WorkerInfo",
     "WorkerMemory",

@@ -7,6 +7,7 @@ from msgspec import Struct
 from penstock.core.lease import Lease
 from penstock.core.model import Model, Residence
 from penstock.core.task import Priority, Reuse, Stage, State, Task
+from penstock.errors import UploadNotFound
 
 
 class Submitted(Struct, frozen=True):
@@ -48,6 +49,14 @@ class ResultFound(Exception):
     def seen(self, *, there: bool) -> str:
         """The `Submission.file_seen` with which the caller submits again after it has looked."""
         return f"{self.owner} {'there' if there else 'gone'}"
+
+
+class UploadGone(UploadNotFound):
+    """A task was to use this `upload`, which has just been deleted."""
+
+    def __init__(self, upload: str) -> None:
+        super().__init__("this upload has just been deleted", param="input.upload_id")
+        self.upload = upload
 
 
 class Claim(Struct, frozen=True):

@@ -29,7 +29,8 @@ class Condemned:
 
     async def of_task(self, tenant: str, task_id: str) -> list[str]:
         """The entries of a deleted task. They are not taken: deleting them twice does no harm."""
-        entries = (f"inputs/{tenant}/{task_id}", f"results/{tenant}/{task_id}/")
+        own = f"inputs/{tenant}/{task_id}"
+        entries = (own, f"{own}/", f"results/{tenant}/{task_id}/")
         scores = await self._engine.pipelined([("ZSCORE", self._keys.condemned, entry) for entry in entries])
         return [entry for entry, score in zip(entries, scores, strict=True) if score is not None]
 

@@ -117,12 +117,12 @@ class Installation:
             "uploads": ("EXISTS", self._keys.upload(task_id)),
             "batches": ("EXISTS", self._keys.batch(task_id)),
         }
-        condemned = [key, f"{key.rpartition('/')[0]}/"]
-        entries = [*condemned, *(f"again {entry}" for entry in condemned)]
+        entries = [key, f"{key.rpartition('/')[0]}/"]
+        condemned = [*entries, *(f"again {entry}" for entry in entries)]
         return [
             record[kind],
-            ("ZSCORE", self._keys.awaited, key),
-            *(("ZSCORE", self._keys.condemned, entry) for entry in entries),
+            *(("ZSCORE", self._keys.awaited, entry) for entry in entries),
+            *(("ZSCORE", self._keys.condemned, entry) for entry in condemned),
         ]
 
 
@@ -140,6 +140,8 @@ def _is_known(key: str, answers: Sequence[bytes | int | None]) -> bool:
     record, *sets = answers
     if any(score is not None for score in sets):
         return True
-    if key.startswith("inputs/"):  # the record says with which mark behind the id its input is stored
-        return record is not None and key.endswith(owner_of(key)[2] + bytes(record).decode())
+    if key.startswith("inputs/"):  # the record says what follows the id in the key of its input, or in their prefix
+        kind, tenant, task_id = owner_of(key)
+        own = f"{kind}/{tenant}/{task_id}{'' if record is None else bytes(record).decode()}"
+        return record is not None and (key.startswith(own) if own.endswith("/") else key == own)
     return bool(record)

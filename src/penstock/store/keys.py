@@ -40,8 +40,9 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `condemned`                | zset   | keys and prefixes (with a slash at their end) to be  | deleted                 |
 |                            |        | deleted from the storage, by the ms when that is     |                         |
 |                            |        | done; `again <key>` when once more                   |                         |
-| `awaited`                  | zset   | keys of inputs that are about to be stored for new   | task submitted, given   |
-|                            |        | tasks, by the ms when that is given up               | up                      |
+| `awaited`                  | zset   | keys and prefixes of inputs that are about to be     | task submitted, given   |
+|                            |        | stored for new tasks, by the ms when that is given   | up                      |
+|                            |        | up                                                   |                         |
 | `answering`                | set    | `<model> <digest>` of results that are there, while  | answered                |
 |                            |        | tasks still wait for them                            |                         |
 | `grace`                    | string | ms until which nothing is deleted by time            | 10 minutes              |

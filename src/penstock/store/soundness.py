@@ -8,7 +8,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from penstock.core.batch import BatchState
-from penstock.core.request import Request, Source
+from penstock.core.request import Request
 from penstock.core.task import PRIORITIES, RECORD_VERSION, TENANT, ErrorRecord, Outcome, Reuse, Stage, State
 from penstock.errors import RecordUnreadable
 from penstock.store.records import LARGEST, UnreadableRecord, attempts_of, batch_of, events_of, reading, task_of
@@ -34,6 +34,7 @@ PATTERNS = {
     "reused": one_of(get_args(Reuse)),
     "batch": r"\d+ \S+",
     "hook": r"\S+( \w+)*",
+    "input": r"(-\w+)?/?",
 }
 """The pattern of each field of a task's record; any other field is TEXT."""
 
@@ -131,9 +132,7 @@ def mended(held: Held) -> Mended:
     readers: dict[str, Callable[[Held], Any]] = {"body": _body, "attempts": _attempts, "events": _events}
     damaged = tuple(name for name, read in readers.items() if not _reads(read, held))
     model = fields["model"]
-    request = Request(
-        model=model if isinstance(model, str) else model.decode(), source=Source(), params={}, output=_OUTPUT
-    )
+    request = Request(model=model if isinstance(model, str) else model.decode(), inputs={}, params={}, output=_OUTPUT)
     body = msgspec.json.encode(request) if "body" in damaged else b""
     return Mended(fields, body, ("task", "outcome", *damaged), is_misplaced=not sound.keys() >= PLACE)
 

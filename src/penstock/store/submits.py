@@ -11,9 +11,8 @@ from penstock.errors import (
     PenstockError,
     QueueFull,
     StoreUnavailable,
-    UploadNotFound,
 )
-from penstock.store.answers import NotItsTurn, ResultFound, Submitted
+from penstock.store.answers import NotItsTurn, ResultFound, Submitted, UploadGone
 from penstock.store.encoding import hook_of, moves_of
 from penstock.store.engine import Arguments
 from penstock.store.keys import idempotency_digest
@@ -59,7 +58,7 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
         "lease_ms": permit.lease_ms if permit else "",
         "ahead_ms": forecast.ahead_ms if forecast else "",
         "own_ms": forecast.own_ms if forecast else "",
-        "upload": s.request.source.upload or "",
+        "uploads": " ".join(s.uploads),
         "own_input": s.own_input or "",
         "file_seen": s.file_seen,
     }
@@ -116,6 +115,6 @@ SUBMIT = {
     b"rate": lambda _, wait_ms: rate_limited("submits", wait_ms),
     b"full": lambda _, depth: QueueFull(f"{depth} tasks are waiting for this model", retry_after_s=5),
     b"late": lambda _: StoreUnavailable("the input of this task was given up before the task came", retry_after_s=5),
-    b"upload": lambda _: UploadNotFound("this upload has just been deleted", param="input.upload_id"),
+    b"upload": lambda _, upload: UploadGone(upload.decode()),
     b"mismatch": _has_another_body,
 }

@@ -6,9 +6,9 @@ The guard acts three times on every hop: on the text of the URL, here, and on th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from penstock import __version__
 from penstock.errors import (
@@ -34,17 +34,22 @@ if TYPE_CHECKING:
 else:
     aiohttp, yarl, egress = lazy_import("aiohttp"), lazy_import("yarl"), lazy_import("penstock.net.egress")
 
-HEADERS = {
-    "User-Agent": f"penstock/{__version__}",
-    # By name: to `image/*` some sources answer with a format of their own choice.
-    "Accept": "image/png, image/jpeg, image/webp, */*;q=0.1",
-    "Accept-Encoding": "identity",
-}
+HEADERS = {"User-Agent": f"penstock/{__version__}", "Accept-Encoding": "identity"}
+
+IMAGES = ("image/png", "image/jpeg", "image/webp")
+"""By name: to `image/*` some sources answer with a format of their own choice."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 TRY_AGAIN = frozenset({408, 429})
 """The statuses of 4xx that say nothing about the URL: another try may succeed."""
+
+
+class Download(NamedTuple):
+    """What a source has sent, and the media type that it has given, if any."""
+
+    data: bytes
+    content_type: str | None = None
 
 
 class Fetcher:
@@ -74,45 +79,50 @@ class Fetcher:
         return self._limits.max_input_bytes
 
     async def fetch(self, url: str) -> bytes:
-        """Returns the bytes behind the URL, at most `limits.max_input_bytes`, within `limits.fetch_timeout_s`.
+        """Returns the bytes of the image behind the URL, as `download` does."""
+        return (await self.download(url)).data
+
+    async def download(self, url: str, *, accept: Sequence[str] = IMAGES, limit: int | None = None) -> Download:
+        """Returns what is behind the URL, at most `limit` bytes (or else `limits.max_input_bytes`), within
+        `limits.fetch_timeout_s`. The source is asked for the media types `accept`, and may send others.
 
         Raises UrlBlocked, InputNotFound, InputTooLarge, UnsupportedImageFormat (for a Content-Encoding), and
         InputDownloadFailed, the only one that is retried. Their texts repeat nothing that the source sent. A canceled
-        fetch closes its connection."""
+        download closes its connection."""
+        limit = self.max_bytes if limit is None else limit
         try:
             async with asyncio.timeout(self._limits.fetch_timeout_s):
                 place = check_input(url, self._policy)
                 if isinstance(place, str):
-                    return await self._follow(place)
+                    return await self._follow(place, {"Accept": ", ".join([*accept, "*/*;q=0.1"])}, limit)
                 if self._objects is None:
                     raise UrlBlocked("this worker reads no buckets")
-                return await self._objects.read(place.bucket, place.key, limit=self.max_bytes)
+                return Download(await self._objects.read(place.bucket, place.key, limit=limit))
         except TimeoutError as error:
-            limit = self._limits.fetch_timeout_s
-            raise InputDownloadFailed(f"the download took longer than {limit:g} s") from error
+            limit_s = self._limits.fetch_timeout_s
+            raise InputDownloadFailed(f"the download took longer than {limit_s:g} s") from error
 
-    async def _follow(self, url: str) -> bytes:
+    async def _follow(self, url: str, headers: Mapping[str, str], limit: int) -> Download:
         for _ in range(self._limits.max_redirects + 1):
             with _translated(host=yarl.URL(url, encoded=True).raw_host or ""):
-                answer = await self._ask(url)
-            if isinstance(answer, bytes):
+                answer = await self._ask(url, headers, limit)
+            if isinstance(answer, Download):
                 return answer
             url = check_redirect(url, answer, self._policy)
         raise UrlBlocked(f"the source redirects more than {self._limits.max_redirects} times")
 
-    async def _ask(self, url: str) -> bytes | str:
-        """Returns the body, or, as a str, where a redirect leads."""
+    async def _ask(self, url: str, headers: Mapping[str, str], limit: int) -> Download | str:
+        """Returns what was sent, or, as a str, where a redirect leads."""
         # encoded=True: the URL is requested as checked, not parsed into something else once more.
         session = await self._session.opened()
-        async with session.get(yarl.URL(url, encoded=True), allow_redirects=False) as response:
+        async with session.get(yarl.URL(url, encoded=True), headers=headers, allow_redirects=False) as response:
             if response.status in REDIRECTS and "Location" in response.headers:
                 return response.headers["Location"]
             _check_status(response.status)
             _check_encoding(response)
-            return await self._read(response)
+            return Download(await self._read(response, limit), response.headers.get("Content-Type"))
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        limit = self.max_bytes
+    async def _read(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
         too_large = InputTooLarge(f"the input has more than {limit} bytes")
         if (response.content_length or 0) > limit:
             raise too_large

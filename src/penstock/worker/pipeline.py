@@ -1,7 +1,7 @@
 """The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -12,15 +12,18 @@ from penstock.errors import (
     ExecutionTimeout,
     InvalidRequest,
     ModelNotFound,
+    ModelResultInvalid,
 )
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
+from penstock.models.members import InputMembers
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
-from penstock.worker.inputs import Inputs
+from penstock.worker.inputs import Inputs, Members
 from penstock.worker.memory import MemoryBudget, MemoryGrant
+from penstock.worker.model_code import model_code
 from penstock.worker.results import published
 from penstock.worker.spool import Spool, StoredFile
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
@@ -122,7 +125,7 @@ class Pipeline:
         stage = Stages(lease, watch)
 
         with stage("fetch"):
-            source = await self._inputs.collect(lease, clock)
+            source = await self._inputs.collect(lease, cast("Members", runner.inputs), clock)
         with self._memory.grant(lease.priority) as grant:
             result, file, execution = await self._make(lease, runner, source, params, stage, grant, clock)
         del source
@@ -135,7 +138,7 @@ class Pipeline:
         self,
         lease: Lease,
         runner: Runner,
-        source: bytes,
+        source: bytes | InputMembers,
         params: Params,
         stage: Stages,
         grant: MemoryGrant,
@@ -149,7 +152,7 @@ class Pipeline:
             with clock.standing():
                 await self._memory.wait(grant)
             with stage("prepare"):
-                work = await on_cpu(runner.prepare, source, params)
+                work = await on_cpu(_prepare, runner, source, params)
         if work.size is not None:
             imaging.check_holds(lease.request.output, *work.size)
         pack = partial(self._pack, lease, runner, params)
@@ -181,21 +184,35 @@ class Pipeline:
         }
         return execution if work.device_size is None else execution | {"kilopixels": work.device_size}
 
-    def _prepare_if_granted(self, runner: Runner, source: bytes, params: Params, grant: MemoryGrant) -> Work | None:
+    def _prepare_if_granted(
+        self, runner: Runner, source: bytes | InputMembers, params: Params, grant: MemoryGrant
+    ) -> Work | None:
         # There usually is memory, so that predicting how much a task needs gets no step of its own.
-        enough = self._memory.take(grant, runner.memory_needed(source, params))
-        return runner.prepare(source, params) if enough else None
+        with model_code("memory_needed"):
+            needed = runner.memory_needed(source, params)
+        return _prepare(runner, source, params) if self._memory.take(grant, needed) else None
 
     def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, StoredFile | None]:
         """Postprocess and check on a thread: the result as it will be published, and the file to store for it."""
         # Results are immutable: the key has the token of the lease, so that no other attempt can write over it.
-        product = runner.postprocess(work, params, lease.request.output)
+        with model_code("postprocess"):
+            product = runner.postprocess(work, params, lease.request.output)
         return published(
             product,
             results_of(lease) + lease.token,
             produces=runner.card.produces,
             max_data_bytes=self._max_data_bytes,
         )
+
+
+def _prepare(runner: Runner, source: bytes | InputMembers, params: Params) -> Work:
+    with model_code("prepare"):
+        work = runner.prepare(source, params)
+    if not isinstance(work, Work):
+        raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")
+    if not work.count:
+        raise ModelResultInvalid("the model's prepare returned a Work without tiles")
+    return work
 
 
 def results_of(lease: Lease) -> str:

@@ -90,7 +90,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         pipeline = Pipeline(
             runners,
             scheduler,
-            inputs=Inputs(fetcher, storage, codecs),
+            inputs=Inputs(fetcher, storage, codecs, settings.limits),
             storage=storage,
             spool=spool,
             codecs=codecs,

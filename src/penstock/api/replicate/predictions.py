@@ -3,9 +3,11 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from penstock.api.replicate.versions import version_id
 from penstock.api.schemas.render import filename, moment
@@ -115,7 +117,7 @@ def prediction_view(task: Task, base_url: str, links: OutputLinks) -> Prediction
         model=f"{OWNER}/{name}",
         version=version_id(name, digest) if digest else "",
         status=STATUS[State.CANCELED if _is_overdue(task) else task.state],
-        input=_image(task.request.source, base_url) | task.request.params,
+        input=_urls(task.request.inputs, base_url) | task.request.params,
         output=_output(task, base_url, links),
         error=error.message if error else None,
         logs=_logs(task.progress),
@@ -127,9 +129,13 @@ def prediction_view(task: Task, base_url: str, links: OutputLinks) -> Prediction
     )
 
 
-def _image(source: Source, base_url: str) -> dict[str, str]:
-    url = file_url(source.upload, base_url) if source.upload else source.url
-    return {"image": url} if url else {}  # an image that came inside the request has no URL
+def _urls(inputs: Mapping[str, Source], base_url: str) -> dict[str, Any]:
+    """The members that have a URL or are JSON; what came inside the request as a file has no URL."""
+    shown = {
+        name: file_url(source.upload, base_url) if source.upload else source.url or source.value
+        for name, source in inputs.items()
+    }
+    return {name: value for name, value in shown.items() if value is not UNSET}
 
 
 def _logs(progress: Progress | None) -> str:

@@ -11,8 +11,8 @@
 --   batch           of a line, with the `feeder_epoch` of the lease under which it is fed, the `place` of the line, the
 --                   most unfinished tasks of the batch (`window`), and how long the lease then lasts (`lease_ms`)
 --   ahead_ms        what each task ahead takes, and `own_ms` what this one takes, where they are known
---   upload          id of the upload that is its input
---   own_input       key of an input of its own in the storage
+--   uploads         ids of the uploads that it uses, each once
+--   own_input       key of an input of its own in the storage, or the prefix of several
 --   file_seen       of the file of a result that is there: '' do not look at it, 'ask' look at it first, `<task> there`
 --                   or `<task> gone` somebody has looked at that of this task
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
@@ -21,17 +21,17 @@
 --          {'input'} when that is missing, and nothing else: its key is awaited from now on, so that it may be stored
 --          {'late'} when its key is awaited no longer
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
---          {'upload'} when that is gone
+--          {'upload', id} when that is gone
 --          {'look', task, its outcome} when a file is to be looked at before its result is given; nothing was done
 -- takes: id tenant caller model priority cost body fingerprint request_digest rate_limit max_depth max_retries
 --        timeout_s start_within_ms ttl_s version state finish_within_ms reuse_digest must_run max_followers
---        reuse_moves has_input hook batch feeder_epoch place window lease_ms ahead_ms own_ms upload own_input
+--        reuse_moves has_input hook batch feeder_epoch place window lease_ms ahead_ms own_ms uploads own_input
 --        file_seen
 -- needs: base.ROOT base.now_ms base.now_us base.target batch.batch_key batch.open_key core.PRIORITIES
 --        objects.await_input objects.condemn objects.input_key position.ahead_in_class position.position_of
 --        position.waiting_task queue.all_of queue.enqueue queue.flow_of queue.paused_queues queue.queue_key
 --        rate.count_in rate.rate_state reuse.answer_from reuse.equal_to reuse.follow reuse.following_key
---        reuse.step_down task.read_task task.task_key upload.has_upload upload.use_upload
+--        reuse.step_down task.read_task task.task_key upload.has_upload upload.upload_field upload.use_upload
 rate_limit = tonumber(rate_limit)
 local now, paused = now_us(), paused_queues()
 local rate_key = ROOT .. 'rate:' .. caller
@@ -139,7 +139,9 @@ if as ~= 'hit' then
     condemn(own_input) -- it may have been stored after it was deleted
     return {'late'}
   end
-  if upload ~= '' and not has_upload(upload, 'arrived') then return {'upload'} end
+  for upload in string.gmatch(uploads, '%S+') do
+    if not has_upload(upload, 'arrived') then return {'upload', upload} end
+  end
 end
 
 local fields = {} -- those that not every task has
@@ -174,9 +176,13 @@ end
 
 if as ~= 'hit' and digest ~= '' then put('reuse', digest) end
 if as ~= 'hit' and own_input ~= '' then put('input', string.sub(own_input, #input_key(tenant, id) + 1)) end
-if as ~= 'hit' and upload ~= '' then
-  put('upload', upload)
-  use_upload(upload)
+if as ~= 'hit' then
+  local number = 1
+  for upload in string.gmatch(uploads, '%S+') do
+    put(upload_field(number), upload)
+    use_upload(upload)
+    number = number + 1
+  end
 end
 local position = -1
 if as == 'coalesced' then

@@ -7,7 +7,8 @@ local AWAITED_MS = 7200000
 local LATE_MS = 1800000
 
 -- The beginning of the key of an input that came with a task. The field `input` of its record is the rest of the key:
--- each feeder that stores the input of a batch line uses another one.
+-- each feeder that stores the input of a batch line uses another one. It ends with a slash where several inputs came,
+-- which lie below that prefix.
 local function input_key(tenant, id)
   return 'inputs/' .. tenant .. '/' .. id
 end

@@ -60,7 +60,7 @@ local function forget(task)
   redis.call('ZREM', ROOT .. 'finals', task.id)
   redis.call('ZREM', index, task.id)
   if task.idem then redis.call('DEL', ROOT .. 'idem:' .. task.idem) end
-  if task.upload then disuse_upload(task.upload) end
+  disuse_uploads(task)
   if task.hook then forget_events(task.id, task.hook) end
   if task.input then condemn(input_key(task.tenant, task.id) .. task.input) end
   condemn_results(task)

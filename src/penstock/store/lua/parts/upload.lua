@@ -33,9 +33,23 @@ local function use_upload(id)
   redis.call('ZREM', ROOT .. 'uploads', id)
 end
 
+-- The field of a record with its first, second ... upload: `upload`, `upload2` ... One value of more than 64 bytes would
+-- cost the record its compact encoding.
+local function upload_field(number)
+  return number == 1 and 'upload' or 'upload' .. number
+end
+
 -- Counts one task less. After the last one the upload lives for the rest of the time that an unused one has.
 local function disuse_upload(id)
   local f = redis.call('HMGET', upload_key(id), 'tenant', 'arrived', 'unused_ms')
   if not f[1] or redis.call('HINCRBY', upload_key(id), 'tasks', -1) > 0 then return end
   redis.call('ZADD', ROOT .. 'uploads', math.max(now_ms(), tonumber(f[2]) + tonumber(f[3])), id)
+end
+
+local function disuse_uploads(task)
+  local number = 1
+  while task[upload_field(number)] do
+    disuse_upload(task[upload_field(number)])
+    number = number + 1
+  end
 end
