@@ -12,6 +12,7 @@ from loguru import logger
 from penstock.core.device import Device
 from penstock.core.model import Member, Model
 from penstock.core.request import OutputOptions
+from penstock.core.sizes import Sizes
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work
 from penstock.models.declared import check, files, opening
 from penstock.models.declared.definition import Definition
@@ -69,15 +70,9 @@ class DeclaredRunner(BaseModelRunner[Params]):
         )
 
     @classmethod
-    def output_size(cls, width: int, height: int, params: Params) -> tuple[int, int] | None:  # noqa: ARG003
-        """The size times the scale; None where no image comes."""
-        scale = cls.described_kind.sizes.rule.scale
-        return None if scale is None else (int(width * scale), int(height * scale))
-
-    @classmethod
-    def device_size(cls, width: int, height: int, params: Params) -> int:
-        """What the network sees of every image, where that is the same for all."""
-        return cls.described_kind.sizes.rule.kilopixels or super().device_size(width, height, params)
+    def sizes(cls) -> Sizes:
+        """What its kind says."""
+        return cls.described_kind.sizes
 
     @classmethod
     def weight_bytes(cls) -> int:
