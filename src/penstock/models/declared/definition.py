@@ -26,8 +26,8 @@ Kind = Literal[
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*(?!\n)$")]
 Version = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
-FileName = Annotated[str, Meta(max_length=200)]
-"""A file beside `model.toml`: it has no folder in it (see `document.is_plain_name`)."""
+FileName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[\w][\w .+-]*(?!\n)$")]
+"""A file beside `model.toml`: it has no folder in it."""
 
 Pixels = Annotated[int, Meta(ge=1, le=16_384)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -172,7 +172,7 @@ class HalfSection(DefinitionSection, frozen=True):
     """A file of the same network with fp16 arithmetic. A GPU runs it if its outputs differ from those of `file` by at
     most `tolerance`, a share of the greatest value."""
 
-    file: FileName = ""
+    file: FileName | Literal[""] = ""
     sha256: Sha256 | Literal[""] = ""
     tolerance: Annotated[float, Meta(ge=0)] = 0.01
 
@@ -183,8 +183,8 @@ class CheckSection(DefinitionSection, frozen=True):
     the result. Numbers may differ by `tolerance` times the greater of 1 and their size; the pixels of images by that
     share of 255 on average."""
 
-    input: FileName = ""
-    answer: FileName = ""
+    input: FileName | Literal[""] = ""
+    answer: FileName | Literal[""] = ""
     params: dict[str, Any] = {}
     tolerance: Annotated[float, Meta(ge=0)] = 1e-3
 

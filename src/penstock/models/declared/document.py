@@ -113,7 +113,13 @@ def _converted(tree: dict[str, Any]) -> Definition:
 
 
 UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
-PATTERNS = {"sha256": "64 hexadecimal digits", "version": "at most 32 letters, digits, dots, dashes or underscores"}
+BESIDE = f"the name of a file beside {FILE}"
+PATTERNS = {
+    "sha256": "64 hexadecimal digits",
+    "version": "at most 32 letters, digits, dots, dashes or underscores",
+    "output.labels": f"names, or {BESIDE}",
+} | dict.fromkeys(("file", "half.file", "check.input", "check.answer"), BESIDE)
+"""What members with a pattern must be."""
 MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 
 
@@ -154,13 +160,8 @@ def _one_line(text: object) -> str:
 
 
 def _complaints(definition: Definition) -> Iterator[str]:
-    image, labels = definition.input, definition.output.labels
+    image = definition.input
     yield from (f"{path} must be a finite number" for path, number in _numbers(definition) if not math.isfinite(number))
-    for path, name in _file_names(definition):
-        if not is_plain_name(name):
-            yield f"{path} must be the name of a file beside {FILE}, not {_one_line(repr(name))}"
-    if isinstance(labels, str) and not is_plain_name(labels):
-        yield f"output.labels must be names, or the name of a file beside {FILE}, not {_one_line(repr(labels))}"
     if definition.kind != "tensors" and CHANNELS[image.colour] != image.channels:
         fitting = ", ".join(word for word, n in CHANNELS.items() if n == image.channels)
         yield f"input.colour {image.colour} has {CHANNELS[image.colour]} channels, not {image.channels}: say {fitting}"
@@ -177,15 +178,6 @@ def _complaints(definition: Definition) -> Iterator[str]:
         if path not in paths():
             yield f"[guessed] has {_one_line(repr(path))}, which is not a member"
     yield from disagreements(definition)
-
-
-def _file_names(definition: Definition) -> Iterator[tuple[str, str]]:
-    """The file, and other files that are named, by the paths of their members."""
-    yield "file", definition.file
-    yield from (("data", name) for name in definition.data)
-    for path in ("half.file", "check.input", "check.answer"):
-        if name := value_at(definition, path):
-            yield path, name
 
 
 def _depth(value: Any) -> int:

@@ -29,6 +29,8 @@ class ImagePlacement(NamedTuple):
     canvas: Size
     left: int = 0
     top: int = 0
+    ratio: float | None = None
+    """Of a letterbox: what its sides were multiplied by before they were rounded. Boxes go back by it."""
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -56,7 +58,8 @@ class ImagePlacement(NamedTuple):
     def undone(self, boxes: NDArray[Any]) -> NDArray[np.float64]:
         """Boxes of left, top, right, bottom, (n, 4) in pixels of the canvas, in those of the source, inside of it."""
         offset = np.array([self.left, self.top] * 2, np.float64)
-        back = (boxes.astype(np.float64) - offset) / np.array(self.scale * 2, np.float64)
+        scale = self.scale if self.ratio is None else (self.ratio, self.ratio)
+        back = (boxes.astype(np.float64) - offset) / np.array(scale * 2, np.float64)
         inside: NDArray[np.float64] = back.clip(0.0, np.array(self.source * 2, np.float64))
         return inside
 
@@ -115,10 +118,10 @@ def _letterbox(section: InputSection, source: Size) -> ImagePlacement:
     whole: Callable[[float], int] = round if section.rounding == "round" else int
     resized = (max(1, whole(source[0] * ratio)), max(1, whole(source[1] * ratio)))
     if section.pad_at == "end":
-        return ImagePlacement(source, source, resized, wanted)
+        return ImagePlacement(source, source, resized, wanted, ratio=ratio)
     # As Ultralytics' LetterBox: of an odd number of pixels, one more is at the end.
     left, top = (round((has - fills) / 2 - 0.1) for has, fills in zip(wanted, resized, strict=True))
-    return ImagePlacement(source, source, resized, wanted, left, top)
+    return ImagePlacement(source, source, resized, wanted, left, top, ratio)
 
 
 def _square(section: InputSection, source: Size) -> ImagePlacement:

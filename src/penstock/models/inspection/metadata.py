@@ -59,6 +59,7 @@ def _describe_ultralytics_detector(graph: Graph, task: str, labels: int, finding
         "input.resample": "bilinear",
         "input.pad_value": 114,
         "input.pad_at": "centre",
+        "input.rounding": "round",
     }
     findings.guess_all(usual, why)
     if task != "detect":
