@@ -3,6 +3,7 @@ answer."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -101,7 +102,7 @@ def _answered(request: DraftRequest, inspection: Inspection, definition: Definit
 
 def _checked(inspection: Inspection, definition: Definition, example: ExampleFile, folder: Path) -> ModelDraft:
     runner = declared_runner(folder, name=folder.name)(LimitSettings())
-    runner.load_model(check.ON_CPU)
+    runner.load_model(msgspec.structs.replace(check.ON_CPU, threads=os.cpu_count() or 1))
     source = InputMembers({"file": InputFile(example.content)}) if example.member == "file" else example.content
     started = time.monotonic()
     product = check.answered(runner, source)
