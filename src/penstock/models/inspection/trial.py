@@ -202,10 +202,12 @@ def _photo(height: int, width: int, channels: int) -> NDArray[Any]:
     return np.concatenate([pixels.astype(np.float32), opaque], axis=2)
 
 
-CODES = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S*?onnxruntime\S*:\d+ |^.*Status Message: ")
+CODES = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S*?onnxruntime\S*:\d+ ")
 
 
 def plain_message(error: BaseException) -> str:
-    """A message of the runtime in one line, without its codes and the paths of its sources."""
-    text = CODES.sub("", " ".join(str(error).split())) or type(error).__name__
+    """A message of the runtime in one line, without its codes and the paths of its sources. Of nodes inside of nodes
+    the innermost counts."""
+    text = " ".join(str(error).split()).rpartition("Status Message: ")[2]
+    text = CODES.sub("", text) or type(error).__name__
     return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}…"
