@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from penstock import __version__
-from penstock.cli import admin, client, matching, workers_queues
+from penstock.cli import admin, client, matching, try_model, workers_queues
 from penstock.cli.context import as_toml, coroutine, settings_of_call
 from penstock.cli.models import group as models
 from penstock.errors import ConfigurationError
@@ -197,7 +197,14 @@ def config() -> None:
     click.echo(as_toml(settings_of_call()), nl=False)
 
 
-for command in (*client.COMMANDS, *models.COMMANDS, *matching.COMMANDS, *workers_queues.COMMANDS, *admin.COMMANDS):
+for command in (
+    *client.COMMANDS,
+    try_model.try_model,
+    *models.COMMANDS,
+    *matching.COMMANDS,
+    *workers_queues.COMMANDS,
+    *admin.COMMANDS,
+):
     cli.add_command(command)
 
 
