@@ -117,16 +117,16 @@ def _show(run: Any, stem: str, output: Path | None) -> None:
         output.mkdir(parents=True, exist_ok=True)
         (output / name).write_bytes(content)
         click.echo(str(output / name))
-    if output is None and run.product.file is not None:
+    if output is None and run.files:
         click.echo(f"{described(run)}; -o DIRECTORY keeps it", err=True)
 
 
 def _files(run: Any, stem: str) -> dict[str, bytes]:
     import msgspec
 
-    files = {}
-    if run.product.file is not None:
-        files[f"{stem}.{run.product.extension}"] = bytes(run.product.file)
+    files = {f"{stem}-{file.name}": bytes(file.content) for file in run.files[1:]}
+    for first in run.files[:1]:
+        files[stem + Path(first.name).suffix] = bytes(first.content)
     if run.result.data is not None:
         files[f"{stem}.json"] = msgspec.json.format(msgspec.json.encode(run.result.data), indent=2)
     return files
