@@ -102,8 +102,8 @@ class System:
 
 @contextmanager
 def up(data_dir: Path, python: str = sys.executable, options: tuple[str, ...] = (), **environ: str) -> Iterator[System]:
-    """Runs `penstock up` on free ports, stops it at the end, and shows its log if the test failed. `options` are further
-    ones of the command.
+    """Runs `penstock up` on free ports, stops it at the end, and shows its log if the test failed. `options` are
+    further ones of the command.
 
     It stops without lingering, since no proxy watches /readyz here.
     """
