@@ -79,7 +79,9 @@ async def card(on: CheckedModel) -> Seen:
     says = on.runner.card.produces
     if says == "any":
         gives = "image" if _is_image(on.first) else "any" if on.first.files else "data"
-        hint = "" if gives == "any" else f'; card = Card(title="…", produces="{gives}") would tell clients'
+        hint = (
+            "" if gives == "any" else f'; card = Card(title="…", produces="{gives}") would tell clients what to expect'
+        )
         return "ok", f'produces "any"{hint}'
     return "ok", f'produces "{says}", as it does'
 
