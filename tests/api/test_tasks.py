@@ -15,9 +15,11 @@ from penstock.storage import Storage, open_storage
 from penstock.store import Store
 from tests.support import api_server
 from tests.support.drive import MODEL, body, claim, complete, fail, image
+from tests.support.published import models_of
 
 pytestmark = pytest.mark.shared_server
 
+DIGEST = next(model.digest for model in models_of() if model.name == MODEL)
 TIMES = ("created_at", "started_at", "finished_at", "expires_at", "start_by", "deadline")
 
 
@@ -41,6 +43,7 @@ async def test_a_waiting_task_is_shown_whole(client: httpx.AsyncClient) -> None:
         "client_request_id": "order-1",
         "model": MODEL,
         "model_version": "1",
+        "model_digest": DIGEST,
         "status": "PENDING",
         "stage": "queued",
         "priority": "normal",
@@ -84,8 +87,11 @@ async def test_a_finished_task_shows_result_timing_and_attempts(
 
     task = answer.json()
     assert (task["status"], task["stage"], task["error"]) == ("SUCCESS", "done", None)
+    of_file = msgspec.to_builtins(file)
+    name, _ = of_file.pop("name"), of_file.pop("s3_key")
     shown = {"s3_key": storage.full_key(file.s3_key), "url": f"{server}{path}/result", "data": None}
-    assert task["result"] == msgspec.to_builtins(file) | shown
+    files = [of_file | {"name": name, "url": f"{server}{path}/result/{name}"}]
+    assert task["result"] == of_file | shown | {"files": files}
     assert task["timing"] == {"queue_ms": 1.0, "infer_ms": 2.5, "total_ms": 9.0}
     assert task["execution"] == {"worker": "w0", "device": "cpu", "tiles": 4}
     (attempt,) = task["attempts"]

@@ -22,26 +22,30 @@ from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 from penstock.intake.batch_feeder import Feeder
 from penstock.intake.call import Caller as ApiCaller
 from penstock.intake.estimates import Estimates
+from penstock.intake.models import WatchedCatalogue
 from penstock.models import noop
 from penstock.models.base import registry
+from penstock.models.description import describe
 from penstock.net.guard import Policy
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings
-from penstock.storage import Storage
+from penstock.storage import Item, Storage
 from penstock.store import Engine, Redis, Store, connect
 from penstock.worker.attempt import Attempts
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
-from penstock.worker.spool import Spool, StoredFile
+from penstock.worker.spool import Spool, StoredFiles
 from tests.interleave.callers import ByTurns, StorageByTurns, call, written
 from tests.support.memory_storage import MemoryStorage
 from tests.support.monitor import WHOLE, Touch
 from tests.support.moved_clock import KEY, STILL, moved_clock
+from tests.support.published import published
 from tests.support.queue_snapshot import Snapshot, take_snapshot
 
 NAMESPACE = "between"
 REAPER = f"{{{NAMESPACE}}}:reaper"
 MODEL = noop.Noop.name
+DESCRIBED = describe(noop.Noop)
 ALICE = ApiCaller("alice", TENANT)
 MORNING_US = 1_800_000_000_000_000
 """The time at which every situation begins, in µs since 1970."""
@@ -74,10 +78,11 @@ class World:
         self.batches, self.uploads = self.store.batches, self.store.uploads
         self.outbox, self.condemned = self.store.outbox, self.store.condemned
         plain = Store(Engine(client, NAMESPACE, queue))
-        policy = Policy.from_limits(settings.limits)
+        policy, models = Policy.from_limits(settings.limits), WatchedCatalogue(plain.models)
+        models.take(published(DESCRIBED))
         self.services = Services(
             settings=settings,
-            models=(MODEL,),
+            models=models,
             policy=policy,
             webhook_policy=policy,
             store=self.store,
@@ -162,22 +167,27 @@ class Work(Pipeline):
                 SimpleNamespace(max_bytes=1 << 20),  # type: ignore[arg-type]  nothing is fetched by URL
                 storage,
                 None,  # type: ignore[arg-type]  no digest to compare
+                LimitSettings(),
             ),
             storage=storage,
             spool=Spool(storage, directory="", max_bytes=0),
             codecs=None,  # type: ignore[arg-type]  no pixels
             memory=MemoryBudget(1 << 30),
-            max_data_bytes=1 << 20,
+            limits=LimitSettings(),
         )
         self._end = end
 
-    async def _make(self, lease: Lease, *_: Any) -> tuple[Result, StoredFile | None, dict[str, Any]]:
+    async def _make(self, lease: Lease, *_: Any) -> tuple[Result, StoredFiles | None, dict[str, Any]]:
         ENDS[self._end]()
         key, data = f"results/{lease.tenant}/{lease.id}/{lease.token}.png", f"of claim {id(lease)}".encode()
         artifact = Artifact(
-            s3_key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), content_type="image/png"
+            name="result.png",
+            s3_key=key,
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            content_type="image/png",
         )
-        return Result(artifact=artifact), StoredFile(key, "image/png", data), {"device_ms": 1.0}
+        return Result(artifacts=(artifact,)), StoredFiles([Item(key, data, "image/png")]), {"device_ms": 1.0}
 
 
 class Attempt:

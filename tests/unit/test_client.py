@@ -2,11 +2,14 @@
 
 import base64
 import copy
+import hashlib
+import io
 import os
 import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -15,10 +18,13 @@ import pytest
 from penstock import AsyncClient, Client, PenstockApiError
 from penstock.client import Mapped
 from penstock.client.address import address_of
+from penstock.client.files import DIRECT_BYTES, File
+from penstock.client.inputs import Inputs, Source, large_files
+from penstock.client.media_types import media_type_of, suffix_of
 from penstock.client.problems import failure_of, refusal
-from penstock.client.requests import Options, Source, batch_of, body_of
+from penstock.client.requests import Options, batch_of, body_of
 from penstock.client.retries import BASE_S, CAP_S, LEAST_S, Tries
-from penstock.client.views import Failure, Task
+from penstock.client.views import Failure, Task, Upload
 from penstock.errors import ConfigurationError
 
 KEY = "a-key-only-for-the-tests"
@@ -79,6 +85,90 @@ def test_a_path_and_bytes_are_sent_inline(tmp_path: Path) -> None:
     sources: list[Source] = [file, str(file), data]
 
     assert [msgspec.json.decode(body_of(s, "m", {}))["input"]["image_url"] for s in sources] == [uri] * 3
+
+
+def members_of(inputs: Inputs) -> dict[str, Any]:
+    members: dict[str, Any] = msgspec.json.decode(body_of(inputs, "m", {}))["input"]
+    return members
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def test_files_among_the_members_are_sent_with_the_type_of_their_name_and_all_else_as_it_is(tmp_path: Path) -> None:
+    voice, odd = tmp_path / "voice.wav", tmp_path / "voice.odd-suffix"
+    voice.write_bytes(b"RIFF")
+    odd.write_bytes(b"odd")
+    upload = Upload(upload_id="upl_1", size=1, sha256="")
+
+    with voice.open("rb") as opened:
+        sent = members_of(
+            {"audio": voice, "opened": opened, "odd": odd, "bytes": b"x", "large": upload, "photo": "https://x/a.png"}
+            | {"text": "voice.wav", "options": {"n": [1, None]}}
+        )
+
+    assert sent == {
+        "audio": f"data:audio/wav;base64,{base64_of(b'RIFF')}",
+        "opened": f"data:audio/wav;base64,{base64_of(b'RIFF')}",
+        "odd": f"data:;base64,{base64_of(b'odd')}",
+        "bytes": f"data:;base64,{base64_of(b'x')}",
+        "large": {"upload_id": "upl_1"},
+        "photo": "https://x/a.png",
+        "text": "voice.wav",
+        "options": {"n": [1, None]},
+    }
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".png", ".jpg", ".webp", ".npy", ".npz", ".json", ".txt", ".pdf"])
+def test_a_result_gets_the_suffix_whose_media_type_it_has(suffix: str) -> None:
+    assert suffix_of(media_type_of(f"name{suffix}")) == suffix
+    assert suffix_of(f"{media_type_of(f'data:{suffix}').upper()}; charset=utf-8") == suffix
+
+
+def test_a_file_of_no_known_type_is_bin_and_a_compressed_one_is_not_what_is_in_it() -> None:
+    assert (suffix_of(""), suffix_of("application/x-of-tomorrow"), suffix_of("text/")) == (".bin",) * 3
+    assert (media_type_of("a.csv.gz"), media_type_of(""), media_type_of("a")) == ("", "", "")
+
+
+def test_an_open_file_is_read_from_where_it_stands_and_left_there(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"headbody")
+    with (tmp_path / "a.bin").open("rb") as file:
+        file.seek(4)
+        sent = [members_of({"file": file})["file"] for _ in range(2)]
+        announced = File.of(file)
+
+        assert file.tell() == 4
+    assert sent == [f"data:application/octet-stream;base64,{base64_of(b'body')}"] * 2
+    assert (announced.size, announced.sha256) == (4, hashlib.sha256(b"body").hexdigest())
+
+
+def test_files_that_have_no_room_in_a_request_together_are_uploaded() -> None:
+    half = bytes(DIRECT_BYTES // 2)
+
+    assert large_files({"a": half, "b": half, "c": b"1", "text": "x" * DIRECT_BYTES}) == {"c": b"1"}
+    assert large_files(half + half + b"1").keys() == {"image_url"}
+    assert large_files(half + half) == {}
+
+
+@pytest.mark.parametrize("inputs", [{"text": io.StringIO("text")}, {"list": [Path("a")]}, {"array": object()}])
+def test_a_member_that_cannot_be_sent_is_a_type_error(inputs: Inputs) -> None:
+    with pytest.raises(TypeError):
+        members_of(inputs)
+
+
+@pytest.mark.parametrize("source", [7, None, [b"x"]])
+def test_what_is_no_source_is_a_type_error(source: Any) -> None:
+    with pytest.raises(TypeError):
+        body_of(source, "m", {})
+
+
+async def test_a_submit_takes_a_source_or_inputs_and_never_both() -> None:
+    async with AsyncClient("http://127.0.0.1:9", KEY) as penstock:
+        with pytest.raises(TypeError, match="one of source and inputs"):
+            await penstock.submit(model="m")
+        with pytest.raises(TypeError, match="one of source and inputs"):
+            await penstock.submit(b"x", "m", inputs={"text": "hi"})
 
 
 def test_every_submit_can_be_repeated() -> None:
@@ -158,7 +248,7 @@ def test_whatever_is_not_waiting_or_running_has_ended(status: str) -> None:
 
 
 def test_the_two_clients_can_do_the_same() -> None:
-    verbs = [{name for name in vars(client) if not name.startswith("_")} for client in (AsyncClient, Client)]
+    verbs = [{name for name in dir(client) if not name.startswith("_")} for client in (AsyncClient, Client)]
 
     assert verbs[0] == verbs[1]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from penstock.core.task import Priority
-from penstock.errors import DeviceOutOfMemory, Internal
+from penstock.errors import DeviceOutOfMemory, ModelError
 from penstock.models.base import DeviceBroken, Interrupted, Outputs, Work
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
@@ -237,7 +237,7 @@ async def test_a_task_that_cannot_be_cut_anew_by_a_fault_fails_alone(device: Any
     runner.let(1_000_000)
     async with opened(runner, device) as on:
         async with asyncio.timeout(60):
-            with pytest.raises(Internal):
+            with pytest.raises(ModelError):
                 await on.run(Faulty([np.ones(2, np.float32)]))
             await on.run(work())
 

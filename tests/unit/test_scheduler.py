@@ -13,7 +13,7 @@ import pytest
 
 from penstock.core.request import OutputOptions
 from penstock.core.task import Priority
-from penstock.errors import DeviceOutOfMemory, ImageTooLarge, Internal, InvalidOutput
+from penstock.errors import DeviceOutOfMemory, ImageTooLarge, InvalidOutput, ModelError
 from penstock.models.base import BaseModelRunner, Device, DeviceBroken, Interrupted, Outputs, Params, Product, Work
 from penstock.settings import LimitSettings
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
@@ -243,7 +243,7 @@ async def test_one_bad_task_in_a_batch_fails_alone() -> None:
         tasks = [run(item) for item in [*good[:2], work(13), good[2]]]
         ends = await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert [type(end) for end in ends] == [DeviceRun, DeviceRun, Internal, DeviceRun]
+    assert [type(end) for end in ends] == [DeviceRun, DeviceRun, ModelError, DeviceRun]
     assert [results(item) for item in good] == [[2], [4], [6]]
 
 
@@ -308,7 +308,7 @@ async def test_a_task_that_cannot_be_cut_does_not_stop_the_device() -> None:
 
     async with scheduler(Doubling()) as run:
         bad = run(Bad([np.zeros(1, np.float32)]))
-        with pytest.raises(Internal):
+        with pytest.raises(ModelError):
             await bad
         good = work(1)
         await run(good)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.core.task import Priority
-from penstock.errors import ImageTooLarge, Internal
+from penstock.errors import ImageTooLarge, InvalidOutput, ModelError
 from penstock.models.base import BaseModelRunner, DeviceBroken, Interrupted, Outputs, Params, Product, Work
 from penstock.models.device_time import DeviceTime, note_device_time
 from penstock.settings import LimitSettings
@@ -294,7 +294,7 @@ async def test_outputs_that_cannot_be_shared_out_fail_their_task_and_the_device_
         on.runner.let()
         ends = await asyncio.gather(on.run("a"), on.run("b"), return_exceptions=True)
 
-    assert [type(end) for end in ends] == [Internal, DeviceRun]
+    assert [type(end) for end in ends] == [InvalidOutput, DeviceRun]
     assert on.device.broken is None
 
 
@@ -304,7 +304,7 @@ async def test_a_runner_that_exits_while_it_takes_an_output_fails_its_task_and_t
         leaving = on.run("a", work=Accepted(1, lambda index: sys.exit(3)))
         ends = await asyncio.gather(leaving, on.run("b"), return_exceptions=True)
 
-    assert [type(end) for end in ends] == [Internal, DeviceRun]
+    assert [type(end) for end in ends] == [ModelError, DeviceRun]
     assert on.device.broken is None
 
 

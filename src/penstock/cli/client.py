@@ -74,7 +74,14 @@ def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Member of the model's input: NAME=@FILE, NAME=URL or NAME=JSON; repeatable.",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True
 )
@@ -100,10 +107,13 @@ def submit(
 ) -> None:  # fmt: skip
     """Run files and folders through a model, and fetch the results.
 
+    Each file is a task; members that --input names are the same for all of them. With --input alone there is one task.
     Files whose result exists already are skipped. After Ctrl-C the tasks go on at the server, and the same command
     continues with them. An error that every other file would meet too, such as a full disk, a wrong param or a revoked
     key, ends the run. The exit status is 1 if a file failed.
     """
+    if not members["paths"] and not members["inputs"]:
+        raise click.UsageError("give files or folders, or the members of the input by --input")
     written = {"format": format_, "quality": quality, "lossless": lossless or None}
     said = {name: value for name, value in written.items() if value is not None}
 
@@ -116,7 +126,7 @@ def submit(
         async with reached(url, api_key) as client:  # with little patience: a wrong address should show at once
             model = await client.model(options.model)
         async with reached(url, api_key, PATIENCE_S, Pauses()) as client:
-            return await run(client, options, produces=model.produces)
+            return await run(client, options, model)
 
     sys.exit(_until_stopped(submitting()))
 
@@ -206,16 +216,4 @@ async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...],
         sys.exit(await each_task(client.retry, task_ids, as_json=as_json))
 
 
-@click.command()
-@AS_JSON
-@at_a_server
-@coroutine
-async def models(url: str | None, api_key: str | None, as_json: bool) -> None:
-    """List the models that the server runs, with their params."""
-    from penstock.cli.tables import models as run
-
-    async with reached(url, api_key) as client:
-        run(await client.models(), as_json=as_json)
-
-
-COMMANDS = (submit, watch, ls, show, cancel, retry, models)
+COMMANDS = (submit, watch, ls, show, cancel, retry)

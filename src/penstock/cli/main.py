@@ -10,6 +10,7 @@ import msgspec
 from penstock import __version__
 from penstock.cli import admin, client, matching, workers_queues
 from penstock.cli.context import as_toml, coroutine, settings_of_call
+from penstock.cli.models import group as models
 from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
 from penstock.local.supervisor import StoppedEarly
@@ -174,15 +175,23 @@ def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
     settings = settings_of_call()
     on = device_of(device)
     set_up_logs(settings.telemetry, process=f"worker-{on.name}")
-    sys.exit(run(settings, on, worker_id=worker_id, report_fd=report_fd))
+    try:
+        sys.exit(run(settings, on, worker_id=worker_id, report_fd=report_fd))
+    except ConfigurationError:
+        if report_fd is None:
+            raise
+        sys.exit(EXIT_CONFIGURATION)  # the parent has been told why, and says it once
 
 
 @cli.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
     from penstock.api.app import openapi_document
+    from penstock.models import load_runners
+    from penstock.models.description import descriptions
+    from penstock.settings import ModelSettings
 
-    click.echo(openapi_document())
+    click.echo(openapi_document(descriptions(load_runners(ModelSettings()))))
 
 
 @cli.command()
@@ -191,7 +200,7 @@ def config() -> None:
     click.echo(as_toml(settings_of_call()), nl=False)
 
 
-for command in (*client.COMMANDS, *matching.COMMANDS, *workers_queues.COMMANDS, *admin.COMMANDS):
+for command in (*client.COMMANDS, *models.COMMANDS, *matching.COMMANDS, *workers_queues.COMMANDS, *admin.COMMANDS):
     cli.add_command(command)
 
 

@@ -3,20 +3,23 @@ again."""
 
 import glob
 import hashlib
-import mimetypes
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from penstock.client.inputs import Inputs
+from penstock.client.media_types import media_type_of, suffix_of
 from penstock.errors import ConfigurationError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-"""Suffixes of the files that a folder is searched for. A file that is named itself may have any."""
+IMAGES = ("image/png", "image/jpeg", "image/webp")
+"""Types of the images that a folder is searched for. A file that is named itself may have any."""
 
 NAME_BYTES = 255
 """Longest file name that common file systems allow."""
@@ -28,11 +31,23 @@ LONGEST_SUFFIX = "." + 16 * "x"
 
 class SourceFile(Struct, frozen=True, kw_only=True):
     """One file and the path of its result. If the model may give any type of result, the `target` has no suffix until
-    the result is there, and `is_named` is False."""
+    the result is there, and `is_named` is False. With `inputs`, these are sent, and the `source` is one of them or a
+    name for them."""
 
     source: Path
     target: Path
     is_named: bool = True
+    inputs: Inputs | None = None
+
+    @property
+    def sent(self) -> Path | Inputs:
+        """What is sent as the input of the task."""
+        return self.source if self.inputs is None else self.inputs
+
+    @property
+    def stem(self) -> str:
+        """The name of the result without a suffix."""
+        return self.target.with_suffix("").name if self.is_named else self.target.name
 
     @property
     def is_done(self) -> bool:
@@ -41,24 +56,27 @@ class SourceFile(Struct, frozen=True, kw_only=True):
         return any(path.exists() and path.stat().st_size > 0 for path in named)
 
     def of_type(self, content_type: str) -> "SourceFile":
-        """Returns a copy whose target has the suffix of this content type, unless the target has a suffix already."""
-        if self.is_named:
-            return self
+        """Returns a copy whose target has a suffix of this content type, which is no other than that of a result that
+        keeps what the card of its model says."""
         media_type = content_type.partition(";")[0].strip()
-        suffix = mimetypes.guess_extension(media_type, strict=False) or ".bin"
-        return SourceFile(source=self.source, target=self.target.with_name(self.target.name + suffix))
+        if self.is_named and media_type in ("", media_type_of(self.target.name)):
+            return self
+        return replace(self, target=self.target.with_name(self.stem + suffix_of(media_type)), is_named=True)
 
 
-def files_of(paths: Sequence[Path], output: Path, suffix: str | None) -> list[SourceFile]:
+def files_of(
+    paths: Sequence[Path], output: Path, suffix: str | None, *, media_types: Sequence[str] = IMAGES
+) -> list[SourceFile]:
     """Lists the files in `paths`, in order. Without a `suffix`, each result gets that of its content type.
 
-    A file keeps its place relative to the folder that was named. Files among the results, and files whose name begins
-    with a dot, are left out. If two files differ only in their suffix, the suffix stays in the names of their results;
-    a name that is too long is cut, and a digest tells it from others.
+    Folders are searched for files of the `media_types`; without any, for all files. A file keeps its place relative to
+    the folder that was named. Files among the results, and files whose name begins with a dot, are left out. If two
+    files differ only in their suffix, the suffix stays in the names of their results; a name that is too long is cut,
+    and a digest tells it from others.
 
     Raises ConfigurationError when results would lie among their sources, or two would have one name.
     """
-    places = dict(_places(paths, output))
+    places = dict(_places(paths, output, media_types))
     stems = Counter(place.with_suffix("") for place in places.values())
 
     def target(place: Path) -> Path:
@@ -74,12 +92,38 @@ def files_of(paths: Sequence[Path], output: Path, suffix: str | None) -> list[So
     return files
 
 
-def request_id(source: Path, said: Mapping[str, Any]) -> str:
-    """Returns a `client_request_id` that depends on the bytes of the file and on the members of the request only, so
-    that a second submit finds the task of the first. Raises OSError if the file cannot be read."""
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").digest()
+def alone(inputs: Inputs, output: Path, suffix: str | None, *, name: str) -> SourceFile:
+    """Returns the one task of `inputs`, whose result is called after the first file among them, else `name` and a
+    digest. Raises OSError if a file cannot be read."""
+    source = next((value for value in inputs.values() if isinstance(value, Path)), None)
+    if source is None:
+        source = Path(f"{name.replace('@', '-')}-{request_id(inputs, {})[-8:]}.json")
+    (file,) = files_of([source], output, suffix)
+    return replace(file, inputs=inputs)
+
+
+def request_id(sent: Path | Inputs, said: Mapping[str, Any]) -> str:
+    """Returns a `client_request_id` that depends on the bytes of the files and on the members of the request only, so
+    that a second submit finds the task of the first. Raises OSError if a file cannot be read."""
+    digest = b""
+    if isinstance(sent, Path):
+        digest = _digest(sent)
+    else:
+        inputs = {
+            name: {"sha256": _digest(value)} if isinstance(value, Path) else value for name, value in sent.items()
+        }
+        said = {**said, "inputs": inputs}
     return "submit-" + hashlib.sha256(digest + msgspec.json.encode(said, order="deterministic")).hexdigest()[:48]
+
+
+def _digest(source: Path) -> bytes:
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _is_of(file: Path, media_types: Sequence[str]) -> bool:
+    media_type = media_type_of(file.name.lower())
+    return not media_types or any(fnmatch(media_type, pattern) for pattern in media_types)
 
 
 def _fitting(name: str, suffix: str) -> str:
@@ -92,7 +136,7 @@ def _fitting(name: str, suffix: str) -> str:
     return name + end
 
 
-def _places(paths: Iterable[Path], output: Path) -> Iterable[tuple[Path, Path]]:
+def _places(paths: Iterable[Path], output: Path, media_types: Sequence[str]) -> Iterable[tuple[Path, Path]]:
     """Yields each file with its path relative to the folder that was named."""
     for path in paths:
         if not path.is_dir():
@@ -103,7 +147,7 @@ def _places(paths: Iterable[Path], output: Path) -> Iterable[tuple[Path, Path]]:
             place = file.relative_to(path)
             hidden = any(part.startswith(".") for part in place.parts)
             is_result = results is not None and place.is_relative_to(results)
-            if file.suffix.lower() in SUFFIXES and not hidden and not is_result and file.is_file():
+            if _is_of(file, media_types) and not hidden and not is_result and file.is_file():
                 yield file, place
 
 

@@ -12,13 +12,15 @@ from typing import Any, Literal, Protocol
 import click
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
+from penstock.cli.input_members import member_for_files, parse_inputs
 from penstock.cli.progress_bars import ProgressBars
-from penstock.cli.sources import SourceFile, files_of, request_id
+from penstock.cli.sources import IMAGES, SourceFile, alone, files_of, request_id
 from penstock.cli.terminal import console, failures_of, plain, readable
-from penstock.client import AsyncClient, Output, PenstockApiError, Shared, Submitted, Task, failure_of
+from penstock.client import AsyncClient, Model, Output, PenstockApiError, Shared, Submitted, Task, failure_of
 from penstock.client.bounded import as_they_end
-from penstock.client.views import LIVE, Failure
+from penstock.client.views import LIVE, Failure, Member
 from penstock.errors import ConfigurationError
 
 PATIENCE_S = 600.0
@@ -36,6 +38,7 @@ class SubmitOptions(Struct, frozen=True, kw_only=True):
     """The options of the command line."""
 
     paths: Sequence[Path]
+    inputs: tuple[str, ...]
     output: Path
     model: str
     params: dict[str, Any]
@@ -78,16 +81,10 @@ class ProgressListener(Protocol):
         """Is called once for each file, when it is done."""
 
 
-async def submit(client: AsyncClient, options: SubmitOptions, *, produces: str) -> int:
-    """Submits all files without a result, fetches the results, and returns the exit status.
-
-    `produces` is the kind of result of the model: "image", "data" or "any"; for "any", the content type of each result
-    decides its suffix. Raises ConfigurationError if there is no file.
-    """
-    suffixes = {"image": options.written.get("format", "png"), "data": "json"}
-    files = await asyncio.to_thread(files_of, options.paths, options.output, suffixes.get(produces))
-    if not files:
-        raise ConfigurationError("there are no PNG, JPEG or WebP files")
+async def submit(client: AsyncClient, options: SubmitOptions, model: Model) -> int:
+    """Submits all files without a result, fetches the results, and returns the exit status. Raises as `files_for`
+    does."""
+    files = await asyncio.to_thread(files_for, model, options)
     skipped = [file for file in files if file.is_done and not options.overwrite]
     left = [file for file in files if options.overwrite or not file.is_done]
     out = console(stderr=options.as_json)
@@ -108,6 +105,28 @@ async def submit(client: AsyncClient, options: SubmitOptions, *, produces: str) 
     if len(ends) < len(files):
         out.print("stopped: the other files would fail as this one did; their tasks at the server go on")
     return 1 if failed else 0
+
+
+def files_for(model: Model, options: SubmitOptions) -> list[SourceFile]:
+    """Lists the tasks of the command: one for each file of its paths, or one of its inputs alone.
+
+    Raises ConfigurationError if there is no file, and click.BadParameter for inputs that the model does not take.
+    """
+    members = model.inputs or {"image": Member()}
+    kinds = {name: member.kind for name, member in members.items()}
+    inputs = parse_inputs(options.inputs, kinds)
+    suffix = {"image": options.written.get("format", "png"), "data": "json"}.get(model.produces)
+    if not options.paths:
+        return [alone(inputs, options.output, suffix, name=options.model)]
+    required = [name for name, member in members.items() if member.required]
+    name = member_for_files(kinds, required, inputs)
+    types = IMAGES if members[name].kind == "image" else members[name].media_types
+    files = files_of(options.paths, options.output, suffix, media_types=types)
+    if not files:
+        raise ConfigurationError(f"there are no files of a type that the model takes: {', '.join(types) or 'any'}")
+    if not inputs and members[name].kind == "image":
+        return files
+    return [replace(file, inputs={name: file.source, **inputs}) for file in files]
 
 
 async def _all(
@@ -146,7 +165,7 @@ class _FileRun:
             task = await self._done()
         except PenstockApiError as error:
             why = Failure(code=error.code, message=error.detail, retryable=error.retryable)
-            return self._failed(why, hopeless=_fails_all(error))
+            return self._failed(why, hopeless=_fails_all(error, self._file))
         except OSError as error:
             place = readable(Path(os.fsdecode(error.filename or self._file.source)))
             why = Failure(code="file_error", message=f"{place}: {error.strerror or error}", retryable=False)
@@ -157,7 +176,7 @@ class _FileRun:
         """Returns the task when its result is fetched. A task that was deleted, or whose result was, still holds its
         request id: the file is submitted again under the next id, without reuse, so that it gets no lost result
         again."""
-        name = await asyncio.to_thread(request_id, self._file.source, {"model": self._model, **self._said})
+        name = await asyncio.to_thread(request_id, self._file.sent, {"model": self._model, **self._said})
         for generation in count():
             try:
                 submitted = await self._submitted(name, generation)
@@ -174,12 +193,12 @@ class _FileRun:
 
     async def _submitted(self, name: str, generation: int) -> Submitted:
         """Submits the file, or finds the task of an earlier run and retries it if it has no result."""
-        source, model = self._file.source, self._model
+        sent, model = self._file.sent, self._model
         if generation:
             again: Shared = {**self._said, "reuse": False}
-            submitted = await self._client.submit(source, model, client_request_id=f"{name}-{generation}", **again)
+            submitted = await self._client.submit(sent, model, client_request_id=f"{name}-{generation}", **again)
         else:
-            submitted = await self._client.submit(source, model, client_request_id=name, **self._said)
+            submitted = await self._client.submit(sent, model, client_request_id=name, **self._said)
         self._task_id = submitted.task_id
         if submitted.replayed and submitted.status not in (*LIVE, "SUCCESS"):
             await self._client.retry(submitted.task_id)
@@ -202,9 +221,11 @@ class _FileRun:
         return end
 
 
-def _fails_all(error: PenstockApiError) -> bool:
-    """Whether the error is in the options that all files share."""
-    of_all = error.code == "invalid_request" and (error.param or "").partition(".")[0] in ("model", *SAID_OF_ALL)
+def _fails_all(error: PenstockApiError, file: SourceFile) -> bool:
+    """Whether the error is in the options or in the members of the input that all files share."""
+    first, _, member = (error.param or "").partition(".")
+    is_shared = first == "input" and member in (file.inputs or {}) and (file.inputs or {})[member] != file.source
+    of_all = error.code == "invalid_request" and (is_shared or first in ("model", *SAID_OF_ALL))
     return of_all or error.code in ("unauthorized", "model_not_found")
 
 

@@ -55,20 +55,44 @@ def show(task: Task, *, as_json: bool) -> None:
     if as_json:
         _say(task)
         return
-    rows = table("", "")
-    rows.show_header = False
+    rows = _pairs()
     for name, value in msgspec.to_builtins(task).items():
         if name == "attempts":
             for attempt in task.attempts:
                 why = f"  {attempt.error.code}: {attempt.error.message}" if attempt.error else ""
                 rows.add_row(f"attempt {attempt.n}", plain(f"{attempt.outcome} on {attempt.worker}{why}"))
-        elif isinstance(value, dict):
-            for member, inner in value.items():
-                if inner is not None:
-                    rows.add_row(plain(f"{name}.{member}"), plain(inner))
-        elif value is not None:
-            rows.add_row(plain(name), state(value) if name == "status" else plain(value))
+        elif name == "status":
+            rows.add_row(name, state(value))
+        else:
+            _add_pairs(rows, name, value)
     console().print(rows)
+
+
+def show_model(model: Model, *, as_json: bool) -> None:
+    """Prints everything about a model."""
+    if as_json:
+        _say(model)
+        return
+    rows = _pairs()
+    for name, value in msgspec.to_builtins(model).items():
+        _add_pairs(rows, name, value)
+    console().print(rows)
+
+
+def _pairs() -> Table:
+    rows = table("", "")
+    rows.show_header = False
+    return rows
+
+
+def _add_pairs(rows: Table, name: str, value: Any) -> None:
+    """Adds a row for the value, or one for each of its members."""
+    members = (
+        {f"{name}.{member}": inner for member, inner in value.items()} if isinstance(value, dict) else {name: value}
+    )
+    for member, inner in members.items():
+        if inner is not None:
+            rows.add_row(plain(member), plain(inner))
 
 
 async def each_task(act: Callable[[str], Awaitable[Task]], task_ids: Iterable[str], *, as_json: bool) -> int:

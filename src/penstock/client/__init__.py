@@ -3,8 +3,9 @@
 from penstock.client.asynchronous import AsyncClient
 from penstock.client.blocking import Client
 from penstock.client.filters import Filter
+from penstock.client.inputs import Inputs, Source
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
-from penstock.client.requests import Options, Output, Shared, Source
+from penstock.client.requests import Options, Output, Shared
 from penstock.client.views import Batch, Counts, Hit, Line, Model, Queue, Result, Stats, Submitted, Task, Upload, Worker
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Counts",
     "Filter",
     "Hit",
+    "Inputs",
     "Line",
     "Mapped",
     "Model",

@@ -4,7 +4,6 @@ within the patience of the client. A task goes on at the server if the call that
 import asyncio
 import io
 import math
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -13,42 +12,15 @@ from typing import IO, Self, Unpack
 import msgspec
 from msgspec.structs import replace
 
+from penstock.client.administration import Administration
 from penstock.client.bounded import as_they_end
-from penstock.client.files import File, is_large
+from penstock.client.files import Contents, File, new_file
 from penstock.client.filters import Filter, query_of
+from penstock.client.inputs import Inputs, Source, large_files, source_of, with_uploads
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
-from penstock.client.requests import (
-    Options,
-    Shared,
-    Source,
-    batch_of,
-    batch_path,
-    body_of,
-    file_in,
-    new_request_id,
-    segment,
-    task_path,
-)
+from penstock.client.requests import Options, Shared, batch_of, batch_path, body_of, new_request_id, task_path
 from penstock.client.transport import NOT_MODIFIED, OnPause, Transport, decoded
-from penstock.client.views import (
-    Acted,
-    Batch,
-    Hit,
-    Line,
-    Model,
-    ModelList,
-    Opened,
-    Page,
-    Purged,
-    Queue,
-    QueueList,
-    Stats,
-    Submitted,
-    Task,
-    Upload,
-    Worker,
-    WorkerList,
-)
+from penstock.client.views import Acted, Batch, Hit, Line, Opened, Page, Submitted, Task, Upload
 
 WAIT_S = 30
 """Seconds that one request waits for the end of a task; many proxies cut a connection that is silent for a minute."""
@@ -61,7 +33,7 @@ PAGE = 100
 JSONL = {"content-type": "application/jsonl"}
 
 
-class AsyncClient:
+class AsyncClient(Administration):
     """A client of one server with one API key; without arguments those of PENSTOCK_URL and PENSTOCK_API_KEY, else those
     of the `penstock up` in this directory.
 
@@ -93,19 +65,21 @@ class AsyncClient:
         """Closes all connections."""
         await self._transport.close()
 
-    async def submit(self, source: Source, model: str, **options: Unpack[Options]) -> Submitted:
-        """Queues a task. A file that is too big for the request is uploaded first. Raises OSError if a path cannot be
-        read."""
-        file = file_in(source)
-        if file is not None and await asyncio.to_thread(is_large, file):
-            source = await self.upload(file)
-        body = await asyncio.to_thread(body_of, source, model, options)
+    async def submit(
+        self, source: Source | None = None, model: str = "", *, inputs: Inputs | None = None, **options: Unpack[Options]
+    ) -> Submitted:
+        """Queues a task for one image, the `source`, or for the members of `inputs`. Files that are too big for the
+        request are uploaded first. Raises OSError if a file cannot be read, and TypeError for an input that is none."""
+        given = source_of(source, inputs)
+        large = await asyncio.to_thread(large_files, given)
+        uploads = {name: await self.upload(contents) for name, contents in large.items()}
+        body = await asyncio.to_thread(body_of, with_uploads(given, uploads), model, options)
         answer = await self._transport.send("POST", "/v1/tasks", body=body)
         return replace(decoded(answer, Submitted), replayed="Idempotent-Replayed" in answer.headers)
 
-    async def upload(self, source: str | bytes | Path) -> Upload:
-        """Uploads a file as the source of any number of tasks, without holding it in memory. Raises OSError if it
-        cannot be read."""
+    async def upload(self, source: str | Contents) -> Upload:
+        """Uploads a file, by its path or as bytes or as an open file, as an input of any number of tasks, without
+        holding it in memory. Raises OSError if it cannot be read."""
         file = await asyncio.to_thread(File.of, source)
         asked = {"size": file.size, "sha256": file.sha256, "content_type": file.content_type}
         opened = await self._transport.ask("POST", "/v1/uploads", Opened, body=msgspec.json.encode(asked))
@@ -142,9 +116,11 @@ class AsyncClient:
                 headers = {"If-None-Match": answer.headers.get("ETag", "")}
             await asyncio.sleep(every_s)
 
-    async def run(self, source: Source, model: str, **options: Unpack[Options]) -> Task:
+    async def run(
+        self, source: Source | None = None, model: str = "", *, inputs: Inputs | None = None, **options: Unpack[Options]
+    ) -> Task:
         """Submits a task and waits for its end. Raises PenstockApiError also if it ends without a result."""
-        task = await self.wait((await self.submit(source, model, **options)).task_id)
+        task = await self.wait((await self.submit(source, model, inputs=inputs, **options)).task_id)
         if error := failure_of(task):
             raise error
         return task
@@ -190,23 +166,8 @@ class AsyncClient:
     async def download(self, task_id: str, path: str | Path) -> Path:
         """Writes the result to a file, which appears under its name when it is whole and its digest is right, and
         replaces an existing one. Raises OSError, with the path as its `filename`, if it cannot be written."""
-        target = Path(path)
-        part = target.with_name(
-            f".penstock-{secrets.token_hex(8)}.part"
-        )  # a name has 255 bytes, which are the target's
-        try:
-            file = await asyncio.to_thread(part.open, "wb")
-            try:
-                try:
-                    await self._receive(task_id, file)
-                finally:
-                    await asyncio.to_thread(file.close)
-                await asyncio.to_thread(part.replace, target)
-            finally:
-                await asyncio.to_thread(part.unlink, missing_ok=True)
-        except OSError as error:
-            error.filename, error.filename2 = str(target), None
-            raise
+        async with new_file(path) as (file, target):
+            await self._receive(task_id, file)
         return target
 
     async def cancel(self, task_id: str) -> Task:
@@ -271,52 +232,6 @@ class AsyncClient:
         """Cancels the lines that have not ended; this may take a moment. It may be called again."""
         return await self._transport.ask("POST", f"{batch_path(batch_id)}/cancel", Batch)
 
-    async def models(self) -> Sequence[Model]:
-        """Returns the models that the server runs."""
-        return (await self._transport.ask("GET", "/v1/models", ModelList)).data
-
-    async def model(self, name: str) -> Model:
-        """Returns one model."""
-        return await self._transport.ask("GET", f"/v1/models/{segment(name)}", Model)
-
-    async def workers(self) -> Sequence[Worker]:
-        """Returns the workers that reported within their lease."""
-        return (await self._transport.ask("GET", "/v1/workers", WorkerList)).data
-
-    async def drain_worker(self, worker_id: str) -> Worker:
-        """Lets a worker finish its tasks and claim no more. It may be called again."""
-        return await self._act_on_worker(worker_id, "drain")
-
-    async def resume_worker(self, worker_id: str) -> Worker:
-        """Lets a drained worker claim tasks again. It may be called again."""
-        return await self._act_on_worker(worker_id, "resume")
-
-    async def queues(self) -> Sequence[Queue]:
-        """Returns the queues of all models, highest priority first."""
-        return (await self._transport.ask("GET", "/v1/queues", QueueList)).data
-
-    async def pause_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
-        """Stops starting tasks of a model, of one priority or of all, and returns its queues."""
-        return await self._act_on_queue(model, "pause", priority)
-
-    async def resume_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
-        """Starts tasks of a model again, of one priority or of all, and returns its queues."""
-        return await self._act_on_queue(model, "resume", priority)
-
-    async def purge_queue(self, model: str, *, priority: str | None = None) -> int:
-        """Cancels the waiting tasks of a model, of one priority or of all, and returns their number; running tasks go
-        on."""
-        canceled, has_more = 0, True
-        while has_more:
-            path = f"/v1/queues/{segment(model)}/purge"
-            purged = await self._transport.ask("POST", path, Purged, query={"priority": priority})
-            canceled, has_more = canceled + purged.canceled, purged.has_more
-        return canceled
-
-    async def stats(self) -> Stats:
-        """Returns the number of tasks by status, the queues, and the number of workers by state."""
-        return await self._transport.ask("GET", "/v1/stats", Stats)
-
     async def _act_on_matching(self, act: str, dry_run: bool, every: bool, which: Filter) -> Hit:
         terms = {"dry_run": dry_run or None, "all": every or None}
         hit, cursor = Hit(matched=0, changed=0, task_ids=()), None
@@ -327,13 +242,6 @@ class AsyncClient:
             cursor = page.next_cursor
             if cursor is None:
                 return hit
-
-    async def _act_on_worker(self, worker_id: str, act: str) -> Worker:
-        return await self._transport.ask("POST", f"/v1/workers/{segment(worker_id)}/{act}", Worker)
-
-    async def _act_on_queue(self, model: str, act: str, priority: str | None) -> Sequence[Queue]:
-        path = f"/v1/queues/{segment(model)}/{act}"
-        return (await self._transport.ask("POST", path, QueueList, query={"priority": priority})).data
 
     async def _receive(self, task_id: str, sink: IO[bytes]) -> None:
         result = (await self.get(task_id)).result

@@ -10,10 +10,12 @@ from typing import Any, Self, TypeVar, Unpack
 from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, outcome_of
 from penstock.client.background import Background
 from penstock.client.bounded import as_they_end_here
+from penstock.client.files import Contents
 from penstock.client.filters import Filter
+from penstock.client.inputs import Inputs, Source
 from penstock.client.problems import Mapped
 from penstock.client.processes import PerProcess
-from penstock.client.requests import Options, Shared, Source
+from penstock.client.requests import Options, Shared
 from penstock.client.transport import CLOSED
 from penstock.client.views import Batch, Hit, Line, Model, Queue, Stats, Submitted, Task, Upload, Worker
 
@@ -43,14 +45,16 @@ class Client:
         """Closes all connections of this process. It may be called again."""
         self._background.get().end(self._client.close())
 
-    def submit(self, source: Source, model: str, **options: Unpack[Options]) -> Submitted:
-        """Queues a task. A file that is too big for the request is uploaded first. Raises OSError if a path cannot be
-        read."""
-        return self._wait_for(self._client.submit(source, model, **options))
+    def submit(
+        self, source: Source | None = None, model: str = "", *, inputs: Inputs | None = None, **options: Unpack[Options]
+    ) -> Submitted:
+        """Queues a task for one image, the `source`, or for the members of `inputs`. Files that are too big for the
+        request are uploaded first. Raises OSError if a file cannot be read, and TypeError for an input that is none."""
+        return self._wait_for(self._client.submit(source, model, inputs=inputs, **options))
 
-    def upload(self, source: str | bytes | Path) -> Upload:
-        """Uploads a file as the source of any number of tasks, without holding it in memory. Raises OSError if it
-        cannot be read."""
+    def upload(self, source: str | Contents) -> Upload:
+        """Uploads a file, by its path or as bytes or as an open file, as an input of any number of tasks, without
+        holding it in memory. Raises OSError if it cannot be read."""
         return self._wait_for(self._client.upload(source))
 
     def get(self, task_id: str, *, wait_s: int = 0) -> Task:
@@ -65,9 +69,11 @@ class Client:
         """Yields the task now and after each change, until it has ended."""
         return self._each(self._client.watch(task_id, every_s=every_s))
 
-    def run(self, source: Source, model: str, **options: Unpack[Options]) -> Task:
+    def run(
+        self, source: Source | None = None, model: str = "", *, inputs: Inputs | None = None, **options: Unpack[Options]
+    ) -> Task:
         """Submits a task and waits for its end. Raises PenstockApiError also if it ends without a result."""
-        return self._wait_for(self._client.run(source, model, **options))
+        return self._wait_for(self._client.run(source, model, inputs=inputs, **options))
 
     def map(
         self, sources: Iterable[Source], model: str, *, concurrency: int = 16, **options: Unpack[Shared]

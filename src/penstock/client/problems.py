@@ -9,7 +9,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from penstock.client.requests import Source
+from penstock.client.inputs import Source
 from penstock.client.views import Task
 
 UNREACHABLE = "unreachable"

@@ -1,21 +1,13 @@
-"""Builds the bodies of submits: the source as a URL, the options as JSON."""
+"""Builds the bodies of submits, and the paths of requests."""
 
-import base64
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 
 import msgspec
 
-from penstock.client.views import Upload
-
-Source = str | bytes | Path | Upload
-"""Bytes of an image, a path, what `upload` has given, or a string: an `http:`, `https:`, `s3:` or `data:` URL is sent
-as it is, else it is a path."""
-
-SCHEMES = ("http://", "https://", "s3://", "data:")
+from penstock.client.inputs import Source, input_of
 
 
 class Output(TypedDict, total=False):
@@ -58,7 +50,7 @@ def body_of(source: Source, model: str, options: Options) -> bytes:
     Raises OSError when a path cannot be read.
     """
     said = {"client_request_id": new_request_id()} | _said(options)
-    return msgspec.json.encode({"model": model, "input": _input_of(source)} | said)
+    return msgspec.json.encode({"model": model, "input": input_of(source)} | said)
 
 
 def batch_of(sources: Mapping[str, Source], model: str, options: Shared) -> tuple[bytes, dict[str, Any]]:
@@ -66,7 +58,7 @@ def batch_of(sources: Mapping[str, Source], model: str, options: Shared) -> tupl
 
     Raises OSError when a path cannot be read.
     """
-    lines = (msgspec.json.encode({"custom_id": name, "input": _input_of(source)}) for name, source in sources.items())
+    lines = (msgspec.json.encode({"custom_id": name, "input": input_of(source)}) for name, source in sources.items())
     return b"\n".join(lines), {"defaults": {"model": model} | _said(options)}
 
 
@@ -76,26 +68,6 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
     if attempts is not None:
         said["retry"] = {"max_attempts": attempts}
     return said
-
-
-def file_in(source: Source) -> bytes | Path | None:
-    """Returns the bytes or the path of a source, or None if only the server can fetch it."""
-    if isinstance(source, Upload) or (isinstance(source, str) and source.lower().startswith(SCHEMES)):
-        return None
-    return source if isinstance(source, bytes) else Path(source)
-
-
-def _input_of(source: Source) -> dict[str, str]:
-    if isinstance(source, Upload):
-        return {"upload_id": source.upload_id}
-    return {"image_url": _url_of(source)}
-
-
-def _url_of(source: str | bytes | Path) -> str:
-    if isinstance(source, str) and source.lower().startswith(SCHEMES):
-        return str(source)  # it may be of a subclass, such as numpy's
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    return f"data:;base64,{base64.b64encode(data).decode()}"
 
 
 def batch_path(batch_id: str) -> str:

@@ -223,8 +223,20 @@ class ScoreRange(View, frozen=True):
     maximum: float
 
 
+class Member(View, frozen=True):
+    """A member of the input of a model: an `image`, a `file` of one of the `media_types` (any if there are none), or
+    `json`, a value that `schema` describes."""
+
+    kind: str = "image"
+    required: bool = True
+    description: str = ""
+    media_types: tuple[str, ...] = ()
+    schema: dict[str, Any] = {}
+
+
 class Model(View, frozen=True):
-    """A model that is served; `params` is the JSON Schema of a task's `params`."""
+    """A model that is served; `params` is the JSON Schema of a task's `params`, and `inputs` has the members of its
+    `input`."""
 
     name: str
     title: str
@@ -237,6 +249,7 @@ class Model(View, frozen=True):
     source: str = ""
     notes: dict[str, Any] = {}
     params: dict[str, Any] = {}
+    inputs: dict[str, Member] = {}
 
 
 class ModelList(View, frozen=True):

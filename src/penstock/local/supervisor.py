@@ -187,7 +187,9 @@ class Supervisor:
             reason=reason,
         )
         if child.name not in self._stopping:
-            logger.bind(child=child.name, status=status, steady_s=round(life.steady_s, 1)).error("process died")
+            # The reason of a wrong setting is told once, by whoever gives the child up.
+            level = "DEBUG" if status == EXIT_CONFIGURATION and reason else "ERROR"
+            logger.bind(child=child.name, status=status, steady_s=round(life.steady_s, 1)).log(level, "process died")
             if child.after_death:
                 await attempted(child.name, child.after_death(launch.identity))
         return life

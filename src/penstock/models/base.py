@@ -1,4 +1,4 @@
-"""The runner contract: what a model must define to be served.
+"""The full runner contract: what a model may define. `penstock.models.short` has the short one.
 
     @model_runner("invert")
     class Invert(BaseModelRunner[Params]):
@@ -19,6 +19,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union
 
@@ -27,6 +28,7 @@ from msgspec import Struct, field
 from penstock.core.device import Device
 from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
+from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
@@ -139,8 +141,23 @@ class Work:
 _take_former_names(Work)
 
 
+class ProductFile(Struct, frozen=True, eq=False):
+    """One file of a result. Its `name` is unique in the result, whatever its case, and has at most 64 letters, digits,
+    dots, dashes and underscores; `width` and `height` are in pixels where it is an image."""
+
+    name: str
+    content: bytes
+    content_type: str = "application/octet-stream"
+    width: int | None = None
+    height: int | None = None
+
+
 class Product(Struct, frozen=True, kw_only=True, eq=False):
-    """What `postprocess` returns: a file to store, data for the JSON of the answer, or both."""
+    """What `postprocess` returns: files to store, data for the JSON of the answer, or both.
+
+    `file` is the one that stands for the result where only one can, and is named `result.<extension>`; without it the
+    first of `files` does.
+    """
 
     file: bytes | None = None
     content_type: str = "application/octet-stream"
@@ -148,6 +165,7 @@ class Product(Struct, frozen=True, kw_only=True, eq=False):
     width: int | None = None
     height: int | None = None
     data: dict[str, Any] | None = None
+    files: Sequence[ProductFile] = ()
 
 
 class Card(Struct, frozen=True, kw_only=True):
@@ -184,6 +202,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     name: ClassVar[str]
     params: ClassVar[type[Params]] = Params
     card: ClassVar[Card] = Card(title="")
+    one_at_a_time: ClassVar[bool] = False
+    """Whether `infer` takes a list of one tile, which may then be anything (a list, a dict of arrays), in place of an
+    array of several: no device batch has tiles of two tasks, and nothing is padded."""
     concurrent: ClassVar[bool] = False
     """Whether several threads may call `infer` at a time: one for each core on a CPU, two on a GPU, so that one batch
     computes while the results of another are copied. If not, batches run one at a time, on a GPU always on the thread
@@ -220,15 +241,22 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         return _contents(cls, name)
 
     @classmethod
+    def sizes(cls) -> Sizes:
+        """How large results are, and how much the network computes, as the API reads it: without a word, the image as
+        it is. A runner whose sizes no `Sizes` can say overrides `output_size` and `device_size`, which workers use."""
+        return Sizes()
+
+    @classmethod
     def output_size(cls, width: int, height: int, params: ParamsT) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where there is no image, or it is not
         known."""
+        return _rule(cls.sizes(), params).result_of(width, height)
 
     @classmethod
-    def device_size(cls, width: int, height: int, params: ParamsT) -> int:  # noqa: ARG003  others need it
-        """How much the network computes for an image of this size, in kilopixels: fair shares and estimates go by it.
-        By default it is the size of the image; a runner that resizes or pads its input overrides it."""
-        return max(1, width * height // 1000)
+    def device_size(cls, width: int, height: int, params: ParamsT) -> int:
+        """How much the network computes for an image of this size, in kilopixels: fair shares and estimates go by
+        it."""
+        return _rule(cls.sizes(), params).kilopixels_of(width, height)
 
     def load_model(self, device: Device) -> None:
         """Load the model. Called on the device thread; no task is claimed before all models are loaded."""
@@ -249,9 +277,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         input must be raised as classes of `penstock.errors`."""
 
     @abstractmethod
-    def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
-        """Run a batch: `tiles` has a leading batch axis. Returns one output for each tile, in order. `work` is the work
-        of one of the tiles; all of them have its lane."""
+    def infer(self, tiles: Any, work: Work) -> Outputs:
+        """Run a batch: `tiles` is an array with a leading batch axis. Returns one output for each tile, in order.
+        `work` is the work of one of the tiles; all of them have its lane."""
 
     @abstractmethod
     def postprocess(self, work: Work, params: ParamsT, output: OutputOptions) -> Product:
@@ -267,6 +295,10 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
 
 
 _take_former_names(BaseModelRunner)
+
+
+def _rule(sizes: Sizes, params: Params) -> SizeRule:
+    return sizes.rule_for(getattr(params, sizes.param, "")) if sizes.param else sizes.rule
 
 
 @cache
@@ -315,22 +347,12 @@ def as_tile(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.ascontiguousarray(rgb.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
 
 
-_REGISTRY: dict[str, type[BaseModelRunner[Any]]] = {}
+model_runner: Callable[[str], Callable[[type[RunnerT]], type[RunnerT]]]
+registry: Callable[[], dict[str, type[BaseModelRunner[Any]]]]
 
 
-def model_runner(name: str) -> Callable[[type[RunnerT]], type[RunnerT]]:
-    """Register a runner class under the name that clients use."""
-
-    def register(cls: type[RunnerT]) -> type[RunnerT]:
-        if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
-            raise ConfigurationError(f"two runners are named {name}")
-        cls.name = name
-        _REGISTRY[name] = cls
-        return cls
-
-    return register
-
-
-def registry() -> dict[str, type[BaseModelRunner[Any]]]:
-    """Every registered runner by name; `penstock.models` must have been imported."""
-    return dict(_REGISTRY)
+def __getattr__(name: str) -> Any:
+    # Models import these two from here. The registry stands above this module, since it adapts what is written here.
+    if name in ("model_runner", "registry"):
+        return getattr(import_module("penstock.models.registry"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -94,9 +94,11 @@ class ModelSettings(Section, frozen=True):
     """Which models are served."""
 
     modules: tuple[str, ...] = ()
-    """Python modules with models of your own, imported by the API and by the workers."""
+    """Models of your own, imported by the workers: Python modules by name, `.py` files and folders of such files by
+    path, as in `./my_models.py`. The API imports no model: it knows those that workers have published."""
     serve: tuple[str, ...] = ()
-    """Names of the models to serve; empty means all. A worker may serve fewer models than the API accepts."""
+    """Names of the models to serve, or of versions of them, such as `name@2`; empty means all. A worker may serve fewer
+    models than the API accepts."""
 
 
 class WorkerSettings(Section, frozen=True):
@@ -206,8 +208,12 @@ class LimitSettings(Section, frozen=True):
     """Buckets, or `bucket/prefix`, from which every API key may read inputs as `s3://bucket/key`, with the endpoint and
     the credentials of the storage."""
     max_result_data_bytes: Positive = 256 * 1024
-    """JSON data that a model may return beside, or instead of, a file; with more the task fails as
+    """JSON data that a model may return beside, or instead of, files; with more the task fails as
     `model_result_invalid`."""
+    max_result_files: Positive = 64
+    """Files of one result; with more the task fails as `model_result_invalid`."""
+    max_result_bytes: Positive = 4 * 1024 * 1024 * 1024
+    """Bytes of the files of one result together; with more the task fails as `model_result_invalid`."""
 
     @property
     def bytes_in_all(self) -> int:

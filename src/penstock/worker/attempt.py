@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from penstock.core.lease import Lease, RetryPolicy, verdict
 from penstock.core.task import TRANSITIONS, ErrorRecord, Outcome, State, Verb
-from penstock.errors import Internal, PenstockError, StoreUnavailable
+from penstock.errors import Internal, ModelError, PenstockError, StoreUnavailable
 from penstock.models.base import DeviceBroken
 from penstock.store import Store
 from penstock.telemetry import endings, metrics
@@ -132,7 +132,8 @@ class Attempts:
         problem = ErrorRecord.of(error)
         logger.bind(code=problem.code, detail=problem.message).warning("attempt failed")
         if error.__cause__ is not None:
-            logger.opt(exception=error.__cause__).debug("cause")
+            level = "ERROR" if isinstance(error, ModelError) else "DEBUG"
+            logger.opt(exception=error.__cause__).log(level, "cause")
         if verdict(error, lease) is Verb.RETRY:
             delay_ms, took_ms = self._retry.delay_ms(lease.failures + 1), self._pipeline.took_ms(lease)
             write = partial(self._store.leases.retry, lease, problem, delay_ms=delay_ms, device_ms=took_ms)

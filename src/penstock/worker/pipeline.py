@@ -6,24 +6,32 @@ from typing import Any, cast
 import msgspec
 
 from penstock.core.lease import Lease
+from penstock.core.request import Request
 from penstock.core.task import Outcome, Result
 from penstock.errors import (
     ExecutionTimeout,
+    InvalidRequest,
     ModelNotFound,
+    ModelResultInvalid,
 )
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
+from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
 from penstock.worker.inputs import Inputs, Members
 from penstock.worker.memory import MemoryBudget, MemoryGrant
+from penstock.worker.model_code import model_code
 from penstock.worker.results import published
-from penstock.worker.spool import Spool, StoredFile
+from penstock.worker.spool import Spool, StoredFiles
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
 from penstock.worker.threads import CodecThreads
+
+SHOWN_CHARACTERS = 200
+"""How much a task shows of what is wrong with its parameters."""
 
 
 class Pipeline:
@@ -39,7 +47,7 @@ class Pipeline:
         spool: Spool,
         codecs: CodecThreads,
         memory: MemoryBudget,
-        max_data_bytes: int,
+        limits: LimitSettings,
     ) -> None:
         self._runners = runners
         self._device = device
@@ -48,7 +56,7 @@ class Pipeline:
         self._spool = spool
         self._codecs = codecs
         self._memory = memory
-        self._max_data_bytes = max_data_bytes
+        self._limits = limits
         self._device_s: dict[str, float] = {}
 
     async def run(self, lease: Lease, watch: Watcher) -> Outcome:
@@ -99,32 +107,32 @@ class Pipeline:
         return self._device.paying_batch(model)
 
     async def discard(self, outcome: Outcome) -> None:
-        """Delete the file of a result that nobody may see."""
-        if outcome.result and outcome.result.artifact:
-            await self._storage.delete(outcome.result.artifact.s3_key)
+        """Delete the files of a result that nobody may see."""
+        if outcome.result and outcome.result.artifacts:
+            await self._storage.delete(*(file.s3_key for file in outcome.result.artifacts))
 
     async def discard_earlier(self, lease: Lease, outcome: Outcome) -> None:
         """Delete the files that earlier attempts may have stored without settling."""
-        if lease.epoch > 1 and outcome.result and outcome.result.artifact:
-            own, files = outcome.result.artifact.s3_key, self._storage.list(results_of(lease))
-            await self._storage.delete(*[file.key async for file in files if file.key != own])
+        if lease.epoch > 1 and outcome.result and outcome.result.artifacts:
+            own, files = {file.s3_key for file in outcome.result.artifacts}, self._storage.list(results_of(lease))
+            await self._storage.delete(*[file.key async for file in files if file.key not in own])
 
     async def _stages(self, lease: Lease, watch: Watcher, clock: AttemptClock) -> Outcome:
         request = lease.request
         runner = self._runners.get(request.model)
         if runner is None:
             raise ModelNotFound(f"this worker does not serve {request.model}")
-        params = msgspec.convert(request.params, runner.params)
+        params = _params_of(request, runner)
         stage = Stages(lease, watch)
 
         with stage("fetch"):
             source = await self._inputs.collect(lease, cast("Members", runner.inputs), clock)
         with self._memory.grant(lease.priority) as grant:
-            result, file, execution = await self._make(lease, runner, source, params, stage, grant, clock)
+            result, files, execution = await self._make(lease, runner, source, params, stage, grant, clock)
         del source
         with stage("upload"), clock.standing():
-            if file is not None:
-                await self._spool.put(file)
+            if files is not None:
+                await self._spool.put(files)
         return Outcome(result=result, timing=stage.timing(), execution=execution)
 
     async def _make(
@@ -136,7 +144,7 @@ class Pipeline:
         stage: Stages,
         grant: MemoryGrant,
         clock: AttemptClock,
-    ) -> tuple[Result, StoredFile | None, dict[str, Any]]:
+    ) -> tuple[Result, StoredFiles | None, dict[str, Any]]:
         """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
         on_cpu = partial(self._codecs.run, lease.priority, clock)
         with stage("prepare"):
@@ -145,7 +153,7 @@ class Pipeline:
             with clock.standing():
                 await self._memory.wait(grant)
             with stage("prepare"):
-                work = await on_cpu(runner.prepare, source, params)
+                work = await on_cpu(_prepare, runner, source, params)
         if work.size is not None:
             imaging.check_holds(lease.request.output, *work.size)
         pack = partial(self._pack, lease, runner, params)
@@ -164,8 +172,8 @@ class Pipeline:
             stage.move(early.took_s, out_of="infer", to="postprocess")
         stage.reached_device(infer_began, done.waited_s)
         with stage("postprocess"):
-            result, file = await on_cpu(pack, done.work) if early.result is None else early.result
-        return result, file, self._execution(done)
+            result, files = await on_cpu(pack, done.work) if early.result is None else early.result
+        return result, files, self._execution(done)
 
     def _execution(self, done: DeviceRun) -> dict[str, Any]:
         work = done.work
@@ -181,21 +189,41 @@ class Pipeline:
         self, runner: Runner, source: bytes | InputMembers, params: Params, grant: MemoryGrant
     ) -> Work | None:
         # There usually is memory, so that predicting how much a task needs gets no step of its own.
-        enough = self._memory.take(grant, runner.memory_needed(source, params))
-        return runner.prepare(source, params) if enough else None
+        with model_code("memory_needed"):
+            needed = runner.memory_needed(source, params)
+        return _prepare(runner, source, params) if self._memory.take(grant, needed) else None
 
-    def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, StoredFile | None]:
-        """Postprocess and check on a thread: the result as it will be published, and the file to store for it."""
-        # Results are immutable: the key has the token of the lease, so that no other attempt can write over it.
-        product = runner.postprocess(work, params, lease.request.output)
+    def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, StoredFiles | None]:
+        """Postprocess and check on a thread: the result as it will be published, and the files to store for it."""
+        # Results are immutable: their keys have the token of the lease, so that no other attempt can write over it.
+        with model_code("postprocess"):
+            product = runner.postprocess(work, params, lease.request.output)
         return published(
             product,
             results_of(lease) + lease.token,
             produces=runner.card.produces,
-            max_data_bytes=self._max_data_bytes,
+            limits=self._limits,
         )
+
+
+def _prepare(runner: Runner, source: bytes | InputMembers, params: Params) -> Work:
+    with model_code("prepare"):
+        work = runner.prepare(source, params)
+    if not isinstance(work, Work):
+        raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")
+    if not work.count:
+        raise ModelResultInvalid("the model's prepare returned a Work without tiles")
+    return work
 
 
 def results_of(lease: Lease) -> str:
     """The prefix of the keys of all files that attempts at this task store."""
     return f"results/{lease.tenant}/{lease.id}/"
+
+
+def _params_of(request: Request, runner: Runner) -> Params:
+    try:
+        params: Params = msgspec.convert(request.params, runner.params)
+    except msgspec.ValidationError as error:  # of a check that no JSON Schema says, or by another version of the model
+        raise InvalidRequest(str(error)[:SHOWN_CHARACTERS], param="params") from error
+    return params

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -14,9 +14,11 @@ from loguru import logger
 
 from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
+from penstock.core.model import Model, Residence
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.models import imaging, load_runners
 from penstock.models.base import DeviceBroken, registry
+from penstock.models.description import descriptions
 from penstock.models.onnxruntime.memory import host_blocks
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
@@ -32,6 +34,7 @@ from penstock.worker.host import Host
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
+from penstock.worker.publisher import Publisher
 from penstock.worker.running import slots_for
 from penstock.worker.spool import Spool
 from penstock.worker.threads import CodecThreads, Threads, tile_threads
@@ -92,9 +95,10 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             spool=spool,
             codecs=codecs,
             memory=memory,
-            max_data_bytes=settings.limits.max_result_data_bytes,
+            limits=settings.limits,
         )
-        info = _info(settings, device, names, worker_id)
+        models = descriptions(names)
+        info = _info(settings, device, models, worker_id)
         host = Host(
             info=info,
             memory=partial(_memory, memory, device),
@@ -108,6 +112,9 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             lease_s=settings.queue.lease_s,
             drain_s=settings.worker.drain_s,
         )
+        publisher = Publisher(store.models, worker_id)
+        await publisher.publish(models)
+        stack.callback(asyncio.create_task(publisher.run(), name="publisher").cancel)
         metrics_url = f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics"
         heartbeat.ready(metrics_url, drain=host.drain, drain_s=settings.worker.drain_s)
         logger.bind(device=device.name, models=names).info("worker ready")
@@ -115,16 +122,18 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         logger.info("worker stopped")
 
 
-def _info(settings: Settings, device: Device, names: list[str], worker_id: str) -> WorkerInfo:
+def _info(settings: Settings, device: Device, models: Sequence[Model], worker_id: str) -> WorkerInfo:
+    now = int(time.time() * 1000)
     return WorkerInfo(
         id=worker_id,
         device=device.name,
         host=socket.gethostname(),
-        models=tuple(names),
+        models=tuple(model.id for model in models),
         slots=settings.worker.slots or slots_for(device),
         running=0,
         state="READY",
-        started=int(time.time() * 1000),
+        started=now,
+        residence={model.id: Residence(state="ready", since=now, digest=model.digest) for model in models},
     )
 
 

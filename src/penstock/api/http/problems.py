@@ -1,4 +1,4 @@
-"""Errors as clients see them: application/problem+json (RFC 9457) with a `code` from the closed list of errors.py."""
+"""Errors as clients see them: application/problem+json (RFC 9457) with a `code` from the closed list of errors."""
 
 import re
 from typing import Any

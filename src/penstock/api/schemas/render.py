@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,29 +14,30 @@ from penstock.api.schemas.tasks import (
     EventView,
     LinksView,
     ProgressView,
+    ResultFileView,
     ResultView,
     SubmittedView,
     TaskView,
     WebhookView,
 )
 from penstock.core.events import Event, Webhook
+from penstock.core.model import split_id
 from penstock.core.task import Artifact, Attempt, ErrorRecord, Progress, Result, Task
-from penstock.models.base import registry
 from penstock.storage import Storage
 from penstock.store import QueueDepth, Running, Submitted, WorkerInfo
 
 
 async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
     """Return everything that a client may read of a task; a result in a bucket gets a newly signed link."""
-    runner = registry().get(task.request.model)
     result = task.outcome.result
     return TaskView(
         task_id=task.id,
         client_request_id=task.request.client_request_id,
         batch_id=task.request.line.batch if task.request.line else None,
         custom_id=task.request.line.custom_id if task.request.line else None,
-        model=task.request.model,
-        model_version=runner.card.version if runner else None,
+        model=split_id(task.request.model)[0],
+        model_version=task.request.version or None,
+        model_digest=task.request.digest or None,
         status=task.state,
         stage=task.stage,
         priority=task.priority,
@@ -142,8 +144,11 @@ def queue_view(queue: QueueDepth) -> QueueView:
 
 
 def filename(task: Task, artifact: Artifact) -> str:
-    """Return the name under which a browser saves the result."""
-    return task.id + (PurePosixPath(artifact.s3_key).suffix or ".bin")
+    """Return the name under which a browser saves a file of the result: no other file, of no other task, has it."""
+    result = task.outcome.result
+    if result is None or artifact == result.first:
+        return task.id + (PurePosixPath(artifact.s3_key).suffix or ".bin")
+    return f"{task.id}-{artifact.name}"
 
 
 def moment(ms: int) -> str:
@@ -201,8 +206,9 @@ def _event(subject: str, event: Event) -> EventView:
 
 async def _result(task: Task, result: Result, storage: Storage, base_url: str) -> ResultView:
     own_url = base_url.rstrip("/") + links(task.id).result
-    file = result.artifact
-    if file is None:
+    signed = [await storage.url(file.s3_key, file.content_type, filename(task, file)) for file in result.artifacts]
+    first = result.first
+    if first is None:
         return ResultView(
             s3_key=None,
             size=None,
@@ -212,14 +218,33 @@ async def _result(task: Task, result: Result, storage: Storage, base_url: str) -
             width=None,
             height=None,
             data=result.data,
+            files=(),
         )
     return ResultView(
-        s3_key=storage.full_key(file.s3_key),
-        size=file.size,
-        url=await storage.url(file.s3_key, file.content_type, filename(task, file)) or own_url,
-        sha256=file.sha256,
-        content_type=file.content_type,
-        width=file.width,
-        height=file.height,
+        s3_key=storage.full_key(first.s3_key),
+        size=first.size,
+        url=signed[0] or own_url,
+        sha256=first.sha256,
+        content_type=first.content_type,
+        width=first.width,
+        height=first.height,
         data=result.data,
+        files=files_view(result, own_url, signed),
+    )
+
+
+def files_view(result: Result, own_url: str, signed: Iterable[str | None] = repeat(None)) -> tuple[ResultFileView, ...]:
+    """Return the files of a result, each with its signed link, or with one to us where there is none; `own_url` is our
+    link to the result."""
+    return tuple(
+        ResultFileView(
+            name=file.name,
+            url=link or f"{own_url}/{file.name}",
+            content_type=file.content_type,
+            size=file.size,
+            sha256=file.sha256,
+            width=file.width,
+            height=file.height,
+        )
+        for file, link in zip(result.artifacts, signed, strict=False)
     )

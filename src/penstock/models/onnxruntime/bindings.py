@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from penstock.lazy_import import lazy_import
-from penstock.models.onnxruntime.providers import INPUT
+from penstock.models.onnxruntime.ports import DTYPES
 from penstock.models.onnxruntime.results import DeviceBlocks, Results, Tensor
 
 if TYPE_CHECKING:
@@ -20,34 +21,29 @@ else:
     np = lazy_import("numpy")
 
 
+Feeds = Mapping[str, "NDArray[Any]"]
+"""The array of each input by its name."""
+
 CUDA_DEVICE = "cuda"
+
+OTHER_SHAPE = "OrtValue shape verification failed"
+"""What stands in the error of a run whose output has another shape than the place that it was given."""
 
 ALIGNMENT = 256
 """Bytes between the beginnings of two outputs in a block: `cudaMalloc` aligns to as many."""
-
-DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(uint8)": "uint8",
-    "tensor(int8)": "int8",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-    "tensor(bool)": "bool",
-}
-"""The names that ONNX Runtime and numpy have for a type of values."""
 
 
 class PlainRun:
     """Runs a session with `session.run`."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, names: Sequence[str]) -> None:
+        """`names` are the outputs that it returns."""
         self._session = session
-        self._names = [output.name for output in session.get_outputs()]
+        self._names = names
 
-    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
-        """Run a batch and return all outputs. Raises what the runtime raises."""
-        return list(self._session.run(self._names, {INPUT: tiles}, options))
+    def run(self, feeds: Feeds, options: Any) -> list[NDArray[Any]]:
+        """Run a batch and return the outputs. Raises what the runtime raises."""
+        return list(self._session.run(self._names, feeds, options))
 
 
 class Binding(Protocol):
@@ -59,8 +55,8 @@ class Binding(Protocol):
     session: Any
     overwrites: bool
 
-    def run(self, tiles: NDArray[Any], options: Any) -> Results:
-        """Run a batch and return all outputs, on the device, when they are complete.
+    def run(self, feeds: Feeds, options: Any) -> Results:
+        """Run a batch and return the outputs, on the device, when they are complete.
 
         Raises what the runtime raises, and RuntimeError in the words of CUDA.
         """
@@ -77,22 +73,37 @@ class Output(NamedTuple):
 
 class EagerRun:
     """Runs with results in a block of device memory. In the first run they are in the arena: the model file does not
-    say how large they will be. They must be as large in every run."""
+    say how large they will be. Where a later run gives outputs of other shapes, as a graph that drops overlapping boxes
+    does, they are in the arena from then on."""
 
     overwrites = False
 
-    def __init__(self, session: Any, blocks: DeviceBlocks) -> None:
+    def __init__(self, session: Any, names: Sequence[str], blocks: DeviceBlocks) -> None:
+        """`names` are the outputs that it returns."""
         self.session = session
+        self._names = names
         self._blocks = blocks
         self._outputs: list[Output] = []
         self._size = 0
+        self._varies = False
 
-    def run(self, tiles: NDArray[Any], options: Any) -> Results:
-        """Run a batch and return all outputs."""
-        tiles = np.ascontiguousarray(tiles)
+    def run(self, feeds: Feeds, options: Any) -> Results:
+        """Run a batch and return the outputs."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        if self._outputs and not self._varies:
+            try:
+                return self._in_block(self._bound(arrays), options)
+            except Exception as error:  # the runtime's own classes are private
+                if OTHER_SHAPE not in str(error):
+                    raise
+            self._varies = True
+        return self._in_arena(self._bound(arrays), options)
+
+    def _bound(self, arrays: Feeds) -> Any:
         binding = self.session.io_binding()
-        binding.bind_input(INPUT, "cpu", 0, tiles.dtype, tiles.shape, tiles.ctypes.data)
-        return self._in_block(binding, options) if self._outputs else self._in_arena(binding, options)
+        for name, array in arrays.items():
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return binding
 
     def _in_block(self, binding: Any, options: Any) -> Results:
         block = self._blocks.take(self._size)
@@ -105,16 +116,19 @@ class EagerRun:
         return Results(tensors, block)
 
     def _in_arena(self, binding: Any, options: Any) -> Results:
-        names = [output.name for output in self.session.get_outputs()]
-        for name in names:
+        for name in self._names:
             binding.bind_output(name, CUDA_DEVICE)
         self.session.run_with_iobinding(binding, options)
         values = list(binding.get_outputs())
         tensors = [tensor_of(value) for value in values]
-        for name, tensor, value in zip(names, tensors, values, strict=True):
-            self._outputs.append(Output(name, tensor.shape, tensor.dtype, self._size))
-            self._size += -(-value.tensor_size_in_bytes() // ALIGNMENT) * ALIGNMENT
+        if not self._outputs:
+            self._lay_out(tensors, [value.tensor_size_in_bytes() for value in values])
         return Results(tensors, values)
+
+    def _lay_out(self, tensors: Sequence[Tensor], sizes: Sequence[int]) -> None:
+        for name, tensor, size in zip(self._names, tensors, sizes, strict=True):
+            self._outputs.append(Output(name, tensor.shape, tensor.dtype, self._size))
+            self._size += -(-size // ALIGNMENT) * ALIGNMENT
 
 
 class GraphRun:
@@ -122,19 +136,22 @@ class GraphRun:
 
     overwrites = True
 
-    def __init__(self, ort: Any, session: Any, tiles: NDArray[Any], results: Results) -> None:
+    def __init__(self, ort: Any, session: Any, names: Sequence[str], feeds: Feeds, results: Results) -> None:
+        """`names` are the outputs that it returns, `feeds` and `results` those of a run that it is to repeat."""
         self.session = session
         self._binding = session.io_binding()
         make = ort.OrtValue.ortvalue_from_shape_and_type
-        self._input = make(tiles.shape, tiles.dtype, CUDA_DEVICE, 0)
+        self._inputs = {name: make(array.shape, array.dtype, CUDA_DEVICE, 0) for name, array in feeds.items()}
         self._values = [make(tensor.shape, tensor.dtype, CUDA_DEVICE, 0) for tensor in results.tensors]
-        self._binding.bind_ortvalue_input(INPUT, self._input)
-        for output, value in zip(session.get_outputs(), self._values, strict=True):
-            self._binding.bind_ortvalue_output(output.name, value)
+        for name, value in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        for name, value in zip(names, self._values, strict=True):
+            self._binding.bind_ortvalue_output(name, value)
 
-    def run(self, tiles: NDArray[Any], options: Any) -> Results:
-        """Run a batch and return all outputs."""
-        self._input.update_inplace(np.ascontiguousarray(tiles))
+    def run(self, feeds: Feeds, options: Any) -> Results:
+        """Run a batch and return the outputs."""
+        for name, array in feeds.items():
+            self._inputs[name].update_inplace(np.ascontiguousarray(array))
         self.session.run_with_iobinding(self._binding, options)
         return Results([tensor_of(value) for value in self._values], self._values)
 

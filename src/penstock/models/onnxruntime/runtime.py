@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from importlib import metadata
 from typing import Any
 
 from penstock.errors import ConfigurationError
-from penstock.models.onnxruntime.providers import CUDA, Setup
+from penstock.models.onnxruntime.providers import CPU, CUDA, Setup
+
+HEAVY = re.compile(r".*(Conv|Gemm|MatMul|Attention)\w*|GRU|LSTM|RNN|Resize|Upsample|BiasGelu|EmbedLayerNormalization")
+"""Operators that take nearly all of the time of a network: on a GPU they must not run on the CPU without a word."""
 
 
 @cache
@@ -59,11 +63,23 @@ def open_session(data: bytes, setup: Setup, *, threads: int) -> Any:
     for name, value in setup.entries.items():
         options.add_session_config_entry(name, value)
     session = ort.InferenceSession(data, options, providers=list(setup.providers), enable_fallback=0)
-    first = setup.providers[0][0]
-    busy = {part.ep_name for part in session.get_provider_graph_assignment_info()}
-    if session.get_providers()[0] != first or first not in busy:
-        raise ConfigurationError(f"{first} was asked for, but ONNX Runtime would use {sorted(busy)}")
+    _check_provider(session, setup)
     return session
+
+
+def _check_provider(session: Any, setup: Setup) -> None:
+    first = setup.providers[0][0]
+    parts = session.get_provider_graph_assignment_info()
+    busy = {part.ep_name for part in parts}
+    if session.get_providers()[0] != first or (busy and first not in busy):
+        raise ConfigurationError(f"{first} was asked for, but ONNX Runtime would use {sorted(busy)}")
+    if setup.cpu_nodes is None:
+        on_cpu = {node.op_type for part in parts if part.ep_name == CPU for node in part.get_nodes()}
+        if heavy := sorted(filter(HEAVY.fullmatch, on_cpu)):
+            raise ConfigurationError(
+                f"{first} was asked for, but it has no code for {', '.join(heavy)} of this file, which would run on "
+                "the CPU; run.cpu_nodes = true in model.toml allows that"
+            )
 
 
 def _arena_on(ort: Any, device: str) -> Any:

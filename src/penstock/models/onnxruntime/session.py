@@ -1,34 +1,22 @@
-"""Verified model files on one device, in runs that can be stopped."""
+"""The model files that ship with Penstock: the rows of the manifest, and a session of one."""
 
 from __future__ import annotations
 
 import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from importlib import resources
-from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
-from penstock.lazy_import import lazy_import
-from penstock.models.base import DeviceBroken, Interrupted
-from penstock.models.onnxruntime import faults
-from penstock.models.onnxruntime.cuda_device import cuda_device_for
-from penstock.models.onnxruntime.providers import engine_directory, setup
-from penstock.models.onnxruntime.runtime import open_session, runtime, runtime_version
-from penstock.models.onnxruntime.sessions import PairedSessions, Sessions, ShapeSessions
+from penstock.models.onnxruntime.network import NetworkSession
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-else:
-    np = lazy_import("numpy")
+Contents = bytes
 
 
 class ModelFile(Struct, frozen=True, kw_only=True):
@@ -54,10 +42,28 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     scale: int = 1
     overlap_px: int = 0
 
+    data_folder = ""
+    cpu_nodes = False
+
     @property
     def network(self) -> str:
         """The network that all files of this model and variant compute, such as `superres-x4.general`."""
         return f"{self.name}.{self.variant}"
+
+    @property
+    def weights_bytes(self) -> int:
+        """How large it is: its weights are in it."""
+        return self.bytes
+
+    def read(self) -> Contents:
+        """Its contents. Raises ConfigurationError when they are not there, or do not have the digest."""
+        try:
+            data = (resources.files("penstock.weights") / self.file).read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"{self.file} cannot be read ({error.strerror}); reinstall") from error
+        if len(data) != self.bytes or hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ConfigurationError(f"{self.file} is damaged: it does not have the digest of the manifest; reinstall")
+        return data
 
 
 def manifest(kind: Literal["cpu", "cuda"] = "cpu") -> dict[tuple[str, str], ModelFile]:
@@ -89,7 +95,7 @@ def damaged() -> list[str]:
     found = []
     for row in _rows():
         try:
-            _verified(row)
+            row.read()
         except ConfigurationError as error:
             found.append(str(error))
     return found
@@ -101,8 +107,8 @@ def digest_of(files: Iterable[ModelFile]) -> str:
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
-class Session:
-    """One model file on one device. Only device threads call `run`; any thread may call `interrupt`."""
+class Session(NetworkSession):
+    """One file of the manifest on one device."""
 
     def __init__(
         self,
@@ -111,79 +117,6 @@ class Session:
         shapes: Sequence[tuple[int, int]] = (),
         options: Mapping[str, str] | None = None,
     ) -> None:
-        """`shapes` are the (height, width) of the tiles of this model, where they are not those of the device, and
-        `options` more options for the CUDA provider.
-
-        Raises ConfigurationError when the file is not the one in the manifest, or the runtime would use another
-        provider than it was told to; DeviceBroken when another start may help.
-        """
+        """As that of a NetworkSession."""
+        super().__init__(file, device, shapes, options)
         self.file = file
-        self._lock = Lock()
-        self._running: dict[Any, object] = {}
-        try:
-            self._sessions = _sessions(file, device, shapes or device.shapes, options or {})
-        except ConfigurationError:
-            raise
-        except Exception as error:  # the runtime's own classes are private
-            raise faults.of_load(error, f"{file.file} cannot run on {device.name}") from error
-        self.provider = self._sessions.provider
-
-    def run(self, tiles: NDArray[Any], *, owner: object = None) -> list[NDArray[Any]]:
-        """Run one batch and return all outputs, which belong to the caller; `interrupt` finds the run by its `owner`.
-
-        On a CUDA device two threads may call it at a time: the results of one are copied while the other computes.
-
-        Raises Interrupted, DeviceOutOfMemory, DeviceBroken.
-        """
-        options = runtime().RunOptions()  # a terminated one stays so: a new one for each run
-        with self._lock:
-            self._running[options] = owner
-        try:
-            return self._sessions.run(tiles, options)
-        except Exception as error:  # the runtime's own classes are private
-            if self._meaning(error, options) is error:
-                raise  # as its own cause it would hold the tiles until the garbage collector comes
-            raise self._meaning(error, options) from error
-        finally:
-            with self._lock:
-                del self._running[options]
-
-    def _meaning(self, error: Exception, options: Any) -> Exception:
-        meant = faults.of_run(error)
-        # A device that broke beside the run must not be used again, whoever wanted the run to stop.
-        return Interrupted() if options.terminate and not isinstance(meant, DeviceBroken) else meant
-
-    def interrupt(self, owner: object = None) -> None:
-        """Make the present runs of this owner raise Interrupted at their next node; a CUDA graph runs to its end."""
-        with self._lock:
-            for options in [o for o, its_owner in self._running.items() if its_owner is owner]:
-                options.terminate = True
-
-
-def _sessions(
-    file: ModelFile, device: Device, shapes: Sequence[tuple[int, int]], options: Mapping[str, str]
-) -> Sessions:
-    engines = engine_directory(device, file.sha256, runtime_version())
-    if device.tensorrt:
-        Path(engines).mkdir(mode=0o700, parents=True, exist_ok=True)
-    wanted = partial(setup, device, fp16=file.precision == "fp16", shapes=shapes, engines=engines, options=options)
-    opened = partial(open_session, _verified(file))
-    card = cuda_device_for(device) if device.kind == "cuda" else None
-    if card is None:
-        return PairedSessions(device, lambda threads: opened(wanted(), threads=threads))
-
-    def open_on_device(*, for_graph: bool) -> Any:
-        of_its_own = card.limit_bytes if for_graph else 0
-        return opened(wanted(stream=card.stream, graph_bytes=of_its_own), threads=device.threads)
-
-    return ShapeSessions(card, device, open_on_device, one_for_all=device.tensorrt)
-
-
-def _verified(file: ModelFile) -> bytes:
-    try:
-        data = (resources.files("penstock.weights") / file.file).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{file.file} cannot be read ({error.strerror}); reinstall") from error
-    if len(data) != file.bytes or hashlib.sha256(data).hexdigest() != file.sha256:
-        raise ConfigurationError(f"{file.file} is damaged: it does not have the digest of the manifest; reinstall")
-    return data

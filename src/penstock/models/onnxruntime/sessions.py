@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from traceback import clear_frames
@@ -15,9 +15,10 @@ from penstock.core.device import Device
 from penstock.errors import DeviceOutOfMemory
 from penstock.models.device_time import note_device_time
 from penstock.models.onnxruntime import faults
-from penstock.models.onnxruntime.bindings import Binding, EagerRun, GraphRun, PlainRun
+from penstock.models.onnxruntime.bindings import Binding, EagerRun, Feeds, GraphRun, PlainRun
 from penstock.models.onnxruntime.cuda_device import CudaDevice
 from penstock.models.onnxruntime.memory import host_blocks
+from penstock.models.onnxruntime.ports import Ports, ports_of
 from penstock.models.onnxruntime.results import Results
 from penstock.models.onnxruntime.runtime import runtime
 
@@ -28,10 +29,17 @@ KEPT = 96
 """How many sessions of a file are kept, for as many shapes of batches. One takes about 10 ms to open and the memory of
 the weights, some megabytes."""
 
+WEIGHTS_BYTES = 512 * 1024 * 1024
+"""All sessions of a file together hold at most so many bytes of weights, where one does not hold more."""
+
 GRAPH_BYTES = 32 * 1024 * 1024
 """The largest outputs of a batch that is worth a CUDA graph. A graph saves the launches, some microseconds for each
 node, and holds its input and outputs on the device for ever; in larger batches the launches are nothing beside the work
 and the copy."""
+
+FEWEST = 8
+"""Where fewer sessions than these would fit, one of another shape would be opened for nearly each batch, which takes
+longer than the plans of cuDNN that it saves."""
 
 SHRINK = "memory.enable_memory_arena_shrinkage"
 """The option of a run that returns unused memory of an arena to the device when the run ends, also when it fails."""
@@ -44,27 +52,37 @@ class Sessions(Protocol):
     """Runs the batches of one file. Any thread may call it."""
 
     provider: str
+    ports: Ports
 
-    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
-        """Run one batch and return all outputs. Raises what the runtime raises."""
+    def run(self, feeds: Feeds, options: Any) -> list[NDArray[Any]]:
+        """Run one batch and return the outputs. Raises what the runtime raises."""
+
+    def close(self) -> None:
+        """Drop the sessions of the runtime. No run may be going on, and none may follow."""
 
 
 class PairedSessions:
     """Two sessions, for a device of several streams: a run that is alone in the process uses every thread of the
     device, and runs that meet use their share each. A device of one stream has one session."""
 
-    def __init__(self, device: Device, open_session: Callable[[int], Any]) -> None:
-        """`open_session` takes a number of threads."""
+    def __init__(self, device: Device, open_session: Callable[[int], Any], outputs: Sequence[str] = ()) -> None:
+        """`open_session` takes a number of threads; `outputs` are those that runs return, all unless some are named."""
         session = open_session(device.threads)
         self.provider = str(session.get_providers()[0])
-        self._alone = self._meeting = PlainRun(session)
+        self.ports = ports_of(session, outputs)
+        names = self.ports.output_names
+        self._alone = self._meeting = PlainRun(session, names)
         if device.streams > 1:
-            self._meeting = PlainRun(open_session(max(1, device.threads // device.streams)))
+            self._meeting = PlainRun(open_session(max(1, device.threads // device.streams)), names)
 
-    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
-        """Run one batch and return all outputs."""
+    def run(self, feeds: Feeds, options: Any) -> list[NDArray[Any]]:
+        """Run one batch and return the outputs."""
         with _counted() as others:
-            return (self._meeting if others else self._alone).run(tiles, options)
+            return (self._meeting if others else self._alone).run(feeds, options)
+
+    def close(self) -> None:
+        """Drop both sessions."""
+        del self._alone, self._meeting
 
 
 _runs = 0
@@ -100,62 +118,81 @@ class ShapeSessions:
     A run computes alone. Its results are copied beside the next run, which another thread may begin meanwhile.
     """
 
-    def __init__(self, card: CudaDevice, device: Device, open_session: OpenOnDevice, *, one_for_all: bool) -> None:
-        """With `one_for_all`, one session runs every shape."""
+    def __init__(
+        self,
+        card: CudaDevice,
+        device: Device,
+        open_session: OpenOnDevice,
+        outputs: Sequence[str] = (),
+        weights_bytes: int = 0,
+    ) -> None:
+        """`outputs` are those that are returned, all unless some are named. With TensorRT, and where the weights are so
+        large that few sessions would fit, one session runs every shape."""
         self._card = card
         self._device = device
         self._blocks = host_blocks(device)
         self._open = open_session
-        self._one_for_all = one_for_all
+        self._kept = min(KEPT, WEIGHTS_BYTES // max(1, weights_bytes))
+        self._one_for_all = device.tensorrt or self._kept < FEWEST
         self._modes: OrderedDict[tuple[Any, ...], Binding] = OrderedDict()  # the longest unused first
         with card.computing():
             self._spare: Any = open_session(for_graph=False)  # tells whether the file can run here at all
         self.provider = str(self._spare.get_providers()[0])
+        self.ports = ports_of(self._spare, outputs)
 
-    def run(self, tiles: NDArray[Any], options: Any) -> list[NDArray[Any]]:
-        """Run one batch and return all outputs. After an out-of-memory, memory that the arena does not use is returned
+    def run(self, feeds: Feeds, options: Any) -> list[NDArray[Any]]:
+        """Run one batch and return the outputs. After an out-of-memory, memory that the arena does not use is returned
         to the device, and the run begun again."""
-        key = (tiles.dtype.str, *tiles.shape)
+        key = tuple((name, array.dtype.str, *array.shape) for name, array in feeds.items())
         with self._card.computing():
             started = time.perf_counter()
-            results = self._computed(key, tiles, options)
+            results = self._computed(key, feeds, options)
             note_device_time(compute_s=time.perf_counter() - started)
             if self._device.cuda_graphs:
                 if _is_small(results) and not self._modes[key].overwrites:
-                    self._take_graph(key, tiles, results)
+                    self._take_graph(key, feeds, results)
                 # A replay overwrites its results; and while a graph is captured, no thread may lock or free memory.
                 return self._card.to_host(results, self._blocks)
         return self._card.to_host(results, self._blocks)
 
-    def _computed(self, key: tuple[Any, ...], tiles: NDArray[Any], options: Any) -> Results:
+    def close(self) -> None:
+        """Drop all sessions; the weights are not in the arena."""
+        with self._card.computing():
+            self._modes.clear()
+            self._spare = None
+
+    def _computed(self, key: tuple[Any, ...], feeds: Feeds, options: Any) -> Results:
         for shrink in ("gpu:0", ""):
             try:
-                return self._tried(key, tiles, options)
+                return self._tried(key, feeds, options)
             except Exception as error:  # the runtime's own classes are private
                 if not isinstance(faults.of_run(error), DeviceOutOfMemory):
                     raise
             # The arena is full of blocks for other shapes, or other processes have filled the device. The second run
             # may fail like the first, and shrinks the arena when it ends; the third has what there is.
             options.add_run_config_entry(SHRINK, shrink)
-        return self._tried(key, tiles, options)
+        return self._tried(key, feeds, options)
 
-    def _tried(self, key: tuple[Any, ...], tiles: NDArray[Any], options: Any) -> Results:
+    def _tried(self, key: tuple[Any, ...], feeds: Feeds, options: Any) -> Results:
         mode = self._mode(key)
         try:
-            return mode.run(tiles, options)
+            return mode.run(feeds, options)
         except Exception as error:  # as above
             # A convolution notes the shape before it has its memory and its plan. If that failed, it would take the
             # next batch of this shape for one that it knows, and run without a plan (seen: a segmentation fault).
             if STOPPED not in str(error):
                 del self._modes[key], mode
+                if self._one_for_all and not self._device.tensorrt:
+                    self._modes.clear()
+                    self._spare = None
                 clear_frames(error.__traceback__)  # or the session is closed with the error, beside another run
             raise
 
     def _mode(self, key: tuple[Any, ...]) -> Binding:
         mode = self._modes.get(key)
         if mode is None:
-            self._modes[key] = mode = EagerRun(self._session(), self._card.blocks)
-            if len(self._modes) > KEPT:
+            self._modes[key] = mode = EagerRun(self._session(), self.ports.output_names, self._card.blocks)
+            if len(self._modes) > (KEPT if self._one_for_all else self._kept):
                 self._modes.popitem(last=False)
         self._modes.move_to_end(key)
         return mode
@@ -165,10 +202,10 @@ class ShapeSessions:
         self._spare = session if self._one_for_all else None
         return session
 
-    def _take_graph(self, key: tuple[Any, ...], tiles: NDArray[Any], results: Results) -> None:
+    def _take_graph(self, key: tuple[Any, ...], feeds: Feeds, results: Results) -> None:
         """Let the next batch of this shape run as a graph, where the device has room for one."""
         try:
-            graph = GraphRun(runtime(), self._open(for_graph=True), tiles, results)
+            graph = GraphRun(runtime(), self._open(for_graph=True), self.ports.output_names, feeds, results)
         except Exception as error:  # as above
             if not isinstance(faults.of_run(error), DeviceOutOfMemory):
                 raise

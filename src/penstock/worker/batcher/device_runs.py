@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from penstock.models.device_time import DeviceTime, device_time
 from penstock.models.onnxruntime.memory import host_blocks
 from penstock.telemetry import metrics
 from penstock.worker.batcher.costs import Costs
-from penstock.worker.batcher.device_work import DeviceBatch, Runner, TileRef
+from penstock.worker.batcher.device_work import DeviceBatch, Runner, Stacked, TileRef
+from penstock.worker.model_code import model_code
 
 Arrays = Callable[[tuple[int, ...], Any], NDArray[Any]]
 """Makes an array of a shape and type, with arbitrary values."""
@@ -43,13 +44,18 @@ class DeviceRuns:
         # From page-locked memory a GPU reads by itself.
         self._array: Arrays = host_blocks(device).take if device.kind == "cuda" else np.empty
 
-    def stack(self, tiles: list[TileRef]) -> NDArray[Any]:
-        """One array of the pixels of these tiles, padded to a batch size that the device knows."""
+    def stack(self, tiles: list[TileRef]) -> Stacked:
+        """One array of the pixels of these tiles, padded to a batch size that the device knows; for a runner that takes
+        one at a time, a list of it as it is."""
         work = tiles[0].work
+        if tiles[0].task.runner.one_at_a_time:
+            with model_code("tile"):
+                return [tile.work.tile(tile.tile) for tile in tiles]
         size = next(b for b in self._device.batches if b >= len(tiles))
         pixels = self._array((size, *work.shape), work.dtype)
-        for tile, place in zip(tiles, pixels, strict=False):
-            tile.work.write_tile(tile.tile, place)
+        with model_code("write_tile"):
+            for tile, place in zip(tiles, pixels, strict=False):
+                tile.work.write_tile(tile.tile, place)
         pixels[len(tiles) :] = 0
         return pixels
 
@@ -74,15 +80,14 @@ class DeviceRuns:
         share_s = took_s / len(batch.tiles)
         for tile in batch.tiles:
             tile.task.device_s += share_s  # no call in this line: another thread may add to the same task
-        if len(outputs) != len(batch.stacked):
-            raise InvalidOutput(f"the runner gave {len(outputs)} outputs for {len(batch.stacked)} tiles")
+        _check_count(outputs, len(batch.stacked))
         return outputs
 
     def _timed_on_gpu(
-        self, runner: Runner, tiles: NDArray[Any], work: Work, on_computed: Callable[[], None] | None
+        self, runner: Runner, tiles: Stacked, work: Work, on_computed: Callable[[], None] | None
     ) -> tuple[Outputs, float, float]:
         began = time.perf_counter()
-        with device_time(on_computed) as noted:
+        with device_time(on_computed) as noted, model_code("infer"):
             outputs = runner.infer(tiles, work)
         took_s = self._clock.take(began, time.perf_counter(), noted)
         if noted.copy_s is not None:
@@ -90,10 +95,18 @@ class DeviceRuns:
         return outputs, took_s, noted.copy_s or 0.0
 
 
-def _timed(runner: Runner, tiles: NDArray[Any], work: Work) -> tuple[Outputs, float]:
+def _timed(runner: Runner, tiles: Stacked, work: Work) -> tuple[Outputs, float]:
     began = time.perf_counter()  # each run of a CPU has a core of its own
-    outputs = runner.infer(tiles, work)
+    with model_code("infer"):
+        outputs = runner.infer(tiles, work)
     return outputs, time.perf_counter() - began
+
+
+def _check_count(outputs: Any, tiles: int) -> None:
+    if not (hasattr(outputs, "__len__") and hasattr(outputs, "__getitem__")) or isinstance(outputs, Mapping):
+        raise InvalidOutput(f"the runner gave a {type(outputs).__name__} where outputs for {tiles} tiles are expected")
+    if len(outputs) != tiles:
+        raise InvalidOutput(f"the runner gave {len(outputs)} outputs for {tiles} tiles")
 
 
 class DeviceClock:

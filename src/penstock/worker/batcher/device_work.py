@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from penstock.core.task import PRIORITIES, Priority
 from penstock.models.base import BaseModelRunner, Work
 from penstock.worker.attempt_clock import AttemptClock
+from penstock.worker.model_code import model_code
 
 Runner = BaseModelRunner[Any]
 
@@ -93,7 +94,8 @@ class DeviceWork:
 
     def accept_output(self, work: Work, tile: int, output: Any) -> None:
         """Take the output of one tile; any thread may call this."""
-        work.accept(tile, output)
+        with model_code("accept"):
+            work.accept(tile, output)
         if self.on_single_output is not None and work.count == 1:
             self.on_single_output(work)
 
@@ -134,13 +136,16 @@ class TileRef(NamedTuple):
 
 _NONE = np.empty(0)
 
+Stacked = NDArray[Any] | list[Any]
+"""An array of tiles, (size, ...), or a list of one for a runner that takes one at a time."""
+
 
 class DeviceBatch(Struct, eq=False):
-    """Tiles that run together. `stacked` is the array with their pixels, (size, ...), once it has been made, and
-    `is_computed` says whether the device has them behind it."""
+    """Tiles that run together. `stacked` is what the runner gets, once it has been made, and `is_computed` says whether
+    the device has them behind it."""
 
     tiles: list[TileRef]
-    stacked: NDArray[Any] = _NONE
+    stacked: Stacked = _NONE
     is_computed: bool = False
 
     @property

@@ -13,6 +13,7 @@ from penstock.worker.batcher.acceptance import TileErrors
 from penstock.worker.batcher.backlog import Backlog
 from penstock.worker.batcher.costs import LARGER_AGAIN_S
 from penstock.worker.batcher.device_work import BatchKey, DeviceBatch, DeviceWork, Runner
+from penstock.worker.model_code import model_code
 
 
 class TooLarge(NamedTuple):
@@ -43,7 +44,10 @@ class Outcomes:
     def fitting(self, runner: Runner, work: Work) -> Work:
         """This work, split into smaller tiles where the device is known not to hold those that it has."""
         elements = self._limit((runner.name, work.lane))
-        return work if elements is None else work.split_smaller(elements) or work
+        if elements is None:
+            return work
+        with model_code("split_smaller"):
+            return work.split_smaller(elements) or work
 
     def _limit(self, lane: tuple[str, str]) -> int | None:
         """The elements that a tile must stay below; None where none is known to be too large."""
@@ -60,7 +64,7 @@ class Outcomes:
                 _count(batch, result)
         except Exception as error:  # noqa: BLE001  or nobody would drive the device, or the tasks would never end
             for task in batch.tasks:
-                task.fail(_unexpected(error))
+                task.fail(_as_ours(error))
 
     def forbid(self, key: BatchKey, size: int) -> int:
         """Remember for some minutes that the device cannot hold a batch of this size; returns the size that is left, 0
@@ -98,7 +102,8 @@ class Outcomes:
             return
         if work is not task.work:
             return  # another of its tiles has failed before, and the task was split then
-        smaller = work.split_smaller(math.prod(work.shape))
+        with model_code("split_smaller"):
+            smaller = work.split_smaller(math.prod(work.shape))
         if smaller is None:
             task.fail(error)
             return
@@ -123,6 +128,6 @@ def _as_ours(error: BaseException) -> BaseException:
 
 
 def _unexpected(error: BaseException) -> Internal:
-    wrapped = Internal("the model failed on this input")
+    wrapped = Internal("an unexpected error on the device; the worker's log has it under the task id")
     wrapped.__cause__ = error
     return wrapped

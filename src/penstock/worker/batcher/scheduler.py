@@ -33,6 +33,7 @@ from penstock.worker.batcher.device_threads import DeviceThreads
 from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, Listener, Runner, TileRef
 from penstock.worker.batcher.outcomes import Outcomes
 from penstock.worker.batcher.warm_up import warm_up
+from penstock.worker.model_code import load_errors
 from penstock.worker.threads import Threads
 
 CHOSEN = 2
@@ -108,7 +109,8 @@ class DeviceScheduler:
 
     async def _load(self, runner: Runner) -> float:
         started = time.perf_counter()
-        await self._threads.first.run(runner.load_model, self.device)
+        with load_errors(runner):
+            await self._threads.first.run(runner.load_model, self.device)
         return time.perf_counter() - started
 
     def _feeds(self) -> list[Coroutine[Any, Any, None]]:

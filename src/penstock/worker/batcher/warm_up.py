@@ -34,7 +34,7 @@ def warm_up(device: Device, runners: Sequence[Runner], costs: Costs, outcomes: O
     Raises ConfigurationError when an output does not pass the check of its work.
     """
     works = [(runner, work) for runner in runners for work in runner.warmup()]
-    trials = [Trial(runner, work, size) for runner, work in works for size in device.batches_of(work.shape)]
+    trials = [Trial(runner, work, size) for runner, work in works for size in _sizes(device, runner, work)]
     took_s = dict.fromkeys(runners, 0.0)
     for trial in sorted(trials, key=_elements, reverse=True):
         started = time.perf_counter()
@@ -45,7 +45,7 @@ def warm_up(device: Device, runners: Sequence[Runner], costs: Costs, outcomes: O
 
 def _try(trial: Trial, costs: Costs | None, outcomes: Outcomes) -> None:
     runner, work, size = trial
-    tiles = np.stack([work.tile(0)] * size)
+    tiles = [work.tile(0)] if runner.one_at_a_time else np.stack([work.tile(0)] * size)
     try:
         outputs = runner.infer(tiles, work)
         if costs is not None:  # the first run of a shape is slow: the second is measured
@@ -58,6 +58,10 @@ def _try(trial: Trial, costs: Costs | None, outcomes: Outcomes) -> None:
             work.check(output)
     except DeviceOutOfMemory:
         outcomes.forbid(batch_key(runner, work), size)
+
+
+def _sizes(device: Device, runner: Runner, work: Work) -> tuple[int, ...]:
+    return (1,) if runner.one_at_a_time else device.batches_of(work.shape)
 
 
 def _elements(trial: Trial) -> int:

@@ -1,0 +1,31 @@
+"""`penstock models list` and `show`: which models a server runs, and everything about one of them."""
+
+import click
+
+from penstock.cli.client import AS_JSON, at_a_server, reached
+from penstock.cli.context import coroutine
+
+
+@click.command("list")
+@AS_JSON
+@at_a_server
+@coroutine
+async def list_models(url: str | None, api_key: str | None, as_json: bool) -> None:
+    """List the models that the server runs, with their params."""
+    from penstock.cli.tables import models as run
+
+    async with reached(url, api_key) as client:
+        run(await client.models(), as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@AS_JSON
+@at_a_server
+@coroutine
+async def show(url: str | None, api_key: str | None, name: str, as_json: bool) -> None:
+    """Show everything about a model."""
+    from penstock.cli.tables import show_model as run
+
+    async with reached(url, api_key) as client:
+        run(await client.model(name), as_json=as_json)

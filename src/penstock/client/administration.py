@@ -1,0 +1,66 @@
+"""The methods of `AsyncClient` about models, workers and queues."""
+
+from collections.abc import Sequence
+
+from penstock.client.requests import segment
+from penstock.client.transport import Transport
+from penstock.client.views import Model, ModelList, Purged, Queue, QueueList, Stats, Worker, WorkerList
+
+
+class Administration:
+    """Reads and changes the state of a server."""
+
+    _transport: Transport
+
+    async def models(self) -> Sequence[Model]:
+        """Returns the models that the server runs."""
+        return (await self._transport.ask("GET", "/v1/models", ModelList)).data
+
+    async def model(self, name: str) -> Model:
+        """Returns one model."""
+        return await self._transport.ask("GET", f"/v1/models/{segment(name)}", Model)
+
+    async def workers(self) -> Sequence[Worker]:
+        """Returns the workers that reported within their lease."""
+        return (await self._transport.ask("GET", "/v1/workers", WorkerList)).data
+
+    async def drain_worker(self, worker_id: str) -> Worker:
+        """Lets a worker finish its tasks and claim no more. It may be called again."""
+        return await self._act_on_worker(worker_id, "drain")
+
+    async def resume_worker(self, worker_id: str) -> Worker:
+        """Lets a drained worker claim tasks again. It may be called again."""
+        return await self._act_on_worker(worker_id, "resume")
+
+    async def queues(self) -> Sequence[Queue]:
+        """Returns the queues of all models, highest priority first."""
+        return (await self._transport.ask("GET", "/v1/queues", QueueList)).data
+
+    async def pause_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
+        """Stops starting tasks of a model, of one priority or of all, and returns its queues."""
+        return await self._act_on_queue(model, "pause", priority)
+
+    async def resume_queue(self, model: str, *, priority: str | None = None) -> Sequence[Queue]:
+        """Starts tasks of a model again, of one priority or of all, and returns its queues."""
+        return await self._act_on_queue(model, "resume", priority)
+
+    async def purge_queue(self, model: str, *, priority: str | None = None) -> int:
+        """Cancels the waiting tasks of a model, of one priority or of all, and returns their number; running tasks go
+        on."""
+        canceled, has_more = 0, True
+        while has_more:
+            path = f"/v1/queues/{segment(model)}/purge"
+            purged = await self._transport.ask("POST", path, Purged, query={"priority": priority})
+            canceled, has_more = canceled + purged.canceled, purged.has_more
+        return canceled
+
+    async def stats(self) -> Stats:
+        """Returns the number of tasks by status, the queues, and the number of workers by state."""
+        return await self._transport.ask("GET", "/v1/stats", Stats)
+
+    async def _act_on_worker(self, worker_id: str, act: str) -> Worker:
+        return await self._transport.ask("POST", f"/v1/workers/{segment(worker_id)}/{act}", Worker)
+
+    async def _act_on_queue(self, model: str, act: str, priority: str | None) -> Sequence[Queue]:
+        path = f"/v1/queues/{segment(model)}/{act}"
+        return (await self._transport.ask("POST", path, QueueList, query={"priority": priority})).data

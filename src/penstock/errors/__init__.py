@@ -1,0 +1,138 @@
+"""Every error that clients see: one class for each code, with its HTTP status and whether a retry helps.
+
+PenstockError
+├── at the API:  MalformedRequest InvalidRequest Unauthorized NotFound TaskNotFound ModelNotFound
+│                MethodNotAllowed TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired PayloadTooLarge
+│                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhooksDisabled
+│                WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse BatchNotFound
+│                BatchAlreadyFinal BatchNotFinal WorkerNotFound QueueFull RateLimited NotReady StoreUnavailable
+├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
+│                ImageDecodeFailed UnsupportedImageFormat
+└── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
+                 ModelResultInvalid ModelError ModelUnavailable StorageUnavailable WorkerLost PoisonInput
+                 RecordUnreadable Internal
+
+ConfigurationError (of the set-up; a client never sees it)
+"""
+
+from penstock.errors.at_api import (
+    BatchAlreadyFinal,
+    BatchNotFinal,
+    BatchNotFound,
+    IdempotencyMismatch,
+    InvalidRequest,
+    MalformedRequest,
+    MethodNotAllowed,
+    ModelNotFound,
+    NotFound,
+    NotReady,
+    PayloadTooLarge,
+    QueueFull,
+    RangeNotSatisfiable,
+    RateLimited,
+    ResultExpired,
+    ResultNotReady,
+    StoreUnavailable,
+    TaskAlreadyFinal,
+    TaskNotFinal,
+    TaskNotFound,
+    Unauthorized,
+    UnsupportedMediaType,
+    UploadInUse,
+    UploadMismatch,
+    UploadNotFound,
+    UploadNotReady,
+    WebhookNotFound,
+    WebhooksDisabled,
+    WorkerNotFound,
+)
+from penstock.errors.base import (
+    ConfigurationError,
+    PenstockError,
+)
+from penstock.errors.of_input import (
+    ImageDecodeFailed,
+    ImageTooLarge,
+    InputDownloadFailed,
+    InputNotFound,
+    InputTooLarge,
+    UnsupportedImageFormat,
+    UrlBlocked,
+)
+from penstock.errors.of_run import (
+    DeadlineExceeded,
+    DeviceOutOfMemory,
+    ExecutionTimeout,
+    Internal,
+    InvalidOutput,
+    ModelError,
+    ModelResultInvalid,
+    ModelUnavailable,
+    PoisonInput,
+    RecordUnreadable,
+    StartDeadlineExceeded,
+    StorageUnavailable,
+    TransientModelError,
+    WorkerLost,
+)
+
+__all__ = [
+    "BatchAlreadyFinal",
+    "BatchNotFinal",
+    "BatchNotFound",
+    "ConfigurationError",
+    "DeadlineExceeded",
+    "DeviceOutOfMemory",
+    "ExecutionTimeout",
+    "IdempotencyMismatch",
+    "ImageDecodeFailed",
+    "ImageTooLarge",
+    "InputDownloadFailed",
+    "InputNotFound",
+    "InputTooLarge",
+    "Internal",
+    "InvalidOutput",
+    "InvalidRequest",
+    "MalformedRequest",
+    "MethodNotAllowed",
+    "ModelError",
+    "ModelNotFound",
+    "ModelResultInvalid",
+    "ModelUnavailable",
+    "NotFound",
+    "NotReady",
+    "PayloadTooLarge",
+    "PenstockError",
+    "PoisonInput",
+    "QueueFull",
+    "RangeNotSatisfiable",
+    "RateLimited",
+    "RecordUnreadable",
+    "ResultExpired",
+    "ResultNotReady",
+    "StartDeadlineExceeded",
+    "StorageUnavailable",
+    "StoreUnavailable",
+    "TaskAlreadyFinal",
+    "TaskNotFinal",
+    "TaskNotFound",
+    "TransientModelError",
+    "Unauthorized",
+    "UnsupportedImageFormat",
+    "UnsupportedMediaType",
+    "UploadInUse",
+    "UploadMismatch",
+    "UploadNotFound",
+    "UploadNotReady",
+    "UrlBlocked",
+    "WebhookNotFound",
+    "WebhooksDisabled",
+    "WorkerLost",
+    "WorkerNotFound",
+    "codes",
+]
+
+
+def codes() -> dict[str, type[PenstockError]]:
+    """The class of every code that can appear in an answer or in a task."""
+    return {cls.code: cls for cls in PenstockError.__subclasses__()}
