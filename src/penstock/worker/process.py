@@ -156,7 +156,9 @@ def _memory(budget: MemoryBudget, device: Device) -> WorkerMemory:
 
 async def _buckets(settings: Settings, stack: AsyncExitStack) -> S3Inputs | None:
     # Only where inputs may be in buckets: the vendor's library takes 0.3 s to import, and its memory.
-    return await stack.enter_async_context(S3Inputs(settings.storage)) if settings.limits.s3_inputs else None
+    if not settings.limits.s3_inputs:
+        return None
+    return await stack.enter_async_context(S3Inputs(settings.storage, settings.redis.namespace))
 
 
 async def _scheduler(
