@@ -302,6 +302,7 @@ def submission(number: int) -> Submission:
 def outcome_of(lease: Lease) -> Outcome:
     """Returns an outcome like that of a worker."""
     artifact = Artifact(
+        name="result.png",
         s3_key=f"results/{TENANT}/{lease.id}/{lease.token}.png",
         size=1_000_000,
         sha256="0" * 64,
@@ -310,7 +311,9 @@ def outcome_of(lease: Lease) -> Outcome:
         height=1024,
     )
     timing = dict.fromkeys(("queue_ms", "fetch_ms", "infer_ms", "upload_ms", "total_ms"), 12.345)
-    return Outcome(result=Result(artifact=artifact), timing=timing, execution={"device": "cpu", "device_ms": 12.345})
+    return Outcome(
+        result=Result(artifacts=(artifact,)), timing=timing, execution={"device": "cpu", "device_ms": 12.345}
+    )
 
 
 async def depth(store: Store) -> int:

@@ -84,8 +84,11 @@ async def test_a_finished_task_shows_result_timing_and_attempts(
 
     task = answer.json()
     assert (task["status"], task["stage"], task["error"]) == ("SUCCESS", "done", None)
+    of_file = msgspec.to_builtins(file)
+    name, _ = of_file.pop("name"), of_file.pop("s3_key")
     shown = {"s3_key": storage.full_key(file.s3_key), "url": f"{server}{path}/result", "data": None}
-    assert task["result"] == msgspec.to_builtins(file) | shown
+    files = [of_file | {"name": name, "url": f"{server}{path}/result/{name}"}]
+    assert task["result"] == of_file | shown | {"files": files}
     assert task["timing"] == {"queue_ms": 1.0, "infer_ms": 2.5, "total_ms": 9.0}
     assert task["execution"] == {"worker": "w0", "device": "cpu", "tiles": 4}
     (attempt,) = task["attempts"]

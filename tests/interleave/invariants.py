@@ -105,7 +105,7 @@ def _result_of(snapshot: Snapshot, task_id: str) -> Artifact | None:
     if f"outcome:{task_id}" not in snapshot.keys:
         return None
     result = _decoded(snapshot, f"outcome:{task_id}", Outcome).result
-    return result.artifact if result else None
+    return result.first if result else None
 
 
 def _decoded(snapshot: Snapshot, key: str, kind: type[Any]) -> Any:

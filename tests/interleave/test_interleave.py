@@ -103,7 +103,7 @@ async def _is_alone(world: World) -> bool:
 
 async def _keys_of(world: World) -> list[str]:
     outcome = (await world.store.tasks.get(task("a"), TENANT)).outcome
-    return [outcome.result.artifact.s3_key] if outcome.result and outcome.result.artifact else []
+    return [outcome.result.first.s3_key] if outcome.result and outcome.result.first else []
 
 
 async def _put_and_forget(world: World, _: int) -> None:

@@ -26,13 +26,13 @@ from penstock.models import noop
 from penstock.models.base import registry
 from penstock.net.guard import Policy
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings
-from penstock.storage import Storage
+from penstock.storage import Item, Storage
 from penstock.store import Engine, Redis, Store, connect
 from penstock.worker.attempt import Attempts
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
-from penstock.worker.spool import Spool, StoredFile
+from penstock.worker.spool import Spool, StoredFiles
 from tests.interleave.callers import ByTurns, StorageByTurns, call, written
 from tests.support.memory_storage import MemoryStorage
 from tests.support.monitor import WHOLE, Touch
@@ -162,22 +162,27 @@ class Work(Pipeline):
                 SimpleNamespace(max_bytes=1 << 20),  # type: ignore[arg-type]  nothing is fetched by URL
                 storage,
                 None,  # type: ignore[arg-type]  no digest to compare
+                LimitSettings(),
             ),
             storage=storage,
             spool=Spool(storage, directory="", max_bytes=0),
             codecs=None,  # type: ignore[arg-type]  no pixels
             memory=MemoryBudget(1 << 30),
-            max_data_bytes=1 << 20,
+            limits=LimitSettings(),
         )
         self._end = end
 
-    async def _make(self, lease: Lease, *_: Any) -> tuple[Result, StoredFile | None, dict[str, Any]]:
+    async def _make(self, lease: Lease, *_: Any) -> tuple[Result, StoredFiles | None, dict[str, Any]]:
         ENDS[self._end]()
         key, data = f"results/{lease.tenant}/{lease.id}/{lease.token}.png", f"of claim {id(lease)}".encode()
         artifact = Artifact(
-            s3_key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), content_type="image/png"
+            name="result.png",
+            s3_key=key,
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            content_type="image/png",
         )
-        return Result(artifact=artifact), StoredFile(key, "image/png", data), {"device_ms": 1.0}
+        return Result(artifacts=(artifact,)), StoredFiles([Item(key, data, "image/png")]), {"device_ms": 1.0}
 
 
 class Attempt:

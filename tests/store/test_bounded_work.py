@@ -22,7 +22,7 @@ GROUPS = 12
 FEW = 2
 PAST_S = 0.02
 DONE = Outcome(
-    result=Result(artifact=Artifact(s3_key="results/x", size=1, sha256="", content_type="image/png")),
+    result=Result(artifacts=(Artifact(name="a", s3_key="results/x", size=1, sha256="", content_type="image/png"),)),
 )
 BROKEN = ErrorRecord(code="input_download_failed", message="timed out", retryable=True)
 

@@ -146,8 +146,10 @@ async def test_a_worker_signs_off(redis_url: str) -> None:
 async def test_a_task_past_its_retention_goes_with_everything_it_had(redis_url: str) -> None:
     async with open_store(redis_url, namespace="retention") as store:
         task_id = await submit(store, result_ttl_s=1, client_request_id="once")
-        artifact = Artifact(s3_key="results/default/x/1.png", size=1, sha256="0", content_type="image/png")
-        await store.leases.complete(await lease_of(store), Outcome(result=Result(artifact=artifact)))
+        artifact = Artifact(
+            name="result.png", s3_key="results/default/x/1.png", size=1, sha256="0", content_type="image/png"
+        )
+        await store.leases.complete(await lease_of(store), Outcome(result=Result(artifacts=(artifact,))))
         assert await store.overdue.prune() == 0
         await asyncio.sleep(1.05)
 

@@ -38,7 +38,11 @@ async def claimed_twice(redis_url: str) -> AsyncIterator[tuple[Store, Lease, Lea
 def result_of(lease: Lease) -> Outcome:
     """A file where the worker puts it."""
     key = f"results/{lease.tenant}/{lease.id}/{lease.token}.png"
-    return Outcome(result=Result(artifact=Artifact(s3_key=key, size=1, sha256=lease.fence, content_type="image/png")))
+    return Outcome(
+        result=Result(
+            artifacts=(Artifact(name="result.png", s3_key=key, size=1, sha256=lease.fence, content_type="image/png"),)
+        )
+    )
 
 
 async def test_two_claims_of_the_same_number_are_told_apart(redis_url: str) -> None:

@@ -139,7 +139,7 @@ async def test_many_who_prune_at_once_delete_what_nobody_shows_and_nothing_else(
 
     assert sum(counts) == 61
     shown = [(await store.tasks.get(task_id, "default")).outcome.result for task_id in kept]
-    assert {result.artifact.s3_key for result in shown if result and result.artifact} <= set(stored_objects(settings))
+    assert {result.first.s3_key for result in shown if result and result.first} <= set(stored_objects(settings))
     assert file.s3_key not in stored_objects(settings)
     with pytest.raises(ResultExpired):
         await store.tasks.get(goes, "default")

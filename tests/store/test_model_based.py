@@ -656,10 +656,10 @@ def settling(store: Store, verb: Verb, lease: Lease, *, delay_ms: int) -> Awaita
     """The call of a verb that ends an attempt."""
     mark = ending_of(verb, lease)
     if verb is Verb.COMPLETE:
-        file = Artifact(s3_key=lease.id, size=1, sha256="", content_type="image/png")
+        file = Artifact(name="result.png", s3_key=lease.id, size=1, sha256="", content_type="image/png")
         execution = {"device_ms": device_ms_of(verb, lease)}
         return store.leases.complete(
-            lease, Outcome(result=Result(artifact=file, data={"by": mark}), execution=execution)
+            lease, Outcome(result=Result(artifacts=(file,), data={"by": mark}), execution=execution)
         )
     if verb is Verb.FAIL:
         return store.leases.fail(

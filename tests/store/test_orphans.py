@@ -74,8 +74,8 @@ async def ended(store: Store, storage: Storage, **options: Any) -> tuple[str, st
     lease = await lease_of(store)
     key = f"results/default/{task_id}/{lease.token}.png"
     await storage.put(key, b"12345", PNG)
-    artifact = Artifact(s3_key=key, size=5, sha256="", content_type=PNG)
-    await store.leases.complete(lease, Outcome(result=Result(artifact=artifact)))
+    artifact = Artifact(name="result.png", s3_key=key, size=5, sha256="", content_type=PNG)
+    await store.leases.complete(lease, Outcome(result=Result(artifacts=(artifact,))))
     return task_id, key
 
 
@@ -158,8 +158,8 @@ async def test_a_result_that_another_s_record_shows_is_no_orphan(
     lease = await lease_of(store)
     key = f"results/default/{leader.id}/{lease.token}.png"
     await world.put(key)
-    artifact = Artifact(s3_key=key, size=5, sha256="", content_type=PNG)
-    await store.leases.complete(lease, Outcome(result=Result(artifact=artifact)))
+    artifact = Artifact(name="result.png", s3_key=key, size=5, sha256="", content_type=PNG)
+    await store.leases.complete(lease, Outcome(result=Result(artifacts=(artifact,))))
     await world.redis.zadd(world.keys.finals, {leader.id: 1})
     assert await store.overdue.prune() == 1
     world.age()

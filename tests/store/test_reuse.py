@@ -29,8 +29,8 @@ BROKEN = ErrorRecord(code="input_download_failed", message="timed out", retryabl
 
 def result_of(lease: Lease) -> Outcome:
     """A file of its own."""
-    file = Artifact(s3_key=f"results/{lease.id}.png", size=1, sha256="", content_type="image/png")
-    return Outcome(result=Result(artifact=file), timing={"infer_ms": 2.5}, execution={"device": "cpu"})
+    file = Artifact(name="result.png", s3_key=f"results/{lease.id}.png", size=1, sha256="", content_type="image/png")
+    return Outcome(result=Result(artifacts=(file,)), timing={"infer_ms": 2.5}, execution={"device": "cpu"})
 
 
 async def run_next(store: Store, **options: Any) -> tuple[str, int]:
@@ -64,7 +64,7 @@ async def test_equal_tasks_at_once_are_one_run_and_as_many_results(redis_url: st
         states = dict(zip(ids, await seen(store, *ids), strict=True))
         assert states.pop(ran) == (State.SUCCESS, "miss")
         assert set(states.values()) == {(State.SUCCESS, "coalesced")}
-        keys = {(await store.tasks.get(task_id, TENANT)).outcome.result.artifact.s3_key for task_id in ids}  # type: ignore[union-attr]
+        keys = {(await store.tasks.get(task_id, TENANT)).outcome.result.first.s3_key for task_id in ids}  # type: ignore[union-attr]
         assert keys == {f"results/{ran}.png"}
 
 

@@ -1,10 +1,11 @@
 """Local storages that behave like a bad network: slow ones, and one that is away."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from penstock.errors import StorageUnavailable
-from penstock.storage import LocalStorage
+from penstock.storage import Item, LocalStorage
 
 
 class Held(LocalStorage):
@@ -18,6 +19,11 @@ class Held(LocalStorage):
         self.begun.set()
         await self.may_end.wait()
         await super().put(key, data, content_type)
+
+    async def put_all(self, items: Sequence[Item]) -> None:
+        self.begun.set()
+        await self.may_end.wait()
+        await super().put_all(items)
 
 
 class Undeletable(LocalStorage):

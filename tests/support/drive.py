@@ -82,21 +82,25 @@ async def claim(store: Store) -> Lease:
 
 async def complete(store: Store, storage: Storage, data: bytes) -> Artifact:
     """Claims the next task and completes it with these bytes as its result."""
-    lease = await claim(store)
-    key = f"results/default/{lease.id}/{lease.token}.png"
-    await storage.put(key, data, "image/png")
-    artifact = Artifact(
-        s3_key=key,
-        size=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        content_type="image/png",
-        width=32,
-        height=24,
-    )
-    timing = {"queue_ms": 1.0, "infer_ms": 2.5, "total_ms": 9.0}
-    outcome = Outcome(result=Result(artifact=artifact), timing=timing, execution={"device": "cpu", "tiles": 4})
-    assert await store.leases.complete(lease, outcome)
+    (artifact,) = await complete_with(store, storage, {"result.png": data})
     return artifact
+
+
+async def complete_with(store: Store, storage: Storage, files: dict[str, bytes]) -> tuple[Artifact, ...]:
+    """Claims the next task and completes it with these files as its result, all of them images."""
+    lease = await claim(store)
+    artifacts = tuple([await _stored(storage, lease, name, data) for name, data in files.items()])
+    timing = {"queue_ms": 1.0, "infer_ms": 2.5, "total_ms": 9.0}
+    outcome = Outcome(result=Result(artifacts=artifacts), timing=timing, execution={"device": "cpu", "tiles": 4})
+    assert await store.leases.complete(lease, outcome)
+    return artifacts
+
+
+async def _stored(storage: Storage, lease: Lease, name: str, data: bytes) -> Artifact:
+    key = f"results/default/{lease.id}/{lease.token}" + (".png" if name == "result.png" else f"-{name}")
+    await storage.put(key, data, "image/png")
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Artifact(name=name, s3_key=key, size=len(data), sha256=sha256, content_type="image/png", width=32, height=24)
 
 
 async def fail(store: Store) -> None:

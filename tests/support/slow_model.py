@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.core.request import OutputOptions
-from penstock.models.base import BaseModelRunner, Card, Device, Outputs, Params, Product, Work, model_runner
+from penstock.models.base import (
+    BaseModelRunner,
+    Card,
+    Device,
+    Outputs,
+    Params,
+    Product,
+    ProductFile,
+    Work,
+    model_runner,
+)
 
 MODEL = "slow-v1"
 
@@ -42,6 +52,14 @@ PRODUCTS: dict[str, Any] = {
         width=np.int64(2),  # type: ignore[arg-type]
         height=np.uint8(1),  # type: ignore[arg-type]
     ),
+    "several files": Product(
+        file=b"picture",
+        content_type="image/png",
+        extension="png",
+        files=[ProductFile("mask.png", b"mask", "image/png", 4, 3), ProductFile("notes.txt", b"a,b", "text/plain")],
+        data={"masks": 1},
+    ),
+    "named files alone": Product(files=(ProductFile("left.wav", b"l"), ProductFile("right.wav", b"r"))),
     "not a number": Product(data={"scores": [0.5, float("nan")]}),
     "infinite in an array": Product(data={"scores": np.array([np.inf])}),
     "a number as a name": Product(data={"by": {1: "one"}}),
@@ -57,11 +75,24 @@ PRODUCTS: dict[str, Any] = {
     "text as a file": Product(file="text", extension="txt"),  # type: ignore[arg-type]
     "a path as extension": Product(file=b"x", extension="../x"),
     "lines as content type": Product(file=b"x", content_type="image/png\r\nX-Other: 1"),
+    "two files of one name": Product(files=[ProductFile("a.png", b"x"), ProductFile("A.PNG", b"y")]),
+    "a file with the name of the first": Product(file=b"x", extension="png", files=[ProductFile("result.png", b"y")]),
+    "a path as a name": Product(files=[ProductFile("../a.png", b"x")]),
+    "a hidden name": Product(files=[ProductFile(".a", b"x")]),
+    "no name": Product(files=[ProductFile("", b"x")]),
+    "a long name": Product(files=[ProductFile("a" * 65, b"x")]),
+    "bytes among the files": Product(files=[b"x"]),  # type: ignore[list-item]
+    "one file as the files": Product(files=ProductFile("a", b"x")),  # type: ignore[arg-type]
+    "text in a file": Product(files=[ProductFile("a", "text")]),  # type: ignore[arg-type]
+    "half a pixel in a file": Product(files=[ProductFile("a.png", b"x", "image/png", 0.5)]),  # type: ignore[arg-type]
+    "too many files": Product(files=[ProductFile(f"{n}", b"x") for n in range(65)]),
     "half a pixel": Product(file=b"x", content_type="image/png", extension="png", width=1.5),  # type: ignore[arg-type]
 }
 """What runners return, by mistake or not."""
 
-WRONG = [name for name in PRODUCTS if name not in ("file", "numpy", "pixels of numpy")]
+RIGHT = ("file", "numpy", "pixels of numpy", "several files", "named files alone")
+
+WRONG = [name for name in PRODUCTS if name not in RIGHT]
 
 
 class SlowParams(Params, frozen=True):

@@ -62,7 +62,7 @@ async def pipeline(
             spool=spool or Spool(storage, directory="", max_bytes=0),
             codecs=codecs,
             memory=MemoryBudget(memory_bytes),
-            max_data_bytes=limits.max_result_data_bytes,
+            limits=limits,
         )
 
 

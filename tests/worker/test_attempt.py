@@ -145,9 +145,64 @@ async def test_numbers_and_arrays_of_numpy_are_results(store: Store, tmp_path: P
     assert data.outcome.result is not None
     assert data.outcome.result.data == {"score": 0.5, "best": 3, "is_sure": True, "distribution": [0.25, 0.75]}
     assert file.outcome.result is not None
-    assert file.outcome.result.artifact is not None
-    assert (file.outcome.result.artifact.width, file.outcome.result.artifact.height) == (2, 1)
+    assert file.outcome.result.first is not None
+    assert (file.outcome.result.first.width, file.outcome.result.first.height) == (2, 1)
     assert [path.read_bytes() for path in stored_in(tmp_path)] == [b"x"]
+
+
+async def test_all_files_of_a_result_are_stored_and_named_in_the_record(store: Store, tmp_path: Path) -> None:
+    task = await settled(store, LocalStorage(tmp_path), "several files")
+
+    result = task.outcome.result
+    assert result is not None
+    assert result.data == {"masks": 1}
+    assert [(file.name, file.content_type, file.width) for file in result.artifacts] == [
+        ("result.png", "image/png", None),
+        ("mask.png", "image/png", 4),
+        ("notes.txt", "text/plain", None),
+    ]
+    assert {(tmp_path / file.s3_key).read_bytes() for file in result.artifacts} == {b"picture", b"mask", b"a,b"}
+    assert {file.sha256 for file in result.artifacts} == {
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in stored_in(tmp_path)
+    }
+
+
+async def test_the_first_of_named_files_stands_for_the_result(store: Store, tmp_path: Path) -> None:
+    task = await settled(store, LocalStorage(tmp_path), "named files alone")
+
+    result = task.outcome.result
+    assert result is not None
+    assert result.first is not None
+    assert (result.first.name, len(stored_in(tmp_path))) == ("left.wav", 2)
+
+
+async def test_all_files_go_when_their_settling_is_refused(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    async with connect(settings.redis) as client:
+        store = Store(Engine(client, namespace, QueueSettings()))
+        store.leases = Refused(store.engine)
+        await settled(store, LocalStorage(tmp_path), "several files")
+
+    assert not stored_in(tmp_path)
+
+
+async def test_the_files_that_a_dead_worker_left_behind_go_with_the_next_end(store: Store, tmp_path: Path) -> None:
+    """It was killed between two of them: they have the token of its claim."""
+    storage = LocalStorage(tmp_path)
+    async with attempts(store, storage, SLOW) as running:
+        lost = await lease_in(store, SLOW, params={"product": "several files"})
+        await storage.put(f"results/default/{lost.id}/{lost.token}-mask.png", b"half", "image/png")
+        await store.leases.release(lost)
+        lease = (await store.leases.claim(worker="w1", device="cpu", models=[SLOW])).lease
+        assert lease is not None
+        await run(running, lease)
+    task = await store.tasks.get(lease.id, lease.tenant)
+
+    assert task.outcome.result is not None
+    assert {str(path.relative_to(tmp_path)) for path in stored_in(tmp_path)} == {
+        file.s3_key for file in task.outcome.result.artifacts
+    }
 
 
 async def test_an_end_that_cannot_be_written_by_a_fault_of_ours_fails_the_task_at_once(

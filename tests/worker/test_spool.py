@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import ResultExpired
-from penstock.storage import LocalStorage
-from penstock.worker.spool import Spool, StoredFile
+from penstock.storage import Item, LocalStorage
+from penstock.worker.spool import Spool, StoredFiles
 from tests.support.bad_storages import Held
+
+FILES = {"a": 300, "b": 0, "c": 200}
+"""Names and sizes."""
 
 
 @pytest.fixture
@@ -18,6 +21,10 @@ def place(tmp_path: Path) -> Path:
     path = tmp_path / "objects"
     path.write_text("in the way")
     return path
+
+
+def one(key: str, data: bytes) -> StoredFiles:
+    return StoredFiles([Item(key, data, "image/png")])
 
 
 def come_back(place: Path) -> None:
@@ -38,7 +45,7 @@ async def waiting(spool: Spool, count: int) -> None:
 async def test_a_result_waits_and_is_stored_when_the_storage_is_back(place: Path, tmp_path: Path) -> None:
     storage = LocalStorage(place)
     spool = Spool(storage, directory=str(tmp_path), max_bytes=1000)
-    put = asyncio.create_task(spool.put(StoredFile("results/a", "image/png", b"x" * 600)))
+    put = asyncio.create_task(spool.put(one("results/a", b"x" * 600)))
     await waiting(spool, 1)
     come_back(place)
 
@@ -50,12 +57,44 @@ async def test_a_result_waits_and_is_stored_when_the_storage_is_back(place: Path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["objects"], "nothing is left on the disk"
 
 
+async def test_the_files_of_a_result_wait_together_and_are_all_stored(place: Path, tmp_path: Path) -> None:
+    storage = LocalStorage(place)
+    spool = Spool(storage, directory=str(tmp_path), max_bytes=1000)
+    files = StoredFiles([Item(f"results/{name}", name.encode() * size, "x/y") for name, size in FILES.items()])
+    put = asyncio.create_task(spool.put(files))
+    await waiting(spool, 1)
+    assert files.size == 0, "only the disk holds them"
+    come_back(place)
+
+    async with asyncio.timeout(60):
+        await put
+
+    for name, size in FILES.items():
+        assert await storage.get(f"results/{name}") == name.encode() * size
+
+
+async def test_none_of_several_files_stays_when_their_put_is_canceled(tmp_path: Path) -> None:
+    storage = Held(tmp_path)
+    spool = Spool(storage, directory="", max_bytes=0)
+    files = StoredFiles([Item(f"results/{name}", b"x" * size, "x/y") for name, size in FILES.items()])
+    put = asyncio.create_task(spool.put(files))
+    await storage.begun.wait()
+
+    put.cancel()
+    async with asyncio.timeout(60):
+        await asyncio.gather(put, return_exceptions=True)
+    storage.may_end.set()
+    await spool.aclose()
+
+    assert [stored async for stored in storage.list("results/")] == []
+
+
 async def test_what_finds_no_room_waits_in_memory_and_the_spool_is_full_until_it_is_stored(
     place: Path, tmp_path: Path
 ) -> None:
     storage = LocalStorage(place)
     spool = Spool(storage, directory=str(tmp_path), max_bytes=1000)
-    puts = [asyncio.create_task(spool.put(StoredFile(f"results/{n}", "image/png", n.encode() * 600))) for n in "abc"]
+    puts = [asyncio.create_task(spool.put(one(f"results/{n}", n.encode() * 600))) for n in "abc"]
     await waiting(spool, 1)
     await until(lambda: spool.in_memory == 2)
     assert spool.is_full
@@ -71,7 +110,7 @@ async def test_what_finds_no_room_waits_in_memory_and_the_spool_is_full_until_it
 async def test_the_room_of_a_result_that_is_given_up_comes_back(place: Path, tmp_path: Path) -> None:
     spool = Spool(LocalStorage(place), directory=str(tmp_path), max_bytes=1000)
     for name in ("results/a", "results/b"):
-        put = asyncio.create_task(spool.put(StoredFile(name, "image/png", b"x" * 900)))
+        put = asyncio.create_task(spool.put(one(name, b"x" * 900)))
         await waiting(spool, 1)
         put.cancel()
         await asyncio.gather(put, return_exceptions=True)
@@ -83,7 +122,7 @@ async def test_a_result_that_waits_in_memory_takes_the_place_of_those_on_their_w
 ) -> None:
     monkeypatch.setattr("penstock.worker.spool.UPLOAD_BYTES", 500)
     spool = Spool(LocalStorage(place), directory=str(tmp_path), max_bytes=0)
-    put = asyncio.create_task(spool.put(StoredFile("results/a", "image/png", b"x" * 600)))
+    put = asyncio.create_task(spool.put(one("results/a", b"x" * 600)))
     await until(lambda: spool.in_memory == 1)
 
     assert spool.uploads == 0
@@ -97,7 +136,7 @@ async def test_a_result_that_waits_in_memory_takes_the_place_of_those_on_their_w
 async def test_a_result_waits_in_memory_where_the_spool_cannot_be_written(place: Path, tmp_path: Path) -> None:
     storage = LocalStorage(place)
     spool = Spool(storage, directory=str(tmp_path / "nowhere"), max_bytes=1000)
-    put = asyncio.create_task(spool.put(StoredFile("results/a", "image/png", b"x")))
+    put = asyncio.create_task(spool.put(one("results/a", b"x")))
     await until(lambda: spool.is_full)
 
     come_back(place)
@@ -110,7 +149,7 @@ async def test_a_result_waits_in_memory_where_the_spool_cannot_be_written(place:
 async def test_a_put_that_had_begun_when_it_was_canceled_leaves_nothing_behind(tmp_path: Path) -> None:
     storage = Held(tmp_path)
     spool = Spool(storage, directory="", max_bytes=0)
-    file = StoredFile("results/a", "image/png", b"x")
+    file = one("results/a", b"x")
     put = asyncio.create_task(spool.put(file))
     await storage.begun.wait()
 
@@ -130,7 +169,7 @@ async def test_a_put_that_had_begun_when_it_was_canceled_leaves_nothing_behind(t
 async def test_a_put_that_ends_as_it_is_canceled_leaves_nothing_behind(tmp_path: Path) -> None:
     storage = Held(tmp_path)
     spool = Spool(storage, directory="", max_bytes=0)
-    file = StoredFile("results/a", "image/png", b"x")
+    file = one("results/a", b"x")
     put = asyncio.create_task(spool.put(file))
     await storage.begun.wait()
     assert file.begun is not None

@@ -22,6 +22,20 @@ def result_of(task: Task) -> Result:
     raise ResultNotReady("the task has not ended yet", retry_after_s=1)
 
 
+async def send_or_redirect(
+    task: Task, file: Artifact, services: Services, if_none_match: str | None, range_: str | None, if_range: str | None
+) -> Response[Any]:
+    """Return a redirect to a signed link, or 304; what `send_file` does where the storage has no links."""
+    etag = f'"{file.sha256}"'
+    if is_current(etag, if_none_match):
+        return Response(None, status_code=304, headers={"ETag": etag})
+    link = await services.storage.url(file.s3_key, file.content_type, filename(task, file))
+    if link is not None:
+        headers = {"Location": link, "ETag": etag}
+        return Response(b"", status_code=302, media_type="text/plain", headers=headers)
+    return await send_file(task, file, services, if_none_match, range_, if_range)
+
+
 async def send_file(
     task: Task, file: Artifact, services: Services, if_none_match: str | None, range_: str | None, if_range: str | None
 ) -> Response[Any]:

@@ -98,8 +98,10 @@ of an equal task which had ended before (`hit`)."""
 
 
 class Artifact(Struct, frozen=True, kw_only=True):
-    """A result file in the storage: `size` in bytes, `width` and `height` in pixels where it is an image."""
+    """A result file in the storage: `size` in bytes, `width` and `height` in pixels where it is an image. The `name` is
+    that of no other file of the result."""
 
+    name: str
     s3_key: str
     size: int
     sha256: str
@@ -109,10 +111,16 @@ class Artifact(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The result of a run: a file, JSON data, or both."""
+    """The result of a run: files, JSON data, or both. Scripts find out by the beginning of its JSON whether it has
+    files, so that these come first."""
 
-    artifact: Artifact | None = None
+    artifacts: tuple[Artifact, ...] = ()
     data: dict[str, Any] | None = None
+
+    @property
+    def first(self) -> Artifact | None:
+        """The file that stands for the result where only one can; None where it has none."""
+        return self.artifacts[0] if self.artifacts else None
 
 
 class ErrorRecord(Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from penstock.intake.enqueue import discard, submission_of
 from penstock.intake.examine import Examined, examine, look_again, weigh
 from penstock.intake.inline import is_long
 from penstock.intake.requests import BatchDefaults
-from penstock.intake.reuse_digest import look_for_file
+from penstock.intake.reuse_digest import look_for_files
 from penstock.intake.webhook import webhook_of
 from penstock.models.imaging import Header
 from penstock.storage import Item
@@ -227,7 +227,7 @@ class BatchEnqueuer:
     async def _after(self, answer: Submitted | Exception | None, lines: Sequence[_ReadyLine]) -> Sequence[_ReadyLine]:
         """Return the lines that are to be tried next, when the first of these was not taken but answered so."""
         if isinstance(answer, ResultFound):
-            lines[0].set_file_seen(await look_for_file(answer, self._deps.storage))
+            lines[0].set_file_seen(await look_for_files(answer, self._deps.storage))
             return lines
         if answer is None:  # the result is gone that was there, and so may be those of the next lines
             for line in lines:
@@ -250,7 +250,7 @@ class BatchEnqueuer:
         for line, has_result in zip(reusing, have_results, strict=True):
             line.may_be_there = has_result and line.input_key is not None
         with_files = [(line, file) for line, file in zip(reusing, files, strict=True) if file]
-        looks = await asyncio.gather(*(look_for_file(file, storage) for _, file in with_files))
+        looks = await asyncio.gather(*(look_for_files(files, storage) for _, files in with_files))
         for (line, _), file_seen in zip(with_files, looks, strict=True):
             line.set_file_seen(file_seen)
 

@@ -49,26 +49,38 @@ def reuse_digest(task: TaskRequest, sha256: str, caller: Caller) -> str:
 
 
 async def checking_file(submission: Submission, storage: Storage, submit: Callable[[Submission], Awaitable[T]]) -> T:
-    """Return what `submit` answers. Where it would answer with a result, the file of that result is looked for first;
-    without the file the task runs."""
+    """Return what `submit` answers. Where it would answer with a result, the files of that result are looked for first;
+    without all of them the task runs."""
     while True:
         try:
             return await submit(submission)
         except ResultFound as result:
-            submission = msgspec.structs.replace(submission, file_seen=await look_for_file(result, storage))
+            submission = msgspec.structs.replace(submission, file_seen=await look_for_files(result, storage))
 
 
-async def look_for_file(result: ResultFound, storage: Storage) -> str:
-    """Return `Submission.file_seen` for the file of this result.
+async def look_for_files(result: ResultFound, storage: Storage) -> str:
+    """Return `Submission.file_seen` for the files of this result, of which all must be there: a lifecycle rule of a
+    bucket deletes one after the other.
 
-    A storage that is away, or takes long, is trusted: it has the file as likely as not, and the submit need not wait.
+    A storage that is away, or takes long, is trusted: it has them as likely as not, and the submit need not wait.
     """
     try:
         async with asyncio.timeout(LOOK_S):
-            await storage.size(result.key)
-    except ResultExpired:
-        logger.bind(key=result.key).warning("the file of a result is gone, the task runs again")
-        return result.seen(there=False)
+            is_whole = await _is_whole(result.keys, storage)
     except (TimeoutError, StorageUnavailable) as error:
-        logger.bind(key=result.key, reason=str(error)).warning("could not look for the file of a result")
-    return result.seen(there=True)
+        logger.bind(keys=result.keys, reason=str(error)).warning("could not look for the files of a result")
+        is_whole = True
+    if not is_whole:
+        logger.bind(keys=result.keys).warning("a file of a result is gone, the task runs again")
+    return result.seen(there=is_whole)
+
+
+async def _is_whole(keys: tuple[str, ...], storage: Storage) -> bool:
+    if len(keys) > 1:  # they lie together, and one request lists them, however many they are
+        folder = keys[0].rpartition("/")[0] + "/"
+        return {*keys} <= {stored.key async for stored in storage.list(folder)}
+    try:
+        await storage.size(keys[0])
+    except ResultExpired:
+        return False
+    return True

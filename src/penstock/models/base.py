@@ -140,8 +140,23 @@ class Work:
 _take_former_names(Work)
 
 
+class ProductFile(Struct, frozen=True, eq=False):
+    """One file of a result. Its `name` is unique in the result, whatever its case, and has at most 64 letters, digits,
+    dots, dashes and underscores; `width` and `height` are in pixels where it is an image."""
+
+    name: str
+    content: bytes
+    content_type: str = "application/octet-stream"
+    width: int | None = None
+    height: int | None = None
+
+
 class Product(Struct, frozen=True, kw_only=True, eq=False):
-    """What `postprocess` returns: a file to store, data for the JSON of the answer, or both."""
+    """What `postprocess` returns: files to store, data for the JSON of the answer, or both.
+
+    `file` is the one that stands for the result where only one can, and is named `result.<extension>`; without it the
+    first of `files` does.
+    """
 
     file: bytes | None = None
     content_type: str = "application/octet-stream"
@@ -149,6 +164,7 @@ class Product(Struct, frozen=True, kw_only=True, eq=False):
     width: int | None = None
     height: int | None = None
     data: dict[str, Any] | None = None
+    files: Sequence[ProductFile] = ()
 
 
 class Card(Struct, frozen=True, kw_only=True):

@@ -215,8 +215,12 @@ class LimitSettings(Section, frozen=True):
     """Buckets, or `bucket/prefix`, from which every API key may read inputs as `s3://bucket/key`, with the endpoint and
     the credentials of the storage."""
     max_result_data_bytes: Positive = 256 * 1024
-    """JSON data that a model may return beside, or instead of, a file; with more the task fails as
+    """JSON data that a model may return beside, or instead of, files; with more the task fails as
     `model_result_invalid`."""
+    max_result_files: Positive = 64
+    """Files of one result; with more the task fails as `model_result_invalid`."""
+    max_result_bytes: Positive = 4 * 1024 * 1024 * 1024
+    """Bytes of the files of one result together; with more the task fails as `model_result_invalid`."""
 
     @property
     def bytes_in_all(self) -> int:

@@ -2,7 +2,7 @@
 
 | key | object |
 | --- | --- |
-| `results/<tenant>/<task>/<epoch>.png` | the result of one attempt |
+| `results/<tenant>/<task>/<claim>.png` | the first file of the result of one attempt; the others are `<claim>-<name>` |
 | `inputs/<tenant>/<task>` | the input that came with a task; for a line of a batch, `-` and a random mark follow |
 | `inputs/<tenant>/<task>/<n>` | each of several that came with a task |
 | `uploads/<tenant>/<upload>` | the bytes of an upload |

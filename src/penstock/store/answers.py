@@ -39,12 +39,13 @@ class NotItsTurn(Exception):
 
 
 class ResultFound(Exception):
-    """An equal task, `owner`, has a result with a file, `key`: the caller has to look whether the file is there."""
+    """An equal task, `owner`, has a result with files, under these `keys`: the caller has to look whether all of them
+    are there."""
 
-    def __init__(self, owner: str, key: str) -> None:
-        super().__init__(owner, key)
+    def __init__(self, owner: str, keys: tuple[str, ...]) -> None:
+        super().__init__(owner, keys)
         self.owner = owner
-        self.key = key
+        self.keys = keys
 
     def seen(self, *, there: bool) -> str:
         """The `Submission.file_seen` with which the caller submits again after it has looked."""

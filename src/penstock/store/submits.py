@@ -78,10 +78,12 @@ def answer_or_error(answer: Any) -> Submitted | Exception | None:
         return error
 
 
-def file_of(owner: str, outcome: bytes | None) -> ResultFound | None:
-    """The file in the outcome of a task; None when it has none."""
+def files_of(owner: str, outcome: bytes | None) -> ResultFound | None:
+    """The files in the outcome of a task; None when it has none."""
     result = msgspec.json.decode(outcome, type=Outcome).result if outcome else None
-    return ResultFound(owner, result.artifact.s3_key) if result and result.artifact else None
+    if result is None or not result.artifacts:
+        return None
+    return ResultFound(owner, tuple(file.s3_key for file in result.artifacts))
 
 
 def _submitted(
@@ -111,7 +113,7 @@ SUBMIT = {
     b"input": None,
     b"turn": lambda _: NotItsTurn("turn"),
     b"window": lambda _: NotItsTurn("window"),
-    b"look": lambda _, owner, outcome: file_of(owner.decode(), outcome),
+    b"look": lambda _, owner, outcome: files_of(owner.decode(), outcome),
     b"rate": lambda _, wait_ms: rate_limited("submits", wait_ms),
     b"full": lambda _, depth: QueueFull(f"{depth} tasks are waiting for this model", retry_after_s=5),
     b"late": lambda _: StoreUnavailable("the input of this task was given up before the task came", retry_after_s=5),

@@ -10,7 +10,7 @@ from penstock.store.connection import listen
 from penstock.store.encoding import moves_from
 from penstock.store.engine import Engine
 from penstock.store.records import GONE, UnreadableRecord, explanation_of, task_of
-from penstock.store.submits import answer_or_error, call_of, file_of, submitted_of
+from penstock.store.submits import answer_or_error, call_of, files_of, submitted_of
 from penstock.store.verdicts import CANCEL, DELETE, RESUBMIT, no_task, task_gone, verdict
 
 STATES = tuple(State)
@@ -70,11 +70,11 @@ class TaskStore:
         await self._engine.run("await", keys=keys)
 
     async def results_of(self, digests: Sequence[str]) -> list[ResultFound | None]:
-        """For each reuse digest the file that has its result; None where there is no result, or one without a file."""
+        """For each reuse digest the files of its result; None where there is no result, or one without files."""
         owners = await self._engine.pipelined([("HGET", self._keys.reuse, digest) for digest in digests])
         known = [owner.decode() for owner in owners if owner]
         outcomes = await self._engine.pipelined([("GET", self._keys.outcome(owner)) for owner in known])
-        found = {owner: file_of(owner, outcome) for owner, outcome in zip(known, outcomes, strict=True)}
+        found = {owner: files_of(owner, outcome) for owner, outcome in zip(known, outcomes, strict=True)}
         return [found[owner.decode()] if owner else None for owner in owners]
 
     async def have_results(self, digests: Sequence[str]) -> list[bool]:

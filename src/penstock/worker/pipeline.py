@@ -11,6 +11,7 @@ from penstock.errors import ExecutionTimeout, ModelResultInvalid
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
+from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.device_work import Runner
@@ -21,7 +22,7 @@ from penstock.worker.model_code import model_code
 from penstock.worker.residency.resident import Use
 from penstock.worker.residency.residents import Residents
 from penstock.worker.results import published
-from penstock.worker.spool import Spool, StoredFile
+from penstock.worker.spool import Spool, StoredFiles
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
 from penstock.worker.threads import CodecThreads
 
@@ -39,7 +40,7 @@ class Pipeline:
         spool: Spool,
         codecs: CodecThreads,
         memory: MemoryBudget,
-        max_data_bytes: int,
+        limits: LimitSettings,
     ) -> None:
         self.models = models
         self._device = device
@@ -48,7 +49,7 @@ class Pipeline:
         self._spool = spool
         self._codecs = codecs
         self._memory = memory
-        self._max_data_bytes = max_data_bytes
+        self._limits = limits
         self._device_s: dict[str, float] = {}
 
     async def run(self, lease: Lease, watch: Watcher) -> Outcome:
@@ -99,15 +100,15 @@ class Pipeline:
         return self._device.paying_batch(model)
 
     async def discard(self, outcome: Outcome) -> None:
-        """Delete the file of a result that nobody may see."""
-        if outcome.result and outcome.result.artifact:
-            await self._storage.delete(outcome.result.artifact.s3_key)
+        """Delete the files of a result that nobody may see."""
+        if outcome.result and outcome.result.artifacts:
+            await self._storage.delete(*(file.s3_key for file in outcome.result.artifacts))
 
     async def discard_earlier(self, lease: Lease, outcome: Outcome) -> None:
         """Delete the files that earlier attempts may have stored without settling."""
-        if lease.epoch > 1 and outcome.result and outcome.result.artifact:
-            own, files = outcome.result.artifact.s3_key, self._storage.list(results_of(lease))
-            await self._storage.delete(*[file.key async for file in files if file.key != own])
+        if lease.epoch > 1 and outcome.result and outcome.result.artifacts:
+            own, files = {file.s3_key for file in outcome.result.artifacts}, self._storage.list(results_of(lease))
+            await self._storage.delete(*[file.key async for file in files if file.key not in own])
 
     async def _stages(self, lease: Lease, watch: Watcher, clock: AttemptClock) -> Outcome:
         stage = Stages(lease, watch)
@@ -117,11 +118,11 @@ class Pipeline:
         with self.models.using(await self._model(lease, stage, clock)) as runner:
             params = msgspec.convert(lease.request.params, runner.params)
             with self._memory.grant(lease.priority) as grant:
-                result, file, execution = await self._make(lease, runner, source, params, stage, grant, clock)
+                result, files, execution = await self._make(lease, runner, source, params, stage, grant, clock)
         del source
         with stage("upload"), clock.standing():
-            if file is not None:
-                await self._spool.put(file)
+            if files is not None:
+                await self._spool.put(files)
         return Outcome(result=result, timing=stage.timing(), execution=execution)
 
     async def _model(self, lease: Lease, stage: Stages, clock: AttemptClock) -> Use:
@@ -141,7 +142,7 @@ class Pipeline:
         stage: Stages,
         grant: MemoryGrant,
         clock: AttemptClock,
-    ) -> tuple[Result, StoredFile | None, dict[str, Any]]:
+    ) -> tuple[Result, StoredFiles | None, dict[str, Any]]:
         """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
         on_cpu = partial(self._codecs.run, lease.priority, clock)
         with stage("prepare"):
@@ -169,8 +170,8 @@ class Pipeline:
             stage.move(early.took_s, out_of="infer", to="postprocess")
         stage.reached_device(infer_began, done.waited_s)
         with stage("postprocess"):
-            result, file = await on_cpu(pack, done.work) if early.result is None else early.result
-        return result, file, self._execution(done)
+            result, files = await on_cpu(pack, done.work) if early.result is None else early.result
+        return result, files, self._execution(done)
 
     def _execution(self, done: DeviceRun) -> dict[str, Any]:
         work = done.work
@@ -190,16 +191,16 @@ class Pipeline:
             needed = runner.memory_needed(source, params)
         return _prepare(runner, source, params) if self._memory.take(grant, needed) else None
 
-    def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, StoredFile | None]:
-        """Postprocess and check on a thread: the result as it will be published, and the file to store for it."""
-        # Results are immutable: the key has the token of the lease, so that no other attempt can write over it.
+    def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, StoredFiles | None]:
+        """Postprocess and check on a thread: the result as it will be published, and the files to store for it."""
+        # Results are immutable: their keys have the token of the lease, so that no other attempt can write over it.
         with model_code("postprocess"):
             product = runner.postprocess(work, params, lease.request.output)
         return published(
             product,
             results_of(lease) + lease.token,
             produces=runner.card.produces,
-            max_data_bytes=self._max_data_bytes,
+            limits=self._limits,
         )
 
 

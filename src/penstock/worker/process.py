@@ -105,7 +105,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             spool=spool,
             codecs=codecs,
             memory=memory,
-            max_data_bytes=settings.limits.max_result_data_bytes,
+            limits=settings.limits,
         )
         info = _info(settings, device, names, worker_id)
         host = Host(

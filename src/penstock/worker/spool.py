@@ -3,7 +3,7 @@
 import asyncio
 import random
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, TypeVar
 
@@ -11,7 +11,7 @@ from loguru import logger
 from msgspec import Struct
 
 from penstock.errors import PenstockError, StorageUnavailable
-from penstock.storage import Storage
+from penstock.storage import Item, Storage
 
 T = TypeVar("T")
 
@@ -29,20 +29,28 @@ TAKE_BACK_S = 5.0
 """How long a stopping worker waits until the files of canceled attempts are deleted."""
 
 
-class StoredFile(Struct):
-    """A file of a result for the storage. While it waits on the disk, the spool empties `data`; `begun` is the last put
-    that has begun."""
+class StoredFiles(Struct):
+    """The files of a result for the storage: all of them, or none. While they wait on the disk, the spool empties
+    `items`; `begun` is the last put that has begun."""
 
-    key: str
-    content_type: str
-    data: bytes
+    items: Sequence[Item]
     begun: asyncio.Task[None] | None = None
+
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        return sum(len(item.data) for item in self.items)
+
+    @property
+    def keys(self) -> list[str]:
+        """Their keys in the storage."""
+        return [item.key for item in self.items]
 
 
 class Spool:
-    """Puts files into a storage, however long that is away.
+    """Puts the files of results into a storage, however long that is away.
 
-    They wait in temporary files without a name: whatever happens to the process, nothing is left on the disk. A file
+    They wait in temporary files without a name: whatever happens to the process, nothing is left on the disk. A result
     that does not fit there waits in memory, and the spool is full until it is stored: the worker must claim nothing
     meanwhile.
     """
@@ -69,16 +77,16 @@ class Spool:
         """How many results may be on their way without holding a slot; 0 when they take too much memory."""
         return UPLOADS if self._memory_bytes <= UPLOAD_BYTES else 0
 
-    async def put(self, file: StoredFile) -> None:
-        """Store a file, however long the storage is away.
+    async def put(self, files: StoredFiles) -> None:
+        """Store the files of a result, however long the storage is away. All of them are stored when this returns.
 
-        When canceled, nothing of it stays: it is deleted when a put that has begun has ended. That goes on in the
+        When canceled, none of them stays: they are deleted when a put that has begun has ended. That goes on in the
         background; `aclose` waits for it.
         """
         try:
-            await self._put(file)
+            await self._put(files)
         except asyncio.CancelledError:
-            taking_back = asyncio.create_task(self._take_back(file), name="take back")
+            taking_back = asyncio.create_task(self._take_back(files), name="take back")
             self._taking_back.add(taking_back)
             taking_back.add_done_callback(self._taking_back.discard)
             raise
@@ -88,53 +96,55 @@ class Spool:
         if self._taking_back:
             await asyncio.wait(self._taking_back, timeout=TAKE_BACK_S)
 
-    async def _put(self, file: StoredFile) -> None:
-        size = len(file.data)
+    async def _put(self, files: StoredFiles) -> None:
+        size = files.size
         with self._holding(size):
             try:
-                return await self._store(file, file.data)
+                return await self._store(files, files.items)
             except StorageUnavailable:
                 if size > self._free_bytes:
-                    return await self._wait_in_memory(file)
+                    return await self._wait_in_memory(files)
         self._free_bytes -= size
         try:
-            await self._wait_on_disk(file)
+            await self._wait_on_disk(files)
         finally:
             self._free_bytes += size
 
-    async def _store(self, file: StoredFile, data: bytes) -> None:
+    async def _store(self, files: StoredFiles, items: Sequence[Item]) -> None:
         """Try once. A put that has begun cannot be stopped, only waited for: it goes on when this is canceled."""
-        file.begun = asyncio.create_task(self._storage.put(file.key, data, file.content_type), name="put")
-        await asyncio.shield(file.begun)
+        put = self._storage.put(*items[0]) if len(items) == 1 else self._storage.put_all(items)
+        files.begun = asyncio.create_task(put, name="put")
+        await asyncio.shield(files.begun)
 
-    async def _wait_in_memory(self, file: StoredFile) -> None:
+    async def _wait_in_memory(self, files: StoredFiles) -> None:
         async def put_again() -> None:
             async with self._retrying:
-                await self._store(file, file.data)
+                await self._store(files, files.items)
 
         self.in_memory += 1
-        logger.bind(key=file.key, bytes=len(file.data)).warning("storage away and spool full, nothing is claimed")
+        logger.bind(keys=files.keys, bytes=files.size).warning("storage away and spool full, nothing is claimed")
         try:
             await patiently(put_again)
         finally:
             self.in_memory -= 1
 
-    async def _wait_on_disk(self, file: StoredFile) -> None:
+    async def _wait_on_disk(self, files: StoredFiles) -> None:
         try:
-            copy = await asyncio.to_thread(_written, file.data, self._directory)
+            copy = await asyncio.to_thread(_written, files.items, self._directory)
         except OSError as error:
             logger.bind(reason=str(error)).warning("the spool cannot be written")
-            with self._holding(len(file.data)):
-                return await self._wait_in_memory(file)
+            with self._holding(files.size):
+                return await self._wait_in_memory(files)
 
         async def put_again() -> None:
             async with self._retrying:
-                data = await asyncio.to_thread(_read, copy)
-                with self._holding(len(data)):
-                    await self._store(file, data)
+                items = await asyncio.to_thread(_read, copy, sizes, files.items)
+                with self._holding(sum(sizes)):
+                    await self._store(files, items)
 
-        logger.bind(key=file.key, bytes=len(file.data)).warning("storage away, result waits on the spool")
-        file.data = b""  # only the disk holds it while it waits
+        logger.bind(keys=files.keys, bytes=files.size).warning("storage away, result waits on the spool")
+        sizes = [len(item.data) for item in files.items]
+        files.items = [item._replace(data=b"") for item in files.items]  # only the disk holds them while they wait
         self.on_disk += 1
         try:
             await patiently(put_again)
@@ -142,13 +152,13 @@ class Spool:
             self.on_disk -= 1
             copy.close()
 
-    async def _take_back(self, file: StoredFile) -> None:
-        """Delete a file that may have been stored. If the storage is away, the upkeep finds it later as an orphan."""
-        if file.begun is not None:
-            with self._holding(len(file.data)):
-                await asyncio.gather(file.begun, return_exceptions=True)
+    async def _take_back(self, files: StoredFiles) -> None:
+        """Delete files that may have been stored. If the storage is away, the upkeep finds them later as orphans."""
+        if files.begun is not None:
+            with self._holding(files.size):
+                await asyncio.gather(files.begun, return_exceptions=True)
         with suppress(PenstockError):
-            await self._storage.delete(file.key)
+            await self._storage.delete(*files.keys)
 
     @contextmanager
     def _holding(self, size: int) -> Iterator[None]:
@@ -172,13 +182,14 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
             continue
 
 
-def _written(data: bytes, directory: str | None) -> IO[bytes]:
-    file = tempfile.TemporaryFile(dir=directory, prefix="penstock-spool-")  # noqa: SIM115  closed when it is stored
-    file.write(data)
-    file.flush()
-    return file
+def _written(items: Sequence[Item], directory: str | None) -> IO[bytes]:
+    copy = tempfile.TemporaryFile(dir=directory, prefix="penstock-spool-")  # noqa: SIM115  closed when it is stored
+    for item in items:
+        copy.write(item.data)
+    copy.flush()
+    return copy
 
 
-def _read(file: IO[bytes]) -> bytes:
-    file.seek(0)
-    return file.read()
+def _read(copy: IO[bytes], sizes: Sequence[int], items: Sequence[Item]) -> list[Item]:
+    copy.seek(0)
+    return [item._replace(data=copy.read(size)) for item, size in zip(items, sizes, strict=True)]

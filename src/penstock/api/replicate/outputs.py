@@ -17,6 +17,7 @@ from penstock.api.http.auth import BY_URL
 from penstock.api.http.contents import IMAGES, describe
 from penstock.api.http.problems import documented
 from penstock.api.result_files import result_of, send_file
+from penstock.api.schemas.render import filename
 from penstock.api.services import ServicesDep
 from penstock.core.task import TENANT
 from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
@@ -41,7 +42,7 @@ async def read_output(
     services: ServicesDep,
     state: AppState,
     output_id: FromPath[str],
-    file_name: FromPath[str],  # noqa: ARG001  clients name a download after the end of its URL
+    file_name: FromPath[str],  # clients name a download after the end of its URL
     token: Annotated[str, QueryParameter()] = "",
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     range_: Annotated[str | None, HeaderParameter(name="Range", description="one range, of a file")] = None,
@@ -51,7 +52,10 @@ async def read_output(
     if not state.output_links.opens(output_id, token):
         raise TaskNotFound("this is not the URL of an output")
     task = await services.store.tasks.get(output_id, TENANT)
-    file = result_of(task).artifact
-    if file is None:
+    files = result_of(task).artifacts
+    if not files:
         raise ResultNotReady("the output of the prediction is data, not a file")
+    file = next((file for file in files if filename(task, file) == file_name), None)
+    if file is None:
+        raise TaskNotFound("this is not the URL of an output")
     return await send_file(task, file, services, if_none_match, range_, if_range)

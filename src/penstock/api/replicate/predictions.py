@@ -35,7 +35,7 @@ STATUS = {
 EXPIRED becomes `canceled`, as does a task that failed by its deadline; `error` says why."""
 
 INLINE_BYTES = 1_000_000
-"""A result file of at most this size is in the prediction itself, as a data: URI."""
+"""Result files of at most this size together are in the prediction itself, as data: URIs."""
 
 TOKEN_BYTES = 18
 
@@ -48,8 +48,8 @@ class PredictionUrls(ResponseBody, frozen=True):
 
 
 class PredictionView(ResponseBody, frozen=True):
-    """A task in Replicate's words. `output` is a file, as a data: URI or as a URL that needs no key, or the data of a
-    model that makes no file."""
+    """A task in Replicate's words. `output` is a file, as a data: URI or as a URL that needs no key, a list of
+    several, or the data of a model that makes no file."""
 
     id: str
     model: str
@@ -153,19 +153,24 @@ def _is_overdue(task: Task) -> bool:
 
 def _output(task: Task, base_url: str, links: OutputLinks) -> Any:
     result = task.outcome.result
-    if result is None or result.artifact is None:
+    if result is None or not result.artifacts:
         return result and result.data
-    return links.url(task, result.artifact, base_url)
+    return _one_or_all([links.url(task, file, base_url) for file in result.artifacts])
+
+
+def _one_or_all(outputs: list[str]) -> str | list[str]:
+    # As models of Replicate do: one file is the output itself, several are a list.
+    return outputs[0] if len(outputs) == 1 else outputs
 
 
 async def whole_view(task: Task, base_url: str, links: OutputLinks, services: Services) -> PredictionView:
-    """Return the prediction with its output in it as a data: URI, if that is a small file."""
+    """Return the prediction with its output in it as data: URIs, if its files are small."""
     view = prediction_view(task, base_url, links)
-    file = task.outcome.result.artifact if task.outcome.result else None
-    if file is None or file.size > INLINE_BYTES:
+    files = task.outcome.result.artifacts if task.outcome.result else ()
+    if not files or sum(file.size for file in files) > INLINE_BYTES:
         return view
     try:
-        return msgspec.structs.replace(view, output=await _data_uri(file, services))
+        return msgspec.structs.replace(view, output=_one_or_all([await _data_uri(file, services) for file in files]))
     except (ResultExpired, StorageUnavailable):  # the prediction can still be read, and its URL answers why
         return view
 

@@ -14,7 +14,7 @@ from penstock.api.http.auth import ApiRequest
 from penstock.api.http.contents import BINARY, component, describe
 from penstock.api.http.problems import documented
 from penstock.api.schemas.batches import JSONL, LineResultView, LineView
-from penstock.api.schemas.render import error_view, links
+from penstock.api.schemas.render import error_view, files_view, links
 from penstock.api.schemas.tasks import ErrorView
 from penstock.api.services import Services, ServicesDep
 from penstock.core.batch import Batch, End, part_key, task_id_of
@@ -118,7 +118,7 @@ def _result(task_id: str, outcome: Outcome | None, base_url: str) -> LineResultV
     """The link is to us, not to the storage: whoever follows it later gets one that is signed then."""
     url = base_url.rstrip("/") + links(task_id).result
     result = outcome.result if outcome else None
-    file = result.artifact if result else None
+    file = result.first if result else None
     return LineResultView(
         url=url,
         content_type=file.content_type if file else "application/json" if result else None,
@@ -127,6 +127,7 @@ def _result(task_id: str, outcome: Outcome | None, base_url: str) -> LineResultV
         width=file.width if file else None,
         height=file.height if file else None,
         data=result.data if result else None,
+        files=files_view(result, url) if result else (),
     )
 
 

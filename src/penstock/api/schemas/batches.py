@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta, field
 
 from penstock.api.schemas.render import moment, progress_view, webhook_view
-from penstock.api.schemas.tasks import ErrorView, Moment, ProgressView, ResponseBody, WebhookView
+from penstock.api.schemas.tasks import ErrorView, Moment, ProgressView, ResponseBody, ResultFileView, WebhookView
 from penstock.core.batch import Batch, BatchState
 from penstock.core.task import Progress, State
 
@@ -74,6 +74,7 @@ class LineResultView(ResponseBody, frozen=True):
     width: int | None
     height: int | None
     data: dict[str, Any] | None
+    files: tuple[ResultFileView, ...]
 
 
 class LineView(ResponseBody, frozen=True):

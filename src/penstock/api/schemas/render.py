@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,6 +14,7 @@ from penstock.api.schemas.tasks import (
     EventView,
     LinksView,
     ProgressView,
+    ResultFileView,
     ResultView,
     SubmittedView,
     TaskView,
@@ -142,8 +144,11 @@ def queue_view(queue: QueueDepth) -> QueueView:
 
 
 def filename(task: Task, artifact: Artifact) -> str:
-    """Return the name under which a browser saves the result."""
-    return task.id + (PurePosixPath(artifact.s3_key).suffix or ".bin")
+    """Return the name under which a browser saves a file of the result: no other file, of no other task, has it."""
+    result = task.outcome.result
+    if result is None or artifact == result.first:
+        return task.id + (PurePosixPath(artifact.s3_key).suffix or ".bin")
+    return f"{task.id}-{artifact.name}"
 
 
 def moment(ms: int) -> str:
@@ -201,8 +206,9 @@ def _event(subject: str, event: Event) -> EventView:
 
 async def _result(task: Task, result: Result, storage: Storage, base_url: str) -> ResultView:
     own_url = base_url.rstrip("/") + links(task.id).result
-    file = result.artifact
-    if file is None:
+    signed = [await storage.url(file.s3_key, file.content_type, filename(task, file)) for file in result.artifacts]
+    first = result.first
+    if first is None:
         return ResultView(
             s3_key=None,
             size=None,
@@ -212,14 +218,33 @@ async def _result(task: Task, result: Result, storage: Storage, base_url: str) -
             width=None,
             height=None,
             data=result.data,
+            files=(),
         )
     return ResultView(
-        s3_key=storage.full_key(file.s3_key),
-        size=file.size,
-        url=await storage.url(file.s3_key, file.content_type, filename(task, file)) or own_url,
-        sha256=file.sha256,
-        content_type=file.content_type,
-        width=file.width,
-        height=file.height,
+        s3_key=storage.full_key(first.s3_key),
+        size=first.size,
+        url=signed[0] or own_url,
+        sha256=first.sha256,
+        content_type=first.content_type,
+        width=first.width,
+        height=first.height,
         data=result.data,
+        files=files_view(result, own_url, signed),
+    )
+
+
+def files_view(result: Result, own_url: str, signed: Iterable[str | None] = repeat(None)) -> tuple[ResultFileView, ...]:
+    """Return the files of a result, each with its signed link, or with one to us where there is none; `own_url` is our
+    link to the result."""
+    return tuple(
+        ResultFileView(
+            name=file.name,
+            url=link or f"{own_url}/{file.name}",
+            content_type=file.content_type,
+            size=file.size,
+            sha256=file.sha256,
+            width=file.width,
+            height=file.height,
+        )
+        for file, link in zip(result.artifacts, signed, strict=False)
     )

@@ -52,8 +52,22 @@ class AttemptView(ResponseBody, frozen=True):
     error: ErrorView | None
 
 
+class ResultFileView(ResponseBody, frozen=True):
+    """A file of a result, which `url` serves; its `name` is that of no other. `size` is in bytes, `width` and `height`
+    are in pixels."""
+
+    name: str
+    url: str
+    content_type: str
+    size: int
+    sha256: str
+    width: int | None
+    height: int | None
+
+
 class ResultView(ResponseBody, frozen=True):
-    """The result: a file, which `url` serves, plain data, or both. Every read makes a new signed `url`."""
+    """The result: files, plain data, or both. What stands beside `files` is about the first of them, or about the data
+    where there is none. Every read makes a new signed `url` of each."""
 
     s3_key: str | None
     size: int | None
@@ -63,6 +77,7 @@ class ResultView(ResponseBody, frozen=True):
     width: int | None
     height: int | None
     data: dict[str, Any] | None
+    files: tuple[ResultFileView, ...]
 
 
 Eta = Annotated[

@@ -13,8 +13,8 @@
 --   ahead_ms        what each task ahead takes, and `own_ms` what this one takes, where they are known
 --   uploads         ids of the uploads that it uses, each once
 --   own_input       key of an input of its own in the storage, or the prefix of several
---   file_seen       of the file of a result that is there: '' do not look at it, 'ask' look at it first, `<task> there`
---                   or `<task> gone` somebody has looked at that of this task
+--   file_seen       of the files of a result that is there: '' do not look at them, 'ask' look at them first, `<task>
+--                   there` or `<task> gone` somebody has looked at those of this task
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
 --          {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}
@@ -22,16 +22,17 @@
 --          {'late'} when its key is awaited no longer
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 --          {'upload', id} when that is gone
---          {'look', task, its outcome} when a file is to be looked at before its result is given; nothing was done
+--          {'look', task, its outcome} when its files are to be looked at before its result is given; nothing was done
 -- takes: id tenant caller model priority cost body fingerprint request_digest rate_limit max_depth max_retries
 --        timeout_s start_within_ms ttl_s version state finish_within_ms reuse_digest must_run max_followers
 --        reuse_moves has_input hook batch feeder_epoch place window lease_ms ahead_ms own_ms uploads own_input
 --        file_seen
 -- needs: base.ROOT base.now_ms base.now_us base.target batch.batch_key batch.open_key core.PRIORITIES
---        objects.await_input objects.condemn objects.input_key position.ahead_in_class position.position_of
---        position.waiting_task queue.all_of queue.enqueue queue.flow_of queue.paused_queues queue.queue_key
---        rate.count_in rate.rate_state reuse.answer_from reuse.equal_to reuse.follow reuse.following_key
---        reuse.step_down task.read_task task.task_key upload.has_upload upload.upload_field upload.use_upload
+--        objects.await_input objects.condemn objects.has_files objects.input_key position.ahead_in_class
+--        position.position_of position.waiting_task queue.all_of queue.enqueue queue.flow_of queue.paused_queues
+--        queue.queue_key rate.count_in rate.rate_state reuse.answer_from reuse.equal_to reuse.follow
+--        reuse.following_key reuse.step_down task.read_task task.task_key upload.has_upload upload.upload_field
+--        upload.use_upload
 rate_limit = tonumber(rate_limit)
 local now, paused = now_us(), paused_queues()
 local rate_key = ROOT .. 'rate:' .. caller
@@ -84,11 +85,11 @@ if source and file_seen == source .. ' gone' then
   source = nil
 end
 
--- The outcome of the task whose result would be given, when the API has to look first whether its file is there.
+-- The outcome of the task whose result would be given, when the API has to look first whether its files are there.
 local function unseen()
   if file_seen == '' or file_seen == source .. ' there' then return nil end
   local outcome = redis.call('GET', ROOT .. 'outcome:' .. source) or ''
-  return string.find(outcome, '"artifact":{', 1, true) and outcome
+  return has_files(outcome) and outcome
 end
 
 -- How the task gets its result. `source` is the leader: the task that equal ones wait for, or that has their result.

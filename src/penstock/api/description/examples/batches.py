@@ -52,6 +52,7 @@ MANIFEST = (
                     width=None,
                     height=None,
                     data=SCORE,
+                    files=(),
                 ),
                 error=None,
             )

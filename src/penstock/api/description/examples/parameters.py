@@ -18,6 +18,7 @@ EXAMPLES = {
     "file_id": UPLOAD_ID,
     "output_id": TASK_ID,
     "file_name": f"{TASK_ID}.png",
+    "result_name": "mask.png",
     "version": VERSION_ID,
     "owner": "penstock",
     "name": "superres-x4",

@@ -31,12 +31,18 @@ local function condemn(key, late)
   if late and late > now_ms() then redis.call('ZADD', ROOT .. 'condemned', late, 'again ' .. key) end
 end
 
+-- Whether the result in this outcome has files: they come first in it, and data alone may say anything.
+local HAS_FILES = '{"result":{"artifacts":['
+local function has_files(outcome)
+  return string.sub(outcome, 1, #HAS_FILES) == HAS_FILES
+end
+
 -- Whether attempts at the task may have stored files, also those that its record does not show. A task that has
 -- succeeded at once, with plain data, has none.
 local function may_have_files(task)
   local outcome = task.epoch == '1' and not task.cut_off and redis.call('GET', ROOT .. 'outcome:' .. task.id)
-  local has_data = outcome and string.find(outcome, '"result":{', 1, true)
-  return not (has_data and not string.find(outcome, '"artifact":{', 1, true))
+  local has_result = outcome and string.sub(outcome, 1, 11) == '{"result":{'
+  return not has_result or has_files(outcome)
 end
 
 -- Condemns the files of a task with the last record that shows its result: its own, or that of a task which was given
