@@ -95,9 +95,10 @@ class ModelSettings(Section, frozen=True):
 
     modules: tuple[str, ...] = ()
     """Models of your own, imported by the workers: Python modules by name, `.py` files and folders of such files by
-    path, as in `./my_models.py`."""
+    path, as in `./my_models.py`. The API imports no model: it knows those that workers have published."""
     serve: tuple[str, ...] = ()
-    """Names of the models to serve; empty means all. A worker may serve fewer models than the API accepts."""
+    """Names of the models to serve, or of versions of them, such as `name@2`; empty means all. A worker may serve fewer
+    models than the API accepts."""
     directory: str = "penstock-data/models"
     """Directory of models without code, `<name>/<version>/model.toml` with their files: a worker serves what is there,
     and sees what is added or removed while it runs. `penstock up` takes `models` in its data directory."""

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from penstock.core.lease import Lease
+from penstock.core.request import Request
 from penstock.core.task import Outcome, Result
-from penstock.errors import ExecutionTimeout, ModelResultInvalid
+from penstock.errors import ExecutionTimeout, InvalidRequest, ModelResultInvalid
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
@@ -25,6 +26,9 @@ from penstock.worker.results import published
 from penstock.worker.spool import Spool, StoredFiles
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
 from penstock.worker.threads import CodecThreads
+
+SHOWN_CHARACTERS = 200
+"""How much a task shows of what is wrong with its parameters."""
 
 
 class Pipeline:
@@ -116,7 +120,7 @@ class Pipeline:
         with stage("fetch"):
             source = await self._inputs.collect(lease, takes, clock)
         with self.models.using(await self._model(lease, stage, clock)) as runner:
-            params = msgspec.convert(lease.request.params, runner.params)
+            params = _params_of(lease.request, runner)
             with self._memory.grant(lease.priority) as grant:
                 result, files, execution = await self._make(lease, runner, source, params, stage, grant, clock)
         del source
@@ -217,3 +221,11 @@ def _prepare(runner: Runner, source: bytes | InputMembers, params: Params) -> Wo
 def results_of(lease: Lease) -> str:
     """The prefix of the keys of all files that attempts at this task store."""
     return f"results/{lease.tenant}/{lease.id}/"
+
+
+def _params_of(request: Request, runner: Runner) -> Params:
+    try:
+        params: Params = msgspec.convert(request.params, runner.params)
+    except msgspec.ValidationError as error:  # of a check that no JSON Schema says, or by another version of the model
+        raise InvalidRequest(str(error)[:SHOWN_CHARACTERS], param="params") from error
+    return params

@@ -9,7 +9,7 @@ from typing import cast
 
 from msgspec.structs import replace
 
-from penstock.core.model import Member, Residence
+from penstock.core.model import Member, Model, Residence
 from penstock.core.task import Priority
 from penstock.errors import ModelNotFound, ModelUnavailable
 from penstock.worker.batcher.device_work import Runner
@@ -90,11 +90,12 @@ class Residents:
 
     # --- what there is ----------------------------------------------------------------------------------------
 
-    def hold(self, runners: Iterable[Runner]) -> None:
-        """Hold models that were loaded at the start: they stay."""
+    def hold(self, runners: Iterable[Runner], described: Iterable[Model] = ()) -> None:
+        """Hold models that were loaded at the start: they stay. `described` are what is published of them."""
+        digests = {model.id: model.digest for model in described}
         for runner in runners:
             takes = cast("Mapping[str, Member]", runner.inputs)  # of a registered runner
-            offer = Offer(id=runner.name, digest="", make=_never, takes=takes)
+            offer = Offer(id=runner.name, digest=digests.get(runner.name, ""), make=_never, takes=takes)
             resident = Resident(offer, runner=runner, fixed=True)
             resident.become("ready")
             self._all[runner.name] = resident
