@@ -212,6 +212,8 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     inputs: ClassVar[Inputs] = {}
     """The members of the input by name: `"image"`, `"file"`, `"json"`, or a Member that says more. A class that
     declares none takes one image, and its `source` is the bytes of it; else `source` is an InputMembers."""
+    max_batch: int = 0
+    """The most tiles of a device batch, which `load_model` may set; 0 leaves it to the device."""
     window_s: ClassVar[float] = 0.0
     """How long the first tile waits for others when the device is free and a larger batch would pay; with 0 the device
     runs at once what is there."""

@@ -15,7 +15,7 @@ from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import Work
-from penstock.models.declared.kinds.contract import Answer
+from penstock.models.declared.kinds.contract import KindAnswer
 from penstock.models.declared.kinds.levels import levels, pixels_of
 from penstock.models.declared.kinds.one_image import WRITTEN_BYTES, OneImage, Seen
 from penstock.models.declared.kinds.tiles import Surface, TiledTensor
@@ -102,7 +102,7 @@ class ImageToImage(OneImage):
         multiple = self.section.multiple_of or 1  # the whole image first; tiles where the device cannot hold it
         return (*shapes, (-(-height // multiple) * multiple, -(-width // multiple) * multiple))
 
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """The image, encoded as asked."""
         if isinstance(work, TiledTensor):
             (width, height), bypass = work.canvas.size, work.context
@@ -110,7 +110,7 @@ class ImageToImage(OneImage):
         else:
             picture = self._picture(work.outputs[0][0], work.context)
             (height, width), file = picture.rgb.shape[:2], imaging.encode(picture, output)
-        return Answer({}, file, imaging.CONTENT_TYPES[output.format], output.format, width, height)
+        return KindAnswer({}, file, imaging.CONTENT_TYPES[output.format], output.format, width, height)
 
     def _picture(self, array: NDArray[Any], seen: Seen) -> Picture:
         made = levels(pixels_of(array, planar=self.form.planar), self.definition.output.range)
