@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 
 from penstock.core.model import Model
 from penstock.errors import ConfigurationError, InputTooLarge, ResultExpired
+from penstock.models.declared.definition import RunSection
 from penstock.models.repository.tree import check_id
 from penstock.storage import Storage, Stored
 
@@ -29,6 +30,8 @@ INDEX = "index.json"
 LARGEST_INDEX_BYTES = 1024 * 1024
 INDEX_KEY = re.compile(r"models/(?P<name>[^/]+)/(?P<version>[^/]+)/index\.json")
 BINARY = "application/octet-stream"
+
+_DEFAULT_RUN = RunSection()
 
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 PlainName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(?!\n)$")]
@@ -47,6 +50,7 @@ class VersionIndex(Struct, frozen=True, kw_only=True):
 
     schema: Literal[1] = 1
     model: Model
+    run: RunSection = RunSection()
     files: tuple[IndexedFile, ...]
 
     @property
@@ -66,7 +70,9 @@ class VersionIndex(Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
-async def push(storage: Storage, model: Model, folder: Path, names: Iterable[str]) -> VersionIndex:
+async def push(
+    storage: Storage, model: Model, folder: Path, names: Iterable[str], run: RunSection = _DEFAULT_RUN
+) -> VersionIndex:
     """Store a version: these files of its folder, then the index. Files that are there are not sent again.
 
     Raises ConfigurationError when a file cannot be read or its name cannot be stored, and StorageUnavailable.
@@ -75,7 +81,7 @@ async def push(storage: Storage, model: Model, folder: Path, names: Iterable[str
     before = await _index(storage, _index_key(model.name, model.version))
     there = {file.sha256 for file in before.files} if before else set()
     files = [await _sent(storage, model, folder / name, there) for name in names]
-    index = _checked(VersionIndex(model=model, files=tuple(files)))
+    index = _checked(VersionIndex(model=model, run=run, files=tuple(files)))
     await storage.put(_index_key(model.name, model.version), msgspec.json.encode(index), "application/json")
     await storage.delete(*(_file_key(model, one) for one in there - {file.sha256 for file in files}))
     return index

@@ -36,6 +36,10 @@ class Residents:
 
     # --- for tasks --------------------------------------------------------------------------------------------
 
+    def has_fixed(self, name: str) -> bool:
+        """Whether a model of the worker's own code has this name."""
+        return (known := self._all.get(name)) is not None and known.fixed
+
     def runner_of(self, model: str) -> Runner | None:
         """The loaded model of this id; None where it is not loaded."""
         resident = self._all.get(model)
@@ -123,11 +127,16 @@ class Residents:
         self.changed()
 
     def withdraw(self, model: str, reason: str) -> None:
-        """Load this version no more. As long as it stays loaded, tasks may use it; then they end with this reason."""
-        if (known := self._all.get(model)) is not None and not known.gone:
-            known.gone, known.is_wanted = reason, False
-            known.refuse(ModelUnavailable(f"{model}: {reason}"))
-            self.changed()
+        """Load this version no more. As long as it stays loaded, tasks may use it; then they end with this reason, as
+        do those of a version that was never here."""
+        known = self._all.setdefault(model, Resident(Offer(id=model, digest="", make=_never)))
+        if known.gone or known.fixed:
+            return
+        known.gone, known.is_wanted = reason, False
+        if known.runner is None:
+            known.become("failed", reason)
+        known.refuse(ModelUnavailable(f"{model}: {reason}"))
+        self.changed()
 
     def drop(self, model: str) -> None:
         """Forget a version, and unload it when no task uses it."""
