@@ -39,7 +39,7 @@ def refusal(text: str) -> str:
         ),
         (
             LEAST + "[output]\nlabels = '../names.txt'\n",
-            "model.toml: output.labels must be names, or the name of a text file beside model.toml",
+            "model.toml: output.labels must be names, or the name of a file beside model.toml, not '../names.txt'",
         ),
         (LEAST.replace("a" * 64, "A"), "model.toml: sha256 must be 64 hexadecimal digits, not 'A'"),
         (
@@ -91,9 +91,9 @@ def test_a_document_is_refused_in_one_line_whatever_stands_in_it() -> None:
     )
 )
 def test_params_come_back_as_they_were_written(value: object) -> None:
-    text = LEAST + f"[params]\nx = {to_toml(value)}\n"
+    text = LEAST + f"[params]\nx = {{default = {to_toml(value)}}}\n"
 
-    assert parse_definition(text.encode()).params == {"x": value}
+    assert parse_definition(text.encode()).params == {"x": {"default": value}}
 
 
 def test_members_stand_in_the_order_of_the_schema_with_notes_and_guesses() -> None:
@@ -101,7 +101,9 @@ def test_members_stand_in_the_order_of_the_schema_with_notes_and_guesses() -> No
     tree |= {
         "input": {"mean": [104, 117.5, 123], "layout": "NHWC"},
         "guessed": {"input.range": "files do not say"},
-        "params": {"type": "object"},
+        "tensors": [{"name": "ids", "dtype": "int64", "shape": [1, "n"]}],
+        "data": {"a.onnx.data": "b" * 64},
+        "params": {"top_k": {"maximum": 3}},
     }
     definition = msgspec.convert(tree, Definition)
 
@@ -109,7 +111,9 @@ def test_members_stand_in_the_order_of_the_schema_with_notes_and_guesses() -> No
 
     assert written == (
         LEAST + '\n[input]\nlayout = "NHWC"  # the graph\'s input is 224 x 224 x 3\nrange = "0-1"\n'
-        'mean = [104.0, 117.5, 123.0]\n\n[params]\ntype = "object"\n\n[guessed]\n"input.range" = "files do not say"\n'
+        'mean = [104.0, 117.5, 123.0]\n\n[[tensors]]\nname = "ids"\ndtype = "int64"\nshape = [1, "n"]\n\n'
+        f'[data]\n"a.onnx.data" = "{"b" * 64}"\n\n'
+        '[params]\ntop_k = {maximum = 3}\n\n[guessed]\n"input.range" = "files do not say"\n'
     )
     assert parse_definition(written.encode()) == definition
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 from penstock.core.request import Format, OutputOptions
 from penstock.errors import ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
 from penstock.lazy_import import lazy_import
+from penstock.models.linear import linear
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +39,16 @@ _pillow: Any = getattr(Image, "core")  # noqa: B009  it is not among the names t
 
 Z_RLE = 3
 """The deflate strategy with this name in zlib.h."""
+
+Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "area", "linear"]
+
+FILTERS: dict[str, Image.Resampling] = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "area": Image.Resampling.BOX,
+}
 
 Pixels: TypeAlias = "NDArray[np.uint8]"
 
@@ -185,6 +196,21 @@ def encode(picture: Picture, options: OutputOptions) -> bytes:
 def resize(channel: Pixels, width: int, height: int) -> Pixels:
     """Resample one channel bicubically."""
     return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def resampled(pixels: Pixels, width: int, height: int, how: Resample) -> Pixels:
+    """Resample (height, width), or (height, width, 3 or 4). Colours are weighted by their opacity where there are 4."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if how == "linear":
+        return linear(pixels, width, height)
+    return np.asarray(Image.fromarray(pixels).resize((width, height), FILTERS[how]))
+
+
+def grey(picture: Picture) -> Pixels:
+    """One channel, (height, width), as it looks on a white page: the luma of ITU-R 601 where the image has colours."""
+    opaque = on_white(picture)
+    return opaque[..., 0] if picture.grey else np.asarray(Image.fromarray(opaque).convert("L"))
 
 
 def check_holds(options: OutputOptions, width: int, height: int) -> None:

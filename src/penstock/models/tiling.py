@@ -121,8 +121,9 @@ class TiledImage(Work):
     def split_smaller(self, below: int) -> TiledImage | None:
         """Lay the image out in the next smaller shapes of the ladder; `canvas` stays the same."""
         ladder = self._ladder.below(below // 3)
-        if ladder is None:
-            return None
+        return None if ladder is None else self._in(ladder)
+
+    def _in(self, ladder: Ladder) -> TiledImage:
         return TiledImage(
             self._rgb,
             ladder,
@@ -163,7 +164,7 @@ class TiledImage(Work):
         _mirror_on(into[:height].swapaxes(0, 1), width)
         _mirror_on(into, height)
 
-    def accept(self, index: int, output: tuple[Pixels, float]) -> None:
+    def accept(self, index: int, output: Any) -> None:
         """Keep the middle of one output tile, (height, width, 3), which comes with the sum of its values before they
         were levels.
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from penstock.models.imaging import Resample
+
 SCHEMA = 1
 
 Kind = Literal[
@@ -29,7 +31,6 @@ FileName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[\w][\w 
 
 Pixels = Annotated[int, Meta(ge=1, le=16_384)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "area", "linear"]
 Dtype = Literal[
     "float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool"
 ]

@@ -25,6 +25,8 @@ SECTIONS: dict[str, type[DefinitionSection]] = {
     if isinstance(hint, type) and issubclass(hint, DefinitionSection)
 }
 DEEPEST_PARAMS = 32
+TABLES = ("data", "params", "guessed")
+"""Sections whose members have names of their own."""
 CHANNELS = {"grey": 1, "RGB": 3, "BGR": 3, "RGBA": 4, "BGRA": 4}
 
 
@@ -110,7 +112,13 @@ def _converted(tree: dict[str, Any]) -> Definition:
 
 
 UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
-PATTERNS = {"sha256": "64 hexadecimal digits", "version": "at most 32 letters, digits, dots, dashes or underscores"}
+BESIDE = f"the name of a file beside {FILE}"
+PATTERNS = {
+    "sha256": "64 hexadecimal digits",
+    "version": "at most 32 letters, digits, dots, dashes or underscores",
+    "output.labels": f"names, or {BESIDE}",
+} | dict.fromkeys(("file", "half.file", "check.input", "check.answer"), BESIDE)
+"""What members with a pattern must be."""
 MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 
 
@@ -151,15 +159,8 @@ def _one_line(text: object) -> str:
 
 
 def _complaints(definition: Definition) -> Iterator[str]:
-    file, image, output = definition.file, definition.input, definition.output
+    image = definition.input
     yield from (f"{path} must be a finite number" for path, number in _numbers(definition) if not math.isfinite(number))
-    for path in ("file", "check.input", "check.answer"):
-        if value_at(definition, path) and not is_plain_name(value_at(definition, path)):
-            yield f"{path} must be the name of a file beside {FILE}, not {_one_line(repr(value_at(definition, path)))}"
-    if isinstance(output.labels, str) and not is_plain_name(output.labels):
-        yield f"output.labels must be names, or the name of a text file beside {FILE}"
-    if not file:
-        yield "file is missing"
     if definition.kind != "tensors" and CHANNELS[image.colour] != image.channels:
         fitting = ", ".join(word for word, n in CHANNELS.items() if n == image.channels)
         yield f"input.colour {image.colour} has {CHANNELS[image.colour]} channels, not {image.channels}: say {fitting}"
@@ -168,8 +169,8 @@ def _complaints(definition: Definition) -> Iterator[str]:
             yield f"{path} takes one number, or {image.channels}: one for each channel"
     if 0 in image.std:
         yield "input.std must not be 0: it divides"
-    if image.resize == "pad" and image.multiple_of is None and definition.kind != "tensors":
-        yield "input.multiple_of is missing: input.resize = pad needs it"
+    if image.resize in ("pad", "multiple") and image.multiple_of is None and definition.kind != "tensors":
+        yield f"input.multiple_of is missing: input.resize = {image.resize} needs it"
     if _depth(definition.params) > DEEPEST_PARAMS:
         yield f"[params] is nested more than {DEEPEST_PARAMS} levels deep"
     for path in definition.guessed:
@@ -191,6 +192,7 @@ def _depth(value: Any) -> int:
 
 
 def _numbers(definition: Definition) -> Iterator[tuple[str, float]]:
+    """Every fraction, by its path."""
     for path in paths():
         value = value_at(definition, path)
         for number in value if isinstance(value, tuple) else (value,):
@@ -213,10 +215,13 @@ def document(definition: Definition, notes: Mapping[str, str] | None = None) -> 
     for section in SECTIONS:
         block = _block(section, tree.get(section, {}), definition, shown, notes)
         blocks += [[f"[{section}]", *block]] if block else []
-    for section in ("params", "guessed"):
-        if tree.get(section):
-            blocks.append([f"[{section}]", *(f"{_key(name)} = {to_toml(v)}" for name, v in tree[section].items())])
+    blocks += [["[[tensors]]", *_lines(tensor)] for tensor in tree.get("tensors", ())]
+    blocks += [[f"[{section}]", *_lines(tree[section])] for section in TABLES if tree.get(section) is not None]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def _lines(table: Mapping[str, Any]) -> list[str]:
+    return [f"{_key(name)} = {to_toml(value)}" for name, value in table.items()]
 
 
 def _block(
@@ -225,7 +230,7 @@ def _block(
     lines = []
     for path in paths():
         owner, _, name = path.rpartition(".")
-        if owner != section or path in ("params", "guessed"):
+        if owner != section or path in (*TABLES, "tensors"):
             continue
         value = values.get(name, value_at(definition, path) if path in shown else None)
         if value is not None:

@@ -1,0 +1,75 @@
+"""The conformance kit: runs every check on a model, from a test or from `penstock models check`."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from penstock.conformance.checks import CHECKS, CheckedModel, findings_of
+from penstock.conformance.local_model import loaded
+from penstock.conformance.report import ConformanceReport, ContractFinding, raised
+from penstock.conformance.samples import SampleInput, sample_of
+from penstock.core.device import Device
+from penstock.errors import ConfigurationError
+from penstock.models.base import BaseModelRunner, Params
+from penstock.models.loading import runner_of
+from penstock.models.registry import registry
+from penstock.settings import Settings
+from penstock.worker.devices import cpu
+
+AnyRunner = type[BaseModelRunner[Any]]
+
+
+def conformance(
+    model: str | Path | AnyRunner,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
+    device: Device | None = None,
+    only: Collection[str] = (),
+) -> ConformanceReport:
+    """Check a model: `my_models.py:Sharpness`, the path of a file with one model, or a registered class.
+
+    `inputs` has a value for each member of the input, a Path for a file; a model with one image is checked with a photo
+    that comes with Penstock. It runs on the CPU, unless a `device` is given, and takes some seconds. `only` names some
+    of CHECKS; otherwise all of them run.
+
+    Raises ConfigurationError, one line, when the model cannot be found or loaded, or an input is missing. A model that
+    cannot answer is a failure of the report.
+    """
+    cls = registered(model)
+    settings = settings or Settings()
+    sample = sample_of(cls, inputs or {}, settings.limits.max_image_megapixels)
+    said, on = params_of(cls, params or {}), device or cpu(settings.worker.threads)
+    return asyncio.run(_report(cls, sample, said, settings, on, only))
+
+
+def registered(model: str | Path | AnyRunner) -> AnyRunner:
+    """The runner that serves this class, or that the reference names."""
+    if isinstance(model, type):
+        return registry()[model.name]
+    return runner_of(str(model))
+
+
+def params_of(cls: AnyRunner, params: Mapping[str, Any]) -> Params:
+    """The parameters of a model. Raises ConfigurationError where it has no such parameter, or a value is wrong."""
+    try:
+        return msgspec.convert(dict(params), cls.params)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"params of {cls.name}: {error}") from error
+
+
+async def _report(
+    cls: AnyRunner, sample: SampleInput, params: Params, settings: Settings, device: Device, only: Collection[str]
+) -> ConformanceReport:
+    async with loaded(cls, settings, device) as model:
+        try:
+            first = await model.run(sample.source_for(cls), params)
+        except Exception as error:  # noqa: BLE001  the model's own code
+            findings = [ContractFinding(check="answer", verdict="fail", seen=raised(error))]
+        else:
+            findings = await findings_of(CheckedModel(model, sample, params, first), only or CHECKS)
+        return ConformanceReport(model=cls.name, load_s=model.load_s, findings=tuple(findings))

@@ -1,0 +1,133 @@
+"""The files of a declared model: names, digests, and the ONNX file as a session opens it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from penstock.errors import ConfigurationError
+from penstock.models.declared.definition import Definition
+from penstock.models.declared.reading import text_of
+
+CODE = "1"
+"""Raised when the code of the kinds gives other results for the same definition."""
+
+DESCRIPTIVE = ("title", "licence", "source", "check", "run", "guessed")
+"""Members of a definition that change no result. What is guessed does: a result says so."""
+
+Contents = bytes
+
+
+class DeclaredFile(Struct, frozen=True, kw_only=True):
+    """The ONNX file of a declared model, with the digests of the definition."""
+
+    folder: Path
+    file: str
+    sha256: str
+    data: dict[str, str]
+    weights_bytes: int
+    precision: str = "fp32"
+    cpu_nodes: bool | None = None
+
+    @property
+    def data_folder(self) -> str:
+        """The folder of the model, where its external data is; empty where the definition names none."""
+        return str(self.folder) if self.data else ""
+
+    def read(self) -> Contents:
+        """Its contents, once they and all external data are verified. Raises ConfigurationError."""
+        for name, sha256 in self.data.items():
+            if _digest_of(self.folder / name) != sha256:
+                raise _damaged(self.folder / name)
+        content = _read(self.folder / self.file)
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise _damaged(self.folder / self.file)
+        return content
+
+
+def files_of(definition: Definition) -> dict[str, str]:
+    """The digest of every file beside `model.toml` by its name; empty for those that have none there: the labels and
+    the check."""
+    found = {definition.file: str(definition.sha256), **definition.data}
+    if definition.half.file:
+        found[definition.half.file] = definition.half.sha256
+    others = (definition.output.labels, definition.check.input, definition.check.answer)
+    return found | {name: "" for name in others if name and isinstance(name, str)}
+
+
+def exact_file(definition: Definition, folder: Path) -> DeclaredFile:
+    """The file of the definition. Raises ConfigurationError where it, or its data, is not there."""
+    half = definition.input.dtype == "float16" and definition.kind != "tensors"
+    return DeclaredFile(
+        folder=folder,
+        file=definition.file,
+        sha256=definition.sha256,
+        data=dict(definition.data),
+        weights_bytes=sum(_size(folder / name) for name in (definition.file, *definition.data)),
+        precision="fp16" if half else "fp32",
+        cpu_nodes=definition.run.cpu_nodes or None,
+    )
+
+
+def half_file(definition: Definition, folder: Path) -> DeclaredFile | None:
+    """Its twin with fp16 arithmetic; None where there is none."""
+    half = definition.half
+    if not half.file:
+        return None
+    return DeclaredFile(
+        folder=folder,
+        file=half.file,
+        sha256=half.sha256,
+        data={},
+        weights_bytes=_size(folder / half.file),
+        precision="fp16",
+        cpu_nodes=definition.run.cpu_nodes or None,
+    )
+
+
+def labels_of(definition: Definition, folder: Path) -> tuple[str, ...]:
+    """The names of the classes. Raises ConfigurationError where their file cannot be read."""
+    labels = definition.output.labels
+    return labels if isinstance(labels, tuple) else tuple(text_of(folder / labels).splitlines())
+
+
+def digest_of(definition: Definition, folder: Path) -> str:
+    """A digest that changes whenever the model may give other results: of what the definition says, the digests of its
+    files, and the labels."""
+    said = msgspec.to_builtins(definition)
+    meaning = {name: value for name, value in said.items() if name not in DESCRIPTIVE}
+    parts = (CODE, meaning, labels_of(definition, folder), sorted(definition.guessed), definition.run.precision)
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"{path} cannot be read ({error.strerror})")
+
+
+def _damaged(path: Path) -> ConfigurationError:
+    return ConfigurationError(f"{path} is another file than model.toml says: its sha256 differs")

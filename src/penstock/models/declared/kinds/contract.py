@@ -1,0 +1,118 @@
+"""What a kind of model has to say: its inputs, its parameters, and how a task is prepared and answered."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from penstock.core.device import Device
+from penstock.core.model import Member, Produces, Sizes
+from penstock.core.request import OutputOptions
+from penstock.errors import InvalidOutput
+from penstock.lazy_import import lazy_import
+from penstock.models.base import Product, Work
+from penstock.models.declared.definition import Definition
+from penstock.models.declared.settings import Setting
+from penstock.models.onnxruntime.network import Inputs
+from penstock.models.onnxruntime.ports import Ports
+from penstock.settings import LimitSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = lazy_import("numpy")
+
+Arrays = Sequence["NDArray[Any]"]
+"""What the graph gives for one tile, each array with its batch axis where it has one."""
+
+
+class Answer(NamedTuple):
+    """What a kind makes of the outputs: data, a file, or both."""
+
+    data: dict[str, Any]
+    file: bytes | None = None
+    content_type: str = ""
+    extension: str = ""
+    width: int | None = None
+    height: int | None = None
+
+
+class DeclaredKind(ABC):
+    """One kind of model, for one definition. Any thread may call its methods."""
+
+    def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
+        self.definition = definition
+        self.labels = labels
+        self.limits = limits
+
+    @property
+    def members(self) -> dict[str, Member]:
+        """The members of its input where that is not one image."""
+        return {}
+
+    @property
+    @abstractmethod
+    def produces(self) -> Produces:
+        """What its results are."""
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """The parameters that clients may set, unless the definition narrows them."""
+        return {}
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the graph's outputs that it reads; an empty name is the first one, and none are all."""
+        return (self.definition.output.name,)
+
+    @property
+    def sizes(self) -> Sizes:
+        """How large its results are, and how much the device computes for them."""
+        return Sizes()
+
+    @abstractmethod
+    def check_ports(self, ports: Ports) -> None:
+        """Compare the definition with the graph. Raises ConfigurationError where it does not fit."""
+
+    @abstractmethod
+    def memory_needed(self, source: Any) -> int:
+        """The bytes that a task needs for what comes in and goes out."""
+
+    @abstractmethod
+    def work(self, source: Any, device: Device) -> Work:
+        """What is to be run for an input."""
+
+    @abstractmethod
+    def feeds(self, tiles: NDArray[Any], work: Work) -> Inputs:
+        """The inputs of the graph for a batch of tiles, each with a leading axis for the tiles."""
+
+    @abstractmethod
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+        """What the outputs of a work that has run mean. Raises InvalidOutput where they can mean nothing."""
+
+    def product(self, work: Work, params: Any, output: OutputOptions) -> Product:
+        """The answer as a result, which says which members of the definition are guesses."""
+        said = self.answer(work, params, output)
+        guessed = {"guessed": sorted(self.definition.guessed)} if self.definition.guessed else {}
+        return Product(
+            data=(said.data | guessed) or None,
+            file=said.file,
+            content_type=said.content_type or "application/octet-stream",
+            extension=said.extension or "bin",
+            width=said.width,
+            height=said.height,
+        )
+
+
+def finite(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array. Raises InvalidOutput when one of its values is no number."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InvalidOutput("the model gave values that are not numbers")
+    return array
+
+
+def value_of(params: Any, name: str, otherwise: Any) -> Any:
+    """A parameter, or what the definition says where clients may not set it."""
+    return getattr(params, name, otherwise)

@@ -1,0 +1,143 @@
+"""image-to-image: an image becomes another one, `scale` times as wide and high; a large one in tiles where that is
+allowed."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from penstock.core.device import CPU_SIDES, Device
+from penstock.core.model import Produces, SizeRule, Sizes
+from penstock.core.request import OutputOptions
+from penstock.errors import InvalidOutput
+from penstock.lazy_import import lazy_import
+from penstock.models import imaging
+from penstock.models.base import Work
+from penstock.models.declared.kinds.contract import Answer
+from penstock.models.declared.kinds.levels import levels, pixels_of
+from penstock.models.declared.kinds.one_image import WRITTEN_BYTES, OneImage, Seen
+from penstock.models.declared.kinds.tiles import Surface, TiledTensor
+from penstock.models.declared.tensor import ORDERS
+from penstock.models.imaging import Picture, Pixels
+from penstock.models.tiling import Ladder, tiled_area
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = lazy_import("numpy")
+
+
+class Bypass(NamedTuple):
+    """What does not go through the network: transparency, and whether the source was grey."""
+
+    alpha: Pixels | None
+    grey: bool
+
+
+class ImageToImage(OneImage):
+    """Answers the image that the network makes. Transparency is resampled bicubically and put back, unless the network
+    takes it; of a network that enlarges, a grey image stays grey."""
+
+    keeps_picture = True
+
+    @property
+    def produces(self) -> Produces:
+        """An image."""
+        return "image"
+
+    @property
+    def scale(self) -> int:
+        """How many times as wide and high the result is."""
+        return self.definition.output.scale
+
+    @property
+    def in_tiles(self) -> bool:
+        """Whether a large image is cut into tiles."""
+        return self.definition.tiles.allowed != "never"
+
+    @property
+    def sizes(self) -> Sizes:
+        """The size times the scale; what is computed are tiles, as a CPU cuts them, or the image."""
+        tiles = self.definition.tiles
+        sides = (tiles.ladder or CPU_SIDES) if tiles.allowed == "supported" else ()
+        fixed = super().sizes.rule.kilopixels
+        overlap = tiles.overlap_px if sides else 0
+        return Sizes(rule=SizeRule(scale=float(self.scale), kilopixels=fixed, sides=sides, overlap_px=overlap))
+
+    def memory_needed(self, source: bytes) -> int:
+        """The pixels before and after the network, and of a single tile also its result as floats."""
+        header = imaging.probe(source, max_megapixels=self.limits.max_image_megapixels)
+        written = int(header.megapixels * 1e6) * self.scale**2 * WRITTEN_BYTES
+        floats = 0 if self.in_tiles else 4 * prod(self._place(header.width, header.height).canvas) * self.scale**2 * 3
+        return super().memory_needed(source) + written + floats
+
+    def work(self, source: bytes, device: Device) -> Work:
+        """Tiles of the image, or one tile: its tensor."""
+        picture = imaging.decode(source, max_megapixels=self.limits.max_image_megapixels)
+        return self._tiles(picture, device) if self.in_tiles else self.one_tile(picture)
+
+    def _tiles(self, picture: Picture, device: Device) -> Work:
+        height, width = picture.rgb.shape[:2]
+        overlap = self.definition.tiles.overlap_px
+        surface = Surface(self.form, self.section.border_px, self.definition.output.range)
+        bypass = Bypass(picture.alpha, picture.grey and self.scale > 1)
+        area = tiled_area(height, width, self.definition.tiles.ladder or CPU_SIDES, overlap)
+        return TiledTensor(
+            picture.rgb,
+            Ladder(self._shapes(device, width, height), overlap),
+            scale=self.scale,
+            surface=surface,
+            context=bypass,
+            device_size=max(1, area // 1000),
+        )
+
+    def _shapes(self, device: Device, width: int, height: int) -> tuple[tuple[int, int], ...]:
+        sides = self.definition.tiles.ladder
+        shapes = tuple(product(sides, sides)) if sides else device.shapes
+        if self.definition.tiles.allowed == "supported":
+            return shapes
+        multiple = self.section.multiple_of or 1  # the whole image first; tiles where the device cannot hold it
+        return (*shapes, (-(-height // multiple) * multiple, -(-width // multiple) * multiple))
+
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+        """The image, encoded as asked."""
+        if isinstance(work, TiledTensor):
+            (width, height), bypass = work.canvas.size, work.context
+            file = work.canvas.encode(output, alpha=bypass.alpha, grey=bypass.grey)
+        else:
+            picture = self._picture(work.outputs[0][0], work.context)
+            (height, width), file = picture.rgb.shape[:2], imaging.encode(picture, output)
+        return Answer({}, file, imaging.CONTENT_TYPES[output.format], output.format, width, height)
+
+    def _picture(self, array: NDArray[Any], seen: Seen) -> Picture:
+        made = levels(pixels_of(array, planar=self.form.planar), self.definition.output.range)
+        content = np.ascontiguousarray(self._in_rgb(self._content(made, seen)))
+        width, height = (side * self.scale for side in seen.placement.source)
+        whole = imaging.resampled(content, width, height, self.definition.output.resample)
+        source = seen.picture
+        assert source is not None  # noqa: S101  `keeps_picture`
+        if whole.shape[-1] == 4:
+            return Picture(np.ascontiguousarray(whole[..., :3]), np.ascontiguousarray(whole[..., 3]))
+        alpha = None if source.alpha is None else imaging.resize(source.alpha, width, height)
+        if whole.ndim == 2:
+            return Picture(np.repeat(whole[..., None], 3, axis=2), alpha, grey=True)
+        return Picture(whole, alpha, grey=source.grey and self.scale > 1)
+
+    def _in_rgb(self, made: Pixels) -> Pixels:
+        """In the order of files, where the network gives as many channels as it takes; (height, width) of one."""
+        if made.shape[2] not in (1, 3, 4):
+            raise InvalidOutput(f"the model gave an image of {made.shape[2]} channels")
+        if made.shape[2] == 1:
+            return made[..., 0]
+        order = ORDERS[self.section.colour]
+        return made[..., order] if made.shape[2] == len(order) else made
+
+    def _content(self, made: Pixels, seen: Seen) -> Pixels:
+        border, (width, height) = self.section.border_px, seen.placement.canvas
+        wanted = ((height - 2 * border) * self.scale, (width - 2 * border) * self.scale)
+        if made.shape[:2] != wanted:
+            raise InvalidOutput(f"the model gave {made.shape[1]}x{made.shape[0]} px, not {wanted[1]}x{wanted[0]}")
+        left, top, right, low = ((edge - border) * self.scale for edge in seen.placement.content)
+        return made[top:low, left:right]

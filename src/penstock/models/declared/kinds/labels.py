@@ -1,0 +1,50 @@
+"""image-to-labels: the classes that an image most probably shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.model import Produces
+from penstock.core.request import OutputOptions
+from penstock.lazy_import import lazy_import
+from penstock.models.base import Work
+from penstock.models.declared.kinds.activation import activated
+from penstock.models.declared.kinds.contract import Answer, finite, value_of
+from penstock.models.declared.kinds.one_image import OneImage
+from penstock.models.declared.settings import Setting
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy_import("numpy")
+
+
+class ImageToLabels(OneImage):
+    """Answers `labels`: the `top_k` most probable classes, each with its `label`, `index` and `probability`."""
+
+    @property
+    def produces(self) -> Produces:
+        """Data alone."""
+        return "data"
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """How many classes are named."""
+        most = max(len(self.labels), self.definition.output.top_k) if self.labels else 1000
+        top_k = min(self.definition.output.top_k, most)
+        return {"top_k": Setting(default=top_k, minimum=1, maximum=most, description="How many labels are returned.")}
+
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+        """The most probable classes, that with the lowest index first where two are equal."""
+        section = self.definition.output
+        probabilities = finite(activated(work.outputs[0][0].ravel(), section.activation))
+        best = np.argsort(-probabilities, kind="stable")[: value_of(params, "top_k", section.top_k)]
+        return Answer({"labels": [self._named(int(index), float(probabilities[index])) for index in best]})
+
+    def _named(self, index: int, probability: float) -> dict[str, Any]:
+        return {"label": label_of(self.labels, index), "index": index, "probability": round(probability, 6)}
+
+
+def label_of(labels: tuple[str, ...], index: int) -> str:
+    """The name of a class: `class3` where it has none."""
+    return labels[index] if 0 <= index < len(labels) else f"class{index}"

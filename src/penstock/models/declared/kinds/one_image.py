@@ -1,0 +1,116 @@
+"""What all kinds have in common whose input is one image: it is placed in the input tensor, and runs as one tile."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from penstock.core.device import Device
+from penstock.core.model import SizeRule, Sizes
+from penstock.errors import ConfigurationError
+from penstock.lazy_import import lazy_import
+from penstock.models import imaging
+from penstock.models.base import Work
+from penstock.models.declared.definition import Definition
+from penstock.models.declared.kinds.contract import Arrays, DeclaredKind
+from penstock.models.declared.placement import FIXED, Placement, place
+from penstock.models.declared.tensor import TensorForm, tensor_of
+from penstock.models.imaging import Picture
+from penstock.models.onnxruntime.network import Inputs
+from penstock.models.onnxruntime.ports import Port, Ports
+from penstock.settings import LimitSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = lazy_import("numpy")
+
+READ_BYTES = 8
+"""Bytes for each pixel that is read: 3 in the array, 4 in Pillow, and at most 1 in the file."""
+
+WRITTEN_BYTES = 6
+"""Bytes for each pixel that is written: 4 in Pillow, and at most 2 in the file (a PNG of noise)."""
+
+
+class Seen(NamedTuple):
+    """What was seen of an image: where it is in the tensor, and its pixels where the kind needs them for the answer."""
+
+    placement: Placement
+    picture: Picture | None
+
+
+class OneImage(DeclaredKind):
+    """A kind whose input is one image."""
+
+    keeps_picture = False
+    """Whether the answer needs the pixels of the image."""
+
+    def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
+        super().__init__(definition, labels, limits)
+        self.section = definition.input
+        self.form = TensorForm(definition.input)
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the device computes, where that is the same for every image."""
+        size = self.section.size
+        return Sizes(rule=SizeRule(kilopixels=_kilopixels(size) if size and self.section.resize in FIXED else None))
+
+    def check_ports(self, ports: Ports) -> None:
+        """Compare name, type and number of axes of the graph's input with the definition."""
+        port = self._port(ports)
+        if port.dtype != self.section.dtype:
+            raise ConfigurationError(f"input.dtype: the graph takes {port.dtype}, model.toml says {self.section.dtype}")
+        if len(port.shape) != len(self.section.layout):
+            raise ConfigurationError(f"input.layout: {self.section.layout}, but the graph takes {list(port.shape)}")
+        has = port.shape[self.section.layout.index("C")]
+        if isinstance(has, int) and has != self.section.channels:
+            raise ConfigurationError(f"input.channels: the graph takes {has}, model.toml says {self.section.channels}")
+
+    def _port(self, ports: Ports) -> Port:
+        named = [port for port in ports.inputs if port.name == self.section.name]
+        if self.section.name and not named:
+            raise ConfigurationError(f"input.name: the graph has no input {self.section.name!r}")
+        if len(ports.inputs) > 1:
+            others = ", ".join(port.name for port in ports.inputs)
+            raise ConfigurationError(f"kind: {self.definition.kind} has one input, and the graph {others}")
+        return (named or list(ports.inputs))[0]
+
+    def memory_needed(self, source: bytes) -> int:
+        """The pixels of the image and, as floats, those of its tensor."""
+        header = imaging.probe(source, max_megapixels=self.limits.max_image_megapixels)
+        seen = prod(self._place(header.width, header.height).canvas)
+        return int(header.megapixels * 1e6) * READ_BYTES + seen * self.section.channels * self.form.dtype.itemsize
+
+    def work(self, source: bytes, device: Device) -> Work:
+        """One tile: the tensor of the image."""
+        return self.one_tile(imaging.decode(source, max_megapixels=self.limits.max_image_megapixels))
+
+    def one_tile(self, picture: Picture) -> Work:
+        """The tensor of a decoded image as one tile."""
+        height, width = picture.rgb.shape[:2]
+        placed = self._place(width, height)
+        tensor = tensor_of(picture, placed, self.section, self.form)
+        seen = Seen(placed, picture if self.keeps_picture else None)
+        return Work([tensor], context=seen, device_size=_kilopixels(placed.canvas))
+
+    def _place(self, width: int, height: int) -> Placement:
+        return place(self.section, width, height, max_pixels=self.limits.max_image_megapixels * 1e6)
+
+    def feeds(self, tiles: NDArray[Any], work: Work) -> Inputs:
+        """The tiles as they are."""
+        return tiles
+
+
+def _kilopixels(size: tuple[int, int]) -> int:
+    return max(1, size[0] * size[1] // 1000)
+
+
+def first_output(work: Work) -> NDArray[Any]:
+    """The first output for the only tile, without axes of one at the front, down to the last axis."""
+    outputs: Arrays = work.outputs[0]
+    array = outputs[0]
+    while array.ndim > 1 and array.shape[0] == 1:
+        array = array[0]
+    return array

@@ -1,0 +1,33 @@
+"""image-to-scores: numbers that say something about an image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.core.model import Produces
+from penstock.core.request import OutputOptions
+from penstock.models.base import Work
+from penstock.models.declared.kinds.activation import activated
+from penstock.models.declared.kinds.contract import Answer, finite
+from penstock.models.declared.kinds.labels import label_of
+from penstock.models.declared.kinds.one_image import OneImage
+
+
+class ImageToScores(OneImage):
+    """Answers `score` where the network gives one number, else `scores`: a list, or an object by name where the
+    definition has labels."""
+
+    @property
+    def produces(self) -> Produces:
+        """Data alone."""
+        return "data"
+
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+        """All numbers of the output, after the activation."""
+        values = finite(activated(work.outputs[0][0].ravel(), self.definition.output.activation))
+        scores = [round(value, 6) for value in values.astype(float).tolist()]
+        if len(scores) == 1:
+            return Answer({"score": scores[0]})
+        if self.labels:
+            return Answer({"scores": {label_of(self.labels, index): score for index, score in enumerate(scores)}})
+        return Answer({"scores": scores})

@@ -1,0 +1,202 @@
+"""tensors: any graph, with arrays in and arrays out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from penstock.core.device import Device
+from penstock.core.model import Member, Produces
+from penstock.core.request import OutputOptions
+from penstock.errors import ConfigurationError, InvalidRequest
+from penstock.lazy_import import lazy_import
+from penstock.models.base import Work
+from penstock.models.declared.definition import Definition, TensorSection
+from penstock.models.declared.kinds.arrays import tensor_settings, tensors_answer
+from penstock.models.declared.kinds.contract import Answer, DeclaredKind, value_of
+from penstock.models.declared.kinds.packing import unpacked
+from penstock.models.declared.settings import Setting
+from penstock.models.onnxruntime.network import Inputs
+from penstock.models.onnxruntime.ports import Ports
+from penstock.settings import LimitSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = lazy_import("numpy")
+
+ALIGNMENT = 64
+"""Bytes between the beginnings of two arrays in a tile, as many as any type needs."""
+
+FILE = "file"
+"""The member that takes a `.npz` with all arrays by name, or the `.npy` of the only one."""
+
+WHOLE, STACKED = "whole", "stacked"
+
+
+class Part(NamedTuple):
+    """Where one array is in the bytes of a tile."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+
+class TensorsToTensors(DeclaredKind):
+    """Takes each input of the graph as a member of that name, nested lists of numbers; or all of them in one file.
+    Answers as image-to-tensors does."""
+
+    def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
+        super().__init__(definition, labels, limits)
+        self._tensors = {tensor.name: tensor for tensor in definition.tensors}
+        self._file = FILE if FILE not in self._tensors else "arrays_file"
+        self._mixes = _may_mix(definition.tensors)
+
+    @property
+    def members(self) -> dict[str, Member]:
+        """One of JSON for each input, and one for a file."""
+        arrays = {name: _member(tensor) for name, tensor in self._tensors.items()}
+        described = "A .npz file with the arrays by name, or the .npy file of the only one, in place of the others."
+        return arrays | {self._file: Member(kind="file", required=False, description=described)}
+
+    @property
+    def produces(self) -> Produces:
+        """Data, or a file."""
+        return "any"
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """In which form the values come."""
+        return tensor_settings(self.definition.output.format)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All, or the one that the definition names."""
+        name = self.definition.output.name
+        return (name,) if name else ()
+
+    def check_ports(self, ports: Ports) -> None:
+        """Compare names, types and shapes of all inputs, and note the names of the outputs."""
+        found = {port.name: port for port in ports.inputs}
+        if set(found) != set(self._tensors):
+            raise ConfigurationError(f"tensors: the graph takes {', '.join(found)}, not {', '.join(self._tensors)}")
+        for name, tensor in self._tensors.items():
+            port = found[name]
+            if port.dtype != tensor.dtype:
+                raise ConfigurationError(
+                    f"tensors.{name}: the graph takes {port.dtype}, model.toml says {tensor.dtype}"
+                )
+            fits = [a == b or not isinstance(a, int) for a, b in zip(port.shape, tensor.shape, strict=False)]
+            if len(port.shape) != len(tensor.shape) or not all(fits):
+                raise ConfigurationError(f"tensors.{name}: the graph takes {list(port.shape)}")
+        self._names = ports.output_names
+
+    def memory_needed(self, source: Mapping[str, Any]) -> int:
+        """Some times what came in: a list of numbers takes more than an array."""
+        return 4 * sum(len(value) if isinstance(value, bytes) else _count(value) * 32 for value in source.values())
+
+    def work(self, source: Mapping[str, Any], device: Device) -> Work:
+        """All arrays of a task as one tile of bytes. Raises InvalidRequest, InputTooLarge."""
+        arrays = self._arrays(source)
+        parts, size = _laid_out(arrays)
+        tile = np.zeros(size, np.uint8)
+        for part in parts:
+            array = arrays[part.name]
+            tile[part.offset : part.offset + array.nbytes] = np.frombuffer(np.ascontiguousarray(array), np.uint8)
+        stacked = self._mixes and all(part.shape[0] == 1 for part in parts)
+        shapes = ";".join(f"{part.dtype.str}{part.shape}" for part in parts)
+        return Work([tile], lane=f"{STACKED if stacked else WHOLE} {shapes}", context=parts)
+
+    def feeds(self, tiles: NDArray[Any], work: Work) -> Inputs:
+        """Each array by name, (tiles, ...)."""
+        return {part.name: _taken(tiles, part) for part in work.context}
+
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+        """All outputs by name."""
+        arrays = dict(zip(self._names, work.outputs[0], strict=True))
+        form = value_of(params, "format", self.definition.output.format)
+        return tensors_answer(arrays, form, self.limits.max_result_data_bytes)
+
+    def _arrays(self, source: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        given = {name: value for name, value in source.items() if name in self._tensors and value is not None}
+        if source.get(self._file) is not None:
+            given |= self._from_file(source[self._file])
+        for name in self._tensors:
+            if name not in given:
+                raise InvalidRequest(f"the array {name!r} is missing", param=f"input.{name}")
+        sizes: dict[str, int] = {}
+        return {name: _as_array(given[name], tensor, sizes) for name, tensor in self._tensors.items()}
+
+    def _from_file(self, content: bytes) -> dict[str, NDArray[Any]]:
+        param = f"input.{self._file}"
+        arrays = unpacked(content, param, max_bytes=self.limits.max_input_bytes)
+        if set(arrays) == {""} and len(self._tensors) == 1:
+            return dict.fromkeys(self._tensors, arrays[""])
+        if unknown := sorted(set(arrays) - set(self._tensors)):
+            raise InvalidRequest(f"the model has no input {unknown[0]!r}", param=param)
+        return arrays
+
+
+def _member(tensor: TensorSection) -> Member:
+    shape = ", ".join(map(str, tensor.shape))
+    schema: dict[str, Any] = {"type": "boolean" if tensor.dtype == "bool" else "number"}
+    if tensor.dtype[0] in "iu":
+        schema = {"type": "integer"}
+    for size in reversed(tensor.shape):
+        schema = {"type": "array", "items": schema}
+        if isinstance(size, int):
+            schema |= {"minItems": size, "maxItems": size}
+    return Member(kind="json", required=False, description=f"{tensor.dtype}[{shape}]", schema=schema)
+
+
+def _may_mix(tensors: tuple[TensorSection, ...]) -> bool:
+    first = {tensor.shape[0] if tensor.shape else 0 for tensor in tensors}
+    return len(first) == 1 and isinstance(next(iter(first)), str)
+
+
+def _as_array(value: Any, tensor: TensorSection, sizes: dict[str, int]) -> NDArray[Any]:
+    """The value in the type of the tensor. `sizes` are the numbers that names of dimensions have so far."""
+    param, wanted = f"input.{tensor.name}", np.dtype(tensor.dtype)
+    array = value if isinstance(value, np.ndarray) else _of_lists(value, param, wanted)
+    if not np.can_cast(array.dtype, wanted, "same_kind"):
+        raise InvalidRequest(f"values of {array.dtype} are no {wanted}", param=param)
+    fits = len(array.shape) == len(tensor.shape) and all(
+        has == (size if isinstance(size, int) else sizes.setdefault(size, has) if size else has)
+        for has, size in zip(array.shape, tensor.shape, strict=True)
+    )
+    if not fits or 0 in array.shape:
+        raise InvalidRequest(f"the shape is {list(array.shape)}, it must be {list(tensor.shape)}", param=param)
+    return array.astype(wanted, copy=False)
+
+
+def _of_lists(value: Any, param: str, wanted: np.dtype[Any]) -> NDArray[Any]:
+    try:
+        array = np.array(value)
+        if array.dtype.kind in "iu" and wanted.kind in "iu":
+            return np.array(value, wanted)  # refuses what does not fit
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidRequest(f"this is no array of {wanted}", param=param) from error
+    if array.dtype.kind not in "fiub" or (array.dtype.kind == "f" and wanted.kind in "iub"):
+        raise InvalidRequest(f"this is no array of {wanted}", param=param)
+    return array.astype(wanted)
+
+
+def _laid_out(arrays: Mapping[str, NDArray[Any]]) -> tuple[list[Part], int]:
+    parts, end = [], 0
+    for name, array in arrays.items():
+        parts.append(Part(name, array.dtype, array.shape, end))
+        end += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+    return parts, end
+
+
+def _taken(tiles: NDArray[Any], part: Part) -> NDArray[Any]:
+    size = math.prod(part.shape) * part.dtype.itemsize
+    content = np.ascontiguousarray(tiles[:, part.offset : part.offset + size])
+    return content.view(part.dtype).reshape(len(tiles), *part.shape)
+
+
+def _count(value: Any) -> int:
+    return sum(map(_count, value)) if isinstance(value, list | tuple) else 1

@@ -1,0 +1,109 @@
+"""From an ONNX file to a definition: what is known, what is guessed and why."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from penstock.models.declared.definition import Definition
+from penstock.models.declared.document import InvalidModel, checked
+from penstock.models.inspection.families import guess_family, guess_the_usual
+from penstock.models.inspection.findings import Findings, MemberFinding
+from penstock.models.inspection.graph import Graph, GraphTensor
+from penstock.models.inspection.image_input import describe_image, find_image
+from penstock.models.inspection.kinds import describe_activation, describe_outputs
+from penstock.models.inspection.metadata import describe_metadata
+from penstock.models.inspection.reading import read_graph
+from penstock.models.inspection.trial import try_out
+
+CHUNK = 1024 * 1024
+
+
+class Inspection(Struct, frozen=True, kw_only=True):
+    """What was found out about a file: a definition that fits it, and where each of its members comes from."""
+
+    definition: Definition
+    known: tuple[MemberFinding, ...]
+    guessed: tuple[MemberFinding, ...]
+    said: tuple[MemberFinding, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def inspect_file(path: Path, said: Mapping[str, Any], *, version: str = "1") -> Inspection:
+    """Inspect an ONNX file. `said` has members that an operator gives, by path.
+
+    Raises InvalidModel with one line when it is no ONNX file, does what no model may, or does not fit what was said.
+    """
+    try:
+        graph = read_graph(path)
+        findings = find_out(path, graph, said)
+    except InvalidModel as error:
+        raise InvalidModel(f"{path.name}: {error}") from error
+    definition = findings.definition(
+        schema=1,
+        file=path.name,
+        sha256=digest(path),
+        version=version,
+        data={name: digest(path.parent / name) for name in graph.external},
+        tensors=[_tensor(port) for port in graph.inputs] if findings.get("kind") == "tensors" else [],
+    )
+    return Inspection(
+        definition=checked(definition),
+        known=tuple(findings.of("known")),
+        guessed=tuple(findings.of("guessed")),
+        said=tuple(findings.of("said")),
+        inputs=tuple(map(str, graph.inputs)),
+        outputs=tuple(map(str, graph.outputs)),
+    )
+
+
+def find_out(path: Path, graph: Graph, said: Mapping[str, Any]) -> Findings:
+    """Find out every member of the definition. Raises InvalidModel."""
+    findings = Findings(said)
+    image = find_image(graph)
+    if image is None:
+        _refuse_unlike(findings)
+        _describe_tensors(graph, findings)
+        return findings
+    if findings.get("kind") == "tensors":
+        return findings
+    describe_metadata(graph, findings)
+    describe_image(graph, image, findings)
+    describe_outputs(graph, image, findings)
+    try_out(path, image, graph.operators(), findings)
+    guess_family(graph, image, findings)
+    guess_the_usual(image, findings)
+    describe_activation(graph, findings)
+    return findings
+
+
+def _refuse_unlike(findings: Findings) -> None:
+    if findings.get("kind", "tensors") != "tensors":
+        raise InvalidModel(f"kind {findings.get('kind')} needs one input that takes an image; the graph has none")
+
+
+def _describe_tensors(graph: Graph, findings: Findings) -> None:
+    other = [port for port in (*graph.inputs, *graph.outputs) if port.dtype == "other"]
+    if other:
+        raise InvalidModel(f"{other[0].name[:60]!r} is no tensor of numbers; such graphs need a runner of your own")
+    inputs = ", ".join(map(str, graph.inputs))
+    findings.know("kind", "tensors", f"no input alone is an image: {inputs}"[:400])
+
+
+def _tensor(port: GraphTensor) -> dict[str, Any]:
+    dims = [f"dim_{n}" if d is None else d for n, d in enumerate(port.dims or ())]
+    return {"name": port.name, "dtype": port.dtype, "shape": dims}
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    found = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
