@@ -18,6 +18,7 @@ from penstock.api.description.examples.requests import by_type
 from penstock.errors import codes
 from penstock.intake.call import DURATION_PATTERN, KEY_PATTERN
 from tests.support.drive import MODEL, body
+from tests.support.published import models_of
 
 pytestmark = pytest.mark.shared_server
 
@@ -28,7 +29,7 @@ COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 @pytest.fixture
 async def document(stranger: httpx.AsyncClient) -> dict[str, Any]:
     answer = await stranger.get("/schema/openapi.json")
-    assert answer.text == openapi_document()
+    assert answer.text == openapi_document(models_of())
     assert (await stranger.get("/schema")).content == answer.content
     return dict(answer.json())
 
@@ -119,7 +120,7 @@ async def test_every_answer_has_an_example_that_is_one(document: dict[str, Any])
 
 
 def test_every_example_of_a_request_is_one() -> None:
-    for name, content in by_type([MODEL]).items():
+    for name, content in by_type(models_of()).items():
         shown = [content["example"]] if "example" in content else [e["value"] for e in content["examples"].values()]
         assert shown
         for example in shown:

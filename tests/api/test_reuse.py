@@ -11,7 +11,7 @@ import pytest
 
 from penstock.api.services import open_services
 from penstock.core.task import State
-from penstock.intake.call import Caller, SubmitCall
+from penstock.intake.call import Caller, checked_call
 from penstock.intake.enqueue import submit
 from penstock.intake.requests import TaskRequest
 from penstock.settings import ApiSettings, QueueSettings, Settings
@@ -111,9 +111,9 @@ async def test_an_input_is_deleted_when_the_result_comes_while_it_is_stored(
     slow = Slow(settings.storage.directory, settings.redis.namespace)
     slow.meanwhile = lambda: complete(store, storage, b"result")
     task = msgspec.convert(body(image_url=PHOTO), TaskRequest)
-    call = SubmitCall(caller=Caller("tester"), task=task, base_url="http://127.0.0.1", traceparent="")
 
-    async with open_services(settings, (task.model,)) as services:
+    async with open_services(settings) as services:
+        call = checked_call(task, services.models, caller=Caller("tester"), base_url="http://127.0.0.1", traceparent="")
         services = msgspec.structs.replace(services, storage=slow)
         receipt = await submit("tsk_1", call, services)
 

@@ -17,13 +17,13 @@ from penstock.intake.batch_feeder import Feeder
 from penstock.intake.batch_lines import defaults_of, rows_of, sliced
 from penstock.intake.batch_receive import Receiver
 from penstock.intake.call import Caller
-from penstock.models import load_runners
 from penstock.settings import Settings
 from penstock.storage import Item, LocalStorage
-from penstock.store import NotItsTurn
+from penstock.store import NotItsTurn, Store
 from penstock.store.connection import connect
 from tests.support import api_server
 from tests.support.drive import MODEL, data_uri, nothing_is_stored, photo, stored_objects
+from tests.support.published import publish
 from tests.support.stores import open_upload
 
 LEASE_S = 1.0
@@ -65,8 +65,9 @@ class InPairs(LocalStorage):
 
 
 @pytest.fixture
-async def services(settings: Settings) -> AsyncIterator[Services]:
-    async with open_services(settings, tuple(load_runners(settings.models))) as opened:
+async def services(settings: Settings, store: Store) -> AsyncIterator[Services]:
+    await publish(store)
+    async with open_services(settings) as opened:
         yield opened
 
 

@@ -15,9 +15,11 @@ from penstock.storage import Storage, open_storage
 from penstock.store import Store
 from tests.support import api_server
 from tests.support.drive import MODEL, body, claim, complete, fail, image
+from tests.support.published import models_of
 
 pytestmark = pytest.mark.shared_server
 
+DIGEST = next(model.digest for model in models_of() if model.name == MODEL)
 TIMES = ("created_at", "started_at", "finished_at", "expires_at", "start_by", "deadline")
 
 
@@ -41,6 +43,7 @@ async def test_a_waiting_task_is_shown_whole(client: httpx.AsyncClient) -> None:
         "client_request_id": "order-1",
         "model": MODEL,
         "model_version": "1",
+        "model_digest": DIGEST,
         "status": "PENDING",
         "stage": "queued",
         "priority": "normal",

@@ -135,7 +135,7 @@ async def test_the_server_reads_an_upload_as_a_stream_once_it_is_there(
 ) -> None:
     where = await opened(client, PHOTO)
 
-    async with open_services(settings, ()) as services:
+    async with open_services(settings) as services:
         with pytest.raises(UploadNotReady):
             await ready_upload(where["upload_id"], Caller("tester"), services)
         async with asyncio.timeout(60):

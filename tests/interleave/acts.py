@@ -22,7 +22,7 @@ from penstock.intake.uploads import ready_upload
 from penstock.store.tasks import TaskStore
 from penstock.upkeep.retention import prune
 from penstock.upkeep.sweep import sweep_uploads
-from tests.interleave.world import ALICE, MODEL, MORNING_US, World
+from tests.interleave.world import ALICE, DESCRIBED, MODEL, MORNING_US, World
 
 IMAGE = b"i" * (KEPT_IN_RECORD_BYTES + 1)
 """An image that is too large to be kept in a record."""
@@ -68,7 +68,7 @@ def _hex(name: str) -> str:
 
 def call_of(request: TaskRequest) -> SubmitCall:
     """Returns the submit of this task by Alice."""
-    return SubmitCall(caller=ALICE, task=request, base_url="", traceparent="")
+    return SubmitCall(caller=ALICE, task=request, model=DESCRIBED, params={}, base_url="", traceparent="")
 
 
 # --- acts -----------------------------------------------------------------------------------------------------

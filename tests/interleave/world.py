@@ -22,8 +22,10 @@ from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 from penstock.intake.batch_feeder import Feeder
 from penstock.intake.call import Caller as ApiCaller
 from penstock.intake.estimates import Estimates
+from penstock.intake.models import WatchedCatalogue
 from penstock.models import noop
 from penstock.models.base import registry
+from penstock.models.description import describe
 from penstock.net.guard import Policy
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings
 from penstock.storage import Item, Storage
@@ -37,11 +39,13 @@ from tests.interleave.callers import ByTurns, StorageByTurns, call, written
 from tests.support.memory_storage import MemoryStorage
 from tests.support.monitor import WHOLE, Touch
 from tests.support.moved_clock import KEY, STILL, moved_clock
+from tests.support.published import published
 from tests.support.queue_snapshot import Snapshot, take_snapshot
 
 NAMESPACE = "between"
 REAPER = f"{{{NAMESPACE}}}:reaper"
 MODEL = noop.Noop.name
+DESCRIBED = describe(noop.Noop)
 ALICE = ApiCaller("alice", TENANT)
 MORNING_US = 1_800_000_000_000_000
 """The time at which every situation begins, in µs since 1970."""
@@ -74,10 +78,11 @@ class World:
         self.batches, self.uploads = self.store.batches, self.store.uploads
         self.outbox, self.condemned = self.store.outbox, self.store.condemned
         plain = Store(Engine(client, NAMESPACE, queue))
-        policy = Policy.from_limits(settings.limits)
+        policy, models = Policy.from_limits(settings.limits), WatchedCatalogue(plain.models)
+        models.take(published(DESCRIBED))
         self.services = Services(
             settings=settings,
-            models=(MODEL,),
+            models=models,
             policy=policy,
             webhook_policy=policy,
             store=self.store,

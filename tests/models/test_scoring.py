@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from penstock import models
+from penstock.models import scoring
 from tools.convert import recipes
 from tools.convert.graph import Storage
 
@@ -74,7 +74,7 @@ def test_a_score_is_the_mean_of_its_distribution(shipped: Callable[[str], Run], 
 def test_the_runner_resizes_as_the_network_was_trained(photos: Photos, side_px: tuple[int, int]) -> None:
     for photo in photos.values():
         image = photo.resize(side_px)
-        np.testing.assert_array_equal(models.scoring.nearest(np.asarray(image), SIDE_PX), np.asarray(nearest(image)))
+        np.testing.assert_array_equal(scoring.nearest(np.asarray(image), SIDE_PX), np.asarray(nearest(image)))
 
 
 def test_an_image_scores_the_same_alone_and_in_a_batch(

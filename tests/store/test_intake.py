@@ -11,18 +11,18 @@ from msgspec.structs import replace
 
 from penstock.core.request import Line
 from penstock.core.task import State, new_task_id
-from penstock.errors import IdempotencyMismatch, ModelNotFound, UnsupportedImageFormat
-from penstock.intake.call import Caller, SubmitCall, read_task
+from penstock.errors import IdempotencyMismatch, InvalidRequest, ModelNotFound, UnsupportedImageFormat
+from penstock.intake.call import Caller, SubmitCall, checked_call, read_task
 from penstock.intake.deps import Deps
 from penstock.intake.enqueue import submit
 from penstock.intake.estimates import Estimates
 from penstock.intake.quote import quote
-from penstock.models import load_runners
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import Store
 from tests.support.drive import MODEL, body, data_uri, image
+from tests.support.published import catalogue
 
 PROGRAM = """
 import asyncio, sys
@@ -33,11 +33,11 @@ assert "litestar" not in sys.modules and not [name for name in sys.modules if na
 
 
 @pytest.fixture
-def deps(settings: Settings, store: Store, storage: Storage) -> Deps:
+async def deps(settings: Settings, store: Store, storage: Storage) -> Deps:
     policy = Policy.from_limits(settings.limits)
     return Deps(
         settings=settings,
-        models=tuple(load_runners(settings.models)),
+        models=await catalogue(store),
         policy=policy,
         webhook_policy=policy,
         store=store,
@@ -50,8 +50,8 @@ def deps(settings: Settings, store: Store, storage: Storage) -> Deps:
 def call_of(deps: Deps, data: bytes | None = None, **members: Any) -> SubmitCall:
     if data is not None:
         members["input"] = {"image_url": data_uri(data)}
-    task = read_task(msgspec.json.encode(body(**members)), models=deps.models)
-    return SubmitCall(caller=Caller("tester"), task=task, base_url="http://here/", traceparent="")
+    task = read_task(msgspec.json.encode(body(**members)))
+    return checked_call(task, deps.models, caller=Caller("tester"), base_url="http://here/", traceparent="")
 
 
 def test_the_intake_imports_nothing_of_http() -> None:
@@ -94,9 +94,16 @@ async def test_an_image_that_cannot_be_read_is_refused_with_its_place(deps: Deps
     assert refused.value.param == "input.image_url"
 
 
-def test_a_model_that_is_not_served_is_refused_before_anything_is_stored(deps: Deps) -> None:
-    with pytest.raises(ModelNotFound):
-        call_of(replace(deps, models=("other",)), image())
+async def test_a_model_that_is_not_served_is_refused_although_it_is_published(deps: Deps, store: Store) -> None:
+    fewer = await catalogue(store, serve=("image-scoring-v1",))
+
+    with pytest.raises(ModelNotFound, match="the models are image-scoring-v1"):
+        call_of(replace(deps, models=fewer), image())
+
+
+async def test_a_jpeg_without_loss_is_refused(deps: Deps) -> None:
+    with pytest.raises(InvalidRequest, match="never lossless"):
+        call_of(deps, image(), output={"format": "jpg", "lossless": True})
 
 
 async def test_a_quote_says_what_is_ahead_and_queues_nothing(deps: Deps, store: Store) -> None:

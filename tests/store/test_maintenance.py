@@ -170,7 +170,7 @@ async def test_maintenance_goes_on_after_redis_was_away(
         store = Store(Engine(client, "test", settings.queue))
         task_id = await submit(store, start_within_s=0.1)
         own_redis.kill()
-        work = run_maintenance(store, storage, [MODEL], installation=store.installation, delete_orphans=False)
+        work = run_maintenance(store, storage, lambda: [MODEL], installation=store.installation, delete_orphans=False)
         loops = asyncio.create_task(work)
         await asyncio.sleep(0.5)
 

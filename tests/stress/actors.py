@@ -25,7 +25,7 @@ from penstock.store.outbox import Quota
 from penstock.upkeep.retention import prune
 from penstock.upkeep.sweep import sweep, sweep_uploads
 from tests.interleave.acts import IMAGE, lines_of
-from tests.interleave.world import MODEL, World
+from tests.interleave.world import DESCRIBED, MODEL, World
 from tests.stress.mishaps import Luck
 
 CALLERS = (Caller("alice", TENANT), Caller("bob", TENANT))
@@ -90,7 +90,7 @@ class Client(Actor):
     async def submit(self) -> None:
         caller, name = self.chance.choice(CALLERS), self.chance.choice((None, None, f"key-{self.chance.random()}"))
         request, examined = await self._task(caller, name)
-        call = SubmitCall(caller=caller, task=request, base_url="", traceparent="")
+        call = SubmitCall(caller=caller, task=request, model=DESCRIBED, params={}, base_url="", traceparent="")
         for _ in range(2 if name else 1):  # a submit with a client_request_id is repeated until it is answered
             with suppress(StoreUnavailable):
                 answer = await enqueue(new_task_id(), call, examined, self.world.services)

@@ -14,6 +14,7 @@ import httpx
 
 from penstock.api.serve import ApiServer
 from penstock.settings import Settings, environment_of
+from tests.support.published import publish_now
 
 STARTED_WITHIN_S = 60.0
 _PROCESS = """
@@ -29,8 +30,11 @@ serve(settings, listen_fd=int(sys.argv[1]))
 
 
 @contextmanager
-def in_thread(settings: Settings) -> Iterator[str]:
-    """Serves the settings in a thread, which starts within 0.1 s, and yields the URL."""
+def in_thread(settings: Settings, *, is_published: bool = True) -> Iterator[str]:
+    """Publishes the models as a worker would, serves the settings in a thread, which starts within 0.1 s, and yields
+    the URL."""
+    if is_published:
+        publish_now(settings)
     server = ApiServer(settings)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listener],), name="api")
@@ -74,6 +78,7 @@ class ServerProcess:
     """A server in a process, with its log."""
 
     def __init__(self, settings: Settings) -> None:
+        publish_now(settings)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.url = _url(listener)
             fd = listener.fileno()

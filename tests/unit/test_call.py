@@ -3,17 +3,16 @@
 import msgspec
 import pytest
 
-from penstock.errors import InvalidRequest, MalformedRequest, ModelNotFound
-from penstock.intake.call import check_task, read_task
-from penstock.intake.requests import InputRequest, OutputRequest, TaskRequest
-from penstock.models import noop
+from penstock.errors import InvalidRequest, MalformedRequest
+from penstock.intake.call import read_task
+from penstock.intake.requests import TaskRequest
 
-MODEL = noop.Noop.name
+MODEL = "noop-v1"
 BODY = {"model": MODEL, "input": {"image_url": "https://images.example.com/photo.jpg"}}
 
 
 def read(headers: dict[str, str], **members: object) -> TaskRequest:
-    return read_task(msgspec.json.encode(BODY | members), models=(MODEL,), **headers)  # type: ignore[arg-type]
+    return read_task(msgspec.json.encode(BODY | members), **headers)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -46,17 +45,3 @@ def test_a_header_that_contradicts_the_body_or_cannot_be_read_is_refused(
 ) -> None:
     with pytest.raises(error):
         read(headers, **members)
-
-
-def test_a_model_that_is_not_served_is_refused_although_it_is_known() -> None:
-    with pytest.raises(ModelNotFound, match="other"):
-        check_task(TaskRequest(model=MODEL, input=InputRequest(image_url="data:,")), ("other",))
-
-
-def test_a_jpeg_without_loss_is_refused() -> None:
-    task = TaskRequest(
-        model=MODEL, input=InputRequest(image_url="data:,"), output=OutputRequest(format="jpg", lossless=True)
-    )
-
-    with pytest.raises(InvalidRequest, match="never lossless"):
-        check_task(task, (MODEL,))

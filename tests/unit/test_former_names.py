@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock import models
 from penstock.core.request import OutputOptions
 from penstock.models import base
 from penstock.models.base import BaseModelRunner, Outputs, Params, Product, Work
@@ -32,10 +31,10 @@ def test_the_former_package_of_the_models_is_the_present_one() -> None:
     with pytest.warns(DeprecationWarning, match=r"penstock\.models"):
         former = import_module("penstock.runners")
 
-    assert former.registry is models.registry
+    assert former.registry is base.registry
     assert former.BaseModelRunner is BaseModelRunner
     assert import_module("penstock.runners.base") is base
-    assert former.registry() == models.registry()
+    assert former.registry() == base.registry()
 
 
 @pytest.mark.filterwarnings("ignore:penstock.runners is called:DeprecationWarning")

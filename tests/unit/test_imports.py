@@ -55,6 +55,12 @@ PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
         pytest.param(
             API, "onnxruntime aioboto3 botocore aiohttp arq numpy httpx rich", id="the API with local storage"
         ),
+        pytest.param(
+            API,
+            "penstock.models.base penstock.models.description penstock.models.scoring penstock.models.superres "
+            "penstock.models.tiling penstock.models.onnxruntime penstock.runners",
+            id="the API, which knows models by what workers publish",
+        ),
         pytest.param(PACKAGE, "httpx click rich litestar msgspec asyncio", id="the package itself"),
         pytest.param(HELP, "httpx rich litestar redis numpy onnxruntime importlib.metadata", id="the help"),
         pytest.param(

@@ -1,13 +1,12 @@
 """Which model a version means when it comes without the name of its model."""
 
 import pytest
+from msgspec.structs import replace
 
 from penstock.api.replicate.versions import model_of, version_id
-from penstock.errors import ModelNotFound
-from penstock.models import load_runners
-from penstock.models.registry import _REGISTRY, registry
-from penstock.models.superres import SuperResolution
-from penstock.settings import ModelSettings
+from penstock.errors import ModelNotFound, NotReady
+from penstock.intake.models import Catalogue
+from tests.support.published import models_of, taken
 
 IMAGES, SCORES = "superres-x4", "image-scoring-v1"
 VERSIONS = (
@@ -17,51 +16,54 @@ VERSIONS = (
     "v1.4",
     "latest",
 )
+MODELS = {model.name: model for model in models_of()}
+ANOTHER = replace(MODELS[IMAGES], name="another-x4")
+SECOND = replace(MODELS[IMAGES], version="2", digest="other weights")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def runners() -> None:
-    load_runners(ModelSettings())
-
-
-@pytest.fixture
-def second(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Another model that makes images."""
-    name = "another-x4"
-    monkeypatch.setitem(_REGISTRY, name, type("Another", (SuperResolution,), {"name": name}))
-    return name
+def served(*names: str) -> Catalogue:
+    return taken(*(MODELS[name] for name in names))
 
 
 @pytest.mark.parametrize("given", ["{}", "someone/{}", "someone/{}:f121d640bd286e1f", "someone/{}:anything at all"])
 @pytest.mark.parametrize("model", [IMAGES, SCORES])
 def test_a_name_means_its_model_whatever_stands_around_it(given: str, model: str) -> None:
-    assert model_of(given.format(model), (SCORES, IMAGES)) == model
+    assert model_of(given.format(model), served(SCORES, IMAGES)).name == model
 
 
 @pytest.mark.parametrize("model", [IMAGES, SCORES])
 def test_the_id_of_a_version_means_its_model(model: str) -> None:
-    assert model_of(version_id(registry()[model]), (SCORES, IMAGES)) == model
+    assert model_of(version_id(model, MODELS[model].digest), served(SCORES, IMAGES)).name == model
+
+
+def test_a_version_behind_a_name_counts_if_the_model_has_it() -> None:
+    both = [replace(model, versioned=True) for model in (MODELS[IMAGES], SECOND)]
+    models = taken(*both)
+
+    given = ("superres-x4", "a/superres-x4:2", "superres-x4@2", version_id(IMAGES, "other weights"), "a/superres-x4:9")
+    assert [model_of(one, models).version for one in given] == ["1", "2", "2", "2", "1"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_any_other_version_means_the_only_model_that_makes_images(version: str) -> None:
-    assert model_of(version, (SCORES, IMAGES)) == IMAGES
+    assert model_of(version, served(SCORES, IMAGES)).name == IMAGES
 
 
 @pytest.mark.parametrize("models", [(SCORES,), ()])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_where_no_model_makes_images_it_is_refused(version: str, models: tuple[str, ...]) -> None:
     with pytest.raises(ModelNotFound, match="use owner/name"):
-        model_of(version, models)
+        model_of(version, served(*models))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_where_several_models_make_images_it_is_refused_and_their_own_ids_are_not(second: str, version: str) -> None:
-    models = (second, SCORES, IMAGES)
+def test_where_several_models_make_images_it_is_refused_and_their_own_ids_are_not(version: str) -> None:
+    models = taken(ANOTHER, MODELS[SCORES], MODELS[IMAGES])
 
     with pytest.raises(ModelNotFound, match="use owner/name"):
         model_of(version, models)
-    assert [model_of(version_id(registry()[model]), models) for model in models] == list(models)
+    ids = [version_id(model.name, model.digest) for model in models.defaults()]
+    assert [model_of(one, models).name for one in ids] == list(models.names())
 
 
 @pytest.mark.parametrize(
@@ -69,4 +71,9 @@ def test_where_several_models_make_images_it_is_refused_and_their_own_ids_are_no
 )
 def test_what_does_not_look_like_a_version_is_the_name_of_a_model(version: str) -> None:
     with pytest.raises(ModelNotFound, match="is served here"):
-        model_of(version, (SCORES, IMAGES))
+        model_of(version, served(SCORES, IMAGES))
+
+
+def test_before_any_worker_has_published_a_model_nothing_is_known() -> None:
+    with pytest.raises(NotReady):
+        model_of(IMAGES, Catalogue())

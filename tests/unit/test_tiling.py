@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.core.device import CPU_SIDES
+from penstock.core.sizes import tiled_area
 from penstock.errors import InvalidOutput
 from penstock.models.base import Params
 from penstock.models.scoring import ImageScoring
 from penstock.models.superres import SuperResolution, SuperresParams
-from penstock.models.tiling import Ladder, Span, TiledImage, spans, tiled_area
+from penstock.models.tiling import Ladder, Span, TiledImage, spans
 from penstock.worker.devices import cpu
 
 SHAPES = cpu(1).shapes

@@ -1,7 +1,7 @@
 """The application: its routes, its lifetime, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from litestar import Litestar, Router
@@ -41,9 +41,9 @@ from penstock.api.routes import (
 )
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
+from penstock.core.model import Model
 from penstock.errors import StorageUnavailable
 from penstock.intake.batch_feeder import Feeder
-from penstock.models import load_runners
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
 from penstock.upkeep.links import check_links
@@ -102,15 +102,14 @@ OPEN = (health.discover, health.livez, health.readyz, health.startupz, health.me
 def create_app(settings: Settings) -> Litestar:
     """Return the API as an ASGI application; nothing is opened before its lifespan starts.
 
-    Raises ConfigurationError when no API key is set or a runner module cannot be imported.
+    Raises ConfigurationError when no API key is set.
     """
     key_ring, watch = KeyRing(settings.api.keys), StorageWatch()
     output_links = predictions.OutputLinks(key_ring.digest())
-    names = tuple(load_runners(settings.models))
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_services(settings, names) as services, _running(services, watch, output_links):
+        async with open_services(settings) as services, _running(services, watch, output_links):
             app.state.services = services
             yield
 
@@ -144,7 +143,7 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=problems.HANDLERS,
         before_request=check_query,
         before_send=[_name_all_methods],
-        openapi_config=openapi.config(names, settings.api.public_url),
+        openapi_config=openapi.config(settings.api.public_url),
         request_class=ApiRequest,
         request_max_body_size=settings.limits.max_body_bytes,
         logging_config=None,
@@ -163,11 +162,10 @@ async def _name_all_methods(message: Message, scope: Scope) -> None:
                 MutableScopeHeaders.from_message(message)["Allow"] = allow_of(route.methods)
 
 
-def openapi_document() -> str:
-    """Return the description of the API. Nothing is opened for it."""
-    settings = Settings(api=ApiSettings(keys=("described-not-served",)))
-    described = create_app(settings)
-    return openapi.complete(described, described.openapi_schema.to_schema(), load_runners(settings.models)).decode()
+def openapi_document(models: Sequence[Model]) -> str:
+    """Return the description of the API of a server with these models. Nothing is opened for it."""
+    described = create_app(Settings(api=ApiSettings(keys=("described-not-served",))))
+    return openapi.complete(described, described.openapi_schema.to_schema(), models).decode()
 
 
 @asynccontextmanager
@@ -178,12 +176,13 @@ async def _running(
     work = run_maintenance(
         services.store,
         services.storage,
-        services.models,
+        services.models.ids,
         installation=services.patient_store.installation,
         delete_orphans=services.settings.storage.sweep,
     )
     loops = [
         asyncio.create_task(work, name="maintenance"),
+        asyncio.create_task(services.models.run(), name="catalogue"),
         asyncio.create_task(services.waiting.run(), name="waiting"),
         asyncio.create_task(services.watching.run(), name="watching"),
         asyncio.create_task(Feeder(services).run(), name="feeder"),

@@ -28,7 +28,6 @@ from penstock.api.http.lingering import LingeringTransport
 from penstock.api.http.request_context import UNMATCHED, complete, new_request_id, refusal
 from penstock.api.services import open_services
 from penstock.errors import MalformedRequest
-from penstock.models import load_runners
 from penstock.settings import Settings
 from penstock.telemetry import metrics
 
@@ -256,5 +255,5 @@ _NOT_HTTP = "the request cannot be read as HTTP/1.1"
 
 async def _check_services(settings: Settings) -> None:
     # An error of the set-up is one line from here; from uvicorn's lifespan it would be a traceback.
-    async with open_services(settings, tuple(load_runners(settings.models))):
+    async with open_services(settings):
         pass

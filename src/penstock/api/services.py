@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
@@ -13,6 +13,7 @@ from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
 from penstock.intake.deps import Deps
 from penstock.intake.estimates import Estimates
+from penstock.intake.models import WatchedCatalogue
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import open_storage
@@ -38,8 +39,8 @@ ServicesDep = NamedDependency[SkipValidation[Services]]
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIterator[Services]:
-    """Connect to Redis and the storage. Neither has to be there yet.
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Connect to Redis and the storage, and read what models there are. None of them has to be there yet.
 
     Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right.
     """
@@ -51,6 +52,9 @@ async def open_services(settings: Settings, models: tuple[str, ...]) -> AsyncIte
         for warning in await _warnings(client, settings.redis.namespace):
             logger.warning("{}", warning)
         store = Store(Engine(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S))
+        models = WatchedCatalogue(store.models, settings.models.serve)
+        with suppress(StoreUnavailable):
+            await models.read()
         yield Services(
             settings=settings,
             models=models,

@@ -18,6 +18,7 @@ from penstock.errors import (
     InvalidRequest,
     MalformedRequest,
     ModelNotFound,
+    NotReady,
     PayloadTooLarge,
     PenstockError,
     QueueFull,
@@ -31,7 +32,7 @@ from penstock.errors import (
     UrlBlocked,
     WebhooksDisabled,
 )
-from penstock.intake.call import DURATION_PATTERN, KEY_PATTERN, SubmitCall, read_task
+from penstock.intake.call import DURATION_PATTERN, KEY_PATTERN, SubmitCall, checked_call, read_task
 from penstock.intake.enqueue import Receipt, submit
 from penstock.telemetry import endings, metrics
 
@@ -41,7 +42,8 @@ POLL_S = 1
 SUBMIT_ERRORS = (
     MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
     InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageDecodeFailed,
-    UploadNotFound, UploadNotReady, UploadMismatch, WebhooksDisabled, QueueFull, RateLimited, StorageUnavailable,
+    UploadNotFound, UploadNotReady, UploadMismatch, WebhooksDisabled, QueueFull, RateLimited, NotReady,
+    StorageUnavailable,
 )  # fmt: skip
 """How a submit can be refused."""
 
@@ -66,7 +68,7 @@ CacheControl = Annotated[
 ]
 
 
-def call_of(
+async def call_of(
     body: bytes,
     request: ApiRequest,
     services: Services,
@@ -79,17 +81,14 @@ def call_of(
 ) -> SubmitCall:
     """Read a request into one call; after that, nothing else of the request is needed to queue its task.
 
-    Raises MalformedRequest, InvalidRequest, ModelNotFound.
+    Raises MalformedRequest, InvalidRequest, ModelNotFound, NotReady.
     """
-    return SubmitCall(
+    task = read_task(body, idempotency_key=idempotency_key, cancel_after=cancel_after, cache_control=cache_control)
+    await services.models.look_for(task.model)
+    return checked_call(
+        task,
+        services.models,
         caller=request.auth,
-        task=read_task(
-            body,
-            models=services.models,
-            idempotency_key=idempotency_key,
-            cancel_after=cancel_after,
-            cache_control=cache_control,
-        ),
         base_url=str(request.base_url),
         traceparent=request.scope["state"]["traceparent"],
         dialect=dialect,

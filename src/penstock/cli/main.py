@@ -187,8 +187,11 @@ def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
 def openapi() -> None:
     """Print the OpenAPI document."""
     from penstock.api.app import openapi_document
+    from penstock.models import load_runners
+    from penstock.models.description import descriptions
+    from penstock.settings import ModelSettings
 
-    click.echo(openapi_document())
+    click.echo(openapi_document(descriptions(load_runners(ModelSettings()))))
 
 
 @cli.command()

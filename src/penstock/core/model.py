@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from penstock.core.sizes import Sizes
+
 MemberKind = Literal["image", "file", "json"]
 
 Produces = Literal["image", "data", "any"]
@@ -30,28 +32,6 @@ class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: str = ""
     media_types: tuple[str, ...] = ()
     schema: dict[str, Any] = {}
-
-
-class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How large the result is for an image of some size, and how much the device computes for it.
-
-    The result is `scale` times as wide and high; None where no image comes, or its size is not known before. The device
-    computes `kilopixels` for every image, or the image cut into tiles with these `sides` and this overlap, or, where
-    neither is set, the image as it is.
-    """
-
-    scale: float | None = None
-    kilopixels: int | None = None
-    sides: tuple[int, ...] = ()
-    overlap_px: int = 0
-
-
-class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The size rule of a model. Where it depends on a parameter, `param` names it, and `by_value` has the rules."""
-
-    rule: SizeRule = SizeRule()
-    param: str = ""
-    by_value: dict[str, SizeRule] = {}
 
 
 class Example(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -46,12 +46,18 @@ class Line(Struct, frozen=True, kw_only=True):
 
 class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The stored request, with the `inputs` by their names. Defaults are omitted, so that a waiting task takes 1 KB of
-    Redis beside its input."""
+    Redis beside its input.
+
+    `model` is the id of a model's version, which names its queue; `version` and `digest` are those that it had when the
+    task was submitted.
+    """
 
     model: str
     inputs: dict[str, Source]
     params: dict[str, Any]
     output: OutputOptions
+    version: str = ""
+    digest: str = ""
     client_request_id: str | None = None
     metadata: dict[str, str] = {}
     traceparent: str | None = None

@@ -166,7 +166,7 @@ class RateLimited(PenstockError):
 
 
 class NotReady(PenstockError):
-    """Redis or the storage does not answer, or the server is stopping."""
+    """Redis or the storage does not answer, no worker has published its models yet, or the server is stopping."""
 
     code, status, retryable, title = "not_ready", 503, True, "Not ready"
 

@@ -16,9 +16,9 @@ from penstock.core.batch import Batch, FeedLease, StoredLine, task_id_of
 from penstock.core.request import Line
 from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import State
-from penstock.errors import Internal, PenstockError, QueueFull, StorageUnavailable, StoreUnavailable
+from penstock.errors import Internal, NotReady, PenstockError, QueueFull, StorageUnavailable, StoreUnavailable
 from penstock.intake.batch_lines import defaults_of, line_of, task_of
-from penstock.intake.call import Caller, SubmitCall, check_task
+from penstock.intake.call import Caller, SubmitCall, checked_call
 from penstock.intake.deps import Deps
 from penstock.intake.enqueue import discard, submission_of
 from penstock.intake.examine import Examined, examine, look_again, weigh
@@ -91,7 +91,8 @@ class BatchEnqueuer:
         """Make tasks of the lines from this place on. A line fails without a task where the models that are served, or
         the settings, have changed since the batch was submitted.
 
-        Raises NotItsTurn, QueueFull, StoreUnavailable, StorageUnavailable; some of the lines may be tasks then.
+        Raises NotItsTurn, NotReady, QueueFull, StoreUnavailable, StorageUnavailable; some of the lines may be tasks by
+        then.
         """
         while rows:
             some, rows = rows[: self._together], rows[self._together :]
@@ -142,7 +143,7 @@ class BatchEnqueuer:
         """Note the code of what is wrong with a line: it must not hold up all others."""
         try:
             yield
-        except (StoreUnavailable, StorageUnavailable):
+        except (NotReady, StoreUnavailable, StorageUnavailable):
             raise
         except PenstockError as error:
             refused[place] = error.code
@@ -152,11 +153,10 @@ class BatchEnqueuer:
 
     def _read(self, place: int, stored: StoredLine) -> _ReadLine:
         batch, line = self._batch, line_of(stored.text)
-        task = task_of(line, self._defaults)
-        check_task(task, self._deps.models)
-        call = SubmitCall(
+        call = checked_call(
+            task_of(line, self._defaults),
+            self._deps.models,
             caller=self._caller,
-            task=task,
             base_url=batch.plan.base_url,
             traceparent=batch.plan.traceparent,
             line=Line(batch=batch.id, custom_id=line.custom_id, number=stored.number),
@@ -179,10 +179,10 @@ class BatchEnqueuer:
 
     def _weigh(self, line: _ReadLine) -> Examined:
         assert line.header is not None  # noqa: S101  by `_prepare`
-        settings, task = self._deps.settings, line.call.task
-        webhook = webhook_of(task.webhook, self._deps, base_url=line.call.base_url)
-        image = look_again(task, line.header, settings)
-        return weigh(task, image, line.header, settings, self._caller, webhook=webhook)
+        call, settings = line.call, self._deps.settings
+        webhook = webhook_of(call.task.webhook, self._deps, base_url=call.base_url)
+        image = look_again(call, line.header, settings)
+        return weigh(call, image, line.header, settings, webhook=webhook)
 
     async def _finish(self, line: _ReadLine, examined: Examined | None) -> _ReadyLine:
         if examined is None:

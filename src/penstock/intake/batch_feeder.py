@@ -15,6 +15,7 @@ from penstock.core.batch import Batch, BatchState, FeedLease, part_key, task_id_
 from penstock.core.task import State
 from penstock.errors import (
     BatchNotFound,
+    NotReady,
     QueueFull,
     ResultExpired,
     StorageUnavailable,
@@ -124,7 +125,7 @@ class Feeder:
                 await self._cancel(batch, lease)
             else:
                 await self._feed(batch, lease)
-        except (QueueFull, StorageUnavailable) as error:
+        except (NotReady, QueueFull, StorageUnavailable) as error:
             logger.bind(batch_id=lease.id, reason=error.detail).info("a batch is not fed for now")
             await self._rest(lease, wait_s=PAUSE_S)
         except StoreUnavailable as error:

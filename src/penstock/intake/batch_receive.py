@@ -14,14 +14,14 @@ import msgspec
 from msgspec import Struct
 
 from penstock.core.batch import part_key
-from penstock.errors import InvalidRequest, PenstockError, StoreUnavailable
+from penstock.errors import InvalidRequest, NotReady, PenstockError, StoreUnavailable
 from penstock.intake.batch_lines import MAX_LINE_BYTES, Slices, Text, line_of, readable_custom_id, task_of
-from penstock.intake.call import Caller, SubmitCall, check_task
+from penstock.intake.call import Caller, SubmitCall, checked_call
 from penstock.intake.deps import Deps
 from penstock.intake.examine import examine, look_at
 from penstock.intake.inline import is_inline, is_long
 from penstock.intake.parse import Finding, InvalidLines
-from penstock.intake.requests import MAX_LINES, BatchDefaults, TaskRequest
+from penstock.intake.requests import MAX_LINES, BatchDefaults
 from penstock.intake.webhook import webhook_of
 from penstock.models.imaging import Header
 
@@ -41,11 +41,11 @@ class Received(Struct, frozen=True, kw_only=True):
 
 
 class _Line(Struct, eq=False):
-    """A line that is being checked; it has a `task` as soon as it was read without an error."""
+    """A line that is being checked; it has a `call` as soon as it was read without an error."""
 
     number: int
     text: Text
-    task: TaskRequest | None = None
+    call: SubmitCall | None = None
     header: Header | None = None
     error: PenstockError | None = None
 
@@ -70,9 +70,10 @@ class Receiver:
     async def receive(self, slices: Slices) -> Received:
         """Check and store all lines. After `MAX_FINDINGS` wrong lines the others are read, but not looked at.
 
-        Raises InvalidLines when any line is wrong, InvalidRequest when there are none or too many, StorageUnavailable,
-        StoreUnavailable.
+        Raises InvalidLines when any line is wrong, InvalidRequest when there are none or too many, NotReady,
+        StorageUnavailable, StoreUnavailable.
         """
+        await self._deps.models.read()
         async for lines in slices:
             if len(self._findings) >= MAX_FINDINGS:
                 continue
@@ -96,10 +97,10 @@ class Receiver:
         lines = [_Line(number, text) for number, text in numbered]
         for line in lines:
             with _noting(line):
-                line.task = self._read(line)
+                line.call = self._read(line)
             await self._let_others()
         # One hop to a thread for all long images: the base64 of megabytes would hold up every other request.
-        if long := [line for line in lines if line.task and _is_long_inline(line.task)]:
+        if long := [line for line in lines if line.call and _is_long_inline(line.call)]:
             await asyncio.to_thread(self._look_at, long)
         for line in lines:
             if line.error is None and line.header is None:
@@ -113,7 +114,7 @@ class Receiver:
             await asyncio.sleep(0)
             self._began = time.perf_counter()
 
-    def _read(self, line: _Line) -> TaskRequest:
+    def _read(self, line: _Line) -> SubmitCall:
         if line.text is None:
             raise InvalidRequest(f"the line is longer than {MAX_LINE_BYTES} bytes")
         read = line_of(line.text)
@@ -121,23 +122,22 @@ class Receiver:
             raise InvalidRequest("another line has this custom_id", param="custom_id")
         self._seen.add(read.custom_id)
         task = task_of(read, self._defaults)
-        check_task(task, self._deps.models)
+        call = checked_call(task, self._deps.models, caller=self._caller, base_url=self._base_url, traceparent="")
         webhook_of(task.webhook, self._deps, base_url=self._base_url)
-        return task
+        return call
 
     def _look_at(self, lines: Sequence[_Line]) -> None:
         for line in lines:
             with _noting(line):
-                assert line.task is not None  # noqa: S101  no error is noted
-                _, line.header = look_at(line.task, self._deps.settings)
+                assert line.call is not None  # noqa: S101  no error is noted
+                _, line.header = look_at(line.call, self._deps.settings)
 
     async def _examine(self, line: _Line) -> None:
-        task = line.task
-        assert task is not None  # noqa: S101  no error is noted
-        if is_inline(task.input.image_url or ""):
+        call = line.call
+        assert call is not None  # noqa: S101  no error is noted
+        if is_inline(call.task.input.image_url or ""):
             self._look_at([line])
         else:
-            call = SubmitCall(caller=self._caller, task=task, base_url=self._base_url, traceparent="")
             await examine(call, self._deps)
 
     def _keep(self, line: _Line) -> None:
@@ -163,17 +163,17 @@ class Receiver:
         self._part_bytes = 0
 
 
-def _is_long_inline(task: TaskRequest) -> bool:
-    url = task.input.image_url or ""
+def _is_long_inline(call: SubmitCall) -> bool:
+    url = call.task.input.image_url or ""
     return is_inline(url) and is_long(url)
 
 
 @contextmanager
 def _noting(line: _Line) -> Iterator[None]:
-    """Keep what is wrong with a line for its finding; without Redis no line is right or wrong."""
+    """Keep what is wrong with a line for its finding; without Redis or models no line is right or wrong."""
     try:
         yield
-    except StoreUnavailable:
+    except (NotReady, StoreUnavailable):
         raise
     except PenstockError as error:
         line.error = error

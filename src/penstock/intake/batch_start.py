@@ -36,7 +36,7 @@ async def start_batch(batch_id: str, call: BatchCall, slices: Slices, deps: Deps
     """Check and store the lines, and start the batch that was opened under this id; tells when it was started before.
 
     What is stored of a batch that is not started has to be deleted by the caller. Raises InvalidLines, InvalidRequest,
-    UrlBlocked, WebhooksDisabled, IdempotencyMismatch, StorageUnavailable, StoreUnavailable.
+    UrlBlocked, WebhooksDisabled, IdempotencyMismatch, NotReady, StorageUnavailable, StoreUnavailable.
     """
     options = call.options
     defaults = defaults_of(options.defaults)

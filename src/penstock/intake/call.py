@@ -1,21 +1,20 @@
 """A submit as it was read: who sends it, and the task, with nothing left in headers or body."""
 
 import re
-from collections.abc import Collection
+from typing import Any
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from penstock.core.events import Dialect
+from penstock.core.model import Model
 from penstock.core.request import Line
 from penstock.core.task import TENANT
-from penstock.errors import InvalidRequest, MalformedRequest, ModelNotFound
+from penstock.errors import InvalidRequest, MalformedRequest
+from penstock.intake.models import Catalogue
+from penstock.intake.params import complete_params
 from penstock.intake.parse import convert, decode
 from penstock.intake.requests import UPLOAD_ID, ClientRequestId, TaskRequest
-from penstock.models.base import registry
-
-SHOWN_MODELS = 20
-"""How many names of models the refusal of an unknown one lists at most."""
 
 CANCEL_AFTER_MIN_S, CANCEL_AFTER_MAX_S = 5, 604_800
 KEY_PATTERN = r'^("([!#-\[\]-~]|\\["\\]){1,128}"|[!#-~]{1,128})$'
@@ -37,12 +36,15 @@ class Caller(Struct, frozen=True):
 class SubmitCall(Struct, frozen=True, kw_only=True):
     """One submit. `base_url` is where the client reached the server, `dialect` the words of its webhook's events.
 
-    `wait_s` is how long the client waits for the end, None where it does not say. `line` is there for the line of a
-    batch, which comes without a request of its own.
+    `model` is the version that the task runs on, whatever is made the default later, and `params` are those of the task
+    with the model's defaults. `wait_s` is how long the client waits for the end, None where it does not say. `line` is
+    there for the line of a batch, which comes without a request of its own.
     """
 
     caller: Caller
     task: TaskRequest
+    model: Model
+    params: dict[str, Any]
     base_url: str
     traceparent: str
     dialect: Dialect = "penstock"
@@ -53,19 +55,16 @@ class SubmitCall(Struct, frozen=True, kw_only=True):
 def read_task(
     body: bytes,
     *,
-    models: Collection[str],
     idempotency_key: str | None = None,
     cancel_after: str | None = None,
     cache_control: str | None = None,
 ) -> TaskRequest:
-    """Return the task that a client wants, for one of these models.
+    """Return the task that a client wants.
 
     Three headers are another place for members of the body: `Idempotency-Key` for `client_request_id`, `Cancel-After`
-    for `finish_within_s`, `Cache-Control: no-cache` for `reuse: false`. Raises MalformedRequest, InvalidRequest,
-    ModelNotFound.
+    for `finish_within_s`, `Cache-Control: no-cache` for `reuse: false`. Raises MalformedRequest, InvalidRequest.
     """
     task = decode(body, TaskRequest)
-    check_task(task, models)
     if idempotency_key is not None:
         task = replace(task, client_request_id=request_id_of(idempotency_key, task.client_request_id))
     if cache_control is not None and "no-cache" in map(str.strip, cache_control.lower().split(",")):
@@ -73,20 +72,39 @@ def read_task(
     return task if cancel_after is None else _with_deadline(task, cancel_after)
 
 
-def check_task(task: TaskRequest, models: Collection[str]) -> None:
-    """Check what the type of a request cannot say, the parameters of its model among it.
+def checked_call(
+    task: TaskRequest,
+    models: Catalogue,
+    *,
+    caller: Caller,
+    base_url: str,
+    traceparent: str,
+    dialect: Dialect = "penstock",
+    wait_s: float | None = None,
+    line: Line | None = None,
+) -> SubmitCall:
+    """Return the call of a task, on the version of its model that is meant now. It checks what the type of a request
+    cannot say, the parameters of the model among it.
 
-    Raises InvalidRequest, ModelNotFound.
+    Raises InvalidRequest, ModelNotFound, NotReady.
     """
-    runner = registry().get(task.model)
-    if runner is None or task.model not in models:
-        served = ", ".join(sorted(models)[:SHOWN_MODELS])
-        raise ModelNotFound(f"no model of this name is served here; the models are {served}", param="model")
+    model = models.find(task.model)
     if UNSET not in (task.input.image_url, task.input.upload_id):
         raise InvalidRequest("either image_url or upload_id, not both", param=UPLOAD_ID)
-    convert(task.params, runner.params, inside="params")
+    params = complete_params(task.params, model)
     if task.output.lossless and task.output.format == "jpeg":
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
+    return SubmitCall(
+        caller=caller,
+        task=task,
+        model=model,
+        params=params,
+        base_url=base_url,
+        traceparent=traceparent,
+        dialect=dialect,
+        wait_s=wait_s,
+        line=line,
+    )
 
 
 def request_id_of(header: str, of_body: str | None) -> str:

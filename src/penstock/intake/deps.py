@@ -8,6 +8,7 @@ import asyncio
 from msgspec import Struct
 
 from penstock.intake.estimates import Estimates
+from penstock.intake.models import WatchedCatalogue
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
@@ -17,12 +18,12 @@ from penstock.store import Store
 class Deps(Struct, frozen=True, kw_only=True, eq=False):
     """The settings, the store and the policies that a submit needs, opened and closed by whoever runs the intake.
 
-    `models` are the names that are served. `policy` decides which URLs of inputs are allowed, `webhook_policy` which
+    `models` are those that are served. `policy` decides which URLs of inputs are allowed, `webhook_policy` which
     URLs of webhooks.
     """
 
     settings: Settings
-    models: tuple[str, ...]
+    models: WatchedCatalogue
     policy: Policy
     webhook_policy: Policy
     store: Store

@@ -35,9 +35,9 @@ async def submit(task_id: str, call: SubmitCall, deps: Deps) -> Receipt:
     examined = await examine(call, deps)
     submitted = await enqueue(task_id, call, examined, deps)
     if not submitted.replayed:
-        metrics.report("tasks.submitted", model=call.task.model, priority=call.task.priority)
+        metrics.report("tasks.submitted", model=call.model.id, priority=call.task.priority)
     if submitted.is_hit:
-        endings.count_hits(call.task.model)
+        endings.count_hits(call.model.id)
     return Receipt(submitted, examined.cost)
 
 
@@ -95,7 +95,9 @@ async def submission_of(
         priority=task.priority,
         cost=examined.cost,
         request=Request(
-            model=task.model,
+            model=call.model.id,
+            version=call.model.version,
+            digest=call.model.digest,
             inputs={SOLE_IMAGE: _source(input_name or task_id, examined, call.caller)},
             params=task.params,
             output=msgspec.convert(task.output, OutputOptions, from_attributes=True),
@@ -115,7 +117,7 @@ async def submission_of(
         must_run=not task.reuse,
         file_seen="ask",  # only we can look into the storage, and only for the file that the store names
         permit=permit,
-        forecast=await deps.estimates.forecast(task.model, cost=examined.cost),
+        forecast=await deps.estimates.forecast(call.model.id, cost=examined.cost),
     )
 
 

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from penstock.core.events import Webhook
 from penstock.core.request import OutputOptions
+from penstock.core.sizes import SizeRule
 from penstock.core.upload import Upload
 from penstock.errors import InputTooLarge, InvalidRequest, PenstockError
-from penstock.intake.call import Caller, SubmitCall
+from penstock.intake.call import SubmitCall
 from penstock.intake.deps import Deps
 from penstock.intake.inline import bytes_of, is_inline, is_long, refuse_bare_base64
 from penstock.intake.requests import IMAGE_URL, UPLOAD_ID, InputRequest, TaskRequest
@@ -21,7 +22,6 @@ from penstock.intake.reuse_digest import reuse_digest
 from penstock.intake.uploads import beginning_of, check_digest, ready_upload
 from penstock.intake.webhook import webhook_of
 from penstock.models import imaging
-from penstock.models.base import registry
 from penstock.net.guard import check_input
 from penstock.settings import Settings
 from penstock.storage import CHUNK_BYTES
@@ -79,14 +79,14 @@ async def _examine_url(call: SubmitCall, deps: Deps) -> Examined:
 
 
 def _examine_inline(call: SubmitCall, settings: Settings) -> Examined:
-    image, header = look_at(call.task, settings)
-    return replace(weigh(call.task, image, header, settings, call.caller), fingerprint=_fingerprint(call.task))
+    image, header = look_at(call, settings)
+    return replace(weigh(call, image, header, settings), fingerprint=_fingerprint(call.task))
 
 
 async def _examine_upload(call: SubmitCall, deps: Deps) -> Examined:
     """Only the beginning of an upload is read: the rest is for a worker."""
-    task, settings = call.task, deps.settings
-    upload = await ready_upload(str(task.input.upload_id), call.caller, deps)
+    settings = deps.settings
+    upload = await ready_upload(str(call.task.input.upload_id), call.caller, deps)
     if upload.size > settings.limits.max_input_bytes:
         raise InputTooLarge(f"the image has {upload.size} bytes, the limit is {settings.limits.max_input_bytes}")
     # A header may be cut off at the end of the beginning: only a whole file without one is refused.
@@ -94,10 +94,10 @@ async def _examine_upload(call: SubmitCall, deps: Deps) -> Examined:
     beginning = await beginning_of(upload, BEGINNING_BYTES, deps)
     header = await asyncio.to_thread(probe, beginning, max_megapixels=settings.limits.max_image_megapixels)
     if header is not None:
-        _check_result_fits(task, header)
+        _check_result_fits(call, header)
     return Examined(
-        fingerprint=_fingerprint(task, upload),
-        cost=UNSEEN if header is None else _cost(task, header),
+        fingerprint=_fingerprint(call.task, upload),
+        cost=UNSEEN if header is None else _cost(call, header),
         upload=upload,
         size=None if header is None else (header.width, header.height),
         reuse_digest=await _digest_of_upload(call, upload, deps),
@@ -107,43 +107,38 @@ async def _examine_upload(call: SubmitCall, deps: Deps) -> Examined:
 async def _digest_of_upload(call: SubmitCall, upload: Upload, deps: Deps) -> str | None:
     if not upload.sha256 or not deps.settings.queue.reuse:
         return None
-    digest = reuse_digest(call.task, upload.sha256, call.caller)
+    digest = reuse_digest(call, upload.sha256)
     if call.task.reuse and not upload.is_checked and (await deps.store.tasks.have_results([digest]))[0]:
         await check_digest(upload, deps)  # or bytes that nobody has read would get the result of others
     return digest
 
 
-def look_at(task: TaskRequest, settings: Settings) -> tuple[bytes, imaging.Header]:
+def look_at(call: SubmitCall, settings: Settings) -> tuple[bytes, imaging.Header]:
     """Return the inline image of a task, and what its header says.
 
     Raises InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed.
     """
     with _blaming(IMAGE_URL):
-        image = bytes_of(str(task.input.image_url), settings.limits.max_input_bytes)
+        image = bytes_of(str(call.task.input.image_url), settings.limits.max_input_bytes)
         header = imaging.probe(image, max_megapixels=settings.limits.max_image_megapixels)
-        _check_result_fits(task, header)
+        _check_result_fits(call, header)
         return image, header
 
 
-def look_again(task: TaskRequest, header: imaging.Header, settings: Settings) -> bytes:
+def look_again(call: SubmitCall, header: imaging.Header, settings: Settings) -> bytes:
     """Return an inline image whose header is known from the first look; the limits may have changed since.
 
     Raises as `look_at` does.
     """
     with _blaming(IMAGE_URL):
-        image = bytes_of(str(task.input.image_url), settings.limits.max_input_bytes)
+        image = bytes_of(str(call.task.input.image_url), settings.limits.max_input_bytes)
         imaging.check_size(header, settings.limits.max_image_megapixels)
-        _check_result_fits(task, header)
+        _check_result_fits(call, header)
         return image
 
 
 def weigh(
-    task: TaskRequest,
-    image: bytes,
-    header: imaging.Header,
-    settings: Settings,
-    caller: Caller,
-    webhook: Webhook | None = None,
+    call: SubmitCall, image: bytes, header: imaging.Header, settings: Settings, webhook: Webhook | None = None
 ) -> Examined:
     """Return what is known of a task whose inline image has passed `look_at`.
 
@@ -151,29 +146,32 @@ def weigh(
     """
     reuse = settings.queue.reuse
     return Examined(
-        cost=_cost(task, header),
+        cost=_cost(call, header),
         image=image,
         size=(header.width, header.height),
         content_type=f"image/{header.format.lower()}",
-        reuse_digest=reuse_digest(task, hashlib.sha256(image).hexdigest(), caller) if reuse else None,
+        reuse_digest=reuse_digest(call, hashlib.sha256(image).hexdigest()) if reuse else None,
         webhook=webhook,
     )
 
 
-def output_size(task: TaskRequest, width: int, height: int) -> tuple[int, int] | None:
+def output_size(call: SubmitCall, width: int, height: int) -> tuple[int, int] | None:
     """Return width and height of the result for an image of this size, None where no image comes or nobody knows."""
-    runner = registry()[task.model]
-    return runner.output_size(width, height, msgspec.convert(task.params, runner.params))
+    return _rule(call).result_of(width, height)
 
 
-def _check_result_fits(task: TaskRequest, header: imaging.Header) -> None:
-    if size := output_size(task, header.width, header.height):
-        imaging.check_holds(msgspec.convert(task.output, OutputOptions, from_attributes=True), *size)
+def _check_result_fits(call: SubmitCall, header: imaging.Header) -> None:
+    if size := output_size(call, header.width, header.height):
+        imaging.check_holds(msgspec.convert(call.task.output, OutputOptions, from_attributes=True), *size)
 
 
-def _cost(task: TaskRequest, header: imaging.Header) -> int:
-    runner = registry()[task.model]
-    return runner.device_size(header.width, header.height, msgspec.convert(task.params, runner.params))
+def _cost(call: SubmitCall, header: imaging.Header) -> int:
+    return _rule(call).kilopixels_of(header.width, header.height)
+
+
+def _rule(call: SubmitCall) -> SizeRule:
+    sizes = call.model.sizes
+    return sizes.rule_for(call.params.get(sizes.param)) if sizes.param else sizes.rule
 
 
 def _fingerprint(task: TaskRequest, upload: Upload | None = None) -> str:

@@ -34,18 +34,18 @@ async def quote(call: SubmitCall, deps: Deps) -> Quote:
 
     Raises what `examine` raises, and QueueFull as a submit would.
     """
-    task, examined = call.task, await examine(call, deps)
-    queues = {queue.priority: queue for queue in await deps.store.queues.depths([task.model])}
+    model, priority, examined = call.model.id, call.task.priority, await examine(call, deps)
+    queues = {queue.priority: queue for queue in await deps.store.queues.depths([model])}
     if sum(queue.depth for queue in queues.values()) >= deps.settings.queue.max_depth:
         raise QueueFull("as many tasks are waiting for this model as are let in", retry_after_s=RETRY_AFTER_S)
-    ahead = await deps.store.queues.ahead(call.caller.tenant, call.caller.id, task.model, task.priority)
-    pace, workers = await deps.estimates.of(task.model)
-    expected = None if queues[task.priority].pause else forecast(pace, cost=examined.cost, workers=workers)
+    ahead = await deps.store.queues.ahead(call.caller.tenant, call.caller.id, model, priority)
+    pace, workers = await deps.estimates.of(model)
+    expected = None if queues[priority].pause else forecast(pace, cost=examined.cost, workers=workers)
     return Quote(
         tasks_ahead=ahead,
         ahead_device_s=round(ahead * pace.device_s, 3) if pace else None,
         run_device_s=round(pace.of(examined.cost), 3) if pace else None,
         eta_s=None if expected is None else expected.eta_seconds(ahead),
         input_size=examined.size,
-        output_size=examined.size and output_size(task, *examined.size),
+        output_size=examined.size and output_size(call, *examined.size),
     )

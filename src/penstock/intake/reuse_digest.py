@@ -12,9 +12,7 @@ from loguru import logger
 from penstock import __version__
 from penstock.core.submission import Submission
 from penstock.errors import ResultExpired, StorageUnavailable
-from penstock.intake.call import Caller
-from penstock.intake.requests import TaskRequest
-from penstock.models.base import registry, results_digest
+from penstock.intake.call import SubmitCall
 from penstock.storage import Storage
 from penstock.store import ResultFound
 
@@ -27,21 +25,20 @@ LOOK_S = 2.0
 T = TypeVar("T")
 
 
-def reuse_digest(task: TaskRequest, sha256: str, caller: Caller) -> str:
+def reuse_digest(call: SubmitCall, sha256: str) -> str:
     """Return 22 characters that depend on everything that a result depends on.
 
-    That is the caller, the model and its files, the parameters with their defaults, how an image is written, the sha256
-    of the input bytes, and the code that runs it all.
+    That is the caller, the version of the model and its files, the parameters with their defaults, how an image is
+    written, the sha256 of the input bytes, and the code that runs it all.
     """
-    runner = registry()[task.model]
     parts = (
         __version__,
-        caller.tenant,
-        caller.id,
-        runner.name,
-        results_digest(runner),
-        msgspec.convert(task.params, runner.params),
-        None if runner.card.produces == "data" else task.output,
+        call.caller.tenant,
+        call.caller.id,
+        call.model.id,
+        call.model.digest,
+        call.params,
+        None if call.model.produces == "data" else call.task.output,
         sha256,
     )
     whole = hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).digest()

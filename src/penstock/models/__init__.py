@@ -1,18 +1,28 @@
-"""The models. Importing this package fills the registry; a further model is one file and one line here."""
+"""The models. A further model of Penstock's own is one file and its name in BUILT_IN.
+
+Importing this package imports no model, so that the API may use `imaging` alone.
+"""
+
+from importlib import import_module
 
 from penstock.errors import ConfigurationError
-from penstock.models import scoring, superres  # noqa: F401  they register themselves
-from penstock.models.loading import load_entry_points, load_modules
-from penstock.models.registry import registry
 from penstock.settings import ModelSettings
+
+BUILT_IN = ("penstock.models.scoring", "penstock.models.superres")
+"""Modules of the models that are always there; they register themselves."""
 
 
 def load_runners(settings: ModelSettings) -> list[str]:
-    """Import the operator's own runners too, and return the names of the models to serve.
+    """Import the runners, the operator's own too, and return the names of the models to serve.
 
     Raises ConfigurationError, one line, for a module, file or package that cannot be imported, a class that cannot be
     served, or a name that no runner has.
     """
+    from penstock.models.loading import load_entry_points, load_modules
+    from penstock.models.registry import registry
+
+    for module in BUILT_IN:
+        import_module(module)
     load_modules(settings.modules)
     load_entry_points()
     known = registry()

@@ -28,6 +28,7 @@ from msgspec import Struct, field
 from penstock.core.device import Device
 from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
+from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
@@ -240,18 +241,29 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         return _contents(cls, name)
 
     @classmethod
+    def sizes(cls) -> Sizes:
+        """How large results are, and how much the network computes, as the API reads it: without a word, the image as
+        it is. A runner whose sizes no `Sizes` can say overrides `output_size` and `device_size`, which workers use."""
+        return Sizes()
+
+    @classmethod
     def output_size(cls, width: int, height: int, params: ParamsT) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where there is no image, or it is not
         known."""
+        return _rule(cls.sizes(), params).result_of(width, height)
 
     @classmethod
-    def device_size(cls, width: int, height: int, params: ParamsT) -> int:  # noqa: ARG003  others need it
-        """How much the network computes for an image of this size, in kilopixels: fair shares and estimates go by it.
-        By default it is the size of the image; a runner that resizes or pads its input overrides it."""
-        return max(1, width * height // 1000)
+    def device_size(cls, width: int, height: int, params: ParamsT) -> int:
+        """How much the network computes for an image of this size, in kilopixels: fair shares and estimates go by
+        it."""
+        return _rule(cls.sizes(), params).kilopixels_of(width, height)
 
     def load_model(self, device: Device) -> None:
         """Load the model. Called on the device thread; no task is claimed before all models are loaded."""
+
+    def unload(self) -> None:
+        """Drop what `load_model` has made, so that its memory is free when this returns. Called when no task uses the
+        model; the runner is not used again. By default nothing is done: what only the runner holds goes with it."""
 
     def warmup(self) -> Iterable[Work]:
         """Work of one tile for every lane and shape that the device should have seen before the first task. After
@@ -287,6 +299,10 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
 
 
 _take_former_names(BaseModelRunner)
+
+
+def _rule(sizes: Sizes, params: Params) -> SizeRule:
+    return sizes.rule_for(getattr(params, sizes.param, "")) if sizes.param else sizes.rule
 
 
 @cache

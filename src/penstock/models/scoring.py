@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
+from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
@@ -47,9 +48,9 @@ class ImageScoring(BaseModelRunner[Params]):
         return f"{cls.card.version} {digest_of(files_of(cls.name))}"
 
     @classmethod
-    def device_size(cls, width: int, height: int, params: Params) -> int:  # noqa: ARG003  it is always the same
-        """The size that the network sees of every image."""
-        return SIDE * SIDE // 1000
+    def sizes(cls) -> Sizes:
+        """The network sees every image in one size."""
+        return Sizes(rule=SizeRule(kilopixels=SIDE * SIDE // 1000))
 
     def load_model(self, device: Device) -> None:
         """Open the session."""

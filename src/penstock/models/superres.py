@@ -10,13 +10,14 @@ from msgspec import Struct
 
 from penstock.core.device import CPU_SIDES, Device
 from penstock.core.request import OutputOptions
+from penstock.core.sizes import SizeRule, Sizes
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
-from penstock.models.tiling import Ladder, TiledImage, tiled_area
+from penstock.models.tiling import Ladder, TiledImage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,16 +70,16 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         return f"{cls.card.version} {digest_of(files_of(cls.name))}"
 
     @classmethod
-    def output_size(cls, width: int, height: int, params: SuperresParams) -> tuple[int, int]:
-        """The size of the input times the scale of the variant's model file."""
-        scale = manifest()[(cls.name, params.variant)].scale
-        return width * scale, height * scale
-
-    @classmethod
-    def device_size(cls, width: int, height: int, params: SuperresParams) -> int:
-        """The pixels of its tiles, with overlap and padding, as a CPU cuts them: callers do not know the device."""
-        overlap = manifest()[(cls.name, params.variant)].overlap_px
-        return max(1, tiled_area(height, width, CPU_SIDES, overlap) // 1000)
+    def sizes(cls) -> Sizes:
+        """For each variant its scale, and tiles as a CPU cuts them: clients do not know the device."""
+        files = {variant: file for (name, variant), file in manifest().items() if name == cls.name}
+        return Sizes(
+            param="variant",
+            by_value={
+                variant: SizeRule(scale=file.scale, sides=CPU_SIDES, overlap_px=file.overlap_px)
+                for variant, file in files.items()
+            },
+        )
 
     def load_model(self, device: Device) -> None:
         """Open the sessions of both variants."""

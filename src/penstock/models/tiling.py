@@ -8,10 +8,10 @@ kept never saw a tile border.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from penstock.core.sizes import tiles_along
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
@@ -50,24 +50,10 @@ def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
     """Spread tiles evenly along one axis; a single one where the image is not longer than the tile."""
     if length <= tile:
         return (Span(0, 0, length),)
-    steps = _tiles_along(length, tile, overlap) - 1
+    steps = tiles_along(length, tile, overlap) - 1
     starts = [round(i * (length - tile) / steps) for i in range(steps + 1)]
     cuts = [0, *((second + first + tile) // 2 for first, second in pairwise(starts)), length]
     return tuple(Span(start, low, high) for start, low, high in zip(starts, cuts, cuts[1:], strict=False))
-
-
-def tiled_area(height: int, width: int, sides: Sequence[int], overlap: int) -> int:
-    """The pixels that the best plan of tiles with any two of these sides computes, without making the plan."""
-    return _tiled_length(height, sides, overlap) * _tiled_length(width, sides, overlap)
-
-
-def _tiled_length(length: int, sides: Sequence[int], overlap: int) -> int:
-    usable = [side for side in sides if length <= side or side > 2 * overlap]
-    return min(side * _tiles_along(length, side, overlap) for side in usable)
-
-
-def _tiles_along(length: int, tile: int, overlap: int) -> int:
-    return 1 if length <= tile else 1 + -(-(length - tile) // (tile - 2 * overlap))
 
 
 class Ladder(NamedTuple):

@@ -7,6 +7,8 @@ from penstock.store.answers import (
     Pace,
     Page,
     Pause,
+    PublishedModel,
+    PublishedModels,
     Purged,
     QueueDepth,
     ResultFound,
@@ -24,6 +26,7 @@ from penstock.store.engine import Engine
 from penstock.store.inspection import ServerInfo, check_server, look_at, takes_writes
 from penstock.store.installation import Identity, Installation, owner_of
 from penstock.store.leases import LeaseStore
+from penstock.store.models import ModelStore
 from penstock.store.outbox import Due, LeasedEvent, Outbox, Quota
 from penstock.store.queues import QueueStore
 from penstock.store.store import Store
@@ -42,12 +45,15 @@ __all__ = [
     "Installation",
     "LeaseStore",
     "LeasedEvent",
+    "ModelStore",
     "NotItsTurn",
     "Opened",
     "Outbox",
     "Pace",
     "Page",
     "Pause",
+    "PublishedModel",
+    "PublishedModels",
     "Purged",
     "QueueDepth",
     "QueueStore",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from penstock.core.lease import Lease
+from penstock.core.model import Model, Residence
 from penstock.core.task import Priority, Reuse, Stage, State, Task
 from penstock.errors import UploadNotFound
 
@@ -81,8 +82,8 @@ class WorkerMemory(Struct, frozen=True, kw_only=True):
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
     """What a worker says about itself with every renewal. It claims nothing while its spool is full, as happens when
-    the storage is away. Its parent says it for a worker that is DOWN, with the reason: its device is lost or cannot be
-    used."""
+    the storage is away. `residence` says of each model that it knows where it is. Its parent says it for a worker that
+    is DOWN, with the reason: its device is lost or cannot be used."""
 
     id: str
     device: str
@@ -95,6 +96,25 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     memory: WorkerMemory | None = None
     spool_full: bool = False
     reason: str = ""
+    residence: dict[str, Residence] = {}
+
+
+class PublishedModel(Struct, frozen=True, kw_only=True):
+    """A version of a model as a worker has published it last, and the moment (µs) when it was published first."""
+
+    model: Model
+    worker: str
+    first: int
+
+
+class PublishedModels(Struct, frozen=True, kw_only=True):
+    """The published versions, those first that were published first, and the versions that operators have made the
+    default, by the name of the model. `is_published` is false while no worker has published anything, or Redis has lost
+    it; it stays true when all was retracted."""
+
+    versions: tuple[PublishedModel, ...]
+    defaults: dict[str, str]
+    is_published: bool
 
 
 class Running(Struct, frozen=True, kw_only=True):

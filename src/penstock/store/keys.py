@@ -97,6 +97,12 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | for a task                                           | it a task               |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
 | `workers:seen`             | zset   | worker ids by the ms when they count as gone         | worker gone             |
+| `models`                   | hash   | id of a version of a model -> its description as     | retracted               |
+|                            |        | JSON, and who published it last                      |                         |
+| `models:first`             | hash   | the same ids -> the µs when each was published       | retracted; that of no   |
+|                            |        | first; of no id, when anything was                   | id is kept              |
+| `models:default`           | hash   | name of a model -> the version that an operator has  | retracted               |
+|                            |        | made the default                                     |                         |
 | `unreadable`               | zset   | `<id> <reason>` of records that could not be read,   | a week                  |
 |                            |        | by the ms when they were set aside                   |                         |
 | `aside:<id>:<part>`        | any    | what was there in their place                        | a week                  |
@@ -106,12 +112,15 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `orphan-turn`              | string | nothing; there until the next look for orphans       | an hour                 |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
 | `signals` (channel)        | –      | `queued <model>`, `cancel <id> <token>`,             | –                       |
-|                            |        | `drain <worker>`, `resume <worker>`, and             |                         |
-|                            |        | `idle <worker> <models>`: for workers                |                         |
+|                            |        | `drain <worker>`, `resume <worker>`,                 |                         |
+|                            |        | `idle <worker> <models>`, and `model <act> <id>`:    |                         |
+|                            |        | for workers                                          |                         |
 | `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
 | `changed:<id>` (channel)   | –      | nothing, when the task has changed: for its watchers | –                       |
 | `posted` (channel)         | –      | nothing, whenever an event is owed: for dispatchers  | –                       |
 | `room` (channel)           | –      | nothing, whenever a batch may be fed: for feeders    | –                       |
+| `catalogue` (channel)      | –      | nothing, whenever what is published of models        | –                       |
+|                            |        | changes: for the API                                 |                         |
 
 "Owed" events are to be delivered; they are of tasks or of batches.
 """
@@ -149,6 +158,10 @@ class Keys:
         self.room = f"{self.root}room"
         self.reuse = f"{self.root}reuse"
         self.unreadable = f"{self.root}unreadable"
+        self.models = f"{self.root}models"
+        self.models_first = f"{self.root}models:first"
+        self.models_default = f"{self.root}models:default"
+        self.catalogue = f"{self.root}catalogue"
 
     def queue(self, model: str, priority: str) -> str:
         """Waiting tasks of one model and priority."""

@@ -5,12 +5,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
+from loguru import logger
 
 from penstock.core.batch import Batch, BatchPlan, BatchState, End
 from penstock.core.events import Event
 from penstock.core.request import Request
 from penstock.core.task import Attempt, Outcome, Priority, Progress, Reuse, Stage, State, Task
-from penstock.store.answers import Explanation, Pace, Pause, Running, SetAside, WorkerInfo
+from penstock.store.answers import Explanation, Pace, Pause, PublishedModel, Running, SetAside, WorkerInfo
 
 GONE = [b"gone"]
 """The answer of read.lua for a task that was pruned."""
@@ -183,6 +184,19 @@ def _worker_of(row: bytes) -> WorkerInfo | None:
         return msgspec.json.decode(row, type=WorkerInfo)
     except msgspec.MsgspecError:
         return None
+
+
+def published_of(rows: Mapping[bytes, bytes], first: Mapping[bytes, bytes]) -> list[PublishedModel]:
+    """Decode what is published of models, those first that were published first. A description that cannot be read is
+    left out."""
+    found: list[PublishedModel] = []
+    for model_id, row in rows.items():
+        try:
+            published = msgspec.json.decode(row, type=PublishedModel)
+            found.append(msgspec.structs.replace(published, first=int(first.get(model_id, 0))))
+        except (msgspec.MsgspecError, ValueError) as error:
+            logger.bind(model=model_id.decode(errors="replace"), reason=str(error)).warning("a model cannot be read")
+    return sorted(found, key=lambda one: (one.first, one.model.id))
 
 
 def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:

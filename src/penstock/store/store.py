@@ -7,6 +7,7 @@ from penstock.store.engine import Engine
 from penstock.store.installation import Installation
 from penstock.store.leases import LeaseStore
 from penstock.store.listing import TaskListing
+from penstock.store.models import ModelStore
 from penstock.store.outbox import Outbox
 from penstock.store.overdue import Overdue
 from penstock.store.queues import QueueStore
@@ -29,6 +30,7 @@ class Store:
         self.overdue = Overdue(engine)
         self.queues = QueueStore(engine)
         self.workers = WorkerStore(engine)
+        self.models = ModelStore(engine)
         self.batches = BatchStore(engine)
         self.uploads = UploadStore(engine)
         self.outbox = Outbox(engine)

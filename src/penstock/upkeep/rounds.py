@@ -24,15 +24,18 @@ PRUNE_PAUSE_S = 60.0
 async def run_maintenance(
     store: Store,
     storage: Storage,
-    models: Sequence[str],
+    models: Callable[[], Sequence[str]],
     *,
     installation: Installation,
     delete_orphans: bool,
 ) -> None:
-    """Run all rounds until cancelled, as an API process does. A failure is logged, and the next round tries again."""
+    """Run all rounds until cancelled, as an API process does. A failure is logged, and the next round tries again.
+
+    `models` returns the ids of the models whose queues are measured.
+    """
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
-        _repeat(lambda: measure(store, models), MEASURE_PAUSE_S, "measure"),
+        _repeat(lambda: measure(store, models()), MEASURE_PAUSE_S, "measure"),
         _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
         _repeat(lambda: sweep_uploads(store.uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
         _repeat(lambda: sweep_orphans(installation, storage, delete=delete_orphans), PRUNE_PAUSE_S, "sweep orphans"),

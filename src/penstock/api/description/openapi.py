@@ -5,7 +5,7 @@ another shape, and cannot see a body that a handler decodes itself. So msgspec's
 replace its own (`components`), and each operation is completed from what its handler declares (`operations`).
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,8 @@ from litestar.openapi.spec import Components, Contact, License, Reference, Secur
 from penstock import __version__
 from penstock.api.description import components, operations
 from penstock.api.http.contents import Schema
+from penstock.core.model import Model
+from penstock.intake.models import Catalogue
 
 TAGS = {
     "tasks": "Submit, watch, cancel and collect tasks.",
@@ -37,22 +39,30 @@ SECURITY_SCHEMES: dict[str, SecurityScheme | Reference] = {
 
 
 class CompletedJson(JsonRenderPlugin):
-    """Serves the completed document, which is made at the first request for it."""
+    """Serves the completed document, which is made at the first request for it, and again when the models change."""
 
-    def __init__(self, models: Collection[str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._models = models
-        self._rendered: bytes | None = None
+        self._models: tuple[Model, ...] | None = None
+        self._rendered = b""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: Schema) -> bytes:
         """Return the document as JSON."""
-        if self._rendered is None:
-            self._rendered = complete(request.app, openapi_schema, self._models)
+        models = described_models(request.app.state.services.models)
+        if models != self._models:
+            self._models, self._rendered = models, complete(request.app, openapi_schema, models)
         return self._rendered
 
 
-def config(models: Collection[str], public_url: str = "") -> OpenAPIConfig:
-    """Return Litestar's configuration; `models` are served, at `public_url` if that is known."""
+def described_models(catalogue: Catalogue) -> tuple[Model, ...]:
+    """Return every version by the name of its model, the default one first."""
+    defaults = {model.name: model for model in catalogue.defaults()}
+    versions = [one.model for one in catalogue.all()]
+    return tuple(sorted(versions, key=lambda one: (one.name, one is not defaults[one.name])))
+
+
+def config(public_url: str = "") -> OpenAPIConfig:
+    """Return Litestar's configuration of a server at `public_url`, if that is known."""
     return OpenAPIConfig(
         title="Penstock",
         version=__version__,
@@ -63,12 +73,12 @@ def config(models: Collection[str], public_url: str = "") -> OpenAPIConfig:
         servers=[Server(url=public_url.rstrip("/") or "/")],  # "/" is where the document itself was read
         use_handler_docstrings=True,
         tags=[Tag(name, description) for name, description in TAGS.items()],
-        render_plugins=[CompletedJson(models)],
+        render_plugins=[CompletedJson()],
         components=Components(security_schemes=SECURITY_SCHEMES),
     )
 
 
-def complete(app: Litestar, litestars: Schema, models: Collection[str]) -> bytes:
+def complete(app: Litestar, litestars: Schema, models: Sequence[Model]) -> bytes:
     """Return the document of `app` with these models as JSON; `litestars`, from which it is made, does not change."""
     document = msgspec.json.decode(msgspec.json.encode(litestars))
     document["components"]["schemas"] = components.schemas(models)

@@ -1,6 +1,6 @@
 """The operations of the OpenAPI document: contents, refusals, parameters, examples and links."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Litestar
@@ -11,6 +11,7 @@ from penstock.api.description.examples import answers, parameters, requests
 from penstock.api.http.contents import Content, Contents, Schema, component, described
 from penstock.api.http.problems import MEDIA_TYPE
 from penstock.api.http.query import METADATA
+from penstock.core.model import Model
 from penstock.errors import Internal, InvalidRequest, MalformedRequest, PenstockError, StoreUnavailable, Unauthorized
 
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
@@ -48,7 +49,7 @@ def _id_of(handler: HTTPRouteHandler) -> str:
     return str(handler.operation_id)
 
 
-def complete(operation: Schema, path: str, contents: Contents, models: Collection[str]) -> None:
+def complete(operation: Schema, path: str, contents: Contents, models: Sequence[Model]) -> None:
     """Complete an operation of Litestar's document in place."""
     is_guarded = "/v1/" in path and "security" not in operation
     operation["responses"] = _responses(operation["responses"], _GUARDED if is_guarded else _OPEN)

@@ -1,11 +1,9 @@
 """/replicate/v1/models and /replicate/v1/deployments: the catalogue in Replicate's words.
 
-Each model has one version, and is a deployment too. Paths name an owner, but any owner will do.
+Each model is a deployment too. Paths name an owner, but any owner will do.
 """
 
-import inspect
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -15,18 +13,17 @@ from litestar.params import FromPath
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
 from penstock.api.replicate.predictions import OWNER, PREFIX
-from penstock.api.replicate.versions import LIST, Runner, model_of, openapi_of, version_id
+from penstock.api.replicate.versions import LIST, model_of, openapi_of, version_id
 from penstock.api.schemas.render import moment
 from penstock.api.schemas.tasks import Moment, ResponseBody
 from penstock.api.services import Services, ServicesDep
 from penstock.errors import ModelNotFound
-from penstock.models.base import registry
-from penstock.store import WorkerInfo
+from penstock.store import PublishedModel, WorkerInfo
 
 
 class ModelVersionView(ResponseBody, frozen=True):
     """A version of a model; the schemas `Input` and `Output` in `openapi_schema` describe what it takes and gives.
-    `created_at` is when the file of the model was last changed."""
+    `created_at` is when the version came to this server."""
 
     id: str
     created_at: Moment
@@ -115,7 +112,7 @@ class DeploymentPage(ResponseBody, frozen=True):
 def list_models(request: ApiRequest, services: ServicesDep) -> ReplicateModelPage:
     """Lists the models by name."""
     base_url = str(request.base_url)
-    models = tuple(_model(registry()[name], base_url) for name in services.models)
+    models = tuple(_model(name, services, base_url) for name in services.models.names())
     return ReplicateModelPage(next=None, previous=None, results=models)
 
 
@@ -134,7 +131,7 @@ def read_model(
     name: FromPath[str],
 ) -> ReplicateModelView:
     """Answers 404 for a model that is not served."""
-    return _model(_served(name, services), str(request.base_url))
+    return _model(_served(name, services), services, str(request.base_url))
 
 
 @get(
@@ -146,8 +143,9 @@ def read_model(
     sync_to_thread=False,
 )
 def list_versions(services: ServicesDep, owner: FromPath[str], name: FromPath[str]) -> ModelVersionPage:  # noqa: ARG001
-    """Lists the only version of the model."""
-    return ModelVersionPage(next=None, previous=None, results=(_version(_served(name, services)),))
+    """Lists the versions of the model, those first that came first."""
+    versions = services.models.versions_of(_served(name, services))
+    return ModelVersionPage(next=None, previous=None, results=tuple(map(_version, versions)))
 
 
 @get(
@@ -155,8 +153,9 @@ def list_versions(services: ServicesDep, owner: FromPath[str], name: FromPath[st
     operation_id="getModelVersion",
     tags=["replicate"],
     summary="Read a version of a model",
-    description="Any version will do: the answer describes the version that is served, under the id of the request. "
-    "If no model has the name, it describes the model that a prediction with this version would run.",
+    description="Any version will do: for one that the model does not have, the answer describes its default version, "
+    "under the id of the request. If no model has the name, it describes the model that a prediction with this version "
+    "would run.",
     responses=documented(ModelNotFound),
     sync_to_thread=False,
 )
@@ -167,15 +166,16 @@ def read_version(
     version: FromPath[str],
 ) -> ModelVersionView:
     """Serves the Python client, which reads the version after each run, without the name of its model."""
-    served = name if name in services.models else model_of(version, services.models)
-    return msgspec.structs.replace(_version(registry()[served]), id=version)
+    models = services.models
+    served = model_of(f"{name}:{version}" if name in models.names() else version, models)
+    return msgspec.structs.replace(_version(models.published(served)), id=version)
 
 
 @get("/deployments", operation_id="listDeployments", tags=["replicate"], summary="List deployments")
 async def list_deployments(services: ServicesDep) -> DeploymentPage:
     """Lists one deployment for each model."""
     workers = await services.store.workers.listed()
-    found = tuple(_deployment(registry()[name], workers) for name in services.models)
+    found = tuple(_deployment(name, services, workers) for name in services.models.names())
     return DeploymentPage(next=None, previous=None, results=found)
 
 
@@ -188,24 +188,25 @@ async def list_deployments(services: ServicesDep) -> DeploymentPage:
 )
 async def read_deployment(services: ServicesDep, owner: FromPath[str], name: FromPath[str]) -> DeploymentView:  # noqa: ARG001
     """Answers 404 for a model that is not served."""
-    return _deployment(_served(name, services), await services.store.workers.listed())
+    return _deployment(_served(name, services), services, await services.store.workers.listed())
 
 
 ROUTES = (list_models, read_model, list_versions, read_version, list_deployments, read_deployment)
 
 
-def _served(name: str, services: Services) -> Runner:
-    if name not in services.models:
+def _served(name: str, services: Services) -> str:
+    if name not in services.models.names():
         raise ModelNotFound(f"no model {name} is served here; {LIST}")
-    return registry()[name]
+    return name
 
 
-def _model(runner: Runner, base_url: str) -> ReplicateModelView:
+def _model(name: str, services: Services, base_url: str) -> ReplicateModelView:
+    default = services.models.find(name)
     return ReplicateModelView(
-        url=f"{base_url.rstrip('/')}{PREFIX}/models/{OWNER}/{runner.name}",
+        url=f"{base_url.rstrip('/')}{PREFIX}/models/{OWNER}/{name}",
         owner=OWNER,
-        name=runner.name,
-        description=runner.card.title,
+        name=name,
+        description=default.title,
         visibility="private",
         is_official=False,
         github_url=None,
@@ -214,31 +215,35 @@ def _model(runner: Runner, base_url: str) -> ReplicateModelView:
         run_count=0,
         cover_image_url=None,
         default_example=None,
-        latest_version=_version(runner),
+        latest_version=_version(services.models.published(default)),
     )
 
 
-def _version(runner: Runner) -> ModelVersionView:
+def _version(published: PublishedModel) -> ModelVersionView:
+    model = published.model
     return ModelVersionView(
-        id=version_id(runner), created_at=_written(runner), cog_version="", openapi_schema=openapi_of(runner)
+        id=version_id(model.name, model.digest),
+        created_at=_created(published),
+        cog_version="",
+        openapi_schema=openapi_of(model),
     )
 
 
-def _written(runner: Runner) -> str:
-    # Replicate says when a version was pushed; the change of its file comes closest to that.
-    return moment(int(Path(inspect.getfile(runner)).stat().st_mtime * 1000))
+def _created(published: PublishedModel) -> str:
+    return moment(published.first // 1000)
 
 
-def _deployment(runner: Runner, workers: Sequence[WorkerInfo]) -> DeploymentView:
-    own = [worker for worker in workers if runner.name in worker.models]
+def _deployment(name: str, services: Services, workers: Sequence[WorkerInfo]) -> DeploymentView:
+    default = services.models.find(name)
+    own = [worker for worker in workers if default.id in worker.models]
     return DeploymentView(
         owner=OWNER,
-        name=runner.name,
+        name=name,
         current_release=ReleaseView(
             number=1,
-            model=f"{OWNER}/{runner.name}",
-            version=version_id(runner),
-            created_at=_written(runner),
+            model=f"{OWNER}/{name}",
+            version=version_id(name, default.digest),
+            created_at=_created(services.models.published(default)),
             created_by=DeploymentAccount(type="organization", username=OWNER, name="Penstock"),
             configuration=DeploymentConfiguration(
                 hardware=", ".join(sorted({worker.device for worker in own})),

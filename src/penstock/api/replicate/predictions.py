@@ -13,10 +13,10 @@ from penstock.api.replicate.versions import version_id
 from penstock.api.schemas.render import filename, moment
 from penstock.api.schemas.tasks import Moment, ResponseBody
 from penstock.api.services import Services
+from penstock.core.model import split_id
 from penstock.core.request import Source
 from penstock.core.task import Artifact, Progress, State, Task
 from penstock.errors import DeadlineExceeded, ResultExpired, StorageUnavailable
-from penstock.models.base import registry
 
 PREFIX = "/replicate/v1"
 
@@ -108,14 +108,14 @@ def file_url(upload_id: str, base_url: str) -> str:
 
 def prediction_view(task: Task, base_url: str, links: OutputLinks) -> PredictionView:
     """Return everything of a task that Replicate's API has a word for; an output that is a file appears as its URL."""
-    runner = registry().get(task.request.model)
+    name, digest = split_id(task.request.model)[0], task.request.digest
     own = f"{predictions_url(base_url)}/{task.id}"
     error = task.outcome.error
     ran_ms = task.finished - task.started if task.finished and task.started else None
     return PredictionView(
         id=task.id,
-        model=f"{OWNER}/{task.request.model}",
-        version=version_id(runner) if runner else "",
+        model=f"{OWNER}/{name}",
+        version=version_id(name, digest) if digest else "",
         status=STATUS[State.CANCELED if _is_overdue(task) else task.state],
         input=_urls(task.request.inputs, base_url) | task.request.params,
         output=_output(task, base_url, links),

@@ -10,9 +10,9 @@ from msgspec import Meta
 
 from penstock.api.replicate.versions import params_in
 from penstock.core.events import EventType
+from penstock.core.model import Model
 from penstock.errors import InvalidRequest, PenstockError
 from penstock.intake.requests import RequestBody
-from penstock.models.base import registry
 
 IMAGE = ("image", "image_url")
 OUTPUT = {"output_format": "format", "output_quality": "quality"}
@@ -68,8 +68,8 @@ class ModelPredictionRequest(PredictionBody, frozen=True):
     """A prediction to run with the model, or the deployment, that the path names."""
 
 
-def submit_body(model: str, prediction: PredictionBody) -> bytes:
-    """Return the body of a submit; what is wrong with a value is found when that is read.
+def submit_body(model: Model, prediction: PredictionBody) -> bytes:
+    """Return the body of a submit of this version; what is wrong with a value is found when that is read.
 
     Raises InvalidRequest unless there is one image.
     """
@@ -80,10 +80,8 @@ def submit_body(model: str, prediction: PredictionBody) -> bytes:
     output = {ours: inputs[theirs] for theirs, ours in OUTPUT.items() if theirs in inputs}
     if isinstance(output.get("format"), str):
         output["format"] = FORMAT.get(output["format"], output["format"])
-    params = {name: value for name, value in inputs.items() if name not in (*IMAGE, *OUTPUT)}
-    if model in registry():
-        params = params_in(registry()[model], params)
-    body = {"model": model, "input": _source(inputs[places[0]]), "params": params, "output": output}
+    params = params_in(model, {name: value for name, value in inputs.items() if name not in (*IMAGE, *OUTPUT)})
+    body = {"model": model.id, "input": _source(inputs[places[0]]), "params": params, "output": output}
     return msgspec.json.encode(body | {"webhook": _webhook(prediction)})
 
 

@@ -76,8 +76,8 @@ async def create(
     """Answers `starting` until the task has ended: the official client takes any other word for the end."""
     body = decode(await body_of(request), PredictionRequest)
     with CountingRefusals(services):
-        name = model_of(body.version, services.models)
-    return await _create(name, body, prefer, cancel_after, request, services)
+        model = model_of(body.version, services.models)
+    return await _create(model.id, body, prefer, cancel_after, request, services)
 
 
 @post(
@@ -201,7 +201,7 @@ ROUTES = (create, create_of_model, create_of_deployment, read, list_predictions,
 
 
 async def _create(
-    model: str,
+    reference: str,
     body: PredictionBody,
     prefer: str | None,
     cancel_after: str | None,
@@ -211,8 +211,9 @@ async def _create(
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
     with in_their_words():
         with CountingRefusals(services):
-            call = call_of(
-                submit_body(model, body),
+            await services.models.look_for(reference)
+            call = await call_of(
+                submit_body(services.models.find(reference), body),
                 request,
                 services,
                 cancel_after=cancel_after,

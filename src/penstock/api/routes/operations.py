@@ -1,6 +1,7 @@
 """/v1/workers, /v1/queues and /v1/stats: the state of the installation, and what operators do to workers and queues."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated
 
 from litestar import get, post
@@ -14,7 +15,7 @@ from penstock.api.schemas.operators import PurgedView, QueueList, StatsView, Wor
 from penstock.api.schemas.render import queue_view, worker_status
 from penstock.api.services import Services, ServicesDep
 from penstock.core.task import PRIORITIES, Priority, State
-from penstock.errors import InvalidRequest, ModelNotFound, WorkerNotFound
+from penstock.errors import InvalidRequest, ModelNotFound, NotReady, WorkerNotFound
 from penstock.telemetry import endings
 
 PRIORITY = "Without a priority, it acts on all of them. It can be repeated safely."
@@ -67,7 +68,9 @@ async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: F
 )
 async def list_queues(services: ServicesDep) -> QueueList:
     """Lists the queues of all models that are served."""
-    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.queues.depths(services.models)))
+    return QueueList(
+        data=tuple(queue_view(queue) for queue in await services.store.queues.depths(services.models.ids()))
+    )
 
 
 @post(
@@ -78,15 +81,16 @@ async def list_queues(services: ServicesDep) -> QueueList:
     description="No waiting task starts. Running tasks finish, submits are accepted, and time limits go on. "
     + PRIORITY,
     status_code=200,
-    responses=documented(ModelNotFound, InvalidRequest),
+    responses=documented(ModelNotFound, NotReady, InvalidRequest),
 )
 async def pause(
     request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
     """Answers the queues of the model as they are now."""
-    paused = await services.store.queues.pause(_served(model, services), _wanted(priority), by=request.auth.id)
+    queues, ids = services.store.queues, _ids(model, services)
+    paused = sum([await queues.pause(one, _wanted(priority), by=request.auth.id) for one in ids])
     logger.bind(model=model, priority=priority, paused=paused, by=request.auth.id).info("queues paused")
-    return await _queues_of(model, services)
+    return await _queues_of(ids, services)
 
 
 @post(
@@ -96,15 +100,16 @@ async def pause(
     summary="Resume the queues of a model",
     description="Waiting tasks may start again. " + PRIORITY,
     status_code=200,
-    responses=documented(ModelNotFound, InvalidRequest),
+    responses=documented(ModelNotFound, NotReady, InvalidRequest),
 )
 async def resume(
     request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
     """Answers the queues of the model as they are now."""
-    resumed = await services.store.queues.resume(_served(model, services), _wanted(priority))
+    ids = _ids(model, services)
+    resumed = sum([await services.store.queues.resume(one, _wanted(priority)) for one in ids])
     logger.bind(model=model, priority=priority, resumed=resumed, by=request.auth.id).info("queues resumed")
-    return await _queues_of(model, services)
+    return await _queues_of(ids, services)
 
 
 @post(
@@ -115,7 +120,7 @@ async def resume(
     description="Cancels tasks that are PENDING, newest first, but none that runs, and none that is submitted "
     "meanwhile. Repeat it while `has_more`. With `dry_run=true` the answer says what would be canceled. " + PRIORITY,
     status_code=200,
-    responses=documented(ModelNotFound, InvalidRequest),
+    responses=documented(ModelNotFound, NotReady, InvalidRequest),
 )
 async def purge(
     request: ApiRequest,
@@ -127,16 +132,20 @@ async def purge(
 ) -> PurgedView:
     """Answers how many tasks were canceled: up to a hundred more than `limit`, since they are canceled in steps of a
     hundred."""
-    tenant = request.auth.tenant
+    tenant, ids = request.auth.tenant, _ids(model, services)
     if dry_run:
-        return await _would_purge(tenant, _served(model, services), priority, limit, services)
-    purged = await services.store.queues.purge(tenant, _served(model, services), _wanted(priority), limit=limit)
-    if purged.canceled:
-        endings.count_end(model, State.CANCELED, tasks=purged.canceled)
-    logger.bind(model=model, priority=priority, canceled=purged.canceled, by=request.auth.id).info("queues purged")
-    return PurgedView(
-        matched=purged.canceled, task_ids=(), dry_run=False, canceled=purged.canceled, has_more=purged.has_more
-    )
+        return await _would_purge(tenant, ids, priority, limit, services)
+    canceled, has_more = 0, False
+    for one in ids:
+        if canceled >= limit:
+            has_more = True  # nobody has looked whether this one has any
+            break
+        purged = await services.store.queues.purge(tenant, one, _wanted(priority), limit=limit - canceled)
+        canceled, has_more = canceled + purged.canceled, has_more or purged.has_more
+        if purged.canceled:
+            endings.count_end(one, State.CANCELED, tasks=purged.canceled)
+    logger.bind(model=model, priority=priority, canceled=canceled, by=request.auth.id).info("queues purged")
+    return PurgedView(matched=canceled, task_ids=(), dry_run=False, canceled=canceled, has_more=has_more)
 
 
 @get(
@@ -148,7 +157,7 @@ async def purge(
 async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:
     """Counts tasks, queues and workers as they are now."""
     counts = await services.store.listing.count(request.auth.tenant)
-    queues = await services.store.queues.depths(services.models)
+    queues = await services.store.queues.depths(services.models.ids())
     workers = await services.store.workers.listed()
     return StatsView(
         tasks={state.value: n for state, n in counts.items()},
@@ -157,28 +166,34 @@ async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:
     )
 
 
-def _served(model: str, services: Services) -> str:
-    if model not in services.models:
-        raise ModelNotFound("no model of this name is served here; GET /v1/models lists them")
-    return model
+def _ids(model: str, services: Services) -> tuple[str, ...]:
+    """The names of the queues of `name@version`, or of all versions of a bare name. Raises ModelNotFound, NotReady."""
+    return tuple(one.model.id for one in services.models.versions_of(model))
 
 
 async def _would_purge(
-    tenant: str, model: str, priority: Priority | None, limit: int, services: Services
+    tenant: str, ids: Sequence[str], priority: Priority | None, limit: int, services: Services
 ) -> PurgedView:
-    found = await services.store.listing.matching(
-        tenant, states=(State.PENDING,), model=model, priority=priority, limit=limit, rounds=ROUNDS
+    found: list[str] = []
+    has_more = False
+    for one in ids:
+        page = await services.store.listing.matching(
+            tenant, states=(State.PENDING,), model=one, priority=priority, limit=limit, rounds=ROUNDS
+        )
+        found += page.ids
+        has_more = has_more or page.next_before is not None
+    has_more = has_more or len(found) > limit
+    return PurgedView(
+        matched=min(len(found), limit), task_ids=tuple(found[:SHOWN]), dry_run=True, canceled=0, has_more=has_more
     )
-    has_more, shown = found.next_before is not None, tuple(found.ids[:SHOWN])
-    return PurgedView(matched=len(found.ids), task_ids=shown, dry_run=True, canceled=0, has_more=has_more)
 
 
 def _wanted(priority: Priority | None) -> tuple[Priority, ...]:
     return PRIORITIES if priority is None else (priority,)
 
 
-async def _queues_of(model: str, services: Services) -> QueueList:
-    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.queues.depths([model])))
+async def _queues_of(ids: Sequence[str], services: Services) -> QueueList:
+    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.queues.depths(ids)))
 
 
 async def _workers(tenant: str, services: Services) -> tuple[WorkerStatusView, ...]:

@@ -16,6 +16,7 @@ from penstock.api.submits import (
     IdempotencyKey,
     call_of,
 )
+from penstock.intake.call import SubmitCall
 from penstock.intake.quote import Quote, quote
 from penstock.intake.requests import TaskRequest
 
@@ -41,7 +42,7 @@ async def quote_task(
 ) -> QuoteView:
     """Stores nothing, and counts nothing but a refusal."""
     with CountingRefusals(services):
-        call = call_of(
+        call = await call_of(
             await body_of(request),
             request,
             services,
@@ -49,13 +50,13 @@ async def quote_task(
             cancel_after=cancel_after,
             cache_control=cache_control,
         )
-        return _view(call.task, await quote(call, services))
+        return _view(call, await quote(call, services))
 
 
-def _view(task: TaskRequest, quote: Quote) -> QuoteView:
+def _view(call: SubmitCall, quote: Quote) -> QuoteView:
     return QuoteView(
-        model=task.model,
-        priority=task.priority,
+        model=call.model.name,
+        priority=call.task.priority,
         queue_position=quote.tasks_ahead,
         ahead=AheadView(tasks=quote.tasks_ahead, device_s=quote.ahead_device_s),
         run_device_s=quote.run_device_s,

@@ -62,7 +62,7 @@ async def submit(
     """Answers 202 for a new task, 200 for one that is there already; with a wait, 200 for a task that has ended."""
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
     with CountingRefusals(services):
-        call = call_of(
+        call = await call_of(
             await body_of(request),
             request,
             services,
@@ -84,7 +84,7 @@ async def _eta_s(call: SubmitCall, receipt: Receipt, task: Task | None, services
     position = (task or receipt.submitted).position
     if receipt.submitted.is_paused or position is None:
         return None
-    forecast = await services.estimates.forecast(call.task.model, cost=receipt.cost)
+    forecast = await services.estimates.forecast(call.model.id, cost=receipt.cost)
     return None if forecast is None else forecast.eta_seconds(position)
 
 

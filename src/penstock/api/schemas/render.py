@@ -21,23 +21,23 @@ from penstock.api.schemas.tasks import (
     WebhookView,
 )
 from penstock.core.events import Event, Webhook
+from penstock.core.model import split_id
 from penstock.core.task import Artifact, Attempt, ErrorRecord, Progress, Result, Task
-from penstock.models.base import registry
 from penstock.storage import Storage
 from penstock.store import QueueDepth, Running, Submitted, WorkerInfo
 
 
 async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
     """Return everything that a client may read of a task; a result in a bucket gets a newly signed link."""
-    runner = registry().get(task.request.model)
     result = task.outcome.result
     return TaskView(
         task_id=task.id,
         client_request_id=task.request.client_request_id,
         batch_id=task.request.line.batch if task.request.line else None,
         custom_id=task.request.line.custom_id if task.request.line else None,
-        model=task.request.model,
-        model_version=runner.card.version if runner else None,
+        model=split_id(task.request.model)[0],
+        model_version=task.request.version or None,
+        model_digest=task.request.digest or None,
         status=task.state,
         stage=task.stage,
         priority=task.priority,

@@ -145,6 +145,7 @@ class TaskView(ResponseBody, frozen=True):
     custom_id: str | None
     model: str
     model_version: str | None
+    model_digest: str | None
     status: State
     stage: Stage
     priority: Priority

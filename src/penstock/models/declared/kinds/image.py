@@ -8,8 +8,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.device import CPU_SIDES, Device
-from penstock.core.model import Produces, SizeRule, Sizes
+from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
+from penstock.core.sizes import SizeRule, Sizes, tiled_area
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
@@ -20,7 +21,7 @@ from penstock.models.declared.kinds.one_image import WRITTEN_BYTES, OneImage, Se
 from penstock.models.declared.kinds.tiles import Surface, TiledTensor
 from penstock.models.declared.tensor import ORDERS
 from penstock.models.imaging import Picture, Pixels
-from penstock.models.tiling import Ladder, tiled_area
+from penstock.models.tiling import Ladder
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,150 @@
+"""The models that workers have published, as a submit finds them in the memory of this process."""
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+
+from loguru import logger
+
+from penstock.core.model import Model, split_id
+from penstock.errors import ModelNotFound, NotReady, StoreUnavailable
+from penstock.store import ModelStore, PublishedModel, PublishedModels
+
+SHOWN_MODELS = 20
+"""How many names of models the refusal of an unknown one lists at most."""
+
+LOOK_S = 5.0
+"""The catalogue is read this often although no change was heard of: the message of one may be lost."""
+
+
+class Catalogue:
+    """The published models that `models.serve` lets this process serve; all where it names none."""
+
+    def __init__(self, serve: Collection[str] = ()) -> None:
+        self._serve = frozenset(serve)
+        self._is_known = False
+        self._versions: dict[str, PublishedModel] = {}
+        self._defaults: dict[str, Model] = {}
+        self._by_reference: dict[str, Model] = {}
+
+    def take(self, found: PublishedModels) -> None:
+        """Serve what is published now; where Redis has lost it, serve what was published before."""
+        if not found.is_published:
+            return
+        served = {one.model.id: one for one in found.versions if self._is_served(one.model)}
+        if not self._is_known or served.keys() != self._versions.keys():
+            logger.bind(models=sorted(served)).info("models published")
+        self._is_known = True
+        # What has not changed stays the same object, so that what was made of it can be found again.
+        self._versions = {
+            name: old if (old := self._versions.get(name)) == one else one for name, one in served.items()
+        }
+        models = [one.model for one in self._versions.values()]
+        self._defaults = {}
+        for model in models:
+            if model.name not in self._defaults or found.defaults.get(model.name) == model.version:
+                self._defaults[model.name] = model
+        self._by_reference = {f"{one.name}@{one.version}": one for one in models} | self._defaults
+
+    def find(self, reference: str) -> Model:
+        """Return the version that `name@version` or, for the default one, `name` refers to.
+
+        Raises ModelNotFound; NotReady while no worker has published anything, or nothing of a model that
+        `models.serve` names.
+        """
+        found = self._by_reference.get(reference)
+        if found is None:
+            raise self._unknown(reference)
+        return found
+
+    def ensure_known(self) -> None:
+        """Raises NotReady while no worker has published anything."""
+        if not self._is_known:
+            raise NotReady("no worker has said yet which models there are; try again", retry_after_s=1)
+
+    def versions_of(self, reference: str) -> tuple[PublishedModel, ...]:
+        """Return all versions of a name, those first that were published first; or the one of `name@version`.
+
+        Raises as `find` does.
+        """
+        model, name = self.find(reference), split_id(reference)[0]
+        if reference != name:
+            return (self._versions[model.id],)
+        return tuple(one for one in self._versions.values() if one.model.name == name)
+
+    def published(self, model: Model) -> PublishedModel:
+        """Return who published this version, and when it was published first."""
+        return self._versions[model.id]
+
+    def all(self) -> tuple[PublishedModel, ...]:
+        """Return every version, by name, and those of one name as they were published."""
+        return tuple(sorted(self._versions.values(), key=lambda one: one.model.name))
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the models, sorted."""
+        return tuple(sorted(self._defaults))
+
+    def defaults(self) -> tuple[Model, ...]:
+        """Return the default version of every model, by name."""
+        return tuple(self._defaults[name] for name in self.names())
+
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids of all versions, which are the names of their queues."""
+        return tuple(one.model.id for one in self.all())
+
+    def _is_served(self, model: Model) -> bool:
+        return not self._serve or not self._serve.isdisjoint((model.name, f"{model.name}@{model.version}"))
+
+    def _unknown(self, reference: str) -> ModelNotFound | NotReady:
+        self.ensure_known()
+        name = split_id(reference)[0]
+        if name in self._defaults:
+            versions = ", ".join(one.model.version for one in self.versions_of(name))
+            return ModelNotFound(f"{name} has no such version here; it has {versions}", param="model")
+        if name in {split_id(one)[0] for one in self._serve}:
+            return NotReady("no worker has said yet how to use this model; try again", retry_after_s=1)
+        served = ", ".join(self.names()[:SHOWN_MODELS])
+        return ModelNotFound(f"no model of this name is served here; the models are {served}", param="model")
+
+
+class WatchedCatalogue(Catalogue):
+    """The catalogue of a process, read again within milliseconds of a change by `run`; no submit waits for that. While
+    Redis is away it stays as it was."""
+
+    def __init__(self, store: ModelStore, serve: Collection[str] = ()) -> None:
+        super().__init__(serve)
+        self._store = store
+        self._reading = asyncio.Lock()
+        self._begun = 0
+
+    async def run(self) -> None:
+        """Keep the catalogue up to date until canceled."""
+        await asyncio.gather(self._listen(), self._look_again())
+
+    async def read(self) -> None:
+        """Read the catalogue. Those who ask while it is being read share the read that begins next.
+
+        Raises StoreUnavailable.
+        """
+        begun = self._begun
+        async with self._reading:
+            if self._begun == begun:
+                self._begun += 1
+                self.take(await self._store.catalogue())
+
+    async def look_for(self, reference: str) -> None:
+        """Read the catalogue once more if it has no such model: it may have come just now."""
+        if reference not in self._by_reference:
+            with suppress(StoreUnavailable):
+                await self.read()
+
+    async def _listen(self) -> None:
+        async for _ in self._store.changes():
+            with suppress(StoreUnavailable):
+                await self.read()
+
+    async def _look_again(self) -> None:
+        while True:
+            with suppress(StoreUnavailable):
+                await self.read()
+            await asyncio.sleep(LOOK_S)

@@ -1,0 +1,53 @@
+"""Publisher: what this worker knows of its models is in the catalogue, also after Redis has lost it."""
+
+import asyncio
+from collections.abc import Sequence
+
+from loguru import logger
+
+from penstock.core.model import Model
+from penstock.errors import StoreUnavailable
+from penstock.store import ModelStore
+
+LOOK_S = 10.0
+"""How often the worker looks whether Redis still has what it has published: one command, whatever tasks it runs."""
+
+RETRY_S = 0.5
+
+
+class Publisher:
+    """Publishes descriptions of models for one worker."""
+
+    def __init__(self, store: ModelStore, worker: str) -> None:
+        self._store = store
+        self._worker = worker
+        self._models: dict[str, Model] = {}
+
+    async def publish(self, models: Sequence[Model]) -> None:
+        """Publish these models besides those before, and keep them published. While Redis is away, `run` does it."""
+        self._models |= {model.id: model for model in models}
+        try:
+            await self._store.publish(models, worker=self._worker)
+        except StoreUnavailable as error:
+            logger.bind(reason=error.detail).warning("the models are published later")
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Keep these models published no longer."""
+        for one in ids:
+            self._models.pop(one, None)
+
+    async def run(self) -> None:
+        """Publish again what Redis has lost, until canceled."""
+        while True:
+            is_there = await self._publish_missing()
+            await asyncio.sleep(LOOK_S if is_there else RETRY_S)
+
+    async def _publish_missing(self) -> bool:
+        """Returns False when Redis is away."""
+        try:
+            missing = await self._store.missing(list(self._models))
+            if missing:
+                await self._store.publish([self._models[one] for one in missing], worker=self._worker)
+        except StoreUnavailable:
+            return False
+        return True

@@ -1,0 +1,104 @@
+"""What workers publish of their models, and what operators decide about it."""
+
+import asyncio
+
+from penstock.core.model import Model
+from penstock.store import Store
+from penstock.worker.publisher import Publisher
+from tests.support.published import catalogue
+
+FIRST, SECOND, THIRD = (Model(name="many", version=v, digest=v, versioned=True) for v in "123")
+CODED = Model(name="coded", version="1", digest="d", notes={"scale": 4})
+
+
+async def ids(store: Store) -> list[str]:
+    return [one.model.id for one in (await store.models.catalogue()).versions]
+
+
+async def test_what_is_published_is_read_whole_in_the_order_of_its_first_publication(store: Store) -> None:
+    assert not (await store.models.catalogue()).is_published
+
+    await store.models.publish([SECOND, FIRST], worker="w1")
+    await store.models.publish([CODED, FIRST], worker="w2")
+
+    found = await store.models.catalogue()
+    assert found.is_published
+    assert [(one.model, one.worker) for one in found.versions] == [(SECOND, "w1"), (FIRST, "w2"), (CODED, "w2")]
+
+
+async def test_a_version_that_comes_back_is_the_last(store: Store) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+
+    await store.models.retract([FIRST.id])
+    await store.models.publish([FIRST], worker="w1")
+
+    assert await ids(store) == [SECOND.id, FIRST.id]
+
+
+async def test_a_retracted_default_is_the_default_no_longer(store: Store) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    await store.models.set_default("many", "2")
+    await store.models.set_default("coded", "1")
+
+    await store.models.retract([FIRST.id])
+    assert (await store.models.catalogue()).defaults == {"many": "2", "coded": "1"}
+    await store.models.retract([SECOND.id])
+    await store.models.retract(["coded"])
+
+    found = await store.models.catalogue()
+    assert (found.versions, found.defaults, found.is_published) == ((), {}, True)
+
+
+async def test_a_description_that_cannot_be_read_is_left_out(store: Store) -> None:
+    await store.models.publish([FIRST, CODED], worker="w1")
+    await store.engine.pipelined([("HSET", store.engine.keys.models, FIRST.id, "{")])
+
+    assert await ids(store) == [CODED.id]
+
+
+async def test_a_server_hears_of_a_change_at_once(store: Store) -> None:
+    models = await catalogue(store, CODED)
+    watching = asyncio.create_task(models.run())
+    try:
+        async with asyncio.timeout(60):
+            await store.models.publish([FIRST, SECOND], worker="w1")
+            while models.ids() != ("coded", "many@1", "many@2"):
+                await asyncio.sleep(0.01)
+            await store.models.set_default("many", "2")
+            while models.find("many") is not models.find("many@2"):
+                await asyncio.sleep(0.01)
+    finally:
+        watching.cancel()
+
+
+async def test_a_model_that_came_just_now_is_found_by_the_first_who_asks(store: Store) -> None:
+    models = await catalogue(store, CODED)
+    await store.models.publish([FIRST], worker="w1")
+
+    await asyncio.gather(*(models.look_for("many") for _ in range(5)))
+
+    assert models.find("many").id == FIRST.id
+
+
+async def test_a_worker_publishes_again_what_redis_has_lost(store: Store) -> None:
+    publisher = Publisher(store.models, "w1")
+    await publisher.publish([FIRST, CODED])
+    await store.engine.pipelined([("DEL", store.engine.keys.models, store.engine.keys.models_first)])
+
+    running = asyncio.create_task(publisher.run())
+    try:
+        async with asyncio.timeout(60):
+            while set(await ids(store)) != {FIRST.id, CODED.id}:
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+
+
+async def test_workers_are_told_to_load_a_model(store: Store) -> None:
+    signals = store.workers.signals()
+    assert await anext(signals) == ("look", "")
+
+    await store.models.tell("load", "many@2")
+
+    assert await anext(signals) == ("model", "load many@2")
+    await signals.aclose()  # type: ignore[attr-defined]
