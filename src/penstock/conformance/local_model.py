@@ -94,7 +94,7 @@ class LocalModel:
             product,
             "result",
             produces=self.runner.card.produces,
-            max_data_bytes=self._settings.limits.max_result_data_bytes,
+            limits=self._settings.limits,
         )
         return product, result
 

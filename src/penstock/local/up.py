@@ -283,7 +283,9 @@ def _made_once(path: Path, make: Callable[[], str]) -> str:
 
 
 def _with_directory(settings: Settings, data_dir: Path) -> Settings:
-    """The settings with the objects in the data directory, unless they name another directory."""
-    if settings.storage.directory != type(settings.storage)().directory:
-        return settings
-    return replace(settings, storage=replace(settings.storage, directory=str(data_dir / "objects")))
+    """The settings with the objects and the models in the data directory, unless they name other directories."""
+    if settings.storage.directory == type(settings.storage)().directory:
+        settings = replace(settings, storage=replace(settings.storage, directory=str(data_dir / "objects")))
+    if settings.models.directory == type(settings.models)().directory:
+        settings = replace(settings, models=replace(settings.models, directory=str(data_dir / "models")))
+    return settings

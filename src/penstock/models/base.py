@@ -258,6 +258,10 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     def load_model(self, device: Device) -> None:
         """Load the model. Called on the device thread; no task is claimed before all models are loaded."""
 
+    def unload(self) -> None:
+        """Drop what `load_model` has made, so that its memory is free when this returns. Called when no task uses the
+        model; the runner is not used again. By default nothing is done: what only the runner holds goes with it."""
+
     def warmup(self) -> Iterable[Work]:
         """Work of one tile for every lane and shape that the device should have seen before the first task. After
         `load_model` these tiles go through `infer` at every batch size."""

@@ -14,7 +14,7 @@ from loguru import logger
 
 from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
-from penstock.core.model import Model, Residence
+from penstock.core.model import Model
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.models import imaging, load_runners
 from penstock.models.base import DeviceBroken, registry
@@ -35,6 +35,9 @@ from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.publisher import Publisher
+from penstock.worker.residency.freed import memory_of
+from penstock.worker.residency.loads import ModelLoads, budget_bytes
+from penstock.worker.residency.residents import Residents
 from penstock.worker.running import slots_for
 from penstock.worker.spool import Spool
 from penstock.worker.threads import CodecThreads, Threads, tile_threads
@@ -87,8 +90,18 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             sys.setswitchinterval(SWITCH_S)
             imaging.keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
         fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack)))
+        models = Residents()
+        models.hold(runners.values())
+        loads = ModelLoads(
+            models,
+            scheduler,
+            memory_of(device),
+            budget_bytes=budget_bytes(settings.worker, device),
+            limit_s=settings.worker.start_s,
+            guard=settings.queue.starvation_guard,
+        )
         pipeline = Pipeline(
-            runners,
+            models,
             scheduler,
             inputs=Inputs(fetcher, storage, codecs, settings.limits),
             storage=storage,
@@ -97,13 +110,15 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             memory=memory,
             limits=settings.limits,
         )
-        models = descriptions(names)
-        info = _info(settings, device, models, worker_id)
+        described = descriptions(names)
+        info = _info(settings, device, described, worker_id)
         host = Host(
             info=info,
+            models=models,
+            beside={"upkeep": partial(_keep_up, store, storage), "model loads": loads.serve},
+            look_for_models=lambda: None,
             memory=partial(_memory, memory, device),
             store=store,
-            upkeep=partial(_keep_up, store, storage),
             pipeline=pipeline,
             spool=spool,
             retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
@@ -112,8 +127,9 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             lease_s=settings.queue.lease_s,
             drain_s=settings.worker.drain_s,
         )
+        loads.lost = host.check_device
         publisher = Publisher(store.models, worker_id)
-        await publisher.publish(models)
+        await publisher.publish(described)
         stack.callback(asyncio.create_task(publisher.run(), name="publisher").cancel)
         metrics_url = f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics"
         heartbeat.ready(metrics_url, drain=host.drain, drain_s=settings.worker.drain_s)
@@ -123,7 +139,6 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
 
 
 def _info(settings: Settings, device: Device, models: Sequence[Model], worker_id: str) -> WorkerInfo:
-    now = int(time.time() * 1000)
     return WorkerInfo(
         id=worker_id,
         device=device.name,
@@ -132,8 +147,7 @@ def _info(settings: Settings, device: Device, models: Sequence[Model], worker_id
         slots=settings.worker.slots or slots_for(device),
         running=0,
         state="READY",
-        started=now,
-        residence={model.id: Residence(state="ready", since=now, digest=model.digest) for model in models},
+        started=int(time.time() * 1000),
     )
 
 

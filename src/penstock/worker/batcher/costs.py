@@ -68,10 +68,18 @@ class Costs:
             self._paying.clear()
 
     def _forget(self, key: BatchKey) -> None:
-        self._tile_s.pop(key)
+        self._tile_s.pop(key, None)
         self._refused.pop(key, None)
         for size in self._sizes:
             self._seconds.pop((key, size), None)
+
+    def forget_model(self, model: str) -> None:
+        """Drop what was measured of a model that is unloaded, but for its pace, which tells what a task of it takes
+        when it is back."""
+        with self._lock:
+            for key in [key for key in (*self._tile_s, *self._refused) if key.model == model]:
+                self._forget(key)
+            self._paying.clear()
 
     def _average(self, means: dict[K, float], key: K, new: float) -> None:
         before = means.get(key)

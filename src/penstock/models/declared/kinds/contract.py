@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.device import Device
-from penstock.core.model import Member, Produces, Sizes
+from penstock.core.model import Member, Produces
 from penstock.core.request import OutputOptions
+from penstock.core.sizes import Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Product, Work

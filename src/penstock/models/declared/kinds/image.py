@@ -8,9 +8,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.device import CPU_SIDES, Device
-from penstock.core.model import Produces, SizeRule, Sizes
+from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
-from penstock.core.sizes import tiled_area
+from penstock.core.sizes import SizeRule, Sizes, tiled_area
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.model import Produces, SizeRule, Sizes
+from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
+from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging

@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.device import Device
-from penstock.core.model import SizeRule, Sizes
+from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
