@@ -1,7 +1,6 @@
 """What is found out about an ONNX file, and what is refused."""
 
 import random
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,66 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from penstock.models.declared.document import InvalidModel
 from penstock.models.inspection.findings import parse_said
 from penstock.models.inspection.inspection import Inspection, inspect_file
-
-Dims = Sequence[int | str | None]
-
-
-def port(name: str, dims: Dims, dtype: int = TensorProto.FLOAT) -> Any:
-    return helper.make_tensor_value_info(name, dtype, dims)
-
-
-def weights(name: str, *dims: int, scale: float = 1.0) -> Any:
-    values = np.random.default_rng(7).normal(size=dims).astype(np.float32) * scale
-    return numpy_helper.from_array(values, name)
-
-
-def save(
-    folder: Path,
-    nodes: Iterable[Any],
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
-    constants: Sequence[Any] = (),
-    *,
-    domains: Sequence[str] = (),
-    **metadata: str,
-) -> Path:
-    graph = helper.make_graph(list(nodes), "g", list(inputs), list(outputs), list(constants))
-    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    helper.set_model_props(model, metadata)
-    path = folder / "net.onnx"
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def conv(name: str = "x", *, channels: int = 3, out: int = 4, scale: float = 1.0) -> tuple[Any, Any]:
-    node = helper.make_node("Conv", [name, "w"], ["c"], pads=[1, 1, 1, 1])
-    return node, weights("w", out, channels, 3, 3, scale=scale)
-
-
-def classifier(folder: Path, *, classes: int = 7, softmax: bool = False, scale: float = 1.0, **metadata: str) -> Path:
-    node, kernel = conv(scale=scale)
-    nodes = [
-        node,
-        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["f"]),
-        helper.make_node("MatMul", ["f", "m"], ["y" if not softmax else "l"]),
-    ]
-    nodes += [helper.make_node("Softmax", ["l"], ["y"], axis=1)] if softmax else []
-    ports = [port("x", ["n", 3, 32, 24])], [port("y", ["n", classes])]
-    return save(folder, nodes, *ports, [kernel, weights("m", 4, classes)], **metadata)
-
-
-def upscaler(folder: Path, *, pads: int = 1) -> Path:
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], pads=[pads] * 4),
-        helper.make_node("DepthToSpace", ["c"], ["y"], blocksize=2),
-    ]
-    kernel = np.zeros((12, 3, 3, 3), np.float32)
-    for channel in range(12):
-        kernel[channel, channel % 3, 1, 1] = 1
-    ports = [port("x", ["n", 3, "h", "w"])], [port("y", ["n", 3, "H", "W"])]
-    return save(folder, nodes, *ports, [numpy_helper.from_array(kernel, "w")])
+from tests.support.graphs import classifier, conv, external, port, save, upscaler, weights
 
 
 def values(found: Inspection) -> dict[str, Any]:
@@ -218,14 +158,6 @@ def test_a_graph_without_an_image_takes_tensors(tmp_path: Path) -> None:
 
 
 # --- what is refused ------------------------------------------------------------------------------------------
-
-
-def external(folder: Path, location: str, *, length: int = 16) -> Path:
-    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1, 4], data_location=TensorProto.EXTERNAL)
-    for key, value in {"location": location, "offset": "0", "length": str(length)}.items():
-        tensor.external_data.add(key=key, value=value)
-    nodes = [helper.make_node("Add", ["a", "w"], ["y"])]
-    return save(folder, nodes, [port("a", [1, 4])], [port("y", [1, 4])], [tensor])
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "sub/weights", "..", "", "a\\b", ".hidden", "a\0b"])

@@ -42,23 +42,27 @@ def inspect_file(path: Path, said: Mapping[str, Any], *, version: str = "1") -> 
     try:
         graph = read_graph(path)
         findings = find_out(path, graph, said)
+        definition = checked(_definition(path, graph, findings, version))
     except InvalidModel as error:
         raise InvalidModel(f"{path.name}: {error}") from error
-    definition = findings.definition(
+    return Inspection(
+        definition=definition,
+        known=tuple(findings.of("known")),
+        guessed=tuple(findings.of("guessed")),
+        said=tuple(findings.of("said")),
+        inputs=tuple(map(str, graph.inputs)),
+        outputs=tuple(map(str, graph.outputs)),
+    )
+
+
+def _definition(path: Path, graph: Graph, findings: Findings, version: str) -> Definition:
+    return findings.definition(
         schema=1,
         file=path.name,
         sha256=digest(path),
         version=version,
         data={name: digest(path.parent / name) for name in graph.external},
         tensors=[_tensor(port) for port in graph.inputs] if findings.get("kind") == "tensors" else [],
-    )
-    return Inspection(
-        definition=checked(definition),
-        known=tuple(findings.of("known")),
-        guessed=tuple(findings.of("guessed")),
-        said=tuple(findings.of("said")),
-        inputs=tuple(map(str, graph.inputs)),
-        outputs=tuple(map(str, graph.outputs)),
     )
 
 

@@ -22,6 +22,7 @@ else:
     np = lazy_import("numpy")
 
 LONGEST_MESSAGE = 300
+TILED_CHANNELS = 3
 SIDES = (64, 128, 256)
 """Sizes to try, one after another until the graph takes one."""
 MULTIPLES = (1, 2, 4, 8, 16, 32)
@@ -90,7 +91,8 @@ def try_out(path: Path, image: ImageInput, operators: set[str], findings: Findin
         _note_scale(trial, findings)
     if findings.get("kind") == "image-to-image" and "input.range" not in findings:
         _guess_range(trial, image, findings)
-    _guess_tiles(operators, findings)
+    if not image.fixed and image.channels == TILED_CHANNELS:
+        _guess_tiles(operators, findings)
 
 
 def _note_fixed_scale(trial: TrialSession, image: ImageInput, findings: Findings) -> None:
