@@ -28,7 +28,8 @@ from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
-from penstock.models.digests import contents
+from penstock.models.digests import contents_of
+from penstock.models.digests import results_digest as results_digest
 from penstock.models.members import Inputs, size_of
 from penstock.settings import LimitSettings
 
@@ -237,7 +238,7 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         """The contents of one of `files`. Raises ConfigurationError when it is not listed there or cannot be read."""
         if name not in cls.files:
             raise ConfigurationError(f"{cls.name}: {name!r} is not in the runner's `files`")
-        return contents(cls, name)
+        return contents_of(cls, name)
 
     @classmethod
     def sizes(cls) -> Sizes:

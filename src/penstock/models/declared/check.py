@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penstock.core.device import Device
+from penstock.core.device import CPU_SIDES, Device
 from penstock.core.model import Example
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, PenstockError
@@ -30,7 +31,8 @@ IMAGES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 MOST_BYTES = 64 * 1024 * 1024
 """The largest example, and the largest answer."""
 
-ON_CPU = Device(name="cpu", kind="cpu", threads=1, sides=(64, 128, 256, 384), square=False, batches=(1,))
+ON_CPU = Device(name="cpu", kind="cpu", threads=os.cpu_count() or 1, sides=CPU_SIDES, square=False, batches=(1,))
+"""The CPU as one stream of all its cores, for one answer at a time."""
 
 
 class WrongAnswer(Exception):

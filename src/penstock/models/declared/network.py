@@ -42,7 +42,9 @@ class DeclaredNetwork:
         stacked = inputs if isinstance(inputs, Mapping) else {self.ports.inputs[0].name: inputs}
         count = len(next(iter(stacked.values())))
         if self.batch == NONE:
-            return self.run_whole([{name: array[n] for name, array in stacked.items()} for n in range(count)], owner)
+            return self.run_whole(
+                [{name: array[n, ...] for name, array in stacked.items()} for n in range(count)], owner
+            )
         if self.batch == FREE and count > 1:
             return _split(self._session.run(stacked, owner=owner), count)
         if self.batch > 1:

@@ -54,15 +54,19 @@ def _meant(error: DeviceBroken) -> Exception | None:
 
 
 def outputs_of(network: DeclaredNetwork, kind: DeclaredKind, work: Work) -> Arrays:
-    """What the network gives for the first tile of a work. Raises ConfigurationError where that is no number."""
-    (outputs,) = kind.run(network, work.tile(0)[None], work)
+    """What the network gives for the first tile of a work. Raises ConfigurationError where it fails, or gives what is
+    no number; DeviceOutOfMemory, DeviceBroken."""
+    try:
+        (outputs,) = kind.run(network, work.tile(0)[None], work)
+    except DeviceOutOfMemory:
+        raise
+    except Exception as error:  # the runtime's own classes are private
+        raise faults.of_load(error, "the network fails on a photo") from error
     try:
         for output in outputs:
             finite(output)
     except InvalidOutput as error:
-        raise ConfigurationError(
-            "the network gives values that are not numbers for the sample on this device"
-        ) from error
+        raise ConfigurationError("the network gives values that are not numbers for a photo on this device") from error
     return outputs
 
 
@@ -93,7 +97,8 @@ def mixes(network: DeclaredNetwork, kind: DeclaredKind, sample: Work) -> bool:
     if network.batch != FREE:
         return network.batch == 1
     first = sample.tile(0)
-    tiles = np.stack([first, first[..., ::-1, :] if first.ndim > 1 else first])
+    other = (first[..., ::-1, :] * 0.5).astype(first.dtype) if first.ndim > 1 else first
+    tiles = np.stack([first, other])
     try:
         together = kind.run(network, tiles, sample)
     except MixedBatch:

@@ -12,6 +12,7 @@ from loguru import logger
 from penstock.core.device import Device
 from penstock.core.model import Member, Model
 from penstock.core.request import OutputOptions
+from penstock.core.sizes import Sizes
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work
 from penstock.models.declared import check, files, opening
 from penstock.models.declared.definition import Definition
@@ -69,15 +70,9 @@ class DeclaredRunner(BaseModelRunner[Params]):
         )
 
     @classmethod
-    def output_size(cls, width: int, height: int, params: Params) -> tuple[int, int] | None:  # noqa: ARG003
-        """The size times the scale; None where no image comes."""
-        scale = cls.described_kind.sizes.rule.scale
-        return None if scale is None else (int(width * scale), int(height * scale))
-
-    @classmethod
-    def device_size(cls, width: int, height: int, params: Params) -> int:
-        """What the network sees of every image, where that is the same for all."""
-        return cls.described_kind.sizes.rule.kilopixels or super().device_size(width, height, params)
+    def sizes(cls) -> Sizes:
+        """What its kind says."""
+        return cls.described_kind.sizes
 
     @classmethod
     def weight_bytes(cls) -> int:
@@ -101,10 +96,11 @@ class DeclaredRunner(BaseModelRunner[Params]):
             raise
 
     def _look_at(self, network: DeclaredNetwork, device: Device) -> None:
-        self._sample = sample = self._kind.sample(device)
+        # A CPU runs one tile at a time and in fp32, so that there is nothing to compare; a run may take it seconds.
+        self._sample = sample = None if device.kind == "cpu" and device.batches == (1,) else self._kind.sample(device)
         most = self.definition.run.max_batch or device.batches[-1]
         if sample is not None:
-            self._expected = opening.outputs_of(network, self._kind, sample)
+            opening.outputs_of(network, self._kind, sample)
             self._network = network = self._with_half(network, sample, device)
         if most > 1 and (sample is None or opening.mixes(network, self._kind, sample)):
             most = 1
@@ -119,7 +115,7 @@ class DeclaredRunner(BaseModelRunner[Params]):
 
     def warmup(self) -> Iterator[Work]:
         """Yield a sample for a GPU where every image has one size, and none for a CPU."""
-        if self._device.kind == "cuda" and self.described_kind.sizes.rule.kilopixels and self._sample is not None:
+        if self._device.kind == "cuda" and self._kind.sizes.rule.kilopixels and self._sample is not None:
             yield self._sample
 
     def memory_needed(self, source: Any, params: Params) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from penstock.core.device import CPU_SIDES, Device
 from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
-from penstock.core.sizes import SizeRule, Sizes, tiled_area
+from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
@@ -42,6 +42,7 @@ class ImageToImage(OneImage):
     takes it; of a network that enlarges, a grey image stays grey."""
 
     keeps_picture = True
+    on_white = False
 
     @property
     def produces(self) -> Produces:
@@ -84,14 +85,13 @@ class ImageToImage(OneImage):
         overlap = self.definition.tiles.overlap_px
         surface = Surface(self.form, self.section.border_px, self.definition.output.range)
         bypass = Bypass(picture.alpha, picture.grey and self.scale > 1)
-        area = tiled_area(height, width, self.definition.tiles.ladder or CPU_SIDES, overlap)
         return TiledTensor(
             picture.rgb,
             Ladder(self._shapes(device, width, height), overlap),
             scale=self.scale,
             surface=surface,
             context=bypass,
-            device_size=max(1, area // 1000),
+            device_size=self.sizes.rule.kilopixels_of(width, height),
         )
 
     def _shapes(self, device: Device, width: int, height: int) -> tuple[tuple[int, int], ...]:

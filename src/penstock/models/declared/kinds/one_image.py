@@ -52,6 +52,8 @@ class OneImage(DeclaredKind):
 
     keeps_picture = False
     """Whether the answer needs the pixels of the image."""
+    on_white = True
+    """Whether the network sees what is transparent on white; else it sees the colours beneath."""
 
     def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
         super().__init__(definition, labels, limits)
@@ -109,7 +111,8 @@ class OneImage(DeclaredKind):
         """The tensor of a decoded image as one tile."""
         height, width = picture.rgb.shape[:2]
         placed = self._place(width, height)
-        tensor = tensor_of(picture, placed, self.section, self.form)
+        opaque = picture if self.on_white or self.section.channels == 4 else Picture(picture.rgb, grey=picture.grey)
+        tensor = tensor_of(opaque, placed, self.section, self.form)
         seen = Seen(placed, picture if self.keeps_picture else None)
         return Work([tensor], context=seen, device_size=_kilopixels(placed.canvas))
 

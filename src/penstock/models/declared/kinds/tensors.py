@@ -124,7 +124,7 @@ class TensorsToTensors(DeclaredKind):
         arrays = self.feeds(tiles, work)
         if work.lane.startswith(STACKED):
             return network.run({name: array[:, 0] for name, array in arrays.items()}, work)
-        whole = [{name: array[n] for name, array in arrays.items()} for n in range(len(tiles))]
+        whole = [{name: array[n, ...] for name, array in arrays.items()} for n in range(len(tiles))]
         return network.run_whole(whole, work)
 
     def feeds(self, tiles: NDArray[Any], work: Work) -> dict[str, NDArray[Any]]:
