@@ -28,11 +28,11 @@ SIDE = 8
 def adding(number: float, weights: int = 0) -> bytes:
     """Returns a model file whose output `y` is its input `x`, (n, 1), plus this number, with so many further weights
     that change nothing."""
-    added = [numpy_helper.from_array(np.float32([number]), "number")]
+    added = [numpy_helper.from_array(np.array([number], np.float32), "number")]
     nodes = [helper.make_node("Add", ["x", "number"], ["y"])]
     if weights:
         added.append(numpy_helper.from_array(np.random.default_rng(0).random((1, weights), np.float32), "weights"))
-        added.append(numpy_helper.from_array(np.float32([0]), "nought"))
+        added.append(numpy_helper.from_array(np.array([0], np.float32), "nought"))
         nodes = [
             helper.make_node("MatMul", ["x", "weights"], ["products"]),  # nothing that is computed at the load
             helper.make_node("ReduceMax", ["products"], ["most"], axes=[1]),
@@ -55,7 +55,7 @@ class Adding(BaseModelRunner[Params]):
 
     def __init__(self, name: str, content: bytes) -> None:
         super().__init__(LimitSettings())
-        self.name = name  # type: ignore[misc]  as models of the repository do
+        self.name = name  # type: ignore[misc]  # as models of the repository do
         self.content = content
         self.gate = threading.Event()
         self.gate.set()
@@ -86,7 +86,11 @@ class Adding(BaseModelRunner[Params]):
 
 def saying(number: float, weights: int = 0) -> bytes:
     """Returns a model file that answers this number to every image, with so many further weights."""
-    values: dict[str, Any] = {"number": np.float32([number]), "nought": np.float32([0]), "axis": np.int64([1])}
+    values: dict[str, Any] = {
+        "number": np.array([number], np.float32),
+        "nought": np.array([0], np.float32),
+        "axis": np.array([1], np.int64),
+    }
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Unsqueeze", ["mean", "axis"], ["column"]),
