@@ -18,6 +18,7 @@ from penstock.errors import (
     InvalidRequest,
     MalformedRequest,
     ModelNotFound,
+    ModelUnavailable,
     NotReady,
     PayloadTooLarge,
     PenstockError,
@@ -43,7 +44,7 @@ SUBMIT_ERRORS = (
     MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
     InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageDecodeFailed,
     UploadNotFound, UploadNotReady, UploadMismatch, WebhooksDisabled, QueueFull, RateLimited, NotReady,
-    StorageUnavailable,
+    ModelUnavailable, StorageUnavailable,
 )  # fmt: skip
 """How a submit can be refused."""
 

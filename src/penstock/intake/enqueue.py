@@ -30,8 +30,10 @@ class Receipt(Struct, frozen=True):
 async def submit(task_id: str, call: SubmitCall, deps: Deps) -> Receipt:
     """Check a call and queue its task under this new id, or answer it with a task that is there already.
 
-    Raises what `examine` and `enqueue` raise.
+    Raises ModelUnavailable, and what `examine` and `enqueue` raise.
     """
+    if call.model.id in deps.estimates.unavailable:
+        await deps.estimates.check(call.model.id)
     examined = await examine(call, deps)
     submitted = await enqueue(task_id, call, examined, deps)
     if not submitted.replayed:
@@ -98,6 +100,7 @@ async def submission_of(
             model=call.model.id,
             version=call.model.version,
             digest=call.model.digest,
+            guessed=tuple(call.model.guessed),
             inputs={SOLE_IMAGE: _source(input_name or task_id, examined, call.caller)},
             params=task.params,
             output=msgspec.convert(task.output, OutputOptions, from_attributes=True),

@@ -128,7 +128,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             drain_s=settings.worker.drain_s,
         )
         loads.lost = host.check_device
-        publisher = Publisher(store.models, worker_id)
+        publisher = Publisher(store.models, worker_id, device.name)
         await publisher.publish(described)
         stack.callback(asyncio.create_task(publisher.run(), name="publisher").cancel)
         metrics_url = f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics"

@@ -38,6 +38,7 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
         model=split_id(task.request.model)[0],
         model_version=task.request.version or None,
         model_digest=task.request.digest or None,
+        model_guessed=task.request.guessed,
         status=task.state,
         stage=task.stage,
         priority=task.priority,
