@@ -28,7 +28,8 @@ from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
-from penstock.models.digests import contents
+from penstock.models.digests import contents_of
+from penstock.models.digests import results_digest as results_digest
 from penstock.models.members import Inputs, size_of
 from penstock.settings import LimitSettings
 
@@ -214,6 +215,8 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     inputs: ClassVar[Inputs] = {}
     """The members of the input by name: `"image"`, `"file"`, `"json"`, or a Member that says more. A class that
     declares none takes one image, and its `source` is the bytes of it; else `source` is an InputMembers."""
+    max_batch: int = 0
+    """The most tiles of a device batch, which `load_model` may set; 0 leaves it to the device."""
     window_s: ClassVar[float] = 0.0
     """How long the first tile waits for others when the device is free and a larger batch would pay; with 0 the device
     runs at once what is there."""
@@ -237,7 +240,7 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         """The contents of one of `files`. Raises ConfigurationError when it is not listed there or cannot be read."""
         if name not in cls.files:
             raise ConfigurationError(f"{cls.name}: {name!r} is not in the runner's `files`")
-        return contents(cls, name)
+        return contents_of(cls, name)
 
     @classmethod
     def sizes(cls) -> Sizes:
