@@ -85,7 +85,8 @@ async def call_of(
     Raises MalformedRequest, InvalidRequest, ModelNotFound, NotReady.
     """
     task = read_task(body, idempotency_key=idempotency_key, cancel_after=cancel_after, cache_control=cache_control)
-    await services.models.look_for(task.model)
+    if task.model not in services.models.references:
+        await services.models.look_for(task.model)
     return checked_call(
         task,
         services.models,

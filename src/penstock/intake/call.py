@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from penstock.core.events import Dialect
 from penstock.core.model import Model
 from penstock.core.request import Line
+from penstock.core.sizes import SizeRule
 from penstock.core.task import TENANT
 from penstock.errors import InvalidRequest, MalformedRequest
 from penstock.intake.models import Catalogue
@@ -36,9 +37,10 @@ class Caller(Struct, frozen=True):
 class SubmitCall(Struct, frozen=True, kw_only=True):
     """One submit. `base_url` is where the client reached the server, `dialect` the words of its webhook's events.
 
-    `model` is the version that the task runs on, whatever is made the default later, and `params` are those of the task
-    with the model's defaults. `wait_s` is how long the client waits for the end, None where it does not say. `line` is
-    there for the line of a batch, which comes without a request of its own.
+    `model` is the version that the task runs on, whatever is made the default later, `params` are those of the task
+    with the model's defaults, and `sizes` says how large its result is with these. `wait_s` is how long the client
+    waits for the end, None where it does not say. `line` is there for the line of a batch, which comes without a
+    request of its own.
     """
 
     caller: Caller
@@ -50,6 +52,7 @@ class SubmitCall(Struct, frozen=True, kw_only=True):
     dialect: Dialect = "penstock"
     wait_s: float | None = None
     line: Line | None = None
+    sizes: SizeRule = SizeRule()
 
 
 def read_task(
@@ -94,11 +97,13 @@ def checked_call(
     params = complete_params(task.params, model)
     if task.output.lossless and task.output.format == "jpeg":
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
+    sizes = model.sizes
     return SubmitCall(
         caller=caller,
         task=task,
         model=model,
         params=params,
+        sizes=sizes.rule_for(params.get(sizes.param)) if sizes.param else sizes.rule,
         base_url=base_url,
         traceparent=traceparent,
         dialect=dialect,

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from penstock.core.events import Webhook
 from penstock.core.request import OutputOptions
-from penstock.core.sizes import SizeRule
 from penstock.core.upload import Upload
 from penstock.errors import InputTooLarge, InvalidRequest, PenstockError
 from penstock.intake.call import SubmitCall
@@ -157,7 +156,7 @@ def weigh(
 
 def output_size(call: SubmitCall, width: int, height: int) -> tuple[int, int] | None:
     """Return width and height of the result for an image of this size, None where no image comes or nobody knows."""
-    return _rule(call).result_of(width, height)
+    return call.sizes.result_of(width, height)
 
 
 def _check_result_fits(call: SubmitCall, header: imaging.Header) -> None:
@@ -166,12 +165,7 @@ def _check_result_fits(call: SubmitCall, header: imaging.Header) -> None:
 
 
 def _cost(call: SubmitCall, header: imaging.Header) -> int:
-    return _rule(call).kilopixels_of(header.width, header.height)
-
-
-def _rule(call: SubmitCall) -> SizeRule:
-    sizes = call.model.sizes
-    return sizes.rule_for(call.params.get(sizes.param)) if sizes.param else sizes.rule
+    return call.sizes.kilopixels_of(header.width, header.height)
 
 
 def _fingerprint(task: TaskRequest, upload: Upload | None = None) -> str:
