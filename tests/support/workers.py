@@ -25,6 +25,7 @@ from penstock.worker.host import Host
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
+from penstock.worker.residency.residents import Residents
 from penstock.worker.spool import Spool
 from penstock.worker.threads import CodecThreads, Threads
 from tests.support.drive import image
@@ -50,9 +51,11 @@ async def pipeline(
         runners = {name: registry()[name](limits) for name in models}
         scheduler = DeviceScheduler(device, tiles)
         await scheduler.start(runners.values())
+        residents = Residents()
+        residents.hold(runners.values())
         stack.push_async_callback(scheduler.close)
         yield Pipeline(
-            runners,
+            residents,
             scheduler,
             inputs=Inputs(await stack.enter_async_context(Fetcher(limits)), storage, codecs, limits),
             storage=storage,
@@ -85,9 +88,11 @@ async def host(
     async with pipeline(storage, *models, spool=spool) as running:
         worker = Host(
             info=worker_info(worker_id, models),
+            models=running.models,
+            beside={"upkeep": partial(sweeping, store)},
+            look_for_models=lambda: None,
             memory=lambda: WorkerMemory(process=0, tasks=0, tasks_limit=0, device_limit=0),
             store=store,
-            upkeep=partial(sweeping, store),
             pipeline=running,
             spool=spool,
             retry=RETRY,

@@ -93,6 +93,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"worker.threads", "worker.memory", "worker.results"},
         {"worker.batcher", "worker.sources"},
         {"worker.inputs"},
+        {"worker.residency"},
         {"worker.pipeline"},
         {"worker.attempt"},
         {"worker.claims"},

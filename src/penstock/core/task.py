@@ -90,7 +90,7 @@ class Priority(StrEnum):
 
 PRIORITIES: tuple[Priority, ...] = tuple(Priority)
 
-Stage = Literal["queued", "retry", "fetch", "prepare", "infer", "postprocess", "upload", "done"]
+Stage = Literal["queued", "retry", "fetch", "load", "prepare", "infer", "postprocess", "upload", "done"]
 
 Reuse = Literal["miss", "coalesced", "hit"]
 """Whose run gave the result: the task's own (`miss`), that of an equal task for which it waited (`coalesced`), or that

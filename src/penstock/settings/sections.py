@@ -99,6 +99,9 @@ class ModelSettings(Section, frozen=True):
     serve: tuple[str, ...] = ()
     """Names of the models to serve, or of versions of them, such as `name@2`; empty means all. A worker may serve fewer
     models than the API accepts."""
+    directory: str = "penstock-data/models"
+    """Directory of models without code, `<name>/<version>/model.toml` with their files: a worker serves what is there,
+    and sees what is added or removed while it runs. `penstock up` takes `models` in its data directory."""
 
 
 class WorkerSettings(Section, frozen=True):
@@ -120,7 +123,8 @@ class WorkerSettings(Section, frozen=True):
     count."""
     start_s: Seconds = 180.0
     """Longest start of a worker process, in which it loads and warms up its models; after that it is killed and started
-    again. A worker that serves is killed when it gives no sign of life for three times `queue.lease_s`."""
+    again. It is also the longest load of one model of the repository; after that its tasks end as `model_unavailable`.
+    A worker that serves is killed when it gives no sign of life for three times `queue.lease_s`."""
     device_retry_s: Seconds = 300.0
     """A device that is lost or cannot be used is marked down, the others go on, and it is tried again this often."""
     drain_s: Positive = 25
@@ -144,6 +148,10 @@ class WorkerSettings(Section, frozen=True):
     """On a GPU, `auto` uses fp16 for models that have an fp16 file and pass the comparison with fp32 at the start."""
     gpu_memory_bytes: NonNegative = 0
     """The most GPU memory that the models of a worker may use; 0 means its share of the card less 1.5 GiB."""
+    model_memory_bytes: NonNegative = 0
+    """Memory of one worker process for the models of the repository that are loaded; the least recently used one makes
+    room for the next. 0 means a fifth of the memory of the machine, divided among its workers; on a GPU half of what
+    the models' runs may use."""
     cuda_graphs: bool = False
     """Replay small batches as CUDA graphs: experimental, see docs/how-to/tune-a-gpu.md."""
     tensorrt: bool = False

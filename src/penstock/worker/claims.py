@@ -43,7 +43,8 @@ class Slots(NamedTuple):
 class Claims:
     """Claims tasks while there is a free slot and the tasks that are held do not keep the device fed.
 
-    `slots` returns the free slots, `start` runs a lease, and `known` returns the leases that this worker holds.
+    `models` returns the models that are served now, `slots` the free slots, `start` runs a lease, and `known` returns
+    the leases that this worker holds.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Claims:
         info: WorkerInfo,
         prefetch: Prefetch,
         *,
+        models: Callable[[], tuple[str, ...]],
         slots: Callable[[], Slots],
         start: Callable[[Lease], None],
         known: Callable[[], Collection[Lease]],
@@ -59,6 +61,7 @@ class Claims:
         self._store = store
         self._info = info
         self._prefetch = prefetch
+        self._models = models
         self._slots = slots
         self._start = start
         self._known = known
@@ -161,7 +164,7 @@ class Claims:
             self._store.leases.claim,
             worker=self._info.id,
             device=self._info.device,
-            models=self._info.models,
+            models=self._models(),
             priorities=priorities,
             round=self._round,
         )
@@ -183,7 +186,7 @@ class Claims:
         left_s = max(self._asked_at + self._asks_after_s, self._holds_until) - now
         if left_s > 0:
             return left_s
-        await self._store.workers.ask_for_task(self._info.id, self._info.models)
+        await self._store.workers.ask_for_task(self._info.id, self._models())
         self._asked_at = now
         self._asks_after_s = min(ASK_EVERY_S, 2 * self._asks_after_s)
         return self._asks_after_s

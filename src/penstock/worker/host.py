@@ -12,7 +12,7 @@ long.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from signal import Signals as Signal
 from typing import Any
@@ -33,21 +33,28 @@ from penstock.worker.leases import Leases
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.prefetch import Prefetch
 from penstock.worker.progress import ProgressWriter
+from penstock.worker.residency.residents import Residents
 from penstock.worker.running import RunningAttempts
 from penstock.worker.signals import Signals
 from penstock.worker.spool import Spool
 
 
 class Host(arq.Worker):
-    """One device's worker: claims while its device has too little to do, runs, settles."""
+    """One device's worker: claims while its device has too little to do, runs, settles.
+
+    The loops of `beside`, by their names, run for as long. `look_for_models` is called when there may be others than
+    `models` has.
+    """
 
     def __init__(
         self,
         *,
         info: WorkerInfo,
+        models: Residents,
+        beside: Mapping[str, Callable[[], Coroutine[Any, Any, None]]],
+        look_for_models: Callable[[], None],
         memory: Callable[[], WorkerMemory],
         store: Store,
-        upkeep: Callable[[], Coroutine[Any, Any, None]],
         pipeline: Pipeline,
         spool: Spool,
         retry: RetryPolicy,
@@ -59,9 +66,10 @@ class Host(arq.Worker):
         super().__init__(functions=[_attempt], max_jobs=slots + reserved_slots, job_completion_wait=drain_s)
         self._add_signal_handler(PARENT_DIED, lambda _: self.drain())
         self._info = info
+        self._models = models
+        self._beside = beside
         self._memory = memory
         self._store = store
-        self._upkeep = upkeep
         self._pipeline = pipeline
         self._spool = spool
         self.broken: DeviceBroken | None = None
@@ -81,12 +89,28 @@ class Host(arq.Worker):
             slots=slots,
             reserved_slots=reserved_slots,
             on_free=lambda: self._claims.go_on(),
-            on_end=self._check_device,
+            on_end=self.check_device,
         )
         self._claims = Claims(
-            store, info, prefetch, slots=self._free_slots, start=self.running.start, known=self._leases.held
+            store,
+            info,
+            prefetch,
+            models=lambda: models.models,
+            slots=self._free_slots,
+            start=self.running.start,
+            known=self._leases.held,
         )
-        self._signals = Signals(store, info, claims=self._claims, running=self.running, prefetch=prefetch)
+        self._signals = Signals(
+            store,
+            info,
+            models=models,
+            look_for_models=look_for_models,
+            claims=self._claims,
+            running=self.running,
+            prefetch=prefetch,
+        )
+        self._served = models.models
+        models.on_change = self._models_changed
 
     async def serve(self) -> None:
         """Work until a signal; returns when every task has ended or been handed back.
@@ -110,7 +134,7 @@ class Host(arq.Worker):
                 ("renew", self._leases.renew),
                 ("listen", self._signals.listen),
                 ("progress", self._progress.write),
-                ("upkeep", self._upkeep),
+                *self._beside.items(),
             ):
                 self._watch(stack, name, loop)
             await self._claims.serve()
@@ -138,7 +162,13 @@ class Host(arq.Worker):
     # --- between the parts ------------------------------------------------------------------------------------
 
     def _free_slots(self) -> Slots:
-        return self.running.free_slots() if self.allow_pick_jobs else Slots(0, 0)
+        return self.running.free_slots() if self.allow_pick_jobs and self._models.models else Slots(0, 0)
+
+    def _models_changed(self) -> None:
+        self._leases.tell()
+        if self._models.models != self._served:  # tasks of another one may wait already
+            self._served = self._models.models
+            self._claims.look()
 
     def _describe(self) -> WorkerInfo:
         """What this worker says of itself with each renewal."""
@@ -148,13 +178,15 @@ class Host(arq.Worker):
         metrics.report("worker.pinned", memory.pinned, device=self._info.device)
         return replace(
             self._info,
+            models=self._models.models,
+            residence=self._models.residence(),
             running=len(self.tasks),
             state="READY" if self.allow_pick_jobs else "DRAINING",
             memory=memory,
             spool_full=self._spool.is_full,
         )
 
-    def _check_device(self) -> None:
+    def check_device(self) -> None:
         """End the process if its device is lost."""
         if self._pipeline.broken is None:
             return

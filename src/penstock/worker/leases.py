@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 from penstock.core.lease import Lease
 from penstock.errors import StoreUnavailable
 from penstock.store import Store, WorkerInfo
+
+SOONEST_S = 0.5
+"""News of a worker are written at once, but no more often than this."""
 
 
 class Leases:
@@ -29,6 +33,7 @@ class Leases:
         self._describe = describe
         self._lost = lost
         self._held: dict[str, Lease] = {}
+        self._has_news = asyncio.Event()
 
     def __getitem__(self, key: str) -> Lease:
         return self._held[key]
@@ -53,14 +58,26 @@ class Leases:
         """Renew the lease with this key no more."""
         self._held.pop(key, None)
 
+    def tell(self) -> None:
+        """Renew soon, since the worker has something new to say of itself."""
+        self._has_news.set()
+
     async def renew(self) -> None:
         """Renew the leases until canceled."""
         # Every quarter of their time: three renewals may be lost before a lease ends.
         while True:
             try:
+                self._has_news.clear()
                 for key in await self._store.leases.renew(self._describe(), tuple(self._held.values())):
                     self._lost(key)
             except StoreUnavailable:
                 await asyncio.sleep(self._lease_s / 16)
                 continue
-            await asyncio.sleep(self._lease_s / 4)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        soonest_s = min(SOONEST_S, self._lease_s / 4)
+        await asyncio.sleep(soonest_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._lease_s / 4 - soonest_s):
+                await self._has_news.wait()

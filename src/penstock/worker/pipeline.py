@@ -1,30 +1,28 @@
 """The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from penstock.core.lease import Lease
 from penstock.core.request import Request
 from penstock.core.task import Outcome, Result
-from penstock.errors import (
-    ExecutionTimeout,
-    InvalidRequest,
-    ModelNotFound,
-    ModelResultInvalid,
-)
+from penstock.errors import ExecutionTimeout, InvalidRequest, ModelResultInvalid
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
+from penstock.models.products import product_of
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
-from penstock.worker.inputs import Inputs, Members
+from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.model_code import model_code
+from penstock.worker.residency.resident import Use
+from penstock.worker.residency.residents import Residents
 from penstock.worker.results import published
 from penstock.worker.spool import Spool, StoredFiles
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
@@ -39,7 +37,7 @@ class Pipeline:
 
     def __init__(
         self,
-        runners: dict[str, Runner],
+        models: Residents,
         device: DeviceScheduler,
         *,
         inputs: Inputs,
@@ -49,7 +47,7 @@ class Pipeline:
         memory: MemoryBudget,
         limits: LimitSettings,
     ) -> None:
-        self._runners = runners
+        self.models = models
         self._device = device
         self._inputs = inputs
         self._storage = storage
@@ -66,8 +64,8 @@ class Pipeline:
         the codec threads are free of the task on return.
 
         `timeout_s` of the lease bounds what the attempt does itself: download, preparation, its own batches on the
-        device and postprocessing. The clock stands while it waits behind others, for memory, a thread or the device,
-        and while our own storage is away.
+        device and postprocessing. The clock stands while it waits behind others, for its model, memory, a thread or
+        the device, and while our own storage is away.
         """
         clock = AttemptClock(lease.timeout_s)
         try:
@@ -99,7 +97,7 @@ class Pipeline:
 
     def streams_of(self, model: str) -> int:
         """How many of them may be batches of this model."""
-        runner = self._runners.get(model)
+        runner = self.models.runner_of(model)
         return self.streams if runner is None or runner.concurrent else 1
 
     def paying_batch(self, model: str) -> tuple[int, float]:
@@ -118,22 +116,27 @@ class Pipeline:
             await self._storage.delete(*[file.key async for file in files if file.key not in own])
 
     async def _stages(self, lease: Lease, watch: Watcher, clock: AttemptClock) -> Outcome:
-        request = lease.request
-        runner = self._runners.get(request.model)
-        if runner is None:
-            raise ModelNotFound(f"this worker does not serve {request.model}")
-        params = _params_of(request, runner)
         stage = Stages(lease, watch)
-
+        takes = self.models.expect(lease.request.model)
         with stage("fetch"):
-            source = await self._inputs.collect(lease, cast("Members", runner.inputs), clock)
-        with self._memory.grant(lease.priority) as grant:
-            result, files, execution = await self._make(lease, runner, source, params, stage, grant, clock)
+            source = await self._inputs.collect(lease, takes, clock)
+        with self.models.using(await self._model(lease, stage, clock)) as runner:
+            params = _params_of(lease.request, runner)
+            with self._memory.grant(lease.priority) as grant:
+                result, files, execution = await self._make(lease, runner, source, params, stage, grant, clock)
         del source
         with stage("upload"), clock.standing():
             if files is not None:
                 await self._spool.put(files)
         return Outcome(result=result, timing=stage.timing(), execution=execution)
+
+    async def _model(self, lease: Lease, stage: Stages, clock: AttemptClock) -> Use:
+        """The model of a task, which waits where it is not loaded."""
+        use = self.models.take(lease.request.model)
+        if use is None:
+            with stage("load"), clock.standing():
+                use = await self.models.wait(lease.request.model, lease.priority)
+        return use
 
     async def _make(
         self,
@@ -197,7 +200,8 @@ class Pipeline:
         """Postprocess and check on a thread: the result as it will be published, and the files to store for it."""
         # Results are immutable: their keys have the token of the lease, so that no other attempt can write over it.
         with model_code("postprocess"):
-            product = runner.postprocess(work, params, lease.request.output)
+            returned = runner.postprocess(work, params, lease.request.output)
+            product = product_of(returned, lease.request.output)
         return published(
             product,
             results_of(lease) + lease.token,

@@ -35,7 +35,7 @@ SOON_S = 0.02
 KEPT = 0.8
 """Share of a former mean that a new measurement leaves."""
 
-STAGES_TO_DEVICE: tuple[Stage, ...] = ("queued", "fetch", "prepare", "infer")
+STAGES_TO_DEVICE: tuple[Stage, ...] = ("queued", "fetch", "load", "prepare", "infer")
 """The stages of an attempt until it has left the device, in order."""
 
 

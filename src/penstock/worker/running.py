@@ -74,6 +74,7 @@ class RunningAttempts:
         self._reserved_slots = reserved_slots
         self._on_free = on_free
         self._on_end = on_end
+        self._loading: set[str] = set()
         self._uploading: set[str] = set()
         self._suspects: list[str] = []
         self._freed = asyncio.Event()
@@ -102,7 +103,13 @@ class RunningAttempts:
         # bounds these: of the uploading attempts only as many hold none as the spool has on its disk or is sending.
         settling = self._attempts.settling
         uploading = min(len(self._uploading - settling), self._spool.on_disk + self._spool.uploads)
-        return len(self._tasks) - len(settling) - uploading
+        return len(self._tasks) - len(settling) - uploading - self._without_model
+
+    @property
+    def _without_model(self) -> int:
+        # While the model of a task is loaded, others go on with those that are: it holds no slot. But there are no more
+        # such tasks than slots, since each has its input in memory.
+        return min(len(self._loading - self._attempts.settling), self._slots)
 
     def _slot_is_free(self) -> None:
         self._freed.set()
@@ -121,6 +128,10 @@ class RunningAttempts:
             if stage == "upload":
                 self._uploading.add(key)
                 self._freed.set()
+            if stage == "load":
+                self._loading.add(key)
+            else:
+                self._loading.discard(key)
             self._on_free()
 
         async def until_free() -> None:
@@ -152,7 +163,8 @@ class RunningAttempts:
 
     def _may_run_alone(self, suspect: str) -> bool:
         """Suspects run one after the other, and only when nothing else does."""
-        return self._suspects[:1] == [suspect] and self._slots_taken <= len(self._suspects)
+        held = self._slots_taken + self._without_model
+        return self._suspects[:1] == [suspect] and held <= len(self._suspects)
 
     # --- stop -------------------------------------------------------------------------------------------------
 
@@ -189,6 +201,7 @@ class RunningAttempts:
         self._progress.forget(key)
         self._prefetch.drop(key)
         self.stopped.discard(key)
+        self._loading.discard(key)
         self._uploading.discard(key)
         self._on_end()
         self._report_in_flight()

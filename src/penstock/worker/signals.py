@@ -1,22 +1,36 @@
-"""The signals that a worker gets through Redis: new tasks, cancels, drains, and idle workers that ask for a task."""
+"""The signals that a worker gets through Redis: new tasks, cancels, drains, idle workers that ask for a task, and
+models to load, unload or look for."""
 
 import time
+from collections.abc import Callable
 
 from penstock.errors import StoreUnavailable
 from penstock.store import Store, WorkerInfo
 from penstock.worker.claims import Claims
 from penstock.worker.prefetch import Prefetch
+from penstock.worker.residency.residents import Residents
 from penstock.worker.running import RunningAttempts
 
 
 class Signals:
-    """Listens for one worker and passes each signal to whoever acts on it."""
+    """Listens for one worker and passes each signal to whoever acts on it. `look_for_models` is called when there may
+    be others than this worker knows."""
 
     def __init__(
-        self, store: Store, info: WorkerInfo, *, claims: Claims, running: RunningAttempts, prefetch: Prefetch
+        self,
+        store: Store,
+        info: WorkerInfo,
+        *,
+        models: Residents,
+        look_for_models: Callable[[], None],
+        claims: Claims,
+        running: RunningAttempts,
+        prefetch: Prefetch,
     ) -> None:
         self._store = store
         self._info = info
+        self._models = models
+        self._look_for_models = look_for_models
         self._claims = claims
         self._running = running
         self._prefetch = prefetch
@@ -32,8 +46,19 @@ class Signals:
                     self._claims.look()
             elif kind == "idle":
                 await self._help(*subject.split())
-            elif kind == "look" or (subject in self._info.models and not self._claims.is_drained):
+            elif kind == "model":
+                self._change_models(*subject.split())
+            elif kind == "look" or (subject in self._models.models and not self._claims.is_drained):
                 self._claims.look()
+                if kind == "look":
+                    self._look_for_models()
+
+    def _change_models(self, act: str, model: str = "") -> None:
+        if act == "load":
+            self._models.load(model)
+        elif act == "unload":
+            self._models.unload(model)
+        self._look_for_models()
 
     async def _help(self, asker: str, *models: str) -> None:
         """Give a task back that an idle worker can begin at once, if one waits here. Of the workers that could, only

@@ -80,6 +80,10 @@ class Outcomes:
             logger.bind(key=str(key)).warning("device out of memory, tiles made smaller")
         return left
 
+    def forget_model(self, model: str) -> None:
+        """Drop what is known of the tiles of a model that is unloaded: there may be more memory when it is back."""
+        self._too_large = {lane: known for lane, known in self._too_large.items() if lane[0] != model}
+
     def _recover(self, batch: DeviceBatch, error: BaseException) -> None:
         if isinstance(error, DeviceBroken):
             self._lose_device(error, batch.tasks)

@@ -31,6 +31,7 @@ from penstock.worker.batcher.device_line import DeviceLine
 from penstock.worker.batcher.device_runs import DeviceRuns
 from penstock.worker.batcher.device_threads import DeviceThreads
 from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, Listener, Runner, TileRef
+from penstock.worker.batcher.loader import ModelLoader
 from penstock.worker.batcher.outcomes import Outcomes
 from penstock.worker.batcher.warm_up import warm_up
 from penstock.worker.model_code import load_errors
@@ -69,7 +70,8 @@ class DeviceRun(Struct, frozen=True, eq=False):
 
 
 class DeviceScheduler:
-    """The one way to a device. `start` and `close` frame its life; `run` may be called by many tasks at once.
+    """The one way to a device. `start` and `close` frame its life; `run` may be called by many tasks at once. `loader`
+    loads and unloads further models in between.
 
     `pool` accepts outputs: it must have nothing else to do, or the device waits for that. `guard` is that of the
     backlog.
@@ -84,7 +86,8 @@ class DeviceScheduler:
         self._backlog = Backlog(device.batches, device.name, guard)
         self._runs = DeviceRuns(device, self._backlog.costs)
         self._ready = asyncio.Event()
-        self._outcomes = Outcomes(self._backlog, wake=self._ready.set, lose_device=self._lose_device)
+        self._outcomes = Outcomes(self._backlog, wake=self._ready.set, lose_device=self.lose)
+        self.loader = ModelLoader(device, self._threads.first, self._backlog.costs, self._outcomes)
         self._chosen = asyncio.Semaphore(CHOSEN)
         self._unaccepted = asyncio.Semaphore(device.in_flight + UNACCEPTED)
         self._flights: set[asyncio.Task[None]] = set()
@@ -126,7 +129,7 @@ class DeviceScheduler:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for threads in (self._threads, self._stacking):
+        for threads in (self._threads, self._stacking, self.loader):
             threads.close(wait=self.broken is None)
 
     def paying_batch(self, model: str) -> tuple[int, float]:
@@ -186,12 +189,12 @@ class DeviceScheduler:
                 async with asyncio.timeout_at(stuck_at if stuck_at < math.inf else None):
                     await self._batch_ended.wait()
             except TimeoutError:
-                self._lose_device(DeviceBroken("a run does not stop"), set())
+                self.lose(DeviceBroken("a run does not stop"), set())
 
     def _stuck_s(self) -> float:
         return max(STUCK_S, STUCK_RUNS * self._backlog.costs.longest_s)
 
-    def _lose_device(self, error: DeviceBroken, guilty: Collection[DeviceWork]) -> None:
+    def lose(self, error: DeviceBroken, guilty: Collection[DeviceWork] = ()) -> None:
         """Run nothing any more, and fail every task in flight."""
         self.broken = self.broken or error
         self._batch_ended.set()
@@ -202,7 +205,7 @@ class DeviceScheduler:
         # Only a fault of ours ends a loop. Without this every task would wait for a device that nobody feeds.
         if not loop.cancelled() and (error := loop.exception()) is not None:
             logger.opt(exception=error).critical("a device loop died")
-            self._lose_device(DeviceBroken("a device loop died"), set())
+            self.lose(DeviceBroken("a device loop died"), set())
 
     # --- loops ------------------------------------------------------------------------------------------------
 
@@ -241,7 +244,7 @@ class DeviceScheduler:
         with self._holding(batch), self._line.joined(batch):
             outputs, *_ = await asyncio.gather(thread.run(self._runs.infer, batch, computed), return_exceptions=True)
             if isinstance(outputs, DeviceBroken):  # which of the batches broke it, nobody can tell
-                self._lose_device(outputs, self._line.tasks)
+                self.lose(outputs, self._line.tasks)
         return outputs
 
     def _computed(self, batch: DeviceBatch) -> None:

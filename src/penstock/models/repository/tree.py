@@ -1,0 +1,206 @@
+"""The directory of models: what is in it, and how a version comes into it and goes.
+
+A version is a folder `<name>/<version>` with a `model.toml`. A folder whose name begins with a dot is being written or
+removed, and is no version.
+"""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from penstock.errors import ConfigurationError
+from penstock.models.declared.document import FILE
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+
+CHUNK_BYTES = 1024 * 1024
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+"""The names of the files of a version with their sizes, times and numbers: it changes when one of them does."""
+
+
+class VersionFolder(NamedTuple):
+    """A version in the directory."""
+
+    name: str
+    version: str
+    folder: Path
+    stamp: Stamp
+
+    @property
+    def id(self) -> str:
+        """The id of the version."""
+        return f"{self.name}@{self.version}"
+
+
+class Scan(NamedTuple):
+    """What is in a directory: the versions by their ids, and for each folder that cannot be one the reason, by its path
+    in the directory."""
+
+    versions: dict[str, VersionFolder]
+    refused: dict[str, str]
+
+
+def scan(directory: Path) -> Scan:
+    """Look at the directory, which need not exist. No file is read. A link that leads out of the directory is not
+    followed."""
+    found = Scan({}, {})
+    root = Path(os.path.realpath(directory))
+    for name in _folders(root, root, NAME, found.refused):
+        for version in _folders(name, root, VERSION, found.refused):
+            _look(version, root, found)
+    return found
+
+
+def write_version(
+    directory: Path, name: str, version: str, files: Mapping[str, bytes | Path], *, replace: bool = False
+) -> Path:
+    """Put a version into the directory: `files` are contents, or files to copy, by their names in its folder, which is
+    returned. It appears whole or not at all.
+
+    Raises ConfigurationError when the name or the version is none, when the version is there and `replace` is not set,
+    or when the directory cannot be written.
+    """
+    check_id(name, version)
+    target = directory / name / version
+    if target.exists() and not replace:
+        raise ConfigurationError(f"{target} exists: give another version, or replace it")
+    try:
+        draft = _hidden(target)
+        try:
+            _write(draft, files)
+            _exchange(draft, target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise ConfigurationError(f"{target} cannot be written: {error.strerror}") from error
+    return target
+
+
+def remove_version(directory: Path, name: str, version: str | None = None) -> list[str]:
+    """Remove a version from the directory, or all versions of a name. Returns their ids, none where nothing is there.
+
+    Raises ConfigurationError when one cannot be removed.
+    """
+    check_id(name, version or "1")
+    folder = directory / name
+    gone = [one for one in _entries(folder) if VERSION.fullmatch(one.name) and version in (None, one.name)]
+    try:
+        for one in gone:
+            _remove(Path(one.path))
+        with suppress(OSError):  # another version is there
+            folder.rmdir()
+    except OSError as error:
+        raise ConfigurationError(f"{folder} cannot be removed: {error.strerror}") from error
+    return [f"{name}@{one.name}" for one in gone]
+
+
+# --- look -----------------------------------------------------------------------------------------------------------
+
+
+def _folders(folder: Path, root: Path, pattern: re.Pattern[str], refused: dict[str, str]) -> Iterator[Path]:
+    """The folders in a folder whose names have this form; others are refused, but for hidden ones and files."""
+    for entry in _entries(folder):
+        path = folder / entry.name
+        if entry.name.startswith(".") or not entry.is_dir():
+            continue
+        if not _is_inside(path, root):
+            refused[_place(path, root)] = "it is a link out of the directory"
+        elif not pattern.fullmatch(entry.name):
+            refused[_place(path, root)] = f"its name must look like {pattern.pattern}"
+        else:
+            yield path
+
+
+def _look(folder: Path, root: Path, found: Scan) -> None:
+    files = [entry for entry in _entries(folder) if not entry.name.startswith(".")]
+    if FILE not in {entry.name for entry in files}:
+        return  # it is being copied, or is something else
+    try:
+        outside = [entry.name for entry in files if entry.is_symlink() and not _is_inside(folder / entry.name, root)]
+        if outside:
+            found.refused[_place(folder, root)] = f"{outside[0]} is a link out of the directory"
+            return
+        status = sorted((entry.name, entry.stat()) for entry in files)
+    except OSError:
+        return  # it is being removed
+    stamp = tuple((name, one.st_size, one.st_mtime_ns, one.st_ino) for name, one in status)
+    version = VersionFolder(folder.parent.name, folder.name, folder, stamp)
+    found.versions[version.id] = version
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return []
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def _place(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+# --- change ---------------------------------------------------------------------------------------------------------
+
+
+def check_id(name: str, version: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ConfigurationError(f"{name!r} is no name of a model: it must look like {NAME.pattern}")
+    if not VERSION.fullmatch(version):
+        raise ConfigurationError(f"{version!r} is no version of a model: it must look like {VERSION.pattern}")
+
+
+def _write(draft: Path, files: Mapping[str, bytes | Path]) -> None:
+    # Whoever may read the directory may read what is in it: the worker need not be the user that adds models.
+    draft.mkdir(parents=True)
+    for name, content in files.items():
+        with (draft / name).open("xb") as file:
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file, CHUNK_BYTES)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _exchange(draft: Path, target: Path) -> None:
+    """Move a folder to its name, and what is there out of the way."""
+    former = _hidden(target)
+    with suppress(FileNotFoundError):
+        target.rename(former)
+    draft.rename(target)
+    _sync(target.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    former = _hidden(folder)
+    folder.rename(former)  # at once: what is half removed is no version
+    shutil.rmtree(former)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _hidden(target: Path) -> Path:
+    return target.parent / f".{target.name}-{secrets.token_hex(4)}"
