@@ -60,7 +60,10 @@ async def examine(call: SubmitCall, deps: Deps) -> Examined:
 
 
 def _examine_inline(call: SubmitCall, settings: Settings, webhook: Webhook | None) -> Examined:
-    found = (look_at(call, settings),)
+    return _weighed(call, (look_at(call, settings),), settings, webhook)
+
+
+def _weighed(call: SubmitCall, found: tuple[Found, ...], settings: Settings, webhook: Webhook | None) -> Examined:
     return weigh(call, found, settings, webhook=webhook, fingerprint=_fingerprint(call.task, found))
 
 
@@ -71,8 +74,8 @@ async def _examine_members(call: SubmitCall, deps: Deps, webhook: Webhook | None
     held = _bytes_held(found, deps.settings.limits)
     if (first := _first_image(found)) is not None:
         _check_result_fits(call, first)
-    make = partial(weigh, call, found, deps.settings, webhook=webhook, fingerprint=_fingerprint(call.task, found))
-    examined = make() if held <= MAX_ON_LOOP else await asyncio.to_thread(make)
+    weighed = partial(_weighed, call, found, deps.settings, webhook)
+    examined = weighed() if held <= MAX_ON_LOOP else await asyncio.to_thread(weighed)
     if examined.reuse_digest is not None and call.task.reuse:
         await _check_uploads(examined, deps)
     return examined
