@@ -16,7 +16,7 @@ from loguru import logger
 
 from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
-from penstock.core.model import Model, Residence
+from penstock.core.model import Model
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.models import imaging, load_runners
 from penstock.models.base import DeviceBroken, registry
@@ -162,7 +162,6 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
 
 
 def _info(settings: Settings, device: Device, models: Sequence[Model], worker_id: str) -> WorkerInfo:
-    now = int(time.time() * 1000)
     return WorkerInfo(
         id=worker_id,
         device=device.name,
@@ -171,8 +170,7 @@ def _info(settings: Settings, device: Device, models: Sequence[Model], worker_id
         slots=settings.worker.slots or slots_for(device),
         running=0,
         state="READY",
-        started=now,
-        residence={model.id: Residence(state="ready", since=now, digest=model.digest) for model in models},
+        started=int(time.time() * 1000),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from penstock.errors import ConfigurationError
-from penstock.models.declared.document import FILE, InvalidModel, read_definition
+from penstock.models.declared.document import InvalidModel, read_definition
 from penstock.models.inspection.child import in_child
 from penstock.models.inspection.draft import Draft, DraftRequest
 from penstock.models.inspection.inspection import digest
@@ -53,9 +53,7 @@ def add_model(asked: Adding, directory: Path) -> Added:
         files = {path.name: path for path in Path(folder).iterdir()}
         folder_of_version = write_version(directory, name, version, files, replace=replaces)
     took_s = time.monotonic() - started
-    return Added(
-        name=name, version=version, folder=folder_of_version, draft=draft, replaced=replaces, took_s=took_s
-    )
+    return Added(name=name, version=version, folder=folder_of_version, draft=draft, replaced=replaces, took_s=took_s)
 
 
 def name_of(file: Path) -> str:
