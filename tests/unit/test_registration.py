@@ -221,6 +221,16 @@ class HasParams(Params, frozen=True):
     side: int = 1
 
 
+def test_the_parameters_of_a_task_come_with_its_members() -> None:
+    def prepare(self: Any, input_data: Any) -> int:
+        return int(input_data.params.side)
+
+    model_runner("thing-v1")(made(prepare=prepare, params=HasParams))
+    runner = registry()["thing-v1"](LimitSettings())
+
+    assert runner.prepare(b"", HasParams(side=3)).tile(0) == 3
+
+
 def test_a_generic_runner_without_params_says_so() -> None:
     class Forgot(BaseModelRunner[HasParams]):
         def prepare(self, source: Any, params: Any) -> Any: ...

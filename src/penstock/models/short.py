@@ -71,9 +71,10 @@ class ShortContract(BaseModelRunner[Any]):
 
     def prepare(self, source: Any, params: Params) -> Work:
         given = self._input(source)
-        if self._is_short("prepare"):
-            return TensorWork(self._own.prepare(given))  # type: ignore[call-arg]
-        return self._own.prepare(given, params)
+        if not self._is_short("prepare"):
+            return self._own.prepare(given, params)
+        given.params = params
+        return TensorWork(self._own.prepare(given))  # type: ignore[call-arg]
 
     def infer(self, tiles: Any, work: Work) -> Outputs:
         if self._is_short("infer"):
