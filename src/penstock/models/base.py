@@ -229,8 +229,8 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     @classmethod
     def digest(cls) -> str:
         """A text that changes whenever the model gives other results for the same input, so that earlier ones are no
-        longer reused. By default it is the version on the card. `results_digest` adds the source of runners that are
-        not Penstock's own, and their `files`."""
+        longer reused. By default it is the version on the card. `digests.results_digest` adds the source of runners
+        that are not Penstock's own, and their `files`."""
         return cls.card.version
 
     @classmethod
