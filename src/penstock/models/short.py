@@ -54,6 +54,9 @@ class ShortContract(BaseModelRunner[Any]):
     def load_model(self, device: Device) -> None:
         self._own.load_model(*([] if self._is_short("load_model") else [device]))
 
+    def unload(self) -> None:
+        self._own.unload()
+
     def warmup(self) -> Iterable[Work]:
         return self._own.warmup()
 
