@@ -1,8 +1,10 @@
 """Tiny ONNX models that say which one has run: each adds a number of its own to what comes in."""
 
+import hashlib
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.models.base import BaseModelRunner, Card, Params, Product, Work
+from penstock.models.declared.definition import Definition, InputSection, RunSection
+from penstock.models.declared.document import FILE, document
 from penstock.models.onnxruntime.providers import setup
 from penstock.models.onnxruntime.runtime import open_session
+from penstock.models.repository.tree import write_version
 from penstock.settings import LimitSettings
+
+SIDE = 8
+"""Height and width of the images that `saying` takes."""
 
 
 def adding(number: float, weights: int = 0) -> bytes:
@@ -74,3 +82,53 @@ class Adding(BaseModelRunner[Params]):
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
         return Product(data={"number": float(work.outputs[0][0])})
+
+
+def saying(number: float, weights: int = 0) -> bytes:
+    """Returns a model file that answers this number to every image, with so many further weights."""
+    values: dict[str, Any] = {"number": np.float32([number]), "nought": np.float32([0]), "axis": np.int64([1])}
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Unsqueeze", ["mean", "axis"], ["column"]),
+        helper.make_node("Mul", ["column", "nought"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "number"], ["said"]),
+    ]
+    if weights:
+        values["weights"] = np.random.default_rng(0).random((1, weights), np.float32)
+        nodes[2:3] = [
+            helper.make_node("MatMul", ["column", "weights"], ["products"]),  # nothing that is computed at the load
+            helper.make_node("ReduceMax", ["products"], ["most"], axes=[1]),
+            helper.make_node("Mul", ["most", "nought"], ["nothing"]),
+        ]
+    takes = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])
+    gives = helper.make_tensor_value_info("said", TensorProto.FLOAT, ["n", 1])
+    added = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "saying", [takes], [gives], added)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def files_of(
+    number: float, *, version: str = "1", weights: int = 0, damaged: bool = False, **run: Any
+) -> dict[str, bytes]:
+    """Returns the files of a version that says this number; `run` are members of that section."""
+    content = saying(number, weights)
+    sha256 = hashlib.sha256(content + b"other" * damaged).hexdigest()
+    definition = Definition(
+        schema=1,
+        kind="image-to-tensors",
+        file="model.onnx",
+        sha256=sha256,
+        version=version,
+        input=InputSection(size=(SIDE, SIDE)),
+        run=RunSection(**run),
+    )
+    return {FILE: document(definition, {}).encode(), "model.onnx": content}
+
+
+def add_model(directory: Path, model: str, number: float, *, replace: bool = False, **options: Any) -> Path:
+    """Puts the version `name@version` that says this number into a directory of models, as `penstock models add`
+    does."""
+    name, _, version = model.partition("@")
+    return write_version(directory, name, version, files_of(number, version=version, **options), replace=replace)

@@ -8,8 +8,9 @@ from loguru import logger
 
 from penstock.core.model import Member
 from penstock.errors import ConfigurationError
-from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, results_digest
+from penstock.models.base import BaseModelRunner, Card, Params, Product, Work
 from penstock.models.base import model_runner as of_base
+from penstock.models.digests import results_digest
 from penstock.models.registry import _REGISTRY, model_runner, registry
 from penstock.settings import LimitSettings
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from penstock.core.sizes import Sizes
+from penstock.core.sizes import SizeRule as SizeRule
+from penstock.core.sizes import Sizes as Sizes
 
 MemberKind = Literal["image", "file", "json"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from penstock.core.model import SOLE_IMAGE, Member, Model
-from penstock.models.base import BaseModelRunner, registry, results_digest
+from penstock.models.base import BaseModelRunner, registry
+from penstock.models.digests import results_digest
 
 
 def describe(runner: type[BaseModelRunner[Any]]) -> Model:

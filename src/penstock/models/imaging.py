@@ -193,6 +193,28 @@ def encode(picture: Picture, options: OutputOptions) -> bytes:
     return _written(_to_pillow(picture), options)
 
 
+def image_of(value: Any) -> Image.Image | None:
+    """The image that a value is: one of Pillow, a Picture, or an array of uint8 with the shape (height, width), or with
+    1, 3 or 4 channels behind these. None for anything else."""
+    if isinstance(value, Image.Image):
+        return value
+    if isinstance(value, Picture):
+        return _to_pillow(value)
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or not value.size:
+        return None
+    if value.ndim == 3 and value.shape[2] == 1:
+        value = value[..., 0]
+    is_image = value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (3, 4))
+    return Image.fromarray(np.ascontiguousarray(value)) if is_image else None
+
+
+def encoded(image: Image.Image, options: OutputOptions) -> bytes:
+    """Encode an image of any mode; its metadata is left out. Raises ImageTooLarge as `encode` does, and OSError or
+    ValueError for an image that cannot be encoded."""
+    image = image if image.mode in ("L", "LA", "RGB", "RGBA") else _to_pillow(_picture(image))
+    return _written(image, options)
+
+
 def resize(channel: Pixels, width: int, height: int) -> Pixels:
     """Resample one channel bicubically."""
     return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))

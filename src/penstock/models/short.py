@@ -83,8 +83,7 @@ class ShortContract(BaseModelRunner[Any]):
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
         if not self._is_short("postprocess"):
             return self._own.postprocess(work, params, output)
-        result: Any = self._own.postprocess(work.outputs[0] if work.count == 1 else work.outputs)  # type: ignore[call-arg,arg-type]
-        return Product(data=result) if isinstance(result, dict) else result
+        return self._own.postprocess(work.outputs[0] if work.count == 1 else work.outputs)  # type: ignore[call-arg,arg-type]
 
     def _is_short(self, method: str) -> bool:
         return self.forms[method] == "short"

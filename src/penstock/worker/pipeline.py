@@ -12,6 +12,7 @@ from penstock.errors import ExecutionTimeout, InvalidRequest, ModelResultInvalid
 from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
+from penstock.models.products import product_of
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
@@ -199,7 +200,8 @@ class Pipeline:
         """Postprocess and check on a thread: the result as it will be published, and the files to store for it."""
         # Results are immutable: their keys have the token of the lease, so that no other attempt can write over it.
         with model_code("postprocess"):
-            product = runner.postprocess(work, params, lease.request.output)
+            returned = runner.postprocess(work, params, lease.request.output)
+            product = product_of(returned, lease.request.output)
         return published(
             product,
             results_of(lease) + lease.token,

@@ -22,13 +22,16 @@ class Publisher:
         self._store = store
         self._worker = worker
         self._models: dict[str, Model] = {}
+        self._changed: set[str] = set()
 
     async def publish(self, models: Sequence[Model]) -> None:
         """Publish these models besides those before, and keep them published. While Redis is away, `run` does it."""
         self._models |= {model.id: model for model in models}
         try:
             await self._store.publish(models, worker=self._worker)
+            self._changed -= {model.id for model in models}
         except StoreUnavailable as error:
+            self._changed |= {model.id for model in models}  # Redis may have them as they were
             logger.bind(reason=error.detail).warning("the models are published later")
 
     def forget(self, ids: Sequence[str]) -> None:
@@ -45,9 +48,10 @@ class Publisher:
     async def _publish_missing(self) -> bool:
         """Returns False when Redis is away."""
         try:
-            missing = await self._store.missing(list(self._models))
-            if missing:
-                await self._store.publish([self._models[one] for one in missing], worker=self._worker)
+            lost = {*await self._store.missing(list(self._models)), *self._changed}
+            if missing := [model for name, model in self._models.items() if name in lost]:
+                await self._store.publish(missing, worker=self._worker)
+                self._changed.clear()
         except StoreUnavailable:
             return False
         return True
