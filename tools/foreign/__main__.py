@@ -55,7 +55,10 @@ def _outcome(file: ForeignFile, path: Path) -> Outcome:
 
 def table(outcomes: list[Outcome]) -> str:
     """The outcomes as a table in Markdown, with the bars below."""
-    rows = ["| file | package | what | kind | had to be said | difference | s |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    rows = [
+        "| file | package | what | kind | had to be said | difference | s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     right, guessed = (sum(getattr(o, name) for o in outcomes) for name in ("right", "guessed_right"))
     kinds, silent = len({o.kind for o in outcomes}), sum(o.silently_wrong for o in outcomes)
     sums = f"{len(outcomes)} files of {kinds} kinds: {right} right, {guessed} of them with nothing said, {silent} silently wrong."
@@ -66,12 +69,22 @@ def _row(o: Outcome) -> str:
     said = "nothing" if not o.file.say else " ".join(f"`{text}`" for text in o.file.say)
     if o.file.say and o.guessed_right:
         said = f"nothing ({said} changes nothing here)"
-    cells = (o.file.key, f"{o.file.package} {o.file.version}", o.file.what, o.kind, said, _number(o.difference), f"{o.took_s:.1f}")
+    cells = (
+        o.file.key,
+        f"{o.file.package} {o.file.version}",
+        o.file.what,
+        o.kind,
+        said,
+        _number(o.difference),
+        f"{o.took_s:.1f}",
+    )
     return f"| {' | '.join(cells)} |"
 
 
 def _number(difference: float) -> str:
-    return "0" if difference == 0 else f"{difference:.0e}" if difference < ENOUGH_FOR_EXPONENT else f"**{difference:.3g}**"
+    return (
+        "0" if difference == 0 else f"{difference:.0e}" if difference < ENOUGH_FOR_EXPONENT else f"**{difference:.3g}**"
+    )
 
 
 ENOUGH_FOR_EXPONENT = 1e-3

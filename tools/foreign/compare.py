@@ -162,5 +162,12 @@ def refused(file: ForeignFile, error: ConfigurationError) -> Outcome:
     """The outcome of a file that could not be added."""
     nothing = float("inf")
     return Outcome(
-        file=file, kind="refused", guessed=(), difference=nothing, unsaid=nothing, took_s=0, answers=0, problem=str(error)
+        file=file,
+        kind="refused",
+        guessed=(),
+        difference=nothing,
+        unsaid=nothing,
+        took_s=0,
+        answers=0,
+        problem=str(error),
     )

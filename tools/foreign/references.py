@@ -23,7 +23,17 @@ Array = NDArray[Any]
 Boxes = list[tuple[float, ...]]
 """Left, top, right, bottom, score, class."""
 
-ABSENT = ("fitz", "pydantic_settings", "pyclipper", "shapely", "shapely.geometry", "dotenv", "yaml", "pydantic", "torch")
+ABSENT = (
+    "fitz",
+    "pydantic_settings",
+    "pyclipper",
+    "shapely",
+    "shapely.geometry",
+    "dotenv",
+    "yaml",
+    "pydantic",
+    "torch",
+)
 """Other dependencies of the packages, of which the functions that are called here use nothing."""
 
 
@@ -114,9 +124,7 @@ def nudenet(path: str, sample: bytes) -> Boxes:
     chosen = np.flatnonzero(scores >= 0.2)
     kept = _suppressed(corners[chosen], scores[chosen], 0.45)
     limits = [width, height] * 2
-    return [
-        (*map(float, np.clip(corners[n], 0, limits)), float(scores[n]), float(classes[n])) for n in chosen[kept]
-    ]
+    return [(*map(float, np.clip(corners[n], 0, limits)), float(scores[n]), float(classes[n])) for n in chosen[kept]]
 
 
 def _suppressed(boxes: Array, scores: Array, iou: float) -> list[int]:
