@@ -114,7 +114,7 @@ def main() -> None:
 
 async def _measure(folder: Path, pairs: int, tasks: int, photo: bytes) -> None:
     HandWritten.folder = folder
-    runners = [declared_runner(folder)(LimitSettings()), HandWritten(LimitSettings())]
+    runners: list[BaseModelRunner[Any]] = [declared_runner(folder)(LimitSettings()), HandWritten(LimitSettings())]
     with Threads(2, "tiles") as tiles, ThreadPoolExecutor(os.cpu_count()) as codecs:
         scheduler = DeviceScheduler(cpu(), tiles)
         await scheduler.start(runners)
