@@ -84,7 +84,7 @@ class HandWritten(BaseModelRunner[TopK]):
     def prepare(self, source: Any, params: TopK) -> Work:
         """Resize, and normalise with the mean and deviation of ImageNet."""
         small = Image.fromarray(self.image(source).rgb).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-        values = np.asarray(small, np.float32) / np.float32(255)
+        values: NDArray[Any] = np.asarray(small, np.float32) / np.float32(255)
         values = (values - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
         return Work([np.ascontiguousarray(values.transpose(2, 0, 1))])
 
