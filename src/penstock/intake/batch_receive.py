@@ -19,7 +19,7 @@ from penstock.intake.batch_lines import MAX_LINE_BYTES, Slices, Text, line_of, r
 from penstock.intake.call import Caller, SubmitCall, checked_call
 from penstock.intake.deps import Deps
 from penstock.intake.examine import examine, look_at
-from penstock.intake.inline import is_inline, is_long
+from penstock.intake.inline import is_long
 from penstock.intake.parse import Finding, InvalidLines
 from penstock.intake.requests import MAX_LINES, BatchDefaults
 from penstock.intake.webhook import webhook_of
@@ -130,12 +130,12 @@ class Receiver:
         for line in lines:
             with _noting(line):
                 assert line.call is not None  # noqa: S101  no error is noted
-                _, line.header = look_at(line.call, self._deps.settings)
+                line.header = look_at(line.call, self._deps.settings).header
 
     async def _examine(self, line: _Line) -> None:
         call = line.call
         assert call is not None  # noqa: S101  no error is noted
-        if is_inline(call.task.input.image_url or ""):
+        if call.inline_image is not None:
             self._look_at([line])
         else:
             await examine(call, self._deps)
@@ -164,8 +164,8 @@ class Receiver:
 
 
 def _is_long_inline(call: SubmitCall) -> bool:
-    url = call.task.input.image_url or ""
-    return is_inline(url) and is_long(url)
+    image = call.inline_image
+    return image is not None and is_long(image)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from penstock.api.description.examples.parameters import IMAGE_URL
 from penstock.core.model import Model
 from penstock.errors import InvalidRequest
 from penstock.intake.params import complete_params
-from penstock.intake.requests import InputRequest, TaskRequest
 
 MOST_EXAMPLES = 50
 
@@ -30,9 +29,18 @@ def by_type(models: Sequence[Model]) -> dict[str, Any]:
 
 def _submit(model: Model) -> dict[str, Any]:
     """The shortest task for this model; with its params and their defaults, if all of them have one."""
-    task = TaskRequest(model=model.name, input=InputRequest(image_url=IMAGE_URL))
-    example: dict[str, Any] = {"model": task.model, "input": msgspec.to_builtins(task.input)}
+    example: dict[str, Any] = {"model": model.name, "input": _input(model)}
     try:
         return example | {"params": complete_params({}, model)}
     except InvalidRequest:
         return example
+
+
+def _input(model: Model) -> dict[str, Any]:
+    """What the model's own example has, else a URL for each file that it needs."""
+    if model.example is not None and model.example.input:
+        return model.example.input
+    if model.sole_image is not None and len(model.inputs) == 1:
+        return {"image_url": IMAGE_URL}
+    needed = {name: member for name, member in model.inputs.items() if member.required}
+    return {name: IMAGE_URL if member.kind != "json" else None for name, member in needed.items()}
