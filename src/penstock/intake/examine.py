@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from penstock.core.events import Webhook
 from penstock.core.request import OutputOptions
-from penstock.core.sizes import SizeRule
 from penstock.errors import InputTooLarge
 from penstock.intake.call import SubmitCall
 from penstock.intake.deps import Deps
@@ -60,7 +59,10 @@ async def examine(call: SubmitCall, deps: Deps) -> Examined:
 
 
 def _examine_inline(call: SubmitCall, settings: Settings, webhook: Webhook | None) -> Examined:
-    found = (look_at(call, settings),)
+    return _weighed(call, (look_at(call, settings),), settings, webhook)
+
+
+def _weighed(call: SubmitCall, found: tuple[Found, ...], settings: Settings, webhook: Webhook | None) -> Examined:
     return weigh(call, found, settings, webhook=webhook, fingerprint=_fingerprint(call.task, found))
 
 
@@ -71,8 +73,8 @@ async def _examine_members(call: SubmitCall, deps: Deps, webhook: Webhook | None
     held = _bytes_held(found, deps.settings.limits)
     if (first := _first_image(found)) is not None:
         _check_result_fits(call, first)
-    make = partial(weigh, call, found, deps.settings, webhook=webhook, fingerprint=_fingerprint(call.task, found))
-    examined = make() if held <= MAX_ON_LOOP else await asyncio.to_thread(make)
+    weighed = partial(_weighed, call, found, deps.settings, webhook)
+    examined = weighed() if held <= MAX_ON_LOOP else await asyncio.to_thread(weighed)
     if examined.reuse_digest is not None and call.task.reuse:
         await _check_uploads(examined, deps)
     return examined
@@ -126,7 +128,7 @@ def weigh(
     first = _first_image(found)
     header = None if first is None else first.header
     return Examined(
-        cost=UNSEEN if header is None else _rule(call).kilopixels_of(header.width, header.height),
+        cost=UNSEEN if header is None else call.sizes.kilopixels_of(header.width, header.height),
         fingerprint=fingerprint,
         found=found,
         size=None if header is None else (header.width, header.height),
@@ -137,7 +139,7 @@ def weigh(
 
 def output_size(call: SubmitCall, width: int, height: int) -> tuple[int, int] | None:
     """Return width and height of the result for an image of this size, None where no image comes or nobody knows."""
-    return _rule(call).result_of(width, height)
+    return call.sizes.result_of(width, height)
 
 
 def _first_image(found: Sequence[Found]) -> Found | None:
@@ -152,11 +154,6 @@ def _check_result_fits(call: SubmitCall, found: Found) -> None:
     if header is not None and (size := output_size(call, header.width, header.height)):
         with Blaming(found.given.param):
             imaging.check_holds(msgspec.convert(call.task.output, OutputOptions, from_attributes=True), *size)
-
-
-def _rule(call: SubmitCall) -> SizeRule:
-    sizes = call.model.sizes
-    return sizes.rule_for(call.params.get(sizes.param)) if sizes.param else sizes.rule
 
 
 def _fingerprint(task: TaskRequest, found: Sequence[Found]) -> str:

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import re
+from functools import partial
 from types import TracebackType
 
 import msgspec
@@ -10,7 +12,7 @@ from msgspec import Struct
 from penstock.core.media_types import BEGINNING_BYTES, media_type, mismatch
 from penstock.core.model import Member, Model
 from penstock.core.upload import Upload
-from penstock.errors import InputTooLarge, PenstockError, UnsupportedImageFormat, UnsupportedMediaType
+from penstock.errors import InputTooLarge, InvalidRequest, PenstockError, UnsupportedImageFormat, UnsupportedMediaType
 from penstock.intake.call import SubmitCall
 from penstock.intake.deps import Deps
 from penstock.intake.given import Given
@@ -25,6 +27,15 @@ from penstock.storage import CHUNK_BYTES
 HEADER_BYTES = CHUNK_BYTES
 """How much of an upload is read for the header of an image: all of most photos, and of the others more than their
 metadata."""
+
+
+MAX_DEPTH = 100
+"""Levels of JSON: how many more can be read depends on how deep the reader is in calls of its own, and a worker is not
+where the API is."""
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -74,7 +85,8 @@ async def find(given: Given, call: SubmitCall, deps: Deps) -> Found:
         if given.upload_id is not None:
             return await _of_upload(given, call, deps)
         if given.url is None:
-            return _of_json(given, call.model, deps.settings.limits)
+            of_json = partial(_of_json, given, call.model, deps.settings.limits)
+            return await asyncio.to_thread(of_json) if isinstance(given.value, dict | list) else of_json()
         if not is_inline(given.url):
             refuse_bare_base64(given.url)
             return Found(given=given, url=str(check_input(given.url, deps.policy)))
@@ -127,8 +139,19 @@ def _of_json(given: Given, model: Model, limits: LimitSettings) -> Found:
     data = msgspec.json.encode(given.value)
     if len(data) > limits.max_json_bytes:
         raise InputTooLarge(f"the JSON has {len(data)} bytes, the limit is {limits.max_json_bytes}")
+    if _is_deep(data):
+        raise InvalidRequest(f"it is nested more than {MAX_DEPTH} levels deep")
     check_json(given.value, model, given.name)
     return Found(given=given, data=data)
+
+
+def _is_deep(data: bytes) -> bool:
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = _TEXT.sub(b"", data).translate(_SQUARE, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")  # the innermost level
+    return bool(brackets)
 
 
 def check_type(member: Member, beginning: bytes, declared: str | None) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union
 from msgspec import Struct, field
 
 from penstock.core.device import Device
-from penstock.core.model import Produces
+from penstock.core.model import Example, Produces
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import ConfigurationError
@@ -203,6 +203,8 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     one_at_a_time: ClassVar[bool] = False
     """Whether `infer` takes a list of one tile, which may then be anything (a list, a dict of arrays), in place of an
     array of several: no device batch has tiles of two tasks, and nothing is padded."""
+    example: ClassVar[Example | None] = None
+    """A request that the model was tried with, and its answer, for the catalogue."""
     concurrent: ClassVar[bool] = False
     """Whether several threads may call `infer` at a time: one for each core on a CPU, two on a GPU, so that one batch
     computes while the results of another are copied. If not, batches run one at a time, on a GPU always on the thread
