@@ -1,5 +1,6 @@
 """A folder with an ONNX file and a `model.toml`: what is refused at load, what is compared, and what is given back."""
 
+import ctypes
 import gc
 import hashlib
 import threading
@@ -419,6 +420,7 @@ def test_a_run_is_stopped_within_a_batch_of_a_graph_that_takes_one_at_a_time(tmp
 
 
 def resident_mb() -> float:
+    ctypes.CDLL(None).malloc_trim(0)  # what the allocator of the process keeps is nobody's
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
@@ -447,7 +449,7 @@ def test_an_unloaded_model_gives_its_memory_back(tmp_path: Path) -> None:
     for _ in range(6):
         load_and_unload()
 
-    assert resident_mb() - before < 48
+    assert resident_mb() - before < 24
 
 
 def test_tiles_are_cut_smaller_and_the_image_stays_the_same(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def check(
         sys.exit(check_models(model, directory_of(settings), as_json=as_json))
     from penstock.cli.models.conforming import check_runner
 
+    if not is_class(model):
+        raise click.UsageError(f"{model} is no class: write my_models.py:Class, or the path of a file with one")
     sys.exit(check_runner(model, file, inputs, params_of(pairs), as_json=as_json))
 
 

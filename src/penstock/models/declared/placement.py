@@ -30,7 +30,8 @@ class ImagePlacement(NamedTuple):
     left: int = 0
     top: int = 0
     ratio: float | None = None
-    """Of a letterbox: what its sides were multiplied by before they were rounded. Boxes go back by it."""
+    """Of a letterbox: what its sides were multiplied by before they were rounded. Boxes go back by it, as detectors are
+    trained and evaluated."""
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -52,13 +53,16 @@ class ImagePlacement(NamedTuple):
     @property
     def visible(self) -> tuple[int, int, int, int]:
         """The same edges in pixels of the source: all of it, unless some is cut off."""
-        left, top, right, low = self.undone(np.array([self.content], np.float64))[0].round().astype(int).tolist()
+        edges = self._back(np.array([self.content]), self.scale)
+        left, top, right, low = edges[0].round().astype(int).tolist()
         return left, top, max(left + 1, right), max(top + 1, low)
 
     def undone(self, boxes: NDArray[Any]) -> NDArray[np.float64]:
         """Boxes of left, top, right, bottom, (n, 4) in pixels of the canvas, in those of the source, inside of it."""
+        return self._back(boxes, self.scale if self.ratio is None else (self.ratio, self.ratio))
+
+    def _back(self, boxes: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.float64]:
         offset = np.array([self.left, self.top] * 2, np.float64)
-        scale = self.scale if self.ratio is None else (self.ratio, self.ratio)
         back = (boxes.astype(np.float64) - offset) / np.array(scale * 2, np.float64)
         inside: NDArray[np.float64] = back.clip(0.0, np.array(self.source * 2, np.float64))
         return inside
