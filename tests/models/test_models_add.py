@@ -4,6 +4,7 @@ import json
 import os
 import random
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -12,8 +13,10 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
 from penstock.cli.main import cli
+from penstock.cli.models.add import KINDS
 from penstock.cli.models.adding import version_for
 from penstock.errors import ConfigurationError
+from penstock.models.declared.definition import Kind
 from penstock.models.declared.document import InvalidModel, read_definition
 from penstock.models.inspection.child import ChildRefusal, in_child
 from penstock.models.inspection.draft import DraftRequest, ModelDraft, draft
@@ -23,7 +26,9 @@ from tests.support.graphs import classifier, external, port, save, upscaler
 
 
 def call(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, ["models", *map(str, arguments)])
+    """A command, where no server can be reached."""
+    away = {"PENSTOCK_REDIS_URL": "unix:///nowhere/redis.sock"}
+    return CliRunner().invoke(cli, ["models", *map(str, arguments)], env=away)
 
 
 def drafted(file: Path, *said: str, example: str = "") -> Path:
@@ -88,6 +93,10 @@ def test_an_upscaler_answers_with_an_image(tmp_path: Path) -> None:
 
     assert (folder / "answer.png").stat().st_size > 0
     assert read_definition(folder).output.scale == 2
+
+
+def test_the_kinds_to_choose_from_are_those_there_are() -> None:
+    assert get_args(Kind) == KINDS
 
 
 def test_long_lists_of_labels_go_into_a_file(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 import click
 
 from penstock.cli.client import AS_JSON
-from penstock.cli.context import settings_of_call
-from penstock.cli.models.add import directory_of
+from penstock.cli.models.places import DATA_DIR, settings_with
 
 
 @click.command()
@@ -17,7 +16,7 @@ from penstock.cli.models.add import directory_of
     "--input", "inputs", multiple=True, metavar="NAME=VALUE", help="Member of the input: @path, or JSON; repeatable."
 )
 @click.option("--param", "pairs", multiple=True, metavar="K=V", help="Parameter of the model; repeatable.")
-@click.option("--data-dir", type=click.Path(), help="Directory of `penstock up` [penstock-data].")
+@DATA_DIR
 @AS_JSON
 def check(
     model: str,
@@ -39,8 +38,7 @@ def check(
     if not is_class(model):
         from penstock.cli.models.checking import check_models
 
-        settings = settings_of_call(up_data_dir=data_dir)
-        sys.exit(check_models(model, directory_of(settings), as_json=as_json))
+        sys.exit(check_models(model, Path(settings_with(data_dir).models.directory), as_json=as_json))
     from penstock.cli.models.conforming import check_runner
 
     if not is_class(model):
