@@ -136,6 +136,42 @@ def test_openvino_and_onnx_image_metadata_are_read(tmp_path: Path) -> None:
     assert {"input.mean", "input.colour", "input.resize"} & guessed(found) == set()
 
 
+def test_files_of_hugging_face_beside_it_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "onnx"
+    folder.mkdir()
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"image_processor_type": "X", "do_center_crop": true, "size": {"shortest_edge": 40}, "do_normalize": true,'
+        ' "crop_size": {"height": 32, "width": 24}, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.1, 0.2, 0.3],'
+        ' "resample": 3}'
+    )
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "cat", "1": "dog"}}')
+
+    found = inspect_file(classifier(folder, classes=2), {})
+
+    image = found.definition.input
+    assert (image.resize, image.short_side, image.size, image.resample) == ("crop", 40, (24, 32), "bicubic")
+    assert (image.range, image.mean, image.std) == ("0-1", (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    assert found.definition.output.labels == ("cat", "dog")
+    assert guessed(found) == {"kind", "output.activation"}
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{", "[" * 5000, '{"size": 3, "image_processor_type": 1, "image_mean": "x"}']
+)
+def test_files_beside_it_that_are_something_else_do_no_harm(tmp_path: Path, content: str) -> None:
+    for name in ("preprocessor_config.json", "config.json", "labels.txt"):
+        (tmp_path / name).write_text(content)
+
+    assert inspect_file(classifier(tmp_path), {}).definition.kind == "image-to-labels"
+
+
+def test_names_of_classes_in_a_text_file_are_taken_where_their_number_fits(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+
+    assert inspect_file(classifier(tmp_path, classes=2), {}).definition.output.labels == ("cat", "dog")
+    assert inspect_file(classifier(tmp_path, classes=3), {}).definition.output.labels == ()
+
+
 def test_outputs_that_mean_nothing_to_us_are_given_as_arrays(tmp_path: Path) -> None:
     node, kernel = conv()
     nodes = [node, helper.make_node("Shape", ["x"], ["s"])]

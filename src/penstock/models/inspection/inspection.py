@@ -18,6 +18,7 @@ from penstock.models.inspection.image_input import describe_image, find_image
 from penstock.models.inspection.kinds import describe_activation, describe_outputs
 from penstock.models.inspection.metadata import describe_metadata
 from penstock.models.inspection.reading import read_graph
+from penstock.models.inspection.sidecars import describe_sidecars
 from penstock.models.inspection.trial import try_out
 
 CHUNK = 1024 * 1024
@@ -77,6 +78,7 @@ def find_out(path: Path, graph: Graph, said: Mapping[str, Any]) -> Findings:
     if findings.get("kind") == "tensors":
         return findings
     describe_metadata(graph, findings)
+    describe_sidecars(path, graph, findings)
     describe_image(graph, image, findings)
     describe_outputs(graph, image, findings)
     try_out(path, image, graph.operators(), findings)

@@ -78,13 +78,11 @@ class TrialSession:
 def try_out(path: Path, image: ImageInput, operators: set[str], findings: Findings) -> None:
     """Run a graph that gives an image, and note what that shows. Raises InvalidModel when it cannot be loaded."""
     kind = findings.get("kind")
-    if kind not in ("image-to-image", "image-to-mask"):
+    if kind == "image-to-mask" and not image.fixed:
+        _note_multiple(TrialSession(path, image), findings, scale=0, lost=0)
+    if kind != "image-to-image":
         return
     trial = TrialSession(path, image)
-    if kind == "image-to-mask":
-        if not image.fixed and "input.multiple_of" not in findings:
-            _note_multiple(trial, findings, scale=0, lost=0)
-        return
     if image.fixed:
         _note_fixed_scale(trial, image, findings)
     else:
