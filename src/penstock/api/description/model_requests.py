@@ -36,6 +36,8 @@ def add_requests(models: Sequence[Model], found: Schema) -> None:
     for name, of_name in names.items():
         found[name]["properties"]["model"] = {"type": "string"} | _one_of_names(of_name)
     found["TaskRequest"] = _one_of(names, general["description"])
+    if all(map(_takes_one_image, models)):
+        del found["UploadReference"]  # only members of other inputs refer to it
 
 
 def _references(model: Model, *, is_default: bool) -> list[str]:
@@ -70,7 +72,7 @@ def _of_anything(general: Schema) -> Schema:
 
 def _input(model: Model, found: Schema) -> Schema:
     """The schema of `input`: that of the one image of most models, or an object with the members of this one."""
-    if len(model.inputs) <= 1 and model.sole_image is not None:
+    if _takes_one_image(model):
         return component("InputRequest")
     members = {name: _member(name, member, model, found) for name, member in model.inputs.items()}
     name = f"{title_of(model.id)}Input"
@@ -82,6 +84,10 @@ def _input(model: Model, found: Schema) -> Schema:
         "additionalProperties": False,
     }
     return component(name)
+
+
+def _takes_one_image(model: Model) -> bool:
+    return len(model.inputs) == 1 and model.sole_image is not None
 
 
 def _member(name: str, member: Member, model: Model, found: Schema) -> Schema:
