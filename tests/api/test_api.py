@@ -30,6 +30,7 @@ GUARDED = [
     ("POST", "/v1/tasks/retry"),
     ("POST", "/v1/tasks/tsk_0/webhook/redeliver"),
     ("GET", "/v1/tasks/tsk_0/result"),
+    ("GET", "/v1/tasks/tsk_0/result/mask.png"),
     ("GET", "/v1/tasks/tsk_0/events"),
     ("GET", "/v1/tasks/tsk_0/explain"),
     ("DELETE", "/v1/tasks/tsk_0"),
@@ -44,6 +45,9 @@ GUARDED = [
     ("POST", "/v1/batches/bat_0/webhook/redeliver"),
     ("GET", "/v1/models"),
     ("GET", f"/v1/models/{MODEL}"),
+    ("PUT", f"/v1/models/{MODEL}/default"),
+    ("POST", f"/v1/models/{MODEL}/load"),
+    ("POST", f"/v1/models/{MODEL}/unload"),
     ("GET", "/v1/workers"),
     ("POST", "/v1/workers/w0/drain"),
     ("POST", "/v1/workers/w0/resume"),
@@ -77,6 +81,7 @@ BY_URL = [("PUT", "/v1/uploads/upl_0"), ("GET", "/replicate/v1/predictions/tsk_0
 """What the URL itself lets in."""
 PLACES = {
     "task_id": "tsk_0",
+    "result_name": "mask.png",
     "prediction_id": "tsk_0",
     "batch_id": "bat_0",
     "worker_id": "w0",

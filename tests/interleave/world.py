@@ -34,6 +34,7 @@ from penstock.worker.attempt import Attempts
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
+from penstock.worker.residency.residents import Residents
 from penstock.worker.spool import Spool, StoredFiles
 from tests.interleave.callers import ByTurns, StorageByTurns, call, written
 from tests.support.memory_storage import MemoryStorage
@@ -160,8 +161,10 @@ class Work(Pipeline):
     """The stages of a worker with a model that takes no time: the input is read and the result stored as usual."""
 
     def __init__(self, storage: Storage, end: str) -> None:
+        models = Residents()
+        models.hold([registry()[MODEL](LimitSettings())])
         super().__init__(
-            {MODEL: registry()[MODEL](LimitSettings())},
+            models,
             None,  # type: ignore[arg-type]  no device
             inputs=Inputs(
                 SimpleNamespace(max_bytes=1 << 20),  # type: ignore[arg-type]  nothing is fetched by URL

@@ -68,7 +68,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "intake": [
         {"intake.requests", "intake.parse", "intake.inline", "intake.estimates", "intake.models"},
-        {"intake.given", "intake.params"},
+        {"intake.given", "intake.params", "intake.residence"},
         {"intake.call", "intake.deps", "intake.batch_lines"},
         {"intake.uploads", "intake.webhook"},
         {"intake.found"},

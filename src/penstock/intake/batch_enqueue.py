@@ -153,8 +153,9 @@ class BatchEnqueuer:
 
     def _read(self, place: int, stored: StoredLine) -> _ReadLine:
         batch, line = self._batch, line_of(stored.text)
+        task = task_of(line, self._defaults)
         call = checked_call(
-            task_of(line, self._defaults),
+            replace(task, model=batch.plan.versions.get(task.model, task.model)),
             self._deps.models,
             caller=self._caller,
             base_url=batch.plan.base_url,

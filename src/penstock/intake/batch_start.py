@@ -51,6 +51,7 @@ async def start_batch(batch_id: str, call: BatchCall, slices: Slices, deps: Deps
         client_request_id=options.client_request_id,
         metadata=options.metadata,
         webhook=webhook,
+        versions=received.versions,
     )
     return await deps.store.batches.start(
         batch_id,

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from penstock.core.events import Dialect
 from penstock.core.model import Model
 from penstock.core.request import Line
+from penstock.core.sizes import SizeRule
 from penstock.core.task import TENANT
 from penstock.errors import InvalidRequest, MalformedRequest
 from penstock.intake.given import Given, given_of
@@ -39,8 +40,9 @@ class SubmitCall(Struct, frozen=True, kw_only=True):
     """One submit. `base_url` is where the client reached the server, `dialect` the words of its webhook's events.
 
     `model` is the version that the task runs on, whatever is made the default later; `params` are those of the task
-    with the model's defaults, and `given` the members of its input. `wait_s` is how long the client waits for the end,
-    None where it does not say. `line` is there for the line of a batch, which comes without a request of its own.
+    with the model's defaults, `given` the members of its input, and `sizes` says how large its result is with these.
+    `wait_s` is how long the client waits for the end, None where it does not say. `line` is there for the line of a
+    batch, which comes without a request of its own.
     """
 
     caller: Caller
@@ -53,6 +55,7 @@ class SubmitCall(Struct, frozen=True, kw_only=True):
     dialect: Dialect = "penstock"
     wait_s: float | None = None
     line: Line | None = None
+    sizes: SizeRule = SizeRule()
 
     @property
     def inline_image(self) -> str | None:
@@ -104,12 +107,14 @@ def checked_call(
     params = complete_params(task.params, model)
     if task.output.lossless and task.output.format == "jpeg":
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
+    sizes = model.sizes
     return SubmitCall(
         caller=caller,
         task=task,
         model=model,
         params=params,
         given=given,
+        sizes=sizes.rule_for(params.get(sizes.param)) if sizes.param else sizes.rule,
         base_url=base_url,
         traceparent=traceparent,
         dialect=dialect,

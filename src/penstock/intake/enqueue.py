@@ -33,8 +33,10 @@ class Receipt(Struct, frozen=True):
 async def submit(task_id: str, call: SubmitCall, deps: Deps) -> Receipt:
     """Check a call and queue its task under this new id, or answer it with a task that is there already.
 
-    Raises what `examine` and `enqueue` raise.
+    Raises ModelUnavailable, and what `examine` and `enqueue` raise.
     """
+    if call.model.id in deps.estimates.unavailable:
+        await deps.estimates.check(call.model.id)
     examined = await examine(call, deps)
     try:
         submitted = await enqueue(task_id, call, examined, deps)
@@ -111,6 +113,7 @@ async def submission_of(
             model=call.model.id,
             version=call.model.version,
             digest=call.model.digest,
+            guessed=tuple(call.model.guessed),
             inputs=_sources(input_name or task_id, examined.found, call.caller),
             params=task.params,
             output=msgspec.convert(task.output, OutputOptions, from_attributes=True),

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from penstock.core.events import Webhook
 from penstock.core.request import OutputOptions
-from penstock.core.sizes import SizeRule
 from penstock.errors import InputTooLarge
 from penstock.intake.call import SubmitCall
 from penstock.intake.deps import Deps
@@ -129,7 +128,7 @@ def weigh(
     first = _first_image(found)
     header = None if first is None else first.header
     return Examined(
-        cost=UNSEEN if header is None else _rule(call).kilopixels_of(header.width, header.height),
+        cost=UNSEEN if header is None else call.sizes.kilopixels_of(header.width, header.height),
         fingerprint=fingerprint,
         found=found,
         size=None if header is None else (header.width, header.height),
@@ -140,7 +139,7 @@ def weigh(
 
 def output_size(call: SubmitCall, width: int, height: int) -> tuple[int, int] | None:
     """Return width and height of the result for an image of this size, None where no image comes or nobody knows."""
-    return _rule(call).result_of(width, height)
+    return call.sizes.result_of(width, height)
 
 
 def _first_image(found: Sequence[Found]) -> Found | None:
@@ -155,11 +154,6 @@ def _check_result_fits(call: SubmitCall, found: Found) -> None:
     if header is not None and (size := output_size(call, header.width, header.height)):
         with Blaming(found.given.param):
             imaging.check_holds(msgspec.convert(call.task.output, OutputOptions, from_attributes=True), *size)
-
-
-def _rule(call: SubmitCall) -> SizeRule:
-    sizes = call.model.sizes
-    return sizes.rule_for(call.params.get(sizes.param)) if sizes.param else sizes.rule
 
 
 def _fingerprint(task: TaskRequest, found: Sequence[Found]) -> str:

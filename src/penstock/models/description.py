@@ -31,6 +31,7 @@ def describe(runner: type[BaseModelRunner[Any]]) -> Model:
         params=msgspec.json.schema(runner.params),
         inputs=_members(runner),
         sizes=runner.sizes(),
+        example=runner.example,
     )
 
 

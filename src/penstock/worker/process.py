@@ -119,7 +119,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             limits=settings.limits,
         )
         info = _info(settings, device, models, worker_id)
-        publisher = Publisher(store.models, worker_id)
+        publisher = Publisher(store.models, worker_id, device.name)
         await publisher.publish(models)
         watch = RepositoryWatch(
             residents,

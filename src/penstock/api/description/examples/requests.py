@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from penstock.api.description.examples import batches, replicate, uploads
+from penstock.api.description.examples import models as of_models
 from penstock.api.description.examples.parameters import IMAGE_URL
 from penstock.core.model import Model
 from penstock.errors import InvalidRequest
@@ -24,6 +25,7 @@ def by_type(models: Sequence[Model]) -> dict[str, Any]:
         "TaskRequest": {"examples": {name: {"value": _submit(model)} for name, model in shown}},
         "BatchRequest": {"example": batches.REQUEST},
         "UploadRequest": {"example": msgspec.to_builtins(uploads.REQUEST)},
+        "DefaultVersionRequest": {"example": msgspec.to_builtins(of_models.REQUEST)},
     } | {body.__name__: {"example": example} for body, example in replicate.REQUESTS.items()}
 
 
