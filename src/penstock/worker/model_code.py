@@ -11,7 +11,7 @@ from loguru import logger
 from penstock.errors import ConfigurationError, ModelError, PenstockError, TransientModelError
 from penstock.models.base import BaseModelRunner, DeviceBroken, Interrupted
 from penstock.models.tracebacks import cause_of, own_traceback
-from penstock.worker.task_log import SCOPE, LogScope, TaskLog
+from penstock.worker.task_log import SCOPE, LogScope
 
 TRANSIENT: dict[type[BaseException], str] = {
     ConnectionError: "a service that the model asks has refused or broken the connection",
@@ -31,7 +31,7 @@ LONGEST_CHAIN = 16
 """The most exceptions that are looked at of those that led to one another."""
 
 
-class model_code:  # noqa: N801  it is read as a block; a generator would take twice as long, six times a task
+class model_code(LogScope):  # noqa: N801  it is read as a block; a generator would take longer, six times a task
     """Inside of this block a model's method of this name runs, on any thread, for the tasks with these logs.
 
     What it says goes to the logs, and so do the tracebacks of its exceptions. Errors of `penstock.errors` pass, as do
@@ -39,21 +39,18 @@ class model_code:  # noqa: N801  it is read as a block; a generator would take t
     TransientModelError when a table here says so.
     """
 
-    __slots__ = ("_before", "_method", "_scope")
-
-    def __init__(self, method: str, *logs: TaskLog) -> None:
-        self._method = method
-        self._scope = LogScope(method, logs)
+    __slots__ = ("_before",)
 
     def __enter__(self) -> None:
-        self._before = SCOPE.set(self._scope)
+        self._before = SCOPE.set(self)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
         SCOPE.reset(self._before)
-        self._scope.close()
+        if self._partial:
+            self.end_line()
         if error is None or isinstance(error, PASSED):
             return
-        self._scope.say(own_traceback(error).rstrip())
+        self.say(own_traceback(error).rstrip())
         raise model_error(self._method, error) from error
 
 

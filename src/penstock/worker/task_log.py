@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from threading import Lock
@@ -68,21 +67,24 @@ def _shortened(data: bytes) -> bytes:
 
 
 class LogScope:
-    """One call of a method of a model, for the tasks with these logs: what it says goes to each of them."""
+    """One call of a method of a model, for the tasks with these logs: what it says goes to each of them.
 
-    __slots__ = ("_logs", "_mark", "_partial")
+    There are some for each task, and hardly one says anything: nothing is made before it is needed.
+    """
 
-    def __init__(self, method: str, logs: Sequence[TaskLog]) -> None:
-        others = f" (with {len(logs) - 1} other tasks)" if len(logs) > 1 else ""
+    __slots__ = ("_logs", "_method", "_partial")
+
+    def __init__(self, method: str, *logs: TaskLog) -> None:
+        self._method = method
         self._logs = logs
-        self._mark = f"{method}{others}"
         self._partial = ""
 
     def say(self, text: str) -> None:
         """Note a message."""
         moment = datetime.now(UTC).strftime("%H:%M:%S.%f")[:-3]
+        shared = f" (with {len(self._logs) - 1} other tasks)" if len(self._logs) > 1 else ""
         for log in self._logs:
-            log.add(f"{moment} {self._mark}: {text}")
+            log.add(f"{moment} {self._method}{shared}: {text}")
 
     def write(self, text: str) -> None:
         """Note what is printed, line by line: a call prints a part of a line, or several."""
@@ -90,12 +92,11 @@ class LogScope:
         for line in lines:
             self.say(line)
         if len(self._partial) > HALF_BYTES:
-            self.close()
+            self.end_line()
 
-    def close(self) -> None:
-        """Note a last line that was not ended."""
-        if self._partial:
-            self.say(self._partial)
+    def end_line(self) -> None:
+        """Note what was printed of a line that is not ended."""
+        self.say(self._partial)
         self._partial = ""
 
 
