@@ -34,8 +34,8 @@ from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import Submission
 from penstock.core.task import PRIORITIES, TENANT, Artifact, Outcome, Result, new_task_id
+from penstock.local.children import die_with_parent
 from penstock.local.redis_server import find_server
-from penstock.local.supervisor import die_with_parent
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, connect
 

@@ -31,7 +31,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from penstock.bench import processes
-from penstock.local.supervisor import die_with_parent
+from penstock.local.children import die_with_parent
 from penstock.settings import clean_environment
 
 PHOTO = Path(__file__).parents[1] / "src/penstock/models/photo.jpg"

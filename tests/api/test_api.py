@@ -44,6 +44,9 @@ GUARDED = [
     ("POST", "/v1/batches/bat_0/webhook/redeliver"),
     ("GET", "/v1/models"),
     ("GET", f"/v1/models/{MODEL}"),
+    ("PUT", f"/v1/models/{MODEL}/default"),
+    ("POST", f"/v1/models/{MODEL}/load"),
+    ("POST", f"/v1/models/{MODEL}/unload"),
     ("GET", "/v1/workers"),
     ("POST", "/v1/workers/w0/drain"),
     ("POST", "/v1/workers/w0/resume"),
@@ -79,6 +82,7 @@ BY_URL = [("PUT", "/v1/uploads/upl_0"), ("GET", "/replicate/v1/predictions/tsk_0
 """What the URL itself lets in."""
 PLACES = {
     "task_id": "tsk_0",
+    "result_name": "mask.png",
     "prediction_id": "tsk_0",
     "batch_id": "bat_0",
     "worker_id": "w0",
@@ -86,7 +90,6 @@ PLACES = {
     "file_id": "upl_0",
     "output_id": "tsk_0",
     "file_name": "tsk_0.png",
-    "result_name": "mask.png",
     "version": "1",
     "owner": "penstock",
     "name": MODEL,

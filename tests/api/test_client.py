@@ -14,7 +14,18 @@ from penstock.settings import RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
 from penstock.store import Store, connect
 from tests.support import api_server
-from tests.support.drive import MODEL, URL, WORKER, claim, complete, data_uri, fail, image, stored_objects
+from tests.support.drive import (
+    MODEL,
+    URL,
+    WORKER,
+    claim,
+    complete,
+    complete_with,
+    data_uri,
+    fail,
+    image,
+    stored_objects,
+)
 from tests.support.redis_server import RedisProcess
 
 
@@ -110,6 +121,41 @@ async def test_run_waits_for_the_end_and_the_result_becomes_a_file(
     assert (task.succeeded, task.result and task.result.width) == (True, 32)
     assert target.read_bytes() == await penstock.result(task.task_id) == data
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["out.png"]
+
+
+async def test_files_of_a_result_are_downloaded_alone_or_together(
+    penstock: AsyncClient, store: Store, storage: Storage, tmp_path: Path
+) -> None:
+    submitted = await penstock.submit(URL, MODEL)
+    with pytest.raises(PenstockApiError, match="result_not_ready"):
+        await penstock.download_all(submitted.task_id, tmp_path)
+    files = {"left.png": image(9), "Right-side.png": image(10), "mask.png": image(11)}
+    await complete_with(store, storage, files)
+
+    together = await penstock.download_all(submitted.task_id, tmp_path, prefix="photo.")
+    alone = await penstock.download(submitted.task_id, tmp_path / "own.png", name="mask.png")
+
+    assert {path.name: path.read_bytes() for path in together} == {f"photo.{n}": data for n, data in files.items()}
+    assert alone.read_bytes() == await penstock.result(submitted.task_id, "mask.png") == files["mask.png"]
+    assert await penstock.result(submitted.task_id) == files["left.png"]
+    with pytest.raises(PenstockApiError, match="not_found"):
+        await penstock.download(submitted.task_id, tmp_path / "none.png", name="no such.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+async def test_files_of_a_result_appear_all_or_none(
+    server: str, api_key: str, store: Store, storage: Storage, settings: Settings, tmp_path: Path
+) -> None:
+    async with AsyncClient(server, api_key, patience_s=0.5) as penstock:
+        submitted = await penstock.submit(URL, MODEL)
+        await complete_with(store, storage, {"a.png": image(9), "b.png": image(10)})
+        (key,) = (key for key in stored_objects(settings) if key.endswith("b.png"))
+        (Path(settings.storage.directory) / settings.redis.namespace / key).write_bytes(bytes(len(image(10))))
+        with pytest.raises(PenstockApiError) as refused:
+            await penstock.download_all(submitted.task_id, tmp_path)
+
+    assert refused.value.code == "damaged_download"
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
 
 async def test_a_task_that_fails_is_an_error_of_run_and_an_answer_of_wait(penstock: AsyncClient, store: Store) -> None:

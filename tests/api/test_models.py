@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
-from penstock.core.model import Model
+from penstock.core.model import Member, Model, Residence
 from penstock.core.task import Outcome, Result
+from penstock.intake import estimates
 from penstock.settings import Settings
-from penstock.store import Store
+from penstock.store import Store, WorkerInfo
 from tests.support import api_server, drive
 from tests.support.drive import body, data_uri, image
 
@@ -20,6 +22,7 @@ GHOST = Model(
     digest="d7",
     title="Nothing that could be imported here",
     produces="data",
+    inputs={"image": Member()},
     params={"type": "object", "properties": {"level": {"type": "integer", "maximum": 3, "default": 2}}},
 )
 
@@ -98,3 +101,216 @@ async def test_the_description_has_the_request_of_every_published_model(
 
     assert schemas["TaskRequest"]["discriminator"]["mapping"]["ghost"].endswith("/GhostRequest")
     assert schemas["GhostRequest"]["properties"]["params"]["anyOf"][0]["properties"]["level"]["maximum"] == 3
+
+
+# --- versions -------------------------------------------------------------------------------------------------
+
+FIRST = Model(name="many", version="1", digest="d1", versioned=True, inputs={"image": Member()})
+SECOND = replace(FIRST, version="2", digest="d2", guessed={"input.range": "0-1 is usual"})
+
+
+def worker_with(worker: str, **residence: Residence) -> WorkerInfo:
+    """A READY worker on which the versions of `many` are so: `v1` and `v2`, and perhaps others by their ids."""
+    where = {f"many@{name[1:]}" if name.startswith("v") else name: one for name, one in residence.items()}
+    return replace(drive.WORKER, id=worker, models=tuple(where), residence=where)
+
+
+def state(name: str, digest: str = "", reason: str = "") -> Residence:
+    return Residence(state=name, since=1_800_000_000_000, digest=digest, reason=reason)  # type: ignore[arg-type]
+
+
+async def test_the_versions_of_a_model_are_shown_with_where_they_are(client: httpx.AsyncClient, store: Store) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    await published(client, "many")
+    bad = state("failed", reason="model.toml: line 3")
+    await store.leases.renew(worker_with("w1", v1=state("ready", "d1"), v2=state("loading", "d2"), broken=bad), [])
+    await store.leases.renew(worker_with("w2", v1=state("evicted", "other"), v2=state("cold", "d2")), [])
+
+    shown = (await client.get("/v1/models")).json()
+
+    many = next(model for model in shown["data"] if model["name"] == "many")
+    first, second = many["versions"]
+    assert (many["version"], many["state"], many["guessed"]) == ("1", "ready", {})
+    assert [(one["version"], one["is_default"], one["state"]) for one in (first, second)] == [
+        ("1", True, "ready"), ("2", False, "loading"),
+    ]  # fmt: skip
+    assert first["differs"] == {"d1": ["w1"], "other": ["w2"]}
+    assert (second["differs"], second["guessed"]) == ({}, {"input.range": "0-1 is usual"})
+    assert second["workers"][0] == {
+        "worker": "w1", "device": "cpu", "state": "loading", "since": "2027-01-15T08:00:00.000Z",
+        "memory_bytes": 0, "reason": "",
+    }  # fmt: skip
+    assert {"name": "broken", "version": None, "worker": "w1", "reason": "model.toml: line 3"} in shown["faulty"]
+    assert (await client.get("/v1/models/many@2")).json() | {"version": "1", "state": "ready", "guessed": {}} == many
+
+
+async def test_a_task_runs_on_the_version_that_was_the_default_when_it_was_submitted(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    await published(client, "many")
+    before = (await client.post("/v1/tasks", json=body(model="many"))).json()["task_id"]
+
+    switched = await client.put("/v1/models/many/default", json={"version": "2"})
+    after = (await client.post("/v1/tasks", json=body(model="many"))).json()["task_id"]
+
+    assert (switched.status_code, switched.json()["version"]) == (200, "2")
+    tasks = [(await client.get(f"/v1/tasks/{one}")).json() for one in (before, after)]
+    assert [(task["model"], task["model_version"], task["model_digest"]) for task in tasks] == [
+        ("many", "1", "d1"), ("many", "2", "d2"),
+    ]  # fmt: skip
+    assert [task["model_guessed"] for task in tasks] == [[], ["input.range"]]
+    leases = [(await store.leases.claim(worker="w1", device="cpu", models=[f"many@{v}"])).lease for v in "12"]
+    assert [lease.id if lease else None for lease in leases] == [before, after]
+
+
+async def test_a_client_request_id_names_its_task_also_after_the_default_was_switched(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    await published(client, "many")
+    first = await client.post("/v1/tasks", json=body(model="many", client_request_id="order-1"))
+
+    await client.put("/v1/models/many/default", json={"version": "2"})
+    again = await client.post("/v1/tasks", json=body(model="many", client_request_id="order-1"))
+
+    assert (again.status_code, again.json()["task_id"]) == (200, first.json()["task_id"])
+
+
+async def test_the_results_of_two_versions_are_not_mistaken_for_each_other(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    await published(client, "many")
+    sent = body(image_url=data_uri(image()))
+    await client.post("/v1/tasks", json=sent | {"model": "many@1"})
+    lease = (await store.leases.claim(worker="w1", device="cpu", models=["many@1"])).lease
+    assert lease is not None
+    await store.leases.complete(lease, Outcome(result=Result(data={"by": "1"})))
+
+    first = await client.post("/v1/tasks", json=sent | {"model": "many"})
+    second = await client.post("/v1/tasks", json=sent | {"model": "many@2"})
+
+    assert (first.json()["status"], second.json()["status"]) == ("SUCCESS", "PENDING")
+
+
+async def test_workers_are_told_to_load_and_unload_a_version(client: httpx.AsyncClient, store: Store) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    await published(client, "many")
+    nobody = await client.post("/v1/models/many@2/load")
+    await store.leases.renew(worker_with("w1", v1=state("ready"), v2=state("cold")), [])
+    signals = store.workers.signals()
+    assert await anext(signals) == ("look", "")
+
+    loading = await client.post("/v1/models/many@2/load")
+    unloading = await client.post("/v1/models/many/unload")
+
+    assert (nobody.status_code, nobody.json()["code"]) == (503, "not_ready")
+    assert (loading.status_code, loading.json()["version"], unloading.status_code) == (202, "2", 202)
+    assert [await anext(signals), await anext(signals)] == [("model", "load many@2"), ("model", "unload many@1")]
+    await signals.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent", "status", "code"),
+    [
+        ("PUT", f"/v1/models/{drive.MODEL}/default", {"version": "9"}, 404, "model_not_found"),
+        ("PUT", "/v1/models/nothing/default", {"version": "1"}, 404, "model_not_found"),
+        ("PUT", f"/v1/models/{drive.MODEL}/default", {"version": 1}, 422, "invalid_request"),
+        ("PUT", f"/v1/models/{drive.MODEL}/default", {"file": "/etc/passwd"}, 422, "invalid_request"),
+        ("POST", "/v1/models/nothing/load", None, 404, "model_not_found"),
+        ("POST", f"/v1/models/{drive.MODEL}@9/unload", None, 404, "model_not_found"),
+        ("POST", f"/v1/models/{drive.MODEL}/unload", None, 422, "invalid_request"),
+    ],
+)
+async def test_what_cannot_be_done_to_a_model_is_refused_with_its_reason(
+    client: httpx.AsyncClient, method: str, path: str, sent: dict[str, Any] | None, status: int, code: str
+) -> None:
+    answer = await client.request(method, path, json=sent)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_the_queues_of_a_name_are_those_of_all_its_versions(client: httpx.AsyncClient, store: Store) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    await published(client, "many")
+    for model in ("many@1", "many@2", "many@2"):
+        await client.post("/v1/tasks", json=body(model=model, reuse=False))
+
+    one = (await client.post("/v1/queues/many@2/pause")).json()["data"]
+    both = (await client.post("/v1/queues/many/pause")).json()["data"]
+    listed = (await client.get("/v1/tasks", params={"model": "many"})).json()["data"]
+    listed_one = (await client.get("/v1/tasks", params={"model": "many@2"})).json()["data"]
+    some = (await client.post("/v1/queues/many/purge", params={"dry_run": True, "limit": 2})).json()
+    purged = (await client.post("/v1/queues/many/purge")).json()
+
+    assert {queue["model"] for queue in one} == {"many@2"}
+    assert {queue["model"] for queue in both} == {"many@1", "many@2"}
+    assert all(queue["paused"] for queue in both)
+    assert (len(listed), len(listed_one)) == (3, 2)
+    assert (some["matched"], some["has_more"], len(some["task_ids"])) == (2, True, 2)
+    assert (purged["canceled"], purged["has_more"]) == (3, False)
+
+
+async def test_explain_says_where_the_model_of_a_waiting_task_is(client: httpx.AsyncClient, store: Store) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    await published(client, "many")
+    task_id = (await client.post("/v1/tasks", json=body(model="many@2"))).json()["task_id"]
+
+    async def blockers(**of: Residence) -> list[str]:
+        await store.leases.renew(worker_with("w1", **of), [])
+        return [one["code"] for one in (await client.get(f"/v1/tasks/{task_id}/explain")).json()["blockers"]]
+
+    assert await blockers(v2=state("cold")) == ["model_cold"]
+    assert await blockers(v2=state("evicted")) == ["model_cold"]
+    assert await blockers(v2=state("loading")) == ["model_loading"]
+    assert await blockers(v2=state("failed", reason="a wrong digest")) == ["model_failed"]
+    assert await blockers(v2=state("ready")) == []
+    assert await blockers(v1=state("ready")) == ["no_worker"]
+
+
+async def test_a_model_that_no_worker_can_load_is_refused_until_one_can(
+    client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimates, "KNOWN_FOR_S", 0)
+    await store.models.publish([FIRST], worker="w1")
+    await published(client, "many")
+    await store.leases.renew(worker_with("w1", v1=state("failed", reason="a wrong digest")), [])
+    await client.post("/v1/tasks", json=body())
+
+    refused = await client.post("/v1/tasks", json=body(model="many"))
+    quoted = await client.post("/v1/tasks/quote", json=body(model="many"))
+    await store.leases.renew(worker_with("w2", v1=state("cold")), [])
+    taken = await client.post("/v1/tasks", json=body(model="many"))
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "model_unavailable")
+    assert "a wrong digest" in refused.json()["detail"]
+    assert quoted.status_code == 503
+    assert taken.status_code == 202
+
+
+async def test_all_lines_of_a_batch_run_on_the_version_that_was_the_default_at_its_submit(
+    settings: Settings, api_key: str, store: Store
+) -> None:
+    one_by_one = replace(settings, queue=replace(settings.queue, batch_window=1))
+    with api_server.in_thread(one_by_one) as url:
+        async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client:
+            await store.models.publish([FIRST, SECOND], worker="w1")
+            await published(client, "many")
+            lines = [{"custom_id": f"{n}", "input": body()["input"]} for n in range(3)]
+            sent = await client.post(
+                "/v1/batches", json={"lines": lines, "defaults": {"model": "many", "reuse": False}}
+            )
+            assert sent.status_code == 202, sent.text
+            await client.put("/v1/models/many/default", json={"version": "2"})
+            versions = []
+            async with asyncio.timeout(60):
+                while len(versions) < 3:
+                    claim = await store.leases.claim(worker="w1", device="cpu", models=["many@1", "many@2"])
+                    if claim.lease is None:
+                        await asyncio.sleep(0.01)
+                        continue
+                    versions.append(claim.lease.request.version)
+                    await store.leases.complete(claim.lease, Outcome(result=Result(data={})))
+
+    assert versions == ["1", "1", "1"]

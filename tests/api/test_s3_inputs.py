@@ -33,7 +33,7 @@ def bucket(s3_server: StorageSettings) -> StorageSettings:
 
 @pytest.fixture
 async def fetcher(bucket: StorageSettings) -> AsyncIterator[Fetcher]:
-    async with S3Inputs(bucket) as objects, Fetcher(LIMITS, objects=objects) as opened:
+    async with S3Inputs(bucket, "tests") as objects, Fetcher(LIMITS, objects=objects) as opened:
         yield opened
 
 
@@ -63,7 +63,7 @@ async def test_a_place_that_is_not_listed_is_blocked_also_in_our_own_bucket(fetc
 async def test_an_object_that_is_denied_is_not_asked_for_again(bucket: StorageSettings) -> None:
     narrow = msgspec.structs.replace(bucket, s3_access_key=NARROW_KEY, s3_secret_key=NARROW_SECRET)
 
-    async with S3Inputs(narrow) as objects, Fetcher(LIMITS, objects=objects) as fetcher:
+    async with S3Inputs(narrow, "tests") as objects, Fetcher(LIMITS, objects=objects) as fetcher:
         assert await fetcher.fetch("s3://penstock/shared/cat.png") == image()
         with pytest.raises(InputNotFound, match="AccessDenied"):
             await fetcher.fetch(f"s3://{PHOTOS}/limit")
@@ -72,7 +72,7 @@ async def test_an_object_that_is_denied_is_not_asked_for_again(bucket: StorageSe
 async def test_keys_that_are_wrong_are_the_operators_fault_and_worth_a_retry(bucket: StorageSettings) -> None:
     wrong = msgspec.structs.replace(bucket, s3_secret_key="wrong")
 
-    async with S3Inputs(wrong) as objects, Fetcher(LIMITS, objects=objects) as fetcher:
+    async with S3Inputs(wrong, "tests") as objects, Fetcher(LIMITS, objects=objects) as fetcher:
         with pytest.raises(InputDownloadFailed, match="SignatureDoesNotMatch"):
             await fetcher.fetch(f"s3://{PHOTOS}/limit")
 
@@ -80,7 +80,7 @@ async def test_keys_that_are_wrong_are_the_operators_fault_and_worth_a_retry(buc
 async def test_a_server_that_is_away_is_worth_a_retry(bucket: StorageSettings) -> None:
     nowhere = msgspec.structs.replace(bucket, s3_endpoint="http://127.0.0.1:9")
 
-    async with S3Inputs(nowhere) as objects, Fetcher(LIMITS, objects=objects) as fetcher:
+    async with S3Inputs(nowhere, "tests") as objects, Fetcher(LIMITS, objects=objects) as fetcher:
         with pytest.raises(InputDownloadFailed):
             await fetcher.fetch(f"s3://{PHOTOS}/limit")
 
@@ -88,7 +88,7 @@ async def test_a_server_that_is_away_is_worth_a_retry(bucket: StorageSettings) -
 async def test_a_slow_server_is_left_in_time(bucket: StorageSettings) -> None:
     hurried = msgspec.structs.replace(LIMITS, fetch_timeout_s=0.0001)
 
-    async with S3Inputs(bucket) as objects, Fetcher(hurried, objects=objects) as fetcher:
+    async with S3Inputs(bucket, "tests") as objects, Fetcher(hurried, objects=objects) as fetcher:
         with pytest.raises(InputDownloadFailed, match="longer"):
             await fetcher.fetch(f"s3://{PHOTOS}/limit")
 

@@ -44,6 +44,7 @@ async def test_a_waiting_task_is_shown_whole(client: httpx.AsyncClient) -> None:
         "model": MODEL,
         "model_version": "1",
         "model_digest": DIGEST,
+        "model_guessed": [],
         "status": "PENDING",
         "stage": "queued",
         "priority": "normal",

@@ -17,7 +17,9 @@ from penstock.errors import PenstockError
 from penstock.intake.call import SubmitCall
 from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES, enqueue
 from penstock.intake.examine import Examined
-from penstock.intake.requests import InputRequest, TaskRequest
+from penstock.intake.found import Found
+from penstock.intake.given import given_of
+from penstock.intake.requests import TaskRequest
 from penstock.intake.uploads import ready_upload
 from penstock.store.tasks import TaskStore
 from penstock.upkeep.retention import prune
@@ -26,6 +28,9 @@ from tests.interleave.world import ALICE, DESCRIBED, MODEL, MORNING_US, World
 
 IMAGE = b"i" * (KEPT_IN_RECORD_BYTES + 1)
 """An image that is too large to be kept in a record."""
+
+INLINE = (Found(given=given_of({"image_url": "data:,"}, DESCRIBED)[0], data=IMAGE),)
+"""What is found of an input that came in the request."""
 
 SHORT_S, LONG_S = 60, 604_800
 """How long results are kept: one shorter than any `LATER`, one longer."""
@@ -68,7 +73,8 @@ def _hex(name: str) -> str:
 
 def call_of(request: TaskRequest) -> SubmitCall:
     """Returns the submit of this task by Alice."""
-    return SubmitCall(caller=ALICE, task=request, model=DESCRIBED, params={}, base_url="", traceparent="")
+    given = given_of(request.input, DESCRIBED)
+    return SubmitCall(caller=ALICE, task=request, model=DESCRIBED, params={}, given=given, base_url="", traceparent="")
 
 
 # --- acts -----------------------------------------------------------------------------------------------------
@@ -76,20 +82,17 @@ def call_of(request: TaskRequest) -> SubmitCall:
 
 async def submit(world: World, name: str, *, equal: bool = True, key: str | None = None, ttl_s: int = LONG_S) -> object:
     """Enqueues a task with an inline image, equal to all others, under this client_request_id."""
-    request = TaskRequest(
-        model=MODEL, input=InputRequest(image_url="data:,"), client_request_id=key, result_ttl_s=ttl_s
-    )
-    examined = Examined(
-        cost=1, fingerprint="f", image=IMAGE, content_type="image/png", reuse_digest="same" if equal else None
-    )
+    request = TaskRequest(model=MODEL, input={"image_url": "data:,"}, client_request_id=key, result_ttl_s=ttl_s)
+    examined = Examined(cost=1, fingerprint="f", found=INLINE, reuse_digest="same" if equal else None)
     return await enqueue(task(name), call_of(request), examined, world.services)
 
 
 async def submit_upload(world: World, name: str, of: str = "u", ttl_s: int = LONG_S) -> object:
     """Enqueues a task whose input is an upload."""
-    request = TaskRequest(model=MODEL, input=InputRequest(upload_id=upload(of)), result_ttl_s=ttl_s)
+    request = TaskRequest(model=MODEL, input={"upload_id": upload(of)}, result_ttl_s=ttl_s)
     found = await ready_upload(upload(of), ALICE, world.services)
-    examined = Examined(cost=1, fingerprint="f", upload=found)
+    (photo,) = given_of(request.input, DESCRIBED)
+    examined = Examined(cost=1, fingerprint="f", found=(Found(given=photo, upload=found),))
     return await enqueue(task(name), call_of(request), examined, world.services)
 
 
@@ -306,9 +309,9 @@ async def _a_waits(world: World) -> None:
 async def _a_waits_for_long(world: World) -> None:
     """`a` waits, with limits of time that `LATER` is past."""
     request = TaskRequest(
-        model=MODEL, input=InputRequest(image_url="data:,"), start_within_s=60, finish_within_s=60, result_ttl_s=LONG_S
+        model=MODEL, input={"image_url": "data:,"}, start_within_s=60, finish_within_s=60, result_ttl_s=LONG_S
     )
-    examined = Examined(cost=1, fingerprint="f", image=IMAGE, content_type="image/png", reuse_digest="same")
+    examined = Examined(cost=1, fingerprint="f", found=INLINE, reuse_digest="same")
     await enqueue(task("a"), call_of(request), examined, world.services)
 
 

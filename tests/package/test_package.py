@@ -26,6 +26,12 @@ def upscale(photo: Path, to: Path) -> str:
         return status
 
 
+def dub(voice: Path) -> list[Path]:
+    with Client("http://127.0.0.1:8000", "a-key-of-16-characters") as client:
+        task = client.run(model="dub@2", inputs={"audio": voice, "text": "hi"})
+        return list(client.download_all(task.task_id, "out"))
+
+
 async def upscale_too(photo: Path) -> bytes:
     async with AsyncClient("http://127.0.0.1:8000", "a-key-of-16-characters") as client:
         return await client.result((await client.run(photo, "superres-x4")).task_id)

@@ -200,7 +200,7 @@ async def test_credentials_that_come_already_ended_are_named(
             await storage.put(KEY, b"x", PNG)
 
     with pytest.raises((InputDownloadFailed, StorageUnavailable), match="credentials of this machine have expired"):
-        async with S3Inputs(keyless) as inputs:
+        async with S3Inputs(keyless, "tests") as inputs:
             await inputs.read("penstock", "x", limit=10)
 
 

@@ -6,10 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.core.model import Residence
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import Submission
 from penstock.core.task import Priority, Reclaimed, State, new_task_id
 from penstock.errors import ResultExpired
+from penstock.intake.residence import differing
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
 from penstock.store import Engine, Store, UploadStore, connect
@@ -161,6 +163,19 @@ async def test_the_gauges_show_queues_records_uploads_and_workers(store: Store, 
     assert "penstock_uploads_unused 1.0" in shown
     assert "penstock_storage_condemned 3.0" in shown
     assert 'penstock_workers{state="READY"} 1.0' in shown
+    assert "penstock_models_differing 0.0" in shown
+
+
+async def test_workers_with_different_files_of_one_model_are_counted(store: Store) -> None:
+    for worker, digest in (("w1", "old"), ("w2", "new"), ("w3", "new")):
+        residence = {MODEL: Residence(state="ready", digest=digest), "other": Residence(state="cold", digest="same")}
+        await store.leases.renew(msgspec.structs.replace(WORKER, id=worker, residence=residence), [])
+
+    await measure(store, [MODEL, "other"])
+
+    assert "penstock_models_differing 1.0" in exposition.scrape().decode()
+    found = differing(MODEL, await store.workers.listed())
+    assert found == {"old": ("w1",), "new": ("w2", "w3")}
 
 
 async def test_maintenance_goes_on_after_redis_was_away(

@@ -4,6 +4,7 @@ import asyncio
 
 from penstock.core.model import Model
 from penstock.store import Store
+from penstock.telemetry import exposition
 from penstock.worker.publisher import Publisher
 from tests.support.published import catalogue
 
@@ -81,8 +82,9 @@ async def test_a_model_that_came_just_now_is_found_by_the_first_who_asks(store: 
 
 
 async def test_a_worker_publishes_again_what_redis_has_lost(store: Store) -> None:
-    publisher = Publisher(store.models, "w1")
+    publisher = Publisher(store.models, "w1", "cpu")
     await publisher.publish([FIRST, CODED])
+    assert 'penstock_model_info{device="cpu",digest="d",model="coded",version="1"} 1.0' in exposition.scrape().decode()
     await store.engine.pipelined([("DEL", store.engine.keys.models, store.engine.keys.models_first)])
 
     running = asyncio.create_task(publisher.run())

@@ -18,13 +18,15 @@ from penstock.intake.batch_feeder import Feeder
 from penstock.intake.call import Caller, SubmitCall
 from penstock.intake.enqueue import enqueue
 from penstock.intake.examine import Examined
-from penstock.intake.requests import InputRequest, TaskRequest
+from penstock.intake.found import Found
+from penstock.intake.given import given_of
+from penstock.intake.requests import TaskRequest
 from penstock.intake.uploads import ready_upload
 from penstock.store import NotItsTurn, WorkerInfo
 from penstock.store.outbox import Quota
 from penstock.upkeep.retention import prune
 from penstock.upkeep.sweep import sweep, sweep_uploads
-from tests.interleave.acts import IMAGE, lines_of
+from tests.interleave.acts import IMAGE, INLINE, lines_of
 from tests.interleave.world import DESCRIBED, MODEL, World
 from tests.stress.mishaps import Luck
 
@@ -90,7 +92,10 @@ class Client(Actor):
     async def submit(self) -> None:
         caller, name = self.chance.choice(CALLERS), self.chance.choice((None, None, f"key-{self.chance.random()}"))
         request, examined = await self._task(caller, name)
-        call = SubmitCall(caller=caller, task=request, model=DESCRIBED, params={}, base_url="", traceparent="")
+        call = SubmitCall(
+            caller=caller, task=request, model=DESCRIBED, params={}, given=given_of(request.input, DESCRIBED),
+            base_url="", traceparent="",
+        )  # fmt: skip
         for _ in range(2 if name else 1):  # a submit with a client_request_id is repeated until it is answered
             with suppress(StoreUnavailable):
                 answer = await enqueue(new_task_id(), call, examined, self.world.services)
@@ -122,13 +127,19 @@ class Client(Actor):
     def _one(self) -> str:
         return self.chance.choice(self._mine) if self._mine else "tsk_none"
 
+    async def _found(self, upload: str | None, caller: Caller) -> tuple[Found, ...]:
+        if upload is None:
+            return INLINE
+        (photo,) = given_of({"upload_id": upload}, DESCRIBED)
+        return (Found(given=photo, upload=await ready_upload(upload, caller, self.world.services)),)
+
     async def _task(self, caller: Caller, name: str | None) -> tuple[TaskRequest, Examined]:
         chance = self.chance
         used = [upload_id for upload_id, owner in self.seen.uploads.items() if owner == caller]
         upload = chance.choice(used) if used and chance.random() < 0.2 else None
         request = TaskRequest(
             model=MODEL,
-            input=InputRequest(image_url="data:,"),
+            input={"image_url": "data:,"},
             priority=chance.choice(PRIORITIES),
             client_request_id=name,
             start_within_s=chance.choice((None, None, None, 1)),
@@ -140,9 +151,7 @@ class Client(Actor):
         return request, Examined(
             cost=chance.randrange(1, 50),
             fingerprint="f",
-            image=None if upload else IMAGE,
-            upload=await ready_upload(upload, caller, self.world.services) if upload else None,
-            content_type="image/png",
+            found=await self._found(upload, caller),
             reuse_digest=f"{caller.id}-{chance.randrange(6)}" if chance.random() < 0.6 else None,
             webhook=hook if chance.random() < 0.4 else None,
         )

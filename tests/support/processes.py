@@ -48,7 +48,7 @@ class Process:
         for pid in self.children():
             if word in Path(f"/proc/{pid}/cmdline").read_text():
                 return pid
-        raise AssertionError(f"no child {word} of {self.popen.args}")
+        raise AssertionError(f"no child {word} of {self.popen.args!r}")
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 60) -> int:
         """Signals the process, waits for its end and returns the exit status."""
@@ -101,13 +101,14 @@ class System:
 
 
 @contextmanager
-def up(data_dir: Path, python: str = sys.executable, **environ: str) -> Iterator[System]:
-    """Runs `penstock up` on free ports, stops it at the end, and shows its log if the test failed.
+def up(data_dir: Path, python: str = sys.executable, options: tuple[str, ...] = (), **environ: str) -> Iterator[System]:
+    """Runs `penstock up` on free ports, stops it at the end, and shows its log if the test failed. `options` are
+    further ones of the command.
 
     It stops without lingering, since no proxy watches /readyz here.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    arguments = ["up", "--port", "0", "--data-dir", str(data_dir), "--json"]
+    arguments = ["up", "--port", "0", "--data-dir", str(data_dir), "--json", *options]
     environ = {"PENSTOCK_API_LINGER_S": "0"} | environ
     process = Process(arguments, environ, data_dir / "up.log", subprocess.PIPE, python)
     try:

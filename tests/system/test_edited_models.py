@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from penstock.models.base import results_digest
+from penstock.models.digests import results_digest
 from penstock.models.superres import SuperResolution
 from penstock.settings import clean_environment
 from tests.support.processes import System, up, wait_for

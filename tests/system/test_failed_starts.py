@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from penstock.local import deaths
-from penstock.local.supervisor import Child, Launch, Patience, Supervisor
+from penstock.local.children import Child, Launch, Patience
+from penstock.local.supervisor import Supervisor
 from penstock.worker.heartbeat import EXIT_DEVICE_LOST
 
 STARTS = f"""

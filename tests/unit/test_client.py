@@ -18,7 +18,7 @@ import pytest
 from penstock import AsyncClient, Client, PenstockApiError
 from penstock.client import Mapped
 from penstock.client.address import address_of
-from penstock.client.files import DIRECT_BYTES, File
+from penstock.client.files import DIRECT_BYTES, File, place_in
 from penstock.client.inputs import Inputs, Source, large_files
 from penstock.client.media_types import media_type_of, suffix_of
 from penstock.client.problems import failure_of, refusal
@@ -96,8 +96,8 @@ def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def test_files_among_the_members_are_sent_with_the_type_of_their_name_and_all_else_as_it_is(tmp_path: Path) -> None:
-    voice, odd = tmp_path / "voice.wav", tmp_path / "voice.odd-suffix"
+def test_files_among_the_members_are_sent_with_their_name_and_its_type_and_all_else_as_it_is(tmp_path: Path) -> None:
+    voice, odd = tmp_path / "a voice.wav", tmp_path / "voice.odd-suffix"
     voice.write_bytes(b"RIFF")
     odd.write_bytes(b"odd")
     upload = Upload(upload_id="upl_1", size=1, sha256="")
@@ -109,9 +109,9 @@ def test_files_among_the_members_are_sent_with_the_type_of_their_name_and_all_el
         )
 
     assert sent == {
-        "audio": f"data:audio/wav;base64,{base64_of(b'RIFF')}",
-        "opened": f"data:audio/wav;base64,{base64_of(b'RIFF')}",
-        "odd": f"data:;base64,{base64_of(b'odd')}",
+        "audio": f"data:audio/wav;name=a%20voice.wav;base64,{base64_of(b'RIFF')}",
+        "opened": f"data:audio/wav;name=a%20voice.wav;base64,{base64_of(b'RIFF')}",
+        "odd": f"data:;name=voice.odd-suffix;base64,{base64_of(b'odd')}",
         "bytes": f"data:;base64,{base64_of(b'x')}",
         "large": {"upload_id": "upl_1"},
         "photo": "https://x/a.png",
@@ -139,7 +139,7 @@ def test_an_open_file_is_read_from_where_it_stands_and_left_there(tmp_path: Path
         announced = File.of(file)
 
         assert file.tell() == 4
-    assert sent == [f"data:application/octet-stream;base64,{base64_of(b'body')}"] * 2
+    assert sent == [f"data:application/octet-stream;name=a.bin;base64,{base64_of(b'body')}"] * 2
     assert (announced.size, announced.sha256) == (4, hashlib.sha256(b"body").hexdigest())
 
 
@@ -149,6 +149,12 @@ def test_files_that_have_no_room_in_a_request_together_are_uploaded() -> None:
     assert large_files({"a": half, "b": half, "c": b"1", "text": "x" * DIRECT_BYTES}) == {"c": b"1"}
     assert large_files(half + half + b"1").keys() == {"image_url"}
     assert large_files(half + half) == {}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a", "/etc/a", "a\\b", "a\0b"])
+def test_a_file_of_a_result_never_leads_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OSError, match="a name that no file can have"):
+        place_in(tmp_path, "", name)
 
 
 @pytest.mark.parametrize("inputs", [{"text": io.StringIO("text")}, {"list": [Path("a")]}, {"array": object()}])

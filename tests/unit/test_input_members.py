@@ -11,7 +11,7 @@ from penstock.cli.input_members import member_for_files, parse_inputs
 from penstock.cli.sources import SourceFile, alone, files_of, request_id
 from penstock.cli.submitting import SubmitOptions, files_for
 from penstock.client import Model
-from penstock.client.views import Member
+from penstock.client.model_views import Member
 from penstock.errors import ConfigurationError
 
 KINDS = {"image": "image", "mask": "image", "audio": "file", "text": "json"}

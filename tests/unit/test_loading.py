@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import ConfigurationError
-from penstock.models.base import results_digest
+from penstock.models.digests import results_digest
 from penstock.models.loading import files_of, load_modules, modules_of, runner_of
 from penstock.models.registry import _REGISTRY, registry
 

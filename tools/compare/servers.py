@@ -15,8 +15,8 @@ from pathlib import Path
 import redis
 
 from penstock.bench import processes
+from penstock.local.children import die_with_parent
 from penstock.local.redis_server import find_server
-from penstock.local.supervisor import die_with_parent
 from penstock.settings import clean_environment
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from penstock.local.supervisor import FEW_ARENAS, die_with_parent, python
+from penstock.local.children import FEW_ARENAS, die_with_parent, python
 from penstock.settings import Settings, clean_environment, environment_of
 from penstock.telemetry import exposition
 from penstock.worker.devices import GPU_VARIABLES

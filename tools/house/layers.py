@@ -68,9 +68,11 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "intake": [
         {"intake.requests", "intake.parse", "intake.inline", "intake.estimates", "intake.models"},
-        {"intake.given", "intake.params"},
+        {"intake.given", "intake.params", "intake.residence"},
         {"intake.call", "intake.deps", "intake.batch_lines"},
-        {"intake.reuse_digest", "intake.uploads", "intake.webhook"},
+        {"intake.uploads", "intake.webhook"},
+        {"intake.found"},
+        {"intake.reuse_digest"},
         {"intake.examine"},
         {"intake.enqueue", "intake.quote", "intake.batch_receive"},
         {"intake.batch_start", "intake.batch_enqueue"},

@@ -18,6 +18,7 @@ from penstock.errors import (
     InvalidRequest,
     MalformedRequest,
     ModelNotFound,
+    ModelUnavailable,
     NotReady,
     PayloadTooLarge,
     PenstockError,
@@ -43,7 +44,7 @@ SUBMIT_ERRORS = (
     MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
     InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageDecodeFailed,
     UploadNotFound, UploadNotReady, UploadMismatch, WebhooksDisabled, QueueFull, RateLimited, NotReady,
-    StorageUnavailable,
+    ModelUnavailable, StorageUnavailable,
 )  # fmt: skip
 """How a submit can be refused."""
 
@@ -84,7 +85,8 @@ async def call_of(
     Raises MalformedRequest, InvalidRequest, ModelNotFound, NotReady.
     """
     task = read_task(body, idempotency_key=idempotency_key, cancel_after=cancel_after, cache_control=cache_control)
-    await services.models.look_for(task.model)
+    if task.model not in services.models.references:
+        await services.models.look_for(task.model)
     return checked_call(
         task,
         services.models,

@@ -21,7 +21,7 @@ from penstock.bench.server import last_line
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError
-from penstock.local.supervisor import die_with_parent, python
+from penstock.local.children import die_with_parent, python
 from penstock.models import load_runners
 from penstock.models.base import BaseModelRunner, Work, registry
 from penstock.settings import Settings, clean_environment, environment_of

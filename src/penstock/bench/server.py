@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from penstock.bench import processes
 from penstock.bench.plan import NOOP, Plan
 from penstock.errors import ConfigurationError
-from penstock.local.supervisor import die_with_parent, python
+from penstock.local.children import die_with_parent, python
 from penstock.local.up import Address
 from penstock.settings import RedisSettings, Settings, StorageSettings, clean_environment, environment_of
 from penstock.telemetry import exposition

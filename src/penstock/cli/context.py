@@ -7,6 +7,7 @@ from typing import Any, ParamSpec
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from penstock.settings import SECRETS, Settings, environment_with, load
 
@@ -17,6 +18,11 @@ def settings_of_call(**overrides: Any) -> Settings:
     """Loads the settings; options of the command line override the file of `--config` and the environment."""
     path = click.get_current_context().find_root().params.get("config")
     return load(path, environment_with(overrides))
+
+
+def with_models(settings: Settings, references: tuple[str, ...]) -> Settings:
+    """The settings with further files and modules of models."""
+    return replace(settings, models=replace(settings.models, modules=(*settings.models.modules, *references)))
 
 
 def as_toml(settings: Settings) -> str:

@@ -8,8 +8,8 @@ import click
 import msgspec
 
 from penstock import __version__
-from penstock.cli import admin, client, matching, workers_queues
-from penstock.cli.context import as_toml, coroutine, settings_of_call
+from penstock.cli import admin, client, matching, try_model, workers_queues
+from penstock.cli.context import as_toml, coroutine, settings_of_call, with_models
 from penstock.cli.models import group as models
 from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
@@ -46,9 +46,14 @@ def cli(config: Path | None) -> None:
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one [8000].")
 @click.option("--data-dir", type=click.Path(), help="Directory of queue, objects and API key [penstock-data].")
 @click.option("--json", "as_json", is_flag=True, help="Print one line {url, metrics_url, api_key} when ready.")
+@click.option("--models", multiple=True, metavar="FILE", help="File or module with models of your own; repeatable.")
+@click.option("--reload", is_flag=True, help="Start the workers anew when a file of these models changes.")
 @coroutine
-async def up(host: str | None, port: int | None, data_dir: str | None, as_json: bool) -> None:
+async def up(
+    host: str | None, port: int | None, data_dir: str | None, as_json: bool, models: tuple[str, ...], reload: bool
+) -> None:
     """Run everything on this machine: Redis, the API and one worker per device."""
+    from penstock.local.reload import reloading
     from penstock.local.up import everything
     from penstock.telemetry.logs import set_up_logs
 
@@ -56,11 +61,15 @@ async def up(host: str | None, port: int | None, data_dir: str | None, as_json: 
     settings = settings_of_call(
         api_host=host, api_port=port, up_data_dir=data_dir, telemetry_metrics_port=free_metrics_port
     )
+    settings = with_models(settings, models)
+    if reload and not settings.models.modules:
+        raise click.UsageError("--reload needs --models, which names the file")
     set_up_logs(settings.telemetry, process="up")
     try:
         async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
             click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address))
-            await supervisor.until_stopped()
+            async with reloading(supervisor, settings.models.modules if reload else ()):
+                await supervisor.until_stopped()
     except StoppedEarly:  # Ctrl-C before it is ready is no failure
         return
     sys.exit(supervisor.exit_status)
@@ -200,7 +209,14 @@ def config() -> None:
     click.echo(as_toml(settings_of_call()), nl=False)
 
 
-for command in (*client.COMMANDS, *models.COMMANDS, *matching.COMMANDS, *workers_queues.COMMANDS, *admin.COMMANDS):
+for command in (
+    *client.COMMANDS,
+    try_model.try_model,
+    *models.COMMANDS,
+    *matching.COMMANDS,
+    *workers_queues.COMMANDS,
+    *admin.COMMANDS,
+):
     cli.add_command(command)
 
 

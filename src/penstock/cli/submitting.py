@@ -20,7 +20,8 @@ from penstock.cli.sources import IMAGES, SourceFile, alone, files_of, request_id
 from penstock.cli.terminal import console, failures_of, plain, readable
 from penstock.client import AsyncClient, Model, Output, PenstockApiError, Shared, Submitted, Task, failure_of
 from penstock.client.bounded import as_they_end
-from penstock.client.views import LIVE, Failure, Member
+from penstock.client.model_views import Member
+from penstock.client.views import LIVE, Failure
 from penstock.errors import ConfigurationError
 
 PATIENCE_S = 600.0
@@ -51,13 +52,14 @@ class SubmitOptions(Struct, frozen=True, kw_only=True):
 
 class FileOutcome(Struct, frozen=True, kw_only=True):
     """How a file ended, and a line of `--json`. `source_bytes` and `target_bytes` are base64 of names that are not
-    UTF-8."""
+    UTF-8; `targets` are there if the result has several files, whose names begin with that of `target`."""
 
     source: str
     target: str
     status: Literal["done", "skipped", "failed"]
     source_bytes: str | UnsetType = UNSET
     target_bytes: str | UnsetType = UNSET
+    targets: tuple[str, ...] | UnsetType = UNSET
     task_id: str | None = None
     reuse: str | None = None
     error: Failure | None = None
@@ -92,7 +94,7 @@ async def submit(client: AsyncClient, options: SubmitOptions, model: Model) -> i
     for end in ends if options.as_json else ():
         _say(end)
     with ProgressBars(out, total=len(left), skipped=len(skipped), output=options.output) as bars:
-        async for end in _all(client, options, left, bars):
+        async for end in _all(client, model, options, left, bars):
             ends.append(end)
             if options.as_json:
                 _say(end)
@@ -130,14 +132,15 @@ def files_for(model: Model, options: SubmitOptions) -> list[SourceFile]:
 
 
 async def _all(
-    client: AsyncClient, options: SubmitOptions, files: Iterable[SourceFile], listener: ProgressListener
+    client: AsyncClient, model: Model, options: SubmitOptions, files: Iterable[SourceFile], listener: ProgressListener
 ) -> AsyncGenerator[FileOutcome, None]:
     """Yields how each file ended; ends early, with the cause, if every other file would fail too."""
     said: Shared = {"params": options.params, "output": options.written, "priority": options.priority}
+    digest = next((one.digest for one in model.versions if one.version == model.version), model.version)
 
     async def one(file: SourceFile) -> FileOutcome:
         try:
-            return await _FileRun(client, options.model, said, file, listener).end()
+            return await _FileRun(client, options.model, digest, said, file, listener).end()
         finally:
             listener.ended(file.source)
 
@@ -149,15 +152,16 @@ async def _all(
 
 
 class _FileRun:
-    """Submits one file and fetches its result. The request id depends on the bytes of the file and on the options, so
-    that the task of an earlier run is found."""
+    """Submits one file and fetches its result. The request id depends on the bytes of the file, on the digest of the
+    model and on the options, so that the task of an earlier run is found, but not that of another version."""
 
     def __init__(
-        self, client: AsyncClient, model: str, said: Shared, file: SourceFile, listener: ProgressListener
+        self, client: AsyncClient, model: str, digest: str, said: Shared, file: SourceFile, listener: ProgressListener
     ) -> None:
-        self._client, self._model, self._said = client, model, said
+        self._client, self._model, self._digest, self._said = client, model, digest, said
         self._file, self._listener = file, listener
         self._task_id: str | None = None
+        self._targets: Sequence[Path] = ()
 
     async def end(self) -> FileOutcome:
         """Returns how the file ended. Raises HopelessError if all others will fail in the same way."""
@@ -170,13 +174,15 @@ class _FileRun:
             place = readable(Path(os.fsdecode(error.filename or self._file.source)))
             why = Failure(code="file_error", message=f"{place}: {error.strerror or error}", retryable=False)
             return self._failed(why, hopeless=error.errno in NO_ROOM)
-        return _ended(self._file, "done", task_id=self._task_id, reuse=task.reuse)
+        names = tuple(map(readable, self._targets)) if len(self._targets) > 1 else UNSET
+        return _ended(self._file, "done", targets=names, task_id=self._task_id, reuse=task.reuse)
 
     async def _done(self) -> Task:
         """Returns the task when its result is fetched. A task that was deleted, or whose result was, still holds its
         request id: the file is submitted again under the next id, without reuse, so that it gets no lost result
         again."""
-        name = await asyncio.to_thread(request_id, self._file.sent, {"model": self._model, **self._said})
+        asked = {"model": self._model, "digest": self._digest, **self._said}
+        name = await asyncio.to_thread(request_id, self._file.sent, asked)
         for generation in count():
             try:
                 submitted = await self._submitted(name, generation)
@@ -209,10 +215,18 @@ class _FileRun:
             self._listener.saw(self._file.source, task)
         if refused := failure_of(task):
             raise refused
-        self._file = self._file.of_type(task.result.content_type if task.result else "")
         await asyncio.to_thread(self._file.target.parent.mkdir, parents=True, exist_ok=True)
-        await self._client.download(task_id, self._file.target)
+        await self._save(task)
         return task
+
+    async def _save(self, task: Task) -> None:
+        """Writes the result, or all its files as `photo.mask.png` and so on."""
+        directory, prefix = self._file.target.parent, f"{self._file.stem}."
+        if task.result and len(task.result.files) > 1:
+            self._targets = await self._client.download_all(task.task_id, directory, prefix=prefix)
+            return
+        self._file = self._file.of_type(task.result.content_type if task.result else "")
+        self._targets = [await self._client.download(task.task_id, self._file.target)]
 
     def _failed(self, why: Failure, *, hopeless: bool) -> FileOutcome:
         end = _ended(self._file, "failed", task_id=self._task_id, error=why)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
 import click
 import msgspec
@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from penstock.cli.progress_bars import ProgressBars
-from penstock.cli.terminal import console, ids, plain, state, table
-from penstock.client import AsyncClient, Filter, Model, PenstockApiError, Queue, Task, Worker
+from penstock.cli.terminal import add_pairs, console, ids, pairs, plain, say, short, state, table
+from penstock.client import AsyncClient, Filter, PenstockApiError, Queue, ResultFile, Task, Worker
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ async def watch(client: AsyncClient, task_id: str, *, as_json: bool) -> int:
         async for task in client.watch(task_id):
             bars.saw(source, task)
             if as_json:
-                _say(task)
+                say(task)
             elif not out.is_terminal:
                 click.echo(f"{task.status}  {task.stage}  {_progress(task)}".rstrip())
     if not as_json:
@@ -40,7 +40,7 @@ async def ls(client: AsyncClient, *, limit: int, as_json: bool, **which: Unpack[
     async with aclosing(client.list(**which)) as tasks:
         async for task in tasks:
             if as_json:
-                _say(task)
+                say(task)
             else:
                 _add(rows, task)
             left -= 1
@@ -53,10 +53,11 @@ async def ls(client: AsyncClient, *, limit: int, as_json: bool, **which: Unpack[
 def show(task: Task, *, as_json: bool) -> None:
     """Prints everything about a task."""
     if as_json:
-        _say(task)
+        say(task)
         return
-    rows = _pairs()
-    for name, value in msgspec.to_builtins(task).items():
+    rows, members = pairs(), msgspec.to_builtins(task)
+    (members["result"] or {}).pop("files", None)  # each has a row of its own
+    for name, value in members.items():
         if name == "attempts":
             for attempt in task.attempts:
                 why = f"  {attempt.error.code}: {attempt.error.message}" if attempt.error else ""
@@ -64,35 +65,15 @@ def show(task: Task, *, as_json: bool) -> None:
         elif name == "status":
             rows.add_row(name, state(value))
         else:
-            _add_pairs(rows, name, value)
+            add_pairs(rows, name, value)
+    for file in task.result.files if task.result else ():
+        rows.add_row(plain(f"file {file.name}"), plain(_facts(file)))
     console().print(rows)
 
 
-def show_model(model: Model, *, as_json: bool) -> None:
-    """Prints everything about a model."""
-    if as_json:
-        _say(model)
-        return
-    rows = _pairs()
-    for name, value in msgspec.to_builtins(model).items():
-        _add_pairs(rows, name, value)
-    console().print(rows)
-
-
-def _pairs() -> Table:
-    rows = table("", "")
-    rows.show_header = False
-    return rows
-
-
-def _add_pairs(rows: Table, name: str, value: Any) -> None:
-    """Adds a row for the value, or one for each of its members."""
-    members = (
-        {f"{name}.{member}": inner for member, inner in value.items()} if isinstance(value, dict) else {name: value}
-    )
-    for member, inner in members.items():
-        if inner is not None:
-            rows.add_row(plain(member), plain(inner))
+def _facts(file: ResultFile) -> str:
+    size_px = f"{file.width} × {file.height} px, " if file.width else ""
+    return f"{file.content_type}, {size_px}{file.size:,} bytes"
 
 
 async def each_task(act: Callable[[str], Awaitable[Task]], task_ids: Iterable[str], *, as_json: bool) -> int:
@@ -114,25 +95,12 @@ async def _each(
             answer = await act(one)
         except PenstockApiError as error:
             failed = 1
-            _say({key: one, "error": error.code, "detail": error.detail}) if as_json else click.echo(
+            say({key: one, "error": error.code, "detail": error.detail}) if as_json else click.echo(
                 f"{one}  {error}", err=True
             )
         else:
-            _say(answer) if as_json else click.echo(f"{one}  {line(answer)}")
+            say(answer) if as_json else click.echo(f"{one}  {line(answer)}")
     return failed
-
-
-def models(served: Iterable[Model], *, as_json: bool) -> None:
-    """Prints the models and their params."""
-    rows = table("model", "version", "gives", "params", "title", "licence")
-    for model in served:
-        if as_json:
-            _say(model)
-        params = ", ".join(f"{name}={_choices(member)}" for name, member in _members(model.params).items())
-        cells = (model.name, model.version, model.produces, params, model.title, model.licence)
-        rows.add_row(*map(plain, cells))
-    if not as_json:
-        console().print(rows)
 
 
 def workers(known: Iterable[Worker], *, as_json: bool) -> None:
@@ -141,7 +109,7 @@ def workers(known: Iterable[Worker], *, as_json: bool) -> None:
     reasons: list[Text] = []
     for worker in known:
         if as_json:
-            _say(worker)
+            say(worker)
         rows.add_row(
             plain(worker.id),
             state(worker.state),
@@ -149,7 +117,7 @@ def workers(known: Iterable[Worker], *, as_json: bool) -> None:
             f"{worker.memory.process / 2**20:,.0f} MiB" if worker.memory else "",
             f"{worker.running}/{worker.slots}",
             plain(", ".join(worker.models)),
-            _short(worker.started_at),
+            short(worker.started_at),
         )
         if worker.reason:
             reasons.append(plain(f"{worker.id}: {worker.reason}", "dim"))
@@ -166,7 +134,7 @@ def queues(known: Iterable[Queue], *, as_json: bool) -> None:
     rows = table("model", "priority", "waiting", "oldest", "on the device", "state")
     for queue in known:
         if as_json:
-            _say(queue)
+            say(queue)
         pause = queue.paused
         rows.add_row(
             plain(queue.model),
@@ -174,7 +142,7 @@ def queues(known: Iterable[Queue], *, as_json: bool) -> None:
             str(queue.depth),
             f"{queue.oldest_s:.1f} s" if queue.depth else "",
             f"{queue.device_s:.1f} s" if queue.depth and queue.device_s is not None else "",
-            plain(f'paused by key "{pause.by}" since {_short(pause.since)}', "yellow") if pause else "",
+            plain(f'paused by key "{pause.by}" since {short(pause.since)}', "yellow") if pause else "",
         )
     if not as_json:
         console().print(rows)
@@ -188,7 +156,7 @@ def _add(rows: Table, task: Task) -> None:
         plain(_progress(task) or task.stage),
         plain(task.model),
         plain(task.priority),
-        _short(task.created_at),
+        short(task.created_at),
         f"{took_ms / 1000:.1f} s" if took_ms is not None else "",
         plain(task.error.code if task.error else "", "red"),
     )
@@ -197,24 +165,3 @@ def _add(rows: Table, task: Task) -> None:
 def _progress(task: Task) -> str:
     done = task.progress
     return f"{done.done}/{done.total} {done.unit}" if done and not task.is_final else ""
-
-
-def _short(moment: str) -> str:
-    """Shortens an RFC 3339 time to the second; it stays in UTC."""
-    return moment[:19].replace("T", " ")
-
-
-def _members(schema: dict[str, Any]) -> dict[str, Any]:
-    """Returns the properties of a JSON Schema in the form that msgspec writes: a reference to one of its
-    definitions."""
-    name = str(schema.get("$ref", "")).rpartition("/")[2]
-    properties = schema.get("$defs", {}).get(name, schema).get("properties", {})
-    return dict(properties)
-
-
-def _choices(member: dict[str, Any]) -> str:
-    return "|".join(map(str, member.get("enum", [member.get("type", "any")])))
-
-
-def _say(answer: Any) -> None:
-    click.echo(msgspec.json.encode(answer))

@@ -5,7 +5,10 @@ import shutil
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import click
+import msgspec
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -22,6 +25,9 @@ COLOURS = {
     "READY": "green",
     "DRAINING": "yellow",
     "DOWN": "red",
+    "ready": "green",
+    "loading": "yellow",
+    "failed": "red",
 }
 
 FILE_COLUMNS = 200
@@ -44,6 +50,11 @@ def console(*, stderr: bool = False) -> Console:
 def plain(text: object, style: str = "") -> Text:
     """Returns text of other origin: markup in it has no effect, and control characters are replaced."""
     return Text("".join(map(_printable, str(text))), style=style)
+
+
+def plain_lines(text: str) -> str:
+    """Returns text of other origin with its line breaks and tabs, and without other control characters."""
+    return "".join(sign if sign in "\n\t" else _printable(sign) for sign in text.replace("\r\n", "\n"))
 
 
 def readable(path: Path) -> str:
@@ -75,3 +86,28 @@ def failures_of(failed: Iterable[tuple[str, Failure, str | None]]) -> Table:
     for source, why, task_id in failed:
         rows.add_row(plain(source), plain(why.code, "red"), plain(why.message), plain(task_id or ""))
     return rows
+
+
+def pairs() -> Table:
+    """Returns a table of names and values."""
+    rows = table(ids(""), "")
+    rows.show_header = False
+    return rows
+
+
+def add_pairs(rows: Table, name: str, value: Any) -> None:
+    """Adds a row for the value, or one for each of its members. None gets no row."""
+    members = value.items() if isinstance(value, dict) else [("", value)]
+    for member, inner in members:
+        if inner is not None:
+            rows.add_row(plain(f"{name}.{member}" if member else name), plain(inner))
+
+
+def say(answer: Any) -> None:
+    """Prints a value as a line of JSON."""
+    click.echo(msgspec.json.encode(answer))
+
+
+def short(moment: str) -> str:
+    """Shortens an RFC 3339 time to the second; it stays in UTC."""
+    return moment[:19].replace("T", " ")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from penstock.cli.context import settings_of_call
 from penstock.settings import Settings
@@ -34,7 +35,7 @@ def try_model(
     from penstock.telemetry.logs import set_up_logs
 
     settings = settings_of_call()
-    set_up_logs(settings.telemetry, process="try")
+    set_up_logs(replace(settings.telemetry, log_format="human"), process="try")
     logging.getLogger().setLevel(logging.INFO)
     sys.exit(asyncio.run(_tried(settings, model, file, inputs, params_of(pairs), format_, output)))
 
@@ -55,7 +56,7 @@ async def _tried(
     from penstock.worker.devices import placements
 
     with contextlib.redirect_stdout(sys.stderr):  # stdout has the result alone
-        cls = registered(model)
+        cls = registered(model, settings)
         sample = sample_of(cls, members_given(cls, file, inputs), settings.limits.max_image_megapixels)
         said = params_of(cls, params)
         device = (await asyncio.to_thread(placements, settings.worker))[0].device
@@ -98,7 +99,8 @@ def _refused(error: Exception) -> int:
     cause = error.__cause__ if isinstance(error, PenstockError) and error.__cause__ else error
     click.echo(own_traceback(cause).rstrip(), err=True)
     code = f" ({error.code})" if isinstance(error, PenstockError) else ""
-    click.echo(f"{click.style('failed', fg='red')}{code}: {error}", err=True)
+    what = str(error).partition(";")[0]  # what follows is for those who have no traceback
+    click.echo(f"{click.style('failed', fg='red')}{code}: {what}", err=True)
     return 1
 
 
@@ -115,16 +117,16 @@ def _show(run: Any, stem: str, output: Path | None) -> None:
         output.mkdir(parents=True, exist_ok=True)
         (output / name).write_bytes(content)
         click.echo(str(output / name))
-    if output is None and run.product.file is not None:
+    if output is None and run.files:
         click.echo(f"{described(run)}; -o DIRECTORY keeps it", err=True)
 
 
 def _files(run: Any, stem: str) -> dict[str, bytes]:
     import msgspec
 
-    files = {}
-    if run.product.file is not None:
-        files[f"{stem}.{run.product.extension}"] = bytes(run.product.file)
+    files = {f"{stem}-{file.name}": bytes(file.content) for file in run.files[1:]}
+    for first in run.files[:1]:
+        files[stem + Path(first.name).suffix] = bytes(first.content)
     if run.result.data is not None:
         files[f"{stem}.json"] = msgspec.json.format(msgspec.json.encode(run.result.data), indent=2)
     return files

@@ -4,9 +4,23 @@ from penstock.client.asynchronous import AsyncClient
 from penstock.client.blocking import Client
 from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
+from penstock.client.model_views import Member, Model, ModelOnWorker, Version
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.requests import Options, Output, Shared
-from penstock.client.views import Batch, Counts, Hit, Line, Model, Queue, Result, Stats, Submitted, Task, Upload, Worker
+from penstock.client.views import (
+    Batch,
+    Counts,
+    Hit,
+    Line,
+    Queue,
+    Result,
+    ResultFile,
+    Stats,
+    Submitted,
+    Task,
+    Upload,
+    Worker,
+)
 
 __all__ = [
     "AsyncClient",
@@ -18,18 +32,22 @@ __all__ = [
     "Inputs",
     "Line",
     "Mapped",
+    "Member",
     "Model",
+    "ModelOnWorker",
     "Options",
     "Output",
     "PenstockApiError",
     "Queue",
     "Result",
+    "ResultFile",
     "Shared",
     "Source",
     "Stats",
     "Submitted",
     "Task",
     "Upload",
+    "Version",
     "Worker",
     "failure_of",
 ]

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from penstock.client.model_views import Model, ModelList
 from penstock.client.requests import segment
 from penstock.client.transport import Transport
-from penstock.client.views import Model, ModelList, Purged, Queue, QueueList, Stats, Worker, WorkerList
+from penstock.client.views import Purged, Queue, QueueList, Stats, Worker, WorkerList
 
 
 class Administration:
@@ -13,11 +14,11 @@ class Administration:
     _transport: Transport
 
     async def models(self) -> Sequence[Model]:
-        """Returns the models that the server runs."""
+        """Returns the models that the server runs, each with its versions."""
         return (await self._transport.ask("GET", "/v1/models", ModelList)).data
 
     async def model(self, name: str) -> Model:
-        """Returns one model."""
+        """Returns the default version of a model, or a certain one for `name@version`."""
         return await self._transport.ask("GET", f"/v1/models/{segment(name)}", Model)
 
     async def workers(self) -> Sequence[Worker]:

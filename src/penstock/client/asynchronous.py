@@ -5,7 +5,7 @@ import asyncio
 import io
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import IO, Self, Unpack
 
@@ -14,11 +14,20 @@ from msgspec.structs import replace
 
 from penstock.client.administration import Administration
 from penstock.client.bounded import as_they_end
-from penstock.client.files import Contents, File, new_file
+from penstock.client.files import Contents, File, new_file, place_in
 from penstock.client.filters import Filter, query_of
 from penstock.client.inputs import Inputs, Source, large_files, source_of, with_uploads
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
-from penstock.client.requests import Options, Shared, batch_of, batch_path, body_of, new_request_id, task_path
+from penstock.client.requests import (
+    Options,
+    Shared,
+    batch_of,
+    batch_path,
+    body_of,
+    new_request_id,
+    result_path,
+    task_path,
+)
 from penstock.client.transport import NOT_MODIFIED, OnPause, Transport, decoded
 from penstock.client.views import Acted, Batch, Hit, Line, Opened, Page, Submitted, Task, Upload
 
@@ -157,18 +166,32 @@ class AsyncClient(Administration):
             if cursor is None:
                 return
 
-    async def result(self, task_id: str) -> bytes:
-        """Returns the bytes of the result, or its JSON if the model gives data."""
+    async def result(self, task_id: str, name: str | None = None) -> bytes:
+        """Returns the bytes of the result, or its JSON if the model gives data; with a `name`, those of that file."""
         sink = io.BytesIO()
-        await self._receive(task_id, sink)
+        await self._receive(task_id, name, sink)
         return sink.getvalue()
 
-    async def download(self, task_id: str, path: str | Path) -> Path:
-        """Writes the result to a file, which appears under its name when it is whole and its digest is right, and
-        replaces an existing one. Raises OSError, with the path as its `filename`, if it cannot be written."""
+    async def download(self, task_id: str, path: str | Path, *, name: str | None = None) -> Path:
+        """Writes the result, or its file of this `name`, to a file, which appears under its path when it is whole and
+        its digest is right, and replaces an existing one. Raises OSError, with the path as its `filename`, if it cannot
+        be written."""
         async with new_file(path) as (file, target):
-            await self._receive(task_id, file)
+            await self._receive(task_id, name, file)
         return target
+
+    async def download_all(self, task_id: str, directory: str | Path, *, prefix: str = "") -> Sequence[Path]:
+        """Writes all files of the result into a directory, under `prefix` and their names. They appear together, when
+        all are whole and their digests are right. Data alone is no file. Raises OSError as `download` does."""
+        result = (await self.get(task_id)).result
+        if result is None:
+            raise PenstockApiError(f"{task_id} has no result", code="result_not_ready")
+        targets = [place_in(directory, prefix, file.name) for file in result.files]
+        async with AsyncExitStack() as stack:
+            for file, target in zip(result.files, targets, strict=True):
+                sink, _ = await stack.enter_async_context(new_file(target))
+                await self._transport.receive(result_path(task_id, file.name), sink, sha256=file.sha256)
+        return targets
 
     async def cancel(self, task_id: str) -> Task:
         """Cancels a task that waits or runs. It may be called again."""
@@ -243,9 +266,11 @@ class AsyncClient(Administration):
             if cursor is None:
                 return hit
 
-    async def _receive(self, task_id: str, sink: IO[bytes]) -> None:
+    async def _receive(self, task_id: str, name: str | None, sink: IO[bytes]) -> None:
         result = (await self.get(task_id)).result
-        await self._transport.receive(f"{task_path(task_id)}/result", sink, sha256=result.sha256 if result else None)
+        files = [file for file in result.files if file.name == name] if result else []
+        sha256 = files[0].sha256 if files else result.sha256 if result and name is None else None
+        await self._transport.receive(result_path(task_id, name), sink, sha256=sha256)
 
 
 async def outcome_of(client: AsyncClient, source: Source, model: str, options: Shared) -> Mapped:

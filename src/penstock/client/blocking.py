@@ -13,11 +13,12 @@ from penstock.client.bounded import as_they_end_here
 from penstock.client.files import Contents
 from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
+from penstock.client.model_views import Model
 from penstock.client.problems import Mapped
 from penstock.client.processes import PerProcess
 from penstock.client.requests import Options, Shared
 from penstock.client.transport import CLOSED
-from penstock.client.views import Batch, Hit, Line, Model, Queue, Stats, Submitted, Task, Upload, Worker
+from penstock.client.views import Batch, Hit, Line, Queue, Stats, Submitted, Task, Upload, Worker
 
 T = TypeVar("T")
 
@@ -101,14 +102,20 @@ class Client:
         """Yields all tasks that match, newest first, reading page by page."""
         return self._each(self._client.list(**which))
 
-    def result(self, task_id: str) -> bytes:
-        """Returns the bytes of the result, or its JSON if the model gives data."""
-        return self._wait_for(self._client.result(task_id))
+    def result(self, task_id: str, name: str | None = None) -> bytes:
+        """Returns the bytes of the result, or its JSON if the model gives data; with a `name`, those of that file."""
+        return self._wait_for(self._client.result(task_id, name))
 
-    def download(self, task_id: str, path: str | Path) -> Path:
-        """Writes the result to a file, which appears under its name when it is whole and its digest is right, and
-        replaces an existing one. Raises OSError, with the path as its `filename`, if it cannot be written."""
-        return self._wait_for(self._client.download(task_id, path))
+    def download(self, task_id: str, path: str | Path, *, name: str | None = None) -> Path:
+        """Writes the result, or its file of this `name`, to a file, which appears under its path when it is whole and
+        its digest is right, and replaces an existing one. Raises OSError, with the path as its `filename`, if it cannot
+        be written."""
+        return self._wait_for(self._client.download(task_id, path, name=name))
+
+    def download_all(self, task_id: str, directory: str | Path, *, prefix: str = "") -> Sequence[Path]:
+        """Writes all files of the result into a directory, under `prefix` and their names. They appear together, when
+        all are whole and their digests are right. Data alone is no file. Raises OSError as `download` does."""
+        return self._wait_for(self._client.download_all(task_id, directory, prefix=prefix))
 
     def cancel(self, task_id: str) -> Task:
         """Cancels a task that waits or runs. It may be called again."""
@@ -163,11 +170,11 @@ class Client:
         return self._wait_for(self._client.cancel_batch(batch_id))
 
     def models(self) -> Sequence[Model]:
-        """Returns the models that the server runs."""
+        """Returns the models that the server runs, each with its versions."""
         return self._wait_for(self._client.models())
 
     def model(self, name: str) -> Model:
-        """Returns one model."""
+        """Returns the default version of a model, or a certain one for `name@version`."""
         return self._wait_for(self._client.model(name))
 
     def workers(self) -> Sequence[Worker]:

@@ -43,7 +43,7 @@ class File(Struct, frozen=True, kw_only=True):
             while piece := file.read(CHUNK_BYTES):
                 digest.update(piece)
                 size += len(piece)
-        content_type = type_of(contents) or "application/octet-stream"
+        content_type = media_type_of(name_of(contents)) or "application/octet-stream"
         return cls(source=contents, size=size, sha256=digest.hexdigest(), content_type=content_type)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
@@ -80,6 +80,13 @@ async def new_file(path: str | Path) -> AsyncIterator[tuple[IO[bytes], Path]]:
         raise
 
 
+def place_in(directory: str | Path, prefix: str, name: str) -> Path:
+    """Returns the path of a received file in a directory. Raises OSError for a name that would lead elsewhere."""
+    if not name or name in (".", "..") or any(sign in name for sign in "/\\\0"):
+        raise OSError(errno.EINVAL, "a file of the result has a name that no file can have", name)
+    return Path(directory) / f"{prefix}{name}"
+
+
 def size_of(contents: Contents) -> int:
     """Returns the number of bytes. Raises OSError if they cannot be read."""
     if isinstance(contents, bytes):
@@ -96,10 +103,10 @@ def read_all(contents: Contents) -> bytes:
         return file.read()
 
 
-def type_of(contents: Contents) -> str:
-    """Returns the media type that the name of the file stands for, else an empty text."""
+def name_of(contents: Contents) -> str:
+    """Returns the name of the file without its folder, else an empty text."""
     name = "" if isinstance(contents, bytes) else getattr(contents, "name", "")
-    return media_type_of(name) if isinstance(name, str) else ""  # the name of an open pipe is a number
+    return Path(name).name if isinstance(name, str) else ""  # the name of an open pipe is a number
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """The input of a task: what callers may give, and its form in a request."""
 
 import base64
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, TypeGuard
+from urllib.parse import quote
 
-from penstock.client.files import DIRECT_BYTES, Contents, read_all, size_of, type_of
+from penstock.client.files import DIRECT_BYTES, Contents, name_of, read_all, size_of
+from penstock.client.media_types import media_type_of
 from penstock.client.views import Upload
 
 Inputs = Mapping[str, Any]
@@ -64,7 +67,7 @@ def input_of(source: Source) -> dict[str, Any]:
         return {name: _sent(value) for name, value in source.items()}
     if is_url(source):
         return {SOLE_IMAGE: str(source)}  # it may be of a subclass, such as numpy's
-    return {SOLE_IMAGE: _data_url(_members_of(source)[SOLE_IMAGE], "")}
+    return {SOLE_IMAGE: _data_url(_members_of(source)[SOLE_IMAGE])}
 
 
 def _members_of(source: Source) -> Inputs:
@@ -78,12 +81,13 @@ def _sent(value: Any) -> Any:
     if isinstance(value, Upload):
         return {"upload_id": value.upload_id}
     if _is_contents(value):
-        return _data_url(value, type_of(value))
+        return _data_url(value, name_of(value))
     return str(value) if isinstance(value, str) else value
 
 
-def _data_url(contents: Contents, media_type: str) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(read_all(contents)).decode()}"
+def _data_url(contents: Contents, name: str = "") -> str:
+    named = f";name={quote(os.fsencode(name), safe='')}" if name else ""
+    return f"data:{media_type_of(name)}{named};base64,{base64.b64encode(read_all(contents)).decode()}"
 
 
 def _is_contents(value: object) -> TypeGuard[Contents]:

@@ -84,6 +84,13 @@ def task_path(task_id: str) -> str:
     return f"/v1/tasks/{segment(task_id)}"
 
 
+def result_path(task_id: str, name: str | None = None) -> str:
+    """Returns the path of a result, or of the file of this name in it. Raises ValueError for an empty id or name."""
+    if name == "":
+        raise ValueError("the name of a file is empty")
+    return f"{task_path(task_id)}/result" + (f"/{segment(name)}" if name else "")
+
+
 def segment(name: str) -> str:
     """Quotes a name as one segment of a path."""
     return quote(name, safe="")

@@ -42,8 +42,21 @@ class Attempt(View, frozen=True):
     error: Failure | None = None
 
 
+class ResultFile(View, frozen=True):
+    """A file of a result: `size` in bytes, `sha256` in hex, `width` and `height` in pixels."""
+
+    name: str
+    url: str
+    content_type: str
+    size: int
+    sha256: str
+    width: int | None = None
+    height: int | None = None
+
+
 class Result(View, frozen=True):
-    """A file (`size` in bytes, `sha256` in hex, `width` and `height` in pixels), JSON `data`, or both."""
+    """Files, JSON `data`, or both. What stands beside `files` is about the first of them, or about the data where there
+    is none."""
 
     url: str
     content_type: str
@@ -53,6 +66,7 @@ class Result(View, frozen=True):
     width: int | None = None
     height: int | None = None
     data: dict[str, Any] | None = None
+    files: tuple[ResultFile, ...] = ()
 
 
 class Upload(View, frozen=True):
@@ -196,6 +210,7 @@ class LineResult(View, frozen=True):
     width: int | None = None
     height: int | None = None
     data: dict[str, Any] | None = None
+    files: tuple[ResultFile, ...] = ()
 
 
 class Line(View, frozen=True):
@@ -207,55 +222,6 @@ class Line(View, frozen=True):
     task_id: str | None = None
     result: LineResult | None = None
     error: Failure | None = None
-
-
-class Version(View, frozen=True):
-    """A version that is served; `digest` changes whenever it gives other results for the same input."""
-
-    version: str
-    digest: str
-
-
-class ScoreRange(View, frozen=True):
-    """Bounds of the `score` that a model gives."""
-
-    minimum: float
-    maximum: float
-
-
-class Member(View, frozen=True):
-    """A member of the input of a model: an `image`, a `file` of one of the `media_types` (any if there are none), or
-    `json`, a value that `schema` describes."""
-
-    kind: str = "image"
-    required: bool = True
-    description: str = ""
-    media_types: tuple[str, ...] = ()
-    schema: dict[str, Any] = {}
-
-
-class Model(View, frozen=True):
-    """A model that is served; `params` is the JSON Schema of a task's `params`, and `inputs` has the members of its
-    `input`."""
-
-    name: str
-    title: str
-    version: str
-    produces: str
-    versions: tuple[Version, ...] = ()
-    score_range: ScoreRange | None = None
-    limits: dict[str, Any] = {}
-    licence: str = ""
-    source: str = ""
-    notes: dict[str, Any] = {}
-    params: dict[str, Any] = {}
-    inputs: dict[str, Member] = {}
-
-
-class ModelList(View, frozen=True):
-    """The models that are served."""
-
-    data: tuple[Model, ...]
 
 
 class Memory(View, frozen=True):

@@ -17,7 +17,7 @@ from penstock.conformance.report import ContractFinding, Verdict, raised
 from penstock.conformance.samples import SampleInput, variants_of
 from penstock.core.request import OutputOptions
 from penstock.errors import Internal, ModelError, PenstockError
-from penstock.models.base import BaseModelRunner, Params, Work
+from penstock.models.base import BaseModelRunner, Params, ProductFile, Work
 from penstock.models.imaging import CONTENT_TYPES
 from penstock.models.short import ShortContract
 from penstock.worker.batcher.scheduler import STUCK_S
@@ -76,19 +76,21 @@ async def answer(on: CheckedModel) -> Seen:
 
 
 async def card(on: CheckedModel) -> Seen:
-    says, product = on.runner.card.produces, on.first.product
+    says = on.runner.card.produces
     if says == "any":
-        gives = "data" if product.file is None else "image" if product.content_type.startswith("image/") else "any"
-        hint = "" if gives == "any" else f'; card = Card(title="…", produces="{gives}") would tell clients'
+        gives = "image" if _is_image(on.first) else "any" if on.first.files else "data"
+        hint = (
+            "" if gives == "any" else f'; card = Card(title="…", produces="{gives}") would tell clients what to expect'
+        )
         return "ok", f'produces "any"{hint}'
     return "ok", f'produces "{says}", as it does'
 
 
 async def encoding(on: CheckedModel) -> Seen:
-    if on.first.product.file is None or not on.first.product.content_type.startswith("image/"):
+    if not _is_image(on.first):
         return "skip", "the result is no image"
     for asked, content_type in CONTENT_TYPES.items():
-        given = (await on.run(on.sample, OutputOptions(format=asked))).product.content_type
+        given = (await on.run(on.sample, OutputOptions(format=asked))).files[0].content_type
         if given != content_type:
             return "fail", f"asked for {asked}, and the file is {given}: encode with the `output` of postprocess"
     return "ok", "PNG, JPEG and WebP as asked"
@@ -227,10 +229,19 @@ async def findings_of(on: CheckedModel, names: Collection[str]) -> list[Contract
 
 def described(run: LocalRun) -> str:
     """What a run gave, in a few words."""
-    product = run.product
-    size = f", {product.width}×{product.height} px" if product.width and product.height else ""
-    parts = [f"{product.content_type}{size}, {len(product.file):,} bytes"] if product.file is not None else []
-    return " and ".join([*parts, *([f"data with {', '.join(product.data) or 'nothing'}"] if product.data else [])])
+    parts = [_described_file(file) for file in run.files]
+    return " and ".join(
+        [*parts, *([f"data with {', '.join(run.product.data) or 'nothing'}"] if run.product.data else [])]
+    )
+
+
+def _described_file(file: ProductFile) -> str:
+    size = f", {file.width}×{file.height} px" if file.width and file.height else ""
+    return f"{file.name} ({file.content_type}{size}, {len(file.content):,} bytes)"
+
+
+def _is_image(run: LocalRun) -> bool:
+    return bool(run.files) and run.files[0].content_type.startswith("image/")
 
 
 def _infer(runner: BaseModelRunner[Any], tiles: Any, work: Work) -> list[Any]:

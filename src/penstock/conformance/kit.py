@@ -13,8 +13,11 @@ from penstock.conformance.report import ConformanceReport, ContractFinding, rais
 from penstock.conformance.samples import SampleInput, sample_of
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
+from penstock.models import load_runners
 from penstock.models.base import BaseModelRunner, Params
-from penstock.models.loading import runner_of
+from penstock.models.declared import declared_runner
+from penstock.models.declared.document import FILE
+from penstock.models.loading import is_path, runner_of
 from penstock.models.registry import registry
 from penstock.settings import Settings
 from penstock.worker.devices import cpu
@@ -40,18 +43,24 @@ def conformance(
     Raises ConfigurationError, one line, when the model cannot be found or loaded, or an input is missing. A model that
     cannot answer is a failure of the report.
     """
-    cls = registered(model)
     settings = settings or Settings()
+    cls = registered(model, settings)
     sample = sample_of(cls, inputs or {}, settings.limits.max_image_megapixels)
     said, on = params_of(cls, params or {}), device or cpu(settings.worker.threads)
     return asyncio.run(_report(cls, sample, said, settings, on, only))
 
 
-def registered(model: str | Path | AnyRunner) -> AnyRunner:
-    """The runner that serves this class, or that the reference names."""
+def registered(model: str | Path | AnyRunner, settings: Settings) -> AnyRunner:
+    """The runner that serves this class, or that the reference names: a class of a file or module, the folder of a
+    model.toml, or the name of a model that the settings serve. Raises ConfigurationError when there is none."""
     if isinstance(model, type):
         return registry()[model.name]
-    return runner_of(str(model))
+    reference = str(model)
+    if (Path(reference) / FILE).is_file():
+        return declared_runner(Path(reference))
+    if not is_path(reference) and reference in load_runners(settings.models):
+        return registry()[reference]
+    return runner_of(reference)
 
 
 def params_of(cls: AnyRunner, params: Mapping[str, Any]) -> Params:

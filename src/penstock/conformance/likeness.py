@@ -7,7 +7,8 @@ import numpy as np
 
 from penstock.errors import PenstockError
 from penstock.models import imaging
-from penstock.models.base import Product
+from penstock.models.base import Product, ProductFile
+from penstock.worker.results import files_of
 
 TOLERANCE = 1e-3
 """Relative and absolute. Batches of another size are computed in another order, on a GPU by other kernels."""
@@ -43,10 +44,16 @@ def _is_list(value: Any) -> bool:
 
 
 def _same_files(a: Product, b: Product) -> bool:
-    if a.file is None or b.file is None or bytes(a.file) == bytes(b.file):
-        return (a.file is None) == (b.file is None)
+    ours, theirs = files_of(a), files_of(b)
+    names = [[file.name for file in files] for files in (ours, theirs)]
+    return names[0] == names[1] and all(map(_same_content, ours, theirs))
+
+
+def _same_content(a: ProductFile, b: ProductFile) -> bool:
+    if bytes(a.content) == bytes(b.content):
+        return True
     try:
-        pixels = [imaging.decode(bytes(one.file), max_megapixels=1000).rgb.astype(int) for one in (a, b) if one.file]
+        pixels = [imaging.decode(bytes(one.content), max_megapixels=1000).rgb.astype(int) for one in (a, b)]
     except PenstockError:  # files of another kind that differ
         return False
     return pixels[0].shape == pixels[1].shape and int(np.abs(pixels[0] - pixels[1]).max()) <= LEVELS

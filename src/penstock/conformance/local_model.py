@@ -12,11 +12,12 @@ from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.core.task import Priority, Result
 from penstock.errors import ModelResultInvalid
-from penstock.models.base import BaseModelRunner, Params, Product, Work
+from penstock.models.base import BaseModelRunner, Params, Product, ProductFile, Work
+from penstock.models.products import product_of
 from penstock.settings import Settings
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.model_code import model_code
-from penstock.worker.results import published
+from penstock.worker.results import files_of, published
 from penstock.worker.threads import CodecThreads, Threads, tile_threads
 
 T = TypeVar("T")
@@ -31,8 +32,13 @@ class LocalRun(Struct, frozen=True, eq=False):
     took_ms: dict[str, float]
 
     @property
+    def files(self) -> list[ProductFile]:
+        """The files of the result, by their names; the first is the one that stands for it."""
+        return files_of(self.product)
+
+    @property
     def device_ms(self) -> float:
-        """How long the device was busy with it, and it waited for the device."""
+        """How long it was on the device, and waited for it."""
         return self.took_ms["infer"]
 
 
@@ -89,7 +95,7 @@ class LocalModel:
 
     def pack(self, work: Work, params: Params, output: OutputOptions) -> tuple[Product, Result]:
         """The product of work with its outputs, and the result that is made of it. Raises as `run` does."""
-        product = self.runner.postprocess(work, params, output)
+        product = product_of(self.runner.postprocess(work, params, output), output)
         result, _ = published(
             product,
             "result",

@@ -45,7 +45,7 @@ class BatchPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The request of a batch, which never changes.
 
     `defaults` are the members of every line that does not have them itself; `starts` has the place of the first line of
-    each part.
+    each part; `versions` says which version the lines that name only a model run on.
     """
 
     defaults: dict[str, Any]
@@ -55,6 +55,7 @@ class BatchPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     client_request_id: str | None = None
     metadata: dict[str, str] = {}
     webhook: Webhook | None = None
+    versions: dict[str, str] = {}
 
 
 class StoredLine(Struct, frozen=True, array_like=True):

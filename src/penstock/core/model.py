@@ -4,11 +4,13 @@ The API imports no model. It checks submits against this description, which a wo
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 from msgspec import Struct
 
-from penstock.core.sizes import Sizes
+from penstock.core.sizes import SizeRule as SizeRule
+from penstock.core.sizes import Sizes as Sizes
 
 MemberKind = Literal["image", "file", "json"]
 
@@ -43,7 +45,7 @@ class Example(Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: tuple[str, ...] = ()
 
 
-class Model(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """One version of a model, as a worker publishes it.
 
     `digest` changes whenever the model may give other results for the same input. A model of the repository is
@@ -67,7 +69,7 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True):
     example: Example | None = None
     versioned: bool = False
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The name of its queues, in records, metrics and lists of workers: `name`, or `name@version` of a model with
         versions."""

@@ -49,7 +49,7 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     Redis beside its input.
 
     `model` is the id of a model's version, which names its queue; `version` and `digest` are those that it had when the
-    task was submitted.
+    task was submitted, and `guessed` the members of its definition that were guesses then.
     """
 
     model: str
@@ -58,6 +58,7 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     output: OutputOptions
     version: str = ""
     digest: str = ""
+    guessed: tuple[str, ...] = ()
     client_request_id: str | None = None
     metadata: dict[str, str] = {}
     traceparent: str | None = None

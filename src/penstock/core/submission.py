@@ -67,15 +67,22 @@ class Submission(Struct, frozen=True, kw_only=True):
     def own_input(self) -> str | None:
         """Where the storage has what belongs to this task alone: the key of one input, or the prefix of several, which
         ends with a slash; None where it has none. See `input_keys`."""
-        keys = [source.key for source in self.request.inputs.values() if source.key and not source.upload]
-        if not keys:
-            return None
-        return keys[0] if len(keys) == 1 else keys[0].rpartition("/")[0] + "/"
+        found = None
+        for source in self.request.inputs.values():
+            if source.key and not source.upload:
+                if found is not None:
+                    return found.rpartition("/")[0] + "/"
+                found = source.key
+        return found
 
     @property
     def uploads(self) -> tuple[str, ...]:
         """The ids of the uploads that the task uses, each once."""
-        return tuple({source.upload: None for source in self.request.inputs.values() if source.upload})
+        found: dict[str, None] = {}
+        for source in self.request.inputs.values():
+            if source.upload:
+                found[source.upload] = None
+        return tuple(found)
 
 
 def input_keys(tenant: str, name: str, members: Sequence[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from penstock.gpu_checks.machine import uuid_of
 from penstock.gpu_checks.table import GpuCheck
 from penstock.gpu_checks.verdicts import ERROR, Figures
-from penstock.local.supervisor import die_with_parent, python
+from penstock.local.children import die_with_parent, python
 from penstock.settings import Settings, clean_environment, environment_of
 from penstock.worker.devices import Placement
 

@@ -20,8 +20,8 @@ from penstock.errors import Internal, NotReady, PenstockError, QueueFull, Storag
 from penstock.intake.batch_lines import defaults_of, line_of, task_of
 from penstock.intake.call import Caller, SubmitCall, checked_call
 from penstock.intake.deps import Deps
-from penstock.intake.enqueue import discard, submission_of
-from penstock.intake.examine import Examined, examine, look_again, weigh
+from penstock.intake.enqueue import discard, items_of, submission_of
+from penstock.intake.examine import Examined, examine, look_at, weigh
 from penstock.intake.inline import is_long
 from penstock.intake.requests import BatchDefaults
 from penstock.intake.reuse_digest import look_for_files
@@ -56,14 +56,14 @@ class _ReadyLine(Struct, eq=False):
     """There is a task that reads the stored input."""
 
     @property
-    def input_key(self) -> str | None:
-        """The key under which the input has to be stored, None where it goes with the record."""
-        return None if self.examined.image is None else self.submission.own_input
-
-    @property
     def has_input(self) -> bool:
         """Whether the task could run now."""
-        return self.is_stored or self.input_key is None
+        return self.is_stored or self.submission.own_input is None
+
+    @property
+    def items(self) -> list[Item]:
+        """What of its input has to be stored; nothing where all goes with the record."""
+        return items_of(self.submission, self.examined)
 
     def set_file_seen(self, file_seen: str) -> None:
         """Record what was seen of the file of a result; without the file, the line runs."""
@@ -125,7 +125,7 @@ class BatchEnqueuer:
         for at, stored in enumerate(rows, place):
             with self._noting(at, refused):
                 lines.append(self._read(at, stored))
-        seen = await self._look_again([line for line in lines if line.header], refused)
+        seen = await self._look_again([line for line in lines if line.header and line.call.inline_image], refused)
         ready: dict[int, _ReadyLine] = {}
 
         async def finish(line: _ReadLine) -> None:
@@ -153,8 +153,9 @@ class BatchEnqueuer:
 
     def _read(self, place: int, stored: StoredLine) -> _ReadLine:
         batch, line = self._batch, line_of(stored.text)
+        task = task_of(line, self._defaults)
         call = checked_call(
-            task_of(line, self._defaults),
+            replace(task, model=batch.plan.versions.get(task.model, task.model)),
             self._deps.models,
             caller=self._caller,
             base_url=batch.plan.base_url,
@@ -173,16 +174,14 @@ class BatchEnqueuer:
                     examined[line.place] = self._weigh(line)
             return examined
 
-        if any(is_long(str(line.call.task.input.image_url)) for line in lines):
+        if any(is_long(str(line.call.inline_image)) for line in lines):
             return await asyncio.to_thread(look)
         return look()
 
     def _weigh(self, line: _ReadLine) -> Examined:
-        assert line.header is not None  # noqa: S101  by `_prepare`
         call, settings = line.call, self._deps.settings
         webhook = webhook_of(call.task.webhook, self._deps, base_url=call.base_url)
-        image = look_again(call, line.header, settings)
-        return weigh(call, image, line.header, settings, webhook=webhook)
+        return weigh(call, (look_at(call, settings, line.header),), settings, webhook=webhook)
 
     async def _finish(self, line: _ReadLine, examined: Examined | None) -> _ReadyLine:
         if examined is None:
@@ -248,7 +247,7 @@ class BatchEnqueuer:
         store, storage = self._deps.store, self._deps.storage
         have_results, files = await asyncio.gather(store.tasks.have_results(digests), store.tasks.results_of(digests))
         for line, has_result in zip(reusing, have_results, strict=True):
-            line.may_be_there = has_result and line.input_key is not None
+            line.may_be_there = has_result and not line.has_input
         with_files = [(line, file) for line, file in zip(reusing, files, strict=True) if file]
         looks = await asyncio.gather(*(look_for_files(files, storage) for _, files in with_files))
         for (line, _), file_seen in zip(with_files, looks, strict=True):
@@ -264,22 +263,16 @@ class BatchEnqueuer:
             return
         if await self._deps.store.batches.keep(self._lease):
             raise NotItsTurn
-        await self._deps.store.tasks.await_inputs([line.input_key for line in lacking if line.input_key])
+        await self._deps.store.tasks.await_inputs([str(line.submission.own_input) for line in lacking])
         for line in lacking:
             line.is_stored = True
-        await self._deps.storage.put_all(
-            [
-                Item(line.input_key, line.examined.image, line.examined.content_type)
-                for line in lacking
-                if line.input_key and line.examined.image
-            ]
-        )
+        await self._deps.storage.put_all([item for line in lacking for item in line.items])
 
     async def _discard_inputs(self, lines: Sequence[_ReadyLine]) -> None:
         """Delete what is stored for lines that are no tasks, or have their results already."""
-        needless = [line.input_key for line in lines if line.is_stored and not line.is_needed and line.input_key]
+        needless = [item for line in lines if line.is_stored and not line.is_needed for item in line.items]
         if needless:
-            await discard(self._deps, *needless)
+            await discard(self._deps, needless)
 
 
 def _leading(answers: Sequence[Submitted | Exception | None]) -> Iterator[Submitted]:

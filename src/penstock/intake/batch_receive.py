@@ -19,7 +19,7 @@ from penstock.intake.batch_lines import MAX_LINE_BYTES, Slices, Text, line_of, r
 from penstock.intake.call import Caller, SubmitCall, checked_call
 from penstock.intake.deps import Deps
 from penstock.intake.examine import examine, look_at
-from penstock.intake.inline import is_inline, is_long
+from penstock.intake.inline import is_long
 from penstock.intake.parse import Finding, InvalidLines
 from penstock.intake.requests import MAX_LINES, BatchDefaults
 from penstock.intake.webhook import webhook_of
@@ -33,11 +33,13 @@ MAX_FINDINGS = 100
 
 
 class Received(Struct, frozen=True, kw_only=True):
-    """How many lines came, the place of the first line of each part, and a digest of all lines."""
+    """How many lines came, the place of the first line of each part, a digest of all lines, and the version of each
+    model of which lines name none."""
 
     total: int
     starts: tuple[int, ...]
     digest: str
+    versions: dict[str, str]
 
 
 class _Line(Struct, eq=False):
@@ -66,6 +68,7 @@ class Receiver:
         self._part_bytes = 0
         self._starts: list[int] = []
         self._total = 0
+        self._versions: dict[str, str] = {}
 
     async def receive(self, slices: Slices) -> Received:
         """Check and store all lines. After `MAX_FINDINGS` wrong lines the others are read, but not looked at.
@@ -87,7 +90,8 @@ class Receiver:
         if not self._total:
             raise InvalidRequest("a batch needs at least one line", param="lines")
         await self._store_part()
-        return Received(total=self._total, starts=tuple(self._starts), digest=self._digest.hexdigest())
+        digest = self._digest.hexdigest()
+        return Received(total=self._total, starts=tuple(self._starts), digest=digest, versions=self._versions)
 
     async def _check_slice(self, numbered: Sequence[tuple[int, Text]]) -> None:
         self._began = time.perf_counter()
@@ -123,6 +127,8 @@ class Receiver:
         self._seen.add(read.custom_id)
         task = task_of(read, self._defaults)
         call = checked_call(task, self._deps.models, caller=self._caller, base_url=self._base_url, traceparent="")
+        if call.model.versioned:  # a default that is switched meanwhile is not that of this batch
+            self._versions.setdefault(task.model, call.model.id)
         webhook_of(task.webhook, self._deps, base_url=self._base_url)
         return call
 
@@ -130,12 +136,12 @@ class Receiver:
         for line in lines:
             with _noting(line):
                 assert line.call is not None  # noqa: S101  no error is noted
-                _, line.header = look_at(line.call, self._deps.settings)
+                line.header = look_at(line.call, self._deps.settings).header
 
     async def _examine(self, line: _Line) -> None:
         call = line.call
         assert call is not None  # noqa: S101  no error is noted
-        if is_inline(call.task.input.image_url or ""):
+        if call.inline_image is not None:
             self._look_at([line])
         else:
             await examine(call, self._deps)
@@ -164,8 +170,8 @@ class Receiver:
 
 
 def _is_long_inline(call: SubmitCall) -> bool:
-    url = call.task.input.image_url or ""
-    return is_inline(url) and is_long(url)
+    image = call.inline_image
+    return image is not None and is_long(image)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from penstock.core.batch import BatchPlan, Started
 from penstock.core.upload import Upload
@@ -51,6 +51,7 @@ async def start_batch(batch_id: str, call: BatchCall, slices: Slices, deps: Deps
         client_request_id=options.client_request_id,
         metadata=options.metadata,
         webhook=webhook,
+        versions=received.versions,
     )
     return await deps.store.batches.start(
         batch_id,
@@ -79,8 +80,8 @@ async def lines_of_upload(upload: Upload, deps: Deps) -> AsyncGenerator[bytes, N
 
 def check_defaults(defaults: BatchDefaults, policy: Policy) -> None:
     """Check the URL of the defaults, even if no line uses it. Raises InvalidRequest, UrlBlocked."""
-    url = defaults.input.image_url if defaults.input else UNSET
-    if not url or is_inline(url):
+    url = (defaults.input or {}).get("image_url")
+    if not isinstance(url, str) or is_inline(url):
         return
     try:
         refuse_bare_base64(url)

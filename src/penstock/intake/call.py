@@ -3,18 +3,21 @@
 import re
 from typing import Any
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.core.events import Dialect
 from penstock.core.model import Model
 from penstock.core.request import Line
+from penstock.core.sizes import SizeRule
 from penstock.core.task import TENANT
 from penstock.errors import InvalidRequest, MalformedRequest
+from penstock.intake.given import Given, given_of
+from penstock.intake.inline import is_inline
 from penstock.intake.models import Catalogue
 from penstock.intake.params import complete_params
 from penstock.intake.parse import convert, decode
-from penstock.intake.requests import UPLOAD_ID, ClientRequestId, TaskRequest
+from penstock.intake.requests import ClientRequestId, TaskRequest
 
 CANCEL_AFTER_MIN_S, CANCEL_AFTER_MAX_S = 5, 604_800
 KEY_PATTERN = r'^("([!#-\[\]-~]|\\["\\]){1,128}"|[!#-~]{1,128})$'
@@ -36,20 +39,31 @@ class Caller(Struct, frozen=True):
 class SubmitCall(Struct, frozen=True, kw_only=True):
     """One submit. `base_url` is where the client reached the server, `dialect` the words of its webhook's events.
 
-    `model` is the version that the task runs on, whatever is made the default later, and `params` are those of the task
-    with the model's defaults. `wait_s` is how long the client waits for the end, None where it does not say. `line` is
-    there for the line of a batch, which comes without a request of its own.
+    `model` is the version that the task runs on, whatever is made the default later; `params` are those of the task
+    with the model's defaults, `given` the members of its input, and `sizes` says how large its result is with these.
+    `wait_s` is how long the client waits for the end, None where it does not say. `line` is there for the line of a
+    batch, which comes without a request of its own.
     """
 
     caller: Caller
     task: TaskRequest
     model: Model
     params: dict[str, Any]
+    given: tuple[Given, ...]
     base_url: str
     traceparent: str
     dialect: Dialect = "penstock"
     wait_s: float | None = None
     line: Line | None = None
+    sizes: SizeRule = SizeRule()
+
+    @property
+    def inline_image(self) -> str | None:
+        """The data: URI of an image that is all the input of the task; None for any other input."""
+        if len(self.given) != 1 or self.given[0].member.kind != "image":
+            return None
+        url = self.given[0].url
+        return url if url is not None and is_inline(url) else None
 
 
 def read_task(
@@ -89,16 +103,18 @@ def checked_call(
     Raises InvalidRequest, ModelNotFound, NotReady.
     """
     model = models.find(task.model)
-    if UNSET not in (task.input.image_url, task.input.upload_id):
-        raise InvalidRequest("either image_url or upload_id, not both", param=UPLOAD_ID)
+    given = given_of(task.input, model)
     params = complete_params(task.params, model)
     if task.output.lossless and task.output.format == "jpeg":
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
+    sizes = model.sizes
     return SubmitCall(
         caller=caller,
         task=task,
         model=model,
         params=params,
+        given=given,
+        sizes=sizes.rule_for(params.get(sizes.param)) if sizes.param else sizes.rule,
         base_url=base_url,
         traceparent=traceparent,
         dialect=dialect,

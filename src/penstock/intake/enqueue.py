@@ -1,18 +1,21 @@
 """Enqueue: makes a submit call a task in the queue, or answers it with a task or a result that is there already."""
 
+from collections.abc import Sequence
+
 import msgspec
 from loguru import logger
 from msgspec import Struct
 
-from penstock.core.model import SOLE_IMAGE
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import EnqueuePermit, Submission, input_keys
 from penstock.errors import PenstockError, StorageUnavailable, StoreUnavailable
 from penstock.intake.call import Caller, SubmitCall
 from penstock.intake.deps import Deps
 from penstock.intake.examine import Examined, examine
+from penstock.intake.found import Found
 from penstock.intake.reuse_digest import checking_file
-from penstock.store import Submitted
+from penstock.storage import Item, Storage
+from penstock.store import Submitted, UploadGone
 from penstock.telemetry import endings, metrics
 
 KEPT_IN_RECORD_BYTES = 4 * 1024
@@ -30,10 +33,16 @@ class Receipt(Struct, frozen=True):
 async def submit(task_id: str, call: SubmitCall, deps: Deps) -> Receipt:
     """Check a call and queue its task under this new id, or answer it with a task that is there already.
 
-    Raises what `examine` and `enqueue` raise.
+    Raises ModelUnavailable, and what `examine` and `enqueue` raise.
     """
+    if call.model.id in deps.estimates.unavailable:
+        await deps.estimates.check(call.model.id)
     examined = await examine(call, deps)
-    submitted = await enqueue(task_id, call, examined, deps)
+    try:
+        submitted = await enqueue(task_id, call, examined, deps)
+    except UploadGone as gone:
+        gone.param = _param_of(gone.upload, examined)
+        raise
     if not submitted.replayed:
         metrics.report("tasks.submitted", model=call.model.id, priority=call.task.priority)
     if submitted.is_hit:
@@ -41,35 +50,41 @@ async def submit(task_id: str, call: SubmitCall, deps: Deps) -> Receipt:
     return Receipt(submitted, examined.cost)
 
 
+def _param_of(upload_id: str, examined: Examined) -> str | None:
+    return next((one.given.param for one in examined.found if one.given.upload_id == upload_id), None)
+
+
 async def enqueue(task_id: str, call: SubmitCall, examined: Examined, deps: Deps) -> Submitted:
     """Queue the task of a call that was examined, or answer it at once.
 
-    An inline image that is not kept in the record is stored once it is known that the task may have to run, and deleted
-    again when nothing came of it. Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound, StoreUnavailable,
-    StorageUnavailable.
+    What came inside of the request and is not kept in the record is stored once it is known that the task may have to
+    run, and deleted again when nothing came of it. Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound,
+    StoreUnavailable, StorageUnavailable.
     """
     tasks, storage = deps.store.tasks, deps.storage
     rate_limit = deps.settings.api.rate_limit_per_minute
     submission = await submission_of(task_id, call, examined, deps)
-    key = submission.own_input
-    if key is None or examined.image is None:
+    items = items_of(submission, examined)
+    if not items:
         return await checking_file(submission, storage, lambda s: tasks.submit(s, rate_limit=rate_limit))
     if submission.reuse_digest is not None and not submission.must_run:
         hit = await checking_file(submission, storage, lambda s: tasks.submit_without_input(s, rate_limit=rate_limit))
         if hit is not None:
             return hit
     else:
-        await tasks.await_inputs([key])  # known before it is stored, so that it is deleted if this process dies
-    await storage.put(key, examined.image, examined.content_type)
+        await tasks.await_inputs(
+            [str(submission.own_input)]
+        )  # known before it is stored, so that it is deleted if this process dies
+    await put(storage, items)
     try:
         submitted = await checking_file(submission, storage, lambda s: tasks.submit(s, rate_limit=rate_limit))
     except StoreUnavailable:
         raise  # perhaps only the answer is lost and the task is there: its input stays
     except PenstockError:
-        await discard(deps, key)
+        await discard(deps, items)
         raise
     if submitted.id != submission.id or submitted.is_hit:
-        await discard(deps, key)
+        await discard(deps, items)
     return submitted
 
 
@@ -84,7 +99,7 @@ async def submission_of(
 ) -> Submission:
     """Return what the store needs to queue the task; the line of a batch is queued under a `permit`.
 
-    An inline image is stored as `input_name`, or under the id of its task.
+    What is stored of it is stored as `input_name`, or under the id of its task.
     """
     task, settings = call.task, deps.settings
     attempts = task.retry.max_attempts if task.retry else settings.queue.max_retries + 1
@@ -98,7 +113,8 @@ async def submission_of(
             model=call.model.id,
             version=call.model.version,
             digest=call.model.digest,
-            inputs={SOLE_IMAGE: _source(input_name or task_id, examined, call.caller)},
+            guessed=tuple(call.model.guessed),
+            inputs=_sources(input_name or task_id, examined.found, call.caller),
             params=task.params,
             output=msgspec.convert(task.output, OutputOptions, from_attributes=True),
             client_request_id=task.client_request_id,
@@ -121,18 +137,55 @@ async def submission_of(
     )
 
 
-def _source(input_name: str, examined: Examined, caller: Caller) -> Source:
-    if examined.upload is not None:
-        return Source(key=examined.upload.key, upload=examined.upload.id, sha256=examined.upload.sha256)
-    if examined.image is None:
-        return Source(url=examined.url)
-    if len(examined.image) <= KEPT_IN_RECORD_BYTES:
-        return Source(data=examined.image)
-    return Source(key=input_keys(caller.tenant, input_name, [SOLE_IMAGE])[SOLE_IMAGE])
+def _sources(input_name: str, found: Sequence[Found], caller: Caller) -> dict[str, Source]:
+    sources: dict[str, Source] = {}
+    stored: list[str] = []
+    for one in found:
+        if one.data is None or len(one.data) <= KEPT_IN_RECORD_BYTES:
+            sources[one.given.name] = _source(one)
+        else:
+            stored.append(one.given.name)
+    if not stored:
+        return sources
+    keys = input_keys(caller.tenant, input_name, stored)
+    return {one.given.name: sources.get(one.given.name) or _source(one, keys[one.given.name]) for one in found}
 
 
-async def discard(deps: Deps, *keys: str) -> None:
+def _source(found: Found, key: str | None = None) -> Source:
+    """The source of a member, whose bytes are under this key where they are too many for the record."""
+    upload, declared, name = found.upload, found.declared, found.name
+    if upload is not None:
+        return Source(key=upload.key, upload=upload.id, sha256=upload.sha256, content_type=declared, name=name)
+    if found.url is not None:
+        return Source(url=found.url)
+    if key is None and found.given.member.kind == "json":
+        return Source(value=found.given.value)
+    return Source(key=key, data=found.data if key is None else None, content_type=declared, name=name)
+
+
+def items_of(submission: Submission, examined: Examined) -> list[Item]:
+    """Return what has to be stored before the task may run."""
+    if submission.own_input is None:
+        return []
+    inputs = submission.request.inputs
+    return [
+        Item(key, one.data, one.stored_type)
+        for one in examined.found
+        if one.data is not None and (key := inputs[one.given.name].key) is not None
+    ]
+
+
+async def put(storage: Storage, items: Sequence[Item]) -> None:
+    """Store the objects. Raises StorageUnavailable."""
+    if len(items) == 1:
+        await storage.put(items[0].key, items[0].data, items[0].content_type)
+    else:
+        await storage.put_all(items)
+
+
+async def discard(deps: Deps, items: Sequence[Item]) -> None:
     """Delete what was stored for tasks that do not need it; where the storage is away, it is left behind."""
+    keys = [item.key for item in items]
     try:
         await deps.storage.delete(*keys)
     except StorageUnavailable as error:  # the answer to the client matters more

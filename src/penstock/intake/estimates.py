@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 
 from penstock.core.submission import Forecast
-from penstock.errors import StoreUnavailable
+from penstock.errors import ModelUnavailable, StoreUnavailable
 from penstock.store import Pace, Store, WorkerInfo
 
 KNOWN_FOR_S = 5.0
@@ -39,6 +39,16 @@ class Estimates:
         self._looked = -KNOWN_FOR_S
         self._paces: dict[str, Pace] = {}
         self._workers: list[WorkerInfo] = []
+        self.unavailable: dict[str, str] = {}
+        """Models that every worker which knows them has failed to load -> why."""
+
+    async def check(self, model: str) -> None:
+        """Look again at a model that was unavailable. Raises ModelUnavailable where it still is."""
+        await self._look()
+        if reason := self.unavailable.get(model):
+            raise ModelUnavailable(
+                f"no worker can load {model}: {reason}", param="model", retry_after_s=int(KNOWN_FOR_S)
+            )
 
     async def of(self, model: str) -> tuple[Pace | None, int]:
         """Return the pace of this model's tasks, None when none has ended yet, and how many workers would take one."""
@@ -57,5 +67,12 @@ class Estimates:
             self._looked = time.monotonic()  # before the look: while Redis is away, not every submit tries it again
             try:
                 self._paces, self._workers = await self._store.queues.paces(), await self._store.workers.listed()
+                self.unavailable = _unavailable(self._workers)
             except StoreUnavailable:
                 return  # no estimate is worth a refusal
+
+
+def _unavailable(workers: Iterable[WorkerInfo]) -> dict[str, str]:
+    states = [one for worker in workers if worker.state == READY for one in worker.residence.items()]
+    failed = {model: residence.reason for model, residence in states if residence.state == "failed"}
+    return {model: failed[model] for model in failed.keys() - {m for m, r in states if r.state != "failed"}}

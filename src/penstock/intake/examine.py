@@ -1,53 +1,44 @@
-"""What can be checked of a task before a worker has it: its webhook, its URL, and its image as far as it is here."""
+"""What can be checked of a task before a worker has it: its webhook, and its input as far as it is here."""
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.core.events import Webhook
 from penstock.core.request import OutputOptions
-from penstock.core.sizes import SizeRule
-from penstock.core.upload import Upload
-from penstock.errors import InputTooLarge, InvalidRequest, PenstockError
+from penstock.errors import InputTooLarge
 from penstock.intake.call import SubmitCall
 from penstock.intake.deps import Deps
-from penstock.intake.inline import bytes_of, is_inline, is_long, refuse_bare_base64
-from penstock.intake.requests import IMAGE_URL, UPLOAD_ID, InputRequest, TaskRequest
+from penstock.intake.found import Blaming, Found, find, of_data
+from penstock.intake.inline import MAX_ON_LOOP, is_long
+from penstock.intake.requests import TaskRequest
 from penstock.intake.reuse_digest import reuse_digest
-from penstock.intake.uploads import beginning_of, check_digest, ready_upload
+from penstock.intake.uploads import check_digest
 from penstock.intake.webhook import webhook_of
 from penstock.models import imaging
-from penstock.net.guard import check_input
-from penstock.settings import Settings
-from penstock.storage import CHUNK_BYTES
+from penstock.settings import LimitSettings, Settings
 
 UNSEEN = 0
 """Kilopixels of an image that nobody has seen: it counts as a mean task of its model."""
-
-BEGINNING_BYTES = CHUNK_BYTES
-"""How much of an upload is read for its header: all of most photos, and of the others more than their metadata."""
 
 
 class Examined(Struct, frozen=True, kw_only=True):
     """What is known of a task whose checks have passed.
 
-    The input is one of three: the `url` to fetch, the bytes of the `image`, or the `upload` that has them. `cost` is
-    what the device will compute, in kilopixels; `size` is the width and height in pixels, None while nobody has seen
-    the image. `fingerprint` tells two bodies with one `client_request_id` apart; equal tasks share `reuse_digest`.
+    `found` are the members of its input. `cost` is what the device will compute, in kilopixels; `size` is the width and
+    height of the first image in pixels, None while nobody has seen it. `fingerprint` tells two bodies with one
+    `client_request_id` apart; equal tasks share `reuse_digest`.
     """
 
     cost: int
     fingerprint: str = ""
-    url: str | None = None
-    image: bytes | None = None
-    upload: Upload | None = None
+    found: tuple[Found, ...] = ()
     size: tuple[int, int] | None = None
-    content_type: str = ""
     reuse_digest: str | None = None
     webhook: Webhook | None = None
 
@@ -55,142 +46,124 @@ class Examined(Struct, frozen=True, kw_only=True):
 async def examine(call: SubmitCall, deps: Deps) -> Examined:
     """Check the webhook, and the input as far as it is here; nothing is fetched.
 
-    Raises WebhooksDisabled, UrlBlocked, InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge,
-    ImageDecodeFailed, UploadNotFound, UploadNotReady, UploadMismatch.
+    Raises WebhooksDisabled, and what `find` raises.
     """
     webhook = webhook_of(call.task.webhook, deps, base_url=call.base_url, dialect=call.dialect)
-    is_upload = call.task.input.upload_id is not UNSET
-    with _blaming(UPLOAD_ID if is_upload else IMAGE_URL):
-        examined = await (_examine_upload if is_upload else _examine_url)(call, deps)
-        return replace(examined, webhook=webhook)
-
-
-async def _examine_url(call: SubmitCall, deps: Deps) -> Examined:
-    url = call.task.input.image_url
-    if url is UNSET:
-        raise InvalidRequest("either image_url or upload_id is needed")
-    if not is_inline(url):
-        refuse_bare_base64(url)
-        return Examined(fingerprint=_fingerprint(call.task), cost=UNSEEN, url=str(check_input(url, deps.policy)))
-    if not is_long(url):
-        return _examine_inline(call, deps.settings)
+    image = call.inline_image
+    if image is None:
+        return await _examine_members(call, deps, webhook)
+    if not is_long(image):
+        return _examine_inline(call, deps.settings, webhook)
     # The base64 and the digest of megabytes would hold up every other request.
-    return await asyncio.to_thread(_examine_inline, call, deps.settings)
+    return await asyncio.to_thread(_examine_inline, call, deps.settings, webhook)
 
 
-def _examine_inline(call: SubmitCall, settings: Settings) -> Examined:
-    image, header = look_at(call, settings)
-    return replace(weigh(call, image, header, settings), fingerprint=_fingerprint(call.task))
+def _examine_inline(call: SubmitCall, settings: Settings, webhook: Webhook | None) -> Examined:
+    return _weighed(call, (look_at(call, settings),), settings, webhook)
 
 
-async def _examine_upload(call: SubmitCall, deps: Deps) -> Examined:
-    """Only the beginning of an upload is read: the rest is for a worker."""
-    settings = deps.settings
-    upload = await ready_upload(str(call.task.input.upload_id), call.caller, deps)
-    if upload.size > settings.limits.max_input_bytes:
-        raise InputTooLarge(f"the image has {upload.size} bytes, the limit is {settings.limits.max_input_bytes}")
-    # A header may be cut off at the end of the beginning: only a whole file without one is refused.
-    probe = imaging.probe if upload.size <= BEGINNING_BYTES else imaging.probe_beginning
-    beginning = await beginning_of(upload, BEGINNING_BYTES, deps)
-    header = await asyncio.to_thread(probe, beginning, max_megapixels=settings.limits.max_image_megapixels)
-    if header is not None:
-        _check_result_fits(call, header)
-    return Examined(
-        fingerprint=_fingerprint(call.task, upload),
-        cost=UNSEEN if header is None else _cost(call, header),
-        upload=upload,
-        size=None if header is None else (header.width, header.height),
-        reuse_digest=await _digest_of_upload(call, upload, deps),
-    )
+def _weighed(call: SubmitCall, found: tuple[Found, ...], settings: Settings, webhook: Webhook | None) -> Examined:
+    return weigh(call, found, settings, webhook=webhook, fingerprint=_fingerprint(call.task, found))
 
 
-async def _digest_of_upload(call: SubmitCall, upload: Upload, deps: Deps) -> str | None:
-    if not upload.sha256 or not deps.settings.queue.reuse:
-        return None
-    digest = reuse_digest(call, upload.sha256)
-    if call.task.reuse and not upload.is_checked and (await deps.store.tasks.have_results([digest]))[0]:
-        await check_digest(upload, deps)  # or bytes that nobody has read would get the result of others
-    return digest
+async def _examine_members(call: SubmitCall, deps: Deps, webhook: Webhook | None) -> Examined:
+    found = tuple([await find(one, call, deps) for one in call.given])
+    if len(found) == 1 and found[0].url is not None:  # nothing of it is here
+        return Examined(cost=UNSEEN, fingerprint=_fingerprint(call.task, found), found=found, webhook=webhook)
+    held = _bytes_held(found, deps.settings.limits)
+    if (first := _first_image(found)) is not None:
+        _check_result_fits(call, first)
+    weighed = partial(_weighed, call, found, deps.settings, webhook)
+    examined = weighed() if held <= MAX_ON_LOOP else await asyncio.to_thread(weighed)
+    if examined.reuse_digest is not None and call.task.reuse:
+        await _check_uploads(examined, deps)
+    return examined
 
 
-def look_at(call: SubmitCall, settings: Settings) -> tuple[bytes, imaging.Header]:
-    """Return the inline image of a task, and what its header says.
+def _bytes_held(found: Sequence[Found], limits: LimitSettings) -> int:
+    """The bytes that are here. Raises InputTooLarge when the files are too large together."""
+    held = total = 0
+    for one in found:
+        if one.data is not None:
+            held += len(one.data)
+        if one.url is None and (total := total + one.size) > limits.bytes_in_all:
+            what = f"the files have more than {limits.bytes_in_all} bytes in all"
+            raise InputTooLarge(what, param=one.given.param)
+    return held
+
+
+async def _check_uploads(examined: Examined, deps: Deps) -> None:
+    """Read the bytes of uploads that nobody has read, or they would get the result of others."""
+    unread = [one for one in examined.found if one.upload is not None and not one.upload.is_checked]
+    if unread and (await deps.store.tasks.have_results([str(examined.reuse_digest)]))[0]:
+        for one in unread:
+            assert one.upload is not None  # noqa: S101  as they were chosen
+            with Blaming(one.given.param):
+                await check_digest(one.upload, deps)
+
+
+def look_at(call: SubmitCall, settings: Settings, header: imaging.Header | None = None) -> Found:
+    """Look at the inline image that is all the input of a task. A header that is known from a first look is only
+    compared with the limits, which may have changed since.
 
     Raises InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed.
     """
-    with _blaming(IMAGE_URL):
-        image = bytes_of(str(call.task.input.image_url), settings.limits.max_input_bytes)
-        header = imaging.probe(image, max_megapixels=settings.limits.max_image_megapixels)
-        _check_result_fits(call, header)
-        return image, header
-
-
-def look_again(call: SubmitCall, header: imaging.Header, settings: Settings) -> bytes:
-    """Return an inline image whose header is known from the first look; the limits may have changed since.
-
-    Raises as `look_at` does.
-    """
-    with _blaming(IMAGE_URL):
-        image = bytes_of(str(call.task.input.image_url), settings.limits.max_input_bytes)
-        imaging.check_size(header, settings.limits.max_image_megapixels)
-        _check_result_fits(call, header)
-        return image
+    found = of_data(call.given[0], settings.limits, header)
+    _check_result_fits(call, found)
+    return found
 
 
 def weigh(
-    call: SubmitCall, image: bytes, header: imaging.Header, settings: Settings, webhook: Webhook | None = None
+    call: SubmitCall,
+    found: tuple[Found, ...],
+    settings: Settings,
+    *,
+    webhook: Webhook | None = None,
+    fingerprint: str = "",
 ) -> Examined:
-    """Return what is known of a task whose inline image has passed `look_at`.
+    """Return what is known of a task whose members have passed their checks.
 
-    There is no fingerprint: only a task that may have a `client_request_id` needs one, and its caller adds it.
+    Only a task that may have a `client_request_id` needs a fingerprint.
     """
-    reuse = settings.queue.reuse
+    first = _first_image(found)
+    header = None if first is None else first.header
     return Examined(
-        cost=_cost(call, header),
-        image=image,
-        size=(header.width, header.height),
-        content_type=f"image/{header.format.lower()}",
-        reuse_digest=reuse_digest(call, hashlib.sha256(image).hexdigest()) if reuse else None,
+        cost=UNSEEN if header is None else call.sizes.kilopixels_of(header.width, header.height),
+        fingerprint=fingerprint,
+        found=found,
+        size=None if header is None else (header.width, header.height),
+        reuse_digest=reuse_digest(call, found) if settings.queue.reuse else None,
         webhook=webhook,
     )
 
 
 def output_size(call: SubmitCall, width: int, height: int) -> tuple[int, int] | None:
     """Return width and height of the result for an image of this size, None where no image comes or nobody knows."""
-    return _rule(call).result_of(width, height)
+    return call.sizes.result_of(width, height)
 
 
-def _check_result_fits(call: SubmitCall, header: imaging.Header) -> None:
-    if size := output_size(call, header.width, header.height):
-        imaging.check_holds(msgspec.convert(call.task.output, OutputOptions, from_attributes=True), *size)
+def _first_image(found: Sequence[Found]) -> Found | None:
+    for one in found:
+        if one.header is not None:
+            return one
+    return None
 
 
-def _cost(call: SubmitCall, header: imaging.Header) -> int:
-    return _rule(call).kilopixels_of(header.width, header.height)
+def _check_result_fits(call: SubmitCall, found: Found) -> None:
+    header = found.header
+    if header is not None and (size := output_size(call, header.width, header.height)):
+        with Blaming(found.given.param):
+            imaging.check_holds(msgspec.convert(call.task.output, OutputOptions, from_attributes=True), *size)
 
 
-def _rule(call: SubmitCall) -> SizeRule:
-    sizes = call.model.sizes
-    return sizes.rule_for(call.params.get(sizes.param)) if sizes.param else sizes.rule
-
-
-def _fingerprint(task: TaskRequest, upload: Upload | None = None) -> str:
+def _fingerprint(task: TaskRequest, found: Sequence[Found]) -> str:
     """Digest everything but `reuse`, which says nothing about the task and which a proxy may add as a header.
 
     The bytes of an upload, if they are known, stand for its id, so that a client which sends them anew gets the
     same task.
     """
     same = replace(task, reuse=True)
-    if upload is not None and upload.sha256 is not None:
-        same = replace(same, input=InputRequest(upload_id=f"sha256:{upload.sha256}"))
+    for one in found:
+        if one.upload is not None and one.upload.sha256 is not None:
+            same = replace(same, input=same.input | one.given.at(f"sha256:{one.upload.sha256}"))
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).hexdigest()
-
-
-@contextmanager
-def _blaming(param: str) -> Iterator[None]:
-    """Let the errors inside name this member of the request, unless they name another."""
-    try:
-        yield
-    except PenstockError as error:
-        error.param = error.param or param
-        raise

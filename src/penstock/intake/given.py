@@ -25,6 +25,10 @@ class Given(Struct, frozen=True, kw_only=True):
     upload_id: str | None = None
     value: Any = UNSET
 
+    def at(self, upload: str) -> dict[str, Any]:
+        """Return this member as a client sends it, with that upload."""
+        return {"upload_id": upload} if self.param == UPLOAD_ID else {self.name: {"upload_id": upload}}
+
 
 def given_of(sent: Mapping[str, Any], model: Model) -> tuple[Given, ...]:
     """Return the members that a client has sent, in the order of the model.
@@ -32,7 +36,12 @@ def given_of(sent: Mapping[str, Any], model: Model) -> tuple[Given, ...]:
     The one image of a model may also be sent as `image_url`, or as `upload_id`. Raises InvalidRequest, which names the
     member at fault: one that is missing, not known, given twice, or of another type.
     """
-    inputs, sole = model.inputs, model.sole_image
+    inputs = model.inputs
+    if len(inputs) == 1 and len(sent) == 1 and (url := sent.get("image_url")) and isinstance(url, str):
+        ((name, member),) = inputs.items()  # what nearly all send
+        if member.kind == "image":
+            return (Given(name=name, member=member, param=IMAGE_URL, url=url),)
+    sole = model.sole_image
     if sole is not None and sole not in sent and (len(inputs) == 1 or not sent.keys().isdisjoint(SHORT)):
         image, sent = _short(sent, sole, inputs)
         return (image,) if len(inputs) == 1 else _named(sent, inputs, image)
@@ -41,9 +50,6 @@ def given_of(sent: Mapping[str, Any], model: Model) -> tuple[Given, ...]:
 
 def _short(sent: Mapping[str, Any], sole: str, inputs: Mapping[str, Member]) -> tuple[Given, Mapping[str, Any]]:
     """The image of the two short members, and the members that are left."""
-    url = sent.get("image_url")
-    if url and isinstance(url, str) and len(sent) == 1:  # what nearly all send
-        return Given(name=sole, member=inputs[sole], param=IMAGE_URL, url=url), {}
     own = sent if len(inputs) == 1 else {name: value for name, value in sent.items() if name in SHORT}
     short: InputRequest = convert(own, InputRequest, inside="input")
     if UNSET not in (short.image_url, short.upload_id):

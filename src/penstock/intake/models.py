@@ -25,7 +25,8 @@ class Catalogue:
         self._is_known = False
         self._versions: dict[str, PublishedModel] = {}
         self._defaults: dict[str, Model] = {}
-        self._by_reference: dict[str, Model] = {}
+        self.references: dict[str, Model] = {}
+        """What a submit may call a model -> the version that it means."""
 
     def take(self, found: PublishedModels) -> None:
         """Serve what is published now; where Redis has lost it, serve what was published before."""
@@ -44,7 +45,7 @@ class Catalogue:
         for model in models:
             if model.name not in self._defaults or found.defaults.get(model.name) == model.version:
                 self._defaults[model.name] = model
-        self._by_reference = {f"{one.name}@{one.version}": one for one in models} | self._defaults
+        self.references = {f"{one.name}@{one.version}": one for one in models} | self._defaults
 
     def find(self, reference: str) -> Model:
         """Return the version that `name@version` or, for the default one, `name` refers to.
@@ -52,7 +53,7 @@ class Catalogue:
         Raises ModelNotFound; NotReady while no worker has published anything, or nothing of a model that
         `models.serve` names.
         """
-        found = self._by_reference.get(reference)
+        found = self.references.get(reference)
         if found is None:
             raise self._unknown(reference)
         return found
@@ -134,7 +135,7 @@ class WatchedCatalogue(Catalogue):
 
     async def look_for(self, reference: str) -> None:
         """Read the catalogue once more if it has no such model: it may have come just now."""
-        if reference not in self._by_reference:
+        if reference not in self.references:
             with suppress(StoreUnavailable):
                 await self.read()
 

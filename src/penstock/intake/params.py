@@ -52,12 +52,10 @@ class ParamsCheck:
         if not params and self._may_be_empty:
             return self._defaults
         try:
-            if self._validator is None or self._validator.is_valid(params):
-                return dict(with_defaults(params, self.schema, self.schema))
-            error = next(iter(self._validator.iter_errors(params)), None)
-        except (ValueError, RecursionError) as deep:
-            raise InvalidRequest("the parameters are nested too deeply", param="params") from deep
-        raise _refusal(error, self.schema)
+            _check(params, self._validator, self.schema, "params")
+            return dict(with_defaults(params, self.schema, self.schema))
+        except RecursionError as deep:
+            raise InvalidRequest("it is nested too deeply", param="params") from deep
 
 
 _CHECKS: dict[tuple[str, str], ParamsCheck] = {}
@@ -71,6 +69,20 @@ def complete_params(params: Schema, model: Model) -> Schema:
             _CHECKS.clear()
         check = _CHECKS[(model.id, model.digest)] = ParamsCheck(model.params, model.id)
     return check.complete(params)
+
+
+_MEMBERS: dict[tuple[str, str, str], tuple[Schema, Any]] = {}
+
+
+def check_json(value: Any, model: Model, member: str) -> None:
+    """Check the value of a JSON member of an input. Raises InvalidRequest, which names the place in it."""
+    key, schema = (model.id, model.digest, member), model.inputs[member].schema
+    known = _MEMBERS.get(key)
+    if known is None or known[0] != schema:
+        if len(_MEMBERS) >= MOST_KEPT:
+            _MEMBERS.clear()
+        known = _MEMBERS[key] = schema, _compiled(schema, model.id)
+    _check(value, known[1], schema, f"input.{member}")
 
 
 def with_defaults(value: Any, schema: Any, whole: Schema) -> Any:
@@ -108,6 +120,16 @@ def properties(schema: Schema) -> dict[str, Schema]:
     return found
 
 
+def _check(value: Any, validator: Any, schema: Schema, inside: str) -> None:
+    try:
+        if validator is None or validator.is_valid(value):
+            return
+        error = next(iter(validator.iter_errors(value)), None)
+    except ValueError as deep:
+        raise InvalidRequest("it is nested too deeply", param=inside) from deep
+    raise _refusal(error, schema, inside)
+
+
 def _compiled(schema: Schema, model_id: str) -> Any:
     try:
         return jsonschema_rs.validator_for(schema, offline=True, pattern_options=PATTERNS)
@@ -117,14 +139,14 @@ def _compiled(schema: Schema, model_id: str) -> Any:
         return None
 
 
-def _refusal(error: ValidationError | None, schema: Schema) -> InvalidRequest:
+def _refusal(error: ValidationError | None, schema: Schema, inside: str) -> InvalidRequest:
     if error is None:
-        return InvalidRequest("the parameters are not what the model takes", param="params")
-    where = "params" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
+        return InvalidRequest("it is not what the model takes", param=inside)
+    where = inside + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
     kind, said = error.kind.name, error.kind.as_dict()
     if kind == "additionalProperties":
         unknown = str(said["unexpected"][0])
-        known = ", ".join(properties(schema)) if where == "params" else ""
+        known = ", ".join(properties(schema)) if where == inside else ""
         text, where = _with_known(f"Object contains unknown field `{unknown[:SHOWN]}`", known), f"{where}.{unknown}"
     elif kind == "required":
         text, where = f"Object missing required field `{said['property']}`", f"{where}.{said['property']}"

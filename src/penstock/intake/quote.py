@@ -32,9 +32,12 @@ async def quote(call: SubmitCall, deps: Deps) -> Quote:
     """Examine a call as a submit does, and say what it would lead to. Nothing is stored or counted, and no equal task
     is looked for.
 
-    Raises what `examine` raises, and QueueFull as a submit would.
+    Raises ModelUnavailable, what `examine` raises, and QueueFull as a submit would.
     """
-    model, priority, examined = call.model.id, call.task.priority, await examine(call, deps)
+    model, priority = call.model.id, call.task.priority
+    if model in deps.estimates.unavailable:
+        await deps.estimates.check(model)
+    examined = await examine(call, deps)
     queues = {queue.priority: queue for queue in await deps.store.queues.depths([model])}
     if sum(queue.depth for queue in queues.values()) >= deps.settings.queue.max_depth:
         raise QueueFull("as many tasks are waiting for this model as are let in", retry_after_s=RETRY_AFTER_S)

@@ -62,6 +62,10 @@ class UploadReference(RequestBody, frozen=True):
     upload_id: UploadId
 
 
+InputMembers = Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/components/schemas/InputRequest"})]
+"""The members of an input by name, as the model declares them; see `intake.given`."""
+
+
 class OutputRequest(RequestBody, frozen=True):
     """How a result image is written; `quality` is of JPEG and WebP, jpg is another word for jpeg. PNG is always
     lossless, `lossless` makes WebP so: about as small, and up to three times as fast to write."""
@@ -98,7 +102,7 @@ class TaskRequest(RequestBody, frozen=True):
     """A task to run. The same `client_request_id` with the same body names the same task."""
 
     model: ModelName
-    input: InputRequest
+    input: InputMembers
     params: dict[str, Any] = {}
     output: OutputRequest = OutputRequest()
     priority: Priority = Priority.NORMAL
@@ -117,7 +121,7 @@ class LineMembers(RequestBody, frozen=True):
     """The members of a task, any of which a line of a batch may leave out."""
 
     model: ModelName | UnsetType = UNSET
-    input: InputRequest | UnsetType = UNSET
+    input: InputMembers | UnsetType = UNSET
     params: dict[str, Any] | UnsetType = UNSET
     output: OutputRequest | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ from penstock import __version__
 from penstock.core.submission import Submission
 from penstock.errors import ResultExpired, StorageUnavailable
 from penstock.intake.call import SubmitCall
+from penstock.intake.found import Found
 from penstock.storage import Storage
 from penstock.store import ResultFound
 
@@ -25,12 +26,18 @@ LOOK_S = 2.0
 T = TypeVar("T")
 
 
-def reuse_digest(call: SubmitCall, sha256: str) -> str:
-    """Return 22 characters that depend on everything that a result depends on.
+def reuse_digest(call: SubmitCall, found: Sequence[Found]) -> str | None:
+    """Return 22 characters that depend on everything that a result depends on, None where the bytes of a member are not
+    known.
 
     That is the caller, the version of the model and its files, the parameters with their defaults, how an image is
-    written, the sha256 of the input bytes, and the code that runs it all.
+    written, the sha256 of each member with what is said of a file, and the code that runs it all.
     """
+    members: list[tuple[str | None, ...]] = []
+    for one in found:
+        if one.url is not None or (sha256 := one.sha256) is None:
+            return None
+        members.append((one.given.name, sha256, one.declared, one.name))
     parts = (
         __version__,
         call.caller.tenant,
@@ -39,7 +46,7 @@ def reuse_digest(call: SubmitCall, sha256: str) -> str:
         call.model.digest,
         call.params,
         None if call.model.produces == "data" else call.task.output,
-        sha256,
+        members,
     )
     whole = hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).digest()
     return urlsafe_b64encode(whole[:DIGEST_BYTES]).rstrip(b"=").decode()

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from penstock.errors import ConfigurationError
-from penstock.local.supervisor import Child, Launch
+from penstock.local.children import Child, Launch
 
 SOCKET_PATH_MAX = 100
 """The longest path of a unix socket, in bytes, that every kernel accepts (108 on Linux, 104 on macOS)."""

@@ -25,10 +25,11 @@ from msgspec.structs import replace
 
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
+from penstock.local.children import Child, Launch, Patience, called_aside, python
 from penstock.local.down_devices import OnDevice
 from penstock.local.redis_server import redis_child
 from penstock.local.reports import list_down, release_tasks, unlist
-from penstock.local.supervisor import Child, Launch, Patience, StoppedEarly, Supervisor, called_aside, python
+from penstock.local.supervisor import StoppedEarly, Supervisor
 from penstock.net.session import read_local
 from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
 from penstock.telemetry import exposition
@@ -41,6 +42,10 @@ BESIDE_WORKERS_S = 30.0
 
 SILENT_START_S, TELL_AGAIN_S = 5.0, 15.0
 """When a start takes longer than the first, the log says what is missing, and again after each of the second."""
+
+
+FRESH = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""Of a model that is edited nothing compiled is kept: within one second Python takes it for that of the edit."""
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -119,7 +124,7 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
                 cards[now.device.name] = now.environment["CUDA_VISIBLE_DEVICES"]
             worker_id = f"{socket.gethostname()}-{now.device.name}-{uuid.uuid4().hex[:8]}"
             device = msgspec.json.encode(now.device).decode()
-            usual = GPU_VARIABLES if now.device.kind == "cuda" else {}
+            usual = (GPU_VARIABLES if now.device.kind == "cuda" else {}) | (FRESH if settings.models.modules else {})
             return Launch(
                 argv=python("worker-process", "--device", device, "--id", worker_id),
                 environment=usual | clean_environment() | environment_of(settings) | now.environment,

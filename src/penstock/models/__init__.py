@@ -4,7 +4,9 @@ Importing this package imports no model, so that the API may use `imaging` alone
 """
 
 from importlib import import_module
+from pathlib import Path
 
+from penstock.core.model import split_id
 from penstock.errors import ConfigurationError
 from penstock.settings import ModelSettings
 
@@ -12,21 +14,26 @@ BUILT_IN = ("penstock.models.scoring", "penstock.models.superres")
 """Modules of the models that are always there; they register themselves."""
 
 
-def load_runners(settings: ModelSettings) -> list[str]:
-    """Import the runners, the operator's own too, and return the names of the models to serve.
+def load_runners(settings: ModelSettings, *, in_storage: bool = False) -> list[str]:
+    """Import the runners, the operator's own too, and return the names of those to serve.
 
     Raises ConfigurationError, one line, for a module, file or package that cannot be imported, a class that cannot be
-    served, or a name that no runner has.
+    served, or a name to serve that neither a runner nor a model in the directory has. With `in_storage` it may be that
+    of a model in the storage.
     """
     from penstock.models.loading import load_entry_points, load_modules
     from penstock.models.registry import registry
+    from penstock.models.repository.tree import scan
 
     for module in BUILT_IN:
         import_module(module)
     load_modules(settings.modules)
     load_entry_points()
     known = registry()
-    for name in settings.serve:
-        if name not in known:
-            raise ConfigurationError(f"models.serve: there is no model {name}; known are {', '.join(sorted(known))}")
-    return sorted(settings.serve or known)
+    wanted = {split_id(reference)[0]: reference for reference in settings.serve}
+    there = {*known, *(version.name for version in scan(Path(settings.directory)).versions.values())}
+    for name, reference in wanted.items():
+        if name not in there and not in_storage:
+            names = ", ".join(sorted(there))
+            raise ConfigurationError(f"models.serve: there is no model {reference}; known are {names}")
+    return sorted(known.keys() & wanted.keys() if wanted else known)

@@ -13,25 +13,23 @@ meet in one `infer`; a runner that does not cut its input has one tile.
 
 from __future__ import annotations
 
-import hashlib
-import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union
 
 from msgspec import Struct, field
 
 from penstock.core.device import Device
-from penstock.core.model import Produces
+from penstock.core.model import Example, Produces
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging, products
+from penstock.models.digests import contents_of
+from penstock.models.digests import results_digest as results_digest
 from penstock.models.members import Inputs, size_of
 from penstock.settings import LimitSettings
 
@@ -181,6 +179,8 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     one_at_a_time: ClassVar[bool] = False
     """Whether `infer` takes a list of one tile, which may then be anything (a list, a dict of arrays), in place of an
     array of several: no device batch has tiles of two tasks, and nothing is padded."""
+    example: ClassVar[Example | None] = None
+    """A request that the model was tried with, and its answer, for the catalogue."""
     concurrent: ClassVar[bool] = False
     """Whether several threads may call `infer` at a time: one for each core on a CPU, two on a GPU, so that one batch
     computes while the results of another are copied. If not, batches run one at a time, on a GPU always on the thread
@@ -191,6 +191,8 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     inputs: ClassVar[Inputs] = {}
     """The members of the input by name: `"image"`, `"file"`, `"json"`, or a Member that says more. A class that
     declares none takes one image, and its `source` is the bytes of it; else `source` is an InputMembers."""
+    max_batch: int = 0
+    """The most tiles of a device batch, which `load_model` may set; 0 leaves it to the device."""
     window_s: ClassVar[float] = 0.0
     """How long the first tile waits for others when the device is free and a larger batch would pay; with 0 the device
     runs at once what is there."""
@@ -205,8 +207,8 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     @classmethod
     def digest(cls) -> str:
         """A text that changes whenever the model gives other results for the same input, so that earlier ones are no
-        longer reused. By default it is the version on the card. `results_digest` adds the source of runners that are
-        not Penstock's own, and their `files`."""
+        longer reused. By default it is the version on the card. `digests.results_digest` adds the source of runners
+        that are not Penstock's own, and their `files`."""
         return cls.card.version
 
     @classmethod
@@ -214,7 +216,7 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         """The contents of one of `files`. Raises ConfigurationError when it is not listed there or cannot be read."""
         if name not in cls.files:
             raise ConfigurationError(f"{cls.name}: {name!r} is not in the runner's `files`")
-        return _contents(cls, name)
+        return contents_of(cls, name)
 
     @classmethod
     def sizes(cls) -> Sizes:
@@ -279,47 +281,6 @@ _take_former_names(BaseModelRunner)
 
 def _rule(sizes: Sizes, params: Params) -> SizeRule:
     return sizes.rule_for(getattr(params, sizes.param, "")) if sizes.param else sizes.rule
-
-
-@cache
-def results_digest(runner: type[BaseModelRunner[Any]]) -> str:
-    """A text that changes whenever the runner may give other results for the same input.
-
-    It is the runner's own `digest`, and for a runner that is not Penstock's (which has a version) the sha256 of its
-    source and of its `files` too. The source is the module that defines it and those of its base classes, with all
-    modules beside them in a package, else with those beside them that were imported. It is read once: whoever edits a
-    model must restart the API and the workers.
-
-    Raises ConfigurationError when one of its files cannot be read.
-    """
-    sources = sorted({path for base in runner.__mro__ for path in _sources(base)})
-    if not sources:
-        return runner.digest()
-    whole = hashlib.sha256()
-    for content in (*(path.read_bytes() for path in sources), *(_contents(runner, name) for name in runner.files)):
-        whole.update(hashlib.sha256(content).digest())
-    return f"{runner.digest()} {whole.hexdigest()}"
-
-
-def _sources(cls: type) -> Iterable[Path]:
-    """The files with the code of a class; none for Penstock's own and the standard library's."""
-    module = sys.modules[cls.__module__]
-    file = getattr(module, "__file__", None)
-    if file is None or cls.__module__.split(".")[0] in {"penstock", *sys.stdlib_module_names}:
-        return ()
-    folder = Path(file).parent
-    if module.__package__:
-        return folder.rglob("*.py")
-    loaded = [Path(found) for one in list(sys.modules.values()) if (found := getattr(one, "__file__", None))]
-    return [path for path in loaded if path.parent == folder and path.suffix == ".py"]
-
-
-def _contents(runner: type[BaseModelRunner[Any]], name: str) -> bytes:
-    path = Path(str(sys.modules[runner.__module__].__file__)).parent / name
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{runner.name}: cannot read its file {path}: {error.strerror}") from error
 
 
 def as_tile(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

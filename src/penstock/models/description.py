@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from penstock.core.model import SOLE_IMAGE, Member, Model
-from penstock.models.base import BaseModelRunner, registry, results_digest
+from penstock.models.base import BaseModelRunner, registry
+from penstock.models.digests import results_digest
 
 
 def describe(runner: type[BaseModelRunner[Any]]) -> Model:
@@ -30,6 +31,7 @@ def describe(runner: type[BaseModelRunner[Any]]) -> Model:
         params=msgspec.json.schema(runner.params),
         inputs=_members(runner),
         sizes=runner.sizes(),
+        example=runner.example,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.device import Device
+from penstock.core.model import Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
@@ -39,6 +40,18 @@ class ImageScoring(BaseModelRunner[Params]):
         score_range=(1, 10),
         notes={"resize": "nearest, 224 x 224, aspect ratio not kept"},
     )
+
+    example = Example(
+        input={"image_url": "https://images.example.com/photo.jpg"},
+        data={
+            "score": 4.3218,
+            "distribution": [
+                *(0.000151, 0.108552, 0.151107, 0.293987, 0.279972),
+                *(0.108799, 0.038533, 0.017242, 0.001649, 7e-06),
+            ],
+        },
+    )
+    """The answer for photo.jpg, which comes with Penstock."""
 
     concurrent = True
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from penstock.core.device import CPU_SIDES, Device
+from penstock.core.model import Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.lazy_import import lazy_import
@@ -60,6 +61,12 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
         produces="image",
         notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
+    )
+
+    example = Example(
+        input={"image_url": "https://images.example.com/photo.jpg"},
+        params={"variant": "general"},
+        files=("result.png",),
     )
 
     concurrent = True

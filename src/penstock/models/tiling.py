@@ -159,7 +159,7 @@ class TiledImage(Work):
         pixels, total = output
         row, column = self._spots[index]
         s = self._scale
-        if pixels.shape != (self._layout.height * s, self._layout.width * s, 3) or pixels.dtype != self.dtype:
+        if pixels.shape != (self._layout.height * s, self._layout.width * s, 3) or pixels.dtype != np.uint8:
             raise InvalidOutput(f"the model gave {pixels.shape} of {pixels.dtype} for a tile of {self.shape}")
         if not math.isfinite(total):
             raise InvalidOutput("the model gave values that are not numbers")

@@ -34,11 +34,15 @@ def own_traceback(error: BaseException) -> str:
 def _place(error: BaseException, folder: Path | None) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({Path(error.filename).name}:{error.lineno})"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_import(frame.filename)]
     near = [frame for frame in frames if folder and _is_below(frame.filename, (folder,))]
     own = [frame for frame in frames if not _is_library(frame.filename)]
     at = (near or own or frames)[-1:]
     return f" ({Path(at[0].filename).name}:{at[0].lineno})" if at else ""
+
+
+def _is_import(filename: str) -> bool:
+    return filename.startswith("<") or "/importlib/" in filename or filename == str(_PENSTOCK / "models" / "loading.py")
 
 
 def _is_library(filename: str) -> bool:

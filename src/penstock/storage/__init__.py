@@ -6,6 +6,7 @@
 | `inputs/<tenant>/<task>` | the input that came with a task; for a line of a batch, `-` and a random mark follow |
 | `inputs/<tenant>/<task>/<n>` | each of several that came with a task |
 | `uploads/<tenant>/<upload>` | the bytes of an upload |
+| `models/<name>/<version>/…` | a version of a model that operators have pushed |
 | `batches/<tenant>/<batch>/<part>` | lines of a batch |
 
 Objects are immutable: a key is made of our own ids and belongs to one attempt, so that nothing is overwritten with

@@ -4,7 +4,14 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Self
 
-from penstock.errors import ConfigurationError, InputDownloadFailed, InputNotFound, PenstockError, StorageUnavailable
+from penstock.errors import (
+    ConfigurationError,
+    InputDownloadFailed,
+    InputNotFound,
+    PenstockError,
+    StorageUnavailable,
+    UrlBlocked,
+)
 from penstock.settings import StorageSettings
 from penstock.storage.s3_client import advice_of, client_of, code_of, read_object
 
@@ -14,10 +21,11 @@ PERMANENT = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied", "InvalidObje
 
 class S3Inputs:
     """Reads objects with the endpoint and the credentials of the storage. One for each process, used inside `async
-    with`."""
+    with`. The models of the installation with this namespace are out of its reach."""
 
-    def __init__(self, settings: StorageSettings) -> None:
+    def __init__(self, settings: StorageSettings, namespace: str) -> None:
         self._settings = settings
+        self._models = f"{settings.s3_bucket}/{namespace}/models/"
         self._client: Any = None
         self._stack = AsyncExitStack()
 
@@ -32,8 +40,10 @@ class S3Inputs:
         await self._stack.aclose()
 
     async def read(self, bucket: str, key: str, *, limit: int) -> bytes:
-        """The bytes of the object. Raises InputNotFound when it is missing or denied, InputTooLarge, and
-        InputDownloadFailed, the only error that a retry may help."""
+        """The bytes of the object. Raises UrlBlocked for a file of a model, InputNotFound when it is missing or denied,
+        InputTooLarge, and InputDownloadFailed, the only error that a retry may help."""
+        if f"{bucket}/{key}".startswith(self._models):
+            raise UrlBlocked("inputs may not be read from the models of this server")
         with _translated():
             return await read_object(self._client, bucket, key, limit=limit)
 

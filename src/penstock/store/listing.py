@@ -7,6 +7,7 @@ from typing import TypedDict, Unpack
 import msgspec
 from msgspec import Struct
 
+from penstock.core.model import split_id
 from penstock.core.task import Priority, State, Task
 from penstock.store.answers import Matching, Page
 from penstock.store.engine import Engine
@@ -50,11 +51,17 @@ class _Wanted(Struct, frozen=True):
         return not self.metadata and (self.model, self.priority, self.batch) == (None, None, None)
 
     def fits(self, row: list[bytes | None]) -> bool:
-        """Compare model, priority and batch of a record; the last one has the place of the line in front of it."""
+        """Compare model, priority and batch of a record; the last one has the place of the line in front of it. The
+        bare name of a model is that of all its versions."""
         model, priority, line = row
-        found = (model, priority, line.partition(b" ")[2] if line else None)
-        wanted = (name.encode() if name is not None else None for name in (self.model, self.priority, self.batch))
-        return all(name in (None, of_task) for name, of_task in zip(wanted, found, strict=True))
+        found = (priority, line.partition(b" ")[2] if line else None)
+        wanted = (name.encode() if name is not None else None for name in (self.priority, self.batch))
+        is_of_model = self.model is None or (model is not None and self.model in (model.decode(), _name_of(model)))
+        return is_of_model and all(name in (None, of_task) for name, of_task in zip(wanted, found, strict=True))
+
+
+def _name_of(model: bytes) -> str:
+    return split_id(model.decode())[0]
 
 
 class TaskListing:

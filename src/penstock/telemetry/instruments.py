@@ -99,6 +99,12 @@ INSTRUMENTS: dict[str, Instrument] = {
         _gauge("tasks.stored", "Task records, by status", "status"),
         _gauge("records.unreadable", "Damaged records that were set aside in the last week"),
         _gauge("workers", "Workers that reported within their lease", "state"),
+        _gauge(
+            "model.info",
+            "1 for each version of a model that this worker knows, loaded or not",
+            *("model", "version", "digest", "device"),
+        ),
+        _gauge("models.differing", "Versions of which two workers have different files"),
         _counter("webhooks.attempts", "Attempts to deliver an event", "event", "outcome"),
         _seconds("webhooks.lag", "Time from an event to its delivery", "event"),
         _counter("batches.started", "Batches that were accepted"),

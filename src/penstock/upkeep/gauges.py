@@ -3,7 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from loguru import logger
+
 from penstock.core.task import TENANT
+from penstock.intake.residence import differing
 from penstock.store import BatchStore, Store
 from penstock.telemetry import metrics
 
@@ -19,8 +22,12 @@ MEASURED = (
     "batches.backlog",
     "records.unreadable",
     "workers",
+    "models.differing",
 )
 """The gauges that `measure` sets."""
+
+_warned: dict[str, dict[str, tuple[str, ...]]] = {}
+"""The workers by digest of each model that a warning was logged about: it is logged again when they change."""
 
 
 async def measure(store: Store, models: Sequence[str]) -> None:
@@ -29,7 +36,7 @@ async def measure(store: Store, models: Sequence[str]) -> None:
         await _measure_queues(store, models)
         await _measure_records(store)
         await _measure_batches(store.batches)
-        await _measure_workers(store)
+        await _measure_workers(store, models)
 
 
 async def _measure_queues(store: Store, models: Sequence[str]) -> None:
@@ -58,6 +65,13 @@ async def _measure_batches(batches: BatchStore) -> None:
     metrics.report("batches.backlog", backlog)
 
 
-async def _measure_workers(store: Store) -> None:
-    states = Counter(worker.state for worker in await store.workers.listed())
+async def _measure_workers(store: Store, models: Sequence[str]) -> None:
+    workers = await store.workers.listed()
+    states = Counter(worker.state for worker in workers)
     metrics.meters().replace("workers", [(n, {"state": state}) for state, n in states.items()])
+    found = {model: differing(model, workers) for model in models}
+    metrics.report("models.differing", sum(bool(digests) for digests in found.values()))
+    for model, digests in found.items():
+        if digests and _warned.get(model) != digests:
+            logger.bind(model=model, workers=digests).warning("workers have different files of one model")
+        _warned[model] = digests

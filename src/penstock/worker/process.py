@@ -4,22 +4,26 @@ import asyncio
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import uvloop
 from loguru import logger
 
 from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
-from penstock.core.model import Model, Residence
+from penstock.core.model import Model
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.models import imaging, load_runners
 from penstock.models.base import DeviceBroken, registry
 from penstock.models.description import descriptions
 from penstock.models.onnxruntime.memory import host_blocks
+from penstock.models.repository.cache import ModelCache
+from penstock.models.repository.remote import RemoteTree
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
 from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, check_server, connect
@@ -28,6 +32,7 @@ from penstock.upkeep.rounds import run_upkeep
 from penstock.upkeep.watches import StorageWatch, watch_store
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceScheduler
+from penstock.worker.devices.machine import cache_directory
 from penstock.worker.fetch import Fetcher
 from penstock.worker.heartbeat import EXIT_DEVICE_LOST, Heartbeat, longest_silence_s
 from penstock.worker.host import Host
@@ -38,7 +43,9 @@ from penstock.worker.pipeline import Pipeline
 from penstock.worker.publisher import Publisher
 from penstock.worker.residency.freed import memory_of
 from penstock.worker.residency.loads import ModelLoads, budget_bytes
+from penstock.worker.residency.repository import RepositoryWatch
 from penstock.worker.residency.residents import Residents
+from penstock.worker.residency.versions import LocalVersions
 from penstock.worker.running import slots_for
 from penstock.worker.spool import Spool
 from penstock.worker.threads import CodecThreads, Threads, tile_threads
@@ -60,7 +67,7 @@ def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | 
     """
     heartbeat = Heartbeat(report_fd, silence_s=longest_silence_s(settings))
     try:
-        names = load_runners(settings.models)
+        names = load_runners(settings.models, in_storage=not settings.storage.local)
         uvloop.run(_serve(settings, device, names, worker_id, heartbeat))
     except ConfigurationError as error:
         heartbeat.ends(str(error))
@@ -92,10 +99,11 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             sys.setswitchinterval(SWITCH_S)
             imaging.keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
         fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack)))
-        models = Residents()
-        models.hold(runners.values())
+        models = descriptions(names)
+        residents = Residents()
+        residents.hold(runners.values(), models)
         loads = ModelLoads(
-            models,
+            residents,
             scheduler,
             memory_of(device),
             budget_bytes=budget_bytes(settings.worker, device),
@@ -103,7 +111,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             guard=settings.queue.starvation_guard,
         )
         pipeline = Pipeline(
-            models,
+            residents,
             scheduler,
             inputs=Inputs(fetcher, storage, codecs, settings.limits),
             storage=storage,
@@ -112,13 +120,31 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             memory=memory,
             limits=settings.limits,
         )
-        described = descriptions(names)
-        info = _info(settings, device, described, worker_id)
+        info = _info(settings, device, models, worker_id)
+        publisher = Publisher(store.models, worker_id, device.name)
+        await publisher.publish(models)
+        watch = RepositoryWatch(
+            residents,
+            LocalVersions(Path(settings.models.directory), settings.limits),
+            RemoteTree(storage),
+            ModelCache(storage, Path(settings.worker.cache_dir or cache_directory() or tempfile.gettempdir())),
+            store=store,
+            publisher=publisher,
+            info=info,
+            serve=settings.models.serve,
+            limits=settings.limits,
+        )
+        await watch.look_once()
         host = Host(
             info=info,
-            models=models,
-            beside={"upkeep": partial(_keep_up, store, storage), "model loads": loads.serve},
-            look_for_models=lambda: None,
+            models=residents,
+            beside={
+                "upkeep": partial(_keep_up, store, storage),
+                "publisher": publisher.run,
+                "repository": watch.run,
+                "model loads": loads.serve,
+            },
+            look_for_models=watch.look,
             memory=partial(_memory, memory, device),
             store=store,
             pipeline=pipeline,
@@ -130,9 +156,6 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             drain_s=settings.worker.drain_s,
         )
         loads.lost = host.check_device
-        publisher = Publisher(store.models, worker_id)
-        await publisher.publish(described)
-        stack.callback(asyncio.create_task(publisher.run(), name="publisher").cancel)
         metrics_url = f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics"
         heartbeat.ready(metrics_url, drain=host.drain, drain_s=settings.worker.drain_s)
         logger.bind(device=device.name, models=names).info("worker ready")
@@ -141,7 +164,6 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
 
 
 def _info(settings: Settings, device: Device, models: Sequence[Model], worker_id: str) -> WorkerInfo:
-    now = int(time.time() * 1000)
     return WorkerInfo(
         id=worker_id,
         device=device.name,
@@ -150,8 +172,7 @@ def _info(settings: Settings, device: Device, models: Sequence[Model], worker_id
         slots=settings.worker.slots or slots_for(device),
         running=0,
         state="READY",
-        started=now,
-        residence={model.id: Residence(state="ready", since=now, digest=model.digest) for model in models},
+        started=int(time.time() * 1000),
     )
 
 
@@ -167,7 +188,9 @@ def _memory(budget: MemoryBudget, device: Device) -> WorkerMemory:
 
 async def _buckets(settings: Settings, stack: AsyncExitStack) -> S3Inputs | None:
     # Only where inputs may be in buckets: the vendor's library takes 0.3 s to import, and its memory.
-    return await stack.enter_async_context(S3Inputs(settings.storage)) if settings.limits.s3_inputs else None
+    if not settings.limits.s3_inputs:
+        return None
+    return await stack.enter_async_context(S3Inputs(settings.storage, settings.redis.namespace))
 
 
 async def _scheduler(

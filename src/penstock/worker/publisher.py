@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from loguru import logger
 
 from penstock.core.model import Model
 from penstock.errors import StoreUnavailable
 from penstock.store import ModelStore
+from penstock.telemetry import metrics
 
 LOOK_S = 10.0
 """How often the worker looks whether Redis still has what it has published: one command, whatever tasks it runs."""
@@ -16,38 +18,59 @@ RETRY_S = 0.5
 
 
 class Publisher:
-    """Publishes descriptions of models for one worker."""
+    """Publishes descriptions of models for one worker, and shows them in its metrics."""
 
-    def __init__(self, store: ModelStore, worker: str) -> None:
+    def __init__(self, store: ModelStore, worker: str, device: str = "") -> None:
         self._store = store
         self._worker = worker
+        self._device = device
         self._models: dict[str, Model] = {}
+        self._changed: set[str] = set()
+        self._is_behind = asyncio.Event()
 
     async def publish(self, models: Sequence[Model]) -> None:
         """Publish these models besides those before, and keep them published. While Redis is away, `run` does it."""
         self._models |= {model.id: model for model in models}
+        self._report()
         try:
             await self._store.publish(models, worker=self._worker)
+            self._changed -= {model.id for model in models}
         except StoreUnavailable as error:
+            self._changed |= {model.id for model in models}  # Redis may have them as they were
+            self._is_behind.set()
             logger.bind(reason=error.detail).warning("the models are published later")
 
     def forget(self, ids: Sequence[str]) -> None:
         """Keep these models published no longer."""
         for one in ids:
             self._models.pop(one, None)
+        self._report()
 
     async def run(self) -> None:
         """Publish again what Redis has lost, until canceled."""
         while True:
-            is_there = await self._publish_missing()
-            await asyncio.sleep(LOOK_S if is_there else RETRY_S)
+            self._is_behind.clear()
+            if not await self._publish_missing():
+                await asyncio.sleep(RETRY_S)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._is_behind.wait()
+
+    def _report(self) -> None:
+        labels = [
+            {"model": model.name, "version": model.version, "digest": model.digest, "device": self._device}
+            for model in self._models.values()
+        ]
+        metrics.meters().replace("model.info", [(1, one) for one in labels])
 
     async def _publish_missing(self) -> bool:
         """Returns False when Redis is away."""
         try:
-            missing = await self._store.missing(list(self._models))
-            if missing:
-                await self._store.publish([self._models[one] for one in missing], worker=self._worker)
+            lost = {*await self._store.missing(list(self._models)), *self._changed}
+            if missing := [model for name, model in self._models.items() if name in lost]:
+                await self._store.publish(missing, worker=self._worker)
+                self._changed.clear()
         except StoreUnavailable:
             return False
         return True

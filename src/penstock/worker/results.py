@@ -37,7 +37,7 @@ def published(
     """
     if not isinstance(product, Product):
         raise ModelResultInvalid(f"the model returned {kind_of(product)} where a Product is expected")
-    files = _files_of(product)
+    files = files_of(product)
     _check_promise(files, product, produces)
     data = None if product.data is None else plain(product.data, max_bytes=limits.max_result_data_bytes)
     if not files:
@@ -48,7 +48,7 @@ def published(
     return Result(artifacts=artifacts, data=data), StoredFiles(items)
 
 
-def _files_of(product: Product) -> list[ProductFile]:
+def files_of(product: Product) -> list[ProductFile]:
     """All files of a product, that of `file` first; each of them is what it should be."""
     if not isinstance(product.files, list | tuple):
         raise ModelResultInvalid(f"the files of the result are {kind_of(product.files)}, not a list")

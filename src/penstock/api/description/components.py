@@ -35,6 +35,8 @@ def schemas(models: Sequence[Model]) -> Schema:
     requests, answers = [*_leaves(RequestBody)], [*_leaves(ResponseBody)]
     _, found = msgspec.json.schema_components([*requests, *answers, Problem], ref_template=REF)
     found["InputRequest"] |= {"minProperties": 1}  # client generators make no type of a `oneOf` here
+    for name in ("TaskRequest", "BatchLine", "BatchDefaults"):
+        found[name]["properties"]["input"] = component("InputRequest")  # without the type that msgspec writes beside it
     for name in {request.__name__ for request in requests} & found.keys():
         found[name] = with_nulls(found[name])
     found["TaskEvent"] = TASK_EVENT

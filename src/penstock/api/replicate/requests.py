@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from penstock.api.replicate.versions import params_in
 from penstock.core.events import EventType
-from penstock.core.model import Model
+from penstock.core.model import Member, Model
 from penstock.errors import InvalidRequest, PenstockError
 from penstock.intake.requests import RequestBody
 
@@ -44,10 +44,11 @@ HookEvent = Literal["start", "output", "logs", "completed"]
 
 class PredictionBody(RequestBody, frozen=True, kw_only=True):
     """The members that all predictions share. `input` has the image (http(s) URL, data: URI, or the URL of a file),
-    `output_format` and `output_quality`; all else in it are params of the model, or inputs of Replicate's upscalers
-    with the value that the model has anyway. The signed prediction is sent to `webhook` when it starts, progresses and
-    has ended, or only at the events of the filter; `webhook_completed` is an older name for a webhook that is sent the
-    end only. No model streams: `stream` changes nothing."""
+    or whatever members the model takes, `output_format` and `output_quality`; all else in it are params of the
+    model, or inputs of Replicate's upscalers with the value that the model has anyway. The signed prediction is
+    sent to `webhook` when it starts, progresses and has ended, or only at the events of the filter;
+    `webhook_completed` is an older name for a webhook that is sent the end only. No model streams: `stream` changes
+    nothing."""
 
     input: dict[str, Any]
     webhook: Annotated[str, Meta(min_length=1, extra_json_schema={"format": "uri"})] | None = None
@@ -71,24 +72,43 @@ class ModelPredictionRequest(PredictionBody, frozen=True):
 def submit_body(model: Model, prediction: PredictionBody) -> bytes:
     """Return the body of a submit of this version; what is wrong with a value is found when that is read.
 
-    Raises InvalidRequest unless there is one image.
+    Raises InvalidRequest unless there is one image, where the model takes one.
     """
     inputs = {name: value for name, value in prediction.input.items() if value is not None}
-    places = [name for name in IMAGE if name in inputs]
-    if len(places) != 1:
+    words = _words_for_image(model)
+    images = [name for name in inputs if name in words]
+    if words and len(images) != 1 and (images or model.inputs[str(model.sole_image)].required):
         raise InvalidRequest("give one image: an http(s) URL, a data: URI or a file", param="input.image_url")
-    output = {ours: inputs[theirs] for theirs, ours in OUTPUT.items() if theirs in inputs}
+    members = {
+        name: _member(inputs.pop(name), model.inputs[name]) for name in model.inputs if name in inputs.keys() - words
+    }
+    for name in images:
+        members |= _image(inputs.pop(name))
+    output = {ours: inputs.pop(theirs) for theirs, ours in OUTPUT.items() if theirs in inputs}
     if isinstance(output.get("format"), str):
         output["format"] = FORMAT.get(output["format"], output["format"])
-    params = params_in(model, {name: value for name, value in inputs.items() if name not in (*IMAGE, *OUTPUT)})
-    body = {"model": model.id, "input": _source(inputs[places[0]]), "params": params, "output": output}
+    body = {"model": model.id, "input": members, "params": params_in(model, inputs), "output": output}
     return msgspec.json.encode(body | {"webhook": _webhook(prediction)})
 
 
-def _source(image: Any) -> dict[str, Any]:
+def _words_for_image(model: Model) -> set[str]:
+    """What a client may call the only image of a model; nothing where it takes none, or several."""
+    return set() if model.sole_image is None else {*IMAGE, model.sole_image}
+
+
+def _image(image: Any) -> dict[str, Any]:
+    upload = _upload_of(image)
+    return {"image_url": image} if upload is None else upload
+
+
+def _member(value: Any, member: Member) -> Any:
+    return value if member.kind == "json" else _upload_of(value) or value
+
+
+def _upload_of(value: Any) -> dict[str, Any] | None:
     """Take the URL of a file for the upload that has its bytes."""
-    file = _FILE.fullmatch(image) if isinstance(image, str) else None
-    return {"upload_id": file[1].lower()} if file else {"image_url": image}
+    file = _FILE.fullmatch(value) if isinstance(value, str) else None
+    return {"upload_id": file[1].lower()} if file else None
 
 
 def _webhook(prediction: PredictionBody) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """/v1/tasks/{id}/explain: why a task is not done yet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from litestar import get
 from litestar.datastructures import State as AppState
@@ -14,6 +14,7 @@ from penstock.api.schemas.tasks import AheadView
 from penstock.api.services import ServicesDep
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.intake.estimates import able, forecast
+from penstock.intake.residence import Resident, failure, residents
 from penstock.store import Explanation, WorkerInfo
 
 
@@ -61,10 +62,28 @@ def _blockers(known: Explanation, workers: list[WorkerInfo]) -> Iterator[Blocker
         queue = f"the queue of {known.model} at priority {known.priority}"
         detail = f"{queue} has been paused by {known.pause.by} since {moment(known.pause.at)}"
         yield BlockerView(code="queue_paused", detail=detail)
-    if not workers:
+    found = residents(known.model, known.workers)
+    if reason := failure(found):
+        yield BlockerView(code="model_failed", detail=f"no worker can load {known.model}: {reason}")
+    elif not workers:
         yield BlockerView(code="no_worker", detail=f"no worker that is READY serves {known.model}")
     elif known.pause is None and known.position is not None:
+        yield from _not_loaded(known.model, found)
         yield from _unable(workers)
+
+
+def _not_loaded(model: str, found: Sequence[Resident]) -> Iterator[BlockerView]:
+    """What the workers do with a model that none of them has loaded."""
+    states = {residence.state for _, residence in found}
+    if not found or "ready" in states:
+        return
+    loading = [(worker, residence) for worker, residence in found if residence.state == "loading"]
+    if loading:
+        where = ", ".join(f"{worker.id} since {moment(residence.since)}" for worker, residence in loading)
+        yield BlockerView(code="model_loading", detail=f"{model} is being loaded on {where}")
+    else:
+        detail = f"no worker has {model} loaded; the first one that is free loads it"
+        yield BlockerView(code="model_cold", detail=detail)
 
 
 def _unable(workers: list[WorkerInfo]) -> Iterator[BlockerView]:

@@ -1,21 +1,29 @@
-"""/v1/models: the catalogue of the models that are served."""
+"""/v1/models: the models that are served, where their versions are loaded, and what operators do to versions."""
 
-from litestar import get
+from litestar import get, post, put
 from litestar.params import FromPath
+from loguru import logger
 
+from penstock.api.http.auth import ApiRequest, require_json
+from penstock.api.http.bodies import body_of
+from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
-from penstock.api.schemas.operators import LimitsView, ModelList, ModelView, RangeView, VersionView
+from penstock.api.schemas.models import DefaultVersionRequest, ModelList, ModelView
+from penstock.api.schemas.render_models import model_list, model_view
 from penstock.api.services import Services, ServicesDep
 from penstock.core.model import Model
-from penstock.errors import ModelNotFound, NotReady
+from penstock.errors import InvalidRequest, MalformedRequest, ModelNotFound, NotReady, UnsupportedMediaType
+from penstock.intake.parse import decode
+from penstock.intake.residence import residents
+from penstock.store.models import Act
 
-FORMATS = ("image/png", "image/jpeg", "image/webp")
+REPEATED = "It can be repeated safely."
 
 
-@get("/models", operation_id="listModels", tags=["models"], summary="The models that are served", sync_to_thread=False)
-def list_models(services: ServicesDep) -> ModelList:
-    """Lists the models by name."""
-    return ModelList(data=tuple(_view(model, services) for model in services.models.defaults()))
+@get("/models", operation_id="listModels", tags=["models"], summary="The models that are served")
+async def list_models(services: ServicesDep) -> ModelList:
+    """Lists the models by name, each with its versions and where they are loaded."""
+    return model_list(services.models, await services.store.workers.listed(), services.settings)
 
 
 @get(
@@ -24,34 +32,80 @@ def list_models(services: ServicesDep) -> ModelList:
     tags=["models"],
     summary="One model, with the JSON Schema of its params",
     responses=documented(ModelNotFound, NotReady),
-    sync_to_thread=False,
 )
-def read_model(name: FromPath[str], services: ServicesDep) -> ModelView:
-    """Answers 404 for a model that is not served."""
-    return _view(services.models.find(name), services)
+async def read_model(name: FromPath[str], services: ServicesDep) -> ModelView:
+    """Answers 404 for a model that is not served. `name@version` describes that version."""
+    return await _view(await _found(name, services), services)
 
 
-def _view(model: Model, services: Services) -> ModelView:
-    low, high = model.score_range or (0.0, 0.0)
-    limits = services.settings.limits
-    return ModelView(
-        name=model.name,
-        title=model.title,
-        version=model.version,
-        versions=tuple(
-            VersionView(version=one.model.version, digest=one.model.digest)
-            for one in services.models.versions_of(model.name)
-        ),
-        licence=model.licence,
-        source=model.source,
-        produces=model.produces,
-        score_range=None if model.score_range is None else RangeView(minimum=low, maximum=high),
-        limits=LimitsView(
-            input_formats=FORMATS,
-            input_bytes=limits.max_input_bytes,
-            input_megapixels=limits.max_image_megapixels,
-            timeout_s=services.settings.worker.task_timeout_s,
-        ),
-        notes=model.notes,
-        params=model.params,
-    )
+@put(
+    "/models/{name:str}/default",
+    operation_id="setDefaultVersion",
+    tags=["models"],
+    summary="Make a version of a model the default one",
+    description="From the answer on, the bare name of the model means this version. Tasks that were submitted before "
+    "run on the version that they were submitted for. " + REPEATED,
+    middleware=[require_json],
+    opt=describe(body={JSON: DefaultVersionRequest}),
+    status_code=200,
+    responses=documented(MalformedRequest, ModelNotFound, UnsupportedMediaType, InvalidRequest, NotReady),
+)
+async def set_default(request: ApiRequest, services: ServicesDep, name: FromPath[str]) -> ModelView:
+    """Answers the model as it is now."""
+    version = decode(await body_of(request), DefaultVersionRequest).version
+    await _found(f"{name}@{version}", services)
+    await services.store.models.set_default(name, version)
+    await services.models.read()
+    logger.bind(model=name, version=version, by=request.auth.id).info("default version changed")
+    return await _view(services.models.find(name), services)
+
+
+@post(
+    "/models/{name:str}/load",
+    operation_id="loadModel",
+    tags=["models"],
+    summary="Load a version of a model on every worker",
+    description="`name@version` is that version, the bare name the default one. The answer does not wait: `versions` "
+    "says how far each worker is. Where it does not fit, the version that was used longest ago makes room. " + REPEATED,
+    status_code=202,
+    responses=documented(ModelNotFound, InvalidRequest, NotReady),
+)
+async def load(request: ApiRequest, services: ServicesDep, name: FromPath[str]) -> ModelView:
+    """Answers the model as it is now."""
+    return await _tell("load", name, request, services)
+
+
+@post(
+    "/models/{name:str}/unload",
+    operation_id="unloadModel",
+    tags=["models"],
+    summary="Unload a version of a model on every worker",
+    description="`name@version` is that version, the bare name the default one. Tasks that run on it end first; a task "
+    "that comes later loads it again. " + REPEATED,
+    status_code=202,
+    responses=documented(ModelNotFound, InvalidRequest, NotReady),
+)
+async def unload(request: ApiRequest, services: ServicesDep, name: FromPath[str]) -> ModelView:
+    """Answers the model as it is now."""
+    return await _tell("unload", name, request, services)
+
+
+async def _tell(act: Act, reference: str, request: ApiRequest, services: Services) -> ModelView:
+    model = await _found(reference, services)
+    if not model.versioned:
+        raise InvalidRequest(f"{model.name} is a part of its workers: it is loaded as long as they run", param="name")
+    if not residents(model.id, await services.store.workers.listed()):
+        raise NotReady(f"no worker that is READY has {model.id}", retry_after_s=1)
+    await services.store.models.tell(act, model.id)
+    logger.bind(model=model.id, act=act, by=request.auth.id).info("workers told")
+    return await _view(model, services)
+
+
+async def _found(reference: str, services: Services) -> Model:
+    await services.models.look_for(reference)
+    return services.models.find(reference)
+
+
+async def _view(model: Model, services: Services) -> ModelView:
+    workers = await services.store.workers.listed()
+    return model_view(model, services.models, workers, services.settings)

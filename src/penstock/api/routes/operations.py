@@ -182,10 +182,8 @@ async def _would_purge(
         )
         found += page.ids
         has_more = has_more or page.next_before is not None
-    has_more = has_more or len(found) > limit
-    return PurgedView(
-        matched=min(len(found), limit), task_ids=tuple(found[:SHOWN]), dry_run=True, canceled=0, has_more=has_more
-    )
+    has_more, found = has_more or len(found) > limit, found[:limit]
+    return PurgedView(matched=len(found), task_ids=tuple(found[:SHOWN]), dry_run=True, canceled=0, has_more=has_more)
 
 
 def _wanted(priority: Priority | None) -> tuple[Priority, ...]:

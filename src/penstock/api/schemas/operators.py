@@ -1,56 +1,9 @@
-"""Answers about models, workers, queues, counts and health, and about why a task waits."""
+"""Answers about workers, queues, counts and health, and about why a task waits."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from penstock.api.schemas.tasks import AheadView, Eta, Moment, ResponseBody
-from penstock.core.model import Produces
 from penstock.core.task import Priority, Stage, State
-
-
-class LimitsView(ResponseBody, frozen=True):
-    """Limits of a task: a submit with a larger input is refused, and an attempt that takes longer ends."""
-
-    input_formats: tuple[str, ...]
-    input_bytes: int
-    input_megapixels: int
-    timeout_s: float
-
-
-class VersionView(ResponseBody, frozen=True):
-    """A version that is served. `digest` changes whenever the version gives other results for the same input."""
-
-    version: str
-    digest: str
-
-
-class RangeView(ResponseBody, frozen=True):
-    """The bounds of a number; both are possible values."""
-
-    minimum: float
-    maximum: float
-
-
-class ModelView(ResponseBody, frozen=True):
-    """A model that is served. `params` is the JSON Schema of a task's `params`, `version` is the version that runs, and
-    `score_range` has the bounds of `score` in the data of a model that gives one."""
-
-    name: str
-    title: str
-    version: str
-    versions: tuple[VersionView, ...]
-    licence: str
-    source: str
-    produces: Produces
-    score_range: RangeView | None
-    limits: LimitsView
-    notes: dict[str, Any]
-    params: dict[str, Any]
-
-
-class ModelList(ResponseBody, frozen=True):
-    """The models that are served."""
-
-    data: tuple[ModelView, ...]
 
 
 class MemoryView(ResponseBody, frozen=True):
@@ -148,6 +101,9 @@ class BlockerView(ResponseBody, frozen=True):
         "follows_equal_task",
         "retry_delay",
         "queue_paused",
+        "model_cold",
+        "model_loading",
+        "model_failed",
         "no_worker",
         "workers_busy",
         "spool_full",

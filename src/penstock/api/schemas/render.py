@@ -21,7 +21,6 @@ from penstock.api.schemas.tasks import (
     WebhookView,
 )
 from penstock.core.events import Event, Webhook
-from penstock.core.model import split_id
 from penstock.core.task import Artifact, Attempt, ErrorRecord, Progress, Result, Task
 from penstock.storage import Storage
 from penstock.store import QueueDepth, Running, Submitted, WorkerInfo
@@ -35,9 +34,10 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
         client_request_id=task.request.client_request_id,
         batch_id=task.request.line.batch if task.request.line else None,
         custom_id=task.request.line.custom_id if task.request.line else None,
-        model=split_id(task.request.model)[0],
+        model=task.request.model.partition("@")[0],
         model_version=task.request.version or None,
         model_digest=task.request.digest or None,
+        model_guessed=task.request.guessed,
         status=task.state,
         stage=task.stage,
         priority=task.priority,

@@ -137,7 +137,8 @@ class WebhookView(ResponseBody, frozen=True):
 
 
 class TaskView(ResponseBody, frozen=True):
-    """A task with its state, timing and result."""
+    """A task with its state, timing and result. `model_guessed` names the members of the definition of its model that
+    nobody had confirmed when it was submitted: then its result may mean something else."""
 
     task_id: str
     client_request_id: str | None
@@ -146,6 +147,7 @@ class TaskView(ResponseBody, frozen=True):
     model: str
     model_version: str | None
     model_digest: str | None
+    model_guessed: tuple[str, ...]
     status: State
     stage: Stage
     priority: Priority

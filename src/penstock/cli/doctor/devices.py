@@ -7,7 +7,7 @@ import msgspec
 
 from penstock.cli.doctor.findings import CheckResult, fail, ok, warn
 from penstock.errors import ConfigurationError
-from penstock.local.supervisor import python
+from penstock.local.children import python
 from penstock.models.onnxruntime.identity import CardIdentity
 from penstock.models.onnxruntime.probe import DeviceProbe
 from penstock.settings import Settings, clean_environment, environment_of

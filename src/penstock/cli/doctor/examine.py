@@ -38,7 +38,7 @@ async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[CheckRes
     yield _python()
     try:
         settings = settings_of()
-        load_runners(settings.models)
+        load_runners(settings.models, in_storage=not settings.storage.local)
     except ConfigurationError as error:
         yield fail("settings", str(error), "change it; config.example.toml has every setting")
         return

@@ -12,7 +12,7 @@ from penstock.cli.context import coroutine
 @coroutine
 async def list_models(url: str | None, api_key: str | None, as_json: bool) -> None:
     """List the models that the server runs, with their params."""
-    from penstock.cli.tables import models as run
+    from penstock.cli.models.tables import models as run
 
     async with reached(url, api_key) as client:
         run(await client.models(), as_json=as_json)
@@ -25,7 +25,7 @@ async def list_models(url: str | None, api_key: str | None, as_json: bool) -> No
 @coroutine
 async def show(url: str | None, api_key: str | None, name: str, as_json: bool) -> None:
     """Show everything about a model."""
-    from penstock.cli.tables import show_model as run
+    from penstock.cli.models.tables import show as run
 
     async with reached(url, api_key) as client:
         run(await client.model(name), as_json=as_json)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from penstock.client import Client
 from penstock.errors import ConfigurationError
 from penstock.gpu_checks.measures.product import UPSCALER, in_words
-from penstock.local.supervisor import die_with_parent, python
+from penstock.local.children import die_with_parent, python
 from penstock.models import imaging
 from penstock.settings import Settings, WorkerSettings, clean_environment, environment_of
 

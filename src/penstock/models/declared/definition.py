@@ -62,7 +62,7 @@ class InputSection(DefinitionSection, frozen=True):
       the image first.
     - `resample`: the filters of Pillow, which look at all pixels that a smaller image covers (`area` is its box); or
       `linear`, OpenCV's INTER_LINEAR, which looks at the four nearest.
-    - `size`: width and height in pixels.
+    - `size`: width and height in pixels; without it those of the graph.
     - `rounding`: of the sides of a letterboxed image.
     - `pad_value`: a level of 0..255; 127.5 is 0 in a tensor of -1..1.
     - `border_px`: pixels of `pad_value` on all four sides, which the graph takes away again.
@@ -192,9 +192,8 @@ class CheckSection(DefinitionSection, frozen=True):
 class Definition(DefinitionSection, frozen=True):
     """A whole `model.toml`.
 
-    `data` has the digest of each file with external data of `file`. `params` says what clients may set: a JSON Schema
-    for each of the kind's parameters that is named, which narrows it; without it all may be set, and where it is `{}`
-    none.
+    `data` has the digest of each file with external data of `file`. `params` is a JSON Schema: clients may set the
+    parameters of the kind that are among its `properties`, within what these say; all of them where it has none.
     """
 
     schema: Literal[1]
@@ -212,6 +211,6 @@ class Definition(DefinitionSection, frozen=True):
     tiles: TilesSection = TilesSection()
     run: RunSection = RunSection()
     half: HalfSection = HalfSection()
-    params: dict[str, dict[str, Any]] | None = None
+    params: dict[str, Any] = {}
     check: CheckSection = CheckSection()
     guessed: dict[str, str] = {}

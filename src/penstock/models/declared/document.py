@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.errors import ConfigurationError
 from penstock.models.declared.definition import Definition, DefinitionSection
+from penstock.models.declared.rules import disagreements
 
 FILE = "model.toml"
 LARGEST_BYTES = 256 * 1024
@@ -176,6 +177,7 @@ def _complaints(definition: Definition) -> Iterator[str]:
     for path in definition.guessed:
         if path not in paths():
             yield f"[guessed] has {_one_line(repr(path))}, which is not a member"
+    yield from disagreements(definition)
 
 
 def _depth(value: Any) -> int:

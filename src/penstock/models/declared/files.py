@@ -10,7 +10,9 @@ from msgspec import Struct
 
 from penstock.errors import ConfigurationError
 from penstock.models.declared.definition import Definition
-from penstock.models.declared.reading import text_of
+
+MOST_BYTES = 1024 * 1024
+"""The largest file of labels."""
 
 CODE = "1"
 """Raised when the code of the kinds gives other results for the same definition."""
@@ -91,7 +93,7 @@ def half_file(definition: Definition, folder: Path) -> DeclaredFile | None:
 def labels_of(definition: Definition, folder: Path) -> tuple[str, ...]:
     """The names of the classes. Raises ConfigurationError where their file cannot be read."""
     labels = definition.output.labels
-    return labels if isinstance(labels, tuple) else tuple(text_of(folder / labels).splitlines())
+    return labels if isinstance(labels, tuple) else tuple(_text(folder / labels).splitlines())
 
 
 def digest_of(definition: Definition, folder: Path) -> str:
@@ -101,6 +103,19 @@ def digest_of(definition: Definition, folder: Path) -> str:
     meaning = {name: value for name, value in said.items() if name not in DESCRIPTIVE}
     parts = (CODE, meaning, labels_of(definition, folder), sorted(definition.guessed), definition.run.precision)
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ConfigurationError(f"{path} is larger than {MOST_BYTES} bytes")
+        return content.decode()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not UTF-8") from error
 
 
 def _read(path: Path) -> bytes:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.lazy_import import lazy_import
-from penstock.models.declared.kinds.contract import Arrays
 from penstock.models.onnxruntime.bindings import Feeds
 from penstock.models.onnxruntime.network import Inputs, NetworkSession
 from penstock.models.onnxruntime.ports import Ports
@@ -18,12 +17,15 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-FREE = 0
-"""The size of a batch that may have any size."""
+Arrays = Sequence["NDArray[Any]"]
+"""What the graph gives for one tile, each array with its batch axis where it has one."""
+
+FREE, NONE = 0, -1
+"""Sizes of a batch: any, and that of a graph without a batch axis."""
 
 
 class DeclaredNetwork:
-    """Runs batches of tiles. `batch` is how many the graph takes at a time: one number, or FREE."""
+    """Runs batches of tiles. `batch` is how many the graph takes at a time: a number, FREE or NONE."""
 
     def __init__(self, session: NetworkSession, batch: int) -> None:
         self._session = session
@@ -39,6 +41,10 @@ class DeclaredNetwork:
         where the graph's have one. Raises what a session raises, and InvalidOutput."""
         stacked = inputs if isinstance(inputs, Mapping) else {self.ports.inputs[0].name: inputs}
         count = len(next(iter(stacked.values())))
+        if self.batch == NONE:
+            return self.run_whole(
+                [{name: array[n, ...] for name, array in stacked.items()} for n in range(count)], owner
+            )
         if self.batch == FREE and count > 1:
             return _split(self._session.run(stacked, owner=owner), count)
         if self.batch > 1:

@@ -19,7 +19,7 @@ Size = tuple[int, int]
 """Width and height."""
 
 
-class Placement(NamedTuple):
+class ImagePlacement(NamedTuple):
     """An image of `source` pixels is padded at the right and lower edge to `padded`, resampled to `resized`, and lies
     with its upper left corner at `left`, `top` of a canvas; what is outside of the canvas is cut off."""
 
@@ -29,6 +29,9 @@ class Placement(NamedTuple):
     canvas: Size
     left: int = 0
     top: int = 0
+    ratio: float | None = None
+    """Of a letterbox: what its sides were multiplied by before they were rounded. Boxes go back by it, as detectors are
+    trained and evaluated."""
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -50,18 +53,22 @@ class Placement(NamedTuple):
     @property
     def visible(self) -> tuple[int, int, int, int]:
         """The same edges in pixels of the source: all of it, unless some is cut off."""
-        left, top, right, low = self.undone(np.array([self.content], np.float64))[0].round().astype(int).tolist()
+        edges = self._back(np.array([self.content]), self.scale)
+        left, top, right, low = edges[0].round().astype(int).tolist()
         return left, top, max(left + 1, right), max(top + 1, low)
 
     def undone(self, boxes: NDArray[Any]) -> NDArray[np.float64]:
         """Boxes of left, top, right, bottom, (n, 4) in pixels of the canvas, in those of the source, inside of it."""
+        return self._back(boxes, self.scale if self.ratio is None else (self.ratio, self.ratio))
+
+    def _back(self, boxes: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.float64]:
         offset = np.array([self.left, self.top] * 2, np.float64)
-        back = (boxes.astype(np.float64) - offset) / np.array(self.scale * 2, np.float64)
+        back = (boxes.astype(np.float64) - offset) / np.array(scale * 2, np.float64)
         inside: NDArray[np.float64] = back.clip(0.0, np.array(self.source * 2, np.float64))
         return inside
 
 
-def place(section: InputSection, width: int, height: int, *, max_pixels: float) -> Placement:
+def place(section: InputSection, width: int, height: int, *, max_pixels: float) -> ImagePlacement:
     """The placement of an image of this size.
 
     Raises ImageTooLarge where the canvas would have more than `max_pixels`, which only the extremely narrow ask for.
@@ -84,11 +91,11 @@ def _size(section: InputSection) -> Size:
     return section.size
 
 
-def _stretch(section: InputSection, source: Size) -> Placement:
-    return Placement(source, source, _size(section), _size(section))
+def _stretch(section: InputSection, source: Size) -> ImagePlacement:
+    return ImagePlacement(source, source, _size(section), _size(section))
 
 
-def _crop(section: InputSection, source: Size) -> Placement:
+def _crop(section: InputSection, source: Size) -> ImagePlacement:
     wanted = _size(section)
     if section.short_side is None:
         ratio = max(wanted[0] / source[0], wanted[1] / source[1])
@@ -99,55 +106,55 @@ def _crop(section: InputSection, source: Size) -> Placement:
     return _centred(source, resized, wanted)
 
 
-def _stretch_crop(section: InputSection, source: Size) -> Placement:
+def _stretch_crop(section: InputSection, source: Size) -> ImagePlacement:
     short = section.short_side or min(_size(section))
     return _centred(source, (short, short), _size(section))
 
 
-def _centred(source: Size, resized: Size, canvas: Size) -> Placement:
+def _centred(source: Size, resized: Size, canvas: Size) -> ImagePlacement:
     left, top = (-round((has - wanted) / 2) for has, wanted in zip(resized, canvas, strict=True))
-    return Placement(source, source, resized, canvas, left, top)
+    return ImagePlacement(source, source, resized, canvas, left, top)
 
 
-def _letterbox(section: InputSection, source: Size) -> Placement:
+def _letterbox(section: InputSection, source: Size) -> ImagePlacement:
     wanted = _size(section)
     ratio = min(wanted[0] / source[0], wanted[1] / source[1])
     whole: Callable[[float], int] = round if section.rounding == "round" else int
     resized = (max(1, whole(source[0] * ratio)), max(1, whole(source[1] * ratio)))
     if section.pad_at == "end":
-        return Placement(source, source, resized, wanted)
+        return ImagePlacement(source, source, resized, wanted, ratio=ratio)
     # As Ultralytics' LetterBox: of an odd number of pixels, one more is at the end.
     left, top = (round((has - fills) / 2 - 0.1) for has, fills in zip(wanted, resized, strict=True))
-    return Placement(source, source, resized, wanted, left, top)
+    return ImagePlacement(source, source, resized, wanted, left, top, ratio)
 
 
-def _square(section: InputSection, source: Size) -> Placement:
+def _square(section: InputSection, source: Size) -> ImagePlacement:
     side = max(source)
-    return Placement(source, (side, side), _size(section), _size(section))
+    return ImagePlacement(source, (side, side), _size(section), _size(section))
 
 
-def _height(section: InputSection, source: Size) -> Placement:
+def _height(section: InputSection, source: Size) -> ImagePlacement:
     least, height = _size(section)
     width = max(1, round(source[0] * height / source[1]))
-    return Placement(source, source, (width, height), (max(width, least), height))
+    return ImagePlacement(source, source, (width, height), (max(width, least), height))
 
 
-def _pad(section: InputSection, source: Size) -> Placement:
+def _pad(section: InputSection, source: Size) -> ImagePlacement:
     resized, multiple = _limited(section, source), section.multiple_of or 1
     canvas = (-(-resized[0] // multiple) * multiple, -(-resized[1] // multiple) * multiple)
-    return Placement(source, source, resized, canvas)
+    return ImagePlacement(source, source, resized, canvas)
 
 
-def _multiple(section: InputSection, source: Size) -> Placement:
+def _multiple(section: InputSection, source: Size) -> ImagePlacement:
     multiple = section.multiple_of or 1
     wanted = _limited(section, source)
     resized = (max(1, round(wanted[0] / multiple)) * multiple, max(1, round(wanted[1] / multiple)) * multiple)
-    return Placement(source, source, resized, resized)
+    return ImagePlacement(source, source, resized, resized)
 
 
-def _none(section: InputSection, source: Size) -> Placement:
+def _none(section: InputSection, source: Size) -> ImagePlacement:
     resized = _limited(section, source)
-    return Placement(source, source, resized, resized)
+    return ImagePlacement(source, source, resized, resized)
 
 
 def _limited(section: InputSection, source: Size) -> Size:
@@ -156,7 +163,7 @@ def _limited(section: InputSection, source: Size) -> Size:
     return max(1, int(source[0] * ratio)), max(1, int(source[1] * ratio))
 
 
-RULES: dict[str, Callable[[InputSection, Size], Placement]] = {
+RULES: dict[str, Callable[[InputSection, Size], ImagePlacement]] = {
     "stretch": _stretch,
     "crop": _crop,
     "stretch-crop": _stretch_crop,

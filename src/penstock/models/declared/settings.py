@@ -34,6 +34,13 @@ class Narrowing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     enum: tuple[Any, ...] | None = None
 
 
+class Schema(Struct, frozen=True, kw_only=True):
+    """The JSON Schema of the parameters in a definition. Other members of it say nothing here."""
+
+    type: Literal["object"] = "object"
+    properties: dict[str, Narrowing] | None = None
+
+
 def params_of(definition: Definition, settings: Mapping[str, Setting]) -> type[Params]:
     """The class of the parameters that clients may set: those of the kind, or of them the ones that the definition
     names. Raises ConfigurationError where it names others, or widens one."""
@@ -44,21 +51,25 @@ def params_of(definition: Definition, settings: Mapping[str, Setting]) -> type[P
 
 
 def _narrowed(definition: Definition, settings: Mapping[str, Setting]) -> dict[str, Setting]:
-    if definition.params is None:
+    try:
+        properties = msgspec.convert(definition.params, Schema).properties
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"params: {error}") from error
+    if properties is None:
         return dict(settings)
-    return {name: _one(name, schema, settings) for name, schema in definition.params.items()}
+    return {name: _one(name, said, settings) for name, said in properties.items()}
 
 
-def _one(name: str, schema: dict[str, Any], settings: Mapping[str, Setting]) -> Setting:
+def _one(name: str, said: Narrowing, settings: Mapping[str, Setting]) -> Setting:
     if name not in settings:
         known = ", ".join(settings) or "none"
-        raise ConfigurationError(f"params.{name}: this kind has no such parameter; it has {known}")
+        raise ConfigurationError(f"params.properties.{name}: this kind has no such parameter; it has {known}")
     try:
-        said = msgspec.convert(schema, Narrowing)
         narrowed = _with(settings[name], said)
-        msgspec.convert(narrowed.default, _type_of(narrowed))
+        made = msgspec.defstruct("Alone", [("value", _type_of(narrowed))])  # a hint of its own may not be converted to
+        msgspec.convert({"value": narrowed.default}, made)
     except (msgspec.ValidationError, ValueError) as error:
-        raise ConfigurationError(f"params.{name}: {error}") from error
+        raise ConfigurationError(f"params.properties.{name}: {error}") from error
     return narrowed
 
 

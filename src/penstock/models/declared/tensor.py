@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.declared.definition import InputSection
-from penstock.models.declared.placement import Placement
+from penstock.models.declared.placement import ImagePlacement
 from penstock.models.imaging import Picture, Pixels
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def channels_of(picture: Picture, section: InputSection) -> Pixels:
     return imaging.on_white(picture)
 
 
-def tensor_of(picture: Picture, placement: Placement, section: InputSection, form: TensorForm) -> NDArray[Any]:
+def tensor_of(picture: Picture, placement: ImagePlacement, section: InputSection, form: TensorForm) -> NDArray[Any]:
     """The tensor of an image that is placed so."""
     pixels = channels_of(picture, section)
     if placement.padded != placement.source:
@@ -116,7 +116,7 @@ def tensor_of(picture: Picture, placement: Placement, section: InputSection, for
     return tensor
 
 
-def _extended(pixels: Pixels, placement: Placement, level: int) -> Pixels:
+def _extended(pixels: Pixels, placement: ImagePlacement, level: int) -> Pixels:
     (width, height), (padded_width, padded_height) = placement.source, placement.padded
     beyond = [(0, padded_height - height), (0, padded_width - width)]
     return np.pad(pixels, [*beyond, *[(0, 0)] * (pixels.ndim - 2)], constant_values=level)

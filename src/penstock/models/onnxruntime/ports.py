@@ -32,6 +32,11 @@ class Port(NamedTuple):
     dtype: str
     shape: tuple[int | str | None, ...]
 
+    @property
+    def is_tensor(self) -> bool:
+        """Whether its value is an array, also one of text: not a sequence or a map."""
+        return self.dtype in DTYPES.values() or self.dtype.startswith("tensor(")
+
 
 class Ports(NamedTuple):
     """All inputs of a graph, and the outputs that its runs return."""
@@ -46,14 +51,19 @@ class Ports(NamedTuple):
 
 
 def ports_of(session: Any, wanted: Sequence[str]) -> Ports:
-    """The ports of a session of the runtime with these outputs, all unless some are wanted. Raises ConfigurationError
-    for one that the graph has not."""
+    """The ports of a session of the runtime with these outputs: an empty name is the first one, and where none are
+    wanted, they are all that are tensors. Raises ConfigurationError for one that the graph has not."""
     inputs, outputs = _ports(session.get_inputs()), _ports(session.get_outputs())
     by_name = {port.name: port for port in outputs}
-    for name in wanted:
+    names = [name or outputs[0].name for name in wanted] or [port.name for port in outputs if port.is_tensor]
+    for name in names:
         if name not in by_name:
             raise ConfigurationError(f"the graph has no output {name!r}; it has {', '.join(by_name)}")
-    return Ports(inputs, tuple(by_name[name] for name in wanted) or outputs)
+        if not by_name[name].is_tensor:
+            raise ConfigurationError(f"the output {name!r} of the graph is {by_name[name].dtype}, not a tensor")
+    if not names:
+        raise ConfigurationError(f"no output of the graph is a tensor: {', '.join(map(str, outputs))}")
+    return Ports(inputs, tuple(by_name[name] for name in names))
 
 
 def _ports(arguments: Iterable[Any]) -> tuple[Port, ...]:

@@ -67,7 +67,7 @@ def write_version(
     Raises ConfigurationError when the name or the version is none, when the version is there and `replace` is not set,
     or when the directory cannot be written.
     """
-    _check_id(name, version)
+    check_id(name, version)
     target = directory / name / version
     if target.exists() and not replace:
         raise ConfigurationError(f"{target} exists: give another version, or replace it")
@@ -88,7 +88,7 @@ def remove_version(directory: Path, name: str, version: str | None = None) -> li
 
     Raises ConfigurationError when one cannot be removed.
     """
-    _check_id(name, version or "1")
+    check_id(name, version or "1")
     folder = directory / name
     gone = [one for one in _entries(folder) if VERSION.fullmatch(one.name) and version in (None, one.name)]
     try:
@@ -154,7 +154,7 @@ def _place(path: Path, root: Path) -> str:
 # --- change ---------------------------------------------------------------------------------------------------------
 
 
-def _check_id(name: str, version: str) -> None:
+def check_id(name: str, version: str) -> None:
     if not NAME.fullmatch(name):
         raise ConfigurationError(f"{name!r} is no name of a model: it must look like {NAME.pattern}")
     if not VERSION.fullmatch(version):

@@ -55,17 +55,25 @@ class Costs:
         self._paying: dict[str, tuple[int, float]] = {}
         self._lock = Lock()
         self._refused: dict[BatchKey, RefusedSize] = {}
+        self._caps: dict[str, int] = {}
 
     def note(self, key: BatchKey, size: int, seconds: float) -> None:
         """Record that a batch of this size took so long."""
         with self._lock:
             self._average(self._seconds, (key, size), seconds)
             self._average(self._paces, (key.model, key.lane), seconds / (size * math.prod(key.shape)))
+            if len(self._paces) > KNOWN:  # the lanes of a model may be what clients send
+                del self._paces[next(iter(self._paces))]
             self._tile_s.pop(key, None)
             self._tile_s[key] = self._best_tile_s(key)
             if len(self._tile_s) > KNOWN:
                 self._forget(next(iter(self._tile_s)))
             self._paying.clear()
+
+    def cap(self, model: str, most: int) -> None:
+        """From now on give this model batches of at most so many tiles; 0 is no bound."""
+        self._caps[model] = most
+        self._paying.clear()
 
     def _forget(self, key: BatchKey) -> None:
         self._tile_s.pop(key, None)
@@ -109,7 +117,8 @@ class Costs:
         """The largest batch that the device may be given and can hold, as far as is known. One size more is tried again
         after LARGER_AGAIN_S, and later after each failed try. It is at least the smallest size: a task that was split
         before a single tile turned out to be too much tries that again."""
-        sizes = batches_of(self._sizes, key.shape)
+        cap = self._caps.get(key.model) or self._sizes[-1]
+        sizes = [size for size in batches_of(self._sizes, key.shape) if size <= cap] or self._sizes[:1]
         refusal = self._refused.get(key)
         if refusal is None:
             return sizes[-1]

@@ -33,6 +33,8 @@ def warm_up(device: Device, runners: Sequence[Runner], costs: Costs, outcomes: O
 
     Raises ConfigurationError when an output does not pass the check of its work.
     """
+    for runner in runners:
+        costs.cap(runner.name, runner.max_batch)
     works = [(runner, work) for runner in runners for work in runner.warmup()]
     trials = [Trial(runner, work, size) for runner, work in works for size in _sizes(device, runner, work)]
     took_s = dict.fromkeys(runners, 0.0)
@@ -61,7 +63,9 @@ def _try(trial: Trial, costs: Costs | None, outcomes: Outcomes) -> None:
 
 
 def _sizes(device: Device, runner: Runner, work: Work) -> tuple[int, ...]:
-    return (1,) if runner.one_at_a_time else device.batches_of(work.shape)
+    if runner.one_at_a_time:
+        return (1,)
+    return tuple(size for size in device.batches_of(work.shape) if size <= (runner.max_batch or size))
 
 
 def _elements(trial: Trial) -> int:

@@ -160,7 +160,11 @@ class Resident(Struct, eq=False):
         """What the worker says of it."""
         held = self.bytes if self.runner is not None else 0
         return Residence(
-            state=self.state, since=self.since, digest=self.offer.digest, memory_bytes=held, reason=self.reason
+            state=self.state,
+            since=self.since,
+            digest=self.offer.digest,
+            memory_bytes=held,
+            reason=self.gone or self.reason,
         )
 
 

@@ -9,7 +9,7 @@ from typing import cast
 
 from msgspec.structs import replace
 
-from penstock.core.model import Member, Residence
+from penstock.core.model import Member, Model, Residence
 from penstock.core.task import Priority
 from penstock.errors import ModelNotFound, ModelUnavailable
 from penstock.worker.batcher.device_work import Runner
@@ -35,6 +35,10 @@ class Residents:
         return model in self._all
 
     # --- for tasks --------------------------------------------------------------------------------------------
+
+    def has_fixed(self, name: str) -> bool:
+        """Whether a model of the worker's own code has this name."""
+        return (known := self._all.get(name)) is not None and known.fixed
 
     def runner_of(self, model: str) -> Runner | None:
         """The loaded model of this id; None where it is not loaded."""
@@ -90,11 +94,12 @@ class Residents:
 
     # --- what there is ----------------------------------------------------------------------------------------
 
-    def hold(self, runners: Iterable[Runner]) -> None:
-        """Hold models that were loaded at the start: they stay."""
+    def hold(self, runners: Iterable[Runner], described: Iterable[Model] = ()) -> None:
+        """Hold models that were loaded at the start: they stay. `described` are what is published of them."""
+        digests = {model.id: model.digest for model in described}
         for runner in runners:
             takes = cast("Mapping[str, Member]", runner.inputs)  # of a registered runner
-            offer = Offer(id=runner.name, digest="", make=_never, takes=takes)
+            offer = Offer(id=runner.name, digest=digests.get(runner.name, ""), make=_never, takes=takes)
             resident = Resident(offer, runner=runner, fixed=True)
             resident.become("ready")
             self._all[runner.name] = resident
@@ -122,11 +127,16 @@ class Residents:
         self.changed()
 
     def withdraw(self, model: str, reason: str) -> None:
-        """Load this version no more. As long as it stays loaded, tasks may use it; then they end with this reason."""
-        if (known := self._all.get(model)) is not None and not known.gone:
-            known.gone, known.is_wanted = reason, False
-            known.refuse(ModelUnavailable(f"{model}: {reason}"))
-            self.changed()
+        """Load this version no more. As long as it stays loaded, tasks may use it; then they end with this reason, as
+        do those of a version that was never here."""
+        known = self._all.setdefault(model, Resident(Offer(id=model, digest="", make=_never)))
+        if known.gone or known.fixed:
+            return
+        known.gone, known.is_wanted = reason, False
+        if known.runner is None:
+            known.become("failed", reason)
+        known.refuse(ModelUnavailable(f"{model}: {reason}"))
+        self.changed()
 
     def drop(self, model: str) -> None:
         """Forget a version, and unload it when no task uses it."""

@@ -1,4 +1,4 @@
-"""Examples of models, workers and queues, and of what the server says of itself."""
+"""Examples of workers and queues, and of what the server says of itself."""
 
 import msgspec
 
@@ -6,11 +6,8 @@ from penstock import __version__
 from penstock.api.description.examples.parameters import TASK_ID
 from penstock.api.schemas.operators import (
     DiscoveryView,
-    LimitsView,
     LiveView,
     MemoryView,
-    ModelList,
-    ModelView,
     PauseView,
     PurgedView,
     QueueList,
@@ -19,7 +16,6 @@ from penstock.api.schemas.operators import (
     RunningView,
     StartedView,
     StatsView,
-    VersionView,
     WorkerList,
     WorkerStatusView,
     WorkerView,
@@ -32,25 +28,6 @@ METRICS = """\
 # TYPE penstock_tasks_stored gauge
 penstock_tasks_stored{status="PENDING"} 3.0
 """
-
-MODEL = ModelView(
-    name="superres-x4",
-    title="Super-resolution, 4×",
-    version="1",
-    versions=(VersionView(version="1", digest="1 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"),),
-    licence="BSD-3-Clause (general), Apache-2.0 (clean)",
-    source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
-    produces="image",
-    score_range=None,
-    limits=LimitsView(
-        input_formats=("image/png", "image/jpeg", "image/webp"),
-        input_bytes=52_428_800,
-        input_megapixels=50,
-        timeout_s=600.0,
-    ),
-    notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
-    params={"type": "object", "properties": {"variant": {"enum": ["clean", "general"], "default": "general"}}},
-)
 
 WORKER = WorkerView(
     id="gpu1-cuda0-4f2a",
@@ -93,8 +70,6 @@ QUEUE = QueueView(
 )
 
 ANSWERS: tuple[ResponseBody, ...] = (
-    MODEL,
-    ModelList(data=(MODEL,)),
     STATUS,
     WorkerList(data=(STATUS,)),
     QueueList(data=(QUEUE,)),

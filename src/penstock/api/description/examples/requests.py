@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from penstock.api.description.examples import batches, replicate, uploads
+from penstock.api.description.examples import models as of_models
 from penstock.api.description.examples.parameters import IMAGE_URL
 from penstock.core.model import Model
 from penstock.errors import InvalidRequest
 from penstock.intake.params import complete_params
-from penstock.intake.requests import InputRequest, TaskRequest
 
 MOST_EXAMPLES = 50
 
@@ -25,14 +25,24 @@ def by_type(models: Sequence[Model]) -> dict[str, Any]:
         "TaskRequest": {"examples": {name: {"value": _submit(model)} for name, model in shown}},
         "BatchRequest": {"example": batches.REQUEST},
         "UploadRequest": {"example": msgspec.to_builtins(uploads.REQUEST)},
+        "DefaultVersionRequest": {"example": msgspec.to_builtins(of_models.REQUEST)},
     } | {body.__name__: {"example": example} for body, example in replicate.REQUESTS.items()}
 
 
 def _submit(model: Model) -> dict[str, Any]:
     """The shortest task for this model; with its params and their defaults, if all of them have one."""
-    task = TaskRequest(model=model.name, input=InputRequest(image_url=IMAGE_URL))
-    example: dict[str, Any] = {"model": task.model, "input": msgspec.to_builtins(task.input)}
+    example: dict[str, Any] = {"model": model.name, "input": _input(model)}
     try:
         return example | {"params": complete_params({}, model)}
     except InvalidRequest:
         return example
+
+
+def _input(model: Model) -> dict[str, Any]:
+    """What the model's own example has, else a URL for each file that it needs."""
+    if model.example is not None and model.example.input:
+        return model.example.input
+    if model.sole_image is not None and len(model.inputs) == 1:
+        return {"image_url": IMAGE_URL}
+    needed = {name: member for name, member in model.inputs.items() if member.required}
+    return {name: IMAGE_URL if member.kind != "json" else None for name, member in needed.items()}

@@ -45,6 +45,7 @@ TASK = TaskView(
     model="superres-x4",
     model_version="1",
     model_digest="1 92586ffbb5fd21e9f153abb178d5c92083fa091e5178ed1b6d86112ac2b0d012",
+    model_guessed=(),
     status=State.SUCCESS,
     stage="done",
     priority=Priority.HIGH,

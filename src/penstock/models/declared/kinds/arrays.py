@@ -12,7 +12,7 @@ from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
-from penstock.models.declared.kinds.contract import Answer, finite, value_of
+from penstock.models.declared.kinds.contract import KindAnswer, finite, value_of
 from penstock.models.declared.kinds.one_image import OneImage
 from penstock.models.declared.kinds.packing import NPZ, npz
 from penstock.models.declared.settings import Setting
@@ -57,7 +57,7 @@ class ImageToTensors(OneImage):
         """Twice the pixels and the tensor: how large the outputs are, only the graph knows."""
         return 2 * super().memory_needed(source)
 
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """All outputs by name."""
         arrays = dict(zip(self._names, work.outputs[0], strict=True))
         form = value_of(params, "format", self.definition.output.format)
@@ -71,7 +71,7 @@ def tensor_settings(chosen: str) -> dict[str, Setting]:
     return {"format": Setting(default=form, values=("json", "npz"), description=description)}
 
 
-def tensors_answer(arrays: Mapping[str, NDArray[Any]], form: str, max_data_bytes: int) -> Answer:
+def tensors_answer(arrays: Mapping[str, NDArray[Any]], form: str, max_data_bytes: int) -> KindAnswer:
     """Arrays by name as data, or where they are too many for that as a file. Raises InvalidOutput where a value is no
     number."""
     plain = {name: _plain(array) for name, array in arrays.items()}
@@ -79,8 +79,8 @@ def tensors_answer(arrays: Mapping[str, NDArray[Any]], form: str, max_data_bytes
     if form == "json" and sum(array.size for array in plain.values()) * CHARACTERS <= max_data_bytes:
         data = {"outputs": {name: shape | {"values": plain[name].tolist()} for name, shape in shapes.items()}}
         if len(msgspec.json.encode(data)) <= max_data_bytes - RESERVED_BYTES:
-            return Answer(data)
-    return Answer({"outputs": shapes}, npz(plain), NPZ, "npz")
+            return KindAnswer(data)
+    return KindAnswer({"outputs": shapes}, npz(plain), NPZ, "npz")
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
-from penstock.models.declared.kinds.contract import Answer, value_of
+from penstock.models.declared.kinds.contract import KindAnswer, value_of
 from penstock.models.declared.kinds.detections import Detections, Form, detections
 from penstock.models.declared.kinds.labels import label_of
 from penstock.models.declared.kinds.one_image import OneImage
@@ -52,7 +52,7 @@ class ImageToBoxes(OneImage):
         more = (section.scores, section.classes) if section.boxes == "separate" else ()
         return (section.name, *filter(None, more))
 
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """The boxes that count, in pixels of the image."""
         section, placed = self.definition.output, work.context.placement
         found = detections(work.outputs[0], Form(section, self.labels, placed.canvas))
@@ -61,7 +61,7 @@ class ImageToBoxes(OneImage):
         boxes = placed.undone(found.boxes)
         rows = zip(boxes.round(3).tolist(), found.scores.tolist(), found.classes.tolist(), strict=True)
         width, height = placed.source
-        return Answer({"boxes": [self._named(*row) for row in rows], "width": width, "height": height})
+        return KindAnswer({"boxes": [self._named(*row) for row in rows], "width": width, "height": height})
 
     def _chosen(self, found: Detections, params: Any) -> Any:
         section = self.definition.output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.device import Device
@@ -14,6 +13,7 @@ from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Product, Work
 from penstock.models.declared.definition import Definition
+from penstock.models.declared.network import Arrays, DeclaredNetwork
 from penstock.models.declared.settings import Setting
 from penstock.models.onnxruntime.network import Inputs
 from penstock.models.onnxruntime.ports import Ports
@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-Arrays = Sequence["NDArray[Any]"]
-"""What the graph gives for one tile, each array with its batch axis where it has one."""
 
-
-class Answer(NamedTuple):
+class KindAnswer(NamedTuple):
     """What a kind makes of the outputs: data, a file, or both."""
 
     data: dict[str, Any]
@@ -81,6 +78,10 @@ class DeclaredKind(ABC):
     def memory_needed(self, source: Any) -> int:
         """The bytes that a task needs for what comes in and goes out."""
 
+    def sample(self, device: Device) -> Work | None:
+        """Work that every such network can do, to look at what it gives; None where there is none."""
+        return None
+
     @abstractmethod
     def work(self, source: Any, device: Device) -> Work:
         """What is to be run for an input."""
@@ -90,7 +91,15 @@ class DeclaredKind(ABC):
         """The inputs of the graph for a batch of tiles, each with a leading axis for the tiles."""
 
     @abstractmethod
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+    def batch(self, ports: Ports) -> int:
+        """How many tiles the graph takes at a time: a number, FREE or NONE."""
+
+    def run(self, network: DeclaredNetwork, tiles: NDArray[Any], work: Work) -> list[Arrays]:
+        """Run a batch of tiles, and return the outputs for each."""
+        return network.run(self.feeds(tiles, work), work)
+
+    @abstractmethod
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """What the outputs of a work that has run mean. Raises InvalidOutput where they can mean nothing."""
 
     def product(self, work: Work, params: Any, output: OutputOptions) -> Product:

@@ -9,7 +9,8 @@ from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.declared.definition import OutputSection
 from penstock.models.declared.kinds.activation import activated
-from penstock.models.declared.kinds.contract import Arrays, finite
+from penstock.models.declared.kinds.contract import finite
+from penstock.models.declared.network import Arrays
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,7 @@ from penstock.core.request import OutputOptions
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
-from penstock.models.declared.kinds.contract import Answer, finite, value_of
+from penstock.models.declared.kinds.contract import KindAnswer, finite, value_of
 from penstock.models.declared.kinds.one_image import OneImage, first_output
 from penstock.models.declared.kinds.packing import NPY, npy
 from penstock.models.declared.settings import Setting
@@ -36,7 +36,7 @@ class ImageToEmbedding(OneImage):
         chosen = self.definition.output.format
         return {"format": Setting(default=chosen, values=("json", "npy"), description=description)}
 
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """The vector; of length 1 where the definition says so."""
         vector = finite(self._vector(first_output(work))).astype(np.float32)
         if self.definition.output.normalised:
@@ -46,8 +46,8 @@ class ImageToEmbedding(OneImage):
             vector = vector / np.float32(length)
         dimensions = {"dimensions": len(vector)}
         if value_of(params, "format", self.definition.output.format) == "json":
-            return Answer({"embedding": vector.tolist(), **dimensions})
-        return Answer(dimensions, npy(vector), NPY, "npy")
+            return KindAnswer({"embedding": vector.tolist(), **dimensions})
+        return KindAnswer(dimensions, npy(vector), NPY, "npy")
 
     def _vector(self, output: NDArray[Any]) -> NDArray[Any]:
         pool = self.definition.output.pool

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from penstock.core.device import CPU_SIDES, Device
 from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
-from penstock.core.sizes import SizeRule, Sizes, tiled_area
+from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import Work
-from penstock.models.declared.kinds.contract import Answer
+from penstock.models.declared.kinds.contract import KindAnswer
 from penstock.models.declared.kinds.levels import levels, pixels_of
 from penstock.models.declared.kinds.one_image import WRITTEN_BYTES, OneImage, Seen
 from penstock.models.declared.kinds.tiles import Surface, TiledTensor
@@ -42,6 +42,7 @@ class ImageToImage(OneImage):
     takes it; of a network that enlarges, a grey image stays grey."""
 
     keeps_picture = True
+    on_white = False
 
     @property
     def produces(self) -> Produces:
@@ -84,14 +85,13 @@ class ImageToImage(OneImage):
         overlap = self.definition.tiles.overlap_px
         surface = Surface(self.form, self.section.border_px, self.definition.output.range)
         bypass = Bypass(picture.alpha, picture.grey and self.scale > 1)
-        area = tiled_area(height, width, self.definition.tiles.ladder or CPU_SIDES, overlap)
         return TiledTensor(
             picture.rgb,
             Ladder(self._shapes(device, width, height), overlap),
             scale=self.scale,
             surface=surface,
             context=bypass,
-            device_size=max(1, area // 1000),
+            device_size=self.sizes.rule.kilopixels_of(width, height),
         )
 
     def _shapes(self, device: Device, width: int, height: int) -> tuple[tuple[int, int], ...]:
@@ -102,7 +102,7 @@ class ImageToImage(OneImage):
         multiple = self.section.multiple_of or 1  # the whole image first; tiles where the device cannot hold it
         return (*shapes, (-(-height // multiple) * multiple, -(-width // multiple) * multiple))
 
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """The image, encoded as asked."""
         if isinstance(work, TiledTensor):
             (width, height), bypass = work.canvas.size, work.context
@@ -110,7 +110,7 @@ class ImageToImage(OneImage):
         else:
             picture = self._picture(work.outputs[0][0], work.context)
             (height, width), file = picture.rgb.shape[:2], imaging.encode(picture, output)
-        return Answer({}, file, imaging.CONTENT_TYPES[output.format], output.format, width, height)
+        return KindAnswer({}, file, imaging.CONTENT_TYPES[output.format], output.format, width, height)
 
     def _picture(self, array: NDArray[Any], seen: Seen) -> Picture:
         made = levels(pixels_of(array, planar=self.form.planar), self.definition.output.range)

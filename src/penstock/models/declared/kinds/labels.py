@@ -9,7 +9,7 @@ from penstock.core.request import OutputOptions
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
 from penstock.models.declared.kinds.activation import activated
-from penstock.models.declared.kinds.contract import Answer, finite, value_of
+from penstock.models.declared.kinds.contract import KindAnswer, finite, value_of
 from penstock.models.declared.kinds.one_image import OneImage
 from penstock.models.declared.settings import Setting
 
@@ -34,12 +34,12 @@ class ImageToLabels(OneImage):
         top_k = min(self.definition.output.top_k, most)
         return {"top_k": Setting(default=top_k, minimum=1, maximum=most, description="How many labels are returned.")}
 
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """The most probable classes, that with the lowest index first where two are equal."""
         section = self.definition.output
         probabilities = finite(activated(work.outputs[0][0].ravel(), section.activation))
         best = np.argsort(-probabilities, kind="stable")[: value_of(params, "top_k", section.top_k)]
-        return Answer({"labels": [self._named(int(index), float(probabilities[index])) for index in best]})
+        return KindAnswer({"labels": [self._named(int(index), float(probabilities[index])) for index in best]})
 
     def _named(self, index: int, probability: float) -> dict[str, Any]:
         return {"label": label_of(self.labels, index), "index": index, "probability": round(probability, 6)}

@@ -13,11 +13,11 @@ from penstock.models import imaging
 from penstock.models.base import Work
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.kinds.activation import activated
-from penstock.models.declared.kinds.contract import Answer, finite, value_of
+from penstock.models.declared.kinds.contract import KindAnswer, finite, value_of
 from penstock.models.declared.kinds.labels import label_of
 from penstock.models.declared.kinds.levels import levels, pixels_of
 from penstock.models.declared.kinds.one_image import OneImage
-from penstock.models.declared.placement import Placement
+from penstock.models.declared.placement import ImagePlacement
 from penstock.models.declared.settings import Setting
 from penstock.models.imaging import Picture, Pixels
 from penstock.settings import LimitSettings
@@ -61,12 +61,12 @@ class ImageToMask(OneImage):
         chosen = self._section.threshold
         return {"threshold": Setting(default=chosen, minimum=0, maximum=1, description=description)}
 
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """The mask, encoded as asked."""
         picture, data = self._answers(work, params)
         height, width = picture.rgb.shape[:2]
         content_type = imaging.CONTENT_TYPES[output.format]
-        return Answer(data, imaging.encode(picture, output), content_type, output.format, width, height)
+        return KindAnswer(data, imaging.encode(picture, output), content_type, output.format, width, height)
 
     def _answers(self, work: Work, params: Any) -> tuple[Picture, dict[str, Any]]:
         seen = work.context
@@ -106,7 +106,7 @@ def _classes(values: NDArray[Any]) -> Pixels:
     return best
 
 
-def _in_source(mask: Pixels, placement: Placement, how: imaging.Resample) -> Pixels:
+def _in_source(mask: Pixels, placement: ImagePlacement, how: imaging.Resample) -> Pixels:
     """A mask of the canvas, at any scale, in the size of the original; black where the network saw nothing."""
     (width, height), canvas = placement.source, placement.canvas
     down, across = mask.shape[0] / canvas[1], mask.shape[1] / canvas[0]

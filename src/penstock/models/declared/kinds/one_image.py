@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
 
 from penstock.core.device import Device
 from penstock.core.sizes import SizeRule, Sizes
@@ -12,8 +15,9 @@ from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import Work
 from penstock.models.declared.definition import Definition
-from penstock.models.declared.kinds.contract import Arrays, DeclaredKind
-from penstock.models.declared.placement import FIXED, Placement, place
+from penstock.models.declared.kinds.contract import DeclaredKind
+from penstock.models.declared.network import FREE, NONE, Arrays
+from penstock.models.declared.placement import FIXED, ImagePlacement, place
 from penstock.models.declared.tensor import TensorForm, tensor_of
 from penstock.models.imaging import Picture
 from penstock.models.onnxruntime.network import Inputs
@@ -33,10 +37,13 @@ WRITTEN_BYTES = 6
 """Bytes for each pixel that is written: 4 in Pillow, and at most 2 in the file (a PNG of noise)."""
 
 
+PHOTO = "photo.jpg"
+
+
 class Seen(NamedTuple):
     """What was seen of an image: where it is in the tensor, and its pixels where the kind needs them for the answer."""
 
-    placement: Placement
+    placement: ImagePlacement
     picture: Picture | None
 
 
@@ -45,6 +52,8 @@ class OneImage(DeclaredKind):
 
     keeps_picture = False
     """Whether the answer needs the pixels of the image."""
+    on_white = True
+    """Whether the network sees what is transparent on white; else it sees the colours beneath."""
 
     def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
         super().__init__(definition, labels, limits)
@@ -67,6 +76,17 @@ class OneImage(DeclaredKind):
         has = port.shape[self.section.layout.index("C")]
         if isinstance(has, int) and has != self.section.channels:
             raise ConfigurationError(f"input.channels: the graph takes {has}, model.toml says {self.section.channels}")
+        self._check_size(*(port.shape[self.section.layout.index(axis)] for axis in "WH"))
+
+    def _check_size(self, width: int | str | None, height: int | str | None) -> None:
+        section, border = self.section, 2 * self.section.border_px
+        fixed = (width, height) if isinstance(width, int) and isinstance(height, int) else None
+        if section.size is None and section.resize in FIXED:
+            if fixed is None:
+                raise ConfigurationError("input.size is missing: the graph takes images of any size")
+            self.section = replace(section, size=(fixed[0] - border, fixed[1] - border))
+        elif fixed and section.size and section.resize in FIXED and fixed != tuple(s + border for s in section.size):
+            raise ConfigurationError(f"input.size: the graph takes {width}x{height}, model.toml says {section.size}")
 
     def _port(self, ports: Ports) -> Port:
         named = [port for port in ports.inputs if port.name == self.section.name]
@@ -91,12 +111,24 @@ class OneImage(DeclaredKind):
         """The tensor of a decoded image as one tile."""
         height, width = picture.rgb.shape[:2]
         placed = self._place(width, height)
-        tensor = tensor_of(picture, placed, self.section, self.form)
+        opaque = picture if self.on_white or self.section.channels == 4 else Picture(picture.rgb, grey=picture.grey)
+        tensor = tensor_of(opaque, placed, self.section, self.form)
         seen = Seen(placed, picture if self.keeps_picture else None)
         return Work([tensor], context=seen, device_size=_kilopixels(placed.canvas))
 
-    def _place(self, width: int, height: int) -> Placement:
+    def _place(self, width: int, height: int) -> ImagePlacement:
         return place(self.section, width, height, max_pixels=self.limits.max_image_megapixels * 1e6)
+
+    def sample(self, device: Device) -> Work:
+        """A photo."""
+        return self.work((resources.files("penstock.models") / PHOTO).read_bytes(), device)
+
+    def batch(self, ports: Ports) -> int:
+        """What the first axis of the graph's input says."""
+        if "N" not in self.section.layout:
+            return NONE
+        first = self._port(ports).shape[0]
+        return first if isinstance(first, int) else FREE
 
     def feeds(self, tiles: NDArray[Any], work: Work) -> Inputs:
         """The tiles as they are."""

@@ -8,7 +8,7 @@ from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
 from penstock.models.base import Work
 from penstock.models.declared.kinds.activation import activated
-from penstock.models.declared.kinds.contract import Answer, finite
+from penstock.models.declared.kinds.contract import KindAnswer, finite
 from penstock.models.declared.kinds.labels import label_of
 from penstock.models.declared.kinds.one_image import OneImage
 
@@ -22,12 +22,12 @@ class ImageToScores(OneImage):
         """Data alone."""
         return "data"
 
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """All numbers of the output, after the activation."""
         values = finite(activated(work.outputs[0][0].ravel(), self.definition.output.activation))
         scores = [round(value, 6) for value in values.astype(float).tolist()]
         if len(scores) == 1:
-            return Answer({"score": scores[0]})
+            return KindAnswer({"score": scores[0]})
         if self.labels:
-            return Answer({"scores": {label_of(self.labels, index): score for index, score in enumerate(scores)}})
-        return Answer({"scores": scores})
+            return KindAnswer({"scores": {label_of(self.labels, index): score for index, score in enumerate(scores)}})
+        return KindAnswer({"scores": scores})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,10 +15,10 @@ from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
 from penstock.models.declared.definition import Definition, TensorSection
 from penstock.models.declared.kinds.arrays import tensor_settings, tensors_answer
-from penstock.models.declared.kinds.contract import Answer, DeclaredKind, value_of
+from penstock.models.declared.kinds.contract import DeclaredKind, KindAnswer, value_of
 from penstock.models.declared.kinds.packing import unpacked
+from penstock.models.declared.network import FREE, Arrays, DeclaredNetwork
 from penstock.models.declared.settings import Setting
-from penstock.models.onnxruntime.network import Inputs
 from penstock.models.onnxruntime.ports import Ports
 from penstock.settings import LimitSettings
 
@@ -32,6 +33,9 @@ ALIGNMENT = 64
 
 FILE = "file"
 """The member that takes a `.npz` with all arrays by name, or the `.npy` of the only one."""
+
+TAKEN = frozenset({"image", "image_url", "upload_id"})
+"""Names that mean an image on the wire."""
 
 WHOLE, STACKED = "whole", "stacked"
 
@@ -51,7 +55,7 @@ class TensorsToTensors(DeclaredKind):
 
     def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
         super().__init__(definition, labels, limits)
-        self._tensors = {tensor.name: tensor for tensor in definition.tensors}
+        self._tensors = dict(zip(_member_names(definition.tensors), definition.tensors, strict=True))
         self._file = FILE if FILE not in self._tensors else "arrays_file"
         self._mixes = _may_mix(definition.tensors)
 
@@ -81,10 +85,11 @@ class TensorsToTensors(DeclaredKind):
     def check_ports(self, ports: Ports) -> None:
         """Compare names, types and shapes of all inputs, and note the names of the outputs."""
         found = {port.name: port for port in ports.inputs}
-        if set(found) != set(self._tensors):
-            raise ConfigurationError(f"tensors: the graph takes {', '.join(found)}, not {', '.join(self._tensors)}")
-        for name, tensor in self._tensors.items():
-            port = found[name]
+        names = [tensor.name for tensor in self.definition.tensors]
+        if set(found) != set(names):
+            raise ConfigurationError(f"tensors: the graph takes {', '.join(found)}, not {', '.join(names)}")
+        for tensor in self.definition.tensors:
+            name, port = tensor.name, found[tensor.name]
             if port.dtype != tensor.dtype:
                 raise ConfigurationError(
                     f"tensors.{name}: the graph takes {port.dtype}, model.toml says {tensor.dtype}"
@@ -110,11 +115,23 @@ class TensorsToTensors(DeclaredKind):
         shapes = ";".join(f"{part.dtype.str}{part.shape}" for part in parts)
         return Work([tile], lane=f"{STACKED if stacked else WHOLE} {shapes}", context=parts)
 
-    def feeds(self, tiles: NDArray[Any], work: Work) -> Inputs:
+    def batch(self, ports: Ports) -> int:
+        """Any: what is stacked has one axis of that name in all inputs."""
+        return FREE
+
+    def run(self, network: DeclaredNetwork, tiles: NDArray[Any], work: Work) -> list[Arrays]:
+        """Run a batch in one piece where its arrays are for one each, else one after another."""
+        arrays = self.feeds(tiles, work)
+        if work.lane.startswith(STACKED):
+            return network.run({name: array[:, 0] for name, array in arrays.items()}, work)
+        whole = [{name: array[n, ...] for name, array in arrays.items()} for n in range(len(tiles))]
+        return network.run_whole(whole, work)
+
+    def feeds(self, tiles: NDArray[Any], work: Work) -> dict[str, NDArray[Any]]:
         """Each array by name, (tiles, ...)."""
         return {part.name: _taken(tiles, part) for part in work.context}
 
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> Answer:
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """All outputs by name."""
         arrays = dict(zip(self._names, work.outputs[0], strict=True))
         form = value_of(params, "format", self.definition.output.format)
@@ -128,16 +145,28 @@ class TensorsToTensors(DeclaredKind):
             if name not in given:
                 raise InvalidRequest(f"the array {name!r} is missing", param=f"input.{name}")
         sizes: dict[str, int] = {}
-        return {name: _as_array(given[name], tensor, sizes) for name, tensor in self._tensors.items()}
+        return {t.name: _as_array(given[name], t, sizes, f"input.{name}") for name, t in self._tensors.items()}
 
     def _from_file(self, content: bytes) -> dict[str, NDArray[Any]]:
         param = f"input.{self._file}"
         arrays = unpacked(content, param, max_bytes=self.limits.max_input_bytes)
         if set(arrays) == {""} and len(self._tensors) == 1:
             return dict.fromkeys(self._tensors, arrays[""])
-        if unknown := sorted(set(arrays) - set(self._tensors)):
+        members = {tensor.name: name for name, tensor in self._tensors.items()}
+        if unknown := sorted(set(arrays) - set(members)):
             raise InvalidRequest(f"the model has no input {unknown[0]!r}", param=param)
-        return arrays
+        return {members[name]: array for name, array in arrays.items()}
+
+
+def _member_names(tensors: tuple[TensorSection, ...]) -> list[str]:
+    """The names of tensors as members of a request: letters, digits, `_` and `-`, and none with another meaning
+    there."""
+    names: list[str] = []
+    for tensor in tensors:
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", tensor.name)[:60]
+        name = name if re.match(r"[A-Za-z_]", name) and name not in TAKEN else f"in_{name}"
+        names.append(name if name not in names else f"{name}_{len(names)}")
+    return names
 
 
 def _member(tensor: TensorSection) -> Member:
@@ -157,9 +186,9 @@ def _may_mix(tensors: tuple[TensorSection, ...]) -> bool:
     return len(first) == 1 and isinstance(next(iter(first)), str)
 
 
-def _as_array(value: Any, tensor: TensorSection, sizes: dict[str, int]) -> NDArray[Any]:
+def _as_array(value: Any, tensor: TensorSection, sizes: dict[str, int], param: str) -> NDArray[Any]:
     """The value in the type of the tensor. `sizes` are the numbers that names of dimensions have so far."""
-    param, wanted = f"input.{tensor.name}", np.dtype(tensor.dtype)
+    wanted = np.dtype(tensor.dtype)
     array = value if isinstance(value, np.ndarray) else _of_lists(value, param, wanted)
     if not np.can_cast(array.dtype, wanted, "same_kind"):
         raise InvalidRequest(f"values of {array.dtype} are no {wanted}", param=param)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.lazy_import import lazy_import
-from penstock.models.declared.kinds.contract import Arrays
 from penstock.models.declared.kinds.levels import levels, pixels_of
+from penstock.models.declared.network import Arrays
 from penstock.models.declared.tensor import TensorForm
 from penstock.models.imaging import Canvas, Pixels
 from penstock.models.tiling import Ladder, TiledImage

@@ -1,0 +1,57 @@
+"""`penstock models add`: makes a model of an ONNX file, and says what it knows and what it guessed."""
+
+from pathlib import Path
+
+import click
+
+from penstock.cli.client import AS_JSON
+from penstock.cli.context import settings_of_call
+from penstock.settings import Settings
+
+KINDS = (
+    "image-to-image", "image-to-mask", "image-to-labels", "image-to-scores", "image-to-embedding", "image-to-boxes",
+    "image-to-tensors", "tensors",
+)  # fmt: skip
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option("--name", help="Name of the model [that of the file].")
+@click.option("--kind", type=click.Choice(KINDS), help="What it makes of its input [seen from the graph].")
+@click.option("--version", help="Version [that of the same file, or the next number].")
+@click.option(
+    "--set", "said", multiple=True, metavar="MEMBER=VALUE", help="What you know, as input.range=0-255; repeatable."
+)
+@click.option("--example", type=FILE, help="A file that it shall answer now and at each load [a bundled photo].")
+@click.option("--data-dir", type=click.Path(), help="Directory of `penstock up` [penstock-data].")
+@AS_JSON
+def add(
+    file: Path,
+    name: str | None,
+    kind: str | None,
+    version: str | None,
+    said: tuple[str, ...],
+    example: Path | None,
+    data_dir: str | None,
+    as_json: bool,
+) -> None:
+    """Make a model of an ONNX file, without code.
+
+    It looks at the graph and its metadata, writes model.toml, and runs the model once. What no file says is guessed
+    with a reason, and the model is served with these guesses marked, until you say better with --set or remove them
+    from [guessed] in model.toml. A running `penstock up` of the directory serves the model within two seconds.
+    """
+    from penstock.cli.models.adding import Adding, add_model
+    from penstock.cli.models.report import print_added
+
+    said = (*([f"kind={kind}"] if kind else ()), *said)
+    asked = Adding(file=file, name=name, version=version, said=said, example=example)
+    print_added(add_model(asked, directory_of(settings_of_call(up_data_dir=data_dir))), as_json=as_json)
+
+
+def directory_of(settings: Settings) -> Path:
+    """The directory of the models of `penstock up`: where the settings do not name one, it is in the data directory."""
+    named = settings.models.directory
+    usual = named == type(settings.models)().directory
+    return Path(settings.up.data_dir) / "models" if usual else Path(named)

@@ -1,0 +1,36 @@
+"""`penstock models check`: whether a model keeps its contract, or answers its example as it should."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from penstock.cli.client import AS_JSON
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=VALUE", help="Member of the input: @path, or JSON; repeatable."
+)
+@click.option("--param", "pairs", multiple=True, metavar="K=V", help="Parameter of the model; repeatable.")
+@AS_JSON
+def check(model: str, file: Path | None, inputs: tuple[str, ...], pairs: tuple[str, ...], as_json: bool) -> None:
+    """Check a model of your own, my_models.py:Sharpness: its answer against its card, other tasks beside it, batches,
+    odd sizes, outputs that are not numbers, memory, cancel.
+
+    It runs in this process, without a server, on FILE or on a photo that comes with Penstock. The exit status is 1 if a
+    check failed.
+    """
+    from penstock.cli.client import params_of
+    from penstock.cli.models.conforming import check_runner
+
+    if not is_class(model):
+        raise click.UsageError(f"{model} is no class: write my_models.py:Class, or the path of a file with one")
+    sys.exit(check_runner(model, file, inputs, params_of(pairs), as_json=as_json))
+
+
+def is_class(reference: str) -> bool:
+    """Whether a reference names a class, such as `my_models.py:Sharpness`, or a file or module with classes."""
+    return reference.endswith(".py") or ":" in reference

@@ -1,0 +1,102 @@
+"""`penstock up --reload`: starts the workers anew when a file of the operator's own models has changed."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+from loguru import logger
+
+from penstock.local.supervisor import Supervisor
+
+POLL_S = 0.3
+"""How often the files are looked at. Editors write a file in several steps: an edit counts when nothing has changed
+since the last look."""
+
+KNOWN_AFTER_S = 0.6
+"""The API knows what the new workers have published after half a second. Whoever reads that they serve and sends the
+next task gets the answer of the new code."""
+
+SUFFIXES = frozenset({".py", ".onnx"})
+"""Files whose change counts. Others in the same folder may be results."""
+
+Snapshot = dict[Path, tuple[int, int]]
+"""The time of the last change and the size of each file."""
+
+
+@asynccontextmanager
+async def reloading(supervisor: Supervisor, references: Sequence[str]) -> AsyncIterator[None]:
+    """Inside of this block the workers are replaced after each edit of the models of these references, if there are
+    any."""
+    task = asyncio.create_task(reload_on_change(supervisor, references)) if references else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def reload_on_change(supervisor: Supervisor, references: Iterable[str]) -> None:
+    """Replace the workers after each edit, until canceled. An edit that cannot be served is logged with its reason, and
+    the workers of before go on."""
+    folders = [folder for reference in references for folder in folders_of(reference)]
+    before = await asyncio.to_thread(snapshot, folders)
+    while True:
+        await asyncio.sleep(POLL_S)
+        now = await asyncio.to_thread(snapshot, folders)
+        if now == before:
+            continue
+        now = await _settled(folders, now)
+        changed = ", ".join(sorted({path.name for path, _ in before.items() ^ now.items()}))
+        before = now
+        try:
+            await _replace(supervisor, changed)
+        except Exception:  # noqa: BLE001  a fault of ours ends no server
+            logger.bind(changed=changed).exception("the models could not be reloaded")
+
+
+def folders_of(reference: str) -> list[Path]:
+    """The folders whose files a reference of `models.modules` may import: that of a file, a folder itself, or that of a
+    module, with all below it where it is a package. Nothing is imported."""
+    if reference.endswith(".py") or "/" in reference:
+        path = Path(reference).expanduser().absolute()
+        return [path if path.is_dir() else path.parent]
+    spec = find_spec(reference.partition(".")[0])
+    if spec is None or not spec.origin:
+        return []
+    folder = Path(spec.origin).parent
+    below = [path for path in folder.rglob("*") if path.is_dir()] if spec.submodule_search_locations else []
+    return [folder, *below]
+
+
+def snapshot(folders: Iterable[Path]) -> Snapshot:
+    """What the files of these folders look like now."""
+    found: Snapshot = {}
+    for path in [path for folder in folders if folder.is_dir() for path in folder.iterdir()]:
+        if path.suffix in SUFFIXES:
+            with suppress(OSError):  # it was removed meanwhile
+                stat = path.stat()
+                found[path] = (stat.st_mtime_ns, stat.st_size)
+    return found
+
+
+async def _settled(folders: list[Path], now: Snapshot) -> Snapshot:
+    while True:
+        await asyncio.sleep(POLL_S)
+        later = await asyncio.to_thread(snapshot, folders)
+        if later == now:
+            return now
+        now = later
+
+
+async def _replace(supervisor: Supervisor, changed: str) -> None:
+    began = time.monotonic()
+    if reason := await supervisor.replace_workers():
+        logger.bind(changed=changed, reason=reason).error("the edit cannot be served, the models of before go on")
+        return
+    took_s = round(time.monotonic() - began, 1)
+    await asyncio.sleep(KNOWN_AFTER_S)
+    logger.bind(changed=changed, seconds=took_s).info("models reloaded")

@@ -1,0 +1,87 @@
+"""A process of its own for files of other origin: whatever they do to the parser or the runtime, the caller goes on.
+
+It reads one request as JSON from standard input, and writes one reply. `python -m penstock.models.inspection.child`.
+"""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from penstock.errors import ConfigurationError
+from penstock.models.declared.document import InvalidModel
+
+MEMORY_BYTES = 16 * 1024**3
+"""Address space of the process: a graph that computes a larger array while it is loaded is stopped."""
+LIMIT_S = 300.0
+
+Reply = TypeVar("Reply", bound=Struct)
+
+
+class ChildCall(Struct, frozen=True, kw_only=True):
+    """What the process shall do, by name, and with which request."""
+
+    act: str
+    request: dict[str, Any]
+
+
+class ChildRefusal(Struct, frozen=True, kw_only=True):
+    """The line that says why it did not."""
+
+    refused: str
+
+
+def in_child(act: str, request: Struct, reply: type[Reply], *, limit_s: float = LIMIT_S) -> Reply:
+    """Do this in a process of its own, and return its reply. Raises InvalidModel with one line: what the process says,
+    or how it ended."""
+    call = msgspec.json.encode(ChildCall(act=act, request=msgspec.to_builtins(request)))
+    command = [sys.executable, "-m", "penstock.models.inspection.child"]
+    try:
+        ended = subprocess.run(command, input=call, capture_output=True, timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise InvalidModel(f"the file was given up after {limit_s:g} s") from error
+    if ended.returncode:
+        raise InvalidModel(f"the file makes its reader {_end_of(ended.returncode)}; it is damaged, or made for that")
+    answer = msgspec.json.decode(ended.stdout, type=dict[str, Any])
+    if "refused" in answer:
+        raise InvalidModel(answer["refused"])
+    return msgspec.convert(answer, reply)
+
+
+def _end_of(status: int) -> str:
+    return f"crash ({signal.Signals(-status).name})" if status < 0 else f"fail (exit status {status})"
+
+
+def serve(acts: dict[str, Callable[[dict[str, Any]], Struct]]) -> None:
+    """Do what standard input asks for, within limits, and write the reply to standard output."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # native libraries print to standard output
+    call = msgspec.json.decode(sys.stdin.buffer.read(), type=ChildCall)
+    try:
+        reply: Struct = acts[call.act](call.request)
+    except ConfigurationError as error:
+        reply = ChildRefusal(refused=str(error))
+    except (MemoryError, RecursionError):
+        reply = ChildRefusal(
+            refused=f"it needs more than {MEMORY_BYTES // 1024**3} GiB of memory, or is nested too deeply"
+        )
+    answer.write(msgspec.json.encode(reply))
+    answer.close()
+
+
+def _draft(request: dict[str, Any]) -> Struct:
+    from penstock.models.inspection.draft import DraftRequest, draft
+
+    return draft(msgspec.convert(request, DraftRequest))
+
+
+if __name__ == "__main__":
+    serve({"draft": _draft})

@@ -1,0 +1,82 @@
+"""The local cache of models from the storage: each version under the digest of its files."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from loguru import logger
+
+from penstock.models.repository.remote import VersionIndex, fetch
+from penstock.storage import Storage
+
+KEPT_S = 7 * 86_400.0
+"""A version that was not loaded for a week is deleted from the cache."""
+
+
+class ModelCache:
+    """Folders of versions, fetched once for all workers of a machine that share the directory."""
+
+    def __init__(self, storage: Storage, directory: Path) -> None:
+        self._storage = storage
+        self._directory = directory / "models"
+        self._fetching: dict[str, asyncio.Task[Path]] = {}
+
+    async def folder(self, index: VersionIndex) -> Path:
+        """The folder `<name>/<version>` with the verified files of a version, which are fetched where they are not
+        there. Raises ConfigurationError when they are damaged, or cannot be written, and StorageUnavailable."""
+        task = self._fetching.get(index.digest)
+        if task is None:
+            task = self._fetching[index.digest] = asyncio.create_task(self._folder(index))
+            task.add_done_callback(lambda _: self._fetching.pop(index.digest, None))
+        return await asyncio.shield(task)
+
+    async def _folder(self, index: VersionIndex) -> Path:
+        home = self._directory / index.digest
+        folder = Path(index.model.name) / index.model.version
+        if await asyncio.to_thread(_is_whole, home / folder, index):
+            return home / folder
+        started, draft = time.monotonic(), self._directory / f".{index.digest}-{secrets.token_hex(4)}"
+        try:
+            await fetch(self._storage, index, draft / folder)
+            await asyncio.to_thread(_publish, draft, home, folder, index)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+        seconds = round(time.monotonic() - started, 3)
+        logger.bind(model=index.id, bytes=index.size, seconds=seconds).info("model fetched from the storage")
+        await asyncio.to_thread(self._sweep)
+        return home / folder
+
+    def _sweep(self) -> None:
+        for home in _folders(self._directory):
+            with suppress(OSError):  # another worker deletes it too
+                if time.time() - home.stat().st_mtime > KEPT_S:
+                    shutil.rmtree(home)
+
+
+def _is_whole(folder: Path, index: VersionIndex) -> bool:
+    """Whether all files are there in their sizes; their contents are verified when they are loaded. A version that is
+    used is kept."""
+    try:
+        if any((folder / file.name).stat().st_size != file.size for file in index.files):
+            return False
+        os.utime(folder.parents[1])
+    except OSError:
+        return False
+    return True
+
+
+def _publish(draft: Path, home: Path, folder: Path, index: VersionIndex) -> None:
+    if _is_whole(home / folder, index):
+        return  # another worker was faster
+    shutil.rmtree(home, ignore_errors=True)
+    draft.rename(home)
+
+
+def _folders(directory: Path) -> Iterator[Path]:
+    with suppress(OSError):
+        yield from list(directory.iterdir())

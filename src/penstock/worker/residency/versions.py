@@ -1,0 +1,104 @@
+"""Versions of the repository as a worker offers them: each from a folder of this machine, or from the storage."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from penstock.core.model import SOLE_IMAGE, Member, Model
+from penstock.errors import ConfigurationError, PenstockError
+from penstock.models.declared import DeclaredRunner, declared_runner
+from penstock.models.declared.definition import RunSection
+from penstock.models.repository.cache import ModelCache
+from penstock.models.repository.remote import VersionIndex
+from penstock.models.repository.tree import Stamp, VersionFolder, scan
+from penstock.settings import LimitSettings
+from penstock.worker.residency.resident import Offer
+
+
+class OfferedVersion(Struct, frozen=True, eq=False):
+    """A version with what is published of it. `mark` is another one as soon as one of its files is."""
+
+    mark: object
+    model: Model
+    offer: Offer
+
+
+class Sighting(NamedTuple):
+    """The versions in a directory by their ids; the reasons why others cannot be offered, by their ids too; and those
+    of folders that are none, by their paths."""
+
+    versions: dict[str, OfferedVersion]
+    broken: dict[str, str]
+    strange: dict[str, str]
+
+
+class LocalVersions:
+    """The versions in a directory of this machine. What has not changed is not read again."""
+
+    def __init__(self, directory: Path, limits: LimitSettings) -> None:
+        self._directory = directory
+        self._limits = limits
+        self._known: dict[str, tuple[Stamp, OfferedVersion | str]] = {}
+
+    def look(self) -> Sighting:
+        """What is in the directory now. It blocks."""
+        found = scan(self._directory)
+        self._known = {one.id: self._read(one) for one in found.versions.values()}
+        read = {name: one for name, (_, one) in self._known.items()}
+        return Sighting(
+            versions={name: one for name, one in read.items() if isinstance(one, OfferedVersion)},
+            broken={name: one for name, one in read.items() if isinstance(one, str)},
+            strange=found.refused,
+        )
+
+    def _read(self, folder: VersionFolder) -> tuple[Stamp, OfferedVersion | str]:
+        known = self._known.get(folder.id)
+        if known is not None and known[0] == folder.stamp:
+            return known
+        try:
+            return folder.stamp, self._offered(folder)
+        except (ConfigurationError, PenstockError, OSError) as error:
+            return folder.stamp, str(error)
+
+    def _offered(self, folder: VersionFolder) -> OfferedVersion:
+        runner = declared_runner(folder.folder, name=folder.name, version=folder.version)
+        model, run = runner.described(), runner.definition.run
+        offer = _offer(model, run, size=runner.weight_bytes(), make=partial(_made, runner, self._limits))
+        return OfferedVersion(folder.stamp, model, offer)
+
+
+def remote_version(index: VersionIndex, cache: ModelCache, limits: LimitSettings) -> OfferedVersion:
+    """A version in the storage, whose files are fetched when it is wanted."""
+
+    async def make() -> DeclaredRunner:
+        folder = await cache.folder(index)
+        runner = await asyncio.to_thread(declared_runner, folder, name=index.model.name, version=index.model.version)
+        return await _made(runner, limits)
+
+    return OfferedVersion(index.digest, index.model, _offer(index.model, index.run, size=index.size, make=make))
+
+
+def _offer(model: Model, run: RunSection, *, size: int, make: Callable[[], Awaitable[DeclaredRunner]]) -> Offer:
+    return Offer(
+        id=model.id,
+        digest=model.digest,
+        make=make,
+        takes=_taken(model),
+        size=size,
+        memory_bytes=run.memory_bytes,
+        keep_alive_s=run.keep_alive_s,
+        warm=run.warm,
+    )
+
+
+def _taken(model: Model) -> Mapping[str, Member]:
+    # A declared runner of one image takes its bytes, as runners do that declare no inputs.
+    return {} if model.inputs == {SOLE_IMAGE: Member()} else model.inputs
+
+
+async def _made(runner: type[DeclaredRunner], limits: LimitSettings) -> DeclaredRunner:
+    return runner(limits)
