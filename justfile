@@ -125,6 +125,11 @@ stress *args:
 mutations *args:
     {{ python }} -m tests.mutations "$@"
 
+# load, evict and switch models under load: failed and mixed tasks, what a switch costs, memory: just model-churn --mb 50
+[group('measure')]
+model-churn *args:
+    {{ python }} -m tools.model_churn {{ args }}
+
 # measure how long each script of the store blocks Redis in its worst case: just script-times --only settle,claim
 [group('measure')]
 script-times *args:

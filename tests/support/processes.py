@@ -48,7 +48,7 @@ class Process:
         for pid in self.children():
             if word in Path(f"/proc/{pid}/cmdline").read_text():
                 return pid
-        raise AssertionError(f"no child {word} of {self.popen.args}")
+        raise AssertionError(f"no child {word} of {self.popen.args!r}")
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 60) -> int:
         """Signals the process, waits for its end and returns the exit status."""

@@ -28,11 +28,11 @@ SIDE = 8
 def adding(number: float, weights: int = 0) -> bytes:
     """Returns a model file whose output `y` is its input `x`, (n, 1), plus this number, with so many further weights
     that change nothing."""
-    added = [numpy_helper.from_array(np.float32([number]), "number")]
+    added = [numpy_helper.from_array(np.array([number], np.float32), "number")]
     nodes = [helper.make_node("Add", ["x", "number"], ["y"])]
     if weights:
         added.append(numpy_helper.from_array(np.random.default_rng(0).random((1, weights), np.float32), "weights"))
-        added.append(numpy_helper.from_array(np.float32([0]), "nought"))
+        added.append(numpy_helper.from_array(np.array([0], np.float32), "nought"))
         nodes = [
             helper.make_node("MatMul", ["x", "weights"], ["products"]),  # nothing that is computed at the load
             helper.make_node("ReduceMax", ["products"], ["most"], axes=[1]),
@@ -55,7 +55,7 @@ class Adding(BaseModelRunner[Params]):
 
     def __init__(self, name: str, content: bytes) -> None:
         super().__init__(LimitSettings())
-        self.name = name  # type: ignore[misc]  as models of the repository do
+        self.name = name  # type: ignore[misc]  # as models of the repository do
         self.content = content
         self.gate = threading.Event()
         self.gate.set()
@@ -84,9 +84,14 @@ class Adding(BaseModelRunner[Params]):
         return Product(data={"number": float(work.outputs[0][0])})
 
 
-def saying(number: float, weights: int = 0) -> bytes:
-    """Returns a model file that answers this number to every image, with so many further weights."""
-    values: dict[str, Any] = {"number": np.float32([number]), "nought": np.float32([0]), "axis": np.int64([1])}
+def saying(number: float, weights: int = 0, burden: int = 0) -> bytes:
+    """Returns a model file that answers this number to every image, with so many further weights. A load takes about
+    25 ms for each `burden`, for products of matrices that the runtime computes then."""
+    values: dict[str, Any] = {
+        "number": np.array([number], np.float32),
+        "nought": np.array([0], np.float32),
+        "axis": np.array([1], np.int64),
+    }
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Unsqueeze", ["mean", "axis"], ["column"]),
@@ -100,6 +105,16 @@ def saying(number: float, weights: int = 0) -> bytes:
             helper.make_node("ReduceMax", ["products"], ["most"], axes=[1]),
             helper.make_node("Mul", ["most", "nought"], ["nothing"]),
         ]
+    if burden:
+        values["sides"] = np.array([1000, 1000], np.int64)
+        small = helper.make_tensor("small", TensorProto.FLOAT, [1], [1e-3])
+        nodes[2:3] = [
+            helper.make_node("ConstantOfShape", ["sides"], ["power0"], value=small),
+            *(helper.make_node("MatMul", [f"power{n}", "power0"], [f"power{n + 1}"]) for n in range(burden)),
+            helper.make_node("ReduceMean", [f"power{burden}"], ["power"], axes=[0, 1], keepdims=0),
+            helper.make_node("Mul", ["power", "nought"], ["none"]),
+            helper.make_node("Mul", ["column", "none"], ["nothing"]),
+        ]
     takes = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])
     gives = helper.make_tensor_value_info("said", TensorProto.FLOAT, ["n", 1])
     added = [numpy_helper.from_array(value, name) for name, value in values.items()]
@@ -110,10 +125,10 @@ def saying(number: float, weights: int = 0) -> bytes:
 
 
 def files_of(
-    number: float, *, version: str = "1", weights: int = 0, damaged: bool = False, **run: Any
+    number: float, *, version: str = "1", weights: int = 0, burden: int = 0, damaged: bool = False, **run: Any
 ) -> dict[str, bytes]:
     """Returns the files of a version that says this number; `run` are members of that section."""
-    content = saying(number, weights)
+    content = saying(number, weights, burden)
     sha256 = hashlib.sha256(content + b"other" * damaged).hexdigest()
     definition = Definition(
         schema=1,

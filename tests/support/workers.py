@@ -25,6 +25,9 @@ from penstock.worker.host import Host
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget
 from penstock.worker.pipeline import Pipeline
+from penstock.worker.residency.freed import memory_of
+from penstock.worker.residency.loads import ModelLoads
+from penstock.worker.residency.repository import RepositoryWatch
 from penstock.worker.residency.residents import Residents
 from penstock.worker.spool import Spool
 from penstock.worker.threads import CodecThreads, Threads
@@ -41,8 +44,10 @@ async def pipeline(
     spool: Spool | None = None,
     memory_bytes: int = 10**9,
     limits: LimitSettings | None = None,
+    model_bytes: int = 10**9,
+    load_limit_s: float = 60.0,
 ) -> AsyncIterator[Pipeline]:
-    """Opens a pipeline with these models, already loaded."""
+    """Opens a pipeline with these models, already loaded, and loads others on demand within `model_bytes`."""
     device, limits = cpu(1), limits or LimitSettings()
     async with AsyncExitStack() as stack:
         codecs = CodecThreads.of(device)
@@ -54,6 +59,8 @@ async def pipeline(
         residents = Residents()
         residents.hold(runners.values())
         stack.push_async_callback(scheduler.close)
+        loads = ModelLoads(residents, scheduler, memory_of(device), budget_bytes=model_bytes, limit_s=load_limit_s)
+        stack.callback(asyncio.create_task(loads.serve()).cancel)
         yield Pipeline(
             residents,
             scheduler,
@@ -82,15 +89,20 @@ async def host(
     spool_bytes: int = 0,
     slots: int = 4,
     lease_s: float = 6.0,
+    watching: Callable[[Residents], RepositoryWatch] | None = None,
+    **options: Any,
 ) -> AsyncIterator[Host]:
-    """Runs a worker until the end of the block; it then releases its tasks."""
+    """Runs a worker until the end of the block; it then releases its tasks. `watching` makes its watch of a repository
+    of models; further options are those of `pipeline`."""
     spool = Spool(storage, directory="", max_bytes=spool_bytes)
-    async with pipeline(storage, *models, spool=spool) as running:
+    async with pipeline(storage, *models, spool=spool, **options) as running:
+        watch = watching(running.models) if watching else None
+        loops = {"repository": watch.run, "publisher": watch.publisher.run} if watch else {}
         worker = Host(
             info=worker_info(worker_id, models),
             models=running.models,
-            beside={"upkeep": partial(sweeping, store)},
-            look_for_models=lambda: None,
+            beside={"upkeep": partial(sweeping, store)} | loops,
+            look_for_models=watch.look if watch else lambda: None,
             memory=lambda: WorkerMemory(process=0, tasks=0, tasks_limit=0, device_limit=0),
             store=store,
             pipeline=running,
@@ -111,9 +123,11 @@ async def host(
             await spool.aclose()
 
 
-async def submit_image(store: Store, model: str, params: dict[str, Any] | None = None, **members: Any) -> str:
+async def submit_image(
+    store: Store, model: str, params: dict[str, Any] | None = None, *, max_retries: int = 3, **members: Any
+) -> str:
     """Queues a task whose small image is part of its record, and returns the id."""
-    asked = submission(model=model)
+    asked = submission(model=model, max_retries=max_retries)
     usual = {"inputs": {"image": Source(data=image())}, "params": params or {}}
     request = replace(asked.request, **usual | members)
     return (await store.tasks.submit(replace(asked, request=request), rate_limit=0)).id

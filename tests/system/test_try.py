@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import penstock
+from tests.support.tiny_models import add_model
 
 PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 
@@ -70,6 +71,15 @@ def test_a_result_is_kept_in_a_directory(here: Path) -> None:
 
     assert done.stdout.splitlines() == ["out/a.json"]
     assert json.loads((here / "out/a.json").read_text())["text"] == "hi"
+
+
+def test_a_folder_with_a_model_toml_is_tried_too(here: Path) -> None:
+    add_model(here / "models", "says@2", 7.0)
+
+    done = penstock(here, "try", "models/says/2", str(PHOTO))
+
+    assert json.loads(done.stdout)["outputs"]["said"]["values"] == [[7.0]]
+    assert "says@2 on cpu: loaded in" in done.stderr
 
 
 def test_the_traceback_has_the_frames_of_the_model_and_none_of_ours(here: Path) -> None:

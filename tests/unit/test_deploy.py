@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from penstock.cli.main import cli
 from penstock.errors import ConfigurationError, codes
 from penstock.local.deaths import EXIT_CONFIGURATION
+from penstock.models.loading import files_of
 from penstock.settings import ALIASES, Settings, load
 from penstock.telemetry.instruments import INSTRUMENTS
 
@@ -404,7 +405,17 @@ def test_only_the_worker_image_has_a_model_runtime() -> None:
     assert "--constraint constraints-gpu.txt" in runs["worker"]
     assert "[" not in runs["api"]
     assert runs["worker"].count("[${RUNTIME}]") == 2
-    assert [i.rest for i in stages()["worker-install"] if i.word == "ARG"] == ["RUNTIME=cpu"]
+    assert [i.rest for i in stages()["worker-install"] if i.word == "ARG"] == ["RUNTIME=cpu", "MODEL_PACKAGES="]
+
+
+def test_the_place_for_models_of_ones_own_is_a_setting_of_the_image_and_a_mount_of_compose() -> None:
+    (source,) = [i.rest for i in stages()["worker"] if i.word == "COPY" and not i.rest.startswith("--from=")]
+    settings = load(None, image_environment("worker"))
+
+    assert source.split() == ["deploy/models", "/models"]
+    assert settings.models.modules == ("/models",)
+    assert services()["worker"]["volumes"] == ["./deploy/models:/models:ro"]
+    assert files_of(str(DEPLOY / "models")) == [], "none comes with Penstock"
 
 
 def test_the_name_of_the_package_is_never_looked_up_in_an_index() -> None:

@@ -83,7 +83,7 @@ async def test_each_tensor_reaches_infer_as_it_was_made_and_alone(runner: Any) -
         assert run.work.outputs[0] is TENSORS[name], name
     assert len(runner._own.seen) == len(names)
     assert {type(tensor) for tensor in runner._own.seen} == {np.ndarray, list, dict}
-    kinds = [runner.postprocess(run.work, Params(), None).data["kind"] for run in done[:5]]
+    kinds = [runner.postprocess(run.work, Params(), None)["kind"] for run in done[:5]]
     assert kinds == ["ndarray", "ndarray", "ndarray", "list", "dict"]
 
 

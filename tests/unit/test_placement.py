@@ -32,8 +32,8 @@ def section(resize: str, **more: Any) -> InputSection:
 
 
 def forward(placed: ImagePlacement, x: float, y: float) -> tuple[float, float]:
-    """Where a point of the source is in the canvas."""
-    across, down = placed.scale
+    """Where a point of the source is in the canvas, for a detector."""
+    across, down = placed.scale if placed.ratio is None else (placed.ratio, placed.ratio)
     return x * across + placed.left, y * down + placed.top
 
 
@@ -79,6 +79,11 @@ def test_a_letterbox_keeps_the_shape_and_touches_two_edges(width: int, height: i
     assert placed.resized[0] == 640 or placed.resized[1] == 480
     spare = (640 - placed.resized[0], 480 - placed.resized[1])
     assert (placed.left, placed.top) == ((0, 0) if pad_at == "end" else (spare[0] // 2, spare[1] // 2))
+
+
+@given(SIDES, SIDES)
+def test_all_of_a_letterboxed_image_is_seen_however_its_sides_were_rounded(width: int, height: int) -> None:
+    assert place(section("letterbox"), width, height, max_pixels=LARGE).visible == (0, 0, width, height)
 
 
 def test_a_box_outside_of_the_image_is_cut_at_its_edge() -> None:

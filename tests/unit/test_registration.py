@@ -8,7 +8,7 @@ from loguru import logger
 
 from penstock.core.model import Member
 from penstock.errors import ConfigurationError
-from penstock.models.base import BaseModelRunner, Card, Params, Product, Work
+from penstock.models.base import BaseModelRunner, Card, Params, Work
 from penstock.models.base import model_runner as of_base
 from penstock.models.digests import results_digest
 from penstock.models.registry import _REGISTRY, model_runner, registry
@@ -195,10 +195,9 @@ def test_a_class_in_the_short_form_has_the_full_contract_and_its_own_object() ->
     runner.load_model(None)  # type: ignore[arg-type]
     work = runner.prepare(b"12345", Params())
     work.accept(0, runner.infer([work.tile(0)], work)[0])
-    product = runner.postprocess(work, Params(), None)  # type: ignore[arg-type]
+    returned: Any = runner.postprocess(work, Params(), None)  # type: ignore[arg-type]
 
-    assert isinstance(product, Product)
-    assert product.data == {"bytes": 5, "text": None, "loaded": 1, "again": 3}
+    assert returned == {"bytes": 5, "text": None, "loaded": 1, "again": 3}
     assert (served.name, served.card.title, served.card.produces) == ("own-v1", "Says what it is", "any")
     assert served.inputs == {"image": Member()}
     assert served.__qualname__ == "Own"
@@ -221,6 +220,16 @@ def test_a_tensor_of_any_kind_is_the_one_tile_of_its_work() -> None:
 
 class HasParams(Params, frozen=True):
     side: int = 1
+
+
+def test_the_parameters_of_a_task_come_with_its_members() -> None:
+    def prepare(self: Any, input_data: Any) -> int:
+        return int(input_data.params.side)
+
+    model_runner("thing-v1")(made(prepare=prepare, params=HasParams))
+    runner = registry()["thing-v1"](LimitSettings())
+
+    assert runner.prepare(b"", HasParams(side=3)).tile(0) == 3
 
 
 def test_a_generic_runner_without_params_says_so() -> None:

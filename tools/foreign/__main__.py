@@ -17,7 +17,7 @@ RIGHT_OF_ALL, KINDS_OF_ALL, GUESSED_OF_ALL = 12, 5, 9
 
 
 def main() -> int:
-    """Compare, print the table, and return the exit status: 1 where a file is wrong, or fewer than the bars are right."""
+    """Compare, print the table, and return the exit status: 1 where a file is wrong, or too few are right."""
     parser = argparse.ArgumentParser(prog="python -m tools.foreign")
     parser.add_argument("--short", action="store_true", help="three small files")
     parser.add_argument("--only", help="names of files, with commas")
@@ -49,29 +49,46 @@ def _outcome(file: ForeignFile, path: Path) -> Outcome:
             outcome = compared(file, path, Path(directory))
         except ConfigurationError as error:
             outcome = refused(file, error)
-    print(_row(outcome), outcome.problem, file=sys.stderr, flush=True)
+    print(
+        _row(outcome),
+        f"{outcome.answers} answers, {outcome.unsaid:.2g} before",
+        outcome.problem,
+        file=sys.stderr,
+        flush=True,
+    )
     return outcome
 
 
 def table(outcomes: list[Outcome]) -> str:
     """The outcomes as a table in Markdown, with the bars below."""
-    rows = ["| file | package | what | kind | had to be said | difference | s |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    rows = [
+        "| file | package | what | kind | had to be said | difference | s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     right, guessed = (sum(getattr(o, name) for o in outcomes) for name in ("right", "guessed_right"))
     kinds, silent = len({o.kind for o in outcomes}), sum(o.silently_wrong for o in outcomes)
-    sums = f"{len(outcomes)} files of {kinds} kinds: {right} right, {guessed} of them with nothing said, {silent} silently wrong."
-    return "\n".join([*rows, *map(_row, outcomes), "", sums])
+    sums = f"{len(outcomes)} files of {kinds} kinds: {right} right, {guessed} of them with nothing said"
+    return "\n".join([*rows, *map(_row, outcomes), "", f"{sums}, {silent} silently wrong."])
 
 
 def _row(o: Outcome) -> str:
     said = "nothing" if not o.file.say else " ".join(f"`{text}`" for text in o.file.say)
-    if o.file.say and o.guessed_right:
-        said = f"nothing ({said} changes nothing here)"
-    cells = (o.file.key, f"{o.file.package} {o.file.version}", o.file.what, o.kind, said, _number(o.difference), f"{o.took_s:.1f}")
+    cells = (
+        o.file.key,
+        f"{o.file.package} {o.file.version}",
+        o.file.what,
+        o.kind,
+        said,
+        _number(o.difference),
+        f"{o.took_s:.1f}",
+    )
     return f"| {' | '.join(cells)} |"
 
 
 def _number(difference: float) -> str:
-    return "0" if difference == 0 else f"{difference:.0e}" if difference < ENOUGH_FOR_EXPONENT else f"**{difference:.3g}**"
+    return (
+        "0" if difference == 0 else f"{difference:.0e}" if difference < ENOUGH_FOR_EXPONENT else f"**{difference:.3g}**"
+    )
 
 
 ENOUGH_FOR_EXPONENT = 1e-3

@@ -1,8 +1,7 @@
 """Adds a foreign file as an operator would, and measures how far its answers are from the package's own."""
 
 import io
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +40,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def guessed_right(self) -> bool:
-        """Whether it does so without that."""
-        return self.unsaid <= ENOUGH
+        """Whether it does so with nothing said: also where what was said makes no difference for this sample."""
+        return not self.file.say and self.right
 
     @property
     def silently_wrong(self) -> bool:
-        """Whether it answers otherwise without being told, and a member that has to be said is not among the guesses."""
+        """Whether a member that has to be said is not among the guesses, or nothing is to be said and it is wrong."""
         said = {text.partition("=")[0] for text in self.file.say}
         normalisation = {"input.mean", "input.std"}
         silent = said - set(self.guessed) - OPTIONAL
         if "input.range" in self.guessed:
             silent -= normalisation
-        return not self.guessed_right and (not said or bool(silent))
+        return bool(silent) or (not self.file.say and not self.right)
 
 
 OPTIONAL = frozenset({"output.labels", "input.short_side", "input.pad_value"})
@@ -63,11 +62,14 @@ def compared(file: ForeignFile, path: Path, directory: Path) -> Outcome:
     """Add the file without and with what has to be said, and compare both answers with the reference."""
     sample = file.sample()
     expected = file.reference(str(path), sample)
-    added = add_model(Adding(file=path, name=file.key), directory)
+    example = directory / ("sample.png" if isinstance(sample, bytes) else "sample.npz")
+    example.write_bytes(sample if isinstance(sample, bytes) else _packed(sample))
+    asked = Adding(file=path, name=file.key, example=example)
+    added = add_model(asked, directory / "models")
     unsaid = _difference(file, added, sample, expected)
     told, difference = added, unsaid
     if file.say:
-        told = add_model(Adding(file=path, name=file.key, said=file.say), directory)
+        told = add_model(msgspec.structs.replace(asked, said=file.say), directory / "models")
         difference = _difference(file, told, sample, expected)
     return Outcome(
         file=file,
@@ -92,23 +94,25 @@ def _difference(file: ForeignFile, added: Added, sample: Any, expected: Any) -> 
 
 
 def _everything(kind: str) -> dict[str, Any]:
-    return {"image-to-labels": {"top_k": 4}, "image-to-tensors": {"format": "npz"}, "tensors": {"format": "npz"}}.get(
-        kind, {}
-    )
+    return {"top_k": 4} if kind == "image-to-labels" else {"format": "npz"} if kind.endswith("tensors") else {}
 
 
 def _source(sample: Any) -> Any:
     if isinstance(sample, bytes):
         return sample
+    return InputMembers({"file": InputFile(_packed(sample))})
+
+
+def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     stream = io.BytesIO()
-    np.savez(stream, **sample)
-    return InputMembers({"file": InputFile(stream.getvalue())})
+    np.savez(stream, allow_pickle=False, **arrays)
+    return stream.getvalue()
 
 
 def _of_labels(product: Product, expected: NDArray[Any]) -> float:
     """The largest difference of a probability."""
     found = {label["index"]: label["probability"] for label in (product.data or {})["labels"]}
-    return max(abs(probability - float(expected[index])) for index, probability in found.items())
+    return max(abs(float(probability) - float(expected[index])) for index, probability in found.items())
 
 
 def _of_boxes(product: Product, expected: list[tuple[float, ...]]) -> float:
@@ -148,7 +152,7 @@ def _of_arrays(product: Product, expected: Mapping[str, NDArray[Any]]) -> float:
     return max(float(np.abs(found[n] - a).max()) / max(1.0, float(np.abs(a).max())) for n, a in expected.items())
 
 
-DIFFERENCES = {
+DIFFERENCES: dict[str, Callable[[Product, Any], float]] = {
     "image-to-labels": _of_labels,
     "image-to-boxes": _of_boxes,
     "image-to-mask": _of_image,
@@ -162,5 +166,12 @@ def refused(file: ForeignFile, error: ConfigurationError) -> Outcome:
     """The outcome of a file that could not be added."""
     nothing = float("inf")
     return Outcome(
-        file=file, kind="refused", guessed=(), difference=nothing, unsaid=nothing, took_s=0, answers=0, problem=str(error)
+        file=file,
+        kind="refused",
+        guessed=(),
+        difference=nothing,
+        unsaid=nothing,
+        took_s=0,
+        answers=0,
+        problem=str(error),
     )

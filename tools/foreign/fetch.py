@@ -50,6 +50,7 @@ def _run(command: list[str], folder: Path) -> Path:
 
 def _unpack(archive: Path, site: Path) -> None:
     """A wheel, or a source archive without its outer folder, which npm calls `package`."""
+    site.mkdir(parents=True, exist_ok=True)
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             wheel.extractall(site)

@@ -1,4 +1,4 @@
-"""The foreign files: where they come from, what has to be said about them, and the image or arrays of the comparison."""
+"""The foreign files: where they come from, what has to be said about them, and the input of the comparison."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +29,8 @@ class ForeignFile(Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+BOXES = {"score": references.LEAST_SCORE}
+
 FILES = (
     ForeignFile(
         key="yolov8n-doclaynet",
@@ -38,7 +40,8 @@ FILES = (
         what="detector, YOLOv8 `4+n`",
         sample=samples.page,
         reference=references.doclaynet,
-        params={"score": 0.05},
+        say=("input.rounding=floor", "output.nms=all"),
+        params=BOXES,
     ),
     ForeignFile(
         key="isbn-yolo26n",
@@ -48,7 +51,7 @@ FILES = (
         what="detector, YOLO26 end to end",
         sample=samples.page,
         reference=references.isbnx,
-        params={"score": 0.001},
+        params=BOXES,
     ),
     ForeignFile(
         key="nudenet-320n",
@@ -58,8 +61,9 @@ FILES = (
         what="detector, YOLOv8 with dynamic size",
         sample=samples.photo,
         reference=references.nudenet,
-        say=("input.resize=square", "input.resample=linear", "input.pad_value=0"),
-        params={"score": 0.2},
+        say=("input.colour=BGR", "input.resize=square", "input.resample=linear", "input.pad_value=0", "output.nms=all"),
+        note="the package swaps red and blue twice",
+        params=BOXES,
         short=True,
     ),
     ForeignFile(
@@ -70,6 +74,7 @@ FILES = (
         what="detector, YOLOX without decoding",
         sample=samples.captcha,
         reference=references.yolox,
+        params=BOXES,
     ),
     ForeignFile(
         key="open-nsfw",
@@ -159,7 +164,7 @@ FILES = (
         key="ddddocr-line",
         package="ddddocr",
         version="1.6.1",
-        path="ddddocr/common_old.onnx",
+        path="ddddocr/common.onnx",
         what="OCR, recognition of captchas in grey",
         sample=samples.line,
         reference=references.ddddocr_line,

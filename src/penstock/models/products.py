@@ -16,20 +16,49 @@ Files in a list are ProductFiles, images or bytes; those without a name of their
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
+
+from msgspec import Struct
 
 from penstock.core.media_types import UNKNOWN, kind_of
 from penstock.core.request import OutputOptions
 from penstock.errors import ModelResultInvalid, PenstockError
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
-from penstock.models.base import Product, ProductFile
 
 if TYPE_CHECKING:
     import numpy as np
 else:
     np = lazy_import("numpy")
+
+
+class ProductFile(Struct, frozen=True, eq=False):
+    """One file of a result. Its `name` is unique in the result, whatever its case, and has at most 64 letters, digits,
+    dots, dashes and underscores; `width` and `height` are in pixels where it is an image."""
+
+    name: str
+    content: bytes
+    content_type: str = "application/octet-stream"
+    width: int | None = None
+    height: int | None = None
+
+
+class Product(Struct, frozen=True, kw_only=True, eq=False):
+    """What `postprocess` returns: files to store, data for the JSON of the answer, or both.
+
+    `file` is the one that stands for the result where only one can, and is named `result.<extension>`; without it the
+    first of `files` does.
+    """
+
+    file: bytes | None = None
+    content_type: str = "application/octet-stream"
+    extension: str = "bin"
+    width: int | None = None
+    height: int | None = None
+    data: dict[str, Any] | None = None
+    files: Sequence[ProductFile] = ()
+
 
 EXTENSIONS = {
     UNKNOWN: "bin",

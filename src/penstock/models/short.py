@@ -54,6 +54,9 @@ class ShortContract(BaseModelRunner[Any]):
     def load_model(self, device: Device) -> None:
         self._own.load_model(*([] if self._is_short("load_model") else [device]))
 
+    def unload(self) -> None:
+        self._own.unload()
+
     def warmup(self) -> Iterable[Work]:
         return self._own.warmup()
 
@@ -71,9 +74,10 @@ class ShortContract(BaseModelRunner[Any]):
 
     def prepare(self, source: Any, params: Params) -> Work:
         given = self._input(source)
-        if self._is_short("prepare"):
-            return TensorWork(self._own.prepare(given))  # type: ignore[call-arg]
-        return self._own.prepare(given, params)
+        if not self._is_short("prepare"):
+            return self._own.prepare(given, params)
+        given.params = params
+        return TensorWork(self._own.prepare(given))  # type: ignore[call-arg]
 
     def infer(self, tiles: Any, work: Work) -> Outputs:
         if self._is_short("infer"):

@@ -31,6 +31,7 @@ METHODS: dict[str, Signature] = {
     "prepare": Signature(("source", "params"), ("input_data",)),
     "infer": Signature(("tiles", "work"), ("tensor",)),
     "postprocess": Signature(("work", "params", "output"), ("output",)),
+    "unload": Signature(()),
     "warmup": Signature(()),
     "memory_needed": Signature(("source", "params")),
     "output_size": Signature(("width", "height", "params")),

@@ -66,7 +66,7 @@ class Host(arq.Worker):
         super().__init__(functions=[_attempt], max_jobs=slots + reserved_slots, job_completion_wait=drain_s)
         self._add_signal_handler(PARENT_DIED, lambda _: self.drain())
         self._info = info
-        self._models = models
+        self.models = models
         self._beside = beside
         self._memory = memory
         self._store = store
@@ -162,12 +162,12 @@ class Host(arq.Worker):
     # --- between the parts ------------------------------------------------------------------------------------
 
     def _free_slots(self) -> Slots:
-        return self.running.free_slots() if self.allow_pick_jobs and self._models.models else Slots(0, 0)
+        return self.running.free_slots() if self.allow_pick_jobs and self.models.models else Slots(0, 0)
 
     def _models_changed(self) -> None:
         self._leases.tell()
-        if self._models.models != self._served:  # tasks of another one may wait already
-            self._served = self._models.models
+        if self.models.models != self._served:  # tasks of another one may wait already
+            self._served = self.models.models
             self._claims.look()
 
     def _describe(self) -> WorkerInfo:
@@ -178,8 +178,8 @@ class Host(arq.Worker):
         metrics.report("worker.pinned", memory.pinned, device=self._info.device)
         return replace(
             self._info,
-            models=self._models.models,
-            residence=self._models.residence(),
+            models=self.models.models,
+            residence=self.models.residence(),
             running=len(self.tasks),
             state="READY" if self.allow_pick_jobs else "DRAINING",
             memory=memory,

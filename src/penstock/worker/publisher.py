@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from loguru import logger
 
@@ -25,6 +26,7 @@ class Publisher:
         self._device = device
         self._models: dict[str, Model] = {}
         self._changed: set[str] = set()
+        self._is_behind = asyncio.Event()
 
     async def publish(self, models: Sequence[Model]) -> None:
         """Publish these models besides those before, and keep them published. While Redis is away, `run` does it."""
@@ -35,6 +37,7 @@ class Publisher:
             self._changed -= {model.id for model in models}
         except StoreUnavailable as error:
             self._changed |= {model.id for model in models}  # Redis may have them as they were
+            self._is_behind.set()
             logger.bind(reason=error.detail).warning("the models are published later")
 
     def forget(self, ids: Sequence[str]) -> None:
@@ -46,8 +49,13 @@ class Publisher:
     async def run(self) -> None:
         """Publish again what Redis has lost, until canceled."""
         while True:
-            is_there = await self._publish_missing()
-            await asyncio.sleep(LOOK_S if is_there else RETRY_S)
+            self._is_behind.clear()
+            if not await self._publish_missing():
+                await asyncio.sleep(RETRY_S)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._is_behind.wait()
 
     def _report(self) -> None:
         labels = [

@@ -10,7 +10,7 @@ from msgspec import Struct
 from penstock.errors import ConfigurationError
 from penstock.models.declared.document import InvalidModel, read_definition
 from penstock.models.inspection.child import in_child
-from penstock.models.inspection.draft import Draft, DraftRequest
+from penstock.models.inspection.draft import DraftRequest, ModelDraft
 from penstock.models.inspection.inspection import digest
 from penstock.models.repository.tree import NAME, scan, write_version
 
@@ -31,13 +31,13 @@ class Added(Struct, frozen=True, kw_only=True):
     name: str
     version: str
     folder: Path
-    draft: Draft
+    draft: ModelDraft
     replaced: bool
     took_s: float
 
 
 def add_model(asked: Adding, directory: Path) -> Added:
-    """Draft a model, and put it into the directory. Raises ConfigurationError with one line."""
+    """ModelDraft a model, and put it into the directory. Raises ConfigurationError with one line."""
     started = time.monotonic()
     name = asked.name or name_of(asked.file)
     version, replaces = (asked.version, True) if asked.version else _version_for(directory, name, asked.file)
@@ -49,7 +49,7 @@ def add_model(asked: Adding, directory: Path) -> Added:
             version=version,
             example=str(asked.example.absolute()) if asked.example else "",
         )
-        draft = in_child("draft", request, Draft)
+        draft = in_child("draft", request, ModelDraft)
         files = {path.name: path for path in Path(folder).iterdir()}
         folder_of_version = write_version(directory, name, version, files, replace=replaces)
     took_s = time.monotonic() - started

@@ -26,4 +26,11 @@ def check(model: str, file: Path | None, inputs: tuple[str, ...], pairs: tuple[s
     from penstock.cli.client import params_of
     from penstock.cli.models.conforming import check_runner
 
+    if not is_class(model):
+        raise click.UsageError(f"{model} is no class: write my_models.py:Class, or the path of a file with one")
     sys.exit(check_runner(model, file, inputs, params_of(pairs), as_json=as_json))
+
+
+def is_class(reference: str) -> bool:
+    """Whether a reference names a class, such as `my_models.py:Sharpness`, or a file or module with classes."""
+    return reference.endswith(".py") or ":" in reference

@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
 
-def is_class(reference: str) -> bool:
-    """Whether a reference names a class, such as `my_models.py:Sharpness`, or a file or module with classes."""
-    return reference.endswith(".py") or ":" in reference
-
-
 def check_runner(
     reference: str, file: Path | None, inputs: tuple[str, ...], params: dict[str, Any], *, as_json: bool
 ) -> int:

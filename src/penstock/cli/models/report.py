@@ -1,18 +1,21 @@
-"""What `penstock models add` and `check` print: what is known, what was guessed and how to say better, and an answer."""
+"""What `penstock models add` prints: what is known, what was guessed and how to say better, and an answer."""
 
 import json
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
+from rich.padding import Padding
+from rich.table import Column
 from rich.text import Text
 
 from penstock.cli.models.adding import Added
 from penstock.cli.terminal import console, plain, readable, table
-from penstock.models.declared.document import paths, values_of
-from penstock.models.inspection.draft import Draft
+from penstock.models.declared.document import CHANNELS, paths, values_of
+from penstock.models.inspection.draft import ModelDraft
 from penstock.models.inspection.findings import MemberFinding
 
 MOST_VALUE = 40
@@ -44,10 +47,13 @@ def _joined(ports: tuple[str, ...]) -> str:
 
 
 def _print_findings(out: Console, title: str, findings: Iterable[MemberFinding]) -> None:
-    rows = table("", "", "")
+    """One line for each, with its reason where that is another than that of the line above."""
+    rows, before = table(Column(no_wrap=True), Column(), Column()), ""
     rows.show_header = False
     for found in findings:
-        rows.add_row(plain(found.path), plain(shown(found.value)), plain(found.why, "dim"))
+        why = found.why if found.why != before else ""
+        rows.add_row(plain(f"  {found.path}"), plain(shown(found.value)), plain(why, "dim"))
+        before = found.why
     if rows.row_count:
         out.print(Text(f"\n{title}", "green"))
         out.print(rows)
@@ -56,26 +62,31 @@ def _print_findings(out: Console, title: str, findings: Iterable[MemberFinding])
 def _print_guesses(out: Console, guesses: tuple[MemberFinding, ...]) -> None:
     if not guesses:
         return
-    out.print(Text.assemble(("\nguessed", "yellow"), ": answers say so, until you say better, or that it is right"))
-    for found in guesses:
-        out.print(Text.assemble(f"  --set {found.path}=", (shown(found.value), "bold"), _others(found)))
-        out.print(plain(f"      {found.why}", "dim"))
+    out.print(Text.assemble(("\nguessed", "yellow"), ": each answer says so. Say better, or that it is right, with"))
+    for why, together in groupby(guesses, key=lambda found: found.why):
+        for found in together:
+            said = Text.assemble(f"--set {found.path}=", (shown(found.value), "bold"), _others(found))
+            out.print(Padding(said, (0, 0, 0, 2)))
+        out.print(Padding(plain(why, "dim"), (0, 0, 0, 6)))
+    out.print(Padding(Text("or remove its line from [guessed] in model.toml", "dim"), (0, 0, 0, 2)))
 
 
 def _others(found: MemberFinding) -> str:
     words = [word for word in values_of(paths()[found.path]) if word != str(found.value)]
-    return f"  or {', '.join(words)}" if words and found.path != "kind" else ""
+    if found.path == "input.colour":
+        words = [word for word in words if CHANNELS[word] == CHANNELS[str(found.value)]]
+    return f" or {', '.join(words)}" if words and found.path not in ("kind", "output.activation") else ""
 
 
-def _print_answer(out: Console, draft: Draft) -> None:
+def _print_answer(out: Console, draft: ModelDraft) -> None:
     if draft.problem:
         out.print(Text.assemble(("\nno answer", "red"), f": {draft.problem}"))
         return
     out.print(Text.assemble(("\nanswer", "green"), f" to {draft.example} in {draft.answer_s:.2f} s"))
     if draft.answer_file:
-        out.print(plain(f"  {draft.answer_file}"))
+        out.print(Padding(plain(draft.answer_file), (0, 0, 0, 2)))
     if draft.answer is not None:
-        out.print(plain(f"  {short(draft.answer)}"))
+        out.print(Padding(plain(short(draft.answer)), (0, 0, 0, 2)))
 
 
 def short(value: Any, most: int = 400) -> str:

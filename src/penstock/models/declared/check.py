@@ -13,7 +13,7 @@ import msgspec
 from penstock.core.device import CPU_SIDES, Device
 from penstock.core.model import Example
 from penstock.core.request import OutputOptions
-from penstock.errors import ConfigurationError, PenstockError
+from penstock.errors import ConfigurationError, DeviceOutOfMemory, PenstockError
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Product
@@ -49,6 +49,8 @@ def run(runner: Any) -> None:
     try:
         product = answered(runner, _source(definition, runner.folder), definition.check.params)
         compare(product, stored, definition.check.answer, definition.check.tolerance)
+    except DeviceOutOfMemory:
+        raise
     except (WrongAnswer, PenstockError) as error:
         raise ConfigurationError(f"{runner.name}: [check] fails on {runner.device_name}: {error}") from error
 
@@ -92,7 +94,8 @@ def example(definition: Definition, folder: Path) -> Example | None:
     except (ConfigurationError, msgspec.DecodeError):
         return None
     files = () if name.endswith(".json") else (name,)
-    shown = {"image_url": "https://example.com/photo.jpg"} if definition.kind != "tensors" else {}
+    member = "file" if definition.kind == "tensors" else "image_url"
+    shown = {member: f"https://example.com/{definition.check.input}"}
     return Example(input=shown, params=dict(definition.check.params), data=_shortened(data), files=files)
 
 

@@ -29,6 +29,9 @@ class ImagePlacement(NamedTuple):
     canvas: Size
     left: int = 0
     top: int = 0
+    ratio: float | None = None
+    """Of a letterbox: what its sides were multiplied by before they were rounded. Boxes go back by it, as detectors are
+    trained and evaluated."""
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -50,13 +53,17 @@ class ImagePlacement(NamedTuple):
     @property
     def visible(self) -> tuple[int, int, int, int]:
         """The same edges in pixels of the source: all of it, unless some is cut off."""
-        left, top, right, low = self.undone(np.array([self.content], np.float64))[0].round().astype(int).tolist()
+        edges = self._back(np.array([self.content]), self.scale)
+        left, top, right, low = edges[0].round().astype(int).tolist()
         return left, top, max(left + 1, right), max(top + 1, low)
 
     def undone(self, boxes: NDArray[Any]) -> NDArray[np.float64]:
         """Boxes of left, top, right, bottom, (n, 4) in pixels of the canvas, in those of the source, inside of it."""
+        return self._back(boxes, self.scale if self.ratio is None else (self.ratio, self.ratio))
+
+    def _back(self, boxes: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.float64]:
         offset = np.array([self.left, self.top] * 2, np.float64)
-        back = (boxes.astype(np.float64) - offset) / np.array(self.scale * 2, np.float64)
+        back = (boxes.astype(np.float64) - offset) / np.array(scale * 2, np.float64)
         inside: NDArray[np.float64] = back.clip(0.0, np.array(self.source * 2, np.float64))
         return inside
 
@@ -115,10 +122,10 @@ def _letterbox(section: InputSection, source: Size) -> ImagePlacement:
     whole: Callable[[float], int] = round if section.rounding == "round" else int
     resized = (max(1, whole(source[0] * ratio)), max(1, whole(source[1] * ratio)))
     if section.pad_at == "end":
-        return ImagePlacement(source, source, resized, wanted)
+        return ImagePlacement(source, source, resized, wanted, ratio=ratio)
     # As Ultralytics' LetterBox: of an odd number of pixels, one more is at the end.
     left, top = (round((has - fills) / 2 - 0.1) for has, fills in zip(wanted, resized, strict=True))
-    return ImagePlacement(source, source, resized, wanted, left, top)
+    return ImagePlacement(source, source, resized, wanted, left, top, ratio)
 
 
 def _square(section: InputSection, source: Size) -> ImagePlacement:

@@ -98,11 +98,13 @@ class DeclaredRunner(BaseModelRunner[Params]):
     def _look_at(self, network: DeclaredNetwork, device: Device) -> None:
         # A CPU runs one tile at a time and in fp32, so that there is nothing to compare; a run may take it seconds.
         self._sample = sample = None if device.kind == "cpu" and device.batches == (1,) else self._kind.sample(device)
+        if sample is None:  # nobody knows whether tensors of several tasks may be mixed, but who wrote the definition
+            self.max_batch = self.definition.run.max_batch or 1
+            return
+        opening.outputs_of(network, self._kind, sample)
+        self._network = network = self._with_half(network, sample, device)
         most = self.definition.run.max_batch or device.batches[-1]
-        if sample is not None:
-            opening.outputs_of(network, self._kind, sample)
-            self._network = network = self._with_half(network, sample, device)
-        if most > 1 and (sample is None or opening.mixes(network, self._kind, sample)):
+        if most > 1 and opening.mixes(network, self._kind, sample):
             most = 1
             logger.bind(model=self.name).info("the graph takes one input at a time")
         self.max_batch = most if network.batch == FREE else max(1, network.batch)

@@ -24,14 +24,14 @@ LIMIT_S = 300.0
 Reply = TypeVar("Reply", bound=Struct)
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class ChildCall(Struct, frozen=True, kw_only=True):
     """What the process shall do, by name, and with which request."""
 
     act: str
     request: dict[str, Any]
 
 
-class Refusal(Struct, frozen=True, kw_only=True):
+class ChildRefusal(Struct, frozen=True, kw_only=True):
     """The line that says why it did not."""
 
     refused: str
@@ -40,7 +40,7 @@ class Refusal(Struct, frozen=True, kw_only=True):
 def in_child(act: str, request: Struct, reply: type[Reply], *, limit_s: float = LIMIT_S) -> Reply:
     """Do this in a process of its own, and return its reply. Raises InvalidModel with one line: what the process says,
     or how it ended."""
-    call = msgspec.json.encode(Call(act=act, request=msgspec.to_builtins(request)))
+    call = msgspec.json.encode(ChildCall(act=act, request=msgspec.to_builtins(request)))
     command = [sys.executable, "-m", "penstock.models.inspection.child"]
     try:
         ended = subprocess.run(command, input=call, capture_output=True, timeout=limit_s, check=False)
@@ -64,13 +64,15 @@ def serve(acts: dict[str, Callable[[dict[str, Any]], Struct]]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # native libraries print to standard output
-    call = msgspec.json.decode(sys.stdin.buffer.read(), type=Call)
+    call = msgspec.json.decode(sys.stdin.buffer.read(), type=ChildCall)
     try:
         reply: Struct = acts[call.act](call.request)
     except ConfigurationError as error:
-        reply = Refusal(refused=str(error))
+        reply = ChildRefusal(refused=str(error))
     except (MemoryError, RecursionError):
-        reply = Refusal(refused=f"it needs more than {MEMORY_BYTES // 1024**3} GiB of memory, or is nested too deeply")
+        reply = ChildRefusal(
+            refused=f"it needs more than {MEMORY_BYTES // 1024**3} GiB of memory, or is nested too deeply"
+        )
     answer.write(msgspec.json.encode(reply))
     answer.close()
 

@@ -3,6 +3,7 @@ answer."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from penstock.errors import ConfigurationError, PenstockError
 from penstock.models.declared import check, declared_runner
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.document import FILE, InvalidModel, document
-from penstock.models.inspection.examples import Example, examples_for
+from penstock.models.inspection.examples import ExampleFile, examples_for
 from penstock.models.inspection.findings import MemberFinding, parse_said
 from penstock.models.inspection.inspection import Inspection, inspect_file
 from penstock.models.inspection.trial import plain_message
@@ -38,7 +39,7 @@ class DraftRequest(Struct, frozen=True, kw_only=True):
     """A file that the model shall answer; empty is one that fits the kind."""
 
 
-class Draft(Struct, frozen=True, kw_only=True):
+class ModelDraft(Struct, frozen=True, kw_only=True):
     """A model's folder that was written, and how the model did on its example.
 
     `answer` is the data of the answer, `answer_file` its file in the folder; `problem` says why there is none.
@@ -57,7 +58,7 @@ class Draft(Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-def draft(request: DraftRequest) -> Draft:
+def draft(request: DraftRequest) -> ModelDraft:
     """Inspect a file, and write the folder of its model. Raises ConfigurationError with one line."""
     file, folder = Path(request.file), Path(request.folder)
     inspection = inspect_file(file, parse_said(request.said), version=request.version)
@@ -83,7 +84,7 @@ def _write(definition: Definition, inspection: Inspection, folder: Path) -> None
     (folder / FILE).write_text(document(definition, notes))
 
 
-def _answered(request: DraftRequest, inspection: Inspection, definition: Definition, folder: Path) -> Draft:
+def _answered(request: DraftRequest, inspection: Inspection, definition: Definition, folder: Path) -> ModelDraft:
     """The draft with the answer to its example, which is stored as the model's check. Where the runtime takes none of
     the examples that we can think of, the model has no check, and the draft says why."""
     problem = ""
@@ -99,9 +100,9 @@ def _answered(request: DraftRequest, inspection: Inspection, definition: Definit
     return _draft_of(inspection, problem=f"{problem}; give an example with --example arrays.npz")
 
 
-def _checked(inspection: Inspection, definition: Definition, example: Example, folder: Path) -> Draft:
+def _checked(inspection: Inspection, definition: Definition, example: ExampleFile, folder: Path) -> ModelDraft:
     runner = declared_runner(folder, name=folder.name)(LimitSettings())
-    runner.load_model(check.ON_CPU)
+    runner.load_model(msgspec.structs.replace(check.ON_CPU, threads=os.cpu_count() or 1))
     source = InputMembers({"file": InputFile(example.content)}) if example.member == "file" else example.content
     started = time.monotonic()
     product = check.answered(runner, source)
@@ -117,8 +118,8 @@ def _checked(inspection: Inspection, definition: Definition, example: Example, f
     return _draft_of(inspection, example=example.name, answer=data or None, answer_file=file, answer_s=took_s)
 
 
-def _draft_of(inspection: Inspection, **rest: Any) -> Draft:
-    return Draft(
+def _draft_of(inspection: Inspection, **rest: Any) -> ModelDraft:
+    return ModelDraft(
         kind=inspection.definition.kind,
         inputs=inspection.inputs,
         outputs=inspection.outputs,

@@ -26,7 +26,7 @@ LARGEST_ARRAY = 64 * 1024 * 1024
 LARGEST_EXAMPLE_BYTES = 64 * 1024 * 1024
 
 
-class Example(Struct, frozen=True, kw_only=True):
+class ExampleFile(Struct, frozen=True, kw_only=True):
     """A file that is the whole input of a model, and the name of the member that takes it."""
 
     name: str
@@ -34,16 +34,16 @@ class Example(Struct, frozen=True, kw_only=True):
     member: str
 
 
-def examples_for(definition: Definition, given: Path | None) -> Iterator[Example]:
+def examples_for(definition: Definition, given: Path | None) -> Iterator[ExampleFile]:
     """Examples to try, one after another. With a file that an operator gives there is only that one."""
     member = "file" if definition.kind == "tensors" else "image"
     if given is not None:
-        yield Example(name=f"example{given.suffix.lower()}", content=_read(given), member=member)
+        yield ExampleFile(name=f"example{given.suffix.lower()}", content=_read(given), member=member)
     elif definition.kind == "tensors":
         yield from _arrays(definition.tensors)
     else:
         photo = (resources.files("penstock.models") / "photo.jpg").read_bytes()
-        yield Example(name="example.jpg", content=photo, member=member)
+        yield ExampleFile(name="example.jpg", content=photo, member=member)
 
 
 def _read(path: Path) -> bytes:
@@ -57,14 +57,16 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _arrays(tensors: tuple[TensorSection, ...]) -> Iterator[Example]:
+def _arrays(tensors: tuple[TensorSection, ...]) -> Iterator[ExampleFile]:
     for length in LENGTHS:
         shapes = {tensor.name: _shape(tensor, length) for tensor in tensors}
         if any(int(np.prod(shape, dtype=np.float64)) > LARGEST_ARRAY for shape in shapes.values()):
             continue
         stream = io.BytesIO()
-        np.savez(stream, **{tensor.name: _filled(tensor, shapes[tensor.name]) for tensor in tensors})
-        yield Example(name="example.npz", content=stream.getvalue(), member="file")
+        np.savez(
+            stream, allow_pickle=False, **{tensor.name: _filled(tensor, shapes[tensor.name]) for tensor in tensors}
+        )
+        yield ExampleFile(name="example.npz", content=stream.getvalue(), member="file")
 
 
 def _shape(tensor: TensorSection, length: int) -> tuple[int, ...]:

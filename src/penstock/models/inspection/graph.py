@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from msgspec import Struct
@@ -28,9 +29,18 @@ class GraphTensor(Struct, frozen=True, kw_only=True):
         """The number of dimensions; -1 where the file does not say it."""
         return -1 if self.dims is None else len(self.dims)
 
+    @property
+    def shape(self) -> str:
+        """The dimensions for people: `batch×3×?×?`."""
+        return "of any shape" if self.dims is None else "×".join(map(_shown, self.dims)) or "a number"
+
     def __str__(self) -> str:
-        dims = "of any shape" if self.dims is None else "×".join("?" if d is None else str(d)[:24] for d in self.dims)
-        return f"{self.name} ({dims or 'a number'}, {self.dtype})"
+        return f"{self.name} ({self.shape}, {self.dtype})"
+
+
+def _shown(dim: Dimension) -> str:
+    """A length, or its name where a person chose it; exporters make up names such as `unk__653`."""
+    return str(dim) if isinstance(dim, int) or (dim and re.fullmatch("[A-Za-z]{1,12}", dim) and dim != "None") else "?"
 
 
 class Node(Struct, frozen=True, kw_only=True):

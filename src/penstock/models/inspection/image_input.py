@@ -65,11 +65,11 @@ def describe_image(graph: Graph, image: ImageInput, findings: Findings) -> None:
     """Note what the graph says about its image, and guess its colour and its scale."""
     port = image.port
     findings.know("input.name", port.name, "the graph's only input")
-    findings.know("input.layout", image.layout, f"the input is {port}")
-    findings.know("input.channels", image.channels, f"the input is {port}")
-    findings.know("input.dtype", port.dtype, f"the input is {port}")
+    findings.know("input.layout", image.layout, f"the input is {port.shape}")
+    findings.know("input.channels", image.channels, f"the input is {port.shape}")
+    findings.know("input.dtype", port.dtype, f"the input is {port.shape}")
     if image.fixed:
-        findings.know("input.size", (image.width, image.height), f"the input is {port}")
+        findings.know("input.size", (image.width, image.height), f"the input is {port.shape}")
     if image.channels == 1:
         findings.know("input.colour", "grey", "the input has one channel")
     _describe_scale(graph, image, findings)

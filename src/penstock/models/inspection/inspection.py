@@ -96,7 +96,7 @@ def _describe_tensors(graph: Graph, findings: Findings) -> None:
 
 
 def _tensor(port: GraphTensor) -> dict[str, Any]:
-    dims = [f"dim_{n}" if d is None else d for n, d in enumerate(port.dims or ())]
+    dims = ["" if d is None or d in ("None", "?") else d for d in port.dims or ()]
     return {"name": port.name, "dtype": port.dtype, "shape": dims}
 
 

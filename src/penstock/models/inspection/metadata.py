@@ -36,10 +36,8 @@ def _describe_ultralytics(graph: Graph, findings: Findings) -> None:
     size = _literal(metadata.get("imgsz", ""))
     if _is_size(size):
         findings.know("input.size", (size[1], size[0]), "Ultralytics' metadata: imgsz")
-    why = "Ultralytics' metadata: its networks take RGB of 0..1"
-    findings.know("input.range", "0-1", why)
-    if "input.colour" not in findings:
-        findings.know("input.colour", "RGB", why)
+    why = "Ultralytics' networks take RGB of 0..1; the file does not say it, and some are fed otherwise"
+    findings.guess_all({"input.range": "0-1", "input.colour": "RGB"}, why)
     if task == "classify":
         _describe_ultralytics_classifier(findings)
     else:
@@ -59,6 +57,7 @@ def _describe_ultralytics_detector(graph: Graph, task: str, labels: int, finding
         "input.resample": "bilinear",
         "input.pad_value": 114,
         "input.pad_at": "centre",
+        "input.rounding": "round",
     }
     findings.guess_all(usual, why)
     if task != "detect":

@@ -3,6 +3,7 @@ which range of values it works."""
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
+LONGEST_MESSAGE = 300
 SIDES = (64, 128, 256)
 """Sizes to try, one after another until the graph takes one."""
 MULTIPLES = (1, 2, 4, 8, 16, 32)
@@ -200,8 +202,12 @@ def _photo(height: int, width: int, channels: int) -> NDArray[Any]:
     return np.concatenate([pixels.astype(np.float32), opaque], axis=2)
 
 
+CODES = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S*?onnxruntime\S*:\d+ ")
+
+
 def plain_message(error: BaseException) -> str:
-    """A message of the runtime in one line, without its codes and paths."""
-    text = " ".join(str(error).split())
-    text = text.partition(" : FAIL : ")[2] or text
-    return text[:200]
+    """A message of the runtime in one line, without its codes and the paths of its sources. Of nodes inside of nodes
+    the innermost counts."""
+    text = " ".join(str(error).split()).rpartition("Status Message: ")[2]
+    text = CODES.sub("", text) or type(error).__name__
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}…"

@@ -26,7 +26,7 @@ Feeds = Mapping[str, "NDArray[Any]"]
 
 CUDA_DEVICE = "cuda"
 
-OTHER_SHAPE = "OrtValue shape verification failed"
+OTHER_SHAPE = "but the computed output shape for this run is"
 """What stands in the error of a run whose output has another shape than the place that it was given."""
 
 ALIGNMENT = 256

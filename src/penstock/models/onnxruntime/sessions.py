@@ -132,8 +132,9 @@ class ShapeSessions:
         self._device = device
         self._blocks = host_blocks(device)
         self._open = open_session
-        self._kept = min(KEPT, WEIGHTS_BYTES // max(1, weights_bytes))
-        self._one_for_all = device.tensorrt or self._kept < FEWEST
+        fitting = WEIGHTS_BYTES // max(1, weights_bytes)
+        self._one_for_all = device.tensorrt or fitting < FEWEST
+        self._kept = KEPT if self._one_for_all else min(KEPT, fitting)
         self._modes: OrderedDict[tuple[Any, ...], Binding] = OrderedDict()  # the longest unused first
         with card.computing():
             self._spare: Any = open_session(for_graph=False)  # tells whether the file can run here at all
@@ -192,7 +193,7 @@ class ShapeSessions:
         mode = self._modes.get(key)
         if mode is None:
             self._modes[key] = mode = EagerRun(self._session(), self.ports.output_names, self._card.blocks)
-            if len(self._modes) > (KEPT if self._one_for_all else self._kept):
+            if len(self._modes) > self._kept:
                 self._modes.popitem(last=False)
         self._modes.move_to_end(key)
         return mode

@@ -59,7 +59,7 @@ class RepositoryWatch:
         self._remote = remote
         self._cache = cache
         self._store = store
-        self._publisher = publisher
+        self.publisher = publisher
         self._worker, self._host = info.id, info.host
         self._serve = frozenset(serve)
         self._limits = limits
@@ -152,7 +152,7 @@ class RepositoryWatch:
         fresh = [model for name, model in models.items() if self._published.get(name) != model]
         if fresh:
             self._published |= {model.id: model for model in fresh}
-            await self._publisher.publish(sorted(fresh, key=_by_version))
+            await self.publisher.publish(sorted(fresh, key=_by_version))
 
     async def _keep_warm(self, versions: dict[str, OfferedVersion]) -> None:
         """Keep warm what `serve` names: a version, or the default one of a name."""
@@ -176,7 +176,7 @@ class RepositoryWatch:
         missing = self._offered.keys() - versions.keys() - self._removed.keys()
         for name in missing & self._missing:
             logger.bind(model=name).info("model removed")
-            self._publisher.forget([name])
+            self.publisher.forget([name])
             self._published.pop(name, None)
             self._residents.withdraw(name, REMOVED)
             self._removed[name] = time.monotonic()

@@ -1,0 +1,50 @@
+"""Where the commands for models work: the directory of models, the storage, and the server that is told."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import click
+from msgspec.structs import replace
+
+from penstock.cli.context import settings_of_call
+from penstock.core.model import split_id
+from penstock.models.repository.tree import VersionFolder, scan
+from penstock.settings import Settings
+from penstock.store import Engine, Store, connect
+
+MODEL = click.argument("model", metavar="NAME[@VERSION]")
+DATA_DIR = click.option("--data-dir", type=click.Path(), help="Directory of `penstock up` [penstock-data].")
+
+
+def settings_with(data_dir: str | None) -> Settings:
+    """The settings of a server: where they name no directory, socket or bucket, those of `penstock up` in its data
+    directory."""
+    settings = settings_of_call(up_data_dir=data_dir)
+    home = Path(settings.up.data_dir).absolute()
+    socket = home / "redis" / "redis.sock"
+    if settings.redis.url == type(settings.redis)().url and socket.exists():
+        settings = replace(settings, redis=replace(settings.redis, url=f"unix://{socket}"))
+    if settings.storage.directory == type(settings.storage)().directory:
+        settings = replace(settings, storage=replace(settings.storage, directory=str(home / "objects")))
+    if settings.models.directory == type(settings.models)().directory:
+        settings = replace(settings, models=replace(settings.models, directory=str(home / "models")))
+    return settings
+
+
+def versions_in(directory: Path, reference: str) -> list[VersionFolder]:
+    """The versions of a name, or the one of `name@version`. Raises ClickException when there is none."""
+    name, version = split_id(reference)
+    there = scan(directory).versions.values()
+    found = [one for one in there if one.name == name and version in (None, one.version)]
+    if not found:
+        known = ", ".join(one.id for one in there) or "none"
+        raise click.ClickException(f"there is no model {reference} in {directory} (there are: {known})")
+    return found
+
+
+@asynccontextmanager
+async def store_of(settings: Settings) -> AsyncIterator[Store]:
+    """The task store of the server. Whether it can be reached shows with the first call."""
+    async with connect(settings.redis) as client:
+        yield Store(Engine(client, settings.redis.namespace, settings.queue))

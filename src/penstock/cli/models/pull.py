@@ -1,0 +1,41 @@
+"""`penstock models pull`: brings models from the storage into the directory."""
+
+import click
+
+from penstock.cli.context import coroutine
+from penstock.cli.models.places import DATA_DIR, MODEL, settings_with
+
+
+@click.command()
+@MODEL
+@click.option("--replace", is_flag=True, help="Replace a version that is in the directory already.")
+@DATA_DIR
+@coroutine
+async def pull(model: str, replace: bool, data_dir: str | None) -> None:
+    """Bring a model from the storage into the directory.
+
+    Without a version, all versions of the name are pulled. Every file is compared with its digest, and a version
+    appears whole or not at all.
+    """
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from penstock.core.model import split_id
+    from penstock.models.repository import remote
+    from penstock.models.repository.tree import write_version
+    from penstock.storage import open_storage
+
+    settings = settings_with(data_dir)
+    name, version = split_id(model)
+    async with open_storage(settings.storage, settings.redis.namespace) as storage:
+        there = await remote.RemoteTree(storage).look()
+        found = [one for one in there.values() if one.model.name == name and version in (None, one.model.version)]
+        if not found:
+            raise click.ClickException(f"there is no model {model} in the storage (there are: {', '.join(there)})")
+        for index in found:
+            with TemporaryDirectory(prefix="penstock-pull-") as draft:
+                await remote.fetch(storage, index, Path(draft) / "files")
+                files = {file.name: Path(draft) / "files" / file.name for file in index.files}
+                into = Path(settings.models.directory)
+                folder = write_version(into, index.model.name, index.model.version, files, replace=replace)
+            click.echo(f"{index.id} pulled into {folder}")
