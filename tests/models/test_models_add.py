@@ -193,11 +193,11 @@ def test_a_graph_that_computes_a_huge_array_while_it_is_loaded_is_stopped(tmp_pa
 def test_a_reader_that_crashes_hangs_or_runs_out_of_memory_is_a_line(tmp_path: Path) -> None:
     request = DraftRequest(file=str(tmp_path / "none.onnx"), folder=str(tmp_path), name="net")
     with pytest.raises(InvalidModel, match=r"the file was given up after 0\.01 s"):
-        in_child("draft", request, ModelDraft, limit_s=0.01)
+        in_child("draft", request, ModelDraft, folder=tmp_path, limit_s=0.01)
     with pytest.raises(InvalidModel, match=r"the file makes its reader fail \(exit status 1\)"):
-        in_child("no such act", ChildRefusal(refused=""), ModelDraft)
+        in_child("no such act", ChildRefusal(refused=""), ModelDraft, folder=tmp_path)
     with pytest.raises(InvalidModel, match=r"none\.onnx: it cannot be read: No such file or directory"):
-        in_child("draft", request, ModelDraft)
+        in_child("draft", request, ModelDraft, folder=tmp_path)
 
 
 @pytest.mark.parametrize("cases", [2, pytest.param(100, marks=pytest.mark.at_length)])
