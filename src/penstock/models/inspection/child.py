@@ -55,15 +55,18 @@ def in_child(act: str, request: Struct, reply: type[Reply], *, folder: Path, lim
     except subprocess.TimeoutExpired as error:
         raise InvalidModel(f"the file was given up after {limit_s:g} s") from error
     if ended.returncode:
-        raise InvalidModel(f"the file makes its reader {_end_of(ended.returncode)}; it is damaged, or made for that")
+        raise InvalidModel(f"the file makes its reader {_end_of(ended)}; it is damaged, or made for that")
     answer = msgspec.json.decode(ended.stdout, type=dict[str, Any])
     if "refused" in answer:
         raise InvalidModel(answer["refused"])
     return msgspec.convert(answer, reply)
 
 
-def _end_of(status: int) -> str:
-    return f"crash ({signal.Signals(-status).name})" if status < 0 else f"fail (exit status {status})"
+def _end_of(ended: subprocess.CompletedProcess[bytes]) -> str:
+    if ended.returncode < 0:
+        return f"crash ({signal.Signals(-ended.returncode).name})"
+    lines = ended.stderr.decode("utf-8", "replace").split("\n")
+    return f"fail ({next((line.strip()[:200] for line in reversed(lines) if line.strip()), ended.returncode)})"
 
 
 def serve(acts: dict[str, Callable[[dict[str, Any]], Struct]]) -> None:
