@@ -71,6 +71,7 @@ def test_a_file_is_added_described_anew_and_checked(tmp_path: Path, monkeypatch:
     assert "--set input.colour=RGB or BGR" in first.output
     assert "penstock submit photo.jpg --model net" in first.output
     assert max(map(len, first.output.splitlines())) <= 80
+    assert not any(line.endswith(" ") for line in first.output.splitlines())
     assert [path.name for path in (data / "models" / "net").iterdir()] == ["1"]
     definition = read_definition(data / "models" / "net" / "1")
     assert definition.output.labels == ("cat", "dog")
