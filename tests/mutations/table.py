@@ -23,6 +23,7 @@ WAITS = "tests/worker/test_attempt_time.py::test_an_attempt_that_waits_"
 RESIDENCY = "tests/worker/test_residency.py::test_"
 LONG = "tests/system/test_long_outages.py::test_a_task_"
 SHARES = "tests/worker/test_fair_shares.py::test_"
+REFUSED = "tests/api/test_members.py::test_a_submit_is_refused_by_the_member_for"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 
 MUTATIONS = (
@@ -440,6 +441,77 @@ MUTATIONS = (
         "services.store.tasks.cancel(task.id, tenant, states=states)",
         "services.store.tasks.cancel(task.id, tenant)",
         "tests/api/test_bulk.py::test_a_task_that_starts_while_the_waiting_ones_are_canceled_goes_on",
+    ),
+    Mutation(
+        "what comes too late is condemned for a second time",
+        f"{LUA}/submit.lua",
+        "condemn(own_input, now_ms() + LATE_MS)",
+        "condemn(own_input)",
+        "tests/api/test_deleted_tasks.py::"
+        "test_an_input_that_came_too_late_is_deleted_although_who_deleted_it_before_says_so_only_then",
+    ),
+    Mutation(
+        "all uploads of a task are given back",
+        f"{LUA}/parts/upload.lua",
+        "    number = number + 1\n",
+        "    number = 100\n",
+        "tests/store/test_uploads.py::test_a_task_uses_each_of_its_uploads_once_and_gives_them_all_back",
+    ),
+    Mutation(
+        "the media type of a file, in the API",
+        "src/penstock/intake/found.py",
+        "if wrong := mismatch(member.media_types, beginning, declared):",
+        "if wrong := None:",
+        f"{REFUSED}[bytes of another type]",
+    ),
+    Mutation(
+        "the length of JSON",
+        "src/penstock/intake/found.py",
+        "if len(data) > limits.max_json_bytes:",
+        "if False:",
+        f"{REFUSED}[JSON that is too long]",
+    ),
+    Mutation(
+        "the depth of JSON",
+        "src/penstock/intake/found.py",
+        "    if _is_deep(data):\n",
+        "    if False:\n",
+        f"{REFUSED}[JSON that is too deep]",
+    ),
+    Mutation(
+        "the schema of JSON",
+        "src/penstock/intake/found.py",
+        "    check_json(given.value, model, given.name)\n",
+        "",
+        f"{REFUSED}[a place inside of JSON]",
+    ),
+    Mutation(
+        "the bytes of all files of a task, in the API",
+        "src/penstock/intake/examine.py",
+        "(total := total + one.size) > limits.bytes_in_all",
+        "False",
+        f"{REFUSED}[files that are too large together]",
+    ),
+    Mutation(
+        "the bytes of all files of a task, in the worker",
+        "src/penstock/worker/inputs.py",
+        "if self._left < 0:",
+        "if False:",
+        "tests/worker/test_inputs.py::test_files_together_are_held_to_a_limit_of_their_own",
+    ),
+    Mutation(
+        "the media type of a file, in the worker",
+        "src/penstock/worker/inputs.py",
+        "if wrong := mismatch(member.media_types, data, declared):",
+        "if wrong := None:",
+        "tests/worker/test_inputs.py::test_what_is_wrong_with_a_member_names_it",
+    ),
+    Mutation(
+        "a URL among the members shares no result",
+        "src/penstock/intake/reuse_digest.py",
+        "if one.url is not None or (sha256 := one.sha256) is None:",
+        "if (sha256 := one.sha256 or '') is None:",
+        "tests/api/test_members.py::test_a_task_with_a_url_among_its_members_shares_nothing",
     ),
     Mutation(
         "schemas of models that name a file or a URL",
