@@ -16,7 +16,7 @@ from penstock.models.registry import _REGISTRY, model_runner, registry
 from penstock.settings import LimitSettings
 from penstock.worker.batcher.costs import Costs
 from penstock.worker.batcher.device_runs import DeviceRuns
-from penstock.worker.batcher.device_work import TileRef
+from penstock.worker.batcher.device_work import BatchKey, TileRef
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.threads import Threads
 
@@ -139,3 +139,15 @@ def test_tiles_of_objects_are_never_put_into_memory_of_a_device(runner: Any) -> 
     stacked = DeviceRuns(gpu, Costs((1, 2))).stack([TileRef(task, work, 0)])  # type: ignore[arg-type]
 
     assert stacked[0][-1] == {"a": 1}
+
+
+def test_no_larger_batch_is_expected_of_it_to_pay() -> None:
+    """Else a worker would hold the tasks of a whole batch, and count a part of their time."""
+    costs = Costs((1, 2, 4, 8))
+    alone, together = BatchKey("alone", "", (3,), True), BatchKey("together", "", (3,))
+    for key in (alone, together):
+        costs.note(key, 1, 2.0)
+
+    assert costs.paying("alone") == (1, 2.0)
+    assert costs.tile_s(alone) == 2.0
+    assert costs.paying("together") == (8, 2.0)
