@@ -66,7 +66,9 @@ class Supervisor:
             try:
                 if reason := await self._until_ready(new):
                     return reason
-                self._adopt(child, new)
+                old = self._adopt(child, new)
+                if old is not None and child.after_replacement:
+                    await attempted(child.name, child.after_replacement(old.identity))
             finally:
                 if self._processes.get(child.name) is not new:
                     await asyncio.shield(new.end())
@@ -176,8 +178,8 @@ class Supervisor:
         life = await ended
         return life.reason or f"its worker ended with status {life.status}; the log says why"
 
-    def _adopt(self, child: Child, new: ChildProcess) -> None:
-        """Keep this process of a child from now on, and let the one before finish what it runs."""
+    def _adopt(self, child: Child, new: ChildProcess) -> ChildProcess | None:
+        """Keep this process of a child from now on, and let the one before, which is returned, finish what it runs."""
         old = self._processes.get(child.name)
         self._keepers[child.name].cancel()
         self._processes[child.name] = new
@@ -186,6 +188,7 @@ class Supervisor:
             ending = asyncio.create_task(self._retire(child, old))
             self._retired[ending] = old
             ending.add_done_callback(self._retired.pop)
+        return old
 
     async def _retire(self, child: Child, old: ChildProcess) -> None:
         await old.end()
