@@ -66,9 +66,8 @@ class Supervisor:
             try:
                 if reason := await self._until_ready(new):
                     return reason
-                old = self._adopt(child, new)
-                if old is not None and child.after_replacement:
-                    await attempted(child.name, child.after_replacement(old.identity))
+                if old := self._adopt(child, new):
+                    await self._clean_up_after(child, old)
             finally:
                 if self._processes.get(child.name) is not new:
                     await asyncio.shield(new.end())
@@ -192,8 +191,13 @@ class Supervisor:
 
     async def _retire(self, child: Child, old: ChildProcess) -> None:
         await old.end()
+        await self._clean_up_after(child, old)  # again: while it drained it has published what it serves
         if child.after_death and (await old.lived()).status:  # with 0 it has handed back or finished all that it ran
             await attempted(child.name, child.after_death(old.identity))
+
+    async def _clean_up_after(self, child: Child, old: ChildProcess) -> None:
+        if child.after_replacement:
+            await attempted(child.name, child.after_replacement(old.identity))
 
     async def _end(self, child: Child) -> None:
         self._stopping.add(child.name)
