@@ -61,7 +61,7 @@ class Costs:
         """Record that a batch of this size took so long."""
         with self._lock:
             self._average(self._seconds, (key, size), seconds)
-            self._average(self._paces, (key.model, key.lane), seconds / (size * math.prod(key.shape)))
+            self._average(self._paces, (key.model, key.lane), seconds / (size * _elements(key)))
             if len(self._paces) > KNOWN:  # the lanes of a model may be what clients send
                 del self._paces[next(iter(self._paces))]
             self._tile_s.pop(key, None)
@@ -159,8 +159,12 @@ class Costs:
         if (known := self._tile_s.get(key)) is not None:
             return known
         pace = self._paces.get((key.model, key.lane))
-        return 1.0 if pace is None else pace * math.prod(key.shape)
+        return 1.0 if pace is None else pace * _elements(key)
 
     def _best_tile_s(self, key: BatchKey) -> float:
         size = self.best(key, self.most(key))
         return self.expected_s(key, size) / size
+
+
+def _elements(key: BatchKey) -> int:
+    return max(1, math.prod(key.shape))  # a text may have no words
