@@ -13,7 +13,7 @@ from penstock.models.declared.placement import place
 from penstock.models.declared.tensor import BOUNDS, TensorForm, tensor_of
 from penstock.models.imaging import FILTERS, Picture
 
-UNHURRIED = settings(deadline=None)
+UNHURRIED = settings(deadline=None, max_examples=50)
 """A machine may be busy."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
