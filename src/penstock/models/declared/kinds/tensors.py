@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.device import Device
-from penstock.core.model import Member, Produces
+from penstock.core.model import Member
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, InvalidRequest
 from penstock.lazy_import import lazy_import
@@ -53,6 +53,8 @@ class TensorsToTensors(DeclaredKind):
     """Takes each input of the graph as a member of that name, nested lists of numbers; or all of them in one file.
     Answers as image-to-tensors does."""
 
+    produces = "any"
+
     def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
         super().__init__(definition, labels, limits)
         self._tensors = dict(zip(_member_names(definition.tensors), definition.tensors, strict=True))
@@ -65,11 +67,6 @@ class TensorsToTensors(DeclaredKind):
         arrays = {name: _member(tensor) for name, tensor in self._tensors.items()}
         described = "A .npz file with the arrays by name, or the .npy file of the only one, in place of the others."
         return arrays | {self._file: Member(kind="file", required=False, description=described)}
-
-    @property
-    def produces(self) -> Produces:
-        """Data, or a file."""
-        return "any"
 
     @property
     def settings(self) -> dict[str, Setting]:
