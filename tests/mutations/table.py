@@ -26,6 +26,8 @@ TASK_LOG = "tests/api/test_task_log.py::test_"
 LONG = "tests/system/test_long_outages.py::test_a_task_"
 SHARES = "tests/worker/test_fair_shares.py::test_"
 REFUSED = "tests/api/test_members.py::test_a_submit_is_refused_by_the_member_for"
+DECLARED, LOAD = "src/penstock/models/declared", "tests/models/test_declared_model.py::test_"
+PACKED = "tests/unit/test_packing.py::test_what_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 
 MUTATIONS = (
@@ -514,6 +516,83 @@ MUTATIONS = (
         "if one.url is not None or (sha256 := one.sha256) is None:",
         "if (sha256 := one.sha256 or '') is None:",
         "tests/api/test_members.py::test_a_task_with_a_url_among_its_members_shares_nothing",
+    ),
+    Mutation(
+        "the digest of a declared model is verified at load",
+        f"{DECLARED}/files.py",
+        "if hashlib.sha256(content).hexdigest() != self.sha256:",
+        "if False:",
+        LOAD + "a_file_that_is_not_the_one_of_the_definition_is_refused",
+    ),
+    Mutation(
+        "the digest of external data is verified at load",
+        f"{DECLARED}/files.py",
+        "if _digest_of(self.folder / name) != sha256:",
+        "if False:",
+        LOAD + "weights_that_are_not_those_of_the_definition_are_refused",
+    ),
+    Mutation(
+        "external data that is not declared is not read",
+        f"{DECLARED}/files.py",
+        'return str(self.folder) if self.data else ""',
+        "return str(self.folder)",
+        LOAD + "weights_outside_of_the_folder_and_those_nobody_declared_are_refused",
+    ),
+    Mutation(
+        "external data is not looked for in the working directory",
+        "src/penstock/models/onnxruntime/providers.py",
+        "{DATA_FOLDER: data_folder or NOWHERE}",
+        "({DATA_FOLDER: data_folder} if data_folder else {})",
+        LOAD + "weights_outside_of_the_folder_and_those_nobody_declared_are_refused",
+    ),
+    Mutation(
+        "a model whose check is off is not served",
+        f"{DECLARED}/runner.py",
+        "            check.run(self)\n",
+        "",
+        LOAD + "a_model_whose_answer_is_off_is_not_served",
+    ),
+    Mutation(
+        "a graph that mixes the images of a batch is given one at a time",
+        f"{DECLARED}/runner.py",
+        "if most > 1 and opening.mixes(network, self._kind, sample):",
+        "if False:",
+        "tests/models/test_declared_kinds.py::test_a_graph_that_mixes_the_images_of_a_batch_is_given_one_at_a_time",
+    ),
+    Mutation(
+        "the size of an array is bounded by its header",
+        f"{DECLARED}/kinds/packing.py",
+        "    if size > max_bytes:\n        raise _too_large(max_bytes)\n",
+        "",
+        PACKED + "would_take_too_much_memory_is_refused_before_it_does",
+    ),
+    Mutation(
+        "the size of a member of an archive is bounded",
+        f"{DECLARED}/kinds/packing.py",
+        "if member.file_size > left + HEADER_BYTES:",
+        "if False:",
+        PACKED + "would_take_too_much_memory_is_refused_before_it_does",
+    ),
+    Mutation(
+        "the number of arrays is bounded",
+        f"{DECLARED}/kinds/packing.py",
+        "if len(members) > MEMBERS:",
+        "if False:",
+        PACKED + "is_no_array_of_numbers_is_refused",
+    ),
+    Mutation(
+        "arrays hold numbers only",
+        f"{DECLARED}/kinds/packing.py",
+        'if dtype.kind not in "fiub" or size > file_bytes:',
+        "if size > file_bytes:",
+        PACKED + "is_no_array_of_numbers_is_refused",
+    ),
+    Mutation(
+        "a tensor has a bounded size",
+        f"{DECLARED}/placement.py",
+        "if placed.canvas[0] * placed.canvas[1] > max(max_pixels, _area(section.size)):",
+        "if False:",
+        "tests/unit/test_placement.py::test_an_image_that_would_become_huge_is_refused",
     ),
     Mutation(
         "schemas of models that name a file or a URL",
