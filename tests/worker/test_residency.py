@@ -423,6 +423,23 @@ async def test_an_operator_unloads_a_model_when_its_last_task_has_ended() -> Non
         assert len(models.made["one"]) == 2
 
 
+async def test_other_models_run_while_one_is_loaded() -> None:
+    async with shelf() as models:
+        models.gated.add("slow")
+        models.offer("slow", 1.0)
+        models.offer("fast", 2.0)
+        await models.answer("fast")
+        waiting = asyncio.create_task(models.answer("slow"))
+        await until(lambda: "slow" in models.made)
+        answers = [await models.answer("fast") for _ in range(3)]
+        still_loading = models.states()["slow"]
+        models.made["slow"][0].gate.set()
+
+        assert answers == [2.0] * 3
+        assert still_loading == "loading"
+        assert await waiting == 1.0
+
+
 async def test_the_model_of_the_highest_priority_is_loaded_first() -> None:
     async with shelf(places=1) as models:
         models.gated.add("first")
