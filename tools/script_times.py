@@ -44,6 +44,7 @@ GROUPS = 12
 ALL_EVENTS: tuple[EventType, ...] = ("succeeded", "failed", "canceled", "expired", "progress")
 PROBLEM = ErrorRecord(code="internal", message="a problem", retryable=False)
 INFO = WorkerInfo(id=WORKER, device="cpu", host="h", models=(MODEL,), slots=64, running=64, state="READY", started=0)
+LONG_LOG = b"a line of a model\n" * 3600
 MANY_EVENTS = 7200
 """Two progress events a second for an hour."""
 
@@ -375,6 +376,13 @@ async def explain(p: Place) -> Call:
     return lambda: p.store.tasks.explain(ids[-1], TENANT)
 
 
+async def log(p: Place) -> Call:
+    await p.groups(1)
+    lease = await p.claim()
+    await p.client.set(p.keys.of_root(f"log:{lease.id}"), LONG_LOG)
+    return lambda: p.store.tasks.log(lease.id, TENANT)
+
+
 async def overrun(p: Place) -> Call:
     """The tasks are leaders of full groups."""
     await p.groups(late=True)
@@ -488,6 +496,14 @@ async def settle(p: Place) -> Call:
     lease = await p.claim()
     await _with_progress(p, lease)
     return lambda: p.store.leases.complete(lease, Outcome(execution={"device_ms": 1.0}))
+
+
+async def settle_with_log(p: Place) -> Call:
+    """The log of the attempt and that of the earlier ones are as long as they may be."""
+    await p.groups(1)
+    lease = await p.claim()
+    await p.client.set(p.keys.of_root(f"log:{lease.id}"), LONG_LOG)
+    return lambda: p.store.leases.complete(lease, Outcome(execution={"device_ms": 1.0}), log=LONG_LOG)
 
 
 async def settle_without_result(p: Place) -> Call:
@@ -620,6 +636,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "drain": [drain],
     "expire": [expire],
     "explain": [explain],
+    "log": [log],
     "overrun": [overrun],
     "pause": [pause],
     "ping": [ping],
@@ -635,7 +652,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "result_lost": [result_lost],
     "resubmit": [resubmit],
     "set_aside": [set_aside],
-    "settle": [settle, settle_without_result],
+    "settle": [settle, settle_with_log, settle_without_result],
     "submit": [submit],
     "tidy": [tidy],
     "upload_arrive": [upload_arrive],

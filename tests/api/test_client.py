@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from penstock import AsyncClient, Client, PenstockApiError
 from penstock.client import Mapped, Task
+from penstock.core.model import Member, Model, Residence
 from penstock.core.task import Outcome, Progress, State
 from penstock.settings import RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
@@ -268,6 +269,32 @@ async def test_models_workers_and_stats(penstock: AsyncClient, store: Store) -> 
     assert MODEL in [model.name for model in await penstock.models()]
     assert [worker.id for worker in await penstock.workers()] == [WORKER.id]
     assert (await penstock.stats()).tasks["PENDING"] == 1
+
+
+async def test_versions_of_a_model_are_shown_switched_loaded_and_unloaded(penstock: AsyncClient, store: Store) -> None:
+    one = Model(name="many", version="1", digest="d1", versioned=True, inputs={"image": Member()})
+    two = replace(one, version="2", digest="d2", guessed={"input.range": "usual"})
+    bad = Residence(state="failed", since=1_800_000_000_000, reason="line 3")
+    residence = {"many@1": Residence(state="cold"), "many@2": Residence(state="ready", memory_bytes=7), "broken": bad}
+    await store.models.publish([one, two], worker="w1")
+    await store.leases.renew(replace(WORKER, id="w1", models=("many@1", "many@2"), residence=residence), [])
+    signals = store.workers.signals()
+    assert await anext(signals) == ("look", "")
+
+    switched = await penstock.set_default_model("many", "2")
+    loading, unloading = await penstock.load_model("many@1"), await penstock.unload_model("many")
+
+    assert (switched.version, switched.state, switched.guessed) == ("2", "ready", {"input.range": "usual"})
+    assert [(version.is_default, version.state) for version in switched.versions] == [(False, "cold"), (True, "ready")]
+    assert switched.versions[1].workers[0].memory_bytes == 7
+    assert [loading.version, unloading.version, (await penstock.model("many@1")).version] == ["1", "2", "1"]
+    assert [await anext(signals), await anext(signals)] == [("model", "load many@1"), ("model", "unload many@2")]
+    assert [(faulty.name, faulty.reason) for faulty in await penstock.faulty_models()] == [("broken", "line 3")]
+    task = await penstock.get((await penstock.submit(URL, "many")).task_id)
+    assert (task.model, task.model_version, task.model_guessed) == ("many", "2", ("input.range",))
+    with pytest.raises(PenstockApiError, match="model_not_found"):
+        await penstock.set_default_model("many", "3")
+    await signals.aclose()  # type: ignore[attr-defined]
 
 
 async def test_queues_and_workers_are_acted_on(penstock: AsyncClient, store: Store) -> None:

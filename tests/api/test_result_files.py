@@ -11,6 +11,8 @@ from penstock.core.task import Outcome, Result
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import Store
+from penstock.store.keys import Keys
+from penstock.upkeep.retention import prune
 from tests.support.drive import body, claim, complete_with, data_uri, image, nothing_is_stored, stored_objects
 
 pytestmark = pytest.mark.shared_server
@@ -176,3 +178,17 @@ async def test_deleting_a_task_deletes_all_files(
     await client.delete(path)
 
     assert stored_objects(settings) == []
+
+
+async def test_all_files_go_with_the_last_task_whose_retention_is_over(
+    client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
+) -> None:
+    first = await submitted(client)
+    await complete_with(store, storage, FILES)
+    hit = await submitted(client)
+    finals = Keys(settings.redis.namespace).finals
+
+    for path, left in ((first, len(FILES)), (hit, 0)):
+        await store.engine.pipelined([("ZADD", finals, 1, path.rpartition("/")[2])])
+        await prune(store, storage)
+        assert len(stored_objects(settings)) == left

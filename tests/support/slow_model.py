@@ -23,6 +23,8 @@ from penstock.models.base import (
 )
 
 MODEL = "slow-v1"
+LARGE = 4_000_000
+"""Bytes of the large file that a product may have."""
 
 
 def _nested(levels: int) -> dict[str, Any]:
@@ -59,6 +61,9 @@ PRODUCTS: dict[str, Any] = {
         files=[ProductFile("mask.png", b"mask", "image/png", 4, 3), ProductFile("notes.txt", b"a,b", "text/plain")],
         data={"masks": 1},
     ),
+    "a small and a large file": Product(
+        file=b"small", content_type="image/png", extension="png", files=[ProductFile("large.bin", b"x" * LARGE)]
+    ),
     "named files alone": Product(files=(ProductFile("left.wav", b"l"), ProductFile("right.wav", b"r"))),
     "not a number": Product(data={"scores": [0.5, float("nan")]}),
     "infinite in an array": Product(data={"scores": np.array([np.inf])}),
@@ -90,7 +95,7 @@ PRODUCTS: dict[str, Any] = {
 }
 """What runners return, by mistake or not."""
 
-RIGHT = ("file", "numpy", "pixels of numpy", "several files", "named files alone")
+RIGHT = ("file", "numpy", "pixels of numpy", "several files", "a small and a large file", "named files alone")
 
 WRONG = [name for name in PRODUCTS if name not in RIGHT]
 

@@ -177,6 +177,22 @@ def test_a_score_is_between_one_and_ten_and_is_the_mean_of_its_distribution(syst
     assert data["score"] == pytest.approx(sum((k + 1) * p for k, p in enumerate(data["distribution"])), abs=1e-3)
 
 
+def test_the_example_of_each_model_can_be_copied_and_gives_the_answer_that_is_shown(system: System) -> None:
+    with system.client() as client:
+        models = client.get("/v1/models").json()["data"]
+        examples = {model["name"]: model["example"] for model in models if model["name"] != slow_model.MODEL}
+        sent = {name: client.post("/v1/tasks", json=one["request"]).json() for name, one in examples.items()}
+        tasks = {name: wait_for(client, task["task_id"]) for name, task in sent.items()}
+
+    assert examples.keys() == {"superres-x4", "image-scoring-v1"}
+    for name, task in tasks.items():
+        shown, result = examples[name]["answer"], task["result"]
+        assert [file["name"] for file in result["files"]] == shown["files"]
+        assert (result["data"] or {}).keys() == (shown["data"] or {}).keys()
+        for member, value in (shown["data"] or {}).items():
+            assert result["data"][member] == pytest.approx(value, abs=2e-3)
+
+
 def test_equal_photos_at_once_are_one_run_with_as_many_results(system: System) -> None:
     photo = png(np.asarray(Image.open(io.BytesIO(PHOTO)))[:90, :60])
     with system.client() as client, ThreadPoolExecutor(10) as pool:

@@ -5,13 +5,16 @@ from collections.abc import Callable
 import pytest
 
 from penstock.cli.models.tables import models, print_state, show
-from penstock.client import Member, Model, ModelOnWorker, Version
+from penstock.client import Example, FaultyModel, Member, Model, ModelOnWorker, Version
+from penstock.client.model_views import ExampleAnswer
 
 SINCE = "2026-11-28T23:40:11.123Z"
 
 
-def on(state: str, worker: str = "gpu0", reason: str = "", memory_bytes: int | None = None) -> ModelOnWorker:
-    return ModelOnWorker(worker=worker, state=state, since=SINCE, reason=reason, memory_bytes=memory_bytes)
+def on(state: str, worker: str = "gpu0", reason: str = "", memory_bytes: int = 0) -> ModelOnWorker:
+    return ModelOnWorker(
+        worker=worker, device="cuda:0", state=state, since=SINCE, reason=reason, memory_bytes=memory_bytes
+    )
 
 
 def a_model(*versions: Version, **more: object) -> Model:
@@ -23,7 +26,7 @@ def a_model(*versions: Version, **more: object) -> Model:
 READY = Version(
     version="2",
     digest="d2",
-    default=True,
+    is_default=True,
     state="ready",
     workers=(on("ready", memory_bytes=220 << 20), on("evicted", "gpu1")),
     guessed={"input.range": "the file does not say", "output.labels": "the file has none"},
@@ -39,7 +42,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 def test_each_version_has_a_row_and_the_model_is_named_once(printed: Callable[[], list[str]]) -> None:
     cold = Version(version="1", digest="d1", state="cold", workers=(on("cold"),))
-    models([a_model(cold, READY, FAILED, notes={"kind": "image-to-boxes"})], as_json=False)
+    models([a_model(cold, READY, FAILED, notes={"kind": "image-to-boxes"})], [], as_json=False)
 
     assert [line.split() for line in printed()] == [
         ["model", "kind", "version", "default", "state"],
@@ -51,7 +54,7 @@ def test_each_version_has_a_row_and_the_model_is_named_once(printed: Callable[[]
 
 @pytest.mark.parametrize("name", ["n" * 64, "a-quite-long-name-of-a-model", "s"])
 def test_a_name_of_any_length_is_whole_at_80_columns(name: str, printed: Callable[[], list[str]]) -> None:
-    models([a_model(READY, name=name, notes={"kind": "image-to-embedding"})], as_json=False)
+    models([a_model(READY, name=name, notes={"kind": "image-to-embedding"})], [], as_json=False)
     lines = printed()
 
     assert all(len(line) <= 80 for line in lines)
@@ -61,9 +64,16 @@ def test_a_name_of_any_length_is_whole_at_80_columns(name: str, printed: Callabl
 
 
 def test_a_model_that_no_worker_has_says_so(printed: Callable[[], list[str]]) -> None:
-    models([a_model(Version(version="1", digest="d", default=True))], as_json=False)
+    models([a_model(Version(version="1", digest="d", is_default=True))], [], as_json=False)
 
     assert "no worker" in printed()[1]
+
+
+def test_a_version_that_cannot_be_served_is_below_the_table_with_the_reason(printed: Callable[[], list[str]]) -> None:
+    faulty = FaultyModel(name="broken", version="2", worker="gpu0", reason="input.range: not one of 0-1, 0-255")
+    models([a_model(READY)], [faulty], as_json=False)
+
+    assert printed()[-1] == "broken@2 on gpu0: input.range: not one of 0-1, 0-255"
 
 
 def test_everything_about_a_model_is_shown(printed: Callable[[], list[str]]) -> None:
@@ -73,7 +83,7 @@ def test_everything_about_a_model_is_shown(printed: Callable[[], list[str]]) -> 
         inputs={"image": Member(), "text": Member(kind="json", required=False, description="what to find")},
         params={"$ref": "#/$defs/P", "$defs": {"P": {"properties": {"variant": {"enum": ["a", "b"]}}}}},
         guessed=READY.guessed,
-        example={"input": {"image_url": "https://x.example/a.png"}},
+        example=Example(request={"model": "detector"}, answer=ExampleAnswer(files=("result.png",))),
         licence="MIT",
     )
     show(model, as_json=False)
@@ -82,7 +92,7 @@ def test_everything_about_a_model_is_shown(printed: Callable[[], list[str]]) -> 
     assert {"name detector", "licence MIT", "version 2 ready on 1/2 (default)", "version 3 failed"} <= set(shown)
     assert {"input image image", "input text json, optional: what to find", "param variant a|b"} <= set(shown)
     assert "guessed input.range the file does not say" in shown
-    assert 'example input {"image_url": "https://x.example/a.png"}' in shown
+    assert {'example {"model":"detector"}', 'its answer {"data":null,"files":["result.png"]}'} <= set(shown)
 
 
 def test_a_worker_says_since_when_with_how_much_memory_and_why_not(printed: Callable[[], list[str]]) -> None:

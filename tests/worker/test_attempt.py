@@ -30,7 +30,7 @@ from tests.support.workers import pipeline
 class Unheard(LeaseStore):
     """Settles, and the answer never comes."""
 
-    async def complete(self, lease: Lease, outcome: Outcome) -> int:
+    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int:
         await super().complete(lease, outcome)
         await asyncio.Event().wait()
         raise AssertionError("nobody answers")
@@ -39,7 +39,7 @@ class Unheard(LeaseStore):
 class Refused(LeaseStore):
     """Settles too late: the lease is another's by then."""
 
-    async def complete(self, lease: Lease, outcome: Outcome) -> int:
+    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int:
         return await super().complete(replace(lease, fence="another"), outcome)
 
 
@@ -115,7 +115,7 @@ async def test_a_file_goes_when_its_settling_is_refused(
 class Broken(LeaseStore):
     """Has a fault in its way to write a success."""
 
-    async def complete(self, lease: Lease, outcome: Outcome) -> int:
+    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int:
         raise TypeError("a fault of ours")
 
 

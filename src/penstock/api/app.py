@@ -73,6 +73,7 @@ V1 = (
     manifest.read_results,
     batches.redeliver_batch,
     results.read_result,
+    results.read_log,
     results.read_result_file,
     uploads.open_upload,
     uploads.send_upload,

@@ -96,11 +96,12 @@ def pairs() -> Table:
 
 
 def add_pairs(rows: Table, name: str, value: Any) -> None:
-    """Adds a row for the value, or one for each of its members. None gets no row."""
+    """Adds a row for the value, or one for each of its members. None and an empty list get no row."""
     members = value.items() if isinstance(value, dict) else [("", value)]
     for member, inner in members:
-        if inner is not None:
-            rows.add_row(plain(f"{name}.{member}" if member else name), plain(inner))
+        if inner not in (None, [], ()):
+            text = ", ".join(map(str, inner)) if isinstance(inner, list) else inner
+            rows.add_row(plain(f"{name}.{member}" if member else name), plain(text))
 
 
 def say(answer: Any) -> None:

@@ -4,7 +4,7 @@ from penstock.client.asynchronous import AsyncClient
 from penstock.client.blocking import Client
 from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
-from penstock.client.model_views import Member, Model, ModelOnWorker, Version
+from penstock.client.model_views import Example, FaultyModel, Member, Model, ModelOnWorker, Version
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.requests import Options, Output, Shared
 from penstock.client.views import (
@@ -27,6 +27,8 @@ __all__ = [
     "Batch",
     "Client",
     "Counts",
+    "Example",
+    "FaultyModel",
     "Filter",
     "Hit",
     "Inputs",

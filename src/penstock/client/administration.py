@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from penstock.client.model_views import Model, ModelList
+import msgspec
+
+from penstock.client.model_views import FaultyModel, Model, ModelList
 from penstock.client.requests import segment
 from penstock.client.transport import Transport
 from penstock.client.views import Purged, Queue, QueueList, Stats, Worker, WorkerList
@@ -17,9 +19,29 @@ class Administration:
         """Returns the models that the server runs, each with its versions."""
         return (await self._transport.ask("GET", "/v1/models", ModelList)).data
 
+    async def faulty_models(self) -> Sequence[FaultyModel]:
+        """Returns the versions that workers have found and cannot serve."""
+        return (await self._transport.ask("GET", "/v1/models", ModelList)).faulty
+
     async def model(self, name: str) -> Model:
         """Returns the default version of a model, or a certain one for `name@version`."""
         return await self._transport.ask("GET", f"/v1/models/{segment(name)}", Model)
+
+    async def set_default_model(self, name: str, version: str) -> Model:
+        """Makes the version the one that `name` means. Tasks that were submitted keep theirs. It may be called
+        again."""
+        body = msgspec.json.encode({"version": version})
+        return await self._transport.ask("PUT", f"/v1/models/{segment(name)}/default", Model, body=body)
+
+    async def load_model(self, name: str) -> Model:
+        """Lets the workers load a model, `name` or `name@version`, before its first task comes, and does not wait for
+        it. It may be called again."""
+        return await self._act_on_model(name, "load")
+
+    async def unload_model(self, name: str) -> Model:
+        """Lets the workers give back the memory of a model, `name` or `name@version`, when its running tasks have
+        ended; the next task loads it again. It may be called again."""
+        return await self._act_on_model(name, "unload")
 
     async def workers(self) -> Sequence[Worker]:
         """Returns the workers that reported within their lease."""
@@ -58,6 +80,9 @@ class Administration:
     async def stats(self) -> Stats:
         """Returns the number of tasks by status, the queues, and the number of workers by state."""
         return await self._transport.ask("GET", "/v1/stats", Stats)
+
+    async def _act_on_model(self, name: str, act: str) -> Model:
+        return await self._transport.ask("POST", f"/v1/models/{segment(name)}/{act}", Model)
 
     async def _act_on_worker(self, worker_id: str, act: str) -> Worker:
         return await self._transport.ask("POST", f"/v1/workers/{segment(worker_id)}/{act}", Worker)

@@ -13,7 +13,7 @@ from penstock.client.bounded import as_they_end_here
 from penstock.client.files import Contents
 from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
-from penstock.client.model_views import Model
+from penstock.client.model_views import FaultyModel, Model
 from penstock.client.problems import Mapped
 from penstock.client.processes import PerProcess
 from penstock.client.requests import Options, Shared
@@ -173,9 +173,28 @@ class Client:
         """Returns the models that the server runs, each with its versions."""
         return self._wait_for(self._client.models())
 
+    def faulty_models(self) -> Sequence[FaultyModel]:
+        """Returns the versions that workers have found and cannot serve."""
+        return self._wait_for(self._client.faulty_models())
+
     def model(self, name: str) -> Model:
         """Returns the default version of a model, or a certain one for `name@version`."""
         return self._wait_for(self._client.model(name))
+
+    def set_default_model(self, name: str, version: str) -> Model:
+        """Makes the version the one that `name` means. Tasks that were submitted keep theirs. It may be called
+        again."""
+        return self._wait_for(self._client.set_default_model(name, version))
+
+    def load_model(self, name: str) -> Model:
+        """Lets the workers load a model, `name` or `name@version`, before its first task comes, and does not wait for
+        it. It may be called again."""
+        return self._wait_for(self._client.load_model(name))
+
+    def unload_model(self, name: str) -> Model:
+        """Lets the workers give back the memory of a model, `name` or `name@version`, when its running tasks have
+        ended; the next task loads it again. It may be called again."""
+        return self._wait_for(self._client.unload_model(name))
 
     def workers(self) -> Sequence[Worker]:
         """Returns the workers that reported within their lease."""

@@ -97,7 +97,8 @@ class Submitted(View, frozen=True):
 
 
 class Task(View, frozen=True):
-    """A task as it was when it was read. `timing` is in ms by stage; moments are RFC 3339, UTC."""
+    """A task as it was when it was read. `timing` is in ms by stage; moments are RFC 3339, UTC. `model_guessed` names
+    what of the model is a guess that nobody has confirmed."""
 
     task_id: str
     model: str
@@ -109,6 +110,8 @@ class Task(View, frozen=True):
     batch_id: str | None = None
     custom_id: str | None = None
     model_version: str | None = None
+    model_digest: str | None = None
+    model_guessed: tuple[str, ...] = ()
     progress: Progress | None = None
     queue_position: int | None = None
     started_at: str | None = None

@@ -36,6 +36,15 @@ class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema: dict[str, Any] = {}
 
 
+SMALL_PHOTO = (
+    "data:image/webp;base64,"
+    "UklGRqIAAABXRUJQVlA4IJYAAACwBACdASoYABAAPtFUo0uoJKMhsAgBABoJZgCdMoRwAdDcgYKsegSHlEI0TBMAAM"
+    "4xTlVGcQxyd5Whz5hHvNxrkwMS8EEkkQ4PhV8M/smtXWqMyePgVM0HcynUw+ACahv28eY9hm4H/L36eDMq/6ST2C9t"
+    "yvBzWi7velVoKBZf8AFQbMjsEoXcC3DXog21ka6hL+tAAAA="
+)
+"""A photo of 24 x 16 pixels, so small that it can stand in examples."""
+
+
 class Example(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An example for the catalogue: the `input` and `params` of a request, and the data and files of its answer."""
 

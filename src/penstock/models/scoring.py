@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.device import Device
-from penstock.core.model import Example
+from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
@@ -42,16 +42,15 @@ class ImageScoring(BaseModelRunner[Params]):
     )
 
     example = Example(
-        input={"image_url": "https://images.example.com/photo.jpg"},
+        input={"image_url": SMALL_PHOTO},
         data={
-            "score": 4.3218,
+            "score": 3.4443,
             "distribution": [
-                *(0.000151, 0.108552, 0.151107, 0.293987, 0.279972),
-                *(0.108799, 0.038533, 0.017242, 0.001649, 7e-06),
+                *(0.007683, 0.283191, 0.232754, 0.291975, 0.128966),
+                *(0.035241, 0.013822, 0.006258, 0.000111, 0.0),
             ],
         },
     )
-    """The answer for photo.jpg, which comes with Penstock."""
 
     concurrent = True
 

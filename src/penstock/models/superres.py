@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from penstock.core.device import CPU_SIDES, Device
-from penstock.core.model import Example
+from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.lazy_import import lazy_import
@@ -64,7 +64,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     )
 
     example = Example(
-        input={"image_url": "https://images.example.com/photo.jpg"},
+        input={"image_url": SMALL_PHOTO},
         params={"variant": "general"},
         files=("result.png",),
     )

@@ -97,27 +97,30 @@ class LeaseStore:
             )
         )
 
-    async def complete(self, lease: Lease, outcome: Outcome) -> int:
+    # `log` is what the code of the model has said during the attempt, and is added to the log of the task.
+
+    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int:
         """End a task in SUCCESS, and with it all tasks that wait for the same result. Returns how many have ended; 0
         when the lease is lost and nothing was written."""
-        return await self._settle(Verb.COMPLETE, lease, outcome=outcome)
+        return await self._settle(Verb.COMPLETE, lease, outcome=outcome, log=log)
 
-    async def fail(self, lease: Lease, outcome: Outcome) -> bool:
+    async def fail(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> bool:
         """End a task in FAILED. Returns False when the lease is lost."""
-        return bool(await self._settle(Verb.FAIL, lease, outcome=outcome, failures=1))
+        return bool(await self._settle(Verb.FAIL, lease, outcome=outcome, failures=1, log=log))
 
-    async def retry(self, lease: Lease, problem: ErrorRecord, *, delay_ms: int, device_ms: float | None = None) -> bool:
+    async def retry(
+        self, lease: Lease, problem: ErrorRecord, *, delay_ms: int, device_ms: float | None = None, log: bytes = b""
+    ) -> bool:
         """Let a task wait `delay_ms` and then queue it again; this counts as a failure. `device_ms` is the device time
         of the attempt, None when it is not known. Returns False when the lease is lost."""
         wait_ms = max(1, delay_ms)
-        return bool(
-            await self._settle(Verb.RETRY, lease, problem=problem, wait_ms=wait_ms, failures=1, device_ms=device_ms)
-        )
+        how: dict[str, Any] = {"wait_ms": wait_ms, "failures": 1, "device_ms": device_ms, "log": log}
+        return bool(await self._settle(Verb.RETRY, lease, problem=problem, **how))
 
-    async def release(self, lease: Lease, *, device_ms: float | None = None) -> bool:
+    async def release(self, lease: Lease, *, device_ms: float | None = None, log: bytes = b"") -> bool:
         """Put a task back to its old place in the queue; this counts nothing. `device_ms` is the device time of the
         attempt, None when it is not known. Returns False when the lease is lost."""
-        return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0, device_ms=device_ms))
+        return bool(await self._settle(Verb.RELEASE, lease, wait_ms=0, device_ms=device_ms, log=log))
 
     async def release_unknown(self, worker: str, known: Iterable[Lease], *, before: int) -> list[str]:
         """Put back every task that this worker holds by a lease which is not among the `known` ones: the answer to its
@@ -149,6 +152,7 @@ class LeaseStore:
         wait_ms: int = -1,
         failures: int = 0,
         device_ms: float | None = None,
+        log: bytes = b"",
     ) -> int:
         problem = problem or (outcome.error if outcome else None)
         execution = outcome.execution if outcome else {}
@@ -165,6 +169,7 @@ class LeaseStore:
             result="result" if verb is Verb.COMPLETE else "",
             device_ms=execution.get("device_ms", "" if device_ms is None else device_ms),
             size=execution.get("kilopixels", ""),
+            log=log,
         )
         if answer[0] != b"ok":
             return 0

@@ -102,6 +102,16 @@ class TaskStore:
             raise no_task(task_id)
         return found
 
+    async def log(self, task_id: str, tenant: str) -> str:
+        """What the code of the model has said during the attempts of a task, at most 64 KiB; empty for most. An attempt
+        is there once it has ended. Raises TaskNotFound and ResultExpired as `get` does."""
+        answer = await self._engine.run("log", id=task_id, tenant=tenant)
+        if not answer:
+            raise no_task(task_id)
+        if len(answer) > 1:
+            raise task_gone(task_id)
+        return bytes(answer[0]).decode(errors="replace")
+
     async def explain(self, task_id: str, tenant: str) -> Explanation:
         """What is known of how long a task still takes. Raises as `get` does."""
         answer = await self._engine.run("explain", id=task_id, tenant=tenant)

@@ -34,7 +34,9 @@ def _write_json(message: Any) -> None:
     line |= record["extra"]
     if record["exception"]:
         line["exception"] = str(message).partition("\n")[2].strip()
-    sys.stderr.write(msgspec.json.encode(line, enc_hook=str).decode() + "\n")
+    # A worker puts a stream in front that also writes to the logs of tasks, which have such a line by another way.
+    stream = getattr(sys.stderr, "behind", sys.stderr)
+    stream.write(msgspec.json.encode(line, enc_hook=str).decode() + "\n")
 
 
 class _Intercept(logging.Handler):

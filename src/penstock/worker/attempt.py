@@ -125,7 +125,9 @@ class Attempts:
         except Exception as error:  # noqa: BLE001  around an attempt: a bug fails the task, not the worker
             logger.opt(exception=error).error("attempt failed unexpectedly")
             return self._judge(lease, _unexpected())
-        return Settlement(Verb.COMPLETE, lambda: self._store.leases.complete(lease, outcome), outcome=outcome)
+        said = self._pipeline.said(lease)
+        complete = partial(self._store.leases.complete, lease, outcome, log=said)
+        return Settlement(Verb.COMPLETE, complete, outcome=outcome)
 
     def _judge(self, lease: Lease, error: PenstockError) -> Settlement:
         """Retry after a transient error, and fail after any other."""
@@ -136,17 +138,19 @@ class Attempts:
             logger.opt(exception=error.__cause__).log(level, "cause")
         if verdict(error, lease) is Verb.RETRY:
             delay_ms, took_ms = self._retry.delay_ms(lease.failures + 1), self._pipeline.took_ms(lease)
-            write = partial(self._store.leases.retry, lease, problem, delay_ms=delay_ms, device_ms=took_ms)
+            said = self._pipeline.said(lease)
+            write = partial(self._store.leases.retry, lease, problem, delay_ms=delay_ms, device_ms=took_ms, log=said)
             return Settlement(Verb.RETRY, write, problem.code)
         return self._failure(lease, problem)
 
     def _release(self, lease: Lease) -> Settlement:
-        took_ms = self._pipeline.took_ms(lease)
-        return Settlement(Verb.RELEASE, partial(self._store.leases.release, lease, device_ms=took_ms))
+        took_ms, said = self._pipeline.took_ms(lease), self._pipeline.said(lease)
+        return Settlement(Verb.RELEASE, partial(self._store.leases.release, lease, device_ms=took_ms, log=said))
 
     def _failure(self, lease: Lease, problem: ErrorRecord) -> Settlement:
         outcome = Outcome(error=problem, execution={"device_ms": self._pipeline.took_ms(lease)})
-        return Settlement(Verb.FAIL, partial(self._store.leases.fail, lease, outcome), problem.code)
+        write = partial(self._store.leases.fail, lease, outcome, log=self._pipeline.said(lease))
+        return Settlement(Verb.FAIL, write, problem.code)
 
     async def _insist(self, write: Callable[[], Awaitable[int]]) -> int | None:
         """Write, however long Redis is away: while this process lives, finished work is not lost. Returns 0 when the

@@ -10,7 +10,8 @@ from loguru import logger
 
 from penstock.errors import ConfigurationError, ModelError, PenstockError, TransientModelError
 from penstock.models.base import BaseModelRunner, DeviceBroken, Interrupted
-from penstock.models.tracebacks import cause_of
+from penstock.models.tracebacks import cause_of, own_traceback
+from penstock.worker.task_log import SCOPE, LogScope
 
 TRANSIENT: dict[type[BaseException], str] = {
     ConnectionError: "a service that the model asks has refused or broken the connection",
@@ -23,23 +24,34 @@ TRANSIENT: dict[type[BaseException], str] = {
 AWAY = {errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 """An OSError with one of these numbers, for which Python has no class, is transient too: a host cannot be reached."""
 
+PASSED = (PenstockError, DeviceBroken, Interrupted)
+"""Exceptions that the contract gives a meaning."""
+
 LONGEST_CHAIN = 16
 """The most exceptions that are looked at of those that led to one another."""
 
 
-@contextmanager
-def model_code(method: str) -> Iterator[None]:
-    """Inside of this block a model's method of this name runs, on any thread.
+class model_code(LogScope):  # noqa: N801  it is read as a block; a generator would take longer, six times a task
+    """Inside of this block a model's method of this name runs, on any thread, for the tasks with these logs.
 
-    Errors of `penstock.errors` pass, as do Interrupted and DeviceBroken. Anything else, also SystemExit, is raised as
-    ModelError from it, or as TransientModelError when a table here says so.
+    What it says goes to the logs, and so do the tracebacks of its exceptions. Errors of `penstock.errors` pass, as do
+    Interrupted and DeviceBroken. Anything else, also SystemExit, is raised as ModelError from it, or as
+    TransientModelError when a table here says so.
     """
-    try:
-        yield
-    except (PenstockError, DeviceBroken, Interrupted):
-        raise
-    except BaseException as error:
-        raise model_error(method, error) from error
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = SCOPE.set(self)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+        SCOPE.reset(self._before)
+        if self._partial:
+            self.end_line()
+        if error is None or isinstance(error, PASSED):
+            return
+        self.say(own_traceback(error).rstrip())
+        raise model_error(self._method, error) from error
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from penstock.worker.residency.residents import Residents
 from penstock.worker.results import published
 from penstock.worker.spool import Spool, StoredFiles
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
+from penstock.worker.task_log import TaskLog
 from penstock.worker.threads import CodecThreads
 
 SHOWN_CHARACTERS = 200
@@ -56,6 +57,7 @@ class Pipeline:
         self._memory = memory
         self._limits = limits
         self._device_s: dict[str, float] = {}
+        self._logs: dict[str, TaskLog] = {}
 
     async def run(self, lease: Lease, watch: Watcher) -> Outcome:
         """Run the stages and return the outcome of a success.
@@ -67,7 +69,7 @@ class Pipeline:
         device and postprocessing. The clock stands while it waits behind others, for its model, memory, a thread or
         the device, and while our own storage is away.
         """
-        clock = AttemptClock(lease.timeout_s)
+        clock, self._logs[lease.key] = AttemptClock(lease.timeout_s), TaskLog()
         try:
             async with clock:
                 return await self._stages(lease, watch, clock)
@@ -86,9 +88,15 @@ class Pipeline:
         forgotten."""
         return milliseconds(self._device_s.get(lease.key, 0.0))
 
+    def said(self, lease: Lease) -> bytes:
+        """What the code of the model has said during an attempt; empty for most, and when it was forgotten."""
+        log = self._logs.get(lease.key)
+        return log.text(lease.epoch) if log else b""
+
     def forget(self, lease: Lease) -> None:
-        """Drop what `took_ms` returns for this attempt."""
+        """Drop what `took_ms` and `said` return for this attempt."""
         self._device_s.pop(lease.key, None)
+        self._logs.pop(lease.key, None)
 
     @property
     def streams(self) -> int:
@@ -149,17 +157,17 @@ class Pipeline:
         clock: AttemptClock,
     ) -> tuple[Result, StoredFiles | None, dict[str, Any]]:
         """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
-        on_cpu = partial(self._codecs.run, lease.priority, clock)
+        on_cpu, log = partial(self._codecs.run, lease.priority, clock), self._logs[lease.key]
         with stage("prepare"):
-            work = await on_cpu(self._prepare_if_granted, runner, source, params, grant)
+            work = await on_cpu(self._prepare_if_granted, runner, source, params, grant, log)
         if work is None:
             with clock.standing():
                 await self._memory.wait(grant)
             with stage("prepare"):
-                work = await on_cpu(_prepare, runner, source, params)
+                work = await on_cpu(_prepare, runner, source, params, log)
         if work.size is not None:
             imaging.check_holds(lease.request.output, *work.size)
-        pack = partial(self._pack, lease, runner, params)
+        pack = partial(self._pack, lease, runner, params, log)
         early = EarlyPostprocess(pack)
         with stage("infer") as infer_began:
             done = await self._device.run(
@@ -171,6 +179,7 @@ class Pipeline:
                 on_leave=partial(self._device_s.__setitem__, lease.key),
                 on_single_output=early if runner.card.produces == "data" else None,
                 clock=clock,
+                log=log,
             )
             stage.move(early.took_s, out_of="infer", to="postprocess")
         stage.reached_device(infer_began, done.waited_s)
@@ -189,17 +198,19 @@ class Pipeline:
         return execution if work.device_size is None else execution | {"kilopixels": work.device_size}
 
     def _prepare_if_granted(
-        self, runner: Runner, source: bytes | InputMembers, params: Params, grant: MemoryGrant
+        self, runner: Runner, source: bytes | InputMembers, params: Params, grant: MemoryGrant, log: TaskLog
     ) -> Work | None:
         # There usually is memory, so that predicting how much a task needs gets no step of its own.
-        with model_code("memory_needed"):
+        with model_code("memory_needed", log):
             needed = runner.memory_needed(source, params)
-        return _prepare(runner, source, params) if self._memory.take(grant, needed) else None
+        return _prepare(runner, source, params, log) if self._memory.take(grant, needed) else None
 
-    def _pack(self, lease: Lease, runner: Runner, params: Params, work: Work) -> tuple[Result, StoredFiles | None]:
+    def _pack(
+        self, lease: Lease, runner: Runner, params: Params, log: TaskLog, work: Work
+    ) -> tuple[Result, StoredFiles | None]:
         """Postprocess and check on a thread: the result as it will be published, and the files to store for it."""
         # Results are immutable: their keys have the token of the lease, so that no other attempt can write over it.
-        with model_code("postprocess"):
+        with model_code("postprocess", log):
             returned = runner.postprocess(work, params, lease.request.output)
             product = product_of(returned, lease.request.output)
         return published(
@@ -210,8 +221,8 @@ class Pipeline:
         )
 
 
-def _prepare(runner: Runner, source: bytes | InputMembers, params: Params) -> Work:
-    with model_code("prepare"):
+def _prepare(runner: Runner, source: bytes | InputMembers, params: Params, log: TaskLog) -> Work:
+    with model_code("prepare", log):
         work = runner.prepare(source, params)
     if not isinstance(work, Work):
         raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")

@@ -37,6 +37,7 @@ from penstock.worker.fetch import Fetcher
 from penstock.worker.heartbeat import EXIT_DEVICE_LOST, Heartbeat, longest_silence_s
 from penstock.worker.host import Host
 from penstock.worker.inputs import Inputs
+from penstock.worker.log_capture import capturing
 from penstock.worker.memory import MemoryBudget, resident
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.publisher import Publisher
@@ -86,6 +87,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         runners = {name: registry()[name](settings.limits) for name in names}
         scheduler = await _scheduler(settings, device, runners.values(), stack)
         stack.callback(asyncio.create_task(heartbeat.beat(), name="heartbeat").cancel)
+        stack.enter_context(capturing(settings.telemetry.log_level))
         for warning in await _when_available(client, settings.redis.namespace):
             logger.warning(warning)
         spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)

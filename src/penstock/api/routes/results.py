@@ -1,4 +1,4 @@
-"""/v1/tasks/{id}/result: the bytes, or a link to them."""
+"""/v1/tasks/{id}/result: the bytes, or a link to them; and /v1/tasks/{id}/log."""
 
 import hashlib
 from typing import Annotated, Any
@@ -28,6 +28,7 @@ OF_A_FILE = {
     302: ResponseSpec(None, description="`Location` is a signed link"),
     304: ResponseSpec(None, description="Unchanged"),
 }
+LOG_TYPE = "text/plain"
 ANY_FILE: Content = {"*/*": BINARY}
 
 
@@ -64,6 +65,23 @@ async def read_result(
     if is_current(etag, if_none_match):
         return Response(None, status_code=304, headers={"ETag": etag})
     return Response(result.data, media_type="application/json", headers={"ETag": etag})
+
+
+@get(
+    "/tasks/{task_id:str}/log",
+    operation_id="getTaskLog",
+    tags=["tasks"],
+    summary="Read what the code of the model has said",
+    description="What it has logged and printed, and the tracebacks of its exceptions, attempt by attempt, each when "
+    "it has ended. At most 64 KiB: of more the beginning and the end. It is meant for those who run the model: no "
+    "other answer, and no webhook, has it.",
+    media_type=LOG_TYPE,
+    opt=describe(answers={200: {LOG_TYPE: {"type": "string"}}}),
+    responses=documented(TaskNotFound, ResultExpired),
+)
+async def read_log(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> str:
+    """Answers an empty text where nothing was said."""
+    return await services.store.tasks.log(task_id, request.auth.tenant)
 
 
 @get(

@@ -11,11 +11,11 @@ from penstock.cli.context import coroutine
 @at_a_server
 @coroutine
 async def list_models(url: str | None, api_key: str | None, as_json: bool) -> None:
-    """List the models that the server runs, with their params."""
+    """List the models that the server runs, with their versions and where they are loaded."""
     from penstock.cli.models.tables import models as run
 
     async with reached(url, api_key) as client:
-        run(await client.models(), as_json=as_json)
+        run(await client.models(), await client.faulty_models(), as_json=as_json)
 
 
 @click.command()

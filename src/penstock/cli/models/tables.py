@@ -1,32 +1,33 @@
 """Prints models as tables on a terminal, or as JSON lines."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from rich.table import Column, Table
 from rich.text import Text
 
-from penstock.cli.terminal import console, ids, pairs, plain, say, state, table
-from penstock.client import Member, Model, Version
+from penstock.cli.terminal import add_pairs, console, ids, pairs, plain, say, state, table
+from penstock.client import FaultyModel, Member, Model, Version
 
 COLUMNS = ("kind", "version", "default", "state", "")
 
 
-def models(served: Iterable[Model], *, as_json: bool) -> None:
-    """Prints the models, a row for each version."""
+def models(served: Iterable[Model], faulty: Iterable[FaultyModel], *, as_json: bool) -> None:
+    """Prints the models, a row for each version, and below them why others cannot be served."""
     rows = table(ids("model"), *(Column(name, no_wrap=True) for name in COLUMNS))
     for model in served:
         if as_json:
             say(model)
         first = [plain(model.name), plain(_kind(model))]
         for version in model.versions:
-            default = "yes" if version.default else ""
+            default = "yes" if version.is_default else ""
             guessed = plain(f"{len(version.guessed)} guessed" if version.guessed else "", "yellow")
             rows.add_row(*first, plain(version.version), default, _residence(version), guessed)
             first = [plain(""), plain("")]
     if not as_json:
-        console().print(rows if rows.row_count else "[dim]no models[/dim]")
+        reasons = [plain(f"{one.name}@{one.version} on {one.worker}: {one.reason}", "red") for one in faulty]
+        console().print(rows if rows.row_count else "[dim]no models[/dim]", *reasons, sep="\n")
 
 
 def show(model: Model, *, as_json: bool) -> None:
@@ -38,7 +39,7 @@ def show(model: Model, *, as_json: bool) -> None:
     facts = {"name": model.name, "title": model.title, "version": model.version, "kind": _kind(model)}
     for name, value in (facts | {"licence": model.licence, "source": model.source} | model.notes).items():
         if value:
-            rows.add_row(plain(name), plain(value))
+            add_pairs(rows, name, value)
     _add_versions(rows, model)
     for name, member in model.inputs.items():
         rows.add_row(plain(f"input {name}"), plain(_takes(member)))
@@ -46,9 +47,14 @@ def show(model: Model, *, as_json: bool) -> None:
         rows.add_row(plain(f"param {name}"), plain(values))
     for name, reason in model.guessed.items():
         rows.add_row(plain(f"guessed {name}", "yellow"), plain(reason))
-    for name, value in (model.example or {}).items():
-        rows.add_row(plain(f"example {name}"), plain(json.dumps(value, ensure_ascii=False)))
+    if model.example:
+        rows.add_row("example", plain(_json(model.example.request)))
+        rows.add_row("its answer", plain(_json(model.example.answer)))
     console().print(rows)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def print_state(model: Model, *, as_json: bool) -> None:
@@ -56,19 +62,14 @@ def print_state(model: Model, *, as_json: bool) -> None:
     if as_json:
         say(model)
         return
-    version = version_of(model)
-    default = " (default)" if version.default else ""
+    version = _version_of(model)
+    default = " (default)" if version.is_default else ""
     reasons = [plain(f": {on.reason}") for on in version.workers if on.reason and on.state == version.state]
     line = Text.assemble(plain(f"{model.name}@{version.version}{default}  "), _residence(version), *reasons[:1])
     console().print(line)
 
 
-def state_of(model: Model) -> str | None:
-    """Returns the state of the version of the model."""
-    return version_of(model).state
-
-
-def version_of(model: Model) -> Version:
+def _version_of(model: Model) -> Version:
     """Returns the version that the model stands for."""
     found = (version for version in model.versions if version.version == model.version)
     return next(found, Version(version=model.version, digest=""))
@@ -76,7 +77,7 @@ def version_of(model: Model) -> Version:
 
 def _add_versions(rows: Table, model: Model) -> None:
     for version in model.versions:
-        mark = " (default)" if version.default else ""
+        mark = " (default)" if version.is_default else ""
         rows.add_row(plain(f"version {version.version}"), Text.assemble(_residence(version), mark))
         for on in version.workers:
             since = f" since {on.since[:19].replace('T', ' ')}" if on.since else ""

@@ -157,6 +157,7 @@ def _place(path: str, root: str) -> str:
 
 
 def check_id(name: str, version: str) -> None:
+    """Raise ConfigurationError where a model cannot have this name or this version."""
     if not NAME.fullmatch(name):
         raise ConfigurationError(f"{name!r} is no name of a model: it must look like {NAME.pattern}")
     if not VERSION.fullmatch(version):

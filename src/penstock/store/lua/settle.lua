@@ -2,10 +2,10 @@
 -- A success leads all equal tasks that have not started, and those that come as long as it is kept.
 -- `problem` and `outcome` are JSON or ''; the next try comes after `wait_ms`: -1 for none, 0 for at once; `failures`
 -- are added to those of the task; `result` is 'result' when there is one; `device_ms` and `size` (kilopixels) are what
--- the worker has seen, or ''.
+-- the worker has seen, or ''; `log` is what the model has said, or ''.
 -- Answers {'ok', state, `<model> <digest>` of those who wait for its result or ''} or {'fenced', state or ''}
--- takes: verb moves id token problem outcome wait_ms failures result device_ms size
--- needs: base.ROOT base.now_ms base.sound_number base.target lease.end_attempt lease.end_lease lease.token_of
+-- takes: verb moves id token problem outcome wait_ms failures result device_ms size log
+-- needs: base.ROOT base.now_ms base.sound_number base.target lease.end_attempt lease.end_lease lease.token_of log.append_log
 --        pace.SHORTEST_MS pace.learn reuse.equal_to reuse.following_key reuse.leave_reuse_group reuse.step_down
 --        task.finish_record task.move task.put_back task.read_task
 local wait = tonumber(wait_ms)
@@ -32,6 +32,7 @@ end
 local ms = tonumber(device_ms)
 if ms and result ~= '' then ms = math.max(ms, SHORTEST_MS) end
 end_attempt(task, verb, problem, ms)
+if log ~= '' then append_log(id, log) end
 local failures, waiting = task.failures + failures, ''
 if wait == 0 then
   put_back(task, to, 'receipt', receipt, 'failures', failures)

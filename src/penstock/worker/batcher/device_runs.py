@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from penstock.core.device import Device
 from penstock.errors import InvalidOutput
-from penstock.models.base import Outputs, Work
+from penstock.models.base import Outputs
 from penstock.models.device_time import DeviceTime, device_time
 from penstock.models.onnxruntime.memory import host_blocks
 from penstock.telemetry import metrics
 from penstock.worker.batcher.costs import Costs
-from penstock.worker.batcher.device_work import DeviceBatch, Runner, Stacked, TileRef
+from penstock.worker.batcher.device_work import DeviceBatch, Stacked, TileRef
 from penstock.worker.model_code import model_code
+from penstock.worker.task_log import TaskLog
 
 Arrays = Callable[[tuple[int, ...], Any], NDArray[Any]]
 """Makes an array of a shape and type, with arbitrary values."""
@@ -49,11 +50,12 @@ class DeviceRuns:
         one at a time, a list of it as it is."""
         work = tiles[0].work
         if tiles[0].task.runner.one_at_a_time:
-            with model_code("tile"):
+            with model_code("tile", *_logs_of(tiles)):
                 return [tile.work.tile(tile.tile) for tile in tiles]
         size = next(b for b in self._device.batches if b >= len(tiles))
-        pixels = self._array((size, *work.shape), work.dtype)
-        with model_code("write_tile"):
+        array = np.empty if work.dtype.hasobject else self._array  # no device reads objects
+        pixels = array((size, *work.shape), work.dtype)
+        with model_code("write_tile", *_logs_of(tiles)):
             for tile, place in zip(tiles, pixels, strict=False):
                 tile.work.write_tile(tile.tile, place)
         pixels[len(tiles) :] = 0
@@ -67,9 +69,9 @@ class DeviceRuns:
         """
         runner, device = batch.lead.task.runner, self._device
         if device.streams == 1:
-            outputs, took_s, copy_s = self._timed_on_gpu(runner, batch.stacked, batch.lead.work, on_computed)
+            outputs, took_s, copy_s = self._timed_on_gpu(batch, on_computed)
         else:
-            (outputs, took_s), copy_s = _timed(runner, batch.stacked, batch.lead.work), 0.0
+            (outputs, took_s), copy_s = _timed(batch), 0.0
         reached_at = time.monotonic() - copy_s - took_s
         if took_s:  # none is left where other runs have taken all of its time: that tells nothing of this batch
             self._costs.note(batch.lead.key, len(batch.stacked), took_s)
@@ -83,23 +85,30 @@ class DeviceRuns:
         _check_count(outputs, len(batch.stacked))
         return outputs
 
-    def _timed_on_gpu(
-        self, runner: Runner, tiles: Stacked, work: Work, on_computed: Callable[[], None] | None
-    ) -> tuple[Outputs, float, float]:
+    def _timed_on_gpu(self, batch: DeviceBatch, on_computed: Callable[[], None] | None) -> tuple[Outputs, float, float]:
         began = time.perf_counter()
-        with device_time(on_computed) as noted, model_code("infer"):
-            outputs = runner.infer(tiles, work)
+        with device_time(on_computed) as noted:
+            outputs = _infer(batch)
         took_s = self._clock.take(began, time.perf_counter(), noted)
         if noted.copy_s is not None:
             metrics.report("device.copy", noted.copy_s, device=self._device.name)
         return outputs, took_s, noted.copy_s or 0.0
 
 
-def _timed(runner: Runner, tiles: Stacked, work: Work) -> tuple[Outputs, float]:
+def _timed(batch: DeviceBatch) -> tuple[Outputs, float]:
     began = time.perf_counter()  # each run of a CPU has a core of its own
-    with model_code("infer"):
-        outputs = runner.infer(tiles, work)
+    outputs = _infer(batch)
     return outputs, time.perf_counter() - began
+
+
+def _infer(batch: DeviceBatch) -> Outputs:
+    task, work, _ = batch.lead
+    with model_code("infer", *_logs_of(batch.tiles)):
+        return task.runner.infer(batch.stacked, work)
+
+
+def _logs_of(tiles: Iterable[TileRef]) -> list[TaskLog]:
+    return [task.log for task in {tile.task for tile in tiles}]
 
 
 def _check_count(outputs: Any, tiles: int) -> None:

@@ -15,6 +15,7 @@ from penstock.core.task import PRIORITIES, Priority
 from penstock.models.base import BaseModelRunner, Work
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.model_code import model_code
+from penstock.worker.task_log import TaskLog
 
 Runner = BaseModelRunner[Any]
 
@@ -50,6 +51,7 @@ class DeviceWork:
         on_progress: Listener,
         on_single_output: Callable[[Work], None] | None = None,
         clock: AttemptClock | None = None,
+        log: TaskLog | None = None,
     ) -> None:
         self.runner = runner
         self.priority = priority
@@ -58,6 +60,7 @@ class DeviceWork:
         self.on_progress = on_progress
         self.on_single_output = on_single_output
         self.clock = clock or AttemptClock()
+        self.log = log or TaskLog()
         self.batches_under_way = 0
         self.device_s = 0.0
         self.alone = False
@@ -94,7 +97,7 @@ class DeviceWork:
 
     def accept_output(self, work: Work, tile: int, output: Any) -> None:
         """Take the output of one tile; any thread may call this."""
-        with model_code("accept"):
+        with model_code("accept", self.log):
             work.accept(tile, output)
         if self.on_single_output is not None and work.count == 1:
             self.on_single_output(work)

@@ -106,7 +106,7 @@ class Outcomes:
             return
         if work is not task.work:
             return  # another of its tiles has failed before, and the task was split then
-        with model_code("split_smaller"):
+        with model_code("split_smaller", task.log):
             smaller = work.split_smaller(math.prod(work.shape))
         if smaller is None:
             task.fail(error)

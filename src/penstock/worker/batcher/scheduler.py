@@ -35,6 +35,7 @@ from penstock.worker.batcher.loader import ModelLoader
 from penstock.worker.batcher.outcomes import Outcomes
 from penstock.worker.batcher.warm_up import warm_up
 from penstock.worker.model_code import load_errors
+from penstock.worker.task_log import TaskLog
 from penstock.worker.threads import Threads
 
 CHOSEN = 2
@@ -148,13 +149,14 @@ class DeviceScheduler:
         on_leave: Callable[[float], None] = lambda _: None,
         on_single_output: Callable[[Work], None] | None = None,
         clock: AttemptClock | None = None,
+        log: TaskLog | None = None,
     ) -> DeviceRun:
         """Run every tile of `work` and give it its outputs.
 
         `on_begin` is called once, when a batch with the first of the tiles goes to the device; however the run ends,
         `on_leave` is called with its seconds on the device. `on_single_output` is called with work of a single tile, on
         the thread that has accepted the output; what it raises fails the task. The `clock` stands while none of the
-        tiles is under way.
+        tiles is under way. The `log` gets what the model says while it runs some of them.
 
         When canceled, the device is free of this work on return. Raises what the runner raised, DeviceOutOfMemory,
         InvalidOutput, DeviceBroken.
@@ -162,7 +164,7 @@ class DeviceScheduler:
         if self.broken:
             raise DeviceBroken(str(self.broken), guilty=False)
         fitting = self._outcomes.fitting(runner, work)
-        task = DeviceWork(runner, fitting, priority, on_progress, on_single_output, clock)
+        task = DeviceWork(runner, fitting, priority, on_progress, on_single_output, clock, log)
         task.on_begin = on_begin
         with task.clock.standing():
             self._backlog.add(task)

@@ -64,7 +64,8 @@ local function forget(task)
   if task.hook then forget_events(task.id, task.hook) end
   if task.input then condemn(input_key(task.tenant, task.id) .. task.input) end
   condemn_results(task)
-  redis.call('DEL', task.key, ROOT .. 'body:' .. task.id, ROOT .. 'outcome:' .. task.id, ROOT .. 'attempts:' .. task.id)
+  redis.call('DEL', task.key, ROOT .. 'body:' .. task.id, ROOT .. 'outcome:' .. task.id, ROOT .. 'attempts:' .. task.id,
+    ROOT .. 'log:' .. task.id)
   remember_gone(task.id, task.tenant)
 end
 
