@@ -169,7 +169,7 @@ MUTATIONS = (
     Mutation(
         "a canceled attempt takes back what it has stored",
         "src/penstock/worker/spool.py",
-        "            await self._storage.delete(file.key)\n",
+        "            await self._storage.delete(*files.keys)\n",
         "            pass\n",
         "tests/worker/test_spool.py",
     ),
