@@ -77,8 +77,9 @@ def _parsed(path: Path) -> Any:
         raise InvalidModel(f"it cannot be read: {error.strerror}") from error
     if data.startswith(b"version https://git-lfs"):
         raise InvalidModel("it is a pointer of Git LFS, not the file; fetch it with `git lfs pull`")
+    parse = onnx.ModelProto.FromString  # outside of `try`: the package may not be there
     try:
-        return onnx.ModelProto.FromString(data)
+        return parse(data)
     except Exception as error:  # protobuf's own class depends on its implementation
         raise InvalidModel("it is no ONNX file, or it is damaged") from error
 
