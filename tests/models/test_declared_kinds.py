@@ -163,6 +163,15 @@ async def test_raw_boxes_are_in_pixels_of_the_original_without_those_that_overla
     }
 
 
+async def test_boxes_are_in_pixels_of_the_upright_image(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, LETTERBOX, detector(np.array([BOXES]).transpose(0, 2, 1)))
+
+    (answer,) = await served(folder, [png(noise(64, 128), orientation=6)])
+
+    assert (data(answer)["width"], data(answer)["height"]) == (64, 128)
+    assert data(answer)["boxes"][0]["box"] == [0.0, 16.0, 16.0, 48.0]
+
+
 async def test_clients_say_which_boxes_count(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, LETTERBOX, detector(np.array([BOXES]).transpose(0, 2, 1)))
     image = png(noise(64, 64))

@@ -1,7 +1,6 @@
 """What is found out about an ONNX file, and what is refused."""
 
 import random
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,66 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from penstock.models.declared.document import InvalidModel
 from penstock.models.inspection.findings import parse_said
 from penstock.models.inspection.inspection import Inspection, inspect_file
-
-Dims = Sequence[int | str | None]
-
-
-def port(name: str, dims: Dims, dtype: int = TensorProto.FLOAT) -> Any:
-    return helper.make_tensor_value_info(name, dtype, dims)
-
-
-def weights(name: str, *dims: int, scale: float = 1.0) -> Any:
-    values = np.random.default_rng(7).normal(size=dims).astype(np.float32) * scale
-    return numpy_helper.from_array(values, name)
-
-
-def save(
-    folder: Path,
-    nodes: Iterable[Any],
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
-    constants: Sequence[Any] = (),
-    *,
-    domains: Sequence[str] = (),
-    **metadata: str,
-) -> Path:
-    graph = helper.make_graph(list(nodes), "g", list(inputs), list(outputs), list(constants))
-    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    helper.set_model_props(model, metadata)
-    path = folder / "net.onnx"
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def conv(name: str = "x", *, channels: int = 3, out: int = 4, scale: float = 1.0) -> tuple[Any, Any]:
-    node = helper.make_node("Conv", [name, "w"], ["c"], pads=[1, 1, 1, 1])
-    return node, weights("w", out, channels, 3, 3, scale=scale)
-
-
-def classifier(folder: Path, *, classes: int = 7, softmax: bool = False, scale: float = 1.0, **metadata: str) -> Path:
-    node, kernel = conv(scale=scale)
-    nodes = [
-        node,
-        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["f"]),
-        helper.make_node("MatMul", ["f", "m"], ["y" if not softmax else "l"]),
-    ]
-    nodes += [helper.make_node("Softmax", ["l"], ["y"], axis=1)] if softmax else []
-    ports = [port("x", ["n", 3, 32, 24])], [port("y", ["n", classes])]
-    return save(folder, nodes, *ports, [kernel, weights("m", 4, classes)], **metadata)
-
-
-def upscaler(folder: Path, *, pads: int = 1) -> Path:
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], pads=[pads] * 4),
-        helper.make_node("DepthToSpace", ["c"], ["y"], blocksize=2),
-    ]
-    kernel = np.zeros((12, 3, 3, 3), np.float32)
-    for channel in range(12):
-        kernel[channel, channel % 3, 1, 1] = 1
-    ports = [port("x", ["n", 3, "h", "w"])], [port("y", ["n", 3, "H", "W"])]
-    return save(folder, nodes, *ports, [numpy_helper.from_array(kernel, "w")])
+from tests.support.graphs import classifier, conv, external, port, save, upscaler, weights
 
 
 def values(found: Inspection) -> dict[str, Any]:
@@ -196,6 +136,42 @@ def test_openvino_and_onnx_image_metadata_are_read(tmp_path: Path) -> None:
     assert {"input.mean", "input.colour", "input.resize"} & guessed(found) == set()
 
 
+def test_files_of_hugging_face_beside_it_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "onnx"
+    folder.mkdir()
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"image_processor_type": "X", "do_center_crop": true, "size": {"shortest_edge": 40}, "do_normalize": true,'
+        ' "crop_size": {"height": 32, "width": 24}, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.1, 0.2, 0.3],'
+        ' "resample": 3}'
+    )
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "cat", "1": "dog"}}')
+
+    found = inspect_file(classifier(folder, classes=2), {})
+
+    image = found.definition.input
+    assert (image.resize, image.short_side, image.size, image.resample) == ("crop", 40, (24, 32), "bicubic")
+    assert (image.range, image.mean, image.std) == ("0-1", (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    assert found.definition.output.labels == ("cat", "dog")
+    assert guessed(found) == {"kind", "output.activation"}
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{", "[" * 5000, '{"size": 3, "image_processor_type": 1, "image_mean": "x"}']
+)
+def test_files_beside_it_that_are_something_else_do_no_harm(tmp_path: Path, content: str) -> None:
+    for name in ("preprocessor_config.json", "config.json", "labels.txt"):
+        (tmp_path / name).write_text(content)
+
+    assert inspect_file(classifier(tmp_path), {}).definition.kind == "image-to-labels"
+
+
+def test_names_of_classes_in_a_text_file_are_taken_where_their_number_fits(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+
+    assert inspect_file(classifier(tmp_path, classes=2), {}).definition.output.labels == ("cat", "dog")
+    assert inspect_file(classifier(tmp_path, classes=3), {}).definition.output.labels == ()
+
+
 def test_outputs_that_mean_nothing_to_us_are_given_as_arrays(tmp_path: Path) -> None:
     node, kernel = conv()
     nodes = [node, helper.make_node("Shape", ["x"], ["s"])]
@@ -218,14 +194,6 @@ def test_a_graph_without_an_image_takes_tensors(tmp_path: Path) -> None:
 
 
 # --- what is refused ------------------------------------------------------------------------------------------
-
-
-def external(folder: Path, location: str, *, length: int = 16) -> Path:
-    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1, 4], data_location=TensorProto.EXTERNAL)
-    for key, value in {"location": location, "offset": "0", "length": str(length)}.items():
-        tensor.external_data.add(key=key, value=value)
-    nodes = [helper.make_node("Add", ["a", "w"], ["y"])]
-    return save(folder, nodes, [port("a", [1, 4])], [port("y", [1, 4])], [tensor])
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "sub/weights", "..", "", "a\\b", ".hidden", "a\0b"])

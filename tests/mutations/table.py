@@ -20,6 +20,7 @@ BETWEEN = "tests.interleave --first --seconds 120 --only "
 FLIGHT = "tests/unit/test_two_in_flight.py::test_"
 ORDER = "tests/unit/test_device_order.py::test_"
 WAITS = "tests/worker/test_attempt_time.py::test_an_attempt_that_waits_"
+RESIDENCY = "tests/worker/test_residency.py::test_"
 LONG = "tests/system/test_long_outages.py::test_a_task_"
 SHARES = "tests/worker/test_fair_shares.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
@@ -237,7 +238,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the clock of an attempt stands until a thread is free",
-        "src/penstock/worker/pipeline.py",
+        "src/penstock/worker/threads.py",
         "        clock.hold()\n",
         "",
         WAITS + "behind_others_loses_no_time[prepare]",
@@ -267,8 +268,8 @@ MUTATIONS = (
     Mutation(
         "who was with a device may have broken it",
         "src/penstock/worker/batcher/scheduler.py",
-        "self._lose_device(outputs, self._line.tasks)",
-        "self._lose_device(outputs, batch.tasks)",
+        "self.lose(outputs, self._line.tasks)",
+        "self.lose(outputs, batch.tasks)",
         FLIGHT + "every_task_that_was_with_the_device_when_it_broke_may_have_broken_it",
     ),
     Mutation(
@@ -310,7 +311,7 @@ MUTATIONS = (
     Mutation(
         "the end of a device loop is heard of",
         "src/penstock/worker/batcher/scheduler.py",
-        '            self._lose_device(DeviceBroken("a device loop died"), set())\n',
+        '            self.lose(DeviceBroken("a device loop died"), set())\n',
         "            pass\n",
         "tests/unit/test_device_waits.py::test_a_device_that_nobody_drives_any_more_is_lost",
     ),
@@ -439,5 +440,82 @@ MUTATIONS = (
         "services.store.tasks.cancel(task.id, tenant, states=states)",
         "services.store.tasks.cancel(task.id, tenant)",
         "tests/api/test_bulk.py::test_a_task_that_starts_while_the_waiting_ones_are_canceled_goes_on",
+    ),
+    Mutation(
+        "schemas of models that name a file or a URL",
+        "src/penstock/intake/params.py",
+        "offline=True",
+        "offline=False",
+        "tests/unit/test_params.py::test_a_schema_reads_no_file",
+    ),
+    Mutation(
+        "the version of a batch, whatever becomes the default later",
+        "src/penstock/intake/batch_enqueue.py",
+        "batch.plan.versions.get(task.model, task.model)",
+        "task.model",
+        "tests/api/test_models.py::test_all_lines_of_a_batch_run_on_the_version_that_was_the_default_at_its_submit",
+    ),
+    Mutation(
+        "the catalogue while Redis has lost it",
+        "src/penstock/intake/models.py",
+        "if not found.is_published:",
+        "if False:",
+        "tests/unit/test_catalogue.py::test_what_redis_has_lost_is_served_on_and_what_was_retracted_is_not",
+    ),
+    Mutation(
+        "the refusal of a model that no worker can load",
+        "src/penstock/intake/enqueue.py",
+        "if call.model.id in deps.estimates.unavailable:",
+        "if False:",
+        "tests/api/test_models.py::test_a_model_that_no_worker_can_load_is_refused_until_one_can",
+    ),
+    Mutation(
+        "the digest of the version among what makes tasks equal",
+        "src/penstock/intake/reuse_digest.py",
+        "        call.model.digest,\n",
+        "",
+        "tests/api/test_models.py::test_a_model_that_was_edited_gives_no_old_result",
+    ),
+    Mutation(
+        "a model that a task uses is not unloaded",
+        "src/penstock/worker/residency/room.py",
+        "idle = [one for one in residents if one.may_be_evicted and one.is_idle]",
+        "idle = [one for one in residents if one.may_be_evicted]",
+        RESIDENCY + "a_model_that_a_task_uses_is_not_evicted",
+    ),
+    Mutation(
+        "a worker claims no task of a model that has just failed",
+        "src/penstock/worker/residency/residents.py",
+        " if not one.is_refused(now)))",
+        "))",
+        RESIDENCY + "a_load_that_fails_ends_the_tasks_that_wait_and_no_other",
+    ),
+    Mutation(
+        "the next model is loaded when memory is seen to be free",
+        "src/penstock/worker/residency/freed.py",
+        "(now := await asyncio.to_thread(self.measured)) > enough",
+        "(now := await asyncio.to_thread(self.measured)) > before",
+        RESIDENCY + "the_next_load_waits_until_freed_memory_is_seen",
+    ),
+    Mutation(
+        "links out of the directory of models are not followed",
+        "src/penstock/models/repository/tree.py",
+        "if not _is_inside(path, root):",
+        "if False:",
+        "tests/unit/test_model_tree.py::test_links_out_of_the_directory_are_not_followed[face]",
+    ),
+    Mutation(
+        "files of models are compared with their digests",
+        "src/penstock/models/repository/remote.py",
+        "if (size, digest.hexdigest()) != (file.size, file.sha256):",
+        "if False:",
+        "tests/storage/test_model_push.py::test_a_file_that_was_changed_in_the_storage_is_not_taken[memory]",
+    ),
+    Mutation(
+        "models in the bucket are no inputs",
+        "src/penstock/storage/s3_inputs.py",
+        'if f"{bucket}/{key}".startswith(self._models):',
+        "if False:",
+        "tests/storage/test_model_push.py::test_inputs_are_not_read_from_the_models",
     ),
 )

@@ -26,7 +26,7 @@ from penstock.store import NotItsTurn, WorkerInfo
 from penstock.store.outbox import Quota
 from penstock.upkeep.retention import prune
 from penstock.upkeep.sweep import sweep, sweep_uploads
-from tests.interleave.acts import IMAGE, INLINE, lines_of
+from tests.interleave.acts import IMAGE, INLINE, PAIR, lines_of
 from tests.interleave.world import DESCRIBED, MODEL, World
 from tests.stress.mishaps import Luck
 
@@ -129,7 +129,7 @@ class Client(Actor):
 
     async def _found(self, upload: str | None, caller: Caller) -> tuple[Found, ...]:
         if upload is None:
-            return INLINE
+            return PAIR if self.chance.random() < 0.3 else INLINE
         (photo,) = given_of({"upload_id": upload}, DESCRIBED)
         return (Found(given=photo, upload=await ready_upload(upload, caller, self.world.services)),)
 

@@ -96,10 +96,11 @@ async def served(
     return [runner.postprocess(run.work, given, output) for run in done]
 
 
-def png(pixels: NDArray[np.uint8], exif: Image.Exif | None = None) -> bytes:
-    """A PNG of (height, width) or (height, width, 3 or 4)."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", **({"exif": exif} if exif else {}))
+def png(pixels: NDArray[np.uint8], orientation: int = 1) -> bytes:
+    """A PNG of (height, width) or (height, width, 3 or 4), with this orientation in its EXIF data."""
+    out, exif = io.BytesIO(), Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pixels).save(out, "PNG", exif=exif)
     return out.getvalue()
 
 

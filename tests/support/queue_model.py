@@ -495,7 +495,7 @@ class QueueModel:
         if not has_input:
             self.awaited[key] = self.now + AWAITED_MS
         elif self.awaited.pop(key, None) is None:
-            self._condemn(key)
+            self._condemn(key, self.now + LATE_MS)
         else:
             return True
         return False

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support.processes import penstock
 
 LEAKY = """
@@ -58,9 +56,8 @@ def test_a_new_model_is_not_written_over_another(tmp_path: Path) -> None:
     assert not (tmp_path / "mine.py").exists()
 
 
-@pytest.mark.parametrize("name", ["1st", "a b", "-a", "a@2"])
-def test_a_name_that_no_model_can_have_is_refused(tmp_path: Path, name: str) -> None:
-    assert "is no name for a model" in penstock(tmp_path, "models", "new", "--", name).stderr
+def test_a_name_that_no_model_can_have_is_refused(tmp_path: Path) -> None:
+    assert "'a@2' is no name for a model" in penstock(tmp_path, "models", "new", "a@2").stderr
 
 
 def test_a_check_that_fails_is_a_row_of_80_columns_and_an_exit_status(tmp_path: Path) -> None:

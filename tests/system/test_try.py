@@ -95,15 +95,8 @@ def test_the_traceback_has_the_frames_of_the_model_and_none_of_ours(here: Path) 
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (["my_models.py:Other"], 78, "has no model Other; it has my_models.py:Brightness, my_models.py:Length"),
         (["my_models.py:Length", "a.wav"], 78, "length-v1 needs its member text: give --input text='…'"),
         (["my_models.py:Length", "--input", "audio=https://a/b"], 2, "audio is a URL: download it first"),
-        (
-            ["my_models.py:Brightness", "--param", "side=1"],
-            78,
-            "params of brightness-v1: Object contains",
-        ),
-        (["no_models.py"], 78, "there is no file"),
     ],
 )
 def test_what_cannot_be_tried_is_said_in_one_line(here: Path, arguments: list[str], status: int, says: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from penstock.errors import PenstockError
 from penstock.models.base import BaseModelRunner, Device, Params, Work
 from penstock.models.registry import _REGISTRY, model_runner, registry
 from penstock.settings import LimitSettings
+from penstock.worker.batcher.costs import Costs
+from penstock.worker.batcher.device_runs import DeviceRuns
+from penstock.worker.batcher.device_work import TileRef
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.threads import Threads
 
@@ -120,3 +124,18 @@ async def test_work_of_a_warm_up_is_shown_alone_too() -> None:
         await device.close()
 
     assert {tensor.shape for tensor in warmed._own.seen} == {(2, 2)}
+
+
+def test_tiles_of_objects_are_never_put_into_memory_of_a_device(runner: Any) -> None:
+    gpu = Device(name="cuda:0", kind="cuda", threads=1, batches=(1, 2))
+    tiles = np.empty(20_000, object)
+    tiles[:] = [{"a": 1}] * len(tiles)
+    work = Work([tiles])
+
+    class Full(Anything):
+        one_at_a_time = False
+
+    task = SimpleNamespace(runner=Full(LimitSettings()))
+    stacked = DeviceRuns(gpu, Costs((1, 2))).stack([TileRef(task, work, 0)])  # type: ignore[arg-type]
+
+    assert stacked[0][-1] == {"a": 1}

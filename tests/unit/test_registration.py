@@ -134,6 +134,11 @@ def test_a_class_in_the_full_form_is_served_as_it_is() -> None:
     assert not cls.one_at_a_time
 
 
+class AnObject:
+    def __call__(self, input_data: Any) -> int:
+        return 1
+
+
 @pytest.mark.parametrize(
     ("method", "written", "is_short"),
     [
@@ -144,6 +149,8 @@ def test_a_class_in_the_full_form_is_served_as_it_is() -> None:
         ("prepare", lambda self, input_data, params=None: 1, False),
         ("prepare", lambda self, *everything: 1, False),
         ("prepare", staticmethod(lambda input_data: 1), True),
+        ("prepare", AnObject(), True),
+        ("postprocess", len, True),
         ("infer", lambda self, tensor, threshold=0.5: 1, True),
         ("infer", lambda self, tiles, work: 1, False),
         ("infer", lambda self, tensor, **options: 1, True),

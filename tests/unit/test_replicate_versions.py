@@ -3,8 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from penstock.api.replicate.versions import model_of, version_id
-from penstock.errors import ModelNotFound, NotReady
+from penstock.api.replicate.versions import model_of, openapi_of, params_in, version_id
+from penstock.core.model import Member, Model
+from penstock.errors import InvalidRequest, ModelNotFound, NotReady
 from penstock.intake.models import Catalogue
 from tests.support.published import models_of, taken
 
@@ -77,3 +78,37 @@ def test_what_does_not_look_like_a_version_is_the_name_of_a_model(version: str) 
 def test_before_any_worker_has_published_a_model_nothing_is_known() -> None:
     with pytest.raises(NotReady):
         model_of(IMAGES, Catalogue())
+
+
+def test_a_version_describes_every_member_of_its_input() -> None:
+    level = {"$ref": "#/$defs/Level", "$defs": {"Level": {"type": "integer"}}}
+    model = Model(
+        name="speech",
+        version="1",
+        digest="d",
+        produces="data",
+        inputs={
+            "photo": Member(),
+            "audio": Member(kind="file", description="what was said"),
+            "level": Member(kind="json", schema=level, required=False),
+        },
+    )
+
+    schemas = openapi_of(model)["components"]["schemas"]
+
+    assert [*schemas["Input"]["properties"]] == ["image", "audio", "level"]
+    assert schemas["Input"]["required"] == ["image", "audio"]
+    assert schemas["Input"]["properties"]["audio"]["description"] == "what was said"
+    assert schemas["Input"]["properties"]["level"] == {"$ref": "#/components/schemas/Level"}
+    assert schemas["Level"] == {"type": "integer"}
+
+
+def test_an_upscaler_does_what_others_take_for_granted_and_nothing_else() -> None:
+    inputs = openapi_of(MODELS[IMAGES])["components"]["schemas"]["Input"]["properties"]
+
+    assert (inputs["scale"]["const"], inputs["face_enhance"]["const"]) == (4, False)
+    assert params_in(MODELS[IMAGES], {"scale": 4, "variant": "clean"}) == {"variant": "clean"}
+    with pytest.raises(InvalidRequest, match="cannot do 2"):
+        params_in(MODELS[IMAGES], {"scale": 2})
+    with pytest.raises(InvalidRequest, match="no such input"):
+        params_in(MODELS[SCORES], {"scale": 4})

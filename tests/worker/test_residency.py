@@ -254,6 +254,57 @@ async def test_a_load_that_fails_ends_the_tasks_that_wait_and_no_other() -> None
             models.residents.take("bad")
 
 
+async def test_tasks_of_a_model_that_has_failed_are_claimed_again_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("penstock.worker.residency.resident.FAILED_FOR_S", 0.1)
+    async with shelf() as models:
+        models.faults["bad"] = [ConfigurationError("not yet")]
+        models.offer("bad", 4.0)
+        with pytest.raises(ModelUnavailable):
+            await models.answer("bad")
+        before = models.residents.models
+        await until(lambda: models.residents.models == ("bad",))
+
+        assert before == ()
+        assert await models.answer("bad") == 4.0
+
+
+async def test_a_version_that_is_dropped_while_its_runner_is_made_holds_up_no_other() -> None:
+    async with shelf() as models:
+        never = asyncio.Event()
+
+        async def make() -> Adding:
+            await never.wait()
+            raise AssertionError
+
+        models.residents.offer(Offer(id="slow", digest="", make=make))
+        waiting = asyncio.create_task(models.answer("slow"))
+        await until(lambda: models.states().get("slow") == "loading")
+        models.residents.drop("slow")
+        models.offer("other", 3.0)
+
+        assert await models.answer("other") == 3.0
+        assert models.residents.retired == []
+        with pytest.raises(ModelUnavailable):
+            await waiting
+
+
+async def test_a_version_that_is_replaced_while_it_is_loaded_is_unloaded_again() -> None:
+    async with shelf() as models:
+        models.gated.add("one")
+        models.offer("one", 1.0)
+        waiting = asyncio.create_task(models.answer("one"))
+        await until(lambda: "one" in models.made)
+        models.gated.clear()
+        models.offer("one", 2.0)
+        models.made["one"][0].gate.set()
+
+        assert await waiting == 2.0
+        await until(lambda: models.made["one"][0].unloaded_at > 0)
+        assert models.residents.retired == []
+
+
 async def test_a_model_that_has_failed_is_loaded_when_an_operator_says_so() -> None:
     async with shelf() as models:
         models.faults["bad"] = [ConfigurationError("not yet")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from penstock.errors import ConfigurationError
 from tools.foreign import references
 from tools.foreign.compare import Outcome, compared, refused
-from tools.foreign.fetch import HELPERS, RegistryAway, fetched, joined
+from tools.foreign.fetch import OPENCV, RegistryAway, fetched, joined
 from tools.foreign.files import FILES, ForeignFile
 
 RIGHT_OF_ALL, KINDS_OF_ALL, GUESSED_OF_ALL = 12, 5, 9
@@ -28,8 +28,8 @@ def main() -> int:
     chosen = [f for f in FILES if (f.short or not asked.short) and (not asked.only or f.key in asked.only.split(","))]
     try:
         paths = {file.key: _path(file, asked.cache) for file in chosen}
-        for helper in HELPERS:
-            fetched(helper, "", asked.cache)
+        if any(file.opencv for file in chosen):
+            fetched(*OPENCV, asked.cache)
     except RegistryAway as error:
         print(f"the registry is away: {error}", file=sys.stderr)
         return 1 if os.environ.get("CI") else 0
@@ -62,8 +62,8 @@ def _outcome(file: ForeignFile, path: Path) -> Outcome:
 def table(outcomes: list[Outcome]) -> str:
     """The outcomes as a table in Markdown, with the bars below."""
     rows = [
-        "| file | package | what | kind | had to be said | difference | s |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| file | package | what | kind | had to be said | difference | s | CPU s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     right, guessed = (sum(getattr(o, name) for o in outcomes) for name in ("right", "guessed_right"))
     kinds, silent = len({o.kind for o in outcomes}), sum(o.silently_wrong for o in outcomes)
@@ -81,6 +81,7 @@ def _row(o: Outcome) -> str:
         said,
         _number(o.difference),
         f"{o.took_s:.1f}",
+        f"{o.cpu_s:.1f}",
     )
     return f"| {' | '.join(cells)} |"
 

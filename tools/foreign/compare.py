@@ -1,6 +1,7 @@
 """Adds a foreign file as an operator would, and measures how far its answers are from the package's own."""
 
 import io
+import resource
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ ENOUGH = 1e-3
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How one file did. `difference` is with what was said, `unsaid` without; infinite where answers differ in kind."""
+    """How one file did. `difference` is with what was said, `unsaid` without; infinite where answers differ in kind.
+    `took_s` is from the command to its first answer, and `cpu_s` what was computed for that."""
 
     file: ForeignFile
     kind: str
@@ -30,6 +32,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     difference: float
     unsaid: float
     took_s: float
+    cpu_s: float
     answers: int
     problem: str = ""
 
@@ -65,7 +68,9 @@ def compared(file: ForeignFile, path: Path, directory: Path) -> Outcome:
     example = directory / ("sample.png" if isinstance(sample, bytes) else "sample.npz")
     example.write_bytes(sample if isinstance(sample, bytes) else _packed(sample))
     asked = Adding(file=path, name=file.key, example=example)
+    before_s = _cpu_of_children()
     added = add_model(asked, directory / "models")
+    cpu_s = _cpu_of_children() - before_s
     unsaid = _difference(file, added, sample, expected)
     told, difference = added, unsaid
     if file.say:
@@ -77,10 +82,16 @@ def compared(file: ForeignFile, path: Path, directory: Path) -> Outcome:
         guessed=tuple(found.path for found in added.draft.guessed),
         difference=difference,
         unsaid=unsaid,
-        took_s=told.took_s,
+        took_s=min(added.took_s, told.took_s),
+        cpu_s=cpu_s,
         answers=len(expected),
         problem=added.draft.problem,
     )
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _difference(file: ForeignFile, added: Added, sample: Any, expected: Any) -> float:
@@ -172,6 +183,7 @@ def refused(file: ForeignFile, error: ConfigurationError) -> Outcome:
         difference=nothing,
         unsaid=nothing,
         took_s=0,
+        cpu_s=0,
         answers=0,
         problem=str(error),
     )

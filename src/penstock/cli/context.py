@@ -20,9 +20,21 @@ def settings_of_call(**overrides: Any) -> Settings:
     return load(path, environment_with(overrides))
 
 
-def with_models(settings: Settings, references: tuple[str, ...]) -> Settings:
-    """The settings with further files and modules of models."""
-    return replace(settings, models=replace(settings.models, modules=(*settings.models.modules, *references)))
+def with_own_models(command: Callable[P, Any]) -> Callable[P, Any]:
+    """Adds the options `--models` and `--reload`; `models_of_call` reads them."""
+    models = click.option(
+        "--models", multiple=True, metavar="FILE", help="File or module with models of your own; repeatable."
+    )
+    reload = click.option("--reload", is_flag=True, help="Start the workers anew when a file of these models changes.")
+    return models(reload(command))
+
+
+def models_of_call(settings: Settings, references: tuple[str, ...], *, reload: bool) -> Settings:
+    """The settings with further files and modules of models. Raises click.UsageError when there are none to reload."""
+    modules = (*settings.models.modules, *references)
+    if reload and not modules:
+        raise click.UsageError("--reload needs --models, which names the file")
+    return replace(settings, models=replace(settings.models, modules=modules))
 
 
 def as_toml(settings: Settings) -> str:

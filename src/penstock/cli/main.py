@@ -9,7 +9,7 @@ import msgspec
 
 from penstock import __version__
 from penstock.cli import admin, client, matching, try_model, workers_queues
-from penstock.cli.context import as_toml, coroutine, settings_of_call, with_models
+from penstock.cli.context import as_toml, coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.models import group as models
 from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
@@ -46,8 +46,7 @@ def cli(config: Path | None) -> None:
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one [8000].")
 @click.option("--data-dir", type=click.Path(), help="Directory of queue, objects and API key [penstock-data].")
 @click.option("--json", "as_json", is_flag=True, help="Print one line {url, metrics_url, api_key} when ready.")
-@click.option("--models", multiple=True, metavar="FILE", help="File or module with models of your own; repeatable.")
-@click.option("--reload", is_flag=True, help="Start the workers anew when a file of these models changes.")
+@with_own_models
 @coroutine
 async def up(
     host: str | None, port: int | None, data_dir: str | None, as_json: bool, models: tuple[str, ...], reload: bool
@@ -61,9 +60,7 @@ async def up(
     settings = settings_of_call(
         api_host=host, api_port=port, up_data_dir=data_dir, telemetry_metrics_port=free_metrics_port
     )
-    settings = with_models(settings, models)
-    if reload and not settings.models.modules:
-        raise click.UsageError("--reload needs --models, which names the file")
+    settings = models_of_call(settings, models, reload=reload)
     set_up_logs(settings.telemetry, process="up")
     try:
         async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
@@ -147,21 +144,24 @@ def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
 
 
 @cli.command()
+@with_own_models
 @coroutine
-async def worker() -> None:
+async def worker(models: tuple[str, ...], reload: bool) -> None:
     """Run one worker process per device of this host, and restart those that end."""
+    from penstock.local.reload import reloading
     from penstock.local.supervisor import Supervisor
     from penstock.local.up import add_workers, serve_metrics
     from penstock.telemetry.logs import set_up_logs
 
-    settings = settings_of_call()
+    settings = models_of_call(settings_of_call(), models, reload=reload)
     set_up_logs(settings.telemetry, process="worker")
     supervisor = Supervisor()
     supervisor.stop_on_signals()
     try:
         await add_workers(settings, supervisor)
         serve_metrics(settings, supervisor)
-        await supervisor.until_stopped()
+        async with reloading(supervisor, settings.models.modules if reload else ()):
+            await supervisor.until_stopped()
     except StoppedEarly:  # nor is this a failure
         return
     finally:

@@ -1,14 +1,14 @@
 """The conformance kit: runs every check on a model, from a test or from `penstock models check`."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from penstock.conformance.checks import CHECKS, CheckedModel, findings_of
-from penstock.conformance.local_model import loaded
+from penstock.conformance.checks import CHECKS, CheckedModel, finding_of
+from penstock.conformance.local_model import LocalModel, loaded
 from penstock.conformance.report import ConformanceReport, ContractFinding, raised
 from penstock.conformance.samples import SampleInput, sample_of
 from penstock.core.device import Device
@@ -33,12 +33,13 @@ def conformance(
     settings: Settings | None = None,
     device: Device | None = None,
     only: Collection[str] = (),
+    on_finding: Callable[[ContractFinding], None] = lambda _: None,
 ) -> ConformanceReport:
     """Check a model: `my_models.py:Sharpness`, the path of a file with one model, or a registered class.
 
     `inputs` has a value for each member of the input, a Path for a file; a model with one image is checked with a photo
     that comes with Penstock. It runs on the CPU, unless a `device` is given, and takes some seconds. `only` names some
-    of CHECKS; otherwise all of them run.
+    of CHECKS; otherwise all of them run. `on_finding` is called with each finding as soon as it is there.
 
     Raises ConfigurationError, one line, when the model cannot be found or loaded, or an input is missing. A model that
     cannot answer is a failure of the report.
@@ -47,7 +48,7 @@ def conformance(
     cls = registered(model, settings)
     sample = sample_of(cls, inputs or {}, settings.limits.max_image_megapixels)
     said, on = params_of(cls, params or {}), device or cpu(settings.worker.threads)
-    return asyncio.run(_report(cls, sample, said, settings, on, only))
+    return asyncio.run(_report(cls, sample, said, settings, on, only, on_finding))
 
 
 def registered(model: str | Path | AnyRunner, settings: Settings) -> AnyRunner:
@@ -72,13 +73,29 @@ def params_of(cls: AnyRunner, params: Mapping[str, Any]) -> Params:
 
 
 async def _report(
-    cls: AnyRunner, sample: SampleInput, params: Params, settings: Settings, device: Device, only: Collection[str]
+    cls: AnyRunner,
+    sample: SampleInput,
+    params: Params,
+    settings: Settings,
+    device: Device,
+    only: Collection[str],
+    on_finding: Callable[[ContractFinding], None],
 ) -> ConformanceReport:
+    found = []
     async with loaded(cls, settings, device) as model:
-        try:
-            first = await model.run(sample.source_for(cls), params)
-        except Exception as error:  # noqa: BLE001  the model's own code
-            findings = [ContractFinding(check="answer", verdict="fail", seen=raised(error))]
-        else:
-            findings = await findings_of(CheckedModel(model, sample, params, first), only or CHECKS)
-        return ConformanceReport(model=cls.name, load_s=model.load_s, findings=tuple(findings))
+        async for finding in _findings(model, sample, params, only):
+            on_finding(finding)
+            found.append(finding)
+        return ConformanceReport(model=cls.name, load_s=model.load_s, findings=tuple(found))
+
+
+async def _findings(
+    model: LocalModel, sample: SampleInput, params: Params, only: Collection[str]
+) -> AsyncIterator[ContractFinding]:
+    try:
+        first = await model.run(sample.source_for(model.runner), params)
+    except Exception as error:  # noqa: BLE001  the model's own code
+        yield ContractFinding(check="answer", verdict="fail", seen=raised(error))
+        return
+    for name in only or CHECKS:
+        yield await finding_of(name, CheckedModel(model, sample, params, first))

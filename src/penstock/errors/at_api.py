@@ -76,7 +76,7 @@ class PayloadTooLarge(PenstockError):
 
 
 class UnsupportedMediaType(PenstockError):
-    """The body has another content type than the operation takes."""
+    """The body, or a file of the input, has another content type than the operation or the model takes."""
 
     code, status, title = "unsupported_media_type", 415, "Unsupported media type"
 

@@ -22,7 +22,8 @@ class InputDownloadFailed(PenstockError):
 
 
 class InputTooLarge(PenstockError):
-    """The input is larger than `limits.max_input_bytes`."""
+    """A file is larger than `limits.max_input_bytes`, JSON longer than `limits.max_json_bytes`, or all files of a task
+    together larger than `limits.max_inputs_bytes`."""
 
     code, status, title = "input_too_large", 413, "Input too large"
 

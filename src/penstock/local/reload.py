@@ -64,12 +64,19 @@ def folders_of(reference: str) -> list[Path]:
     if reference.endswith(".py") or "/" in reference:
         path = Path(reference).expanduser().absolute()
         return [path if path.is_dir() else path.parent]
-    spec = find_spec(reference.partition(".")[0])
-    if spec is None or not spec.origin:
+    source = _source_of(reference.partition(".")[0])
+    if source is None:
         return []
-    folder = Path(spec.origin).parent
-    below = [path for path in folder.rglob("*") if path.is_dir()] if spec.submodule_search_locations else []
-    return [folder, *below]
+    below = [path for path in source.parent.rglob("*") if path.is_dir()] if source.name == "__init__.py" else []
+    return [source.parent, *below]
+
+
+def _source_of(module: str) -> Path | None:
+    """The file of a module, as the workers find it: `python -m` also looks into the working directory."""
+    spec = find_spec(module)
+    here = [Path(f"{module}.py").absolute(), Path(module, "__init__.py").absolute()]
+    found = [Path(spec.origin)] if spec is not None and spec.origin else here
+    return next((path for path in found if path.is_file()), None)
 
 
 def snapshot(folders: Iterable[Path]) -> Snapshot:

@@ -64,9 +64,12 @@ class ShortContract(BaseModelRunner[Any]):
         self._own.interrupt(work)
 
     def memory_needed(self, source: Any, params: Params) -> int:
-        """What the class says; else the bytes of the input and PIXEL_BYTES for each pixel of its images."""
+        """What the class says; else the bytes of the input, and PIXEL_BYTES for each pixel of the images of its
+        members."""
         if self.own.memory_needed is not BaseModelRunner.memory_needed:
             return self._own.memory_needed(self._input(source), params)
+        if not self.inputs:
+            return size_of(source)
         members = self._members(source)
         images = [members[name] for name, m in self.inputs.items() if m.kind == "image" and name in members]
         headers = [imaging.probe(image, max_megapixels=self.limits.max_image_megapixels) for image in images]

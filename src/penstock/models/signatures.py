@@ -99,8 +99,9 @@ def _parameters(cls: type, method: str, function: Callable[..., Any]) -> list[in
         parameters = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):
         return None
-    is_bound = isinstance(inspect.getattr_static(cls, method), staticmethod | classmethod)
-    return parameters if is_bound else parameters[1:]
+    written = inspect.getattr_static(cls, method)
+    takes_self = hasattr(type(written), "__get__") and not isinstance(written, staticmethod | classmethod)
+    return parameters[1:] if takes_self else parameters
 
 
 def _fits(takes: list[inspect.Parameter], wanted: tuple[str, ...]) -> bool:

@@ -78,15 +78,20 @@ class _Collection:
         self._is_sole_image = len(members) == 1 and sole_image_of(members) is not None
 
     async def collect(self) -> InputMembers:
+        sources = self._lease.request.inputs
+        if len(sources) > 1:
+            found = await self._together(sources)
+        else:  # a task of the event loop for the usual single image would take longer than what it does
+            found = {name: await self._member(name, source) for name, source in sources.items()}
+        return InputMembers(found, sole_image_of(self._members))
+
+    async def _together(self, sources: Mapping[str, Source]) -> dict[str, Any]:
         try:
             async with asyncio.TaskGroup() as group:
-                fetched = {
-                    name: group.create_task(self._member(name, source))
-                    for name, source in self._lease.request.inputs.items()
-                }
+                fetched = {name: group.create_task(self._member(name, source)) for name, source in sources.items()}
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
-        return InputMembers({name: one.result() for name, one in fetched.items()}, sole_image_of(self._members))
+        return {name: one.result() for name, one in fetched.items()}
 
     async def _member(self, name: str, source: Source) -> Any:
         if source.value is not UNSET:

@@ -176,6 +176,7 @@ class Prefetch:
         was_elsewhere = held.lease.epoch > 1
         return (
             not held.has_begun
+            and held.stage != "load"  # the other one would have to load it too, and give it back meanwhile
             and held.lease.request.model in models
             and not is_suspect(held.lease)
             and not (was_elsewhere and now < held.claimed + GIVE_WAY_S)

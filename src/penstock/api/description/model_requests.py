@@ -1,54 +1,43 @@
 """The schema of a submit, which is one of the requests of the models that are served now."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from penstock.api.description.nullable import REF, or_null, title_of, with_nulls
 from penstock.api.http.contents import Schema, component
-from penstock.core.model import Model
+from penstock.core.model import Member, Model
 
 MOST_BYTES = 512 * 1024
-"""Of the schemas of all models; the models that come after that share one request, which takes any params."""
+"""Of the schemas of all models; the models that come after that share one request, which takes any params and input."""
 
-_OTHERS = "OtherModelRequest"
+OTHERS = "OtherModelRequest"
+ANYTHING: Schema = {"type": "object"}
+
 _LOCAL = "#/$defs/"
 
 
 def add_requests(models: Sequence[Model], found: Schema) -> None:
-    """Put a request for each of these models in the place of `TaskRequest`. A version other than the default one, which
-    comes first, has the request of that if it takes the same."""
+    """Put a request for each of these models in the place of `TaskRequest`. A version that takes the same as the
+    default one, which comes first of its name, shares the request of that."""
     general, left = found["TaskRequest"], MOST_BYTES
     names: dict[str, list[str]] = {}
-    for of_name in _by_name(models):
-        for model in of_name:
-            left -= len(msgspec.json.encode((model.params, model.inputs)))
-            same = next(
-                (name for name, ids in names.items() if ids[0] == of_name[0].name and _same(model, of_name[0])), ""
-            )
-            name = same or (_name_of(model, found) if left > 0 else _OTHERS)
-            names.setdefault(name, []).extend(_references(model, is_default=model is of_name[0]))
-            if not same:
-                params = _params(model, found) if left > 0 else {"type": "object"}
-                found[name] = _request(general, name, params)
-    for name, ids in names.items():
-        found[name]["properties"]["model"] = {"type": "string"} | (
-            {"const": ids[0]} if len(ids) == 1 else {"enum": ids}
-        )
-    found["TaskRequest"] = _one_of(names, general["description"])
-
-
-def _by_name(models: Sequence[Model]) -> Iterable[list[Model]]:
-    names: dict[str, list[Model]] = {}
+    of_default: dict[str, tuple[str, Model]] = {}
     for model in models:
-        names.setdefault(model.name, []).append(model)
-    return names.values()
-
-
-def _same(one: Model, other: Model) -> bool:
-    return (one.params, one.inputs) == (other.params, other.inputs)
+        left -= len(msgspec.json.encode((model.params, model.inputs)))
+        name, default = of_default.get(model.name, ("", model))
+        if not name or (model.params, model.inputs) != (default.params, default.inputs):
+            name = _name_of(model, found) if left > 0 else OTHERS
+            found[name] = _request(general, name, model, found) if left > 0 else _of_anything(general)
+        names.setdefault(name, []).extend(_references(model, is_default=model.name not in of_default))
+        of_default.setdefault(model.name, (name, model))
+    for name, of_name in names.items():
+        found[name]["properties"]["model"] = {"type": "string"} | _one_of_names(of_name)
+    found["TaskRequest"] = _one_of(names, general["description"])
+    if all(map(_takes_one_image, models)):
+        del found["UploadReference"]  # only members of other inputs refer to it
 
 
 def _references(model: Model, *, is_default: bool) -> list[str]:
@@ -56,24 +45,75 @@ def _references(model: Model, *, is_default: bool) -> list[str]:
     return ([model.name] if is_default else []) + ([model.id] if model.versioned else [])
 
 
+def _one_of_names(names: list[str]) -> Schema:
+    return {"const": names[0]} if len(names) == 1 else {"enum": names}
+
+
 def _name_of(model: Model, found: Schema) -> str:
+    """A name of letters and digits that no other schema has."""
     name = f"{title_of(model.id)}Request"
     while name in found:
         name = f"{name.removesuffix('Request')}_Request"
     return name
 
 
-def _request(general: Schema, name: str, params: Schema) -> Schema:
-    return general | {"title": name, "properties": general["properties"] | {"params": or_null(params, "params")}}
+def _request(general: Schema, name: str, model: Model, found: Schema) -> Schema:
+    members = {"params": or_null(_own(model.params, model, found), "params"), "input": _input(model, found)}
+    return general | {"title": name, "properties": general["properties"] | members}
 
 
-def _params(model: Model, found: Schema) -> Schema:
-    """Add what the schema of the model's params refers to, and return that schema. A definition whose name has another
-    meaning already gets the name of the model in front."""
-    definitions = {name: with_nulls(one) for name, one in model.params.get("$defs", {}).items()}
-    root = {key: part for key, part in model.params.items() if key != "$defs"}
+def _of_anything(general: Schema) -> Schema:
+    members = {"params": or_null(ANYTHING, "params"), "input": ANYTHING}
+    return general | {"title": OTHERS, "properties": general["properties"] | members}
+
+
+# --- input ----------------------------------------------------------------------------------------------------
+
+
+def _input(model: Model, found: Schema) -> Schema:
+    """The schema of `input`: that of the one image of most models, or an object with the members of this one."""
+    if _takes_one_image(model):
+        return component("InputRequest")
+    members = {name: _member(name, member, model, found) for name, member in model.inputs.items()}
+    name = f"{title_of(model.id)}Input"
+    found[name] = {
+        "title": name,
+        "type": "object",
+        "properties": members,
+        "required": [name for name, member in model.inputs.items() if member.required],
+        "additionalProperties": False,
+    }
+    return component(name)
+
+
+def _takes_one_image(model: Model) -> bool:
+    return len(model.inputs) == 1 and model.sole_image is not None
+
+
+def _member(name: str, member: Member, model: Model, found: Schema) -> Schema:
+    shown = _file(member) if member.kind != "json" else _own(member.schema, model, found)
+    if not member.required:
+        shown = or_null(shown, name)
+    return shown | ({"description": member.description} if member.description else {})
+
+
+def _file(member: Member) -> Schema:
+    types = " or ".join(member.media_types) or ("PNG, JPEG or WebP" if member.kind == "image" else "any type")
+    url = {"type": "string", "format": "uri", "description": f"http(s) URL, or data: URI, of a file of {types}"}
+    return {"anyOf": [url, component("UploadReference")]}
+
+
+# --- schemas of models ----------------------------------------------------------------------------------------
+
+
+def _own(schema: Schema, model: Model, found: Schema) -> Schema:
+    """Add what a schema of a model refers to, and return the schema. A definition whose name has another meaning
+    already gets the name of the model in front. A schema with other references than to its own definitions is shown as
+    any object."""
+    definitions = {name: with_nulls(one) for name, one in schema.get("$defs", {}).items()}
+    root = {key: part for key, part in schema.items() if key != "$defs"}
     if not _refers_to(definitions, [root, *definitions.values()]):
-        return {"type": "object"}
+        return ANYTHING
     names = {name: re.sub(r"[^A-Za-z0-9._-]", "_", name) for name in definitions}
     shown = {name: _renamed(one, names) for name, one in definitions.items()}
     if any(found.get(names[name], one) != one for name, one in shown.items()):
@@ -90,8 +130,8 @@ def _refers_to(definitions: Schema, part: Any) -> bool:
         return all(_refers_to(definitions, one) for one in part)
     if not isinstance(part, dict):
         return True
-    reference = part.get("$ref", _LOCAL)
-    is_known = isinstance(reference, str) and (reference == _LOCAL or reference.removeprefix(_LOCAL) in definitions)
+    reference = part.get("$ref")
+    is_known = reference is None or (str(reference).startswith(_LOCAL) and reference[len(_LOCAL) :] in definitions)
     return is_known and all(_refers_to(definitions, one) for one in part.values())
 
 
@@ -108,7 +148,7 @@ def _renamed(part: Any, names: dict[str, str]) -> Any:
 
 def _one_of(names: dict[str, list[str]], description: str) -> Schema:
     """The schema `TaskRequest`: one of the requests of these names, told apart by `model`."""
-    mapping = {model: REF.format(name=name) for name, ids in names.items() for model in ids}
+    mapping = {model: REF.format(name=name) for name, of_name in names.items() for model in of_name}
     return {
         "title": "TaskRequest",
         "description": description,

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.model import Model
+from penstock.core.model import Member, Model
 from penstock.errors import InvalidRequest, ModelNotFound
 from penstock.intake.models import Catalogue
 from penstock.intake.params import properties, with_defaults
@@ -85,13 +85,21 @@ def openapi_of(model: Model) -> dict[str, Any]:
     written = properties(msgspec.json.schema(OutputRequest))
     of_file = {"output_format": written["format"], "output_quality": written["quality"]}
     fixed = {name: {"const": value, "default": value} for name, value in _fixed_inputs(model, {}).items()}
-    image = {"type": "string", "format": "uri", "title": "Image"}
-    own, schemas = _own_inputs(model)
+    own, schemas = _own_inputs(model.params)
+    members: dict[str, Any] = {}
+    for name, member in model.inputs.items():
+        if member.kind == "json":
+            members[name], more = _rooted(member.schema)
+            schemas |= more
+        else:
+            members["image" if name == model.sole_image else name] = _file(name, member)
     schemas["Input"] = {
         "title": "Input",
         "type": "object",
-        "properties": {"image": image} | own | fixed | (of_file if model.produces != "data" else {}),
-        "required": ["image"],
+        "properties": members | own | fixed | (of_file if model.produces != "data" else {}),
+        "required": [
+            "image" if name == model.sole_image else name for name, member in model.inputs.items() if member.required
+        ],
     }
     schemas["Output"] = {"title": "Output"} | OUTPUTS[model.produces]
     return {
@@ -102,13 +110,23 @@ def openapi_of(model: Model) -> dict[str, Any]:
     }
 
 
-def _own_inputs(model: Model) -> tuple[dict[str, Any], dict[str, Any]]:
+def _file(name: str, member: Member) -> dict[str, Any]:
+    title = "Image" if member.kind == "image" else name
+    described = {"description": member.description} if member.description else {}
+    return {"type": "string", "format": "uri", "title": title} | described
+
+
+def _own_inputs(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the schemas of the params by name, and those that they refer to."""
-    whole = msgspec.json.decode(msgspec.json.encode(model.params).replace(b'"#/$defs/', b'"#/components/schemas/'))
-    definitions = whole.get("$defs", {})
+    whole, definitions = _rooted(params)
     root = str(whole.get("$ref", "")).rpartition("/")[2]
-    own = definitions.pop(root, whole).get("properties", {})
-    return own, definitions
+    return definitions.pop(root, whole).get("properties", {}), definitions
+
+
+def _rooted(schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a schema of a model without its definitions, and these: they are components here."""
+    whole = msgspec.json.decode(msgspec.json.encode(schema).replace(b'"#/$defs/', b'"#/components/schemas/'))
+    return whole, whole.pop("$defs", {})
 
 
 def _fixed_inputs(model: Model, params: dict[str, Any]) -> dict[str, Any]:

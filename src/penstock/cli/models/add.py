@@ -1,12 +1,12 @@
 """`penstock models add`: makes a model of an ONNX file, and says what it knows and what it guessed."""
 
+import asyncio
 from pathlib import Path
 
 import click
 
 from penstock.cli.client import AS_JSON
-from penstock.cli.context import settings_of_call
-from penstock.settings import Settings
+from penstock.cli.models.places import DATA_DIR, settings_with
 
 KINDS = (
     "image-to-image", "image-to-mask", "image-to-labels", "image-to-scores", "image-to-embedding", "image-to-boxes",
@@ -24,7 +24,8 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--set", "said", multiple=True, metavar="MEMBER=VALUE", help="What you know, as input.range=0-255; repeatable."
 )
 @click.option("--example", type=FILE, help="A file that it shall answer now and at each load [a bundled photo].")
-@click.option("--data-dir", type=click.Path(), help="Directory of `penstock up` [penstock-data].")
+@click.option("--default", is_flag=True, help="Make this version the one that the bare name means.")
+@DATA_DIR
 @AS_JSON
 def add(
     file: Path,
@@ -33,6 +34,7 @@ def add(
     version: str | None,
     said: tuple[str, ...],
     example: Path | None,
+    default: bool,
     data_dir: str | None,
     as_json: bool,
 ) -> None:
@@ -43,15 +45,13 @@ def add(
     from [guessed] in model.toml. A running `penstock up` of the directory serves the model within two seconds.
     """
     from penstock.cli.models.adding import Adding, add_model
+    from penstock.cli.models.announcing import announced
     from penstock.cli.models.report import print_added
 
+    settings = settings_with(data_dir)
     said = (*([f"kind={kind}"] if kind else ()), *said)
     asked = Adding(file=file, name=name, version=version, said=said, example=example)
-    print_added(add_model(asked, directory_of(settings_of_call(up_data_dir=data_dir))), as_json=as_json)
-
-
-def directory_of(settings: Settings) -> Path:
-    """The directory of the models of `penstock up`: where the settings do not name one, it is in the data directory."""
-    named = settings.models.directory
-    usual = named == type(settings.models)().directory
-    return Path(settings.up.data_dir) / "models" if usual else Path(named)
+    added = add_model(asked, Path(settings.models.directory))
+    print_added(added, as_json=as_json)
+    if problem := asyncio.run(announced(settings, added.name, added.version, default=default)):
+        click.echo(f"penstock: {problem}", err=True)

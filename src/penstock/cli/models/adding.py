@@ -12,7 +12,7 @@ from penstock.models.declared.document import InvalidModel, read_definition
 from penstock.models.inspection.child import in_child
 from penstock.models.inspection.draft import DraftRequest, ModelDraft
 from penstock.models.inspection.inspection import digest
-from penstock.models.repository.tree import NAME, scan, write_version
+from penstock.models.repository.tree import NAME, check_id, scan, write_version
 
 
 class Adding(Struct, frozen=True, kw_only=True):
@@ -40,11 +40,13 @@ def add_model(asked: Adding, directory: Path) -> Added:
     """ModelDraft a model, and put it into the directory. Raises ConfigurationError with one line."""
     started = time.monotonic()
     name = asked.name or name_of(asked.file)
-    version, replaces = (asked.version, True) if asked.version else _version_for(directory, name, asked.file)
+    check_id(name, asked.version or "1")
+    version, replaces = (asked.version, True) if asked.version else version_for(directory, name, asked.file)
     with tempfile.TemporaryDirectory(prefix="penstock-model-") as folder:
         request = DraftRequest(
             file=str(asked.file.absolute()),
             folder=folder,
+            name=name,
             said=asked.said,
             version=version,
             example=str(asked.example.absolute()) if asked.example else "",
@@ -64,7 +66,7 @@ def name_of(file: Path) -> str:
     return name
 
 
-def _version_for(directory: Path, name: str, file: Path) -> tuple[str, bool]:
+def version_for(directory: Path, name: str, file: Path) -> tuple[str, bool]:
     """The newest version where that has the same file, which is then described anew; else the next number."""
     numbered = {v.version: v.folder for v in scan(directory).versions.values() if v.name == name}
     numbers = sorted((int(version) for version in numbered if version.isdecimal()), reverse=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from penstock.cli.client import AS_JSON
+from penstock.cli.models.places import DATA_DIR, settings_with
 
 
 @click.command()
@@ -15,15 +16,29 @@ from penstock.cli.client import AS_JSON
     "--input", "inputs", multiple=True, metavar="NAME=VALUE", help="Member of the input: @path, or JSON; repeatable."
 )
 @click.option("--param", "pairs", multiple=True, metavar="K=V", help="Parameter of the model; repeatable.")
+@DATA_DIR
 @AS_JSON
-def check(model: str, file: Path | None, inputs: tuple[str, ...], pairs: tuple[str, ...], as_json: bool) -> None:
+def check(
+    model: str,
+    file: Path | None,
+    inputs: tuple[str, ...],
+    pairs: tuple[str, ...],
+    data_dir: str | None,
+    as_json: bool,
+) -> None:
     """Check a model of your own, my_models.py:Sharpness: its answer against its card, other tasks beside it, batches,
-    odd sizes, outputs that are not numbers, memory, cancel.
+    odd sizes, outputs that are not numbers, memory, cancel. Or check one without code, by its name, name@version or
+    folder: its files against their digests, and its answer to its example against the stored one.
 
-    It runs in this process, without a server, on FILE or on a photo that comes with Penstock. The exit status is 1 if a
-    check failed.
+    It runs without a server, a class in this process on FILE or on a photo that comes with Penstock. The exit status is
+    1 if a check failed.
     """
     from penstock.cli.client import params_of
+
+    if not is_class(model):
+        from penstock.cli.models.checking import check_models
+
+        sys.exit(check_models(model, Path(settings_with(data_dir).models.directory), as_json=as_json))
     from penstock.cli.models.conforming import check_runner
 
     if not is_class(model):

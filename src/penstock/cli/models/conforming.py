@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from rich.table import Column
+from rich.table import Table
+from rich.text import Text
 
 from penstock.cli.context import settings_of_call
-from penstock.cli.terminal import console, plain, table
+from penstock.cli.terminal import console, plain
 
 if TYPE_CHECKING:
-    from penstock.conformance import ConformanceReport
+    from penstock.conformance.report import ConformanceReport, ContractFinding
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
@@ -31,22 +32,31 @@ def check_runner(
     set_up_logs(msgspec.structs.replace(settings.telemetry, log_level="ERROR", log_format="human"), process="check")
     cls = registered(reference, settings)
     device = placements(settings.worker)[0].device
-    report = conformance(cls, inputs=members_given(cls, file, inputs), params=params, settings=settings, device=device)
-    if as_json:
-        for finding in report.findings:
-            click.echo(msgspec.json.encode(finding))
-    else:
-        _print(report, device.name)
+    out = console()
+    report = conformance(
+        cls,
+        inputs=members_given(cls, file, inputs),
+        params=params,
+        settings=settings,
+        device=device,
+        on_finding=lambda one: click.echo(msgspec.json.encode(one)) if as_json else out.print(_row(one)),
+    )
+    if not as_json:
+        out.print(_summary(report, device.name))
     return 1 if report.failures else 0
 
 
-def _print(report: "ConformanceReport", device: str) -> None:
-    rows = table(Column("check", no_wrap=True), Column("", no_wrap=True), Column("what was seen", overflow="fold"))
-    for one in report.findings:
-        rows.add_row(plain(one.check), plain(one.verdict, COLOURS[one.verdict]), plain(one.seen))
-    out = console()
-    out.print(rows)
+def _row(finding: "ContractFinding") -> Table:
+    row = Table.grid(padding=(0, 2))
+    row.add_column(width=12)
+    row.add_column(width=4)
+    row.add_column()
+    row.add_row(plain(finding.check), plain(finding.verdict, COLOURS[finding.verdict]), plain(finding.seen))
+    return row
+
+
+def _summary(report: "ConformanceReport", device: str) -> Text:
     failed = len(report.failures)
     verdict = f"{failed} of {len(report.findings)} checks failed" if failed else "it keeps the contract of a runner"
     style = "red" if failed else "green"
-    out.print(plain(f"{report.model} on {device}, loaded in {report.load_s:.2f} s: {verdict}", style))
+    return plain(f"{report.model} on {device}, loaded in {report.load_s:.2f} s: {verdict}", style)

@@ -102,7 +102,6 @@ class OutputSection(DefinitionSection, frozen=True):
       levels are the indices of the classes. With `threshold`, a mask has no greys. `resample` brings it to the size of
       the image.
     - `normalised`: the embedding is given the length 1. `pool`: of several vectors the `first`, or their `mean`.
-    - `format`: of an embedding or of tensors, unless the client asks for another.
     - `boxes`: `4+n` raw (box, a score for each class), `5+n` with an objectness; `yolox` the same on grids of
       `strides`; `end2end` rows of left, top, right, bottom, score, class; `separate` outputs, `name` for the boxes,
       `scores` for (boxes, classes) or one for each box, and `classes` for the index of the class of each box.
@@ -110,6 +109,8 @@ class OutputSection(DefinitionSection, frozen=True):
     - `corners`: boxes are left, top, right, bottom; else `centre`, width, height.
     - `units`: of the boxes, `pixels` of the input tensor or `share` of its width and height.
     - `nms`: overlapping boxes are dropped for each `class`, among `all`, or `none` of them where the graph has done so.
+    - `top_k`, `score`, `iou`, `most`, `threshold`, `format`: what counts unless a client sets the parameter of this
+      name.
     """
 
     name: str = ""

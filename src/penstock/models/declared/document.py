@@ -49,7 +49,7 @@ def read_definition(folder: Path) -> Definition:
 def parse_definition(data: bytes, *, where: str = FILE) -> Definition:
     """Check the bytes of a `model.toml`. Raises InvalidModel with one line that begins with `where`."""
     try:
-        return checked(_converted(_tree(data)))
+        return checked(converted(_tree(data)))
     except InvalidModel as error:
         raise InvalidModel(f"{where}: {error}") from error
 
@@ -101,7 +101,8 @@ def _tree(data: bytes) -> dict[str, Any]:
         raise InvalidModel(f"it is not TOML: {_one_line(error)}") from error
 
 
-def _converted(tree: dict[str, Any]) -> Definition:
+def converted(tree: dict[str, Any]) -> Definition:
+    """The definition of a tree of plain values. Raises InvalidModel with the member's path first."""
     if tree.get("schema", 1) != 1:
         raise InvalidModel(f"schema {tree['schema']!r:.40} is not known; this version reads schema = 1")
     try:

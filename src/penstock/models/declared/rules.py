@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from penstock.models.declared.definition import Definition
 
-MOST_PIXELS = 8192 * 8192
+MOST_PIXELS = 4096 * 4096
 """Of the largest input tensor."""
 
 Rule = Callable[[Definition], Iterator[str]]

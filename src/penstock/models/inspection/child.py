@@ -83,5 +83,11 @@ def _draft(request: dict[str, Any]) -> Struct:
     return draft(msgspec.convert(request, DraftRequest))
 
 
+def _verify(request: dict[str, Any]) -> Struct:
+    from penstock.models.inspection.verify import VerifyRequest, verify
+
+    return verify(msgspec.convert(request, VerifyRequest))
+
+
 if __name__ == "__main__":
-    serve({"draft": _draft})
+    serve({"draft": _draft, "verify": _verify})

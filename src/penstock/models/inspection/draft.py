@@ -15,7 +15,7 @@ from msgspec import Struct
 from penstock.errors import ConfigurationError, PenstockError
 from penstock.models.declared import check, declared_runner
 from penstock.models.declared.definition import Definition
-from penstock.models.declared.document import FILE, InvalidModel, document
+from penstock.models.declared.document import FILE, InvalidModel, document, read_definition
 from penstock.models.inspection.examples import ExampleFile, examples_for
 from penstock.models.inspection.findings import MemberFinding, parse_said
 from penstock.models.inspection.inspection import Inspection, inspect_file
@@ -33,6 +33,7 @@ class DraftRequest(Struct, frozen=True, kw_only=True):
 
     file: str
     folder: str
+    name: str
     said: tuple[str, ...] = ()
     version: str = "1"
     example: str = ""
@@ -90,7 +91,7 @@ def _answered(request: DraftRequest, inspection: Inspection, definition: Definit
     problem = ""
     for example in examples_for(definition, Path(request.example) if request.example else None):
         try:
-            return _checked(inspection, definition, example, folder)
+            return _checked(request.name, inspection, example, folder)
         except ConfigurationError:
             raise
         except Exception as error:  # noqa: BLE001 - the runtime's own classes are private
@@ -100,8 +101,8 @@ def _answered(request: DraftRequest, inspection: Inspection, definition: Definit
     return _draft_of(inspection, problem=f"{problem}; give an example with --example arrays.npz")
 
 
-def _checked(inspection: Inspection, definition: Definition, example: ExampleFile, folder: Path) -> ModelDraft:
-    runner = declared_runner(folder, name=folder.name)(LimitSettings())
+def _checked(name: str, inspection: Inspection, example: ExampleFile, folder: Path) -> ModelDraft:
+    runner = declared_runner(folder, name=name)(LimitSettings())
     runner.load_model(msgspec.structs.replace(check.ON_CPU, threads=os.cpu_count() or 1))
     source = InputMembers({"file": InputFile(example.content)}) if example.member == "file" else example.content
     started = time.monotonic()
@@ -111,6 +112,7 @@ def _checked(inspection: Inspection, definition: Definition, example: ExampleFil
     answer = f"answer.{extension}"
     (folder / example.name).write_bytes(example.content)
     (folder / answer).write_bytes(content)
+    definition = read_definition(folder)
     section = msgspec.structs.replace(definition.check, input=example.name, answer=answer)
     _write(msgspec.structs.replace(definition, check=section), inspection, folder)
     data = {name: value for name, value in (product.data or {}).items() if name != "guessed"}

@@ -51,9 +51,7 @@ def guess_family(graph: Graph, image: ImageInput, findings: Findings) -> None:
         usual = {path: value for path, value in usual.items() if path not in ("input.mean", "input.std")}
     findings.guess_all(usual, f"usual for {family.name}; the file does not say it")
     if findings.get("input.resize") == "height" and image.height is not None:
-        findings.guess(
-            "input.size", (1, image.height), f"the input is {image.port.shape}: of any width"
-        )
+        findings.guess("input.size", (1, image.height), f"the input is {image.port.shape}: of any width")
 
 
 TO_VECTOR = ("image-to-labels", "image-to-embedding", "image-to-scores")

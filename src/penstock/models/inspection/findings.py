@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock.models.declared.definition import Definition
-from penstock.models.declared.document import SECTIONS, InvalidModel, paths, values_of
+from penstock.models.declared.document import SECTIONS, InvalidModel, converted, paths, values_of
 
 Certainty = Literal["said", "known", "guessed"]
 RANK: tuple[Certainty, ...] = ("guessed", "known", "said")
@@ -79,10 +79,7 @@ class Findings:
             section, dot, name = path.rpartition(".")
             (tree.setdefault(section, {}) if dot else tree)[name] = finding.value
         tree["guessed"] = {finding.path: finding.why for finding in self.of("guessed")}
-        try:
-            return msgspec.convert(msgspec.to_builtins(tree), Definition)
-        except msgspec.ValidationError as error:
-            raise InvalidModel(str(error)) from error
+        return converted(msgspec.to_builtins(tree))
 
     def _add(self, path: str, value: Any, why: str, certainty: Certainty) -> None:
         before = self._found.get(path)

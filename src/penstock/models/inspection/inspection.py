@@ -18,6 +18,7 @@ from penstock.models.inspection.image_input import describe_image, find_image
 from penstock.models.inspection.kinds import describe_activation, describe_outputs
 from penstock.models.inspection.metadata import describe_metadata
 from penstock.models.inspection.reading import read_graph
+from penstock.models.inspection.sidecars import describe_sidecars
 from penstock.models.inspection.trial import try_out
 
 CHUNK = 1024 * 1024
@@ -42,23 +43,27 @@ def inspect_file(path: Path, said: Mapping[str, Any], *, version: str = "1") -> 
     try:
         graph = read_graph(path)
         findings = find_out(path, graph, said)
+        definition = checked(_definition(path, graph, findings, version))
     except InvalidModel as error:
         raise InvalidModel(f"{path.name}: {error}") from error
-    definition = findings.definition(
+    return Inspection(
+        definition=definition,
+        known=tuple(findings.of("known")),
+        guessed=tuple(findings.of("guessed")),
+        said=tuple(findings.of("said")),
+        inputs=tuple(map(str, graph.inputs)),
+        outputs=tuple(map(str, graph.outputs)),
+    )
+
+
+def _definition(path: Path, graph: Graph, findings: Findings, version: str) -> Definition:
+    return findings.definition(
         schema=1,
         file=path.name,
         sha256=digest(path),
         version=version,
         data={name: digest(path.parent / name) for name in graph.external},
         tensors=[_tensor(port) for port in graph.inputs] if findings.get("kind") == "tensors" else [],
-    )
-    return Inspection(
-        definition=checked(definition),
-        known=tuple(findings.of("known")),
-        guessed=tuple(findings.of("guessed")),
-        said=tuple(findings.of("said")),
-        inputs=tuple(map(str, graph.inputs)),
-        outputs=tuple(map(str, graph.outputs)),
     )
 
 
@@ -73,6 +78,7 @@ def find_out(path: Path, graph: Graph, said: Mapping[str, Any]) -> Findings:
     if findings.get("kind") == "tensors":
         return findings
     describe_metadata(graph, findings)
+    describe_sidecars(path, graph, findings)
     describe_image(graph, image, findings)
     describe_outputs(graph, image, findings)
     try_out(path, image, graph.operators(), findings)

@@ -151,9 +151,7 @@ def _describe_picture(output: GraphTensor, image: ImageInput, findings: Findings
         findings.guess("kind", "image-to-mask", f"the output is {output}: one channel")
         findings.know("output.name", output.name, "the first output")
     elif isinstance(channels, int) and channels <= 256 and image.layout == "NCHW":
-        findings.guess(
-            "kind", "image-to-mask", f"the output is {output.shape}: one channel for each class"
-        )
+        findings.guess("kind", "image-to-mask", f"the output is {output.shape}: one channel for each class")
         findings.guess("output.mask", "classes", f"the class with the greatest of {channels} values counts")
     else:
         findings.know("kind", "image-to-tensors", f"the output is {output}")

@@ -22,6 +22,7 @@ else:
     np = lazy_import("numpy")
 
 LONGEST_MESSAGE = 300
+TILED_CHANNELS = 3
 SIDES = (64, 128, 256)
 """Sizes to try, one after another until the graph takes one."""
 MULTIPLES = (1, 2, 4, 8, 16, 32)
@@ -77,20 +78,19 @@ class TrialSession:
 def try_out(path: Path, image: ImageInput, operators: set[str], findings: Findings) -> None:
     """Run a graph that gives an image, and note what that shows. Raises InvalidModel when it cannot be loaded."""
     kind = findings.get("kind")
-    if kind not in ("image-to-image", "image-to-mask"):
+    if kind == "image-to-mask" and not image.fixed:
+        _note_multiple(TrialSession(path, image), findings, scale=0, lost=0)
+    if kind != "image-to-image":
         return
     trial = TrialSession(path, image)
-    if kind == "image-to-mask":
-        if not image.fixed and "input.multiple_of" not in findings:
-            _note_multiple(trial, findings, scale=0, lost=0)
-        return
     if image.fixed:
         _note_fixed_scale(trial, image, findings)
     else:
         _note_scale(trial, findings)
     if findings.get("kind") == "image-to-image" and "input.range" not in findings:
         _guess_range(trial, image, findings)
-    _guess_tiles(operators, findings)
+    if not image.fixed and image.channels == TILED_CHANNELS:
+        _guess_tiles(operators, findings)
 
 
 def _note_fixed_scale(trial: TrialSession, image: ImageInput, findings: Findings) -> None:

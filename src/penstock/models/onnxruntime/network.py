@@ -161,7 +161,9 @@ def _sessions(
     data = file.read()
     card = cuda_device_for(device) if device.kind == "cuda" else None
     if card is None:
-        return PairedSessions(device, lambda threads: open_session(data, wanted(), threads=threads), outputs)
+        return PairedSessions(
+            device, lambda threads: open_session(data, wanted(), threads=threads), outputs, file.weights_bytes
+        )
     held = data if len(data) <= HELD_BYTES else None
 
     def open_on_device(*, for_graph: bool) -> Any:

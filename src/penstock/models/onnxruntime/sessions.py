@@ -37,6 +37,9 @@ GRAPH_BYTES = 32 * 1024 * 1024
 node, and holds its input and outputs on the device for ever; in larger batches the launches are nothing beside the work
 and the copy."""
 
+PAIRED_BYTES = 256 * 1024 * 1024
+"""The largest weights that a CPU holds twice: a second session has its own."""
+
 FEWEST = 8
 """Where fewer sessions than these would fit, one of another shape would be opened for nearly each batch, which takes
 longer than the plans of cuDNN that it saves."""
@@ -65,15 +68,23 @@ class PairedSessions:
     """Two sessions, for a device of several streams: a run that is alone in the process uses every thread of the
     device, and runs that meet use their share each. A device of one stream has one session."""
 
-    def __init__(self, device: Device, open_session: Callable[[int], Any], outputs: Sequence[str] = ()) -> None:
-        """`open_session` takes a number of threads; `outputs` are those that runs return, all unless some are named."""
-        session = open_session(device.threads)
+    def __init__(
+        self,
+        device: Device,
+        open_session: Callable[[int], Any],
+        outputs: Sequence[str] = (),
+        weights_bytes: int = 0,
+    ) -> None:
+        """`open_session` takes a number of threads; `outputs` are those that runs return, all unless some are named.
+        Weights of more than PAIRED_BYTES are held by one session alone, with the threads of a run that meets others."""
+        share, is_paired = max(1, device.threads // device.streams), weights_bytes <= PAIRED_BYTES
+        session = open_session(device.threads if is_paired else share)
         self.provider = str(session.get_providers()[0])
         self.ports = ports_of(session, outputs)
         names = self.ports.output_names
         self._alone = self._meeting = PlainRun(session, names)
-        if device.streams > 1:
-            self._meeting = PlainRun(open_session(max(1, device.threads // device.streams)), names)
+        if is_paired and device.streams > 1:
+            self._meeting = PlainRun(open_session(share), names)
 
     def run(self, feeds: Feeds, options: Any) -> list[NDArray[Any]]:
         """Run one batch and return the outputs."""

@@ -155,6 +155,7 @@ def _place(path: Path, root: Path) -> str:
 
 
 def check_id(name: str, version: str) -> None:
+    """Raise ConfigurationError where a model cannot have this name or this version."""
     if not NAME.fullmatch(name):
         raise ConfigurationError(f"{name!r} is no name of a model: it must look like {NAME.pattern}")
     if not VERSION.fullmatch(version):

@@ -28,7 +28,7 @@
 --        reuse_moves has_input hook batch feeder_epoch place window lease_ms ahead_ms own_ms uploads own_input
 --        file_seen
 -- needs: base.ROOT base.now_ms base.now_us base.target batch.batch_key batch.open_key core.PRIORITIES
---        objects.await_input objects.condemn objects.has_files objects.input_key position.ahead_in_class
+--        objects.LATE_MS objects.await_input objects.condemn objects.has_files objects.input_key position.ahead_in_class
 --        position.position_of position.waiting_task queue.all_of queue.enqueue queue.flow_of queue.paused_queues
 --        queue.queue_key rate.count_in rate.rate_state reuse.answer_from reuse.equal_to reuse.follow
 --        reuse.following_key reuse.step_down task.read_task task.task_key upload.has_upload upload.upload_field
@@ -137,7 +137,8 @@ if as ~= 'hit' then
     return {'input'}
   end
   if own_input ~= '' and redis.call('ZREM', ROOT .. 'awaited', own_input) == 0 then
-    condemn(own_input) -- it may have been stored after it was deleted
+    -- It may have been stored after it was deleted, and who has deleted it may not have written that down yet.
+    condemn(own_input, now_ms() + LATE_MS)
     return {'late'}
   end
   for upload in string.gmatch(uploads, '%S+') do

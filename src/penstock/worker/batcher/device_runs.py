@@ -53,7 +53,8 @@ class DeviceRuns:
             with model_code("tile", *_logs_of(tiles)):
                 return [tile.work.tile(tile.tile) for tile in tiles]
         size = next(b for b in self._device.batches if b >= len(tiles))
-        pixels = self._array((size, *work.shape), work.dtype)
+        array = np.empty if work.dtype.hasobject else self._array  # no device reads objects
+        pixels = array((size, *work.shape), work.dtype)
         with model_code("write_tile", *_logs_of(tiles)):
             for tile, place in zip(tiles, pixels, strict=False):
                 tile.work.write_tile(tile.tile, place)

@@ -81,6 +81,7 @@ class ModelLoads:
 
     async def _act(self) -> float | None:
         """Do what is next; returns the seconds until there may be more to do, None when only a change brings that."""
+        self._residents.look_at_clock()
         await self._unload_what_leaves()
         self._make_runners()
         head = self._next()
@@ -148,7 +149,8 @@ class ModelLoads:
     async def _load(self, resident: Resident) -> None:
         waiting = {one.turn[0] for one in self._residents if one.is_asked_for}
         self._guard.served(resident.turn[0], waiting - {resident.turn[0]})
-        before, started = await asyncio.to_thread(self._memory.measured), time.monotonic()
+        resident.is_loading = True
+        before, started = self._memory.used(), time.monotonic()
         try:
             resident.runner = await self._loaded(resident)
         except DeviceBroken as error:
@@ -157,9 +159,9 @@ class ModelLoads:
             self._fail(resident, error, time.monotonic() - started)
         else:
             resident.load_s = time.monotonic() - started
-            resident.bytes = self._taken(resident, await asyncio.to_thread(self._memory.measured) - before)
             self._ready(resident)
-        resident.making = None
+            resident.bytes = self._taken(resident, await asyncio.to_thread(self._memory.measured) - before)
+        resident.is_loading, resident.making = False, None
         self._residents.changed()
         self._report()
 
@@ -220,14 +222,14 @@ class ModelLoads:
                 await self._unload(resident, "asked")
             elif has_expired(resident, time.monotonic()):
                 await self._unload(resident, "idle")
-        self._residents.retired[:] = [one for one in self._residents.retired if one.runner or one.state == "loading"]
+        self._residents.retired[:] = [one for one in self._residents.retired if one.runner or one.is_loading]
 
     async def _unload(self, resident: Resident, why: str) -> None:
         runner, resident.runner = resident.runner, None
         assert runner is not None  # noqa: S101  only what is loaded is unloaded
         resident.is_closed = resident.is_leaving = False
         resident.become("evicted")
-        before = await asyncio.to_thread(self._memory.measured)
+        before = self._memory.used()
         await self._device.loader.unload(runner)
         del runner
         size = min(resident.bytes, self._copies * resident.offer.size)

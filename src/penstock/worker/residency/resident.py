@@ -54,9 +54,9 @@ class Resident(Struct, eq=False):
     """A model of a worker, loaded or not.
 
     A `fixed` one was loaded at the start and stays. One that `is_wanted` is loaded though no task waits for it, and one
-    that `is_expected` only where there is room. One that `is_closed` takes no more uses, and is unloaded when the last
-    one has ended: one that `is_leaving` in any case, another where the room is still needed. `gone` says why it cannot
-    be loaded any more.
+    that `is_expected` only where there is room; `is_loading` while the device loads it. One that `is_closed` takes no
+    more uses, and is unloaded when the last one has ended: one that `is_leaving` in any case, another where the room is
+    still needed. `gone` says why it cannot be loaded any more.
 
     Moments are seconds of `time.monotonic`, but for `since`, which is in ms since 1970.
     """
@@ -69,6 +69,7 @@ class Resident(Struct, eq=False):
     is_closed: bool = False
     is_leaving: bool = False
     gone: str = ""
+    is_loading: bool = False
     making: asyncio.Task[Runner] | None = None
     uses: int = 0
     waiters: list[Waiter] = field(default_factory=list)

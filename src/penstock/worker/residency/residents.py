@@ -181,11 +181,19 @@ class Residents:
         return {model: resident.residence() for model, resident in self._all.items()}
 
     def changed(self) -> None:
-        """Find anew which models are served, and tell that something has changed."""
-        now = time.monotonic()
-        self._models = tuple(sorted(r.id for r in self._all.values() if not r.is_refused(now)))
+        """Tell that something has changed."""
+        self._models = self._served()
         self.stirred.set()
         self.on_change()
+
+    def look_at_clock(self) -> None:
+        """Serve models again that have failed long enough ago."""
+        if self._served() != self._models:
+            self.changed()
+
+    def _served(self) -> tuple[str, ...]:
+        now = time.monotonic()
+        return tuple(sorted(one.id for one in self._all.values() if not one.is_refused(now)))
 
     def _known(self, model: str) -> Resident:
         resident = self._all.get(model)
@@ -194,9 +202,11 @@ class Residents:
         return resident
 
     def _retire(self, resident: Resident) -> None:
-        if resident.making is not None:
+        resident.is_wanted = resident.is_expected = False
+        if resident.making is not None and not resident.is_loading:
             resident.making.cancel()
-        if resident.runner is not None or resident.state == "loading":
+            resident.making = None
+        if resident.runner is not None or resident.is_loading:
             resident.is_closed = resident.is_leaving = True
             self.retired.append(resident)
 

@@ -30,9 +30,8 @@ class ImageToLabels(OneImage):
     @property
     def settings(self) -> dict[str, Setting]:
         """How many classes are named."""
-        most = max(len(self.labels), self.definition.output.top_k) if self.labels else 1000
-        top_k = min(self.definition.output.top_k, most)
-        return {"top_k": Setting(default=top_k, minimum=1, maximum=most, description="How many labels are returned.")}
+        top_k = self.definition.output.top_k
+        return {"top_k": Setting(default=top_k, minimum=1, maximum=1000, description="At most so many labels.")}
 
     def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """The most probable classes, that with the lowest index first where two are equal."""

@@ -1,0 +1,117 @@
+"""The description of the API has a request for every model that is served, whatever its name and schemas are."""
+
+import re
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from penstock.api.app import openapi_document
+from penstock.api.description import model_requests
+from penstock.api.description.components import schemas
+from penstock.core.model import Member, Model
+from tests.support.published import models_of
+
+TEXT = {"type": "string", "maxLength": 9}
+AUDIO = Model(
+    name="speech",
+    version="1",
+    digest="a",
+    inputs={
+        "audio": Member(kind="file", media_types=("audio/*",), description="what was said"),
+        "text": Member(kind="json", schema=TEXT, required=False),
+        "words": Member(kind="json", schema={"$ref": "#/$defs/Words", "$defs": {"Words": {"type": "array"}}}),
+    },
+)
+PHOTO = {"image": Member()}
+
+
+def served(*models: Model) -> dict[str, Any]:
+    return schemas([*models_of(), *models])
+
+
+def request_for(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    reference = found["TaskRequest"]["discriminator"]["mapping"][name]
+    return dict(found[reference.rpartition("/")[2]])
+
+
+def test_a_member_of_an_input_is_described_by_its_kind() -> None:
+    found = served(AUDIO)
+
+    shown = found[request_for("speech", found)["properties"]["input"]["$ref"].rpartition("/")[2]]
+
+    assert shown["required"] == ["audio", "words"]
+    assert shown["additionalProperties"] is False
+    assert "audio/*" in shown["properties"]["audio"]["anyOf"][0]["description"]
+    assert shown["properties"]["audio"]["anyOf"][1]["$ref"].endswith("/UploadReference")
+    assert shown["properties"]["audio"]["description"] == "what was said"
+    assert shown["properties"]["text"]["anyOf"] == [TEXT, {"type": "null"}]
+    assert found[shown["properties"]["words"]["$ref"].rpartition("/")[2]] == {"type": "array"}
+
+
+def test_a_model_with_one_image_takes_what_it_always_took() -> None:
+    found = served(Model(name="other", version="1", digest="o", inputs={"photo": Member()}))
+
+    for name in ("other", "superres-x4", "image-scoring-v1"):
+        assert request_for(name, found)["properties"]["input"] == {"$ref": "#/components/schemas/InputRequest"}
+
+
+def test_versions_share_a_request_unless_they_take_something_else() -> None:
+    wide = {"type": "object", "properties": {"k": {"type": "integer"}}}
+    first, second, third = (
+        Model(name="many", version=v, digest=v, versioned=True, inputs=PHOTO, params=params)
+        for v, params in (("1", {}), ("2", {}), ("3", wide))
+    )
+    found = served(first, second, third)
+
+    assert request_for("many", found) == request_for("many@1", found) == request_for("many@2", found)
+    assert request_for("many", found)["properties"]["model"]["enum"] == ["many", "many@1", "many@2"]
+    assert request_for("many@3", found)["properties"]["params"]["anyOf"][0] == wide
+
+
+def test_definitions_of_two_models_with_one_name_are_kept_apart() -> None:
+    def model(name: str, kind: str) -> Model:
+        params = {"$ref": "#/$defs/Size[int]", "$defs": {"Size[int]": {"type": kind}}}
+        return Model(name=name, version="1", digest=name, inputs=PHOTO, params=params)
+
+    found = served(model("a", "object"), model("b", "array"))
+
+    shown = [request_for(name, found)["properties"]["params"]["anyOf"][0]["$ref"] for name in "ab"]
+    assert [found[one.rpartition("/")[2]] for one in shown] == [{"type": "object"}, {"type": "array"}]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"$ref": "http://127.0.0.1:1/schema.json"},
+        {"$ref": "#/properties/a"},
+        {"properties": {"a": {"$ref": "#/$defs/Missing"}}},
+        {"properties": {"a": {"$ref": 5}}},
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_not_shown(params: dict[str, Any]) -> None:
+    found = served(Model(name="lost", version="1", digest="l", inputs=PHOTO, params=params))
+
+    assert request_for("lost", found)["properties"]["params"] == {"anyOf": [{"type": "object"}, {"type": "null"}]}
+
+
+def test_names_of_models_become_names_of_schemas_whatever_they_are() -> None:
+    names = ["a-b", "a_b", "a.b", "../../x", 'quo"te', "<script>", "été", "task", "1"]
+    found = served(*(Model(name=name, version="1", digest=name, inputs=PHOTO) for name in names))
+
+    requests = {found["TaskRequest"]["discriminator"]["mapping"][name] for name in names}
+    assert len(requests) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in found)
+    assert "tags" in openapi_document([*models_of(), *(Model(name=n, version="1", digest=n) for n in names)])
+
+
+def test_what_is_too_much_to_show_is_one_request_for_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_requests, "MOST_BYTES", 3_000)
+    large = {"type": "object", "description": "x" * 2_000}
+    found = served(*(Model(name=f"m{n}", version="1", digest="d", inputs=PHOTO, params=large) for n in range(9)))
+
+    mapping = found["TaskRequest"]["discriminator"]["mapping"]
+    assert {f"m{n}" for n in range(9)} <= mapping.keys()
+    assert mapping["m8"].endswith("/OtherModelRequest")
+    assert request_for("m8", found)["properties"]["model"]["enum"][-1] == "m8"
+    assert jsonschema_rs.is_valid(request_for("m8", found)["properties"]["input"], {"anything": 1})
