@@ -1,4 +1,4 @@
-"""What the outputs of each kind of model mean: and the table of them."""
+"""What the outputs of each kind of model mean, and the table of kinds."""
 
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.kinds.arrays import ImageToTensors
