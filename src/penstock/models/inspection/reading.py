@@ -236,6 +236,8 @@ def _kernel_norm(tensor: Any) -> float | None:
     array = _array(tensor, LARGEST_KERNEL_BYTES)
     if array is None or array.ndim != 4 or not array.size or array.dtype.kind != "f":
         return None
+    if not np.isfinite(array).all():
+        return None
     kernels = array.astype(np.float64).reshape(len(array), -1)
     return float(statistics.median(np.sqrt((kernels**2).sum(axis=1)).tolist()))
 
