@@ -21,6 +21,8 @@ FLIGHT = "tests/unit/test_two_in_flight.py::test_"
 ORDER = "tests/unit/test_device_order.py::test_"
 WAITS = "tests/worker/test_attempt_time.py::test_an_attempt_that_waits_"
 RESIDENCY = "tests/worker/test_residency.py::test_"
+FILES = "tests/api/test_result_files.py::test_"
+TASK_LOG = "tests/api/test_task_log.py::test_"
 LONG = "tests/system/test_long_outages.py::test_a_task_"
 SHARES = "tests/worker/test_fair_shares.py::test_"
 REFUSED = "tests/api/test_members.py::test_a_submit_is_refused_by_the_member_for"
@@ -170,7 +172,7 @@ MUTATIONS = (
     Mutation(
         "a canceled attempt takes back what it has stored",
         "src/penstock/worker/spool.py",
-        "            await self._storage.delete(file.key)\n",
+        "            await self._storage.delete(*files.keys)\n",
         "            pass\n",
         "tests/worker/test_spool.py",
     ),
@@ -589,5 +591,68 @@ MUTATIONS = (
         'if f"{bucket}/{key}".startswith(self._models):',
         "if False:",
         "tests/storage/test_model_push.py::test_inputs_are_not_read_from_the_models",
+    ),
+    Mutation(
+        "a result is given again only with all its files",
+        "src/penstock/intake/reuse_digest.py",
+        "return {*keys} <= {",
+        "return keys[0] in {",
+        FILES + "an_equal_task_runs_again_when_any_file_of_the_result_is_gone",
+    ),
+    Mutation(
+        "a result with files is told from data by the beginning of its outcome",
+        f"{LUA}/parts/objects.lua",
+        "return string.sub(outcome, 1, #HAS_FILES) == HAS_FILES",
+        "return string.find(outcome, 'artifacts', 1, true)",
+        FILES + "data_that_looks_like_files_is_data",
+    ),
+    Mutation(
+        "the limit of the files of a result",
+        "src/penstock/worker/results.py",
+        "if len(files) > limits.max_result_files:",
+        "if False:",
+        "tests/worker/test_attempt.py::test_a_result_that_no_record_can_hold_ends_its_task_at_once_and_says_so",
+    ),
+    Mutation(
+        "no two files of a result have one name, whatever its case",
+        "src/penstock/worker/results.py",
+        "file.name.lower() for",
+        "file.name for",
+        "tests/worker/test_attempt.py::test_a_result_that_no_record_can_hold_ends_its_task_at_once_and_says_so",
+    ),
+    Mutation(
+        "all files of a put that is canceled are taken back",
+        "src/penstock/worker/spool.py",
+        "await self._storage.delete(*files.keys)",
+        "await self._storage.delete(files.keys[0])",
+        "tests/worker/test_spool.py::test_none_of_several_files_stays_when_their_put_is_canceled",
+    ),
+    Mutation(
+        "files of earlier attempts go with the end of a later one",
+        "src/penstock/worker/pipeline.py",
+        "if lease.epoch > 1 and outcome.result",
+        "if False and outcome.result",
+        "tests/worker/test_attempt.py::test_the_files_that_a_dead_worker_left_behind_go_with_the_next_end",
+    ),
+    Mutation(
+        "the bound of the log of a task",
+        f"{LUA}/parts/log.lua",
+        "#whole > LOG_BYTES and shortened(whole) or whole",
+        "whole",
+        TASK_LOG + "all_attempts_together_are_bounded_by_their_beginning_and_end",
+    ),
+    Mutation(
+        "a log goes with its task",
+        f"{LUA}/parts/task.lua",
+        "    ROOT .. 'log:' .. task.id)",
+        "    ROOT .. 'body:' .. task.id)",
+        TASK_LOG + "the_log_is_there_after_each_attempt_and_goes_with_its_task",
+    ),
+    Mutation(
+        "the text of an exception stays out of the error of a task",
+        "src/penstock/worker/model_code.py",
+        "{type(error).__name__[:100]} in",
+        "{error!r} in",
+        "tests/unit/test_model_code.py::test_an_exception_of_a_model_is_a_model_error_that_names_its_class_alone",
     ),
 )
