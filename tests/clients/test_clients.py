@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.support import member_models
 from tests.support.processes import System, up
 from tools.convert.sources import NPM
 
@@ -100,6 +101,23 @@ def test_a_python_client_does_the_main_job(system: System, tmp_path: Path) -> No
     printed = run(sys.executable, "main.py", system.url, system.api_key, PHOTO, "out.webp", cwd=tmp_path)
 
     check_job(printed, tmp_path / "out.webp")
+
+
+def test_a_python_client_of_a_server_with_other_models_sends_their_members(tmp_path: Path) -> None:
+    made = ("--output-path", tmp_path / "penstock_client", "--meta", "none", "--config", HERE / "python.yaml")
+    generator = (sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning")
+    served = f"{member_models.SPEECH},{member_models.MASKED}"
+    environ = {"PENSTOCK_MODELS_MODULES": "tests.support.member_models", "PENSTOCK_MODELS_SERVE": served}
+    with up(tmp_path / "up", GPU_IDS="cpu", **environ) as system, system.client() as client:
+        (tmp_path / "openapi.json").write_text(client.get("/schema/openapi.json").text)
+        run(*generator, "--path", tmp_path / "openapi.json", *made, cwd=tmp_path)
+        shutil.copy(HERE / "members.py", tmp_path)
+
+        # Of the package itself mypy finds fault with a class whose only member has its name: Strength.strength.
+        run(sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "members.py", cwd=tmp_path)
+        printed = run(sys.executable, "members.py", system.url, system.api_key, cwd=tmp_path)
+
+    assert printed.split() == ["SUCCESS", "a.wav", "hi", "3"]
 
 
 def test_a_client_of_openapi_generator_reads_the_results_of_a_batch(system: System, tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """The example of each built-in model in the catalogue is what the model answers."""
 
-from importlib import resources
-
 import numpy as np
 import pytest
 
+from penstock.core.model import SMALL_PHOTO
 from penstock.core.request import OutputOptions
+from penstock.intake.inline import bytes_of
 from penstock.models.base import Params
 from penstock.models.imaging import probe
 from penstock.models.scoring import ImageScoring
@@ -13,11 +13,12 @@ from penstock.models.superres import SuperResolution
 from penstock.settings import LimitSettings
 from penstock.worker.devices import cpu
 
-PHOTO = (resources.files("penstock.models") / "photo.jpg").read_bytes()
+PHOTO = bytes_of(SMALL_PHOTO, 1000)
 
 
-def test_the_example_of_the_score_is_the_answer_for_the_photo_that_comes_with_penstock() -> None:
+def test_the_example_of_the_score_is_the_answer_for_the_photo_in_its_request() -> None:
     assert ImageScoring.example is not None
+    assert ImageScoring.example.input == {"image_url": SMALL_PHOTO}
     runner = ImageScoring(LimitSettings())
     runner.load_model(cpu(1))
     work = runner.prepare(PHOTO, Params())

@@ -81,8 +81,10 @@ terminal() {
   cat > ".$1.sh"
   setsid bash -euo pipefail ".$1.sh" > ".$1.log" 2>&1 &
   echo $! > ".$1.pid"
-  if grep -qE 'penstock (up|api)' ".$1.sh"; then
+  if grep -qE 'penstock api' ".$1.sh"; then
     until command curl -sf -o answer http://127.0.0.1:8000/readyz; do kill -0 "$(cat ".$1.pid")"; sleep 0.1; done
+  elif grep -qE 'penstock up' ".$1.sh"; then  # a reader waits for the address, which comes when a worker is ready
+    until grep -q 'Penstock is ready' ".$1.log"; do kill -0 "$(cat ".$1.pid")"; sleep 0.1; done
   fi
 }
 stop() {

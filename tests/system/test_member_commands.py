@@ -166,6 +166,22 @@ def test_a_batch_and_a_map_take_members(client: Client, folder: Path) -> None:
     assert {(line.custom_id, line.status) for line in lines} == {("1", "SUCCESS"), ("2", "SUCCESS")}
 
 
+def test_what_a_model_has_logged_and_its_traceback_are_for_the_operator(system: System, client: Client) -> None:
+    submitted = client.submit(model="voices", inputs={"audio": WAV, "text": "raise"})
+    task = client.wait(submitted.task_id, timeout_s=60)
+    assert task.error is not None
+
+    shown = penstock(system, "show", task.task_id)
+    log = penstock(system, "logs", task.task_id)
+
+    assert (task.error.code, len(task.attempts)) == ("model_error", 1)
+    assert "secret" not in shown
+    assert f"penstock logs {task.task_id}" in shown
+    assert "asked to say raise" in log
+    assert "ArithmeticError: the secret of the model" in log
+    assert client.log(task.task_id).count("Traceback") == 1
+
+
 def test_the_version_of_a_model_can_be_named(system: System, client: Client, tmp_path: Path) -> None:
     task = client.run(model="echo@1", inputs={"text": "hi"})
 

@@ -191,6 +191,18 @@ async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool
 
 
 @click.command()
+@click.argument("task_id")
+@at_a_server
+@coroutine
+async def logs(url: str | None, api_key: str | None, task_id: str) -> None:
+    """Print what the code of the model has logged about a task, and its tracebacks."""
+    from penstock.cli.tables import print_log
+
+    async with reached(url, api_key) as client:
+        print_log(await client.log(task_id))
+
+
+@click.command()
 @click.argument("task_ids", nargs=-1, required=True)
 @AS_JSON
 @at_a_server
@@ -216,4 +228,4 @@ async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...],
         sys.exit(await each_task(client.retry, task_ids, as_json=as_json))
 
 
-COMMANDS = (submit, watch, ls, show, cancel, retry)
+COMMANDS = (submit, watch, ls, show, logs, cancel, retry)

@@ -11,10 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from penstock.cli.progress_bars import ProgressBars
-from penstock.cli.terminal import add_pairs, console, ids, pairs, plain, say, short, state, table
+from penstock.cli.terminal import add_pairs, console, ids, pairs, plain, plain_lines, say, short, state, table
 from penstock.client import AsyncClient, Filter, PenstockApiError, Queue, ResultFile, Task, Worker
 
 T = TypeVar("T")
+
+MODEL_ERROR = "model_error"
+"""The code of a failure that has a traceback in the task's log."""
 
 
 async def watch(client: AsyncClient, task_id: str, *, as_json: bool) -> int:
@@ -68,12 +71,19 @@ def show(task: Task, *, as_json: bool) -> None:
             add_pairs(rows, name, value)
     for file in task.result.files if task.result else ():
         rows.add_row(plain(f"file {file.name}"), plain(_facts(file)))
+    if task.error and task.error.code == MODEL_ERROR:
+        rows.add_row("traceback", plain(f"penstock logs {task.task_id}"))
     console().print(rows)
 
 
 def _facts(file: ResultFile) -> str:
     size_px = f"{file.width} × {file.height} px, " if file.width else ""
     return f"{file.content_type}, {size_px}{file.size:,} bytes"
+
+
+def print_log(log: str) -> None:
+    """Prints the log of a task as it is, without characters that act on a terminal."""
+    click.echo(plain_lines(log).rstrip("\n") if log else "nothing was logged", err=not log)
 
 
 async def each_task(act: Callable[[str], Awaitable[Task]], task_ids: Iterable[str], *, as_json: bool) -> int:

@@ -90,7 +90,7 @@ def failures_of(failed: Iterable[tuple[str, Failure, str | None]]) -> Table:
 
 def pairs() -> Table:
     """Returns a table of names and values."""
-    rows = table(ids(""), "")
+    rows = table(ids(""), ids(""))
     rows.show_header = False
     return rows
 

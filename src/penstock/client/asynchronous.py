@@ -193,6 +193,10 @@ class AsyncClient(Administration):
                 await self._transport.receive(result_path(task_id, file.name), sink, sha256=file.sha256)
         return targets
 
+    async def log(self, task_id: str) -> str:
+        """Returns what the code of the model has logged about the task, and its tracebacks."""
+        return (await self._transport.send("GET", f"{task_path(task_id)}/log")).text
+
     async def cancel(self, task_id: str) -> Task:
         """Cancels a task that waits or runs. It may be called again."""
         return await self._transport.ask("POST", f"{task_path(task_id)}/cancel", Task)

@@ -117,6 +117,10 @@ class Client:
         all are whole and their digests are right. Data alone is no file. Raises OSError as `download` does."""
         return self._wait_for(self._client.download_all(task_id, directory, prefix=prefix))
 
+    def log(self, task_id: str) -> str:
+        """Returns what the code of the model has logged about the task, and its tracebacks."""
+        return self._wait_for(self._client.log(task_id))
+
     def cancel(self, task_id: str) -> Task:
         """Cancels a task that waits or runs. It may be called again."""
         return self._wait_for(self._client.cancel(task_id))
