@@ -21,8 +21,8 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -32,8 +32,6 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
-from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Engine, Store, connect
 from tests.support.drive import data_uri, image
 from tests.support.processes import System, up
 from tests.support.tiny_models import add_model
@@ -110,19 +108,21 @@ class Churn:
                 await self.run("face")
 
         followers = [asyncio.create_task(follow()) for _ in range(CLIENTS)]
-        async with self.store() as store:
-            for number in range(switches):
-                await store.models.set_default("face", versions[number % len(versions)])
-                await asyncio.sleep(pause_s)
+        for number in range(switches):
+            body = {"version": versions[number % len(versions)]}
+            (await self._client.put("/v1/models/face/default", json=body)).raise_for_status()
+            await asyncio.sleep(pause_s)
         is_over = True
         await asyncio.gather(*followers)
 
-    @asynccontextmanager
-    async def store(self) -> AsyncIterator[Store]:
-        """The task store of the server."""
-        settings = RedisSettings(url=f"unix://{self._data}/redis/redis.sock")
-        async with connect(settings) as client:
-            yield Store(Engine(client, settings.namespace, QueueSettings()))
+    async def card(self, model: str) -> dict[str, Any]:
+        """What the catalogue says of a model."""
+        card: dict[str, Any] = (await self._client.get(f"/v1/models/{model}")).raise_for_status().json()
+        return card
+
+    async def tell(self, model: str, act: str) -> None:
+        """Tells the workers to `load` or `unload` a model."""
+        (await self._client.post(f"/v1/models/{model}/{act}")).raise_for_status()
 
     def loads(self) -> list[float]:
         """The seconds of each load on demand so far, as the worker has logged them."""
@@ -164,49 +164,64 @@ def _sample(view: dict[str, Any], asked: str) -> Sample:
     return Sample(model=model, number=float(view["result"]["data"]["outputs"]["said"]["values"][0][0]), **times)
 
 
-@asynccontextmanager
-async def churning(
-    directory: Path, *, models: int, fit: int, size: int, versions: Sequence[str] = ("1", "2")
-) -> AsyncIterator[Churn]:
-    """Starts a server with so many models of so many bytes, of which `fit` fit."""
-    tree = directory / "models"
-    for number in range(models):
-        add_model(tree, f"m{number}@1", number, weights=size // 4, memory_bytes=10**6)
-    for version in versions:
-        add_model(tree, f"face@{version}", float(version), weights=size // 4, memory_bytes=10**6)
+@contextmanager
+def serving(directory: Path, *, models: int, fit: int, size: int) -> Iterator[System]:
+    """Runs a server with so many models of so many bytes, of which `fit` fit, and two versions of `face`."""
+    numbers = {f"m{number}@1": float(number) for number in range(models)} | {"face@1": 1.0, "face@2": 2.0}
+    for model, number in numbers.items():
+        add_model(directory / "models", model, number, weights=size // 4, memory_bytes=10**6)
     environ: dict[str, Any] = {
         "PENSTOCK_WORKER_MODEL_MEMORY_BYTES": str(fit * 10**6),
         "GPU_IDS": "cpu",
         "RATE_LIMIT_PER_MINUTE": "0",
     }
     with up(directory, **environ) as system:
-        headers = {"x-api-key": system.api_key}
-        async with httpx.AsyncClient(base_url=system.url, headers=headers, timeout=90, trust_env=False) as client:
-            yield Churn(system, client, directory, models)
+        yield system
 
 
-async def measure(options: argparse.Namespace, directory: Path) -> bool:
-    """Runs all parts and prints the table. Returns whether all bars hold."""
-    size = int(options.mb * 1e6)
-    async with churning(directory, models=options.models, fit=options.fit, size=size) as churn:
-        await churn.random(options.tasks, random.Random(options.seed))
-        await churn.switch(max(0, WARM_LOADS - len(churn.loads())))
-        before, loads = churn.worker_bytes(), len(churn.loads())
-        beyond = sorted(await churn.switch(max(options.loads - loads, options.models * 2)))
-        await churn.defaults(options.switches, ("1", "2"))
-        memory = churn.worker_bytes() / before
-        loaded, unseen = churn.loads(), churn.unseen()
+@asynccontextmanager
+async def churning(system: System, directory: Path, models: int) -> AsyncIterator[Churn]:
+    """Opens a client of such a server."""
+    headers = {"x-api-key": system.api_key}
+    async with httpx.AsyncClient(base_url=system.url, headers=headers, timeout=90, trust_env=False) as client:
+        yield Churn(system, client, directory, models)
+
+
+class Measured(Struct, frozen=True):
+    """What was measured: the loads in seconds, what switches took beyond them in ms, and the memory in shares of what
+    it was."""
+
+    loads: list[float]
+    beyond: list[float]
+    unseen: int
+    memory: float
+
+
+async def measure(churn: Churn, options: argparse.Namespace) -> Measured:
+    """Runs all parts."""
+    await churn.random(options.tasks, random.Random(options.seed))
+    await churn.switch(max(0, WARM_LOADS - len(churn.loads())))
+    before, loads = churn.worker_bytes(), len(churn.loads())
+    beyond = sorted(await churn.switch(max(options.loads - loads, options.models * 2)))
+    await churn.defaults(options.switches, ("1", "2"))
+    return Measured(churn.loads(), beyond, churn.unseen(), churn.worker_bytes() / before)
+
+
+async def report(options: argparse.Namespace, system: System, directory: Path) -> bool:
+    """Prints the table. Returns whether all bars hold."""
+    async with churning(system, directory, options.models) as churn:
+        found = await measure(churn, options)
     waited = sorted(sample.load_ms for sample in churn.samples[: options.tasks] if sample.load_ms)
     rows = (
         ("tasks", str(len(churn.samples)), "", True),
         ("failed", str(len(churn.failed())), "0", not churn.failed()),
         ("mixed", str(len(churn.mixed())), "0", not churn.mixed()),
-        ("loads", str(len(loaded)), "", True),
-        ("a load, ms", _spread([1000 * seconds for seconds in sorted(loaded)]), "", True),
+        ("loads", str(len(found.loads)), "", True),
+        ("a load, ms", _spread([1000 * seconds for seconds in sorted(found.loads)]), "", True),
         ("wait for a model under load, ms", _spread(waited), "", True),
-        ("a switch beyond its load, ms", _spread(beyond), f"{SWITCH_MS:g}", beyond[-1] <= SWITCH_MS),
-        ("unloads whose memory was not seen to be free", str(unseen), "", True),
-        ("memory after all loads", f"{memory:.3f}", f"{MEMORY:g}", memory <= MEMORY),
+        ("a switch beyond its load, ms", _spread(found.beyond), f"{SWITCH_MS:g}", found.beyond[-1] <= SWITCH_MS),
+        ("unloads whose memory was not seen to be free", str(found.unseen), "", True),
+        ("memory after all loads", f"{found.memory:.3f}", f"{MEMORY:g}", found.memory <= MEMORY),
     )
     table = Table("", "measured (p50 / p90 / p99 / most)", "bar", "", box=None)
     for name, measured, bar, holds in rows:
@@ -232,7 +247,10 @@ def main() -> None:
     parser.add_argument("--mb", type=float, default=20.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="penstock-churn-") as directory:
-        sys.exit(0 if asyncio.run(measure(options, Path(directory))) else 1)
+        size = int(options.mb * 1e6)
+        with serving(Path(directory), models=options.models, fit=options.fit, size=size) as system:
+            holds = asyncio.run(report(options, system, Path(directory)))
+    sys.exit(0 if holds else 1)
 
 
 if __name__ == "__main__":

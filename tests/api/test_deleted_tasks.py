@@ -210,6 +210,28 @@ async def test_a_task_whose_input_was_given_up_is_refused_and_leaves_nothing(
     assert (await store.listing.page("default")).tasks == ()
 
 
+@pytest.mark.parametrize("members", [1, 2])
+async def test_an_input_that_came_too_late_is_deleted_although_who_deleted_it_before_says_so_only_then(
+    settings: Settings, store: Store, condemned: Condemned, storage: Storage, members: int
+) -> None:
+    made = own_input(submission(), members=members)
+    await store.tasks.submit_without_input(made, rate_limit=0)
+    await give_up_waiting(settings)
+    entries = await condemned.take()
+    await put_inputs(storage, made)
+    with pytest.raises(StoreUnavailable):
+        await store.tasks.submit(made, rate_limit=0)
+
+    await condemned.bury(entries)
+
+    async with connect(settings.redis) as client:
+        key = Keys(settings.redis.namespace).condemned
+        for entry in await client.zrange(key, 0, -1):
+            await client.zadd(key, {entry: 1})  # as if its time had come
+    await delete_condemned(condemned, storage)
+    assert stored_objects(settings) == []
+
+
 async def test_an_input_is_stored_for_one_task_only_when_it_was_said_before(store: Store) -> None:
     with pytest.raises(StoreUnavailable):
         await store.tasks.submit(own_input(submission()), rate_limit=0)

@@ -271,6 +271,24 @@ async def test_the_queues_of_a_name_are_those_of_all_its_versions(client: httpx.
     assert (purged["canceled"], purged["has_more"]) == (3, False)
 
 
+async def test_the_queue_of_a_model_that_was_removed_can_still_be_purged(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    await store.models.publish([FIRST], worker="w1")
+    await published(client, "many")
+    await client.post("/v1/tasks", json=body(model="many"))
+    await store.models.retract([FIRST.id])
+    async with asyncio.timeout(60):
+        while (await client.get("/v1/models/many")).status_code == 200:
+            await asyncio.sleep(0.01)
+
+    purged = await client.post("/v1/queues/many@1/purge")
+    again = await client.post("/v1/queues/many@1/purge")
+
+    assert (purged.status_code, purged.json()["canceled"]) == (200, 1)
+    assert (again.status_code, again.json()["code"]) == (404, "model_not_found")
+
+
 async def test_explain_says_where_the_model_of_a_waiting_task_is(client: httpx.AsyncClient, store: Store) -> None:
     await store.models.publish([FIRST, SECOND], worker="w1")
     await published(client, "many")

@@ -1,6 +1,7 @@
 """Results of several files over HTTP: how they are listed, downloaded, shared and deleted."""
 
 import asyncio
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,30 @@ async def test_all_files_go_with_the_last_task_whose_retention_is_over(
         await store.engine.pipelined([("ZADD", finals, 1, path.rpartition("/")[2])])
         await prune(store, storage)
         assert len(stored_objects(settings)) == left
+
+
+async def test_a_prediction_has_a_list_of_its_files_each_with_a_url_that_needs_no_key(
+    client: httpx.AsyncClient, stranger: httpx.AsyncClient, store: Store, storage: Storage
+) -> None:
+    task_id = (await submitted(client)).rpartition("/")[2]
+    large = {"result.png": b"p" * 600_000, "mask.png": b"m" * 600_000}
+    await complete_with(store, storage, large)
+
+    output = (await client.get(f"/replicate/v1/predictions/{task_id}")).json()["output"]
+    downloads = [await stranger.get(url) for url in output]
+    other = await stranger.get(output[1].replace("mask", "other"))
+
+    assert [download.content for download in downloads] == list(large.values())
+    assert [url.partition("?")[0].rpartition("/")[2] for url in output] == [f"{task_id}.png", f"{task_id}-mask.png"]
+    assert (other.status_code, other.json()["code"]) == (404, "task_not_found")
+
+
+async def test_small_files_are_in_the_prediction_itself(
+    client: httpx.AsyncClient, store: Store, storage: Storage
+) -> None:
+    task_id = (await submitted(client)).rpartition("/")[2]
+    await complete_with(store, storage, FILES)
+
+    output = (await client.get(f"/replicate/v1/predictions/{task_id}")).json()["output"]
+
+    assert [base64.b64decode(uri.removeprefix("data:image/png;base64,")) for uri in output] == list(FILES.values())

@@ -1,5 +1,6 @@
 """What is found out about an ONNX file, and what is refused."""
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,17 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, data: bytes, line: st
     path.write_bytes(data)
 
     assert line in refusal(path)
+
+
+def test_a_huge_file_and_what_is_no_file_are_refused_without_being_read(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.touch()
+    os.truncate(path, 2**31)
+    assert "it has more than 2 GiB" in refusal(path)
+
+    path.unlink()
+    os.mkfifo(path)
+    assert "it is no file" in refusal(path)
 
 
 def test_a_damaged_file_is_refused_in_one_line_or_read(tmp_path: Path) -> None:

@@ -21,8 +21,13 @@ FLIGHT = "tests/unit/test_two_in_flight.py::test_"
 ORDER = "tests/unit/test_device_order.py::test_"
 WAITS = "tests/worker/test_attempt_time.py::test_an_attempt_that_waits_"
 RESIDENCY = "tests/worker/test_residency.py::test_"
+FILES = "tests/api/test_result_files.py::test_"
+TASK_LOG = "tests/api/test_task_log.py::test_"
 LONG = "tests/system/test_long_outages.py::test_a_task_"
 SHARES = "tests/worker/test_fair_shares.py::test_"
+REFUSED = "tests/api/test_members.py::test_a_submit_is_refused_by_the_member_for"
+DECLARED, LOAD = "src/penstock/models/declared", "tests/models/test_declared_model.py::test_"
+PACKED = "tests/unit/test_packing.py::test_what_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 
 MUTATIONS = (
@@ -169,7 +174,7 @@ MUTATIONS = (
     Mutation(
         "a canceled attempt takes back what it has stored",
         "src/penstock/worker/spool.py",
-        "            await self._storage.delete(file.key)\n",
+        "            await self._storage.delete(*files.keys)\n",
         "            pass\n",
         "tests/worker/test_spool.py",
     ),
@@ -442,6 +447,154 @@ MUTATIONS = (
         "tests/api/test_bulk.py::test_a_task_that_starts_while_the_waiting_ones_are_canceled_goes_on",
     ),
     Mutation(
+        "what comes too late is condemned for a second time",
+        f"{LUA}/submit.lua",
+        "condemn(own_input, now_ms() + LATE_MS)",
+        "condemn(own_input)",
+        "tests/api/test_deleted_tasks.py::"
+        "test_an_input_that_came_too_late_is_deleted_although_who_deleted_it_before_says_so_only_then",
+    ),
+    Mutation(
+        "all uploads of a task are given back",
+        f"{LUA}/parts/upload.lua",
+        "    number = number + 1\n",
+        "    number = 100\n",
+        "tests/store/test_uploads.py::test_a_task_uses_each_of_its_uploads_once_and_gives_them_all_back",
+    ),
+    Mutation(
+        "the media type of a file, in the API",
+        "src/penstock/intake/found.py",
+        "if wrong := mismatch(member.media_types, beginning, declared):",
+        "if wrong := None:",
+        f"{REFUSED}[bytes of another type]",
+    ),
+    Mutation(
+        "the length of JSON",
+        "src/penstock/intake/found.py",
+        "if len(data) > limits.max_json_bytes:",
+        "if False:",
+        f"{REFUSED}[JSON that is too long]",
+    ),
+    Mutation(
+        "the depth of JSON",
+        "src/penstock/intake/found.py",
+        "    if _is_deep(data):\n",
+        "    if False:\n",
+        f"{REFUSED}[JSON that is too deep]",
+    ),
+    Mutation(
+        "the schema of JSON",
+        "src/penstock/intake/found.py",
+        "    check_json(given.value, model, given.name)\n",
+        "",
+        f"{REFUSED}[a place inside of JSON]",
+    ),
+    Mutation(
+        "the bytes of all files of a task, in the API",
+        "src/penstock/intake/examine.py",
+        "(total := total + one.size) > limits.bytes_in_all",
+        "False",
+        f"{REFUSED}[files that are too large together]",
+    ),
+    Mutation(
+        "the bytes of all files of a task, in the worker",
+        "src/penstock/worker/inputs.py",
+        "if self._left < 0:",
+        "if False:",
+        "tests/worker/test_inputs.py::test_files_together_are_held_to_a_limit_of_their_own",
+    ),
+    Mutation(
+        "the media type of a file, in the worker",
+        "src/penstock/worker/inputs.py",
+        "if wrong := mismatch(member.media_types, data, declared):",
+        "if wrong := None:",
+        "tests/worker/test_inputs.py::test_what_is_wrong_with_a_member_names_it",
+    ),
+    Mutation(
+        "a URL among the members shares no result",
+        "src/penstock/intake/reuse_digest.py",
+        "if one.url is not None or (sha256 := one.sha256) is None:",
+        "if (sha256 := one.sha256 or '') is None:",
+        "tests/api/test_members.py::test_a_task_with_a_url_among_its_members_shares_nothing",
+    ),
+    Mutation(
+        "the digest of a declared model is verified at load",
+        f"{DECLARED}/files.py",
+        "if hashlib.sha256(content).hexdigest() != self.sha256:",
+        "if False:",
+        LOAD + "a_file_that_is_not_the_one_of_the_definition_is_refused",
+    ),
+    Mutation(
+        "the digest of external data is verified at load",
+        f"{DECLARED}/files.py",
+        "if _digest_of(self.folder / name) != sha256:",
+        "if False:",
+        LOAD + "weights_that_are_not_those_of_the_definition_are_refused",
+    ),
+    Mutation(
+        "external data that is not declared is not read",
+        f"{DECLARED}/files.py",
+        'return str(self.folder) if self.data else ""',
+        "return str(self.folder)",
+        LOAD + "weights_outside_of_the_folder_and_those_nobody_declared_are_refused",
+    ),
+    Mutation(
+        "external data is not looked for in the working directory",
+        "src/penstock/models/onnxruntime/providers.py",
+        "{DATA_FOLDER: data_folder or NOWHERE}",
+        "({DATA_FOLDER: data_folder} if data_folder else {})",
+        LOAD + "weights_outside_of_the_folder_and_those_nobody_declared_are_refused",
+    ),
+    Mutation(
+        "a model whose check is off is not served",
+        f"{DECLARED}/runner.py",
+        "            check.run(self)\n",
+        "",
+        LOAD + "a_model_whose_answer_is_off_is_not_served",
+    ),
+    Mutation(
+        "a graph that mixes the images of a batch is given one at a time",
+        f"{DECLARED}/runner.py",
+        "if most > 1 and opening.mixes(network, self._kind, sample):",
+        "if False:",
+        "tests/models/test_declared_kinds.py::test_a_graph_that_mixes_the_images_of_a_batch_is_given_one_at_a_time",
+    ),
+    Mutation(
+        "the size of an array is bounded by its header",
+        f"{DECLARED}/kinds/packing.py",
+        "    if size > max_bytes:\n        raise _too_large(max_bytes)\n",
+        "",
+        PACKED + "would_take_too_much_memory_is_refused_before_it_does",
+    ),
+    Mutation(
+        "the size of a member of an archive is bounded",
+        f"{DECLARED}/kinds/packing.py",
+        "if member.file_size > left + HEADER_BYTES:",
+        "if False:",
+        PACKED + "would_take_too_much_memory_is_refused_before_it_does",
+    ),
+    Mutation(
+        "the number of arrays is bounded",
+        f"{DECLARED}/kinds/packing.py",
+        "if len(members) > MEMBERS:",
+        "if False:",
+        PACKED + "is_no_array_of_numbers_is_refused",
+    ),
+    Mutation(
+        "arrays hold numbers only",
+        f"{DECLARED}/kinds/packing.py",
+        'if dtype.kind not in "fiub" or size > file_bytes:',
+        "if size > file_bytes:",
+        PACKED + "is_no_array_of_numbers_is_refused",
+    ),
+    Mutation(
+        "a tensor has a bounded size",
+        f"{DECLARED}/placement.py",
+        "if placed.canvas[0] * placed.canvas[1] > max(max_pixels, _area(section.size)):",
+        "if False:",
+        "tests/unit/test_placement.py::test_an_image_that_would_become_huge_is_refused",
+    ),
+    Mutation(
         "schemas of models that name a file or a URL",
         "src/penstock/intake/params.py",
         "offline=True",
@@ -500,7 +653,7 @@ MUTATIONS = (
     Mutation(
         "links out of the directory of models are not followed",
         "src/penstock/models/repository/tree.py",
-        "if not _is_inside(path, root):",
+        "if entry.is_symlink() and not _is_inside(entry.path, root):",
         "if False:",
         "tests/unit/test_model_tree.py::test_links_out_of_the_directory_are_not_followed[face]",
     ),
@@ -517,5 +670,68 @@ MUTATIONS = (
         'if f"{bucket}/{key}".startswith(self._models):',
         "if False:",
         "tests/storage/test_model_push.py::test_inputs_are_not_read_from_the_models",
+    ),
+    Mutation(
+        "a result is given again only with all its files",
+        "src/penstock/intake/reuse_digest.py",
+        "return {*keys} <= {",
+        "return keys[0] in {",
+        FILES + "an_equal_task_runs_again_when_any_file_of_the_result_is_gone",
+    ),
+    Mutation(
+        "a result with files is told from data by the beginning of its outcome",
+        f"{LUA}/parts/objects.lua",
+        "return string.sub(outcome, 1, #HAS_FILES) == HAS_FILES",
+        "return string.find(outcome, 'artifacts', 1, true)",
+        FILES + "data_that_looks_like_files_is_data",
+    ),
+    Mutation(
+        "the limit of the files of a result",
+        "src/penstock/worker/results.py",
+        "if len(files) > limits.max_result_files:",
+        "if False:",
+        "tests/worker/test_attempt.py::test_a_result_that_no_record_can_hold_ends_its_task_at_once_and_says_so",
+    ),
+    Mutation(
+        "no two files of a result have one name, whatever its case",
+        "src/penstock/worker/results.py",
+        "file.name.lower() for",
+        "file.name for",
+        "tests/worker/test_attempt.py::test_a_result_that_no_record_can_hold_ends_its_task_at_once_and_says_so",
+    ),
+    Mutation(
+        "all files of a put that is canceled are taken back",
+        "src/penstock/worker/spool.py",
+        "await self._storage.delete(*files.keys)",
+        "await self._storage.delete(files.keys[0])",
+        "tests/worker/test_spool.py::test_none_of_several_files_stays_when_their_put_is_canceled",
+    ),
+    Mutation(
+        "files of earlier attempts go with the end of a later one",
+        "src/penstock/worker/pipeline.py",
+        "if lease.epoch > 1 and outcome.result",
+        "if False and outcome.result",
+        "tests/worker/test_attempt.py::test_the_files_that_a_dead_worker_left_behind_go_with_the_next_end",
+    ),
+    Mutation(
+        "the bound of the log of a task",
+        f"{LUA}/parts/log.lua",
+        "#whole > LOG_BYTES and shortened(whole) or whole",
+        "whole",
+        TASK_LOG + "all_attempts_together_are_bounded_by_their_beginning_and_end",
+    ),
+    Mutation(
+        "a log goes with its task",
+        f"{LUA}/parts/task.lua",
+        "    ROOT .. 'log:' .. task.id)",
+        "    ROOT .. 'body:' .. task.id)",
+        TASK_LOG + "the_log_is_there_after_each_attempt_and_goes_with_its_task",
+    ),
+    Mutation(
+        "the text of an exception stays out of the error of a task",
+        "src/penstock/worker/model_code.py",
+        "{type(error).__name__[:100]} in",
+        "{error!r} in",
+        "tests/unit/test_model_code.py::test_an_exception_of_a_model_is_a_model_error_that_names_its_class_alone",
     ),
 )

@@ -3,15 +3,18 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
+from penstock.core.model import Member, Model
 from penstock.core.request import Line
 from penstock.core.task import State, new_task_id
-from penstock.errors import IdempotencyMismatch, InvalidRequest, ModelNotFound, UnsupportedImageFormat
+from penstock.core.upload import upload_key
+from penstock.errors import IdempotencyMismatch, InvalidRequest, ModelNotFound, UnsupportedImageFormat, UploadNotFound
 from penstock.intake.call import Caller, SubmitCall, checked_call, read_task
 from penstock.intake.deps import Deps
 from penstock.intake.enqueue import submit
@@ -20,9 +23,11 @@ from penstock.intake.quote import quote
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
-from penstock.store import Store
+from penstock.store import Store, UploadStore
 from tests.support.drive import MODEL, body, data_uri, image
+from tests.support.memory_storage import MemoryStorage
 from tests.support.published import catalogue
+from tests.support.stores import open_upload
 
 PROGRAM = """
 import asyncio, sys
@@ -56,6 +61,34 @@ def call_of(deps: Deps, data: bytes | None = None, **members: Any) -> SubmitCall
 
 def test_the_intake_imports_nothing_of_http() -> None:
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=120)
+
+
+class Retiring(MemoryStorage):
+    """Its client gives up an upload while it is looked at."""
+
+    upload_id = ""
+    uploads: UploadStore | None = None
+
+    async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        if self.uploads is not None and self.upload_id in key:
+            await self.uploads.retire(self.upload_id, tenant="default", caller="tester")
+        return await super().stream(key, start, stop)
+
+
+async def test_an_upload_that_is_deleted_while_it_is_looked_at_is_refused_by_its_member(
+    deps: Deps, store: Store, uploads: UploadStore
+) -> None:
+    kept, gone = [await open_upload(uploads, caller="tester", size=len(image())) for _ in range(2)]
+    storage = Retiring({upload_key("default", one): image() for one in (kept, gone)})
+    storage.upload_id, storage.uploads = gone, uploads
+    pair = Model(name="pair", version="1", digest="d", inputs={"image": Member(), "mask": Member()})
+    sent = {"image": {"upload_id": kept}, "mask": {"upload_id": gone}}
+    fewer = replace(deps, storage=storage, models=await catalogue(store, pair))
+
+    with pytest.raises(UploadNotFound) as refused:
+        await submit("tsk_1", call_of(fewer, model="pair", input=sent), fewer)
+
+    assert refused.value.param == "input.mask"
 
 
 async def test_a_call_becomes_a_task_of_its_caller(deps: Deps, store: Store) -> None:

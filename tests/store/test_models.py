@@ -7,6 +7,7 @@ from penstock.store import Store
 from penstock.telemetry import exposition
 from penstock.worker.publisher import Publisher
 from tests.support.published import catalogue
+from tests.support.stores import worker_info
 
 FIRST, SECOND, THIRD = (Model(name="many", version=v, digest=v, versioned=True) for v in "123")
 CODED = Model(name="coded", version="1", digest="d", notes={"scale": 4})
@@ -94,6 +95,20 @@ async def test_a_worker_publishes_again_what_redis_has_lost(store: Store) -> Non
                 await asyncio.sleep(0.01)
     finally:
         running.cancel()
+
+
+async def test_a_model_in_code_that_a_device_has_no_more_goes_and_those_of_others_stay(store: Store) -> None:
+    names = ("gone", "elsewhere", "of-another", "kept")
+    gone, elsewhere, other, kept = (Model(name=name, version="1", digest="d") for name in names)
+    await store.models.publish([gone, elsewhere, kept, FIRST], worker="host-cpu-1")
+    await store.models.publish([other], worker="host-cuda:0-1")
+    await store.leases.renew(worker_info("host-cuda:0-1", models=("elsewhere",)), [])
+    publisher = Publisher(store.models, "host-cpu-2", "cpu")
+
+    await publisher.publish([kept])
+    await publisher.retract_former(store.workers)
+
+    assert set(await ids(store)) == {"elsewhere", "of-another", "kept", FIRST.id}
 
 
 async def test_workers_are_told_to_load_a_model(store: Store) -> None:

@@ -14,6 +14,7 @@ from penstock.core.lease import RetryPolicy
 from penstock.core.request import Source
 from penstock.core.task import Stage, Task
 from penstock.models.base import registry
+from penstock.models.description import descriptions
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.store import Store, WorkerMemory
@@ -57,7 +58,7 @@ async def pipeline(
         scheduler = DeviceScheduler(device, tiles)
         await scheduler.start(runners.values())
         residents = Residents()
-        residents.hold(runners.values())
+        residents.hold(runners.values(), descriptions(models))
         stack.push_async_callback(scheduler.close)
         loads = ModelLoads(residents, scheduler, memory_of(device), budget_bytes=model_bytes, limit_s=load_limit_s)
         stack.callback(asyncio.create_task(loads.serve()).cancel)

@@ -15,6 +15,7 @@ from penstock.worker.devices import cpu
 from tests.support.nvidia_smi import NvidiaSmi
 from tests.support.processes import examined, penstock, up
 from tests.support.redis_server import RedisProcess
+from tests.support.tiny_models import add_model
 
 
 def test_all_is_well_with_a_redis_that_keeps_what_it_is_given(tmp_path: Path, own_redis: RedisProcess) -> None:
@@ -155,3 +156,14 @@ def test_a_new_key_can_be_put_where_it_says(tmp_path: Path) -> None:
     assert load(None, dict([variable.split("=", 1)])).api.keys == (f"alice:{key}",)
     assert again.stdout.strip() != key
     assert penstock(tmp_path, "keys", "new", "--name", "a:b").returncode == 2
+
+
+def test_a_version_of_a_model_that_cannot_be_served_is_a_warning_with_its_reason(tmp_path: Path) -> None:
+    add_model(tmp_path / "models", "good@1", 1.0)
+    (add_model(tmp_path / "models", "bad@1", 2.0) / "model.toml").write_text("schema = 2")
+
+    found = examined(tmp_path, 1, PENSTOCK_MODELS_DIRECTORY=str(tmp_path / "models"), REDIS_URL="redis://127.0.0.1:1/0")
+
+    assert found["models"]["state"] == "warn"
+    assert found["models"]["found"].startswith("bad@1: ")
+    assert "schema" in found["models"]["found"]

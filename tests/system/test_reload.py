@@ -79,6 +79,10 @@ def test_an_edit_is_served_without_a_restart_and_a_broken_one_changes_nothing(tm
         model.write_text(MODEL.replace('"answer": ANSWER', '"answer": ANSWER + 1'))
         logged(system, "models reloaded", times=2)
         repaired = wait_for(client, submitted(client))
+
+        model.write_text(MODEL.replace("slow-answer", "renamed-answer"))
+        logged(system, "models reloaded", times=3)
+        names = {one["name"] for one in client.get("/v1/models").json()["data"]}
         stay = children & set(system.process.children())
 
     assert reloaded["changed"] == "own_answer.py"
@@ -89,6 +93,8 @@ def test_an_edit_is_served_without_a_restart_and_a_broken_one_changes_nothing(tm
     assert broken["reason"] == f"models.modules: cannot import {model}: SyntaxError: invalid syntax (own_models.py:1)"
     assert still["result"]["data"] == {"answer": 2}
     assert repaired["result"]["data"] == {"answer": 3}, "and no result of before is given out for it"
+    assert "renamed-answer" in names
+    assert "slow-answer" not in names, "a submit for it is refused, and does not wait for ever"
     assert len(stay) == 2, "Redis and the API are those of the start"
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import ConfigurationError
+from penstock.models import load_runners
 from penstock.models.repository.tree import remove_version, scan, write_version
+from penstock.settings import ModelSettings
 
 TOML = b"schema = 1\n"
 
@@ -131,3 +133,14 @@ def test_a_version_is_removed_or_all_of_a_name(tmp_path: Path) -> None:
     assert remove_version(tmp_path, "face") == ["face@1", "face@3"]
     assert remove_version(tmp_path, "face") == []
     assert [one.name for one in tmp_path.iterdir()] == ["dog"]
+
+
+def test_models_to_serve_may_be_in_code_in_the_directory_or_in_the_storage(tmp_path: Path) -> None:
+    add(tmp_path, "face@2", model_onnx=b"x")
+    settings = ModelSettings(serve=("face", "superres-x4"), directory=str(tmp_path))
+    elsewhere = ModelSettings(serve=("elsewhere@1",), directory=str(tmp_path))
+
+    assert load_runners(settings) == ["superres-x4"]
+    assert load_runners(elsewhere, in_storage=True) == []
+    with pytest.raises(ConfigurationError, match="there is no model elsewhere@1; known are face, "):
+        load_runners(elsewhere)

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from penstock.models.registry import _REGISTRY, model_runner, registry
 from penstock.settings import LimitSettings
 from penstock.worker.batcher.costs import Costs
 from penstock.worker.batcher.device_runs import DeviceRuns
-from penstock.worker.batcher.device_work import TileRef
+from penstock.worker.batcher.device_work import BatchKey, DeviceWork, TileRef
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.threads import Threads
 
@@ -107,6 +106,38 @@ async def test_what_infer_raises_fails_that_task_alone(runner: Any) -> None:
     assert [isinstance(run, PenstockError) for run in done] == [False, True, False]
 
 
+class Whole(BaseModelRunner[Params]):
+    """The full form of a model that takes one at a time."""
+
+    name = "whole-v1"
+    one_at_a_time = True
+
+    def prepare(self, source: Any, params: Params) -> Work:
+        return Work([TENSORS[bytes(source)]])
+
+    def infer(self, tiles: Any, work: Work) -> Any:
+        return [type(tile).__name__ for tile in tiles]
+
+    def postprocess(self, work: Work, params: Params, output: Any) -> Any:
+        return work.outputs
+
+
+async def test_the_full_form_may_take_one_of_any_kind_too() -> None:
+    whole = Whole(LimitSettings())
+    with Threads(2, "tiles") as pool:
+        device = DeviceScheduler(GPU_LIKE, pool)
+        await device.start([whole])
+        done = [
+            await device.run(
+                whole, whole.prepare(name, Params()), priority=Priority.NORMAL, on_progress=lambda done, total: None
+            )
+            for name in TENSORS
+        ]
+        await device.close()
+
+    assert [run.work.outputs for run in done] == [[type(tensor).__name__] for tensor in TENSORS.values()]
+
+
 class Warmed(Anything):
     def warmup(self) -> Iterator[Work]:
         yield Work([np.ones((2, 2))])
@@ -126,16 +157,28 @@ async def test_work_of_a_warm_up_is_shown_alone_too() -> None:
     assert {tensor.shape for tensor in warmed._own.seen} == {(2, 2)}
 
 
-def test_tiles_of_objects_are_never_put_into_memory_of_a_device(runner: Any) -> None:
+async def test_tiles_of_objects_are_never_put_into_memory_of_a_device(runner: Any) -> None:
     gpu = Device(name="cuda:0", kind="cuda", threads=1, batches=(1, 2))
     tiles = np.empty(20_000, object)
     tiles[:] = [{"a": 1}] * len(tiles)
     work = Work([tiles])
 
-    class Full(Anything):
+    class Full(Whole):
         one_at_a_time = False
 
-    task = SimpleNamespace(runner=Full(LimitSettings()))
-    stacked = DeviceRuns(gpu, Costs((1, 2))).stack([TileRef(task, work, 0)])  # type: ignore[arg-type]
+    task = DeviceWork(Full(LimitSettings()), work, Priority.NORMAL, lambda done, total: None)
+    stacked = DeviceRuns(gpu, Costs((1, 2))).stack([TileRef(task, work, 0)])
 
     assert stacked[0][-1] == {"a": 1}
+
+
+def test_no_larger_batch_is_expected_of_it_to_pay() -> None:
+    """Else a worker would hold the tasks of a whole batch, and count a part of their time."""
+    costs = Costs((1, 2, 4, 8))
+    alone, together = BatchKey("alone", "", (3,), True), BatchKey("together", "", (3,))
+    for key in (alone, together):
+        costs.note(key, 1, 2.0)
+
+    assert costs.paying("alone") == (1, 2.0)
+    assert costs.tile_s(alone) == 2.0
+    assert costs.paying("together") == (8, 2.0)

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from penstock.errors import InputTooLarge, InvalidRequest, PenstockError
 from penstock.models.declared.kinds.packing import MEMBERS, npy, npz, unpacked
+
+UNHURRIED = settings(deadline=None, max_examples=50)
+"""A machine may be busy."""
 
 LIMIT = 1_000_000
 
@@ -25,6 +28,7 @@ ARRAYS = st_numpy.arrays(
 )
 
 
+@UNHURRIED
 @given(ARRAYS)
 def test_an_array_comes_back(array: np.ndarray) -> None:
     found = unpacked(npy(array), "input.file", max_bytes=LIMIT)
@@ -34,6 +38,7 @@ def test_an_array_comes_back(array: np.ndarray) -> None:
     assert np.array_equal(found[""], array, equal_nan=array.dtype.kind == "f")
 
 
+@UNHURRIED
 @given(st.dictionaries(st.text("abc.:/", min_size=1, max_size=5), ARRAYS, max_size=4))
 def test_arrays_come_back_by_name(arrays: dict[str, np.ndarray]) -> None:
     found = unpacked(npz(arrays), "input.file", max_bytes=LIMIT)
@@ -117,6 +122,7 @@ def test_what_would_take_too_much_memory_is_refused_before_it_does(content: byte
         tracemalloc.stop()
 
 
+@UNHURRIED
 @given(st.integers(0, 400), st.integers(0, 255))
 def test_a_damaged_file_is_refused_or_still_holds_numbers(place: int, value: int) -> None:
     content = bytearray(npz({"a": np.arange(6.0), "b": np.arange(4)}))

@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import ImageTooLarge
 from penstock.models.declared.definition import InputSection
 from penstock.models.declared.placement import RULES, ImagePlacement, place
+
+UNHURRIED = settings(deadline=None, max_examples=50)
+"""A machine may be busy."""
 
 SIDES = st.integers(1, 5000)
 LARGE = 1e9
@@ -41,6 +44,7 @@ def test_every_way_to_resize_is_tested() -> None:
     assert set(SECTIONS) == set(RULES)
 
 
+@UNHURRIED
 @given(
     st.sampled_from(sorted(RULES)), SIDES, SIDES, st.data(), st.sampled_from([0, 7]), st.sampled_from(["centre", "end"])
 )
@@ -56,6 +60,7 @@ def test_a_box_comes_back_where_it_was(
     assert placed.undone(there)[0] == pytest.approx([left, top, right, low], abs=1e-6 * max(width, height))
 
 
+@UNHURRIED
 @given(st.sampled_from(sorted(RULES)), SIDES, SIDES)
 def test_what_is_seen_of_an_image_lies_inside_of_the_canvas_and_of_the_image(
     resize: str, width: int, height: int
@@ -70,6 +75,7 @@ def test_what_is_seen_of_an_image_lies_inside_of_the_canvas_and_of_the_image(
     assert 0 <= top < low <= height
 
 
+@UNHURRIED
 @given(SIDES, SIDES, st.sampled_from(["centre", "end"]))
 def test_a_letterbox_keeps_the_shape_and_touches_two_edges(width: int, height: int, pad_at: str) -> None:
     placed = place(section("letterbox", pad_at=pad_at), width, height, max_pixels=LARGE)
@@ -81,6 +87,7 @@ def test_a_letterbox_keeps_the_shape_and_touches_two_edges(width: int, height: i
     assert (placed.left, placed.top) == ((0, 0) if pad_at == "end" else (spare[0] // 2, spare[1] // 2))
 
 
+@UNHURRIED
 @given(SIDES, SIDES)
 def test_all_of_a_letterboxed_image_is_seen_however_its_sides_were_rounded(width: int, height: int) -> None:
     assert place(section("letterbox"), width, height, max_pixels=LARGE).visible == (0, 0, width, height)

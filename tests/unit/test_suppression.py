@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.models.declared.definition import OutputSection
@@ -26,9 +26,13 @@ def plainly(boxes: list[list[int]], scores: list[float], groups: list[int], iou:
     return found[:most]
 
 
+UNHURRIED = settings(deadline=None, max_examples=50)
+"""A machine may be busy."""
+
 BOX = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 12), st.integers(1, 12))
 
 
+@UNHURRIED
 @given(
     st.lists(st.tuples(BOX, st.integers(0, 9), st.integers(0, 2)), max_size=30),
     st.sampled_from([0.0, 0.3, 0.45, 1.0]),

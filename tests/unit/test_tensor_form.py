@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -12,6 +12,9 @@ from penstock.models.declared.definition import InputSection
 from penstock.models.declared.placement import place
 from penstock.models.declared.tensor import BOUNDS, TensorForm, tensor_of
 from penstock.models.imaging import FILTERS, Picture
+
+UNHURRIED = settings(deadline=None, max_examples=50)
+"""A machine may be busy."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -37,6 +40,7 @@ def plain(pixels: np.ndarray, section: InputSection) -> np.ndarray:
     return values.transpose(2, 0, 1) if section.layout.startswith(("NC", "C")) else values
 
 
+@UNHURRIED
 @given(
     st.sampled_from(["NCHW", "NHWC", "CHW", "HWC"]),
     st.sampled_from(["RGB", "BGR"]),

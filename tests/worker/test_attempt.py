@@ -14,6 +14,8 @@ import penstock.models.superres  # noqa: F401  registers its model
 from penstock.core.lease import Lease, RetryPolicy
 from penstock.core.request import OutputOptions, Source
 from penstock.core.task import Outcome, State, Task
+from penstock.models.digests import results_digest
+from penstock.models.registry import registry
 from penstock.settings import QueueSettings, Settings
 from penstock.storage import LocalStorage
 from penstock.store import Engine, LeaseStore, Store, connect
@@ -275,3 +277,24 @@ async def test_bytes_with_the_sha256_that_was_announced_are_run(
         task = await store.tasks.get(lease.id, lease.tenant)
 
     assert task.state is State.SUCCESS
+
+
+async def test_a_task_says_when_its_worker_had_other_files_than_it_was_submitted_for(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    own = results_digest(registry()[MODEL])
+    async with connect(settings.redis) as client:
+        store = Store(Engine(client, namespace, QueueSettings()))
+        async with attempts(store, LocalStorage(tmp_path)) as running:
+            executions = []
+            for digest in (own, "of an edited model"):
+                sent = submission(model=MODEL)
+                sources = {"image": Source(data=image())}
+                request = replace(sent.request, inputs=sources, params={"ms": 1, "nonce": digest}, digest=digest)
+                await store.tasks.submit(replace(sent, request=request), rate_limit=0)
+                lease = (await store.leases.claim(worker="w1", device="cpu", models=[MODEL])).lease
+                assert lease is not None
+                await run(running, lease)
+                executions.append((await store.tasks.get(lease.id, lease.tenant)).outcome.execution)
+
+    assert [execution.get("model_digest") for execution in executions] == [None, own]

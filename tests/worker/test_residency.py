@@ -66,7 +66,9 @@ class Shelf(Struct, eq=False):
 
 
 @asynccontextmanager
-async def shelf(places: int = 2, *, limit_s: float = 60.0, memory: MemoryInUse | None = None) -> AsyncIterator[Shelf]:
+async def shelf(
+    places: int = 2, *, limit_s: float = 60.0, memory: MemoryInUse | None = None, guard: int = 0
+) -> AsyncIterator[Shelf]:
     """A device with room for so many models."""
     device = cpu(1)
     with Threads(1, "tiles") as pool:
@@ -74,7 +76,7 @@ async def shelf(places: int = 2, *, limit_s: float = 60.0, memory: MemoryInUse |
         await scheduler.start([])
         residents = Residents()
         seen = memory or memory_of(device)
-        loads = ModelLoads(residents, scheduler, seen, budget_bytes=places * SIZE, limit_s=limit_s)
+        loads = ModelLoads(residents, scheduler, seen, budget_bytes=places * SIZE, limit_s=limit_s, guard=guard)
         made = Shelf(residents, loads, scheduler)
         serving = asyncio.create_task(loads.serve())
         try:
@@ -423,6 +425,23 @@ async def test_an_operator_unloads_a_model_when_its_last_task_has_ended() -> Non
         assert len(models.made["one"]) == 2
 
 
+async def test_other_models_run_while_one_is_loaded() -> None:
+    async with shelf() as models:
+        models.gated.add("slow")
+        models.offer("slow", 1.0)
+        models.offer("fast", 2.0)
+        await models.answer("fast")
+        waiting = asyncio.create_task(models.answer("slow"))
+        await until(lambda: "slow" in models.made)
+        answers = [await models.answer("fast") for _ in range(3)]
+        still_loading = models.states()["slow"]
+        models.made["slow"][0].gate.set()
+
+        assert answers == [2.0] * 3
+        assert still_loading == "loading"
+        assert await waiting == 1.0
+
+
 async def test_the_model_of_the_highest_priority_is_loaded_first() -> None:
     async with shelf(places=1) as models:
         models.gated.add("first")
@@ -442,6 +461,27 @@ async def test_the_model_of_the_highest_priority_is_loaded_first() -> None:
         await asyncio.gather(first, *others)
 
         assert order == ["first", "high", "low"]
+
+
+async def test_the_model_of_a_low_priority_is_loaded_in_the_end_though_higher_ones_keep_coming() -> None:
+    async with shelf(places=1, guard=3) as models:
+        for name in ("low", *(f"high{number}" for number in range(4))):
+            models.offer(name)
+        is_over = False
+
+        async def keep_asking(name: str) -> None:
+            while not is_over:
+                models.residents.give_back(await models.use(name, Priority.HIGH))
+                await asyncio.sleep(0.001)
+
+        asking = [asyncio.create_task(keep_asking(f"high{number}")) for number in range(4)]
+        await until(lambda: "high3" in models.made)
+        async with asyncio.timeout(60):
+            models.residents.give_back(await models.use("low", Priority.LOW))
+        is_over = True
+        await asyncio.gather(*asking)
+
+        assert len(models.made["low"]) == 1
 
 
 async def test_an_expected_model_is_loaded_into_free_room_and_evicts_nothing() -> None:

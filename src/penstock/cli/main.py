@@ -1,6 +1,7 @@
 """The command group `penstock`, and the commands that run servers."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ async def up(
     try:
         async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
             click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address))
-            async with reloading(supervisor, settings.models.modules if reload else ()):
+            async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
                 await supervisor.until_stopped()
     except StoppedEarly:  # Ctrl-C before it is ready is no failure
         return
@@ -160,7 +161,7 @@ async def worker(models: tuple[str, ...], reload: bool) -> None:
     try:
         await add_workers(settings, supervisor)
         serve_metrics(settings, supervisor)
-        async with reloading(supervisor, settings.models.modules if reload else ()):
+        async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
             await supervisor.until_stopped()
     except StoppedEarly:  # nor is this a failure
         return

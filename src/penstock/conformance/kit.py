@@ -55,7 +55,7 @@ def registered(model: str | Path | AnyRunner, settings: Settings) -> AnyRunner:
     """The runner that serves this class, or that the reference names: a class of a file or module, the folder of a
     model.toml, or the name of a model that the settings serve. Raises ConfigurationError when there is none."""
     if isinstance(model, type):
-        return registry()[model.name]
+        return registry().get(getattr(model, "name", ""), model)
     reference = str(model)
     if (Path(reference) / FILE).is_file():
         return declared_runner(Path(reference))

@@ -58,7 +58,8 @@ class Child(Struct, frozen=True, kw_only=True, eq=False):
     """A process to keep running. Children of a higher `rank` are stopped first, each within `grace_s`.
 
     A child with `reports` writes JSON lines to the file descriptor of its option `--report-fd`; see
-    `penstock.worker.heartbeat`. `after_death` is awaited with the identity of the launch before the child is restarted.
+    `penstock.worker.heartbeat`. `after_death` is awaited with the identity of the launch before the child is restarted,
+    `after_replacement` with that of a process for which another runs now.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Child(Struct, frozen=True, kw_only=True, eq=False):
     """What the kernel sends it when this process dies (Linux)."""
     metrics_url: str = ""
     after_death: Callable[[str], Awaitable[None]] | None = None
+    after_replacement: Callable[[str], Awaitable[None]] | None = None
     on_device: OnDevice | None = None
     """None: when the child cannot run, the parent ends."""
 

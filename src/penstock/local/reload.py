@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,16 +27,14 @@ Snapshot = dict[Path, tuple[int, int]]
 
 
 @asynccontextmanager
-async def reloading(supervisor: Supervisor, references: Sequence[str]) -> AsyncIterator[None]:
-    """Inside of this block the workers are replaced after each edit of the models of these references, if there are
-    any."""
-    task = asyncio.create_task(reload_on_change(supervisor, references)) if references else None
+async def reloading(supervisor: Supervisor, references: Iterable[str]) -> AsyncIterator[None]:
+    """Inside of this block the workers are replaced after each edit of the models of these references."""
+    task = asyncio.create_task(reload_on_change(supervisor, references))
     try:
         yield
     finally:
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def reload_on_change(supervisor: Supervisor, references: Iterable[str]) -> None:

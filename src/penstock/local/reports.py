@@ -31,6 +31,17 @@ async def release_tasks(settings: Settings, worker_id: str) -> None:
     await _in_store(settings, release)
 
 
+async def retract_models(settings: Settings, worker_id: str) -> None:
+    """Take models of a worker out of the catalogue that no other has published since: those that an edit has renamed or
+    removed. Nothing happens where the store is away."""
+
+    async def retract(store: Store) -> None:
+        versions = (await store.models.catalogue()).versions
+        await store.models.retract([one.model.id for one in versions if one.worker == worker_id])
+
+    await _in_store(settings, retract)
+
+
 async def list_down(settings: Settings, device: Device, reason: str, since: float) -> None:
     """List the worker of a device as DOWN, with the reason and the second since when. Nothing happens where the store
     is away."""

@@ -66,7 +66,8 @@ class Supervisor:
             try:
                 if reason := await self._until_ready(new):
                     return reason
-                self._adopt(child, new)
+                if old := self._adopt(child, new):
+                    await self._clean_up_after(child, old)
             finally:
                 if self._processes.get(child.name) is not new:
                     await asyncio.shield(new.end())
@@ -176,8 +177,8 @@ class Supervisor:
         life = await ended
         return life.reason or f"its worker ended with status {life.status}; the log says why"
 
-    def _adopt(self, child: Child, new: ChildProcess) -> None:
-        """Keep this process of a child from now on, and let the one before finish what it runs."""
+    def _adopt(self, child: Child, new: ChildProcess) -> ChildProcess | None:
+        """Keep this process of a child from now on, and let the one before, which is returned, finish what it runs."""
         old = self._processes.get(child.name)
         self._keepers[child.name].cancel()
         self._processes[child.name] = new
@@ -186,11 +187,17 @@ class Supervisor:
             ending = asyncio.create_task(self._retire(child, old))
             self._retired[ending] = old
             ending.add_done_callback(self._retired.pop)
+        return old
 
     async def _retire(self, child: Child, old: ChildProcess) -> None:
         await old.end()
+        await self._clean_up_after(child, old)  # again: while it drained it has published what it serves
         if child.after_death and (await old.lived()).status:  # with 0 it has handed back or finished all that it ran
             await attempted(child.name, child.after_death(old.identity))
+
+    async def _clean_up_after(self, child: Child, old: ChildProcess) -> None:
+        if child.after_replacement:
+            await attempted(child.name, child.after_replacement(old.identity))
 
     async def _end(self, child: Child) -> None:
         self._stopping.add(child.name)

@@ -28,7 +28,7 @@ from penstock.errors import ConfigurationError
 from penstock.local.children import Child, Launch, Patience, called_aside, python
 from penstock.local.down_devices import OnDevice
 from penstock.local.redis_server import redis_child
-from penstock.local.reports import list_down, release_tasks, unlist
+from penstock.local.reports import list_down, release_tasks, retract_models, unlist
 from penstock.local.supervisor import StoppedEarly, Supervisor
 from penstock.net.session import read_local
 from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
@@ -139,6 +139,7 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
             parent_died=PARENT_DIED,
             reports=Patience(start_s=settings.worker.start_s, silence_s=longest_silence_s(settings)),
             after_death=partial(release_tasks, settings),
+            after_replacement=partial(retract_models, settings),
             on_device=OnDevice(
                 device=place.device.name,
                 retry_s=settings.worker.device_retry_s,

@@ -108,8 +108,9 @@ class Work:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of every tile, without the batch axis."""
-        return self._tiles[0].shape
+        """The shape of every tile, without the batch axis; () where tiles are no arrays."""
+        shape = getattr(self._tiles[0], "shape", ())
+        return shape if isinstance(shape, tuple) else ()
 
     def tile(self, index: int) -> NDArray[Any]:
         """The input of one tile. Called once for each, on a thread."""

@@ -6,7 +6,6 @@ what the class calls of itself stays as it was written.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from types import new_class
 from typing import Any, ClassVar
@@ -22,20 +21,6 @@ from penstock.settings import LimitSettings
 
 PIXEL_BYTES = 20
 """What a task is expected to take for each pixel of an image: 4 in Pillow, 3 in an array, 12 as fp32, and the file."""
-
-
-class TensorWork(Work):
-    """What a short `prepare` returned, as the one tile of its task."""
-
-    def __init__(self, tensor: Any) -> None:
-        super().__init__([tensor])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of an array that is not empty; () for anything else."""
-        shape = getattr(self._tiles[0], "shape", ())
-        is_array = isinstance(shape, tuple) and all(isinstance(side, int) for side in shape)
-        return shape if is_array and math.prod(shape) else ()
 
 
 class ShortContract(BaseModelRunner[Any]):
@@ -80,7 +65,8 @@ class ShortContract(BaseModelRunner[Any]):
         if not self._is_short("prepare"):
             return self._own.prepare(given, params)
         given.params = params
-        return TensorWork(self._own.prepare(given))  # type: ignore[call-arg]
+        tensor: Any = self._own.prepare(given)  # type: ignore[call-arg]
+        return Work([tensor])
 
     def infer(self, tiles: Any, work: Work) -> Outputs:
         if self._is_short("infer"):

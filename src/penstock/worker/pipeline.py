@@ -128,10 +128,13 @@ class Pipeline:
         takes = self.models.expect(lease.request.model)
         with stage("fetch"):
             source = await self._inputs.collect(lease, takes, clock)
-        with self.models.using(await self._model(lease, stage, clock)) as runner:
+        use = await self._model(lease, stage, clock)
+        with self.models.using(use) as runner:
             params = _params_of(lease.request, runner)
             with self._memory.grant(lease.priority) as grant:
                 result, files, execution = await self._make(lease, runner, source, params, stage, grant, clock)
+        if lease.request.digest and use.digest not in ("", lease.request.digest):
+            execution |= {"model_digest": use.digest}  # other files than the catalogue had at the submit
         del source
         with stage("upload"), clock.standing():
             if files is not None:

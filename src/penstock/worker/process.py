@@ -123,6 +123,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         info = _info(settings, device, models, worker_id)
         publisher = Publisher(store.models, worker_id, device.name)
         await publisher.publish(models)
+        await publisher.retract_former(store.workers)
         watch = RepositoryWatch(
             residents,
             LocalVersions(Path(settings.models.directory), settings.limits),

@@ -8,7 +8,7 @@ from loguru import logger
 
 from penstock.core.model import Model
 from penstock.errors import StoreUnavailable
-from penstock.store import ModelStore
+from penstock.store import ModelStore, WorkerStore
 from penstock.telemetry import metrics
 
 LOOK_S = 10.0
@@ -40,6 +40,17 @@ class Publisher:
             self._is_behind.set()
             logger.bind(reason=error.detail).warning("the models are published later")
 
+    async def retract_former(self, workers: WorkerStore) -> None:
+        """Take out of the catalogue the models in code that an earlier worker of this device has published, which this
+        one has no more, and no other worker either: nobody would run their tasks."""
+        try:
+            served = {model for worker in await workers.listed() for model in worker.models} | self._models.keys()
+            published = (await self._store.catalogue()).versions
+            former = [one.model.id for one in published if not one.model.versioned and self._is_mine(one.worker)]
+            await self._store.retract([one for one in former if one not in served])
+        except StoreUnavailable as error:
+            logger.bind(reason=error.detail).warning("models of an earlier worker stay in the catalogue")
+
     def forget(self, ids: Sequence[str]) -> None:
         """Keep these models published no longer."""
         for one in ids:
@@ -56,6 +67,10 @@ class Publisher:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._is_behind.wait()
+
+    def _is_mine(self, worker: str) -> bool:
+        """Whether that is a worker of this device: their ids differ in what stands behind the last dash."""
+        return worker.rpartition("-")[0] == self._worker.rpartition("-")[0]
 
     def _report(self) -> None:
         labels = [

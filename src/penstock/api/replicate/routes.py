@@ -76,6 +76,8 @@ async def create(
     """Answers `starting` until the task has ended: the official client takes any other word for the end."""
     body = decode(await body_of(request), PredictionRequest)
     with CountingRefusals(services):
+        if not services.models.references:
+            await services.models.look_for(body.version)
         model = model_of(body.version, services.models)
     return await _create(model.id, body, prefer, cancel_after, request, services)
 

@@ -87,7 +87,7 @@ async def pause(
     request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
     """Answers the queues of the model as they are now."""
-    queues, ids = services.store.queues, _ids(model, services)
+    queues, ids = services.store.queues, await _ids(model, services)
     paused = sum([await queues.pause(one, _wanted(priority), by=request.auth.id) for one in ids])
     logger.bind(model=model, priority=priority, paused=paused, by=request.auth.id).info("queues paused")
     return await _queues_of(ids, services)
@@ -106,7 +106,7 @@ async def resume(
     request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
     """Answers the queues of the model as they are now."""
-    ids = _ids(model, services)
+    ids = await _ids(model, services)
     resumed = sum([await services.store.queues.resume(one, _wanted(priority)) for one in ids])
     logger.bind(model=model, priority=priority, resumed=resumed, by=request.auth.id).info("queues resumed")
     return await _queues_of(ids, services)
@@ -132,7 +132,7 @@ async def purge(
 ) -> PurgedView:
     """Answers how many tasks were canceled: up to a hundred more than `limit`, since they are canceled in steps of a
     hundred."""
-    tenant, ids = request.auth.tenant, _ids(model, services)
+    tenant, ids = request.auth.tenant, await _ids(model, services)
     if dry_run:
         return await _would_purge(tenant, ids, priority, limit, services)
     canceled, has_more = 0, False
@@ -166,9 +166,15 @@ async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:
     )
 
 
-def _ids(model: str, services: Services) -> tuple[str, ...]:
-    """The names of the queues of `name@version`, or of all versions of a bare name. Raises ModelNotFound, NotReady."""
-    return tuple(one.model.id for one in services.models.versions_of(model))
+async def _ids(model: str, services: Services) -> tuple[str, ...]:
+    """The names of the queues of `name@version`, or of all versions of a bare name. The queues of a model that was
+    removed are there as long as tasks wait in them. Raises ModelNotFound, NotReady."""
+    try:
+        return tuple(one.model.id for one in services.models.versions_of(model))
+    except ModelNotFound:
+        if any(queue.depth for queue in await services.store.queues.depths([model])):
+            return (model,)
+        raise
 
 
 async def _would_purge(

@@ -138,7 +138,8 @@ class WebhookView(ResponseBody, frozen=True):
 
 class TaskView(ResponseBody, frozen=True):
     """A task with its state, timing and result. `model_guessed` names the members of the definition of its model that
-    nobody had confirmed when it was submitted: then its result may mean something else."""
+    nobody had confirmed when it was submitted: then its result may mean something else. `execution.model_digest` is
+    there where the worker had other files of the model than `model_digest` says."""
 
     task_id: str
     client_request_id: str | None

@@ -4,6 +4,7 @@ import asyncio
 import platform
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import click
 import msgspec
@@ -19,6 +20,7 @@ from penstock.errors import ConfigurationError
 from penstock.models import load_runners
 from penstock.models.onnxruntime.session import damaged
 from penstock.settings import Settings
+from penstock.worker.residency.versions import LocalVersions
 
 
 async def doctor(settings_of: Callable[[], Settings], *, orphans: bool, delete: bool, as_json: bool) -> int:
@@ -43,7 +45,7 @@ async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[CheckRes
         yield fail("settings", str(error), "change it; config.example.toml has every setting")
         return
     yield ok("settings", "all names and values are valid")
-    yield _models()
+    yield _models(settings)
     async for finding in check_redis(settings):
         yield finding
     async for finding in check_storage(settings):
@@ -59,8 +61,15 @@ def _python() -> CheckResult:
     return warn("python", found, "Penstock is tested on Linux only")
 
 
-def _models() -> CheckResult:
+def _models(settings: Settings) -> CheckResult:
     broken = damaged()
     if broken:
         return fail("models", "; ".join(broken), "reinstall Penstock")
-    return ok("models", "all shipped files have the digests of the manifest")
+    seen = LocalVersions(Path(settings.models.directory), settings.limits).look()
+    wrong = [f"{place}: {reason}" for place, reason in (seen.broken | seen.strange).items()]
+    if wrong:
+        return warn(
+            "models", "; ".join(wrong), f"mend or remove them in {settings.models.directory}; others are served"
+        )
+    found = f"; {len(seen.versions)} versions in {settings.models.directory}" if seen.versions else ""
+    return ok("models", f"all shipped files have the digests of the manifest{found}")

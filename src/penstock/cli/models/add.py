@@ -18,7 +18,9 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("file", type=FILE)
 @click.option("--name", help="Name of the model [that of the file].")
-@click.option("--kind", type=click.Choice(KINDS), help="What it makes of its input [seen from the graph].")
+@click.option(
+    "--kind", type=click.Choice(KINDS), metavar="KIND", help="What it makes of its input, as image-to-mask [guessed]."
+)
 @click.option("--version", help="Version [that of the same file, or the next number].")
 @click.option(
     "--set", "said", multiple=True, metavar="MEMBER=VALUE", help="What you know, as input.range=0-255; repeatable."

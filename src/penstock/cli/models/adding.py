@@ -51,7 +51,7 @@ def add_model(asked: Adding, directory: Path) -> Added:
             version=version,
             example=str(asked.example.absolute()) if asked.example else "",
         )
-        draft = in_child("draft", request, ModelDraft)
+        draft = in_child("draft", request, ModelDraft, folder=asked.file.absolute().parent)
         files = {path.name: path for path in Path(folder).iterdir()}
         folder_of_version = write_version(directory, name, version, files, replace=replaces)
     took_s = time.monotonic() - started

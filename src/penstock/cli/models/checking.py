@@ -61,7 +61,7 @@ def _versions(reference: str, directory: Path) -> Iterator[tuple[str, Path]]:
 
 def _checked(name: str, folder: Path) -> CheckedVersion:
     try:
-        verified = in_child("verify", VerifyRequest(folder=str(folder.absolute())), VerifiedModel)
+        verified = in_child("verify", VerifyRequest(folder=str(folder.absolute())), VerifiedModel, folder=folder)
     except ConfigurationError as error:
         return CheckedVersion(id=name, folder=str(folder), problem=str(error))
     return CheckedVersion(id=name, folder=str(folder), verified=verified)

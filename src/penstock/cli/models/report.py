@@ -29,6 +29,15 @@ def print_added(added: Added, *, as_json: bool) -> None:
         click.echo(msgspec.json.encode(msgspec.to_builtins(added, enc_hook=str)).decode())
         return
     out = console()
+    if out.is_terminal:
+        _print(out, added)
+        return
+    with out.capture() as captured:
+        _print(out, added)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))  # padded to the width of the console
+
+
+def _print(out: Console, added: Added) -> None:
     draft = added.draft
     out.print(Text.assemble((f"{added.name}@{added.version}", "bold"), f"  {draft.kind}"))
     out.print(plain(f"takes {_joined(draft.inputs)}, gives {_joined(draft.outputs)}", "dim"))

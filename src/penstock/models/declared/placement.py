@@ -30,8 +30,8 @@ class ImagePlacement(NamedTuple):
     left: int = 0
     top: int = 0
     ratio: float | None = None
-    """Of a letterbox: what its sides were multiplied by before they were rounded. Boxes go back by it, as detectors are
-    trained and evaluated."""
+    """What the sides of a letterboxed image were multiplied by before they were rounded. Boxes go back by it, as
+    detectors are trained and evaluated."""
 
     @property
     def scale(self) -> tuple[float, float]:

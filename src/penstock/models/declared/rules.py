@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from penstock.models.declared.definition import Definition
 
 MOST_PIXELS = 4096 * 4096
-"""Of the largest input tensor."""
+"""How many the largest input tensor has."""
 
 Rule = Callable[[Definition], Iterator[str]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -92,7 +93,8 @@ class DeclaredRunner(BaseModelRunner[Params]):
             self._look_at(network, device)
             check.run(self)
         except BaseException:
-            self.unload()
+            with suppress(Exception):  # on a device that is lost, nothing can be given back
+                self.unload()
             raise
 
     def _look_at(self, network: DeclaredNetwork, device: Device) -> None:

@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ def scan(directory: Path) -> Scan:
     """Look at the directory, which need not exist. No file is read. A link that leads out of the directory is not
     followed."""
     found = Scan({}, {})
-    root = Path(os.path.realpath(directory))
+    root = os.path.realpath(directory)
     for name in _folders(root, root, NAME, found.refused):
         for version in _folders(name, root, VERSION, found.refused):
             _look(version, root, found)
@@ -90,7 +91,7 @@ def remove_version(directory: Path, name: str, version: str | None = None) -> li
     """
     check_id(name, version or "1")
     folder = directory / name
-    gone = [one for one in _entries(folder) if VERSION.fullmatch(one.name) and version in (None, one.name)]
+    gone = [one for one in _entries(str(folder)) if VERSION.fullmatch(one.name) and version in (None, one.name)]
     try:
         for one in gone:
             _remove(Path(one.path))
@@ -103,52 +104,53 @@ def remove_version(directory: Path, name: str, version: str | None = None) -> li
 
 # --- look -----------------------------------------------------------------------------------------------------------
 
+# With paths as text: pathlib would take longer than the system calls do, and a worker looks twice a second.
 
-def _folders(folder: Path, root: Path, pattern: re.Pattern[str], refused: dict[str, str]) -> Iterator[Path]:
+
+def _folders(folder: str, root: str, pattern: re.Pattern[str], refused: dict[str, str]) -> Iterator[str]:
     """The folders in a folder whose names have this form; others are refused, but for hidden ones and files."""
     for entry in _entries(folder):
-        path = folder / entry.name
         if entry.name.startswith(".") or not entry.is_dir():
             continue
-        if not _is_inside(path, root):
-            refused[_place(path, root)] = "it is a link out of the directory"
+        if entry.is_symlink() and not _is_inside(entry.path, root):
+            refused[_place(entry.path, root)] = "it is a link out of the directory"
         elif not pattern.fullmatch(entry.name):
-            refused[_place(path, root)] = f"its name must look like {pattern.pattern}"
+            refused[_place(entry.path, root)] = f"its name must look like {pattern.pattern}"
         else:
-            yield path
+            yield entry.path
 
 
-def _look(folder: Path, root: Path, found: Scan) -> None:
+def _look(folder: str, root: str, found: Scan) -> None:
     files = [entry for entry in _entries(folder) if not entry.name.startswith(".")]
-    if FILE not in {entry.name for entry in files}:
+    if not any(entry.name == FILE for entry in files):
         return  # it is being copied, or is something else
     try:
-        outside = [entry.name for entry in files if entry.is_symlink() and not _is_inside(folder / entry.name, root)]
+        outside = [entry.name for entry in files if entry.is_symlink() and not _is_inside(entry.path, root)]
         if outside:
             found.refused[_place(folder, root)] = f"{outside[0]} is a link out of the directory"
             return
-        status = sorted((entry.name, entry.stat()) for entry in files)
+        status = [(entry.name, entry.stat()) for entry in files]
     except OSError:
         return  # it is being removed
     stamp = tuple((name, one.st_size, one.st_mtime_ns, one.st_ino) for name, one in status)
-    version = VersionFolder(folder.parent.name, folder.name, folder, stamp)
-    found.versions[version.id] = version
+    name, version = folder.rsplit("/", 2)[1:]
+    found.versions[f"{name}@{version}"] = VersionFolder(name, version, Path(folder), stamp)
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            return sorted(entries, key=attrgetter("name"))
     except OSError:
         return []
 
 
-def _is_inside(path: Path, root: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(root)
+def _is_inside(path: str, root: str) -> bool:
+    return os.path.commonpath((os.path.realpath(path), root)) == root
 
 
-def _place(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+def _place(path: str, root: str) -> str:
+    return os.path.relpath(path, root)
 
 
 # --- change ---------------------------------------------------------------------------------------------------------

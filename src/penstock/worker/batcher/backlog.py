@@ -60,8 +60,8 @@ class Backlog:
         if self.costs.expected_s(lead.key, 1) > within_s:
             return []
         mates = self._mates(lead)
-        waiting = min(sum(len(task.waiting) for task in mates), self._most(lead))
-        if self._may_wait(lead) and waiting < self.costs.best(lead.key, self._most(lead)):
+        waiting = sum(len(task.waiting) for task in mates)
+        if self._may_wait(lead) and waiting < self.costs.best(lead.key, self.costs.most(lead.key)):
             return []
         tiles = _first(mates, self.costs.best(lead.key, waiting))
         self._count_turn(lead, [task for task in ready if task.waiting], {tile.task for tile in tiles})
@@ -86,13 +86,10 @@ class Backlog:
         return self._within[priority].next([task for task in ready if task.priority is priority])
 
     def _mates(self, lead: DeviceWork) -> list[DeviceWork]:
-        if lead.alone or len(lead.waiting) >= self._most(lead):
+        if lead.alone or len(lead.waiting) >= self.costs.most(lead.key):
             return [lead]
         others = [task for task in self._tasks if task.key == lead.key and not task.alone and task is not lead]
         return [lead, *self._in_order(others)]
-
-    def _most(self, lead: DeviceWork) -> int:
-        return 1 if lead.runner.one_at_a_time else self.costs.most(lead.key)
 
     def _may_wait(self, lead: DeviceWork) -> bool:
         return time.monotonic() < lead.arrived + lead.runner.window_s

@@ -61,7 +61,7 @@ class Costs:
         """Record that a batch of this size took so long."""
         with self._lock:
             self._average(self._seconds, (key, size), seconds)
-            self._average(self._paces, (key.model, key.lane), seconds / (size * math.prod(key.shape)))
+            self._average(self._paces, (key.model, key.lane), seconds / (size * _elements(key)))
             if len(self._paces) > KNOWN:  # the lanes of a model may be what clients send
                 del self._paces[next(iter(self._paces))]
             self._tile_s.pop(key, None)
@@ -117,6 +117,8 @@ class Costs:
         """The largest batch that the device may be given and can hold, as far as is known. One size more is tried again
         after LARGER_AGAIN_S, and later after each failed try. It is at least the smallest size: a task that was split
         before a single tile turned out to be too much tries that again."""
+        if key.is_alone:
+            return 1
         cap = self._caps.get(key.model) or self._sizes[-1]
         sizes = [size for size in batches_of(self._sizes, key.shape) if size <= cap] or self._sizes[:1]
         refusal = self._refused.get(key)
@@ -127,6 +129,8 @@ class Costs:
 
     def best(self, key: BatchKey, waiting: int) -> int:
         """The size with the least time for each of `waiting` tiles; of equal ones the largest."""
+        if key.is_alone:
+            return 1
         usable = [s for s in self._sizes if s <= self.most(key)]
         enough = next((s for s in usable if s >= waiting), usable[-1])
         return min((s for s in usable if s <= enough), key=lambda s: (self.expected_s(key, s) / min(s, waiting), -s))
@@ -155,8 +159,12 @@ class Costs:
         if (known := self._tile_s.get(key)) is not None:
             return known
         pace = self._paces.get((key.model, key.lane))
-        return 1.0 if pace is None else pace * math.prod(key.shape)
+        return 1.0 if pace is None else pace * _elements(key)
 
     def _best_tile_s(self, key: BatchKey) -> float:
         size = self.best(key, self.most(key))
         return self.expected_s(key, size) / size
+
+
+def _elements(key: BatchKey) -> int:
+    return max(1, math.prod(key.shape))  # a text may have no words

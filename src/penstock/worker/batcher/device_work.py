@@ -24,16 +24,17 @@ Listener = Callable[[int, int], None]
 
 
 class BatchKey(NamedTuple):
-    """What tiles must share to run in one batch."""
+    """What tiles must share to run in one batch. Those of a model that takes one at a time share none."""
 
     model: str
     lane: str
     shape: tuple[int, ...]
+    is_alone: bool = False
 
 
 def batch_key(runner: Runner, work: Work) -> BatchKey:
     """The key that the tiles of this work have."""
-    return BatchKey(runner.name, work.lane, work.shape)
+    return BatchKey(runner.name, work.lane, work.shape, runner.one_at_a_time)
 
 
 class DeviceWork:

@@ -175,6 +175,11 @@ class Use(Struct, frozen=True, eq=False):
     resident: Resident
 
     @property
+    def digest(self) -> str:
+        """The digest of what is loaded."""
+        return self.resident.offer.digest
+
+    @property
     def runner(self) -> Runner:
         """The loaded model."""
         assert self.resident.runner is not None  # noqa: S101  nothing with uses is unloaded

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
@@ -32,10 +31,7 @@ class ImageToTensors(OneImage):
     """Answers `outputs`: for each output of the graph its `shape`, `dtype` and `values`; the values are in a `.npz`
     file where that is asked for, or they are too many for data."""
 
-    @property
-    def produces(self) -> Produces:
-        """Data, or a file."""
-        return "any"
+    produces = "any"
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -92,4 +88,4 @@ def _type(array: NDArray[Any]) -> str:
 
 
 RESERVED_BYTES = 4096
-"""Of the data of a result, for what else is in it, such as the guesses."""
+"""Room in the data of a result for what else is in it, such as the guesses."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
@@ -25,10 +24,7 @@ class ImageToBoxes(OneImage):
     """Answers `boxes`, best first: each with its `label`, `index`, `score` and `box` (left, top, right, bottom in
     pixels of the upright image); and `width` and `height` of that image."""
 
-    @property
-    def produces(self) -> Produces:
-        """Data alone."""
-        return "data"
+    produces = "data"
 
     @property
     def settings(self) -> dict[str, Setting]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from penstock.core.device import Device
 from penstock.core.model import Member, Produces
@@ -38,7 +38,9 @@ class KindAnswer(NamedTuple):
 
 
 class DeclaredKind(ABC):
-    """One kind of model, for one definition. Any thread may call its methods."""
+    """One kind of model, for one definition. Any thread may call its methods. `produces` is what its results are."""
+
+    produces: ClassVar[Produces]
 
     def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
         self.definition = definition
@@ -49,11 +51,6 @@ class DeclaredKind(ABC):
     def members(self) -> dict[str, Member]:
         """The members of its input where that is not one image."""
         return {}
-
-    @property
-    @abstractmethod
-    def produces(self) -> Produces:
-        """What its results are."""
 
     @property
     def settings(self) -> dict[str, Setting]:

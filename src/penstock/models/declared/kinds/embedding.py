@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
@@ -24,10 +23,7 @@ else:
 class ImageToEmbedding(OneImage):
     """Answers `embedding`, a list of numbers, and its `dimensions`; or a `.npy` file of float32 and its dimensions."""
 
-    @property
-    def produces(self) -> Produces:
-        """Data, or a file where that is asked for."""
-        return "any"
+    produces = "any"
 
     @property
     def settings(self) -> dict[str, Setting]:

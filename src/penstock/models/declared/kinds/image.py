@@ -8,7 +8,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.device import CPU_SIDES, Device
-from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
@@ -41,13 +40,9 @@ class ImageToImage(OneImage):
     """Answers the image that the network makes. Transparency is resampled bicubically and put back, unless the network
     takes it; of a network that enlarges, a grey image stays grey."""
 
+    produces = "image"
     keeps_picture = True
     on_white = False
-
-    @property
-    def produces(self) -> Produces:
-        """An image."""
-        return "image"
 
     @property
     def scale(self) -> int:

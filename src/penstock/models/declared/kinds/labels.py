@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
@@ -22,10 +21,7 @@ else:
 class ImageToLabels(OneImage):
     """Answers `labels`: the `top_k` most probable classes, each with its `label`, `index` and `probability`."""
 
-    @property
-    def produces(self) -> Produces:
-        """Data alone."""
-        return "data"
+    produces = "data"
 
     @property
     def settings(self) -> dict[str, Setting]:

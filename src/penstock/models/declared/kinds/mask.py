@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
@@ -37,15 +36,12 @@ class ImageToMask(OneImage):
     of the class of each pixel. The data has `share`, the part of the pixels that belong to it, or one for each
     class."""
 
+    produces = "image"
+
     def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
         super().__init__(definition, labels, limits)
         self._section = definition.output
         self.keeps_picture = self._section.mask == "cut-out"
-
-    @property
-    def produces(self) -> Produces:
-        """An image."""
-        return "image"
 
     @property
     def sizes(self) -> Sizes:

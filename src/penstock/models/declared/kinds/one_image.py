@@ -120,7 +120,7 @@ class OneImage(DeclaredKind):
         return place(self.section, width, height, max_pixels=self.limits.max_image_megapixels * 1e6)
 
     def sample(self, device: Device) -> Work:
-        """A photo."""
+        """The photo that comes with Penstock."""
         return self.work((resources.files("penstock.models") / PHOTO).read_bytes(), device)
 
     def batch(self, ports: Ports) -> int:

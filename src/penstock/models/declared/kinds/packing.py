@@ -58,7 +58,7 @@ def unpacked(content: bytes, param: str, *, max_bytes: int) -> dict[str, NDArray
     except InvalidRequest:
         raise
     except Exception as error:  # readers of hostile bytes throw anything
-        raise InvalidRequest("this is no .npy or .npz file with arrays of numbers", param=param) from error
+        raise InvalidRequest(f"{param} is no .npy or .npz file with arrays of numbers", param=param) from error
 
 
 def _from_archive(content: bytes, param: str, max_bytes: int) -> dict[str, NDArray[Any]]:

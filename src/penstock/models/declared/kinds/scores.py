@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.core.model import Produces
 from penstock.core.request import OutputOptions
 from penstock.models.base import Work
 from penstock.models.declared.kinds.activation import activated
@@ -17,10 +16,7 @@ class ImageToScores(OneImage):
     """Answers `score` where the network gives one number, else `scores`: a list, or an object by name where the
     definition has labels."""
 
-    @property
-    def produces(self) -> Produces:
-        """Data alone."""
-        return "data"
+    produces = "data"
 
     def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """All numbers of the output, after the activation."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.device import Device
-from penstock.core.model import Member, Produces
+from penstock.core.model import Member
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, InvalidRequest
 from penstock.lazy_import import lazy_import
@@ -53,6 +53,8 @@ class TensorsToTensors(DeclaredKind):
     """Takes each input of the graph as a member of that name, nested lists of numbers; or all of them in one file.
     Answers as image-to-tensors does."""
 
+    produces = "any"
+
     def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
         super().__init__(definition, labels, limits)
         self._tensors = dict(zip(_member_names(definition.tensors), definition.tensors, strict=True))
@@ -65,11 +67,6 @@ class TensorsToTensors(DeclaredKind):
         arrays = {name: _member(tensor) for name, tensor in self._tensors.items()}
         described = "A .npz file with the arrays by name, or the .npy file of the only one, in place of the others."
         return arrays | {self._file: Member(kind="file", required=False, description=described)}
-
-    @property
-    def produces(self) -> Produces:
-        """Data, or a file."""
-        return "any"
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -143,7 +140,7 @@ class TensorsToTensors(DeclaredKind):
             given |= self._from_file(source[self._file])
         for name in self._tensors:
             if name not in given:
-                raise InvalidRequest(f"the array {name!r} is missing", param=f"input.{name}")
+                raise InvalidRequest(f"input.{name} is missing", param=f"input.{name}")
         sizes: dict[str, int] = {}
         return {t.name: _as_array(given[name], t, sizes, f"input.{name}") for name, t in self._tensors.items()}
 
@@ -191,13 +188,14 @@ def _as_array(value: Any, tensor: TensorSection, sizes: dict[str, int], param: s
     wanted = np.dtype(tensor.dtype)
     array = value if isinstance(value, np.ndarray) else _of_lists(value, param, wanted)
     if not np.can_cast(array.dtype, wanted, "same_kind"):
-        raise InvalidRequest(f"values of {array.dtype} are no {wanted}", param=param)
+        raise InvalidRequest(f"{param} has values of {array.dtype}, not {wanted}", param=param)
     fits = len(array.shape) == len(tensor.shape) and all(
         has == (size if isinstance(size, int) else sizes.setdefault(size, has) if size else has)
         for has, size in zip(array.shape, tensor.shape, strict=True)
     )
     if not fits or 0 in array.shape:
-        raise InvalidRequest(f"the shape is {list(array.shape)}, it must be {list(tensor.shape)}", param=param)
+        expected = [sizes.get(size, size) if isinstance(size, str) else size for size in tensor.shape]
+        raise InvalidRequest(f"{param} has the shape {list(array.shape)}, not {expected}", param=param)
     return array.astype(wanted, copy=False)
 
 
@@ -207,9 +205,9 @@ def _of_lists(value: Any, param: str, wanted: np.dtype[Any]) -> NDArray[Any]:
         if array.dtype.kind in "iu" and wanted.kind in "iu":
             return np.array(value, wanted)  # refuses what does not fit
     except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidRequest(f"this is no array of {wanted}", param=param) from error
+        raise InvalidRequest(f"{param} is no array of {wanted}", param=param) from error
     if array.dtype.kind not in "fiub" or (array.dtype.kind == "f" and wanted.kind in "iub"):
-        raise InvalidRequest(f"this is no array of {wanted}", param=param)
+        raise InvalidRequest(f"{param} is no array of {wanted}", param=param)
     return array.astype(wanted)
 
 
