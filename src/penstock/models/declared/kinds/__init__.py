@@ -1,4 +1,4 @@
-"""What the outputs of each kind of model mean: a file for each kind, and the table of them."""
+"""What the outputs of each kind of model mean, and the table of kinds."""
 
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.kinds.arrays import ImageToTensors
@@ -6,9 +6,8 @@ from penstock.models.declared.kinds.boxes import ImageToBoxes
 from penstock.models.declared.kinds.contract import DeclaredKind
 from penstock.models.declared.kinds.embedding import ImageToEmbedding
 from penstock.models.declared.kinds.image import ImageToImage
-from penstock.models.declared.kinds.labels import ImageToLabels
+from penstock.models.declared.kinds.labels import ImageToLabels, ImageToScores
 from penstock.models.declared.kinds.mask import ImageToMask
-from penstock.models.declared.kinds.scores import ImageToScores
 from penstock.models.declared.kinds.tensors import TensorsToTensors
 from penstock.settings import LimitSettings
 

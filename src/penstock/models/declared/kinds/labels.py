@@ -1,4 +1,5 @@
-"""image-to-labels: the classes that an image most probably shows."""
+"""image-to-labels: the classes that an image most probably shows; image-to-scores: numbers that say something about
+it."""
 
 from __future__ import annotations
 
@@ -38,6 +39,23 @@ class ImageToLabels(OneImage):
 
     def _named(self, index: int, probability: float) -> dict[str, Any]:
         return {"label": label_of(self.labels, index), "index": index, "probability": round(probability, 6)}
+
+
+class ImageToScores(OneImage):
+    """Answers `score` where the network gives one number, else `scores`: a list, or an object by name where the
+    definition has labels."""
+
+    produces = "data"
+
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
+        """All numbers of the output, after the activation."""
+        values = finite(activated(work.outputs[0][0].ravel(), self.definition.output.activation))
+        scores = [round(value, 6) for value in values.astype(float).tolist()]
+        if len(scores) == 1:
+            return KindAnswer({"score": scores[0]})
+        if self.labels:
+            return KindAnswer({"scores": {label_of(self.labels, index): score for index, score in enumerate(scores)}})
+        return KindAnswer({"scores": scores})
 
 
 def label_of(labels: tuple[str, ...], index: int) -> str:
