@@ -16,7 +16,7 @@ from penstock.cli.context import coroutine
 from penstock.cli.filters import PRIORITIES, filtered
 
 if TYPE_CHECKING:
-    from penstock.client import AsyncClient
+    from penstock.client import AsyncClient, Model
     from penstock.client.transport import OnPause
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,6 +24,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATIENCE_S = 5.0
 """How long a command that only reads tries to reach the server: a person is waiting for it."""
 
+
+NOT_READY = "not_ready"
+"""The code of a server that does not know its models yet."""
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")
 
@@ -123,12 +126,25 @@ def submit(
         from penstock.cli.submitting import submit as run
 
         options = SubmitOptions(params=params_of(pairs), written=said, **members)  # type: ignore[arg-type]
-        async with reached(url, api_key) as client:  # with little patience: a wrong address should show at once
-            model = await client.model(options.model)
+        model = await _model_at_once(url, api_key, options.model)
         async with reached(url, api_key, PATIENCE_S, Pauses()) as client:
-            return await run(client, options, model)
+            return await run(client, options, model or await client.model(options.model))
 
     sys.exit(_until_stopped(submitting()))
+
+
+async def _model_at_once(url: str | None, api_key: str | None, name: str) -> "Model | None":
+    """Returns the model with little patience, since a wrong address should show at once; None from a server whose first
+    worker is still on its way."""
+    from penstock.client import PenstockApiError
+
+    async with reached(url, api_key) as client:
+        try:
+            return await client.model(name)
+        except PenstockApiError as error:
+            if error.code != NOT_READY:
+                raise
+    return None
 
 
 def _until_stopped(work: Coroutine[Any, Any, int]) -> int:

@@ -102,14 +102,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         models = descriptions(names)
         residents = Residents()
         residents.hold(runners.values(), models)
-        loads = ModelLoads(
-            residents,
-            scheduler,
-            memory_of(device),
-            budget_bytes=budget_bytes(settings.worker, device),
-            limit_s=settings.worker.start_s,
-            guard=settings.queue.starvation_guard,
-        )
+        loads = _loads(settings, residents, scheduler)
         pipeline = Pipeline(
             residents,
             scheduler,
@@ -124,17 +117,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         publisher = Publisher(store.models, worker_id, device.name)
         await publisher.publish(models)
         await publisher.retract_former(store.workers)
-        watch = RepositoryWatch(
-            residents,
-            LocalVersions(Path(settings.models.directory), settings.limits),
-            RemoteTree(storage),
-            ModelCache(storage, Path(settings.worker.cache_dir or cache_directory() or tempfile.gettempdir())),
-            store=store,
-            publisher=publisher,
-            info=info,
-            serve=settings.models.serve,
-            limits=settings.limits,
-        )
+        watch = _watch(settings, residents, storage, store, publisher, info)
         await watch.look_once()
         host = Host(
             info=info,
@@ -162,6 +145,39 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         logger.bind(device=device.name, models=names).info("worker ready")
         await host.serve()
         logger.info("worker stopped")
+
+
+def _loads(settings: Settings, residents: Residents, scheduler: DeviceScheduler) -> ModelLoads:
+    device = scheduler.device
+    return ModelLoads(
+        residents,
+        scheduler,
+        memory_of(device),
+        budget_bytes=budget_bytes(settings.worker, device),
+        limit_s=settings.worker.start_s,
+        guard=settings.queue.starvation_guard,
+    )
+
+
+def _watch(
+    settings: Settings,
+    residents: Residents,
+    storage: Storage,
+    store: Store,
+    publisher: Publisher,
+    info: WorkerInfo,
+) -> RepositoryWatch:
+    return RepositoryWatch(
+        residents,
+        LocalVersions(Path(settings.models.directory), settings.limits),
+        RemoteTree(storage),
+        ModelCache(storage, Path(settings.worker.cache_dir or cache_directory() or tempfile.gettempdir())),
+        store=store,
+        publisher=publisher,
+        info=info,
+        serve=settings.models.serve,
+        limits=settings.limits,
+    )
 
 
 def _info(settings: Settings, device: Device, models: Sequence[Model], worker_id: str) -> WorkerInfo:
