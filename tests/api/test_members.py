@@ -228,7 +228,10 @@ VALUES = st.recursive(
 INPUTS = st.dictionaries(NAMES, VALUES, max_size=5) | VALUES
 
 
-@examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")  # the server's thread does
+@examples(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(sent=INPUTS, model=st.sampled_from((SPEECH, MASKED, ANYTHING, "image-scoring-v1")))
 def test_an_odd_input_is_taken_or_refused_with_a_reason(server: str, api_key: str, sent: Any, model: str) -> None:
     text = json.dumps({"model": model, "input": sent})
@@ -374,6 +377,20 @@ async def test_a_prediction_has_members_and_params_side_by_side(client: httpx.As
     assert request.inputs["options"] == Source(value={"gain": None})
     assert request.params == {"strength": 0.5}
     assert answer.json()["input"] == sent
+
+
+async def test_the_name_of_an_image_changes_no_result(client: httpx.AsyncClient, store: Store) -> None:
+    predictions = []
+    for name in ("a.png", "b.png"):
+        form = {"content": (name, image(), "image/png")}
+        file = (await client.post("/replicate/v1/files", files=form)).json()
+        sent = {"version": "image-scoring-v1", "input": {"image": file["urls"]["get"]}}
+        predictions.append((await client.post("/replicate/v1/predictions", json=sent)).json()["id"])
+        if len(predictions) == 1:
+            lease = await lease_of(store, models=["image-scoring-v1"])
+            await store.leases.complete(lease, Outcome(result=Result(data={"score": 5.0})))
+
+    assert [(await store.tasks.get(one, "default")).reuse for one in predictions] == ["miss", "hit"]
 
 
 @pytest.mark.parametrize(

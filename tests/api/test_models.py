@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -59,6 +60,22 @@ async def test_a_model_that_no_module_here_has_is_served(client: httpx.AsyncClie
     assert (lease.request.model, lease.request.digest) == ("ghost", "d7")
     assert (task["model"], task["model_version"], task["model_digest"]) == ("ghost", "7", "d7")
     assert (task["status"], task["result"]["data"]) == ("SUCCESS", {"seen": True})
+
+
+def test_a_server_starts_without_the_runtime_and_the_modules_of_its_models(
+    settings: Settings, api_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('this image has no runtime')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    elsewhere = replace(settings, models=replace(settings.models, modules=("a_module_of_the_workers",)))
+    with api_server.ServerProcess(elsewhere) as server:
+        asked = {"headers": {"X-API-Key": api_key}, "timeout": 30}
+        early = httpx.post(f"{server.url}/v1/tasks", json=body(), **asked)
+        api_server.publish_now(settings)
+        taken = httpx.post(f"{server.url}/v1/tasks", json=body(params={"variant": "clean"}), **asked)
+
+    assert (early.status_code, early.json()["code"]) == (503, "not_ready")
+    assert taken.status_code == 202
 
 
 async def test_a_version_can_be_named_in_a_submit(client: httpx.AsyncClient, store: Store) -> None:

@@ -260,6 +260,16 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, data: bytes, line: st
     assert line in refusal(path)
 
 
+@pytest.mark.parametrize("name", [b"yyyyyy", b"xxxxxx", b"Flatten", b"kkkkkk", b"vvvvvv"])
+def test_names_that_are_no_text_are_refused(tmp_path: Path, name: bytes) -> None:
+    nodes = [helper.make_node("Flatten", ["xxxxxx"], ["yyyyyy"])]
+    ports = [port("xxxxxx", ["n", 3, 32, 24])], [port("yyyyyy", ["n", 2304])]
+    path = save(tmp_path, nodes, *ports, kkkkkk="vvvvvv")
+    path.write_bytes(path.read_bytes().replace(name, b"\xff" * len(name)))
+
+    assert "is no text" in refusal(path)
+
+
 def test_a_huge_file_and_what_is_no_file_are_refused_without_being_read(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.touch()

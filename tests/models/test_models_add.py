@@ -201,6 +201,16 @@ def test_a_reader_that_crashes_hangs_or_runs_out_of_memory_is_a_line(tmp_path: P
         in_child("draft", request, ModelDraft, folder=tmp_path)
 
 
+def test_without_the_package_onnx_one_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = classifier(tmp_path)
+    (tmp_path / "onnx.py").write_text("raise ModuleNotFoundError('not here', name='onnx')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    line = refused(call("add", file, "--data-dir", tmp_path / "data"))
+
+    assert line == "the package onnx is not installed; penstock-server[cpu] and [gpu] have it"
+
+
 @pytest.mark.parametrize("cases", [2, pytest.param(100, marks=pytest.mark.at_length)])
 def test_damaged_files_end_in_one_line_and_leave_nothing_behind(tmp_path: Path, cases: int) -> None:
     whole = upscaler(tmp_path).read_bytes()

@@ -1,8 +1,10 @@
 """What workers publish of their models, and what operators decide about it."""
 
 import asyncio
+import time
 
 from penstock.core.model import Model
+from penstock.intake.models import UNKNOWN_S
 from penstock.store import Store
 from penstock.telemetry import exposition
 from penstock.worker.publisher import Publisher
@@ -80,6 +82,19 @@ async def test_a_model_that_came_just_now_is_found_by_the_first_who_asks(store: 
     await asyncio.gather(*(models.look_for("many") for _ in range(5)))
 
     assert models.find("many").id == FIRST.id
+
+
+async def test_names_that_nobody_knows_make_few_reads(store: Store) -> None:
+    models = await catalogue(store, CODED)
+    started = time.monotonic()
+    before = (await store.engine.client.info("commandstats"))["cmdstat_hgetall"]["calls"]
+
+    for _ in range(5):
+        await models.look_for("nothing")
+
+    after = (await store.engine.client.info("commandstats"))["cmdstat_hgetall"]["calls"]
+    assert after - before == 3 * 5
+    assert time.monotonic() - started >= 4 * UNKNOWN_S
 
 
 async def test_a_worker_publishes_again_what_redis_has_lost(store: Store) -> None:

@@ -66,6 +66,7 @@ def test_versions_share_a_request_unless_they_take_something_else() -> None:
 
     assert request_for("many", found) == request_for("many@1", found) == request_for("many@2", found)
     assert request_for("many", found)["properties"]["model"]["enum"] == ["many", "many@1", "many@2"]
+    assert found["TaskRequest"]["discriminator"]["mapping"]["many"].endswith("/ManyRequest")
     assert request_for("many@3", found)["properties"]["params"]["anyOf"][0] == wide
 
 

@@ -121,8 +121,8 @@ async def _of_upload(given: Given, call: SubmitCall, deps: Deps) -> Found:
     upload = await ready_upload(str(given.upload_id), call.caller, deps)
     if upload.size > limits.max_input_bytes:
         raise InputTooLarge(f"the {member.kind} has {upload.size} bytes, the limit is {limits.max_input_bytes}")
-    name = None if upload.file is None else upload.file.name
     if member.kind == "file":
+        name = None if upload.file is None else upload.file.name
         if member.media_types:
             check_type(member, await beginning_of(upload, BEGINNING_BYTES, deps), upload.content_type)
         return Found(given=given, upload=upload, declared=upload.content_type, name=name)
@@ -132,7 +132,7 @@ async def _of_upload(given: Given, call: SubmitCall, deps: Deps) -> Found:
     header = await asyncio.to_thread(probe, beginning, max_megapixels=limits.max_image_megapixels)
     if member.media_types:
         check_type(member, beginning, None)
-    return Found(given=given, upload=upload, header=header, name=name)
+    return Found(given=given, upload=upload, header=header)
 
 
 def _of_json(given: Given, model: Model, limits: LimitSettings) -> Found:

@@ -1,6 +1,7 @@
 """The models that workers have published, as a submit finds them in the memory of this process."""
 
 import asyncio
+import time
 from collections.abc import Collection
 from contextlib import suppress
 
@@ -15,6 +16,9 @@ SHOWN_MODELS = 20
 
 LOOK_S = 5.0
 """The catalogue is read this often although no change was heard of: the message of one may be lost."""
+
+UNKNOWN_S = 0.1
+"""Shortest time between two reads for names that are not known, however many clients ask for such."""
 
 
 class Catalogue:
@@ -117,27 +121,30 @@ class WatchedCatalogue(Catalogue):
         self._store = store
         self._reading = asyncio.Lock()
         self._begun = 0
+        self._read_at = -LOOK_S
 
     async def run(self) -> None:
         """Keep the catalogue up to date until canceled."""
         await asyncio.gather(self._listen(), self._look_again())
 
-    async def read(self) -> None:
-        """Read the catalogue. Those who ask while it is being read share the read that begins next.
+    async def read(self, *, apart_s: float = 0.0) -> None:
+        """Read the catalogue, so long after the last time at the earliest. Those who ask while it is being read share
+        the read that begins next.
 
         Raises StoreUnavailable.
         """
         begun = self._begun
         async with self._reading:
             if self._begun == begun:
-                self._begun += 1
+                await asyncio.sleep(max(0.0, self._read_at + apart_s - time.monotonic()))
+                self._begun, self._read_at = self._begun + 1, time.monotonic()
                 self.take(await self._store.catalogue())
 
     async def look_for(self, reference: str) -> None:
         """Read the catalogue once more if it has no such model: it may have come just now."""
         if reference not in self.references:
             with suppress(StoreUnavailable):
-                await self.read()
+                await self.read(apart_s=UNKNOWN_S)
 
     async def _listen(self) -> None:
         async for _ in self._store.changes():

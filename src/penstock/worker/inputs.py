@@ -1,10 +1,10 @@
 """The input of a task, brought to the worker: one image, or the members that its model declares."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -23,6 +23,8 @@ from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.fetch import IMAGES, Download, Fetcher
 from penstock.worker.sources import Sources
 from penstock.worker.threads import CodecThreads
+
+T = TypeVar("T")
 
 Members = Mapping[str, Member]
 """What a registered model declares."""
@@ -101,9 +103,10 @@ class _Collection:
             with self._naming(name):
                 got = await self._read(member, source)
                 if member.kind == "json":
-                    return msgspec.json.decode(got.data)
+                    return await self._on_thread(msgspec.json.decode, got.data)
                 if member.kind == "image" and not self._is_sole_image:
-                    await self._look_at(got.data)  # the model would not say which image it cannot decode
+                    # The model would not say which of its images it cannot decode.
+                    await self._on_thread(imaging.probe, got.data, max_megapixels=self._limits.max_image_megapixels)
                 return self._file(member, source, got)
 
     async def _read(self, member: Member, source: Source) -> Download:
@@ -115,9 +118,8 @@ class _Collection:
             raise InputTooLarge(f"the input has more than {self._limits.bytes_in_all} bytes in all")
         return got
 
-    async def _look_at(self, image: bytes) -> None:
-        look = partial(imaging.probe, image, max_megapixels=self._limits.max_image_megapixels)
-        await self._codecs.run(self._lease.priority, self._clock, look)
+    async def _on_thread(self, call: Callable[..., T], data: bytes, **options: Any) -> T:
+        return await self._codecs.run(self._lease.priority, self._clock, partial(call, data, **options))
 
     def _file(self, member: Member, source: Source, got: Download) -> InputFile:
         declared = source.content_type or got.content_type

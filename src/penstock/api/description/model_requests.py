@@ -29,7 +29,9 @@ def add_requests(models: Sequence[Model], found: Schema) -> None:
         left -= len(msgspec.json.encode((model.params, model.inputs)))
         name, default = of_default.get(model.name, ("", model))
         if not name or (model.params, model.inputs) != (default.params, default.inputs):
-            name = _name_of(model, found) if left > 0 else OTHERS
+            # The default one has the name of the model alone, which generated clients keep when it is switched.
+            title = title_of(model.id if model.name in of_default else model.name)
+            name = _free(title, found) if left > 0 else OTHERS
             found[name] = _request(general, name, model, found) if left > 0 else _of_anything(general)
         names.setdefault(name, []).extend(_references(model, is_default=model.name not in of_default))
         of_default.setdefault(model.name, (name, model))
@@ -49,16 +51,17 @@ def _one_of_names(names: list[str]) -> Schema:
     return {"const": names[0]} if len(names) == 1 else {"enum": names}
 
 
-def _name_of(model: Model, found: Schema) -> str:
+def _free(title: str, found: Schema) -> str:
     """A name of letters and digits that no other schema has."""
-    name = f"{title_of(model.id)}Request"
+    name = f"{title}Request"
     while name in found:
         name = f"{name.removesuffix('Request')}_Request"
     return name
 
 
 def _request(general: Schema, name: str, model: Model, found: Schema) -> Schema:
-    members = {"params": or_null(_own(model.params, model, found), "params"), "input": _input(model, found)}
+    own = _input(name.removesuffix("Request"), model, found)
+    members = {"params": or_null(_own(model.params, model, found), "params"), "input": own}
     return general | {"title": name, "properties": general["properties"] | members}
 
 
@@ -70,12 +73,12 @@ def _of_anything(general: Schema) -> Schema:
 # --- input ----------------------------------------------------------------------------------------------------
 
 
-def _input(model: Model, found: Schema) -> Schema:
+def _input(title: str, model: Model, found: Schema) -> Schema:
     """The schema of `input`: that of the one image of most models, or an object with the members of this one."""
     if _takes_one_image(model):
         return component("InputRequest")
     members = {name: _member(name, member, model, found) for name, member in model.inputs.items()}
-    name = f"{title_of(model.id)}Input"
+    name = f"{title}Input"
     found[name] = {
         "title": name,
         "type": "object",

@@ -206,9 +206,7 @@ def _event(subject: str, event: Event) -> EventView:
 
 async def _result(task: Task, result: Result, storage: Storage, base_url: str) -> ResultView:
     own_url = base_url.rstrip("/") + links(task.id).result
-    signed = [await storage.url(file.s3_key, file.content_type, filename(task, file)) for file in result.artifacts]
-    first = result.first
-    if first is None:
+    if not result.artifacts:
         return ResultView(
             s3_key=None,
             size=None,
@@ -220,6 +218,8 @@ async def _result(task: Task, result: Result, storage: Storage, base_url: str) -
             data=result.data,
             files=(),
         )
+    signed = [await storage.url(file.s3_key, file.content_type, filename(task, file)) for file in result.artifacts]
+    first = result.artifacts[0]
     return ResultView(
         s3_key=storage.full_key(first.s3_key),
         size=first.size,

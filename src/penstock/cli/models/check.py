@@ -41,8 +41,6 @@ def check(
         sys.exit(check_models(model, Path(settings_with(data_dir).models.directory), as_json=as_json))
     from penstock.cli.models.conforming import check_runner
 
-    if not is_class(model):
-        raise click.UsageError(f"{model} is no class: write my_models.py:Class, or the path of a file with one")
     sys.exit(check_runner(model, file, inputs, params_of(pairs), as_json=as_json))
 
 

@@ -79,6 +79,10 @@ def serve(acts: dict[str, Callable[[dict[str, Any]], Struct]]) -> None:
         reply: Struct = acts[call.act](call.request)
     except ConfigurationError as error:
         reply = ChildRefusal(refused=str(error))
+    except ModuleNotFoundError as error:
+        reply = ChildRefusal(
+            refused=f"the package {error.name} is not installed; penstock-server[cpu] and [gpu] have it"
+        )
     except (MemoryError, RecursionError):
         reply = ChildRefusal(
             refused=f"it needs more than {MEMORY_BYTES // 1024**3} GiB of memory, or is nested too deeply"

@@ -60,7 +60,7 @@ def read_graph(path: Path) -> Graph:
         outputs=tuple(_port(value) for value in graph.output),
         nodes=tuple(_node(node, constants) for node in graph.node),
         metadata=_metadata(proto),
-        producer=proto.producer_name[:100],
+        producer=_text(proto.producer_name)[:100],
         external=external,
     )
 
@@ -77,8 +77,9 @@ def _parsed(path: Path) -> Any:
         raise InvalidModel(f"it cannot be read: {error.strerror}") from error
     if data.startswith(b"version https://git-lfs"):
         raise InvalidModel("it is a pointer of Git LFS, not the file; fetch it with `git lfs pull`")
+    parse = onnx.ModelProto.FromString  # outside of `try`: the package may not be there
     try:
-        return onnx.ModelProto.FromString(data)
+        return parse(data)
     except Exception as error:  # protobuf's own class depends on its implementation
         raise InvalidModel("it is no ONNX file, or it is damaged") from error
 
@@ -88,12 +89,13 @@ def _refuse_foreign_code(proto: Any) -> None:
     for count, node in enumerate(_all_nodes(proto)):
         if count >= MOST_NODES:
             raise InvalidModel(f"it has more than {MOST_NODES} nodes")
-        if (node.domain, node.op_type) in local:
+        domain, operator = _text(node.domain), _text(node.op_type)
+        if (domain, operator) in local:
             continue
-        if node.domain not in DOMAINS or node.op_type in REFUSED:
-            where = f" of {node.domain[:60]!r}" if node.domain else ""
+        if domain not in DOMAINS or operator in REFUSED:
+            where = f" of {domain[:60]!r}" if domain else ""
             raise InvalidModel(
-                f"it uses the operator {node.op_type[:60]!r}{where}, which is no part of ONNX Runtime: "
+                f"it uses the operator {operator[:60]!r}{where}, which is no part of ONNX Runtime: "
                 "custom operators run code of their own and are refused"
             )
 
@@ -123,7 +125,7 @@ def _external_files(proto: Any, folder: Path) -> tuple[str, ...]:
     for tensor in _all_tensors(proto):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
-        entries = {entry.key: entry.value for entry in tensor.external_data}
+        entries = {_text(entry.key): _text(entry.value) for entry in tensor.external_data}
         name = entries.get("location", "")
         if name not in found:
             _refuse_outside(name, folder)
@@ -166,7 +168,7 @@ def _refuse_beyond_end(entries: dict[str, str], path: Path) -> None:
 
 
 def _metadata(proto: Any) -> dict[str, str]:
-    found = {entry.key: entry.value for entry in proto.metadata_props}
+    found = {_text(entry.key): _text(entry.value) for entry in proto.metadata_props}
     if sum(len(key) + len(value) for key, value in found.items()) > MOST_METADATA_BYTES:
         raise InvalidModel(f"it has more than {MOST_METADATA_BYTES // 2**20} MiB of metadata")
     return found
@@ -174,11 +176,18 @@ def _metadata(proto: Any) -> dict[str, str]:
 
 def _port(value: Any) -> GraphTensor:
     if value.type.WhichOneof("value") != "tensor_type":
-        return GraphTensor(name=value.name, dtype="other", dims=None)
+        return GraphTensor(name=_text(value.name), dtype="other", dims=None)
     tensor = value.type.tensor_type
     name = onnx.TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type in _dtype_numbers() else ""
     dims = tuple(_dimension(d) for d in tensor.shape.dim) if tensor.HasField("shape") else None
-    return GraphTensor(name=value.name, dtype=DTYPES.get(name, "other"), dims=dims)
+    return GraphTensor(name=_text(value.name), dtype=DTYPES.get(name, "other"), dims=dims)
+
+
+def _text(value: str | bytes) -> str:
+    """A text of the file; protobuf gives bytes for one that is not UTF-8."""
+    if isinstance(value, bytes):
+        raise InvalidModel(f"a name in it is no text ({value[:40]!r}): it is damaged")
+    return value
 
 
 @cache
@@ -189,7 +198,7 @@ def _dtype_numbers() -> set[int]:
 def _dimension(dim: Any) -> int | str | None:
     if dim.HasField("dim_value"):
         return int(dim.dim_value) if dim.dim_value > 0 else None  # some exporters write -1 or 0 for any length
-    return str(dim.dim_param) or None
+    return _text(dim.dim_param) or None
 
 
 def _constants(graph: Any) -> dict[str, Any]:
@@ -206,9 +215,9 @@ def _node(node: Any, constants: dict[str, Any]) -> Node:
     small = {name: numbers for name, tensor in known.items() if (numbers := _numbers(tensor)) is not None}
     kernel = known.get(node.input[1]) if node.op_type == "Conv" and len(node.input) > 1 else None
     return Node(
-        op=node.op_type,
-        inputs=tuple(node.input),
-        outputs=tuple(node.output),
+        op=_text(node.op_type),
+        inputs=tuple(map(_text, node.input)),
+        outputs=tuple(map(_text, node.output)),
         constants=small,
         kernel_channels=kernel.dims[1] if kernel is not None and len(kernel.dims) == 4 else None,
         kernel_norm=None if kernel is None else _kernel_norm(kernel),
@@ -226,6 +235,8 @@ def _numbers(tensor: Any) -> tuple[float, ...] | None:
 def _kernel_norm(tensor: Any) -> float | None:
     array = _array(tensor, LARGEST_KERNEL_BYTES)
     if array is None or array.ndim != 4 or not array.size or array.dtype.kind != "f":
+        return None
+    if not np.isfinite(array).all():
         return None
     kernels = array.astype(np.float64).reshape(len(array), -1)
     return float(statistics.median(np.sqrt((kernels**2).sum(axis=1)).tolist()))

@@ -8,7 +8,7 @@ import msgspec
 from penstock.api.description.examples import batches, replicate, uploads
 from penstock.api.description.examples import models as of_models
 from penstock.api.description.examples.parameters import IMAGE_URL
-from penstock.core.model import Model
+from penstock.core.model import Member, Model
 from penstock.errors import InvalidRequest
 from penstock.intake.params import complete_params
 
@@ -39,10 +39,24 @@ def _submit(model: Model) -> dict[str, Any]:
 
 
 def _input(model: Model) -> dict[str, Any]:
-    """What the model's own example has, else a URL for each file that it needs."""
+    """What the model's own example has, else something of the right kind for each member that it needs."""
     if model.example is not None and model.example.input:
         return model.example.input
     if model.sole_image is not None and len(model.inputs) == 1:
         return {"image_url": IMAGE_URL}
-    needed = {name: member for name, member in model.inputs.items() if member.required}
-    return {name: IMAGE_URL if member.kind != "json" else None for name, member in needed.items()}
+    return {name: _made_up(name, member) for name, member in model.inputs.items() if member.required}
+
+
+def _made_up(name: str, member: Member) -> Any:
+    if member.kind == "image":
+        return IMAGE_URL
+    if member.kind == "file":
+        return f"https://files.example.com/{name}"
+    examples = member.schema.get("examples")
+    if isinstance(examples, list) and examples:
+        return examples[0]
+    return member.schema.get("default", _OF_TYPE.get(str(member.schema.get("type"))))
+
+
+_OF_TYPE: dict[str, Any] = {"string": "text", "object": {}, "array": [], "number": 0.5, "integer": 1, "boolean": True}
+"""A value of each type of JSON."""
