@@ -142,7 +142,7 @@ def test_a_folder_is_searched_for_what_the_model_takes_and_its_files_share_the_o
 def test_a_folder_without_files_for_the_model_says_which_types_it_takes(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(b"x")
 
-    with pytest.raises(ConfigurationError, match=r"takes: audio/\*"):
+    with pytest.raises(ConfigurationError, match=r"there are no files of audio/\*"):
         files_for(model(SPEECH), options([tmp_path], output=tmp_path / "out"))
 
 

@@ -125,10 +125,16 @@ def files_for(model: Model, options: SubmitOptions) -> list[SourceFile]:
     types = IMAGES if members[name].kind == "image" else members[name].media_types
     files = files_of(options.paths, options.output, suffix, media_types=types)
     if not files:
-        raise ConfigurationError(f"there are no files of a type that the model takes: {', '.join(types) or 'any'}")
+        raise ConfigurationError(f"there are no {_named(types)}")
     if not inputs and members[name].kind == "image":
         return files
     return [replace(file, inputs={name: file.source, **inputs}) for file in files]
+
+
+def _named(types: Sequence[str]) -> str:
+    if types == IMAGES:
+        return "PNG, JPEG or WebP files"
+    return f"files of {' or '.join(types)}" if types else "files"
 
 
 async def _all(
