@@ -290,6 +290,23 @@ async def test_a_model_with_the_name_of_one_in_code_is_not_served(watched: Start
         assert worker.host.models.models == ("face@1", slow_model.MODEL)
 
 
+async def test_a_directory_that_cannot_be_read_for_a_while_keeps_its_models(watched: Start, tree: Path) -> None:
+    add(tree, "face@1", 1.0)
+    add(tree, "dog@1", 2.0)
+    async with watched() as worker:
+        await worker.becomes({"face@1": "cold", "dog@1": "cold"})
+        for unreadable in (tree, tree / "face", tree / "face" / "1"):
+            kept = unreadable.rename(tree.with_name("kept"))
+            unreadable.symlink_to("x" * 300)
+            await asyncio.sleep(1.2)  # some looks later
+            unreadable.unlink()
+            kept.rename(unreadable)
+
+        assert not worker.reason("face@1"), worker.reason("face@1")
+        assert await worker.number("face@1") == 1.0
+        assert await worker.number("dog@1") == 2.0
+
+
 # --- what goes --------------------------------------------------------------------------------------------------------
 
 
