@@ -323,6 +323,18 @@ async def test_tasks_of_a_removed_version_end_with_a_reason_and_no_other_does(wa
         await worker.published({"face@2"})
 
 
+async def test_a_bad_version_that_is_removed_is_forgotten_and_its_tasks_end(watched: Start, tree: Path) -> None:
+    folder = add(tree, "face@1", 1.0)
+    async with watched() as worker:
+        await worker.published({"face@1"})
+        (folder / "model.toml").write_text("schema = 2")
+        await worker.becomes({"face@1": "failed"})
+        remove_version(tree, "face", "1")
+        await worker.published(set())
+
+        assert await worker.refused("face@1") == ("model_unavailable", "face@1: its files were removed")
+
+
 async def test_a_loaded_version_whose_files_are_removed_ends_what_waits_for_it(watched: Start, tree: Path) -> None:
     add(tree, "face@1", 1.0)
     async with watched() as worker:

@@ -132,7 +132,7 @@ class Residents:
         known = self._all.setdefault(model, Resident(Offer(id=model, digest="", make=_never)))
         if known.gone or known.fixed:
             return
-        known.gone, known.is_wanted = reason, False
+        known.gone, known.is_wanted, known.try_at = reason, False, -math.inf  # its tasks are claimed, and end
         if known.runner is None:
             known.become("failed", reason)
         known.refuse(ModelUnavailable(f"{model}: {reason}"))
