@@ -3,7 +3,7 @@ hinders the rest."""
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from loguru import logger
 from msgspec import Struct
 
 from penstock.core.task import State
-from penstock.errors import StoreUnavailable
+from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.models.declared import declared_runner
 from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import RemoteTree, push, remove
@@ -228,6 +228,31 @@ async def test_the_directory_is_looked_at_while_the_storage_is_silent(watched: S
         await worker.becomes({"face@1": "cold"})
         remove_version(tree, "face", "1")
         await until(lambda: bool(worker.reason("face@1")))
+
+
+class AwayStorage(MemoryStorage):
+    """A storage that sends no file while it is away."""
+
+    is_away = True
+
+    async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        if self.is_away:
+            raise StorageUnavailable("it is away")
+        return await super().stream(key, start, stop)
+
+
+async def test_tasks_wait_for_a_model_whose_storage_is_away(watched: Start, tmp_path: Path) -> None:
+    folder = add(tmp_path / "elsewhere", "face@1", 3.0)
+    storage, runner = AwayStorage(), declared_runner(folder)
+    await push(storage, runner.described(), folder, ["model.toml", "model.onnx"], runner.definition.run)
+    async with watched(storage=storage) as worker:
+        await worker.becomes({"face@1": "cold"})
+        key = await submit_image(worker.store, "face@1", max_retries=0)
+        await worker.becomes({"face@1": "loading"})
+        await asyncio.sleep(0.3)
+        storage.is_away = False
+
+        assert (await ended(worker.store, key)).state is State.SUCCESS
 
 
 class LateCatalogue(ModelStore):

@@ -256,6 +256,20 @@ async def test_a_load_that_fails_ends_the_tasks_that_wait_and_no_other() -> None
             models.residents.take("bad")
 
 
+async def test_no_model_makes_room_for_one_whose_files_cannot_be_had() -> None:
+    async def make() -> Adding:
+        raise ConfigurationError("model.onnx is damaged in the storage")
+
+    async with shelf(places=1) as models:
+        models.offer("good", 1.0)
+        models.residents.offer(Offer(id="bad", digest="", make=make, memory_bytes=SIZE))
+        await models.answer("good")
+        with pytest.raises(ModelUnavailable, match="damaged in the storage"):
+            await models.answer("bad")
+
+        assert models.states() == {"good": "ready", "bad": "failed"}
+
+
 async def test_tasks_of_a_model_that_has_failed_are_claimed_again_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

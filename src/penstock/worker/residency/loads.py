@@ -143,7 +143,8 @@ class ModelLoads:
 
     def _fits(self, resident: Resident) -> bool:
         taken = sum(one.bytes for one in self._residents if one.runner is not None and not one.fixed)
-        return self._hung_bytes + taken + self._needs(resident) <= self._budget
+        free = self._budget - self._hung_bytes - taken
+        return self._needs(resident) <= free or resident.cannot_be_made  # which fails at once
 
     def _needs(self, resident: Resident) -> int:
         return resident.bytes or resident.offer.memory_bytes or self._copies * resident.offer.size

@@ -109,6 +109,11 @@ class Resident(Struct, eq=False):
         return [waiter for waiter in self.waiters if not waiter.granted.done()]
 
     @property
+    def cannot_be_made(self) -> bool:
+        """Whether making its runner has failed."""
+        return self.making is not None and self.making.done() and self.making.exception() is not None
+
+    @property
     def is_asked_for(self) -> bool:
         """Whether it is not loaded and somebody wants it."""
         return self.runner is None and (self.is_wanted or bool(self.waiting))

@@ -10,7 +10,7 @@ from loguru import logger
 from msgspec import Struct
 
 from penstock.core.model import SOLE_IMAGE, Member, Model, split_id
-from penstock.errors import ConfigurationError, PenstockError
+from penstock.errors import ConfigurationError, PenstockError, StorageUnavailable
 from penstock.models.declared import DeclaredRunner, declared_runner
 from penstock.models.declared.definition import RunSection
 from penstock.models.repository.cache import ModelCache
@@ -18,6 +18,7 @@ from penstock.models.repository.remote import VersionIndex
 from penstock.models.repository.tree import UNREADABLE, Scan, Stamp, VersionFolder, scan
 from penstock.settings import LimitSettings
 from penstock.worker.residency.resident import Offer
+from penstock.worker.spool import patiently
 
 
 class OfferedVersion(Struct, frozen=True, eq=False):
@@ -97,8 +98,15 @@ def _is_unreadable(model: str, found: Scan) -> bool:
 def remote_version(index: VersionIndex, cache: ModelCache, limits: LimitSettings) -> OfferedVersion:
     """A version in the storage, whose files are fetched when it is wanted."""
 
+    async def get() -> Path:
+        return await cache.folder(index)
+
     async def make() -> DeclaredRunner:
-        folder = await cache.folder(index)
+        try:
+            folder = await get()
+        except StorageUnavailable as error:  # no fault of the version: its tasks wait, as they do for their inputs
+            logger.bind(model=index.id, reason=error.detail).warning("a model waits for the storage")
+            folder = await patiently(get)
         runner = await asyncio.to_thread(declared_runner, folder, name=index.model.name, version=index.model.version)
         return await _made(runner, limits)
 
