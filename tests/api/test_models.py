@@ -148,7 +148,12 @@ SECOND = replace(FIRST, version="2", digest="d2", guessed={"input.range": "0-1 i
 def worker_with(worker: str, **residence: Residence) -> WorkerInfo:
     """A READY worker on which the versions of `many` are so: `v1` and `v2`, and perhaps others by their ids."""
     where = {f"many@{name[1:]}" if name.startswith("v") else name: one for name, one in residence.items()}
-    return replace(drive.WORKER, id=worker, models=tuple(where), residence=where)
+    return replace(drive.WORKER, id=worker, models=_claimed(where), residence=where)
+
+
+def _claimed(where: dict[str, Residence]) -> tuple[str, ...]:
+    """A worker that has just failed to load a model claims none of its tasks."""
+    return tuple(name for name, one in where.items() if one.state != "failed")
 
 
 def state(name: str, digest: str = "", reason: str = "") -> Residence:
@@ -341,6 +346,25 @@ async def test_a_model_that_no_worker_can_load_is_refused_until_one_can(
     assert "a wrong digest" in refused.json()["detail"]
     assert quoted.status_code == 503
     assert taken.status_code == 202
+
+
+async def test_a_model_that_could_not_be_loaded_once_is_taken_again_when_a_worker_claims_its_tasks_again(
+    client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimates, "KNOWN_FOR_S", 0)
+    await store.models.publish([FIRST], worker="w1")
+    await published(client, "many")
+    failed = worker_with("w1", v1=state("failed", reason="out of memory"))
+    await store.leases.renew(failed, [])
+    await client.post("/v1/tasks", json=body())
+    refused = await client.post("/v1/tasks", json=body(model="many"))
+
+    await store.leases.renew(replace(failed, models=(FIRST.id,)), [])
+    taken = await client.post("/v1/tasks", json=body(model="many"))
+    explained = (await client.get(f"/v1/tasks/{taken.json()['task_id']}/explain")).json()
+
+    assert (refused.status_code, taken.status_code) == (503, 202)
+    assert [one["code"] for one in explained["blockers"]] == ["model_cold"]
 
 
 async def test_all_lines_of_a_batch_run_on_the_version_that_was_the_default_at_its_submit(
