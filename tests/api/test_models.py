@@ -62,6 +62,20 @@ async def test_a_model_that_no_module_here_has_is_served(client: httpx.AsyncClie
     assert (task["status"], task["result"]["data"]) == ("SUCCESS", {"seen": True})
 
 
+async def test_the_only_image_of_a_model_may_be_left_out_where_it_says_so(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    await store.models.publish([replace(GHOST, inputs={"image": Member(required=False)})], worker="w9")
+    await published(client, "ghost")
+
+    made = await client.post("/v1/tasks", json={"model": "ghost", "input": {}})
+    lease = (await store.leases.claim(worker="w9", device="cpu", models=["ghost"])).lease
+
+    assert made.status_code == 202, made.text
+    assert lease is not None
+    assert lease.request.inputs == {}
+
+
 def test_a_server_starts_without_the_runtime_and_the_modules_of_its_models(
     settings: Settings, api_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
