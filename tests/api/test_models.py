@@ -1,6 +1,7 @@
 """Models in the API: it knows what workers have published, and imports none of them."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from penstock.core.task import Outcome, Result
 from penstock.intake import estimates
 from penstock.settings import Settings
 from penstock.store import Store, WorkerInfo
+from penstock.store.workers import WorkerStore
 from tests.support import api_server, drive
 from tests.support.drive import body, data_uri, image
 
@@ -95,8 +97,12 @@ def test_a_server_starts_without_the_runtime_and_the_modules_of_its_models(
 async def test_a_version_can_be_named_in_a_submit(client: httpx.AsyncClient, store: Store) -> None:
     right = await client.post("/v1/tasks", json=body(model=f"{drive.MODEL}@1"))
     wrong = await client.post("/v1/tasks", json=body(model=f"{drive.MODEL}@2"))
+    listed, others = [
+        (await client.get("/v1/tasks", params={"model": f"{drive.MODEL}@{version}"})).json()["data"] for version in "12"
+    ]
 
     assert right.status_code == 202
+    assert ([task["task_id"] for task in listed], others) == ([right.json()["task_id"]], [])
     assert (await drive.claim(store)).request.model == drive.MODEL
     assert (wrong.status_code, wrong.json()["code"], wrong.json()["param"]) == (404, "model_not_found", "model")
 
@@ -323,6 +329,51 @@ async def test_the_queue_of_a_model_that_was_removed_can_still_be_purged(
 
     assert (purged.status_code, purged.json()["canceled"]) == (200, 1)
     assert (again.status_code, again.json()["code"]) == (404, "model_not_found")
+
+
+async def test_a_paused_queue_of_a_model_that_was_removed_can_be_resumed(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    await store.models.publish([FIRST], worker="w1")
+    await published(client, "many")
+    await client.post("/v1/queues/many@1/pause")
+    await store.models.retract([FIRST.id])
+    async with asyncio.timeout(60):
+        while (await client.get("/v1/models/many")).status_code == 200:
+            await asyncio.sleep(0.01)
+
+    resumed = await client.post("/v1/queues/many@1/resume")
+    again = await client.post("/v1/queues/many@1/resume")
+
+    assert (resumed.status_code, {queue["paused"] for queue in resumed.json()["data"]}) == (200, {None})
+    assert (again.status_code, again.json()["code"]) == (404, "model_not_found")
+
+
+async def test_a_version_that_goes_while_it_is_asked_for_is_not_found(
+    client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    await published(client, "many@2")
+    listed, asked, gone = WorkerStore.listed, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    async def slowly(workers: WorkerStore) -> list[WorkerInfo]:
+        loop.call_soon_threadsafe(asked.set)
+        while not gone.is_set():
+            await asyncio.sleep(0.01)
+        return await listed(workers)
+
+    monkeypatch.setattr(WorkerStore, "listed", slowly)
+    reading = asyncio.create_task(client.get("/v1/models/many@2"))
+    async with asyncio.timeout(60):
+        await asked.wait()
+        await store.models.retract([SECOND.id])
+        while "many@2" in {queue["model"] for queue in (await client.get("/v1/queues")).json()["data"]}:
+            await asyncio.sleep(0.01)
+        gone.set()
+        answer = await reading
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "model_not_found")
 
 
 async def test_explain_says_where_the_model_of_a_waiting_task_is(client: httpx.AsyncClient, store: Store) -> None:
