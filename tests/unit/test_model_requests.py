@@ -10,6 +10,7 @@ import pytest
 from penstock.api.app import openapi_document
 from penstock.api.description import model_requests
 from penstock.api.description.components import schemas
+from penstock.api.description.examples.requests import by_type
 from penstock.api.replicate.versions import openapi_of
 from penstock.core.model import Member, Model
 from penstock.intake.params import complete_params
@@ -60,9 +61,10 @@ def test_a_model_with_one_image_takes_what_it_always_took() -> None:
 
 
 def test_an_image_that_may_be_left_out_is_shown_so() -> None:
-    found = served(Model(name="other", version="1", digest="o", inputs={"photo": Member(required=False)}))
+    other = Model(name="other", version="1", digest="o", inputs={"photo": Member(required=False)})
 
-    assert found["OtherInput"]["required"] == []
+    assert served(other)["OtherInput"]["required"] == []
+    assert by_type([other])["TaskRequest"]["examples"]["other"]["value"]["input"] == {}
 
 
 def test_the_request_of_the_only_model_is_that_of_every_task() -> None:

@@ -101,7 +101,7 @@ def _input(title: str, model: Model, found: Schema) -> Schema:
 
 
 def _takes_one_image(model: Model) -> bool:
-    return len(model.inputs) == 1 and model.sole_image is not None and model.inputs[model.sole_image].required
+    return [(one.kind, one.required) for one in model.inputs.values()] == [("image", True)]
 
 
 def _member(name: str, member: Member, model: Model, found: Schema) -> Schema:
