@@ -413,7 +413,7 @@ async def test_a_model_that_no_worker_can_load_is_refused_until_one_can(
     assert taken.status_code == 202
 
 
-async def test_a_model_that_could_not_be_loaded_once_is_taken_again_when_a_worker_claims_its_tasks_again(
+async def test_a_model_that_failed_to_load_is_taken_when_a_worker_claims_it_again(
     client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estimates, "KNOWN_FOR_S", 0)
