@@ -26,6 +26,12 @@ HEADER_BYTES = 10_000
 MEMBERS = 256
 """The most arrays of one `.npz`."""
 
+ENTRY = b"PK\x01\x02"
+"""How each entry in the directory of an archive begins."""
+
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""The methods that NumPy writes. Of others, `zipfile` unpacks as much as comes, however little is asked for."""
+
 
 def npy(array: NDArray[Any]) -> bytes:
     """A `.npy` file."""
@@ -62,13 +68,14 @@ def unpacked(content: bytes, param: str, *, max_bytes: int) -> dict[str, NDArray
 
 
 def _from_archive(content: bytes, param: str, max_bytes: int) -> dict[str, NDArray[Any]]:
+    if content.count(ENTRY) > MEMBERS:  # an archive that is opened reads its whole directory
+        raise InvalidRequest(f"the file has more than {MEMBERS} arrays", param=param)
     found: dict[str, NDArray[Any]] = {}
     left = max_bytes
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = archive.infolist()
-        if len(members) > MEMBERS:
-            raise InvalidRequest(f"the file has more than {MEMBERS} arrays", param=param)
-        for member in members:
+        for member in archive.infolist():
+            if member.compress_type not in BOUNDED:
+                raise InvalidRequest(f"{param} is compressed in another way than NumPy does", param=param)
             if member.file_size > left + HEADER_BYTES:  # a reader of the archive gives no more than that
                 raise _too_large(max_bytes)
             with archive.open(member) as file:
