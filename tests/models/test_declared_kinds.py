@@ -299,6 +299,13 @@ async def test_what_a_crop_has_not_seen_is_no_part_of_the_mask(tmp_path: Path) -
     assert not np.delete(pixels(answer), slice(16, 32), axis=1).any()
 
 
+def test_the_memory_of_an_image_counts_what_it_is_padded_and_resized_to(tmp_path: Path) -> None:
+    square = loaded(folder_of(tmp_path, CHANNELS.replace("size", 'resize = "square"\nsize'), first_channel()))
+    narrow = png(np.zeros((2000, 1, 3), np.uint8))
+
+    assert square.memory_needed(narrow, square.params()) > 2000 * 2000 * 7
+
+
 async def test_a_cut_out_keeps_the_colours_and_has_the_mask_as_alpha(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, CHANNELS + 'mask = "cut-out"\nresample = "nearest"\n', first_channel())
     image = np.dstack([halves(16, 16), np.full((16, 16), 200, np.uint8)])
