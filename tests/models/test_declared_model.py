@@ -336,12 +336,35 @@ def test_a_definition_narrows_what_clients_may_set(tmp_path: Path) -> None:
             msgspec.convert(refused_params, params)
 
 
+def test_bounds_of_a_whole_number_are_whole_and_those_of_a_fraction_need_not_be(tmp_path: Path) -> None:
+    toml = (
+        "[params.properties.most]\nminimum = 1.5\nmaximum = 20\ndefault = 9\n[params.properties.score]\ndefault = 1\n"
+    )
+    params = params_of(tmp_path, BOXES + toml)
+
+    assert (params().most, params().score) == (9, 1.0)
+    assert msgspec.convert({"most": 2, "score": 0.5}, params).score == 0.5
+    for beyond in (1, 21):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({"most": beyond}, params)
+
+
+def test_the_form_of_tensors_may_only_be_one_of_those_there_are(tmp_path: Path) -> None:
+    toml = 'kind = "image-to-tensors"\n[params.properties.format]\nenum = [["json"]]\n'
+    with pytest.raises(ConfigurationError, match=r"params\.properties\.format: "):
+        params_of(tmp_path, toml)
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
         ("[params.properties.colour]\n", "this kind has no such parameter; it has score, iou, most"),
         ("[params.properties.score]\nminimum = 0.6\n", "Expected `float` >= 0.6"),
         ('[params.properties.score]\npattern = "x"\n', "unknown field `pattern`"),
+        ("[params.properties.score]\nenum = [0.25, 0.5]\n", "score: enum may have whole numbers and words only"),
+        ("[params.properties.most]\nenum = [1, 1000]\n", "most: Expected `int` <= 300"),
+        ("[params.properties.most]\nmaximum = inf\n", "most: cannot convert float infinity"),
+        ("[params.properties.most]\nmaximum = 0\n", "most: Expected `int` <= 0"),
     ],
 )
 def test_params_that_the_kind_does_not_have_are_refused(tmp_path: Path, params: str, message: str) -> None:

@@ -57,6 +57,10 @@ def refusal(text: str) -> str:
             "model.toml: input.multiple_of is missing: input.resize = pad needs it",
         ),
         (LEAST + "[guessed]\ncolour = 'why'\n", "model.toml: [guessed] has 'colour', which is not a member"),
+        (
+            LEAST + f"[[tensors]]\nname = 'x'\nshape = {[1] * 60_000}\n",
+            "model.toml: tensors[0].shape: expected `array` of length <= 32",
+        ),
         (LEAST + "[params]\n" + "a." * 40 + "a = 1", "model.toml: [params] is nested more than 32 levels deep"),
         ("a." * 5000 + "a = 1", "model.toml: it has more than 4096 dots; long texts belong in a text file beside it"),
         ("a = " + "[" * 5000, "model.toml: it is nested too deeply"),
