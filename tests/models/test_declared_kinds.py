@@ -8,6 +8,7 @@ import pytest
 
 from penstock.errors import InvalidOutput, InvalidRequest
 from penstock.models.declared.check import answered
+from penstock.models.declared.kinds.packing import npz
 from penstock.models.onnxruntime.session import manifest
 from penstock.models.superres import SuperResolution
 from penstock.settings import LimitSettings
@@ -535,6 +536,9 @@ async def test_tensors_come_in_a_file_too(tmp_path: Path) -> None:
         ({"a": [[1, 2]], "b_1": [], "file": b"PK none"}, "input.file", r"\.npy or \.npz"),
         ({"file": b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }" + b" " * 99},
          "input.file", r"\.npy or \.npz"),
+        ({"a": [[1, 1e300]], "b_1": [[1, 2]]}, "input.a", "values that float32 cannot hold"),
+        ({"a": [[1, 2]], "file": npz({"b.1": np.uint64([[1, 2**63]])})}, "input.b_1", "values that int64 cannot hold"),
+        ({"b_1": [[1, 2]], "file": npz({"a": np.float64([[1, -1e39]])})}, "input.a", "values that float32 cannot hold"),
     ],
 )  # fmt: skip
 async def test_tensors_that_do_not_fit_are_refused_by_name(
@@ -546,6 +550,26 @@ async def test_tensors_that_do_not_fit_are_refused_by_name(
         await served(folder, [source])
 
     assert refused.value.param == param
+
+
+async def test_a_tensor_with_the_name_of_the_file_gets_another_one(tmp_path: Path) -> None:
+    toml = 'kind = "tensors"\n[[tensors]]\nname = "file"\nshape = ["n"]\n'
+    network = model([node("Neg", "file", "y")], [("file", "float32", ["n"])], [("y", "float32", ["n"])])
+    folder = folder_of(tmp_path, toml, network)
+
+    answers = await served(folder, [{"in_file": [2]}, {"file": npz({"file": np.float32([2])})}])
+
+    assert [data(answer)["outputs"]["y"]["values"] for answer in answers] == [[-2.0], [-2.0]]
+
+
+def test_the_memory_of_tensors_counts_what_a_file_unpacks_to(tmp_path: Path) -> None:
+    runner = loaded(folder_of(tmp_path, TWO, sums()))
+    out = io.BytesIO()
+    np.savez_compressed(out, **{"a": np.zeros((100_000, 2), np.int8), "b.1": np.zeros((100_000, 2), np.int8)})
+
+    needed = runner.memory_needed({"file": out.getvalue()}, runner.params())
+
+    assert needed > 400_000 * 8 > 100 * len(out.getvalue())
 
 
 NOT_A_NUMBER = model(
