@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import hashlib
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,24 @@ def test_a_model_whose_answer_is_off_is_not_served(tmp_path: Path, factor: float
         assert loaded(folder).name == f"{tmp_path.name}@1"
     else:
         assert "[check] fails on cpu: scores[0] is 8.08, not 8" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("stored", "params", "message"),
+    [
+        (b'{"scores": [8.0', "", "Input data was truncated"),
+        (b"[8.0, 8.0, 8.0]", "", r"the answer is .*, not '\[8.0, 8.0, 8.0\]'"),
+        (b'{"scores": [8.0, 8.0, 8.0]}', "params = {top_k = 0}\n", "top_k"),
+    ],
+)
+def test_a_check_that_says_nothing_is_refused_in_one_line(
+    tmp_path: Path, stored: bytes, params: str, message: str
+) -> None:
+    toml = SCORES + CHECK.format("json") + params
+    toml = toml.replace("image-to-scores", "image-to-labels") if params else toml
+    folder = folder_of(tmp_path, toml, times(1), photo_png=GREY, answer_json=stored)
+
+    assert re.search(rf"\[check\] fails on cpu: .*{message}", refused(folder))
 
 
 @pytest.mark.parametrize(("level", "fits"), [(0, True), (3, False)])
