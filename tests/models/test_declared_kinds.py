@@ -233,6 +233,25 @@ async def test_boxes_scores_and_classes_may_be_outputs_of_their_own(tmp_path: Pa
     ]
 
 
+@pytest.mark.parametrize(
+    ("boxes", "scores", "classes"),
+    [
+        ((1, 2, 5), (1, 2), (1, 2)),
+        ((1, 4, 2), (1, 2), (1, 2)),
+        ((1, 2, 4), (1, 3), (1, 2)),
+        ((1, 2, 4), (1, 2), (1, 3)),
+    ],
+)
+async def test_separate_boxes_that_do_not_fit_their_scores_are_no_answer(
+    tmp_path: Path, boxes: tuple[int, ...], scores: tuple[int, ...], classes: tuple[int, ...]
+) -> None:
+    network = detector(np.ones(boxes), ("s", np.ones(scores)), ("c", np.ones(classes)))
+    toml = LETTERBOX + 'boxes = "separate"\nname = "y"\nscores = "s"\nclasses = "c"\ncorners = "corners"\n'
+
+    with pytest.raises(InvalidOutput, match=f"gave \\[1, {boxes[1]}, {boxes[2]}\\], "):
+        await served(folder_of(tmp_path, toml, network), [png(noise(64, 64))])
+
+
 async def test_grids_of_yolox_are_decoded(tmp_path: Path) -> None:
     cells = np.full((1, 4 * 4, 6), -9.0)
     cells[0, 4 * 1 + 2] = [0.5, 0.25, 0.0, np.log(2), 1.0, 0.8]  # the cell in row 1, column 2
@@ -338,6 +357,27 @@ async def test_min_max_spreads_the_values_over_all_greys(tmp_path: Path) -> None
     (answer,) = await served(folder, [png(ramp)])
 
     assert pixels(answer)[0].tolist() == [round(255 * n / 7) for n in range(8)]
+
+
+async def test_a_mask_of_a_graph_whose_channels_are_last_may_lack_their_axis(tmp_path: Path) -> None:
+    first = model(
+        [node("Gather", "x zero", "y", axis=3)],
+        [("x", "float32", [1, 8, 8, 3])],
+        [("y", "float32", [1, 8, 8])],
+        zero=np.array(0),
+    )
+    folder = folder_of(tmp_path, CHANNELS.replace("size", 'layout = "NHWC"\nsize'), first)
+
+    (answer,) = await served(folder, [png(halves(8, 8))])
+
+    assert (pixels(answer) == halves(8, 8)[..., 0]).all()
+
+
+async def test_of_more_than_two_channels_none_is_taken_for_the_mask(tmp_path: Path) -> None:
+    same = model([node("Neg", "x", "y")], [("x", "float32", [1, 3, 8, 8])], [("y", "float32", [1, 3, 8, 8])])
+
+    with pytest.raises(InvalidOutput, match=r"gave 3 channels, .* say output.mask"):
+        await served(folder_of(tmp_path, CHANNELS, same), [png(halves(8, 8))])
 
 
 async def test_of_several_channels_the_greatest_is_the_class(tmp_path: Path) -> None:
