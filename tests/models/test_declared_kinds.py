@@ -71,6 +71,15 @@ async def test_labels_may_lie_in_a_file_and_a_sigmoid_is_for_each(tmp_path: Path
     ]
 
 
+async def test_labels_of_a_file_that_an_editor_wrote_are_the_names_alone(tmp_path: Path) -> None:
+    toml = f'kind = "image-to-scores"\n{SMALL}[output]\nlabels = "names.txt"\n'
+    folder = folder_of(tmp_path, toml, means(), names_txt="\ufeffred\r\n\r\n blue \r\n".encode())
+
+    (answer,) = await served(folder, [flat(1, 3, 2)])
+
+    assert answer.data == {"scores": {"red": 1.0, "class1": 3.0, "blue": 2.0}}
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [("", {"scores": [3.0, 1.0, 2.0]}), ('labels = ["a", "b", "c"]', {"scores": {"a": 3.0, "b": 1.0, "c": 2.0}})],

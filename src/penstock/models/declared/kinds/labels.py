@@ -62,4 +62,5 @@ class ImageToScores(OneImage):
 
 def label_of(labels: tuple[str, ...], index: int) -> str:
     """The name of a class: `class3` where it has none."""
-    return labels[index] if 0 <= index < len(labels) else f"class{index}"
+    named = labels[index] if 0 <= index < len(labels) else ""
+    return named or f"class{index}"
