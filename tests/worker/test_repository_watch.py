@@ -256,6 +256,19 @@ async def test_a_bad_version_is_one_line_in_the_log_and_a_model_that_has_failed(
     assert len(lines) == 1
 
 
+def test_a_version_that_fails_in_a_way_nobody_thought_of_hides_no_other(tree: Path) -> None:
+    add(tree, "good@1", 1.0)
+    folder = add(tree, "bad@1", 2.0)
+    (folder / "answer.json").write_text("[" * 5000 + "]" * 5000)
+    with (folder / "model.toml").open("a") as definition:
+        definition.write('\n[check]\ninput = "photo.png"\nanswer = "answer.json"\n')
+
+    seen = LocalVersions(tree, LimitSettings()).look()
+
+    assert set(seen.versions) == {"good@1"}
+    assert seen.broken["bad@1"].startswith("RecursionError")
+
+
 async def test_a_bad_version_is_served_when_it_was_mended(watched: Start, tree: Path) -> None:
     folder = add(tree, "face@1", 2.0)
     good = (folder / "model.toml").read_bytes()
