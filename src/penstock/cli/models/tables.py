@@ -64,14 +64,14 @@ def print_state(model: Model, *, as_json: bool) -> None:
     if as_json:
         say(model)
         return
-    version = _version_of(model)
+    version = version_of(model)
     default = " (default)" if version.is_default else ""
     reasons = [plain(f": {on.reason}") for on in version.workers if on.reason and on.state == version.state]
     line = Text.assemble(plain(f"{model.name}@{version.version}{default}  "), _residence(version), *reasons[:1])
     console().print(line)
 
 
-def _version_of(model: Model) -> Version:
+def version_of(model: Model) -> Version:
     """Returns the version that the model stands for."""
     found = (version for version in model.versions if version.version == model.version)
     return next(found, Version(version=model.version, digest=""))
