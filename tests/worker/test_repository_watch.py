@@ -321,6 +321,23 @@ async def test_a_model_with_the_name_of_one_in_code_is_not_served(watched: Start
         assert worker.host.models.models == ("face@1", slow_model.MODEL)
 
 
+async def test_a_directory_that_cannot_be_read_for_a_while_keeps_its_models(watched: Start, tree: Path) -> None:
+    add(tree, "face@1", 1.0)
+    add(tree, "dog@1", 2.0)
+    async with watched() as worker:
+        await worker.becomes({"face@1": "cold", "dog@1": "cold"})
+        for unreadable in (tree, tree / "face", tree / "face" / "1"):
+            kept = unreadable.rename(tree.with_name("kept"))
+            unreadable.symlink_to("x" * 300)
+            await asyncio.sleep(1.2)  # some looks later
+            unreadable.unlink()
+            kept.rename(unreadable)
+
+        assert not worker.reason("face@1"), worker.reason("face@1")
+        assert await worker.number("face@1") == 1.0
+        assert await worker.number("dog@1") == 2.0
+
+
 # --- what goes --------------------------------------------------------------------------------------------------------
 
 
@@ -335,6 +352,18 @@ async def test_tasks_of_a_removed_version_end_with_a_reason_and_no_other_does(wa
         assert await worker.refused("face@1") == ("model_unavailable", "face@1: its files were removed")
         assert await worker.number("face@2") == 2.0
         await worker.published({"face@2"})
+
+
+async def test_a_bad_version_that_is_removed_is_forgotten_and_its_tasks_end(watched: Start, tree: Path) -> None:
+    folder = add(tree, "face@1", 1.0)
+    async with watched() as worker:
+        await worker.published({"face@1"})
+        (folder / "model.toml").write_text("schema = 2")
+        await worker.becomes({"face@1": "failed"})
+        remove_version(tree, "face", "1")
+        await worker.published(set())
+
+        assert await worker.refused("face@1") == ("model_unavailable", "face@1: its files were removed")
 
 
 async def test_a_loaded_version_whose_files_are_removed_ends_what_waits_for_it(watched: Start, tree: Path) -> None:
