@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import hashlib
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,24 @@ def test_a_model_whose_answer_is_off_is_not_served(tmp_path: Path, factor: float
         assert "[check] fails on cpu: scores[0] is 8.08, not 8" in refused(folder)
 
 
+@pytest.mark.parametrize(
+    ("stored", "params", "message"),
+    [
+        (b'{"scores": [8.0', "", "Input data was truncated"),
+        (b"[8.0, 8.0, 8.0]", "", r"the answer is .*, not '\[8.0, 8.0, 8.0\]'"),
+        (b'{"scores": [8.0, 8.0, 8.0]}', "params = {top_k = 0}\n", "top_k"),
+    ],
+)
+def test_a_check_that_says_nothing_is_refused_in_one_line(
+    tmp_path: Path, stored: bytes, params: str, message: str
+) -> None:
+    toml = SCORES + CHECK.format("json") + params
+    toml = toml.replace("image-to-scores", "image-to-labels") if params else toml
+    folder = folder_of(tmp_path, toml, times(1), photo_png=GREY, answer_json=stored)
+
+    assert re.search(rf"\[check\] fails on cpu: .*{message}", refused(folder))
+
+
 @pytest.mark.parametrize(("level", "fits"), [(0, True), (3, False)])
 def test_the_answer_may_be_an_image(tmp_path: Path, level: int, fits: bool) -> None:
     toml = 'kind = "image-to-image"\n[input]\nresize = "none"\n' + CHECK.format("png")
@@ -336,12 +355,35 @@ def test_a_definition_narrows_what_clients_may_set(tmp_path: Path) -> None:
             msgspec.convert(refused_params, params)
 
 
+def test_bounds_of_a_whole_number_are_whole_and_those_of_a_fraction_need_not_be(tmp_path: Path) -> None:
+    toml = (
+        "[params.properties.most]\nminimum = 1.5\nmaximum = 20\ndefault = 9\n[params.properties.score]\ndefault = 1\n"
+    )
+    params = params_of(tmp_path, BOXES + toml)
+
+    assert (params().most, params().score) == (9, 1.0)
+    assert msgspec.convert({"most": 2, "score": 0.5}, params).score == 0.5
+    for beyond in (1, 21):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({"most": beyond}, params)
+
+
+def test_the_form_of_tensors_may_only_be_one_of_those_there_are(tmp_path: Path) -> None:
+    toml = 'kind = "image-to-tensors"\n[params.properties.format]\nenum = [["json"]]\n'
+    with pytest.raises(ConfigurationError, match=r"params\.properties\.format: "):
+        params_of(tmp_path, toml)
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
         ("[params.properties.colour]\n", "this kind has no such parameter; it has score, iou, most"),
         ("[params.properties.score]\nminimum = 0.6\n", "Expected `float` >= 0.6"),
         ('[params.properties.score]\npattern = "x"\n', "unknown field `pattern`"),
+        ("[params.properties.score]\nenum = [0.25, 0.5]\n", "score: enum may have whole numbers and words only"),
+        ("[params.properties.most]\nenum = [1, 1000]\n", "most: Expected `int` <= 300"),
+        ("[params.properties.most]\nmaximum = inf\n", "most: cannot convert float infinity"),
+        ("[params.properties.most]\nmaximum = 0\n", "most: Expected `int` <= 0"),
     ],
 )
 def test_params_that_the_kind_does_not_have_are_refused(tmp_path: Path, params: str, message: str) -> None:

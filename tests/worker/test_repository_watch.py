@@ -274,6 +274,19 @@ async def test_a_bad_version_is_one_line_in_the_log_and_a_model_that_has_failed(
     assert len(lines) == 1
 
 
+def test_a_version_that_fails_in_a_way_nobody_thought_of_hides_no_other(tree: Path) -> None:
+    add(tree, "good@1", 1.0)
+    folder = add(tree, "bad@1", 2.0)
+    (folder / "answer.json").write_text("[" * 5000 + "]" * 5000)
+    with (folder / "model.toml").open("a") as definition:
+        definition.write('\n[check]\ninput = "photo.png"\nanswer = "answer.json"\n')
+
+    seen = LocalVersions(tree, LimitSettings()).look()
+
+    assert set(seen.versions) == {"good@1"}
+    assert seen.broken["bad@1"].startswith("RecursionError")
+
+
 async def test_a_bad_version_is_served_when_it_was_mended(watched: Start, tree: Path) -> None:
     folder = add(tree, "face@1", 2.0)
     good = (folder / "model.toml").read_bytes()
@@ -308,6 +321,23 @@ async def test_a_model_with_the_name_of_one_in_code_is_not_served(watched: Start
         assert worker.host.models.models == ("face@1", slow_model.MODEL)
 
 
+async def test_a_directory_that_cannot_be_read_for_a_while_keeps_its_models(watched: Start, tree: Path) -> None:
+    add(tree, "face@1", 1.0)
+    add(tree, "dog@1", 2.0)
+    async with watched() as worker:
+        await worker.becomes({"face@1": "cold", "dog@1": "cold"})
+        for unreadable in (tree, tree / "face", tree / "face" / "1"):
+            kept = unreadable.rename(tree.with_name("kept"))
+            unreadable.symlink_to("x" * 300)
+            await asyncio.sleep(1.2)  # some looks later
+            unreadable.unlink()
+            kept.rename(unreadable)
+
+        assert not worker.reason("face@1"), worker.reason("face@1")
+        assert await worker.number("face@1") == 1.0
+        assert await worker.number("dog@1") == 2.0
+
+
 # --- what goes --------------------------------------------------------------------------------------------------------
 
 
@@ -322,6 +352,18 @@ async def test_tasks_of_a_removed_version_end_with_a_reason_and_no_other_does(wa
         assert await worker.refused("face@1") == ("model_unavailable", "face@1: its files were removed")
         assert await worker.number("face@2") == 2.0
         await worker.published({"face@2"})
+
+
+async def test_a_bad_version_that_is_removed_is_forgotten_and_its_tasks_end(watched: Start, tree: Path) -> None:
+    folder = add(tree, "face@1", 1.0)
+    async with watched() as worker:
+        await worker.published({"face@1"})
+        (folder / "model.toml").write_text("schema = 2")
+        await worker.becomes({"face@1": "failed"})
+        remove_version(tree, "face", "1")
+        await worker.published(set())
+
+        assert await worker.refused("face@1") == ("model_unavailable", "face@1: its files were removed")
 
 
 async def test_a_loaded_version_whose_files_are_removed_ends_what_waits_for_it(watched: Start, tree: Path) -> None:

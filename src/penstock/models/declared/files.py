@@ -91,9 +91,10 @@ def half_file(definition: Definition, folder: Path) -> DeclaredFile | None:
 
 
 def labels_of(definition: Definition, folder: Path) -> tuple[str, ...]:
-    """The names of the classes. Raises ConfigurationError where their file cannot be read."""
+    """The names of the classes; a blank line of their file numbers a class without one. Raises ConfigurationError where
+    the file cannot be read."""
     labels = definition.output.labels
-    return labels if isinstance(labels, tuple) else tuple(_text(folder / labels).splitlines())
+    return labels if isinstance(labels, tuple) else tuple(map(str.strip, _text(folder / labels).splitlines()))
 
 
 def digest_of(definition: Definition, folder: Path) -> str:
@@ -111,7 +112,7 @@ def _text(path: Path) -> str:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise ConfigurationError(f"{path} is larger than {MOST_BYTES} bytes")
-        return content.decode()
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise _unreadable(path, error) from error
     except UnicodeDecodeError as error:

@@ -86,7 +86,7 @@ class TiledTensor(TiledImage):
         """Keep the middle of one output tile. Raises InvalidOutput for another shape, and values that are no
         numbers."""
         form = self._surface.form
-        made = pixels_of(output[0], planar=form.planar)
+        made = pixels_of(output[0], form)
         if made.shape[2] == 1:
             made = np.broadcast_to(made, (*made.shape[:2], 3))
         colours = made[..., ::-1] if form.order == (2, 1, 0) else made
