@@ -50,11 +50,6 @@ class SourceFile(Struct, frozen=True, kw_only=True):
         return self.target.with_suffix("").name if self.is_named else self.target.name
 
     @property
-    def is_data(self) -> bool:
-        """Whether the card of the model says that the result is data."""
-        return self.is_named and self.target.suffix == ".json"
-
-    @property
     def is_done(self) -> bool:
         """Whether the result exists. Results appear whole, but a machine that loses power may leave an empty file."""
         found = self.target.parent.glob(f"{glob.escape(self.target.name)}.*")

@@ -20,7 +20,6 @@ from penstock.cli.sources import IMAGES, SourceFile, alone, files_of, request_id
 from penstock.cli.terminal import console, failures_of, plain, readable
 from penstock.client import AsyncClient, Model, Output, PenstockApiError, Shared, Submitted, Task, failure_of
 from penstock.client.bounded import as_they_end
-from penstock.client.files import new_file
 from penstock.client.model_views import Member
 from penstock.client.views import LIVE, Failure
 from penstock.errors import ConfigurationError
@@ -230,12 +229,6 @@ class _FileRun:
         """Writes the result. Of several files the first lies where a result alone would, and appears last, so that a
         result that is there is whole; the others are `photo.mask.png` and so on."""
         result, directory, prefix = task.result, self._file.target.parent, f"{self._file.stem}."
-        if result and len(result.files) > 1 and result.data is not None and self._file.is_data:
-            files = await self._client.download_all(task.task_id, directory, prefix=prefix)
-            async with new_file(self._file.target) as (file, target):
-                file.write(msgspec.json.encode(result.data))
-            self._targets = [target, *files]
-            return
         self._file = self._file.of_type(result.content_type if result else "")
         if result and len(result.files) > 1:
             first, *others = await self._client.download_all(task.task_id, directory, prefix=prefix)
