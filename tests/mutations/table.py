@@ -630,6 +630,20 @@ MUTATIONS = (
         "tests/api/test_models.py::test_a_model_that_no_worker_can_load_is_refused_until_one_can",
     ),
     Mutation(
+        "a model that a worker claims again after a failure counts as able",
+        "src/penstock/intake/estimates.py",
+        " and model not in worker.models",
+        "",
+        "tests/api/test_models.py::test_a_model_that_failed_to_load_is_taken_when_a_worker_claims_it_again",
+    ),
+    Mutation(
+        "a default is retracted with its own version only",
+        f"{LUA}/retract.lua",
+        " or redis.call('HGET', default, name) == version",
+        " or true",
+        "tests/store/test_models.py::test_a_default_that_is_set_while_the_former_one_is_retracted_stays",
+    ),
+    Mutation(
         "the digest of the version among what makes tasks equal",
         "src/penstock/intake/reuse_digest.py",
         "        call.model.digest,\n",

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock.core.model import Model
@@ -121,6 +122,15 @@ BAD_INDEXES = {
 }
 
 
+async def test_an_index_whose_name_is_none_of_a_model_is_no_version(storage: Storage, folder: Path) -> None:
+    await pushed(storage, folder, "2")
+    shouting = Model(name="Face", version="1", digest="d", versioned=True)
+    index = msgspec.json.encode(VersionIndex(model=shouting, files=()))
+    await storage.put("models/Face/1/index.json", index, "application/json")
+
+    assert list(await RemoteTree(storage).look()) == ["face@2"]
+
+
 @pytest.mark.parametrize("what", BAD_INDEXES)
 async def test_an_index_that_cannot_be_one_hides_no_other(storage: Storage, folder: Path, what: str) -> None:
     await pushed(storage, folder, "2")
@@ -135,6 +145,30 @@ async def test_a_name_that_no_storage_takes_is_refused_before_it_is_announced(st
         await pushed(storage, folder)
 
     assert await RemoteTree(storage).look() == {}
+
+
+async def test_two_models_with_the_same_files_are_cached_side_by_side(
+    storage: Storage, folder: Path, tmp_path: Path
+) -> None:
+    cache = ModelCache(storage, tmp_path / "cache")
+    names = sorted(FILES)
+    face = await push(storage, model(), folder, names)
+    dog = await push(storage, Model(name="dog", version="1", digest="d", versioned=True), folder, names)
+    folders = [await cache.folder(face), await cache.folder(dog)]
+
+    assert face.digest == dog.digest
+    assert [sorted(one.name for one in there.iterdir()) for there in folders] == [names, names]
+
+
+async def test_a_version_that_is_damaged_in_the_cache_is_fetched_again(
+    storage: Storage, folder: Path, tmp_path: Path
+) -> None:
+    cache, index = ModelCache(storage, tmp_path / "cache"), await pushed(storage, folder)
+    before = await cache.folder(index)
+    (before / "model.onnx").write_bytes(b"half")
+
+    assert await cache.folder(index) == before
+    assert (before / "model.onnx").read_bytes() == FILES["model.onnx"]
 
 
 async def test_workers_of_a_machine_fetch_a_version_once(storage: Storage, folder: Path, tmp_path: Path) -> None:

@@ -65,12 +65,15 @@ class Counting(BaseModelRunner[Params]):
         raise NotImplementedError
 
 
+COUNTING = Counting()
+
+
 def work_of(tiles: int, context: Any = None, lane: str = "") -> Work:
     return Work([np.zeros(1, np.float32)] * tiles, lane=lane, context=context)
 
 
 def job_of(tiles: int, priority: Priority = Priority.NORMAL, lane: str = "heavy", runner: Any = None) -> DeviceWork:
-    return DeviceWork(runner or Counting(), work_of(tiles, lane=lane), priority, lambda done, total: None)
+    return DeviceWork(runner or COUNTING, work_of(tiles, lane=lane), priority, lambda done, total: None)
 
 
 def backlog_of(jobs: Sequence[DeviceWork], *, guard: int = 0, sizes: tuple[int, ...] = (1,)) -> Backlog:
@@ -97,6 +100,14 @@ def test_nobody_is_passed_over_more_often_than_the_guard_allows(limit: int, roun
 
 
 # --- the backlog ----------------------------------------------------------------------------------------------
+
+
+async def test_old_and_new_files_of_a_version_share_no_batch() -> None:
+    former, latter = Counting(), Counting()
+    jobs = [job_of(1, runner=runner) for runner in (former, latter, former)]
+    batch = backlog_of(jobs, sizes=(1, 2, 4)).choose(())
+
+    assert [tile.task for tile in batch] == [jobs[0], jobs[2]]
 
 
 async def test_inside_a_priority_the_job_with_the_least_left_is_first() -> None:

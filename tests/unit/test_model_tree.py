@@ -6,7 +6,7 @@ import pytest
 
 from penstock.errors import ConfigurationError
 from penstock.models import load_runners
-from penstock.models.repository.tree import remove_version, scan, write_version
+from penstock.models.repository.tree import UNREADABLE, remove_version, scan, write_version
 from penstock.settings import ModelSettings
 
 TOML = b"schema = 1\n"
@@ -78,6 +78,23 @@ def test_the_directory_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "models").symlink_to(tmp_path / "real")
 
     assert sorted(scan(tmp_path / "models").versions) == ["face@1"]
+
+
+@pytest.mark.parametrize("link", ["loop", "face/loop", "face/2/model.onnx"])
+def test_what_cannot_be_read_is_refused_and_hides_nothing_else(tmp_path: Path, link: str) -> None:
+    add(tmp_path, "face@1")
+    add(tmp_path, "face@2")
+    (tmp_path / link).symlink_to(tmp_path / link)
+    found = scan(tmp_path)
+
+    assert "face@1" in found.versions
+    assert found.refused == {link.removesuffix("/model.onnx"): UNREADABLE}
+
+
+def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "models").symlink_to("models" + "x" * 300)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        scan(tmp_path / "models")
 
 
 def test_the_stamp_changes_with_any_file(tmp_path: Path) -> None:

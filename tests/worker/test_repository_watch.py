@@ -25,7 +25,7 @@ from penstock.worker.host import Host
 from penstock.worker.publisher import Publisher
 from penstock.worker.residency.repository import RepositoryWatch
 from penstock.worker.residency.residents import Residents
-from penstock.worker.residency.versions import LocalVersions
+from penstock.worker.residency.versions import LocalVersions, Sighting
 from tests.support import slow_model
 from tests.support.stores import worker_info
 from tests.support.tiny_models import add_model
@@ -35,11 +35,22 @@ SIZE = 10**6
 """What each model is said to take."""
 
 
+class CountedVersions(LocalVersions):
+    """A directory that counts how often it is looked at."""
+
+    looks = 0
+
+    def look(self) -> Sighting:
+        self.looks += 1
+        return super().look()
+
+
 class Watched(Struct, eq=False):
     """A worker that watches a repository."""
 
     store: Store
     host: Host
+    local: CountedVersions
 
     def states(self) -> dict[str, str]:
         """Returns where each model is."""
@@ -57,6 +68,11 @@ class Watched(Struct, eq=False):
         """Returns when these are in the catalogue."""
         while {one.model.id for one in (await self.store.models.catalogue()).versions} != ids:
             await asyncio.sleep(0.02)
+
+    async def looks_again(self) -> None:
+        """Returns when it has looked at the directory two more times, and done what follows from that."""
+        before = self.local.looks
+        await until(lambda: self.local.looks > before + 2)
 
     async def listed_as(self, model: str, state: str) -> None:
         """Returns when the list of workers says so of a model."""
@@ -108,10 +124,12 @@ def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path) -> Start
         places: int = 4,
         catalogue: ModelStore | None = None,
     ) -> AsyncIterator[Watched]:
+        local = CountedVersions(tree, LimitSettings())
+
         def watching(residents: Residents) -> RepositoryWatch:
             return RepositoryWatch(
                 residents,
-                LocalVersions(tree, LimitSettings()),
+                local,
                 RemoteTree(storage),
                 ModelCache(storage, tmp_path / worker_id),
                 store=store,
@@ -123,7 +141,7 @@ def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path) -> Start
 
         options: dict[str, Any] = {"worker_id": worker_id, "model_bytes": places * SIZE, "watching": watching}
         async with host(store, storage, *models, **options) as worker, asyncio.timeout(60):
-            yield Watched(store, worker)
+            yield Watched(store, worker, local)
 
     return start
 
@@ -244,7 +262,7 @@ async def test_a_bad_version_is_one_line_in_the_log_and_a_model_that_has_failed(
     try:
         async with watched() as worker:
             await worker.becomes({"good@1": "cold", "bad@1": "failed"})
-            await asyncio.sleep(1.2)  # some looks later
+            await worker.looks_again()
             reason, serves = worker.reason("bad@1"), worker.host.models.models
 
             assert await worker.number("good@1") == 1.0
@@ -303,6 +321,23 @@ async def test_a_model_with_the_name_of_one_in_code_is_not_served(watched: Start
         assert worker.host.models.models == ("face@1", slow_model.MODEL)
 
 
+async def test_a_directory_that_cannot_be_read_for_a_while_keeps_its_models(watched: Start, tree: Path) -> None:
+    add(tree, "face@1", 1.0)
+    add(tree, "dog@1", 2.0)
+    async with watched() as worker:
+        await worker.becomes({"face@1": "cold", "dog@1": "cold"})
+        for unreadable in (tree, tree / "face", tree / "face" / "1"):
+            kept = unreadable.rename(tree.with_name("kept"))
+            unreadable.symlink_to("x" * 300)
+            await asyncio.sleep(1.2)  # some looks later
+            unreadable.unlink()
+            kept.rename(unreadable)
+
+        assert not worker.reason("face@1"), worker.reason("face@1")
+        assert await worker.number("face@1") == 1.0
+        assert await worker.number("dog@1") == 2.0
+
+
 # --- what goes --------------------------------------------------------------------------------------------------------
 
 
@@ -317,6 +352,18 @@ async def test_tasks_of_a_removed_version_end_with_a_reason_and_no_other_does(wa
         assert await worker.refused("face@1") == ("model_unavailable", "face@1: its files were removed")
         assert await worker.number("face@2") == 2.0
         await worker.published({"face@2"})
+
+
+async def test_a_bad_version_that_is_removed_is_forgotten_and_its_tasks_end(watched: Start, tree: Path) -> None:
+    folder = add(tree, "face@1", 1.0)
+    async with watched() as worker:
+        await worker.published({"face@1"})
+        (folder / "model.toml").write_text("schema = 2")
+        await worker.becomes({"face@1": "failed"})
+        remove_version(tree, "face", "1")
+        await worker.published(set())
+
+        assert await worker.refused("face@1") == ("model_unavailable", "face@1: its files were removed")
 
 
 async def test_a_loaded_version_whose_files_are_removed_ends_what_waits_for_it(watched: Start, tree: Path) -> None:
@@ -364,7 +411,7 @@ async def test_a_version_that_another_worker_has_stays_published(watched: Start,
         await worker.store.leases.renew(worker_info("there-w2", ("face@1",)), ())
         remove_version(tree, "face", "1")
         await until(lambda: bool(worker.reason("face@1")))
-        await asyncio.sleep(1.2)  # some looks later
+        await worker.looks_again()
         await worker.published({"face@1"})
         await worker.store.workers.sign_off("there-w2")
         await worker.published(set())

@@ -341,6 +341,63 @@ async def test_a_load_that_hangs_ends_its_tasks_and_others_are_loaded() -> None:
         assert await models.answer("good") == 1.0
 
 
+async def test_the_memory_of_a_load_that_took_too_long_is_used_again_when_it_has_ended() -> None:
+    async with shelf(places=1, limit_s=0.2) as models:
+        models.gated.add("hangs")
+        models.offer("hangs")
+        models.offer("one", 1.0)
+        with pytest.raises(ModelUnavailable):
+            await models.answer("hangs")
+        models.made["hangs"][0].gate.set()
+        await until(lambda: models.made["hangs"][0].unloaded_at > 0)
+        with models.residents.expecting("one"):
+            await until(lambda: models.states()["one"] == "ready")  # only into room that is free
+
+
+async def test_a_worker_stops_while_a_load_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.worker.batcher.scheduler.LOAD_ENDS_S", 0.1)
+    async with shelf() as models:
+        models.gated.add("slow")
+        models.offer("slow")
+        waiting = asyncio.create_task(models.answer("slow"))
+        await until(lambda: "slow" in models.made)
+        async with asyncio.timeout(60):
+            await models.device.close()
+        waiting.cancel()
+
+        assert not models.made["slow"][0].gate.is_set()
+
+
+async def test_a_model_that_waited_for_room_is_cold_again_when_nobody_wants_it() -> None:
+    async with shelf(places=1) as models:
+        models.offer("one")
+        models.offer("two")
+        use = await models.use("one")
+        waiting = asyncio.create_task(models.answer("two"))
+        await until(lambda: models.states()["two"] == "loading")
+        waiting.cancel()
+        await until(lambda: models.states()["two"] == "cold")
+        models.residents.give_back(use)
+        models.residents.unload("one")
+        await until(lambda: models.states() == {"one": "evicted", "two": "cold"})
+
+
+async def test_a_model_that_is_unloaded_while_it_is_loaded_goes_after_the_tasks_that_waited() -> None:
+    async with shelf() as models:
+        models.gated.add("one")
+        models.offer("one", 1.0)
+        waiting = asyncio.create_task(models.answer("one"))
+        await until(lambda: "one" in models.made)
+        models.residents.unload("one")
+        models.made["one"][0].gate.set()
+
+        assert await waiting == 1.0
+        await until(lambda: models.states()["one"] == "evicted")
+        models.gated.clear()
+        assert await models.answer("one") == 1.0
+        assert models.states()["one"] == "ready"
+
+
 async def test_where_the_device_has_no_memory_another_model_goes_and_the_load_is_tried_once_more() -> None:
     async with shelf(places=3) as models:
         models.faults["large"] = [DeviceOutOfMemory("the device could not hold it")]
@@ -489,13 +546,17 @@ async def test_an_expected_model_is_loaded_into_free_room_and_evicts_nothing() -
         for name in ("one", "two", "three"):
             models.offer(name)
         await models.answer("one")
-        models.residents.expect("two")
-        await until(lambda: models.states()["two"] == "ready")
-        models.residents.expect("three")
-        await asyncio.sleep(0.05)
+        with models.residents.expecting("two"):
+            await until(lambda: models.states()["two"] == "ready")
+        with models.residents.expecting("three"):
+            await asyncio.sleep(0.05)
+            states = models.states()
+        models.residents.unload("one")
+        await until(lambda: models.states()["one"] == "evicted")
+        await until(lambda: models.states()["three"] == "cold")
 
-        assert models.states()["one"] == models.states()["two"] == "ready"
-        assert models.states()["three"] != "ready"
+        assert states == {"one": "ready", "two": "ready", "three": "loading"}
+        assert [len(models.made[name]) for name in ("one", "two", "three")] == [1, 1, 1]
 
 
 async def test_the_next_load_waits_until_freed_memory_is_seen() -> None:

@@ -31,9 +31,10 @@ def load_runners(settings: ModelSettings, *, in_storage: bool = False) -> list[s
     load_entry_points()
     known = registry()
     wanted = {split_id(reference)[0]: reference for reference in settings.serve}
-    there = {*known, *(version.name for version in scan(Path(settings.directory)).versions.values())}
+    elsewhere = not in_storage and wanted.keys() - known.keys()
+    there = {*known, *(one.name for one in scan(Path(settings.directory)).versions.values())} if elsewhere else {*known}
     for name, reference in wanted.items():
-        if name not in there and not in_storage:
+        if elsewhere and name not in there:
             names = ", ".join(sorted(there))
             raise ConfigurationError(f"models.serve: there is no model {reference}; known are {names}")
     return sorted(known.keys() & wanted.keys() if wanted else known)

@@ -125,10 +125,10 @@ class Pipeline:
 
     async def _stages(self, lease: Lease, watch: Watcher, clock: AttemptClock) -> Outcome:
         stage = Stages(lease, watch)
-        takes = self.models.expect(lease.request.model)
-        with stage("fetch"):
-            source = await self._inputs.collect(lease, takes, clock)
-        use = await self._model(lease, stage, clock)
+        with self.models.expecting(lease.request.model) as takes:
+            with stage("fetch"):
+                source = await self._inputs.collect(lease, takes, clock)
+            use = await self._model(lease, stage, clock)
         with self.models.using(use) as runner:
             params = _params_of(lease.request, runner)
             with self._memory.grant(lease.priority) as grant:

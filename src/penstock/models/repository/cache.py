@@ -11,6 +11,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from penstock.errors import ConfigurationError
 from penstock.models.repository.remote import VersionIndex, fetch
 from penstock.storage import Storage
 
@@ -44,6 +45,8 @@ class ModelCache:
         try:
             await fetch(self._storage, index, draft / folder)
             await asyncio.to_thread(_publish, draft, home, folder, index)
+        except OSError as error:
+            raise ConfigurationError(f"{index.id}: {home} cannot be written: {error.strerror}") from error
         finally:
             await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
         seconds = round(time.monotonic() - started, 3)
@@ -71,10 +74,17 @@ def _is_whole(folder: Path, index: VersionIndex) -> bool:
 
 
 def _publish(draft: Path, home: Path, folder: Path, index: VersionIndex) -> None:
-    if _is_whole(home / folder, index):
-        return  # another worker was faster
-    shutil.rmtree(home, ignore_errors=True)
-    draft.rename(home)
+    """Move the version to its place. Other versions there, and a whole one that another worker has fetched meanwhile,
+    may be read by a load, and stay. Raises OSError."""
+    target = home / folder
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        (draft / folder).rename(target)
+    except OSError:
+        if _is_whole(target, index):
+            return
+        target.rename(draft / "damaged")
+        (draft / folder).rename(target)
 
 
 def _folders(directory: Path) -> Iterator[Path]:

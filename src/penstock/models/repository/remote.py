@@ -168,6 +168,7 @@ async def _index(storage: Storage, key: str) -> VersionIndex | None:
         return None
     except (msgspec.MsgspecError, InputTooLarge) as error:
         raise ConfigurationError(f"{key} is no index of a model: {error}") from error
+    check_id(index.model.name, index.model.version)
     if _index_key(index.model.name, index.model.version) != key:
         raise ConfigurationError(f"{key} is the index of {index.id}")
     return index

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
@@ -21,6 +21,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 
 CHUNK_BYTES = 1024 * 1024
+
+UNREADABLE = "it cannot be read"
+"""The reason why a folder is refused that may hold a version, and does not show it now."""
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """The names of the files of a version with their sizes, times and numbers: it changes when one of them does."""
@@ -50,11 +53,15 @@ class Scan(NamedTuple):
 
 def scan(directory: Path) -> Scan:
     """Look at the directory, which need not exist. No file is read. A link that leads out of the directory is not
-    followed."""
+    followed. Raises ConfigurationError when the directory itself cannot be read."""
     found = Scan({}, {})
     root = os.path.realpath(directory)
-    for name in _folders(root, root, NAME, found.refused):
-        for version in _folders(name, root, VERSION, found.refused):
+    try:
+        entries = _entries(root)
+    except OSError as error:
+        raise ConfigurationError(f"{directory} cannot be read: {error.strerror}") from error
+    for name in _folders(entries, root, NAME, found.refused):
+        for version in _folders(_readable(name, root, found.refused), root, VERSION, found.refused):
             _look(version, root, found)
     return found
 
@@ -91,8 +98,8 @@ def remove_version(directory: Path, name: str, version: str | None = None) -> li
     """
     check_id(name, version or "1")
     folder = directory / name
-    gone = [one for one in _entries(str(folder)) if VERSION.fullmatch(one.name) and version in (None, one.name)]
     try:
+        gone = [one for one in _entries(str(folder)) if VERSION.fullmatch(one.name) and version in (None, one.name)]
         for one in gone:
             _remove(Path(one.path))
         with suppress(OSError):  # another version is there
@@ -107,10 +114,12 @@ def remove_version(directory: Path, name: str, version: str | None = None) -> li
 # With paths as text: pathlib would take longer than the system calls do, and a worker looks twice a second.
 
 
-def _folders(folder: str, root: str, pattern: re.Pattern[str], refused: dict[str, str]) -> Iterator[str]:
-    """The folders in a folder whose names have this form; others are refused, but for hidden ones and files."""
-    for entry in _entries(folder):
-        if entry.name.startswith(".") or not entry.is_dir():
+def _folders(
+    entries: Iterable[os.DirEntry[str]], root: str, pattern: re.Pattern[str], refused: dict[str, str]
+) -> Iterator[str]:
+    """The folders whose names have this form; others are refused, but for hidden ones and files."""
+    for entry in entries:
+        if entry.name.startswith(".") or not _is_folder(entry, root, refused):
             continue
         if entry.is_symlink() and not _is_inside(entry.path, root):
             refused[_place(entry.path, root)] = "it is a link out of the directory"
@@ -120,8 +129,16 @@ def _folders(folder: str, root: str, pattern: re.Pattern[str], refused: dict[str
             yield entry.path
 
 
+def _is_folder(entry: os.DirEntry[str], root: str, refused: dict[str, str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or to where nobody may look
+        refused[_place(entry.path, root)] = UNREADABLE
+        return False
+
+
 def _look(folder: str, root: str, found: Scan) -> None:
-    files = [entry for entry in _entries(folder) if not entry.name.startswith(".")]
+    files = [entry for entry in _readable(folder, root, found.refused) if not entry.name.startswith(".")]
     if not any(entry.name == FILE for entry in files):
         return  # it is being copied, or is something else
     try:
@@ -130,18 +147,30 @@ def _look(folder: str, root: str, found: Scan) -> None:
             found.refused[_place(folder, root)] = f"{outside[0]} is a link out of the directory"
             return
         status = [(entry.name, entry.stat()) for entry in files]
-    except OSError:
+    except FileNotFoundError:
         return  # it is being removed
+    except OSError:
+        found.refused[_place(folder, root)] = UNREADABLE
+        return
     stamp = tuple((name, one.st_size, one.st_mtime_ns, one.st_ino) for name, one in status)
     name, version = folder.rsplit("/", 2)[1:]
     found.versions[f"{name}@{version}"] = VersionFolder(name, version, Path(folder), stamp)
 
 
+def _readable(folder: str, root: str, refused: dict[str, str]) -> list[os.DirEntry[str]]:
+    try:
+        return _entries(folder)
+    except OSError:
+        refused[_place(folder, root)] = UNREADABLE
+        return []
+
+
 def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What is in a folder, nothing where there is none. Raises OSError when it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=attrgetter("name"))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -88,7 +88,9 @@ class Backlog:
     def _mates(self, lead: DeviceWork) -> list[DeviceWork]:
         if lead.alone or len(lead.waiting) >= self.costs.most(lead.key):
             return [lead]
-        others = [task for task in self._tasks if task.key == lead.key and not task.alone and task is not lead]
+        # Two versions of a model may be loaded under one name, while one replaces the other.
+        alike = [task for task in self._tasks if task.key == lead.key and task.runner is lead.runner]
+        others = [task for task in alike if not task.alone and task is not lead]
         return [lead, *self._in_order(others)]
 
     def _may_wait(self, lead: DeviceWork) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from loguru import logger
@@ -27,15 +28,20 @@ class ModelLoader:
         self._outcomes = outcomes
         self._own = Threads(1, "load")
         self._hung: list[Threads] = []
+        self._loading: set[asyncio.Future[None]] = set()
+        self._dropping: set[asyncio.Task[None]] = set()
 
-    async def load(self, runner: Runner, *, limit_s: float) -> float:
+    async def load(self, runner: Runner, *, limit_s: float, on_dropped: Callable[[], None] = lambda: None) -> float:
         """Load and warm up a model; returns the seconds. Raises what the model raises, and ModelUnavailable when it
-        takes longer than `limit_s`: its thread is left behind, and what it may still load is dropped."""
+        takes longer than `limit_s`: its thread is left behind, and what it may still load is dropped. Then it calls
+        `on_dropped`."""
         threads, started = self._threads_of(runner), time.perf_counter()
         loading = threads.run(self._load, runner)
+        self._loading.add(loading)
+        loading.add_done_callback(self._loading.discard)
         await asyncio.wait([loading], timeout=limit_s)
         if not loading.done():
-            self._leave_behind(threads, runner, loading)
+            self._leave_behind(threads, runner, loading, on_dropped)
             raise ModelUnavailable(f"the model was not loaded within {limit_s:g} s")
         loading.result()
         seconds = time.perf_counter() - started
@@ -52,9 +58,15 @@ class ModelLoader:
         self._costs.forget_model(runner.name)
         self._outcomes.forget_model(runner.name)
 
+    async def has_ended(self, *, within_s: float) -> bool:
+        """Whether no load goes on; waits so long for one that does."""
+        if self._loading:
+            await asyncio.wait(self._loading, timeout=within_s)
+        return not self._loading
+
     def close(self, *, wait: bool) -> None:
-        """End the thread; without `wait`, and where a load hangs, it is left behind."""
-        self._own.close(wait=wait and not self._hung)
+        """End the thread; without `wait` one that still loads is left behind."""
+        self._own.close(wait=wait)
         for threads in self._hung:
             threads.close(wait=False)
 
@@ -65,14 +77,19 @@ class ModelLoader:
         runner.load_model(self._device)
         warm_up(self._device, [runner], self._costs, self._outcomes)
 
-    def _leave_behind(self, threads: Threads, runner: Runner, loading: asyncio.Future[None]) -> None:
+    def _leave_behind(
+        self, threads: Threads, runner: Runner, loading: asyncio.Future[None], on_dropped: Callable[[], None]
+    ) -> None:
         if threads is self._own:
             self._hung.append(self._own)
             self._own = Threads(1, "load")
 
-        def drop(done: asyncio.Future[None]) -> None:
+        async def drop() -> None:
             with suppress(Exception):
-                done.result()
-                self._own.run(runner.unload)
+                await loading
+                await self._threads_of(runner).run(runner.unload)
+            on_dropped()
 
-        loading.add_done_callback(drop)
+        dropping = asyncio.create_task(drop(), name="drop a late load")
+        self._dropping.add(dropping)
+        dropping.add_done_callback(self._dropping.discard)

@@ -38,6 +38,9 @@ from penstock.worker.model_code import load_errors
 from penstock.worker.task_log import TaskLog
 from penstock.worker.threads import Threads
 
+LOAD_ENDS_S = 5.0
+"""How long a worker that stops waits for a load that is under way: `penstock up` kills it after 10."""
+
 CHOSEN = 2
 """Batches of a GPU whose tiles are chosen: the one that computes, and the one that is stacked or waits for its turn. A
 task of high priority waits for these at most."""
@@ -125,13 +128,14 @@ class DeviceScheduler:
         return [self._cpu_loop() for _ in range(self.device.streams + 1)]
 
     async def close(self) -> None:
-        """Stop. A thread that hangs on a broken device is left behind."""
+        """Stop. A thread that hangs on a broken device is left behind, and so is one that goes on loading a model."""
         tasks = [*self._loops, *self._flights]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        wait = self.broken is None and await self.loader.has_ended(within_s=LOAD_ENDS_S)
         for threads in (self._threads, self._stacking, self.loader):
-            threads.close(wait=self.broken is None)
+            threads.close(wait=wait)
 
     def paying_batch(self, model: str) -> tuple[int, float]:
         """How many tiles of a model should wait for the device, so that its next batch is large enough to pay; and the

@@ -84,6 +84,7 @@ class ModelLoads:
         self._residents.look_at_clock()
         await self._unload_what_leaves()
         self._make_runners()
+        self._forget_unwanted()
         head = self._next()
         if head is None:
             self._reopen()
@@ -113,6 +114,16 @@ class ModelLoads:
             if wanted and resident.making is None and not resident.gone:
                 resident.become("loading")
                 resident.making = asyncio.ensure_future(self._made(resident))
+                self._residents.on_change()
+
+    def _forget_unwanted(self) -> None:
+        """Let runners go that were made, or are being made, for tasks that want them no more."""
+        for resident in self._residents:
+            if resident.making is None or resident.is_loading or resident.is_asked_for or resident.is_expected:
+                continue
+            resident.forget_making()
+            if resident.state == "loading":
+                resident.become("cold")
                 self._residents.on_change()
 
     async def _made(self, resident: Resident) -> Runner:
@@ -170,7 +181,7 @@ class ModelLoads:
         assert resident.making is not None  # noqa: S101  `_next` has chosen it
         runner = await resident.making
         try:
-            await self._device.loader.load(runner, limit_s=self._limit_s)
+            await self._load_on_device(resident, runner)
         except Exception as error:
             victim = to_evict(self._residents) if _is_out_of_memory(error) else None
             if victim is None:
@@ -180,14 +191,28 @@ class ModelLoads:
         logger.bind(model=resident.id, evicted=victim.id).warning("no memory for a model, another one is evicted")
         await self._unload(victim, "room")
         runner = await resident.offer.make()
-        await self._device.loader.load(runner, limit_s=self._limit_s)
+        await self._load_on_device(resident, runner)
         return runner
+
+    async def _load_on_device(self, resident: Resident, runner: Runner) -> None:
+        size = self._needs(resident)
+
+        def give_back() -> None:
+            self._hung_bytes -= size
+            self._residents.stirred.set()
+
+        try:
+            await self._device.loader.load(runner, limit_s=self._limit_s, on_dropped=give_back)
+        except ModelUnavailable:
+            self._hung_bytes += size  # the load goes on: it takes what it takes, until it was dropped
+            raise
 
     def _ready(self, resident: Resident) -> None:
         resident.ready_at = resident.used_at = time.monotonic()
         resident.is_wanted = resident.is_expected = False
         resident.become("ready")
         resident.serve()
+        resident.is_closed = resident.is_leaving
         metrics.report("model.loads", model=resident.id, device=self._device.device.name, outcome="ready")
 
     def _taken(self, resident: Resident, measured: int) -> int:
@@ -202,8 +227,6 @@ class ModelLoads:
             logger.bind(model=resident.id).opt(exception=error).error("a model could not be loaded")
         else:
             logger.bind(model=resident.id, reason=reason).error("a model could not be loaded")
-        if isinstance(error, ModelUnavailable):
-            self._hung_bytes += self._needs(resident)
         resident.fail(reason, time.monotonic())
         metrics.report("model.loads", model=resident.id, device=self._device.device.name, outcome="failed")
 

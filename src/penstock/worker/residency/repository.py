@@ -63,7 +63,7 @@ class RepositoryWatch:
         self._worker, self._host = info.id, info.host
         self._serve = frozenset(serve)
         self._limits = limits
-        self._offered: dict[str, OfferedVersion] = {}
+        self._offered: dict[str, OfferedVersion | None] = {}  # None for one that is here and broken
         self._pushed: dict[str, OfferedVersion] = {}
         self._refused: dict[str, str] = {}
         self._missing: set[str] = set()
@@ -144,11 +144,12 @@ class RepositoryWatch:
                 continue
             logger.bind(model=name, reason=reason).error("a model in the repository cannot be served")
             if name in broken and self._is_served(split_id(name)[0], name):
-                self._offered.pop(name, None)
+                self._offered[name] = None
+                self._removed.pop(name, None)
                 self._residents.refuse(name, reason)
 
     async def _publish(self, versions: dict[str, OfferedVersion]) -> None:
-        models = {name: one.model for name, one in versions.items() if name in self._offered}
+        models = {name: one.model for name, one in versions.items() if self._offered.get(name)}
         fresh = [model for name, model in models.items() if self._published.get(name) != model]
         if fresh:
             self._published |= {model.id: model for model in fresh}
@@ -173,7 +174,7 @@ class RepositoryWatch:
 
     def _withdraw(self, versions: dict[str, OfferedVersion]) -> None:
         """Withdraw what was missing in two looks: a version that is replaced is away for a moment."""
-        missing = self._offered.keys() - versions.keys() - self._removed.keys()
+        missing = self._offered.keys() - versions.keys() - self._refused.keys() - self._removed.keys()
         for name in missing & self._missing:
             logger.bind(model=name).info("model removed")
             self.publisher.forget([name])

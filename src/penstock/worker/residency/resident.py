@@ -54,9 +54,9 @@ class Resident(Struct, eq=False):
     """A model of a worker, loaded or not.
 
     A `fixed` one was loaded at the start and stays. One that `is_wanted` is loaded though no task waits for it, and one
-    that `is_expected` only where there is room; `is_loading` while the device loads it. One that `is_closed` takes no
-    more uses, and is unloaded when the last one has ended: one that `is_leaving` in any case, another where the room is
-    still needed. `gone` says why it cannot be loaded any more.
+    that `is_expected`, as long as so many tasks are `expecting` it, only where there is room; `is_loading` while the
+    device loads it. One that `is_closed` takes no more uses, and is unloaded when the last one has ended: one that
+    `is_leaving` in any case, another where the room is still needed. `gone` says why it cannot be loaded any more.
 
     Moments are seconds of `time.monotonic`, but for `since`, which is in ms since 1970.
     """
@@ -71,6 +71,7 @@ class Resident(Struct, eq=False):
     gone: str = ""
     is_loading: bool = False
     making: asyncio.Task[Runner] | None = None
+    expecting: int = 0
     uses: int = 0
     waiters: list[Waiter] = field(default_factory=list)
     state: ResidenceState = "cold"
@@ -153,9 +154,16 @@ class Resident(Struct, eq=False):
     def fail(self, reason: str, now: float) -> None:
         """Note that it cannot be loaded, and end the wait of all tasks."""
         self.become("failed", reason)
-        self.is_wanted = self.is_expected = False
+        self.is_wanted = self.is_expected = self.is_leaving = False
         self.try_at = now + max(FAILED_FOR_S, FAILED_LOADS * self.load_s)
         self.refuse(ModelUnavailable(f"{self.id}: {reason}"))
+
+    def forget_making(self) -> None:
+        """Make its runner no longer, and forget one that was made and not loaded."""
+        if self.making is not None:
+            self.making.cancel()
+            self.making.add_done_callback(_heard)
+            self.making = None
 
     def residence(self) -> Residence:
         """What the worker says of it."""
@@ -184,6 +192,11 @@ class Use(Struct, frozen=True, eq=False):
         """The loaded model."""
         assert self.resident.runner is not None  # noqa: S101  nothing with uses is unloaded
         return self.resident.runner
+
+
+def _heard(made: asyncio.Task[Runner]) -> None:
+    if not made.cancelled():
+        made.exception()
 
 
 def now_ms() -> int:

@@ -55,14 +55,23 @@ class Residents:
             raise ModelUnavailable(f"{model}: {resident.gone or resident.reason}")
         return None
 
-    def expect(self, model: str) -> Mapping[str, Member]:
-        """Say that a task will want this model as soon as it has its input: its files are fetched, and it is loaded
-        where there is room without another one going. Returns the members of its input. Raises ModelNotFound."""
+    @contextmanager
+    def expecting(self, model: str) -> Iterator[Mapping[str, Member]]:
+        """Inside of this block a task will want this model as soon as it has its input: its files are fetched, and it
+        is loaded where there is room without another one going. Yields the members of its input. Raises
+        ModelNotFound."""
         resident = self._known(model)
         if resident.runner is None and not resident.is_expected:
             resident.is_expected = not resident.gone and not resident.is_refused(time.monotonic())
             self.stirred.set()
-        return resident.offer.takes
+        resident.expecting += 1
+        try:
+            yield resident.offer.takes
+        finally:
+            resident.expecting -= 1
+            if resident.is_expected and not resident.expecting:
+                resident.is_expected = False
+                self.stirred.set()
 
     async def wait(self, model: str, priority: Priority) -> Use:
         """Wait until a model is loaded, and use it. Raises ModelUnavailable where that fails, DeviceBroken."""
@@ -132,7 +141,7 @@ class Residents:
         known = self._all.setdefault(model, Resident(Offer(id=model, digest="", make=_never)))
         if known.gone or known.fixed:
             return
-        known.gone, known.is_wanted = reason, False
+        known.gone, known.is_wanted, known.try_at = reason, False, -math.inf  # its tasks are claimed, and end
         if known.runner is None:
             known.become("failed", reason)
         known.refuse(ModelUnavailable(f"{model}: {reason}"))
@@ -158,15 +167,16 @@ class Residents:
         """Load a version though no task waits for it, also one that has failed."""
         known = self._all.get(model)
         if known is not None and known.runner is None and not known.gone and known.try_at < math.inf:
-            known.is_wanted, known.try_at = True, -math.inf
+            known.is_wanted, known.is_leaving, known.try_at = True, False, -math.inf
             self.changed()
 
     def unload(self, model: str) -> None:
         """Unload a version as soon as no task uses it. Tasks that come meanwhile wait until it is loaded again."""
         known = self._all.get(model)
         if known is not None and not known.fixed:
-            known.is_wanted = False
-            known.is_closed = known.is_leaving = known.runner is not None
+            known.is_wanted = known.is_expected = False
+            known.is_closed = known.runner is not None
+            known.is_leaving = known.is_closed or known.is_loading
             self.stirred.set()
 
     # --- what is said of it -----------------------------------------------------------------------------------
@@ -203,9 +213,8 @@ class Residents:
 
     def _retire(self, resident: Resident) -> None:
         resident.is_wanted = resident.is_expected = False
-        if resident.making is not None and not resident.is_loading:
-            resident.making.cancel()
-            resident.making = None
+        if not resident.is_loading:
+            resident.forget_making()
         if resident.runner is not None or resident.is_loading:
             resident.is_closed = resident.is_leaving = True
             self.retired.append(resident)

@@ -6,15 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from loguru import logger
 from msgspec import Struct
 
-from penstock.core.model import SOLE_IMAGE, Member, Model
+from penstock.core.model import SOLE_IMAGE, Member, Model, split_id
 from penstock.errors import ConfigurationError, PenstockError
 from penstock.models.declared import DeclaredRunner, declared_runner
 from penstock.models.declared.definition import RunSection
 from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import VersionIndex
-from penstock.models.repository.tree import Stamp, VersionFolder, scan
+from penstock.models.repository.tree import UNREADABLE, Scan, Stamp, VersionFolder, scan
 from penstock.settings import LimitSettings
 from penstock.worker.residency.resident import Offer
 
@@ -43,11 +44,28 @@ class LocalVersions:
         self._directory = directory
         self._limits = limits
         self._known: dict[str, tuple[Stamp, OfferedVersion | str]] = {}
+        self._last = Sighting({}, {}, {})
+        self._unreadable = ""
 
     def look(self) -> Sighting:
-        """What is in the directory now. It blocks."""
-        found = scan(self._directory)
-        self._known = {one.id: self._read(one) for one in found.versions.values()}
+        """What is in the directory now; what cannot be read now is as it was. It blocks."""
+        try:
+            found = scan(self._directory)
+        except ConfigurationError as error:
+            self._say(str(error))
+        else:
+            self._say("")
+            self._last = self._sighted(found)
+        return self._last
+
+    def _say(self, unreadable: str) -> None:
+        if unreadable not in ("", self._unreadable):
+            logger.bind(reason=unreadable).error("no look for models in the directory")
+        self._unreadable = unreadable
+
+    def _sighted(self, found: Scan) -> Sighting:
+        kept = {name: one for name, one in self._known.items() if _is_unreadable(name, found)}
+        self._known = kept | {one.id: self._read(one) for one in found.versions.values()}
         read = {name: one for name, (_, one) in self._known.items()}
         return Sighting(
             versions={name: one for name, one in read.items() if isinstance(one, OfferedVersion)},
@@ -71,6 +89,11 @@ class LocalVersions:
         model, run = runner.described(), runner.definition.run
         offer = _offer(model, run, size=runner.weight_bytes(), make=partial(_made, runner, self._limits))
         return OfferedVersion(folder.stamp, model, offer)
+
+
+def _is_unreadable(model: str, found: Scan) -> bool:
+    name = split_id(model)[0]
+    return UNREADABLE in (found.refused.get(name), found.refused.get(model.replace("@", "/")))
 
 
 def remote_version(index: VersionIndex, cache: ModelCache, limits: LimitSettings) -> OfferedVersion:
