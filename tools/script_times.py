@@ -26,6 +26,7 @@ from rich.table import Table
 from penstock.core.batch import BatchPlan, FeedLease, new_batch_id, task_id_of
 from penstock.core.events import Delivery, EventType, Webhook
 from penstock.core.lease import Lease
+from penstock.core.model import Model
 from penstock.core.request import Line, OutputOptions, Request, Source
 from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, Priority, Progress, State, new_task_id
@@ -482,6 +483,13 @@ async def put_away(p: Place) -> Call:
     return lambda: p.batches.batches(TENANT)
 
 
+async def retract(p: Place) -> Call:
+    version = Model(name="many", version="1", digest="d", versioned=True)
+    await p.store.models.publish([version], worker=WORKER)
+    await p.store.models.set_default("many", "1")
+    return lambda: p.store.models.retract([version.id])
+
+
 async def set_aside(p: Place) -> Call:
     """The task leads a full group and runs: another task of the group has to lead."""
     await p.groups(1)
@@ -651,6 +659,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "renew": [renew],
     "result_lost": [result_lost],
     "resubmit": [resubmit],
+    "retract": [retract],
     "set_aside": [set_aside],
     "settle": [settle, settle_with_log, settle_without_result],
     "submit": [submit],

@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import IO
 
+import click
 import pytest
 from msgspec.structs import replace
 
 from penstock import AsyncClient, Client, PenstockApiError
+from penstock.cli.models.switching import loaded
 from penstock.client import Mapped, Task
+from penstock.client.transport import Transport
 from penstock.core.model import Member, Model, Residence
 from penstock.core.task import Outcome, Progress, State
 from penstock.settings import RedisSettings, Settings, StorageSettings
@@ -142,6 +146,24 @@ async def test_files_of_a_result_are_downloaded_alone_or_together(
     with pytest.raises(PenstockApiError, match="not_found"):
         await penstock.download(submitted.task_id, tmp_path / "none.png", name="no such.png")
     assert not (tmp_path / "none.png").exists()
+
+
+async def test_a_file_of_a_result_is_closed_before_the_next_is_received(
+    penstock: AsyncClient, store: Store, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = await penstock.submit(URL, MODEL)
+    await complete_with(store, storage, {f"{name}.png": image(9) for name in "abcd"})
+    taken, receive = [], Transport.receive
+
+    async def observed(self: Transport, path: str, sink: IO[bytes], *, sha256: str | None) -> None:
+        taken.append(sink)
+        assert [file.closed for file in taken] == [*[True] * (len(taken) - 1), False]
+        await receive(self, path, sink, sha256=sha256)
+
+    monkeypatch.setattr(Transport, "receive", observed)
+    await penstock.download_all(submitted.task_id, tmp_path)
+
+    assert len(taken) == 4
 
 
 async def test_files_of_a_result_appear_all_or_none(
@@ -295,6 +317,32 @@ async def test_versions_of_a_model_are_shown_switched_loaded_and_unloaded(pensto
     with pytest.raises(PenstockApiError, match="model_not_found"):
         await penstock.set_default_model("many", "3")
     await signals.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_load_that_is_waited_for_ends_by_what_comes_after_the_call(penstock: AsyncClient, store: Store) -> None:
+    one = Model(name="heavy", version="1", digest="d1", versioned=True, inputs={"image": Member()})
+    before = Residence(state="failed", since=1_800_000_000_000, reason="no memory")
+
+    async def say(where: Residence) -> None:
+        worker = replace(WORKER, id="w7", models=("heavy@1",), residence={"heavy@1": where})
+        await store.leases.renew(worker, [])
+
+    async def loading(then: Residence | None) -> str | None:
+        await say(before)
+        signals = store.workers.signals()
+        await anext(signals)
+        waiting = asyncio.create_task(loaded(penstock, "heavy"))
+        assert await anext(signals) == ("model", "load heavy@1")
+        await (say(then) if then else store.workers.sign_off("w7"))
+        await signals.aclose()  # type: ignore[attr-defined]
+        return (await waiting).state
+
+    await store.models.publish([one], worker="w7")
+    assert await loading(Residence(state="ready", since=1_800_000_001_000)) == "ready"
+    assert await loading(replace(before, since=1_800_000_002_000)) == "failed"
+
+    with pytest.raises(click.ClickException, match="no worker has heavy@1 any more"):
+        await loading(None)
 
 
 async def test_queues_and_workers_are_acted_on(penstock: AsyncClient, store: Store) -> None:

@@ -1,6 +1,7 @@
 """Models in the API: it knows what workers have published, and imports none of them."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from penstock.core.task import Outcome, Result
 from penstock.intake import estimates
 from penstock.settings import Settings
 from penstock.store import Store, WorkerInfo
+from penstock.store.workers import WorkerStore
 from tests.support import api_server, drive
 from tests.support.drive import body, data_uri, image
 
@@ -62,6 +64,20 @@ async def test_a_model_that_no_module_here_has_is_served(client: httpx.AsyncClie
     assert (task["status"], task["result"]["data"]) == ("SUCCESS", {"seen": True})
 
 
+async def test_the_only_image_of_a_model_may_be_left_out_where_it_says_so(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    await store.models.publish([replace(GHOST, inputs={"image": Member(required=False)})], worker="w9")
+    await published(client, "ghost")
+
+    made = await client.post("/v1/tasks", json={"model": "ghost", "input": {}})
+    lease = (await store.leases.claim(worker="w9", device="cpu", models=["ghost"])).lease
+
+    assert made.status_code == 202, made.text
+    assert lease is not None
+    assert lease.request.inputs == {}
+
+
 def test_a_server_starts_without_the_runtime_and_the_modules_of_its_models(
     settings: Settings, api_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,8 +97,12 @@ def test_a_server_starts_without_the_runtime_and_the_modules_of_its_models(
 async def test_a_version_can_be_named_in_a_submit(client: httpx.AsyncClient, store: Store) -> None:
     right = await client.post("/v1/tasks", json=body(model=f"{drive.MODEL}@1"))
     wrong = await client.post("/v1/tasks", json=body(model=f"{drive.MODEL}@2"))
+    listed, others = [
+        (await client.get("/v1/tasks", params={"model": f"{drive.MODEL}@{version}"})).json()["data"] for version in "12"
+    ]
 
     assert right.status_code == 202
+    assert ([task["task_id"] for task in listed], others) == ([right.json()["task_id"]], [])
     assert (await drive.claim(store)).request.model == drive.MODEL
     assert (wrong.status_code, wrong.json()["code"], wrong.json()["param"]) == (404, "model_not_found", "model")
 
@@ -148,7 +168,12 @@ SECOND = replace(FIRST, version="2", digest="d2", guessed={"input.range": "0-1 i
 def worker_with(worker: str, **residence: Residence) -> WorkerInfo:
     """A READY worker on which the versions of `many` are so: `v1` and `v2`, and perhaps others by their ids."""
     where = {f"many@{name[1:]}" if name.startswith("v") else name: one for name, one in residence.items()}
-    return replace(drive.WORKER, id=worker, models=tuple(where), residence=where)
+    return replace(drive.WORKER, id=worker, models=_claimed(where), residence=where)
+
+
+def _claimed(where: dict[str, Residence]) -> tuple[str, ...]:
+    """A worker that has just failed to load a model claims none of its tasks."""
+    return tuple(name for name, one in where.items() if one.state != "failed")
 
 
 def state(name: str, digest: str = "", reason: str = "") -> Residence:
@@ -306,6 +331,51 @@ async def test_the_queue_of_a_model_that_was_removed_can_still_be_purged(
     assert (again.status_code, again.json()["code"]) == (404, "model_not_found")
 
 
+async def test_a_paused_queue_of_a_model_that_was_removed_can_be_resumed(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    await store.models.publish([FIRST], worker="w1")
+    await published(client, "many")
+    await client.post("/v1/queues/many@1/pause")
+    await store.models.retract([FIRST.id])
+    async with asyncio.timeout(60):
+        while (await client.get("/v1/models/many")).status_code == 200:
+            await asyncio.sleep(0.01)
+
+    resumed = await client.post("/v1/queues/many@1/resume")
+    again = await client.post("/v1/queues/many@1/resume")
+
+    assert (resumed.status_code, {queue["paused"] for queue in resumed.json()["data"]}) == (200, {None})
+    assert (again.status_code, again.json()["code"]) == (404, "model_not_found")
+
+
+async def test_a_version_that_goes_while_it_is_asked_for_is_not_found(
+    client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    await published(client, "many@2")
+    listed, asked, gone = WorkerStore.listed, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    async def slowly(workers: WorkerStore) -> list[WorkerInfo]:
+        loop.call_soon_threadsafe(asked.set)
+        while not gone.is_set():
+            await asyncio.sleep(0.01)
+        return await listed(workers)
+
+    monkeypatch.setattr(WorkerStore, "listed", slowly)
+    reading = asyncio.create_task(client.get("/v1/models/many@2"))
+    async with asyncio.timeout(60):
+        await asked.wait()
+        await store.models.retract([SECOND.id])
+        while "many@2" in {queue["model"] for queue in (await client.get("/v1/queues")).json()["data"]}:
+            await asyncio.sleep(0.01)
+        gone.set()
+        answer = await reading
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "model_not_found")
+
+
 async def test_explain_says_where_the_model_of_a_waiting_task_is(client: httpx.AsyncClient, store: Store) -> None:
     await store.models.publish([FIRST, SECOND], worker="w1")
     await published(client, "many")
@@ -341,6 +411,25 @@ async def test_a_model_that_no_worker_can_load_is_refused_until_one_can(
     assert "a wrong digest" in refused.json()["detail"]
     assert quoted.status_code == 503
     assert taken.status_code == 202
+
+
+async def test_a_model_that_failed_to_load_is_taken_when_a_worker_claims_it_again(
+    client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimates, "KNOWN_FOR_S", 0)
+    await store.models.publish([FIRST], worker="w1")
+    await published(client, "many")
+    failed = worker_with("w1", v1=state("failed", reason="out of memory"))
+    await store.leases.renew(failed, [])
+    await client.post("/v1/tasks", json=body())
+    refused = await client.post("/v1/tasks", json=body(model="many"))
+
+    await store.leases.renew(replace(failed, models=(FIRST.id,)), [])
+    taken = await client.post("/v1/tasks", json=body(model="many"))
+    explained = (await client.get(f"/v1/tasks/{taken.json()['task_id']}/explain")).json()
+
+    assert (refused.status_code, taken.status_code) == (503, 202)
+    assert [one["code"] for one in explained["blockers"]] == ["model_cold"]
 
 
 async def test_all_lines_of_a_batch_run_on_the_version_that_was_the_default_at_its_submit(

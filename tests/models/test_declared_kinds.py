@@ -8,6 +8,7 @@ import pytest
 
 from penstock.errors import InvalidOutput, InvalidRequest
 from penstock.models.declared.check import answered
+from penstock.models.declared.kinds.packing import npz
 from penstock.models.onnxruntime.session import manifest
 from penstock.models.superres import SuperResolution
 from penstock.settings import LimitSettings
@@ -68,6 +69,15 @@ async def test_labels_may_lie_in_a_file_and_a_sigmoid_is_for_each(tmp_path: Path
         {"label": "class2", "index": 2, "probability": pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)},
         {"label": "red", "index": 0, "probability": 0.5},
     ]
+
+
+async def test_labels_of_a_file_that_an_editor_wrote_are_the_names_alone(tmp_path: Path) -> None:
+    toml = f'kind = "image-to-scores"\n{SMALL}[output]\nlabels = "names.txt"\n'
+    folder = folder_of(tmp_path, toml, means(), names_txt="\ufeffred\r\n\r\n blue \r\n".encode())
+
+    (answer,) = await served(folder, [flat(1, 3, 2)])
+
+    assert answer.data == {"scores": {"red": 1.0, "class1": 3.0, "blue": 2.0}}
 
 
 @pytest.mark.parametrize(
@@ -232,6 +242,25 @@ async def test_boxes_scores_and_classes_may_be_outputs_of_their_own(tmp_path: Pa
     ]
 
 
+@pytest.mark.parametrize(
+    ("boxes", "scores", "classes"),
+    [
+        ((1, 2, 5), (1, 2), (1, 2)),
+        ((1, 4, 2), (1, 2), (1, 2)),
+        ((1, 2, 4), (1, 3), (1, 2)),
+        ((1, 2, 4), (1, 2), (1, 3)),
+    ],
+)
+async def test_separate_boxes_that_do_not_fit_their_scores_are_no_answer(
+    tmp_path: Path, boxes: tuple[int, ...], scores: tuple[int, ...], classes: tuple[int, ...]
+) -> None:
+    network = detector(np.ones(boxes), ("s", np.ones(scores)), ("c", np.ones(classes)))
+    toml = LETTERBOX + 'boxes = "separate"\nname = "y"\nscores = "s"\nclasses = "c"\ncorners = "corners"\n'
+
+    with pytest.raises(InvalidOutput, match=f"gave \\[1, {boxes[1]}, {boxes[2]}\\], "):
+        await served(folder_of(tmp_path, toml, network), [png(noise(64, 64))])
+
+
 async def test_grids_of_yolox_are_decoded(tmp_path: Path) -> None:
     cells = np.full((1, 4 * 4, 6), -9.0)
     cells[0, 4 * 1 + 2] = [0.5, 0.25, 0.0, np.log(2), 1.0, 0.8]  # the cell in row 1, column 2
@@ -299,6 +328,13 @@ async def test_what_a_crop_has_not_seen_is_no_part_of_the_mask(tmp_path: Path) -
     assert not np.delete(pixels(answer), slice(16, 32), axis=1).any()
 
 
+def test_the_memory_of_an_image_counts_what_it_is_padded_and_resized_to(tmp_path: Path) -> None:
+    square = loaded(folder_of(tmp_path, CHANNELS.replace("size", 'resize = "square"\nsize'), first_channel()))
+    narrow = png(np.zeros((2000, 1, 3), np.uint8))
+
+    assert square.memory_needed(narrow, square.params()) > 2000 * 2000 * 7
+
+
 async def test_a_cut_out_keeps_the_colours_and_has_the_mask_as_alpha(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, CHANNELS + 'mask = "cut-out"\nresample = "nearest"\n', first_channel())
     image = np.dstack([halves(16, 16), np.full((16, 16), 200, np.uint8)])
@@ -330,6 +366,27 @@ async def test_min_max_spreads_the_values_over_all_greys(tmp_path: Path) -> None
     (answer,) = await served(folder, [png(ramp)])
 
     assert pixels(answer)[0].tolist() == [round(255 * n / 7) for n in range(8)]
+
+
+async def test_a_mask_of_a_graph_whose_channels_are_last_may_lack_their_axis(tmp_path: Path) -> None:
+    first = model(
+        [node("Gather", "x zero", "y", axis=3)],
+        [("x", "float32", [1, 8, 8, 3])],
+        [("y", "float32", [1, 8, 8])],
+        zero=np.array(0),
+    )
+    folder = folder_of(tmp_path, CHANNELS.replace("size", 'layout = "NHWC"\nsize'), first)
+
+    (answer,) = await served(folder, [png(halves(8, 8))])
+
+    assert (pixels(answer) == halves(8, 8)[..., 0]).all()
+
+
+async def test_of_more_than_two_channels_none_is_taken_for_the_mask(tmp_path: Path) -> None:
+    same = model([node("Neg", "x", "y")], [("x", "float32", [1, 3, 8, 8])], [("y", "float32", [1, 3, 8, 8])])
+
+    with pytest.raises(InvalidOutput, match=r"gave 3 channels, .* say output.mask"):
+        await served(folder_of(tmp_path, CHANNELS, same), [png(halves(8, 8))])
 
 
 async def test_of_several_channels_the_greatest_is_the_class(tmp_path: Path) -> None:
@@ -443,6 +500,28 @@ async def test_a_border_that_the_network_takes_away_is_put_around_before(tmp_pat
     assert (pixels(answer) == twice(image)).all()
 
 
+async def test_the_edges_of_an_image_look_the_same_in_tiles_and_in_one_piece(tmp_path: Path) -> None:
+    blurred = model(
+        [
+            node("AveragePool", "x", "s", kernel_shape=[15, 15], strides=[1, 1]),
+            node("Resize", "s - scales", "y", **REPEATED),
+        ],
+        [("x", "float32", ["n", 3, "h", "w"])],
+        [("y", "float32", ["n", 3, "H", "W"])],
+        scales=np.array([1, 1, 2, 2], np.float32),
+    )
+    toml = UPSCALE.format(input="border_px = 7\n", output="")
+    image = png(noise(150, 90))
+
+    answers = [
+        await served(folder_of(tmp_path / allowed, toml + TILED.format(allowed=allowed), blurred), [image])
+        for allowed in ("never", "supported")
+    ]
+
+    whole, tiled = (pixels(answer).astype(int) for (answer,) in answers)
+    assert np.abs(whole - tiled).max() <= 1
+
+
 @pytest.mark.parametrize(("resize", "more"), [("pad", "multiple_of = 16\n"), ("multiple", "multiple_of = 2\n")])
 async def test_an_image_is_padded_or_stretched_to_sides_that_the_network_takes(
     tmp_path: Path, resize: str, more: str
@@ -528,6 +607,9 @@ async def test_tensors_come_in_a_file_too(tmp_path: Path) -> None:
         ({"a": [[1, 2]], "b_1": [], "file": b"PK none"}, "input.file", r"\.npy or \.npz"),
         ({"file": b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }" + b" " * 99},
          "input.file", r"\.npy or \.npz"),
+        ({"a": [[1, 1e300]], "b_1": [[1, 2]]}, "input.a", "values that float32 cannot hold"),
+        ({"a": [[1, 2]], "file": npz({"b.1": np.uint64([[1, 2**63]])})}, "input.b_1", "values that int64 cannot hold"),
+        ({"b_1": [[1, 2]], "file": npz({"a": np.float64([[1, -1e39]])})}, "input.a", "values that float32 cannot hold"),
     ],
 )  # fmt: skip
 async def test_tensors_that_do_not_fit_are_refused_by_name(
@@ -539,6 +621,26 @@ async def test_tensors_that_do_not_fit_are_refused_by_name(
         await served(folder, [source])
 
     assert refused.value.param == param
+
+
+async def test_a_tensor_with_the_name_of_the_file_gets_another_one(tmp_path: Path) -> None:
+    toml = 'kind = "tensors"\n[[tensors]]\nname = "file"\nshape = ["n"]\n'
+    network = model([node("Neg", "file", "y")], [("file", "float32", ["n"])], [("y", "float32", ["n"])])
+    folder = folder_of(tmp_path, toml, network)
+
+    answers = await served(folder, [{"in_file": [2]}, {"file": npz({"file": np.float32([2])})}])
+
+    assert [data(answer)["outputs"]["y"]["values"] for answer in answers] == [[-2.0], [-2.0]]
+
+
+def test_the_memory_of_tensors_counts_what_a_file_unpacks_to(tmp_path: Path) -> None:
+    runner = loaded(folder_of(tmp_path, TWO, sums()))
+    out = io.BytesIO()
+    np.savez_compressed(out, **{"a": np.zeros((100_000, 2), np.int8), "b.1": np.zeros((100_000, 2), np.int8)})
+
+    needed = runner.memory_needed({"file": out.getvalue()}, runner.params())
+
+    assert needed > 400_000 * 8 > 100 * len(out.getvalue())
 
 
 NOT_A_NUMBER = model(

@@ -84,9 +84,25 @@ def test_the_same_file_keeps_its_version_and_another_one_gets_the_next(tmp_path:
     file = classifier(tmp_path)
     write_version(tmp_path, "net", "7", {path.name: path for path in drafted(file).iterdir()})
 
-    assert version_for(tmp_path, "net", file) == ("7", True)
-    assert version_for(tmp_path, "other", file) == ("1", False)
-    assert version_for(tmp_path, "net", classifier(tmp_path, classes=9)) == ("8", False)
+    assert version_for(tmp_path, "net", file) == "7"
+    assert version_for(tmp_path, "other", file) == "1"
+    assert version_for(tmp_path, "net", classifier(tmp_path, classes=9)) == "8"
+
+
+def test_a_version_with_another_file_is_replaced_when_that_is_said_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    version = ("--name", "net", "--version", "2", "--data-dir", data)
+    call("add", classifier(tmp_path), "--name", "net", "--data-dir", data)
+
+    first = call("add", classifier(tmp_path), *version)
+    other = classifier(tmp_path, classes=9)
+    taken = call("add", other, *version)
+    replaced = call("add", other, *version, "--replace")
+
+    assert "written in" in first.output
+    assert "penstock submit photo.jpg --model net@2" in first.output, "the bare name means the other version"
+    assert refused(taken) == "net@2 is there with another file: give another --version, or --replace"
+    assert "replaced in" in replaced.output
 
 
 def test_an_upscaler_answers_with_an_image(tmp_path: Path) -> None:

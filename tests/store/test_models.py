@@ -4,12 +4,14 @@ import asyncio
 import time
 
 from penstock.core.model import Model
-from penstock.intake.models import UNKNOWN_S
+from penstock.errors import StoreUnavailable
+from penstock.intake.models import UNKNOWN_S, WatchedCatalogue
 from penstock.store import Store
 from penstock.telemetry import exposition
 from penstock.worker.publisher import Publisher
 from tests.support.published import catalogue
-from tests.support.stores import worker_info
+from tests.support.redis_server import free_port
+from tests.support.stores import open_store, worker_info
 
 FIRST, SECOND, THIRD = (Model(name="many", version=v, digest=v, versioned=True) for v in "123")
 CODED = Model(name="coded", version="1", digest="d", notes={"scale": 4})
@@ -53,6 +55,15 @@ async def test_a_retracted_default_is_the_default_no_longer(store: Store) -> Non
     assert (found.versions, found.defaults, found.is_published) == ((), {}, True)
 
 
+async def test_a_default_that_is_set_while_the_former_one_is_retracted_stays(store: Store) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    for _ in range(20):
+        await store.models.set_default("many", "2")
+        await asyncio.gather(store.models.retract([SECOND.id]), store.models.set_default("many", "1"))
+
+        assert (await store.models.catalogue()).defaults == {"many": "1"}
+
+
 async def test_a_description_that_cannot_be_read_is_left_out(store: Store) -> None:
     await store.models.publish([FIRST, CODED], worker="w1")
     await store.engine.pipelined([("HSET", store.engine.keys.models, FIRST.id, "{")])
@@ -82,6 +93,14 @@ async def test_a_model_that_came_just_now_is_found_by_the_first_who_asks(store: 
     await asyncio.gather(*(models.look_for("many") for _ in range(5)))
 
     assert models.find("many").id == FIRST.id
+
+
+async def test_a_read_that_fails_fails_for_all_who_share_it() -> None:
+    async with open_store(f"redis://127.0.0.1:{free_port()}/0", namespace="away") as away:
+        models = WatchedCatalogue(away.models)
+        ends = await asyncio.gather(*(models.read() for _ in range(4)), return_exceptions=True)
+
+    assert [type(end) for end in ends] == [StoreUnavailable] * 4
 
 
 async def test_names_that_nobody_knows_make_few_reads(store: Store) -> None:

@@ -120,4 +120,5 @@ def test_where_no_server_runs_the_commands_say_so_and_do_their_work(tmp_path: Pa
     assert "no server was told, since Redis cannot be reached" in run(tmp_path, "push", "face", **nowhere)
     assert "no server was told" in run(tmp_path, "remove", "face", **nowhere)
     assert "there is no model face" in run(tmp_path, "remove", "face", status=1, **nowhere)
+    assert "(there are: face@1)" in run(tmp_path, "pull", "dog", status=1, **nowhere)
     assert "face@1 pulled into" in run(tmp_path, "pull", "face", **nowhere)

@@ -82,3 +82,14 @@ def test_a_model_that_cannot_be_checked_is_one_line(tmp_path: Path) -> None:
     assert refused.returncode == 78
     assert refused.stderr.count("\n") == 1
     assert "No module named 'no_such_package' (broken.py:1)" in refused.stderr
+
+
+def test_a_model_is_checked_by_the_name_of_its_module_or_its_own(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "leaky.py").write_text(LEAKY)
+
+    by_module = penstock(tmp_path, "models", "check", "own.leaky", "--json")
+    by_name = penstock(tmp_path, "models", "check", "leaky-v1", "--json", PENSTOCK_MODELS_MODULES="own.leaky")
+
+    assert "memory" in by_module.stdout, by_module.stderr
+    assert "memory" in by_name.stdout, by_name.stderr

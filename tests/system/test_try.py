@@ -12,7 +12,7 @@ PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 
 MODELS = """
 import logging
-from penstock.models.base import BaseModelRunner
+from penstock.models.base import BaseModelRunner, ProductFile
 from penstock.models.registry import model_runner
 
 class Common(BaseModelRunner):
@@ -36,6 +36,8 @@ class Length(Common):
     def prepare(self, input_data):
         if input_data["text"] == "fail":
             return self.fails()
+        if input_data["text"] == "table":
+            return {"bytes": 1, "table": ProductFile("table.json", b"[1]", "application/json")}
         return {"bytes": len(input_data["audio"]), "type": input_data["audio"].content_type, "text": input_data["text"]}
 
     def fails(self):
@@ -71,6 +73,14 @@ def test_a_result_is_kept_in_a_directory(here: Path) -> None:
 
     assert done.stdout.splitlines() == ["out/a.json"]
     assert json.loads((here / "out/a.json").read_text())["text"] == "hi"
+
+
+def test_a_file_that_is_json_lies_beside_the_data(here: Path) -> None:
+    done = penstock(here, "try", "my_models.py:Length", "a.wav", "--input", "text=table", "-o", "both")
+
+    assert done.stdout.splitlines() == ["both/a.json", "both/a-data.json"], done.stderr
+    assert (here / "both/a.json").read_bytes() == b"[1]"
+    assert json.loads((here / "both/a-data.json").read_text())["bytes"] == 1
 
 
 def test_a_folder_with_a_model_toml_is_tried_too(here: Path) -> None:

@@ -3,13 +3,16 @@
 import pytest
 from msgspec.structs import replace
 
-from penstock.core.model import Model
+from penstock.api.schemas.render_models import model_list
+from penstock.core.model import Model, Residence
 from penstock.errors import ModelNotFound, NotReady
 from penstock.intake.models import Catalogue
 from penstock.models.description import describe
 from penstock.models.noop import Noop
+from penstock.settings import Settings
 from penstock.store import PublishedModels
 from tests.support.published import models_of, published, taken
+from tests.support.stores import worker_info
 
 CODED = Model(name="coded", version="3", digest="c")
 FIRST, SECOND, THIRD = (Model(name="many", version=v, digest=v, versioned=True) for v in "123")
@@ -59,6 +62,15 @@ def test_nothing_is_refused_for_good_before_a_worker_has_published_it() -> None:
 def test_models_serve_names_models_or_versions_of_them() -> None:
     assert taken(CODED, FIRST, SECOND, serve=("many@2",)).ids() == ("many@2",)
     assert taken(CODED, FIRST, SECOND, serve=("many",)).ids() == ("many@1", "many@2")
+
+
+def test_a_faulty_version_that_models_serve_hides_is_not_listed() -> None:
+    failed = {name: Residence(state="failed", reason="line 3") for name in ("many@2", "other@1", "coded@3")}
+    workers = [replace(worker_info("w1"), residence=failed)]
+
+    listed = model_list(taken(FIRST, serve=("many", "coded@3")), workers, Settings())
+
+    assert [(one.name, one.version) for one in listed.faulty] == [("coded", "3"), ("many", "2")]
 
 
 def test_what_redis_has_lost_is_served_on_and_what_was_retracted_is_not() -> None:

@@ -60,6 +60,14 @@ def test_files_that_differ_in_their_suffix_keep_it(tmp_path: Path) -> None:
     ]
 
 
+def test_the_result_of_a_longer_name_is_no_result_of_the_shorter_one(tmp_path: Path) -> None:
+    files(tmp_path, "photo.jpg", "photo.v2.jpg", "out/photo.v2.png")
+
+    short, long = files_of([tmp_path / "photo.jpg", tmp_path / "photo.v2.jpg"], tmp_path / "out", None)
+
+    assert (short.is_done, long.is_done) == (False, True)
+
+
 def test_results_inside_of_the_folder_are_no_sources(tmp_path: Path) -> None:
     files(tmp_path, "a.jpg", "out/a.png", "output.png")
 

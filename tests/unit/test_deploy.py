@@ -414,8 +414,17 @@ def test_the_place_for_models_of_ones_own_is_a_setting_of_the_image_and_a_mount_
 
     assert source.split() == ["deploy/models", "/models"]
     assert settings.models.modules == ("/models",)
-    assert services()["worker"]["volumes"] == ["./deploy/models:/models:ro"]
+    assert settings.models.directory == "/models/repository"
+    assert "./deploy/models:/models:ro" in services()["worker"]["volumes"]
     assert files_of(str(DEPLOY / "models")) == [], "none comes with Penstock"
+
+
+def test_models_that_come_from_the_storage_have_room_that_outlives_a_container() -> None:
+    cache = load(None, image_environment("worker")).worker.cache_dir
+    (made,) = [i.rest for i in stages()["base"] if i.word == "RUN"]
+
+    assert f"model-cache:{cache}" in services()["worker"]["volumes"]
+    assert f"install -d -o 10001 -g 10001 {cache}" in made, "the user of the image may write to a new volume"
 
 
 def test_the_name_of_the_package_is_never_looked_up_in_an_index() -> None:

@@ -16,10 +16,11 @@ UPLOAD = "upl_" + "0" * 32
 PHOTO = Model(name="photo", version="1", digest="d", inputs={"image": Member()})
 RENAMED = Model(name="renamed", version="1", digest="d", inputs={"photo": Member(), "text": Member(kind="json")})
 PAIR = Model(name="pair", version="1", digest="d", inputs={"image": Member(), "mask": Member(required=False)})
+OPTIONAL = Model(name="optional", version="1", digest="d", inputs={"image": Member(required=False)})
 SPEECH = Model(
     name="speech", version="1", digest="d", inputs={"audio": Member(kind="file"), "text": Member(kind="json")}
 )
-MODELS = (PHOTO, RENAMED, PAIR, SPEECH)
+MODELS = (PHOTO, OPTIONAL, RENAMED, PAIR, SPEECH)
 
 
 def found(sent: dict[str, Any], model: Model) -> dict[str, Any]:
@@ -44,6 +45,9 @@ def refused(sent: dict[str, Any], model: Model) -> tuple[str | None, str]:
         ({"upload_id": UPLOAD, "text": ""}, RENAMED, {"photo": UPLOAD, "text": ""}),
         ({"text": {"a": None}, "photo": URL}, RENAMED, {"photo": URL, "text": {"a": None}}),
         ({"image": URL}, PAIR, {"image": URL}),
+        ({}, OPTIONAL, {}),
+        ({"image_url": URL}, OPTIONAL, {"image": URL}),
+        ({"image": {"upload_id": UPLOAD}}, OPTIONAL, {"image": UPLOAD}),
         ({"mask": {"upload_id": UPLOAD}, "image": URL}, PAIR, {"image": URL, "mask": UPLOAD}),
         ({"text": False, "audio": URL}, SPEECH, {"audio": URL, "text": False}),
     ],

@@ -80,7 +80,7 @@ def test_bytes_that_say_nothing_are_what_the_client_says(text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "declared", [None, "", "application/octet-stream", "nonsense", "a/b/c", "x" * 300 + "/y", "é/ü"]
+    "declared", [None, "", "application/octet-stream", "nonsense", "a/b/c", "x" * 300 + "/y", "é/ü", "*/*", "audio/*"]
 )
 def test_some_declared_types_say_nothing(declared: str | None) -> None:
     assert declared_type(declared) is None

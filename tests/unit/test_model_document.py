@@ -11,6 +11,9 @@ from penstock.models.declared.definition import Definition
 from penstock.models.declared.document import InvalidModel, document, parse_definition, paths, to_toml
 
 LEAST = f'schema = 1\nkind = "image-to-labels"\nfile = "a.onnx"\nsha256 = "{"a" * 64}"\n'
+TILED = (
+    LEAST.replace("labels", "image") + '[input]\nresize = "none"\n[output]\nscale = 2\n[tiles]\nallowed = "supported"\n'
+)
 
 
 def refusal(text: str) -> str:
@@ -57,6 +60,15 @@ def refusal(text: str) -> str:
             "model.toml: input.multiple_of is missing: input.resize = pad needs it",
         ),
         (LEAST + "[guessed]\ncolour = 'why'\n", "model.toml: [guessed] has 'colour', which is not a member"),
+        (
+            TILED + "overlap_px = 192\n",
+            "model.toml: tiles.overlap_px: without tiles.ladder it is less than 192, half the tile of a CPU",
+        ),
+        (TILED + "overlap_px = 192\nladder = [384]\n", "model.toml: tiles.ladder: no side is longer than two overlaps"),
+        (
+            LEAST + f"[[tensors]]\nname = 'x'\nshape = {[1] * 60_000}\n",
+            "model.toml: tensors[0].shape: expected `array` of length <= 32",
+        ),
         (LEAST + "[params]\n" + "a." * 40 + "a = 1", "model.toml: [params] is nested more than 32 levels deep"),
         ("a." * 5000 + "a = 1", "model.toml: it has more than 4096 dots; long texts belong in a text file beside it"),
         ("a = " + "[" * 5000, "model.toml: it is nested too deeply"),

@@ -1,5 +1,6 @@
 """The description of the API has a request for every model that is served, whatever its name and schemas are."""
 
+import json
 import re
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 from penstock.api.app import openapi_document
 from penstock.api.description import model_requests
 from penstock.api.description.components import schemas
+from penstock.api.description.examples.requests import by_type
+from penstock.api.replicate.versions import openapi_of
 from penstock.core.model import Member, Model
+from penstock.intake.params import complete_params
 from tests.support.published import models_of
 
 TEXT = {"type": "string", "maxLength": 9}
@@ -56,6 +60,23 @@ def test_a_model_with_one_image_takes_what_it_always_took() -> None:
         assert request_for(name, found)["properties"]["input"] == {"$ref": "#/components/schemas/InputRequest"}
 
 
+def test_an_image_that_may_be_left_out_is_shown_so() -> None:
+    other = Model(name="other", version="1", digest="o", inputs={"photo": Member(required=False)})
+
+    assert served(other)["OtherInput"]["required"] == []
+    assert by_type([other])["TaskRequest"]["examples"]["other"]["value"]["input"] == {}
+
+
+def test_the_request_of_the_only_model_is_that_of_every_task() -> None:
+    (only,) = models_of()[:1]
+
+    shown = schemas([only])["TaskRequest"]
+
+    assert shown["title"] == "TaskRequest"
+    assert shown["properties"]["model"] == {"type": "string", "const": only.name}
+    assert schemas([])["TaskRequest"]["properties"]["model"]["type"] == "string"
+
+
 def test_versions_share_a_request_unless_they_take_something_else() -> None:
     wide = {"type": "object", "properties": {"k": {"type": "integer"}}}
     first, second, third = (
@@ -79,6 +100,39 @@ def test_definitions_of_two_models_with_one_name_are_kept_apart() -> None:
 
     shown = [request_for(name, found)["properties"]["params"]["anyOf"][0]["$ref"] for name in "ab"]
     assert [found[one.rpartition("/")[2]] for one in shown] == [{"type": "object"}, {"type": "array"}]
+
+
+ODD: list[dict[str, Any]] = [
+    {"properties": {"q": True, "r": False}},
+    {"properties": {"q": {"items": True}}, "items": True},
+    {"properties": {"q": {"anyOf": [True, {"type": "string"}]}}, "anyOf": [True]},
+    {"$ref": "#/$defs/A", "$defs": {"A": True}},
+    {"properties": {"q": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"properties": {"x": True, "y": {"items": True}}}}},
+    {"$ref": "#/$defs/A", "$defs": {"A": {"additionalProperties": True, "properties": {"x": {"anyOf": [True]}}}}},
+    {"$defs": [1]},
+    {"$ref": "#/$defs/A", "$defs": {"A": {"properties": [1]}}},
+    {"properties": [1]},
+    {"anyOf": 5},
+]
+
+
+@pytest.mark.parametrize("schema", ODD)
+def test_one_odd_schema_takes_neither_the_description_nor_a_submit_down(schema: dict[str, Any]) -> None:
+    inputs = {"image": Member(required=False), "j": Member(kind="json", schema=schema, required=False)}
+    odd = Model(name="odd", version="1", digest="o", inputs=inputs, params=schema)
+
+    found = json.loads(openapi_document([*models_of(), odd]))["components"]["schemas"]
+
+    assert {"odd", "superres-x4"} <= found["TaskRequest"]["discriminator"]["mapping"].keys()
+    assert "Input" in openapi_of(odd)["components"]["schemas"]
+    assert complete_params({"q": ["x"]}, odd)["q"] == ["x"]
+
+
+def test_a_boolean_schema_is_shown_as_it_is() -> None:
+    schema = {"type": "object", "properties": {"any": True, "none": {"items": False, "type": "array"}}}
+    found = served(Model(name="odd", version="1", digest="o", inputs=PHOTO, params=schema))
+
+    assert request_for("odd", found)["properties"]["params"]["anyOf"][0] == schema
 
 
 @pytest.mark.parametrize(

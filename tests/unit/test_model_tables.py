@@ -1,9 +1,12 @@
 """What `penstock models` prints, on a terminal of 80 columns."""
 
+import json
 from collections.abc import Callable
 
 import pytest
+from click.testing import CliRunner
 
+from penstock.cli.main import cli
 from penstock.cli.models.tables import models, print_state, show
 from penstock.client import Example, FaultyModel, Member, Model, ModelOnWorker, Version
 from penstock.client.model_views import ExampleAnswer
@@ -108,3 +111,20 @@ def test_a_switch_prints_the_version_its_state_and_why_it_failed(printed: Callab
     print_state(a_model(READY, FAILED, version="3"), as_json=False)
 
     assert printed() == ["detector@2 (default)  ready on 1/2", "detector@3  failed: the check fails by 0.3"]
+
+
+def test_programs_are_told_too_what_cannot_be_served(capsys: pytest.CaptureFixture[str]) -> None:
+    faulty = FaultyModel(name="broken", version="2", worker="gpu0", reason="line 3")
+    models([a_model(READY)], [faulty], as_json=True)
+    served, broken = map(json.loads, capsys.readouterr().out.splitlines())
+
+    assert served["name"] == "detector"
+    assert broken == {"name": "broken", "version": "2", "worker": "gpu0", "reason": "line 3"}
+
+
+@pytest.mark.parametrize("option", [["--url", "http://elsewhere"], ["--api-key", "k"], ["--json"]])
+def test_an_option_before_the_subcommand_is_refused_not_dropped(option: list[str]) -> None:
+    done = CliRunner().invoke(cli, ["models", *option, "set-default", "face", "2"])
+
+    assert done.exit_code == 2
+    assert f"give {option[0]} after set-default, not before it" in done.output

@@ -122,6 +122,35 @@ def test_what_would_take_too_much_memory_is_refused_before_it_does(content: byte
         tracemalloc.stop()
 
 
+def with_size_said(content: bytes, said: int) -> bytes:
+    """The archive of one member whose directory says this of its size."""
+    entry = bytearray(content)
+    struct.pack_into("<I", entry, content.rindex(b"PK\x01\x02") + 24, said)
+    return bytes(entry)
+
+
+ZEROS = npy(np.zeros(5_000_000))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        with_size_said(archive({"a.npy": ZEROS}, zipfile.ZIP_BZIP2), 800_128),
+        with_size_said(archive({"a.npy": ZEROS}, zipfile.ZIP_LZMA), 800_128),
+        archive(dict.fromkeys(map(str, range(20_000)), b"")),
+    ],
+    ids=["bzip2", "lzma", "directory"],
+)
+def test_an_archive_that_takes_much_to_be_read_is_not_read(content: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest):
+            unpacked(content, "input.file", max_bytes=LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 4 * LIMIT
+    finally:
+        tracemalloc.stop()
+
+
 @UNHURRIED
 @given(st.integers(0, 400), st.integers(0, 255))
 def test_a_damaged_file_is_refused_or_still_holds_numbers(place: int, value: int) -> None:

@@ -89,6 +89,14 @@ def test_a_refusal_says_what_was_expected(params: dict[str, Any], detail: str) -
     assert refused.value.detail == detail
 
 
+def test_a_value_that_meets_two_of_which_it_should_meet_one_is_refused_with_that_reason() -> None:
+    either = {"oneOf": [{"type": "integer"}, {"type": "number", "minimum": 1}]}
+    with pytest.raises(InvalidRequest, match="more than one") as refused:
+        complete_params({"n": 5}, model({"properties": {"n": either}}))
+
+    assert refused.value.param == "params.n"
+
+
 def test_a_refusal_lists_what_is_known() -> None:
     with pytest.raises(InvalidRequest, match="Invalid enum value 'x'; known are: clean, general"):
         complete_params({"variant": "x"}, model(Everything))

@@ -125,6 +125,14 @@ def test_sides_are_those_of_the_libraries_that_models_are_trained_with(
     assert (placed.resized, placed.canvas) == (resized, canvas)
 
 
-def test_an_image_that_would_become_huge_is_refused() -> None:
-    with pytest.raises(ImageTooLarge, match="become 480000x48"):
-        place(section("height"), 10_000, 1, max_pixels=5e6)
+@pytest.mark.parametrize(
+    ("resize", "size", "becomes"),
+    [
+        ("height", (10_000, 1), "480000x48"),
+        ("crop", (1, 3_000_000), "200x600000000"),
+        ("square", (1, 3_000_000), "3000000x3000000"),
+    ],
+)
+def test_an_image_that_would_become_huge_is_refused(resize: str, size: tuple[int, int], becomes: str) -> None:
+    with pytest.raises(ImageTooLarge, match=f"become {becomes}"):
+        place(section(resize), *size, max_pixels=5e6)

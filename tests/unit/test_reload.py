@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.local.reload import folders_of, snapshot
+from penstock.local.reload import folders_of, look, snapshot
 
 
 def written(path: Path, text: str = "") -> Path:
@@ -54,3 +54,20 @@ def test_an_edit_of_code_or_of_a_network_counts_and_a_result_does_not(tmp_path: 
     code.unlink()
 
     assert set(snapshot([tmp_path, tmp_path / "gone"])) == {network}
+
+
+def test_a_folder_that_goes_while_it_is_looked_at_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = written(tmp_path / "mine.py")
+    monkeypatch.setattr(Path, "is_dir", lambda _: True)  # it went right after
+
+    assert set(snapshot([tmp_path / "gone", tmp_path])) == {code}
+
+
+def test_a_new_folder_of_a_package_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = written(tmp_path / "new_package" / "__init__.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert set(look(["new_package"])) == {whole}
+
+    deep = written(tmp_path / "new_package" / "deep" / "nets.py")
+
+    assert set(look(["new_package"])) == {whole, deep}

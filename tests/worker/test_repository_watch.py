@@ -26,7 +26,7 @@ from penstock.worker.host import Host
 from penstock.worker.publisher import Publisher
 from penstock.worker.residency.repository import RepositoryWatch
 from penstock.worker.residency.residents import Residents
-from penstock.worker.residency.versions import LocalVersions
+from penstock.worker.residency.versions import LocalVersions, Sighting
 from tests.support import slow_model
 from tests.support.memory_storage import MemoryStorage
 from tests.support.stores import worker_info
@@ -37,11 +37,22 @@ SIZE = 10**6
 """What each model is said to take."""
 
 
+class CountedVersions(LocalVersions):
+    """A directory that counts how often it is looked at."""
+
+    looks = 0
+
+    def look(self) -> Sighting:
+        self.looks += 1
+        return super().look()
+
+
 class Watched(Struct, eq=False):
     """A worker that watches a repository."""
 
     store: Store
     host: Host
+    local: CountedVersions
 
     def states(self) -> dict[str, str]:
         """Returns where each model is."""
@@ -59,6 +70,11 @@ class Watched(Struct, eq=False):
         """Returns when these are in the catalogue."""
         while {one.model.id for one in (await self.store.models.catalogue()).versions} != ids:
             await asyncio.sleep(0.02)
+
+    async def looks_again(self) -> None:
+        """Returns when it has looked at the directory two more times, and done what follows from that."""
+        before = self.local.looks
+        await until(lambda: self.local.looks > before + 2)
 
     async def listed_as(self, model: str, state: str) -> None:
         """Returns when the list of workers says so of a model."""
@@ -111,10 +127,12 @@ def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path) -> Start
         catalogue: ModelStore | None = None,
         storage: Storage = storage,
     ) -> AsyncIterator[Watched]:
+        local = CountedVersions(tree, LimitSettings())
+
         def watching(residents: Residents) -> RepositoryWatch:
             return RepositoryWatch(
                 residents,
-                LocalVersions(tree, LimitSettings()),
+                local,
                 RemoteTree(storage),
                 ModelCache(storage, tmp_path / worker_id),
                 store=store,
@@ -126,7 +144,7 @@ def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path) -> Start
 
         options: dict[str, Any] = {"worker_id": worker_id, "model_bytes": places * SIZE, "watching": watching}
         async with host(store, storage, *models, **options) as worker, asyncio.timeout(60):
-            yield Watched(store, worker)
+            yield Watched(store, worker, local)
 
     return start
 
@@ -289,7 +307,7 @@ async def test_a_bad_version_is_one_line_in_the_log_and_a_model_that_has_failed(
     try:
         async with watched() as worker:
             await worker.becomes({"good@1": "cold", "bad@1": "failed"})
-            await asyncio.sleep(1.2)  # some looks later
+            await worker.looks_again()
             reason, serves = worker.reason("bad@1"), worker.host.models.models
 
             assert await worker.number("good@1") == 1.0
@@ -299,6 +317,19 @@ async def test_a_bad_version_is_one_line_in_the_log_and_a_model_that_has_failed(
     assert "kind" in reason
     assert serves == ("good@1",)
     assert len(lines) == 1
+
+
+def test_a_version_that_fails_in_a_way_nobody_thought_of_hides_no_other(tree: Path) -> None:
+    add(tree, "good@1", 1.0)
+    folder = add(tree, "bad@1", 2.0)
+    (folder / "answer.json").write_text("[" * 5000 + "]" * 5000)
+    with (folder / "model.toml").open("a") as definition:
+        definition.write('\n[check]\ninput = "photo.png"\nanswer = "answer.json"\n')
+
+    seen = LocalVersions(tree, LimitSettings()).look()
+
+    assert set(seen.versions) == {"good@1"}
+    assert seen.broken["bad@1"].startswith("RecursionError")
 
 
 async def test_a_bad_version_is_served_when_it_was_mended(watched: Start, tree: Path) -> None:
@@ -425,7 +456,7 @@ async def test_a_version_that_another_worker_has_stays_published(watched: Start,
         await worker.store.leases.renew(worker_info("there-w2", ("face@1",)), ())
         remove_version(tree, "face", "1")
         await until(lambda: bool(worker.reason("face@1")))
-        await asyncio.sleep(1.2)  # some looks later
+        await worker.looks_again()
         await worker.published({"face@1"})
         await worker.store.workers.sign_off("there-w2")
         await worker.published(set())

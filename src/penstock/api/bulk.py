@@ -74,7 +74,7 @@ class BulkAct(Struct, frozen=True, kw_only=True):
                 "`status` alone would hit every such task: send all=true, or another filter", param="all"
             )
         return await self.services.store.listing.matching(
-            self.tenant, states=states, limit=limit, rounds=ROUNDS, **self.task_filter.which()
+            self.tenant, states=states, limit=limit, rounds=ROUNDS, **self.task_filter.which(self.services.models)
         )
 
 

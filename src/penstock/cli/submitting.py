@@ -52,7 +52,7 @@ class SubmitOptions(Struct, frozen=True, kw_only=True):
 
 class FileOutcome(Struct, frozen=True, kw_only=True):
     """How a file ended, and a line of `--json`. `source_bytes` and `target_bytes` are base64 of names that are not
-    UTF-8; `targets` are there if the result has several files, whose names begin with that of `target`."""
+    UTF-8; `targets` are there if the result has several files, the first of which is the `target`."""
 
     source: str
     target: str
@@ -226,12 +226,14 @@ class _FileRun:
         return task
 
     async def _save(self, task: Task) -> None:
-        """Writes the result, or all its files as `photo.mask.png` and so on."""
-        directory, prefix = self._file.target.parent, f"{self._file.stem}."
-        if task.result and len(task.result.files) > 1:
-            self._targets = await self._client.download_all(task.task_id, directory, prefix=prefix)
+        """Writes the result. Of several files the first lies where a result alone would, and appears last, so that a
+        result that is there is whole; the others are `photo.mask.png` and so on."""
+        result, directory, prefix = task.result, self._file.target.parent, f"{self._file.stem}."
+        self._file = self._file.of_type(result.content_type if result else "")
+        if result and len(result.files) > 1:
+            first, *others = await self._client.download_all(task.task_id, directory, prefix=prefix)
+            self._targets = [await asyncio.to_thread(first.replace, self._file.target), *others]
             return
-        self._file = self._file.of_type(task.result.content_type if task.result else "")
         self._targets = [await self._client.download(task.task_id, self._file.target)]
 
     def _failed(self, why: Failure, *, hopeless: bool) -> FileOutcome:

@@ -128,5 +128,6 @@ def _files(run: Any, stem: str) -> dict[str, bytes]:
     for first in run.files[:1]:
         files[stem + Path(first.name).suffix] = bytes(first.content)
     if run.result.data is not None:
-        files[f"{stem}.json"] = msgspec.json.format(msgspec.json.encode(run.result.data), indent=2)
+        name = f"{stem}-data.json" if f"{stem}.json" in files else f"{stem}.json"
+        files[name] = msgspec.json.format(msgspec.json.encode(run.result.data), indent=2)
     return files

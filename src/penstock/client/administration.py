@@ -17,11 +17,15 @@ class Administration:
 
     async def models(self) -> Sequence[Model]:
         """Returns the models that the server runs, each with its versions."""
-        return (await self._transport.ask("GET", "/v1/models", ModelList)).data
+        return (await self.catalogue()).data
 
     async def faulty_models(self) -> Sequence[FaultyModel]:
         """Returns the versions that workers have found and cannot serve."""
-        return (await self._transport.ask("GET", "/v1/models", ModelList)).faulty
+        return (await self.catalogue()).faulty
+
+    async def catalogue(self) -> ModelList:
+        """Returns what `models` and `faulty_models` do, in one call."""
+        return await self._transport.ask("GET", "/v1/models", ModelList)
 
     async def model(self, name: str) -> Model:
         """Returns the default version of a model, or a certain one for `name@version`."""

@@ -191,6 +191,7 @@ class AsyncClient(Administration):
             for file, target in zip(result.files, targets, strict=True):
                 sink, _ = await stack.enter_async_context(new_file(target))
                 await self._transport.receive(result_path(task_id, file.name), sink, sha256=file.sha256)
+                await asyncio.to_thread(sink.close)  # a result may have more files than a process may have open
         return targets
 
     async def log(self, task_id: str) -> str:

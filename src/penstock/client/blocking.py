@@ -13,7 +13,7 @@ from penstock.client.bounded import as_they_end_here
 from penstock.client.files import Contents
 from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
-from penstock.client.model_views import FaultyModel, Model
+from penstock.client.model_views import FaultyModel, Model, ModelList
 from penstock.client.problems import Mapped
 from penstock.client.processes import PerProcess
 from penstock.client.requests import Options, Shared
@@ -180,6 +180,10 @@ class Client:
     def faulty_models(self) -> Sequence[FaultyModel]:
         """Returns the versions that workers have found and cannot serve."""
         return self._wait_for(self._client.faulty_models())
+
+    def catalogue(self) -> ModelList:
+        """Returns what `models` and `faulty_models` do, in one call."""
+        return self._wait_for(self._client.catalogue())
 
     def model(self, name: str) -> Model:
         """Returns the default version of a model, or a certain one for `name@version`."""

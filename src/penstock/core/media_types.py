@@ -91,10 +91,14 @@ def kind_of(beginning: bytes) -> Kind | None:
     return next((kind for magic, kind in _ROWS if magic.match(beginning)), None)
 
 
+_NAME = r"[!-)+-.0-~]"
+"""A letter of a media type, without `*`: `image/*` says what is wanted, not what a file is."""
+
+
 def declared_type(declared: str | None) -> str | None:
     """A declared media type in lower case and without parameters; None where it says nothing, or is none."""
     plain = (declared or "").partition(";")[0].strip().lower()
-    return plain if plain not in SAYS_NOTHING and re.fullmatch(r"[!-.0-~]{1,63}/[!-.0-~]{1,100}", plain) else None
+    return plain if plain not in SAYS_NOTHING and re.fullmatch(rf"{_NAME}{{1,63}}/{_NAME}{{1,100}}", plain) else None
 
 
 def media_type(beginning: bytes, declared: str | None = None) -> str:

@@ -19,6 +19,12 @@ def able(workers: Iterable[WorkerInfo], model: str) -> list[WorkerInfo]:
     return sorted((w for w in workers if model in w.models and w.state == READY), key=lambda w: w.id)
 
 
+def has_failed(worker: WorkerInfo, model: str) -> bool:
+    """Return whether a worker could not load this model and claims none of its tasks now. It tries again later, when
+    a task asks: from then on it claims them, though the model still shows as failed."""
+    return worker.residence[model].state == "failed" and model not in worker.models
+
+
 def forecast(pace: Pace | None, *, cost: int, workers: int, left: float = 1.0) -> Forecast | None:
     """Return the device time of a task of this `cost` (kilopixels) and of each task ahead of it, which the workers
     share. `left` is the part of its own work that is still to be done.
@@ -40,7 +46,7 @@ class Estimates:
         self._paces: dict[str, Pace] = {}
         self._workers: list[WorkerInfo] = []
         self.unavailable: dict[str, str] = {}
-        """Models that every worker which knows them has failed to load -> why."""
+        """Models that no worker which knows them can load now -> why."""
 
     async def check(self, model: str) -> None:
         """Look again at a model that was unavailable. Raises ModelUnavailable where it still is."""
@@ -73,6 +79,6 @@ class Estimates:
 
 
 def _unavailable(workers: Iterable[WorkerInfo]) -> dict[str, str]:
-    states = [one for worker in workers if worker.state == READY for one in worker.residence.items()]
-    failed = {model: residence.reason for model, residence in states if residence.state == "failed"}
-    return {model: failed[model] for model in failed.keys() - {m for m, r in states if r.state != "failed"}}
+    known = [(worker, model) for worker in workers if worker.state == READY for model in worker.residence]
+    failed = {model: worker.residence[model].reason for worker, model in known if has_failed(worker, model)}
+    return {model: failed[model] for model in failed.keys() - {m for w, m in known if not has_failed(w, m)}}

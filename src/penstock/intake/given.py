@@ -42,7 +42,11 @@ def given_of(sent: Mapping[str, Any], model: Model) -> tuple[Given, ...]:
         if member.kind == "image":
             return (Given(name=name, member=member, param=IMAGE_URL, url=url),)
     sole = model.sole_image
-    if sole is not None and sole not in sent and (len(inputs) == 1 or not sent.keys().isdisjoint(SHORT)):
+    if (
+        sole is not None
+        and sole not in sent
+        and (not sent.keys().isdisjoint(SHORT) or (len(inputs) == 1 and (sent or inputs[sole].required)))
+    ):
         image, sent = _short(sent, sole, inputs)
         return (image,) if len(inputs) == 1 else _named(sent, inputs, image)
     return _named(sent, inputs)

@@ -36,7 +36,7 @@ class Catalogue:
         """Serve what is published now; where Redis has lost it, serve what was published before."""
         if not found.is_published:
             return
-        served = {one.model.id: one for one in found.versions if self._is_served(one.model)}
+        served = {one.model.id: one for one in found.versions if self.serves(one.model.name, one.model.version)}
         if not self._is_known or served.keys() != self._versions.keys():
             logger.bind(models=sorted(served)).info("models published")
         self._is_known = True
@@ -62,6 +62,11 @@ class Catalogue:
             raise self._unknown(reference)
         return found
 
+    def id_of(self, reference: str) -> str:
+        """Return the id of the `name@version` that is meant; a bare name, and what is not known, stay as they are."""
+        found = self.references.get(reference) if "@" in reference else None
+        return found.id if found else reference
+
     def ensure_known(self) -> None:
         """Raises NotReady while no worker has published anything."""
         if not self._is_known:
@@ -76,6 +81,10 @@ class Catalogue:
         if reference != name:
             return (self._versions[model.id],)
         return tuple(one for one in self._versions.values() if one.model.name == name)
+
+    def serves(self, name: str, version: str | None) -> bool:
+        """Return whether `models.serve` allows this version."""
+        return not self._serve or not self._serve.isdisjoint((name, f"{name}@{version}"))
 
     def published(self, model: Model) -> PublishedModel:
         """Return who published this version, and when it was published first."""
@@ -96,9 +105,6 @@ class Catalogue:
     def ids(self) -> tuple[str, ...]:
         """Return the ids of all versions, which are the names of their queues."""
         return tuple(one.model.id for one in self.all())
-
-    def _is_served(self, model: Model) -> bool:
-        return not self._serve or not self._serve.isdisjoint((model.name, f"{model.name}@{model.version}"))
 
     def _unknown(self, reference: str) -> ModelNotFound | NotReady:
         self.ensure_known()
@@ -121,6 +127,7 @@ class WatchedCatalogue(Catalogue):
         self._store = store
         self._reading = asyncio.Lock()
         self._begun = 0
+        self._failure: StoreUnavailable | None = None
         self._read_at = -LOOK_S
 
     async def run(self) -> None:
@@ -135,10 +142,14 @@ class WatchedCatalogue(Catalogue):
         """
         begun = self._begun
         async with self._reading:
+            if self._begun != begun and self._failure is not None:
+                raise self._failure
             if self._begun == begun:
                 await asyncio.sleep(max(0.0, self._read_at + apart_s - time.monotonic()))
                 self._begun, self._read_at = self._begun + 1, time.monotonic()
+                self._failure = StoreUnavailable("the catalogue of models could not be read")
                 self.take(await self._store.catalogue())
+                self._failure = None
 
     async def look_for(self, reference: str) -> None:
         """Read the catalogue once more if it has no such model: it may have come just now."""

@@ -88,11 +88,11 @@ def check_json(value: Any, model: Model, member: str) -> None:
 def with_defaults(value: Any, schema: Any, whole: Schema) -> Any:
     """Return the value with the defaults of members that it does not have, as the runner will see it: a whole number
     where the schema wants any number becomes one with a point. `schema` is a part of the `whole`."""
-    schema = resolved(_object(schema), whole)
+    schema = resolved(schema, whole)
     if not schema:
         return value
     if isinstance(value, dict):
-        members = schema.get("properties", {})
+        members = _object(schema.get("properties"))
         defaults = {name: member["default"] for name, member in members.items() if "default" in _object(member)}
         others = schema.get("additionalProperties")
         return defaults | {name: with_defaults(one, members.get(name, others), whole) for name, one in value.items()}
@@ -107,17 +107,17 @@ def _object(schema: Any) -> Schema:
     return schema if isinstance(schema, dict) else {}
 
 
-def resolved(schema: Schema, whole: Schema) -> Schema:
-    """Return the definition in `$defs` of the whole that a schema refers to, or the schema itself."""
+def resolved(schema: Any, whole: Schema) -> Schema:
+    """Return the definition in `$defs` of the whole that a schema refers to, or the schema itself; nothing of one that
+    is true or false."""
+    schema = _object(schema)
     name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
-    found: Schema = whole.get("$defs", {}).get(name, schema)
-    return found
+    return _object(_object(whole.get("$defs")).get(name, schema))
 
 
-def properties(schema: Schema) -> dict[str, Schema]:
+def properties(schema: Any) -> Schema:
     """Return the schemas of the members of an object by name."""
-    found: dict[str, Schema] = resolved(schema, schema).get("properties", {})
-    return found
+    return _object(resolved(schema, _object(schema)).get("properties"))
 
 
 def _check(value: Any, validator: Any, schema: Schema, inside: str) -> None:
@@ -167,6 +167,8 @@ def _of_alternatives(error: ValidationError, reasons: list[ValidationError]) -> 
     """What is wrong with a value that is none of several: its type, or what the first says that takes its type."""
     others = [one for one in reasons if one.kind.name != "type"]
     types = [name for one in reasons if one.kind.name == "type" for name in one.kind.as_dict()["types"]]
+    if not reasons:  # it is more than one of them
+        return error.message[:SHOWN]
     return _text(others[0]) if others else _wrong_type(error.instance, types)
 
 

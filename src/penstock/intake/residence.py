@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from penstock.core.model import Residence
-from penstock.intake.estimates import READY
+from penstock.intake.estimates import READY, has_failed
 from penstock.store import WorkerInfo
 
 Resident = tuple[WorkerInfo, Residence]
@@ -15,9 +15,9 @@ def residents(model_id: str, workers: Iterable[WorkerInfo]) -> list[Resident]:
     return sorted((one for one in known if one[0].state == READY), key=lambda one: one[0].id)
 
 
-def failure(found: Sequence[Resident]) -> str | None:
-    """Return why no worker can load a version, None where one can, or none is there to say."""
-    if not found or any(residence.state != "failed" for _, residence in found):
+def failure(model_id: str, found: Sequence[Resident]) -> str | None:
+    """Return why no worker can load a version now, None where one may, or none is there to say."""
+    if not found or not all(has_failed(worker, model_id) for worker, _ in found):
         return None
     return found[0][1].reason or "no worker can load it"
 

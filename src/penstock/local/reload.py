@@ -1,6 +1,7 @@
 """`penstock up --reload`: starts the workers anew when a file of the operator's own models has changed."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -40,14 +41,14 @@ async def reloading(supervisor: Supervisor, references: Iterable[str]) -> AsyncI
 async def reload_on_change(supervisor: Supervisor, references: Iterable[str]) -> None:
     """Replace the workers after each edit, until canceled. An edit that cannot be served is logged with its reason, and
     the workers of before go on."""
-    folders = [folder for reference in references for folder in folders_of(reference)]
-    before = await asyncio.to_thread(snapshot, folders)
+    watched = tuple(references)
+    before = await asyncio.to_thread(look, watched)
     while True:
         await asyncio.sleep(POLL_S)
-        now = await asyncio.to_thread(snapshot, folders)
+        now = await asyncio.to_thread(look, watched)
         if now == before:
             continue
-        now = await _settled(folders, now)
+        now = await _settled(watched, now)
         changed = ", ".join(sorted({path.name for path, _ in before.items() ^ now.items()}))
         before = now
         try:
@@ -65,8 +66,9 @@ def folders_of(reference: str) -> list[Path]:
     source = _source_of(reference.partition(".")[0])
     if source is None:
         return []
-    below = [path for path in source.parent.rglob("*") if path.is_dir()] if source.name == "__init__.py" else []
-    return [source.parent, *below]
+    if source.name != "__init__.py":
+        return [source.parent]
+    return [Path(folder) for folder, _, _ in os.walk(source.parent)]  # leaves out what is removed meanwhile
 
 
 def _source_of(module: str) -> Path | None:
@@ -77,21 +79,34 @@ def _source_of(module: str) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
+def look(references: Iterable[str]) -> Snapshot:
+    """What the files that these references may import look like now, those in new folders too."""
+    return snapshot([folder for reference in references for folder in folders_of(reference)])
+
+
 def snapshot(folders: Iterable[Path]) -> Snapshot:
-    """What the files of these folders look like now."""
+    """What the files of these folders look like now. What is removed meanwhile is left out, a folder too."""
     found: Snapshot = {}
-    for path in [path for folder in folders if folder.is_dir() for path in folder.iterdir()]:
+    for folder in folders:
+        with suppress(OSError):
+            found |= _files_in(folder)
+    return found
+
+
+def _files_in(folder: Path) -> Snapshot:
+    found: Snapshot = {}
+    for path in folder.iterdir():
         if path.suffix in SUFFIXES:
-            with suppress(OSError):  # it was removed meanwhile
+            with suppress(OSError):
                 stat = path.stat()
                 found[path] = (stat.st_mtime_ns, stat.st_size)
     return found
 
 
-async def _settled(folders: list[Path], now: Snapshot) -> Snapshot:
+async def _settled(watched: tuple[str, ...], now: Snapshot) -> Snapshot:
     while True:
         await asyncio.sleep(POLL_S)
-        later = await asyncio.to_thread(snapshot, folders)
+        later = await asyncio.to_thread(look, watched)
         if later == now:
             return now
         now = later

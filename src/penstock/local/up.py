@@ -31,7 +31,7 @@ from penstock.local.redis_server import redis_child
 from penstock.local.reports import list_down, release_tasks, retract_models, unlist
 from penstock.local.supervisor import StoppedEarly, Supervisor
 from penstock.net.session import read_local
-from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key
+from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key, within
 from penstock.telemetry import exposition
 from penstock.telemetry.nvml import watch_cards
 from penstock.worker.devices import GPU_VARIABLES, Placement, found_again, placements
@@ -71,7 +71,7 @@ async def everything(
         supervisor.stop_on_signals()
         settings, key = _with_key(settings, data_dir)
         settings = _with_webhook_secret(settings, data_dir)
-        settings = _with_directory(settings, data_dir)
+        settings = within(settings, data_dir)
         if own_redis:
             child, url = redis_child(data_dir)
             settings = replace(settings, redis=replace(settings.redis, url=url))
@@ -286,12 +286,3 @@ def _made_once(path: Path, make: Callable[[], str]) -> str:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write(make())
     return path.read_text().strip()
-
-
-def _with_directory(settings: Settings, data_dir: Path) -> Settings:
-    """The settings with the objects and the models in the data directory, unless they name other directories."""
-    if settings.storage.directory == type(settings.storage)().directory:
-        settings = replace(settings, storage=replace(settings.storage, directory=str(data_dir / "objects")))
-    if settings.models.directory == type(settings.models)().directory:
-        settings = replace(settings, models=replace(settings.models, directory=str(data_dir / "models")))
-    return settings

@@ -28,6 +28,7 @@ from penstock.settings.sources import (
     environment_with,
     load,
     visible_devices,
+    within,
 )
 
 __all__ = [
@@ -56,4 +57,5 @@ __all__ = [
     "load",
     "new_key",
     "visible_devices",
+    "within",
 ]

@@ -161,8 +161,8 @@ class WorkerSettings(Section, frozen=True):
     by a comma. `auto` measures at the first start on a card which are fastest there; it takes some seconds for each
     model file."""
     cache_dir: str = ""
-    """Directory for what a worker measures once on a machine. Empty means `penstock` in `XDG_CACHE_HOME`, else in
-    `~/.cache`."""
+    """Directory for what a worker measures once on a machine, and in `models` for the models that it fetches from the
+    storage, which need as much room as their files. Empty means `penstock` in `XDG_CACHE_HOME`, else in `~/.cache`."""
     engine_cache_dir: str = ""
     """Directory for the engines of TensorRT, which take minutes to build. Only Penstock should be able to write to
     it."""

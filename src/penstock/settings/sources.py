@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.errors import ConfigurationError
 from penstock.settings.rules import RULES
@@ -65,6 +66,15 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings
     except msgspec.ValidationError as error:
         raise ConfigurationError(_readable(error)) from error
     _check(settings)
+    return settings
+
+
+def within(settings: Settings, data_dir: Path) -> Settings:
+    """The settings with the objects and the models in a data directory, unless they name other directories."""
+    for section, folder in (("storage", "objects"), ("models", "models")):
+        given = getattr(settings, section)
+        if given.directory == type(given)().directory:
+            settings = replace(settings, **{section: replace(given, directory=str(data_dir / folder))})
     return settings
 
 

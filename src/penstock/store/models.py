@@ -47,16 +47,10 @@ class ModelStore:
 
     async def retract(self, ids: Iterable[str]) -> None:
         """Take versions out of the catalogue; one that was made the default is the default no longer."""
-        gone = list(ids)
-        if not gone:
-            return
-        (rows,) = await self._engine.pipelined([("HGETALL", self._keys.models_default)])
-        made = {name.decode(): version.decode() for name, version in rows.items()}
-        commands: list[Command] = [("HDEL", self._keys.models, *gone), ("HDEL", self._keys.models_first, *gone)]
-        for name, version in map(split_id, gone):
-            if name in made and version in (None, made[name]):
-                commands.append(("HDEL", self._keys.models_default, name))
-        await self._engine.pipelined([*commands, self._changed()])
+        gone = [{"id": one, "name": split_id(one)[0], "version": split_id(one)[1] or ""} for one in ids]
+        if gone:
+            await self._engine.run_each("retract", gone)
+            await self._engine.pipelined([self._changed()])
 
     async def catalogue(self) -> PublishedModels:
         """Everything that is published. Descriptions that cannot be read are left out."""

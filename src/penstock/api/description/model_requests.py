@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from loguru import logger
 
 from penstock.api.description.nullable import REF, or_null, title_of, with_nulls
 from penstock.api.http.contents import Schema, component
@@ -31,13 +32,18 @@ def add_requests(models: Sequence[Model], found: Schema) -> None:
         if not name or (model.params, model.inputs) != (default.params, default.inputs):
             # The default one has the name of the model alone, which generated clients keep when it is switched.
             title = title_of(model.id if model.name in of_default else model.name)
-            name = _free(title, found) if left > 0 else OTHERS
-            found[name] = _request(general, name, model, found) if left > 0 else _of_anything(general)
+            name = _free(title, found)
+            request = _request(general, name, model, found) if left > 0 else None
+            name = name if request else OTHERS
+            found[name] = request or _of_anything(general)
         names.setdefault(name, []).extend(_references(model, is_default=model.name not in of_default))
         of_default.setdefault(model.name, (name, model))
     for name, of_name in names.items():
         found[name]["properties"]["model"] = {"type": "string"} | _one_of_names(of_name)
-    found["TaskRequest"] = _one_of(names, general["description"])
+    if len(names) == 1:  # client generators make nothing of a `oneOf` with one schema
+        found["TaskRequest"] = found.pop(*names) | {"title": "TaskRequest"}
+    elif names:
+        found["TaskRequest"] = _one_of(names, general["description"])
     if all(map(_takes_one_image, models)):
         del found["UploadReference"]  # only members of other inputs refer to it
 
@@ -59,9 +65,14 @@ def _free(title: str, found: Schema) -> str:
     return name
 
 
-def _request(general: Schema, name: str, model: Model, found: Schema) -> Schema:
-    own = _input(name.removesuffix("Request"), model, found)
-    members = {"params": or_null(_own(model.params, model, found), "params"), "input": own}
+def _request(general: Schema, name: str, model: Model, found: Schema) -> Schema | None:
+    """The request of a model; None where what it has published as its schemas is no JSON Schema."""
+    try:
+        own = _input(name.removesuffix("Request"), model, found)
+        members = {"params": or_null(_own(model.params, model, found), "params"), "input": own}
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        logger.bind(model=model.id, reason=repr(error)).warning("the schemas of a model cannot be described")
+        return None
     return general | {"title": name, "properties": general["properties"] | members}
 
 
@@ -90,7 +101,7 @@ def _input(title: str, model: Model, found: Schema) -> Schema:
 
 
 def _takes_one_image(model: Model) -> bool:
-    return len(model.inputs) == 1 and model.sole_image is not None
+    return [(one.kind, one.required) for one in model.inputs.values()] == [("image", True)]
 
 
 def _member(name: str, member: Member, model: Model, found: Schema) -> Schema:

@@ -12,6 +12,7 @@ from penstock.api.http.auth import ApiRequest
 from penstock.api.http.query import METADATA
 from penstock.core.task import Priority
 from penstock.errors import InvalidRequest
+from penstock.intake.models import Catalogue
 from penstock.store.listing import Filters
 
 Moment = Annotated[str | None, QueryParameter(format="date-time", description="RFC 3339, with its zone")]
@@ -37,11 +38,11 @@ class TaskFilter(Struct, frozen=True, kw_only=True):
         named = (self.model, self.priority, self.batch, self.created_after, self.created_before)
         return bool(self.metadata) or any(value is not None for value in named)
 
-    def which(self) -> Filters:
-        """Return the filter as the store takes it."""
+    def which(self, models: Catalogue) -> Filters:
+        """Return the filter as the store takes it, which knows models by their ids."""
         bounds = [bound for bound in (self.created_before, self.cursor) if bound is not None]
         return Filters(
-            model=self.model,
+            model=None if self.model is None else models.id_of(self.model),
             priority=self.priority,
             metadata=self.metadata,
             batch=self.batch,

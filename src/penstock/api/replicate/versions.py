@@ -120,13 +120,14 @@ def _own_inputs(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     """Return the schemas of the params by name, and those that they refer to."""
     whole, definitions = _rooted(params)
     root = str(whole.get("$ref", "")).rpartition("/")[2]
-    return definitions.pop(root, whole).get("properties", {}), definitions
+    return properties(definitions.pop(root, whole)), definitions
 
 
 def _rooted(schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a schema of a model without its definitions, and these: they are components here."""
     whole = msgspec.json.decode(msgspec.json.encode(schema).replace(b'"#/$defs/', b'"#/components/schemas/'))
-    return whole, whole.pop("$defs", {})
+    definitions = whole.pop("$defs", {})
+    return whole, definitions if isinstance(definitions, dict) else {}
 
 
 def _fixed_inputs(model: Model, params: dict[str, Any]) -> dict[str, Any]:

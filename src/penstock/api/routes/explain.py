@@ -63,7 +63,7 @@ def _blockers(known: Explanation, workers: list[WorkerInfo]) -> Iterator[Blocker
         detail = f"{queue} has been paused by {known.pause.by} since {moment(known.pause.at)}"
         yield BlockerView(code="queue_paused", detail=detail)
     found = residents(known.model, known.workers)
-    if reason := failure(found):
+    if reason := failure(known.model, found):
         yield BlockerView(code="model_failed", detail=f"no worker can load {known.model}: {reason}")
     elif not workers:
         yield BlockerView(code="no_worker", detail=f"no worker that is READY serves {known.model}")

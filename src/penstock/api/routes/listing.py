@@ -39,7 +39,7 @@ async def list_tasks(
         request.auth.tenant,
         states=tuple(dict.fromkeys(status)) if status else tuple(State),
         limit=limit,
-        **task_filter.which(),
+        **task_filter.which(services.models),
     )
     base_url = str(request.base_url)
     return TaskList(

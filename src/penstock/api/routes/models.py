@@ -17,6 +17,7 @@ from penstock.intake.parse import decode
 from penstock.intake.residence import residents
 from penstock.store.models import Act
 
+OF_WORKERS = "A model in code is loaded as long as its workers run: for such a one the answer is 422. "
 REPEATED = "It can be repeated safely."
 
 
@@ -35,7 +36,8 @@ async def list_models(services: ServicesDep) -> ModelList:
 )
 async def read_model(name: FromPath[str], services: ServicesDep) -> ModelView:
     """Answers 404 for a model that is not served. `name@version` describes that version."""
-    return await _view(await _found(name, services), services)
+    await services.models.look_for(name)
+    return await _view(name, services)
 
 
 @put(
@@ -57,7 +59,7 @@ async def set_default(request: ApiRequest, services: ServicesDep, name: FromPath
     await services.store.models.set_default(name, version)
     await services.models.read()
     logger.bind(model=name, version=version, by=request.auth.id).info("default version changed")
-    return await _view(services.models.find(name), services)
+    return await _view(name, services)
 
 
 @post(
@@ -66,7 +68,9 @@ async def set_default(request: ApiRequest, services: ServicesDep, name: FromPath
     tags=["models"],
     summary="Load a version of a model on every worker",
     description="`name@version` is that version, the bare name the default one. The answer does not wait: `versions` "
-    "says how far each worker is. Where it does not fit, the version that was used longest ago makes room. " + REPEATED,
+    "says how far each worker is. Where it does not fit, the version that was used longest ago makes room. "
+    + OF_WORKERS
+    + REPEATED,
     status_code=202,
     responses=documented(ModelNotFound, InvalidRequest, NotReady),
 )
@@ -81,7 +85,7 @@ async def load(request: ApiRequest, services: ServicesDep, name: FromPath[str]) 
     tags=["models"],
     summary="Unload a version of a model on every worker",
     description="`name@version` is that version, the bare name the default one. Tasks that run on it end first; a task "
-    "that comes later loads it again. " + REPEATED,
+    "that comes later loads it again. " + OF_WORKERS + REPEATED,
     status_code=202,
     responses=documented(ModelNotFound, InvalidRequest, NotReady),
 )
@@ -98,7 +102,7 @@ async def _tell(act: Act, reference: str, request: ApiRequest, services: Service
         raise NotReady(f"no worker that is READY has {model.id}", retry_after_s=1)
     await services.store.models.tell(act, model.id)
     logger.bind(model=model.id, act=act, by=request.auth.id).info("workers told")
-    return await _view(model, services)
+    return await _view(reference, services)
 
 
 async def _found(reference: str, services: Services) -> Model:
@@ -106,6 +110,7 @@ async def _found(reference: str, services: Services) -> Model:
     return services.models.find(reference)
 
 
-async def _view(model: Model, services: Services) -> ModelView:
+async def _view(reference: str, services: Services) -> ModelView:
     workers = await services.store.workers.listed()
+    model = services.models.find(reference)  # only now: it may have been removed meanwhile
     return model_view(model, services.models, workers, services.settings)

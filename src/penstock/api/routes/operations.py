@@ -168,11 +168,11 @@ async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:
 
 async def _ids(model: str, services: Services) -> tuple[str, ...]:
     """The names of the queues of `name@version`, or of all versions of a bare name. The queues of a model that was
-    removed are there as long as tasks wait in them. Raises ModelNotFound, NotReady."""
+    removed are there as long as tasks wait in them or they are paused. Raises ModelNotFound, NotReady."""
     try:
         return tuple(one.model.id for one in services.models.versions_of(model))
     except ModelNotFound:
-        if any(queue.depth for queue in await services.store.queues.depths([model])):
+        if any(queue.depth or queue.pause for queue in await services.store.queues.depths([model])):
             return (model,)
         raise
 

@@ -32,7 +32,7 @@ def model_list(models: Catalogue, workers: Sequence[WorkerInfo], settings: Setti
         (worker.id, model_id): residence
         for worker in workers
         for model_id, residence in worker.residence.items()
-        if residence.state == "failed" and model_id not in models.ids()
+        if residence.state == "failed" and model_id not in models.ids() and models.serves(*split_id(model_id))
     }
     return ModelList(
         data=tuple(model_view(model, models, workers, settings) for model in models.defaults()),

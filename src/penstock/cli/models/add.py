@@ -27,6 +27,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--example", type=FILE, help="A file that it shall answer now and at each load [a bundled photo].")
 @click.option("--default", is_flag=True, help="Make this version the one that the bare name means.")
+@click.option("--replace", is_flag=True, help="Replace --version also where it has another file.")
 @DATA_DIR
 @AS_JSON
 def add(
@@ -37,6 +38,7 @@ def add(
     said: tuple[str, ...],
     example: Path | None,
     default: bool,
+    replace: bool,
     data_dir: str | None,
     as_json: bool,
 ) -> None:
@@ -52,7 +54,7 @@ def add(
 
     settings = settings_with(data_dir)
     said = (*([f"kind={kind}"] if kind else ()), *said)
-    asked = Adding(file=file, name=name, version=version, said=said, example=example)
+    asked = Adding(file=file, name=name, version=version, said=said, example=example, replace=replace)
     added = add_model(asked, Path(settings.models.directory))
     print_added(added, as_json=as_json)
     if problem := asyncio.run(announced(settings, added.name, added.version, default=default)):

@@ -23,16 +23,18 @@ class Adding(Struct, frozen=True, kw_only=True):
     version: str | None = None
     said: tuple[str, ...] = ()
     example: Path | None = None
+    replace: bool = False
 
 
 class Added(Struct, frozen=True, kw_only=True):
-    """A model that was added, and how."""
+    """A model that was added, and how. Where it `is_only`, the directory has no other version of its name."""
 
     name: str
     version: str
     folder: Path
     draft: ModelDraft
     replaced: bool
+    is_only: bool
     took_s: float
 
 
@@ -41,7 +43,10 @@ def add_model(asked: Adding, directory: Path) -> Added:
     started = time.monotonic()
     name = asked.name or name_of(asked.file)
     check_id(name, asked.version or "1")
-    version, replaces = (asked.version, True) if asked.version else version_for(directory, name, asked.file)
+    version = asked.version or version_for(directory, name, asked.file)
+    replaces = (directory / name / version).exists()
+    if replaces and not asked.replace and not _is_of(directory / name / version, asked.file):
+        raise ConfigurationError(f"{name}@{version} is there with another file: give another --version, or --replace")
     with tempfile.TemporaryDirectory(prefix="penstock-model-") as folder:
         request = DraftRequest(
             file=str(asked.file.absolute()),
@@ -54,8 +59,15 @@ def add_model(asked: Adding, directory: Path) -> Added:
         draft = in_child("draft", request, ModelDraft, folder=asked.file.absolute().parent)
         files = {path.name: path for path in Path(folder).iterdir()}
         folder_of_version = write_version(directory, name, version, files, replace=replaces)
-    took_s = time.monotonic() - started
-    return Added(name=name, version=version, folder=folder_of_version, draft=draft, replaced=replaces, took_s=took_s)
+    return Added(
+        name=name,
+        version=version,
+        folder=folder_of_version,
+        draft=draft,
+        replaced=replaces,
+        is_only=list(_versions(directory, name)) == [version],
+        took_s=time.monotonic() - started,
+    )
 
 
 def name_of(file: Path) -> str:
@@ -66,13 +78,17 @@ def name_of(file: Path) -> str:
     return name
 
 
-def version_for(directory: Path, name: str, file: Path) -> tuple[str, bool]:
+def version_for(directory: Path, name: str, file: Path) -> str:
     """The newest version where that has the same file, which is then described anew; else the next number."""
-    numbered = {v.version: v.folder for v in scan(directory).versions.values() if v.name == name}
-    numbers = sorted((int(version) for version in numbered if version.isdecimal()), reverse=True)
-    if numbers and _is_of(numbered[str(numbers[0])], file):
-        return str(numbers[0]), True
-    return str(numbers[0] + 1 if numbers else 1), False
+    folders = _versions(directory, name)
+    newest = max((int(version) for version in folders if version.isdecimal()), default=0)
+    if newest and _is_of(folders[str(newest)], file):
+        return str(newest)
+    return str(newest + 1)
+
+
+def _versions(directory: Path, name: str) -> dict[str, Path]:
+    return {one.version: one.folder for one in scan(directory).versions.values() if one.name == name}
 
 
 def _is_of(folder: Path, file: Path) -> bool:

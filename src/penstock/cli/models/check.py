@@ -6,7 +6,9 @@ from pathlib import Path
 import click
 
 from penstock.cli.client import AS_JSON
+from penstock.cli.context import settings_of_call
 from penstock.cli.models.places import DATA_DIR, settings_with
+from penstock.core.model import split_id
 
 
 @click.command()
@@ -35,15 +37,35 @@ def check(
     """
     from penstock.cli.client import params_of
 
-    if not is_class(model):
+    directory = Path(settings_with(data_dir).models.directory)
+    if not is_class(model) and (is_declared(model, directory) or not is_coded(model)):
         from penstock.cli.models.checking import check_models
 
-        sys.exit(check_models(model, Path(settings_with(data_dir).models.directory), as_json=as_json))
+        sys.exit(check_models(model, directory, as_json=as_json))
     from penstock.cli.models.conforming import check_runner
 
     sys.exit(check_runner(model, file, inputs, params_of(pairs), as_json=as_json))
 
 
 def is_class(reference: str) -> bool:
-    """Whether a reference names a class, such as `my_models.py:Sharpness`, or a file or module with classes."""
+    """Whether a reference can only be that of a class, such as `my_models.py:Sharpness`, or of a file with classes."""
     return reference.endswith(".py") or ":" in reference
+
+
+def is_declared(reference: str, directory: Path) -> bool:
+    """Whether a reference is the folder of a model without code, or the name of one in the directory."""
+    from penstock.models.declared.document import FILE
+
+    return (Path(reference) / FILE).is_file() or (directory / split_id(reference)[0]).is_dir()
+
+
+def is_coded(reference: str) -> bool:
+    """Whether a reference is the name of a model with code that the settings serve, or that of a module."""
+    from importlib.util import find_spec
+
+    from penstock.models import load_runners
+
+    if reference in load_runners(settings_of_call().models):
+        return True
+    top, *below = reference.split(".")
+    return bool(below) and top.isidentifier() and find_spec(top) is not None

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from penstock.cli.client import AS_JSON, at_a_server
 
@@ -53,6 +54,10 @@ def models(context: click.Context, /, **options: Any) -> None:
         from penstock.cli.models.listing import list_models
 
         context.invoke(list_models, **options)
+        return
+    for option in context.command.params:  # the command would go to another server without a word
+        if context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"give {option.opts[0]} after {context.invoked_subcommand}, not before it")
 
 
 COMMANDS = (models,)

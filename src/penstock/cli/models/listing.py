@@ -15,7 +15,8 @@ async def list_models(url: str | None, api_key: str | None, as_json: bool) -> No
     from penstock.cli.models.tables import models as run
 
     async with reached(url, api_key) as client:
-        run(await client.models(), await client.faulty_models(), as_json=as_json)
+        catalogue = await client.catalogue()
+        run(catalogue.data, catalogue.faulty, as_json=as_json)
 
 
 @click.command()

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from penstock.cli.context import settings_of_call
 from penstock.core.model import split_id
 from penstock.models.repository.tree import VersionFolder, scan
-from penstock.settings import Settings
+from penstock.settings import Settings, within
 from penstock.store import Engine, Store, connect
 
 MODEL = click.argument("model", metavar="NAME[@VERSION]")
@@ -25,11 +25,7 @@ def settings_with(data_dir: str | None) -> Settings:
     socket = home / "redis" / "redis.sock"
     if settings.redis.url == type(settings.redis)().url and socket.exists():
         settings = replace(settings, redis=replace(settings.redis, url=f"unix://{socket}"))
-    if settings.storage.directory == type(settings.storage)().directory:
-        settings = replace(settings, storage=replace(settings.storage, directory=str(home / "objects")))
-    if settings.models.directory == type(settings.models)().directory:
-        settings = replace(settings, models=replace(settings.models, directory=str(home / "models")))
-    return settings
+    return within(settings, home)
 
 
 def versions_in(directory: Path, reference: str) -> list[VersionFolder]:

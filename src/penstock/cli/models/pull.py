@@ -15,11 +15,12 @@ async def pull(model: str, replace: bool, data_dir: str | None) -> None:
     """Bring a model from the storage into the directory.
 
     Without a version, all versions of the name are pulled. Every file is compared with its digest, and a version
-    appears whole or not at all.
+    appears whole or not at all. The workers of a running server are told.
     """
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
+    from penstock.cli.models.announcing import announced
     from penstock.core.model import split_id
     from penstock.models.repository import remote
     from penstock.models.repository.tree import write_version
@@ -31,7 +32,8 @@ async def pull(model: str, replace: bool, data_dir: str | None) -> None:
         there = await remote.RemoteTree(storage).look()
         found = [one for one in there.values() if one.model.name == name and version in (None, one.model.version)]
         if not found:
-            raise click.ClickException(f"there is no model {model} in the storage (there are: {', '.join(there)})")
+            known = ", ".join(there) or "none"
+            raise click.ClickException(f"there is no model {model} in the storage (there are: {known})")
         for index in found:
             with TemporaryDirectory(prefix="penstock-pull-") as draft:
                 await remote.fetch(storage, index, Path(draft) / "files")
@@ -39,3 +41,4 @@ async def pull(model: str, replace: bool, data_dir: str | None) -> None:
                 into = Path(settings.models.directory)
                 folder = write_version(into, index.model.name, index.model.version, files, replace=replace)
             click.echo(f"{index.id} pulled into {folder}")
+            await announced(settings, index.model.name, index.model.version, default=False)

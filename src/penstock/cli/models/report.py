@@ -111,7 +111,7 @@ def shown(value: Any) -> str:
 
 
 def _call(added: Added) -> str:
-    name = added.name
+    name = added.name if added.is_only else f"{added.name}@{added.version}"
     if added.draft.kind == "tensors":
         return f"penstock submit --model {name} --input file=@arrays.npz"
     return f"penstock submit photo.jpg --model {name}"

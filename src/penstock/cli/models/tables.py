@@ -14,20 +14,22 @@ COLUMNS = ("kind", "version", "default", "state", "")
 
 
 def models(served: Iterable[Model], faulty: Iterable[FaultyModel], *, as_json: bool) -> None:
-    """Prints the models, a row for each version, and below them why others cannot be served."""
+    """Prints the models, a row for each version, and below them why others cannot be served. With `as_json` each is an
+    object, and those that cannot be served have a `reason`."""
+    if as_json:
+        for one in (*served, *faulty):
+            say(one)
+        return
     rows = table(ids("model"), *(Column(name, no_wrap=True) for name in COLUMNS))
     for model in served:
-        if as_json:
-            say(model)
         first = [plain(model.name), plain(_kind(model))]
         for version in model.versions:
             default = "yes" if version.is_default else ""
             guessed = plain(f"{len(version.guessed)} guessed" if version.guessed else "", "yellow")
             rows.add_row(*first, plain(version.version), default, _residence(version), guessed)
             first = [plain(""), plain("")]
-    if not as_json:
-        reasons = [plain(f"{one.name}@{one.version} on {one.worker}: {one.reason}", "red") for one in faulty]
-        console().print(rows if rows.row_count else "[dim]no models[/dim]", *reasons, sep="\n")
+    reasons = [plain(f"{one.name}@{one.version} on {one.worker}: {one.reason}", "red") for one in faulty]
+    console().print(rows if rows.row_count else "[dim]no models[/dim]", *reasons, sep="\n")
 
 
 def show(model: Model, *, as_json: bool) -> None:
@@ -62,14 +64,14 @@ def print_state(model: Model, *, as_json: bool) -> None:
     if as_json:
         say(model)
         return
-    version = _version_of(model)
+    version = version_of(model)
     default = " (default)" if version.is_default else ""
     reasons = [plain(f": {on.reason}") for on in version.workers if on.reason and on.state == version.state]
     line = Text.assemble(plain(f"{model.name}@{version.version}{default}  "), _residence(version), *reasons[:1])
     console().print(line)
 
 
-def _version_of(model: Model) -> Version:
+def version_of(model: Model) -> Version:
     """Returns the version that the model stands for."""
     found = (version for version in model.versions if version.version == model.version)
     return next(found, Version(version=model.version, digest=""))

@@ -51,7 +51,7 @@ def run(runner: Any) -> None:
         compare(product, stored, definition.check.answer, definition.check.tolerance)
     except DeviceOutOfMemory:
         raise
-    except (WrongAnswer, PenstockError) as error:
+    except (WrongAnswer, PenstockError, msgspec.MsgspecError) as error:
         raise ConfigurationError(f"{runner.name}: [check] fails on {runner.device_name}: {error}") from error
 
 
@@ -115,8 +115,8 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _without_guesses(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if name != "guessed"}
+def _without_guesses(data: Any) -> Any:
+    return {name: value for name, value in data.items() if name != "guessed"} if isinstance(data, dict) else data
 
 
 def _compare_values(got: Any, wanted: Any, tolerance: float, where: str = "") -> None:

@@ -144,7 +144,9 @@ class TensorSection(DefinitionSection, frozen=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     dtype: Dtype = "float32"
-    shape: tuple[Annotated[int, Meta(ge=0)] | Annotated[str, Meta(max_length=100)], ...] = ()
+    shape: Annotated[
+        tuple[Annotated[int, Meta(ge=0)] | Annotated[str, Meta(max_length=100)], ...], Meta(max_length=32)
+    ] = ()
 
 
 class TilesSection(DefinitionSection, frozen=True):

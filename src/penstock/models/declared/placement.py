@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.errors import ImageTooLarge
@@ -39,6 +40,11 @@ class ImagePlacement(NamedTuple):
         return self.resized[0] / self.padded[0], self.resized[1] / self.padded[1]
 
     @property
+    def largest(self) -> Size:
+        """The size with the most pixels on the way to the canvas."""
+        return max(self.padded, self.resized, self.canvas, key=prod)
+
+    @property
     def content(self) -> tuple[int, int, int, int]:
         """Left, top, right and lower edge of the source in the canvas, as far as it is inside."""
         (across, down), (width, height) = self.scale, self.source
@@ -71,15 +77,22 @@ class ImagePlacement(NamedTuple):
 def place(section: InputSection, width: int, height: int, *, max_pixels: float) -> ImagePlacement:
     """The placement of an image of this size.
 
-    Raises ImageTooLarge where the canvas would have more than `max_pixels`, which only the extremely narrow ask for.
+    Raises ImageTooLarge where the canvas would have more than `max_pixels`, or the image on its way there more than
+    `BETWEEN` times as many, which only the extremely narrow ask for.
     """
     placed = RULES[section.resize](section, (width, height))
     if border := section.border_px:
         canvas = (placed.canvas[0] + 2 * border, placed.canvas[1] + 2 * border)
         placed = placed._replace(canvas=canvas, left=placed.left + border, top=placed.top + border)
-    if placed.canvas[0] * placed.canvas[1] > max(max_pixels, _area(section.size)):
-        raise ImageTooLarge(f"{width}x{height} px become {placed.canvas[0]}x{placed.canvas[1]} for this model")
+    most = max(max_pixels, _area(section.size))
+    for size, bound in ((placed.canvas, most), (placed.largest, BETWEEN * most)):
+        if prod(size) > bound:
+            raise ImageTooLarge(f"{width}x{height} px become {size[0]}x{size[1]} for this model")
     return placed
+
+
+BETWEEN = 4
+"""What is cut off, or padded to a square, may have so many times the pixels of an image."""
 
 
 def _area(size: Size | None) -> int:

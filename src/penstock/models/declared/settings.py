@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -14,12 +15,13 @@ from penstock.models.declared.definition import Definition
 
 
 class Setting(Struct, frozen=True, kw_only=True):
-    """A parameter: a number within bounds, or one of some `values`."""
+    """A parameter: a number within bounds, a `whole` one if that is said, or one of some `values`."""
 
     default: float | int | str | None
     description: str
     minimum: float | None = None
     maximum: float | None = None
+    whole: bool = False
     values: tuple[Any, ...] = ()
 
 
@@ -68,21 +70,33 @@ def _one(name: str, said: Narrowing, settings: Mapping[str, Setting]) -> Setting
         narrowed = _with(settings[name], said)
         made = msgspec.defstruct("Alone", [("value", _type_of(narrowed))])  # a hint of its own may not be converted to
         msgspec.convert({"value": narrowed.default}, made)
-    except (msgspec.ValidationError, ValueError) as error:
+    except (msgspec.ValidationError, ValueError, TypeError, OverflowError) as error:
         raise ConfigurationError(f"params.properties.{name}: {error}") from error
     return narrowed
 
 
 def _with(setting: Setting, said: Narrowing) -> Setting:
-    if setting.values and not set(said.enum or ()) <= set(setting.values):
-        raise ValueError(f"enum has others than {', '.join(map(str, setting.values))}")
     return Setting(
         default=setting.default if said.default is None else said.default,
         description=said.description or setting.description,
-        minimum=_inner(max, setting.minimum, said.minimum),
-        maximum=_inner(min, setting.maximum, said.maximum),
-        values=said.enum or setting.values,
+        minimum=_inner(max, setting.minimum, _bound(math.ceil, setting, said.minimum)),
+        maximum=_inner(min, setting.maximum, _bound(math.floor, setting, said.maximum)),
+        whole=setting.whole,
+        values=_values(setting, said.enum) if said.enum else setting.values,
     )
+
+
+def _values(setting: Setting, enum: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Those of `enum`, each of which the setting takes."""
+    if any(isinstance(value, float) for value in enum):
+        raise ValueError("enum may have whole numbers and words only; say minimum and maximum")
+    for value in enum:
+        msgspec.convert(value, _type_of(setting))
+    return enum
+
+
+def _bound(rounded: Callable[[float], int], setting: Setting, said: float | None) -> float | None:
+    return rounded(said) if setting.whole and said is not None else said
 
 
 def _inner(choose: Any, one: float | None, other: float | None) -> float | None:
@@ -94,6 +108,5 @@ def _type_of(setting: Setting) -> Any:
     meta = Meta(ge=setting.minimum, le=setting.maximum, description=setting.description)
     if setting.values:
         return Annotated[Literal[setting.values], Meta(description=setting.description)]
-    whole = isinstance(setting.default, int)
-    bare: Any = int if whole else float
+    bare: Any = int if setting.whole else float
     return Annotated[bare, meta] if setting.default is not None else Annotated[bare, meta] | None

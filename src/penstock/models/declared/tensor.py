@@ -36,6 +36,7 @@ class TensorForm:
         order = ORDERS[section.colour]
         self.order = order * section.channels if len(order) == 1 else order
         self.planar = "CH" in section.layout
+        self.batched = "N" in section.layout
         self.dtype = np.dtype(section.dtype)
         low, high = BOUNDS[section.range]
         mean, std = _each(section, section.mean, 0.0), _each(section, section.std, 1.0)

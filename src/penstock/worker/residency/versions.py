@@ -82,6 +82,8 @@ class LocalVersions:
             return folder.stamp, self._offered(folder)
         except (ConfigurationError, PenstockError, OSError) as error:
             return folder.stamp, str(error)
+        except Exception as error:  # noqa: BLE001  what nobody thought of must not hide the other versions
+            return folder.stamp, f"{type(error).__name__}: {error}"
 
     def _offered(self, folder: VersionFolder) -> OfferedVersion:
         runner = declared_runner(folder.folder, name=folder.name, version=folder.version)

@@ -42,9 +42,10 @@ def _input(model: Model) -> dict[str, Any]:
     """What the model's own example has, else something of the right kind for each member that it needs."""
     if model.example is not None and model.example.input:
         return model.example.input
-    if model.sole_image is not None and len(model.inputs) == 1:
+    needed = {name: member for name, member in model.inputs.items() if member.required}
+    if len(model.inputs) == 1 and model.sole_image in needed:
         return {"image_url": IMAGE_URL}
-    return {name: _made_up(name, member) for name, member in model.inputs.items() if member.required}
+    return {name: _made_up(name, member) for name, member in needed.items()}
 
 
 def _made_up(name: str, member: Member) -> Any:

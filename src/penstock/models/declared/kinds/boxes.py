@@ -34,7 +34,9 @@ class ImageToBoxes(OneImage):
         score = Setting(default=section.score, minimum=0, maximum=1, description=least)
         overlap = "Of two boxes that share more than this of their union, the one with the lower score is left out."
         iou = Setting(default=section.iou, minimum=0, maximum=1, description=overlap)
-        most = Setting(default=section.most, minimum=1, maximum=section.most, description="At most so many boxes.")
+        most = Setting(
+            default=section.most, minimum=1, maximum=section.most, whole=True, description="At most so many boxes."
+        )
         return {"score": score, "iou": iou, "most": most} if self._suppresses else {"score": score, "most": most}
 
     @property

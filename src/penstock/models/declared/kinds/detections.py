@@ -88,11 +88,21 @@ def _end_to_end(outputs: Arrays, form: Form) -> Detections:  # noqa: ARG001  as 
 
 
 def _separate(outputs: Arrays, form: Form) -> Detections:
+    _check_separate(outputs)
     boxes = finite(outputs[0].reshape(-1, 4)).astype(np.float64)
     scores = outputs[1].reshape(len(boxes), -1) if len(boxes) else outputs[1].reshape(0, 1)
     if not form.section.classes:
         return _best_class(boxes, _of_classes(scores, form))
     return Detections(boxes, _of_classes(scores, form)[:, 0], outputs[2].ravel().astype(np.int64))
+
+
+def _check_separate(outputs: Arrays) -> None:
+    boxes, scores, *classes = outputs
+    count = boxes.size // 4
+    fits = boxes.shape[-1:] == (4,) and (scores.size % count == 0 and scores.size > 0 if count else scores.size == 0)
+    if not fits or any(one.size != count or scores.size != count for one in classes):
+        shapes = ", ".join(str(list(output.shape)) for output in outputs)
+        raise InvalidOutput(f"the model gave {shapes}, where boxes of 4 numbers and as many scores are expected")
 
 
 def _rows(outputs: Arrays, form: Form) -> NDArray[Any]:

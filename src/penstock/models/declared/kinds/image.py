@@ -108,7 +108,7 @@ class ImageToImage(OneImage):
         return KindAnswer({}, file, imaging.CONTENT_TYPES[output.format], output.format, width, height)
 
     def _picture(self, array: NDArray[Any], seen: Seen) -> Picture:
-        made = levels(pixels_of(array, planar=self.form.planar), self.definition.output.range)
+        made = levels(pixels_of(array, self.form), self.definition.output.range)
         content = np.ascontiguousarray(self._in_rgb(self._content(made, seen)))
         width, height = (side * self.scale for side in seen.placement.source)
         whole = imaging.resampled(content, width, height, self.definition.output.resample)

@@ -28,7 +28,9 @@ class ImageToLabels(OneImage):
     def settings(self) -> dict[str, Setting]:
         """How many classes are named."""
         top_k = self.definition.output.top_k
-        return {"top_k": Setting(default=top_k, minimum=1, maximum=1000, description="At most so many labels.")}
+        return {
+            "top_k": Setting(default=top_k, minimum=1, maximum=1000, whole=True, description="At most so many labels.")
+        }
 
     def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """The most probable classes, that with the lowest index first where two are equal."""
@@ -60,4 +62,5 @@ class ImageToScores(OneImage):
 
 def label_of(labels: tuple[str, ...], index: int) -> str:
     """The name of a class: `class3` where it has none."""
-    return labels[index] if 0 <= index < len(labels) else f"class{index}"
+    named = labels[index] if 0 <= index < len(labels) else ""
+    return named or f"class{index}"

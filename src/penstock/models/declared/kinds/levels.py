@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.declared.kinds.contract import finite
-from penstock.models.declared.tensor import BOUNDS
+from penstock.models.declared.tensor import BOUNDS, TensorForm
 from penstock.models.imaging import Pixels
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ def levels(values: NDArray[Any], span: str) -> Pixels:
     return exact.clip(0, 255, out=exact).astype(np.uint8)
 
 
-def pixels_of(array: NDArray[Any], *, planar: bool) -> NDArray[Any]:
-    """One image as (height, width, channels), of an output with or without its batch axis. Raises InvalidOutput where
-    it is none."""
-    image = array[0] if array.ndim == 4 and array.shape[0] == 1 else array
+def pixels_of(array: NDArray[Any], form: TensorForm) -> NDArray[Any]:
+    """One image as (height, width, channels), of an output of a graph whose input has this form: with its batch axis or
+    without, and of one channel without that axis. Raises InvalidOutput where it is none."""
+    in_batch = array.shape[:1] == (1,) and (array.ndim == 4 or (array.ndim == 3 and form.batched and not form.planar))
+    image = array[0] if in_batch else array
     if image.ndim == 2:
-        image = image[None] if planar else image[..., None]
+        image = image[None] if form.planar else image[..., None]
     if image.ndim != 3 or 0 in image.shape:
         raise InvalidOutput(f"the model gave {list(array.shape)}, which is no image")
-    return image.transpose(1, 2, 0) if planar else image
+    return image.transpose(1, 2, 0) if form.planar else image

@@ -66,7 +66,7 @@ class ImageToMask(OneImage):
 
     def _answers(self, work: Work, params: Any) -> tuple[Picture, dict[str, Any]]:
         seen = work.context
-        values = pixels_of(work.outputs[0][0], planar=self.form.planar)
+        values = pixels_of(work.outputs[0][0], self.form)
         if self._section.mask == "classes":
             classes = _in_source(_classes(values), seen.placement, "nearest")
             return _grey(classes), {"shares": self._shares(classes)}
@@ -80,9 +80,12 @@ class ImageToMask(OneImage):
         return Picture(seen.picture.rgb, _both(mask, seen.picture.alpha)), share
 
     def _mask(self, values: NDArray[Any]) -> Pixels:
+        if values.shape[2] > 2:
+            raise InvalidOutput(
+                f"the model gave {values.shape[2]} channels, and a mask 1 or 2: say output.mask = classes"
+            )
         # Of two classes, the second is what is looked for, as in softmax over background and foreground.
-        chosen = activated(finite(values), self._section.activation)[..., min(1, values.shape[2] - 1)]
-        return levels(chosen, self._section.range)
+        return levels(activated(finite(values), self._section.activation)[..., -1], self._section.range)
 
     def _shares(self, classes: Pixels) -> dict[str, float]:
         counts = np.bincount(classes.ravel())

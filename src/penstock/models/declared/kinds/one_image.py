@@ -33,6 +33,9 @@ else:
 READ_BYTES = 8
 """Bytes for each pixel that is read: 3 in the array, 4 in Pillow, and at most 1 in the file."""
 
+RESIZED_BYTES = 8
+"""Bytes for each pixel that is resized: 4 in Pillow, and at most 4 in the array."""
+
 WRITTEN_BYTES = 6
 """Bytes for each pixel that is written: 4 in Pillow, and at most 2 in the file (a PNG of noise)."""
 
@@ -98,10 +101,13 @@ class OneImage(DeclaredKind):
         return (named or list(ports.inputs))[0]
 
     def memory_needed(self, source: bytes) -> int:
-        """The pixels of the image and, as floats, those of its tensor."""
+        """The pixels of the image, of what it is padded and resized to, and, as floats, those of its tensor."""
         header = imaging.probe(source, max_megapixels=self.limits.max_image_megapixels)
-        seen = prod(self._place(header.width, header.height).canvas)
-        return int(header.megapixels * 1e6) * READ_BYTES + seen * self.section.channels * self.form.dtype.itemsize
+        placed = self._place(header.width, header.height)
+        steps = ((placed.source, placed.padded), (placed.padded, placed.resized))
+        made = sum(prod(after) for before, after in steps if after != before)
+        tensor = prod(placed.canvas) * self.section.channels * self.form.dtype.itemsize
+        return int(header.megapixels * 1e6) * READ_BYTES + made * RESIZED_BYTES + tensor
 
     def work(self, source: bytes, device: Device) -> Work:
         """One tile: the tensor of the image."""

@@ -6,7 +6,8 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from penstock.errors import InputTooLarge, InvalidRequest
@@ -25,6 +26,12 @@ HEADER_BYTES = 10_000
 
 MEMBERS = 256
 """The most arrays of one `.npz`."""
+
+ENTRY = b"PK\x01\x02"
+"""How each entry in the directory of an archive begins."""
+
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""The methods that NumPy writes. Of others, `zipfile` unpacks as much as comes, however little is asked for."""
 
 
 def npy(array: NDArray[Any]) -> bytes:
@@ -49,10 +56,25 @@ def unpacked(content: bytes, param: str, *, max_bytes: int) -> dict[str, NDArray
 
     Raises InvalidRequest for anything else, InputTooLarge where they take more than `max_bytes`.
     """
-    try:
+    with _refusals(param):
         if content.startswith(b"PK"):
             return _from_archive(content, param, max_bytes)
         return {"": _array(io.BytesIO(content), len(content), max_bytes)}
+
+
+def unpacked_bytes(content: bytes, param: str, *, max_bytes: int) -> int:
+    """How many bytes `unpacked` makes of a file at most, as the file says. Raises what that raises."""
+    with _refusals(param):
+        if not content.startswith(b"PK"):
+            return len(content)
+        with _archive(content, param) as archive:
+            return min(max_bytes, sum(member.file_size for member in archive.infolist()))
+
+
+@contextmanager
+def _refusals(param: str) -> Iterator[None]:
+    try:
+        yield
     except InputTooLarge as error:
         raise InputTooLarge(error.detail, param=param) from error
     except InvalidRequest:
@@ -61,14 +83,19 @@ def unpacked(content: bytes, param: str, *, max_bytes: int) -> dict[str, NDArray
         raise InvalidRequest(f"{param} is no .npy or .npz file with arrays of numbers", param=param) from error
 
 
+def _archive(content: bytes, param: str) -> zipfile.ZipFile:
+    if content.count(ENTRY) > MEMBERS:  # an archive that is opened reads its whole directory
+        raise InvalidRequest(f"the file has more than {MEMBERS} arrays", param=param)
+    return zipfile.ZipFile(io.BytesIO(content))
+
+
 def _from_archive(content: bytes, param: str, max_bytes: int) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     left = max_bytes
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = archive.infolist()
-        if len(members) > MEMBERS:
-            raise InvalidRequest(f"the file has more than {MEMBERS} arrays", param=param)
-        for member in members:
+    with _archive(content, param) as archive:
+        for member in archive.infolist():
+            if member.compress_type not in BOUNDED:
+                raise InvalidRequest(f"{param} is compressed in another way than NumPy does", param=param)
             if member.file_size > left + HEADER_BYTES:  # a reader of the archive gives no more than that
                 raise _too_large(max_bytes)
             with archive.open(member) as file:

@@ -16,7 +16,7 @@ from penstock.models.base import Work
 from penstock.models.declared.definition import Definition, TensorSection
 from penstock.models.declared.kinds.arrays import tensor_settings, tensors_answer
 from penstock.models.declared.kinds.contract import DeclaredKind, KindAnswer, value_of
-from penstock.models.declared.kinds.packing import unpacked
+from penstock.models.declared.kinds.packing import unpacked, unpacked_bytes
 from penstock.models.declared.network import FREE, Arrays, DeclaredNetwork
 from penstock.models.declared.settings import Setting
 from penstock.models.onnxruntime.ports import Ports
@@ -34,8 +34,8 @@ ALIGNMENT = 64
 FILE = "file"
 """The member that takes a `.npz` with all arrays by name, or the `.npy` of the only one."""
 
-TAKEN = frozenset({"image", "image_url", "upload_id"})
-"""Names that mean an image on the wire."""
+TAKEN = frozenset({"image", "image_url", "upload_id", FILE})
+"""Names that mean an image or a file on the wire."""
 
 WHOLE, STACKED = "whole", "stacked"
 
@@ -58,7 +58,7 @@ class TensorsToTensors(DeclaredKind):
     def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
         super().__init__(definition, labels, limits)
         self._tensors = dict(zip(_member_names(definition.tensors), definition.tensors, strict=True))
-        self._file = FILE if FILE not in self._tensors else "arrays_file"
+        self._widest = max((np.dtype(tensor.dtype).itemsize for tensor in definition.tensors), default=1)
         self._mixes = _may_mix(definition.tensors)
 
     @property
@@ -66,7 +66,7 @@ class TensorsToTensors(DeclaredKind):
         """One of JSON for each input, and one for a file."""
         arrays = {name: _member(tensor) for name, tensor in self._tensors.items()}
         described = "A .npz file with the arrays by name, or the .npy file of the only one, in place of the others."
-        return arrays | {self._file: Member(kind="file", required=False, description=described)}
+        return arrays | {FILE: Member(kind="file", required=False, description=described)}
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -97,8 +97,13 @@ class TensorsToTensors(DeclaredKind):
         self._names = ports.output_names
 
     def memory_needed(self, source: Mapping[str, Any]) -> int:
-        """Some times what came in: a list of numbers takes more than an array."""
-        return 4 * sum(len(value) if isinstance(value, bytes) else _count(value) * 32 for value in source.values())
+        """Some times what came in: a list of numbers takes more than an array, and bytes may become wider numbers."""
+        return 4 * sum(self._taken_by(name, value) for name, value in source.items())
+
+    def _taken_by(self, name: str, value: Any) -> int:
+        if not isinstance(value, bytes):
+            return _count(value) * 32
+        return self._widest * unpacked_bytes(value, f"input.{name}", max_bytes=self.limits.max_input_bytes)
 
     def work(self, source: Mapping[str, Any], device: Device) -> Work:
         """All arrays of a task as one tile of bytes. Raises InvalidRequest, InputTooLarge."""
@@ -136,8 +141,8 @@ class TensorsToTensors(DeclaredKind):
 
     def _arrays(self, source: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         given = {name: value for name, value in source.items() if name in self._tensors and value is not None}
-        if source.get(self._file) is not None:
-            given |= self._from_file(source[self._file])
+        if source.get(FILE) is not None:
+            given |= self._from_file(source[FILE])
         for name in self._tensors:
             if name not in given:
                 raise InvalidRequest(f"input.{name} is missing", param=f"input.{name}")
@@ -145,7 +150,7 @@ class TensorsToTensors(DeclaredKind):
         return {t.name: _as_array(given[name], t, sizes, f"input.{name}") for name, t in self._tensors.items()}
 
     def _from_file(self, content: bytes) -> dict[str, NDArray[Any]]:
-        param = f"input.{self._file}"
+        param = f"input.{FILE}"
         arrays = unpacked(content, param, max_bytes=self.limits.max_input_bytes)
         if set(arrays) == {""} and len(self._tensors) == 1:
             return dict.fromkeys(self._tensors, arrays[""])
@@ -196,7 +201,7 @@ def _as_array(value: Any, tensor: TensorSection, sizes: dict[str, int], param: s
     if not fits or 0 in array.shape:
         expected = [sizes.get(size, size) if isinstance(size, str) else size for size in tensor.shape]
         raise InvalidRequest(f"{param} has the shape {list(array.shape)}, not {expected}", param=param)
-    return array.astype(wanted, copy=False)
+    return _converted(array, wanted, param)
 
 
 def _of_lists(value: Any, param: str, wanted: np.dtype[Any]) -> NDArray[Any]:
@@ -208,7 +213,22 @@ def _of_lists(value: Any, param: str, wanted: np.dtype[Any]) -> NDArray[Any]:
         raise InvalidRequest(f"{param} is no array of {wanted}", param=param) from error
     if array.dtype.kind not in "fiub" or (array.dtype.kind == "f" and wanted.kind in "iub"):
         raise InvalidRequest(f"{param} is no array of {wanted}", param=param)
-    return array.astype(wanted)
+    return _converted(array, wanted, param)
+
+
+def _converted(array: NDArray[Any], wanted: np.dtype[Any], param: str) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        made = array.astype(wanted, copy=False)
+    if made is not array and not _holds(made, array):
+        raise InvalidRequest(f"{param} has values that {wanted} cannot hold", param=param)
+    return made
+
+
+def _holds(made: NDArray[Any], array: NDArray[Any]) -> bool:
+    """Whether all values are still there: whole numbers exactly, fractions rounded."""
+    if made.dtype.kind == "f":
+        return bool((np.isfinite(made) == np.isfinite(array)).all())
+    return np.array_equal(made, array)
 
 
 def _laid_out(arrays: Mapping[str, NDArray[Any]]) -> tuple[list[Part], int]:
