@@ -221,6 +221,13 @@ MUTATIONS = (
         ORDER + "a_large_job_has_the_batch_after_as_many_small_ones_as_the_guard_says",
     ),
     Mutation(
+        "a batch of one loaded model",
+        "src/penstock/worker/batcher/backlog.py",
+        " and task.runner is lead.runner]",
+        "]",
+        ORDER + "old_and_new_files_of_a_version_share_no_batch",
+    ),
+    Mutation(
         "the shortest job first",
         "src/penstock/worker/batcher/backlog.py",
         "self.remaining_s(task), task.arrival))",
