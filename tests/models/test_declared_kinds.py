@@ -500,6 +500,28 @@ async def test_a_border_that_the_network_takes_away_is_put_around_before(tmp_pat
     assert (pixels(answer) == twice(image)).all()
 
 
+async def test_the_edges_of_an_image_look_the_same_in_tiles_and_in_one_piece(tmp_path: Path) -> None:
+    blurred = model(
+        [
+            node("AveragePool", "x", "s", kernel_shape=[15, 15], strides=[1, 1]),
+            node("Resize", "s - scales", "y", **REPEATED),
+        ],
+        [("x", "float32", ["n", 3, "h", "w"])],
+        [("y", "float32", ["n", 3, "H", "W"])],
+        scales=np.array([1, 1, 2, 2], np.float32),
+    )
+    toml = UPSCALE.format(input="border_px = 7\n", output="")
+    image = png(noise(150, 90))
+
+    answers = [
+        await served(folder_of(tmp_path / allowed, toml + TILED.format(allowed=allowed), blurred), [image])
+        for allowed in ("never", "supported")
+    ]
+
+    whole, tiled = (pixels(answer).astype(int) for (answer,) in answers)
+    assert np.abs(whole - tiled).max() <= 1
+
+
 @pytest.mark.parametrize(("resize", "more"), [("pad", "multiple_of = 16\n"), ("multiple", "multiple_of = 2\n")])
 async def test_an_image_is_padded_or_stretched_to_sides_that_the_network_takes(
     tmp_path: Path, resize: str, more: str

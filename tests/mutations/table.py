@@ -527,22 +527,15 @@ MUTATIONS = (
     Mutation(
         "the digest of external data is verified at load",
         f"{DECLARED}/files.py",
-        "if _digest_of(self.folder / name) != sha256:",
+        "if hashlib.sha256(content).hexdigest() != sha256:",
         "if False:",
         LOAD + "weights_that_are_not_those_of_the_definition_are_refused",
     ),
     Mutation(
-        "external data that is not declared is not read",
-        f"{DECLARED}/files.py",
-        'return str(self.folder) if self.data else ""',
-        "return str(self.folder)",
-        LOAD + "weights_outside_of_the_folder_and_those_nobody_declared_are_refused",
-    ),
-    Mutation(
         "external data is not looked for in the working directory",
         "src/penstock/models/onnxruntime/providers.py",
-        "{DATA_FOLDER: data_folder or NOWHERE}",
-        "({DATA_FOLDER: data_folder} if data_folder else {})",
+        '    "session.model_external_initializers_file_folder_path": "/dev/null",\n',
+        "",
         LOAD + "weights_outside_of_the_folder_and_those_nobody_declared_are_refused",
     ),
     Mutation(
@@ -576,9 +569,23 @@ MUTATIONS = (
     Mutation(
         "the number of arrays is bounded",
         f"{DECLARED}/kinds/packing.py",
-        "if len(members) > MEMBERS:",
+        "if content.count(ENTRY) > MEMBERS:",
         "if False:",
         PACKED + "is_no_array_of_numbers_is_refused",
+    ),
+    Mutation(
+        "an archive is unpacked by methods that are bounded",
+        f"{DECLARED}/kinds/packing.py",
+        "if member.compress_type not in BOUNDED:",
+        "if False:",
+        "tests/unit/test_packing.py::test_an_archive_that_takes_much_to_be_read_is_not_read",
+    ),
+    Mutation(
+        "values that a tensor cannot hold are refused",
+        f"{DECLARED}/kinds/tensors.py",
+        "if made is not array and not _holds(made, array):",
+        "if False:",
+        "tests/models/test_declared_kinds.py::test_tensors_that_do_not_fit_are_refused_by_name",
     ),
     Mutation(
         "arrays hold numbers only",
@@ -590,7 +597,7 @@ MUTATIONS = (
     Mutation(
         "a tensor has a bounded size",
         f"{DECLARED}/placement.py",
-        "if placed.canvas[0] * placed.canvas[1] > max(max_pixels, _area(section.size)):",
+        "if prod(size) > bound:",
         "if False:",
         "tests/unit/test_placement.py::test_an_image_that_would_become_huge_is_refused",
     ),

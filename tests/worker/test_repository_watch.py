@@ -20,6 +20,7 @@ from penstock.models.repository.remote import RemoteTree, push, remove
 from penstock.models.repository.tree import remove_version
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
+from penstock.storage.contract import Stored
 from penstock.store import ModelStore, Store
 from penstock.worker.host import Host
 from penstock.worker.publisher import Publisher
@@ -27,6 +28,7 @@ from penstock.worker.residency.repository import RepositoryWatch
 from penstock.worker.residency.residents import Residents
 from penstock.worker.residency.versions import LocalVersions, Sighting
 from tests.support import slow_model
+from tests.support.memory_storage import MemoryStorage
 from tests.support.stores import worker_info
 from tests.support.tiny_models import add_model
 from tests.support.workers import ended, host, submit_image, until
@@ -123,6 +125,7 @@ def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path) -> Start
         serve: tuple[str, ...] = (),
         places: int = 4,
         catalogue: ModelStore | None = None,
+        storage: Storage = storage,
     ) -> AsyncIterator[Watched]:
         local = CountedVersions(tree, LimitSettings())
 
@@ -226,6 +229,23 @@ async def test_what_is_pushed_is_fetched_verified_and_served_until_it_is_removed
         await remove(storage, "face", "1")
         await worker.told("look", "face@1")
         await worker.published(set())
+
+
+class SilentStorage(MemoryStorage):
+    """A storage that says nothing for longer than any test."""
+
+    async def list(self, prefix: str) -> AsyncIterator[Stored]:
+        await asyncio.sleep(600)
+        async for stored in super().list(prefix):
+            yield stored
+
+
+async def test_the_directory_is_looked_at_while_the_storage_is_silent(watched: Start, tree: Path) -> None:
+    async with watched(storage=SilentStorage()) as worker:
+        add(tree, "face@1", 1.0)
+        await worker.becomes({"face@1": "cold"})
+        remove_version(tree, "face", "1")
+        await until(lambda: bool(worker.reason("face@1")))
 
 
 class LateCatalogue(ModelStore):

@@ -58,7 +58,8 @@ class Signals:
             self._models.load(model)
         elif act == "unload":
             self._models.unload(model)
-        self._look_for_models()
+        elif act == "look":
+            self._look_for_models()
 
     async def _help(self, asker: str, *models: str) -> None:
         """Give a task back that an idle worker can begin at once, if one waits here. Of the workers that could, only

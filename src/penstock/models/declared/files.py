@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from msgspec import Struct
 
 from penstock.errors import ConfigurationError
 from penstock.models.declared.definition import Definition
+from penstock.models.onnxruntime.runtime import External
 
 MOST_BYTES = 1024 * 1024
 """The largest file of labels."""
@@ -34,16 +36,13 @@ class DeclaredFile(Struct, frozen=True, kw_only=True):
     precision: str = "fp32"
     cpu_nodes: bool | None = None
 
-    @property
-    def data_folder(self) -> str:
-        """The folder of the model, where its external data is; empty where the definition names none."""
-        return str(self.folder) if self.data else ""
+    def external(self) -> External:
+        """The files that the definition names as its external data, each once it is verified. Raises
+        ConfigurationError."""
+        return {name: _mapped(self.folder / name, sha256) for name, sha256 in self.data.items()}
 
     def read(self) -> Contents:
-        """Its contents, once they and all external data are verified. Raises ConfigurationError."""
-        for name, sha256 in self.data.items():
-            if _digest_of(self.folder / name) != sha256:
-                raise _damaged(self.folder / name)
+        """Its contents, once they are verified. Raises ConfigurationError."""
         content = _read(self.folder / self.file)
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise _damaged(self.folder / self.file)
@@ -126,12 +125,16 @@ def _read(path: Path) -> bytes:
         raise _unreadable(path, error) from error
 
 
-def _digest_of(path: Path) -> str:
+def _mapped(path: Path, sha256: str) -> bytes | mmap:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            empty = not path.stat().st_size  # nothing that can be mapped
+            content = b"" if empty else mmap(file.fileno(), 0, access=ACCESS_READ)
     except OSError as error:
         raise _unreadable(path, error) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise _damaged(path)
+    return content
 
 
 def _size(path: Path) -> int:

@@ -16,7 +16,7 @@ from penstock.models.onnxruntime import faults
 from penstock.models.onnxruntime.bindings import Feeds
 from penstock.models.onnxruntime.cuda_device import cuda_device_for
 from penstock.models.onnxruntime.providers import engine_directory, setup
-from penstock.models.onnxruntime.runtime import open_session, runtime, runtime_version
+from penstock.models.onnxruntime.runtime import External, open_session, runtime, runtime_version
 from penstock.models.onnxruntime.sessions import PairedSessions, Sessions, ShapeSessions
 
 if TYPE_CHECKING:
@@ -48,9 +48,8 @@ class NetworkFile(Protocol):
     def precision(self) -> str:
         """The arithmetic that it computes in, `fp32` or `fp16`."""
 
-    @property
-    def data_folder(self) -> str:
-        """The folder of its external data; empty where it may have none."""
+    def external(self) -> External:
+        """Its external data, verified. Raises ConfigurationError."""
 
     @property
     def cpu_nodes(self) -> bool | None:
@@ -155,20 +154,22 @@ def _sessions(
         shapes=shapes,
         engines=engines,
         options=options,
-        data_folder=file.data_folder,
         cpu_nodes=file.cpu_nodes,
     )
     data = file.read()
     card = cuda_device_for(device) if device.kind == "cuda" else None
     if card is None:
         return PairedSessions(
-            device, lambda threads: open_session(data, wanted(), threads=threads), outputs, file.weights_bytes
+            device,
+            lambda threads: open_session(data, wanted(), threads=threads, external=file.external()),
+            outputs,
+            file.weights_bytes,
         )
     held = data if len(data) <= HELD_BYTES else None
 
     def open_on_device(*, for_graph: bool) -> Any:
         of_its_own = card.limit_bytes if for_graph else 0
         setting = wanted(stream=card.stream, graph_bytes=of_its_own)
-        return open_session(held or file.read(), setting, threads=device.threads)
+        return open_session(held or file.read(), setting, threads=device.threads, external=file.external())
 
     return ShapeSessions(card, device, open_on_device, outputs, file.weights_bytes)

@@ -37,26 +37,23 @@ def setup(
     options: Mapping[str, str] = MappingProxyType({}),
     stream: int = 0,
     graph_bytes: int = 0,
-    data_folder: str = "",
     cpu_nodes: bool | None = False,
 ) -> Setup:
     """The setup for a file in fp16 or not, whose tiles will have these (height, width).
 
     `engines` is the directory of TensorRT's caches; only TensorRT uses it. `options` are more options of CUDA, and
     `stream` is the address of the stream of all sessions; 0 lets each have its own. A session for a CUDA graph has an
-    arena of its own, of at most `graph_bytes`; with 0 a session is for no graph. `data_folder` is the folder of the
-    external data of the file, empty where it may have none; for `cpu_nodes` see `Setup`.
+    arena of its own, of at most `graph_bytes`; with 0 a session is for no graph. For `cpu_nodes` see `Setup`.
     """
-    entries = _ENTRIES | {DATA_FOLDER: data_folder or NOWHERE}
     if device.kind == "cpu":
         # One arena for all sessions: each of its own would keep its largest run (measured: 430 MiB instead of 700).
-        return Setup(providers=((CPU, {}),), entries=entries | _SHARED, cpu_nodes=True)
+        return Setup(providers=((CPU, {}),), entries=_ENTRIES | _SHARED, cpu_nodes=True)
     cuda = (CUDA, {**_cuda(fp16, graph_bytes, 0 if device.tensorrt else stream), **options})
     providers = ((TENSORRT, _tensorrt(device, fp16, shapes, engines)), cuda) if device.tensorrt else (cuda,)
     # A graph writes to the same addresses at each replay, which the arena of all sessions has given to others by then.
     arena = {} if graph_bytes else _SHARED
     strict = _STRICT if cpu_nodes is False else {}
-    return Setup(providers=providers, entries=entries | _GPU | strict | arena, cpu_nodes=cpu_nodes)
+    return Setup(providers=providers, entries=_ENTRIES | _GPU | strict | arena, cpu_nodes=cpu_nodes)
 
 
 def engine_directory(device: Device, sha256: str, runtime_version: str) -> str:
@@ -70,15 +67,12 @@ _ENTRIES = {
     "session.intra_op.allow_spinning": "0",
     # Which provider has which node: a provider may be listed and have none.
     "session.record_ep_graph_assignment_info": "1",
+    # No folder: the runtime would else take external data that it is not given from the working directory.
+    "session.model_external_initializers_file_folder_path": "/dev/null",
 }
 
 _SHARED = {"session.use_env_allocators": "1"}
 """Memory comes from the arenas that `runtime` has registered for all sessions of the process."""
-
-DATA_FOLDER = "session.model_external_initializers_file_folder_path"
-
-NOWHERE = "/dev/null"
-"""No folder: the runtime would else take external data from the working directory."""
 
 _STRICT = {"session.disable_cpu_ep_fallback": "1"}
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
+from mmap import mmap
+from types import MappingProxyType
 from typing import Any
 
 from penstock.errors import ConfigurationError
@@ -49,8 +52,13 @@ def register_cuda_arena(limit_bytes: int) -> None:
     ort.create_and_register_allocator_v2(CUDA, _arena_on(ort, "Cuda"), {"device_id": "0"}, config)
 
 
-def open_session(data: bytes, setup: Setup, *, threads: int) -> Any:
+External = Mapping[str, bytes | mmap]
+"""The contents of the files with external data, by the names that the graph has for them."""
+
+
+def open_session(data: bytes, setup: Setup, *, threads: int, external: External = MappingProxyType({})) -> Any:
     """Open a session of the runtime for the contents of a model file, on the first provider of `setup` and no other.
+    Of `external` it takes copies; it opens no file.
 
     Raises what the runtime raises; ConfigurationError when it would use another provider.
     """
@@ -62,6 +70,9 @@ def open_session(data: bytes, setup: Setup, *, threads: int) -> Any:
     options.enable_mem_pattern = False
     for name, value in setup.entries.items():
         options.add_session_config_entry(name, value)
+    if external:
+        contents = list(external.values())
+        options.add_external_initializers_from_files_in_memory(list(external), contents, list(map(len, contents)))
     session = ort.InferenceSession(data, options, providers=list(setup.providers), enable_fallback=0)
     _check_provider(session, setup)
     return session

@@ -15,6 +15,7 @@ from msgspec import Struct
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.models.onnxruntime.network import NetworkSession
+from penstock.models.onnxruntime.runtime import External
 
 Contents = bytes
 
@@ -42,7 +43,6 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     scale: int = 1
     overlap_px: int = 0
 
-    data_folder = ""
     cpu_nodes = False
 
     @property
@@ -54,6 +54,10 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     def weights_bytes(self) -> int:
         """How large it is: its weights are in it."""
         return self.bytes
+
+    def external(self) -> External:
+        """None: its weights are in it."""
+        return {}
 
     def read(self) -> Contents:
         """Its contents. Raises ConfigurationError when they are not there, or do not have the digest."""

@@ -28,6 +28,7 @@ from penstock.storage import Storage, Stored
 PREFIX = "models/"
 INDEX = "index.json"
 LARGEST_INDEX_BYTES = 1024 * 1024
+READ_AT_ONCE = 8
 INDEX_KEY = re.compile(r"models/(?P<name>[^/]+)/(?P<version>[^/]+)/index\.json")
 BINARY = "application/octet-stream"
 
@@ -108,14 +109,17 @@ class RemoteTree:
         """List the versions by their ids. An index that has not changed is not read again; one that cannot be read is
         logged once and left out. Raises StorageUnavailable."""
         keys = [stored async for stored in self._storage.list(PREFIX) if INDEX_KEY.fullmatch(stored.key)]
-        self._known = {stored: await self._read(stored) for stored in keys}
+        at_once = asyncio.Semaphore(READ_AT_ONCE)
+        found = await asyncio.gather(*(self._read(stored, at_once) for stored in keys))
+        self._known = dict(zip(keys, found, strict=True))
         return {index.id: index for index in self._known.values() if index is not None}
 
-    async def _read(self, stored: Stored) -> VersionIndex | None:
+    async def _read(self, stored: Stored, at_once: asyncio.Semaphore) -> VersionIndex | None:
         if stored in self._known:
             return self._known[stored]
         try:
-            return await _index(self._storage, stored.key)
+            async with at_once:
+                return await _index(self._storage, stored.key)
         except ConfigurationError as error:
             logger.bind(key=stored.key, reason=str(error)).error("a model in the storage cannot be read")
             return None

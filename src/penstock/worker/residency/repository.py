@@ -4,7 +4,7 @@ while the worker runs."""
 import asyncio
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 
 from loguru import logger
@@ -69,29 +69,26 @@ class RepositoryWatch:
         self._missing: set[str] = set()
         self._removed: dict[str, float] = {}
         self._wake = asyncio.Event()
-        self._storage_at = 0.0
+        self._storage_wake = asyncio.Event()
         self._published: dict[str, Model] = {}
         self._has_seen_storage = False
         self._has_looked_back = False
 
     def look(self) -> None:
         """Look at once, also into the storage."""
-        self._storage_at = 0.0
+        self._storage_wake.set()
         self._wake.set()
 
     async def run(self) -> None:
-        """Look until canceled."""
-        while True:
-            self._wake.clear()
-            await self.look_once()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
-                    await self._wake.wait()
+        """Look until canceled. The directory waits for no storage."""
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(_again(self._storage_wake, self._look_in_storage))
+            loops.create_task(_again(self._wake, self.look_once))
 
-    async def look_once(self) -> None:
-        """Offer, publish and withdraw what has changed since the last look."""
+    async def look_once(self) -> float:
+        """Look at the directory: offer, publish and withdraw what has changed since the last look, also in the storage.
+        Returns the seconds until the next look."""
         seen = await asyncio.to_thread(self._local.look)
-        await self._look_in_storage()
         there = self._pushed | seen.versions
         served = {name: one for name, one in there.items() if self._is_served(one.model.name, name)}
         taken = {name: TAKEN for name, one in served.items() if self._residents.has_fixed(one.model.name)}
@@ -104,22 +101,20 @@ class RepositoryWatch:
             await self._keep_warm(versions)
             await self._find_leftovers(there)
             await self._let_go()
+        return LOOK_S
 
-    async def _look_in_storage(self) -> None:
-        now = time.monotonic()
-        if now < self._storage_at:
-            return
-        self._storage_at = now + LOOK_IN_STORAGE_S
+    async def _look_in_storage(self) -> float:
         try:
             found = await self._remote.look()
         except StorageUnavailable as error:
             logger.bind(reason=error.detail).warning("no look for models in the storage")
-            self._storage_at = now + LOOK_S * 10
-            return
+            return LOOK_S * 10
         known = {name: one for name, one in self._pushed.items() if name in found and one.mark == found[name].digest}
         fresh = {name: remote_version(one, self._cache, self._limits) for name, one in found.items()}
         self._pushed = fresh | known
         self._has_seen_storage = True
+        self._wake.set()
+        return LOOK_IN_STORAGE_S
 
     # --- what comes -------------------------------------------------------------------------------------------
 
@@ -221,6 +216,15 @@ class RepositoryWatch:
             del self._removed[name]
             self._offered.pop(name, None)
             self._residents.drop(name)
+
+
+async def _again(wake: asyncio.Event, look: Callable[[], Awaitable[float]]) -> None:
+    while True:
+        wake.clear()
+        pause_s = await look()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await wake.wait()
 
 
 def _by_version(model: Model) -> tuple[str, list[tuple[int, str]]]:

@@ -73,13 +73,17 @@ class TiledTensor(TiledImage):
         return tensor
 
     def write_tile(self, index: int, into: NDArray[Any]) -> None:
-        """Write the tensor of one tile into its place in the array of a batch."""
+        """Write the tensor of one tile into its place in the array of a batch. With a border, what is beyond the image
+        is padding too, as around an image in one piece."""
         form, border = self._surface.form, self._surface.border_px
         height, width = self._layout.height, self._layout.width
         pixels = np.empty((height, width, 3), np.uint8)
         super().write_tile(index, pixels)
         if border:
             into[...] = form.padding(width + 2 * border, height + 2 * border)
+            row, column = self._spots[index]
+            pixels = pixels[: self._rgb.shape[0] - row.start, : self._rgb.shape[1] - column.start]
+        height, width = pixels.shape[:2]
         form.write(pixels, form.part(into, border, border, border + width, border + height))
 
     def accept(self, index: int, output: Arrays) -> None:
