@@ -58,8 +58,8 @@ class Anything(BaseModelRunner[Params]):
 @pytest.fixture
 def runner() -> Iterator[Any]:
     before = dict(_REGISTRY)
-    model_runner("anything-v1")(Anything)
-    yield registry()["anything-v1"](LimitSettings())
+    model_runner("one-at-a-time-v1")(Anything)
+    yield registry()["one-at-a-time-v1"](LimitSettings())
     _REGISTRY.clear()
     _REGISTRY.update(before)
 

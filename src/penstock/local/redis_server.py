@@ -17,9 +17,7 @@ def redis_child(data_dir: Path) -> tuple[Child, str]:
     program = find_server()
     directory = data_dir / "redis"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    socket = directory / "redis.sock"
-    if len(str(socket)) > SOCKET_PATH_MAX:
-        socket = Path(tempfile.mkdtemp(prefix="penstock-")) / "redis.sock"
+    socket = _socket_in(directory)
     argv = [
         str(program),
         *("--port", "0"),
@@ -34,6 +32,22 @@ def redis_child(data_dir: Path) -> tuple[Child, str]:
     ]
     launch = Launch(argv=argv, environment={})
     return Child(name="redis", rank=0, launch=lambda: launch, grace_s=10), f"unix://{socket}"
+
+
+def _socket_in(directory: Path) -> Path:
+    """The path of the socket: in the directory, or elsewhere with a link there, so that commands find it."""
+    place = directory / "redis.sock"
+    if len(str(place)) <= SOCKET_PATH_MAX:
+        return place
+    socket = Path(tempfile.mkdtemp(prefix="penstock-")) / "redis.sock"
+    place.unlink(missing_ok=True)
+    place.symlink_to(socket)
+    return socket
+
+
+def socket_of(data_dir: Path) -> Path:
+    """The path of the socket of the server that has this data directory; there is none while no server runs."""
+    return (data_dir / "redis" / "redis.sock").resolve()
 
 
 def find_server() -> Path:

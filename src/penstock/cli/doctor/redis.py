@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from penstock.cli.doctor.findings import CheckResult, fail, ok, warn
 from penstock.errors import ConfigurationError, StoreUnavailable
-from penstock.local.redis_server import find_server
+from penstock.local.redis_server import find_server, socket_of
 from penstock.settings import RedisSettings, Settings
 from penstock.store import Engine, Redis, SetAside, Store, check_server, connect, look_at, takes_writes
 
@@ -50,7 +50,7 @@ async def check_redis(settings: Settings) -> AsyncIterator[CheckResult]:
 
 def servers(settings: Settings, own: bool) -> Iterator[RedisSettings]:
     """Yields the Redis that `penstock up` runs in this directory, if it does, and then the one of the settings."""
-    socket = Path(settings.up.data_dir).absolute() / "redis" / "redis.sock"
+    socket = socket_of(Path(settings.up.data_dir).absolute())
     if own and socket.exists():
         yield replace(settings.redis, url=f"unix://{socket}")
     yield settings.redis

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from penstock.cli.context import settings_of_call
 from penstock.core.model import split_id
+from penstock.local.redis_server import socket_of
 from penstock.models.repository.tree import VersionFolder, scan
 from penstock.settings import Settings, within
 from penstock.store import Engine, Store, connect
@@ -22,7 +23,7 @@ def settings_with(data_dir: str | None) -> Settings:
     directory."""
     settings = settings_of_call(up_data_dir=data_dir)
     home = Path(settings.up.data_dir).absolute()
-    socket = home / "redis" / "redis.sock"
+    socket = socket_of(home)
     if settings.redis.url == type(settings.redis)().url and socket.exists():
         settings = replace(settings, redis=replace(settings.redis, url=f"unix://{socket}"))
     return within(settings, home)
