@@ -1,5 +1,6 @@
 """What is found out about an ONNX file, and what is refused."""
 
+import io
 import os
 import random
 from pathlib import Path
@@ -10,7 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from penstock.models.declared.definition import Definition, TensorSection
 from penstock.models.declared.document import InvalidModel
+from penstock.models.inspection.examples import examples_for
 from penstock.models.inspection.findings import parse_said
 from penstock.models.inspection.inspection import Inspection, inspect_file
 from tests.support.graphs import classifier, conv, external, port, save, upscaler, weights
@@ -319,3 +322,14 @@ def test_what_was_said_wrongly_is_refused_with_what_may_be_said(said: str, line:
 
 def test_the_package_onnx_can_read_what_the_tests_write(tmp_path: Path) -> None:
     onnx.checker.check_model(onnx.load(classifier(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "x"])
+def test_an_example_has_the_tensors_and_nothing_else_whatever_their_names_are(name: str) -> None:
+    tensors = (TensorSection(name=name, dtype="float32", shape=(1, 3)),)
+    definition = Definition(schema=1, kind="tensors", file="m.onnx", sha256="0" * 64, tensors=tensors)
+
+    example = next(examples_for(definition, None))
+
+    arrays = np.load(io.BytesIO(example.content), allow_pickle=False)
+    assert {one: arrays[one].shape for one in arrays.files} == {name: (1, 3)}

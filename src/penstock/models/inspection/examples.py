@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,7 @@ from msgspec import Struct
 from penstock.lazy_import import lazy_import
 from penstock.models.declared.definition import Definition, TensorSection
 from penstock.models.declared.document import InvalidModel
+from penstock.models.declared.kinds.packing import npz
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,11 +62,8 @@ def _arrays(tensors: tuple[TensorSection, ...]) -> Iterator[ExampleFile]:
         shapes = {tensor.name: _shape(tensor, length) for tensor in tensors}
         if any(int(np.prod(shape, dtype=np.float64)) > LARGEST_ARRAY for shape in shapes.values()):
             continue
-        stream = io.BytesIO()
-        np.savez(
-            stream, allow_pickle=False, **{tensor.name: _filled(tensor, shapes[tensor.name]) for tensor in tensors}
-        )
-        yield ExampleFile(name="example.npz", content=stream.getvalue(), member="file")
+        content = npz({tensor.name: _filled(tensor, shapes[tensor.name]) for tensor in tensors})
+        yield ExampleFile(name="example.npz", content=content, member="file")
 
 
 def _shape(tensor: TensorSection, length: int) -> tuple[int, ...]:
