@@ -2,6 +2,7 @@
 hinders the rest."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -330,6 +331,25 @@ def test_a_version_that_fails_in_a_way_nobody_thought_of_hides_no_other(tree: Pa
 
     assert set(seen.versions) == {"good@1"}
     assert seen.broken["bad@1"].startswith("RecursionError")
+
+
+@pytest.mark.parametrize("file", ["model.toml", "model.onnx", "labels.txt"])
+async def test_a_pipe_in_the_directory_holds_up_no_other_model(watched: Start, tree: Path, file: str) -> None:
+    folder = add(tree, "pipe@1", 2.0)
+    with (folder / "model.toml").open("a") as definition:
+        definition.write('\n[output]\nlabels = "labels.txt"\n')
+    (folder / "labels.txt").write_text("cat")
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    add(tree, "good@1", 1.0)
+    async with watched() as worker:
+        await until(lambda: {"good@1", "pipe@1"} <= worker.states().keys())
+        if file == "model.onnx":  # which is read when the model is loaded
+            await submit_image(worker.store, "pipe@1")
+        await until(lambda: worker.states()["pipe@1"] == "failed")
+
+        assert "no plain file" in worker.reason("pipe@1")
+        assert await worker.number("good@1") == 1.0
 
 
 async def test_a_bad_version_is_served_when_it_was_mended(watched: Start, tree: Path) -> None:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from penstock.errors import ConfigurationError
 from penstock.models.declared.definition import Definition
+from penstock.models.declared.plain_file import open_plain, read_plain
 from penstock.models.onnxruntime.runtime import External
 
 MOST_BYTES = 1024 * 1024
@@ -107,8 +108,7 @@ def digest_of(definition: Definition, folder: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        content = read_plain(path, MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise ConfigurationError(f"{path} is larger than {MOST_BYTES} bytes")
         return content.decode("utf-8-sig")
@@ -120,14 +120,14 @@ def _text(path: Path) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_plain(path)
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
 def _mapped(path: Path, sha256: str) -> bytes | mmap:
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             empty = not path.stat().st_size  # nothing that can be mapped
             content = b"" if empty else mmap(file.fileno(), 0, access=ACCESS_READ)
     except OSError as error:

@@ -13,6 +13,7 @@ from penstock.lazy_import import lazy_import
 from penstock.models.declared.definition import Definition, TensorSection
 from penstock.models.declared.document import InvalidModel
 from penstock.models.declared.kinds.packing import npz
+from penstock.models.declared.plain_file import read_plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +49,7 @@ def examples_for(definition: Definition, given: Path | None) -> Iterator[Example
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(LARGEST_EXAMPLE_BYTES + 1)
+        content = read_plain(path, LARGEST_EXAMPLE_BYTES + 1)
     except OSError as error:
         raise InvalidModel(f"{path} cannot be read: {error.strerror}") from error
     if len(content) > LARGEST_EXAMPLE_BYTES:
