@@ -119,6 +119,8 @@ BAD_INDEXES = {
     "a path": b'{"schema":1,"model":{"name":"face","version":"1","digest":"d","versioned":true},"files":'
     b'[{"name":"../x","size":1,"sha256":"' + b"a" * 64 + b'"}]}',
     "too large": b" " * 2_000_000,
+    "no UTF-8": b'{"schema":1,"model":{"name":"\xff"}}',
+    "too deep": b'{"model":{"params":' + b'{"a":' * 100_000,
 }
 
 

@@ -171,7 +171,7 @@ async def _index(storage: Storage, key: str) -> VersionIndex | None:
         index = msgspec.json.decode(await storage.get(key, limit=LARGEST_INDEX_BYTES), type=VersionIndex)
     except ResultExpired:
         return None
-    except (msgspec.MsgspecError, InputTooLarge) as error:
+    except (ValueError, RecursionError, InputTooLarge) as error:
         raise ConfigurationError(f"{key} is no index of a model: {error}") from error
     check_id(index.model.name, index.model.version)
     if _index_key(index.model.name, index.model.version) != key:
