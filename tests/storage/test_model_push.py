@@ -173,6 +173,30 @@ async def test_a_version_that_is_damaged_in_the_cache_is_fetched_again(
     assert (before / "model.onnx").read_bytes() == FILES["model.onnx"]
 
 
+async def test_a_small_file_of_the_right_size_that_was_changed_in_the_cache_is_fetched_again(
+    storage: Storage, folder: Path, tmp_path: Path
+) -> None:
+    cache, index = ModelCache(storage, tmp_path / "cache"), await pushed(storage, folder)
+    cached = await cache.folder(index) / "model.toml"
+    cached.write_bytes(FILES["model.toml"].swapcase())
+
+    await cache.folder(index)
+    assert cached.read_bytes() == FILES["model.toml"]
+
+
+async def test_a_version_that_is_dropped_from_the_cache_is_fetched_again(
+    storage: Storage, folder: Path, tmp_path: Path
+) -> None:
+    cache, index = ModelCache(storage, tmp_path / "cache"), await pushed(storage, folder)
+    await cache.drop(index)  # which is not there
+    cached = await cache.folder(index)
+    await cache.drop(index)
+
+    assert not cached.exists()
+    assert await cache.folder(index) == cached
+    assert sorted(one.name for one in cached.iterdir()) == sorted(FILES)
+
+
 async def test_workers_of_a_machine_fetch_a_version_once(storage: Storage, folder: Path, tmp_path: Path) -> None:
     index = await pushed(storage, folder)
     caches = [ModelCache(storage, tmp_path / "cache") for _ in range(2)]

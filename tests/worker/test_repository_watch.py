@@ -16,7 +16,7 @@ from msgspec import Struct
 from penstock.core.task import State
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.models.declared import declared_runner
-from penstock.models.repository.cache import ModelCache
+from penstock.models.repository.cache import SMALL_BYTES, ModelCache
 from penstock.models.repository.remote import RemoteTree, push, remove
 from penstock.models.repository.tree import remove_version
 from penstock.settings import LimitSettings
@@ -230,6 +230,39 @@ async def test_what_is_pushed_is_fetched_verified_and_served_until_it_is_removed
         await remove(storage, "face", "1")
         await worker.told("look", "face@1")
         await worker.published(set())
+
+
+async def test_a_damaged_file_of_the_cache_is_fetched_again_once(
+    watched: Start, storage: Storage, tmp_path: Path
+) -> None:
+    folder = add(tmp_path / "elsewhere", "face@1", 3.0, weights=SMALL_BYTES)
+    runner = declared_runner(folder)
+    index = await push(storage, runner.described(), folder, ["model.toml", "model.onnx"], runner.definition.run)
+    cached = await ModelCache(storage, tmp_path / "here-w1").folder(index) / "model.onnx"
+    cached.write_bytes(bytes(cached.stat().st_size))
+    async with watched(storage=storage) as worker:
+        await worker.becomes({"face@1": "cold"})
+
+        assert await worker.number("face@1") == 3.0
+        assert cached.read_bytes() == (folder / "model.onnx").read_bytes()
+
+
+async def test_a_model_that_is_damaged_in_the_storage_too_fails_after_one_more_fetch(
+    watched: Start, storage: Storage, tmp_path: Path
+) -> None:
+    folder = add(tmp_path / "elsewhere", "face@1", 3.0, weights=SMALL_BYTES)
+    runner = declared_runner(folder)
+    index = await push(storage, runner.described(), folder, ["model.toml", "model.onnx"], runner.definition.run)
+    cached = await ModelCache(storage, tmp_path / "here-w1").folder(index) / "model.onnx"
+    cached.write_bytes(bytes(cached.stat().st_size))
+    (key,) = [f"models/face/1/files/{file.sha256}" for file in index.files if file.name == "model.onnx"]
+    await storage.put(key, bytes(cached.stat().st_size), "application/octet-stream")
+    async with watched(storage=storage) as worker:
+        await worker.becomes({"face@1": "cold"})
+
+        code, message = await worker.refused("face@1")
+        assert code == "model_unavailable"
+        assert message.endswith("model.onnx is damaged in the storage; push it again")
 
 
 class SilentStorage(MemoryStorage):

@@ -26,6 +26,10 @@ DESCRIPTIVE = ("title", "licence", "source", "check", "run", "guessed")
 Contents = bytes
 
 
+class DamagedFile(ConfigurationError):
+    """A file beside `model.toml` is not the one of its digest."""
+
+
 class DeclaredFile(Struct, frozen=True, kw_only=True):
     """The ONNX file of a declared model, with the digests of the definition."""
 
@@ -39,11 +43,11 @@ class DeclaredFile(Struct, frozen=True, kw_only=True):
 
     def external(self) -> External:
         """The files that the definition names as its external data, each once it is verified. Raises
-        ConfigurationError."""
+        ConfigurationError, DamagedFile."""
         return {name: _mapped(self.folder / name, sha256) for name, sha256 in self.data.items()}
 
     def read(self) -> Contents:
-        """Its contents, once they are verified. Raises ConfigurationError."""
+        """Its contents, once they are verified. Raises ConfigurationError, DamagedFile."""
         content = _read(self.folder / self.file)
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise _damaged(self.folder / self.file)
@@ -148,5 +152,5 @@ def _unreadable(path: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(f"{path} cannot be read ({error.strerror})")
 
 
-def _damaged(path: Path) -> ConfigurationError:
-    return ConfigurationError(f"{path} is another file than model.toml says: its sha256 differs")
+def _damaged(path: Path) -> DamagedFile:
+    return DamagedFile(f"{path} is another file than model.toml says: its sha256 differs")

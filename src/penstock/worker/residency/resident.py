@@ -28,13 +28,15 @@ class Offer(Struct, frozen=True, kw_only=True, eq=False):
     """A version of a model that a worker can load.
 
     `takes` are the members of its input, none for the bytes of one image. `make` returns a new runner for `load_model`;
-    it may take long, to fetch files. `size` is the bytes of its files; `memory_bytes` what it is said to take of the
+    it may take long, to fetch files, and `make_anew` does the same from files that it fetches again, where there is
+    another place than this machine. `size` is the bytes of its files; `memory_bytes` what it is said to take of the
     device, 0 where that is measured. A `warm` version is loaded at once and not evicted.
     """
 
     id: str
     digest: str
     make: Callable[[], Awaitable[Runner]]
+    make_anew: Callable[[], Awaitable[Runner]] | None = None
     takes: Mapping[str, Member] = {}
     size: int = 0
     memory_bytes: int = 0
