@@ -118,6 +118,8 @@ BAD_INDEXES = {
     "another version": b'{"schema":1,"model":{"name":"face","version":"2","digest":"d","versioned":true},"files":[]}',
     "a path": b'{"schema":1,"model":{"name":"face","version":"1","digest":"d","versioned":true},"files":'
     b'[{"name":"../x","size":1,"sha256":"' + b"a" * 64 + b'"}]}',
+    "endless": b'{"schema":1,"files":[],"model":{"name":"face","version":"1","digest":"d","versioned":true,'
+    b'"sizes":{"rule":{"scale":1e308}}}}',
     "too large": b" " * 2_000_000,
     "no UTF-8": b'{"schema":1,"model":{"name":"\xff"}}',
     "too deep": b'{"model":{"params":' + b'{"a":' * 100_000,
