@@ -158,9 +158,10 @@ async def test_two_models_with_the_same_files_are_cached_side_by_side(
     names = sorted(FILES)
     face = await push(storage, model(), folder, names)
     dog = await push(storage, Model(name="dog", version="1", digest="d", versioned=True), folder, names)
-    folders = [await cache.folder(face), await cache.folder(dog)]
+    folders = await asyncio.gather(cache.folder(face), cache.folder(dog))
 
     assert face.digest == dog.digest
+    assert [one.parent.name for one in folders] == ["face", "dog"]
     assert [sorted(one.name for one in there.iterdir()) for there in folders] == [names, names]
 
 

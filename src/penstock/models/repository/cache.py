@@ -30,15 +30,16 @@ class ModelCache:
     def __init__(self, storage: Storage, directory: Path) -> None:
         self._storage = storage
         self._directory = directory / "models"
-        self._fetching: dict[str, asyncio.Task[Path]] = {}
+        self._fetching: dict[tuple[str, str], asyncio.Task[Path]] = {}
 
     async def folder(self, index: VersionIndex) -> Path:
         """The folder `<name>/<version>` with the verified files of a version, which are fetched where they are not
         there. Raises ConfigurationError when they are damaged, or cannot be written, and StorageUnavailable."""
-        task = self._fetching.get(index.digest)
+        one = index.id, index.digest  # two models may have the same files, and each has a folder
+        task = self._fetching.get(one)
         if task is None:
-            task = self._fetching[index.digest] = asyncio.create_task(self._folder(index))
-            task.add_done_callback(lambda _: self._fetching.pop(index.digest, None))
+            task = self._fetching[one] = asyncio.create_task(self._folder(index))
+            task.add_done_callback(lambda _: self._fetching.pop(one, None))
         return await asyncio.shield(task)
 
     async def _folder(self, index: VersionIndex) -> Path:
