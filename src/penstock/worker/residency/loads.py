@@ -234,11 +234,11 @@ class ModelLoads:
     def _fail(self, resident: Resident, error: Exception, took_s: float) -> None:
         resident.load_s = took_s
         reason = str(error) if isinstance(error, NOT_NOW) else f"{type(error).__name__} was raised when it was loaded"
+        resident.fail(reason, time.monotonic())
         if not isinstance(error, NOT_NOW):
             logger.bind(model=resident.id).opt(exception=error).error("a model could not be loaded")
         else:
-            logger.bind(model=resident.id, reason=reason).error("a model could not be loaded")
-        resident.fail(reason, time.monotonic())
+            logger.bind(model=resident.id, reason=resident.reason).error("a model could not be loaded")
         metrics.report("model.loads", model=resident.id, device=self._device.device.name, outcome="failed")
 
     def _lose(self, resident: Resident, error: DeviceBroken) -> None:
