@@ -245,6 +245,22 @@ def test_damaged_files_end_in_one_line_and_leave_nothing_behind(tmp_path: Path, 
     assert hidden == []
 
 
+@pytest.mark.parametrize("name", ["example.jpg", "answer.json", "labels.txt", "model.toml"])
+def test_a_file_with_the_name_of_another_file_of_a_model_is_refused(tmp_path: Path, name: str) -> None:
+    file = classifier(tmp_path).rename(tmp_path / name)
+
+    line = refused(call("add", file, "--name", "net", "--data-dir", tmp_path / "data"))
+    assert line == f"{name} is the name of another file of a model: give it another one"
+
+
+def test_a_file_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = classifier(tmp_path).rename(tmp_path / "caf\udce9.onnx")
+
+    assert "has a name that is not UTF-8" in refused(
+        call("add", file, "--name", "net", "--data-dir", tmp_path / "data")
+    )
+
+
 def test_a_model_without_an_example_that_is_small_enough_says_so(tmp_path: Path) -> None:
     nodes = [helper.make_node("ReduceSum", ["a"], ["y"], keepdims=0)]
     file = save(tmp_path, nodes, [port("a", [8192, 8192], TensorProto.DOUBLE)], [port("y", [], TensorProto.DOUBLE)])
