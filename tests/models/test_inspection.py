@@ -271,6 +271,21 @@ def test_custom_operators_are_refused(tmp_path: Path, operator: str, domain: str
     assert f"it uses the operator {operator!r} of {domain!r}, which is no part of ONNX Runtime" in line
 
 
+@pytest.mark.parametrize("calls", ["itself", "the next one twice"])
+def test_functions_that_grow_without_end_are_refused(tmp_path: Path, calls: str) -> None:
+    path = save(tmp_path, [helper.make_node("F0", ["a"], ["y"], domain="own")], [port("a", [1])], [port("y", [1])])
+    proto, opsets = onnx.load(path), [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    for n in range(1 if calls == "itself" else 40):
+        name = "F0" if calls == "itself" else f"F{n + 1}"
+        body = [helper.make_node(name, ["a"], ["b"], domain="own"), helper.make_node(name, ["b"], ["c"], domain="own")]
+        proto.functions.append(helper.make_function("own", f"F{n}", ["a"], ["c"], body, opsets))
+    last = [helper.make_node("Identity", ["a"], ["c"])]
+    proto.functions.append(helper.make_function("own", "F40", ["a"], ["c"], last, opsets))
+    path.write_bytes(proto.SerializeToString())
+
+    assert refusal(path).endswith("it has more than 200000 nodes when its functions are written out")
+
+
 def test_a_custom_operator_deep_in_a_subgraph_is_found(tmp_path: Path) -> None:
     graph = helper.make_graph([helper.make_node("Evil", [], ["y"], domain="d")], "g", [], [port("y", [1])])
     for _ in range(3):
