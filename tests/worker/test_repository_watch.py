@@ -24,6 +24,7 @@ from penstock.storage.contract import Stored
 from penstock.store import ModelStore, Store
 from penstock.worker.host import Host
 from penstock.worker.publisher import Publisher
+from penstock.worker.residency import repository
 from penstock.worker.residency.repository import RepositoryWatch
 from penstock.worker.residency.residents import Residents
 from penstock.worker.residency.versions import LocalVersions, Sighting
@@ -115,8 +116,9 @@ def tree(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path) -> Start:
-    """Starts a worker of this repository, in which so many of its models fit."""
+def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Starts a worker of this repository, in which so many of its models fit. It looks ten times as often as usual."""
+    monkeypatch.setattr(repository, "LOOK_S", repository.LOOK_S / 10)
 
     @asynccontextmanager
     async def start(
@@ -252,9 +254,11 @@ class AwayStorage(MemoryStorage):
     """A storage that sends no file while it is away."""
 
     is_away = True
+    refused = 0
 
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         if self.is_away:
+            self.refused += 1
             raise StorageUnavailable("it is away")
         return await super().stream(key, start, stop)
 
@@ -267,7 +271,7 @@ async def test_tasks_wait_for_a_model_whose_storage_is_away(watched: Start, tmp_
         await worker.becomes({"face@1": "cold"})
         key = await submit_image(worker.store, "face@1", max_retries=0)
         await worker.becomes({"face@1": "loading"})
-        await asyncio.sleep(0.3)
+        await until(lambda: storage.refused > 0)
         storage.is_away = False
 
         assert (await ended(worker.store, key)).state is State.SUCCESS
@@ -374,7 +378,7 @@ async def test_a_directory_that_cannot_be_read_for_a_while_keeps_its_models(watc
         for unreadable in (tree, tree / "face", tree / "face" / "1"):
             kept = unreadable.rename(tree.with_name("kept"))
             unreadable.symlink_to("x" * 300)
-            await asyncio.sleep(1.2)  # some looks later
+            await worker.looks_again()
             unreadable.unlink()
             kept.rename(unreadable)
 
