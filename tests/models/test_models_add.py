@@ -246,6 +246,13 @@ def test_damaged_files_end_in_one_line_and_leave_nothing_behind(tmp_path: Path, 
     assert hidden == []
 
 
+def test_a_model_without_an_example_that_is_small_enough_says_so(tmp_path: Path) -> None:
+    nodes = [helper.make_node("ReduceSum", ["a"], ["y"], keepdims=0)]
+    file = save(tmp_path, nodes, [port("a", [8192, 8192], TensorProto.DOUBLE)], [port("y", [], TensorProto.DOUBLE)])
+
+    assert "no answer: its inputs take more than 64 MiB" in call("add", file, "--data-dir", tmp_path / "data").output
+
+
 def test_strings_and_sequences_need_a_runner(tmp_path: Path) -> None:
     nodes = [helper.make_node("StringNormalizer", ["a"], ["y"])]
     ports = [port("a", ["n"], TensorProto.STRING)], [port("y", ["n"], TensorProto.STRING)]

@@ -19,6 +19,7 @@ from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Product
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.kinds.packing import unpacked
+from penstock.models.declared.plain_file import read_plain
 from penstock.models.members import InputFile, InputMembers
 
 if TYPE_CHECKING:
@@ -106,8 +107,7 @@ def _source(definition: Definition, folder: Path) -> Any:
 
 def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        content = read_plain(path, MOST_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read ({error.strerror})") from error
     if len(content) > MOST_BYTES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,7 @@ from penstock.lazy_import import lazy_import
 from penstock.models.declared.definition import Definition, TensorSection
 from penstock.models.declared.document import InvalidModel
 from penstock.models.declared.kinds.packing import npz
+from penstock.models.declared.plain_file import read_plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +24,6 @@ else:
 
 LENGTHS = (16, 1, 256, 512, 4096)
 """Lengths of axes that may have any, to be tried one after another; the first axis has 1."""
-LARGEST_ARRAY = 64 * 1024 * 1024
 LARGEST_EXAMPLE_BYTES = 64 * 1024 * 1024
 
 
@@ -48,8 +49,7 @@ def examples_for(definition: Definition, given: Path | None) -> Iterator[Example
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(LARGEST_EXAMPLE_BYTES + 1)
+        content = read_plain(path, LARGEST_EXAMPLE_BYTES + 1)
     except OSError as error:
         raise InvalidModel(f"{path} cannot be read: {error.strerror}") from error
     if len(content) > LARGEST_EXAMPLE_BYTES:
@@ -60,7 +60,7 @@ def _read(path: Path) -> bytes:
 def _arrays(tensors: tuple[TensorSection, ...]) -> Iterator[ExampleFile]:
     for length in LENGTHS:
         shapes = {tensor.name: _shape(tensor, length) for tensor in tensors}
-        if any(int(np.prod(shape, dtype=np.float64)) > LARGEST_ARRAY for shape in shapes.values()):
+        if sum(_bytes(tensor, shapes[tensor.name]) for tensor in tensors) > LARGEST_EXAMPLE_BYTES:
             continue
         content = npz({tensor.name: _filled(tensor, shapes[tensor.name]) for tensor in tensors})
         yield ExampleFile(name="example.npz", content=content, member="file")
@@ -71,6 +71,10 @@ def _shape(tensor: TensorSection, length: int) -> tuple[int, ...]:
         size if isinstance(size, int) else 1 if axis == 0 and len(tensor.shape) > 1 else length
         for axis, size in enumerate(tensor.shape)
     )
+
+
+def _bytes(tensor: TensorSection, shape: tuple[int, ...]) -> int:
+    return math.prod(shape) * np.dtype(tensor.dtype).itemsize
 
 
 def _filled(tensor: TensorSection, shape: tuple[int, ...]) -> NDArray[Any]:
