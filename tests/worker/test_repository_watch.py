@@ -136,7 +136,7 @@ def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path) -> Start
                 RemoteTree(storage),
                 ModelCache(storage, tmp_path / worker_id),
                 store=store,
-                publisher=Publisher(catalogue or store.models, worker_id),
+                publisher=Publisher(catalogue or store.models, store.workers, worker_id),
                 info=worker_info(worker_id, ()),
                 serve=serve,
                 limits=LimitSettings(),

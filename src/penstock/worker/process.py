@@ -114,9 +114,9 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             limits=settings.limits,
         )
         info = _info(settings, device, models, worker_id)
-        publisher = Publisher(store.models, worker_id, device.name)
+        publisher = Publisher(store.models, store.workers, worker_id, device.name)
         await publisher.publish(models)
-        await publisher.retract_former(store.workers)
+        await publisher.retract_former()
         watch = _watch(settings, residents, storage, store, publisher, info)
         await watch.look_once()
         host = Host(
