@@ -1,6 +1,8 @@
 """The local cache of models from the storage: each version under the digest of its files."""
 
 import asyncio
+import errno
+import math
 import os
 import secrets
 import shutil
@@ -17,6 +19,9 @@ from penstock.storage import Storage
 
 KEPT_S = 7 * 86_400.0
 """A version that was not loaded for a week is deleted from the cache."""
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class ModelCache:
@@ -41,18 +46,45 @@ class ModelCache:
         folder = Path(index.model.name) / index.model.version
         if await asyncio.to_thread(_is_whole, home / folder, index):
             return home / folder
-        started, draft = time.monotonic(), self._directory / f".{index.digest}-{secrets.token_hex(4)}"
+        started = time.monotonic()
         try:
-            await fetch(self._storage, index, draft / folder)
-            await asyncio.to_thread(_publish, draft, home, folder, index)
+            await self._fetch_where_room_is(index, home, folder)
         except OSError as error:
-            raise ConfigurationError(f"{index.id}: {home} cannot be written: {error.strerror}") from error
-        finally:
-            await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+            logger.bind(model=index.id, directory=str(self._directory), reason=str(error)).error("no room for a model")
+            raise ConfigurationError(f"worker.cache_dir cannot be written: {error.strerror}") from error
         seconds = round(time.monotonic() - started, 3)
         logger.bind(model=index.id, bytes=index.size, seconds=seconds).info("model fetched from the storage")
         await asyncio.to_thread(self._sweep)
         return home / folder
+
+    async def _fetch_where_room_is(self, index: VersionIndex, home: Path, folder: Path) -> None:
+        """Fetch a version; where the disk is full, once more when others were deleted. Raises OSError."""
+        try:
+            await self._fetch(index, home, folder)
+        except OSError as error:
+            if error.errno not in FULL or not await asyncio.to_thread(self._make_room, index.size):
+                raise
+            await self._fetch(index, home, folder)
+
+    async def _fetch(self, index: VersionIndex, home: Path, folder: Path) -> None:
+        draft = self._directory / f".{index.digest}-{secrets.token_hex(4)}"
+        try:
+            await fetch(self._storage, index, draft / folder)
+            await asyncio.to_thread(_publish, draft, home, folder, index)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+
+    def _make_room(self, size: int) -> int:
+        """Delete so many bytes of versions, those first that were loaded the longest ago; returns how many were. One
+        that is loaded needs its files no more."""
+        deleted = 0
+        for home in sorted(_folders(self._directory), key=_used_at):
+            if deleted >= size:
+                break
+            deleted += sum(_size(file) for file in home.rglob("*"))
+            shutil.rmtree(home, ignore_errors=True)
+            logger.bind(digest=home.name).warning("a version makes room in the cache of models")
+        return deleted
 
     def _sweep(self) -> None:
         for home in _folders(self._directory):
@@ -85,6 +117,20 @@ def _publish(draft: Path, home: Path, folder: Path, index: VersionIndex) -> None
             return
         target.rename(draft / "damaged")
         (draft / folder).rename(target)
+
+
+def _used_at(home: Path) -> float:
+    try:
+        return home.stat().st_mtime
+    except OSError:  # another worker has deleted it
+        return math.inf
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except OSError:
+        return 0
 
 
 def _folders(directory: Path) -> Iterator[Path]:

@@ -104,7 +104,7 @@ class LocalVersions:
         try:
             return folder.stamp, self._offered(folder)
         except (ConfigurationError, PenstockError, OSError) as error:
-            return folder.stamp, str(error)
+            return folder.stamp, str(error).replace(f"{folder.folder}/", "")  # clients read it, too
         except Exception as error:  # noqa: BLE001  what nobody thought of must not hide the other versions
             return folder.stamp, f"{type(error).__name__}: {error}"
 
