@@ -121,7 +121,7 @@ def test_a_model_that_is_loaded_for_tasks_is_removed_by_force_alone(
     server: tuple[System, Path], bucket: dict[str, str]
 ) -> None:
     system, home = server
-    add_model(home / "data" / "models", "cow@1", 6.0, burden=60)
+    add_model(home / "data" / "models", "cow@1", 6.0, burden=20)
     with system.client() as client:
         while client.get("/v1/models/cow").status_code == 404:
             time.sleep(0.05)
@@ -159,6 +159,17 @@ def test_a_model_whose_machines_have_gone_is_removed_from_the_catalogue(
         while client.get("/v1/models/left").status_code != 404:
             time.sleep(0.05)
         assert "there is no model superres-x4 in" in run(home, "remove", "superres-x4", status=1, **bucket)
+
+
+@pytest.mark.parametrize("command", [("push", "face"), ("pull", "face")])
+def test_a_storage_that_cannot_be_used_is_one_line(tmp_path: Path, bucket: dict[str, str], command: list[str]) -> None:
+    add_model(tmp_path / "data" / "models", "face@1", 1.0)
+    nowhere = {"PENSTOCK_STORAGE_S3_ENDPOINT": "http://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1/0"}
+
+    said = run(tmp_path, *command, status=1, **bucket | nowhere)
+
+    assert said.startswith("Error: the storage cannot be used; ")
+    assert said.count("\n") == 1
 
 
 def test_where_no_server_runs_the_commands_say_so_and_do_their_work(tmp_path: Path) -> None:

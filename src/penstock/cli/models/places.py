@@ -61,6 +61,19 @@ async def versions_stored(storage: Storage, reference: str) -> list[VersionIndex
 
 
 @asynccontextmanager
+async def storage_of(settings: Settings) -> AsyncIterator[Storage]:
+    """The storage of the server. When it cannot be used the command ends with one line."""
+    from penstock.errors import StorageUnavailable
+    from penstock.storage import open_storage
+
+    try:
+        async with open_storage(settings.storage, settings.redis.namespace) as storage:
+            yield storage
+    except StorageUnavailable as error:
+        raise click.ClickException(str(error)) from error
+
+
+@asynccontextmanager
 async def store_of(settings: Settings) -> AsyncIterator[Store]:
     """The task store of the server. Whether it can be reached shows with the first call."""
     async with connect(settings.redis) as client:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.context import coroutine
-from penstock.cli.models.places import DATA_DIR, MODEL, settings_with, versions_stored
+from penstock.cli.models.places import DATA_DIR, MODEL, settings_with, storage_of, versions_stored
 
 if TYPE_CHECKING:
     from penstock.models.repository.remote import VersionIndex
@@ -29,10 +29,9 @@ async def pull(model: str, replace: bool, data_dir: str | None) -> None:
     """
     from penstock.cli.models.announcing import announced
     from penstock.models.repository.tree import write_version
-    from penstock.storage import open_storage
 
     settings = settings_with(data_dir)
-    async with open_storage(settings.storage, settings.redis.namespace) as storage:
+    async with storage_of(settings) as storage:
         for index in await versions_stored(storage, model):
             with TemporaryDirectory(prefix="penstock-pull-") as draft:
                 await _fetch(storage, index, Path(draft) / "files")

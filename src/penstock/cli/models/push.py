@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.context import coroutine
-from penstock.cli.models.places import DATA_DIR, MODEL, settings_with, store_of, versions_in
+from penstock.cli.models.places import DATA_DIR, MODEL, settings_with, storage_of, store_of, versions_in
 
 if TYPE_CHECKING:
     from penstock.core.model import Model
@@ -31,12 +31,11 @@ async def push(model: str, data_dir: str | None) -> None:
     from penstock.models.declared.document import FILE
     from penstock.models.declared.files import files_of
     from penstock.models.repository import remote
-    from penstock.storage import open_storage
 
     settings = settings_with(data_dir)
     folders = versions_in(Path(settings.models.directory), model)
     pushed = []
-    async with open_storage(settings.storage, settings.redis.namespace) as storage:
+    async with storage_of(settings) as storage:
         for one in folders:
             runner = declared_runner(one.folder, name=one.name, version=one.version)
             names = [FILE, *files_of(runner.definition)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,13 +12,25 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.context import coroutine
-from penstock.cli.models.places import DATA_DIR, MODEL, settings_with, store_of, versions_in, versions_stored
+from penstock.cli.models.places import (
+    DATA_DIR,
+    MODEL,
+    settings_with,
+    storage_of,
+    store_of,
+    versions_in,
+    versions_stored,
+)
 from penstock.core.model import split_id
 from penstock.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from penstock.storage import Storage
     from penstock.store import Store, WorkerInfo
+
+
+LOOK_S = 3.0
+"""How long the command looks whether the storage has what it has removed from the directory."""
 
 
 @click.command()
@@ -34,11 +47,10 @@ async def remove(model: str, in_storage: bool, force: bool, data_dir: str | None
     runs. A model that is neither here nor on any worker is removed from the catalogue.
     """
     from penstock.models.repository.tree import remove_version
-    from penstock.storage import open_storage
 
     settings = settings_with(data_dir)
     directory = Path(settings.models.directory)
-    async with open_storage(settings.storage, settings.redis.namespace) as storage, store_of(settings) as store:
+    async with storage_of(settings) as storage, store_of(settings) as store:
         ids = await _ids(storage, model) if in_storage else await _ids_in(directory, model, store)
         if not force:
             await _refuse_waiting(store, ids)
@@ -111,8 +123,10 @@ async def _say_what_stays(storage: Storage, directory: Path, ids: Sequence[str])
     for one in ids:
         if one in scan(directory).versions:
             click.echo(f"{one} is still in {directory}; to remove it there too: penstock models remove {one}")
-    with suppress(StorageUnavailable):
-        for one in sorted((await RemoteTree(storage).look()).keys() & set(ids)):
+    with suppress(StorageUnavailable, TimeoutError):
+        async with asyncio.timeout(LOOK_S):
+            stored = await RemoteTree(storage).look()
+        for one in sorted(stored.keys() & set(ids)):
             click.echo(f"{one} is still in the storage, and served; then: penstock models remove {one} --storage")
 
 
