@@ -46,6 +46,17 @@ async def test_a_version_that_comes_back_is_the_last(store: Store) -> None:
     assert await ids(store) == [SECOND.id, FIRST.id]
 
 
+async def test_how_fast_a_retracted_version_ran_is_forgotten(store: Store) -> None:
+    """Versions come and go for years."""
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    rows = {f"{what}:{model.id}": 5 for what in ("ms", "cost") for model in (FIRST, SECOND)}
+    await store.engine.pipelined([("HSET", store.engine.keys.pace, name, value) for name, value in rows.items()])
+
+    await store.models.retract([FIRST.id])
+
+    assert list(await store.queues.paces()) == [SECOND.id]
+
+
 async def test_a_retracted_default_is_the_default_no_longer(store: Store) -> None:
     await store.models.publish([FIRST, SECOND], worker="w1")
     await store.models.set_default("many", "2")

@@ -210,7 +210,8 @@ class RepositoryWatch:
             for name in worker.models
             if name not in worker.residence or worker.residence[name].reason != REMOVED
         }
-        await self._store.models.retract([name for name in self._removed if name not in elsewhere])
+        gone = self._removed.keys() - elsewhere
+        await self._store.models.retract(gone.difference(await self._store.models.missing(sorted(gone))))
         now = time.monotonic()
         waiting = {queue.model for queue in await self._store.queues.depths(self._removed) if queue.depth}
         self._removed |= dict.fromkeys(waiting, now)
