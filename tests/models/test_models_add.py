@@ -92,9 +92,10 @@ def test_the_same_file_keeps_its_version_and_another_one_gets_the_next(tmp_path:
 def test_a_version_with_another_file_is_replaced_when_that_is_said_alone(tmp_path: Path) -> None:
     data = tmp_path / "data"
     version = ("--name", "net", "--version", "2", "--data-dir", data)
-    call("add", classifier(tmp_path), "--name", "net", "--data-dir", data)
+    file = classifier(tmp_path)
+    write_version(data / "models", "net", "1", {path.name: path for path in drafted(file).iterdir()})
 
-    first = call("add", classifier(tmp_path), *version)
+    first = call("add", file, *version)
     other = classifier(tmp_path, classes=9)
     taken = call("add", other, *version)
     replaced = call("add", other, *version, "--replace")

@@ -1,8 +1,11 @@
 """Models in the storage: pushed whole or not at all, verified when they are fetched, and nobody else's business."""
 
 import asyncio
+import errno
 import hashlib
-from collections.abc import AsyncIterator
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -223,6 +226,37 @@ async def test_workers_of_a_machine_fetch_a_version_once(storage: Storage, folde
     assert {one.name: one.read_bytes() for one in folders[0].iterdir()} == FILES
     assert await ModelCache(storage, tmp_path / "cache").folder(index) == folders[0], "from the cache alone"
     assert len(list((tmp_path / "cache" / "models").iterdir())) == 1, "nothing half fetched is left"
+
+
+class FullDisk(MemoryStorage):
+    """Sends nothing as long as this is on the disk, which is full."""
+
+    taken_by: Path
+
+    async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        if self.taken_by.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return await super().stream(key, start, stop)
+
+
+async def test_on_a_full_disk_the_version_goes_from_the_cache_that_was_loaded_the_longest_ago(
+    folder: Path, tmp_path: Path
+) -> None:
+    storage, home = FullDisk(), tmp_path / "cache" / "models"
+    for digest, ago_s in (("older", 200), ("newer", 100)):
+        (home / digest).mkdir(parents=True)
+        (home / digest / "model.onnx").write_bytes(b"x" * 10**6)
+        os.utime(home / digest, (time.time() - ago_s,) * 2)
+    storage.taken_by = home / "older"
+    index = await pushed(storage, folder)
+
+    cached = await ModelCache(storage, tmp_path / "cache").folder(index)
+
+    assert (cached / "model.onnx").read_bytes() == FILES["model.onnx"]
+    assert [(home / digest).exists() for digest in ("older", "newer")] == [False, True]
+    storage.taken_by = tmp_path
+    with pytest.raises(ConfigurationError, match=r"^worker\.cache_dir cannot be written: No space left on device$"):
+        await ModelCache(storage, tmp_path / "another").folder(index)
 
 
 async def test_what_is_damaged_in_the_cache_is_fetched_again(storage: Storage, folder: Path, tmp_path: Path) -> None:

@@ -31,12 +31,10 @@ LONGEST_CHAIN = 16
 """The most exceptions that are looked at of those that led to one another."""
 
 
-class model_code(LogScope):  # noqa: N801  it is read as a block; a generator would take longer, six times a task
+class said_by_model(LogScope):  # noqa: N801  it is read as a block; a generator would take longer, six times a task
     """Inside of this block a model's method of this name runs, on any thread, for the tasks with these logs.
 
-    What it says goes to the logs, and so do the tracebacks of its exceptions. Errors of `penstock.errors` pass, as do
-    Interrupted and DeviceBroken. Anything else, also SystemExit, is raised as ModelError from it, or as
-    TransientModelError when a table here says so.
+    What it says goes to the logs, and so do the tracebacks of its exceptions but those that the contract knows.
     """
 
     __slots__ = ("_before",)
@@ -48,10 +46,21 @@ class model_code(LogScope):  # noqa: N801  it is read as a block; a generator wo
         SCOPE.reset(self._before)
         if self._partial:
             self.end_line()
-        if error is None or isinstance(error, PASSED):
+        if error is None or isinstance(error, (*PASSED, ConfigurationError)):
             return
         self.say(own_traceback(error).rstrip())
-        raise model_error(self._method, error) from error
+
+
+class model_code(said_by_model):  # noqa: N801
+    """The same for a task that runs. Errors of `penstock.errors` pass, as do Interrupted and DeviceBroken. Anything
+    else, also SystemExit, is raised as ModelError from it, or as TransientModelError when a table here says so."""
+
+    __slots__ = ()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+        super().__exit__(kind, error, at)
+        if error is not None and not isinstance(error, PASSED):
+            raise model_error(self._method, error) from error
 
 
 @contextmanager

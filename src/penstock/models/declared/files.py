@@ -112,14 +112,20 @@ def digest_of(definition: Definition, folder: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        content = read_plain(path, MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise ConfigurationError(f"{path} is larger than {MOST_BYTES} bytes")
-        return content.decode("utf-8-sig")
+        return bounded(path, MOST_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path.name} is not UTF-8") from error
+
+
+def bounded(path: Path, most: int) -> bytes:
+    """The contents of a file. Raises ConfigurationError where it cannot be read, or has more than so many bytes."""
+    try:
+        content = read_plain(path, most + 1)
     except OSError as error:
         raise _unreadable(path, error) from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not UTF-8") from error
+    if len(content) > most:
+        raise ConfigurationError(f"{path.name} is larger than {most} bytes")
+    return content
 
 
 def _read(path: Path) -> bytes:
@@ -148,9 +154,12 @@ def _size(path: Path) -> int:
         raise _unreadable(path, error) from error
 
 
+# Clients read these too: they name the file in the folder of the version, and not where that is on this machine.
+
+
 def _unreadable(path: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(f"{path} cannot be read ({error.strerror})")
+    return ConfigurationError(f"{path.name} cannot be read ({error.strerror})")
 
 
 def _damaged(path: Path) -> DamagedFile:
-    return DamagedFile(f"{path} is another file than model.toml says: its sha256 differs")
+    return DamagedFile(f"{path.name} is another file than model.toml says: its sha256 differs")

@@ -12,9 +12,8 @@ from msgspec import Struct
 
 from penstock.lazy_import import lazy_import
 from penstock.models.declared.definition import Definition, TensorSection
-from penstock.models.declared.document import InvalidModel
+from penstock.models.declared.files import bounded
 from penstock.models.declared.kinds.packing import npz
-from penstock.models.declared.plain_file import read_plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,22 +38,14 @@ def examples_for(definition: Definition, given: Path | None) -> Iterator[Example
     """Examples to try, one after another. With a file that an operator gives there is only that one."""
     member = "file" if definition.kind == "tensors" else "image"
     if given is not None:
-        yield ExampleFile(name=f"example{given.suffix.lower()}", content=_read(given), member=member)
+        yield ExampleFile(
+            name=f"example{given.suffix.lower()}", content=bounded(given, LARGEST_EXAMPLE_BYTES), member=member
+        )
     elif definition.kind == "tensors":
         yield from _arrays(definition.tensors)
     else:
         photo = (resources.files("penstock.models") / "photo.jpg").read_bytes()
         yield ExampleFile(name="example.jpg", content=photo, member=member)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        content = read_plain(path, LARGEST_EXAMPLE_BYTES + 1)
-    except OSError as error:
-        raise InvalidModel(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > LARGEST_EXAMPLE_BYTES:
-        raise InvalidModel(f"{path} has more than {LARGEST_EXAMPLE_BYTES // 2**20} MiB")
-    return content
 
 
 def _arrays(tensors: tuple[TensorSection, ...]) -> Iterator[ExampleFile]:

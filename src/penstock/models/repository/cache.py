@@ -1,7 +1,9 @@
 """The local cache of models from the storage: each version under the digest of its files."""
 
 import asyncio
+import errno
 import hashlib
+import math
 import os
 import secrets
 import shutil
@@ -22,6 +24,9 @@ SMALL_BYTES = 1024 * 1024
 
 KEPT_S = 7 * 86_400.0
 """A version that was not loaded for a week is deleted from the cache."""
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class ModelCache:
@@ -47,14 +52,12 @@ class ModelCache:
         folder = Path(index.model.name) / index.model.version
         if await asyncio.to_thread(_is_whole, home / folder, index):
             return home / folder
-        started, draft = time.monotonic(), self._directory / f".{index.digest}-{secrets.token_hex(4)}"
+        started = time.monotonic()
         try:
-            await fetch(self._storage, index, draft / folder)
-            await asyncio.to_thread(_publish, draft, home, folder, index)
+            await self._fetch_where_room_is(index, home, folder)
         except OSError as error:
-            raise ConfigurationError(f"{index.id}: {home} cannot be written: {error.strerror}") from error
-        finally:
-            await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+            logger.bind(model=index.id, directory=str(self._directory), reason=str(error)).error("no room for a model")
+            raise ConfigurationError(f"worker.cache_dir cannot be written: {error.strerror}") from error
         seconds = round(time.monotonic() - started, 3)
         logger.bind(model=index.id, bytes=index.size, seconds=seconds).info("model fetched from the storage")
         await asyncio.to_thread(self._sweep)
@@ -63,6 +66,35 @@ class ModelCache:
     async def drop(self, index: VersionIndex) -> None:
         """Delete a version that is damaged; the next `folder` fetches it again."""
         await asyncio.to_thread(_drop, self._directory, index)
+
+    async def _fetch_where_room_is(self, index: VersionIndex, home: Path, folder: Path) -> None:
+        """Fetch a version; where the disk is full, once more when others were deleted. Raises OSError."""
+        try:
+            await self._fetch(index, home, folder)
+        except OSError as error:
+            if error.errno not in FULL or not await asyncio.to_thread(self._make_room, index.size):
+                raise
+            await self._fetch(index, home, folder)
+
+    async def _fetch(self, index: VersionIndex, home: Path, folder: Path) -> None:
+        draft = self._directory / f".{index.digest}-{secrets.token_hex(4)}"
+        try:
+            await fetch(self._storage, index, draft / folder)
+            await asyncio.to_thread(_publish, draft, home, folder, index)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+
+    def _make_room(self, size: int) -> int:
+        """Delete so many bytes of versions, those first that were loaded the longest ago; returns how many were. One
+        that is loaded needs its files no more."""
+        deleted = 0
+        for home in sorted(_folders(self._directory), key=_used_at):
+            if deleted >= size:
+                break
+            deleted += sum(_size(file) for file in home.rglob("*"))
+            shutil.rmtree(home, ignore_errors=True)
+            logger.bind(digest=home.name).warning("a version makes room in the cache of models")
+        return deleted
 
     def _sweep(self) -> None:
         for home in _folders(self._directory):
@@ -105,6 +137,20 @@ def _drop(directory: Path, index: VersionIndex) -> None:
     with suppress(OSError):  # another worker drops it too
         (directory / index.digest / index.model.name / index.model.version).rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
+
+
+def _used_at(home: Path) -> float:
+    try:
+        return home.stat().st_mtime
+    except OSError:  # another worker has deleted it
+        return math.inf
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except OSError:
+        return 0
 
 
 def _folders(directory: Path) -> Iterator[Path]:

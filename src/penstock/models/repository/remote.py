@@ -139,7 +139,8 @@ class RemoteTree:
 async def fetch(storage: Storage, index: VersionIndex, into: Path) -> None:
     """Write the files of a version into a folder that is not there yet, and compare their digests.
 
-    Raises ConfigurationError when a file is not what the index says, or cannot be written, and StorageUnavailable.
+    Raises ConfigurationError when a file is not what the index says, OSError when one cannot be written, and
+    StorageUnavailable.
     """
     try:
         await asyncio.to_thread(into.mkdir, parents=True)
@@ -147,8 +148,6 @@ async def fetch(storage: Storage, index: VersionIndex, into: Path) -> None:
             await _fetch(storage, index, file, into / file.name)
     except ResultExpired as error:
         raise ConfigurationError(f"{index.id}: a file is missing in the storage; push it again") from error
-    except OSError as error:
-        raise ConfigurationError(f"{index.id}: {into} cannot be written: {error.strerror}") from error
 
 
 async def _fetch(storage: Storage, index: VersionIndex, file: IndexedFile, target: Path) -> None:

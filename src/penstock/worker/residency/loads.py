@@ -27,6 +27,7 @@ from penstock.worker.residency.resident import Resident
 from penstock.worker.residency.residents import Residents
 from penstock.worker.residency.room import has_expired, next_moment, to_close, to_evict
 from penstock.worker.starvation import StarvationGuard
+from penstock.worker.task_log import TaskLog
 
 MOST_TIMES_FILES, MOST_BEYOND_BYTES = 4, 64 * 1024**2
 """What a load takes is measured while other tasks run. It counts as no less than the files of the model, and as no more
@@ -162,7 +163,7 @@ class ModelLoads:
     async def _load(self, resident: Resident) -> None:
         waiting = {one.turn[0] for one in self._residents if one.is_asked_for}
         self._guard.served(resident.turn[0], waiting - {resident.turn[0]})
-        resident.is_loading = True
+        resident.is_loading, resident.log = True, TaskLog()
         before, started = self._memory.used(), time.monotonic()
         try:
             resident.runner = await self._loaded(resident)
@@ -213,7 +214,7 @@ class ModelLoads:
             self._residents.stirred.set()
 
         try:
-            await self._device.loader.load(runner, limit_s=self._limit_s, on_dropped=give_back)
+            await self._device.loader.load(runner, resident.log, limit_s=self._limit_s, on_dropped=give_back)
         except ModelUnavailable:
             self._hung_bytes += size  # the load goes on: it takes what it takes, until it was dropped
             raise

@@ -13,6 +13,7 @@ from penstock.core.task import PRIORITIES, Priority
 from penstock.errors import ModelUnavailable
 from penstock.models.base import DeviceBroken
 from penstock.worker.batcher.device_work import Runner
+from penstock.worker.task_log import TaskLog
 
 FAILED_FOR_S = 10.0
 """A model that could not be loaded is tried again after this time, for a task that asks for it. Until then this worker
@@ -49,10 +50,11 @@ class Offer(Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Waiter(Struct, frozen=True, eq=False):
-    """A task that waits until a model is loaded. `rank` is that of its priority."""
+    """A task that waits until a model is loaded. `rank` is that of its priority; `log` gets what the load says."""
 
     rank: int
     arrival: int
+    log: TaskLog
     granted: "asyncio.Future[Use]"
 
 
@@ -62,7 +64,8 @@ class Resident(Struct, eq=False):
     A `fixed` one was loaded at the start and stays. One that `is_wanted` is loaded though no task waits for it, and one
     that `is_expected`, as long as so many tasks are `expecting` it, only where there is room; `is_loading` while the
     device loads it. One that `is_closed` takes no more uses, and is unloaded when the last one has ended: one that
-    `is_leaving` in any case, another where the room is still needed. `gone` says why it cannot be loaded any more.
+    `is_leaving` in any case, another where the room is still needed. `gone` says why it cannot be loaded any more,
+    `log` is what its last load has said.
 
     Moments are seconds of `time.monotonic`, but for `since`, which is in ms since 1970.
     """
@@ -83,6 +86,7 @@ class Resident(Struct, eq=False):
     state: ResidenceState = "cold"
     reason: str = ""
     since: int = field(default_factory=lambda: now_ms())
+    log: TaskLog = field(default_factory=TaskLog)
     bytes: int = 0
     load_s: float = 0.0
     ready_at: float = 0.0
@@ -138,10 +142,10 @@ class Resident(Struct, eq=False):
         """Note where it is from now on. The reason is kept as one line that need not name the model."""
         self.state, self.reason, self.since = state, _line(reason.removeprefix(f"{self.id}: ")), now_ms()
 
-    def wait(self, priority: Priority) -> Waiter:
+    def wait(self, priority: Priority, log: TaskLog) -> Waiter:
         """Let a task wait for it."""
         granted = asyncio.get_running_loop().create_future()
-        waiter = Waiter(PRIORITIES.index(priority), next(_arrivals), granted)
+        waiter = Waiter(PRIORITIES.index(priority), next(_arrivals), log, granted)
         self.waiters = [*self.waiting, waiter]
         return waiter
 
@@ -154,12 +158,14 @@ class Resident(Struct, eq=False):
         """Let all tasks that wait use it."""
         waiters, self.waiters = self.waiting, []
         for waiter in waiters:
+            waiter.log.adopt(self.log)
             waiter.granted.set_result(self.use())
 
     def refuse(self, error: ModelUnavailable | DeviceBroken) -> None:
         """End the wait of all tasks with this error."""
         waiters, self.waiters = self.waiting, []
         for waiter in waiters:
+            waiter.log.adopt(self.log)
             waiter.granted.set_exception(error)
 
     def fail(self, reason: str, now: float) -> None:
