@@ -88,7 +88,7 @@ def serve(acts: dict[str, Callable[[dict[str, Any]], Struct]]) -> None:
         )
     except (MemoryError, RecursionError):
         reply = ChildRefusal(
-            refused=f"it needs more than {MEMORY_BYTES // 1024**3} GiB of memory, or is nested too deeply"
+            refused=f"the file needs more than {MEMORY_BYTES // 1024**3} GiB of memory, or is nested too deeply"
         )
     answer.write(msgspec.json.encode(reply))
     answer.close()
