@@ -121,7 +121,11 @@ BAD_INDEXES = {
     "another version": b'{"schema":1,"model":{"name":"face","version":"2","digest":"d","versioned":true},"files":[]}',
     "a path": b'{"schema":1,"model":{"name":"face","version":"1","digest":"d","versioned":true},"files":'
     b'[{"name":"../x","size":1,"sha256":"' + b"a" * 64 + b'"}]}',
+    "endless": b'{"schema":1,"files":[],"model":{"name":"face","version":"1","digest":"d","versioned":true,'
+    b'"sizes":{"rule":{"scale":1e308}}}}',
     "too large": b" " * 2_000_000,
+    "no UTF-8": b'{"schema":1,"model":{"name":"\xff"}}',
+    "too deep": b'{"model":{"params":' + b'{"a":' * 100_000,
 }
 
 
@@ -157,9 +161,10 @@ async def test_two_models_with_the_same_files_are_cached_side_by_side(
     names = sorted(FILES)
     face = await push(storage, model(), folder, names)
     dog = await push(storage, Model(name="dog", version="1", digest="d", versioned=True), folder, names)
-    folders = [await cache.folder(face), await cache.folder(dog)]
+    folders = await asyncio.gather(cache.folder(face), cache.folder(dog))
 
     assert face.digest == dog.digest
+    assert [one.parent.name for one in folders] == ["face", "dog"]
     assert [sorted(one.name for one in there.iterdir()) for there in folders] == [names, names]
 
 
@@ -172,6 +177,30 @@ async def test_a_version_that_is_damaged_in_the_cache_is_fetched_again(
 
     assert await cache.folder(index) == before
     assert (before / "model.onnx").read_bytes() == FILES["model.onnx"]
+
+
+async def test_a_small_file_of_the_right_size_that_was_changed_in_the_cache_is_fetched_again(
+    storage: Storage, folder: Path, tmp_path: Path
+) -> None:
+    cache, index = ModelCache(storage, tmp_path / "cache"), await pushed(storage, folder)
+    cached = await cache.folder(index) / "model.toml"
+    cached.write_bytes(FILES["model.toml"].swapcase())
+
+    await cache.folder(index)
+    assert cached.read_bytes() == FILES["model.toml"]
+
+
+async def test_a_version_that_is_dropped_from_the_cache_is_fetched_again(
+    storage: Storage, folder: Path, tmp_path: Path
+) -> None:
+    cache, index = ModelCache(storage, tmp_path / "cache"), await pushed(storage, folder)
+    await cache.drop(index)  # which is not there
+    cached = await cache.folder(index)
+    await cache.drop(index)
+
+    assert not cached.exists()
+    assert await cache.folder(index) == cached
+    assert sorted(one.name for one in cached.iterdir()) == sorted(FILES)
 
 
 async def test_workers_of_a_machine_fetch_a_version_once(storage: Storage, folder: Path, tmp_path: Path) -> None:

@@ -365,6 +365,19 @@ async def test_an_error_of_a_models_own_code_names_its_class_alone() -> None:
         assert str(met.value) == "bad: ValueError was raised when it was loaded"
 
 
+async def test_the_reason_of_a_failed_load_is_one_line_of_bounded_length_that_names_the_model_once() -> None:
+    async with shelf() as models:
+        models.faults["bad"] = [ConfigurationError("bad: the graph takes\n" + "n" * 10**6)]
+        models.offer("bad")
+        with pytest.raises(ModelUnavailable) as met:
+            await models.answer("bad")
+
+        reason = models.residents.residence()["bad"].reason
+        assert reason.startswith("the graph takes nnn")
+        assert len(reason) < 600
+        assert str(met.value) == f"bad: {reason}"
+
+
 async def test_a_load_that_hangs_ends_its_tasks_and_others_are_loaded() -> None:
     async with shelf(places=3, limit_s=0.2) as models:
         models.gated.add("hangs")

@@ -82,7 +82,7 @@ def model_error(method: str, error: BaseException) -> ModelError:
     """The error of a task whose model has raised `error` in this method. Its text has the class alone: what else an
     exception says may be a secret of the operator."""
     kind = TransientModelError if is_transient(error) else ModelError
-    return kind(f"the model raised {type(error).__name__[:100]} in {method}; the task's log has the traceback")
+    return kind(f"the model raised {_name_of(error)} in {method}; the task's log has the traceback")
 
 
 def is_transient(error: BaseException) -> bool:
@@ -95,3 +95,9 @@ def is_transient(error: BaseException) -> bool:
             return True
         at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
     return False
+
+
+def _name_of(error: BaseException) -> str:
+    # A class that is made at run time may have any name, also of several lines.
+    name = type(error).__name__
+    return name[:100] if name.isidentifier() else ascii(name)[:100]

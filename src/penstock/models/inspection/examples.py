@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -22,7 +23,6 @@ else:
 
 LENGTHS = (16, 1, 256, 512, 4096)
 """Lengths of axes that may have any, to be tried one after another; the first axis has 1."""
-LARGEST_ARRAY = 64 * 1024 * 1024
 LARGEST_EXAMPLE_BYTES = 64 * 1024 * 1024
 
 
@@ -51,7 +51,7 @@ def examples_for(definition: Definition, given: Path | None) -> Iterator[Example
 def _arrays(tensors: tuple[TensorSection, ...]) -> Iterator[ExampleFile]:
     for length in LENGTHS:
         shapes = {tensor.name: _shape(tensor, length) for tensor in tensors}
-        if any(int(np.prod(shape, dtype=np.float64)) > LARGEST_ARRAY for shape in shapes.values()):
+        if sum(_bytes(tensor, shapes[tensor.name]) for tensor in tensors) > LARGEST_EXAMPLE_BYTES:
             continue
         content = npz({tensor.name: _filled(tensor, shapes[tensor.name]) for tensor in tensors})
         yield ExampleFile(name="example.npz", content=content, member="file")
@@ -62,6 +62,10 @@ def _shape(tensor: TensorSection, length: int) -> tuple[int, ...]:
         size if isinstance(size, int) else 1 if axis == 0 and len(tensor.shape) > 1 else length
         for axis, size in enumerate(tensor.shape)
     )
+
+
+def _bytes(tensor: TensorSection, shape: tuple[int, ...]) -> int:
+    return math.prod(shape) * np.dtype(tensor.dtype).itemsize
 
 
 def _filled(tensor: TensorSection, shape: tuple[int, ...]) -> NDArray[Any]:

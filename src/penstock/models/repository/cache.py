@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import hashlib
 import math
 import os
 import secrets
@@ -14,8 +15,12 @@ from pathlib import Path
 from loguru import logger
 
 from penstock.errors import ConfigurationError
+from penstock.models.declared.plain_file import read_plain
 from penstock.models.repository.remote import VersionIndex, fetch
 from penstock.storage import Storage
+
+SMALL_BYTES = 1024 * 1024
+"""Files of this size, such as `model.toml` and labels, are verified at each use."""
 
 KEPT_S = 7 * 86_400.0
 """A version that was not loaded for a week is deleted from the cache."""
@@ -30,15 +35,16 @@ class ModelCache:
     def __init__(self, storage: Storage, directory: Path) -> None:
         self._storage = storage
         self._directory = directory / "models"
-        self._fetching: dict[str, asyncio.Task[Path]] = {}
+        self._fetching: dict[tuple[str, str], asyncio.Task[Path]] = {}
 
     async def folder(self, index: VersionIndex) -> Path:
         """The folder `<name>/<version>` with the verified files of a version, which are fetched where they are not
         there. Raises ConfigurationError when they are damaged, or cannot be written, and StorageUnavailable."""
-        task = self._fetching.get(index.digest)
+        one = index.id, index.digest  # two models may have the same files, and each has a folder
+        task = self._fetching.get(one)
         if task is None:
-            task = self._fetching[index.digest] = asyncio.create_task(self._folder(index))
-            task.add_done_callback(lambda _: self._fetching.pop(index.digest, None))
+            task = self._fetching[one] = asyncio.create_task(self._folder(index))
+            task.add_done_callback(lambda _: self._fetching.pop(one, None))
         return await asyncio.shield(task)
 
     async def _folder(self, index: VersionIndex) -> Path:
@@ -56,6 +62,10 @@ class ModelCache:
         logger.bind(model=index.id, bytes=index.size, seconds=seconds).info("model fetched from the storage")
         await asyncio.to_thread(self._sweep)
         return home / folder
+
+    async def drop(self, index: VersionIndex) -> None:
+        """Delete a version that is damaged; the next `folder` fetches it again."""
+        await asyncio.to_thread(_drop, self._directory, index)
 
     async def _fetch_where_room_is(self, index: VersionIndex, home: Path, folder: Path) -> None:
         """Fetch a version; where the disk is full, once more when others were deleted. Raises OSError."""
@@ -94,10 +104,13 @@ class ModelCache:
 
 
 def _is_whole(folder: Path, index: VersionIndex) -> bool:
-    """Whether all files are there in their sizes; their contents are verified when they are loaded. A version that is
-    used is kept."""
+    """Whether all files are there in their sizes, and the small ones are what they were: what is larger is verified
+    when it is loaded. A version that is used is kept."""
     try:
         if any((folder / file.name).stat().st_size != file.size for file in index.files):
+            return False
+        small = [file for file in index.files if file.size <= SMALL_BYTES]
+        if any(hashlib.sha256(read_plain(folder / file.name)).hexdigest() != file.sha256 for file in small):
             return False
         os.utime(folder.parents[1])
     except OSError:
@@ -117,6 +130,13 @@ def _publish(draft: Path, home: Path, folder: Path, index: VersionIndex) -> None
             return
         target.rename(draft / "damaged")
         (draft / folder).rename(target)
+
+
+def _drop(directory: Path, index: VersionIndex) -> None:
+    gone = directory / f".{index.digest}-{secrets.token_hex(4)}"
+    with suppress(OSError):  # another worker drops it too
+        (directory / index.digest / index.model.name / index.model.version).rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _used_at(home: Path) -> float:

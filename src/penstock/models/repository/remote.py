@@ -22,6 +22,7 @@ from msgspec import Meta, Struct
 from penstock.core.model import Model
 from penstock.errors import ConfigurationError, InputTooLarge, ResultExpired
 from penstock.models.declared.definition import RunSection
+from penstock.models.declared.plain_file import read_plain
 from penstock.models.repository.tree import check_id
 from penstock.storage import Storage, Stored
 
@@ -155,7 +156,7 @@ async def _fetch(storage: Storage, index: VersionIndex, file: IndexedFile, targe
 
 async def _sent(storage: Storage, model: Model, path: Path, there: set[str]) -> IndexedFile:
     try:
-        data = await asyncio.to_thread(path.read_bytes)
+        data = await asyncio.to_thread(read_plain, path)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     sha256 = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
@@ -169,7 +170,7 @@ async def _index(storage: Storage, key: str) -> VersionIndex | None:
         index = msgspec.json.decode(await storage.get(key, limit=LARGEST_INDEX_BYTES), type=VersionIndex)
     except ResultExpired:
         return None
-    except (msgspec.MsgspecError, InputTooLarge) as error:
+    except (ValueError, RecursionError, InputTooLarge) as error:
         raise ConfigurationError(f"{key} is no index of a model: {error}") from error
     check_id(index.model.name, index.model.version)
     if _index_key(index.model.name, index.model.version) != key:

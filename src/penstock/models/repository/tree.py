@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from penstock.errors import ConfigurationError
 from penstock.models.declared.document import FILE
+from penstock.models.declared.plain_file import open_plain
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
@@ -216,7 +217,7 @@ def _write(draft: Path, files: Mapping[str, bytes | Path]) -> None:
     for name, content in files.items():
         with (draft / name).open("xb") as file:
             if isinstance(content, Path):
-                with content.open("rb") as source:
+                with open_plain(content) as source:
                     shutil.copyfileobj(source, file, CHUNK_BYTES)
             else:
                 file.write(content)

@@ -14,6 +14,7 @@ from loguru import logger
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory, ModelUnavailable, PenstockError
 from penstock.models.base import DeviceBroken
+from penstock.models.declared.files import DamagedFile
 from penstock.models.onnxruntime import faults
 from penstock.models.onnxruntime.cuda import cuda_runtime
 from penstock.models.onnxruntime.cuda_device import arena_limit
@@ -179,9 +180,18 @@ class ModelLoads:
         self._report()
 
     async def _loaded(self, resident: Resident) -> Runner:
-        """The runner, loaded. When the device has no memory for it, another model goes, and it is loaded once more."""
+        """The runner, loaded. When a file of it is damaged that can be fetched again, it is, once."""
         assert resident.making is not None  # noqa: S101  `_next` has chosen it
-        runner = await resident.making
+        try:
+            return await self._loaded_here(resident, await resident.making)
+        except DamagedFile as error:
+            if resident.offer.make_anew is None:
+                raise
+            logger.bind(model=resident.id, reason=str(error)).warning("a damaged model is fetched again")
+        return await self._loaded_here(resident, await resident.offer.make_anew())
+
+    async def _loaded_here(self, resident: Resident, runner: Runner) -> Runner:
+        """The runner, loaded. When the device has no memory for it, another model goes, and it is loaded once more."""
         try:
             await self._load_on_device(resident, runner)
         except Exception as error:
@@ -225,11 +235,11 @@ class ModelLoads:
     def _fail(self, resident: Resident, error: Exception, took_s: float) -> None:
         resident.load_s = took_s
         reason = str(error) if isinstance(error, NOT_NOW) else f"{type(error).__name__} was raised when it was loaded"
+        resident.fail(reason, time.monotonic())
         if not isinstance(error, NOT_NOW):
             logger.bind(model=resident.id).opt(exception=error).error("a model could not be loaded")
         else:
-            logger.bind(model=resident.id, reason=reason).error("a model could not be loaded")
-        resident.fail(reason, time.monotonic())
+            logger.bind(model=resident.id, reason=resident.reason).error("a model could not be loaded")
         metrics.report("model.loads", model=resident.id, device=self._device.device.name, outcome="failed")
 
     def _lose(self, resident: Resident, error: DeviceBroken) -> None:

@@ -25,17 +25,23 @@ FAILED_LOADS = 5
 _arrivals = count()
 
 
+LONGEST_REASON = 500
+"""Characters of a reason that are kept."""
+
+
 class Offer(Struct, frozen=True, kw_only=True, eq=False):
     """A version of a model that a worker can load.
 
     `takes` are the members of its input, none for the bytes of one image. `make` returns a new runner for `load_model`;
-    it may take long, to fetch files. `size` is the bytes of its files; `memory_bytes` what it is said to take of the
+    it may take long, to fetch files, and `make_anew` does the same from files that it fetches again, where there is
+    another place than this machine. `size` is the bytes of its files; `memory_bytes` what it is said to take of the
     device, 0 where that is measured. A `warm` version is loaded at once and not evicted.
     """
 
     id: str
     digest: str
     make: Callable[[], Awaitable[Runner]]
+    make_anew: Callable[[], Awaitable[Runner]] | None = None
     takes: Mapping[str, Member] = {}
     size: int = 0
     memory_bytes: int = 0
@@ -133,8 +139,8 @@ class Resident(Struct, eq=False):
         return self.state == "failed" and now < self.try_at
 
     def become(self, state: ResidenceState, reason: str = "") -> None:
-        """Note where it is from now on."""
-        self.state, self.reason, self.since = state, reason, now_ms()
+        """Note where it is from now on. The reason is kept as one line that need not name the model."""
+        self.state, self.reason, self.since = state, _line(reason.removeprefix(f"{self.id}: ")), now_ms()
 
     def wait(self, priority: Priority, log: TaskLog) -> Waiter:
         """Let a task wait for it."""
@@ -167,7 +173,7 @@ class Resident(Struct, eq=False):
         self.become("failed", reason)
         self.is_wanted = self.is_expected = self.is_leaving = False
         self.try_at = now + max(FAILED_FOR_S, FAILED_LOADS * self.load_s)
-        self.refuse(ModelUnavailable(f"{self.id}: {reason}"))
+        self.refuse(ModelUnavailable(f"{self.id}: {self.reason}"))
 
     def forget_making(self) -> None:
         """Make its runner no longer, and forget one that was made and not loaded."""
@@ -186,6 +192,12 @@ class Resident(Struct, eq=False):
             memory_bytes=held,
             reason=self.gone or self.reason,
         )
+
+
+def _line(reason: str) -> str:
+    # It stands in the list of workers and in answers, and may quote names of a graph, which may be of any length.
+    start = " ".join(reason[: 2 * LONGEST_REASON].split())
+    return start if len(start) <= LONGEST_REASON else f"{start[:LONGEST_REASON]}…"
 
 
 class Use(Struct, frozen=True, eq=False):

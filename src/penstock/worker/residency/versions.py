@@ -135,14 +135,23 @@ def remote_version(index: VersionIndex, cache: ModelCache, limits: LimitSettings
         runner = await asyncio.to_thread(declared_runner, folder, name=index.model.name, version=index.model.version)
         return await _made(runner, limits)
 
-    return OfferedVersion(index.digest, index.model, _offer(index.model, index.run, size=index.size, make=make))
+    async def make_anew() -> DeclaredRunner:
+        await cache.drop(index)
+        return await make()
+
+    offer = _offer(index.model, index.run, size=index.size, make=make, make_anew=make_anew)
+    return OfferedVersion(index.digest, index.model, offer)
 
 
-def _offer(model: Model, run: RunSection, *, size: int, make: Callable[[], Awaitable[DeclaredRunner]]) -> Offer:
+Make = Callable[[], Awaitable[DeclaredRunner]]
+
+
+def _offer(model: Model, run: RunSection, *, size: int, make: Make, make_anew: Make | None = None) -> Offer:
     return Offer(
         id=model.id,
         digest=model.digest,
         make=make,
+        make_anew=make_anew,
         takes=_taken(model),
         size=size,
         memory_bytes=run.memory_bytes,

@@ -131,6 +131,8 @@ class TensorsToTensors(AnswersTensors):
         arrays = unpacked(content, param, max_bytes=self.limits.max_input_bytes)
         if set(arrays) == {""} and len(self._tensors) == 1:
             return dict.fromkeys(self._tensors, arrays[""])
+        if set(arrays) == {""}:
+            raise InvalidRequest("the model takes several arrays: a .npz file with their names", param=param)
         members = {tensor.name: name for name, tensor in self._tensors.items()}
         if unknown := sorted(set(arrays) - set(members)):
             raise InvalidRequest(f"the model has no input {unknown[0]!r}", param=param)
@@ -175,7 +177,9 @@ def _as_array(value: Any, tensor: TensorSection, sizes: dict[str, int], param: s
         has == (size if isinstance(size, int) else sizes.setdefault(size, has) if size else has)
         for has, size in zip(array.shape, tensor.shape, strict=True)
     )
-    if not fits or 0 in array.shape:
+    if 0 in array.shape:
+        raise InvalidRequest(f"{param} is empty: it has the shape {list(array.shape)}", param=param)
+    if not fits:
         expected = [sizes.get(size, size) if isinstance(size, str) else size for size in tensor.shape]
         raise InvalidRequest(f"{param} has the shape {list(array.shape)}, not {expected}", param=param)
     return _converted(array, wanted, param)
