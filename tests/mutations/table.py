@@ -787,7 +787,7 @@ MUTATIONS = (
     Mutation(
         "the text of an exception stays out of the error of a task",
         "src/penstock/worker/model_code.py",
-        "{type(error).__name__[:100]} in",
+        "{_name_of(error)} in",
         "{error!r} in",
         "tests/unit/test_model_code.py::test_an_exception_of_a_model_is_a_model_error_that_names_its_class_alone",
     ),
