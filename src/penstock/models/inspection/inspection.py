@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.document import InvalidModel, checked
+from penstock.models.declared.plain_file import open_plain
 from penstock.models.inspection.families import guess_family, guess_the_usual
 from penstock.models.inspection.findings import Findings, MemberFinding
 from penstock.models.inspection.graph import Graph, GraphTensor
@@ -99,8 +100,10 @@ def _beside_an_image(graph: Graph) -> str:
     image = next((port.name for port in graph.inputs if image_of(graph, port)), None)
     if image is None:
         return ""
-    others = ", ".join(port.name for port in graph.inputs if port.name != image)
-    return f"{image} may be an image, but {others} must be given too; a runner takes both: penstock models new NAME"
+    others = ", ".join(port.name for port in graph.inputs if port.name != image)[:200]
+    return (
+        f"{image[:60]} may be an image, but {others} must be given too; a runner takes both: penstock models new NAME"
+    )
 
 
 def _describe_tensors(graph: Graph, findings: Findings) -> None:
@@ -118,7 +121,7 @@ def _tensor(port: GraphTensor) -> dict[str, Any]:
 def digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     found = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         while chunk := stream.read(CHUNK):
             found.update(chunk)
     return found.hexdigest()

@@ -64,8 +64,8 @@ class ImageToScores(OneImage):
 
 
 def check_labels(labels: tuple[str, ...], classes: int) -> None:
-    """Raises InvalidOutput when there are labels, but not one for each class: they may be shifted."""
-    if labels and len(labels) != classes:
+    """Raises InvalidOutput when there are more labels than classes: they are those of another network, or shifted."""
+    if len(labels) > classes:
         raise InvalidOutput(f"output.labels has {len(labels)} names, and the graph gives {classes} numbers")
 
 
