@@ -214,6 +214,17 @@ def test_a_graph_without_an_image_takes_tensors(tmp_path: Path) -> None:
     assert refusal(tmp_path / "net.onnx", "kind=image-to-labels").endswith("the graph has none")
 
 
+def test_an_image_beside_other_inputs_takes_tensors_and_the_reason_is_said(tmp_path: Path) -> None:
+    ports = [port("image", [1, 3, 32, 32]), port("mask", [1, 1, 32, 32])], [port("y", [1, 3, 32, 32])]
+
+    found = inspect_file(save(tmp_path, [helper.make_node("Mul", ["image", "mask"], ["y"])], *ports), {})
+
+    (reason,) = (finding.why for finding in found.known if finding.path == "kind")
+    assert found.definition.kind == "tensors"
+    assert reason == "image may be an image, but mask must be given too; a runner takes both: penstock models new NAME"
+    assert reason in refusal(tmp_path / "net.onnx", "kind=image-to-image")
+
+
 @pytest.mark.parametrize(("dtype", "count", "fits"), [("uint8", 3, True), ("uint8", 5, False), ("float64", 1, False)])
 def test_an_example_takes_no_more_than_64_mib(dtype: Any, count: int, fits: bool) -> None:
     tensors = tuple(TensorSection(name=f"x{n}", dtype=dtype, shape=(4096, 4096)) for n in range(count))

@@ -126,6 +126,34 @@ def test_long_lists_of_labels_go_into_a_file(tmp_path: Path) -> None:
     assert len((folder / "labels.txt").read_text().splitlines()) == 300
 
 
+@pytest.mark.parametrize("where", ["here", "beside"])
+def test_a_file_of_labels_comes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    file, data_dir = classifier(tmp_path, softmax=True), tmp_path / "data"
+    (tmp_path / where).mkdir()
+    monkeypatch.chdir(tmp_path / where)
+    names = tmp_path / where / "names.txt" if where == "here" else tmp_path / "names.txt"
+    names.write_text("".join(f"class {n}\n" for n in "abcdefg"))
+
+    added = call("add", file, "--set", "output.labels=names.txt", "--data-dir", data_dir)
+
+    assert added.exit_code == 0, added.output
+    assert '"label": "class ' in added.output
+    (folder,) = (data_dir / "models" / "net").iterdir()
+    assert read_definition(folder).output.labels == "labels.txt"
+    names.write_text("one\n" * 8)
+    shifted = call("add", file, "--set", "output.labels=names.txt", "--data-dir", data_dir, "--version", "2")
+    assert refused(shifted).endswith("output.labels has 8 names, and the graph gives 7 numbers")
+    names.unlink()
+    missing = call("add", file, "--set", "output.labels=names.txt", "--data-dir", data_dir)
+    assert refused(missing).endswith("there is no such file, neither here nor beside the ONNX file")
+
+
+def test_one_is_told_how_to_name_classes_without_names(tmp_path: Path) -> None:
+    added = call("add", classifier(tmp_path), "--data-dir", tmp_path / "data")
+
+    assert "--set output.labels=labels.txt" in added.output
+
+
 def test_weights_beside_the_file_come_along(tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(np.arange(4, dtype=np.float32).tobytes())
 
