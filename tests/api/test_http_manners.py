@@ -17,7 +17,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api.http.lingering import LINGER_BYTES, LINGER_S
+from penstock.api.serving.lingering import LINGER_BYTES, LINGER_S
 from penstock.core.task import Outcome, Result
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage

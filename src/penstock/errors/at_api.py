@@ -45,6 +45,12 @@ class MethodNotAllowed(PenstockError):
     code, status, title = "method_not_allowed", 405, "Method not allowed"
 
 
+class RequestTimeout(PenstockError):
+    """The request did not come within `api.receive_s`, and its body at less than `api.receive_bytes_per_s`."""
+
+    code, status, retryable, title = "request_timeout", 408, True, "Request not received in time"
+
+
 class TaskAlreadyFinal(PenstockError):
     """The task has already ended, in another state than the request asks for."""
 

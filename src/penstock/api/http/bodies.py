@@ -9,9 +9,6 @@ from litestar.exceptions import HTTPException
 from penstock.api.http.auth import ApiRequest
 from penstock.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
 
-IDLE_S = 60.0
-"""A client that sends nothing for so long counts as gone."""
-
 PIECE_BYTES = 256 * 1024
 """Most bytes that are decompressed at a time, which takes less than a millisecond."""
 
@@ -59,12 +56,11 @@ async def _sent(request: ApiRequest) -> AsyncGenerator[bytes, None]:
     body = request.stream()
     while True:
         try:
-            async with asyncio.timeout(IDLE_S):
-                yield await anext(body)
+            yield await anext(body)
         except StopAsyncIteration:
             return
-        except (HTTPException, TimeoutError) as error:
-            if isinstance(error, HTTPException) and error.status_code == PayloadTooLarge.status:
+        except HTTPException as error:
+            if error.status_code == PayloadTooLarge.status:
                 raise _too_large() from error
             raise MalformedRequest("the request body broke off") from error
 
