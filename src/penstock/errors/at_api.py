@@ -76,7 +76,8 @@ class ResultExpired(PenstockError):
 
 
 class PayloadTooLarge(PenstockError):
-    """The body is larger than `limits.max_body_bytes`, or an upload larger than `limits.max_upload_bytes`."""
+    """The body is larger than `limits.max_body_bytes`, its JSON apart from `data:` URIs is much longer than
+    `limits.max_json_bytes` or has too many members, or an upload is larger than `limits.max_upload_bytes`."""
 
     code, status, title = "payload_too_large", 413, "Request body too large"
 
