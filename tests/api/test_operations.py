@@ -7,7 +7,8 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, Priority, Result, State
+from penstock.core.access import TENANT
+from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import Settings
 from penstock.store import Engine, Store, connect
 from penstock.store.engine import Arguments

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from penstock.api.services import open_services
+from penstock.core.access import Caller
 from penstock.core.task import State
-from penstock.intake.call import Caller, checked_call
+from penstock.intake.call import checked_call
 from penstock.intake.enqueue import submit
 from penstock.intake.requests import TaskRequest
 from penstock.settings import ApiSettings, QueueSettings, Settings

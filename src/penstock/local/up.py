@@ -23,6 +23,7 @@ from loguru import logger
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.core.access import entry_of
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.local.children import Child, Launch, Patience, called_aside, python
@@ -266,7 +267,7 @@ def _bound(host: str, port: int) -> socket.socket:
 def _with_key(settings: Settings, data_dir: Path) -> tuple[Settings, str]:
     """The first key of the settings, else one that the first start makes and keeps in the data directory."""
     if settings.api.keys:
-        return settings, settings.api.keys[0].rpartition(":")[2]
+        return settings, entry_of(settings.api.keys[0]).secret
     key = _made_once(data_dir / "api-key", new_key)
     return replace(settings, api=replace(settings.api, keys=(f"default:{key}",))), key
 

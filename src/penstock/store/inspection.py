@@ -7,7 +7,8 @@ from typing import Any, cast
 from msgspec import Struct
 from redis.exceptions import NoPermissionError, ResponseError
 
-from penstock.core.task import RECORD_VERSION, TENANT, State
+from penstock.core.access import TENANT
+from penstock.core.task import RECORD_VERSION, State
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import QueueSettings
 from penstock.store.connection import Redis, translated
