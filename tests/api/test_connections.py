@@ -29,7 +29,8 @@ def settings(redis_url: str, api_key: str, tmp_path_factory: pytest.TempPathFact
     yield Settings(
         api=ApiSettings(
             keys=(f"tester:{api_key}",), linger_s=0, keep_alive_s=1, receive_s=1, receive_bytes_per_s=20_000,
-            max_connections=MOST, max_connections_per_address=MOST_OF_ONE, trusted_proxies=("127.0.0.99",),
+            wrong_keys_per_minute=6, max_connections=MOST,
+            max_connections_per_address=MOST_OF_ONE, trusted_proxies=("127.0.0.99",),
         ),
         redis=RedisSettings(url=redis_url, namespace=NAMESPACE),
         storage=StorageSettings(directory=str(tmp_path_factory.mktemp("objects"))),
@@ -220,6 +221,31 @@ def test_rl1_addresses_that_a_client_makes_up_give_it_no_further_connections(
         one_more.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.4\r\n\r\n")
 
         assert status_of(to_its_end(one_more)) == 503
+
+
+# --- wrong keys -----------------------------------------------------------------------------------------------
+
+
+def asked_with(server: ServerProcess, key: str, source: str, **headers: str) -> httpx.Response:
+    transport = httpx.HTTPTransport(local_address=source)
+    with httpx.Client(base_url=server.url, headers={"X-API-Key": key} | headers, transport=transport) as client:
+        return client.get("/v1/tasks")
+
+
+def test_rl2_wrong_keys_are_slowed_by_address_whatever_the_client_says_of_its_own(
+    server: ServerProcess, api_key: str
+) -> None:
+    right = asked_with(server, api_key, "127.0.0.70")
+    wrong = [asked_with(server, f"no-key-{n}", "127.0.0.70", **{"X-Forwarded-For": f"192.0.2.{n}"}) for n in range(8)]
+    known, other = asked_with(server, api_key, "127.0.0.70"), asked_with(server, "no-key-9", "127.0.0.71")
+
+    assert [answer.status_code for answer in wrong] == [401] * 6 + [429] * 2
+    assert (wrong[7].json()["code"], wrong[7].json()["retryable"]) == ("rate_limited", True)
+    assert int(wrong[7].headers["Retry-After"]) >= 1
+    assert [answer.status_code for answer in (right, known, other)] == [200, 200, 401]
+
+
+# --- out of files ---------------------------------------------------------------------------------------------
 
 
 def test_a_server_without_files_for_connections_says_so_and_goes_on(settings: Settings) -> None:

@@ -527,6 +527,20 @@ MUTATIONS = (
         f"{SERVING}test_a_request_has_its_time_and_that_of_its_bytes",
     ),
     Mutation(
+        "the brake on wrong keys",
+        "src/penstock/api/http/wrong_keys.py",
+        "if too_early_s <= 0:",
+        "if True:",
+        "tests/unit/test_wrong_keys.py::test_rl2_an_address_with_too_many_wrong_keys_is_refused_and_no_other",
+    ),
+    Mutation(
+        "no address that a client makes up",
+        "src/penstock/api/http/addresses.py",
+        "if not self.is_trusted(peer):",
+        "if False:",
+        "tests/unit/test_client_addresses.py::test_rl1_ten_thousand_made_up_addresses_are_one_address",
+    ),
+    Mutation(
         "the connections of one address",
         "src/penstock/api/serving/admission.py",
         "self._of_address[address] < self.most_of_one",

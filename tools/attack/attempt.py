@@ -20,3 +20,5 @@ class Attempt(Struct, frozen=True):
     name: str
     run: Callable[[Target], Outcome]
     patience_s: float = 0.5
+    is_in_short: bool = True
+    """Whether a short run tries it too."""

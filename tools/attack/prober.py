@@ -50,9 +50,12 @@ def probe(host: str, port: int, source: str) -> float:
     try:
         with socket.create_connection((host, port), timeout=GIVES_UP_S, source_address=(source, 0)) as connection:
             connection.sendall(_REQUEST)
-            if not connection.recv(65_536).startswith(b"HTTP/1.1 200"):
+            answer = connection.recv(65_536)
+            if not answer.startswith(b"HTTP/1.1 200"):
+                print(f"the healthy client got {answer[:60]!r}", file=sys.stderr)
                 return GIVES_UP_S
-    except OSError:
+    except OSError as error:
+        print(f"the healthy client got {error!r}", file=sys.stderr)
         return GIVES_UP_S
     return time.monotonic() - began
 

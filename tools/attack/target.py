@@ -15,8 +15,8 @@ from msgspec import Struct
 from tests.support.processes import System, up
 
 FILES = 1024
-RECEIVE_S = 3.0
-"""The deadline of a request and of a silent connection, instead of 30 and 75 s."""
+RECEIVE_S, SHORT_RECEIVE_S = 3.0, 1.0
+"""The deadline of a request and of a silent connection, instead of 30 and 75 s; the second one of a short run."""
 HEALTHY = "127.0.0.1"
 _SPARE_FILES = 200
 
@@ -28,7 +28,7 @@ os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 
 
 class Target(Struct, frozen=True):
-    """The server, and how much is tried: all of it, or a twentieth."""
+    """The server, and how much is tried: all of it, or a part."""
 
     system: System
     pid: int
@@ -43,9 +43,14 @@ class Target(Struct, frozen=True):
     def key(self) -> str:
         return self.system.api_key
 
+    @property
+    def receive_s(self) -> float:
+        """The deadline of a request, and of a silent connection."""
+        return SHORT_RECEIVE_S if self.is_short else RECEIVE_S
+
     def count(self, most: int) -> int:
         """Return how many of something to try: fewer in a short run, and no more than we may open files."""
-        return min(most // 20 if self.is_short else most, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - _SPARE_FILES)
+        return min(most // 8 if self.is_short else most, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - _SPARE_FILES)
 
     def address(self, number: int) -> str:
         """Return one of 60,000 addresses of ours that are not the healthy client's."""
@@ -75,12 +80,14 @@ def under_attack(home: Path, *, is_short: bool) -> Iterator[Target]:
     python = home / "python"
     python.write_text(_FEW_FILES.format(python=sys.executable, files=FILES))
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    receive_s = SHORT_RECEIVE_S if is_short else RECEIVE_S
     environ = {
         "GPU_IDS": "cpu",
         "PENSTOCK_MODELS_MODULES": "penstock.models.noop",
         "PENSTOCK_MODELS_SERVE": "noop-v1",
-        "PENSTOCK_API_RECEIVE_S": str(RECEIVE_S),
-        "PENSTOCK_API_KEEP_ALIVE_S": str(RECEIVE_S),
+        "PENSTOCK_API_RECEIVE_S": str(receive_s),
+        "PENSTOCK_API_KEEP_ALIVE_S": str(receive_s),
+        "PENSTOCK_API_WRONG_KEYS_PER_MINUTE": "60",
         "RATE_LIMIT_PER_MINUTE": "0",
     }
     with up(home / "data", str(python), (), **environ) as system:
@@ -114,6 +121,11 @@ def head_of(method: str, path: str, *lines: str) -> bytes:
 def resident_bytes(pid: int) -> int:
     """Return the memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files(pid: int) -> int:
+    """Return how many files and sockets a process has open."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def cpu_s(pid: int) -> float:

@@ -27,7 +27,7 @@ from penstock.api.services import open_services
 from penstock.api.serving.acceptor import Acceptor
 from penstock.api.serving.admission import Admission, Place
 from penstock.api.serving.connection import BoundedHttp, Limits, written
-from penstock.api.serving.files import connections_for, raise_file_limit
+from penstock.api.serving.files import connections_for, raise_file_limit, return_large_buffers
 from penstock.errors import NotReady
 from penstock.settings import ApiSettings, Settings
 
@@ -44,6 +44,7 @@ def serve(settings: Settings, *, listen_fd: int | None = None) -> None:
 
     Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right.
     """
+    return_large_buffers()
     server = ApiServer(settings)
     asyncio.run(_check_services(settings))
     server.run(None if listen_fd is None else [socket.socket(fileno=listen_fd)])

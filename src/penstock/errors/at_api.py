@@ -167,9 +167,10 @@ class QueueFull(PenstockError):
 
 
 class RateLimited(PenstockError):
-    """This key has submitted `api.rate_limit_per_minute` tasks within a minute, or opened as many uploads."""
+    """This key has submitted `api.rate_limit_per_minute` tasks within a minute, or opened as many uploads; or this
+    address has sent too many wrong keys, or has too many requests in progress."""
 
-    code, status, retryable, title = "rate_limited", 429, True, "Too many submits"
+    code, status, retryable, title = "rate_limited", 429, True, "Too many requests"
 
 
 class NotReady(PenstockError):

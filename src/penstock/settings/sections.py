@@ -36,6 +36,10 @@ class ApiSettings(Section, frozen=True):
     characters, a name letters, digits, `_`, `.` and `-`."""
     rate_limit_per_minute: NonNegative = 600
     """Submits of one key in any 60 s, and as many uploads, counted over all API processes; 0 means no limit."""
+    wrong_keys_per_minute: NonNegative = 60
+    """Requests without a right key that one address may send in a minute to one API process; further ones are answered
+    429 before their key is looked at, a second later each. Keys that were right before are let through. 0 means no
+    limit."""
     linger_s: NotBelowZero = 2.0
     """After SIGTERM: how long new requests are still answered while /readyz already says 503. Set it longer than the
     interval in which the load balancer checks /readyz."""

@@ -227,8 +227,6 @@ class BoundedHttp(HttpToolsProtocol):
 def written(error: PenstockError, request_id: str) -> bytes:
     """Return the whole answer, with which a connection ends, to a request that reaches no handler."""
     headers, body = refusal(error, request_id)
-    if error.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % error.retry_after_s))
     lines = [b"%b: %b\r\n" % header for header in complete(headers, request_id, closing=True)]
     return b"".join([STATUS_LINE[error.status], *lines, b"\r\n", body])
 
