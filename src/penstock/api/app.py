@@ -15,6 +15,7 @@ from loguru import logger
 from penstock.api.bulk import bulk_of
 from penstock.api.description import docs, openapi
 from penstock.api.http import problems
+from penstock.api.http.addresses import ClientAddresses
 from penstock.api.http.auth import ApiRequest, KeyRing, require_key
 from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import filter_of
@@ -22,6 +23,7 @@ from penstock.api.http.headers import allow_of
 from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
+from penstock.api.http.wrong_keys import WrongKeys
 from penstock.api.replicate import catalogue, files, outputs, predictions, routes
 from penstock.api.routes import (
     batches,
@@ -153,7 +155,10 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
         debug=False,
     )
-    app.asgi_handler = RequestContext(app.asgi_handler, Origins(settings.api), lambda: bool(app.state.draining))
+    wrong_keys = WrongKeys(ClientAddresses(settings.api.trusted_proxies), settings.api.wrong_keys_per_minute)
+    app.asgi_handler = RequestContext(
+        app.asgi_handler, Origins(settings.api), wrong_keys, lambda: bool(app.state.draining)
+    )
     return app
 
 

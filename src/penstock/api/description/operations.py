@@ -12,10 +12,25 @@ from penstock.api.http.contents import Content, Contents, Schema, component, des
 from penstock.api.http.problems import MEDIA_TYPE
 from penstock.api.http.query import METADATA
 from penstock.core.model import Model
-from penstock.errors import Internal, InvalidRequest, MalformedRequest, PenstockError, StoreUnavailable, Unauthorized
+from penstock.errors import (
+    Internal,
+    InvalidRequest,
+    MalformedRequest,
+    PenstockError,
+    RateLimited,
+    StoreUnavailable,
+    Unauthorized,
+)
 
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
-_GUARDED: tuple[type[PenstockError], ...] = (MalformedRequest, Unauthorized, InvalidRequest, Internal, StoreUnavailable)
+_GUARDED: tuple[type[PenstockError], ...] = (
+    MalformedRequest,
+    Unauthorized,
+    InvalidRequest,
+    RateLimited,
+    Internal,
+    StoreUnavailable,
+)
 _OPEN: tuple[type[PenstockError], ...] = (MalformedRequest, InvalidRequest, Internal)
 """Every route refuses a request without a valid Host, and a query parameter that it does not know."""
 
