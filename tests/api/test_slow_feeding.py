@@ -27,7 +27,7 @@ from tests.support.published import publish
 from tests.support.stores import open_upload
 
 LEASE_S = 1.0
-CALLER = Caller("tester", "default")
+CALLER = Caller("default", "default")
 HERE = "http://here/"
 PHOTO = photo()
 INLINE = {"image_url": data_uri(PHOTO)}
