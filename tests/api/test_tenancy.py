@@ -260,6 +260,65 @@ async def test_te1_no_list_shows_what_another_tenant_has(north: Client, south: C
     assert set(counts.values()) == {0}
 
 
+# --- operators ------------------------------------------------------------------------------------------------
+
+OF_ANY_TENANT = [one for one in BY_KEY if any(p["name"] == "tenant" for p in one.parameters)]
+
+
+async def test_an_operator_acts_in_another_tenant_when_it_names_it(north: Client, south: Client) -> None:
+    for operation in OF_ANY_TENANT:
+        kind = operation.owned
+        subject = await OWNED[kind][0](north) if kind else ""
+        url = operation.url(subject)
+
+        there = await _head(south, operation, f"{url}{'&' if '?' in url else '?'}tenant=north")
+        unknown = await _head(south, operation, f"{url}{'&' if '?' in url else '?'}tenant=nobody")
+
+        assert there.status_code not in (401, 403, 422), operation.id
+        assert kind is None or there.status_code != 404 or there.json()["code"] == "webhook_not_found", operation.id
+        assert kind is None or unknown.status_code == 404, operation.id
+
+
+async def test_a_bulk_act_and_a_purge_hit_the_tenant_that_is_named(north: Client, south: Client) -> None:
+    theirs, own = await _task(north), await _task(south)
+
+    bulk = await south.post("/v1/tasks/cancel?status=PENDING&all=true&tenant=north")
+    again = await _task(north)
+    purge = await south.post(f"/v1/queues/{MODEL}/purge?tenant=north")
+
+    assert bulk.json()["task_ids"] == [theirs]
+    assert purge.json()["canceled"] == 1
+    assert (await north.get(f"/v1/tasks/{again}")).json()["status"] == "CANCELED"
+    assert (await south.get(f"/v1/tasks/{own}")).json()["status"] == "PENDING"
+
+
+async def _head(client: Client, operation: Operation, url: str) -> httpx.Response:
+    async with client.stream(operation.method, url) as answer:
+        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+            await answer.aread()
+    return answer
+
+
+async def test_au1_without_operate_a_key_acts_in_no_other_tenant(server: str, south: Client) -> None:
+    async with client_of(server, "read") as client:
+        for operation in (one for one in OF_ANY_TENANT if one.scope == "read"):
+            url = operation.url(new_task_id())
+            answer = await client.get(f"{url}{'&' if '?' in url else '?'}tenant=south")
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), operation.id
+        own = await client.get("/v1/tasks?tenant=north")
+
+    assert own.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "param"), [("/v1/tasks?tenant=a/b", "tenant"), ("/v1/uploads/upl_0?tenant=south", "tenant")]
+)
+async def test_a_tenant_is_named_where_it_may_be_and_by_a_name(north: Client, path: str, param: str) -> None:
+    answer = await north.get(path)
+
+    assert (answer.status_code, answer.json()["param"]) == (422, param)
+
+
 # --- what names things in bodies and headers ------------------------------------------------------------------
 
 

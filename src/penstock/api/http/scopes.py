@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from litestar.handlers import HTTPRouteHandler
+from msgspec.structs import replace
 
-from penstock.core.access import Caller, Scope, text_of
-from penstock.errors import Forbidden
+from penstock.core.access import NAME, Caller, Scope, text_of
+from penstock.errors import Forbidden, InvalidRequest
 
 SCOPE = "scope"
 """Option of a handler: the scope that it needs. Litestar's own handlers of OPTIONS have none."""
@@ -22,6 +23,28 @@ ADMIN: dict[str, Any] = {SCOPE: "admin"}
 
 BY_URL = {"let_in_by": "url"}
 """Option of a handler that needs no key, because its URL has a token: whoever has the URL may use it."""
+
+
+OF_ANY_TENANT = {"of_any_tenant": True}
+"""Option of a handler that takes the query parameter `tenant`: an operator acts there as one of that tenant does."""
+
+TENANT_PARAMETER = "tenant"
+
+
+def takes_tenant(opt: Mapping[str, Any]) -> bool:
+    """Return whether the handler with this `opt` takes the query parameter `tenant`."""
+    return OF_ANY_TENANT.items() <= opt.items()
+
+
+def in_tenant(caller: Caller, name: str) -> Caller:
+    """Return the caller as it acts in the tenant of this name. Raises Forbidden, InvalidRequest."""
+    if name == caller.tenant:
+        return caller
+    if "operate" not in caller.scopes:
+        raise refusal_of(caller, "operate")
+    if not NAME.fullmatch(name):
+        raise InvalidRequest("this is not the name of a tenant", param=TENANT_PARAMETER)
+    return replace(caller, tenant=name, home=caller.tenant)
 
 
 def is_let_in_by_url(opt: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from loguru import logger
 from penstock.api.bulk import ROUNDS, SHOWN, DryRun
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
-from penstock.api.http.scopes import OPERATE, READ
+from penstock.api.http.scopes import OF_ANY_TENANT, OPERATE, READ
 from penstock.api.schemas.operators import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
 from penstock.api.schemas.render import queue_view, worker_status
 from penstock.api.services import Services, ServicesDep
@@ -25,7 +25,7 @@ PRIORITY = "Without a priority, it acts on all of them. It can be repeated safel
 @get(
     "/workers",
     operation_id="listWorkers",
-    opt=READ,
+    opt=READ | OF_ANY_TENANT,
     tags=["operation"],
     summary="List the workers with a current lease",
 )
@@ -128,7 +128,7 @@ async def resume(
     "/queues/{model:str}/purge",
     operation_id="purgeQueue",
     tags=["operation"],
-    opt=OPERATE,
+    opt=OPERATE | OF_ANY_TENANT,
     summary="Cancel the waiting tasks of a model",
     description="Cancels tasks that are PENDING, newest first, but none that runs, and none that is submitted "
     "meanwhile. Repeat it while `has_more`. With `dry_run=true` the answer says what would be canceled. " + PRIORITY,
@@ -165,7 +165,7 @@ async def purge(
     "/stats",
     operation_id="getStats",
     tags=["operation"],
-    opt=READ,
+    opt=READ | OF_ANY_TENANT,
     summary="Tasks by status, queues by model and priority, workers by state",
 )
 async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:

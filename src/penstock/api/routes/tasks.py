@@ -11,7 +11,7 @@ from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import MAX_WAIT_S, is_current, rate_headers, wait_of
 from penstock.api.http.problems import documented
-from penstock.api.http.scopes import READ, SUBMIT
+from penstock.api.http.scopes import OF_ANY_TENANT, READ, SUBMIT
 from penstock.api.schemas.render import links, submitted_view, task_view, version_of
 from penstock.api.schemas.tasks import SubmittedView, TaskView
 from penstock.api.services import Services, ServicesDep
@@ -93,7 +93,7 @@ async def _eta_s(call: SubmitCall, receipt: Receipt, task: Task | None, services
     "/tasks/{task_id:str}",
     operation_id="getTask",
     tags=["tasks"],
-    opt=READ,
+    opt=READ | OF_ANY_TENANT,
     summary="Read a task",
     description="Answers 304 while nothing has changed since the `ETag` in `If-None-Match`. With `wait=n` it answers "
     "as soon as the task has ended, or after n seconds.",
@@ -119,7 +119,7 @@ async def read(
     "/tasks/{task_id:str}/cancel",
     operation_id="cancelTask",
     tags=["tasks"],
-    opt=SUBMIT,
+    opt=SUBMIT | OF_ANY_TENANT,
     summary="Cancel a task",
     description="Ends a waiting or running task in CANCELED, at once. It can be repeated safely.",
     status_code=200,
@@ -134,7 +134,7 @@ async def cancel(request: ApiRequest, services: ServicesDep, task_id: FromPath[s
     "/tasks/{task_id:str}/webhook/redeliver",
     operation_id="redeliverWebhook",
     tags=["tasks"],
-    opt=SUBMIT,
+    opt=SUBMIT | OF_ANY_TENANT,
     summary="Redeliver the last event of a task",
     description="Delivers the last event again, under its `webhook-id`, with as many tries as a new event has.",
     status_code=202,
