@@ -23,6 +23,7 @@ from penstock.api.http.headers import allow_of
 from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
+from penstock.api.http.scopes import check_declared
 from penstock.api.http.wrong_keys import WrongKeys
 from penstock.api.replicate import catalogue, files, outputs, predictions, routes
 from penstock.api.routes import (
@@ -110,11 +111,13 @@ def create_app(settings: Settings) -> Litestar:
 
     Raises ConfigurationError when no API key is set.
     """
+    check_declared((*V1, *REPLICATE))
     key_ring, watch = KeyRing(settings.api.keys), StorageWatch()
     output_links = predictions.OutputLinks(key_ring.digest())
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        key_ring.log()
         async with open_services(settings) as services, _running(services, watch, output_links):
             app.state.services = services
             yield

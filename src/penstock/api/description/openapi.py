@@ -85,7 +85,7 @@ def complete(app: Litestar, litestars: Schema, models: Sequence[Model]) -> bytes
     declared = operations.declared_by(app)
     found = [(path, operation) for path, item in document["paths"].items() for operation in item.values()]
     for path, operation in found:
-        operations.complete(operation, path, declared[operation["operationId"]], models)
+        operations.complete(operation, path, *declared[operation["operationId"]], models)
     all_ = [operation for _, operation in found]
     document["components"]["examples"] = operations.problem_examples(all_)
     document["components"]["links"] = operations.link(all_)

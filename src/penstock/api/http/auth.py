@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterable
 from litestar import Request
 from litestar.datastructures import URL, State
 from litestar.types import ASGIApp, Receive, Scope, Send
-from msgspec.structs import replace
+from loguru import logger
 
-from penstock.core.access import TENANT, Caller, callers_of
+from penstock.api.http.scopes import SCOPE, is_let_in_by_url, refusal_of
+from penstock.core.access import Caller, callers_of, text_of
 from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
 
 SCHEMES = (b"bearer", b"token")
 """Schemes of `Authorization`; older clients of Replicate send the second."""
-
-BY_URL = {"let_in_by": "url"}
-"""Option of a handler that needs no key, because its URL has a token: whoever has the URL may use it."""
 
 
 class ApiRequest(Request[None, Caller, State]):
@@ -33,9 +31,15 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[str]) -> None:
         """Raises ConfigurationError when `keys` is empty."""
-        self._callers = [(digest, replace(caller, tenant=TENANT)) for digest, caller in callers_of(keys)]
+        self._callers = callers_of(keys)
         if not self._callers:
             raise ConfigurationError("api.keys: set at least one key, for instance API_KEYS=me:$(openssl rand -hex 24)")
+
+    def log(self) -> None:
+        """Say in the log whose each key is, and what it may do."""
+        for caller in dict.fromkeys(caller for _, caller in self._callers):
+            scopes = text_of(caller.scopes)
+            logger.bind(key=caller.id, tenant=caller.tenant, scopes=scopes).info("API key")
 
     def digest(self) -> bytes:
         """Return a secret that all servers with the same keys share, in whatever order they list them."""
@@ -70,11 +74,14 @@ def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
 
 @guard
 def require_key(scope: Scope) -> None:
-    """Require a known key, in `X-API-Key` or as bearer token, unless the route is `BY_URL`; sets `request.auth`.
+    """Require a known key, in `X-API-Key` or as bearer token, with the scope of the route, unless that is let in by its
+    URL; sets `request.auth`.
 
-    Raises Unauthorized.
+    Raises Unauthorized, Forbidden.
     """
-    if BY_URL.items() <= scope["route_handler"].opt.items():
+    opt = scope["route_handler"].opt
+    needed = opt.get(SCOPE)
+    if needed is None and is_let_in_by_url(opt):
         return
     caller = scope["litestar_app"].state.key_ring.find(_secret(scope))
     if caller is None:
@@ -82,6 +89,8 @@ def require_key(scope: Scope) -> None:
             "send a known API key as X-API-Key, or as Authorization: Bearer",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    if needed is not None and needed not in caller.scopes:
+        raise refusal_of(caller, needed)
     scope["auth"] = caller
 
 
