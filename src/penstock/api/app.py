@@ -223,7 +223,10 @@ async def _try_links(storage: Storage, watch: StorageWatch) -> None:
 async def _dispatch_webhooks(services: Services, output_links: predictions.OutputLinks) -> None:
     settings = services.settings
     body = body_of(services.storage, output_links)
-    await Dispatcher(services.patient_store, body, settings.webhooks, settings.limits).run()
+    dispatcher = Dispatcher(
+        services.patient_store, body, settings.webhooks, settings.limits, public_url=settings.api.public_url
+    )
+    await dispatcher.run()
 
 
 def _log_death(ended: asyncio.Task[None]) -> None:

@@ -46,7 +46,8 @@ class ApiSettings(Section, frozen=True):
     for most), so that the proxy closes the connection and no request meets a closed one."""
     public_url: str = ""
     """URL under which clients reach the server, such as `https://images.example.com`; all links begin with it. When it
-    is empty, links begin with the Host of the request."""
+    is empty, links begin with the Host of the request. No input is fetched from this host, and no webhook sent to it;
+    workers need it only for that."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks, such as `10.0.0.0/8`, of proxies whose headers `Forwarded` and `X-Forwarded-Proto`,
     `-Host` and `-Port` are trusted."""
@@ -212,7 +213,9 @@ class LimitSettings(Section, frozen=True):
     """Fetch `http:` URLs, not only `https:`."""
     ports: tuple[Port, ...] = (80, 443)
     allow_networks: tuple[str, ...] = ()
-    """Private networks that inputs may be fetched from and webhooks sent to, such as `10.20.0.0/16`."""
+    """Private networks that inputs may be fetched from and webhooks sent to, such as `10.20.0.0/16`; the metadata
+    services of clouds stay blocked. A connection there that fails does so at the deadline (`fetch_timeout_s`,
+    `webhooks.timeout_s`) and without a reason, so that no client can find out which ports are open."""
     s3_inputs: tuple[str, ...] = ()
     """Buckets, or `bucket/prefix`, from which every API key may read inputs as `s3://bucket/key`, with the endpoint and
     the credentials of the storage."""
