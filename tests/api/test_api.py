@@ -171,6 +171,10 @@ async def test_every_answer_has_an_id_and_is_not_sniffed(client: httpx.AsyncClie
 
     assert re.fullmatch(r"req_[0-9a-f]{24}", answer.headers["X-Request-Id"])
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; ")
     assert "Access-Control-Allow-Origin" not in answer.headers
     assert "Server" not in answer.headers
 

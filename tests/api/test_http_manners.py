@@ -27,7 +27,7 @@ from tests.support.api_server import ServerProcess
 from tests.support.drive import body, claim, complete
 
 NAMESPACE = "test-http-manners"
-PUBLIC = "https://images.example.com/penstock"
+PUBLIC = "https://api.example.com/penstock"
 
 
 @pytest.fixture(scope="module")
