@@ -99,8 +99,8 @@ REPLICATE = (
     *files.ROUTES,
     outputs.read_output,
 )
-OPEN = (health.discover, health.livez, health.readyz, health.startupz, health.metrics)
-"""The routes that need no key."""
+OPEN = (health.discover, health.livez, health.readyz, health.startupz)
+"""The routes that need no key; `/metrics` and `/docs` are others, where the settings say `on`."""
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -109,6 +109,7 @@ def create_app(settings: Settings) -> Litestar:
     Raises ConfigurationError when no API key is set.
     """
     key_ring, watch = KeyRing(settings.api.keys), StorageWatch()
+    has_docs, has_metrics = settings.api.docs == "on", settings.api.metrics == "on"
     output_links = predictions.OutputLinks(key_ring.digest())
 
     @asynccontextmanager
@@ -124,9 +125,10 @@ def create_app(settings: Settings) -> Litestar:
     app = Litestar(
         route_handlers=[
             *OPEN,
+            *([health.metrics] if has_metrics else []),
             Router("/v1", route_handlers=V1, middleware=[require_key]),
             Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
-            docs.router,
+            *([docs.router] if has_docs else []),
         ],
         lifespan=[lifespan],
         state=State(
@@ -147,7 +149,7 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=problems.HANDLERS,
         before_request=check_query,
         before_send=[_name_all_methods],
-        openapi_config=openapi.config(settings.api.public_url),
+        openapi_config=openapi.config(settings.api.public_url) if has_docs else None,
         request_class=ApiRequest,
         request_max_body_size=settings.limits.max_body_bytes,
         logging_config=None,
@@ -168,7 +170,7 @@ async def _name_all_methods(message: Message, scope: Scope) -> None:
 
 def openapi_document(models: Sequence[Model]) -> str:
     """Return the description of the API of a server with these models. Nothing is opened for it."""
-    described = create_app(Settings(api=ApiSettings(keys=("described-not-served",))))
+    described = create_app(Settings(api=ApiSettings(keys=("described-not-served",), docs="on", metrics="on")))
     return openapi.complete(described, described.openapi_schema.to_schema(), models).decode()
 
 

@@ -13,6 +13,7 @@ Positive = Annotated[int, Meta(ge=1)]
 NonNegative = Annotated[int, Meta(ge=0)]
 NotBelowZero = Annotated[float, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+Shown = Literal["auto", "on", "off"]
 
 KEY_BYTES = 24  # 192 random bits
 
@@ -48,6 +49,14 @@ class ApiSettings(Section, frozen=True):
     """URL under which clients reach the server, such as `https://images.example.com`; all links begin with it. When it
     is empty, links begin with the Host of the request. No input is fetched from this host, and no webhook sent to it;
     workers need it only for that."""
+    docs: Shown = "auto"
+    """Serve `/docs` and `/schema/openapi.json`, which need no key: `on`, `off`, or `auto`, which is on in `penstock up`
+    alone."""
+    metrics: Shown = "auto"
+    """Serve `/metrics`, which needs no key, on the port of the API: `on`, `off`, or `auto`, which is on in
+    `penstock up` alone."""
+    metrics_port: Port = 0
+    """Port on which an API process serves its metrics apart, at `telemetry.metrics_host`; 0 means none."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks, such as `10.0.0.0/8`, of proxies whose headers `Forwarded` and `X-Forwarded-Proto`,
     `-Host` and `-Port` are trusted."""
