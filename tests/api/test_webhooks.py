@@ -19,6 +19,7 @@ import httpx
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
+from loguru import logger
 from msgspec.structs import replace
 from standardwebhooks.webhooks import Webhook as Verifier
 
@@ -515,6 +516,27 @@ async def test_ss10_a_private_receiver_that_does_not_answer_gives_one_outcome_at
 
     assert outcome == PostOutcome(verdict="timeout")
     assert time.monotonic() - started >= 0.299
+
+
+async def test_lo1_neither_the_signature_of_a_source_nor_the_secret_of_a_receiver_is_in_an_answer_or_the_log(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    said: list[str] = []
+    sink = logger.add(said.append, level="TRACE", format="{message} {extra} {exception}")
+    async with receiving(saying(500)) as receiver:
+        asked = drive.body(image_url="https://source.example.com/a.png?X-Amz-Signature=swordfish")
+        answers = [await client.post("/v1/tasks", json=asked | {"webhook": {"url": f"{receiver.url}&key=swordfish"}})]
+        task_id = answers[0].json()["task_id"]
+        await drive.fail(store)
+        await event_when(client, task_id, is_settled)
+        for path in ("", f"/{task_id}", f"/{task_id}/events", f"/{task_id}/explain", f"/{task_id}/result"):
+            answers.append(await client.get(f"/v1/tasks{path}"))
+    logger.remove(sink)
+
+    assert [answer.status_code for answer in answers] == [202, 200, 200, 200, 200, 409]
+    assert f'{receiver.url.partition("?")[0]}"' in answers[2].text
+    assert [text for text in [*said, *(answer.text for answer in answers)] if "swordfish" in text] == []
+    assert len(said) > 5
 
 
 async def test_redelivery_keeps_the_id(client: httpx.AsyncClient, store: Store) -> None:
