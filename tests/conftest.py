@@ -103,7 +103,12 @@ def settings(redis_url: str, namespace: str, objects: Path) -> Settings:
     """Everything real, nothing shared with another test."""
     return Settings(
         api=ApiSettings(
-            keys=(f"default:{API_KEY}",), rate_limit_per_minute=100_000, wrong_keys_per_minute=0, linger_s=0
+            keys=(f"default:{API_KEY}",),
+            rate_limit_per_minute=100_000,
+            wrong_keys_per_minute=0,
+            linger_s=0,
+            docs="on",
+            metrics="on",
         ),
         redis=RedisSettings(url=redis_url, namespace=namespace),
         storage=StorageSettings(directory=str(objects)),

@@ -102,8 +102,8 @@ REPLICATE = (
     *files.ROUTES,
     outputs.read_output,
 )
-OPEN = (health.discover, health.livez, health.readyz, health.startupz, health.metrics)
-"""The routes that need no key."""
+OPEN = (health.discover, health.livez, health.readyz, health.startupz)
+"""The routes that need no key; `/metrics` and `/docs` are others, where the settings say `on`."""
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -113,6 +113,7 @@ def create_app(settings: Settings) -> Litestar:
     """
     check_declared((*V1, *REPLICATE))
     key_ring, watch = KeyRing(settings.api.keys), StorageWatch()
+    has_docs, has_metrics = settings.api.docs == "on", settings.api.metrics == "on"
     output_links = predictions.OutputLinks(key_ring.digest())
 
     @asynccontextmanager
@@ -129,9 +130,10 @@ def create_app(settings: Settings) -> Litestar:
     app = Litestar(
         route_handlers=[
             *OPEN,
+            *([health.metrics] if has_metrics else []),
             Router("/v1", route_handlers=V1, middleware=[require_key]),
             Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
-            docs.router,
+            *([docs.router] if has_docs else []),
         ],
         lifespan=[lifespan],
         state=State(
@@ -152,7 +154,7 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=problems.HANDLERS,
         before_request=check_query,
         before_send=[_name_all_methods],
-        openapi_config=openapi.config(settings.api.public_url),
+        openapi_config=openapi.config(settings.api.public_url) if has_docs else None,
         request_class=ApiRequest,
         request_max_body_size=settings.limits.max_body_bytes,
         logging_config=None,
@@ -176,7 +178,7 @@ async def _name_all_methods(message: Message, scope: Scope) -> None:
 
 def openapi_document(models: Sequence[Model]) -> str:
     """Return the description of the API of a server with these models. Nothing is opened for it."""
-    described = create_app(Settings(api=ApiSettings(keys=("described-not-served",))))
+    described = create_app(Settings(api=ApiSettings(keys=("described-not-served",), docs="on", metrics="on")))
     return openapi.complete(described, described.openapi_schema.to_schema(), models).decode()
 
 
@@ -231,7 +233,10 @@ async def _try_links(storage: Storage, watch: StorageWatch) -> None:
 async def _dispatch_webhooks(services: Services, output_links: predictions.OutputLinks) -> None:
     settings = services.settings
     body = body_of(services.storage, output_links)
-    await Dispatcher(services.patient_store, body, settings.webhooks, settings.limits).run()
+    dispatcher = Dispatcher(
+        services.patient_store, body, settings.webhooks, settings.limits, public_url=settings.api.public_url
+    )
+    await dispatcher.run()
 
 
 def _log_death(ended: asyncio.Task[None]) -> None:

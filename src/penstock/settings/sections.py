@@ -13,6 +13,7 @@ Positive = Annotated[int, Meta(ge=1)]
 NonNegative = Annotated[int, Meta(ge=0)]
 NotBelowZero = Annotated[float, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+Shown = Literal["auto", "on", "off"]
 
 KEY_BYTES = 24  # 192 random bits
 
@@ -62,7 +63,16 @@ class ApiSettings(Section, frozen=True):
     `trusted_proxies`, by the address of the client. 0 means half of `max_connections`."""
     public_url: str = ""
     """URL under which clients reach the server, such as `https://images.example.com`; all links begin with it. When it
-    is empty, links begin with the Host of the request."""
+    is empty, links begin with the Host of the request. No input is fetched from this host, and no webhook sent to it;
+    workers need it only for that."""
+    docs: Shown = "auto"
+    """Serve `/docs` and `/schema/openapi.json`, which need no key: `on`, `off`, or `auto`, which is on in `penstock up`
+    alone."""
+    metrics: Shown = "auto"
+    """Serve `/metrics`, which needs no key, on the port of the API: `on`, `off`, or `auto`, which is on in
+    `penstock up` alone."""
+    metrics_port: Port = 0
+    """Port on which an API process serves its metrics apart, at `telemetry.metrics_host`; 0 means none."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks, such as `10.0.0.0/8`, of proxies whose headers `Forwarded` and `X-Forwarded-Proto`,
     `-Host`, `-Port` and `-For` are trusted."""
@@ -228,7 +238,9 @@ class LimitSettings(Section, frozen=True):
     """Fetch `http:` URLs, not only `https:`."""
     ports: tuple[Port, ...] = (80, 443)
     allow_networks: tuple[str, ...] = ()
-    """Private networks that inputs may be fetched from and webhooks sent to, such as `10.20.0.0/16`."""
+    """Private networks that inputs may be fetched from and webhooks sent to, such as `10.20.0.0/16`; the metadata
+    services of clouds stay blocked. A connection there that fails does so at the deadline (`fetch_timeout_s`,
+    `webhooks.timeout_s`) and without a reason, so that no client can find out which ports are open."""
     s3_inputs: tuple[str, ...] = ()
     """Buckets, or `bucket/prefix`, from which every API key may read inputs as `s3://bucket/key`, with the endpoint and
     the credentials of the storage."""

@@ -33,8 +33,16 @@ UNAUTHORIZED = Unauthorized.status
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _QUIET = {"/livez", "/readyz", "/startupz", "/metrics"}
-_ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
-_NOT_STORED = (b"cache-control", b"private, no-cache")
+_ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_UNLESS_SAID = [
+    (b"cache-control", b"no-store"),
+    # No answer but /docs is a page. What a browser takes for one loads nothing, runs nothing, and is framed by nobody.
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -132,7 +140,7 @@ def refusal(error: PenstockError, request_id: str) -> tuple[Headers, bytes]:
 def complete(headers: Headers, request_id: str, *, closing: bool) -> Headers:
     """Return the headers with those that every answer has added."""
     names = {name.lower() for name, _ in headers}
-    extra = [] if _NOT_STORED[0] in names else [_NOT_STORED]
+    extra = [header for header in _UNLESS_SAID if header[0] not in names]
     extra += [(b"connection", b"close")] if closing else []
     return [*headers, *_ALWAYS, *extra, (b"x-request-id", request_id.encode())]
 
