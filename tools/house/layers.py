@@ -50,6 +50,8 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.salvage"},
         {"store.engine"},
         {
+            "store.access_keys",
+            "store.audit",
             "store.batches",
             "store.condemned",
             "store.inspection",
