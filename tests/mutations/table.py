@@ -655,7 +655,7 @@ MUTATIONS = (
         f"{LUA}/key_put.lua",
         "if (redis.call('HGET', keys, id) or '') ~= before then return 0 end\n",
         "",
-        "tests/store/test_access_keys.py::test_of_two_who_rotate_a_key_at_once_one_is_told_of_the_other",
+        "tests/store/test_access_keys.py::test_a_record_is_written_only_over_the_one_that_was_read",
     ),
     Mutation(
         "a key works until it expires",
@@ -677,6 +677,34 @@ MUTATIONS = (
         " + subject + claims",
         " + claims",
         "tests/unit/test_access_keys.py::test_a_token_opens_its_task_until_it_expires_and_no_other",
+    ),
+    Mutation(
+        "a task token opens no other routes",
+        "src/penstock/api/http/auth.py",
+        ' or not BY_TOKEN.items() <= scope["route_handler"].opt.items()',
+        "",
+        "tests/api/test_task_tokens.py::test_a_token_opens_nothing_else",
+    ),
+    Mutation(
+        "a webhook is not shown to who comes with a token",
+        "src/penstock/api/schemas/render.py",
+        " and not token else None",
+        " else None",
+        "tests/api/test_task_tokens.py::test_who_comes_with_a_token_does_not_see_the_webhook",
+    ),
+    Mutation(
+        "the stream of a revoked key ends",
+        "src/penstock/api/routes/events.py",
+        " or not is_let_in(request.scope)",
+        "",
+        "tests/api/test_keys.py::test_the_stream_of_a_revoked_key_ends",
+    ),
+    Mutation(
+        "a purge is in the audit",
+        "src/penstock/api/routes/operations.py",
+        '    await write_down("queue.purge", model, request, services, priority=priority, canceled=canceled)\n',
+        "",
+        "tests/api/test_keys.py::test_every_act_on_keys_and_queues_is_in_the_audit",
     ),
     Mutation(
         "the digest of the version among what makes tasks equal",

@@ -36,6 +36,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"api.schemas"},
         {"api.waiting", "api.watching"},
         {"api.services"},
+        {"api.auditing"},
         {"api.bulk", "api.result_files", "api.submits"},
         {"api.routes"},
         {"api.replicate"},

@@ -17,11 +17,13 @@ from litestar.params import ParameterKwarg
 from litestar.typing import FieldDefinition
 from msgspec import Struct
 
+from penstock.api.http.auth import BY_TOKEN
 from penstock.errors import InvalidRequest
 
 METADATA = "metadata."
 """A declared name that ends with a dot stands for every name that begins with it."""
 
+TOKEN = "token"  # noqa: S105  its name
 SHOWN = 100
 """Most characters of the client's own text that an answer repeats."""
 
@@ -62,7 +64,9 @@ async def check_query(request: Request[Any, Any, Any]) -> None:
 
 def known_to(handler: BaseRouteHandler) -> KnownParameters:
     """Return the query parameters that a handler and its dependencies declare."""
-    return KnownParameters(dict(_declared(handler.parsed_fn_signature.parameters, handler.resolve_dependencies())))
+    declared = dict(_declared(handler.parsed_fn_signature.parameters, handler.resolve_dependencies()))
+    # Not a parameter of the handlers: Litestar would look for it in every request that comes with a key.
+    return KnownParameters(declared | ({TOKEN: False} if BY_TOKEN.items() <= handler.opt.items() else {}))
 
 
 def _declared(parameters: dict[str, FieldDefinition], providers: dict[str, Provide]) -> Iterator[tuple[str, bool]]:

@@ -8,7 +8,7 @@ from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter
 
-from penstock.api.http.auth import ApiRequest
+from penstock.api.http.auth import BY_TOKEN, ApiRequest
 from penstock.api.http.contents import BINARY, IMAGES, JSON, Content, describe
 from penstock.api.http.headers import is_current
 from penstock.api.http.problems import documented
@@ -44,7 +44,7 @@ ANY_FILE: Content = {"*/*": BINARY}
         "sha256, "
         "wherever it is stored."
     ),
-    opt=describe(answers={200: {**IMAGES, JSON: {"type": "object"}}, 206: IMAGES}),
+    opt=BY_TOKEN | describe(answers={200: {**IMAGES, JSON: {"type": "object"}}, 206: IMAGES}),
     responses=OF_A_FILE
     | documented(TaskNotFound, ResultNotReady, ResultExpired, RangeNotSatisfiable, StorageUnavailable),
 )
@@ -93,7 +93,7 @@ async def read_log(request: ApiRequest, services: ServicesDep, task_id: FromPath
         "The file of this name out of `result.files` of the task, or a redirect to where it is stored, as for the "
         "whole result."
     ),
-    opt=describe(answers={200: ANY_FILE, 206: ANY_FILE}),
+    opt=BY_TOKEN | describe(answers={200: ANY_FILE, 206: ANY_FILE}),
     responses=OF_A_FILE
     | documented(TaskNotFound, NotFound, ResultNotReady, ResultExpired, RangeNotSatisfiable, StorageUnavailable),
 )
