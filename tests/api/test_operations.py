@@ -18,6 +18,8 @@ from penstock.upkeep.gauges import measure
 from tests.support.drive import MODEL, WORKER, body, claim, data_uri, photo
 from tests.support.stores import submission, submit
 
+pytestmark = pytest.mark.shared_server
+
 SCORING = "image-scoring-v1"
 HURT = ErrorRecord(code="storage_unavailable", message="away", retryable=True)
 EQUAL = {"image_url": data_uri(photo()), "reuse": True}

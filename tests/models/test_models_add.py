@@ -92,9 +92,10 @@ def test_the_same_file_keeps_its_version_and_another_one_gets_the_next(tmp_path:
 def test_a_version_with_another_file_is_replaced_when_that_is_said_alone(tmp_path: Path) -> None:
     data = tmp_path / "data"
     version = ("--name", "net", "--version", "2", "--data-dir", data)
-    call("add", classifier(tmp_path), "--name", "net", "--data-dir", data)
+    file = classifier(tmp_path)
+    write_version(data / "models", "net", "1", {path.name: path for path in drafted(file).iterdir()})
 
-    first = call("add", classifier(tmp_path), *version)
+    first = call("add", file, *version)
     other = classifier(tmp_path, classes=9)
     taken = call("add", other, *version)
     replaced = call("add", other, *version, "--replace")
@@ -243,6 +244,13 @@ def test_damaged_files_end_in_one_line_and_leave_nothing_behind(tmp_path: Path, 
             assert len(refused(result)) < 600
     hidden = [name for _, folders, _ in os.walk(tmp_path / "data") for name in folders if name.startswith(".")]
     assert hidden == []
+
+
+def test_a_model_without_an_example_that_is_small_enough_says_so(tmp_path: Path) -> None:
+    nodes = [helper.make_node("ReduceSum", ["a"], ["y"], keepdims=0)]
+    file = save(tmp_path, nodes, [port("a", [8192, 8192], TensorProto.DOUBLE)], [port("y", [], TensorProto.DOUBLE)])
+
+    assert "no answer: its inputs take more than 64 MiB" in call("add", file, "--data-dir", tmp_path / "data").output
 
 
 def test_strings_and_sequences_need_a_runner(tmp_path: Path) -> None:

@@ -260,6 +260,9 @@ class UpSettings(Section, frozen=True):
     """`penstock up`: everything on one machine."""
 
     data_dir: str = "penstock-data"
+    redis_max_bytes: NonNegative = 0
+    """What its Redis may keep in memory: 0 stands for a quarter of the machine's memory. When that is full, submits are
+    refused with 503, and nothing is lost."""
 
 
 class Settings(Section, frozen=True):

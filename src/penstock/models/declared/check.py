@@ -18,6 +18,7 @@ from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Product
 from penstock.models.declared.definition import Definition
+from penstock.models.declared.files import bounded
 from penstock.models.declared.kinds.packing import unpacked
 from penstock.models.members import InputFile, InputMembers
 
@@ -45,7 +46,7 @@ def run(runner: Any) -> None:
     definition: Definition = runner.definition
     if not (definition.check.input and definition.check.answer):
         return
-    stored = _content(runner.folder / definition.check.answer)
+    stored = bounded(runner.folder / definition.check.answer, MOST_BYTES)
     try:
         product = answered(runner, _source(definition, runner.folder), definition.check.params)
         compare(product, stored, definition.check.answer, definition.check.tolerance)
@@ -90,7 +91,7 @@ def example(definition: Definition, folder: Path) -> Example | None:
     if not name:
         return None
     try:
-        data = msgspec.json.decode(_content(folder / name)) if name.endswith(".json") else None
+        data = msgspec.json.decode(bounded(folder / name, MOST_BYTES)) if name.endswith(".json") else None
     except (ConfigurationError, msgspec.DecodeError):
         return None
     files = () if name.endswith(".json") else (name,)
@@ -100,19 +101,8 @@ def example(definition: Definition, folder: Path) -> Example | None:
 
 
 def _source(definition: Definition, folder: Path) -> Any:
-    content = _content(folder / definition.check.input)
+    content = bounded(folder / definition.check.input, MOST_BYTES)
     return InputMembers({"file": InputFile(content)}) if definition.kind == "tensors" else content
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read ({error.strerror})") from error
-    if len(content) > MOST_BYTES:
-        raise ConfigurationError(f"{path} is larger than {MOST_BYTES} bytes")
-    return content
 
 
 def _without_guesses(data: Any) -> Any:

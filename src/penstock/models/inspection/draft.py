@@ -16,7 +16,7 @@ from penstock.errors import ConfigurationError, PenstockError
 from penstock.models.declared import check, declared_runner
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.document import FILE, InvalidModel, document, read_definition
-from penstock.models.inspection.examples import ExampleFile, examples_for
+from penstock.models.inspection.examples import LARGEST_EXAMPLE_BYTES, ExampleFile, examples_for
 from penstock.models.inspection.findings import MemberFinding, parse_said
 from penstock.models.inspection.inspection import Inspection, inspect_file
 from penstock.models.inspection.trial import plain_message
@@ -88,7 +88,7 @@ def _write(definition: Definition, inspection: Inspection, folder: Path) -> None
 def _answered(request: DraftRequest, inspection: Inspection, definition: Definition, folder: Path) -> ModelDraft:
     """The draft with the answer to its example, which is stored as the model's check. Where the runtime takes none of
     the examples that we can think of, the model has no check, and the draft says why."""
-    problem = ""
+    problem = f"its inputs take more than {LARGEST_EXAMPLE_BYTES // 2**20} MiB"
     for example in examples_for(definition, Path(request.example) if request.example else None):
         try:
             return _checked(request.name, inspection, example, folder)

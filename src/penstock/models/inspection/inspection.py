@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.document import InvalidModel, checked
+from penstock.models.declared.plain_file import open_plain
 from penstock.models.inspection.families import guess_family, guess_the_usual
 from penstock.models.inspection.findings import Findings, MemberFinding
 from penstock.models.inspection.graph import Graph, GraphTensor
@@ -109,7 +110,7 @@ def _tensor(port: GraphTensor) -> dict[str, Any]:
 def digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     found = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         while chunk := stream.read(CHUNK):
             found.update(chunk)
     return found.hexdigest()

@@ -22,6 +22,7 @@ from msgspec import Meta, Struct
 from penstock.core.model import Model
 from penstock.errors import ConfigurationError, InputTooLarge, ResultExpired
 from penstock.models.declared.definition import RunSection
+from penstock.models.declared.plain_file import read_plain
 from penstock.models.repository.tree import check_id
 from penstock.storage import Storage, Stored
 
@@ -128,7 +129,8 @@ class RemoteTree:
 async def fetch(storage: Storage, index: VersionIndex, into: Path) -> None:
     """Write the files of a version into a folder that is not there yet, and compare their digests.
 
-    Raises ConfigurationError when a file is not what the index says, or cannot be written, and StorageUnavailable.
+    Raises ConfigurationError when a file is not what the index says, OSError when one cannot be written, and
+    StorageUnavailable.
     """
     try:
         await asyncio.to_thread(into.mkdir, parents=True)
@@ -136,8 +138,6 @@ async def fetch(storage: Storage, index: VersionIndex, into: Path) -> None:
             await _fetch(storage, index, file, into / file.name)
     except ResultExpired as error:
         raise ConfigurationError(f"{index.id}: a file is missing in the storage; push it again") from error
-    except OSError as error:
-        raise ConfigurationError(f"{index.id}: {into} cannot be written: {error.strerror}") from error
 
 
 async def _fetch(storage: Storage, index: VersionIndex, file: IndexedFile, target: Path) -> None:
@@ -156,7 +156,7 @@ async def _fetch(storage: Storage, index: VersionIndex, file: IndexedFile, targe
 
 async def _sent(storage: Storage, model: Model, path: Path, there: set[str]) -> IndexedFile:
     try:
-        data = await asyncio.to_thread(path.read_bytes)
+        data = await asyncio.to_thread(read_plain, path)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     sha256 = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
@@ -170,7 +170,7 @@ async def _index(storage: Storage, key: str) -> VersionIndex | None:
         index = msgspec.json.decode(await storage.get(key, limit=LARGEST_INDEX_BYTES), type=VersionIndex)
     except ResultExpired:
         return None
-    except (msgspec.MsgspecError, InputTooLarge) as error:
+    except (ValueError, RecursionError, InputTooLarge) as error:
         raise ConfigurationError(f"{key} is no index of a model: {error}") from error
     check_id(index.model.name, index.model.version)
     if _index_key(index.model.name, index.model.version) != key:
