@@ -28,6 +28,8 @@ SHARES = "tests/worker/test_fair_shares.py::test_"
 REFUSED = "tests/api/test_members.py::test_a_submit_is_refused_by_the_member_for"
 DECLARED, LOAD = "src/penstock/models/declared", "tests/models/test_declared_model.py::test_"
 PACKED = "tests/unit/test_packing.py::test_what_"
+TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
+UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 
 MUTATIONS = (
@@ -817,5 +819,131 @@ MUTATIONS = (
         "{type(error).__name__[:100]} in",
         "{error!r} in",
         "tests/unit/test_model_code.py::test_an_exception_of_a_model_is_a_model_error_that_names_its_class_alone",
+    ),
+    Mutation(
+        "a task is read by its tenant alone",
+        f"{LUA}/read.lua",
+        "if task.tenant ~= tenant then return {} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a task is canceled by its tenant alone",
+        f"{LUA}/cancel.lua",
+        "if task.tenant ~= tenant then return {'absent'} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a task is queued again by its tenant alone",
+        f"{LUA}/resubmit.lua",
+        "if task.tenant ~= tenant then return {'absent'} end",
+        "",
+        TENANCY + "te1_no_act_of_another_tenant_touches_anything",
+    ),
+    Mutation(
+        "a task is deleted by its tenant alone",
+        f"{LUA}/delete.lua",
+        "if task.tenant ~= tenant then return 'absent' end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a task is explained to its tenant alone",
+        f"{LUA}/explain.lua",
+        "if f[1] ~= tenant then return {} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "the log of a task is shown to its tenant alone",
+        f"{LUA}/log.lua",
+        "if owner ~= tenant then return {} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a batch is read by its tenant alone",
+        f"{LUA}/batch_read.lua",
+        "if f[1] ~= tenant or not f[2] then return {} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a batch is canceled by its tenant alone",
+        f"{LUA}/batch_cancel.lua",
+        "if f[1] ~= tenant or not f[2] then return {'absent'} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a batch is deleted by its tenant alone",
+        f"{LUA}/batch_delete.lua",
+        "if f[1] ~= tenant then return {'absent'} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "an upload is shown to its owner alone",
+        "src/penstock/store/uploads.py",
+        "if found is None or (found.tenant, found.caller) != (tenant, caller):",
+        "if found is None:",
+        UNKNOWN,
+    ),
+    Mutation(
+        "an upload is deleted by its owner alone",
+        f"{LUA}/upload_retire.lua",
+        "if f[1] ~= tenant or f[2] ~= caller then return 'absent' end",
+        "if not f[1] then return 'absent' end",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a key does what its scopes allow alone",
+        "src/penstock/api/http/auth.py",
+        "    if needed is not None and needed not in caller.scopes:",
+        "    if False:",
+        TENANCY + "au1_no_operation_answers_a_key_of_any_other_scope",
+    ),
+    Mutation(
+        "the rate of a key is that of its tenant",
+        f"{LUA}/submit.lua",
+        "ROOT .. 'rate:' .. tenant .. '/' .. caller",
+        "ROOT .. 'rate:' .. caller",
+        IN_STORE + "the_rates_of_two_tenants_are_counted_apart",
+    ),
+    Mutation(
+        "the rate of uploads is that of the tenant",
+        f"{LUA}/upload_open.lua",
+        "ROOT .. 'uploadrate:' .. tenant .. '/' .. caller",
+        "ROOT .. 'uploadrate:' .. caller",
+        IN_STORE + "uploads_of_two_tenants_are_counted_and_owned_apart",
+    ),
+    Mutation(
+        "unfinished batches are those of the tenant",
+        f"{LUA}/parts/batch.lua",
+        "ROOT .. 'unfinished:' .. tenant .. '/' .. caller",
+        "ROOT .. 'unfinished:' .. caller",
+        IN_STORE + "the_unfinished_batches_of_two_tenants_are_counted_apart",
+    ),
+    Mutation(
+        "a request id is one of its tenant",
+        "src/penstock/store/keys.py",
+        'f"{tenant}/{caller}\\0{client_request_id}"',
+        'f"{caller}\\0{client_request_id}"',
+        IN_STORE + "one_request_id_means_another_task_in_each_tenant",
+    ),
+    Mutation(
+        "a tenant is known with its first task",
+        f"{LUA}/submit.lua",
+        "redis.call('SADD', ROOT .. 'tenants', tenant)\n",
+        "",
+        IN_STORE + "tasks_of_all_tenants_are_counted",
+    ),
+    Mutation(
+        "a tenant with tasks or batches is not forgotten",
+        f"{LUA}/tenants_tidy.lua",
+        "if redis.call('EXISTS', unpack(lists)) == 0 then",
+        "if true then",
+        IN_STORE + "a_tenant_is_known_as_long_as_it_has_a_task_or_a_batch",
     ),
 )

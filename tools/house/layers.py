@@ -63,6 +63,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "store.overdue",
             "store.queues",
             "store.submits",
+            "store.tenants",
             "store.uploads",
             "store.workers",
         },

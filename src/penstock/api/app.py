@@ -23,6 +23,7 @@ from penstock.api.http.key_table import KeyTable
 from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
+from penstock.api.http.scopes import check_declared
 from penstock.api.replicate import catalogue, files, outputs, predictions, routes
 from penstock.api.routes import (
     audit,
@@ -118,12 +119,14 @@ def create_app(settings: Settings) -> Litestar:
 
     Raises ConfigurationError when no API key is set.
     """
+    check_declared((*V1, *REPLICATE))
     key_table, watch = KeyTable(), StorageWatch()
     key_ring = KeyRing(settings.api.keys, key_table)
     output_links = predictions.OutputLinks(key_ring.digest())
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        key_ring.log()
         async with open_services(settings) as services, _running(services, watch, output_links, key_table):
             app.state.services = services
             yield

@@ -87,7 +87,7 @@ def complete(app: Litestar, litestars: Schema, models: Sequence[Model]) -> bytes
     declared = operations.declared_by(app)
     found = [(path, operation) for path, item in document["paths"].items() for operation in item.values()]
     for path, operation in found:
-        operations.complete(operation, path, declared[operation["operationId"]], models)
+        operations.complete(operation, path, *declared[operation["operationId"]], models)
     operations.open_to_tokens(app, [operation for _, operation in found])
     all_ = [operation for _, operation in found]
     document["components"]["examples"] = operations.problem_examples(all_)

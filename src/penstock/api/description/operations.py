@@ -8,15 +8,26 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from penstock.api.description.examples import answers, parameters, requests
-from penstock.api.http.auth import BY_TOKEN
 from penstock.api.http.contents import Content, Contents, Schema, component, described
 from penstock.api.http.problems import MEDIA_TYPE
 from penstock.api.http.query import METADATA
+from penstock.api.http.scopes import BY_TOKEN, scope_of
+from penstock.core.access import Scope
 from penstock.core.model import Model
-from penstock.errors import Internal, InvalidRequest, MalformedRequest, PenstockError, StoreUnavailable, Unauthorized
+from penstock.errors import (
+    Forbidden,
+    Internal,
+    InvalidRequest,
+    MalformedRequest,
+    PenstockError,
+    StoreUnavailable,
+    Unauthorized,
+)
 
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
-_GUARDED: tuple[type[PenstockError], ...] = (MalformedRequest, Unauthorized, InvalidRequest, Internal, StoreUnavailable)
+_GUARDED: tuple[type[PenstockError], ...] = (
+    MalformedRequest, Unauthorized, Forbidden, InvalidRequest, Internal, StoreUnavailable,
+)  # fmt: skip
 _OPEN: tuple[type[PenstockError], ...] = (MalformedRequest, InvalidRequest, Internal)
 """Every route refuses a request without a valid Host, and a query parameter that it does not know."""
 
@@ -40,17 +51,17 @@ _ANY_METADATA = {
 """How OpenAPI says "any parameter whose name begins so": an exploded object becomes one parameter for each member."""
 
 
-def declared_by(app: Litestar) -> dict[str, Contents]:
-    """Return the contents that the handlers of `app` declare, by operation id."""
+def declared_by(app: Litestar) -> dict[str, tuple[Contents, Scope | None]]:
+    """Return the contents and the scope that the handlers of `app` declare, by operation id."""
     handlers = [handler for route in app.routes if isinstance(route, HTTPRoute) for handler in route.route_handlers]
-    return {_id_of(handler): described(handler.opt) for handler in handlers}
+    return {_id_of(handler): (described(handler.opt), scope_of(handler.opt)) for handler in handlers}
 
 
 def _id_of(handler: HTTPRouteHandler) -> str:
     return str(handler.operation_id)
 
 
-def complete(operation: Schema, path: str, contents: Contents, models: Sequence[Model]) -> None:
+def complete(operation: Schema, path: str, contents: Contents, scope: Scope | None, models: Sequence[Model]) -> None:
     """Complete an operation of Litestar's document in place."""
     is_guarded = "/v1/" in path and "security" not in operation
     operation["responses"] = _responses(operation["responses"], _GUARDED if is_guarded else _OPEN)
@@ -58,6 +69,9 @@ def complete(operation: Schema, path: str, contents: Contents, models: Sequence[
         _complete_parameter(parameter)
     # An empty list says that no key is needed; a missing one would say nothing.
     operation.setdefault("security", _SECURITY if is_guarded else [])
+    if scope is not None:
+        operation["description"] = f"{operation['description']} Needs the scope `{scope}`."
+        operation["x-scope"] = scope
     name = operation["operationId"]
     if contents.body is not None:
         bodies = requests.by_type(models)

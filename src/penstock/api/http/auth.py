@@ -8,24 +8,18 @@ from urllib.parse import parse_qs
 from litestar import Request
 from litestar.datastructures import URL, State
 from litestar.types import ASGIApp, Receive, Scope, Send
-from msgspec.structs import replace
+from loguru import logger
 
 from penstock.api.http.key_table import KeyTable
-from penstock.core.access import TENANT, Caller, callers_of
+from penstock.api.http.scopes import BY_TOKEN, SCOPE, is_let_in_by_url, refusal_of
+from penstock.core.access import Caller, callers_of, text_of
 from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
 
 SCHEMES = (b"bearer", b"token")
 """Schemes of `Authorization`; older clients of Replicate send the second."""
 
-BY_URL = {"let_in_by": "url"}
-"""Option of a handler that needs no key, because its URL has a token: whoever has the URL may use it."""
-
-
 HOLDER = "task-token"
 """The name of every caller who comes with a token."""
-
-BY_TOKEN = {"task_token": True}
-"""Option of a handler that a task token opens too, as `?token=` of a request without a key."""
 
 
 class ApiRequest(Request[None, Caller, State]):
@@ -43,9 +37,15 @@ class KeyRing:
     def __init__(self, keys: Iterable[str], managed: KeyTable) -> None:
         """`keys` are those of the settings. Raises ConfigurationError when there is none."""
         self._managed = managed
-        self._callers = [(digest, replace(caller, tenant=TENANT)) for digest, caller in callers_of(keys)]
+        self._callers = callers_of(keys)
         if not self._callers:
             raise ConfigurationError("api.keys: set at least one key, for instance API_KEYS=me:$(openssl rand -hex 24)")
+
+    def log(self) -> None:
+        """Say in the log whose each key is, and what it may do."""
+        for caller in dict.fromkeys(caller for _, caller in self._callers):
+            scopes = text_of(caller.scopes)
+            logger.bind(key=caller.id, tenant=caller.tenant, scopes=scopes).info("API key")
 
     def digest(self) -> bytes:
         """Return a secret that all servers with the same keys share, in whatever order they list them."""
@@ -83,12 +83,14 @@ def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
 
 @guard
 def require_key(scope: Scope) -> None:
-    """Require a known key, in `X-API-Key` or as bearer token, unless the route is `BY_URL`; sets `request.auth`. A
-    route that is `BY_TOKEN` is open to a token of its task too.
+    """Require a known key, in `X-API-Key` or as bearer token, with the scope of the route, unless that is let in by its
+    URL; sets `request.auth`. A route that is `BY_TOKEN` is open to a token of its task too.
 
-    Raises Unauthorized, with the same words for an unknown, an expired and a revoked key; NotReady.
+    Raises Unauthorized, with the same words for an unknown, an expired and a revoked key; Forbidden; NotReady.
     """
-    if BY_URL.items() <= scope["route_handler"].opt.items():
+    opt = scope["route_handler"].opt
+    needed = opt.get(SCOPE)
+    if needed is None and is_let_in_by_url(opt):
         return
     secret = _secret(scope)
     caller = scope["litestar_app"].state.key_ring.find(secret) if secret else _holder(scope)
@@ -97,6 +99,8 @@ def require_key(scope: Scope) -> None:
             "send a known API key as X-API-Key, or as Authorization: Bearer",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    if needed is not None and needed not in caller.scopes:
+        raise refusal_of(caller, needed)
     scope["auth"] = caller
 
 

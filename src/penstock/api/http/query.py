@@ -17,7 +17,7 @@ from litestar.params import ParameterKwarg
 from litestar.typing import FieldDefinition
 from msgspec import Struct
 
-from penstock.api.http.auth import BY_TOKEN
+from penstock.api.http.scopes import BY_TOKEN
 from penstock.errors import InvalidRequest
 
 METADATA = "metadata."

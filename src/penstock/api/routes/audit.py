@@ -5,6 +5,7 @@ from typing import Annotated
 from litestar import get
 from litestar.params import QueryParameter
 
+from penstock.api.http.scopes import ADMIN
 from penstock.api.schemas.access_keys import AuditPage
 from penstock.api.schemas.render_keys import audit_view
 from penstock.api.services import ServicesDep
@@ -18,7 +19,7 @@ from penstock.store.audit import MAX_ENTRIES
     summary="Read who did what to the work or the keys of others",
     description="The newest first: acts on queues, workers and models, acts on tasks of other tenants, and acts on "
     f"keys. The last {MAX_ENTRIES:,} are kept. `cursor` continues from `next_cursor` of the answer before.",
-    opt={"scope": "admin"},
+    opt=ADMIN,
 )
 async def read_audit(
     services: ServicesDep,

@@ -15,9 +15,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter
 from litestar.response import Stream
 
-from penstock.api.http.auth import BY_TOKEN, ApiRequest, is_let_in
+from penstock.api.http.auth import ApiRequest, is_let_in
 from penstock.api.http.contents import component, describe
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import BY_TOKEN, READ
 from penstock.api.schemas.render import progress_view, task_view, version_of
 from penstock.api.schemas.tasks import ResponseBody
 from penstock.api.services import Services, ServicesDep
@@ -45,7 +46,9 @@ KEEP_ALIVE = b": keep-alive\n\n"
     "`progress` while it runs, and `completed` with the whole task when it has ended, after which the stream ends. A "
     "client that reconnects with `Last-Event-ID` gets what it has missed as one event, or 204 if it has missed nothing "
     "and the task has ended. The position in the queue is updated every 15 s.",
-    opt=BY_TOKEN | describe(answers={200: {MEDIA_TYPE: {"anyOf": [{"type": "string"}, component("TaskEvent")]}}}),
+    opt=READ
+    | BY_TOKEN
+    | describe(answers={200: {MEDIA_TYPE: {"anyOf": [{"type": "string"}, component("TaskEvent")]}}}),
     responses={204: ResponseSpec(None, description="The task has ended, and the client has its end: do not reconnect")}
     | documented(TaskNotFound, ResultExpired),
 )

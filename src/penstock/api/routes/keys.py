@@ -10,6 +10,7 @@ from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import ADMIN
 from penstock.api.schemas.access_keys import KeyList, KeyName, KeyRequest, KeyView, NewKeyView, TokensRevokedView
 from penstock.api.schemas.render_keys import key_view
 from penstock.api.services import Services, ServicesDep
@@ -32,7 +33,7 @@ NOT_STORED = {"Cache-Control": "no-store"}
     summary="Make an API key",
     description="The answer has the text of the key, once: only a digest of it is stored. " + EVERYWHERE,
     middleware=[require_json],
-    opt={"scope": "admin"} | describe(body={JSON: KeyRequest}),
+    opt=ADMIN | describe(body={JSON: KeyRequest}),
     status_code=201,
     responses=documented(MalformedRequest, UnsupportedMediaType, InvalidRequest),
 )
@@ -56,7 +57,7 @@ async def create_key(request: ApiRequest, services: ServicesDep) -> Response[New
     summary="List the API keys",
     description="The newest first, with those that ended within 90 days; no secret is shown. Keys of `API_KEYS` are "
     "not among them: they are settings.",
-    opt={"scope": "admin"},
+    opt=ADMIN,
 )
 async def list_keys(services: ServicesDep, tenant: FromQuery[KeyName | None] = None) -> KeyList:
     """Lists the keys of all tenants, or of one."""
@@ -70,7 +71,7 @@ async def list_keys(services: ServicesDep, tenant: FromQuery[KeyName | None] = N
     operation_id="getKey",
     tags=["keys"],
     summary="Read an API key",
-    opt={"scope": "admin"},
+    opt=ADMIN,
     responses=documented(AccessKeyNotFound),
 )
 async def read_key(services: ServicesDep, key_id: FromPath[str]) -> KeyView:
@@ -85,7 +86,7 @@ async def read_key(services: ServicesDep, key_id: FromPath[str]) -> KeyView:
     summary="Replace an API key",
     description="Makes a key that may do as much, for as long, and is the same caller; the answer has its text, once. "
     "The old one works for `overlap_s` more, so that clients can change over without an error. " + EVERYWHERE,
-    opt={"scope": "admin"},
+    opt=ADMIN,
     status_code=200,
     responses=documented(AccessKeyNotFound, InvalidRequest),
 )
@@ -114,7 +115,7 @@ async def rotate_key(
     summary="Revoke an API key",
     description="The key works no longer, and event streams that it has opened end. It can be repeated safely. "
     + EVERYWHERE,
-    opt={"scope": "admin"},
+    opt=ADMIN,
     status_code=200,
     responses=documented(AccessKeyNotFound),
 )
@@ -133,7 +134,7 @@ async def revoke_key(request: ApiRequest, services: ServicesDep, key_id: FromPat
     tags=["keys"],
     summary="Revoke all task tokens of a tenant",
     description="Those that its submits were answered so far open nothing any more; later ones do. " + EVERYWHERE,
-    opt={"scope": "admin"},
+    opt=ADMIN,
     status_code=200,
     responses=documented(InvalidRequest),
 )

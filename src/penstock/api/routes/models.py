@@ -8,6 +8,7 @@ from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import OPERATE, READ
 from penstock.api.schemas.models import DefaultVersionRequest, ModelList, ModelView
 from penstock.api.schemas.render_models import model_list, model_view
 from penstock.api.services import Services, ServicesDep
@@ -22,7 +23,7 @@ REPEATED = "It can be repeated safely."
 WRITTEN_AS: dict[Act, AuditedAct] = {"load": "model.load", "unload": "model.unload"}
 
 
-@get("/models", operation_id="listModels", tags=["models"], summary="The models that are served")
+@get("/models", operation_id="listModels", opt=READ, tags=["models"], summary="The models that are served")
 async def list_models(services: ServicesDep) -> ModelList:
     """Lists the models by name, each with its versions and where they are loaded."""
     return model_list(services.models, await services.store.workers.listed(), services.settings)
@@ -32,6 +33,7 @@ async def list_models(services: ServicesDep) -> ModelList:
     "/models/{name:str}",
     operation_id="getModel",
     tags=["models"],
+    opt=READ,
     summary="One model, with the JSON Schema of its params",
     responses=documented(ModelNotFound, NotReady),
 )
@@ -49,7 +51,7 @@ async def read_model(name: FromPath[str], services: ServicesDep) -> ModelView:
     description="From the answer on, the bare name of the model means this version. Tasks that were submitted before "
     "run on the version that they were submitted for. " + REPEATED,
     middleware=[require_json],
-    opt=describe(body={JSON: DefaultVersionRequest}),
+    opt=OPERATE | describe(body={JSON: DefaultVersionRequest}),
     status_code=200,
     responses=documented(MalformedRequest, ModelNotFound, UnsupportedMediaType, InvalidRequest, NotReady),
 )
@@ -67,6 +69,7 @@ async def set_default(request: ApiRequest, services: ServicesDep, name: FromPath
     "/models/{name:str}/load",
     operation_id="loadModel",
     tags=["models"],
+    opt=OPERATE,
     summary="Load a version of a model on every worker",
     description="`name@version` is that version, the bare name the default one. The answer does not wait: `versions` "
     "says how far each worker is. Where it does not fit, the version that was used longest ago makes room. "
@@ -84,6 +87,7 @@ async def load(request: ApiRequest, services: ServicesDep, name: FromPath[str]) 
     "/models/{name:str}/unload",
     operation_id="unloadModel",
     tags=["models"],
+    opt=OPERATE,
     summary="Unload a version of a model on every worker",
     description="`name@version` is that version, the bare name the default one. Tasks that run on it end first; a task "
     "that comes later loads it again. " + OF_WORKERS + REPEATED,

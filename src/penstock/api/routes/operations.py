@@ -11,6 +11,7 @@ from penstock.api.auditing import write_down
 from penstock.api.bulk import ROUNDS, SHOWN, DryRun
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import OPERATE, READ
 from penstock.api.schemas.operators import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
 from penstock.api.schemas.render import queue_view, worker_status
 from penstock.api.services import Services, ServicesDep
@@ -21,7 +22,13 @@ from penstock.telemetry import endings
 PRIORITY = "Without a priority, it acts on all of them. It can be repeated safely."
 
 
-@get("/workers", operation_id="listWorkers", tags=["operation"], summary="List the workers with a current lease")
+@get(
+    "/workers",
+    operation_id="listWorkers",
+    opt=READ,
+    tags=["operation"],
+    summary="List the workers with a current lease",
+)
 async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList:
     """Lists the workers by id, each with the tasks that it runs."""
     return WorkerList(data=await _workers(request.auth.tenant, services))
@@ -31,6 +38,7 @@ async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList
     "/workers/{worker_id:str}/drain",
     operation_id="drainWorker",
     tags=["operation"],
+    opt=OPERATE,
     summary="Drain a worker: let it claim no more tasks",
     description="The worker claims nothing after the answer, and finishes what it runs. It stays drained until it is "
     "resumed or its process ends, even if it loses its connection meanwhile. It can be repeated safely.",
@@ -48,6 +56,7 @@ async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[
     "/workers/{worker_id:str}/resume",
     operation_id="resumeWorker",
     tags=["operation"],
+    opt=OPERATE,
     summary="Let a drained worker claim again",
     description="The worker looks for a task at once. It can be repeated safely.",
     status_code=200,
@@ -64,6 +73,7 @@ async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: F
     "/queues",
     operation_id="listQueues",
     tags=["operation"],
+    opt=READ,
     summary="List the queues by model and priority, with their depth and whether they are paused",
 )
 async def list_queues(services: ServicesDep) -> QueueList:
@@ -77,6 +87,7 @@ async def list_queues(services: ServicesDep) -> QueueList:
     "/queues/{model:str}/pause",
     operation_id="pauseQueue",
     tags=["operation"],
+    opt=OPERATE,
     summary="Pause the queues of a model",
     description="No waiting task starts. Running tasks finish, submits are accepted, and time limits go on. "
     + PRIORITY,
@@ -97,6 +108,7 @@ async def pause(
     "/queues/{model:str}/resume",
     operation_id="resumeQueue",
     tags=["operation"],
+    opt=OPERATE,
     summary="Resume the queues of a model",
     description="Waiting tasks may start again. " + PRIORITY,
     status_code=200,
@@ -116,6 +128,7 @@ async def resume(
     "/queues/{model:str}/purge",
     operation_id="purgeQueue",
     tags=["operation"],
+    opt=OPERATE,
     summary="Cancel the waiting tasks of a model",
     description="Cancels tasks that are PENDING, newest first, but none that runs, and none that is submitted "
     "meanwhile. Repeat it while `has_more`. With `dry_run=true` the answer says what would be canceled. " + PRIORITY,
@@ -152,6 +165,7 @@ async def purge(
     "/stats",
     operation_id="getStats",
     tags=["operation"],
+    opt=READ,
     summary="Tasks by status, queues by model and priority, workers by state",
 )
 async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:

@@ -7,11 +7,12 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from msgspec.structs import replace
 
-from penstock.api.http.auth import BY_TOKEN, ApiRequest, require_json
+from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import MAX_WAIT_S, is_current, rate_headers, wait_of
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import BY_TOKEN, READ, SUBMIT
 from penstock.api.schemas.render import links, submitted_view, task_view, version_of
 from penstock.api.schemas.tasks import SubmittedView, TaskView
 from penstock.api.services import Services, ServicesDep
@@ -45,7 +46,7 @@ WHOLE = "With `Prefer: wait`, a task that has ended; without, a task that was su
     "the whole task (200) if it has ended within n seconds, and as usual (202) if not; hanging up cancels nothing. "
     "`POST /v1/tasks/quote` says what a submit would lead to, and queues nothing.",
     middleware=[require_json],
-    opt=describe(body={JSON: TaskRequest}),
+    opt=SUBMIT | describe(body={JSON: TaskRequest}),
     status_code=202,
     responses={200: ResponseSpec(TaskView, description=WHOLE, generate_examples=False)}
     | documented(*SUBMIT_ERRORS),
@@ -104,10 +105,10 @@ async def _eta_s(call: SubmitCall, receipt: Receipt, task: Task | None, services
     "/tasks/{task_id:str}",
     operation_id="getTask",
     tags=["tasks"],
+    opt=READ | BY_TOKEN,
     summary="Read a task",
     description="Answers 304 while nothing has changed since the `ETag` in `If-None-Match`. With `wait=n` it answers "
     "as soon as the task has ended, or after n seconds.",
-    opt=BY_TOKEN,
     responses={304: ResponseSpec(None, description="Unchanged")}
     | documented(TaskNotFound, ResultExpired, InvalidRequest),
 )
@@ -130,6 +131,7 @@ async def read(
     "/tasks/{task_id:str}/cancel",
     operation_id="cancelTask",
     tags=["tasks"],
+    opt=SUBMIT,
     summary="Cancel a task",
     description="Ends a waiting or running task in CANCELED, at once. It can be repeated safely.",
     status_code=200,
@@ -144,6 +146,7 @@ async def cancel(request: ApiRequest, services: ServicesDep, task_id: FromPath[s
     "/tasks/{task_id:str}/webhook/redeliver",
     operation_id="redeliverWebhook",
     tags=["tasks"],
+    opt=SUBMIT,
     summary="Redeliver the last event of a task",
     description="Delivers the last event again, under its `webhook-id`, with as many tries as a new event has.",
     status_code=202,
