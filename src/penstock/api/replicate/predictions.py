@@ -85,7 +85,8 @@ class OutputLinks:
 
     def url(self, task: Task, file: Artifact, base_url: str) -> str:
         """Return the absolute URL for clients that reach the server at `base_url`; its path ends with the file name."""
-        return f"{predictions_url(base_url)}/{task.id}/output/{filename(task, file)}?token={self._token(task.id, task.tenant)}"
+        token = self._token(task.id, task.tenant)
+        return f"{predictions_url(base_url)}/{task.id}/output/{filename(task, file)}?token={token}"
 
     def tenant_of(self, task_id: str, token: str) -> str | None:
         """Return the tenant whose task of this id the token opens; None for any other token. A wrong one takes as long

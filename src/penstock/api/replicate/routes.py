@@ -192,8 +192,8 @@ async def cancel(request: ApiRequest, services: ServicesDep, prediction_id: From
     tags=["replicate"],
     opt=OPERATE,
     summary="Read the secret that webhooks are signed with",
-    description="Every delivery is signed with it: it is the first of webhooks.secrets. It is one for all tenants: whoever has "
-    "it can write what every receiver takes for a delivery.",
+    description="Every delivery is signed with it: it is the first of webhooks.secrets. It is one for all tenants: "
+    "whoever has it can write what every receiver takes for a delivery.",
     responses=documented(WebhooksDisabled),
     sync_to_thread=False,
 )
