@@ -5,7 +5,8 @@ PenstockError
 │                MethodNotAllowed TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired PayloadTooLarge
 │                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhooksDisabled
 │                WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse BatchNotFound
-│                BatchAlreadyFinal BatchNotFinal WorkerNotFound QueueFull RateLimited NotReady StoreUnavailable
+│                BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound QueueFull RateLimited
+│                NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -16,6 +17,7 @@ ConfigurationError (of the set-up; a client never sees it)
 """
 
 from penstock.errors.at_api import (
+    AccessKeyNotFound,
     BatchAlreadyFinal,
     BatchNotFinal,
     BatchNotFound,
@@ -78,6 +80,7 @@ from penstock.errors.of_run import (
 )
 
 __all__ = [
+    "AccessKeyNotFound",
     "BatchAlreadyFinal",
     "BatchNotFinal",
     "BatchNotFound",
