@@ -44,7 +44,7 @@ async def test_a_key_is_made_shown_once_and_used(client: httpx.AsyncClient, stra
     shown = (await client.get(answer.headers["Location"])).json()
     assert shown == made["record"] | {"last_used_at": shown["last_used_at"]}
     assert {name: shown[name] for name in ("tenant", "name", "scopes", "status", "created_by")} == {
-        "tenant": "acme", "name": "web", "scopes": ["read", "submit"], "status": "active", "created_by": "tester",
+        "tenant": "acme", "name": "web", "scopes": ["read", "submit"], "status": "active", "created_by": "default",
     }  # fmt: skip
     secret = made["key"].rpartition("_")[2]
     for path in ("/v1/keys", "/v1/audit", answer.headers["Location"]):
@@ -280,7 +280,7 @@ async def test_every_act_on_keys_and_queues_is_in_the_audit(client: httpx.AsyncC
         ("key.rotate", record["id"]),
         ("key.create", record["id"]),
     ]
-    assert {(entry["by"], entry["address"]) for entry in page["data"]} == {("tester", "127.0.0.1")}
+    assert {(entry["by"], entry["address"]) for entry in page["data"]} == {("default", "127.0.0.1")}
     assert page["data"][1]["request_id"] == resumed.headers["X-Request-Id"]
     assert page["data"][2]["details"] == {"priority": "low", "paused": 1}
     assert page["data"][6]["details"]["of_tenant"] == "acme"

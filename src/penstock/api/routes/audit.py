@@ -17,8 +17,8 @@ from penstock.store.audit import MAX_ENTRIES
     operation_id="readAudit",
     tags=["keys"],
     summary="Read who did what to the work or the keys of others",
-    description="The newest first: acts on queues, workers and models, acts on tasks of other tenants, and acts on "
-    f"keys. The last {MAX_ENTRIES:,} are kept. `cursor` continues from `next_cursor` of the answer before.",
+    description="The newest first: acts on queues, workers, models and keys. "
+    f"The last {MAX_ENTRIES:,} are kept. `cursor` continues from `next_cursor` of the answer before.",
     opt=ADMIN,
 )
 async def read_audit(
